@@ -1,0 +1,677 @@
+//! Picking fields out of a body: a path trie over a serde visitor, one pass, nothing copied but decoded strings.
+//!
+//! A value on no path is skipped and never built, whatever it nests. With duplicate keys the last one wins, at every level.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::path::{FieldPath, RelayField, Segment};
+use super::value::{Value, decode_string};
+use super::vero;
+
+/// A field of a [`FieldSet`], to ask [`Fields`] for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldId(u32);
+
+type Slot = u32;
+
+/// Raw `type`, raw `action`, the event's type after choosing between them, and the relay's own fields.
+const SLOT_TYPE: Slot = 0;
+const SLOT_ACTION: Slot = 1;
+const SLOT_EVENT_TYPE: Slot = 2;
+const SLOT_SOURCE: Slot = 3;
+const SLOT_RECEIVED_AT: Slot = 4;
+const SLOT_OCCURRED_AT: Slot = 5;
+const SLOTS_RESERVED: Slot = 6;
+
+/// The fields that the running rules use, compiled: [`read`](FieldSet::read) picks just these out of a body.
+#[derive(Debug)]
+pub struct FieldSet {
+    nodes: Vec<Node>,
+    fields: Vec<Field>,
+    uses_received_at: bool,
+    uses_occurred_at: bool,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    slot: Option<Slot>,
+    /// Steps that cross arrays of objects.
+    keys: Vec<(Box<[u8]>, usize)>,
+    /// JSON Pointer tokens: a key, or an index.
+    tokens: Vec<(Box<[u8]>, usize)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    slot: Slot,
+    other: Option<Slot>,
+    unless: Option<Slot>,
+}
+
+/// Collects the paths of a [`FieldSet`].
+#[derive(Debug)]
+pub struct FieldSetBuilder {
+    set: FieldSet,
+    known: HashMap<FieldPath, FieldId>,
+    slots: Slot,
+}
+
+impl Default for FieldSetBuilder {
+    fn default() -> Self {
+        let set = FieldSet {
+            nodes: vec![Node::default()],
+            fields: Vec::new(),
+            uses_received_at: false,
+            uses_occurred_at: false,
+        };
+        let mut builder = Self { set, known: HashMap::new(), slots: SLOTS_RESERVED };
+        for (name, slot) in [("type", SLOT_TYPE), ("action", SLOT_ACTION)] {
+            let node = builder.node(&[Segment::Key(name.to_owned())]);
+            builder.set.nodes[node].slot = Some(slot);
+        }
+        builder
+    }
+}
+
+impl FieldSetBuilder {
+    /// Adds a path, and the places where Vero writes the same field under another key. The same path gives the same id.
+    ///
+    /// `relay.id` and `relay.rule` come after matching: they have no value here.
+    pub fn add(&mut self, path: &FieldPath) -> FieldId {
+        if let Some(id) = self.known.get(path) {
+            return *id;
+        }
+        let field = match path {
+            FieldPath::Relay(relay) => {
+                self.set.uses_received_at |= *relay == RelayField::ReceivedAt;
+                self.set.uses_occurred_at |= *relay == RelayField::OccurredAt;
+                let slot = match relay {
+                    RelayField::Source => SLOT_SOURCE,
+                    RelayField::ReceivedAt => SLOT_RECEIVED_AT,
+                    RelayField::OccurredAt => SLOT_OCCURRED_AT,
+                    RelayField::Id | RelayField::Rule => self.slot_of(&[]),
+                };
+                Field { slot, other: None, unless: None }
+            }
+            FieldPath::Body(segments) if path.to_string() == "type" => {
+                debug_assert_eq!(segments.len(), 1);
+                Field { slot: SLOT_EVENT_TYPE, other: None, unless: None }
+            }
+            FieldPath::Body(segments) => {
+                let slot = self.slot_of(segments);
+                let alias = vero::alias(&path.to_string());
+                let mut slot_of = |text: &str| match FieldPath::parse(text) {
+                    Ok(FieldPath::Body(segments)) => Some(self.slot_of(&segments)),
+                    _ => None,
+                };
+                let other = alias.and_then(|alias| slot_of(alias.other));
+                let unless = alias.and_then(|alias| alias.unless).and_then(slot_of);
+                Field { slot, other, unless }
+            }
+        };
+        let id = FieldId(u32::try_from(self.set.fields.len()).expect("a config has far fewer than 4 billion fields"));
+        self.set.fields.push(field);
+        self.known.insert(path.clone(), id);
+        id
+    }
+
+    /// Finishes the set.
+    pub fn build(self) -> FieldSet {
+        self.set
+    }
+
+    fn slot_of(&mut self, segments: &[Segment]) -> Slot {
+        if segments.is_empty() {
+            self.slots += 1;
+            return self.slots - 1;
+        }
+        let node = self.node(segments);
+        if let Some(slot) = self.set.nodes[node].slot {
+            return slot;
+        }
+        self.set.nodes[node].slot = Some(self.slots);
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    fn node(&mut self, segments: &[Segment]) -> usize {
+        let mut at = 0;
+        for segment in segments {
+            let nodes = &mut self.set.nodes;
+            let fresh = nodes.len();
+            let children = match segment {
+                Segment::Key(_) => &mut nodes[at].keys,
+                Segment::Token(_) => &mut nodes[at].tokens,
+            };
+            let text = segment.text().as_bytes();
+            match children.iter().find(|(known, _)| **known == *text) {
+                Some((_, child)) => at = *child,
+                None => {
+                    children.push((text.into(), fresh));
+                    nodes.push(Node::default());
+                    at = fresh;
+                }
+            }
+        }
+        at
+    }
+}
+
+/// What the relay itself knows of an event while it is matched.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayFields<'a> {
+    /// The name of the source.
+    pub source: &'a str,
+    /// When it arrived, unix milliseconds, UTC.
+    pub received_ms: u64,
+}
+
+/// An event, as far as the rules need to know it.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// `type`, or `action` where `type` is missing, null or no string.
+    pub event_type: Cow<'a, str>,
+    /// The fields of the set.
+    pub fields: Fields<'a>,
+}
+
+/// The fields that one body holds.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    /// Sorted by slot; a slot stands several times where its path crossed an array.
+    values: Vec<(Slot, Value<'a>)>,
+}
+
+/// Why a body is not an event. `Display` is the sentence the sender gets.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Not UTF-8.
+    #[error("the body is not UTF-8 from byte {at} on; an event is JSON, and JSON is UTF-8")]
+    NotUtf8 {
+        /// Offset of the first wrong byte.
+        at: usize,
+    },
+    /// Not JSON.
+    #[error("the body is not JSON: {why} at byte {at}")]
+    NotJson {
+        /// Offset of the byte where reading stopped.
+        at: usize,
+        /// What was wrong there.
+        why: String,
+    },
+    /// JSON, but no object.
+    #[error("the body is a JSON {found} (at byte {at}); an event is one JSON object")]
+    NotObject {
+        /// What it is.
+        found: &'static str,
+        /// Where it starts.
+        at: usize,
+    },
+    /// Neither `type` nor `action` is a string with something in it.
+    #[error("the event has neither a `type` nor an `action` that is a non-empty string (searched to byte {at})")]
+    NoType {
+        /// The length of the body.
+        at: usize,
+    },
+}
+
+impl FieldSet {
+    /// Checks that a body is an event, and picks out the fields of the set.
+    pub fn read<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Event<'a>, Refused> {
+        let text = std::str::from_utf8(body).map_err(|error| Refused::NotUtf8 { at: error.valid_up_to() })?;
+        let mut captures = self.capture(text)?;
+        // Stable: the elements of an array stay in their order.
+        captures.sort_by_key(|(slot, _)| *slot);
+        let event_type = event_type(&captures).ok_or(Refused::NoType { at: body.len() })?;
+
+        let mut values = Vec::with_capacity(captures.len() + 4);
+        values.push((SLOT_EVENT_TYPE, Value::String(event_type.clone())));
+        values.push((SLOT_SOURCE, Value::String(Cow::Owned(relay.source.to_owned()))));
+        if self.uses_received_at {
+            values.push((SLOT_RECEIVED_AT, Value::String(Cow::Owned(crate::time::rfc3339(relay.received_ms)))));
+        }
+        if self.uses_occurred_at {
+            let occurred_ms = occurred_ms(text, &event_type).unwrap_or(relay.received_ms);
+            values.push((SLOT_OCCURRED_AT, Value::String(Cow::Owned(crate::time::rfc3339(occurred_ms)))));
+        }
+        let of_body = captures.iter().filter(|(slot, _)| *slot >= SLOTS_RESERVED);
+        values.extend(of_body.map(|(slot, raw)| (*slot, Value::from_raw(raw))));
+        Ok(Event { event_type, fields: Fields { values } })
+    }
+
+    fn capture<'a>(&self, text: &'a str) -> Result<Vec<(Slot, &'a str)>, Refused> {
+        let start = text.len() - text.trim_ascii_start().len();
+        let not_json = |error: serde_json::Error| {
+            let why = error.to_string();
+            let why = why.split(" at line ").next().unwrap_or_default().to_owned();
+            Refused::NotJson { at: offset(text, error.line(), error.column()), why }
+        };
+        if text.as_bytes().get(start) != Some(&b'{') {
+            serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
+            return Err(Refused::NotObject { found: json_kind(&text[start..]), at: start });
+        }
+        let mut walk = Walk { set: self, captures: Vec::with_capacity(16) };
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_map(Object { walk: &mut walk, node: 0, keys_only: false })
+            .and_then(|()| json.end())
+            .map_err(not_json)?;
+        Ok(walk.captures)
+    }
+
+    /// The fields of a set, by id; what the set's builder gave.
+    fn field(&self, id: FieldId) -> Field {
+        self.fields[id.0 as usize]
+    }
+}
+
+/// `type` wins over `action` unless it is missing, null or not a string.
+fn event_type<'a>(captures: &[(Slot, &'a str)]) -> Option<Cow<'a, str>> {
+    [SLOT_TYPE, SLOT_ACTION].into_iter().find_map(|wanted| {
+        let (_, raw) = captures.iter().find(|(slot, _)| *slot == wanted)?;
+        let raw = raw.trim_ascii();
+        let text = raw.starts_with('"').then(|| decode_string(raw))?;
+        (!text.is_empty()).then_some(text)
+    })
+}
+
+/// When the event happened by its own word: Vero's `<type>_at`, unix seconds.
+pub(crate) fn occurred_ms(body: &str, event_type: &str) -> Option<u64> {
+    let mut builder = FieldSetBuilder::default();
+    let slot = builder.slot_of(&[Segment::Key(format!("{event_type}_at"))]);
+    let captures = builder.build().capture(body).ok()?;
+    let (_, raw) = captures.iter().find(|(captured, _)| *captured == slot)?;
+    let seconds: u64 = Value::from_raw(raw).text()?.parse().ok()?;
+    // Beyond the year 9999 nothing prints it, and nobody meant it.
+    (seconds < 253_402_300_800).then_some(seconds * 1000)
+}
+
+impl<'a> Fields<'a> {
+    /// What the body holds of a field of `set`; empty when it is missing.
+    pub fn get<'f>(&'f self, set: &FieldSet, id: FieldId) -> &'f [(u32, Value<'a>)] {
+        let field = set.field(id);
+        let found = self.slot(field.slot);
+        let is_missing = |values: &[(u32, Value<'a>)]| values.iter().all(|(_, value)| *value == Value::Null);
+        match field.other {
+            Some(other) if is_missing(found) => {
+                let blocked = field.unless.is_some_and(|slot| !is_missing(self.slot(slot)));
+                let elsewhere = self.slot(other);
+                if blocked || elsewhere.is_empty() { found } else { elsewhere }
+            }
+            _ => found,
+        }
+    }
+
+    fn slot(&self, slot: Slot) -> &[(u32, Value<'a>)] {
+        let start = self.values.partition_point(|(other, _)| *other < slot);
+        let length = self.values[start..].iter().take_while(|(other, _)| *other == slot).count();
+        &self.values[start..start + length]
+    }
+}
+
+/// The byte offset of serde_json's line and column, which count from 1 and name the byte last read.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    (line_start + column.saturating_sub(1)).min(text.len())
+}
+
+fn json_kind(text: &str) -> &'static str {
+    match text.as_bytes().first() {
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "boolean",
+        Some(b'n') => "null",
+        _ => "number",
+    }
+}
+
+struct Walk<'s, 'a> {
+    set: &'s FieldSet,
+    captures: Vec<(Slot, &'a str)>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// Takes what `node` wants of a value. Goes at most as deep as the longest path.
+    fn enter(&mut self, raw: &'a str, node: usize) {
+        let Node { slot, keys, tokens } = &self.set.nodes[node];
+        if let Some(slot) = slot {
+            self.captures.push((*slot, raw));
+        }
+        if keys.is_empty() && tokens.is_empty() {
+            return;
+        }
+        let mut json = serde_json::Deserializer::from_str(raw);
+        // The text was scanned when it was captured, so reading it again cannot fail.
+        let read = match raw.as_bytes().first() {
+            Some(b'{') => json.deserialize_map(Object { walk: self, node, keys_only: false }),
+            Some(b'[') => json.deserialize_seq(Array { walk: self, node }),
+            _ => Ok(()),
+        };
+        debug_assert!(read.is_ok(), "{read:?}");
+    }
+}
+
+struct Object<'w, 's, 'a> {
+    walk: &'w mut Walk<'s, 'a>,
+    node: usize,
+    /// Inside an array: indices do not apply.
+    keys_only: bool,
+}
+
+impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let set = self.walk.set;
+        let node = &set.nodes[self.node];
+        // Which stretch of the captures each child made: a key that comes again takes its earlier one back.
+        let mut stretches: Vec<(usize, usize, usize)> = Vec::new();
+        while let Some(children) = map.next_key_seed(Key { node, keys_only: self.keys_only })? {
+            if children == [None, None] {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let raw = map.next_value::<&'a RawValue>()?.get().trim_ascii();
+            for child in children.into_iter().flatten() {
+                if let Some(at) = stretches.iter().position(|(known, ..)| *known == child) {
+                    let (_, start, end) = stretches.remove(at);
+                    self.walk.captures.drain(start..end);
+                    for (_, other_start, other_end) in stretches.iter_mut().filter(|(_, other, _)| *other >= end) {
+                        *other_start -= end - start;
+                        *other_end -= end - start;
+                    }
+                }
+                let start = self.walk.captures.len();
+                self.walk.enter(raw, child);
+                stretches.push((child, start, self.walk.captures.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a key as bytes (an escaped lone surrogate in a key must not refuse the event) and finds its children.
+struct Key<'n> {
+    node: &'n Node,
+    keys_only: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = [Option<usize>; 2];
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = [Option<usize>; 2];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E: de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
+        let find = |children: &[(Box<[u8]>, usize)]| {
+            children.iter().find(|(known, _)| **known == *key).map(|(_, child)| *child)
+        };
+        let token = if self.keys_only { None } else { find(&self.node.tokens) };
+        Ok([find(&self.node.keys), token])
+    }
+}
+
+struct Array<'w, 's, 'a> {
+    walk: &'w mut Walk<'s, 'a>,
+    node: usize,
+}
+
+impl<'a> Visitor<'a> for Array<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+        let set = self.walk.set;
+        let node = &set.nodes[self.node];
+        let mut index = 0usize;
+        while let Some(raw) = seq.next_element::<&'a RawValue>()? {
+            let raw = raw.get().trim_ascii();
+            if !node.tokens.is_empty() {
+                let text = index.to_string();
+                if let Some((_, child)) = node.tokens.iter().find(|(token, _)| **token == *text.as_bytes()) {
+                    self.walk.enter(raw, *child);
+                }
+            }
+            if !node.keys.is_empty() && raw.starts_with('{') {
+                let object = Object { walk: &mut *self.walk, node: self.node, keys_only: true };
+                let read = serde_json::Deserializer::from_str(raw).deserialize_map(object);
+                debug_assert!(read.is_ok(), "{read:?}");
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read<'a>(body: &'a str, path: &str) -> Result<Vec<Value<'a>>, Refused> {
+        let mut builder = FieldSetBuilder::default();
+        let id = builder.add(&FieldPath::parse(path).expect("a good path"));
+        let set = builder.build();
+        let event = set.read(body.as_bytes(), RelayFields { source: "vero", received_ms: 1_700_000_000_000 })?;
+        Ok(event.fields.get(&set, id).iter().map(|(_, value)| value.clone()).collect())
+    }
+
+    /// `body` has `"type": "sent"` in front of it.
+    #[track_caller]
+    fn check(rest: &str, path: &str, expected: &str) {
+        let body = format!(r#"{{"type":"sent",{rest}}}"#);
+        let found = read(&body, path).expect("an event");
+        let text = found.iter().map(|value| value.text().map_or_else(|| format!("<{}>", value.kind()), str::to_owned));
+        assert_eq!(text.collect::<Vec<_>>().join(" "), expected, "{path} in {body}");
+    }
+
+    #[test]
+    fn fields_are_found_by_path() {
+        check(r#""a":1"#, "a", "1");
+        check(r#""a":{"b":{"c":"x"}}"#, "a.b.c", "x");
+        check(r#""a":{"trigger-event":"x"}"#, "a.trigger-event", "x");
+        check(r#""a":{"b":1}"#, "a", "<object>");
+        check(r#""a":"plain""#, "a.b", "");
+        check(r#""a":"\ud800","b":1"#, "a.b", "");
+        check(r#""a":1e400"#, "a.b", "");
+        check(r#""a":1e400"#, "a", "1e400");
+        check(r#""\u0061":1"#, "a", "1");
+        check(r#""x\ud800":1,"a":2"#, "a", "2");
+        check(r#""a":[1,2]"#, "a", "<list>");
+    }
+
+    #[test]
+    fn a_path_crosses_arrays_of_objects_and_a_pointer_takes_an_index() {
+        check(r#""a":[{"b":1},{"c":2},{"b":3},7,[{"b":9}]]"#, "a.b", "1 3");
+        check(r#""a":[{"b":[{"c":1},{"c":2}]},{"b":{"c":3}}]"#, "a.b.c", "1 2 3");
+        check(r#""a":[{"b":1},{"b":2}]"#, "/a/1/b", "2");
+        check(r#""a":[{"b":1},{"b":2}]"#, "/a/b", "");
+        check(r#""a":{"1":{"b":2}}"#, "/a/1/b", "2");
+        check(r#""a.b":[5,6]"#, "/a.b/0", "5");
+        check(r#""a":[]"#, "a.b", "");
+    }
+
+    #[test]
+    fn with_duplicate_keys_the_last_wins_at_every_level() {
+        check(r#""a":1,"a":2"#, "a", "2");
+        check(r#""a":{"b":1},"a":{"c":2}"#, "a.b", "");
+        check(r#""a":{"b":1,"b":2},"z":0"#, "a.b", "2");
+        check(r#""a":[{"b":1,"b":2},{"b":3}]"#, "a.b", "2 3");
+    }
+
+    #[test]
+    fn a_duplicate_key_takes_back_only_its_own_captures() {
+        let mut builder = FieldSetBuilder::default();
+        let [a, b, c] = ["x.a", "x.b", "y"].map(|path| builder.add(&FieldPath::parse(path).expect("good")));
+        let set = builder.build();
+        let body = br#"{"type":"t","x":{"a":1,"b":2},"y":3,"x":{"b":4}}"#;
+        let event = set.read(body, RelayFields { source: "s", received_ms: 0 }).expect("an event");
+        let get = |id| event.fields.get(&set, id).iter().map(|(_, v)| v.clone()).collect::<Vec<_>>();
+        assert_eq!(get(a), []);
+        assert_eq!(get(b), [Value::Number("4")]);
+        assert_eq!(get(c), [Value::Number("3")]);
+    }
+
+    #[test]
+    fn veros_odd_keys_are_found() {
+        check(r#""campaign":{"campaign_title":"T"}"#, "campaign.name", "T");
+        check(r#""campaign":{"name":"N","campaign_title":"T"}"#, "campaign.name", "N");
+        check(r#""campaign":{"name":null,"campaign_title":"T"}"#, "campaign.name", "T");
+        check(r#""campaign":{"email_subject":"S"}"#, "campaign.subject", "S");
+        check(r#""campaign":{"variation_name":"V"}"#, "campaign.variation", "V");
+        check(r#""campaign":{"series_title":"G"}"#, "campaign.group", "G");
+        check(r#""campaign":{"message_id":"M"}"#, "message_id", "M");
+        check(r#""id":"7","email":"e@x""#, "user.id", "7");
+        check(r#""id":"7","email":"e@x""#, "user.email", "e@x");
+        check(r#""id":"7","user":{}"#, "user.id", "");
+        check(r#""id":"7","user":{"id":8}"#, "user.id", "8");
+        check(r#""name":"x""#, "campaign.name", "");
+    }
+
+    #[test]
+    fn type_wins_over_action_unless_it_is_no_string() {
+        for (body, expected) in [
+            (r#"{"type":"a","action":"b"}"#, "a"),
+            (r#"{"action":"b"}"#, "b"),
+            (r#"{"type":null,"action":"b"}"#, "b"),
+            (r#"{"type":7,"action":"b"}"#, "b"),
+            (r#"{"type":"","action":"b"}"#, "b"),
+            (r#"{"type":"x","type":"y"}"#, "y"),
+            (r#"{"type":"\u0073ent"}"#, "sent"),
+        ] {
+            assert_eq!(read(body, "type"), Ok(vec![Value::String(expected.into())]), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_relays_fields_have_values() {
+        check("\"a\":1", "relay.source", "vero");
+        check("\"a\":1", "relay.received_at", "2023-11-14T22:13:20.000Z");
+        check(r#""sent_at":1435016238"#, "relay.occurred_at", "2015-06-22T23:37:18.000Z");
+        check(r#""sent_at":"soon""#, "relay.occurred_at", "2023-11-14T22:13:20.000Z");
+        check(r#""opened_at":1435016238"#, "relay.occurred_at", "2023-11-14T22:13:20.000Z");
+    }
+
+    #[test]
+    fn a_refusal_names_the_place() {
+        let refused = |body: &[u8]| {
+            let set = FieldSetBuilder::default().build();
+            let read = set.read(body, RelayFields { source: "s", received_ms: 0 });
+            read.map(|_| ()).expect_err("refused").to_string()
+        };
+        for (body, part) in [
+            (&b"{\"type\":\"a\xff\"}"[..], "not UTF-8 from byte 10"),
+            (b"", "EOF while parsing a value at byte 0"),
+            (b"{\"type\":\"a\"", "not JSON: EOF while parsing an object"),
+            (b"{type: 'sent'}", "not JSON: key must be a string at byte 1"),
+            (b"{\"type\":\"a\"} x", "not JSON: trailing characters at byte 13"),
+            (b"{\"type\":\"a\",\n\"b\":tru}", "at byte 20"),
+            (b" [1]", "JSON array (at byte 1)"),
+            (b"\"x\"", "JSON string"),
+            (b"12", "JSON number"),
+            (b"{\"a\":1}", "neither a `type` nor an `action`"),
+            (b"{\"type\":7}", "neither a `type` nor an `action`"),
+            (b"{\"type\":\"a\nb\"}", "control character"),
+        ] {
+            let sentence = refused(body);
+            assert!(sentence.contains(part), "{sentence} should hold {part}");
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_may_nest_without_limit() {
+        let deep = format!(r#"{{"type":"a","x":{}1{},"b":2}}"#, "[".repeat(20_000), "]".repeat(20_000));
+        assert_eq!(read(&deep, "b"), Ok(vec![Value::Number("2")]));
+        let deep = format!(r#"{{"type":"a","x":{}1{},"b":2}}"#, r#"{"k":"#.repeat(20_000), "}".repeat(20_000));
+        assert_eq!(read(&deep, "b"), Ok(vec![Value::Number("2")]));
+    }
+
+    /// What a path finds, said with serde_json's tree: slow, obvious, and blind to duplicate keys.
+    fn naive<'v>(value: &'v serde_json::Value, path: &[&str], found: &mut Vec<&'v serde_json::Value>) {
+        match (path, value) {
+            ([], value) => found.push(value),
+            ([key, rest @ ..], serde_json::Value::Object(map)) => {
+                if let Some(value) = map.get(*key) {
+                    naive(value, rest, found);
+                }
+            }
+            (path, serde_json::Value::Array(items)) => {
+                for item in items.iter().filter(|item| item.is_object()) {
+                    naive(item, path, found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            "\\PC{0,6}".prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(5, 48, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::hash_map("[abc]", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_trie_finds_what_a_walk_of_the_tree_finds(
+            tree in prop::collection::hash_map("[abc]", json(), 1..4),
+            paths in prop::collection::vec(prop::collection::vec("[abc]", 1..5), 1..6),
+        ) {
+            let mut tree: serde_json::Map<String, serde_json::Value> = tree.into_iter().collect();
+            tree.insert("type".into(), "t".into());
+            let tree = serde_json::Value::Object(tree);
+            let body = tree.to_string();
+            let mut builder = FieldSetBuilder::default();
+            let ids: Vec<_> = paths
+                .iter()
+                .map(|path| builder.add(&FieldPath::parse(&path.join(".")).expect("a good path")))
+                .collect();
+            let set = builder.build();
+            let event = set.read(body.as_bytes(), RelayFields { source: "s", received_ms: 0 }).expect("an event");
+            for (path, id) in paths.iter().zip(ids) {
+                let mut expected = Vec::new();
+                naive(&tree, &path.iter().map(String::as_str).collect::<Vec<_>>(), &mut expected);
+                let found: Vec<_> = event.fields.get(&set, id).iter().map(|(_, value)| value.clone()).collect();
+                let texts: Vec<String> = expected.iter().map(|value| value.to_string()).collect();
+                let expected: Vec<_> = texts.iter().map(|text| Value::from_raw(text)).collect();
+                prop_assert_eq!(found, expected, "{:?} in {}", path, body);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut builder = FieldSetBuilder::default();
+            builder.add(&FieldPath::parse("a.b").expect("good"));
+            let _ = builder.build().read(&bytes, RelayFields { source: "s", received_ms: 0 });
+        }
+    }
+}

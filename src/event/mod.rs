@@ -1,0 +1,26 @@
+//! An event: what one webhook says, and its identity.
+//!
+//! The body is bytes and stays bytes. [`FieldSet`] is compiled once from the paths that the running rules name;
+//! [`FieldSet::read`] then goes over a body once and picks out just those fields, borrowed from the body.
+//! Nothing here copies, repairs or re-serialises a body: forwarding it untouched is byte-identical.
+//!
+//! * [`FieldPath`]: `campaign.name`, `/a.b/0/c` or `relay.source`, as written in a config.
+//! * [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
+//! * [`Value`]: one picked-out value; numbers keep their text.
+//! * [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
+//! * [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
+
+mod decimal;
+mod fields;
+mod id;
+mod json;
+mod path;
+mod value;
+pub mod vero;
+
+pub use decimal::Decimal;
+pub use fields::{Event, FieldId, FieldSet, FieldSetBuilder, Fields, Refused, RelayFields};
+pub use id::EventId;
+pub use json::{Json, minify};
+pub use path::{FieldPath, PathError, RelayField, SEGMENTS_MAX, Segment};
+pub use value::Value;

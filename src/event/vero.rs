@@ -1,0 +1,78 @@
+//! What is particular about Vero: its event types, its odd keys, and a sample of each event.
+//!
+//! Source of the facts: Vero's webhook documentation, <https://help.getvero.com/articles/setting-up-veros-webhooks/>, and the
+//! field lists of its newer workflow product. Its pages show pseudo-JSON; the wire is plain JSON.
+
+/// The event types Vero has today. New ones will come: an unknown type is accepted all the same.
+pub const TYPES: [&str; 12] = [
+    "sent",
+    "delivered",
+    "opened",
+    "clicked",
+    "failed",
+    "bounced",
+    "converted",
+    "unsubscribed",
+    "resubscribed",
+    "complained",
+    "user_created",
+    "user_updated",
+];
+
+/// A second place where Vero writes a field.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The usual name.
+    pub path: &'static str,
+    /// Where else it may stand.
+    pub other: &'static str,
+    /// The alias counts only where this field is absent.
+    pub unless: Option<&'static str>,
+}
+
+/// Vero's odd keys, found alike by rules, templates and filters. (`type` and `action` are read by [`super::FieldSet::read`].)
+pub const ALIASES: [Alias; 7] = [
+    Alias { path: "campaign.name", other: "campaign.campaign_title", unless: None },
+    Alias { path: "campaign.subject", other: "campaign.email_subject", unless: None },
+    Alias { path: "campaign.variation", other: "campaign.variation_name", unless: None },
+    Alias { path: "campaign.group", other: "campaign.series_title", unless: None },
+    Alias { path: "message_id", other: "campaign.message_id", unless: None },
+    Alias { path: "user.id", other: "id", unless: Some("user") },
+    Alias { path: "user.email", other: "email", unless: Some("user") },
+];
+
+/// Finds the second place of a field, by its usual path.
+pub fn alias(path: &str) -> Option<&'static Alias> {
+    ALIASES.iter().find(|alias| alias.path == path)
+}
+
+/// One body for each thing Vero sends, by name, as `vero-relay send` posts them.
+pub const SAMPLES: [(&str, &str); 15] = [
+    ("sent", include_str!("../../samples/sent.json")),
+    ("delivered", include_str!("../../samples/delivered.json")),
+    ("opened", include_str!("../../samples/opened.json")),
+    ("clicked", include_str!("../../samples/clicked.json")),
+    ("failed", include_str!("../../samples/failed.json")),
+    ("bounced", include_str!("../../samples/bounced.json")),
+    ("bounced-soft", include_str!("../../samples/bounced-soft.json")),
+    ("converted", include_str!("../../samples/converted.json")),
+    ("unsubscribed", include_str!("../../samples/unsubscribed.json")),
+    ("unsubscribed-campaign", include_str!("../../samples/unsubscribed-campaign.json")),
+    ("resubscribed", include_str!("../../samples/resubscribed.json")),
+    ("complained", include_str!("../../samples/complained.json")),
+    ("user_created", include_str!("../../samples/user_created.json")),
+    ("user_updated", include_str!("../../samples/user_updated.json")),
+    ("user_updated-action", include_str!("../../samples/user_updated-action.json")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_sample() {
+        for name in TYPES {
+            assert!(SAMPLES.iter().any(|(sample, _)| *sample == name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! x
+pub mod event;
+pub mod store;
+pub mod time;

@@ -1,0 +1,724 @@
+//! The journal's bytes: segment headers, groups and records, and nothing that touches a disk.
+//!
+//! # Layout, format version 1 (all integers little-endian)
+//!
+//! A **segment** is a file of groups behind a header. The header repeats everything that is needed to read the segment alone:
+//! the name table, and which destinations are paused.
+//!
+//! ```text
+//! header  magic "VEROJRNL" | version u32 | header length u32 | segment u64 | first sequence u64 | first group u64
+//!         journal u64 | created ms u64 | sealed segment u64 | sealed at u64 | names u32 | pauses u32
+//!         names: kind u8, number u32, length u16, text … | pauses: number u32, since ms u64, length u16, text …
+//!         zeros to a multiple of 8, less 4 | CRC32C u32 over all before it
+//! group   magic u32 | CRC32C u32 over the rest of the head and the record heads | segment u64 | own offset u64 | group u64
+//!         durable up to u64 | first sequence u64 | heads length u32 | bodies length u32 | events u32 | records u32
+//!         record heads … | bodies … | zeros to a multiple of 8
+//! record  kind u8, 0 u8 ×3, head length u32, and by kind:
+//!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | generation u32 | rules u32 | deliveries u32
+//!               rule u32 … | destination u32, rule u32 …
+//!   2 outcomes  count u32, and for each: state u8, 0 u8, attempts u16 | destination u32 | run u32 | sequence u64 | at ms u64
+//!               postponed: first attempt ms u64, due ms u64;  postponed and dead: length u16, reason
+//!   3 name      kind u8 | number u32 | length u16, text
+//!   4 control   what u8 | destination u32 | at ms u64 | length u16, reason
+//! ```
+//!
+//! Record heads lie together and bodies behind them, so one CRC and one read cover what a scan needs, and a body can be erased in
+//! place: its CRC stands in its head. A group says where it lies (segment and offset), so bytes of another time are never taken
+//! for it; and up to where its segment was synced before it was written, so damage below that mark is told from a torn tail.
+
+use crate::event::EventId;
+use crate::store::{DeliveryKey, NameId, NameKind, Pause, PlannedDelivery};
+
+/// The format this release writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"VEROJRNL";
+const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"VGRP");
+
+/// Bytes of a group's own head.
+pub const GROUP_HEAD: usize = 64;
+/// Groups begin at multiples of this, so that a search for the next one steps by it.
+pub const ALIGN: usize = 8;
+const HEADER_FIXED: usize = 80;
+/// A segment's header may be this long: some hundred thousand names.
+pub const HEADER_MAX: usize = 16 << 20;
+/// The longest reason or name that is kept.
+pub const TEXT_MAX: usize = 1024;
+
+/// What stands at the start of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The segment's number, counting from 1.
+    pub segment: u64,
+    /// The sequence number that its first event has or would have.
+    pub first_sequence: u64,
+    /// The number of its first group.
+    pub first_group: u64,
+    /// Tells one journal from another.
+    pub journal: u64,
+    /// When it was made, unix milliseconds.
+    pub created_ms: u64,
+    /// The segment before it, 0 for none.
+    pub sealed_segment: u64,
+    /// Where that one ends. What lies beyond was moved here, or never was.
+    pub sealed_at: u64,
+    /// All names so far.
+    pub names: Vec<(NameKind, NameId, String)>,
+    /// The destinations that are paused.
+    pub pauses: Vec<(NameId, Pause)>,
+}
+
+/// Why a header could not be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Too short, a wrong magic, or a wrong CRC.
+    #[error("the header is damaged")]
+    Damaged,
+    /// Written by another release.
+    #[error("the journal has format version {0} and this release reads version {VERSION}: run the release that wrote it, or move data_dir away")]
+    UnknownVersion(u32),
+}
+
+impl SegmentHeader {
+    /// Writes the header; its length is a multiple of [`ALIGN`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_FIXED + self.names.len() * 24);
+        out.extend_from_slice(MAGIC);
+        put_u32(&mut out, VERSION);
+        put_u32(&mut out, 0);
+        let numbers = [self.segment, self.first_sequence, self.first_group, self.journal, self.created_ms];
+        for number in numbers.into_iter().chain([self.sealed_segment, self.sealed_at]) {
+            put_u64(&mut out, number);
+        }
+        put_u32(&mut out, count(self.names.len()));
+        put_u32(&mut out, count(self.pauses.len()));
+        for (kind, id, name) in &self.names {
+            out.push(kind_to_u8(*kind));
+            put_u32(&mut out, id.0);
+            put_text(&mut out, name);
+        }
+        for (id, pause) in &self.pauses {
+            put_u32(&mut out, id.0);
+            put_u64(&mut out, pause.since_ms);
+            put_text(&mut out, &pause.reason);
+        }
+        out.resize((out.len() + 4).next_multiple_of(ALIGN) - 4, 0);
+        let length = count(out.len() + 4);
+        out[12..16].copy_from_slice(&length.to_le_bytes());
+        let crc = crc32c::crc32c(&out);
+        put_u32(&mut out, crc);
+        out
+    }
+
+    /// The length of the header that `start` (at least 16 bytes of a segment) begins. The first 16 bytes and the CRC at the end
+    /// are the same in every format version.
+    pub fn length(start: &[u8]) -> Result<usize, HeaderError> {
+        let mut take = Take(start);
+        if take.bytes(8) != Some(MAGIC) {
+            return Err(HeaderError::Damaged);
+        }
+        take.u32().ok_or(HeaderError::Damaged)?;
+        let length = take.u32().ok_or(HeaderError::Damaged)? as usize;
+        let is_sound = (HEADER_FIXED + 4..=HEADER_MAX).contains(&length) && length.is_multiple_of(ALIGN);
+        if is_sound { Ok(length) } else { Err(HeaderError::Damaged) }
+    }
+
+    /// Reads a header of the length that [`length`](Self::length) gave.
+    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let length = Self::length(bytes)?;
+        let (content, crc) =
+            bytes.get(..length).and_then(|b| b.split_at_checked(length - 4)).ok_or(HeaderError::Damaged)?;
+        if crc32c::crc32c(content).to_le_bytes() != crc {
+            return Err(HeaderError::Damaged);
+        }
+        let mut take = Take(&content[8..]);
+        match take.u32() {
+            Some(VERSION) => Self::decode_content(&content[16..]).ok_or(HeaderError::Damaged),
+            // The CRC is right, so this is no flipped bit.
+            version => Err(HeaderError::UnknownVersion(version.unwrap_or(0))),
+        }
+    }
+
+    fn decode_content(content: &[u8]) -> Option<Self> {
+        let mut take = Take(content);
+        let mut header = SegmentHeader {
+            segment: take.u64()?,
+            first_sequence: take.u64()?,
+            first_group: take.u64()?,
+            journal: take.u64()?,
+            created_ms: take.u64()?,
+            sealed_segment: take.u64()?,
+            sealed_at: take.u64()?,
+            names: Vec::new(),
+            pauses: Vec::new(),
+        };
+        let (names, pauses) = (take.u32()?, take.u32()?);
+        for _ in 0..names {
+            header.names.push((kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?));
+        }
+        for _ in 0..pauses {
+            let id = NameId(take.u32()?);
+            header.pauses.push((id, Pause { since_ms: take.u64()?, reason: take.text()? }));
+        }
+        Some(header)
+    }
+}
+
+/// The head of a group, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupHead {
+    /// Counts through the whole journal.
+    pub group: u64,
+    /// Up to where the segment was synced before this group was written.
+    pub durable_up_to: u64,
+    /// The sequence number of its first event.
+    pub first_sequence: u64,
+    /// Bytes of record heads.
+    pub heads_bytes: u32,
+    /// Bytes of bodies.
+    pub bodies_bytes: u32,
+    /// How many events it holds.
+    pub events: u32,
+    /// How many records it holds.
+    pub records: u32,
+}
+
+impl GroupHead {
+    /// Reads a group's head if `bytes` begin one that says it lies in `segment` at `offset`. The CRC is not checked yet.
+    pub fn peek(bytes: &[u8], segment: u64, offset: u64) -> Option<Self> {
+        let mut take = Take(bytes.get(..GROUP_HEAD)?);
+        let magic = take.u32()?;
+        take.u32()?;
+        if magic != GROUP_MAGIC || take.u64()? != segment || take.u64()? != offset {
+            return None;
+        }
+        Some(Self {
+            group: take.u64()?,
+            durable_up_to: take.u64()?,
+            first_sequence: take.u64()?,
+            heads_bytes: take.u32()?,
+            bodies_bytes: take.u32()?,
+            events: take.u32()?,
+            records: take.u32()?,
+        })
+    }
+
+    /// Whether the CRC over the head and the record heads is right. `bytes` begin at the group.
+    pub fn is_sound(&self, bytes: &[u8]) -> bool {
+        let Some(heads) = bytes.get(..self.heads_end()) else { return false };
+        let stored = u32::from_le_bytes([heads[4], heads[5], heads[6], heads[7]]);
+        crc32c::crc32c(&heads[8..]) == stored
+    }
+
+    /// Bytes from the group's start to its first body.
+    pub fn heads_end(&self) -> usize {
+        GROUP_HEAD + self.heads_bytes as usize
+    }
+
+    /// Bytes from the group's start to the next group.
+    pub fn length(&self) -> u64 {
+        (self.heads_end() as u64 + u64::from(self.bodies_bytes)).next_multiple_of(ALIGN as u64)
+    }
+}
+
+/// A record's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An event.
+    Event(EventHead),
+    /// What became of deliveries.
+    Outcomes(Vec<OutcomeRecord>),
+    /// A name got its number.
+    Name(NameKind, NameId, String),
+    /// Somebody acted.
+    Control(Control),
+}
+
+/// An event without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventHead {
+    /// Its id.
+    pub id: EventId,
+    /// Bytes of its body.
+    pub body_bytes: u32,
+    /// CRC32C of its body.
+    pub body_crc: u32,
+    /// The way it came in by.
+    pub source: NameId,
+    /// Which generation of the config routed it.
+    pub generation: u32,
+    /// The rules that matched.
+    pub rules: Vec<NameId>,
+    /// Where it goes.
+    pub deliveries: Vec<PlannedDelivery>,
+}
+
+/// What became of one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRecord {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Attempts made in all.
+    pub attempts: u16,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub state: OutcomeState,
+}
+
+/// The states that are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutcomeState {
+    /// The destination has it.
+    Delivered,
+    /// To be tried again.
+    Postponed {
+        /// When the first attempt was made.
+        first_attempt_ms: u64,
+        /// When the next is due.
+        due_ms: u64,
+        /// What the last one came to.
+        reason: String,
+    },
+    /// Given up.
+    Dead {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An operator's act, or one that the relay made in an operator's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A destination is held.
+    Pause(NameId, Pause),
+    /// It goes on.
+    Resume {
+        /// Which.
+        destination: NameId,
+        /// Since when, unix milliseconds.
+        at_ms: u64,
+    },
+}
+
+const KIND_EVENT: u8 = 1;
+const KIND_OUTCOMES: u8 = 2;
+const KIND_NAME: u8 = 3;
+const KIND_CONTROL: u8 = 4;
+
+const STATE_DELIVERED: u8 = 1;
+const STATE_POSTPONED: u8 = 2;
+const STATE_DEAD: u8 = 3;
+
+const CONTROL_PAUSE: u8 = 1;
+const CONTROL_RESUME: u8 = 2;
+
+/// Collects records and bodies into one group.
+#[derive(Debug, Default)]
+pub struct GroupBuilder {
+    heads: Vec<u8>,
+    bodies: Vec<u8>,
+    events: u32,
+    records: u32,
+}
+
+impl GroupBuilder {
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Bytes it would take.
+    pub fn length(&self) -> usize {
+        (GROUP_HEAD + self.heads.len() + self.bodies.len()).next_multiple_of(ALIGN)
+    }
+
+    /// Adds an event.
+    pub fn event(&mut self, head: &EventHead, body: &[u8]) {
+        debug_assert_eq!(head.body_bytes as usize, body.len());
+        self.record(KIND_EVENT, |out| {
+            put_u32(out, head.body_bytes);
+            put_u32(out, head.body_crc);
+            out.extend_from_slice(&head.id.to_bytes());
+            put_u32(out, head.source.0);
+            put_u32(out, head.generation);
+            put_u32(out, count(head.rules.len()));
+            put_u32(out, count(head.deliveries.len()));
+            for rule in &head.rules {
+                put_u32(out, rule.0);
+            }
+            for delivery in &head.deliveries {
+                put_u32(out, delivery.destination.0);
+                put_u32(out, delivery.rule.0);
+            }
+        });
+        self.bodies.extend_from_slice(body);
+        self.events += 1;
+    }
+
+    /// Adds outcomes, as one record.
+    pub fn outcomes(&mut self, outcomes: &[OutcomeRecord]) {
+        self.record(KIND_OUTCOMES, |out| {
+            put_u32(out, count(outcomes.len()));
+            for outcome in outcomes {
+                let state = match outcome.state {
+                    OutcomeState::Delivered => STATE_DELIVERED,
+                    OutcomeState::Postponed { .. } => STATE_POSTPONED,
+                    OutcomeState::Dead { .. } => STATE_DEAD,
+                };
+                out.extend_from_slice(&[state, 0]);
+                out.extend_from_slice(&outcome.attempts.to_le_bytes());
+                put_u32(out, outcome.key.destination.0);
+                put_u32(out, outcome.key.run);
+                put_u64(out, outcome.key.sequence);
+                put_u64(out, outcome.at_ms);
+                match &outcome.state {
+                    OutcomeState::Delivered => {}
+                    OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
+                        put_u64(out, *first_attempt_ms);
+                        put_u64(out, *due_ms);
+                        put_text(out, reason);
+                    }
+                    OutcomeState::Dead { reason } => put_text(out, reason),
+                }
+            }
+        });
+    }
+
+    /// Adds a name.
+    pub fn name(&mut self, kind: NameKind, id: NameId, name: &str) {
+        self.record(KIND_NAME, |out| {
+            out.push(kind_to_u8(kind));
+            put_u32(out, id.0);
+            put_text(out, name);
+        });
+    }
+
+    /// Adds an act.
+    pub fn control(&mut self, control: &Control) {
+        let (what, destination, at_ms, reason) = match control {
+            Control::Pause(id, pause) => (CONTROL_PAUSE, *id, pause.since_ms, pause.reason.as_str()),
+            Control::Resume { destination, at_ms } => (CONTROL_RESUME, *destination, *at_ms, ""),
+        };
+        self.record(KIND_CONTROL, |out| {
+            out.push(what);
+            put_u32(out, destination.0);
+            put_u64(out, at_ms);
+            put_text(out, reason);
+        });
+    }
+
+    fn record(&mut self, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.heads.len();
+        self.heads.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+        fill(&mut self.heads);
+        let length = count(self.heads.len() - start);
+        self.heads[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+        self.records += 1;
+    }
+
+    /// Writes the group out for its place, and empties the builder.
+    pub fn finish(&mut self, at: GroupPlace, out: &mut Vec<u8>) {
+        out.clear();
+        out.reserve(self.length());
+        put_u32(out, GROUP_MAGIC);
+        put_u32(out, 0);
+        for number in [at.segment, at.offset, at.group, at.durable_up_to, at.first_sequence] {
+            put_u64(out, number);
+        }
+        for number in [count(self.heads.len()), count(self.bodies.len()), self.events, self.records] {
+            put_u32(out, number);
+        }
+        out.extend_from_slice(&self.heads);
+        let crc = crc32c::crc32c(&out[8..]);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&self.bodies);
+        out.resize(out.len().next_multiple_of(ALIGN), 0);
+        self.clear();
+    }
+
+    /// Empties the builder, and gives back the room that one large group took.
+    pub fn clear(&mut self) {
+        const KEPT: usize = 1 << 20;
+        for buffer in [&mut self.heads, &mut self.bodies] {
+            buffer.clear();
+            buffer.shrink_to(KEPT);
+        }
+        (self.events, self.records) = (0, 0);
+    }
+}
+
+/// Where a group goes.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupPlace {
+    /// In which segment.
+    pub segment: u64,
+    /// At which offset.
+    pub offset: u64,
+    /// Which group it is.
+    pub group: u64,
+    /// Up to where the segment is synced.
+    pub durable_up_to: u64,
+    /// What its first event has as sequence number.
+    pub first_sequence: u64,
+}
+
+/// Reads the record heads of a sound group, in order. Stops at the first that does not hold together.
+pub fn records(heads: &[u8]) -> impl Iterator<Item = Record> + '_ {
+    let mut rest = heads;
+    std::iter::from_fn(move || {
+        let mut take = Take(rest);
+        let kind = take.u8()?;
+        take.bytes(3)?;
+        let length = take.u32()? as usize;
+        let record = rest.get(8..length)?;
+        rest = rest.get(length..)?;
+        decode_record(kind, record)
+    })
+}
+
+fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
+    let mut take = Take(content);
+    match kind {
+        KIND_EVENT => {
+            let (body_bytes, body_crc) = (take.u32()?, take.u32()?);
+            let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
+            let (source, generation) = (NameId(take.u32()?), take.u32()?);
+            let (rules, deliveries) = (take.u32()?, take.u32()?);
+            let mut head =
+                EventHead { id, body_bytes, body_crc, source, generation, rules: Vec::new(), deliveries: Vec::new() };
+            for _ in 0..rules {
+                head.rules.push(NameId(take.u32()?));
+            }
+            for _ in 0..deliveries {
+                let destination = NameId(take.u32()?);
+                head.deliveries.push(PlannedDelivery { destination, rule: NameId(take.u32()?) });
+            }
+            Some(Record::Event(head))
+        }
+        KIND_OUTCOMES => {
+            let mut outcomes = Vec::new();
+            for _ in 0..take.u32()? {
+                outcomes.push(decode_outcome(&mut take)?);
+            }
+            Some(Record::Outcomes(outcomes))
+        }
+        KIND_NAME => Some(Record::Name(kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?)),
+        KIND_CONTROL => {
+            let what = take.u8()?;
+            let (destination, at_ms, reason) = (NameId(take.u32()?), take.u64()?, take.text()?);
+            match what {
+                CONTROL_PAUSE => Some(Record::Control(Control::Pause(destination, Pause { since_ms: at_ms, reason }))),
+                CONTROL_RESUME => Some(Record::Control(Control::Resume { destination, at_ms })),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
+    let state = take.u8()?;
+    take.u8()?;
+    let attempts = u16::from_le_bytes(take.bytes(2)?.try_into().ok()?);
+    let destination = NameId(take.u32()?);
+    let run = take.u32()?;
+    let key = DeliveryKey { sequence: take.u64()?, destination, run };
+    let at_ms = take.u64()?;
+    let state = match state {
+        STATE_DELIVERED => OutcomeState::Delivered,
+        STATE_POSTPONED => {
+            OutcomeState::Postponed { first_attempt_ms: take.u64()?, due_ms: take.u64()?, reason: take.text()? }
+        }
+        STATE_DEAD => OutcomeState::Dead { reason: take.text()? },
+        _ => return None,
+    };
+    Some(OutcomeRecord { key, attempts, at_ms, state })
+}
+
+struct Take<'a>(&'a [u8]);
+
+impl<'a> Take<'a> {
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.bytes(1).map(|b| b[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.bytes(2)?.try_into().ok()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.bytes(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = self.u16()? as usize;
+        String::from_utf8(self.bytes(length)?.to_vec()).ok()
+    }
+}
+
+fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Writes a text, cut to [`TEXT_MAX`] bytes on a character's boundary.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let text = &text[..text.floor_char_boundary(TEXT_MAX)];
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).expect("a group is far smaller than 4 GiB: the writer closes it at GROUP_BYTES_MAX")
+}
+
+fn kind_to_u8(kind: NameKind) -> u8 {
+    match kind {
+        NameKind::Destination => 1,
+        NameKind::Source => 2,
+        NameKind::Rule => 3,
+    }
+}
+
+fn kind_from_u8(byte: u8) -> Option<NameKind> {
+    match byte {
+        1 => Some(NameKind::Destination),
+        2 => Some(NameKind::Source),
+        3 => Some(NameKind::Rule),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn outcome() -> impl Strategy<Value = OutcomeRecord> {
+        let state = prop_oneof![
+            Just(OutcomeState::Delivered),
+            (any::<u64>(), any::<u64>(), "\\PC{0,20}").prop_map(|(first_attempt_ms, due_ms, reason)| {
+                OutcomeState::Postponed { first_attempt_ms, due_ms, reason }
+            }),
+            "\\PC{0,20}".prop_map(|reason| OutcomeState::Dead { reason }),
+        ];
+        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u16>(), any::<u64>(), state).prop_map(
+            |(sequence, destination, run, attempts, at_ms, state)| OutcomeRecord {
+                key: DeliveryKey { sequence, destination: NameId(destination), run },
+                attempts,
+                at_ms,
+                state,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_group_reads_back_as_written(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..5),
+            outcomes in prop::collection::vec(outcome(), 0..5),
+            name in "\\PC{0,20}",
+        ) {
+            let mut builder = GroupBuilder::default();
+            let mut expected = Vec::new();
+            for (i, body) in bodies.iter().enumerate() {
+                let head = EventHead {
+                    id: EventId::mint(7, 1, i as u64),
+                    body_bytes: body.len() as u32,
+                    body_crc: crc32c::crc32c(body),
+                    source: NameId(3),
+                    generation: 4,
+                    rules: vec![NameId(9)],
+                    deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(9) }],
+                };
+                builder.event(&head, body);
+                expected.push(Record::Event(head));
+            }
+            builder.outcomes(&outcomes);
+            expected.push(Record::Outcomes(outcomes));
+            builder.name(NameKind::Rule, NameId(5), &name);
+            expected.push(Record::Name(NameKind::Rule, NameId(5), name));
+            let control = Control::Pause(NameId(2), Pause { since_ms: 5, reason: "410".into() });
+            builder.control(&control);
+            expected.push(Record::Control(control));
+
+            let mut bytes = Vec::new();
+            let place = GroupPlace { segment: 2, offset: 64, group: 3, durable_up_to: 64, first_sequence: 0 };
+            builder.finish(place, &mut bytes);
+            let head = GroupHead::peek(&bytes, 2, 64).expect("a group");
+            prop_assert!(head.is_sound(&bytes));
+            prop_assert_eq!(head.length(), bytes.len() as u64);
+            prop_assert_eq!(records(&bytes[GROUP_HEAD..head.heads_end()]).collect::<Vec<_>>(), expected);
+            prop_assert!(GroupHead::peek(&bytes, 2, 72).is_none(), "it says where it lies");
+            prop_assert!(GroupHead::peek(&bytes, 1, 64).is_none());
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = records(&bytes).count();
+            let _ = SegmentHeader::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_header_reads_back_and_any_changed_byte_is_noticed() {
+        let header = SegmentHeader {
+            segment: 3,
+            first_sequence: 100,
+            first_group: 7,
+            journal: 0xabcd,
+            created_ms: 5,
+            sealed_segment: 2,
+            sealed_at: 4096,
+            names: vec![(NameKind::Destination, NameId(1), "crm".into()), (NameKind::Rule, NameId(2), "ä".into())],
+            pauses: vec![(NameId(1), Pause { since_ms: 9, reason: "gone".into() })],
+        };
+        let bytes = header.encode();
+        assert!(bytes.len().is_multiple_of(ALIGN));
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        for i in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[i] ^= 0x10;
+            assert!(SegmentHeader::decode(&damaged).is_err(), "byte {i}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused_by_its_number() {
+        let mut bytes = b"VEROJRNL".to_vec();
+        bytes.extend_from_slice(&2u32.to_le_bytes());
+        bytes.extend_from_slice(&104u32.to_le_bytes());
+        bytes.resize(100, 0);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::UnknownVersion(2)));
+        bytes[50] = 1;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Damaged));
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_limit_on_a_characters_boundary() {
+        let cut = |text: &str| {
+            let mut out = Vec::new();
+            put_text(&mut out, text);
+            Take(&out).text().expect("utf-8")
+        };
+        let exact = "a".repeat(TEXT_MAX);
+        assert_eq!(cut(&exact), exact);
+        assert_eq!(cut(&format!("{}ä", "a".repeat(TEXT_MAX - 1))), "a".repeat(TEXT_MAX - 1));
+    }
+}

@@ -1,0 +1,203 @@
+//! A disk in memory that fails on demand and forgets what was not synced: for tests and simulations of the journal.
+//!
+//! What it models: a file's bytes are durable after `sync`, a name after `sync_names`, and a power cut keeps any part of the rest,
+//! chosen by the caller, write by write and torn within a write.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::disk::{Disk, DiskFile};
+
+/// The disk. A clone is the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct ModelDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: BTreeMap<String, usize>,
+    synced_names: BTreeMap<String, usize>,
+    files: Vec<Content>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Content {
+    bytes: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<(u64, Vec<u8>)>,
+}
+
+/// What goes wrong from now on.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Every sync fails.
+    pub sync_fails: bool,
+    /// Syncs say they worked and do nothing: the control that shows a test can see a loss.
+    pub sync_lies: bool,
+    /// Every write fails as if the device were broken.
+    pub write_breaks: bool,
+    /// No more than this many bytes in all files together; a write beyond it fails after as much as fits.
+    pub capacity: Option<u64>,
+}
+
+impl ModelDisk {
+    /// Sets what goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    /// What a power cut leaves: everything synced, and of each later write as many bytes as `keep(length)` says.
+    pub fn after_power_cut(&self, mut keep: impl FnMut(usize) -> usize) -> ModelDisk {
+        let state = self.lock();
+        let files = state.files.iter().map(|file| {
+            let mut bytes = file.synced.clone();
+            for (offset, write) in &file.unsynced {
+                let kept = &write[..keep(write.len()).min(write.len())];
+                put(&mut bytes, kept, *offset);
+            }
+            Content { synced: bytes.clone(), bytes, unsynced: Vec::new() }
+        });
+        let names = state.synced_names.clone();
+        let files = files.collect();
+        let state = State { synced_names: names.clone(), names, files, faults: Faults::default() };
+        ModelDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The bytes of a file, and a way to change them.
+    pub fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.lock();
+        let at = state.names[name];
+        change(&mut state.files[at].bytes);
+        state.files[at].synced = state.files[at].bytes.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, write: &[u8], offset: u64) {
+    let end = offset as usize + write.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset as usize..end].copy_from_slice(write);
+}
+
+fn not_found() -> io::Error {
+    io::Error::from(io::ErrorKind::NotFound)
+}
+
+impl Disk for ModelDisk {
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.lock();
+        let used: u64 = state.files.iter().map(|file| file.bytes.len() as u64).sum();
+        if state.faults.capacity.is_some_and(|capacity| used + bytes > capacity) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        let file = state.files.len();
+        let bytes = vec![0; bytes as usize];
+        state.files.push(Content { synced: bytes.clone(), bytes, unsynced: Vec::new() });
+        state.names.insert(name.to_owned(), file);
+        Ok(Arc::new(ModelFile { disk: self.clone(), file }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = *self.lock().names.get(name).ok_or_else(not_found)?;
+        Ok(Arc::new(ModelFile { disk: self.clone(), file }))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.lock().names.keys().cloned().collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        let file = state.names.remove(from).ok_or_else(not_found)?;
+        state.names.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        let file = state.names.remove(name).ok_or_else(not_found)?;
+        state.files[file] = Content::default();
+        Ok(())
+    }
+
+    fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        let file = *state.names.get(from).ok_or_else(not_found)?;
+        let copy = state.files[file].clone();
+        let at = state.files.len();
+        state.files.push(copy);
+        state.names.insert(to.to_owned(), at);
+        Ok(())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.faults.sync_fails {
+            return Err(io::Error::other("the model disk fails every sync"));
+        }
+        state.synced_names = state.names.clone();
+        Ok(())
+    }
+}
+
+struct ModelFile {
+    disk: ModelDisk,
+    file: usize,
+}
+
+impl DiskFile for ModelFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.disk.lock();
+        let rest = state.files[self.file].bytes.get(offset as usize..).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        if state.faults.write_breaks {
+            return Err(io::Error::other("the model disk breaks every write"));
+        }
+        let used: u64 = state.files.iter().map(|file| file.bytes.len() as u64).sum();
+        let length = state.files[self.file].bytes.len() as u64;
+        let grows = (offset + bytes.len() as u64).saturating_sub(length);
+        let room = state.faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used));
+        let fits = bytes.len() as u64 - grows.saturating_sub(room);
+        let written = &bytes[..fits as usize];
+        let file = &mut state.files[self.file];
+        put(&mut file.bytes, written, offset);
+        file.unsynced.push((offset, written.to_vec()));
+        if written.len() < bytes.len() { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        if state.faults.sync_fails {
+            return Err(io::Error::other("the model disk fails every sync"));
+        }
+        if !state.faults.sync_lies {
+            let file = &mut state.files[self.file];
+            file.synced = file.bytes.clone();
+            file.unsynced.clear();
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.disk.lock().files[self.file].bytes.resize(bytes as usize, 0);
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().files[self.file].bytes.len() as u64)
+    }
+}

@@ -1,0 +1,109 @@
+//! What has just happened, in memory: the newest events with their bodies, and the newest outcomes.
+//!
+//! While destinations keep up, every first attempt finds its event here and the disk is only written.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::store::{DeliveryKey, DeliveryState, StoredEvent};
+
+/// Bodies of recent events kept in memory, in bytes. With bodies of 600 B that is some ten thousand events: half a second at full load.
+pub const BODIES_MAX: usize = 8 << 20;
+/// Recent events kept, however small.
+const EVENTS_MAX: usize = 16 << 10;
+/// Recent outcomes kept, for those who ask what became of an event a moment ago.
+const OUTCOMES_MAX: usize = 16 << 10;
+
+/// The newest events, without a gap.
+#[derive(Debug, Default)]
+pub struct RecentEvents {
+    events: VecDeque<Arc<StoredEvent>>,
+    body_bytes: usize,
+}
+
+impl RecentEvents {
+    /// Adds the event that follows the last one.
+    pub fn push(&mut self, event: Arc<StoredEvent>) {
+        let follows = self.events.back().is_none_or(|last| last.id.sequence() + 1 == event.id.sequence());
+        if !follows {
+            self.events.clear();
+            self.body_bytes = 0;
+        }
+        self.body_bytes += event.body.len();
+        self.events.push_back(event);
+        while self.body_bytes > BODIES_MAX || self.events.len() > EVENTS_MAX {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.body_bytes -= oldest.body.len();
+        }
+    }
+
+    /// Finds an event by its number.
+    pub fn get(&self, sequence: u64) -> Option<Arc<StoredEvent>> {
+        let first = self.events.front()?.id.sequence();
+        let at = usize::try_from(sequence.checked_sub(first)?).ok()?;
+        self.events.get(at).cloned()
+    }
+}
+
+/// The newest outcomes that ended a delivery.
+#[derive(Debug, Default)]
+pub struct RecentOutcomes {
+    states: HashMap<DeliveryKey, DeliveryState>,
+    order: VecDeque<DeliveryKey>,
+}
+
+impl RecentOutcomes {
+    /// Adds an outcome.
+    pub fn push(&mut self, key: DeliveryKey, state: DeliveryState) {
+        if self.states.insert(key, state).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > OUTCOMES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.states.remove(&oldest);
+        }
+    }
+
+    /// Finds an outcome.
+    pub fn get(&self, key: &DeliveryKey) -> Option<DeliveryState> {
+        self.states.get(key).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventId;
+    use crate::store::NameId;
+
+    fn event(sequence: u64, body_bytes: usize) -> Arc<StoredEvent> {
+        Arc::new(StoredEvent {
+            id: EventId::mint(0, 0, sequence),
+            received_ms: 0,
+            source: NameId(0),
+            generation: 0,
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: vec![0; body_bytes].into(),
+        })
+    }
+
+    #[test]
+    fn bodies_stay_within_their_bytes() {
+        let mut recent = RecentEvents::default();
+        (0..100).for_each(|sequence| recent.push(event(sequence, BODIES_MAX / 10)));
+        assert!(recent.get(99).is_some() && recent.get(90).is_some());
+        assert!(recent.get(89).is_none() && recent.get(100).is_none());
+        assert!(recent.body_bytes <= BODIES_MAX);
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_starts_afresh() {
+        let mut recent = RecentEvents::default();
+        recent.push(event(1, 1));
+        recent.push(event(5, 1));
+        assert!(recent.get(1).is_none());
+        assert_eq!(recent.get(5).map(|event| event.id.sequence()), Some(5));
+    }
+}

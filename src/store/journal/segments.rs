@@ -1,0 +1,309 @@
+//! The segments on disk and how to read them: from an event's number to its bytes, and group after group.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::disk::{Disk, DiskFile};
+use super::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, Record, records};
+use crate::store::{ReadError, StoredEvent};
+
+/// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
+/// journal of ten million events is indexed in a few megabytes.
+const INDEX_STEP: u64 = 32 << 10;
+/// Segments kept open for reading. There may be hundreds, and file descriptors are few.
+const OPEN_MAX: usize = 8;
+/// No honest group has more record heads than this; a larger length is damage and is not believed.
+const HEADS_MAX: u32 = 64 << 20;
+
+/// The file name of a segment.
+pub fn file_name(segment: u64) -> String {
+    format!("{segment:010}.journal")
+}
+
+/// The segment that a file name names.
+pub fn segment_of(file_name: &str) -> Option<u64> {
+    file_name.strip_suffix(".journal").filter(|digits| digits.len() >= 10)?.parse().ok()
+}
+
+/// Where a segment lies among the others.
+#[derive(Clone, Debug)]
+pub struct SegmentInfo {
+    /// Its number.
+    pub segment: u64,
+    /// The sequence number its first event has or would have.
+    pub first_sequence: u64,
+    /// Where its first group begins.
+    pub start: u64,
+    /// Where its last group ends.
+    pub end: u64,
+    /// Some groups: the number of their first event, and their offset.
+    pub index: Vec<(u64, u64)>,
+}
+
+impl SegmentInfo {
+    /// Takes note of a group, in order.
+    pub fn note(&mut self, first_sequence: u64, offset: u64) {
+        if self.index.last().is_none_or(|(_, last)| offset - last >= INDEX_STEP) {
+            self.index.push((first_sequence, offset));
+        }
+    }
+}
+
+/// All segments, oldest first.
+pub struct Segments {
+    disk: Arc<dyn Disk>,
+    list: RwLock<Vec<SegmentInfo>>,
+    open: Mutex<VecDeque<(u64, Arc<dyn DiskFile>)>>,
+}
+
+impl Segments {
+    pub fn new(disk: Arc<dyn Disk>, list: Vec<SegmentInfo>) -> Self {
+        Self { disk, list: RwLock::new(list), open: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Adds a segment behind the others.
+    pub fn push(&self, info: SegmentInfo) {
+        self.list.write().unwrap_or_else(PoisonError::into_inner).push(info);
+    }
+
+    /// Changes the newest segment.
+    pub fn update_last(&self, change: impl FnOnce(&mut SegmentInfo)) {
+        if let Some(last) = self.list.write().unwrap_or_else(PoisonError::into_inner).last_mut() {
+            change(last);
+        }
+    }
+
+    /// Says where the newest segment ends for good.
+    pub fn seal_last(&self, end: u64) {
+        self.update_last(|info| {
+            info.end = end.max(info.start);
+            info.index.retain(|(_, offset)| *offset < end);
+        });
+    }
+
+    /// Bytes in all segments.
+    pub fn bytes(&self) -> u64 {
+        self.with(|list| list.iter().map(|info| info.end).sum())
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&[SegmentInfo]) -> T) -> T {
+        look(&self.list.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn file(&self, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = open.iter().position(|(known, _)| *known == segment) {
+            let entry = open.remove(at).expect("the position was just found");
+            open.push_back(entry.clone());
+            return Ok(entry.1);
+        }
+        let file = self.disk.open(&file_name(segment))?;
+        open.push_back((segment, file.clone()));
+        if open.len() > OPEN_MAX {
+            open.pop_front();
+        }
+        Ok(file)
+    }
+
+    /// Reads one event by its number.
+    pub fn read(&self, sequence: u64, window: &mut Window) -> Result<StoredEvent, ReadError> {
+        let mut scan = self.scan_from(sequence).ok_or(ReadError::Missing)?;
+        while let Some(group) = scan.next_group(window)? {
+            if sequence < group.head.first_sequence {
+                return Err(ReadError::Damaged("its group is gone".to_owned()));
+            }
+            if sequence >= group.head.first_sequence + u64::from(group.head.events) {
+                continue;
+            }
+            let (file, offset, head) = (group.file, group.offset, group.head);
+            let heads = window.heads(&file, offset, &head)?;
+            let Some((event, body_offset)) = find_event(heads, sequence) else {
+                return Err(ReadError::Damaged("its head is not where it should be".to_owned()));
+            };
+            let mut body = vec![0; event.body_bytes as usize];
+            let at = offset + head.heads_end() as u64 + body_offset;
+            let from_window = window.peek(&file, at, body.len());
+            match from_window {
+                Some(bytes) => body.copy_from_slice(bytes),
+                None if file.read_at(&mut body, at)? == body.len() => {}
+                None => return Err(ReadError::Damaged("its body is cut off".to_owned())),
+            }
+            if crc32c::crc32c(&body) != event.body_crc {
+                return Err(ReadError::Damaged("its body is not what was written".to_owned()));
+            }
+            return Ok(stored(event, body.into()));
+        }
+        Err(ReadError::Missing)
+    }
+
+    /// Goes through the groups from the one that may hold an event on.
+    pub fn scan_from(&self, sequence: u64) -> Option<Scan<'_>> {
+        self.with(|list| {
+            let at = list.partition_point(|info| info.first_sequence <= sequence).checked_sub(1)?;
+            let info = &list[at];
+            let entry = info.index.partition_point(|(first, _)| *first <= sequence).checked_sub(1);
+            let offset = entry.map_or(info.start, |entry| info.index[entry].1);
+            Some(Scan { segments: self, segment: info.segment, offset, end: info.end })
+        })
+    }
+
+    /// The segment behind another.
+    fn after(&self, segment: u64) -> Option<(u64, u64, u64)> {
+        self.with(|list| {
+            let next = list.iter().find(|info| info.segment > segment)?;
+            Some((next.segment, next.start, next.end))
+        })
+    }
+}
+
+fn find_event(heads: &[u8], sequence: u64) -> Option<(EventHead, u64)> {
+    let mut body_offset = 0;
+    for record in records(heads) {
+        if let Record::Event(head) = record {
+            if head.id.sequence() == sequence {
+                return Some((head, body_offset));
+            }
+            body_offset += u64::from(head.body_bytes);
+        }
+    }
+    None
+}
+
+/// An event's head and body, put together.
+pub fn stored(head: EventHead, body: bytes::Bytes) -> StoredEvent {
+    StoredEvent {
+        id: head.id,
+        received_ms: head.id.received_ms(),
+        source: head.source,
+        generation: head.generation,
+        rules: head.rules,
+        deliveries: head.deliveries,
+        body,
+    }
+}
+
+/// A group that was found.
+pub struct FoundGroup {
+    /// In which file.
+    pub file: Arc<dyn DiskFile>,
+    /// Where.
+    pub offset: u64,
+    /// Its head, checked.
+    pub head: GroupHead,
+}
+
+/// A walk over groups, across segments.
+pub struct Scan<'s> {
+    segments: &'s Segments,
+    segment: u64,
+    offset: u64,
+    end: u64,
+}
+
+impl Scan<'_> {
+    /// The next sound group. Damaged stretches are passed over: they were told of when the journal was opened.
+    pub fn next_group(&mut self, window: &mut Window) -> io::Result<Option<FoundGroup>> {
+        loop {
+            let file = self.segments.file(self.segment)?;
+            if let Some((offset, head)) = next_group(&file, self.segment, self.offset, self.end, window)? {
+                self.offset = offset + head.length();
+                return Ok(Some(FoundGroup { file, offset, head }));
+            }
+            let Some((segment, start, end)) = self.segments.after(self.segment) else { return Ok(None) };
+            (self.segment, self.offset, self.end) = (segment, start, end);
+        }
+    }
+}
+
+/// Finds the first sound group of `segment` at or after `offset` that ends by `end`.
+pub fn next_group(
+    file: &Arc<dyn DiskFile>,
+    segment: u64,
+    mut offset: u64,
+    end: u64,
+    window: &mut Window,
+) -> io::Result<Option<(u64, GroupHead)>> {
+    while offset + GROUP_HEAD as u64 <= end {
+        if let Some(head) = group_at(file, segment, offset, end, window)? {
+            return Ok(Some((offset, head)));
+        }
+        offset = window.next_magic(file, offset + ALIGN as u64, end)?;
+    }
+    Ok(None)
+}
+
+fn group_at(
+    file: &Arc<dyn DiskFile>,
+    segment: u64,
+    offset: u64,
+    end: u64,
+    window: &mut Window,
+) -> io::Result<Option<GroupHead>> {
+    let Some(start) = window.get(file, offset, GROUP_HEAD)? else { return Ok(None) };
+    let Some(head) = GroupHead::peek(start, segment, offset) else { return Ok(None) };
+    if head.heads_bytes > HEADS_MAX || offset + head.length() > end {
+        return Ok(None);
+    }
+    let heads = window.get(file, offset, head.heads_end())?;
+    Ok(heads.is_some_and(|heads| head.is_sound(heads)).then_some(head))
+}
+
+/// A stretch of one file, read ahead, so that small groups do not cost a read each.
+pub struct Window {
+    file: Option<Arc<dyn DiskFile>>,
+    start: u64,
+    bytes: Vec<u8>,
+    read_bytes: usize,
+}
+
+impl Window {
+    /// A window that reads this much at a time.
+    pub fn new(read_bytes: usize) -> Self {
+        Self { file: None, start: 0, bytes: Vec::new(), read_bytes }
+    }
+
+    fn peek(&self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> Option<&[u8]> {
+        let same = self.file.as_ref().is_some_and(|known| Arc::ptr_eq(known, file));
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        if same { self.bytes.get(from..from.checked_add(length)?) } else { None }
+    }
+
+    /// The bytes there, `None` if the file ends before.
+    fn get(&mut self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        if self.peek(file, offset, length).is_none() {
+            self.bytes.resize(length.max(self.read_bytes), 0);
+            // What a failed read leaves behind must not be taken for the file's.
+            self.file = None;
+            let read = file.read_at(&mut self.bytes, offset)?;
+            self.bytes.truncate(read);
+            (self.file, self.start) = (Some(file.clone()), offset);
+        }
+        Ok(self.peek(file, offset, length))
+    }
+
+    /// The record heads of a group that was found; empty if the file has been cut since.
+    pub fn heads(&mut self, file: &Arc<dyn DiskFile>, offset: u64, head: &GroupHead) -> io::Result<&[u8]> {
+        let bytes = self.get(file, offset, head.heads_end())?;
+        Ok(bytes.map(|bytes| &bytes[GROUP_HEAD..]).unwrap_or_default())
+    }
+
+    /// The next aligned offset where a group's magic stands; `end` when there is none.
+    fn next_magic(&mut self, file: &Arc<dyn DiskFile>, from: u64, end: u64) -> io::Result<u64> {
+        const CHUNK: usize = 256 << 10;
+        let mut offset = from;
+        let mut chunk = vec![0; CHUNK];
+        while offset < end {
+            let read = file.read_at(&mut chunk, offset)?;
+            if read < ALIGN {
+                break;
+            }
+            let found = chunk[..read].chunks_exact(ALIGN).position(|word| word.starts_with(b"VGRP"));
+            if let Some(at) = found {
+                return Ok((offset + (at * ALIGN) as u64).min(end));
+            }
+            offset += (read / ALIGN * ALIGN) as u64;
+        }
+        Ok(end)
+    }
+}

@@ -1,0 +1,545 @@
+//! The writer: one thread that owns the journal's end.
+//!
+//! It takes whatever has queued up while the last sync ran, writes it as one group, syncs once, and answers all. Outcomes ride
+//! along; when there is nothing to ride with they are written after [`OUTCOMES_WRITTEN_WITHIN`] and synced within
+//! [`OUTCOMES_SYNCED_WITHIN`].
+//!
+//! * No event is answered or handed to a queue before the sync that covers it has returned.
+//! * A failed sync is never tried again: what is on the disk is not known any more. Everything waiting is refused, the store is
+//!   [`Health::Poisoned`], and the process is expected to end.
+//! * A full disk on a write cuts the segment back to its last whole group and refuses the events; the next ones try again. Since
+//!   segments are set aside whole, a disk fills up between two segments: the end of each is kept for outcomes, so deliveries go on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::disk::{DiskFile, is_full};
+use super::format::{
+    Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader,
+};
+use super::recover::Carried;
+use super::segments::{SegmentInfo, file_name};
+use super::{OnSync, Shared};
+use crate::event::EventId;
+use crate::store::{AppendError, Health, NameId, NameKind, NewEvent, StoredEvent};
+
+/// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
+pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
+/// And synced after this: what a crash of the machine may make happen twice.
+pub const OUTCOMES_SYNCED_WITHIN: Duration = Duration::from_secs(1);
+/// A group is closed at this many bytes: a sync of more would hold the first of its events up for nothing.
+pub const GROUP_BYTES_MAX: usize = 4 << 20;
+/// And at this many records.
+const GROUP_RECORDS_MAX: usize = 4096;
+/// The end of each segment, where no event goes: room for some thirty thousand outcomes while the disk is full.
+const OUTCOMES_RESERVE: u64 = 1 << 20;
+/// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
+const OUTCOMES_HELD_MAX: usize = 65_536;
+/// On a disk with less room than a segment, smaller ones are tried, down to this.
+const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+
+/// What can be asked of the writer.
+pub enum Message {
+    Append(NewEvent, oneshot::Sender<Result<EventId, AppendError>>),
+    Outcomes(Vec<OutcomeRecord>),
+    Name(NameKind, NameId, Arc<str>),
+    Control(Control),
+    Close(SyncSender<()>),
+}
+
+type Reply = oneshot::Sender<Result<EventId, AppendError>>;
+
+/// What has been taken and not yet written.
+#[derive(Default)]
+struct Batch {
+    events: Vec<(NewEvent, Reply)>,
+    event_bytes: usize,
+    names: Vec<(NameKind, NameId, Arc<str>)>,
+    controls: Vec<Control>,
+    outcomes: Vec<OutcomeRecord>,
+    outcomes_since: Option<Instant>,
+    closing: Option<SyncSender<()>>,
+}
+
+impl Batch {
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Append(event, reply) => {
+                self.event_bytes += event.body.len();
+                self.events.push((event, reply));
+            }
+            Message::Outcomes(outcomes) => {
+                self.outcomes.extend(outcomes);
+                self.outcomes_since.get_or_insert_with(Instant::now);
+            }
+            Message::Name(kind, id, name) => self.names.push((kind, id, name)),
+            Message::Control(control) => self.controls.push(control),
+            Message::Close(reply) => self.closing = Some(reply),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.event_bytes >= GROUP_BYTES_MAX
+            || self.events.len() >= GROUP_RECORDS_MAX
+            || self.outcomes.len() >= 8 * GROUP_RECORDS_MAX
+            || self.closing.is_some()
+    }
+
+    fn is_urgent(&self) -> bool {
+        !self.events.is_empty() || !self.controls.is_empty() || self.closing.is_some()
+    }
+}
+
+/// The segment that is written to.
+pub struct Active {
+    file: Arc<dyn DiskFile>,
+    segment: u64,
+    offset: u64,
+    durable_up_to: u64,
+    limit: u64,
+}
+
+/// Where the journal goes on.
+pub struct Position {
+    pub next_sequence: u64,
+    pub next_group: u64,
+    pub next_segment: u64,
+    pub journal: u64,
+    /// The segment before the first that this writer makes, and where it ends.
+    pub sealed: (u64, u64),
+    /// Records of the old end, to go into the first new segment.
+    pub carried: Vec<Carried>,
+    /// The number of the first carried event, or of the next.
+    pub carried_first: u64,
+}
+
+pub struct Writer {
+    shared: Arc<Shared>,
+    receiver: Receiver<Message>,
+    on_sync: OnSync,
+    segment_bytes: u64,
+    position: Position,
+    active: Option<Active>,
+    batch: Batch,
+    unsynced_since: Option<Instant>,
+    builder: GroupBuilder,
+    bytes: Vec<u8>,
+}
+
+/// Why something was not written.
+enum Failure {
+    /// No room. Nothing of it is on the disk.
+    Full(io::Error),
+    /// Nothing is known any more.
+    Broken(io::Error),
+}
+
+impl Failure {
+    fn of_write(error: io::Error) -> Self {
+        if is_full(&error) { Failure::Full(error) } else { Failure::Broken(error) }
+    }
+}
+
+impl Writer {
+    pub fn new(
+        shared: Arc<Shared>,
+        receiver: Receiver<Message>,
+        position: Position,
+        segment_bytes: u64,
+        on_sync: OnSync,
+    ) -> Self {
+        Self {
+            shared,
+            receiver,
+            on_sync,
+            segment_bytes,
+            position,
+            active: None,
+            batch: Batch::default(),
+            unsynced_since: None,
+            builder: GroupBuilder::default(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Makes the first segment, with the old end's records in it. A full disk is no error: it is tried again with the first event.
+    pub fn prepare(&mut self) -> io::Result<()> {
+        match self.roll(0) {
+            Ok(()) => Ok(()),
+            Err(Failure::Full(error)) => {
+                self.shared.set_health(Health::Full(error.to_string()));
+                Ok(())
+            }
+            Err(Failure::Broken(error)) => Err(error),
+        }
+    }
+
+    /// Works until the store is closed or dropped, or a sync fails.
+    pub fn run(mut self) {
+        loop {
+            let received = match self.deadline() {
+                None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) => self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            match received {
+                Ok(message) => self.batch.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while !self.batch.is_full() {
+                let Ok(message) = self.receiver.try_recv() else { break };
+                self.batch.take(message);
+            }
+            if let Err(error) = self.work() {
+                return self.poison(&error);
+            }
+            if let Some(reply) = self.batch.closing.take() {
+                // The other side may have stopped waiting.
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let write = self.batch.outcomes_since.map(|since| since + OUTCOMES_WRITTEN_WITHIN);
+        let sync = self.unsynced_since.map(|since| since + OUTCOMES_SYNCED_WITHIN);
+        [write, sync].into_iter().flatten().min()
+    }
+
+    fn work(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let is_over = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
+        let is_urgent = self.batch.is_urgent();
+        let outcomes_due = is_over(self.batch.outcomes_since, OUTCOMES_WRITTEN_WITHIN)
+            || self.batch.outcomes.len() >= GROUP_RECORDS_MAX;
+        if is_urgent || outcomes_due {
+            self.write_batch()?;
+        }
+        let sync_due = is_over(self.unsynced_since, OUTCOMES_SYNCED_WITHIN);
+        if self.unsynced_since.is_some() && (is_urgent || sync_due) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the batch; events are synced and answered. Fails only where nothing is known any more.
+    fn write_batch(&mut self) -> io::Result<()> {
+        let events = std::mem::take(&mut self.batch.events);
+        self.batch.event_bytes = 0;
+        let first_sequence = self.position.next_sequence;
+        let heads = events.iter().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
+        let heads: Vec<EventHead> = heads.collect();
+        match self.write_group(&heads, &events) {
+            Ok(()) => {}
+            Err(Failure::Broken(error)) => {
+                refuse(events, &AppendError::Poisoned(error.to_string()));
+                return Err(error);
+            }
+            Err(Failure::Full(error)) => {
+                self.refuse_full(events, &error);
+                return self.write_without_events();
+            }
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.sync() {
+            refuse(events, &AppendError::Poisoned(error.to_string()));
+            return Err(error);
+        }
+        self.position.next_sequence += events.len() as u64;
+        self.shared.set_health(Health::Good);
+        self.publish(heads, events);
+        Ok(())
+    }
+
+    fn refuse_full(&self, events: Vec<(NewEvent, Reply)>, error: &io::Error) {
+        if !events.is_empty() {
+            self.shared.set_health(Health::Full(error.to_string()));
+            refuse(events, &AppendError::Full(error.to_string()));
+        }
+    }
+
+    /// What else is in the batch may still fit where no event goes.
+    fn write_without_events(&mut self) -> io::Result<()> {
+        match self.write_group(&[], &[]) {
+            Ok(()) => Ok(()),
+            Err(Failure::Broken(error)) => Err(error),
+            Err(Failure::Full(_)) => {
+                let excess = self.batch.outcomes.len().saturating_sub(OUTCOMES_HELD_MAX);
+                self.batch.outcomes.drain(..excess);
+                // Not before the next deadline: a full disk must not turn this loop into a busy one.
+                self.batch.outcomes_since = Some(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    fn head(&self, event: &NewEvent, sequence: u64) -> EventHead {
+        EventHead {
+            id: EventId::mint(event.received_ms, self.position.journal as u16, sequence),
+            body_bytes: u32::try_from(event.body.len()).expect("a body is limited to far less than 4 GiB"),
+            body_crc: crc32c::crc32c(&event.body),
+            source: event.source,
+            generation: event.generation,
+            rules: event.rules.clone(),
+            deliveries: event.deliveries.clone(),
+        }
+    }
+
+    /// Writes one group of the given events and everything else in the batch, which is emptied when it is written.
+    fn write_group(&mut self, heads: &[EventHead], events: &[(NewEvent, Reply)]) -> Result<(), Failure> {
+        self.builder.clear();
+        for (kind, id, name) in &self.batch.names {
+            self.builder.name(*kind, *id, name);
+        }
+        for control in &self.batch.controls {
+            self.builder.control(control);
+        }
+        if !self.batch.outcomes.is_empty() {
+            self.builder.outcomes(&self.batch.outcomes);
+        }
+        for (head, (event, _)) in heads.iter().zip(events) {
+            self.builder.event(head, &event.body);
+        }
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        let reserve = if heads.is_empty() { 0 } else { self.reserve() };
+        let needed = self.builder.length() as u64 + reserve;
+        if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
+            self.roll(needed)?;
+        }
+        self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
+        self.batch.names.clear();
+        self.batch.controls.clear();
+        self.batch.outcomes.clear();
+        self.batch.outcomes_since = None;
+        Ok(())
+    }
+
+    /// Writes the builder's group to the active segment.
+    fn append_group(&mut self, first_sequence: u64) -> io::Result<()> {
+        let active = self.active.as_mut().expect("there is an active segment: roll was called where there was none");
+        let place = GroupPlace {
+            segment: active.segment,
+            offset: active.offset,
+            group: self.position.next_group,
+            durable_up_to: active.durable_up_to,
+            first_sequence,
+        };
+        self.builder.finish(place, &mut self.bytes);
+        if let Err(error) = active.file.write_at(&self.bytes, active.offset) {
+            // Nothing of a group that was not written whole may stay, wherever the file goes on.
+            if is_full(&error) {
+                active.file.set_len(active.offset)?;
+            }
+            return Err(error);
+        }
+        let (offset, end) = (active.offset, active.offset + self.bytes.len() as u64);
+        active.offset = end;
+        self.position.next_group += 1;
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        self.shared.segments.update_last(|info| {
+            info.note(first_sequence, offset);
+            info.end = end;
+        });
+        // One large group must not be held in memory for good.
+        if self.bytes.capacity() > 2 * GROUP_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.as_mut() else { return Ok(()) };
+        let start = Instant::now();
+        active.file.sync()?;
+        (self.on_sync)(start.elapsed());
+        active.durable_up_to = active.offset;
+        self.unsynced_since = None;
+        Ok(())
+    }
+
+    /// Seals the active segment and goes on in a new one with room for `needed` bytes, which is complete and synced before it
+    /// gets its name.
+    fn roll(&mut self, needed: u64) -> Result<(), Failure> {
+        if self.unsynced_since.is_some() {
+            self.sync().map_err(Failure::Broken)?;
+        }
+        if let Some(active) = &self.active {
+            self.position.sealed = (active.segment, active.offset);
+        }
+        let segment = self.position.next_segment;
+        let (temporary, name) = (format!("{}.tmp", file_name(segment)), file_name(segment));
+        let made = self.make_segment(segment, &temporary, &name, needed);
+        if made.is_err() {
+            // Nothing of it counts without its name; leftovers are removed at the next start too.
+            let _ = self.shared.disk.remove(&temporary);
+        }
+        let (active, info) = made?;
+        if let Some(old) = self.active.replace(active) {
+            // Only gives back what was set aside: the new header says where the old segment ends.
+            let _ = old.file.set_len(old.offset);
+        }
+        self.shared.segments.seal_last(self.position.sealed.1);
+        self.shared.segments.push(info);
+        self.position.carried = Vec::new();
+        self.position.next_segment += 1;
+        self.unsynced_since = None;
+        Ok(())
+    }
+
+    fn make_segment(
+        &mut self,
+        segment: u64,
+        temporary: &str,
+        name: &str,
+        needed: u64,
+    ) -> Result<(Active, SegmentInfo), Failure> {
+        let header = SegmentHeader {
+            segment,
+            first_sequence: self.position.carried_first,
+            first_group: self.position.next_group,
+            journal: self.position.journal,
+            created_ms: crate::time::wall_ms(),
+            sealed_segment: self.position.sealed.0,
+            sealed_at: self.position.sealed.1,
+            names: self.shared.all_names(),
+            pauses: self.shared.all_pauses(),
+        };
+        let header = header.encode();
+        let (start, carried_bytes) = (header.len() as u64, carried_bytes(&self.position.carried));
+        let (file, limit) = self.create(temporary, start + carried_bytes + needed).map_err(Failure::of_write)?;
+        file.write_at(&header, 0).map_err(Failure::of_write)?;
+        let first_sequence = self.position.carried_first;
+        let mut info = SegmentInfo { segment, first_sequence, start, end: start, index: Vec::new() };
+        let mut next = first_sequence;
+        let mut group = self.position.next_group;
+        let mut bytes = Vec::new();
+        for stretch in stretches(&self.position.carried) {
+            let mut builder = GroupBuilder::default();
+            let first = next;
+            for carried in stretch {
+                match carried {
+                    Carried::Event(head, body) => {
+                        builder.event(head, body);
+                        next = head.id.sequence() + 1;
+                    }
+                    Carried::Other(Record::Outcomes(outcomes)) => builder.outcomes(outcomes),
+                    Carried::Other(Record::Name(kind, id, name)) => builder.name(*kind, *id, name),
+                    Carried::Other(Record::Control(control)) => builder.control(control),
+                    Carried::Other(Record::Event(_)) => unreachable!("an event is carried with its body"),
+                }
+            }
+            let place =
+                GroupPlace { segment, offset: info.end, group, durable_up_to: start, first_sequence: first };
+            builder.finish(place, &mut bytes);
+            file.write_at(&bytes, info.end).map_err(Failure::of_write)?;
+            info.note(first, info.end);
+            info.end += bytes.len() as u64;
+            group += 1;
+        }
+        file.sync().map_err(Failure::Broken)?;
+        self.shared.disk.rename(temporary, name).map_err(Failure::of_write)?;
+        self.shared.disk.sync_names().map_err(Failure::Broken)?;
+        self.position.next_group = group;
+        self.position.carried_first = self.position.next_sequence;
+        let active = Active { file, segment, offset: info.end, durable_up_to: info.end, limit };
+        Ok((active, info))
+    }
+
+    fn reserve(&self) -> u64 {
+        OUTCOMES_RESERVE.min(self.segment_bytes / 16)
+    }
+
+    /// Makes the file, with as much set aside as there is room for.
+    fn create(&self, name: &str, needed: u64) -> io::Result<(Arc<dyn DiskFile>, u64)> {
+        let smallest = SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed;
+        let mut bytes = self.segment_bytes + needed;
+        loop {
+            match self.shared.disk.create(name, bytes) {
+                Ok(file) => return Ok((file, bytes)),
+                Err(error) if is_full(&error) && bytes > smallest => bytes = (bytes / 4).max(smallest),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Hands synced events to their queues and answers their senders.
+    fn publish(&mut self, heads: Vec<EventHead>, events: Vec<(NewEvent, Reply)>) {
+        self.position.carried_first = self.position.next_sequence;
+        let mut replies = Vec::with_capacity(events.len());
+        let mut stored = Vec::with_capacity(events.len());
+        for (head, (event, reply)) in heads.into_iter().zip(events) {
+            replies.push((head.id, reply));
+            let NewEvent { received_ms, source, generation, rules, deliveries, body } = event;
+            stored.push(Arc::new(StoredEvent { id: head.id, received_ms, source, generation, rules, deliveries, body }));
+        }
+        self.shared.publish(stored);
+        for (id, reply) in replies {
+            // The sender may have hung up: the event is taken all the same.
+            let _ = reply.send(Ok(id));
+        }
+    }
+
+    /// Refuses everything from now on.
+    fn poison(mut self, error: &io::Error) {
+        let why = error.to_string();
+        self.shared.set_health(Health::Poisoned(why.clone()));
+        refuse(std::mem::take(&mut self.batch.events), &AppendError::Poisoned(why.clone()));
+        drop(self.batch.closing.take());
+        while let Ok(message) = self.receiver.recv() {
+            match message {
+                Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
+                Message::Close(_) => return,
+                Message::Outcomes(_) | Message::Name(..) | Message::Control(_) => {}
+            }
+        }
+    }
+}
+
+fn refuse(events: Vec<(NewEvent, Reply)>, error: &AppendError) {
+    for (_, reply) in events {
+        let _ = reply.send(Err(error.clone()));
+    }
+}
+
+/// Cuts carried records into stretches of at most [`GROUP_BYTES_MAX`] of bodies.
+fn stretches(carried: &[Carried]) -> Vec<&[Carried]> {
+    let (mut stretches, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (i, record) in carried.iter().enumerate() {
+        let body = if let Carried::Event(_, body) = record { body.len() } else { 0 };
+        if bytes + body > GROUP_BYTES_MAX && i > start {
+            stretches.push(&carried[start..i]);
+            (start, bytes) = (i, 0);
+        }
+        bytes += body;
+    }
+    if start < carried.len() {
+        stretches.push(&carried[start..]);
+    }
+    stretches
+}
+
+fn carried_bytes(carried: &[Carried]) -> u64 {
+    let mut builder = GroupBuilder::default();
+    let mut bodies = 0;
+    for record in carried {
+        match record {
+            Carried::Event(head, body) => {
+                bodies += body.len() as u64;
+                builder.event(&EventHead { body_bytes: 0, ..head.clone() }, &[]);
+            }
+            Carried::Other(Record::Outcomes(outcomes)) => builder.outcomes(outcomes),
+            // Names and acts are a few bytes each, and the reserve covers them.
+            Carried::Other(_) => {}
+        }
+    }
+    builder.length() as u64 + bodies
+}
