@@ -1,4 +1,25 @@
-//! x
+//! vero-relay takes in Vero's webhooks, puts each on disk before it answers, and delivers it to every destination that the rules in
+//! one YAML file name.
+//!
+//! The modules stand in the order of an event's way: [`receive`] → [`event`] → [`rules`] → [`store`] → [`deliver`] →
+//! [`destination`]. Beside it: [`config`] (YAML → a checked config), [`admin`] (the operator's door), [`cli`] (one file a verb),
+//! [`telemetry`]. [`relay`] puts them together. ARCHITECTURE.md tells the same as a story.
+
+pub mod receive;
+
 pub mod event;
+
+pub mod rules;
+
 pub mod store;
+
+pub mod deliver;
+
+pub mod destination;
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod relay;
+pub mod telemetry;
 pub mod time;

@@ -1,2 +1,16 @@
-//! x
-fn main(){}
+//! The program: reads the command line, does what it says, and turns a failure into a sentence and an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use vero_relay::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}

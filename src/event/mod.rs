@@ -19,6 +19,7 @@ mod value;
 pub mod vero;
 
 pub use decimal::Decimal;
+pub(crate) use fields::occurred_ms;
 pub use fields::{Event, FieldId, FieldSet, FieldSetBuilder, Fields, Refused, RelayFields};
 pub use id::EventId;
 pub use json::{Json, minify};

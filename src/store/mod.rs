@@ -15,6 +15,7 @@
 //! Exactly once; order, within a destination or between two; that a settlement is durable when `settle` returns.
 
 pub mod journal;
+pub mod lock;
 
 use std::sync::Arc;
 

@@ -165,8 +165,11 @@ impl Queue {
         }
     }
 
-    /// When the next retry is due.
+    /// When the next retry is due. A queue that is held has none.
     pub fn next_due(&self) -> Option<u64> {
+        if self.paused.is_some() {
+            return None;
+        }
         self.postponed.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 

@@ -1,0 +1,93 @@
+//! Talking to a running relay, from the verbs that look into one.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::Value;
+
+use super::{FAILED, Failure};
+use crate::admin::WRITE_HEADER;
+use crate::config::{Auth, Config, Source};
+use crate::destination::client::{Answer, Call, Client, parse_url};
+
+/// A running relay, as its config says where it is.
+pub(super) struct RunningRelay {
+    client: Client,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl RunningRelay {
+    pub(super) fn of(config: &Config) -> Result<Self, Failure> {
+        let client = Client::build().map_err(|error| Failure::of(FAILED, &error))?;
+        Ok(Self { client, listen: reachable(config.listen), admin: reachable(config.admin_listen) })
+    }
+
+    /// Posts a body as a source's sender would.
+    pub(super) async fn post_event(&self, source: &Source, body: Vec<u8>) -> Result<Answer, Failure> {
+        let mut headers = HeaderMap::new();
+        let secret_value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        if let Auth::Basic(pair) = &source.auth {
+            use base64::Engine as _;
+            let encoded = base64::engine::general_purpose::STANDARD.encode(pair.expose());
+            headers.insert(http::header::AUTHORIZATION, secret_value(&format!("Basic {encoded}")));
+        }
+        if let Auth::Header { name, value } = &source.auth {
+            headers.insert(name.clone(), secret_value(value.expose()));
+        }
+        let url = format!("http://{}{}", self.listen, hook_path(source));
+        self.call(Method::POST, &url, headers, body).await
+    }
+
+    /// Asks the admin listener.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let url = format!("http://{}{path}", self.admin);
+        let answer = self.call(Method::GET, &url, HeaderMap::new(), Vec::new()).await?;
+        read_json(&answer)
+    }
+
+    /// Tells the admin listener to do something.
+    pub(super) async fn act(&self, path: &str) -> Result<Value, Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(WRITE_HEADER, HeaderValue::from_static("1"));
+        let url = format!("http://{}{path}", self.admin);
+        let answer = self.call(Method::POST, &url, headers, Vec::new()).await?;
+        read_json(&answer)
+    }
+
+    async fn call(&self, method: Method, url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
+        let url = parse_url(url).map_err(|message| Failure::new(FAILED, message))?;
+        let address = url.origin().ascii_serialization();
+        let called = self.client.call(Call { method, url, headers, body: Bytes::from(body) }).await;
+        called.map_err(|error| Failure::new(FAILED, format!("no relay answers at {address} ({error}): is it running with this config?")))
+    }
+}
+
+fn read_json(answer: &Answer) -> Result<Value, Failure> {
+    let value: Value = serde_json::from_slice(&answer.body)
+        .map_err(|_| Failure::new(FAILED, format!("the relay answered {} with something that is not JSON", answer.status)))?;
+    match answer.status {
+        200 => Ok(value),
+        status => Err(Failure::new(FAILED, format!("the relay answered {status}: {}", value["error"].as_str().unwrap_or("no reason")))),
+    }
+}
+
+/// The path of a source's hook, its token in it.
+pub(super) fn hook_path(source: &Source) -> String {
+    match &source.auth {
+        Auth::Token(tokens) => {
+            format!("/hooks/{}/{}", source.name, tokens.first().map(|token| token.expose()).unwrap_or_default())
+        }
+        Auth::Basic(_) | Auth::Header { .. } => format!("/hooks/{}", source.name),
+    }
+}
+
+/// An address that listens on everything is reached at loopback.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        ip if ip.is_ipv4() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        _ => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], address.port())),
+    }
+}

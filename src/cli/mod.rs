@@ -1,0 +1,137 @@
+//! The command line: one file a verb, one line in [`verbs!`] each.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::values::Process;
+use crate::config::{self, Config, ConfigError};
+
+/// Takes in Vero's webhooks, stores each before answering, and fans it out to HTTP endpoints, Slack and files.
+#[derive(Debug, Parser)]
+#[command(name = "vero-relay", version, about, long_about = None, after_help = AFTER_HELP, propagate_version = true)]
+pub struct Cli {
+    /// The config file [default: ./config.yaml, then /etc/vero-relay/config.yaml]
+    #[arg(short, long, global = true, env = "VERO_RELAY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+A first look, with nothing but this program:
+  vero-relay run -c config.example.yaml        start the relay; its destinations are bins that it hosts itself
+  vero-relay send bounced -c config.example.yaml   post a sample event and see what became of it
+  vero-relay explain bounced -c config.example.yaml   see which rules match, and why
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 data_dir in use, 78 bad config.
+VERO_RELAY_LOG=debug says more; VERO_RELAY_LOG_FORMAT=json says it in JSON.";
+
+/// Declares the verbs: for each a module with `Args` and `run`.
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
+        $(mod $module;)*
+
+        #[derive(Debug, Subcommand)]
+        enum Verb {
+            $($(#[$doc])* $variant($module::Args),)*
+        }
+
+        impl Cli {
+            /// Does what was asked.
+            pub fn run(self) -> Result<(), Failure> {
+                match self.verb {
+                    $(Verb::$variant(args) => $module::run(self.config.as_deref(), args),)*
+                }
+            }
+        }
+    };
+}
+
+verbs! {
+    /// Run the relay
+    Run => run,
+    /// Say whether a config is good, and all that is wrong with it
+    Check => check,
+    /// Show which rules match an event, and why
+    Explain => explain,
+    /// Post sample events to a running relay and see what became of them
+    Send => send,
+    /// Print the address to paste into Vero
+    Urls => urls,
+    /// Hold a destination's queue
+    Pause => pause,
+    /// Let a paused destination go on
+    Resume => resume,
+}
+
+mod client;
+
+/// Why a verb did not do what was asked, and the process's exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What to print, if it was not printed yet.
+    pub message: String,
+}
+
+/// It was tried and failed.
+pub const FAILED: u8 = 1;
+/// It was asked wrongly.
+pub const USAGE: u8 = 2;
+/// Another process has the data directory (sysexits' EX_TEMPFAIL).
+pub const IN_USE: u8 = 75;
+/// The config is bad (sysexits' EX_CONFIG).
+pub const BAD_CONFIG: u8 = 78;
+
+impl Failure {
+    /// A failure with a message.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A failure with an error and all its causes.
+    pub fn of(code: u8, error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        Self::new(code, causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    }
+}
+
+/// Finds and proves the config. Warnings and problems are printed as they are read best.
+fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
+    let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
+    let is_coloured = std::io::stderr().is_terminal();
+    match Config::load(&path, &Process) {
+        Ok((config, report)) => {
+            eprint!("{}", report.render(is_coloured));
+            Ok((path, config))
+        }
+        Err(ConfigError::Problems(report)) => Err(Failure::new(BAD_CONFIG, report.render(is_coloured).trim_end())),
+        Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
+    }
+}
+
+/// Runs a verb that waits for the network.
+fn block_on<T>(future: impl std::future::Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::of(FAILED, &error))?.block_on(future)
+}
+
+/// An event's body: a sample of Vero's by name, a file, or standard input for `-`.
+fn read_event(what: &str) -> Result<Vec<u8>, Failure> {
+    if let Some((_, body)) = crate::event::vero::SAMPLES.iter().find(|(name, _)| *name == what) {
+        return Ok(body.as_bytes().to_vec());
+    }
+    let read = if what == "-" {
+        let mut body = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut body).map(|_| body)
+    } else {
+        std::fs::read(what)
+    };
+    read.map_err(|error| {
+        let names: Vec<_> = crate::event::vero::SAMPLES.iter().map(|(name, _)| *name).collect();
+        Failure::new(USAGE, format!("`{what}` is no sample and no file that can be read ({error}). The samples: {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,22 @@
+//! `resume`: lets a paused destination go on.
+
+use std::path::Path;
+
+use super::client::RunningRelay;
+use super::{Failure, block_on, load};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The destination's name
+    destination: String,
+}
+
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+    let (_, config) = load(named)?;
+    let name = args.destination;
+    block_on(async {
+        RunningRelay::of(&config)?.act(&format!("/api/destinations/{name}/resume")).await?;
+        println!("{name} goes on");
+        Ok(())
+    })
+}

@@ -1,0 +1,160 @@
+//! `send`: Vero's *Test URL* button. Posts samples to a running relay and says what became of them.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::client::RunningRelay;
+use super::{FAILED, Failure, USAGE, block_on, load, read_event};
+use crate::config::{Config, DestinationConfig, Source};
+use crate::destination::{Delivery, Outcome};
+use crate::event::{EventId, vero};
+use crate::store::{NameId, StoredEvent};
+
+/// How long to wait for deliveries before saying that they are still under way.
+const WAIT: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A sample of Vero's by name (sent, bounced …), a file, or - for standard input
+    #[arg(required_unless_present = "all")]
+    event: Option<String>,
+    /// One sample of each type
+    #[arg(long, conflicts_with = "event")]
+    all: bool,
+    /// Try one destination, without rules and without a running relay
+    #[arg(long, value_name = "DESTINATION")]
+    to: Option<String>,
+    /// The source to send as [default: the first]
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Do not ask, also where destinations are on other machines
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+    let (_, config) = load(named)?;
+    let events: Vec<(String, Vec<u8>)> = match &args.event {
+        Some(what) => vec![(what.clone(), read_event(what)?)],
+        None => vero::SAMPLES.iter().map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect(),
+    };
+    ask(&config, &args)?;
+    block_on(async {
+        match &args.to {
+            Some(name) => try_destination(&config, name, events).await,
+            None => send_all(&config, find_source(&config, args.source.as_deref())?, events).await,
+        }
+    })
+}
+
+/// Asks before anything leaves this machine.
+fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
+    let is_meant = |destination: &&DestinationConfig| args.to.as_ref().is_none_or(|name| *name == destination.name);
+    let remote = config.destinations.iter().filter(is_meant).filter(|d| !d.destination.is_loopback());
+    let remote: Vec<_> = remote.map(|d| format!("  {} ({})", d.name, d.destination.address())).collect();
+    if args.yes || remote.is_empty() {
+        return Ok(());
+    }
+    let listed = remote.join("\n");
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(USAGE, format!("this may reach other machines; say --yes if that is meant:\n{listed}")));
+    }
+    eprint!("This may reach other machines:\n{listed}\nSend? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(USAGE, "nothing was sent")) }
+}
+
+fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Failure> {
+    let found = match name {
+        Some(name) => config.sources.iter().find(|source| source.name == name),
+        None => config.sources.first(),
+    };
+    found.ok_or_else(|| Failure::new(USAGE, "there is no such source in the config"))
+}
+
+async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+    let relay = RunningRelay::of(config)?;
+    let mut all_arrived = true;
+    for (name, body) in events {
+        let answer = relay.post_event(source, body).await?;
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let Some(id) = said["id"].as_str().filter(|_| answer.status == 200) else {
+            println!("{name}: refused with {}: {}", answer.status, said["error"].as_str().unwrap_or("no reason"));
+            all_arrived = false;
+            continue;
+        };
+        println!("{name}: taken as {id}");
+        let view = wait_until_settled(&relay, id).await?;
+        all_arrived &= show(&view);
+    }
+    if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
+}
+
+async fn wait_until_settled(relay: &RunningRelay, id: &str) -> Result<Value, Failure> {
+    let start = Instant::now();
+    loop {
+        let view = relay.get(&format!("/api/events/{id}")).await?;
+        let is_open = |delivery: &Value| matches!(delivery["state"].as_str(), Some("waiting" | "under_way"));
+        let deliveries = view["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if !deliveries.iter().any(is_open) || start.elapsed() > WAIT {
+            return Ok(view);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Prints what became of an event; returns whether all of it arrived.
+fn show(view: &Value) -> bool {
+    let deliveries = view["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if deliveries.is_empty() {
+        println!("  no rule sends it anywhere");
+    }
+    for delivery in deliveries {
+        let (destination, rule) = (&delivery["destination"], &delivery["rule"]);
+        let name = destination.as_str().unwrap_or("?");
+        let reason = delivery["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
+        println!("  → {name:<16} {state}{reason}   (rule: {})", rule.as_str().unwrap_or("?"));
+    }
+    deliveries.iter().all(|delivery| delivery["state"] == "delivered")
+}
+
+/// One attempt at one destination, straight from here.
+async fn try_destination(config: &Config, name: &str, events: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+    let found = config.destinations.iter().find(|destination| destination.name == name);
+    let Some(destination) = found else {
+        let names: Vec<_> = config.destinations.iter().map(|destination| destination.name.as_str()).collect();
+        return Err(Failure::new(USAGE, format!("there is no destination `{name}`; there are {}", names.join(", "))));
+    };
+    let source = config.sources.first().map(|source| source.name.as_str()).unwrap_or_default();
+    let mut all_arrived = true;
+    for (i, (event, body)) in events.into_iter().enumerate() {
+        let received_ms = crate::time::wall_ms();
+        let stored = StoredEvent {
+            id: EventId::mint(received_ms, 0, i as u64),
+            received_ms,
+            source: NameId(0),
+            generation: 0,
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: body.into(),
+        };
+        let delivery = Delivery { event: Arc::new(stored), source: source.into(), rule: "none (send --to)".into() };
+        let attempt = destination.destination.attempt(std::slice::from_ref(&delivery));
+        let outcome = match tokio::time::timeout(destination.policy.timeout, attempt).await {
+            Ok(outcomes) => outcomes.into_iter().next().unwrap_or_else(|| Outcome::retry("no outcome")),
+            Err(_) => Outcome::retry("no answer in time"),
+        };
+        let reason = outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+        println!("{event} → {name}: {}{reason}", outcome.name());
+        all_arrived &= outcome == Outcome::Delivered;
+    }
+    if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
+}

@@ -1,0 +1,111 @@
+//! `destinations:` → [`DestinationConfig`]: what every kind may set, and the kind's own section.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::DestinationConfig;
+use super::problem::did_you_mean;
+use super::raw::Node;
+use super::reader::{Entries, Reader};
+use crate::deliver::Policy;
+use crate::destination::{Client, Context, Destination, KINDS, Kind};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Attempts under way at one destination. More would only queue on the other side.
+const CONCURRENCY_MAX: u64 = 256;
+const ATTEMPTS_MAX: u64 = 10_000;
+
+/// The names and nodes of all destinations.
+pub(super) fn names(node: Option<&Node>) -> Vec<(String, bool)> {
+    node.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| (key.text.clone(), false)).collect()
+}
+
+/// What a destination is read with.
+pub(super) struct Parts<'c> {
+    pub reader: &'c Reader,
+    pub client: &'c Client,
+    pub data_dir: &'c std::path::Path,
+    pub defaults: Option<&'c Node>,
+}
+
+/// Reads one destination.
+pub(super) fn read(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationConfig> {
+    let reader = parts.reader;
+    let what = format!("the destination `{name}`");
+    let mut entries = reader.map(node, &what)?;
+    let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, entries.optional(kind.name)?)));
+    let (first, second) = (kinds.next(), kinds.next());
+    drop(kinds);
+    let Some((kind, section)) = first else {
+        let names = KINDS.map(|kind| kind.name);
+        let near = entries.rest().into_iter().find_map(|(key, _)| did_you_mean(&key.text, names));
+        let help = near.unwrap_or_else(|| format!("its kind is a key below its name: {}", names.join(", ")));
+        reader.error_with(node.id, format!("{what} has no kind"), help);
+        return None;
+    };
+    if let Some((other, _)) = second {
+        reader.error(section.id, format!("{what} has two kinds, {} and {}: give each a name of its own", kind.name, other.name));
+        return None;
+    }
+    let nothing = Node { id: section.id, value: super::raw::Value::Map(Vec::new()) };
+    let defaults = parts.defaults.and_then(|defaults| defaults.get(kind.name)).unwrap_or(&nothing);
+    let (common_defaults, own_defaults) = split_defaults(defaults);
+    let mut entries = entries.with_defaults(&common_defaults);
+    let answers = entries.optional("answers");
+    let policy = read_policy(reader, &mut entries, kind);
+    entries.finish();
+    let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
+    let context = Context { reader, client: parts.client, data_dir: parts.data_dir, answers };
+    let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
+    Some(DestinationConfig { name: name.to_owned(), kind: kind.name, policy, destination: destination? })
+}
+
+/// Keys that every destination may set, whatever its kind.
+const COMMON: [&str; 7] = ["retry", "timeout", "concurrency", "rate", "backlog", "answers", "renamed_from"];
+
+/// In `defaults: {slack: {…}}` both sorts of key stand together.
+fn split_defaults(defaults: &Node) -> (Node, Node) {
+    let is_common = |key: &str| COMMON.contains(&key);
+    let (common, own): (Vec<_>, Vec<_>) = defaults.entries().iter().cloned().partition(|(key, _)| is_common(&key.text));
+    let node = |entries| Node { id: defaults.id, value: super::raw::Value::Map(entries) };
+    (node(common), node(own))
+}
+
+fn read_policy(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> Policy {
+    let pace = kind.pace;
+    let mut policy = Policy { give_up_after: pace.give_up_after, ..Policy::default() };
+    policy.concurrency = pace.concurrency;
+    policy.interval = pace.interval;
+    if let Some(concurrency) = entries.optional("concurrency").and_then(|node| reader.number(node, 1..=CONCURRENCY_MAX)) {
+        policy.concurrency = concurrency as usize;
+    }
+    if let Some(interval) = entries.optional("rate").and_then(|node| reader.rate(node)) {
+        policy.interval = Some(interval);
+    }
+    if let Some(timeout) =
+        entries.optional("timeout").and_then(|node| reader.duration(node, Duration::from_millis(100), HOUR))
+    {
+        policy.timeout = timeout;
+    }
+    let Some(mut retry) = entries.optional("retry").and_then(|node| reader.map(node, "`retry`")) else { return policy };
+    let mut duration = |key: &'static str, least: Duration, most: Duration, value: &mut Duration| {
+        if let Some(read) = retry.optional(key).and_then(|node| reader.duration(node, least, most)) {
+            *value = read;
+        }
+    };
+    duration("initial", Duration::from_millis(10), DAY, &mut policy.initial);
+    duration("max", Duration::from_millis(10), DAY, &mut policy.max);
+    duration("give_up_after", Duration::from_millis(10), 365 * DAY, &mut policy.give_up_after);
+    if let Some(factor) = retry.optional("factor").and_then(|node| reader.number(node, 1..=100)) {
+        policy.factor = factor as u32;
+    }
+    if let Some(attempts) = retry.optional("max_attempts").and_then(|node| reader.number(node, 1..=ATTEMPTS_MAX)) {
+        policy.attempts_max = Some(attempts as u16);
+    }
+    if policy.initial > policy.max {
+        reader.error(retry.at(), "`initial` is longer than `max`");
+    }
+    retry.finish();
+    policy
+}

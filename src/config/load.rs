@@ -1,0 +1,325 @@
+//! Reading YAML into nodes, and finding a node's place again. Nothing else in the program names serde_yaml.
+//!
+//! serde_yaml gives a position only with an error, so a place is found by walking to the node a second time and failing there.
+//! That costs one more parse for each problem shown, and nothing when there is none. The tree from the first walk guides the
+//! second, which is also how a number gets its text: asked for a string, serde_yaml hands out what stands in the file.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
+
+/// A larger file is refused before it is parsed.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// A file may hold this many values, aliases written out.
+pub const NODES_MAX: u32 = 500_000;
+
+/// A place in the file, counting from 1; the column counts characters as serde_yaml does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+    /// The offset in bytes.
+    pub offset: usize,
+}
+
+/// The text is not YAML that can be read.
+#[derive(Debug)]
+pub struct SyntaxError {
+    /// What is wrong, without the place.
+    pub message: String,
+    /// Where, when it is known.
+    pub place: Option<Place>,
+}
+
+impl From<serde_yaml::Error> for SyntaxError {
+    fn from(error: serde_yaml::Error) -> Self {
+        let place = place(&error);
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        Self { message, place }
+    }
+}
+
+fn place(error: &serde_yaml::Error) -> Option<Place> {
+    let location = error.location()?;
+    Some(Place { line: location.line(), column: location.column(), offset: location.index() })
+}
+
+/// Reads a file's text.
+pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let mut count = 0;
+    let mut node = Build { count: &mut count }.deserialize(serde_yaml::Deserializer::from_str(text))?;
+    let mut texts = Vec::new();
+    let mut visit = |step: Step<'_>| {
+        if let Step::Scalar(id, text) = step {
+            texts.push((id, text.to_owned()));
+        }
+        true
+    };
+    Walk { node: &node, visit: &mut visit }.deserialize(serde_yaml::Deserializer::from_str(text))?;
+    let mut texts = texts.into_iter().peekable();
+    node.for_each_scalar(&mut |id, scalar| {
+        if let Some((_, text)) = texts.next_if(|(known, _)| *known == id)
+            && scalar.style == Style::Number
+        {
+            scalar.text = text;
+        }
+    });
+    Ok(node)
+}
+
+/// Finds where a node of a parsed text stands. A node reached by an alias is found at its anchor.
+pub fn locate(text: &str, root: &Node, wanted: NodeId) -> Option<Place> {
+    let mut visit = |step: Step<'_>| match step {
+        Step::Scalar(id, _) | Step::Key(id) | Step::Branch(id) => id != wanted,
+    };
+    let walked = Walk { node: root, visit: &mut visit }.deserialize(serde_yaml::Deserializer::from_str(text));
+    place(&walked.err()?)
+}
+
+/// First walk: builds the tree.
+struct Build<'c> {
+    count: &'c mut u32,
+}
+
+impl Build<'_> {
+    fn next_id<E: Error>(&mut self) -> Result<NodeId, E> {
+        *self.count += 1;
+        if *self.count > NODES_MAX {
+            return Err(E::custom(format!("the file holds more than {NODES_MAX} values")));
+        }
+        Ok(NodeId(*self.count))
+    }
+
+    fn scalar<E: Error>(mut self, text: String, style: Style) -> Result<Node, E> {
+        let id = self.next_id()?;
+        Ok(Node { id, value: Value::Scalar(Scalar { text, style, is_interpolated: false }) })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Build<'_> {
+    type Value = Node;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Build<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a plain value without a tag")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Node, E> {
+        self.scalar(String::new(), Style::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
+        self.scalar(value.to_string(), Style::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
+        self.scalar(value.to_string(), Style::Number)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
+        self.scalar(value.to_string(), Style::Number)
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Node, E> {
+        self.scalar(value.to_string(), Style::Number)
+    }
+
+    fn visit_i128<E: Error>(self, value: i128) -> Result<Node, E> {
+        self.scalar(value.to_string(), Style::Number)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
+        self.scalar(value.to_string(), Style::Number)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
+        self.scalar(value.to_owned(), Style::String)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Node, A::Error> {
+        let id = self.next_id()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Build { count: self.count })? {
+            items.push(item);
+        }
+        Ok(Node { id, value: Value::List(items) })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Node, A::Error> {
+        let id = self.next_id()?;
+        let mut entries = Vec::new();
+        while let Some(text) = map.next_key::<String>()? {
+            let key = Key { id: self.next_id()?, text };
+            entries.push((key, map.next_value_seed(Build { count: self.count })?));
+        }
+        Ok(Node { id, value: Value::Map(entries) })
+    }
+}
+
+/// What the second walk comes by.
+enum Step<'t> {
+    Scalar(NodeId, &'t str),
+    Key(NodeId),
+    Branch(NodeId),
+}
+
+/// Second walk, guided by the tree of the first. Fails, with a position, where `visit` says no.
+struct Walk<'n, 'v, F> {
+    node: &'n Node,
+    visit: &'v mut F,
+}
+
+const HERE: &str = "here";
+
+impl<'de, F: FnMut(Step<'_>) -> bool> DeserializeSeed<'de> for Walk<'_, '_, F> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match &self.node.value {
+            Value::Scalar(scalar) if scalar.style == Style::Null => deserializer.deserialize_any(self),
+            Value::Scalar(_) => deserializer.deserialize_str(self),
+            Value::List(_) => deserializer.deserialize_seq(self),
+            Value::Map(_) => deserializer.deserialize_map(self),
+        }
+    }
+}
+
+impl<'de, F: FnMut(Step<'_>) -> bool> Visitor<'de> for Walk<'_, '_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what the first walk found")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        if (self.visit)(Step::Scalar(self.node.id, "")) { Ok(()) } else { Err(E::custom(HERE)) }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if (self.visit)(Step::Scalar(self.node.id, text)) { Ok(()) } else { Err(E::custom(HERE)) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        if !(self.visit)(Step::Branch(self.node.id)) {
+            return Err(A::Error::custom(HERE));
+        }
+        let Value::List(items) = &self.node.value else { return Err(A::Error::custom("no list before")) };
+        for item in items {
+            seq.next_element_seed(Walk { node: item, visit: self.visit })?;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if !(self.visit)(Step::Branch(self.node.id)) {
+            return Err(A::Error::custom(HERE));
+        }
+        for (key, node) in self.node.entries() {
+            map.next_key_seed(KeyWalk { id: key.id, visit: self.visit })?;
+            map.next_value_seed(Walk { node, visit: self.visit })?;
+        }
+        Ok(())
+    }
+}
+
+struct KeyWalk<'v, F> {
+    id: NodeId,
+    visit: &'v mut F,
+}
+
+impl<'de, F: FnMut(Step<'_>) -> bool> DeserializeSeed<'de> for KeyWalk<'_, F> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<F: FnMut(Step<'_>) -> bool> Visitor<'_> for KeyWalk<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        if (self.visit)(Step::Key(self.id)) { Ok(()) } else { Err(E::custom(HERE)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the value under a path of keys and indices stands, as `line:column`.
+    #[track_caller]
+    fn check(text: &str, path: &[&str], expected: &str) {
+        let root = parse(text).expect("good YAML");
+        let mut node = &root;
+        for step in path {
+            node = match &node.value {
+                Value::List(items) => &items[step.parse::<usize>().expect("an index")],
+                _ => node.get(step).expect("a key"),
+            };
+        }
+        let place = locate(text, &root, node.id).expect("a place");
+        assert_eq!(format!("{}:{}", place.line, place.column), expected, "{path:?} in {text}");
+    }
+
+    #[test]
+    fn places_are_right_for_every_shape_of_value() {
+        check("a: 1\nb: two\n", &["b"], "2:4");
+        check("a:\n  - x\n  - y\n", &["a", "1"], "3:5");
+        check("a: [x, y]\n", &["a", "1"], "1:8");
+        check("a: {b: {c: 7}}\n", &["a", "b", "c"], "1:12");
+        check("a:\n  b:\n    c: \"q\"\n", &["a", "b", "c"], "3:8");
+        check("a:\n  b:\n    c: 1\n", &["a", "b"], "3:5");
+        check("a: |\n  text\nb: 2\n", &["b"], "3:4");
+        check("ä: ö\nb: 2\n", &["b"], "2:4");
+        check("a.b: 1\nc-d: 2\n", &["c-d"], "2:6");
+    }
+
+    #[test]
+    fn a_key_has_a_place_of_its_own() {
+        let text = "a: 1\nbee: 2\nbee: 3\n";
+        let root = parse(text).expect("good YAML");
+        let places: Vec<_> = root.entries().iter().map(|(key, _)| locate(text, &root, key.id).expect("placed").line).collect();
+        assert_eq!(places, [1, 2, 3], "keys given twice are both there");
+    }
+
+    #[test]
+    fn numbers_keep_their_text() {
+        let root = parse("[1.0, 0x1F, 1e3, 9007199254740993, -7, 12345678901234567890123, \"5\", 012]").expect("good");
+        let Value::List(items) = &root.value else { panic!("a list") };
+        let texts: Vec<_> = items.iter().map(|item| item.scalar().expect("scalar").text.as_str()).collect();
+        assert_eq!(texts, ["1.0", "0x1F", "1e3", "9007199254740993", "-7", "12345678901234567890123", "5", "012"]);
+    }
+
+    #[test]
+    fn an_alias_is_found_at_its_anchor() {
+        let text = "x-a: &a\n  k: v\nb: *a\n";
+        let root = parse(text).expect("good YAML");
+        let node = root.get("b").and_then(|b| b.get("k")).expect("through the alias");
+        assert_eq!(locate(text, &root, node.id).map(|place| place.line), Some(2));
+    }
+
+    #[test]
+    fn what_is_not_yaml_is_refused_with_its_place() {
+        let error = parse("a: [1\nb: 2\n").expect_err("not YAML");
+        assert!(error.place.is_some(), "{error:?}");
+        assert!(parse(&"[".repeat(2000)).is_err());
+        let laughs = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                      d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
+                      g: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
+        assert!(parse(laughs).is_err());
+    }
+}

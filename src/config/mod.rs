@@ -1,0 +1,276 @@
+//! One YAML file → a checked [`Config`], or every problem in it.
+//!
+//! # Cast
+//!
+//! * [`load`]: YAML → [`raw`] nodes, and a node's place in the file. Alone names serde_yaml.
+//! * [`values`]: what stands behind `${…}`; durations, sizes, rates.
+//! * [`reader`]: typed reading that collects problems and goes on.
+//! * [`problem`]: the problems as people read them.
+//! * `rules`, `destinations`, `sources`: the sections.
+//!
+//! Two types: `raw::Node` is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
+//! must be set. Checking, starting and reloading use one and the same path.
+
+mod destinations;
+mod limits;
+pub mod load;
+pub mod problem;
+pub mod raw;
+pub mod reader;
+mod rules;
+mod sources;
+pub mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::limits::Limits;
+use self::load::FILE_BYTES_MAX;
+use self::problem::{Problem, Report, Severity};
+use self::raw::Node;
+use self::reader::Reader;
+pub use self::sources::{Auth, Source};
+use self::values::Surroundings;
+use crate::deliver::Policy;
+use crate::destination::{Client, Destination};
+use crate::rules::RuleSet;
+
+/// Where a config is looked for when nobody says.
+pub const USUAL_PLACES: [&str; 2] = ["config.yaml", "/etc/vero-relay/config.yaml"];
+
+/// A config that has been proved.
+pub struct Config {
+    /// Where webhooks come in.
+    pub listen: SocketAddr,
+    /// Where the operator looks in.
+    pub admin_listen: SocketAddr,
+    /// Where everything is written.
+    pub data_dir: PathBuf,
+    /// The address that Vero is given, without a path; `None`: that of `listen`.
+    pub public_url: Option<String>,
+    /// The ways in.
+    pub sources: Vec<Source>,
+    /// The rules; their `to` are places in `destinations`.
+    pub rules: RuleSet,
+    /// The destinations, in the file's order.
+    pub destinations: Vec<DestinationConfig>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// A destination that has been proved.
+#[derive(Clone)]
+pub struct DestinationConfig {
+    /// Its name.
+    pub name: String,
+    /// Its kind's name.
+    pub kind: &'static str,
+    /// How fast, how often, how long.
+    pub policy: Policy,
+    /// What makes the attempts.
+    pub destination: Arc<dyn Destination>,
+}
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no file.
+    #[error("no config file: name one with --config, set VERO_RELAY_CONFIG, or put config.yaml here")]
+    NoFile,
+    /// The file could not be read.
+    #[error("{} could not be read", .path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Too large to be a config.
+    #[error("{} has {bytes} bytes, and a config has at most {FILE_BYTES_MAX}", .path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// How large.
+        bytes: usize,
+    },
+    /// It has problems.
+    #[error("{0}")]
+    Problems(Box<Report>),
+    /// No HTTP client could be made.
+    #[error("no HTTP client could be made")]
+    Client(#[from] crate::destination::client::NoAnswer),
+}
+
+/// Finds the config file: the one that was named, or the first of the usual places.
+pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or(ConfigError::NoFile)
+}
+
+impl Config {
+    /// Reads and proves a config file. The report holds warnings only.
+    pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, text, surroundings)
+    }
+
+    /// Proves a config's text; `path` is for messages and for relative paths.
+    pub fn parse(path: &Path, text: String, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
+        if text.len() > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: text.len() });
+        }
+        let mut root = match load::parse(&text) {
+            Ok(root) => root,
+            Err(error) => {
+                return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, error))));
+            }
+        };
+        let client = Client::build()?;
+        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
+        let reader = Reader::new(directory.clone());
+        reader.interpolate(&mut root, surroundings);
+        let config = read(&reader, &root, &directory, &client, surroundings);
+        let problems: Vec<Problem> = reader.into_problems();
+        let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
+        let report = Report::new(path.to_owned(), text, Some(&root), problems);
+        match config {
+            Some(config) if !has_errors => Ok((config, report)),
+            _ => Err(ConfigError::Problems(Box::new(report))),
+        }
+    }
+}
+
+fn read(
+    reader: &Reader,
+    root: &Node,
+    directory: &Path,
+    client: &Client,
+    surroundings: &dyn Surroundings,
+) -> Option<Config> {
+    let mut entries = reader.map(root, "the config")?;
+    let data_dir = entries.optional("data_dir").map_or(Some("data"), |node| reader.text(node)).map(Path::new);
+    let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
+    let listen = entries.optional("listen");
+    let overridden = surroundings.variable("VERO_RELAY_LISTEN").filter(|text| !text.is_empty());
+    let listen = match (&overridden, listen) {
+        (Some(text), _) => address(text).map_err(|message| reader.error(root.id, format!("VERO_RELAY_LISTEN: {message}"))).ok(),
+        (None, Some(node)) => read_address(reader, node),
+        (None, None) => Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+    };
+    let admin_listen = read_admin(reader, entries.optional("admin"));
+    let public_url = entries.optional("public_url").and_then(|node| {
+        let parsed = crate::destination::client::parse_url(reader.text(node)?);
+        let url = parsed.map_err(|message| reader.error(node.id, message)).ok()?;
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    });
+    let limits = Limits::read(reader, entries.optional("limits"));
+    let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
+    let sources = entries.required("sources").and_then(|node| sources::read(reader, node, is_public));
+    let defaults = entries.optional("defaults");
+    if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
+        crate::destination::KINDS.iter().for_each(|kind| {
+            of_kinds.optional(kind.name);
+        });
+        of_kinds.finish();
+    }
+    let destination_nodes = entries.optional("destinations");
+    let mut names = destinations::names(destination_nodes);
+    let rules = entries.required("rules").and_then(|node| rules::read(reader, node, &mut names));
+    let parts = destinations::Parts { reader, client, data_dir: &data_dir, defaults };
+    let destinations = read_destinations(&parts, destination_nodes, &names);
+    let is_free = |key: &str| key.starts_with("x-");
+    for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {
+        // Anchors live there; whatever they hold is somebody else's business.
+        entries.ignore(&key.text);
+    }
+    entries.finish();
+    let (listen, admin_listen) = (listen?, admin_listen?);
+    if listen == admin_listen && listen.port() != 0 {
+        reader.error(root.id, format!("`listen` and `admin.listen` are both {listen}"));
+    }
+    Some(Config {
+        listen,
+        admin_listen,
+        data_dir,
+        public_url,
+        sources: sources?,
+        rules: rules?,
+        destinations: destinations?,
+        limits,
+    })
+}
+
+fn read_destinations(
+    parts: &destinations::Parts<'_>,
+    node: Option<&Node>,
+    used: &[(String, bool)],
+) -> Option<Vec<DestinationConfig>> {
+    let Some(node) = node else { return Some(Vec::new()) };
+    let reader = parts.reader;
+    let mut entries = reader.map(node, "`destinations`")?;
+    let (mut read, mut is_complete) = (Vec::new(), true);
+    for (key, node) in entries.rest() {
+        let is_used = used.iter().any(|(name, is_used)| *name == key.text && *is_used);
+        if !is_used {
+            reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
+        }
+        if !is_name(&key.text) {
+            reader.error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
+        }
+        match destinations::read(parts, &key.text, node) {
+            Some(destination) => {
+                let pattern = destination.destination.file_pattern();
+                let same = |other: &&DestinationConfig| pattern.is_some() && other.destination.file_pattern() == pattern;
+                if let Some(other) = read.iter().find(same) {
+                    reader.error(key.id, format!("`{}` and `{}` write to the same file", other.name, key.text));
+                }
+                read.push(destination);
+            }
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(read)
+}
+
+/// Names stand in URLs, metrics and logs.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && text.len() <= 64 && text.chars().all(is_plain)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| format!("`{text}` is not an address to listen on, like 127.0.0.1:8080 or [::]:8080"))
+}
+
+fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
+    address(reader.text(node)?).map_err(|message| reader.error(node.id, message)).ok()
+}
+
+fn read_admin(reader: &Reader, node: Option<&Node>) -> Option<SocketAddr> {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 8081));
+    let Some(node) = node else { return Some(usual) };
+    let mut entries = reader.map(node, "`admin`")?;
+    let listen = entries.optional("listen");
+    entries.finish();
+    let Some(node) = listen else { return Some(usual) };
+    let address = read_address(reader, node)?;
+    if !address.ip().is_loopback() {
+        reader.error_with(
+            node.id,
+            "the admin listener shows events and takes commands, so it stays on this machine for now",
+            "use 127.0.0.1, and reach it from elsewhere through ssh -L or a proxy that asks who is there".to_owned(),
+        );
+        return None;
+    }
+    Some(address)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! What is wrong with a config, told so that it can be mended: where, what, and the nearest right word.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use super::load::{Place, SyntaxError, locate};
+use super::raw::{Node, NodeId};
+
+/// Problems shown with their place; one walk over the file each. Whoever has more will come back.
+const SHOWN_MAX: usize = 50;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The config cannot be used.
+    Error,
+    /// It can, and probably does not do what was meant.
+    Warning,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The key or value it is about; `None` for the whole file.
+    pub at: Option<NodeId>,
+    /// How bad.
+    pub severity: Severity,
+    /// What is wrong, in the user's words.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// The line holds a secret and must not be shown.
+    pub is_secret: bool,
+}
+
+/// A problem with its place.
+#[derive(Clone, Debug)]
+struct Placed {
+    problem: Problem,
+    place: Option<Place>,
+}
+
+/// All problems of one file, in the order of their places. `Display` shows them as people read them.
+#[derive(Clone, Debug)]
+pub struct Report {
+    file: PathBuf,
+    text: String,
+    placed: Vec<Placed>,
+    hidden: usize,
+}
+
+impl Report {
+    /// Finds the place of each problem.
+    pub(super) fn new(file: PathBuf, text: String, root: Option<&Node>, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| (problem.at, problem.severity));
+        let hidden = problems.len().saturating_sub(SHOWN_MAX);
+        problems.truncate(SHOWN_MAX);
+        let place = |at: Option<NodeId>| root.and_then(|root| locate(&text, root, at?));
+        let mut placed: Vec<_> =
+            problems.into_iter().map(|problem| Placed { place: place(problem.at), problem }).collect();
+        placed.sort_by_key(|placed| placed.place.map(|place| place.offset));
+        Self { file, text, placed, hidden }
+    }
+
+    /// The report of a file that is not YAML.
+    pub(super) fn syntax(file: PathBuf, text: String, error: SyntaxError) -> Self {
+        let slip = slip(&text, error.place);
+        let message = format!("this is not YAML: {}", error.message);
+        let problem = Problem { at: None, severity: Severity::Error, message, help: slip, is_secret: false };
+        Self { file, text, placed: vec![Placed { problem, place: error.place }], hidden: 0 }
+    }
+
+    /// Whether any of them is an error.
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    /// How many of one severity are shown.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.placed.iter().filter(|placed| placed.problem.severity == severity).count()
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.placed.is_empty()
+    }
+
+    /// One line each: `file:line:column: error: what is wrong (what to do)`. For logs.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.placed.iter().map(|Placed { problem, place }| {
+            let place = place.map(|place| format!(":{}:{}", place.line, place.column)).unwrap_or_default();
+            let severity = if problem.severity == Severity::Error { "error" } else { "warning" };
+            let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("{}{place}: {severity}: {}{help}", self.file.display(), problem.message)
+        })
+    }
+
+    /// The problems with their lines, in colour or not.
+    pub fn render(&self, is_coloured: bool) -> String {
+        let renderer = if is_coloured { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let mut out = String::new();
+        for placed in &self.placed {
+            out.push_str(&self.render_one(&renderer, placed));
+            out.push_str("\n\n");
+        }
+        if self.hidden > 0 {
+            out.push_str(&format!("… and {} more\n", self.hidden));
+        }
+        out
+    }
+
+    fn render_one(&self, renderer: &Renderer, placed: &Placed) -> String {
+        let Placed { problem, place } = placed;
+        let level = if problem.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
+        let path = self.file.display().to_string();
+        let title = level.primary_title(problem.message.as_str());
+        let help = problem.help.as_deref().map(|help| Level::HELP.message(help));
+        let Some(place) = place else {
+            let group = title.element(annotate_snippets::Origin::path(path));
+            return renderer.render(&[match help {
+                Some(help) => group.element(help),
+                None => group,
+            }]);
+        };
+        if problem.is_secret {
+            let origin = annotate_snippets::Origin::path(path).line(place.line).char_column(place.column);
+            let group = title.element(origin).element(Level::NOTE.message("the line holds a secret and is not shown"));
+            return renderer.render(&[match help {
+                Some(help) => group.element(help),
+                None => group,
+            }]);
+        }
+        let span = span(&self.text, place.offset);
+        let snippet = Snippet::source(self.text.as_str()).path(path).annotation(AnnotationKind::Primary.span(span));
+        let group = title.element(snippet);
+        renderer.render(&[match help {
+            Some(help) => group.element(help),
+            None => group,
+        }])
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+/// The word at an offset: to the end of its line at most.
+fn span(text: &str, offset: usize) -> std::ops::Range<usize> {
+    let start = text.floor_char_boundary(offset.min(text.len()));
+    let rest = text[start..].lines().next().unwrap_or_default();
+    let quoted = rest.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let length = match quoted {
+        Some(quote) => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
+        None => rest.find([':', ',', ']', '}', '#', '[', '{']).filter(|end| *end > 0).unwrap_or(rest.len()),
+    };
+    start..start + rest[..length].trim_end().len().max(usize::from(!rest.is_empty()))
+}
+
+/// The common slips of those who write templates in YAML, and the quoted form.
+fn slip(text: &str, place: Option<Place>) -> Option<String> {
+    let near = place.map_or(1, |place| place.line);
+    let lines = text.lines().enumerate();
+    let mut nearby = lines.filter(|(i, _)| (i + 1).abs_diff(near) <= 1).map(|(_, line)| line);
+    nearby.find_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
+        let is_bare = !value.starts_with(['"', '\'', '|', '>']);
+        if is_bare && value.contains("${") {
+            return Some("quote every value that holds `${`: url: \"${NAME}\"".to_owned());
+        }
+        let is_template = value.contains("{{") || value.starts_with(['*', '&', '%', '@', '`', ':']);
+        (is_bare && is_template).then(|| format!("quote the value: {key}: \"{}\"", value.replace('"', "'")))
+    })
+}
+
+/// The nearest of the known words, if one is near enough to be meant.
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let allowed = (word.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean …", if there is something near.
+pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+    nearest(word, known).map(|near| format!("did you mean `{near}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        assert_eq!(nearest("bounsed", ["sent", "bounced", "opened"]), Some("bounced"));
+        assert_eq!(nearest("x", ["sent", "bounced"]), None);
+        assert_eq!(nearest("Campaign", ["campaign"]), Some("campaign"));
+    }
+
+    #[test]
+    fn a_span_is_the_word() {
+        let of = |text: &'static str, offset| &text[span(text, offset)];
+        assert_eq!(of("a: word # note", 3), "word");
+        assert_eq!(of("a: \"two words\"\n", 3), "\"two words\"");
+        assert_eq!(of("key: v", 0), "key");
+        assert_eq!(of("", 0), "");
+    }
+}

@@ -1,0 +1,268 @@
+//! Typed reading of nodes. Every wrong value becomes a problem and reading goes on, so that all problems are told at once.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Problem, Severity, did_you_mean};
+use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
+use super::values::{self, Surroundings, interpolate};
+
+/// Collects problems, and knows where relative paths start.
+pub struct Reader {
+    problems: RefCell<Vec<Problem>>,
+    /// The directory of the config file: what is read is relative to it.
+    pub directory: PathBuf,
+}
+
+impl Reader {
+    /// A reader for a file in `directory`.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { problems: RefCell::default(), directory }
+    }
+
+    /// All problems so far.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.problems.into_inner()
+    }
+
+    /// Adds an error.
+    pub fn error(&self, at: NodeId, message: impl Into<String>) {
+        self.push(at, Severity::Error, message.into(), None, false);
+    }
+
+    /// Adds an error, with what to do about it.
+    pub fn error_with(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.push(at, Severity::Error, message.into(), help.into(), false);
+    }
+
+    /// Adds an error about a value that is a secret: its line will not be shown.
+    pub fn secret_error(&self, at: NodeId, message: impl Into<String>) {
+        self.push(at, Severity::Error, message.into(), None, true);
+    }
+
+    /// Adds a warning.
+    pub fn warning(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.push(at, Severity::Warning, message.into(), help.into(), false);
+    }
+
+    fn push(&self, at: NodeId, severity: Severity, message: String, help: Option<String>, is_secret: bool) {
+        self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, is_secret });
+    }
+
+    /// Puts values in the place of every `${…}` below a node. Keys are left alone.
+    pub fn interpolate(&self, root: &mut Node, surroundings: &dyn Surroundings) {
+        let directory: &Path = &self.directory;
+        root.for_each_scalar(&mut |id, scalar| match interpolate(&scalar.text, directory, surroundings) {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                *scalar = Scalar { text, style: Style::String, is_interpolated: true };
+            }
+            Err(error) => self.error(id, error.to_string()),
+        });
+    }
+
+    /// The entries of a map.
+    pub fn map<'n>(&self, node: &'n Node, what: &str) -> Option<Entries<'_, 'n>> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.iter().map(|(key, node)| (key, node)).collect(),
+            _ if node.is_null() => Vec::new(),
+            _ => {
+                self.error(node.id, format!("{what} should be a map, and this is {}", node.kind()));
+                return None;
+            }
+        };
+        Some(Entries::new(self, node.id, what.to_owned(), entries))
+    }
+
+    /// The items of a list; a single value counts as a list of one.
+    pub fn list<'n>(&self, node: &'n Node) -> Vec<&'n Node> {
+        match &node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![node],
+        }
+    }
+
+    /// A text: any scalar but nothing.
+    pub fn text<'n>(&self, node: &'n Node) -> Option<&'n str> {
+        match node.scalar() {
+            Some(scalar) if scalar.style != Style::Null => Some(&scalar.text),
+            _ => {
+                let help = looks_like_braces(node).then(|| "quote the value: YAML reads `{…}` as a map".to_owned());
+                self.error_with(node.id, format!("this should be a text, and it is {}", node.kind()), help);
+                None
+            }
+        }
+    }
+
+    /// A text with something in it that must never be shown.
+    pub fn secret(&self, node: &Node) -> Option<Secret> {
+        match node.scalar() {
+            Some(scalar) if !scalar.text.is_empty() => Some(Secret(scalar.text.clone())),
+            Some(_) => {
+                self.secret_error(node.id, "a secret cannot be empty");
+                None
+            }
+            None => {
+                self.secret_error(node.id, format!("this should be a text, and it is {}", node.kind()));
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, node: &Node) -> Option<bool> {
+        match node.scalar().map(|scalar| scalar.text.as_str()) {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => {
+                self.error(node.id, format!("this should be true or false, and it is {}", node.kind()));
+                None
+            }
+        }
+    }
+
+    /// A whole number within limits.
+    pub fn number(&self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let number = node.scalar().and_then(|scalar| scalar.text.parse().ok());
+        let good = number.filter(|number| within.contains(number));
+        if good.is_none() {
+            let (least, most) = (within.start(), within.end());
+            self.error(node.id, format!("this should be a whole number from {least} to {most}"));
+        }
+        good
+    }
+
+    /// A duration like `15m`, within limits.
+    pub fn duration(&self, node: &Node, least: Duration, most: Duration) -> Option<Duration> {
+        let duration = self.measured(node, values::duration)?;
+        if duration < least || duration > most {
+            self.error(node.id, format!("this should be from {least:?} to {} hours", most.as_secs() / 3600));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A size like `1MiB`, within limits.
+    pub fn size(&self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let size = self.measured(node, values::size)?;
+        if !within.contains(&size) {
+            self.error(node.id, format!("this should be from {} to {} bytes", within.start(), within.end()));
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A rate like `5/s`, as the time between two.
+    pub fn rate(&self, node: &Node) -> Option<Duration> {
+        self.measured(node, values::rate)
+    }
+
+    fn measured<T>(&self, node: &Node, read: fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(node)?;
+        read(text).map_err(|message| self.error(node.id, message)).ok()
+    }
+}
+
+/// `{{ x }}` without quotes is a map in a map to YAML, and `{x}` a map with a key and no value.
+fn looks_like_braces(node: &Node) -> bool {
+    node.entries().first().is_some_and(|(_, value)| value.is_null())
+}
+
+/// A text that is never shown: no `Display`, no `Serialize`, and `Debug` prints no more than that it is there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text itself, to use it where it belongs.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The entries of a map, taken one by one; what nobody took is an unknown key.
+pub struct Entries<'r, 'n> {
+    reader: &'r Reader,
+    at: NodeId,
+    what: String,
+    entries: Vec<(&'n Key, &'n Node)>,
+    known: Vec<&'static str>,
+}
+
+impl<'r, 'n> Entries<'r, 'n> {
+    fn new(reader: &'r Reader, at: NodeId, what: String, entries: Vec<(&'n Key, &'n Node)>) -> Self {
+        let mut seen: Vec<&str> = Vec::new();
+        for (key, _) in &entries {
+            if seen.contains(&key.text.as_str()) {
+                reader.error(key.id, format!("`{}` is given twice in {what}", key.text));
+            }
+            seen.push(&key.text);
+        }
+        Self { reader, at, what, entries, known: Vec::new() }
+    }
+
+    /// Adds the entries of another map for keys that this one does not have. What is left of them is not an unknown key here.
+    pub fn with_defaults(mut self, defaults: &'n Node) -> Self {
+        for (key, node) in defaults.entries() {
+            if !self.entries.iter().any(|(known, _)| known.text == key.text) {
+                self.entries.push((key, node));
+            }
+        }
+        self
+    }
+
+    /// Where the map is.
+    pub fn at(&self) -> NodeId {
+        self.at
+    }
+
+    /// Takes an entry that may be missing. Given as nothing, it counts as missing.
+    pub fn optional(&mut self, key: &'static str) -> Option<&'n Node> {
+        self.known.push(key);
+        let at = self.entries.iter().position(|(known, _)| known.text == key)?;
+        let (_, node) = self.entries.remove(at);
+        self.entries.retain(|(known, _)| known.text != key);
+        (!node.is_null()).then_some(node)
+    }
+
+    /// Takes an entry that must be there.
+    pub fn required(&mut self, key: &'static str) -> Option<&'n Node> {
+        let found = self.optional(key);
+        if found.is_none() {
+            self.reader.error(self.at, format!("{} needs `{key}`", self.what));
+        }
+        found
+    }
+
+    /// Takes an entry that is nobody's business here.
+    pub fn ignore(&mut self, key: &str) {
+        self.entries.retain(|(known, _)| known.text != key);
+    }
+
+    /// Takes whatever nobody has taken yet.
+    pub fn rest(&mut self) -> Vec<(&'n Key, &'n Node)> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Tells of keys that nobody took.
+    pub fn finish(self) {
+        for (key, _) in &self.entries {
+            let known = self.known.iter().copied();
+            let help = did_you_mean(&key.text, known.clone())
+                .unwrap_or_else(|| format!("{} can have {}", self.what, known.collect::<Vec<_>>().join(", ")));
+            self.reader.error_with(key.id, format!("unknown key `{}` in {}", key.text, self.what), help);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! `rules:` → [`RuleSet`].
+
+use super::problem::{did_you_mean, nearest};
+use super::raw::{Node, NodeId, Scalar, Style, Value};
+use super::reader::Reader;
+use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, vero};
+use crate::rules::operators::{Argument, OPERATORS, OperatorKind, equals_any};
+use crate::rules::{Condition, Rule, RuleSet};
+
+/// Reads all rules. `destinations` are the names that `to:` may use; each that is used is marked.
+pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Option<RuleSet> {
+    let mut fields = FieldSetBuilder::default();
+    let mut names: Vec<String> = Vec::new();
+    let mut rules = Vec::new();
+    let Value::List(items) = &node.value else {
+        reader.error(node.id, format!("`rules` should be a list, and it is {}", node.kind()));
+        return None;
+    };
+    let mut is_complete = true;
+    for (at, item) in items.iter().enumerate() {
+        match read_rule(reader, item, at, destinations, &mut fields) {
+            Some((rule, name_at)) => {
+                if names.contains(&rule.name) {
+                    reader.error(name_at, format!("there are two rules named `{}`", rule.name));
+                }
+                names.push(rule.name.clone());
+                rules.push(rule);
+            }
+            None => is_complete = false,
+        }
+    }
+    is_complete.then(|| RuleSet::new(fields.build(), rules))
+}
+
+fn read_rule(
+    reader: &Reader,
+    node: &Node,
+    at: usize,
+    destinations: &mut [(String, bool)],
+    fields: &mut FieldSetBuilder,
+) -> Option<(Rule, NodeId)> {
+    let mut entries = reader.map(node, "a rule")?;
+    let name = entries.optional("name");
+    let matches = entries.optional("match");
+    let to = entries.required("to");
+    let stop = entries.optional("stop").map_or(Some(false), |node| reader.boolean(node));
+    entries.finish();
+    let condition = match matches {
+        Some(node) => read_match(reader, node, fields),
+        None => Some(Condition::All(Vec::new())),
+    };
+    let (name, name_at) = match name {
+        Some(node) => (reader.text(node)?.to_owned(), node.id),
+        None => (format!("rule {}", at + 1), node.id),
+    };
+    let (to, stop) = (to?, stop?);
+    let targets = read_to(reader, to, destinations);
+    if targets.is_empty() && reader.list(to).is_empty() && !stop {
+        reader.error_with(
+            to.id,
+            "this rule sends nowhere",
+            "name a destination, or add `stop: true` to silence what it matches".to_owned(),
+        );
+        return None;
+    }
+    Some((Rule { name, condition: condition?, to: targets, stop }, name_at))
+}
+
+fn read_to(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Vec<usize> {
+    let mut targets = Vec::new();
+    for item in reader.list(node) {
+        let Some(name) = reader.text(item) else { continue };
+        match destinations.iter().position(|(known, _)| known == name) {
+            Some(at) => {
+                destinations[at].1 = true;
+                if targets.contains(&at) {
+                    reader.warning(item.id, format!("`{name}` is named twice in one rule"), None);
+                } else {
+                    targets.push(at);
+                }
+            }
+            None => {
+                let known = destinations.iter().map(|(name, _)| name.as_str());
+                let help = did_you_mean(name, known.clone()).unwrap_or_else(|| {
+                    let names: Vec<_> = known.collect();
+                    if names.is_empty() {
+                        "there are no destinations".to_owned()
+                    } else {
+                        format!("the destinations are {}", names.join(", "))
+                    }
+                });
+                reader.error_with(item.id, format!("there is no destination named `{name}`"), help);
+            }
+        }
+    }
+    targets
+}
+
+/// A map of conditions that must all hold.
+fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Condition> {
+    let mut entries = reader.map(node, "`match`")?;
+    let mut conditions = Vec::new();
+    let mut is_complete = true;
+    for (key, value) in entries.rest() {
+        let condition = match key.text.as_str() {
+            "any" => read_matches(reader, value, fields).map(Condition::Any),
+            "all" => read_matches(reader, value, fields).map(Condition::All),
+            "none" => read_matches(reader, value, fields).map(Condition::None),
+            text => read_field_path(reader, key.id, text).and_then(|path| {
+                if path.to_string() == "type" {
+                    warn_of_unknown_types(reader, value);
+                }
+                let field = fields.add(&path);
+                read_test(reader, value, &Field { id: field, path: text })
+            }),
+        };
+        match condition {
+            Some(condition) => conditions.push(condition),
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(Condition::All(conditions))
+}
+
+fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Vec<Condition>> {
+    let Value::List(items) = &node.value else {
+        reader.error(node.id, format!("this should be a list of match maps, and it is {}", node.kind()));
+        return None;
+    };
+    if items.is_empty() {
+        reader.error(node.id, "this list of match maps is empty");
+        return None;
+    }
+    let conditions: Vec<_> = items.iter().map(|item| read_match(reader, item, fields)).collect();
+    conditions.into_iter().collect()
+}
+
+fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath> {
+    match FieldPath::parse(text) {
+        Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule)) => {
+            reader.error_with(
+                at,
+                format!("`{text}` is not known yet when rules are matched"),
+                "templates can use it; rules can use relay.source, relay.received_at and relay.occurred_at".to_owned(),
+            );
+            None
+        }
+        Ok(path) => Some(path),
+        Err(error) => {
+            let operators = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
+            let help = nearest(text, operators).map(|name| format!("`{name}` goes below a field: field: {{ {name}: … }}"));
+            reader.error_with(at, error.to_string(), help);
+            None
+        }
+    }
+}
+
+fn warn_of_unknown_types(reader: &Reader, node: &Node) {
+    for item in reader.list(node) {
+        let Some(scalar) = item.scalar().filter(|scalar| scalar.style == Style::String) else { continue };
+        if !vero::TYPES.contains(&scalar.text.as_str()) {
+            let help = did_you_mean(&scalar.text, vero::TYPES)
+                .unwrap_or_else(|| format!("Vero has {}", vero::TYPES.join(", ")));
+            reader.warning(item.id, format!("Vero has no event type `{}` today", scalar.text), help);
+        }
+    }
+}
+
+struct Field<'a> {
+    id: FieldId,
+    path: &'a str,
+}
+
+/// What stands behind a field: a value, a list of values, or a map of operators.
+fn read_test(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Condition> {
+    match &node.value {
+        Value::Map(_) => read_operators(reader, node, field),
+        _ => read_equals(reader, node, field, false, "equals"),
+    }
+}
+
+fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Condition> {
+    let mut entries = reader.map(node, "a map of operators")?;
+    let ignore_case = entries.optional("ignore_case");
+    let wants_no_case = ignore_case.map_or(Some(false), |node| reader.boolean(node))?;
+    let mut conditions = Vec::new();
+    let (mut is_complete, mut has_case) = (true, false);
+    let rest = entries.rest();
+    if rest.is_empty() {
+        reader.error_with(node.id, "there is no operator here", operators_help());
+        return None;
+    }
+    for (key, value) in rest {
+        let condition = match key.text.as_str() {
+            "not" => {
+                // Passed on, so that `{not: {glob: x}, ignore_case: true}` means what it says.
+                has_case = true;
+                read_not(reader, value, field, wants_no_case)
+            }
+            "equals" => {
+                has_case = true;
+                read_equals(reader, value, field, wants_no_case, "equals")
+            }
+            name => match OPERATORS.iter().find(|operator| operator.name == name) {
+                Some(operator) => {
+                    has_case |= operator.has_case;
+                    read_operator(reader, value, field, operator, wants_no_case)
+                }
+                None => {
+                    let names = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
+                    let help = did_you_mean(name, names).unwrap_or_else(operators_help);
+                    reader.error_with(key.id, format!("there is no operator `{name}`"), help);
+                    None
+                }
+            },
+        };
+        match condition {
+            Some(condition) => conditions.push(condition),
+            None => is_complete = false,
+        }
+    }
+    if let (Some(node), false, true) = (ignore_case, has_case, is_complete) {
+        reader.error(node.id, "`ignore_case` means nothing to the operators beside it");
+        return None;
+    }
+    is_complete.then(|| if conditions.len() == 1 { conditions.remove(0) } else { Condition::All(conditions) })
+}
+
+fn operators_help() -> String {
+    let names: Vec<_> = OPERATORS.iter().map(|operator| operator.name).collect();
+    format!("the operators are {} and not", names.join(", "))
+}
+
+fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) -> Option<Condition> {
+    let inner = match &node.value {
+        Value::Map(_) if ignore_case => {
+            reader.error_with(
+                node.id,
+                "`ignore_case` stands beside the `not` and not in it",
+                "put it into the inner map, beside the operator that it is for".to_owned(),
+            );
+            None
+        }
+        Value::Map(_) => read_operators(reader, node, field),
+        _ => read_equals(reader, node, field, ignore_case, "equals"),
+    };
+    inner.map(|inner| Condition::Not(Box::new(inner)))
+}
+
+fn read_equals(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool, name: &str) -> Option<Condition> {
+    let items = reader.list(node);
+    if items.is_empty() {
+        reader.error(node.id, "this list is empty, so nothing could match");
+        return None;
+    }
+    let arguments: Vec<_> = items.iter().map(|item| argument(reader, item)).collect();
+    let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
+    let label = label(field, name, &arguments, ignore_case);
+    Some(Condition::Test { field: field.id, operator: equals_any(&arguments, ignore_case), label })
+}
+
+/// One operator; a list of arguments is any of them.
+fn read_operator(
+    reader: &Reader,
+    node: &Node,
+    field: &Field<'_>,
+    operator: &OperatorKind,
+    ignore_case: bool,
+) -> Option<Condition> {
+    let items = reader.list(node);
+    if items.is_empty() {
+        reader.error(node.id, "this list is empty, so nothing could match");
+        return None;
+    }
+    let ignore_case = ignore_case && operator.has_case;
+    let test = |item: &&Node| {
+        let argument = argument(reader, item)?;
+        let label = label(field, operator.name, std::slice::from_ref(&argument), ignore_case);
+        match (operator.build)(&argument, ignore_case) {
+            Ok(operator) => Some(Condition::Test { field: field.id, operator, label }),
+            Err(message) => {
+                reader.error(item.id, message);
+                None
+            }
+        }
+    };
+    let tests: Vec<_> = items.iter().map(test).collect();
+    let mut tests = tests.into_iter().collect::<Option<Vec<_>>>()?;
+    Some(if tests.len() == 1 { tests.remove(0) } else { Condition::Any(tests) })
+}
+
+/// A single value as an operator's argument. A number must be one that JSON could hold, since Vero's are compared by their text.
+fn argument(reader: &Reader, node: &Node) -> Option<Argument> {
+    let Some(Scalar { text, style, .. }) = node.scalar() else {
+        reader.error(node.id, format!("this should be a single value, and it is {}", node.kind()));
+        return None;
+    };
+    match style {
+        Style::Null => Some(Argument::Null),
+        Style::Bool(value) => Some(Argument::Bool(*value)),
+        Style::String => Some(Argument::Text(text.clone())),
+        Style::Number if is_plain_number(text) => Some(Argument::Number(text.clone())),
+        Style::Number => {
+            let message = format!("the number {text} is written as JSON never writes it, so it could not match");
+            reader.error_with(node.id, message, format!("quote it if the text is meant: \"{text}\""));
+            None
+        }
+    }
+}
+
+fn is_plain_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// A condition as it is written.
+fn label(field: &Field<'_>, operator: &str, arguments: &[Argument], ignore_case: bool) -> String {
+    let shown = |argument: &Argument| match argument {
+        Argument::Null => "null".to_owned(),
+        Argument::Bool(value) => value.to_string(),
+        Argument::Number(text) => text.clone(),
+        Argument::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+    };
+    let values: Vec<_> = arguments.iter().map(shown).collect();
+    let values = if values.len() == 1 { values.concat() } else { format!("[{}]", values.join(", ")) };
+    let case = if ignore_case { ", ignore_case: true" } else { "" };
+    match (operator, ignore_case) {
+        ("equals", false) => format!("{}: {values}", field.path),
+        _ => format!("{}: {{ {operator}: {values}{case} }}", field.path),
+    }
+}

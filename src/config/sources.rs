@@ -1,0 +1,138 @@
+//! `sources:`: the ways in, and how each proves that it is Vero who calls.
+
+use super::raw::Node;
+use super::reader::{Reader, Secret};
+
+/// A shorter token on a listener that strangers reach can be guessed.
+pub const TOKEN_CHARACTERS_MIN: usize = 16;
+
+/// A way in.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name, which stands in its URL.
+    pub name: String,
+    /// How it proves itself.
+    pub auth: Auth,
+}
+
+/// How a source proves itself.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// A token in the URL: `/hooks/SOURCE/TOKEN`. Several while rotating.
+    Token(Vec<Secret>),
+    /// Basic authentication: `username:password`.
+    Basic(Secret),
+    /// A header with a value that only Vero knows.
+    Header {
+        /// The header's name.
+        name: http::HeaderName,
+        /// Its value.
+        value: Secret,
+    },
+}
+
+/// Reads all sources. On a public listener tokens must be long.
+pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<Source>> {
+    let mut entries = reader.map(node, "`sources`")?;
+    let (mut sources, mut is_complete) = (Vec::<Source>::new(), true);
+    let all = entries.rest();
+    if all.is_empty() {
+        reader.error(node.id, "there is no source, so nothing could come in");
+        return None;
+    }
+    for (key, node) in all {
+        if !super::is_name(&key.text) {
+            reader.error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
+        }
+        match read_source(reader, &key.text, node, is_public) {
+            Some(source) => {
+                if let Some(other) = sources.iter().find(|other| shares_token(other, &source)) {
+                    reader.error(key.id, format!("the sources `{}` and `{}` have the same token", other.name, key.text));
+                }
+                sources.push(source);
+            }
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(sources)
+}
+
+fn shares_token(one: &Source, other: &Source) -> bool {
+    match (&one.auth, &other.auth) {
+        (Auth::Token(one), Auth::Token(other)) => one.iter().any(|token| other.contains(token)),
+        _ => false,
+    }
+}
+
+fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Option<Source> {
+    let what = format!("the source `{name}`");
+    let mut entries = reader.map(node, &what)?;
+    let (token, tokens, auth) = (entries.optional("token"), entries.optional("tokens"), entries.optional("auth"));
+    let at = entries.at();
+    entries.finish();
+    let given = [token, tokens, auth].iter().flatten().count();
+    if given != 1 {
+        let problem = if given == 0 { "has no token" } else { "proves itself in two ways" };
+        let help = "give it `token:`, or `tokens:` while rotating, or `auth:` with basic or header".to_owned();
+        reader.error_with(at, format!("{what} {problem}"), help);
+        return None;
+    }
+    let auth = match auth {
+        Some(node) => read_auth(reader, node)?,
+        None => {
+            let nodes = reader.list(token.or(tokens)?);
+            let read: Vec<_> = nodes.iter().map(|node| read_token(reader, node, is_public)).collect();
+            Auth::Token(read.into_iter().collect::<Option<_>>()?)
+        }
+    };
+    Some(Source { name: name.to_owned(), auth })
+}
+
+fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
+    let secret = reader.secret(node)?;
+    let text = secret.expose();
+    let is_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    if !text.chars().all(is_segment) || text.len() > 256 {
+        reader.secret_error(node.id, "a token stands in a URL: letters, digits, `-`, `_`, `.` and `~`, at most 256");
+        return None;
+    }
+    if is_public && text.chars().count() < TOKEN_CHARACTERS_MIN {
+        let message = format!("on a listener that is not loopback a token needs {TOKEN_CHARACTERS_MIN} characters");
+        reader.secret_error(node.id, message);
+        return None;
+    }
+    Some(secret)
+}
+
+fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
+    let mut entries = reader.map(node, "`auth`")?;
+    let (basic, header) = (entries.optional("basic"), entries.optional("header"));
+    let at = entries.at();
+    entries.finish();
+    match (basic, header) {
+        (Some(node), None) => {
+            let mut entries = reader.map(node, "`basic`")?;
+            let (username, password) = (entries.required("username"), entries.required("password"));
+            entries.finish();
+            let (username, password) = (reader.text(username?)?, reader.secret(password?)?);
+            Some(Auth::Basic(Secret::from(format!("{username}:{}", password.expose()))))
+        }
+        (None, Some(node)) => {
+            let mut entries = reader.map(node, "`header`")?;
+            let (name, value) = (entries.required("name"), entries.required("value"));
+            entries.finish();
+            let (name, value) = (name?, reader.secret(value?)?);
+            match http::HeaderName::from_bytes(reader.text(name)?.as_bytes()) {
+                Ok(name) => Some(Auth::Header { name, value }),
+                Err(_) => {
+                    reader.error(name.id, "this is not the name of a header");
+                    None
+                }
+            }
+        }
+        _ => {
+            reader.error(at, "`auth` is either basic or header");
+            None
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What follows from an attempt. Pure: values in, values out.
+
+use std::time::Duration;
+
+use super::backoff::wait;
+use crate::destination::Outcome;
+
+/// How often, how fast and how long a destination is tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// The wait after the first attempt.
+    pub initial: Duration,
+    /// What each further wait is multiplied by.
+    pub factor: u32,
+    /// The longest wait.
+    pub max: Duration,
+    /// When to give up, counted from the first attempt.
+    pub give_up_after: Duration,
+    /// When to give up, in attempts.
+    pub attempts_max: Option<u16>,
+    /// For one whole attempt.
+    pub timeout: Duration,
+    /// Attempts under way at once.
+    pub concurrency: usize,
+    /// The least time between two attempts.
+    pub interval: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(2),
+            factor: 4,
+            max: Duration::from_secs(60 * 60),
+            give_up_after: Duration::from_secs(72 * 60 * 60),
+            attempts_max: None,
+            timeout: Duration::from_secs(15),
+            concurrency: 8,
+            interval: None,
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing more.
+    Done,
+    /// Try again after this.
+    RetryIn(Duration),
+    /// Give it up, for this reason.
+    DeadLetter(String),
+    /// Hold the destination; this delivery is handed back uncounted.
+    Pause(String),
+}
+
+/// Decides what follows an attempt: the `attempts`-th, `age` after the first.
+pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, policy: &Policy) -> Next {
+    match outcome {
+        Outcome::Delivered => Next::Done,
+        Outcome::Reject { reason } => Next::DeadLetter(reason.text.clone()),
+        Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
+        Outcome::Retry { reason, .. } if policy.attempts_max.is_some_and(|most| attempts >= most) => {
+            Next::DeadLetter(format!("given up after {attempts} attempts: {reason}"))
+        }
+        Outcome::Retry { reason, .. } if age >= policy.give_up_after => {
+            Next::DeadLetter(format!("given up after {}: {reason}", in_words(age)))
+        }
+        Outcome::Retry { after, .. } => {
+            let wait = wait(attempts, policy.initial, policy.factor, policy.max);
+            Next::RetryIn(wait.max(after.unwrap_or_default()))
+        }
+    }
+}
+
+fn in_words(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::Reason;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[track_caller]
+    fn check(outcome: Outcome, attempts: u16, age: Duration, expected: &str) {
+        let policy = Policy { attempts_max: Some(9), ..Policy::default() };
+        let shown = match decide(&outcome, attempts, age, &policy) {
+            Next::Done => "done".to_owned(),
+            Next::RetryIn(wait) => format!("retry in {}", if wait >= HOUR { "hours" } else if wait > Duration::from_secs(3) { "a while" } else { "seconds" }),
+            Next::DeadLetter(reason) => format!("dead: {reason}"),
+            Next::Pause(reason) => format!("pause: {reason}"),
+        };
+        assert_eq!(shown, expected);
+    }
+
+    fn after(wish: Duration) -> Outcome {
+        Outcome::Retry { reason: Reason::new("429"), after: Some(wish), holds_all: true }
+    }
+
+    #[test]
+    fn what_follows_an_attempt() {
+        let minute = Duration::from_secs(60);
+        check(Outcome::Delivered, 1, Duration::ZERO, "done");
+        check(Outcome::Delivered, 9, 100 * HOUR, "done");
+        check(Outcome::reject("400"), 1, Duration::ZERO, "dead: 400");
+        check(Outcome::Pause { reason: Reason::new("410") }, 1, Duration::ZERO, "pause: 410");
+        check(Outcome::retry("503"), 1, Duration::ZERO, "retry in seconds");
+        check(Outcome::retry("503"), 3, minute, "retry in a while");
+        check(Outcome::retry("503"), 8, 71 * HOUR, "retry in a while");
+        check(Outcome::retry("503"), 8, 72 * HOUR, "dead: given up after 72 h: 503");
+        check(Outcome::retry("503"), 9, minute, "dead: given up after 9 attempts: 503");
+        check(after(2 * HOUR), 1, Duration::ZERO, "retry in hours");
+        check(after(Duration::from_secs(1)), 3, minute, "retry in a while");
+    }
+}

@@ -1,0 +1,86 @@
+//! How fast: a turn for each attempt, no two closer than an interval; and holds, when the other side asks for quiet.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One pace, shared by all destinations that must keep it together.
+#[derive(Debug)]
+pub struct Pace {
+    interval: Option<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: Option<Instant>,
+    held_until: Option<Instant>,
+}
+
+impl Pace {
+    /// A pace with at least `interval` between two attempts.
+    pub fn new(interval: Option<Duration>) -> Self {
+        Self { interval, state: Mutex::default() }
+    }
+
+    /// Takes a turn, or says when the next may be taken.
+    pub fn take(&self, now: Instant) -> Result<(), Instant> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(later) = state.closed_until(now) {
+            return Err(later);
+        }
+        // From now and not from the turn's own time: a pause must not be made up for by a burst.
+        state.next = self.interval.map(|interval| now + interval);
+        Ok(())
+    }
+
+    /// When the next turn may be taken, if not now. Takes nothing.
+    pub fn closed_until(&self, now: Instant) -> Option<Instant> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed_until(now)
+    }
+
+    /// Whether turns are counted at all.
+    pub fn is_limited(&self) -> bool {
+        self.interval.is_some()
+    }
+
+    /// Gives no turn before `until`.
+    pub fn hold(&self, until: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.held_until = state.held_until.max(Some(until));
+    }
+}
+
+impl State {
+    fn closed_until(&self, now: Instant) -> Option<Instant> {
+        self.held_until.max(self.next).filter(|later| now < *later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_keep_their_distance_and_a_pause_is_not_made_up_for() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let pace = Pace::new(Some(Duration::from_millis(100)));
+        assert_eq!(pace.take(at(0)), Ok(()));
+        assert_eq!(pace.take(at(50)), Err(at(100)));
+        assert_eq!(pace.take(at(100)), Ok(()));
+        assert_eq!(pace.take(at(1_000)), Ok(()));
+        assert_eq!(pace.take(at(1_001)), Err(at(1_100)));
+    }
+
+    #[test]
+    fn a_hold_ends_by_itself_and_never_gets_shorter() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let pace = Pace::new(None);
+        pace.hold(at(10));
+        pace.hold(at(5));
+        assert_eq!(pace.take(at(9)), Err(at(10)));
+        assert_eq!(pace.take(at(10)), Ok(()));
+        assert_eq!(pace.closed_until(at(10)), None);
+    }
+}

@@ -1,0 +1,300 @@
+//! One destination's worker: claims, paces, attempts, decides, settles.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use super::bodies::{Bodies, Reservation, Share};
+use super::decide::{Next, decide};
+use super::pace::Pace;
+use crate::config::DestinationConfig;
+use crate::destination::{Delivery, Outcome, Reason};
+use crate::store::{Claim, NameId, ReadError, Settlement, Store, StoredEvent};
+use crate::telemetry::DestinationMetrics;
+use crate::time::Clock;
+
+/// What is set aside for a body that must be read from the disk, before its size is known. Vero's bodies are far smaller.
+const BODY_BYTES_EXPECTED: usize = 64 << 10;
+/// The longest that `Retry-After` can hold a whole destination.
+const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
+/// So many rejects in a row without a success are no accident of single events: the destination is paused.
+const REJECTS_IN_A_ROW_MAX: u32 = 20;
+/// Outcomes settled in one go.
+const SETTLED_AT_ONCE: usize = 64;
+
+/// What a worker works with.
+pub struct WorkerParts {
+    /// Where deliveries come from and go back to.
+    pub store: Arc<dyn Store>,
+    /// The destination's number in the store.
+    pub id: NameId,
+    /// The destination.
+    pub config: DestinationConfig,
+    /// Its pace, perhaps shared with others.
+    pub pace: Arc<Pace>,
+    /// The bodies under attempt, of all destinations.
+    pub bodies: Arc<Bodies>,
+    /// The time.
+    pub clock: Clock,
+    /// Its counters.
+    pub metrics: DestinationMetrics,
+    /// No new attempt once this is cancelled.
+    pub stop: CancellationToken,
+}
+
+/// One destination's worker.
+pub struct Worker {
+    parts: WorkerParts,
+    share: Share,
+    rejects_in_a_row: u32,
+    last_trouble: Option<String>,
+}
+
+/// What an attempt leaves behind.
+struct Attempted {
+    claims: Vec<Claim>,
+    outcomes: Vec<Outcome>,
+    started_ms: u64,
+}
+
+type Attempts = FuturesUnordered<BoxFuture<'static, Attempted>>;
+
+impl Worker {
+    /// A worker that has not begun.
+    pub fn new(parts: WorkerParts) -> Self {
+        let share = Share::new(parts.bodies.clone());
+        Self { parts, share, rejects_in_a_row: 0, last_trouble: None }
+    }
+
+    /// Works until it is stopped; attempts under way are then finished and settled.
+    pub async fn run(mut self) {
+        let wakeup = self.parts.store.wakeup(self.parts.id);
+        let stop = self.parts.stop.clone();
+        let mut attempts = Attempts::new();
+        while !stop.is_cancelled() {
+            let next_turn = self.fill(&mut attempts);
+            let has_room = attempts.len() < self.parts.config.policy.concurrency;
+            let wake_at = if has_room { self.wake_at(next_turn) } else { None };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(attempted) = attempts.next() => self.settle_ready(attempted, &mut attempts),
+                () = wakeup.notified(), if has_room => {}
+                () = sleep_until(wake_at) => {}
+            }
+        }
+        while let Some(attempted) = attempts.next().await {
+            self.settle_ready(attempted, &mut attempts);
+        }
+    }
+
+    /// Starts as many attempts as there is room, turns and deliveries for. Returns when the next turn is, if that is what lacks.
+    fn fill(&self, attempts: &mut Attempts) -> Option<Instant> {
+        let WorkerParts { store, id, config, pace, .. } = &self.parts;
+        let batch_max = config.destination.batch_max();
+        while attempts.len() < config.policy.concurrency {
+            let now = Instant::now();
+            if let Some(later) = pace.closed_until(now) {
+                return Some(later);
+            }
+            // Where turns are counted, one attempt at a time: what is claimed is attempted at once.
+            let attempts_max = if pace.is_limited() { 1 } else { config.policy.concurrency - attempts.len() };
+            let claims = store.claim(*id, attempts_max * batch_max);
+            if claims.is_empty() {
+                return None;
+            }
+            if let Err(later) = pace.take(now) {
+                // Somebody who shares the pace was faster.
+                self.release(claims);
+                return Some(later);
+            }
+            let mut rest = claims.as_slice();
+            while !rest.is_empty() {
+                let (batch, later) = rest.split_at(batch_max.min(rest.len()));
+                let recent: Vec<_> = batch.iter().map(|claim| store.recent(claim.key.sequence)).collect();
+                let bytes = recent.iter().map(|event| event.as_ref().map_or(BODY_BYTES_EXPECTED, |e| e.body.len())).sum();
+                let Some(reservation) = self.share.reserve(bytes) else {
+                    // One of our own attempts will end and bring us back here.
+                    self.release(rest.to_vec());
+                    return None;
+                };
+                attempts.push(self.attempt(batch.to_vec(), recent, reservation).boxed());
+                rest = later;
+            }
+        }
+        None
+    }
+
+    fn release(&self, claims: Vec<Claim>) {
+        self.parts.store.settle(claims.into_iter().map(|claim| (claim, Settlement::Released)).collect());
+    }
+
+    /// When to look again although nobody wakes us: at the next turn, or when a retry is due.
+    fn wake_at(&self, next_turn: Option<Instant>) -> Option<Instant> {
+        // A retry that is due and was not handed out waits for room among the bodies; it is looked at again soon.
+        const SOON: Duration = Duration::from_millis(10);
+        next_turn.or_else(|| {
+            let due_ms = self.parts.store.next_due(self.parts.id)?;
+            Some(Instant::now() + self.parts.clock.until(due_ms).max(SOON))
+        })
+    }
+
+    /// One attempt at some deliveries.
+    fn attempt(
+        &self,
+        claims: Vec<Claim>,
+        recent: Vec<Option<Arc<StoredEvent>>>,
+        mut reservation: Reservation,
+    ) -> impl Future<Output = Attempted> + use<> {
+        let WorkerParts { store, config, clock, .. } = &self.parts;
+        let (store, clock) = (store.clone(), *clock);
+        let (destination, timeout) = (config.destination.clone(), config.policy.timeout);
+        async move {
+            let read = read_all(&store, &claims, recent).await;
+            reservation.grow_to(read.iter().flatten().map(|event| event.body.len()).sum());
+            let deliveries: Vec<Delivery> = read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
+            let started_ms = clock.now_ms();
+            let attempt = AssertUnwindSafe(destination.attempt(&deliveries)).catch_unwind();
+            let made = match tokio::time::timeout(timeout, attempt).await {
+                Ok(Ok(outcomes)) => outcomes,
+                Ok(Err(_)) => vec![Outcome::reject("a bug: the attempt panicked; see the log"); deliveries.len()],
+                Err(_) => vec![Outcome::retry(format!("no answer within {timeout:?}")); deliveries.len()],
+            };
+            let mut made = made.into_iter();
+            let outcomes = read.into_iter().map(|event| match event {
+                Ok(_) => made.next().unwrap_or_else(|| Outcome::reject("a bug: the attempt gave no outcome")),
+                Err(error @ ReadError::Io(_)) => Outcome::retry(in_full(&error)),
+                Err(error) => Outcome::reject(in_full(&error)),
+            });
+            Attempted { outcomes: outcomes.collect(), claims, started_ms }
+        }
+    }
+
+    /// Settles an attempt and whatever else has ended meanwhile.
+    fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
+        let mut settlements = Vec::new();
+        let mut next = Some(first);
+        while let Some(attempted) = next {
+            self.settle_one(attempted, &mut settlements);
+            next = if settlements.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
+        }
+        self.parts.store.settle(settlements);
+    }
+
+    fn settle_one(&mut self, attempted: Attempted, settlements: &mut Vec<(Claim, Settlement)>) {
+        let now_ms = self.parts.clock.now_ms();
+        for (claim, outcome) in attempted.claims.into_iter().zip(attempted.outcomes) {
+            self.parts.metrics.attempt(&outcome);
+            self.observe(&outcome);
+            let attempts = claim.attempts.saturating_add(1);
+            let first_attempt_ms = claim.first_attempt_ms.unwrap_or(attempted.started_ms);
+            let age = Duration::from_millis(now_ms.saturating_sub(first_attempt_ms));
+            let settlement = match decide(&outcome, attempts, age, &self.parts.config.policy) {
+                Next::Done => {
+                    self.parts.metrics.delivered();
+                    Settlement::Delivered { attempts }
+                }
+                Next::RetryIn(wait) => {
+                    let due_ms = now_ms + wait.as_millis() as u64;
+                    let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
+                    Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
+                }
+                Next::DeadLetter(reason) => {
+                    self.parts.metrics.dead();
+                    tracing::warn!(destination = %self.parts.config.name, %reason, "dead letter");
+                    Settlement::Dead { attempts, reason }
+                }
+                Next::Pause(reason) => {
+                    self.pause(&reason);
+                    Settlement::Released
+                }
+            };
+            settlements.push((claim, settlement));
+        }
+    }
+
+    /// What an outcome says about the destination as a whole.
+    fn observe(&mut self, outcome: &Outcome) {
+        let name = &self.parts.config.name;
+        match outcome {
+            Outcome::Delivered => {
+                self.rejects_in_a_row = 0;
+                if self.last_trouble.take().is_some() {
+                    tracing::info!(destination = %name, "delivering again");
+                }
+            }
+            Outcome::Retry { reason, after, holds_all } => {
+                if let (Some(after), true) = (after, holds_all) {
+                    self.parts.pace.hold(Instant::now() + (*after).min(HOLD_MAX));
+                }
+                self.tell(reason);
+            }
+            Outcome::Reject { .. } => {
+                self.rejects_in_a_row += 1;
+                if self.rejects_in_a_row >= REJECTS_IN_A_ROW_MAX {
+                    self.rejects_in_a_row = 0;
+                    self.pause(&format!("{REJECTS_IN_A_ROW_MAX} events in a row were rejected"));
+                }
+            }
+            Outcome::Pause { .. } => {}
+        }
+    }
+
+    /// Tells of trouble once, and not again until it changes or has passed.
+    fn tell(&mut self, reason: &Reason) {
+        let name = &self.parts.config.name;
+        if self.last_trouble.as_deref() == Some(&reason.text) {
+            tracing::debug!(destination = %name, %reason, "attempt failed");
+        } else if reason.is_config_slip {
+            tracing::error!(destination = %name, %reason, "attempt failed; most likely the URL or a credential in the config is wrong");
+        } else {
+            tracing::warn!(destination = %name, %reason, "attempt failed, will be tried again");
+        }
+        self.last_trouble = Some(reason.text.clone());
+    }
+
+    fn pause(&self, reason: &str) {
+        let name = &self.parts.config.name;
+        tracing::error!(destination = %name, %reason, "destination paused; its queue is kept until somebody resumes it");
+        self.parts.store.pause(self.parts.id, reason);
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+type Read = Result<Arc<StoredEvent>, ReadError>;
+
+/// Takes events from memory, or reads them where blocking is allowed.
+async fn read_all(store: &Arc<dyn Store>, claims: &[Claim], recent: Vec<Option<Arc<StoredEvent>>>) -> Vec<Read> {
+    if recent.iter().all(Option::is_some) {
+        return recent.into_iter().flatten().map(Ok).collect();
+    }
+    let (store, claims) = (store.clone(), claims.to_vec());
+    let count = claims.len();
+    let read = tokio::task::spawn_blocking(move || claims.iter().map(|claim| store.read(claim)).collect());
+    let failed = || ReadError::Io(std::io::Error::other("the reading thread panicked"));
+    read.await.unwrap_or_else(|_| (0..count).map(|_| Err(failed())).collect())
+}
+
+fn delivery(store: &Arc<dyn Store>, event: &Arc<StoredEvent>, claims: &[Claim]) -> Delivery {
+    let destination = claims.first().map(|claim| claim.key.destination);
+    let planned = event.deliveries.iter().find(|planned| Some(planned.destination) == destination);
+    let name = |id: Option<NameId>| id.and_then(|id| store.name_of(id)).unwrap_or_else(|| "".into());
+    Delivery { source: name(Some(event.source)), rule: name(planned.map(|planned| planned.rule)), event: event.clone() }
+}
+
+/// An error with its causes, in one line.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,124 @@
+//! What an HTTP answer means. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Outcome, Reason};
+use crate::config::problem::did_you_mean;
+use crate::config::raw::Node;
+use crate::config::reader::Reader;
+
+/// `answers:`, what a config makes of a status in place of the table below.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    overrides: BTreeMap<u16, Meaning>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Delivered,
+    Retry,
+    Reject,
+    Pause,
+}
+
+const MEANINGS: [(&str, Meaning); 4] = [
+    ("delivered", Meaning::Delivered),
+    ("retry", Meaning::Retry),
+    ("reject", Meaning::Reject),
+    ("pause", Meaning::Pause),
+];
+
+impl Answers {
+    /// Reads `answers: {404: reject}`.
+    pub fn read(reader: &Reader, node: Option<&Node>) -> Self {
+        let mut overrides = BTreeMap::new();
+        let entries = node.and_then(|node| reader.map(node, "`answers`"));
+        for (key, value) in entries.map(|mut entries| entries.rest()).unwrap_or_default() {
+            let status = key.text.parse::<u16>().ok().filter(|status| (200..600).contains(status));
+            if status.is_none() {
+                reader.error(key.id, format!("`{}` is not an HTTP status from 200 to 599", key.text));
+            }
+            let Some(text) = reader.text(value) else { continue };
+            match (status, MEANINGS.iter().find(|(name, _)| *name == text)) {
+                (Some(status), Some((_, meaning))) => drop(overrides.insert(status, *meaning)),
+                (_, None) => {
+                    let help = did_you_mean(text, MEANINGS.map(|(name, _)| name));
+                    let help = help.unwrap_or_else(|| "an answer means delivered, retry, reject or pause".to_owned());
+                    reader.error_with(value.id, format!("`{text}` is not what an answer can mean"), help);
+                }
+                (None, Some(_)) => {}
+            }
+        }
+        Self { overrides }
+    }
+
+    /// What a status means. `wish` is the other side's `Retry-After`.
+    pub fn outcome(&self, status: u16, excerpt: &str, wish: Option<Duration>) -> Outcome {
+        let meaning = self.overrides.get(&status).copied().unwrap_or_else(|| usual(status));
+        let reason = reason(status, excerpt);
+        match meaning {
+            Meaning::Delivered => Outcome::Delivered,
+            Meaning::Retry => Outcome::Retry { reason, after: wish, holds_all: matches!(status, 429 | 503) },
+            Meaning::Reject => Outcome::Reject { reason },
+            Meaning::Pause => Outcome::Pause { reason },
+        }
+    }
+
+    /// Whether a config says what this status means.
+    pub fn names(&self, status: u16) -> bool {
+        self.overrides.contains_key(&status)
+    }
+}
+
+/// The table of the documentation.
+fn usual(status: u16) -> Meaning {
+    match status {
+        200..=299 => Meaning::Delivered,
+        410 => Meaning::Pause,
+        401 | 403 | 404 | 405 | 408 | 425 | 429 | 300..=399 | 500.. => Meaning::Retry,
+        _ => Meaning::Reject,
+    }
+}
+
+fn reason(status: u16, excerpt: &str) -> Reason {
+    let name = ::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let excerpt = excerpt.trim();
+    let said = if excerpt.is_empty() { String::new() } else { format!(": {excerpt}") };
+    let mut reason = Reason::new(format!("{status} {}{said}", name.unwrap_or("")).trim_end().to_owned());
+    // Most often the URL or a credential in the config is wrong, and the event must not be lost for it.
+    reason.is_config_slip = matches!(status, 300..=399 | 401 | 403 | 404 | 405);
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table() {
+        let rows: [(&[u16], &str); 4] = [
+            (&[200, 201, 202, 204, 299], "delivered"),
+            (&[300, 301, 302, 307, 308, 399, 401, 403, 404, 405, 408, 425, 429, 500, 502, 503, 504, 599], "retry"),
+            (&[400, 402, 406, 407, 409, 411, 413, 415, 418, 422, 451, 499], "reject"),
+            (&[410], "pause"),
+        ];
+        for (statuses, expected) in rows {
+            for status in statuses {
+                assert_eq!(Answers::default().outcome(*status, "", None).name(), expected, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn slips_are_marked_and_only_429_and_503_hold_everything() {
+        for status in 300..600 {
+            let outcome = Answers::default().outcome(status, "", Some(Duration::from_secs(9)));
+            let is_slip = outcome.reason().is_some_and(|reason| reason.is_config_slip);
+            assert_eq!(is_slip, matches!(status, 300..=399 | 401 | 403 | 404 | 405), "{status}");
+            if let Outcome::Retry { after, holds_all, .. } = outcome {
+                assert_eq!((after, holds_all), (Some(Duration::from_secs(9)), matches!(status, 429 | 503)), "{status}");
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The one HTTP client. Nothing else in the program names reqwest.
+//!
+//! It follows no redirect (an event must not go where nobody configured it), uses no proxy from the environment, sends nothing twice
+//! by itself, and reads no more than [`ANSWER_BYTES_MAX`] of an answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+/// What is read of an answer; a larger one is cut off and its connection closed.
+pub const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// What is kept of it in reasons.
+pub const EXCERPT_BYTES_MAX: usize = 1 << 10;
+/// To connect, DNS and TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Below the idle timeout of common servers (Node 5 s, ALB 60 s, nginx 75 s): a connection that the other side is just closing
+/// costs a failed attempt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Once the status is there, the body may take this long; the status counts whatever becomes of it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What this program calls itself.
+pub const USER_AGENT: &str = concat!("vero-relay/", env!("CARGO_PKG_VERSION"));
+
+/// The client. A clone shares its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+}
+
+/// A URL that was checked.
+pub type Url = reqwest::Url;
+
+/// One request.
+#[derive(Debug)]
+pub struct Call {
+    /// Its method.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// All its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body's beginning, at most [`ANSWER_BYTES_MAX`].
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The beginning of the body as text, at most [`EXCERPT_BYTES_MAX`].
+    pub fn excerpt(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)].to_owned()
+    }
+
+    /// A header's value as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// No answer came. The sentence holds no URL, since a URL may be a password.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(String);
+
+impl Client {
+    /// Builds the client. Loads the system's certificates, which takes some ten milliseconds.
+    pub fn build() -> Result<Self, NoAnswer> {
+        // A second installation is refused, and the first one is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .referer(false)
+            .build();
+        http.map(|http| Self { http }).map_err(no_answer)
+    }
+
+    /// Makes one request and reads the beginning of its answer.
+    pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
+        let mut request = reqwest::Request::new(call.method, call.url);
+        *request.headers_mut() = call.headers;
+        *request.body_mut() = Some(call.body.into());
+        let mut response = self.http.execute(request).await.map_err(no_answer)?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        // A body that breaks off or never ends says nothing against the status.
+        let _ = tokio::time::timeout(BODY_TIMEOUT, async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                let room = ANSWER_BYTES_MAX - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    break;
+                }
+            }
+        })
+        .await;
+        Ok(Answer { status, headers, body })
+    }
+}
+
+/// Says what happened in one sentence: what was being done, and the deepest cause.
+fn no_answer(error: reqwest::Error) -> NoAnswer {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let doing = if error.is_timeout() {
+        "timed out"
+    } else if error.is_connect() {
+        "could not connect"
+    } else if error.is_builder() {
+        "could not be built"
+    } else {
+        "the connection broke"
+    };
+    let cause = cause.to_string();
+    if error.is_timeout() { NoAnswer(doing.to_owned()) } else { NoAnswer(format!("{doing}: {cause}")) }
+}
+
+/// Whether a URL's host can only be this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    }
+}
+
+/// A URL fit to be shown. On another machine a path may be a password, so it is left out.
+pub fn shown(url: &Url) -> String {
+    let origin = url.origin().ascii_serialization();
+    match url.path() {
+        "/" | "" => origin,
+        path if is_loopback(url) => format!("{origin}{path}"),
+        _ => format!("{origin}/…"),
+    }
+}
+
+/// Reads an http or https URL, or says what is wrong with it. The sentence never holds the URL.
+pub fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("a URL here begins with http:// or https://".to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("the URL has no host".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL holds a user or password: put them under `auth: {basic: …}`".to_owned());
+    }
+    Ok(url)
+}

@@ -1,0 +1,392 @@
+//! `file:` appends one line an event to a file, and syncs it before it counts as delivered.
+
+use std::collections::HashMap;
+use std::fs::{File as OpenFile, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jiff::tz::TimeZone;
+
+use super::{Context, Delivery, Destination, Kind, Outcome, Pace};
+use crate::config::problem::did_you_mean;
+use crate::config::raw::Node;
+use crate::config::reader::{Entries, Reader};
+use crate::event::{Json, minify};
+
+pub(super) const KIND: Kind = Kind {
+    name: "file",
+    pace: Pace { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60) },
+    build: |context, entries| build(context, entries).map(|file| Arc::new(file) as Arc<dyn Destination>),
+};
+
+/// Lines written and synced together.
+const BATCH_MAX: usize = 256;
+/// Files held open; a path by type and hour rarely has more at one time.
+const OPEN_MAX: usize = 16;
+/// A value in a path is cut to this: a file's name may have 255 bytes.
+const VALUE_BYTES_MAX: usize = 64;
+
+struct Lines {
+    path: Vec<Part>,
+    pattern: PathBuf,
+    timezone: TimeZone,
+    has_envelope: bool,
+    syncs: bool,
+    open: Mutex<HashMap<PathBuf, OpenFile>>,
+}
+
+#[derive(Clone)]
+enum Part {
+    Text(String),
+    Date,
+    Hour,
+    Type,
+    Source,
+}
+
+const PLACES: [(&str, Part); 4] =
+    [("date", Part::Date), ("hour", Part::Hour), ("type", Part::Type), ("source", Part::Source)];
+
+fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
+    let reader = context.reader;
+    if let Some(answers) = context.answers {
+        reader.error(answers.id, "`answers` is about HTTP, and a file gives none");
+    }
+    let path = entries.required("path").and_then(|node| read_path(reader, node, context.data_dir));
+    let has_envelope = entries.optional("envelope").and_then(|node| reader.boolean(node)).unwrap_or(true);
+    let syncs = entries.optional("fsync").is_none_or(|node| match reader.text(node) {
+        Some("never") => false,
+        Some("batch") | None => true,
+        Some(_) => {
+            reader.error(node.id, "`fsync` is batch (before a line counts as delivered) or never");
+            true
+        }
+    });
+    let timezone = entries.optional("timezone").map_or(Some(TimeZone::UTC), |node| {
+        let name = reader.text(node)?;
+        let found = TimeZone::get(name);
+        found.map_err(|_| reader.error(node.id, format!("`{name}` is not a time zone like Europe/Berlin"))).ok()
+    });
+    entries.finish();
+    let (pattern, path) = path?;
+    let open = Mutex::default();
+    Some(File(Arc::new(Lines { path, pattern, timezone: timezone?, has_envelope, syncs, open })))
+}
+
+fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<(PathBuf, Vec<Part>)> {
+    let text = reader.text(node)?;
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        reader.error(node.id, "this is not the path of a file");
+        return None;
+    }
+    if Path::new(text).components().any(|part| part == std::path::Component::ParentDir) {
+        reader.error(node.id, "a path cannot climb by `..`: write it relative to data_dir, or whole from `/`");
+        return None;
+    }
+    let (mut parts, mut rest) = (Vec::new(), text);
+    if !Path::new(text).is_absolute() {
+        parts.push(Part::Text(format!("{}/", data_dir.display())));
+    }
+    while let Some(at) = rest.find('{') {
+        parts.push(Part::Text(rest[..at].to_owned()));
+        let inner = rest[at + 1..].split_once('}');
+        let Some((name, after)) = inner else {
+            reader.error(node.id, "a `{` in the path is never closed");
+            return None;
+        };
+        match PLACES.iter().find(|(known, _)| *known == name) {
+            Some((_, part)) => parts.push(part.clone()),
+            None => {
+                let help = did_you_mean(name, PLACES.map(|(name, _)| name));
+                let help = help.unwrap_or_else(|| "a path can hold {date}, {hour}, {type} and {source}".to_owned());
+                reader.error_with(node.id, format!("`{{{name}}}` is not known in a path"), help);
+                return None;
+            }
+        }
+        rest = after;
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    Some((data_dir.join(text), parts))
+}
+
+impl Lines {
+    fn path_of(&self, delivery: &Delivery) -> PathBuf {
+        let arrival = crate::time::timestamp(delivery.event.received_ms).to_zoned(self.timezone.clone());
+        let mut path = String::new();
+        for part in &self.path {
+            match part {
+                Part::Text(text) => path.push_str(text),
+                Part::Date => path.push_str(&arrival.strftime("%Y-%m-%d").to_string()),
+                Part::Hour => path.push_str(&arrival.strftime("%H").to_string()),
+                Part::Type => path.push_str(&safe(&event_type(delivery))),
+                Part::Source => path.push_str(&safe(&delivery.source)),
+            }
+        }
+        PathBuf::from(path)
+    }
+
+    fn line(&self, delivery: &Delivery) -> Vec<u8> {
+        let event = minify(&delivery.event.body);
+        let mut line = Vec::with_capacity(event.len() + 128);
+        if self.has_envelope {
+            let source = serde_json::Value::from(delivery.source.as_ref());
+            let received_at = crate::time::rfc3339(delivery.event.received_ms);
+            let head = format!(r#"{{"id":"{}","received_at":"{received_at}","source":{source},"event":"#, delivery.event.id);
+            line.extend_from_slice(head.as_bytes());
+        }
+        line.extend_from_slice(&event);
+        if self.has_envelope {
+            line.push(b'}');
+        }
+        line.push(b'\n');
+        line
+    }
+
+    /// Writes a batch: file by file, and one sync each.
+    fn write_batch(&self, deliveries: &[Delivery]) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::Delivered; deliveries.len()];
+        let mut by_path: Vec<(PathBuf, Vec<usize>)> = Vec::new();
+        for (i, delivery) in deliveries.iter().enumerate() {
+            let path = self.path_of(delivery);
+            match by_path.iter_mut().find(|(known, _)| *known == path) {
+                Some((_, places)) => places.push(i),
+                None => by_path.push((path, vec![i])),
+            }
+        }
+        for (path, places) in by_path {
+            let lines: Vec<u8> = places.iter().flat_map(|place| self.line(&deliveries[*place])).collect();
+            if let Err(error) = self.write_lines(&path, &lines) {
+                // The next attempt opens it anew.
+                self.lock().remove(&path);
+                for place in places {
+                    outcomes[place] = Outcome::retry(format!("{} could not be written: {error}", path.display()));
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn write_lines(&self, path: &Path, lines: &[u8]) -> io::Result<()> {
+        let mut open = self.lock();
+        if open.get(path).is_some_and(|file| !is_still_there(file, path)) {
+            // Rotated or deleted: go on in a new file under the same name.
+            open.remove(path);
+        }
+        if !open.contains_key(path) {
+            if open.len() >= OPEN_MAX {
+                open.clear();
+            }
+            open.insert(path.to_owned(), open_file(path)?);
+        }
+        let Some(file) = open.get_mut(path) else { return Ok(()) };
+        let length = file.metadata()?.len();
+        let written = file.write_all(lines).and_then(|()| if self.syncs { file.sync_data() } else { Ok(()) });
+        if written.is_err() {
+            // Half a line must not stay: the lock is ours, so nobody else wrote behind it.
+            let _ = file.set_len(length);
+        }
+        written
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, OpenFile>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn event_type(delivery: &Delivery) -> String {
+    let json = Json::read(std::str::from_utf8(&delivery.event.body).unwrap_or("{}"));
+    let text = ["type", "action"].into_iter().find_map(|key| match json.member(key) {
+        Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    });
+    text.unwrap_or_default()
+}
+
+/// A value as one harmless part of a file's name: letters, digits, `-`, `_` and `.` stay, and no name begins with a dot.
+fn safe(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut name: String = value.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    name.truncate(VALUE_BYTES_MAX);
+    if name.is_empty() || name.starts_with('.') {
+        name.insert(0, '_');
+    }
+    name
+}
+
+fn is_still_there(file: &OpenFile, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => identity(open) == identity(there),
+        _ => false,
+    }
+}
+
+/// Opens a file to append to: made 0600, never through a symlink, and ours alone.
+fn open_file(path: &Path) -> io::Result<OpenFile> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let is_new = !path.exists();
+    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process has locked it")),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            // A line that a crash cut off must not swallow the next one.
+            file.write_all(b"\n")?;
+        }
+    }
+    if is_new {
+        OpenFile::open(directory)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// The destination; its work is done on a thread that may block.
+struct File(Arc<Lines>);
+
+impl Destination for File {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+        let (lines, batch) = (self.0.clone(), deliveries.to_vec());
+        async move {
+            let count = batch.len();
+            let written = tokio::task::spawn_blocking(move || lines.write_batch(&batch)).await;
+            written.unwrap_or_else(|_| vec![Outcome::retry("the writing thread panicked"); count])
+        }
+        .boxed()
+    }
+
+    fn batch_max(&self) -> usize {
+        BATCH_MAX
+    }
+
+    fn is_loopback(&self) -> bool {
+        true
+    }
+
+    fn address(&self) -> String {
+        self.0.pattern.display().to_string()
+    }
+
+    fn file_pattern(&self) -> Option<PathBuf> {
+        Some(self.0.pattern.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::template::tests::delivery;
+    use super::*;
+
+    #[test]
+    fn hostile_values_are_harmless_names() {
+        for (value, expected) in [
+            ("bounced", "bounced"),
+            ("../../etc/passwd", "_.._.._etc_passwd"),
+            ("..", "_.."),
+            ("", "_"),
+            ("a/b\0c\nd", "a_b_c_d"),
+            ("naïve", "na_ve"),
+            (".hidden", "_.hidden"),
+        ] {
+            assert_eq!(safe(value), expected);
+        }
+        assert_eq!(safe(&"x".repeat(500)).len(), VALUE_BYTES_MAX);
+    }
+
+    fn file(directory: &Path, parts: Vec<Part>) -> Lines {
+        let mut path = vec![Part::Text(format!("{}/", directory.display()))];
+        path.extend(parts);
+        Lines {
+            path,
+            pattern: PathBuf::new(),
+            timezone: TimeZone::UTC,
+            has_envelope: true,
+            syncs: true,
+            open: Mutex::default(),
+        }
+    }
+
+    fn is_delivered(outcomes: &[Outcome]) -> bool {
+        outcomes.iter().all(|outcome| *outcome == Outcome::Delivered)
+    }
+
+    #[test]
+    fn a_line_holds_the_event_untouched_but_for_white_space() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = file(directory.path(), vec![Part::Date, Part::Text("-".into()), Part::Hour, Part::Text(".ndjson".into())]);
+        assert!(is_delivered(&file.write_batch(&[delivery("{ \"type\": \"sent\",\n \"n\": 12500.50 }")])));
+        let written = std::fs::read_to_string(directory.path().join("2023-11-14-22.ndjson")).expect("written");
+        let id = delivery("{}").event.id;
+        let expected = format!(
+            "{{\"id\":\"{id}\",\"received_at\":\"2023-11-14T22:13:20.000Z\",\"source\":\"vero\",\"event\":{{\"type\":\"sent\",\"n\":12500.50}}}}\n"
+        );
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn a_file_that_is_rotated_or_deleted_is_made_anew() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        let file = file(directory.path(), vec![Part::Text("x".into())]);
+        for _ in 0..2 {
+            assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+            std::fs::rename(&path, directory.path().join("old")).expect("rotated");
+        }
+        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        std::fs::remove_file(&path).expect("deleted");
+        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert_eq!(std::fs::read_to_string(&path).expect("there").lines().count(), 1);
+    }
+
+    #[test]
+    fn a_cut_off_line_does_not_swallow_the_next() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        std::fs::write(&path, "{\"half").expect("written");
+        assert!(is_delivered(&file(directory.path(), vec![Part::Text("x".into())]).write_batch(&[delivery("{\"type\":\"a\"}")])));
+        let lines: Vec<String> = std::fs::read_to_string(&path).expect("there").lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].starts_with("{\"id\""));
+    }
+
+    #[test]
+    fn a_symlink_is_not_followed_and_a_lock_is_respected() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let elsewhere = directory.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, directory.path().join("x")).expect("linked");
+        let linked = file(directory.path(), vec![Part::Text("x".into())]);
+        assert!(!is_delivered(&linked.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!elsewhere.exists());
+
+        let other = OpenOptions::new().create(true).append(true).open(directory.path().join("y")).expect("opened");
+        other.lock().expect("locked");
+        let locked = file(directory.path(), vec![Part::Text("y".into())]);
+        let outcomes = locked.write_batch(&[delivery("{\"type\":\"a\"}")]);
+        assert!(matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.text.contains("locked")), "{outcomes:?}");
+        drop(other);
+        assert!(is_delivered(&locked.write_batch(&[delivery("{\"type\":\"a\"}")])));
+    }
+
+    #[test]
+    fn events_of_one_batch_go_each_to_its_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = file(directory.path(), vec![Part::Type]);
+        let batch = ["sent", "../../up", "sent"].map(|name| delivery(&format!("{{\"type\":\"{name}\"}}")));
+        assert!(is_delivered(&file.write_batch(&batch)));
+        let lines = |name: &str| std::fs::read_to_string(directory.path().join(name)).expect("there").lines().count();
+        assert_eq!((lines("sent"), lines("_.._.._up")), (2, 1));
+    }
+}

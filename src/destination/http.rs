@@ -1,0 +1,301 @@
+//! `http:` posts the event, as it came or reshaped, to a URL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method};
+
+use super::client::{self, Call, Client, Url, is_loopback};
+use super::signature::{SigningKey, sign};
+use super::structure::{Options, Structure};
+use super::template::{Escape, Template, View};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, retry_after};
+use crate::config::raw::Node;
+use crate::config::reader::{Entries, Reader};
+
+pub(super) const KIND: Kind = Kind {
+    name: "http",
+    pace: Pace { concurrency: 8, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60) },
+    build: |context, entries| build(context, entries).map(|http| Arc::new(http) as Arc<dyn Destination>),
+};
+
+const METHODS: [Method; 3] = [Method::POST, Method::PUT, Method::PATCH];
+
+/// Headers that belong to the protocol or to the relay.
+const RESERVED: [&str; 9] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "te",
+    "upgrade",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+];
+
+struct Http {
+    client: Client,
+    method: Method,
+    target: Target,
+    headers: HeaderMap,
+    body: Body,
+    signing_keys: Vec<SigningKey>,
+    answers: Answers,
+}
+
+enum Target {
+    Fixed(Url),
+    /// The URL up to its path, and its path and query as a template.
+    Templated {
+        base: Url,
+        rest: Template,
+    },
+}
+
+enum Body {
+    AsItCame,
+    Json(Structure),
+    Text(Template),
+}
+
+fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
+    let reader = context.reader;
+    let target = entries.required("url").and_then(|node| target(reader, node));
+    let method = entries.optional("method").map_or(Some(Method::POST), |node| method(reader, node));
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = body(reader, &mut entries, &mut headers);
+    if let Some(node) = entries.optional("headers") {
+        read_headers(reader, node, &mut headers);
+    }
+    if let Some(node) = entries.optional("auth") {
+        read_auth(reader, node, &mut headers);
+    }
+    let mut signing_keys = Vec::new();
+    for node in entries.optional("signing_secrets").map(|node| reader.list(node)).unwrap_or_default() {
+        match reader.secret(node).map(|secret| SigningKey::parse(&secret)) {
+            Some(Ok(key)) => signing_keys.push(key),
+            Some(Err(message)) => reader.secret_error(node.id, message),
+            None => {}
+        }
+    }
+    let answers = Answers::read(reader, context.answers);
+    entries.finish();
+    Some(Http { client: context.client.clone(), method: method?, target: target?, headers, body: body?, signing_keys, answers })
+}
+
+fn target(reader: &Reader, node: &Node) -> Option<Target> {
+    let text = reader.text(node)?;
+    let fail = |message: String| reader.secret_error(node.id, message);
+    let Some(template_at) = text.find("{{") else {
+        return client::parse_url(text).map_err(fail).ok().map(Target::Fixed);
+    };
+    // The part before the path must be fixed: an event must not choose the host that it goes to.
+    let authority_at = text.find("://").map(|at| at + 3);
+    let path_at = authority_at.and_then(|at| text[at..].find('/').map(|slash| at + slash));
+    let Some(path_at) = path_at.filter(|at| *at < template_at) else {
+        fail("a template may stand in the path or the query of a URL, never in its host".to_owned());
+        return None;
+    };
+    let base = client::parse_url(&text[..path_at]).map_err(fail).ok()?;
+    let rest = Template::compile(&text[path_at..], Escape::Segment).map_err(fail).ok()?;
+    Some(Target::Templated { base, rest })
+}
+
+fn method(reader: &Reader, node: &Node) -> Option<Method> {
+    let text = reader.text(node)?;
+    let found = METHODS.into_iter().find(|method| method.as_str() == text);
+    if found.is_none() {
+        reader.error(node.id, format!("`{text}` is not a method an event can be sent by: POST, PUT or PATCH"));
+    }
+    found
+}
+
+fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap) -> Option<Body> {
+    let (json, text) = (entries.optional("json"), entries.optional("text"));
+    let omits_missing = entries.optional("omit_missing").map(|node| (node, reader.boolean(node)));
+    if let (Some((node, _)), None) = (omits_missing, json) {
+        reader.error(node.id, "`omit_missing` belongs to `json`, and there is none");
+    }
+    match (json, text) {
+        (None, None) => Some(Body::AsItCame),
+        (Some(json), None) => {
+            let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(false);
+            let options = Options { escape: Escape::None, keeps_types: true, omits_missing };
+            Structure::compile(reader, json, options).map(Body::Json)
+        }
+        (None, Some(node)) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            let compiled = Template::compile(reader.text(node)?, Escape::None);
+            compiled.map_err(|message| reader.error(node.id, message)).ok().map(Body::Text)
+        }
+        (Some(_), Some(node)) => {
+            reader.error(node.id, "a body is either `json` or `text`, not both");
+            None
+        }
+    }
+}
+
+fn read_headers(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
+    let Some(mut entries) = reader.map(node, "`headers`") else { return };
+    for (key, value) in entries.rest() {
+        let name = HeaderName::from_bytes(key.text.as_bytes()).ok();
+        let Some(name) = name.filter(|name| !RESERVED.contains(&name.as_str())) else {
+            reader.error(key.id, format!("`{}` is not a header that can be set here", key.text));
+            continue;
+        };
+        insert_secret(reader, value, headers, name, "");
+    }
+}
+
+fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
+    let Some(mut entries) = reader.map(node, "`auth`") else { return };
+    let bearer = entries.optional("bearer");
+    let basic = entries.optional("basic");
+    let header = entries.optional("header");
+    if [bearer, basic, header].iter().flatten().count() != 1 {
+        reader.error(entries.at(), "`auth` is one of bearer, basic and header");
+    }
+    entries.finish();
+    if let Some(node) = bearer {
+        insert_secret(reader, node, headers, AUTHORIZATION, "Bearer ");
+    }
+    if let Some((username, password)) = basic.and_then(|node| read_basic(reader, node)) {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+        if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {encoded}")) {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+    }
+    if let Some(mut entries) = header.and_then(|node| reader.map(node, "`header`")) {
+        let (name, value) = (entries.required("name"), entries.required("value"));
+        entries.finish();
+        let (Some(name), Some(value)) = (name, value) else { return };
+        match reader.text(name).map(|text| HeaderName::from_bytes(text.as_bytes())) {
+            Some(Ok(name)) => insert_secret(reader, value, headers, name, ""),
+            Some(Err(_)) => reader.error(name.id, "this is not the name of a header"),
+            None => {}
+        }
+    }
+}
+
+fn read_basic(reader: &Reader, node: &Node) -> Option<(String, String)> {
+    let mut entries = reader.map(node, "`basic`")?;
+    let (username, password) = (entries.required("username"), entries.required("password"));
+    entries.finish();
+    let username = reader.text(username?)?.to_owned();
+    Some((username, reader.secret(password?)?.expose().to_owned()))
+}
+
+fn insert_secret(reader: &Reader, node: &Node, headers: &mut HeaderMap, name: HeaderName, prefix: &str) {
+    let Some(secret) = reader.secret(node) else { return };
+    match HeaderValue::from_str(&format!("{prefix}{}", secret.expose())) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Err(_) => reader.secret_error(node.id, "a header's value cannot hold line breaks or control characters"),
+    }
+}
+
+impl Http {
+    async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
+        let call = match self.call(delivery) {
+            Ok(call) => call,
+            Err(message) => return Outcome::reject(message),
+        };
+        match self.client.call(call).await {
+            Ok(answer) => {
+                let after = answer.header("retry-after");
+                let now_ms = crate::time::wall_ms();
+                let wish = after.and_then(|value| retry_after::parse(value, answer.header("date"), now_ms));
+                self.answers.outcome(answer.status, &answer.excerpt(), wish)
+            }
+            Err(error) => Outcome::retry(error.to_string()),
+        }
+    }
+
+    /// The exact request of an attempt made now.
+    fn call(&self, delivery: &Delivery) -> Result<Call, String> {
+        let needs_view = matches!(self.target, Target::Templated { .. }) || !matches!(self.body, Body::AsItCame);
+        let view = needs_view.then(|| View::new(delivery));
+        let url = match (&self.target, &view) {
+            (Target::Fixed(url), _) => url.clone(),
+            (Target::Templated { base, rest }, Some(view)) => templated_url(base, &rest.render(view, None)?)?,
+            (Target::Templated { .. }, None) => unreachable!("a template has a view"),
+        };
+        let body = match (&self.body, &view) {
+            (Body::Json(structure), Some(view)) => {
+                let json = structure.render(view, &mut |template, _| template.render(view, None))?;
+                Bytes::from(serde_json::to_vec(&json).map_err(|error| format!("the body could not be written: {error}"))?)
+            }
+            (Body::Text(template), Some(view)) => Bytes::from(template.render(view, None)?),
+            _ => delivery.event.body.clone(),
+        };
+        let mut headers = self.headers.clone();
+        let id = delivery.event.id.to_string();
+        let timestamp_s = crate::time::wall_ms() / 1000;
+        if !self.signing_keys.is_empty() {
+            let signature = sign(&self.signing_keys, &id, timestamp_s, &body);
+            headers.insert("webhook-signature", ascii(&signature));
+        }
+        headers.insert("webhook-id", ascii(&id));
+        headers.insert("webhook-timestamp", HeaderValue::from(timestamp_s));
+        headers.insert("x-vero-relay-received-at", ascii(&crate::time::rfc3339(delivery.event.received_ms)));
+        Ok(Call { method: self.method.clone(), url, headers, body })
+    }
+}
+
+/// A header value of the relay's own making.
+fn ascii(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn templated_url(base: &Url, rest: &str) -> Result<Url, String> {
+    let path = rest.split('?').next().unwrap_or_default();
+    // `%2e` is a dot to the URL standard, and templates leave dots alone, so a value of `..` would climb.
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err("a value in the URL would be a step up or down in its path".to_owned());
+    }
+    let url = base.join(rest).map_err(|error| format!("the URL with its values is none: {error}"))?;
+    if url.origin() != base.origin() {
+        return Err("a value in the URL would lead to another host".to_owned());
+    }
+    Ok(url)
+}
+
+impl Destination for Http {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+        async move {
+            let mut outcomes = Vec::with_capacity(deliveries.len());
+            for delivery in deliveries {
+                outcomes.push(self.attempt_one(delivery).await);
+            }
+            outcomes
+        }
+        .boxed()
+    }
+
+    fn is_loopback(&self) -> bool {
+        is_loopback(self.base())
+    }
+
+    fn address(&self) -> String {
+        client::shown(self.base())
+    }
+}
+
+impl Http {
+    fn base(&self) -> &Url {
+        match &self.target {
+            Target::Fixed(url) | Target::Templated { base: url, .. } => url,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Destinations: each makes one attempt and says what it came to. None knows of retries, rules, queues or its neighbours.
+//!
+//! # Cast
+//!
+//! * [`Destination`]: the trait. `http`, `slack` and `file` implement it, one folder or file each, one line in [`KINDS`].
+//! * [`Delivery`]: an event bound for one destination, with its body in memory, as an attempt gets it.
+//! * [`Outcome`]: what the attempt came to. What follows from it is decided elsewhere (`deliver/decide.rs`).
+//! * [`template`], [`structure`]: what `text:`, `json:`, `blocks:` and URLs with `{{ … }}` are made of.
+
+mod answer;
+pub mod client;
+mod file;
+mod http;
+mod retry_after;
+mod signature;
+mod slack;
+mod structure;
+pub mod template;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+pub use self::answer::Answers;
+pub use self::client::Client;
+use crate::config::raw::Node;
+use crate::config::reader::{Entries, Reader};
+use crate::store::StoredEvent;
+
+/// All kinds of destination.
+pub const KINDS: [&Kind; 3] = [&http::KIND, &slack::KIND, &file::KIND];
+
+/// A kind of destination, as a config can name it.
+pub struct Kind {
+    /// Its key in the YAML.
+    pub name: &'static str,
+    /// How fast, and for how long, unless the config says otherwise.
+    pub pace: Pace,
+    /// Reads its section, or tells what is wrong with it.
+    pub build: fn(&Context<'_>, Entries<'_, '_>) -> Option<Arc<dyn Destination>>,
+}
+
+/// A kind's defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Attempts under way at once.
+    pub concurrency: usize,
+    /// Time between two attempts, for those that must not go faster.
+    pub interval: Option<Duration>,
+    /// When to give a delivery up, counted from its first attempt.
+    pub give_up_after: Duration,
+}
+
+/// What a kind needs to build a destination.
+pub struct Context<'c> {
+    /// Tells what is wrong.
+    pub reader: &'c Reader,
+    /// The one HTTP client.
+    pub client: &'c Client,
+    /// What is written is relative to this.
+    pub data_dir: &'c std::path::Path,
+    /// `answers:`, which stands beside the kind.
+    pub answers: Option<&'c Node>,
+}
+
+/// An event bound for one destination, as an attempt gets it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The event, body and all.
+    pub event: Arc<StoredEvent>,
+    /// The name of the source it came in by.
+    pub source: Arc<str>,
+    /// The name of the rule that chose this destination.
+    pub rule: Arc<str>,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The destination has it.
+    Delivered,
+    /// The other side may accept it later.
+    Retry {
+        /// What happened.
+        reason: Reason,
+        /// The other side's own wish (`Retry-After`), if it had one: no earlier than this.
+        after: Option<Duration>,
+        /// The wish is for everything, not just for this delivery.
+        holds_all: bool,
+    },
+    /// Trying again cannot help this event.
+    Reject {
+        /// Why.
+        reason: Reason,
+    },
+    /// Nothing can be delivered here until somebody acts: hold the queue, tell the operator.
+    Pause {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl Outcome {
+    /// A retry without a wish.
+    pub fn retry(reason: impl Into<String>) -> Self {
+        Outcome::Retry { reason: Reason::new(reason), after: None, holds_all: false }
+    }
+
+    /// A reject.
+    pub fn reject(reason: impl Into<String>) -> Self {
+        Outcome::Reject { reason: Reason::new(reason) }
+    }
+
+    /// The name it has in metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Delivered => "delivered",
+            Outcome::Retry { .. } => "retry",
+            Outcome::Reject { .. } => "reject",
+            Outcome::Pause { .. } => "pause",
+        }
+    }
+
+    /// Why, for all but the first.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Outcome::Delivered => None,
+            Outcome::Retry { reason, .. } | Outcome::Reject { reason } | Outcome::Pause { reason } => Some(reason),
+        }
+    }
+}
+
+/// What happened, in a sentence. It never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// What happened.
+    pub text: String,
+    /// Most likely a slip in the config: told loudly the first time.
+    pub is_config_slip: bool,
+}
+
+/// A reason is kept with every dead letter and every postponed delivery, so it stays short.
+const REASON_BYTES_MAX: usize = 300;
+
+impl Reason {
+    /// A reason; long ones are cut.
+    pub fn new(text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+        Self { text, is_config_slip: false }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A place to deliver to.
+pub trait Destination: Send + Sync {
+    /// Makes one attempt at each of some deliveries, at most [`batch_max`](Self::batch_max), and says what each came to, in order.
+    /// The future may be dropped at its timeout: what was under way then may have arrived.
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// How many deliveries one attempt takes.
+    fn batch_max(&self) -> usize {
+        1
+    }
+
+    /// Destinations with the same key share one pace: Slack counts by webhook, not by who calls it.
+    fn pace_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether all it can reach is this machine.
+    fn is_loopback(&self) -> bool;
+
+    /// Where it delivers to, fit to be shown: without user, password, path token or query.
+    fn address(&self) -> String;
+
+    /// The file it writes to, if it is one; no two may be the same.
+    fn file_pattern(&self) -> Option<PathBuf> {
+        None
+    }
+}

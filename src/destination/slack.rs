@@ -1,0 +1,348 @@
+//! `slack:` posts a message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method};
+
+use super::client::{self, Answer, Call, Client, Url, is_loopback};
+use super::structure::{Options, Structure};
+use super::template::{Escape, Template, View, cut};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, retry_after};
+use crate::config::reader::Entries;
+use crate::event::Json;
+
+pub(super) const KIND: Kind = Kind {
+    name: "slack",
+    // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
+    pace: Pace {
+        concurrency: 1,
+        interval: Some(Duration::from_secs(1)),
+        give_up_after: Duration::from_secs(24 * 60 * 60),
+    },
+    build: |context, entries| build(context, entries).map(|slack| Arc::new(slack) as Arc<dyn Destination>),
+};
+
+/// Slack's limits in characters: a message's text, a section's text, a header block's text.
+const TEXT_MAX: usize = 4000;
+const SECTION_MAX: usize = 3000;
+const HEADER_MAX: usize = 150;
+
+/// What each type of event reads like in a channel, unless a config says otherwise.
+const MESSAGES: [(&str, &str); 13] = [
+    ("bounced", ":warning: *Bounced*{% if bounce_type %} ({{ bounce_type }}){% endif %} · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if bounce_message or bounce_code %}\n>{{ bounce_message or bounce_code }}{% endif %}"),
+    ("complained", ":rotating_light: *Marked as spam* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}"),
+    ("failed", ":x: *Not sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}"),
+    ("unsubscribed", ":wave: *Unsubscribed* · {{ user.email or user.id }}{% if campaign.name %} · after {{ campaign.name }}{% endif %}"),
+    ("resubscribed", ":leftwards_arrow_with_hook: *Resubscribed* · {{ user.email or user.id }}"),
+    ("converted", ":tada: *Converted* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    ("sent", ":outbox_tray: *Sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    ("delivered", ":white_check_mark: *Delivered* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    ("opened", ":eyes: *Opened* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    ("clicked", ":point_right: *Clicked* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    ("user_created", ":bust_in_silhouette: *New user* · {{ user.email or user.id }}"),
+    ("user_updated", ":pencil2: *User updated* · {{ user.email or user.id }}{% if changes %} · {{ changes | list | join(', ') }}{% endif %}"),
+    ("", ":email: *{{ type }}* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+];
+
+/// Slack's words for a message that it will never take: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>.
+const REJECTS: [&str; 5] = ["invalid_payload", "no_text", "invalid_blocks", "too_many_attachments", "user_not_found"];
+/// And for a webhook that takes none until somebody acts.
+const PAUSES: [&str; 8] = [
+    "action_prohibited",
+    "channel_not_found",
+    "channel_is_archived",
+    "no_service",
+    "no_active_hooks",
+    "no_team",
+    "team_disabled",
+    "invalid_token",
+];
+
+struct Slack {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    message: Message,
+    blocks: Option<Structure>,
+    unfurls: bool,
+    answers: Answers,
+}
+
+enum Message {
+    Usual(Vec<(&'static str, Template)>),
+    Own(Template),
+    /// Only blocks.
+    None,
+}
+
+fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
+    let reader = context.reader;
+    let url = entries.required("url").and_then(|node| {
+        let parsed = client::parse_url(reader.text(node)?);
+        parsed.map_err(|message| reader.secret_error(node.id, message)).ok()
+    });
+    let blocks = entries.optional("blocks");
+    let compiled_blocks = blocks.and_then(|node| {
+        if !matches!(node.value, crate::config::raw::Value::List(_)) {
+            reader.error(node.id, "`blocks` is a list of Slack's blocks");
+            return None;
+        }
+        let options = Options { escape: Escape::Slack, keeps_types: false, omits_missing: false };
+        Structure::compile(reader, node, options)
+    });
+    let message = match entries.optional("text") {
+        Some(node) => {
+            let compiled = Template::compile(reader.text(node)?, Escape::Slack);
+            compiled.map_err(|message| reader.error(node.id, message)).ok().map(Message::Own)
+        }
+        None if blocks.is_some() => Some(Message::None),
+        None => Some(Message::Usual(usual_messages())),
+    };
+    let unfurls = entries.optional("unfurl_links").and_then(|node| reader.boolean(node)).unwrap_or(false);
+    let answers = Answers::read(reader, context.answers);
+    entries.finish();
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if blocks.is_some() && compiled_blocks.is_none() {
+        return None;
+    }
+    Some(Slack {
+        client: context.client.clone(),
+        url: url?,
+        headers,
+        message: message?,
+        blocks: compiled_blocks,
+        unfurls,
+        answers,
+    })
+}
+
+fn usual_messages() -> Vec<(&'static str, Template)> {
+    let compile = |source| Template::compile(source, Escape::Slack).expect("the usual messages compile: a test tries each");
+    MESSAGES.into_iter().map(|(event_type, source)| (event_type, compile(source))).collect()
+}
+
+impl Slack {
+    async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
+        let body = match self.body(delivery) {
+            Ok(body) => body,
+            Err(message) => return Outcome::reject(message),
+        };
+        let (url, headers) = (self.url.clone(), self.headers.clone());
+        match self.client.call(Call { method: Method::POST, url, headers, body: body.into() }).await {
+            Ok(answer) => self.outcome(&answer),
+            Err(error) => Outcome::retry(error.to_string()),
+        }
+    }
+
+    /// The message's JSON.
+    fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+        let view = View::new(delivery);
+        let template = match &self.message {
+            Message::Own(template) => Some(template),
+            Message::Usual(messages) => {
+                let event_type = view.find("type");
+                let is_its = |name: &str| matches!(&event_type, Some(Json::String(text)) if text == name);
+                let found = messages.iter().find(|(name, _)| is_its(name)).or(messages.last());
+                found.map(|(_, template)| template)
+            }
+            Message::None => None,
+        };
+        let mut message = Vec::new();
+        if let Some(template) = template {
+            let text = fit(template, &view, TEXT_MAX)?;
+            if text.trim().is_empty() && self.blocks.is_none() {
+                return Err("the message is empty, and Slack takes none without text".to_owned());
+            }
+            message.push(("text".to_owned(), Json::String(text)));
+        }
+        if let Some(blocks) = &self.blocks {
+            let rendered = blocks.render(&view, &mut |template, above| fit(template, &view, limit(above)))?;
+            message.push(("blocks".to_owned(), rendered));
+        }
+        message.push(("unfurl_links".to_owned(), Json::Bool(self.unfurls)));
+        serde_json::to_vec(&Json::Object(message)).map_err(|error| format!("the message could not be written: {error}"))
+    }
+
+    /// Slack's text counts first, then the status.
+    fn outcome(&self, answer: &Answer) -> Outcome {
+        let text = answer.excerpt();
+        let text = text.trim();
+        let reason = || Reason::new(format!("{} {}", answer.status, if text.is_empty() { "without a word" } else { text }));
+        if self.answers.names(answer.status) {
+            return self.answers.outcome(answer.status, text, self.wish(answer));
+        }
+        if REJECTS.contains(&text) {
+            return Outcome::Reject { reason: reason() };
+        }
+        if PAUSES.contains(&text) {
+            return Outcome::Pause { reason: reason() };
+        }
+        if answer.status == 200 && text == "ok" {
+            return Outcome::Delivered;
+        }
+        if text == "rollup_error" || (200..300).contains(&answer.status) {
+            return Outcome::Retry { reason: reason(), after: None, holds_all: false };
+        }
+        self.answers.outcome(answer.status, text, self.wish(answer))
+    }
+
+    fn wish(&self, answer: &Answer) -> Option<Duration> {
+        retry_after::parse(answer.header("retry-after")?, answer.header("date"), crate::time::wall_ms())
+    }
+}
+
+/// The limit for a text inside blocks, by the block it stands in.
+fn limit(above: &[&Structure]) -> usize {
+    let is_header = above.iter().any(|structure| structure.literal("type") == Some("header"));
+    if is_header { HEADER_MAX } else { SECTION_MAX }
+}
+
+/// Renders within a limit: the values are cut, ever shorter, before the template's own text is.
+fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String, String> {
+    let mut cap = characters_max;
+    loop {
+        let rendered = template.render(view, Some(cap))?;
+        if rendered.chars().count() <= characters_max {
+            return Ok(rendered);
+        }
+        if cap <= 16 {
+            return Ok(cut_outside_entities(&rendered, characters_max).to_owned());
+        }
+        cap /= 2;
+    }
+}
+
+/// Cuts a text, never within an entity like `&amp;`.
+fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
+    let cut = cut(text, characters_max);
+    match cut.rfind('&') {
+        Some(at) if !cut[at..].contains(';') && cut.len() < text.len() => &cut[..at],
+        _ => cut,
+    }
+}
+
+impl Destination for Slack {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+        async move {
+            let mut outcomes = Vec::with_capacity(deliveries.len());
+            for delivery in deliveries {
+                outcomes.push(self.attempt_one(delivery).await);
+            }
+            outcomes
+        }
+        .boxed()
+    }
+
+    fn pace_key(&self) -> Option<String> {
+        Some(self.url.to_string())
+    }
+
+    fn is_loopback(&self) -> bool {
+        is_loopback(&self.url)
+    }
+
+    fn address(&self) -> String {
+        client::shown(&self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::template::tests::delivery;
+    use super::*;
+
+    fn slack(message: Message) -> Slack {
+        Slack {
+            client: Client::build().expect("a client"),
+            url: client::parse_url("http://127.0.0.1:1/x").expect("a URL"),
+            headers: HeaderMap::new(),
+            message,
+            blocks: None,
+            unfurls: false,
+            answers: Answers::default(),
+        }
+    }
+
+    fn text(slack: &Slack, body: &str) -> String {
+        let body = slack.body(&delivery(body)).expect("renders");
+        let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        json["text"].as_str().expect("text").to_owned()
+    }
+
+    #[test]
+    fn the_usual_messages_read_well() {
+        let slack = slack(Message::Usual(usual_messages()));
+        let mut shown = String::new();
+        for (name, body) in crate::event::vero::SAMPLES {
+            shown.push_str(&format!("--- {name}\n{}\n", text(&slack, body)));
+        }
+        shown.push_str(&format!("--- a type that Vero does not have yet\n{}\n", text(&slack, r#"{"type":"snoozed","user":{"id":7}}"#)));
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn every_row_of_slacks_table() {
+        let slack = slack(Message::None);
+        let check = |status: u16, body: &str, expected: &str| {
+            let answer = Answer { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() };
+            assert_eq!(slack.outcome(&answer).name(), expected, "{status} {body}");
+        };
+        check(200, "ok", "delivered");
+        check(200, "ok\n", "delivered");
+        check(200, "", "retry");
+        check(200, "fine", "retry");
+        check(201, "ok", "retry");
+        for word in REJECTS {
+            check(400, word, "reject");
+            check(500, word, "reject");
+            check(200, word, "reject");
+        }
+        for word in PAUSES {
+            check(403, word, "pause");
+            check(404, word, "pause");
+        }
+        check(429, "", "retry");
+        check(500, "rollup_error", "retry");
+        check(400, "rollup_error", "retry");
+        check(503, "", "retry");
+        check(410, "", "pause");
+        check(404, "", "retry");
+        check(418, "", "reject");
+    }
+
+    #[test]
+    fn a_long_value_is_cut_before_it_is_escaped_and_the_template_stays() {
+        let template = Template::compile("a {{ x }} z", Escape::Slack).expect("compiles");
+        let slack = slack(Message::Own(template));
+        for long in ["&".repeat(9000), "ä".repeat(9000), "x".repeat(1_000_000), "😀<".repeat(4000)] {
+            let text = text(&slack, &format!(r#"{{"type":"t","x":"{long}"}}"#));
+            assert!(text.chars().count() <= TEXT_MAX);
+            assert!(text.starts_with("a ") && text.ends_with(" z"), "the template's own text is whole");
+            let entities = text.matches('&').count();
+            assert_eq!(entities, text.matches("&amp;").count() + text.matches("&lt;").count(), "no half entity");
+        }
+    }
+
+    #[test]
+    fn a_text_at_its_limit_is_whole_and_one_beyond_is_cut_outside_entities() {
+        let of = |length: usize| {
+            let slack = slack(Message::Own(Template::compile(&"x".repeat(length), Escape::Slack).expect("compiles")));
+            text(&slack, r#"{"type":"t"}"#).chars().count()
+        };
+        assert_eq!((of(TEXT_MAX), of(TEXT_MAX + 1)), (TEXT_MAX, TEXT_MAX));
+        assert_eq!(cut_outside_entities("ab&amp;", 5), "ab");
+        assert_eq!(cut_outside_entities("ab&amp;c", 7), "ab&amp;");
+    }
+
+    #[test]
+    fn an_empty_message_is_a_reject_and_not_a_request() {
+        let slack = slack(Message::Own(Template::compile("{{ nothing }}", Escape::Slack).expect("compiles")));
+        assert!(slack.body(&delivery(r#"{"type":"t"}"#)).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! A YAML structure whose texts are templates: what `json:` and `blocks:` are.
+
+use super::template::{Escape, Template, View, sole_path};
+use crate::config::raw::{Node, Style, Value};
+use crate::config::reader::Reader;
+use crate::event::Json;
+
+/// How the texts of a structure are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What happens to values that are put in.
+    pub escape: Escape,
+    /// A text that is nothing but one `{{ path }}` becomes that value, with its JSON type and digits.
+    pub keeps_types: bool,
+    /// A text that is nothing but a path to a missing value drops its key or element; otherwise it is null.
+    pub omits_missing: bool,
+}
+
+/// Renders a template inside a structure; it is told what lies above it.
+pub type RenderText<'f> = dyn FnMut(&Template, &[&Structure]) -> Result<String, String> + 'f;
+
+/// A structure, compiled.
+#[derive(Debug)]
+pub enum Structure {
+    /// Stays as it is.
+    Literal(Json),
+    /// One value of the event.
+    Path {
+        /// Where it is.
+        path: String,
+        /// Leave it out when it is not there.
+        is_omitted: bool,
+    },
+    /// A text with values in it.
+    Text(Template),
+    /// A list.
+    List(Vec<Structure>),
+    /// A map.
+    Map(Vec<(String, Structure)>),
+}
+
+impl Structure {
+    /// Compiles a node, telling all that is wrong with it.
+    pub fn compile(reader: &Reader, node: &Node, options: Options) -> Option<Self> {
+        match &node.value {
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(|item| Self::compile(reader, item, options)).collect();
+                items.into_iter().collect::<Option<_>>().map(Structure::List)
+            }
+            Value::Map(entries) => {
+                let compile = |(key, node): &(crate::config::raw::Key, Node)| {
+                    Some((key.text.clone(), Self::compile(reader, node, options)?))
+                };
+                let entries: Vec<_> = entries.iter().map(compile).collect();
+                entries.into_iter().collect::<Option<_>>().map(Structure::Map)
+            }
+            Value::Scalar(scalar) => match scalar.style {
+                Style::Null => Some(Structure::Literal(Json::Null)),
+                Style::Bool(value) => Some(Structure::Literal(Json::Bool(value))),
+                Style::Number if is_json_number(&scalar.text) => {
+                    Some(Structure::Literal(Json::Number(scalar.text.clone())))
+                }
+                Style::Number => {
+                    reader.error(node.id, format!("JSON cannot hold the number {}: quote it", scalar.text));
+                    None
+                }
+                Style::String if options.keeps_types && sole_path(&scalar.text).is_some() => {
+                    let path = sole_path(&scalar.text)?.to_owned();
+                    Some(Structure::Path { path, is_omitted: options.omits_missing })
+                }
+                Style::String if scalar.text.contains("{{") || scalar.text.contains("{%") => {
+                    let compiled = Template::compile(&scalar.text, options.escape);
+                    compiled.map_err(|message| reader.error(node.id, message)).ok().map(Structure::Text)
+                }
+                Style::String => Some(Structure::Literal(Json::String(scalar.text.clone()))),
+            },
+        }
+    }
+
+    /// Renders an event. `text` renders each template, and is told the path of keys that leads to it.
+    pub fn render(
+        &self,
+        view: &View,
+        text: &mut RenderText<'_>,
+    ) -> Result<Json, String> {
+        Ok(self.render_within(view, text, &mut Vec::new())?.unwrap_or(Json::Null))
+    }
+
+    fn render_within<'s>(
+        &'s self,
+        view: &View,
+        text: &mut RenderText<'_>,
+        above: &mut Vec<&'s Structure>,
+    ) -> Result<Option<Json>, String> {
+        above.push(self);
+        let rendered = match self {
+            Structure::Literal(json) => Some(json.clone()),
+            Structure::Path { path, is_omitted } => match view.find(path) {
+                None if *is_omitted => None,
+                found => Some(found.unwrap_or(Json::Null)),
+            },
+            Structure::Text(template) => Some(Json::String(text(template, above)?)),
+            Structure::List(items) => {
+                let mut rendered = Vec::with_capacity(items.len());
+                for item in items {
+                    rendered.extend(item.render_within(view, text, above)?);
+                }
+                Some(Json::Array(rendered))
+            }
+            Structure::Map(entries) => {
+                let mut rendered = Vec::with_capacity(entries.len());
+                for (key, value) in entries {
+                    rendered.extend(value.render_within(view, text, above)?.map(|value| (key.clone(), value)));
+                }
+                Some(Json::Object(rendered))
+            }
+        };
+        above.pop();
+        Ok(rendered)
+    }
+
+    /// The text of a key, if the structure is a map that has it as it is.
+    pub fn literal(&self, key: &str) -> Option<&str> {
+        match self {
+            Structure::Map(entries) => entries.iter().find_map(|(known, value)| match value {
+                Structure::Literal(Json::String(text)) if known == key => Some(text.as_str()),
+                _ => None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn is_json_number(text: &str) -> bool {
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}

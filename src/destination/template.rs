@@ -1,0 +1,413 @@
+//! Templates over an event: minijinja, with Vero's odd keys, numbers that keep their text, and escaping where a value goes in.
+//!
+//! A missing value renders as nothing. In templates a hyphen is a minus, so `campaign.trigger_event` finds `trigger-event`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use super::Delivery;
+use crate::event::{FieldPath, Json, RelayField, vero};
+
+/// Steps a rendering may take. A message takes some hundred; a loop over a hostile body ends here, within milliseconds.
+const FUEL: u64 = 200_000;
+/// The one template of an environment.
+const NAME: &str = "template";
+/// How a formatter asks for the most characters one value may put in.
+const CAP: &str = "\u{0}value characters";
+
+/// What happens to a value where it is put in. The template's own text is never changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// Nothing.
+    None,
+    /// `&`, `<` and `>` as Slack wants them: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
+    Slack,
+    /// As one segment of a URL: everything but letters, digits, `-`, `_`, `.` and `~` is percent-encoded.
+    Segment,
+}
+
+/// A template, compiled.
+#[derive(Debug)]
+pub struct Template {
+    environment: Box<Environment<'static>>,
+}
+
+impl Template {
+    /// Compiles a template, or says what is wrong and on which of its lines.
+    pub fn compile(source: &str, escape: Escape) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        environment.set_fuel(Some(FUEL));
+        // `safe` would switch the escaping off.
+        environment.remove_filter("safe");
+        environment.add_filter("url", url);
+        environment.set_formatter(move |out, state, value| {
+            let text = match value.kind() {
+                ValueKind::Undefined | ValueKind::None => return Ok(()),
+                _ => value.to_string(),
+            };
+            let cap = state.lookup(CAP).and_then(|cap| usize::try_from(cap).ok());
+            let text = cap.map_or(text.as_str(), |cap| cut(&text, cap));
+            let is_written = match escape {
+                Escape::None => out.write_str(text),
+                Escape::Slack => write_slack(out, text),
+                Escape::Segment => write!(out, "{}", percent_encoding::utf8_percent_encode(text, SEGMENT)),
+            };
+            is_written.map_err(minijinja::Error::from)
+        });
+        let added = environment.add_template_owned(NAME, source.to_owned());
+        added.map_err(|error| {
+            let line = error.line().filter(|line| *line > 1).map(|line| format!(" (line {line} of it)"));
+            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            format!("the template does not compile: {detail}{}", line.unwrap_or_default())
+        })?;
+        Ok(Self { environment: Box::new(environment) })
+    }
+
+    /// Renders an event. `value_characters_max` cuts each value before it is escaped.
+    pub fn render(&self, view: &View, value_characters_max: Option<usize>) -> Result<String, String> {
+        let template = self.environment.get_template(NAME).map_err(|error| error.to_string())?;
+        let root = Root { members: view.root.clone(), cap: value_characters_max };
+        template.render(Value::from_object(root)).map_err(|error| {
+            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            format!("the template could not be rendered: {detail}")
+        })
+    }
+}
+
+/// RFC 3986's unreserved characters stay.
+const SEGMENT: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Writes text as Slack wants it.
+fn write_slack(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    for part in text.split_inclusive(['&', '<', '>']) {
+        let (plain, special) = match part.as_bytes().last() {
+            Some(b'&') => (&part[..part.len() - 1], "&amp;"),
+            Some(b'<') => (&part[..part.len() - 1], "&lt;"),
+            Some(b'>') => (&part[..part.len() - 1], "&gt;"),
+            _ => (part, ""),
+        };
+        out.write_str(plain)?;
+        out.write_str(special)?;
+    }
+    Ok(())
+}
+
+/// Cuts a text to a number of characters; the last of them is then an ellipsis.
+pub fn cut(text: &str, characters_max: usize) -> &str {
+    match text.char_indices().nth(characters_max) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+/// `{{ campaign.permalink | url }}`: an http or https address that is safe between `<` and `|`; nothing for anything else.
+fn url(value: Value) -> String {
+    let text = value.as_str().unwrap_or_default();
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return String::new();
+    }
+    const UNSAFE: &percent_encoding::AsciiSet =
+        &percent_encoding::CONTROLS.add(b' ').add(b'|').add(b'<').add(b'>').add(b'"').add(b'`');
+    percent_encoding::utf8_percent_encode(text, UNSAFE).to_string()
+}
+
+/// An event as templates see it.
+pub struct View {
+    /// The body.
+    json: Json,
+    relay: Vec<(String, Json)>,
+    root: Arc<Members>,
+}
+
+impl View {
+    /// Parses a delivery's body for rendering.
+    pub fn new(delivery: &Delivery) -> Self {
+        // Bodies were checked when they arrived, and their CRC when they were read back.
+        let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
+        let json = Json::read(body);
+        let event_type = ["type", "action"].into_iter().find_map(|key| match json.member(key) {
+            Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        });
+        let event_type = event_type.unwrap_or_default();
+        let received_ms = delivery.event.received_ms;
+        let occurred_ms = crate::event::occurred_ms(body, &event_type).unwrap_or(received_ms);
+        let relay = [
+            ("source", delivery.source.to_string()),
+            ("received_at", crate::time::rfc3339(received_ms)),
+            ("occurred_at", crate::time::rfc3339(occurred_ms)),
+            ("id", delivery.event.id.to_string()),
+            ("rule", delivery.rule.to_string()),
+        ];
+        let relay: Vec<_> = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text))).collect();
+        let mut root = Members::of(&json);
+        root.hidden.push(("type".to_owned(), Value::from(event_type)));
+        root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&Json::Object(relay.clone())))));
+        root.add_aliases(&json);
+        Self { json, relay, root: Arc::new(root) }
+    }
+
+    /// The value at a dotted path, with its JSON type; `None` when it is missing. Finds what templates find.
+    pub fn find(&self, path: &str) -> Option<Json> {
+        if let Ok(FieldPath::Relay(field)) = FieldPath::parse(path) {
+            let at = [RelayField::Source, RelayField::ReceivedAt, RelayField::OccurredAt, RelayField::Id, RelayField::Rule];
+            return at.iter().position(|known| *known == field).map(|at| self.relay[at].1.clone());
+        }
+        if path == "type"
+            && let Some(text) = self.root.hidden.first().and_then(|(_, value)| value.as_str())
+        {
+            return Some(Json::String(text.to_owned()));
+        }
+        let is_there = |json: &&Json| **json != Json::Null;
+        let direct = walk(&self.json, path).filter(is_there);
+        let aliased = || {
+            let alias = vero::alias(path)?;
+            let is_blocked = alias.unless.is_some_and(|unless| walk(&self.json, unless).filter(is_there).is_some());
+            if is_blocked { None } else { walk(&self.json, alias.other).filter(is_there) }
+        };
+        direct.or_else(aliased).cloned()
+    }
+}
+
+fn walk<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
+    path.split('.').try_fold(json, |at, key| at.member(key).or_else(|| at.member(&key.replace('_', "-"))))
+}
+
+/// The members of an object, for minijinja. Hidden ones are found but not listed.
+#[derive(Debug)]
+struct Members {
+    members: Vec<(String, Value)>,
+    hidden: Vec<(String, Value)>,
+}
+
+impl Members {
+    fn of(json: &Json) -> Self {
+        let members = match json {
+            Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), to_value(value))).collect(),
+            _ => Vec::new(),
+        };
+        Self { members, hidden: Vec::new() }
+    }
+
+    /// Puts Vero's odd keys where their usual names are looked for.
+    fn add_aliases(&mut self, json: &Json) {
+        let is_there = |json: &&Json| **json != Json::Null;
+        for alias in &vero::ALIASES {
+            let is_blocked = alias.unless.is_some_and(|unless| walk(json, unless).filter(is_there).is_some());
+            let is_direct = walk(json, alias.path).filter(is_there).is_some();
+            let Some(value) = walk(json, alias.other).filter(is_there) else { continue };
+            if is_blocked || is_direct {
+                continue;
+            }
+            let value = to_value(value);
+            match alias.path.split_once('.') {
+                None => self.hidden.push((alias.path.to_owned(), value)),
+                Some((parent, key)) => self.add_to_child(json.member(parent), parent, key, value),
+            }
+        }
+    }
+
+    fn add_to_child(&mut self, child: Option<&Json>, parent: &str, key: &str, value: Value) {
+        let hidden = (key.to_owned(), value);
+        if let Some((_, known)) = self.hidden.iter_mut().find(|(name, _)| name == parent)
+            && let Some(members) = known.downcast_object_ref::<Members>()
+        {
+            let mut members = Members { members: members.members.clone(), hidden: members.hidden.clone() };
+            members.hidden.push(hidden);
+            *known = Value::from_object(members);
+            return;
+        }
+        let mut members = child.map_or(Members { members: Vec::new(), hidden: Vec::new() }, Members::of);
+        members.hidden.push(hidden);
+        self.hidden.push((parent.to_owned(), Value::from_object(members)));
+    }
+
+    fn get(&self, key: &str) -> Option<Value> {
+        let find = |list: &[(String, Value)], key: &str| {
+            list.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
+        };
+        let hyphened = key.replace('_', "-");
+        find(&self.hidden, key).or_else(|| find(&self.members, key)).or_else(|| find(&self.members, &hyphened))
+    }
+}
+
+impl Object for Members {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get(key.as_str()?)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.members.iter().map(|(key, _)| Value::from(key.as_str())).collect())
+    }
+}
+
+/// The outermost object: the event's members, and the cap for the formatter.
+#[derive(Debug)]
+struct Root {
+    members: Arc<Members>,
+    cap: Option<usize>,
+}
+
+impl Object for Root {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            CAP => self.cap.map(Value::from),
+            key => self.members.get(key),
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        self.members.enumerate()
+    }
+}
+
+/// A number becomes one only where that keeps its text; otherwise it is the text.
+fn to_value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(value) => Value::from(*value),
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => Value::from(items.iter().map(to_value).collect::<Vec<_>>()),
+        Json::Object(_) => Value::from_object(Members::of(json)),
+        Json::Number(text) => {
+            let integer = text.parse::<i64>().map(Value::from).ok();
+            let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
+            let number = integer.or_else(float).filter(|number| number.to_string() == *text);
+            number.unwrap_or_else(|| Value::from(text.as_str()))
+        }
+    }
+}
+
+/// The dotted path of a template that is nothing but `{{ path }}`.
+pub fn sole_path(source: &str) -> Option<&str> {
+    let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let is_path = !inner.is_empty()
+        && inner.split('.').all(|step| {
+            !step.is_empty()
+                && !step.starts_with(|c: char| c.is_ascii_digit())
+                && step.chars().all(|c| c.is_alphanumeric() || c == '_')
+        });
+    (is_path && !matches!(inner, "true" | "false" | "none")).then_some(inner)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::event::EventId;
+    use crate::store::{NameId, StoredEvent};
+
+    /// A delivery of a body.
+    pub(in crate::destination) fn delivery(body: &str) -> Delivery {
+        let event = StoredEvent {
+            id: EventId::mint(1_700_000_000_000, 0, 7),
+            received_ms: 1_700_000_000_000,
+            source: NameId(1),
+            generation: 1,
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: body.to_owned().into(),
+        };
+        Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into() }
+    }
+
+    fn render(template: &str, body: &str, escape: Escape) -> Result<String, String> {
+        Template::compile(template, escape)?.render(&View::new(&delivery(body)), None)
+    }
+
+    #[track_caller]
+    fn check(template: &str, body: &str, expected: &str) {
+        assert_eq!(render(template, body, Escape::None).as_deref(), Ok(expected), "{template} on {body}");
+    }
+
+    #[test]
+    fn values_are_found_and_missing_ones_are_nothing() {
+        check("{{ campaign.name }}", r#"{"type":"sent","campaign":{"name":"Cart"}}"#, "Cart");
+        check("<{{ campaign.name }}>", r#"{"type":"sent"}"#, "<>");
+        check("<{{ a.b.c.d }}>", r#"{"type":"sent","a":null}"#, "<>");
+        check("{{ campaign.trigger_event }}", r#"{"type":"sent","campaign":{"trigger-event":"x"}}"#, "x");
+        check("{{ type }}", r#"{"action":"user_updated"}"#, "user_updated");
+        check("{{ relay.source }} {{ relay.rule }}", r#"{"type":"sent"}"#, "vero everything");
+        check("{{ relay.received_at }}", r#"{"type":"sent"}"#, "2023-11-14T22:13:20.000Z");
+        check("{% if bounce_code > 500 %}yes{% endif %}", r#"{"type":"b","bounce_code":550}"#, "yes");
+        check("{% for t in tags %}{{ t }},{% endfor %}", r#"{"type":"b","tags":["a","b"]}"#, "a,b,");
+    }
+
+    #[test]
+    fn numbers_keep_their_text() {
+        for number in ["1235666234572456", "9007199254740993", "12345678901234567890123", "12500.50", "129.9", "1e400", "1.0", "-0"] {
+            check("{{ n }}", &format!(r#"{{"type":"a","n":{number}}}"#), number);
+        }
+    }
+
+    #[test]
+    fn veros_odd_keys_are_found() {
+        check("{{ campaign.name }}|{{ campaign.subject }}", r#"{"type":"u","campaign":{"campaign_title":"T","email_subject":"S"}}"#, "T|S");
+        check("{{ campaign.name }}", r#"{"type":"u","campaign":{"name":null,"campaign_title":"T"}}"#, "T");
+        check("{{ user.id }} {{ user.email }}", r#"{"action":"u","id":"7","email":"e@x"}"#, "7 e@x");
+        check("{{ message_id }}", r#"{"type":"u","campaign":{"message_id":"M"}}"#, "M");
+    }
+
+    #[test]
+    fn a_path_finds_what_a_template_finds_with_its_type() {
+        let view = View::new(&delivery(r#"{"type":"u","n":12500.50,"campaign":{"campaign_title":"T","trigger-event":"e"}}"#));
+        assert_eq!(view.find("n"), Some(Json::Number("12500.50".into())));
+        assert_eq!(view.find("campaign.name"), Some(Json::String("T".into())));
+        assert_eq!(view.find("campaign.trigger_event"), Some(Json::String("e".into())));
+        assert_eq!(view.find("relay.source"), Some(Json::String("vero".into())));
+        assert_eq!(view.find("type"), Some(Json::String("u".into())));
+        assert_eq!(view.find("nothing.here"), None);
+    }
+
+    #[test]
+    fn slacks_markup_is_harmless_in_values_and_stays_in_templates() {
+        let body = r#"{"type":"a","campaign":{"name":"<!channel> & <http://x|y>","permalink":"http://a/b?c=1&d=2|e>"}}"#;
+        let render = |template| render(template, body, Escape::Slack).expect("renders");
+        assert_eq!(render("{{ campaign.name }}"), "&lt;!channel&gt; &amp; &lt;http://x|y&gt;");
+        assert_eq!(render("<{{ campaign.permalink | url }}|view>"), "<http://a/b?c=1&amp;d=2%7Ce%3E|view>");
+        assert_eq!(render("{{ campaign.name | upper }}"), "&lt;!CHANNEL&gt; &amp; &lt;HTTP://X|Y&gt;");
+        assert!(Template::compile("{{ x | safe }}", Escape::Slack).map(|t| t.render(&View::new(&delivery(body)), None)).is_ok_and(|r| r.is_err()));
+    }
+
+    #[test]
+    fn a_value_in_a_url_is_one_segment() {
+        let rendered = render("/u/{{ user.id }}", r#"{"type":"a","user":{"id":"a/../b?c#d é"}}"#, Escape::Segment);
+        assert_eq!(rendered.as_deref(), Ok("/u/a%2F..%2Fb%3Fc%23d%20%C3%A9"));
+    }
+
+    #[test]
+    fn a_template_that_would_run_for_ever_ends() {
+        let body = format!(r#"{{"type":"a","l":[{}1]}}"#, "1,".repeat(2000));
+        let loops = "{% for a in l %}{% for b in l %}{% for c in l %}x{% endfor %}{% endfor %}{% endfor %}";
+        assert!(render(loops, &body, Escape::None).is_err());
+    }
+
+    #[test]
+    fn what_does_not_compile_is_told_with_its_line() {
+        assert!(Template::compile("{{ a", Escape::None).is_err());
+        let error = Template::compile("one\n{{ a b }}", Escape::None).expect_err("bad");
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_sole_path_is_seen() {
+        assert_eq!(sole_path("{{ campaign.id }}"), Some("campaign.id"));
+        assert_eq!(sole_path("{{campaign}}"), Some("campaign"));
+        for text in ["x {{ a }}", "{{ a | upper }}", "{{ a }}{{ b }}", "{{ 1 }}", "{{ a[0] }}", "{{ true }}", "a"] {
+            assert_eq!(sole_path(text), None, "{text}");
+        }
+    }
+}

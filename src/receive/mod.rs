@@ -1,0 +1,197 @@
+//! The front door: a request becomes an event that is on disk, or an answer that says why not.
+//!
+//! # Cast
+//!
+//! * [`server`]: our own accept loop under warp: connection cap, header timeout, no CONNECT, a last catch for panics.
+//! * [`auth`]: which source it is, in constant time over all of them. Comes before method and body.
+//! * [`body`]: reads a body, counted and timed while it arrives, within the bytes that all of them share.
+//! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
+//!
+//! # Answers
+//!
+//! 200 with the event's id, after the sync. 400 with a sentence and a byte. One and the same 404 for a wrong source, a wrong token and
+//! an unknown path. 405 with Allow. 408 and 413 while reading. 503 with Retry-After when the store cannot take it.
+
+pub mod auth;
+pub mod body;
+pub mod refused;
+pub mod server;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use http::{HeaderMap, Method, Response, StatusCode};
+use warp::Filter;
+
+use self::body::BodyError;
+use self::refused::RefusedRequest;
+use crate::event::RelayFields;
+use crate::relay::{Generation, Relay};
+use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
+
+/// How long a sender is asked to wait when the store cannot take an event.
+pub const RETRY_AFTER_SECONDS: &str = "2";
+
+/// What every answer is.
+pub type Answer = Response<Bytes>;
+
+/// The routes of the public listener: hooks, and the two health checks.
+pub fn routes(relay: Arc<Relay>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
+    let hooks = warp::path("hooks")
+        .and(warp::path::tail())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .and(with(relay.clone()))
+        .then(|tail: warp::path::Tail, method, headers, stream, relay: Arc<Relay>| async move {
+            receive(&relay, tail.as_str(), &method, &headers, stream).await
+        });
+    let health = warp::path!("healthz").map(healthz);
+    let ready = warp::path!("readyz").and(with(relay)).map(|relay: Arc<Relay>| readyz(&relay));
+    let otherwise = warp::any().map(not_found);
+    hooks.or(health).unify().or(ready).unify().or(otherwise).unify()
+}
+
+fn with<T: Clone + Send>(value: T) -> impl Filter<Extract = (T,), Error = Infallible> + Clone {
+    warp::any().map(move || value.clone())
+}
+
+/// Whether the process is there at all.
+pub fn healthz() -> Answer {
+    text(StatusCode::OK, "ok\n")
+}
+
+/// Whether events can be taken in.
+pub fn readyz(relay: &Relay) -> Answer {
+    match relay.health() {
+        Health::Good => text(StatusCode::OK, "ready\n"),
+        Health::Full(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store has no room: {why}\n")),
+        Health::Poisoned(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store has failed: {why}\n")),
+    }
+}
+
+/// A request that goes on as an event, or the answer that ends it.
+async fn receive<S, B>(relay: &Relay, tail: &str, method: &Method, headers: &HeaderMap, stream: S) -> Answer
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    let generation = relay.generation();
+    let Some(source) = generation.gate.admit(tail, headers) else {
+        let why = "the source or its token is wrong";
+        relay.refused.add(RefusedRequest::new(StatusCode::NOT_FOUND, why, method, tail, None, &[]));
+        relay.metrics.request("", 404);
+        return not_found();
+    };
+    let source_name = &generation.config.sources[source].name;
+    let refuse = |status: StatusCode, why: &str, body: &[u8]| {
+        relay.refused.add(RefusedRequest::new(status, why, method, tail, Some(source_name), body));
+        relay.metrics.request(source_name, status.as_u16());
+        answer(status, why)
+    };
+    if *method != Method::POST {
+        let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, "this address takes POSTs from Vero", &[]);
+        refusal.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("POST"));
+        return refusal;
+    }
+    let limits = &generation.config.limits;
+    let read = body::read(stream, headers, limits.body_max, &relay.intake);
+    let (body, permit) = match tokio::time::timeout(limits.body_timeout, read).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => return refuse(error.status(), &error.to_string(), &[]),
+        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time", &[]),
+    };
+    let received_ms = crate::time::wall_ms();
+    let relay_fields = RelayFields { source: source_name, received_ms };
+    let event = match generation.config.rules.route(&body, relay_fields) {
+        Ok(routing) => generation.new_event(source, received_ms, &routing, body.clone()),
+        Err(refused) => return refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
+    };
+    count_rules(relay, &generation, &event);
+    // The writer finishes what it was given, also when the sender hangs up and this future is dropped.
+    let appended = relay.store.append(event).await.unwrap_or(Err(AppendError::Closed));
+    drop(permit);
+    match appended {
+        Ok(id) => {
+            generation.accepted[source].inc();
+            let mut accepted = Response::new(Bytes::from(format!("{{\"id\":\"{id}\"}}\n")));
+            accepted.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            accepted
+        }
+        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
+    }
+}
+
+fn count_rules(relay: &Relay, generation: &Generation, event: &NewEvent) {
+    for rule in &event.rules {
+        if let Some(counter) = generation.rule_counter(*rule) {
+            counter.inc();
+        }
+    }
+    if event.deliveries.is_empty() {
+        relay.metrics.unmatched();
+    }
+}
+
+/// The one answer for every failure of address or authentication.
+fn not_found() -> Answer {
+    answer(StatusCode::NOT_FOUND, "there is nothing at this address: check the source's name and its token")
+}
+
+/// An answer that says why, as JSON.
+pub fn answer(status: StatusCode, why: &str) -> Answer {
+    let body = serde_json::json!({ "error": why }).to_string() + "\n";
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// A plain text.
+pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}
+
+impl Generation {
+    /// Puts an event together for the store.
+    fn new_event(
+        &self,
+        source: usize,
+        received_ms: u64,
+        routing: &crate::rules::Routing<'_>,
+        body: Bytes,
+    ) -> NewEvent {
+        let delivery = |(destination, rule): &(usize, usize)| PlannedDelivery {
+            destination: self.destination_ids[*destination],
+            rule: self.rule_ids[*rule],
+        };
+        NewEvent {
+            received_ms,
+            source: self.source_ids[source],
+            generation: self.number,
+            rules: routing.rules.iter().map(|rule| self.rule_ids[*rule]).collect(),
+            deliveries: routing.deliveries.iter().map(delivery).collect(),
+            body,
+        }
+    }
+}
+
+impl BodyError {
+    fn status(&self) -> StatusCode {
+        match self {
+            BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The relay put together: store, front door, workers and admin listener, from start to stop.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin;
+use crate::config::Config;
+use crate::deliver::{Bodies, Pace, Worker, WorkerParts};
+use crate::receive::auth::Gate;
+use crate::receive::body::Intake;
+use crate::receive::refused::Refused;
+use crate::receive::server::{ServerOptions, serve};
+use crate::receive;
+use crate::store::journal::disk::{Disk, RealDisk};
+use crate::store::journal::{JournalStore, OpenError, Options};
+use crate::store::lock::{DataDirLock, LockError};
+use crate::store::{Health, NameId, NameKind, Store};
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+/// One config in force, with everything that is derived from it. Immutable: a request or an attempt takes one and keeps it.
+pub struct Generation {
+    /// Counts up with every start and reload.
+    pub number: u32,
+    /// The config.
+    pub config: Config,
+    /// Who may come in.
+    pub gate: Gate,
+    /// The sources' numbers in the store, in the config's order.
+    pub source_ids: Vec<NameId>,
+    /// The rules' numbers.
+    pub rule_ids: Vec<NameId>,
+    /// The destinations' numbers.
+    pub destination_ids: Vec<NameId>,
+    /// Counters of accepted events, by source.
+    pub accepted: Vec<Counter>,
+    rule_counters: HashMap<NameId, Counter>,
+}
+
+impl Generation {
+    fn new(number: u32, config: Config, store: &dyn Store, metrics: &Metrics) -> Self {
+        let sources = config.sources.iter().map(|source| store.name(NameKind::Source, &source.name)).collect();
+        let rule_ids: Vec<_> = config.rules.rules().iter().map(|rule| store.name(NameKind::Rule, &rule.name)).collect();
+        let destination = |name: &str| store.name(NameKind::Destination, name);
+        let destination_ids = config.destinations.iter().map(|config| destination(&config.name)).collect();
+        let rules = config.rules.rules().iter();
+        let rule_counters = rule_ids.iter().copied().zip(rules.map(|rule| metrics.rule_counter(&rule.name))).collect();
+        let accepted = config.sources.iter().map(|source| metrics.request_counter(&source.name, 200)).collect();
+        let gate = Gate::new(&config.sources);
+        Self { number, gate, source_ids: sources, rule_ids, destination_ids, accepted, rule_counters, config }
+    }
+
+    /// The counter of one rule's matches.
+    pub fn rule_counter(&self, rule: NameId) -> Option<&Counter> {
+        self.rule_counters.get(&rule)
+    }
+}
+
+/// What the front door and the admin listener share.
+pub struct Relay {
+    /// The durable queue.
+    pub store: Arc<dyn Store>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Requests that were turned away.
+    pub refused: Refused,
+    /// The bytes that all bodies under way share.
+    pub intake: Intake,
+    /// The bins that the admin listener hosts.
+    pub bins: admin::bins::Bins,
+    /// The time that retries go by.
+    pub clock: Clock,
+    generation: ArcSwap<Generation>,
+    health: watch::Receiver<Health>,
+}
+
+impl Relay {
+    /// The config in force.
+    pub fn generation(&self) -> arc_swap::Guard<Arc<Generation>> {
+        self.generation.load()
+    }
+
+    /// Whether the store can do its work.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process has the data directory.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// The journal could not be opened.
+    #[error("the store could not be opened")]
+    Store(#[from] OpenError),
+    /// The data directory could not be made or read.
+    #[error("the data directory {path} cannot be used")]
+    DataDir {
+        /// Which.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An address could not be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A relay that runs.
+pub struct Running {
+    /// What its listeners share.
+    pub relay: Arc<Relay>,
+    /// Where webhooks come in.
+    pub address: SocketAddr,
+    /// Where the operator looks in.
+    pub admin_address: SocketAddr,
+    doors: CancellationToken,
+    attempts: CancellationToken,
+    admin: CancellationToken,
+    listeners: TaskTracker,
+    workers: TaskTracker,
+    admin_tasks: TaskTracker,
+    health: watch::Receiver<Health>,
+    // Released last, when everything that writes has ended.
+    _lock: Option<DataDirLock>,
+}
+
+/// Starts a relay on its data directory.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let data_dir = config.data_dir.clone();
+    let in_data_dir = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
+    let lock = DataDirLock::take(&data_dir)?;
+    let disk = RealDisk::open(&data_dir.join("journal")).map_err(in_data_dir)?;
+    start_on(config, Arc::new(disk), Some(lock)).await
+}
+
+/// Starts a relay on any disk. For tests, and for [`start`].
+pub async fn start_on(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    lock: Option<DataDirLock>,
+) -> Result<Running, StartError> {
+    let listener = listen(config.listen).await?;
+    let admin_listener = listen(config.admin_listen).await?;
+    let (metrics, clock) = (Metrics::default(), Clock::start());
+    let on_sync = metrics.clone();
+    let options = Options { clock, on_sync: Box::new(move |took| on_sync.synced(took)), ..Options::default() };
+    let (store, opened) = tokio::task::spawn_blocking(move || JournalStore::open(disk, options))
+        .await
+        .map_err(|_| OpenError::Io(std::io::Error::other("opening the journal panicked")))??;
+    tell_what_was_found(&opened, &metrics);
+    let store: Arc<dyn Store> = Arc::new(store);
+    let health = store.health();
+    let (address, admin_address) = (local(&listener, config.listen), local(&admin_listener, config.admin_listen));
+    let limits = config.limits;
+    let generation = Generation::new(1, config, store.as_ref(), &metrics);
+    let relay = Arc::new(Relay {
+        intake: Intake::new(limits.intake_max),
+        refused: Refused::default(),
+        bins: admin::bins::Bins::default(),
+        clock,
+        generation: ArcSwap::from_pointee(generation),
+        health: health.clone(),
+        metrics,
+        store,
+    });
+    let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
+    let [listeners, workers, admin_tasks] = [(); 3].map(|()| TaskTracker::new());
+    start_workers(&relay, &workers, &attempts);
+    let options = ServerOptions {
+        header_timeout: limits.header_timeout,
+        connections_max: limits.connections_max,
+        shutdown_grace: limits.shutdown_grace,
+    };
+    listeners.spawn(serve(listener, receive::routes(relay.clone()), options.clone(), doors.clone()));
+    let admin_options = ServerOptions { connections_max: admin::CONNECTIONS_MAX, shutdown_grace: Duration::from_secs(1), ..options };
+    admin_tasks.spawn(serve(admin_listener, admin::routes(relay.clone(), admin_address), admin_options, admin_stop.clone()));
+    Ok(Running {
+        relay,
+        address,
+        admin_address,
+        doors,
+        attempts,
+        admin: admin_stop,
+        listeners,
+        workers,
+        admin_tasks,
+        health,
+        _lock: lock,
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}
+
+fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics) {
+    metrics.set_damage(opened.damage.len());
+    for damage in &opened.damage {
+        let (file, start, end) = (&damage.file, damage.bytes.start, damage.bytes.end);
+        tracing::error!(file, start, end, "the journal is damaged here: what these bytes held is lost; a copy is kept beside it");
+    }
+    if opened.torn_bytes > 0 {
+        let bytes = opened.torn_bytes;
+        tracing::info!(bytes, "the last process ended while it was writing; nobody was told that these events are there");
+    }
+    if opened.backlog > 0 {
+        tracing::info!(deliveries = opened.backlog, "deliveries are waiting from before");
+    }
+}
+
+fn start_workers(relay: &Arc<Relay>, workers: &TaskTracker, stop: &CancellationToken) {
+    let generation = relay.generation();
+    let bodies = Arc::new(Bodies::default());
+    let mut paces: HashMap<String, Arc<Pace>> = HashMap::new();
+    for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
+        let own = || Arc::new(Pace::new(config.policy.interval));
+        let pace = match config.destination.pace_key() {
+            Some(key) => paces.entry(key).or_insert_with(own).clone(),
+            None => own(),
+        };
+        let worker = Worker::new(WorkerParts {
+            store: relay.store.clone(),
+            id: *id,
+            config: config.clone(),
+            pace,
+            bodies: bodies.clone(),
+            clock: relay.clock,
+            metrics: relay.metrics.destination(&config.name),
+            stop: stop.clone(),
+        });
+        workers.spawn(worker.run());
+    }
+}
+
+impl Running {
+    /// Resolves when the store has failed and the process should end, with the reason.
+    pub async fn failed(&self) -> String {
+        let mut health = self.health.clone();
+        loop {
+            if let Health::Poisoned(why) = &*health.borrow_and_update() {
+                return why.clone();
+            }
+            if health.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Stops: no new connections, attempts under way are finished within the grace, everything settled is synced.
+    /// Returns whether all attempts ended in time; those that did not will be made again.
+    pub async fn stop(self) -> bool {
+        let grace = self.relay.generation().config.limits.shutdown_grace;
+        self.doors.cancel();
+        self.attempts.cancel();
+        self.listeners.close();
+        self.workers.close();
+        let all = async { tokio::join!(self.listeners.wait(), self.workers.wait()) };
+        let in_time = tokio::time::timeout(grace, all).await.is_ok();
+        self.admin.cancel();
+        self.admin_tasks.close();
+        self.admin_tasks.wait().await;
+        let store = self.relay.store.clone();
+        if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
+            tracing::error!("closing the store panicked");
+        }
+        in_time
+    }
+}

@@ -1,0 +1,87 @@
+//! What a rule asks of an event, as a tree, and the one function that evaluates it.
+
+use super::operators::Operator;
+use crate::event::{FieldId, FieldSet, Fields, Value};
+
+/// A condition.
+#[derive(Debug)]
+pub enum Condition {
+    /// All of these hold. Empty: always.
+    All(Vec<Condition>),
+    /// At least one of these holds. Empty: never.
+    Any(Vec<Condition>),
+    /// None of these holds.
+    None(Vec<Condition>),
+    /// The exact opposite of what it wraps.
+    Not(Box<Condition>),
+    /// One operator on one field.
+    Test {
+        /// The field.
+        field: FieldId,
+        /// The operator with its argument.
+        operator: Box<dyn Operator>,
+        /// As it is written: `campaign.name: {glob: "Cart*"}`.
+        label: String,
+    },
+}
+
+/// Watches an evaluation.
+pub(super) trait Recorder {
+    /// Whether every condition is to be evaluated, also where the verdict is clear already.
+    const EVERYTHING: bool;
+    /// A group begins.
+    fn open(&mut self, group: &'static str);
+    /// It ends.
+    fn close(&mut self, verdict: bool);
+    /// A test was made.
+    fn test(&mut self, label: &str, verdict: bool, met: &[(u32, Value<'_>)]);
+}
+
+/// Watches nothing, at no cost.
+impl Recorder for () {
+    const EVERYTHING: bool = false;
+    fn open(&mut self, _: &'static str) {}
+    fn close(&mut self, _: bool) {}
+    fn test(&mut self, _: &str, _: bool, _: &[(u32, Value<'_>)]) {}
+}
+
+impl Condition {
+    pub(super) fn evaluate<R: Recorder>(&self, set: &FieldSet, fields: &Fields<'_>, recorder: &mut R) -> bool {
+        let (group, verdict) = match self {
+            Condition::Test { field, operator, label } => {
+                let met = fields.get(set, *field);
+                let verdict = operator.holds(met);
+                recorder.test(label, verdict, met);
+                return verdict;
+            }
+            Condition::All(_) => ("all", true),
+            Condition::Any(_) => ("any", false),
+            Condition::None(_) => ("none", true),
+            Condition::Not(_) => ("not", true),
+        };
+        recorder.open(group);
+        let mut verdict = verdict;
+        for child in self.children() {
+            let holds = child.evaluate(set, fields, recorder);
+            let (next, is_clear) = match self {
+                Condition::Any(_) => (verdict | holds, holds),
+                Condition::All(_) => (verdict & holds, !holds),
+                _ => (verdict & !holds, holds),
+            };
+            verdict = next;
+            if is_clear && !R::EVERYTHING {
+                break;
+            }
+        }
+        recorder.close(verdict);
+        verdict
+    }
+
+    fn children(&self) -> &[Condition] {
+        match self {
+            Condition::All(children) | Condition::Any(children) | Condition::None(children) => children,
+            Condition::Not(child) => std::slice::from_ref(child),
+            Condition::Test { .. } => &[],
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which destinations an event goes to, and why. Pure: no clock, no disk, no network.
+//!
+//! # Cast
+//!
+//! * [`RuleSet`]: all rules of one config, compiled once. [`RuleSet::route`] says where an event goes; [`RuleSet::explain`] says why.
+//! * [`Condition`]: what a rule asks, as a tree. One function evaluates it, for routing and for explaining alike, so the two
+//!   cannot disagree.
+//! * [`Operator`]: one way to test a field; one file each under `operators/`.
+//! * `index`: finds the rules that may match, so that ten thousand rules cost little more than ten.
+//!
+//! # Exactly
+//!
+//! All rules are tried in order; an event goes once to each destination that any of them names; after a matching rule with `stop`
+//! no later one is tried. On an array a condition holds if some element satisfies it. A missing field, or null, satisfies nothing
+//! but `exists: false` and `x: null`. `not` is the exact opposite of what it wraps. An object satisfies only `exists`.
+
+mod condition;
+mod explain;
+mod glob;
+mod index;
+pub mod operators;
+
+use std::borrow::Cow;
+
+pub use self::condition::Condition;
+pub use self::explain::{RuleTrace, TraceNode, TraceStep};
+use self::index::Index;
+use crate::event::{Event, FieldSet, Refused, RelayFields};
+
+/// A rule, compiled.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// What it asks of an event.
+    pub condition: Condition,
+    /// The destinations it names, as numbers that the caller gave them.
+    pub to: Vec<usize>,
+    /// When it matches, no later rule is tried.
+    pub stop: bool,
+}
+
+/// All rules of one config.
+#[derive(Debug)]
+pub struct RuleSet {
+    fields: FieldSet,
+    rules: Vec<Rule>,
+    index: Index,
+}
+
+/// Where an event goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing<'a> {
+    /// The event's type.
+    pub event_type: Cow<'a, str>,
+    /// The rules that matched, by their place in the config.
+    pub rules: Vec<usize>,
+    /// Each destination once, with the first rule that named it.
+    pub deliveries: Vec<(usize, usize)>,
+}
+
+impl RuleSet {
+    /// Puts rules together. Their conditions were built with the builder of `fields`.
+    pub fn new(fields: FieldSet, rules: Vec<Rule>) -> Self {
+        let index = Index::build(&rules);
+        Self { fields, rules, index }
+    }
+
+    /// The rules, in order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Says where an event goes, or why the body is none.
+    pub fn route<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Routing<'a>, Refused> {
+        let event = self.fields.read(body, relay)?;
+        let mut candidates = Vec::new();
+        self.index.candidates(&self.fields, &event.fields, &mut candidates);
+        Ok(self.decide(event, candidates.into_iter().map(|rule| rule as usize)))
+    }
+
+    /// The same without the index: every rule is evaluated. For tests of the index.
+    pub fn route_plainly<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Routing<'a>, Refused> {
+        let event = self.fields.read(body, relay)?;
+        Ok(self.decide(event, 0..self.rules.len()))
+    }
+
+    fn decide<'a>(&self, event: Event<'a>, candidates: impl Iterator<Item = usize>) -> Routing<'a> {
+        let mut routing = Routing { event_type: event.event_type, rules: Vec::new(), deliveries: Vec::new() };
+        for at in candidates {
+            let rule = &self.rules[at];
+            if !rule.condition.evaluate(&self.fields, &event.fields, &mut ()) {
+                continue;
+            }
+            routing.rules.push(at);
+            for destination in &rule.to {
+                if routing.deliveries.iter().all(|(known, _)| known != destination) {
+                    routing.deliveries.push((*destination, at));
+                }
+            }
+            if rule.stop {
+                break;
+            }
+        }
+        routing
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! `{gt: 100}` and its like: numbers, and texts that are numbers, compared exactly as decimals.
+
+use std::cmp::Ordering;
+
+use super::{Argument, Built, Operator, OperatorKind};
+use crate::event::{Decimal, Value};
+
+pub(super) const GT: OperatorKind =
+    OperatorKind { name: "gt", has_case: false, build: |argument, _| build(argument, Ordering::is_gt) };
+pub(super) const GTE: OperatorKind =
+    OperatorKind { name: "gte", has_case: false, build: |argument, _| build(argument, Ordering::is_ge) };
+pub(super) const LT: OperatorKind =
+    OperatorKind { name: "lt", has_case: false, build: |argument, _| build(argument, Ordering::is_lt) };
+pub(super) const LTE: OperatorKind =
+    OperatorKind { name: "lte", has_case: false, build: |argument, _| build(argument, Ordering::is_le) };
+
+fn build(argument: &Argument, is_wanted: fn(Ordering) -> bool) -> Built {
+    let text = argument.text()?;
+    let bound = Decimal::parse(text).ok_or_else(|| format!("`{text}` is not a number"))?;
+    Ok(Box::new(Compare { bound, is_wanted }))
+}
+
+#[derive(Debug)]
+struct Compare {
+    bound: Decimal,
+    is_wanted: fn(Ordering) -> bool,
+}
+
+impl Operator for Compare {
+    fn accepts(&self, value: &Value<'_>) -> bool {
+        let number = value.text().and_then(Decimal::parse);
+        number.is_some_and(|number| (self.is_wanted)(number.cmp(&self.bound)))
+    }
+}

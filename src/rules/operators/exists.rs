@@ -1,0 +1,28 @@
+//! `{exists: true}`: the field is there and not null. The one thing that an object or an empty array can satisfy.
+
+use super::{Argument, Operator, OperatorKind};
+use crate::event::Value;
+
+pub(super) const EXISTS: OperatorKind = OperatorKind {
+    name: "exists",
+    has_case: false,
+    build: |argument, _| match argument {
+        Argument::Bool(wanted) => Ok(Box::new(Exists { wanted: *wanted })),
+        _ => Err("exists is true or false".to_owned()),
+    },
+};
+
+#[derive(Debug)]
+struct Exists {
+    wanted: bool,
+}
+
+impl Operator for Exists {
+    fn accepts(&self, value: &Value<'_>) -> bool {
+        (*value != Value::Null) == self.wanted
+    }
+
+    fn holds(&self, met: &[(u32, Value<'_>)]) -> bool {
+        met.iter().any(|(_, value)| *value != Value::Null) == self.wanted
+    }
+}

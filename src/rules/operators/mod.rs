@@ -1,0 +1,210 @@
+//! The operators: one file each, and one line in [`OPERATORS`].
+//!
+//! An operator gets one argument, as it stands in the YAML, and says of one value whether it satisfies it. Lists of arguments
+//! (any of them), `not`, and several operators in one map are put together around it and are none of its business.
+
+mod compare;
+mod contains;
+mod ends_with;
+mod equals;
+mod exists;
+mod glob;
+mod regex;
+mod starts_with;
+
+use std::fmt;
+
+pub use self::equals::equals_any;
+use crate::event::Value;
+
+/// All operators, in the order in which help lists them.
+pub const OPERATORS: [&OperatorKind; 11] = [
+    &equals::EQUALS,
+    &glob::GLOB,
+    &regex::REGEX,
+    &contains::CONTAINS,
+    &starts_with::STARTS_WITH,
+    &ends_with::ENDS_WITH,
+    &exists::EXISTS,
+    &compare::GT,
+    &compare::GTE,
+    &compare::LT,
+    &compare::LTE,
+];
+
+/// An operator as a config can name it.
+pub struct OperatorKind {
+    /// Its key in the YAML.
+    pub name: &'static str,
+    /// Whether `ignore_case` means something to it.
+    pub has_case: bool,
+    /// Builds it with its argument, or says what is wrong with the argument.
+    pub build: fn(&Argument, ignore_case: bool) -> Built,
+}
+
+/// An operator, or what is wrong with its argument.
+pub type Built = Result<Box<dyn Operator>, String>;
+
+/// A single argument as it stands in the YAML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// `null` or nothing.
+    Null,
+    /// `true` or `false`, unquoted.
+    Bool(bool),
+    /// An unquoted number, as written.
+    Number(String),
+    /// Text.
+    Text(String),
+}
+
+impl Argument {
+    /// The text of a text or a number.
+    fn text(&self) -> Result<&str, String> {
+        match self {
+            Argument::Text(text) | Argument::Number(text) => Ok(text),
+            Argument::Bool(_) => Err("this needs a text; quote it if the text is meant".to_owned()),
+            Argument::Null => Err("this needs a text".to_owned()),
+        }
+    }
+}
+
+/// One way to test a field, with its argument.
+pub trait Operator: fmt::Debug + Send + Sync {
+    /// Whether one value that is neither array nor null satisfies it.
+    fn accepts(&self, value: &Value<'_>) -> bool;
+
+    /// Whether a field satisfies it: some element does. What the field holds is empty when it is missing.
+    fn holds(&self, met: &[(u32, Value<'_>)]) -> bool {
+        met.iter().any(|(_, value)| any_element(value, &|element| self.accepts(element)))
+    }
+
+    /// What the index may look it up by. [`Key::None`] if it can hold for values that cannot be looked up.
+    fn key(&self) -> Key<'_> {
+        Key::None
+    }
+}
+
+/// What a value must be for an operator to hold, as far as an index can use it.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'o> {
+    /// Nothing that could be looked up.
+    None,
+    /// Its text is one of these.
+    Exact(&'o [String]),
+    /// Its text, lower-cased, is one of these.
+    Folded(&'o [String]),
+    /// Its text begins with this.
+    Prefix(&'o str),
+    /// Its text ends with this.
+    Suffix(&'o str),
+    /// Its text matches this regular expression.
+    Pattern(&'o str),
+}
+
+/// Whether a value, or some element of an array, satisfies `accepts`. Null satisfies nothing.
+pub(super) fn any_element(value: &Value<'_>, accepts: &dyn Fn(&Value<'_>) -> bool) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| any_element(item, accepts)),
+        Value::Null => false,
+        value => accepts(value),
+    }
+}
+
+/// A pattern over text; what `glob`, `regex` and the partial texts come down to.
+#[derive(Debug)]
+struct Pattern {
+    matcher: Matcher,
+    key: PatternKey,
+}
+
+#[derive(Debug)]
+enum Matcher {
+    Prefix(String),
+    Suffix(String),
+    Part(String),
+    Regex(Box<::regex::Regex>),
+}
+
+#[derive(Debug)]
+enum PatternKey {
+    Prefix(String),
+    Suffix(String),
+    Regex(String),
+}
+
+/// A compiled pattern may take this many bytes.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+impl Pattern {
+    /// A text that must stand at the start.
+    fn prefix(text: &str, ignore_case: bool) -> Built {
+        if ignore_case {
+            return Self::regex(format!("^{}", ::regex::escape(text)), true);
+        }
+        let key = PatternKey::Prefix(text.to_owned());
+        Ok(Box::new(Self { matcher: Matcher::Prefix(text.to_owned()), key }))
+    }
+
+    /// A text that must stand at the end.
+    fn suffix(text: &str, ignore_case: bool) -> Built {
+        if ignore_case {
+            return Self::regex(format!("{}$", ::regex::escape(text)), true);
+        }
+        let key = PatternKey::Suffix(text.to_owned());
+        Ok(Box::new(Self { matcher: Matcher::Suffix(text.to_owned()), key }))
+    }
+
+    /// A text that must stand somewhere.
+    fn part(text: &str, ignore_case: bool) -> Built {
+        if ignore_case {
+            return Self::regex(::regex::escape(text), true);
+        }
+        let key = PatternKey::Regex(::regex::escape(text));
+        Ok(Box::new(Self { matcher: Matcher::Part(text.to_owned()), key }))
+    }
+
+    /// A regular expression that must match somewhere.
+    fn regex(source: String, ignore_case: bool) -> Built {
+        let source = if ignore_case { format!("(?i:{source})") } else { source };
+        let regex = compile(&source)?;
+        Ok(Box::new(Self { matcher: Matcher::Regex(Box::new(regex)), key: PatternKey::Regex(source) }))
+    }
+
+    /// A regular expression that can match only a text that begins so.
+    fn regex_with_prefix(source: &str, prefix: &str) -> Built {
+        let matcher = Matcher::Regex(Box::new(compile(source)?));
+        Ok(Box::new(Self { matcher, key: PatternKey::Prefix(prefix.to_owned()) }))
+    }
+}
+
+fn compile(source: &str) -> Result<::regex::Regex, String> {
+    match ::regex::RegexBuilder::new(source).size_limit(PATTERN_BYTES_MAX).build() {
+        Ok(regex) => Ok(regex),
+        Err(::regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".to_owned()),
+        Err(error) => {
+            let text = error.to_string();
+            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            Err(format!("the pattern does not compile: {why}"))
+        }
+    }
+}
+
+impl Operator for Pattern {
+    fn accepts(&self, value: &Value<'_>) -> bool {
+        value.text().is_some_and(|text| match &self.matcher {
+            Matcher::Prefix(part) => text.starts_with(part.as_str()),
+            Matcher::Suffix(part) => text.ends_with(part.as_str()),
+            Matcher::Part(part) => text.contains(part.as_str()),
+            Matcher::Regex(regex) => regex.is_match(text),
+        })
+    }
+
+    fn key(&self) -> Key<'_> {
+        match &self.key {
+            PatternKey::Prefix(text) => Key::Prefix(text),
+            PatternKey::Suffix(text) => Key::Suffix(text),
+            PatternKey::Regex(source) => Key::Pattern(source),
+        }
+    }
+}

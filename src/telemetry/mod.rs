@@ -1,0 +1,218 @@
+//! What the relay says about itself: logs and metrics. Neither ever holds a secret, and no log line at info or above holds the
+//! address of a person.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::destination::Outcome;
+
+/// Starts logging to standard error: text on a terminal, JSON lines with `VERO_RELAY_LOG_FORMAT=json`; how much is said by
+/// `VERO_RELAY_LOG` (`info` unless set).
+pub fn start_logging() {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("VERO_RELAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let is_json = std::env::var("VERO_RELAY_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // A second start, in tests, is refused and changes nothing.
+    let _ = if is_json {
+        log.json().try_init()
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    source: String,
+    code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RuleLabel {
+    rule: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DestinationLabel {
+    destination: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    destination: String,
+    outcome: String,
+}
+
+/// All metrics. A clone counts into the same.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    rules: Family<RuleLabel, Counter>,
+    unmatched: Counter,
+    deliveries: Family<OutcomeLabels, Counter>,
+    attempts: Family<OutcomeLabels, Counter>,
+    backlog: Family<DestinationLabel, Gauge>,
+    postponed: Family<DestinationLabel, Gauge>,
+    oldest: Family<DestinationLabel, Gauge>,
+    dead_letters: Family<DestinationLabel, Gauge>,
+    paused: Family<DestinationLabel, Gauge>,
+    sync: Histogram,
+    store_bytes: Gauge,
+    store_ready: Gauge,
+    damage: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("vero_relay");
+        let sync = Histogram::new([0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]);
+        let metrics = Self {
+            registry: Arc::default(),
+            requests: Family::default(),
+            rules: Family::default(),
+            unmatched: Counter::default(),
+            deliveries: Family::default(),
+            attempts: Family::default(),
+            backlog: Family::default(),
+            postponed: Family::default(),
+            oldest: Family::default(),
+            dead_letters: Family::default(),
+            paused: Family::default(),
+            sync,
+            store_bytes: Gauge::default(),
+            store_ready: Gauge::default(),
+            damage: Gauge::default(),
+        };
+        registry.register("requests", "Requests to the hooks, by source and answer", metrics.requests.clone());
+        registry.register("rule_matches", "Events that a rule matched", metrics.rules.clone());
+        registry.register("unmatched_events", "Events that no rule sends anywhere", metrics.unmatched.clone());
+        registry.register("deliveries", "Deliveries that ended, by outcome", metrics.deliveries.clone());
+        registry.register("attempts", "Attempts, by what they came to", metrics.attempts.clone());
+        registry.register("backlog", "Deliveries that are not settled", metrics.backlog.clone());
+        registry.register("postponed", "Deliveries that wait for another attempt", metrics.postponed.clone());
+        registry.register("oldest_seconds", "Age of the oldest delivery that is not settled", metrics.oldest.clone());
+        registry.register("dead_letters", "Dead letters in the journal", metrics.dead_letters.clone());
+        registry.register("paused", "1 while a destination is paused", metrics.paused.clone());
+        registry.register("sync_seconds", "How long syncing the journal took", metrics.sync.clone());
+        registry.register("store_bytes", "Bytes of the journal on disk", metrics.store_bytes.clone());
+        registry.register("store_ready", "1 while events can be taken in", metrics.store_ready.clone());
+        registry.register("store_damaged_ranges", "Damaged stretches found at start", metrics.damage.clone());
+        Self { registry: Arc::new(registry), ..metrics }
+    }
+}
+
+/// What a scrape says of one destination.
+pub struct DestinationGauges<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What waits for it.
+    pub counts: &'a crate::store::Counts,
+    /// The time, unix milliseconds.
+    pub now_ms: u64,
+}
+
+impl Metrics {
+    /// Counts a request. `source` is empty for one that did not prove itself.
+    pub fn request(&self, source: &str, code: u16) {
+        self.requests.get_or_create(&RequestLabels { source: source.to_owned(), code }).inc();
+    }
+
+    /// The counter for one way of answering, to be kept where requests are many.
+    pub fn request_counter(&self, source: &str, code: u16) -> Counter {
+        self.requests.get_or_create(&RequestLabels { source: source.to_owned(), code }).clone()
+    }
+
+    /// The counter for one rule's matches.
+    pub fn rule_counter(&self, rule: &str) -> Counter {
+        self.rules.get_or_create(&RuleLabel { rule: rule.to_owned() }).clone()
+    }
+
+    /// Counts an event that goes nowhere.
+    pub fn unmatched(&self) {
+        self.unmatched.inc();
+    }
+
+    /// The counters of one destination.
+    pub fn destination(&self, name: &str) -> DestinationMetrics {
+        let labels = |outcome: &str| OutcomeLabels { destination: name.to_owned(), outcome: outcome.to_owned() };
+        let attempt = |outcome: &str| self.attempts.get_or_create(&labels(outcome)).clone();
+        let delivery = |outcome: &str| self.deliveries.get_or_create(&labels(outcome)).clone();
+        DestinationMetrics {
+            attempts: ["delivered", "retry", "reject", "pause"].map(|outcome| (outcome, attempt(outcome))),
+            delivered: delivery("delivered"),
+            dead: delivery("dead"),
+        }
+    }
+
+    /// Counts a sync.
+    pub fn synced(&self, took: Duration) {
+        self.sync.observe(took.as_secs_f64());
+    }
+
+    /// Sets what is only known when somebody looks.
+    pub fn set_destination(&self, gauges: &DestinationGauges<'_>) {
+        let label = DestinationLabel { destination: gauges.name.to_owned() };
+        let counts = gauges.counts;
+        let oldest = counts.oldest_ms.map_or(0, |oldest_ms| gauges.now_ms.saturating_sub(oldest_ms) / 1000);
+        self.backlog.get_or_create(&label).set(counts.backlog as i64);
+        self.postponed.get_or_create(&label).set(counts.postponed as i64);
+        self.oldest.get_or_create(&label).set(oldest as i64);
+        self.dead_letters.get_or_create(&label).set(counts.dead as i64);
+        self.paused.get_or_create(&label).set(i64::from(counts.paused.is_some()));
+    }
+
+    /// Sets what is known of the store.
+    pub fn set_store(&self, bytes: u64, is_ready: bool) {
+        self.store_bytes.set(bytes as i64);
+        self.store_ready.set(i64::from(is_ready));
+    }
+
+    /// Says how many damaged stretches were found.
+    pub fn set_damage(&self, ranges: usize) {
+        self.damage.set(ranges as i64);
+    }
+
+    /// Everything in Prometheus' text format (OpenMetrics).
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// The counters of one destination, looked up once.
+#[derive(Clone)]
+pub struct DestinationMetrics {
+    attempts: [(&'static str, Counter); 4],
+    delivered: Counter,
+    dead: Counter,
+}
+
+impl DestinationMetrics {
+    /// Counts an attempt.
+    pub fn attempt(&self, outcome: &Outcome) {
+        if let Some((_, counter)) = self.attempts.iter().find(|(name, _)| *name == outcome.name()) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a delivery that arrived.
+    pub fn delivered(&self) {
+        self.delivered.inc();
+    }
+
+    /// Counts one that was given up.
+    pub fn dead(&self) {
+        self.dead.inc();
+    }
+}
