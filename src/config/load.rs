@@ -119,6 +119,10 @@ impl<'de> Visitor<'de> for Build<'_> {
         self.scalar(String::new(), Style::Null)
     }
 
+    fn visit_none<E: Error>(self) -> Result<Node, E> {
+        self.visit_unit()
+    }
+
     fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
         self.scalar(value.to_string(), Style::Bool(value))
     }
@@ -203,6 +207,10 @@ impl<'de, F: FnMut(Step<'_>) -> bool> Visitor<'de> for Walk<'_, '_, F> {
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         if (self.visit)(Step::Scalar(self.node.id, "")) { Ok(()) } else { Err(E::custom(HERE)) }
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        self.visit_unit()
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {

@@ -215,9 +215,11 @@ fn read_destinations(
     let reader = parts.reader;
     let mut entries = reader.map(node, "`destinations`")?;
     let (mut read, mut is_complete) = (Vec::new(), true);
+    // After an error in a rule it cannot be said which destinations are meant.
+    let are_rules_good = !reader.has_errors();
     for (key, node) in entries.rest() {
         let is_used = used.iter().any(|(name, is_used)| *name == key.text && *is_used);
-        if !is_used {
+        if !is_used && are_rules_good {
             reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
         }
         if !is_name(&key.text) {

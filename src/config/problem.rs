@@ -68,7 +68,7 @@ impl Report {
     /// The report of a file that is not YAML.
     pub(super) fn syntax(file: PathBuf, text: String, error: SyntaxError) -> Self {
         let slip = slip(&text, error.place);
-        let message = format!("this is not YAML: {}", error.message);
+        let message = format!("this cannot be read as YAML: {}", error.message);
         let problem = Problem { at: None, severity: Severity::Error, message, help: slip, is_secret: false };
         Self { file, text, placed: vec![Placed { problem, place: error.place }], hidden: 0 }
     }

@@ -57,6 +57,8 @@ pub enum Style {
     Number,
     /// Everything else.
     String,
+    /// A `${…}` that has no value. It has been told of, and nobody else needs to.
+    Unresolved,
 }
 
 impl Node {
@@ -69,7 +71,7 @@ impl Node {
                 Style::Null => "nothing",
                 Style::Bool(_) => "true or false",
                 Style::Number => "a number",
-                Style::String => "a text",
+                Style::String | Style::Unresolved => "a text",
             },
         }
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{Problem, Severity, did_you_mean};
+use super::problem::{Problem, Severity, did_you_mean, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 use super::values::{self, Surroundings, interpolate};
 
@@ -19,6 +19,11 @@ impl Reader {
     /// A reader for a file in `directory`.
     pub fn new(directory: PathBuf) -> Self {
         Self { problems: RefCell::default(), directory }
+    }
+
+    /// Whether an error has been found so far.
+    pub fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// All problems so far.
@@ -58,7 +63,10 @@ impl Reader {
             Ok(Some(text)) => {
                 *scalar = Scalar { text, style: Style::String, is_interpolated: true };
             }
-            Err(error) => self.error(id, error.to_string()),
+            Err(error) => {
+                self.error(id, error.to_string());
+                scalar.style = Style::Unresolved;
+            }
         });
     }
 
@@ -86,6 +94,7 @@ impl Reader {
     /// A text: any scalar but nothing.
     pub fn text<'n>(&self, node: &'n Node) -> Option<&'n str> {
         match node.scalar() {
+            Some(Scalar { style: Style::Unresolved, .. }) => None,
             Some(scalar) if scalar.style != Style::Null => Some(&scalar.text),
             _ => {
                 let help = looks_like_braces(node).then(|| "quote the value: YAML reads `{…}` as a map".to_owned());
@@ -98,6 +107,7 @@ impl Reader {
     /// A text with something in it that must never be shown.
     pub fn secret(&self, node: &Node) -> Option<Secret> {
         match node.scalar() {
+            Some(Scalar { style: Style::Unresolved, .. }) => None,
             Some(scalar) if !scalar.text.is_empty() => Some(Secret(scalar.text.clone())),
             Some(_) => {
                 self.secret_error(node.id, "a secret cannot be empty");
@@ -112,9 +122,10 @@ impl Reader {
 
     /// `true` or `false`.
     pub fn boolean(&self, node: &Node) -> Option<bool> {
-        match node.scalar().map(|scalar| scalar.text.as_str()) {
-            Some("true") => Some(true),
-            Some("false") => Some(false),
+        match node.scalar().map(|scalar| (scalar.style, scalar.text.as_str())) {
+            Some((Style::Unresolved, _)) => None,
+            Some((_, "true")) => Some(true),
+            Some((_, "false")) => Some(false),
             _ => {
                 self.error(node.id, format!("this should be true or false, and it is {}", node.kind()));
                 None
@@ -125,6 +136,9 @@ impl Reader {
     /// A whole number within limits.
     pub fn number(&self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
         let number = node.scalar().and_then(|scalar| scalar.text.parse().ok());
+        if node.scalar().is_some_and(|scalar| scalar.style == Style::Unresolved) {
+            return None;
+        }
         let good = number.filter(|number| within.contains(number));
         if good.is_none() {
             let (least, most) = (within.start(), within.end());
@@ -199,6 +213,7 @@ pub struct Entries<'r, 'n> {
     what: String,
     entries: Vec<(&'n Key, &'n Node)>,
     known: Vec<&'static str>,
+    missing: Vec<&'static str>,
 }
 
 impl<'r, 'n> Entries<'r, 'n> {
@@ -210,7 +225,7 @@ impl<'r, 'n> Entries<'r, 'n> {
             }
             seen.push(&key.text);
         }
-        Self { reader, at, what, entries, known: Vec::new() }
+        Self { reader, at, what, entries, known: Vec::new(), missing: Vec::new() }
     }
 
     /// Adds the entries of another map for keys that this one does not have. What is left of them is not an unknown key here.
@@ -237,13 +252,18 @@ impl<'r, 'n> Entries<'r, 'n> {
         (!node.is_null()).then_some(node)
     }
 
-    /// Takes an entry that must be there.
+    /// Takes an entry that must be there. [`finish`](Self::finish) tells if it is not.
     pub fn required(&mut self, key: &'static str) -> Option<&'n Node> {
         let found = self.optional(key);
         if found.is_none() {
-            self.reader.error(self.at, format!("{} needs `{key}`", self.what));
+            self.missing.push(key);
         }
         found
+    }
+
+    /// Whether there are entries that nobody has taken.
+    pub fn has_unknown(&self) -> bool {
+        !self.entries.is_empty()
     }
 
     /// Takes an entry that is nobody's business here.
@@ -256,8 +276,14 @@ impl<'r, 'n> Entries<'r, 'n> {
         std::mem::take(&mut self.entries)
     }
 
-    /// Tells of keys that nobody took.
+    /// Tells of keys that nobody took, and of keys that are missing, unless one of the former is most likely meant.
     pub fn finish(self) {
+        for missing in &self.missing {
+            let is_misspelt = self.entries.iter().any(|(key, _)| nearest(&key.text, self.known.iter().copied()) == Some(missing));
+            if !is_misspelt {
+                self.reader.error(self.at, format!("{} needs `{missing}`", self.what));
+            }
+        }
         for (key, _) in &self.entries {
             let known = self.known.iter().copied();
             let help = did_you_mean(&key.text, known.clone())

@@ -296,6 +296,7 @@ fn argument(reader: &Reader, node: &Node) -> Option<Argument> {
         return None;
     };
     match style {
+        Style::Unresolved => None,
         Style::Null => Some(Argument::Null),
         Style::Bool(value) => Some(Argument::Bool(*value)),
         Style::String => Some(Argument::Text(text.clone())),

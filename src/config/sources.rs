@@ -69,8 +69,12 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
     let mut entries = reader.map(node, &what)?;
     let (token, tokens, auth) = (entries.optional("token"), entries.optional("tokens"), entries.optional("auth"));
     let at = entries.at();
+    let has_unknown = entries.has_unknown();
     entries.finish();
     let given = [token, tokens, auth].iter().flatten().count();
+    if given == 0 && has_unknown {
+        return None;
+    }
     if given != 1 {
         let problem = if given == 0 { "has no token" } else { "proves itself in two ways" };
         let help = "give it `token:`, or `tokens:` while rotating, or `auth:` with basic or header".to_owned();

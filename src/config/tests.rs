@@ -1,0 +1,232 @@
+//! Whole configs: what is accepted, and for each accepted thing a refused neighbour with its place.
+
+use std::path::Path;
+
+use super::values::Surroundings;
+use super::*;
+
+struct Env;
+
+impl Surroundings for Env {
+    fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "TOKEN" => Some("from-the-environment".to_owned()),
+            "PORT" => Some("9999".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::Error::from(std::io::ErrorKind::NotFound))
+    }
+}
+
+const GOOD: &str = "\
+sources:
+  vero:
+    token: try-me
+rules:
+  - name: everything
+    to: [archive]
+destinations:
+  archive:
+    file:
+      path: archive.ndjson
+";
+
+fn parse(text: &str) -> Result<(Config, Report), ConfigError> {
+    Config::parse(Path::new("relay.yaml"), text.to_owned(), &Env)
+}
+
+fn good(text: &str) -> Config {
+    match parse(text) {
+        Ok((config, _)) => config,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The lines of the report for a text that is refused.
+fn problems(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(ConfigError::Problems(report)) => report.lines().collect(),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+/// That replacing `from` by `to` in the good config gives exactly one problem, and what its line begins with.
+#[track_caller]
+fn refused(from: &str, to: &str, expected: &str) {
+    assert!(GOOD.contains(from), "{from}");
+    let problems = problems(&GOOD.replacen(from, to, 1));
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].starts_with(expected), "got  {}\nwant {expected}", problems[0]);
+}
+
+#[test]
+fn the_example_config_is_good_and_has_no_warnings() {
+    let text = include_str!("../../config.example.yaml");
+    let (config, report) = parse(text).unwrap_or_else(|error| panic!("{error}"));
+    assert!(report.is_empty(), "{report}");
+    let kinds: Vec<_> = config.destinations.iter().map(|destination| destination.kind).collect();
+    assert_eq!(kinds, ["http", "slack", "file"]);
+    assert!(config.destinations.iter().all(|destination| destination.destination.is_loopback()));
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let config = good(GOOD);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin_listen.to_string(), "127.0.0.1:8081");
+    assert!(config.data_dir.ends_with("data") && config.data_dir.is_absolute());
+    assert_eq!(config.limits, Limits::default());
+}
+
+#[test]
+fn problems_name_their_place_and_what_to_do() {
+    refused("token: try-me", "tokn: try-me", "relay.yaml:3:5: error: unknown key `tokn` in the source `vero`");
+}
+
+#[test]
+fn each_slip_is_told_at_its_place() {
+    refused("rules:\n", "listn: 127.0.0.1:1\nrules:\n", "relay.yaml:4:1: error: unknown key `listn` in the config (did you mean `listen`?)");
+    refused("to: [archive]", "to: [archiv]", "relay.yaml:6:10: error: there is no destination named `archiv` (did you mean `archive`?)");
+    refused("to: [archive]", "to: []", "relay.yaml:6:9: error: this rule sends nowhere");
+    refused("    to: [archive]\n", "    tos: [archive]\n", "relay.yaml:6:5: error: unknown key `tos` in a rule (did you mean `to`?)");
+    refused("    to: [archive]\n", "", "relay.yaml:5:5: error: a rule needs `to`");
+    refused("token: try-me", "token: \"\"", "relay.yaml:3:12: error: a secret cannot be empty");
+    refused("token: try-me", "token: \"a b\"", "relay.yaml:3:12: error: a token stands in a URL");
+    refused("token: try-me", "token: \"${NOPE}\"", "relay.yaml:3:12: error: the environment variable NOPE is not set");
+    refused("token: try-me", "token: \"${EMPTY}\"", "relay.yaml:3:12: error: the environment variable EMPTY is not set");
+    refused("file:\n", "fil:\n", "relay.yaml:9:5: error: the destination `archive` has no kind (did you mean `file`?)");
+    refused("path: archive.ndjson", "path: ../up", "relay.yaml:10:13: error: a path cannot climb");
+    refused("path: archive.ndjson", "path: \"{dat}\"", "relay.yaml:10:13: error: `{dat}` is not known in a path (did you mean `date`?)");
+    refused("path: archive.ndjson", "pth: x", "relay.yaml:10:7: error: `file` of the destination `archive` needs `path`");
+    refused("path: archive.ndjson", "path: archive.ndjson\n    timeout: 5", "relay.yaml:11:14: error: `5` is not a duration");
+    refused("path: archive.ndjson", "path: archive.ndjson\n    rate: fast", "relay.yaml:11:11: error: `fast` is not a rate");
+    refused("path: archive.ndjson", "path: archive.ndjson\n    concurrency: 0", "relay.yaml:11:18: error: this should be a whole number from 1 to 256");
+    refused("path: archive.ndjson", "path: archive.ndjson\n  archive:\n    file: { path: y }", "relay.yaml:11:3: error: `archive` is given twice");
+    refused("sources:", "admin: { listen: 0.0.0.0:8081 }\nsources:", "relay.yaml:1:18: error: the admin listener shows events");
+    refused("sources:", "listen: nowhere\nsources:", "relay.yaml:1:9: error: `nowhere` is not an address");
+    refused("sources:", "limits: { body_max: 1GiB }\nsources:", "relay.yaml:1:21: error: this should be from 1024 to 16777216 bytes");
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_in_order() {
+    let text = GOOD.replace("token: try-me", "tokn: x").replace("to: [archive]", "to: [nowhere]\n    stopp: true");
+    let problems = problems(&text);
+    assert_eq!(problems.len(), 3, "{problems:#?}");
+    let lines: Vec<u32> = problems.iter().map(|line| line.split(':').nth(1).and_then(|n| n.parse().ok()).expect("a line")).collect();
+    assert!(lines.is_sorted(), "{problems:#?}");
+}
+
+#[test]
+fn a_report_shows_the_line_and_never_a_secret() {
+    let report = |text: &str| parse(text).err().expect("refused").to_string();
+    let shown = report(&GOOD.replace("to: [archive]", "to: [archiv]"));
+    assert!(shown.contains("to: [archiv]") && shown.contains("^^^^^^") && shown.contains("relay.yaml:6:10"), "{shown}");
+    let secret = report(&GOOD.replace("token: try-me", "token: \"p a s s\""));
+    assert!(!secret.contains("p a s s"), "{secret}");
+    let url = "destinations:\n  archive:\n    slack:\n      url: \"ftp://hooks.slack.com/services/T0/B0/canary\"\n";
+    let shown = report(&GOOD.split("destinations:").next().map(|head| format!("{head}{url}")).expect("a head"));
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn values_come_from_the_environment_and_can_never_add_a_key() {
+    let config = good(&GOOD.replace("token: try-me", "token: \"${TOKEN}\"").replacen("sources", "listen: \"127.0.0.1:${PORT}\"\nsources", 1));
+    assert_eq!(config.listen.port(), 9999);
+    let Auth::Token(tokens) = &config.sources[0].auth else { panic!("a token") };
+    assert_eq!(tokens[0].expose(), "from-the-environment");
+}
+
+#[test]
+fn on_a_public_listener_a_token_is_long() {
+    let public = |token: &str| GOOD.replace("token: try-me", &format!("token: {token}")).replacen("sources", "listen: 0.0.0.0:8080\nsources", 1);
+    good(&public("sixteen-letters-"));
+    assert!(problems(&public("fifteen-letters"))[0].contains("needs 16 characters"));
+}
+
+#[test]
+fn sources_prove_themselves_in_one_way() {
+    let with = |auth: &str| GOOD.replace("    token: try-me", &format!("    {auth}"));
+    good(&with("tokens: [new, old]"));
+    good(&with("auth: { basic: { username: u, password: p } }"));
+    good(&with("auth: { header: { name: X-Key, value: v } }"));
+    assert!(problems(&with("auth: { basic: { username: u, password: p }, header: { name: x, value: v } }"))[0].contains("either basic or header"));
+    assert!(problems(&with("x: 1"))[0].contains("unknown key `x`"));
+    assert!(problems(&with("token: ~"))[0].contains("has no token"));
+    let two = GOOD.replace("rules:", "  other: { token: try-me }\nrules:");
+    assert!(problems(&two)[0].contains("have the same token"));
+}
+
+fn with_destination(section: &str) -> String {
+    format!("{}destinations:\n  archive:\n{section}", GOOD.split("destinations:").next().expect("a head"))
+}
+
+#[test]
+fn http_destinations() {
+    let http = |rest: &str| with_destination(&format!("    http:\n      url: https://example.com/hook\n{rest}"));
+    good(&http(""));
+    good(&http("      json: { kind: \"{{ type }}\", who: \"{{ user.email }}\" }\n      omit_missing: true\n"));
+    good(&http("      text: \"{{ type }}\"\n      headers: { content-type: text/csv }\n      method: PUT\n"));
+    good(&http("      auth: { bearer: x }\n      signing_secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]\n    answers: { 404: reject }\n"));
+    for (rest, part) in [
+        ("      json: {}\n      text: x\n", "either `json` or `text`"),
+        ("      text: \"{{ a b }}\"\n", "does not compile"),
+        ("      method: GET\n", "not a method"),
+        ("      headers: { Webhook-Id: x }\n", "not a header that can be set"),
+        ("      auth: { bearer: x, basic: { username: u, password: p } }\n", "one of bearer, basic and header"),
+        ("      signing_secrets: short\n", "whsec_"),
+        ("      omit_missing: true\n", "belongs to `json`"),
+        ("    answers: { 404: drop }\n", "not what an answer can mean"),
+        ("    answers: { 40: reject }\n", "not an HTTP status"),
+        ("    retry: { initial: 2h, max: 1h }\n", "longer than `max`"),
+    ] {
+        let problems = problems(&http(rest));
+        assert!(problems[0].contains(part), "{problems:#?} should hold {part}");
+    }
+    let url = |url: &str| with_destination(&format!("    http:\n      url: \"{url}\"\n"));
+    good(&url("https://example.com/users/{{ user.id }}?x={{ type }}"));
+    for bad in ["example.com", "ftp://x/", "https://{{ user.id }}.example.com/", "https://u:p@example.com/", "https://example.com{{ x }}/"] {
+        assert_eq!(problems(&url(bad)).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn defaults_save_copying_and_a_destination_overrides_them() {
+    let text = with_destination("    http:\n      url: https://example.com/\n").replacen(
+        "sources:",
+        "defaults:\n  http:\n    timeout: 3s\n    headers: { x-a: b }\nx-anchors: { anything: [goes] }\nsources:",
+        1,
+    );
+    assert_eq!(good(&text).destinations[0].policy.timeout, std::time::Duration::from_secs(3));
+    let overridden = format!("{text}    timeout: 4s\n");
+    assert_eq!(good(&overridden).destinations[0].policy.timeout, std::time::Duration::from_secs(4));
+    assert!(problems(&text.replace("  http:\n    timeout", "  htp:\n    timeout"))[0].contains("did you mean `http`?"));
+    assert!(problems(&text.replace("    timeout: 3s", "    timeot: 3s"))[0].contains("unknown key `timeot`"));
+}
+
+#[test]
+fn two_destinations_cannot_write_one_file_and_the_unused_are_told() {
+    let text = format!("{GOOD}  copy:\n    file:\n      path: archive.ndjson\n");
+    assert!(problems(&text).iter().any(|line| line.contains("write to the same file")));
+    let (_, report) = parse(&format!("{GOOD}  unused:\n    file:\n      path: other\n")).unwrap_or_else(|error| panic!("{error}"));
+    assert!(report.lines().any(|line| line.contains("no rule sends to the destination `unused`")), "{report}");
+}
+
+#[test]
+fn the_common_slips_in_yaml_show_the_quoted_form() {
+    let slip = |line: &str| problems(&with_destination(&format!("    slack:\n      url: http://x/\n{line}\n"))).join("\n");
+    assert!(slip("      text: *{{ type }}*").contains("quote the value: text: \"*{{ type }}*\""), "{}", slip("      text: *{{ type }}*"));
+    assert!(slip("      text: {{ type }}").contains("quote"), "{}", slip("      text: {{ type }}"));
+    let url = problems(&with_destination("    http: { url: ${X} }\n")).join("\n");
+    assert!(url.contains("quote every value that holds `${`"), "{url}");
+}
+
+#[test]
+fn a_file_that_is_too_large_or_empty_is_refused_at_once() {
+    assert!(problems(&"#".repeat(FILE_BYTES_MAX + 1))[0].contains("at most"));
+    assert!(problems("").iter().any(|line| line.contains("the config needs `sources`")));
+}

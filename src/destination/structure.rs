@@ -55,6 +55,7 @@ impl Structure {
                 entries.into_iter().collect::<Option<_>>().map(Structure::Map)
             }
             Value::Scalar(scalar) => match scalar.style {
+                Style::Unresolved => None,
                 Style::Null => Some(Structure::Literal(Json::Null)),
                 Style::Bool(value) => Some(Structure::Literal(Json::Bool(value))),
                 Style::Number if is_json_number(&scalar.text) => {

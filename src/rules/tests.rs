@@ -1,0 +1,361 @@
+//! Every sentence of the exact semantics has its row here. A rule's `match` is written as it stands in the YAML.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Config;
+use crate::config::values::Surroundings;
+
+struct Nothing;
+
+impl Surroundings for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &std::path::Path) -> std::io::Result<String> {
+        Err(std::io::Error::from(std::io::ErrorKind::NotFound))
+    }
+}
+
+const RELAY: RelayFields<'_> = RelayFields { source: "vero", received_ms: 1_700_000_000_000 };
+
+/// The rules of a config with destinations a, b and c.
+fn rules(yaml: &str) -> RuleSet {
+    let text = format!(
+        "sources: {{ vero: {{ token: t }} }}\ndestinations:\n  a: {{ file: {{ path: a }} }}\n  b: {{ file: {{ path: b }} }}\n  \
+         c: {{ file: {{ path: c }} }}\nrules:\n{yaml}"
+    );
+    match Config::parse(std::path::Path::new("test.yaml"), text, &Nothing) {
+        Ok((config, _)) => config.rules,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Whether a rule with this `match` takes this body (the type `t` is added if it has none).
+#[track_caller]
+fn check(condition: &str, body: &str, expected: bool) {
+    let rules = rules(&format!("  - {{ match: {condition}, to: a }}\n"));
+    let body = if body.contains("\"type\"") || body.contains("\"action\"") {
+        body.to_owned()
+    } else {
+        body.replacen('{', "{\"type\":\"t\",", 1).replace(",}", "}")
+    };
+    let routing = rules.route(body.as_bytes(), RELAY).expect("an event");
+    assert_eq!(!routing.rules.is_empty(), expected, "{condition} on {body}");
+    let (explained, traces) = rules.explain(body.as_bytes(), RELAY).expect("an event");
+    assert_eq!(explained, routing);
+    assert_eq!(traces[0].verdict, Some(expected), "explain says the same");
+}
+
+/// That a `match` is refused, and what the refusal says.
+#[track_caller]
+fn refused(condition: &str, part: &str) {
+    let text = format!(
+        "sources: {{ vero: {{ token: t }} }}\ndestinations: {{ a: {{ file: {{ path: a }} }} }}\nrules:\n  - {{ match: {condition}, to: a }}\n"
+    );
+    let Err(error) = Config::parse(std::path::Path::new("test.yaml"), text, &Nothing) else {
+        panic!("{condition} was accepted");
+    };
+    assert!(error.to_string().contains(part), "{error}\nshould hold: {part}");
+}
+
+#[test]
+fn equality_is_textual() {
+    check(r#"{ x: 550 }"#, r#"{"x":550}"#, true);
+    check(r#"{ x: 550 }"#, r#"{"x":"550"}"#, true);
+    check(r#"{ x: "550" }"#, r#"{"x":550}"#, true);
+    check(r#"{ x: 1.0 }"#, r#"{"x":1}"#, false);
+    check(r#"{ x: 1 }"#, r#"{"x":1.0}"#, false);
+    check(r#"{ x: 1.0 }"#, r#"{"x":1.0}"#, true);
+    check(r#"{ x: 9007199254740992 }"#, r#"{"x":9007199254740993}"#, false);
+    check(r#"{ x: 9007199254740993 }"#, r#"{"x":9007199254740993}"#, true);
+    check(r#"{ x: 12345678901234567890123 }"#, r#"{"x":12345678901234567890123}"#, true);
+    check(r#"{ x: true }"#, r#"{"x":true}"#, true);
+    check(r#"{ x: true }"#, r#"{"x":"true"}"#, false);
+    check(r#"{ x: "true" }"#, r#"{"x":true}"#, false);
+    check(r#"{ x: "true" }"#, r#"{"x":"true"}"#, true);
+    check(r#"{ x: false }"#, r#"{"x":true}"#, false);
+    check(r#"{ x: a }"#, r#"{"x":"\u0061"}"#, true);
+    check(r#"{ x: "<b>" }"#, r#"{"x":"\u003cb\u003e"}"#, true);
+    check(r#"{ x: A }"#, r#"{"x":"a"}"#, false);
+    check(r#"{ x: { equals: A, ignore_case: true } }"#, r#"{"x":"a"}"#, true);
+    check(r#"{ x: { equals: ÄÖ, ignore_case: true } }"#, r#"{"x":"äö"}"#, true);
+    refused(r#"{ x: 0x1F }"#, "quote it if the text is meant");
+    refused(r#"{ x: +5 }"#, "quote it");
+    refused(r#"{ x: .5 }"#, "quote it");
+    refused(r#"{ x: { glob: [a, .inf] } }"#, "quote it");
+}
+
+#[test]
+fn a_list_is_any_of() {
+    check(r#"{ x: [a, b] }"#, r#"{"x":"b"}"#, true);
+    check(r#"{ x: [a, b] }"#, r#"{"x":"c"}"#, false);
+    check(r#"{ x: [a, 7, null] }"#, r#"{"x":7}"#, true);
+    check(r#"{ x: [a, 7, null] }"#, r#"{}"#, true);
+    check(r#"{ x: { glob: ["a*", "b*"] } }"#, r#"{"x":"bc"}"#, true);
+    check(r#"{ x: { glob: ["a*", "b*"] } }"#, r#"{"x":"cb"}"#, false);
+    refused(r#"{ x: [] }"#, "empty");
+    refused(r#"{ x: { glob: [] } }"#, "empty");
+    refused(r#"{ x: [[a]] }"#, "single value");
+}
+
+#[test]
+fn a_missing_field_or_null_satisfies_nothing_but_exists_false_and_null() {
+    for body in [r#"{}"#, r#"{"x":null}"#] {
+        for condition in [
+            "{ x: a }",
+            "{ x: [a, b] }",
+            "{ x: \"\" }",
+            "{ x: { glob: \"*\" } }",
+            "{ x: { regex: \"\" } }",
+            "{ x: { contains: \"\" } }",
+            "{ x: { starts_with: \"\" } }",
+            "{ x: { ends_with: \"\" } }",
+            "{ x: { exists: true } }",
+            "{ x: { gt: -5 } }",
+            "{ x: { lte: 5 } }",
+            "{ x: false }",
+        ] {
+            check(condition, body, false);
+        }
+        check("{ x: { exists: false } }", body, true);
+        check("{ x: null }", body, true);
+        check("{ x: ~ }", body, true);
+        check("{ x: { equals: null } }", body, true);
+    }
+    check("{ x: null }", r#"{"x":""}"#, false);
+    check("{ x.y.z: null }", r#"{"x":7}"#, true);
+}
+
+#[test]
+fn not_is_the_exact_opposite_of_what_it_wraps() {
+    check(r#"{ campaign.name: { not: { glob: "Test*" } } }"#, r#"{}"#, true);
+    check(r#"{ campaign.name: { not: { glob: "Test*" } } }"#, r#"{"campaign":{"name":"Test 1"}}"#, false);
+    check(r#"{ campaign.name: { not: { glob: "Test*" } } }"#, r#"{"campaign":{"name":"Real"}}"#, true);
+    check(r#"{ x: { not: a } }"#, r#"{"x":"b"}"#, true);
+    check(r#"{ x: { not: a } }"#, r#"{"x":"a"}"#, false);
+    check(r#"{ x: { not: [a, b] } }"#, r#"{"x":"b"}"#, false);
+    check(r#"{ x: { not: null } }"#, r#"{}"#, false);
+    check(r#"{ x: { not: null } }"#, r#"{"x":1}"#, true);
+    check(r#"{ x: { not: { exists: true } } }"#, r#"{}"#, true);
+    check(r#"{ x: { not: { not: a } } }"#, r#"{"x":"a"}"#, true);
+    check(r#"{ x: { not: { starts_with: a, ends_with: z } } }"#, r#"{"x":"ab"}"#, true);
+    check(r#"{ x: { not: { starts_with: a, ends_with: z } } }"#, r#"{"x":"az"}"#, false);
+    check(r#"{ x: { not: a } }"#, r#"{"x":["b","c"]}"#, true);
+    check(r#"{ x: { not: a } }"#, r#"{"x":["b","a"]}"#, false);
+    check(r#"{ x: { not: A, ignore_case: true } }"#, r#"{"x":"a"}"#, false);
+}
+
+#[test]
+fn on_an_array_some_element_is_enough() {
+    check(r#"{ x: a }"#, r#"{"x":["b","a"]}"#, true);
+    check(r#"{ x: a }"#, r#"{"x":["b"]}"#, false);
+    check(r#"{ x: a }"#, r#"{"x":[["a"]]}"#, true);
+    check(r#"{ x: { gt: 5 } }"#, r#"{"x":[1,9]}"#, true);
+    check(r#"{ x: { starts_with: a, ends_with: z } }"#, r#"{"x":["ab","yz"]}"#, true);
+    check(r#"{ x: null }"#, r#"{"x":["a",null]}"#, true);
+    check(r#"{ items.sku: a }"#, r#"{"items":[{"sku":"b"},{"sku":"a"}]}"#, true);
+    check(r#"{ items.sku: a }"#, r#"{"items":[]}"#, false);
+    check(r#"{ /items/0/sku: a }"#, r#"{"items":[{"sku":"b"},{"sku":"a"}]}"#, false);
+    check(r#"{ /items/1/sku: a }"#, r#"{"items":[{"sku":"b"},{"sku":"a"}]}"#, true);
+    check(r#"{ changes._tags.add: test }"#, r#"{"changes":{"_tags":{"add":["test"],"remove":[]}}}"#, true);
+}
+
+#[test]
+fn an_empty_array_exists_and_satisfies_nothing_else_and_not_of_anything() {
+    check(r#"{ x: { exists: true } }"#, r#"{"x":[]}"#, true);
+    check(r#"{ x: { exists: false } }"#, r#"{"x":[]}"#, false);
+    check(r#"{ x: null }"#, r#"{"x":[]}"#, false);
+    check(r#"{ x: { glob: "*" } }"#, r#"{"x":[]}"#, false);
+    check(r#"{ x: { not: a } }"#, r#"{"x":[]}"#, true);
+    check(r#"{ x: { not: { exists: false } } }"#, r#"{"x":[]}"#, true);
+}
+
+#[test]
+fn an_object_satisfies_only_exists() {
+    check(r#"{ x: { exists: true } }"#, r#"{"x":{"a":1}}"#, true);
+    check(r#"{ x: { exists: true } }"#, r#"{"x":{}}"#, true);
+    check(r#"{ x: { glob: "*" } }"#, r#"{"x":{"a":1}}"#, false);
+    check(r#"{ x: { contains: a } }"#, r#"{"x":{"a":1}}"#, false);
+    check(r#"{ x: { not: a } }"#, r#"{"x":{"a":1}}"#, true);
+    check(r#"{ x: null }"#, r#"{"x":{}}"#, false);
+}
+
+#[test]
+fn numbers_are_compared_exactly_as_decimals_and_numeric_strings_too() {
+    check("{ x: { gt: 100 } }", r#"{"x":100.5}"#, true);
+    check("{ x: { gt: 100 } }", r#"{"x":"101"}"#, true);
+    check("{ x: { gt: 100 } }", r#"{"x":"many"}"#, false);
+    check("{ x: { gt: 9007199254740992 } }", r#"{"x":9007199254740993}"#, true);
+    check("{ x: { gte: 9007199254740993 } }", r#"{"x":9007199254740992}"#, false);
+    check("{ x: { gt: 1 } }", r#"{"x":1e400}"#, true);
+    check("{ x: { gte: 1, lt: 2 } }", r#"{"x":1.5}"#, true);
+    check("{ x: { gte: 1, lt: 2 } }", r#"{"x":2.0}"#, false);
+    check("{ x: { lte: \"2\" } }", r#"{"x":2.0}"#, true);
+    check("{ x: { lt: 0 } }", r#"{"x":-0.1}"#, true);
+    check("{ x: { gt: 0 } }", r#"{"x":true}"#, false);
+    refused("{ x: { gt: many } }", "`many` is not a number");
+    refused("{ x: { gt: true } }", "needs a text");
+}
+
+#[test]
+fn text_operators() {
+    check(r#"{ x: { glob: "Cart*" } }"#, r#"{"x":"Cart 7"}"#, true);
+    check(r#"{ x: { glob: "Cart" } }"#, r#"{"x":"Cart 7"}"#, false);
+    check(r#"{ x: { glob: "*7" } }"#, r#"{"x":"Cart 7"}"#, true);
+    check(r#"{ x: { glob: "*art*" } }"#, r#"{"x":"Cart 7"}"#, true);
+    check(r#"{ x: { glob: "C*7" } }"#, r#"{"x":"Cart 7"}"#, true);
+    check(r#"{ x: { glob: "c*", ignore_case: true } }"#, r#"{"x":"Cart 7"}"#, true);
+    check(r#"{ x: { glob: "55?" } }"#, r#"{"x":550}"#, true);
+    check(r#"{ x: { regex: "^55[0-4]" } }"#, r#"{"x":550}"#, true);
+    check(r#"{ x: { regex: "art" } }"#, r#"{"x":"Cart"}"#, true);
+    check(r#"{ x: { regex: "ART", ignore_case: true } }"#, r#"{"x":"Cart"}"#, true);
+    check(r#"{ x: { contains: ART, ignore_case: true } }"#, r#"{"x":"Cart"}"#, true);
+    check(r#"{ x: { contains: "a.t" } }"#, r#"{"x":"Cart"}"#, false);
+    check(r#"{ x: { starts_with: CA, ignore_case: true } }"#, r#"{"x":"Cart"}"#, true);
+    check(r#"{ x: { ends_with: "@getvero.com" } }"#, r#"{"x":"a@getvero.com"}"#, true);
+    refused(r#"{ x: { regex: "(" } }"#, "does not compile");
+    refused(r#"{ x: { glob: "[a" } }"#, "never closed");
+    refused(r#"{ x: { exists: 1 } }"#, "true or false");
+    refused(r#"{ x: { gt: 1, ignore_case: true } }"#, "means nothing");
+    refused(r#"{ x: { start_with: a } }"#, "did you mean `starts_with`?");
+    refused(r#"{ x: {} }"#, "no operator");
+}
+
+#[test]
+fn groups_nest() {
+    let any = r#"{ any: [ { x: a }, { y: b, z: c } ] }"#;
+    check(any, r#"{"x":"a"}"#, true);
+    check(any, r#"{"y":"b","z":"c"}"#, true);
+    check(any, r#"{"y":"b"}"#, false);
+    check(r#"{ all: [ { x: a }, { y: b } ] }"#, r#"{"x":"a","y":"b"}"#, true);
+    check(r#"{ all: [ { x: a }, { y: b } ] }"#, r#"{"x":"a"}"#, false);
+    check(r#"{ none: [ { x: a }, { y: b } ] }"#, r#"{"z":1}"#, true);
+    check(r#"{ none: [ { x: a }, { y: b } ] }"#, r#"{"y":"b"}"#, false);
+    check(r#"{ x: a, any: [ { none: [ { y: b } ] }, { z: c } ] }"#, r#"{"x":"a","y":"b","z":"c"}"#, true);
+    check(r#"{ x: a, any: [ { none: [ { y: b } ] }, { z: c } ] }"#, r#"{"x":"a","y":"b"}"#, false);
+    check("{}", "{}", true);
+    refused("{ any: [] }", "empty");
+    refused("{ any: { x: a } }", "list of match maps");
+}
+
+#[test]
+fn fields_of_the_relay_and_of_veros_odd_keys() {
+    check("{ relay.source: vero }", "{}", true);
+    check("{ relay.source: other }", "{}", false);
+    check("{ relay.received_at: { starts_with: \"2023-11-14\" } }", "{}", true);
+    check("{ relay.occurred_at: { starts_with: \"2015-\" } }", r#"{"t_at":1435016238}"#, true);
+    check("{ campaign.name: T }", r#"{"campaign":{"campaign_title":"T"}}"#, true);
+    check("{ type: user_updated }", r#"{"action":"user_updated"}"#, true);
+    check("{ user.email: e }", r#"{"email":"e"}"#, true);
+    refused("{ relay.id: x }", "not known yet");
+    refused("{ relay.nothing: x }", "no field");
+    refused("{ a..b: x }", "empty step");
+    refused("{ glob: x, 1..: y }", "empty step");
+}
+
+fn route(rules: &RuleSet, body: &str) -> (Vec<usize>, Vec<(usize, usize)>) {
+    let routing = rules.route(body.as_bytes(), RELAY).expect("an event");
+    (routing.rules, routing.deliveries)
+}
+
+#[test]
+fn every_matching_rule_counts_each_destination_once_and_stop_ends_it() {
+    let set = rules(
+        "  - { name: one, match: { type: [x, y] }, to: [a, b] }\n  - { name: two, match: { type: y }, to: [], stop: true }\n  \
+         - { name: three, to: [c, a] }\n",
+    );
+    assert_eq!(route(&set, r#"{"type":"x"}"#), (vec![0, 2], vec![(0, 0), (1, 0), (2, 2)]));
+    assert_eq!(route(&set, r#"{"type":"y"}"#), (vec![0, 1], vec![(0, 0), (1, 0)]));
+    assert_eq!(route(&set, r#"{"type":"z"}"#), (vec![2], vec![(2, 2), (0, 2)]));
+    let traces = set.explain(br#"{"type":"y"}"#, RELAY).expect("an event").1;
+    assert_eq!(traces.iter().map(|trace| trace.verdict).collect::<Vec<_>>(), [Some(true), Some(true), None]);
+}
+
+#[test]
+fn an_explanation_shows_each_condition_and_the_value_it_met() {
+    let set = rules("  - { match: { x: [a, 7], y: { not: { gt: 5 } }, z: b }, to: a }\n");
+    let (_, traces) = set.explain(r#"{"type":"t","x":"<a>","y":[1,9]}"#.as_bytes(), RELAY).expect("an event");
+    let shown: Vec<String> = traces[0]
+        .steps
+        .iter()
+        .map(|step| match &step.node {
+            TraceNode::Group(group) => format!("{} {group} {}", step.depth, step.verdict),
+            TraceNode::Test { label, met } => format!("{} {label} {} {}", step.depth, step.verdict, met.join(" ")),
+        })
+        .collect();
+    let expected = ["0 x: [\"a\", 7] false \"<a>\"", "0 not false", "1 y: { gt: 5 } true [1, 9]", "0 z: \"b\" false "];
+    assert_eq!(shown, expected);
+}
+
+/// A value for a generated condition or body.
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a"), Just("ab"), Just("abc"), Just("b"), Just("7"), Just("70"), Just("X")].prop_map(str::to_owned)
+}
+
+fn condition() -> impl Strategy<Value = String> {
+    let field = prop_oneof![Just("x"), Just("y"), Just("type")];
+    let test = prop_oneof![
+        word().prop_map(|w| format!("\"{w}\"")),
+        prop::collection::vec(word(), 1..4).prop_map(|ws| format!("[{}]", ws.join(", "))),
+        word().prop_map(|w| format!("{{ glob: \"{w}*\" }}")),
+        word().prop_map(|w| format!("{{ glob: \"*{w}\" }}")),
+        word().prop_map(|w| format!("{{ glob: \"a*{w}\" }}")),
+        word().prop_map(|w| format!("{{ glob: \"?{w}\" }}")),
+        word().prop_map(|w| format!("{{ contains: \"{w}\" }}")),
+        word().prop_map(|w| format!("{{ equals: \"{w}\", ignore_case: true }}")),
+        word().prop_map(|w| format!("{{ starts_with: \"{w}\", ignore_case: true }}")),
+        word().prop_map(|w| format!("{{ regex: \"{w}$\" }}")),
+        word().prop_map(|w| format!("{{ not: \"{w}\" }}")),
+        Just("{ exists: true }".to_owned()),
+        Just("null".to_owned()),
+        Just("{ gt: 7 }".to_owned()),
+    ];
+    let leaf = (field, test).prop_map(|(field, test)| format!("{{ {field}: {test} }}"));
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        (prop_oneof![Just("any"), Just("all"), Just("none")], prop::collection::vec(inner, 1..4))
+            .prop_map(|(group, items)| format!("{{ {group}: [{}] }}", items.join(", ")))
+    })
+}
+
+fn body() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        word().prop_map(|w| format!("\"{w}\"")),
+        Just("70".to_owned()),
+        Just("null".to_owned()),
+        Just("[]".to_owned()),
+        Just("{}".to_owned()),
+        prop::collection::vec(word(), 1..3).prop_map(|ws| format!("[\"{}\"]", ws.join("\",\""))),
+    ];
+    (word(), prop::option::of(value.clone()), prop::option::of(value)).prop_map(|(event_type, x, y)| {
+        let member = |key: &str, value: Option<String>| value.map(|v| format!(",\"{key}\":{v}")).unwrap_or_default();
+        format!("{{\"type\":\"{event_type}\"{}{}}}", member("x", x), member("y", y))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_index_finds_what_asking_every_rule_finds(
+        conditions in prop::collection::vec((condition(), any::<bool>(), 0usize..3), 1..30),
+        bodies in prop::collection::vec(body(), 1..20),
+    ) {
+        let yaml: String = conditions
+            .iter()
+            .map(|(condition, stop, to)| {
+                let to = ["a", "b", "c"][*to];
+                // Rarely: most rules would stop everything otherwise.
+                let stop = *stop && condition.len() % 7 == 0;
+                format!("  - {{ match: {condition}, to: [{to}], stop: {stop} }}\n")
+            })
+            .collect();
+        let set = rules(&yaml);
+        for body in &bodies {
+            let indexed = set.route(body.as_bytes(), RELAY).expect("an event");
+            let plain = set.route_plainly(body.as_bytes(), RELAY).expect("an event");
+            prop_assert_eq!(indexed, plain, "{} by\n{}", body, yaml);
+        }
+    }
+}
