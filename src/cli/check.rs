@@ -23,18 +23,24 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             eprint!("{}", report.render(is_coloured));
             let warnings = report.count(Severity::Warning);
             if args.strict && warnings > 0 {
-                return Err(Failure::new(BAD_CONFIG, format!("{}: {warnings} warnings", path.display())));
+                return Err(Failure::new(BAD_CONFIG, format!("{}: {}", path.display(), count(warnings, "warning"))));
             }
-            let (sources, rules) = (config.sources.len(), config.rules.rules().len());
-            let destinations = config.destinations.len();
-            println!("{} is good: {sources} sources, {rules} rules, {destinations} destinations", path.display());
+            let sources = count(config.sources.len(), "source");
+            let rules = count(config.rules.rules().len(), "rule");
+            let destinations = count(config.destinations.len(), "destination");
+            println!("{} is good: {sources}, {rules}, {destinations}", path.display());
             Ok(())
         }
         Err(ConfigError::Problems(report)) => {
             eprint!("{}", report.render(is_coloured));
             let errors = report.count(Severity::Error);
-            Err(Failure::new(BAD_CONFIG, format!("{}: {errors} errors", path.display())))
+            Err(Failure::new(BAD_CONFIG, format!("{}: {}", path.display(), count(errors, "error"))))
         }
         Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
     }
+}
+
+/// `1 rule`, `2 rules`.
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -102,7 +102,7 @@ fn each_slip_is_told_at_its_place() {
     refused("file:\n", "fil:\n", "relay.yaml:9:5: error: the destination `archive` has no kind (did you mean `file`?)");
     refused("path: archive.ndjson", "path: ../up", "relay.yaml:10:13: error: a path cannot climb");
     refused("path: archive.ndjson", "path: \"{dat}\"", "relay.yaml:10:13: error: `{dat}` is not known in a path (did you mean `date`?)");
-    refused("path: archive.ndjson", "pth: x", "relay.yaml:10:7: error: `file` of the destination `archive` needs `path`");
+    refused("path: archive.ndjson", "pth: x", "relay.yaml:10:7: error: unknown key `pth` in `file` of the destination `archive` (did you mean `path`?)");
     refused("path: archive.ndjson", "path: archive.ndjson\n    timeout: 5", "relay.yaml:11:14: error: `5` is not a duration");
     refused("path: archive.ndjson", "path: archive.ndjson\n    rate: fast", "relay.yaml:11:11: error: `fast` is not a rate");
     refused("path: archive.ndjson", "path: archive.ndjson\n    concurrency: 0", "relay.yaml:11:18: error: this should be a whole number from 1 to 256");

@@ -1,1 +1,12 @@
-fn main(){}
+//! The relay through its real front door, against fake destinations with a script of answers; one program for all of it.
+
+mod bodies;
+mod cli;
+mod contract;
+mod deliveries;
+mod front_door;
+mod harness;
+mod isolation;
+mod kill;
+mod restart;
+mod structure;

@@ -1,0 +1,155 @@
+//! The command line as people meet it: words and exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::harness::*;
+
+fn vero_relay(directory: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.args(args).current_dir(directory).env_remove("VERO_RELAY_CONFIG").env("COLUMNS", "100");
+    command.output().expect("it runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn help_teaches() {
+    let help = vero_relay(root(), &["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    insta::assert_snapshot!(out(&help));
+}
+
+#[test]
+fn check_says_good_or_exits_78_with_every_problem() {
+    let good = vero_relay(root(), &["check", "-c", "config.example.yaml"]);
+    assert_eq!((good.status.code(), out(&good).as_str()), (Some(0), "config.example.yaml is good: 1 source, 4 rules, 3 destinations\n"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let none = vero_relay(directory.path(), &["check"]);
+    assert_eq!(none.status.code(), Some(78));
+    assert!(err(&none).contains("--config"), "{}", err(&none));
+    let text = std::fs::read_to_string(root().join("config.example.yaml")).expect("there");
+    let bad = text.replace("to: [crm]", "to: [cmr]").replace("campaign.type: transactional", "campaign.type: { glbo: x }");
+    std::fs::write(directory.path().join("config.yaml"), bad).expect("written");
+    for verb in [&["check"][..], &["run"], &["explain", "sent"], &["urls"]] {
+        let bad = vero_relay(directory.path(), verb);
+        assert_eq!(bad.status.code(), Some(78), "{verb:?}");
+        let said = err(&bad);
+        assert!(said.contains("did you mean `crm`?") && said.contains("did you mean `glob`?"), "{said}");
+    }
+    insta::assert_snapshot!(err(&vero_relay(directory.path(), &["check"])));
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    assert_eq!(vero_relay(root(), &["nonsense"]).status.code(), Some(2));
+    let unknown = vero_relay(root(), &["explain", "no-such-sample", "-c", "config.example.yaml"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(err(&unknown).contains("user_updated"), "it lists the samples: {}", err(&unknown));
+}
+
+#[test]
+fn explain_shows_rules_conditions_and_destinations() {
+    let explained = vero_relay(root(), &["explain", "bounced", "-c", "config.example.yaml"]);
+    assert_eq!(explained.status.code(), Some(0));
+    insta::assert_snapshot!(out(&explained).replace(&root().display().to_string(), "HERE"));
+    let json = vero_relay(root(), &["explain", "bounced", "--json", "-c", "config.example.yaml"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["deliveries"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn urls_prints_what_to_paste() {
+    let urls = vero_relay(root(), &["urls", "-c", "config.example.yaml"]);
+    assert_eq!(out(&urls), "http://127.0.0.1:8080/hooks/vero/try-me\n");
+    let per_type = vero_relay(root(), &["urls", "--per-type", "-c", "config.example.yaml"]);
+    assert!(out(&per_type).contains("/hooks/vero/try-me/bounced\n"));
+    assert_eq!(out(&per_type).lines().count(), 12);
+}
+
+/// The example config on ports that are free, in a directory of its own.
+fn example(directory: &Path, hooks: &str, admin: &str) {
+    let text = std::fs::read_to_string(root().join("config.example.yaml")).expect("there");
+    let text = text.replace("127.0.0.1:8080", hooks).replace("127.0.0.1:8081", admin);
+    std::fs::write(directory.join("config.yaml"), text).expect("written");
+}
+
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_sees_the_whole_fan_out_with_two_commands_and_the_daemon_ends_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (hooks, admin) = (closed_port(), closed_port());
+    example(directory.path(), &hooks.to_string(), &admin.to_string());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.arg("run").current_dir(directory.path()).stderr(std::process::Stdio::piped());
+    let mut daemon = Daemon(command.spawn().expect("started"));
+    eventually("the relay to be ready", async || tokio::net::TcpStream::connect(admin).await.is_ok()).await;
+
+    let sent = vero_relay(directory.path(), &["send", "bounced"]);
+    assert_eq!(sent.status.code(), Some(0), "{}{}", out(&sent), err(&sent));
+    for line in ["→ alerts           delivered   (rule: trouble)", "→ crm              delivered", "→ archive          delivered"] {
+        assert!(out(&sent).contains(line), "{}", out(&sent));
+    }
+    let bin = request(admin, "GET", "/bin/slack", &[], b"").await.json();
+    assert!(bin["entries"][0]["json"]["text"].as_str().is_some_and(|text| text.contains("*Bounced* (hard)")), "{bin}");
+    let direct = vero_relay(directory.path(), &["send", "sent", "--to", "crm"]);
+    assert_eq!(out(&direct), "sent → crm: delivered\n");
+
+    let second = vero_relay(directory.path(), &["run"]);
+    assert_ne!(second.status.code(), Some(0));
+
+    let paused = vero_relay(directory.path(), &["pause", "crm"]);
+    assert_eq!(paused.status.code(), Some(0), "{}", err(&paused));
+    let resumed = vero_relay(directory.path(), &["resume", "crm"]);
+    assert_eq!(resumed.status.code(), Some(0), "{}", err(&resumed));
+
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signalled");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    let status = daemon.0.wait().expect("ended");
+    assert_eq!(status.code(), Some(0));
+    let mut log = String::new();
+    std::io::Read::read_to_string(daemon.0.stderr.as_mut().expect("piped"), &mut log).expect("read");
+    assert!(log.contains("a restart applies the change") && log.contains("stopped"), "{log}");
+    assert!(!log.contains("try-me") && !log.contains("steve@example.com"), "neither tokens nor people: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_in_use_exits_75_and_names_the_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    example(directory.path(), &closed_port().to_string(), &closed_port().to_string());
+    let _held = vero_relay::store::lock::DataDirLock::take(&directory.path().join("data")).expect("free");
+    let refused = vero_relay(directory.path(), &["run"]);
+    assert_eq!(refused.status.code(), Some(75));
+    assert!(err(&refused).contains(&std::process::id().to_string()), "{}", err(&refused));
+}
+
+#[test]
+fn send_asks_before_anything_leaves_the_machine() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = std::fs::read_to_string(root().join("config.example.yaml")).expect("there");
+    let text = text.replace("${CRM_URL:-http://127.0.0.1:8081/bin/crm}", "https://crm.example.com/hook?key=canary");
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    let refused = vero_relay(directory.path(), &["send", "sent"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = err(&refused);
+    assert!(said.contains("--yes") && said.contains("crm (https://crm.example.com/…)") && !said.contains("canary"), "{said}");
+}

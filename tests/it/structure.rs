@@ -1,0 +1,56 @@
+//! Invariants of the source that no compiler checks.
+
+use std::path::{Path, PathBuf};
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The files under `src/` whose code (not its comments) holds a text.
+fn naming(text: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 30, "the sources were found");
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let mut named: Vec<String> = files
+        .iter()
+        .filter(|path| std::fs::read_to_string(path).expect("read").lines().filter(is_code).any(|line| line.contains(text)))
+        .map(|path| path.strip_prefix(&root).expect("below").display().to_string())
+        .collect();
+    named.sort();
+    named
+}
+
+#[test]
+fn packages_that_are_to_be_replaced_one_day_are_named_in_one_file_each() {
+    assert_eq!(naming("serde_yaml"), ["config/load.rs"]);
+    assert_eq!(naming("backoff::backoff"), ["deliver/backoff.rs"]);
+    assert_eq!(naming("reqwest::"), ["destination/client.rs"]);
+}
+
+#[test]
+fn only_the_doors_know_warp_and_hyper() {
+    let doors = |file: &String| file.starts_with("receive/") || file.starts_with("admin/");
+    let warp = naming("warp::");
+    assert!(!warp.is_empty() && warp.iter().all(doors), "{warp:?}");
+    assert_eq!(naming("hyper::"), ["receive/server.rs"]);
+}
+
+#[test]
+fn what_decides_touches_neither_clock_nor_disk_nor_network() {
+    for text in ["std::fs", "std::net", "tokio::", "Instant::now", "SystemTime"] {
+        let pure = |file: &String| {
+            file.starts_with("rules/") || file.starts_with("event/") || file == "deliver/decide.rs" || file == "store/journal/queue.rs"
+        };
+        let named: Vec<_> = naming(text).into_iter().filter(pure).collect();
+        assert!(named.is_empty(), "{text} in {named:?}");
+    }
+}
