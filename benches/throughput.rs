@@ -75,7 +75,8 @@ fn announce(addresses: &[SocketAddr]) {
 
 /// Takes everything on two ports and says ok.
 async fn receiver() {
-    let listeners = [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await].map(|l| l.expect("bound"));
+    let listeners =
+        [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await].map(|l| l.expect("bound"));
     announce(&listeners.each_ref().map(|listener| listener.local_addr().expect("an address")));
     let serve = |listener: TcpListener| async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -97,7 +98,8 @@ async fn receiver() {
 /// Forwards each request to one receiver, and some to a second, and answers.
 async fn bare(args: &[String]) {
     let to = args.iter().position(|arg| arg == "--to").expect("--to ONE TWO");
-    let (one, two): (SocketAddr, SocketAddr) = (args[to + 1].parse().expect("an address"), args[to + 2].parse().expect("an address"));
+    let (one, two): (SocketAddr, SocketAddr) =
+        (args[to + 1].parse().expect("an address"), args[to + 2].parse().expect("an address"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     announce(&[listener.local_addr().expect("an address")]);
     let count = Arc::new(AtomicU64::new(0));
@@ -105,7 +107,8 @@ async fn bare(args: &[String]) {
         let _ = stream.set_nodelay(true);
         let count = count.clone();
         tokio::spawn(async move {
-            let (mut one, mut two) = (TcpStream::connect(one).await.expect("up"), TcpStream::connect(two).await.expect("up"));
+            let (mut one, mut two) =
+                (TcpStream::connect(one).await.expect("up"), TcpStream::connect(two).await.expect("up"));
             let (mut buffer, mut answers) = (Vec::new(), Vec::new());
             while let Some(message) = read_message(&mut stream, &mut buffer).await {
                 let number = count.fetch_add(1, Ordering::Relaxed);
@@ -178,7 +181,10 @@ fn request(path: &str, number: u64) -> Vec<u8> {
     let body = format!(
         r#"{{"type":"{event_type}","user":{{"id":{number},"email":"customer{number}@example.com"}},"campaign":{{"id":1235666234572456,"type":"behavioural","name":"Cart Abandonment Followup","group":"Cart emails","channel":"email","subject":"You have items in your shopping bag","trigger-event":"Abandoned cart","permalink":"http://app.getvero.com/view/1/9c8c3ac6ac65736926a6da5aefbf852d","sent_to":"customer{number}@example.com","variation":"Variation A"}},"{event_type}_at":1435016238,"message_id":"20260112093015.12345.7.A1B2C3@veromail.com","sender_ip":"127.0.0.1"}}"#
     );
-    let head = format!("POST {path} HTTP/1.1\r\nhost: relay\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: relay\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
@@ -192,7 +198,8 @@ impl Process {
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program).args(args).stdout(Stdio::piped()).spawn().expect("started");
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().expect("piped")), &mut line).expect("a line");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().expect("piped")), &mut line)
+            .expect("a line");
         let addresses = line.split_whitespace().map(|address| address.parse().expect("an address")).collect();
         (Self(child), addresses)
     }
@@ -271,7 +278,11 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn metric_sum(admin: SocketAddr, name: &str) -> f64 {
     let metrics = get(admin, "/metrics").expect("metrics");
-    metrics.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(name))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 async fn orchestrate(args: &[String]) {
@@ -279,7 +290,10 @@ async fn orchestrate(args: &[String]) {
     let dead = number(args, "--dead", 0);
     let (_receiver, to) = Process::role(&["--role", "receiver"]);
     let (one, two) = (to[0], to[1]);
-    println!("{events} events of about 600 B, {:.2} deliveries each, {IN_FLIGHT} requests in flight\n", 1.0 + SECOND_IN_100 as f64 / 100.0);
+    println!(
+        "{events} events of about 600 B, {:.2} deliveries each, {IN_FLIGHT} requests in flight\n",
+        1.0 + SECOND_IN_100 as f64 / 100.0
+    );
 
     let (bare, bare_address) = Process::role(&["--role", "bare", "--to", &one.to_string(), &two.to_string()]);
     let before = bare.cpu_seconds();
@@ -292,8 +306,11 @@ async fn orchestrate(args: &[String]) {
     let relay = start_relay(directory.path(), one, two);
     send(relay.hooks, HOOK, events / 10, IN_FLIGHT, None).await;
     wait_drained(&relay);
-    let (before, written, synced) =
-        (relay.process.cpu_seconds(), relay.process.written_bytes(), metric_sum(relay.admin, "vero_relay_sync_seconds_count"));
+    let (before, written, synced) = (
+        relay.process.cpu_seconds(),
+        relay.process.written_bytes(),
+        metric_sum(relay.admin, "vero_relay_sync_seconds_count"),
+    );
     let sent = send(relay.hooks, HOOK, events, IN_FLIGHT, None).await;
     let start = Instant::now();
     wait_drained(&relay);
@@ -332,7 +349,11 @@ async fn orchestrate(args: &[String]) {
         drop(relay);
         let start = Instant::now();
         let relay = restart(directory.path());
-        println!("    restarted over them in {:.2} s, resident {:.1} MiB", start.elapsed().as_secs_f64(), relay.process.status("VmRSS:"));
+        println!(
+            "    restarted over them in {:.2} s, resident {:.1} MiB",
+            start.elapsed().as_secs_f64(),
+            relay.process.status("VmRSS:")
+        );
         println!("    waiting after the restart: {}", metric_sum(relay.admin, "vero_relay_backlog"));
     }
 }

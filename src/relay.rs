@@ -15,11 +15,11 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::config::Config;
 use crate::deliver::{Bodies, Pace, Worker, WorkerParts};
+use crate::receive;
 use crate::receive::auth::Gate;
 use crate::receive::body::Intake;
 use crate::receive::refused::Refused;
 use crate::receive::server::{ServerOptions, serve};
-use crate::receive;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, OpenError, Options};
 use crate::store::lock::{DataDirLock, LockError};
@@ -153,11 +153,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// Starts a relay on any disk. For tests, and for [`start`].
-pub async fn start_on(
-    config: Config,
-    disk: Arc<dyn Disk>,
-    lock: Option<DataDirLock>,
-) -> Result<Running, StartError> {
+pub async fn start_on(config: Config, disk: Arc<dyn Disk>, lock: Option<DataDirLock>) -> Result<Running, StartError> {
     let listener = listen(config.listen).await?;
     let admin_listener = listen(config.admin_listen).await?;
     let (metrics, clock) = (Metrics::default(), Clock::start());
@@ -191,8 +187,14 @@ pub async fn start_on(
         shutdown_grace: limits.shutdown_grace,
     };
     listeners.spawn(serve(listener, receive::routes(relay.clone()), options.clone(), doors.clone()));
-    let admin_options = ServerOptions { connections_max: admin::CONNECTIONS_MAX, shutdown_grace: Duration::from_secs(1), ..options };
-    admin_tasks.spawn(serve(admin_listener, admin::routes(relay.clone(), admin_address), admin_options, admin_stop.clone()));
+    let admin_options =
+        ServerOptions { connections_max: admin::CONNECTIONS_MAX, shutdown_grace: Duration::from_secs(1), ..options };
+    admin_tasks.spawn(serve(
+        admin_listener,
+        admin::routes(relay.clone(), admin_address),
+        admin_options,
+        admin_stop.clone(),
+    ));
     Ok(Running {
         relay,
         address,
@@ -220,11 +222,19 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
     metrics.set_damage(opened.damage.len());
     for damage in &opened.damage {
         let (file, start, end) = (&damage.file, damage.bytes.start, damage.bytes.end);
-        tracing::error!(file, start, end, "the journal is damaged here: what these bytes held is lost; a copy is kept beside it");
+        tracing::error!(
+            file,
+            start,
+            end,
+            "the journal is damaged here: what these bytes held is lost; a copy is kept beside it"
+        );
     }
     if opened.torn_bytes > 0 {
         let bytes = opened.torn_bytes;
-        tracing::info!(bytes, "the last process ended while it was writing; nobody was told that these events are there");
+        tracing::info!(
+            bytes,
+            "the last process ended while it was writing; nobody was told that these events are there"
+        );
     }
     if opened.backlog > 0 {
         tracing::info!(deliveries = opened.backlog, "deliveries are waiting from before");

@@ -29,7 +29,8 @@ impl Entry {
     pub fn new(method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Self {
         let shown = headers.iter().map(|(name, value)| {
             let is_secret = matches!(name.as_str(), "authorization" | "cookie" | "proxy-authorization");
-            let value = if is_secret { "…".to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() };
+            let value =
+                if is_secret { "…".to_owned() } else { String::from_utf8_lossy(value.as_bytes()).into_owned() };
             (name.to_string(), value)
         });
         Self {
@@ -130,7 +131,10 @@ mod tests {
             bins.add("bin0", entry(10)).expect("taken");
         }
         let shown = bins.show("bin0").expect("there");
-        assert_eq!((shown["received"].as_u64(), shown["entries"].as_array().map(Vec::len)), (Some(151), Some(ENTRIES_MAX)));
+        assert_eq!(
+            (shown["received"].as_u64(), shown["entries"].as_array().map(Vec::len)),
+            (Some(151), Some(ENTRIES_MAX))
+        );
         for _ in 0..10 {
             bins.add("bin1", entry(1 << 20)).expect("taken");
         }

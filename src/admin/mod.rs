@@ -30,7 +30,10 @@ pub const CONNECTIONS_MAX: usize = 256;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The routes of the admin listener.
-pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (Answer,), Error = std::convert::Infallible> + Clone {
+pub fn routes(
+    relay: Arc<Relay>,
+    address: SocketAddr,
+) -> impl Filter<Extract = (Answer,), Error = std::convert::Infallible> + Clone {
     let hosts = Arc::new(allowed_hosts(address));
     warp::path::tail()
         .and(warp::method())
@@ -55,7 +58,14 @@ fn allowed_hosts(address: SocketAddr) -> Vec<String> {
     names.into_iter().flat_map(|name| [format!("{name}:{port}"), name]).collect()
 }
 
-async fn handle<S, B>(relay: &Relay, hosts: &[String], path: &str, method: &Method, headers: &HeaderMap, stream: S) -> Answer
+async fn handle<S, B>(
+    relay: &Relay,
+    hosts: &[String],
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    stream: S,
+) -> Answer
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,

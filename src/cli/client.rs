@@ -60,16 +60,22 @@ impl RunningRelay {
         let url = parse_url(url).map_err(|message| Failure::new(FAILED, message))?;
         let address = url.origin().ascii_serialization();
         let called = self.client.call(Call { method, url, headers, body: Bytes::from(body) }).await;
-        called.map_err(|error| Failure::new(FAILED, format!("no relay answers at {address} ({error}): is it running with this config?")))
+        called.map_err(|error| {
+            Failure::new(FAILED, format!("no relay answers at {address} ({error}): is it running with this config?"))
+        })
     }
 }
 
 fn read_json(answer: &Answer) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure::new(FAILED, format!("the relay answered {} with something that is not JSON", answer.status)))?;
+    let value: Value = serde_json::from_slice(&answer.body).map_err(|_| {
+        Failure::new(FAILED, format!("the relay answered {} with something that is not JSON", answer.status))
+    })?;
     match answer.status {
         200 => Ok(value),
-        status => Err(Failure::new(FAILED, format!("the relay answered {status}: {}", value["error"].as_str().unwrap_or("no reason")))),
+        status => Err(Failure::new(
+            FAILED,
+            format!("the relay answered {status}: {}", value["error"].as_str().unwrap_or("no reason")),
+        )),
     }
 }
 

@@ -132,6 +132,9 @@ fn read_event(what: &str) -> Result<Vec<u8>, Failure> {
     };
     read.map_err(|error| {
         let names: Vec<_> = crate::event::vero::SAMPLES.iter().map(|(name, _)| *name).collect();
-        Failure::new(USAGE, format!("`{what}` is no sample and no file that can be read ({error}). The samples: {}", names.join(", ")))
+        Failure::new(
+            USAGE,
+            format!("`{what}` is no sample and no file that can be read ({error}). The samples: {}", names.join(", ")),
+        )
     })
 }

@@ -45,7 +45,10 @@ pub(super) fn read(parts: &Parts<'_>, name: &str, node: &Node) -> Option<Destina
         return None;
     };
     if let Some((other, _)) = second {
-        reader.error(section.id, format!("{what} has two kinds, {} and {}: give each a name of its own", kind.name, other.name));
+        reader.error(
+            section.id,
+            format!("{what} has two kinds, {} and {}: give each a name of its own", kind.name, other.name),
+        );
         return None;
     }
     let nothing = Node { id: section.id, value: super::raw::Value::Map(Vec::new()) };
@@ -77,7 +80,8 @@ fn read_policy(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> P
     let mut policy = Policy { give_up_after: pace.give_up_after, ..Policy::default() };
     policy.concurrency = pace.concurrency;
     policy.interval = pace.interval;
-    if let Some(concurrency) = entries.optional("concurrency").and_then(|node| reader.number(node, 1..=CONCURRENCY_MAX)) {
+    if let Some(concurrency) = entries.optional("concurrency").and_then(|node| reader.number(node, 1..=CONCURRENCY_MAX))
+    {
         policy.concurrency = concurrency as usize;
     }
     if let Some(interval) = entries.optional("rate").and_then(|node| reader.rate(node)) {

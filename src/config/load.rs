@@ -300,7 +300,8 @@ mod tests {
     fn a_key_has_a_place_of_its_own() {
         let text = "a: 1\nbee: 2\nbee: 3\n";
         let root = parse(text).expect("good YAML");
-        let places: Vec<_> = root.entries().iter().map(|(key, _)| locate(text, &root, key.id).expect("placed").line).collect();
+        let places: Vec<_> =
+            root.entries().iter().map(|(key, _)| locate(text, &root, key.id).expect("placed").line).collect();
         assert_eq!(places, [1, 2, 3], "keys given twice are both there");
     }
 

@@ -159,7 +159,9 @@ fn read(
     let listen = entries.optional("listen");
     let overridden = surroundings.variable("VERO_RELAY_LISTEN").filter(|text| !text.is_empty());
     let listen = match (&overridden, listen) {
-        (Some(text), _) => address(text).map_err(|message| reader.error(root.id, format!("VERO_RELAY_LISTEN: {message}"))).ok(),
+        (Some(text), _) => {
+            address(text).map_err(|message| reader.error(root.id, format!("VERO_RELAY_LISTEN: {message}"))).ok()
+        }
         (None, Some(node)) => read_address(reader, node),
         (None, None) => Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
     };
@@ -223,12 +225,14 @@ fn read_destinations(
             reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
         }
         if !is_name(&key.text) {
-            reader.error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
+            reader
+                .error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
         }
         match destinations::read(parts, &key.text, node) {
             Some(destination) => {
                 let pattern = destination.destination.file_pattern();
-                let same = |other: &&DestinationConfig| pattern.is_some() && other.destination.file_pattern() == pattern;
+                let same =
+                    |other: &&DestinationConfig| pattern.is_some() && other.destination.file_pattern() == pattern;
                 if let Some(other) = read.iter().find(same) {
                     reader.error(key.id, format!("`{}` and `{}` write to the same file", other.name, key.text));
                 }

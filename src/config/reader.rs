@@ -279,7 +279,8 @@ impl<'r, 'n> Entries<'r, 'n> {
     /// Tells of keys that nobody took, and of keys that are missing, unless one of the former is most likely meant.
     pub fn finish(self) {
         for missing in &self.missing {
-            let is_misspelt = self.entries.iter().any(|(key, _)| nearest(&key.text, self.known.iter().copied()) == Some(missing));
+            let is_misspelt =
+                self.entries.iter().any(|(key, _)| nearest(&key.text, self.known.iter().copied()) == Some(missing));
             if !is_misspelt {
                 self.reader.error(self.at, format!("{} needs `{missing}`", self.what));
             }

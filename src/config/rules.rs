@@ -148,7 +148,8 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath>
         Ok(path) => Some(path),
         Err(error) => {
             let operators = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
-            let help = nearest(text, operators).map(|name| format!("`{name}` goes below a field: field: {{ {name}: … }}"));
+            let help =
+                nearest(text, operators).map(|name| format!("`{name}` goes below a field: field: {{ {name}: … }}"));
             reader.error_with(at, error.to_string(), help);
             None
         }

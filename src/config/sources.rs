@@ -42,12 +42,14 @@ pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<
     }
     for (key, node) in all {
         if !super::is_name(&key.text) {
-            reader.error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
+            reader
+                .error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
         }
         match read_source(reader, &key.text, node, is_public) {
             Some(source) => {
                 if let Some(other) = sources.iter().find(|other| shares_token(other, &source)) {
-                    reader.error(key.id, format!("the sources `{}` and `{}` have the same token", other.name, key.text));
+                    reader
+                        .error(key.id, format!("the sources `{}` and `{}` have the same token", other.name, key.text));
                 }
                 sources.push(source);
             }

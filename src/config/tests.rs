@@ -90,26 +90,74 @@ fn problems_name_their_place_and_what_to_do() {
 
 #[test]
 fn each_slip_is_told_at_its_place() {
-    refused("rules:\n", "listn: 127.0.0.1:1\nrules:\n", "relay.yaml:4:1: error: unknown key `listn` in the config (did you mean `listen`?)");
-    refused("to: [archive]", "to: [archiv]", "relay.yaml:6:10: error: there is no destination named `archiv` (did you mean `archive`?)");
+    refused(
+        "rules:\n",
+        "listn: 127.0.0.1:1\nrules:\n",
+        "relay.yaml:4:1: error: unknown key `listn` in the config (did you mean `listen`?)",
+    );
+    refused(
+        "to: [archive]",
+        "to: [archiv]",
+        "relay.yaml:6:10: error: there is no destination named `archiv` (did you mean `archive`?)",
+    );
     refused("to: [archive]", "to: []", "relay.yaml:6:9: error: this rule sends nowhere");
-    refused("    to: [archive]\n", "    tos: [archive]\n", "relay.yaml:6:5: error: unknown key `tos` in a rule (did you mean `to`?)");
+    refused(
+        "    to: [archive]\n",
+        "    tos: [archive]\n",
+        "relay.yaml:6:5: error: unknown key `tos` in a rule (did you mean `to`?)",
+    );
     refused("    to: [archive]\n", "", "relay.yaml:5:5: error: a rule needs `to`");
     refused("token: try-me", "token: \"\"", "relay.yaml:3:12: error: a secret cannot be empty");
     refused("token: try-me", "token: \"a b\"", "relay.yaml:3:12: error: a token stands in a URL");
     refused("token: try-me", "token: \"${NOPE}\"", "relay.yaml:3:12: error: the environment variable NOPE is not set");
-    refused("token: try-me", "token: \"${EMPTY}\"", "relay.yaml:3:12: error: the environment variable EMPTY is not set");
+    refused(
+        "token: try-me",
+        "token: \"${EMPTY}\"",
+        "relay.yaml:3:12: error: the environment variable EMPTY is not set",
+    );
     refused("file:\n", "fil:\n", "relay.yaml:9:5: error: the destination `archive` has no kind (did you mean `file`?)");
     refused("path: archive.ndjson", "path: ../up", "relay.yaml:10:13: error: a path cannot climb");
-    refused("path: archive.ndjson", "path: \"{dat}\"", "relay.yaml:10:13: error: `{dat}` is not known in a path (did you mean `date`?)");
-    refused("path: archive.ndjson", "pth: x", "relay.yaml:10:7: error: unknown key `pth` in `file` of the destination `archive` (did you mean `path`?)");
-    refused("path: archive.ndjson", "path: archive.ndjson\n    timeout: 5", "relay.yaml:11:14: error: `5` is not a duration");
-    refused("path: archive.ndjson", "path: archive.ndjson\n    rate: fast", "relay.yaml:11:11: error: `fast` is not a rate");
-    refused("path: archive.ndjson", "path: archive.ndjson\n    concurrency: 0", "relay.yaml:11:18: error: this should be a whole number from 1 to 256");
-    refused("path: archive.ndjson", "path: archive.ndjson\n  archive:\n    file: { path: y }", "relay.yaml:11:3: error: `archive` is given twice");
-    refused("sources:", "admin: { listen: 0.0.0.0:8081 }\nsources:", "relay.yaml:1:18: error: the admin listener shows events");
+    refused(
+        "path: archive.ndjson",
+        "path: \"{dat}\"",
+        "relay.yaml:10:13: error: `{dat}` is not known in a path (did you mean `date`?)",
+    );
+    refused(
+        "path: archive.ndjson",
+        "pth: x",
+        "relay.yaml:10:7: error: unknown key `pth` in `file` of the destination `archive` (did you mean `path`?)",
+    );
+    refused(
+        "path: archive.ndjson",
+        "path: archive.ndjson\n    timeout: 5",
+        "relay.yaml:11:14: error: `5` is not a duration",
+    );
+    refused(
+        "path: archive.ndjson",
+        "path: archive.ndjson\n    rate: fast",
+        "relay.yaml:11:11: error: `fast` is not a rate",
+    );
+    refused(
+        "path: archive.ndjson",
+        "path: archive.ndjson\n    concurrency: 0",
+        "relay.yaml:11:18: error: this should be a whole number from 1 to 256",
+    );
+    refused(
+        "path: archive.ndjson",
+        "path: archive.ndjson\n  archive:\n    file: { path: y }",
+        "relay.yaml:11:3: error: `archive` is given twice",
+    );
+    refused(
+        "sources:",
+        "admin: { listen: 0.0.0.0:8081 }\nsources:",
+        "relay.yaml:1:18: error: the admin listener shows events",
+    );
     refused("sources:", "listen: nowhere\nsources:", "relay.yaml:1:9: error: `nowhere` is not an address");
-    refused("sources:", "limits: { body_max: 1GiB }\nsources:", "relay.yaml:1:21: error: this should be from 1024 to 16777216 bytes");
+    refused(
+        "sources:",
+        "limits: { body_max: 1GiB }\nsources:",
+        "relay.yaml:1:21: error: this should be from 1024 to 16777216 bytes",
+    );
 }
 
 #[test]
@@ -117,7 +165,8 @@ fn all_problems_are_told_at_once_and_in_order() {
     let text = GOOD.replace("token: try-me", "tokn: x").replace("to: [archive]", "to: [nowhere]\n    stopp: true");
     let problems = problems(&text);
     assert_eq!(problems.len(), 3, "{problems:#?}");
-    let lines: Vec<u32> = problems.iter().map(|line| line.split(':').nth(1).and_then(|n| n.parse().ok()).expect("a line")).collect();
+    let lines: Vec<u32> =
+        problems.iter().map(|line| line.split(':').nth(1).and_then(|n| n.parse().ok()).expect("a line")).collect();
     assert!(lines.is_sorted(), "{problems:#?}");
 }
 
@@ -135,7 +184,11 @@ fn a_report_shows_the_line_and_never_a_secret() {
 
 #[test]
 fn values_come_from_the_environment_and_can_never_add_a_key() {
-    let config = good(&GOOD.replace("token: try-me", "token: \"${TOKEN}\"").replacen("sources", "listen: \"127.0.0.1:${PORT}\"\nsources", 1));
+    let config = good(&GOOD.replace("token: try-me", "token: \"${TOKEN}\"").replacen(
+        "sources",
+        "listen: \"127.0.0.1:${PORT}\"\nsources",
+        1,
+    ));
     assert_eq!(config.listen.port(), 9999);
     let Auth::Token(tokens) = &config.sources[0].auth else { panic!("a token") };
     assert_eq!(tokens[0].expose(), "from-the-environment");
@@ -143,7 +196,13 @@ fn values_come_from_the_environment_and_can_never_add_a_key() {
 
 #[test]
 fn on_a_public_listener_a_token_is_long() {
-    let public = |token: &str| GOOD.replace("token: try-me", &format!("token: {token}")).replacen("sources", "listen: 0.0.0.0:8080\nsources", 1);
+    let public = |token: &str| {
+        GOOD.replace("token: try-me", &format!("token: {token}")).replacen(
+            "sources",
+            "listen: 0.0.0.0:8080\nsources",
+            1,
+        )
+    };
     good(&public("sixteen-letters-"));
     assert!(problems(&public("fifteen-letters"))[0].contains("needs 16 characters"));
 }
@@ -154,7 +213,10 @@ fn sources_prove_themselves_in_one_way() {
     good(&with("tokens: [new, old]"));
     good(&with("auth: { basic: { username: u, password: p } }"));
     good(&with("auth: { header: { name: X-Key, value: v } }"));
-    assert!(problems(&with("auth: { basic: { username: u, password: p }, header: { name: x, value: v } }"))[0].contains("either basic or header"));
+    assert!(
+        problems(&with("auth: { basic: { username: u, password: p }, header: { name: x, value: v } }"))[0]
+            .contains("either basic or header")
+    );
     assert!(problems(&with("x: 1"))[0].contains("unknown key `x`"));
     assert!(problems(&with("token: ~"))[0].contains("has no token"));
     let two = GOOD.replace("rules:", "  other: { token: try-me }\nrules:");
@@ -171,7 +233,9 @@ fn http_destinations() {
     good(&http(""));
     good(&http("      json: { kind: \"{{ type }}\", who: \"{{ user.email }}\" }\n      omit_missing: true\n"));
     good(&http("      text: \"{{ type }}\"\n      headers: { content-type: text/csv }\n      method: PUT\n"));
-    good(&http("      auth: { bearer: x }\n      signing_secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]\n    answers: { 404: reject }\n"));
+    good(&http(
+        "      auth: { bearer: x }\n      signing_secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]\n    answers: { 404: reject }\n",
+    ));
     for (rest, part) in [
         ("      json: {}\n      text: x\n", "either `json` or `text`"),
         ("      text: \"{{ a b }}\"\n", "does not compile"),
@@ -189,7 +253,13 @@ fn http_destinations() {
     }
     let url = |url: &str| with_destination(&format!("    http:\n      url: \"{url}\"\n"));
     good(&url("https://example.com/users/{{ user.id }}?x={{ type }}"));
-    for bad in ["example.com", "ftp://x/", "https://{{ user.id }}.example.com/", "https://u:p@example.com/", "https://example.com{{ x }}/"] {
+    for bad in [
+        "example.com",
+        "ftp://x/",
+        "https://{{ user.id }}.example.com/",
+        "https://u:p@example.com/",
+        "https://example.com{{ x }}/",
+    ] {
         assert_eq!(problems(&url(bad)).len(), 1, "{bad}");
     }
 }
@@ -212,14 +282,20 @@ fn defaults_save_copying_and_a_destination_overrides_them() {
 fn two_destinations_cannot_write_one_file_and_the_unused_are_told() {
     let text = format!("{GOOD}  copy:\n    file:\n      path: archive.ndjson\n");
     assert!(problems(&text).iter().any(|line| line.contains("write to the same file")));
-    let (_, report) = parse(&format!("{GOOD}  unused:\n    file:\n      path: other\n")).unwrap_or_else(|error| panic!("{error}"));
+    let (_, report) =
+        parse(&format!("{GOOD}  unused:\n    file:\n      path: other\n")).unwrap_or_else(|error| panic!("{error}"));
     assert!(report.lines().any(|line| line.contains("no rule sends to the destination `unused`")), "{report}");
 }
 
 #[test]
 fn the_common_slips_in_yaml_show_the_quoted_form() {
-    let slip = |line: &str| problems(&with_destination(&format!("    slack:\n      url: http://x/\n{line}\n"))).join("\n");
-    assert!(slip("      text: *{{ type }}*").contains("quote the value: text: \"*{{ type }}*\""), "{}", slip("      text: *{{ type }}*"));
+    let slip =
+        |line: &str| problems(&with_destination(&format!("    slack:\n      url: http://x/\n{line}\n"))).join("\n");
+    assert!(
+        slip("      text: *{{ type }}*").contains("quote the value: text: \"*{{ type }}*\""),
+        "{}",
+        slip("      text: *{{ type }}*")
+    );
     assert!(slip("      text: {{ type }}").contains("quote"), "{}", slip("      text: {{ type }}"));
     let url = problems(&with_destination("    http: { url: ${X} }\n")).join("\n");
     assert!(url.contains("quote every value that holds `${`"), "{url}");

@@ -35,7 +35,9 @@ pub enum InterpolationError {
     #[error("`${{` is never closed: write ${{NAME}}, or $${{ for the characters themselves")]
     Unclosed,
     /// Nothing that can stand there.
-    #[error("`${{{0}}}` is not understood: write ${{NAME}}, ${{NAME:-default}}, ${{file:PATH}} or ${{credential:NAME}}")]
+    #[error(
+        "`${{{0}}}` is not understood: write ${{NAME}}, ${{NAME:-default}}, ${{file:PATH}} or ${{credential:NAME}}"
+    )]
     Unknown(String),
     /// A file that could not be read.
     #[error("the file {path} could not be read ({why})")]
@@ -78,10 +80,9 @@ pub fn interpolate(
 
 fn resolve(inner: &str, directory: &Path, surroundings: &dyn Surroundings) -> Result<String, InterpolationError> {
     let read = |path: &Path| {
-        let read = surroundings.file(path).map_err(|error| InterpolationError::File {
-            path: path.display().to_string(),
-            why: error.to_string(),
-        });
+        let read = surroundings
+            .file(path)
+            .map_err(|error| InterpolationError::File { path: path.display().to_string(), why: error.to_string() });
         read.map(|text| text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).to_owned()).unwrap_or(text))
     };
     if let Some(path) = inner.strip_prefix("file:") {
@@ -109,8 +110,7 @@ fn resolve(inner: &str, directory: &Path, surroundings: &dyn Surroundings) -> Re
 }
 
 /// Units of time, and how many milliseconds each is.
-const TIME_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Units of size, and how many bytes each is.
 const SIZE_UNITS: [(&str, u64); 7] = [
@@ -137,7 +137,8 @@ pub fn size(text: &str) -> Result<u64, String> {
 
 /// Reads a rate like `5/s`, `100/m` or `1/h`, as the time between two.
 pub fn rate(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("`{text}` is not a rate: write a number per second, minute or hour, like 5/s, 100/m or 10/h");
+    let wanted =
+        || format!("`{text}` is not a rate: write a number per second, minute or hour, like 5/s, 100/m or 10/h");
     let (count, unit) = text.split_once('/').ok_or_else(wanted)?;
     let (_, unit_ms) = TIME_UNITS[1..4].iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wanted)?;
     let count: u32 = count.trim().parse().map_err(|_| wanted())?;

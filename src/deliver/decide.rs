@@ -93,7 +93,16 @@ mod tests {
         let policy = Policy { attempts_max: Some(9), ..Policy::default() };
         let shown = match decide(&outcome, attempts, age, &policy) {
             Next::Done => "done".to_owned(),
-            Next::RetryIn(wait) => format!("retry in {}", if wait > HOUR { "hours" } else if wait > Duration::from_secs(3) { "a while" } else { "seconds" }),
+            Next::RetryIn(wait) => format!(
+                "retry in {}",
+                if wait > HOUR {
+                    "hours"
+                } else if wait > Duration::from_secs(3) {
+                    "a while"
+                } else {
+                    "seconds"
+                }
+            ),
             Next::DeadLetter(reason) => format!("dead: {reason}"),
             Next::Pause(reason) => format!("pause: {reason}"),
         };

@@ -117,7 +117,8 @@ impl Worker {
             while !rest.is_empty() {
                 let (batch, later) = rest.split_at(batch_max.min(rest.len()));
                 let recent: Vec<_> = batch.iter().map(|claim| store.recent(claim.key.sequence)).collect();
-                let bytes = recent.iter().map(|event| event.as_ref().map_or(BODY_BYTES_EXPECTED, |e| e.body.len())).sum();
+                let bytes =
+                    recent.iter().map(|event| event.as_ref().map_or(BODY_BYTES_EXPECTED, |e| e.body.len())).sum();
                 let Some(reservation) = self.share.reserve(bytes) else {
                     // One of our own attempts will end and bring us back here.
                     self.release(rest.to_vec());
@@ -157,7 +158,8 @@ impl Worker {
         async move {
             let read = read_all(&store, &claims, recent).await;
             reservation.grow_to(read.iter().flatten().map(|event| event.body.len()).sum());
-            let deliveries: Vec<Delivery> = read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
+            let deliveries: Vec<Delivery> =
+                read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
             let started_ms = clock.now_ms();
             let attempt = AssertUnwindSafe(destination.attempt(&deliveries)).catch_unwind();
             let made = match tokio::time::timeout(timeout, attempt).await {

@@ -136,7 +136,8 @@ impl Lines {
         if self.has_envelope {
             let source = serde_json::Value::from(delivery.source.as_ref());
             let received_at = crate::time::rfc3339(delivery.event.received_ms);
-            let head = format!(r#"{{"id":"{}","received_at":"{received_at}","source":{source},"event":"#, delivery.event.id);
+            let head =
+                format!(r#"{{"id":"{}","received_at":"{received_at}","source":{source},"event":"#, delivery.event.id);
             line.extend_from_slice(head.as_bytes());
         }
         line.extend_from_slice(&event);
@@ -326,7 +327,8 @@ mod tests {
     #[test]
     fn a_line_holds_the_event_untouched_but_for_white_space() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = file(directory.path(), vec![Part::Date, Part::Text("-".into()), Part::Hour, Part::Text(".ndjson".into())]);
+        let file =
+            file(directory.path(), vec![Part::Date, Part::Text("-".into()), Part::Hour, Part::Text(".ndjson".into())]);
         assert!(is_delivered(&file.write_batch(&[delivery("{ \"type\": \"sent\",\n \"n\": 12500.50 }")])));
         let written = std::fs::read_to_string(directory.path().join("2023-11-14-22.ndjson")).expect("written");
         let id = delivery("{}").event.id;
@@ -356,7 +358,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x");
         std::fs::write(&path, "{\"half").expect("written");
-        assert!(is_delivered(&file(directory.path(), vec![Part::Text("x".into())]).write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(
+            &file(directory.path(), vec![Part::Text("x".into())]).write_batch(&[delivery("{\"type\":\"a\"}")])
+        ));
         let lines: Vec<String> = std::fs::read_to_string(&path).expect("there").lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("{\"id\""));
@@ -375,7 +379,10 @@ mod tests {
         other.lock().expect("locked");
         let locked = file(directory.path(), vec![Part::Text("y".into())]);
         let outcomes = locked.write_batch(&[delivery("{\"type\":\"a\"}")]);
-        assert!(matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.text.contains("locked")), "{outcomes:?}");
+        assert!(
+            matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.text.contains("locked")),
+            "{outcomes:?}"
+        );
         drop(other);
         assert!(is_delivered(&locked.write_batch(&[delivery("{\"type\":\"a\"}")])));
     }

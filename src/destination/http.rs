@@ -88,7 +88,15 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     }
     let answers = Answers::read(reader, context.answers);
     entries.finish();
-    Some(Http { client: context.client.clone(), method: method?, target: target?, headers, body: body?, signing_keys, answers })
+    Some(Http {
+        client: context.client.clone(),
+        method: method?,
+        target: target?,
+        headers,
+        body: body?,
+        signing_keys,
+        answers,
+    })
 }
 
 fn target(reader: &Reader, node: &Node) -> Option<Target> {
@@ -234,7 +242,9 @@ impl Http {
         let body = match (&self.body, &view) {
             (Body::Json(structure), Some(view)) => {
                 let json = structure.render(view, &mut |template, _| template.render(view, None))?;
-                Bytes::from(serde_json::to_vec(&json).map_err(|error| format!("the body could not be written: {error}"))?)
+                Bytes::from(
+                    serde_json::to_vec(&json).map_err(|error| format!("the body could not be written: {error}"))?,
+                )
             }
             (Body::Text(template), Some(view)) => Bytes::from(template.render(view, None)?),
             _ => delivery.event.body.clone(),

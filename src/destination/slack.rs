@@ -33,18 +33,45 @@ const HEADER_MAX: usize = 150;
 
 /// What each type of event reads like in a channel, unless a config says otherwise.
 const MESSAGES: [(&str, &str); 13] = [
-    ("bounced", ":warning: *Bounced*{% if bounce_type %} ({{ bounce_type }}){% endif %} · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if bounce_message or bounce_code %}\n>{{ bounce_message or bounce_code }}{% endif %}"),
-    ("complained", ":rotating_light: *Marked as spam* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}"),
-    ("failed", ":x: *Not sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}"),
-    ("unsubscribed", ":wave: *Unsubscribed* · {{ user.email or user.id }}{% if campaign.name %} · after {{ campaign.name }}{% endif %}"),
+    (
+        "bounced",
+        ":warning: *Bounced*{% if bounce_type %} ({{ bounce_type }}){% endif %} · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if bounce_message or bounce_code %}\n>{{ bounce_message or bounce_code }}{% endif %}",
+    ),
+    (
+        "complained",
+        ":rotating_light: *Marked as spam* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}",
+    ),
+    (
+        "failed",
+        ":x: *Not sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}",
+    ),
+    (
+        "unsubscribed",
+        ":wave: *Unsubscribed* · {{ user.email or user.id }}{% if campaign.name %} · after {{ campaign.name }}{% endif %}",
+    ),
     ("resubscribed", ":leftwards_arrow_with_hook: *Resubscribed* · {{ user.email or user.id }}"),
-    ("converted", ":tada: *Converted* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
-    ("sent", ":outbox_tray: *Sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
-    ("delivered", ":white_check_mark: *Delivered* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    (
+        "converted",
+        ":tada: *Converted* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
+    ),
+    (
+        "sent",
+        ":outbox_tray: *Sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
+    ),
+    (
+        "delivered",
+        ":white_check_mark: *Delivered* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
+    ),
     ("opened", ":eyes: *Opened* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
-    ("clicked", ":point_right: *Clicked* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
+    (
+        "clicked",
+        ":point_right: *Clicked* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
+    ),
     ("user_created", ":bust_in_silhouette: *New user* · {{ user.email or user.id }}"),
-    ("user_updated", ":pencil2: *User updated* · {{ user.email or user.id }}{% if changes %} · {{ changes | list | join(', ') }}{% endif %}"),
+    (
+        "user_updated",
+        ":pencil2: *User updated* · {{ user.email or user.id }}{% if changes %} · {{ changes | list | join(', ') }}{% endif %}",
+    ),
     ("", ":email: *{{ type }}* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
 ];
 
@@ -123,7 +150,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
 }
 
 fn usual_messages() -> Vec<(&'static str, Template)> {
-    let compile = |source| Template::compile(source, Escape::Slack).expect("the usual messages compile: a test tries each");
+    let compile =
+        |source| Template::compile(source, Escape::Slack).expect("the usual messages compile: a test tries each");
     MESSAGES.into_iter().map(|(event_type, source)| (event_type, compile(source))).collect()
 }
 
@@ -173,7 +201,8 @@ impl Slack {
     fn outcome(&self, answer: &Answer) -> Outcome {
         let text = answer.excerpt();
         let text = text.trim();
-        let reason = || Reason::new(format!("{} {}", answer.status, if text.is_empty() { "without a word" } else { text }));
+        let reason =
+            || Reason::new(format!("{} {}", answer.status, if text.is_empty() { "without a word" } else { text }));
         if self.answers.names(answer.status) {
             return self.answers.outcome(answer.status, text, self.wish(answer));
         }
@@ -282,7 +311,10 @@ mod tests {
         for (name, body) in crate::event::vero::SAMPLES {
             shown.push_str(&format!("--- {name}\n{}\n", text(&slack, body)));
         }
-        shown.push_str(&format!("--- a type that Vero does not have yet\n{}\n", text(&slack, r#"{"type":"snoozed","user":{"id":7}}"#)));
+        shown.push_str(&format!(
+            "--- a type that Vero does not have yet\n{}\n",
+            text(&slack, r#"{"type":"snoozed","user":{"id":7}}"#)
+        ));
         insta::assert_snapshot!(shown);
     }
 

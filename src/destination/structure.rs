@@ -79,11 +79,7 @@ impl Structure {
     }
 
     /// Renders an event. `text` renders each template, and is told the path of keys that leads to it.
-    pub fn render(
-        &self,
-        view: &View,
-        text: &mut RenderText<'_>,
-    ) -> Result<Json, String> {
+    pub fn render(&self, view: &View, text: &mut RenderText<'_>) -> Result<Json, String> {
         Ok(self.render_within(view, text, &mut Vec::new())?.unwrap_or(Json::Null))
     }
 
@@ -133,5 +129,6 @@ impl Structure {
 }
 
 fn is_json_number(text: &str) -> bool {
-    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }

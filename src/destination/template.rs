@@ -156,7 +156,8 @@ impl View {
     /// The value at a dotted path, with its JSON type; `None` when it is missing. Finds what templates find.
     pub fn find(&self, path: &str) -> Option<Json> {
         if let Ok(FieldPath::Relay(field)) = FieldPath::parse(path) {
-            let at = [RelayField::Source, RelayField::ReceivedAt, RelayField::OccurredAt, RelayField::Id, RelayField::Rule];
+            let at =
+                [RelayField::Source, RelayField::ReceivedAt, RelayField::OccurredAt, RelayField::Id, RelayField::Rule];
             return at.iter().position(|known| *known == field).map(|at| self.relay[at].1.clone());
         }
         if path == "type"
@@ -348,14 +349,27 @@ pub(super) mod tests {
 
     #[test]
     fn numbers_keep_their_text() {
-        for number in ["1235666234572456", "9007199254740993", "12345678901234567890123", "12500.50", "129.9", "1e400", "1.0", "-0"] {
+        for number in [
+            "1235666234572456",
+            "9007199254740993",
+            "12345678901234567890123",
+            "12500.50",
+            "129.9",
+            "1e400",
+            "1.0",
+            "-0",
+        ] {
             check("{{ n }}", &format!(r#"{{"type":"a","n":{number}}}"#), number);
         }
     }
 
     #[test]
     fn veros_odd_keys_are_found() {
-        check("{{ campaign.name }}|{{ campaign.subject }}", r#"{"type":"u","campaign":{"campaign_title":"T","email_subject":"S"}}"#, "T|S");
+        check(
+            "{{ campaign.name }}|{{ campaign.subject }}",
+            r#"{"type":"u","campaign":{"campaign_title":"T","email_subject":"S"}}"#,
+            "T|S",
+        );
         check("{{ campaign.name }}", r#"{"type":"u","campaign":{"name":null,"campaign_title":"T"}}"#, "T");
         check("{{ user.id }} {{ user.email }}", r#"{"action":"u","id":"7","email":"e@x"}"#, "7 e@x");
         check("{{ message_id }}", r#"{"type":"u","campaign":{"message_id":"M"}}"#, "M");
@@ -363,7 +377,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_path_finds_what_a_template_finds_with_its_type() {
-        let view = View::new(&delivery(r#"{"type":"u","n":12500.50,"campaign":{"campaign_title":"T","trigger-event":"e"}}"#));
+        let view =
+            View::new(&delivery(r#"{"type":"u","n":12500.50,"campaign":{"campaign_title":"T","trigger-event":"e"}}"#));
         assert_eq!(view.find("n"), Some(Json::Number("12500.50".into())));
         assert_eq!(view.find("campaign.name"), Some(Json::String("T".into())));
         assert_eq!(view.find("campaign.trigger_event"), Some(Json::String("e".into())));
@@ -374,12 +389,17 @@ pub(super) mod tests {
 
     #[test]
     fn slacks_markup_is_harmless_in_values_and_stays_in_templates() {
-        let body = r#"{"type":"a","campaign":{"name":"<!channel> & <http://x|y>","permalink":"http://a/b?c=1&d=2|e>"}}"#;
+        let body =
+            r#"{"type":"a","campaign":{"name":"<!channel> & <http://x|y>","permalink":"http://a/b?c=1&d=2|e>"}}"#;
         let render = |template| render(template, body, Escape::Slack).expect("renders");
         assert_eq!(render("{{ campaign.name }}"), "&lt;!channel&gt; &amp; &lt;http://x|y&gt;");
         assert_eq!(render("<{{ campaign.permalink | url }}|view>"), "<http://a/b?c=1&amp;d=2%7Ce%3E|view>");
         assert_eq!(render("{{ campaign.name | upper }}"), "&lt;!CHANNEL&gt; &amp; &lt;HTTP://X|Y&gt;");
-        assert!(Template::compile("{{ x | safe }}", Escape::Slack).map(|t| t.render(&View::new(&delivery(body)), None)).is_ok_and(|r| r.is_err()));
+        assert!(
+            Template::compile("{{ x | safe }}", Escape::Slack)
+                .map(|t| t.render(&View::new(&delivery(body)), None))
+                .is_ok_and(|r| r.is_err())
+        );
     }
 
     #[test]

@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn an_escaped_lone_surrogate_is_read_and_not_refused() {
-        assert!(matches!(Value::from_raw(r#""x\ud800y""#), Value::String(text) if text.starts_with('x') && text.ends_with('y')));
+        assert!(
+            matches!(Value::from_raw(r#""x\ud800y""#), Value::String(text) if text.starts_with('x') && text.ends_with('y'))
+        );
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl Gate {
                 ProofKind::Basic => hash(&basic(headers)),
                 ProofKind::Header(name) => hash(headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()),
             };
-            let is_right: Choice = given.ct_eq(&proof.hash) & hash(source.as_bytes()).ct_eq(&hash(proof.name.as_bytes()));
+            let is_right: Choice =
+                given.ct_eq(&proof.hash) & hash(source.as_bytes()).ct_eq(&hash(proof.name.as_bytes()));
             if bool::from(is_right) {
                 admitted = Some(proof.source);
             }

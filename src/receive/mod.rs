@@ -117,7 +117,9 @@ where
         Ok(id) => {
             generation.accepted[source].inc();
             let mut accepted = Response::new(Bytes::from(format!("{{\"id\":\"{id}\"}}\n")));
-            accepted.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            accepted
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
             accepted
         }
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
@@ -164,13 +166,7 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 impl Generation {
     /// Puts an event together for the store.
-    fn new_event(
-        &self,
-        source: usize,
-        received_ms: u64,
-        routing: &crate::rules::Routing<'_>,
-        body: Bytes,
-    ) -> NewEvent {
+    fn new_event(&self, source: usize, received_ms: u64, routing: &crate::rules::Routing<'_>, body: Bytes) -> NewEvent {
         let delivery = |(destination, rule): &(usize, usize)| PlannedDelivery {
             destination: self.destination_ids[*destination],
             rule: self.rule_ids[*rule],

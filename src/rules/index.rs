@@ -33,7 +33,11 @@ impl Buckets {
     }
 
     /// Those whose text is the result of cutting `text` at one of the lengths.
-    fn get_parts<'t>(&self, text: &'t str, cut: impl Fn(&'t str, usize) -> Option<&'t str>) -> impl Iterator<Item = &u32> {
+    fn get_parts<'t>(
+        &self,
+        text: &'t str,
+        cut: impl Fn(&'t str, usize) -> Option<&'t str>,
+    ) -> impl Iterator<Item = &u32> {
         let lengths = self.lengths.iter().take_while(|length| **length <= text.len());
         lengths.filter_map(move |length| cut(text, *length)).flat_map(|part| self.get(part))
     }

@@ -52,7 +52,8 @@ impl DataDirLock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let written =
+            file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         // On a full disk the number stays out: it is only for the message.
         if let Err(error) = written {
             tracing::debug!(%error, "the lock file does not name this process");

@@ -286,7 +286,8 @@ pub trait Store: Send + Sync + 'static {
     /// When the destination next has a retry due, unix milliseconds. `None`: nothing is postponed.
     fn next_due(&self, destination: NameId) -> Option<u64>;
 
-    /// Is notified whenever the destination may have something to claim.
+    /// Is notified whenever the destination may have something new to claim: an event, or the end of a pause. Not for a claim that
+    /// was handed back.
     fn wakeup(&self, destination: NameId) -> Arc<Notify>;
 
     /// Holds a destination's queue until [`resume`](Self::resume), across restarts. A second call changes nothing.

@@ -22,11 +22,7 @@ pub fn start_logging() {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let is_json = std::env::var("VERO_RELAY_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A second start, in tests, is refused and changes nothing.
-    let _ = if is_json {
-        log.json().try_init()
-    } else {
-        log.with_ansi(std::io::stderr().is_terminal()).try_init()
-    };
+    let _ = if is_json { log.json().try_init() } else { log.with_ansi(std::io::stderr().is_terminal()).try_init() };
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -25,7 +25,8 @@ async fn hard_bodies_are_forwarded_byte_for_byte() {
     for body in bodies {
         let id = relay.accept(body).await;
         relay.until(&id, "delivered").await;
-        let arrived = fake.seen().into_iter().find(|message| message.header("webhook-id") == Some(&id)).expect("arrived");
+        let arrived =
+            fake.seen().into_iter().find(|message| message.header("webhook-id") == Some(&id)).expect("arrived");
         assert!(arrived.body == body.as_bytes(), "{}", &body[..body.len().min(200)]);
     }
 }

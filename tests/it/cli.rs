@@ -33,13 +33,17 @@ fn help_teaches() {
 #[test]
 fn check_says_good_or_exits_78_with_every_problem() {
     let good = vero_relay(root(), &["check", "-c", "config.example.yaml"]);
-    assert_eq!((good.status.code(), out(&good).as_str()), (Some(0), "config.example.yaml is good: 1 source, 4 rules, 3 destinations\n"));
+    assert_eq!(
+        (good.status.code(), out(&good).as_str()),
+        (Some(0), "config.example.yaml is good: 1 source, 4 rules, 3 destinations\n")
+    );
     let directory = tempfile::tempdir().expect("a directory");
     let none = vero_relay(directory.path(), &["check"]);
     assert_eq!(none.status.code(), Some(78));
     assert!(err(&none).contains("--config"), "{}", err(&none));
     let text = std::fs::read_to_string(root().join("config.example.yaml")).expect("there");
-    let bad = text.replace("to: [crm]", "to: [cmr]").replace("campaign.type: transactional", "campaign.type: { glbo: x }");
+    let bad =
+        text.replace("to: [crm]", "to: [cmr]").replace("campaign.type: transactional", "campaign.type: { glbo: x }");
     std::fs::write(directory.path().join("config.yaml"), bad).expect("written");
     for verb in [&["check"][..], &["run"], &["explain", "sent"], &["urls"]] {
         let bad = vero_relay(directory.path(), verb);
@@ -105,7 +109,11 @@ async fn a_newcomer_sees_the_whole_fan_out_with_two_commands_and_the_daemon_ends
 
     let sent = vero_relay(directory.path(), &["send", "bounced"]);
     assert_eq!(sent.status.code(), Some(0), "{}{}", out(&sent), err(&sent));
-    for line in ["→ alerts           delivered   (rule: trouble)", "→ crm              delivered", "→ archive          delivered"] {
+    for line in [
+        "→ alerts           delivered   (rule: trouble)",
+        "→ crm              delivered",
+        "→ archive          delivered",
+    ] {
         assert!(out(&sent).contains(line), "{}", out(&sent));
     }
     let bin = request(admin, "GET", "/bin/slack", &[], b"").await.json();
@@ -151,5 +159,8 @@ fn send_asks_before_anything_leaves_the_machine() {
     let refused = vero_relay(directory.path(), &["send", "sent"]);
     assert_eq!(refused.status.code(), Some(2));
     let said = err(&refused);
-    assert!(said.contains("--yes") && said.contains("crm (https://crm.example.com/…)") && !said.contains("canary"), "{said}");
+    assert!(
+        said.contains("--yes") && said.contains("crm (https://crm.example.com/…)") && !said.contains("canary"),
+        "{said}"
+    );
 }

@@ -129,7 +129,8 @@ fn a_postponed_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_rest
         append(&*store, "now", &["a"]);
         let a = destination(&*store, "a");
         let claims = store.claim(a, 9);
-        let postponed = |due_ms| Settlement::Postponed { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        let postponed =
+            |due_ms| Settlement::Postponed { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
         let far = vero_relay::time::wall_ms() + 3_600_000;
         store.settle(vec![(claims[0], postponed(far)), (claims[1], postponed(1))]);
         assert_eq!(store.next_due(a), Some(1));
@@ -230,7 +231,11 @@ fn appends_from_many_threads_are_all_there() {
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let store = &store;
-                scope.spawn(move || (0..50).for_each(|i| drop(append(&**store, &format!("{thread}-{i}"), &["a"]))));
+                scope.spawn(move || {
+                    for i in 0..50 {
+                        append(&**store, &format!("{thread}-{i}"), &["a"]);
+                    }
+                });
             }
         });
         let bodies = bodies(&*store, &store.claim(destination(&*store, "a"), 1000));

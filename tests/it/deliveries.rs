@@ -171,7 +171,10 @@ async fn a_delivery_is_given_up_by_age_or_by_attempts_and_says_so() {
     let id = relay.accept(SENT).await;
     let dead = relay.until(&id, "dead").await;
     assert_eq!((dead["attempts"].as_u64(), fake.seen().len()), (Some(3), 3));
-    assert!(dead["reason"].as_str().is_some_and(|reason| reason.starts_with("given up after 3 attempts: 503")), "{dead}");
+    assert!(
+        dead["reason"].as_str().is_some_and(|reason| reason.starts_with("given up after 3 attempts: 503")),
+        "{dead}"
+    );
     let by_age = to_crm(&fake, "").replace("max: 50ms", "max: 50ms, give_up_after: 200ms");
     let relay = TestRelay::start(&by_age).await;
     let id = relay.accept(SENT).await;
@@ -245,7 +248,10 @@ async fn a_value_that_would_climb_in_a_url_is_a_dead_letter_and_no_request() {
 }
 
 fn to_slack(fake: &Fake, more: &str) -> String {
-    format!("rules: [ {{ to: chat }} ]\ndestinations:\n  chat:\n    slack: {{ url: \"{}/T/B/x\"{more} }}\n    rate: 1000/s\n    {QUICK}\n", fake.url())
+    format!(
+        "rules: [ {{ to: chat }} ]\ndestinations:\n  chat:\n    slack: {{ url: \"{}/T/B/x\"{more} }}\n    rate: 1000/s\n    {QUICK}\n",
+        fake.url()
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +259,8 @@ async fn slack_markup_in_an_event_is_harmless_and_in_a_template_it_works() {
     let fake = Fake::start([]).await;
     let text = ", text: \"<https://example.com/{{ user.id }}|see> {{ campaign.name }}\"";
     let relay = TestRelay::start(&to_slack(&fake, text)).await;
-    let id = relay.accept(r#"{"type":"sent","user":{"id":7},"campaign":{"name":"<!channel> *R&D* \u003c@U1\u003e"}}"#).await;
+    let id =
+        relay.accept(r#"{"type":"sent","user":{"id":7},"campaign":{"name":"<!channel> *R&D* \u003c@U1\u003e"}}"#).await;
     relay.until(&id, "delivered").await;
     let message = fake.seen()[0].json();
     assert_eq!(message["text"], "<https://example.com/7|see> &lt;!channel&gt; *R&amp;D* &lt;@U1&gt;");
@@ -322,8 +329,10 @@ async fn a_hostile_type_cannot_leave_its_directory() {
         types.push(event_type);
     }
     let out = relay.directory.path().join("data/out/vero");
-    let mut names: Vec<String> =
-        std::fs::read_dir(&out).expect("there").map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(&out)
+        .expect("there")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     assert_eq!(names.len(), types.len(), "{names:?}");
     assert!(names.iter().all(|name| name.ends_with(".ndjson") && !name.starts_with('.')), "{names:?}");
@@ -346,5 +355,8 @@ async fn lines_of_a_file_are_whole_and_each_event_is_there_once() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let written: Vec<_> = lines.iter().map(|line| line["id"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(written, ids);
-    assert!(text.lines().nth(7).is_some_and(|line| line.ends_with(r#""source":"vero","event":{"type":"sent","n":7.50}}"#)), "{text}");
+    assert!(
+        text.lines().nth(7).is_some_and(|line| line.ends_with(r#""source":"vero","event":{"type":"sent","n":7.50}}"#)),
+        "{text}"
+    );
 }

@@ -119,7 +119,9 @@ async fn anything_but_post_on_a_hook_is_405_with_allow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_follows_the_token_does_not_matter() {
     let relay = nowhere().await;
-    for path in ["/hooks/vero/secret/", "/hooks/vero/secret/bounced", "/hooks/vero/secret/a/b", "/hooks/vero/secret?x=1"] {
+    for path in
+        ["/hooks/vero/secret/", "/hooks/vero/secret/bounced", "/hooks/vero/secret/a/b", "/hooks/vero/secret?x=1"]
+    {
         let answer = request(relay.running.address, "POST", path, &[], SENT.as_bytes()).await;
         assert_eq!(answer.status(), 200, "{path}");
     }
@@ -192,7 +194,10 @@ async fn beyond_the_cap_connections_wait_and_are_served_when_one_ends() {
     let relay = TestRelay::start(&format!("{NOWHERE}limits: {{ connections_max: 2 }}\n")).await;
     let held = [TcpStream::connect(relay.running.address).await, TcpStream::connect(relay.running.address).await];
     let address = relay.running.address;
-    let third = tokio::spawn(async move { request(address, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status() });
+    let third =
+        tokio::spawn(
+            async move { request(address, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status() },
+        );
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!third.is_finished(), "the cap holds");
     drop(held);
@@ -202,15 +207,18 @@ async fn beyond_the_cap_connections_wait_and_are_served_when_one_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_and_garbage_do_not_disturb_the_others() {
     let relay = nowhere().await;
-    let connect = send_raw(relay.running.address, b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n").await;
+    let connect =
+        send_raw(relay.running.address, b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n").await;
     assert_eq!(connect.map(|answer| answer.status()), Some(405));
-    let admin = send_raw(relay.running.admin_address, b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n").await;
+    let admin =
+        send_raw(relay.running.admin_address, b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n").await;
     assert_eq!(admin.map(|answer| answer.status()), Some(405));
     for garbage in [&b"\x16\x03\x01 tls?\r\n\r\n"[..], b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n"] {
         let answer = send_raw(relay.running.address, garbage).await;
         assert!(answer.is_none_or(|answer| answer.status() >= 400));
     }
-    let two_lengths = b"POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n{}";
+    let two_lengths =
+        b"POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n{}";
     assert_eq!(send_raw(relay.running.address, two_lengths).await.map(|answer| answer.status()), Some(400));
     assert_eq!(relay.post(SENT).await.status(), 200);
 }
@@ -273,7 +281,9 @@ async fn refused_requests_are_kept_without_their_token() {
 async fn the_admin_listener_answers_to_this_machines_names_only_and_writes_need_a_header() {
     let relay = nowhere().await;
     let admin = relay.running.admin_address;
-    let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| request(admin, method, path, headers, b"x").await.status();
+    let ask = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+        request(admin, method, path, headers, b"x").await.status()
+    };
     assert_eq!(ask("GET", "/api/destinations", &[]).await, 200);
     assert_eq!(ask("GET", "/api/destinations", &[("host", &format!("localhost:{}", admin.port()))]).await, 200);
     assert_eq!(ask("GET", "/api/destinations", &[("host", "evil.example")]).await, 421);

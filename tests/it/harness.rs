@@ -47,16 +47,13 @@ impl Message {
         self.first_line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
     }
 
-    pub fn path(&self) -> &str {
-        self.first_line.split(' ').nth(1).unwrap_or("")
-    }
-
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
     }
 
     pub fn text(&self) -> String {
@@ -96,7 +93,9 @@ pub async fn send_raw(address: SocketAddr, bytes: &[u8]) -> Option<Message> {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     // The relay may answer and close before it has taken all of it.
     let _ = stream.write_all(bytes).await;
-    tokio::time::timeout(PATIENCE, read_message(&mut stream, &mut Vec::new())).await.expect("an answer or an end in time")
+    tokio::time::timeout(PATIENCE, read_message(&mut stream, &mut Vec::new()))
+        .await
+        .expect("an answer or an end in time")
 }
 
 /// One request on a connection of its own.

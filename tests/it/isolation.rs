@@ -21,7 +21,11 @@ async fn a_hung_destination_delays_no_other() {
     }
     well.wait_for(200).await;
     eventually("the file to have all", async || relay.destination("file").await["backlog"] == 0).await;
-    assert!(start.elapsed() < Duration::from_secs(15), "the others did not wait for its timeout: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "the others did not wait for its timeout: {:?}",
+        start.elapsed()
+    );
     let hung = relay.destination("hung").await;
     assert_eq!((hung["backlog"].as_u64(), hung["under_way"].as_u64()), (Some(200), Some(8)));
 }
@@ -41,8 +45,8 @@ async fn large_bodies_under_attempt_at_one_destination_leave_room_for_another() 
         relay.accept(&large).await;
     }
     well.wait_for(20).await;
-    let under_way = relay.destination("hung").await["under_way"].as_u64();
-    assert!(under_way.is_some_and(|count| (1..=4).contains(&count)), "half of 8 MiB: {under_way:?}");
+    let under_attempt = hung.seen().len();
+    assert!((1..=4).contains(&under_attempt), "half of 8 MiB: {under_attempt}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

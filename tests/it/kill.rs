@@ -33,7 +33,11 @@ impl Drop for Daemon {
 }
 
 /// Posts numbered events until the relay goes away; keeps the id of each that was acknowledged.
-async fn send_until_gone(address: SocketAddr, numbers: Arc<AtomicU64>, acknowledged: Arc<Mutex<BTreeMap<String, u64>>>) {
+async fn send_until_gone(
+    address: SocketAddr,
+    numbers: Arc<AtomicU64>,
+    acknowledged: Arc<Mutex<BTreeMap<String, u64>>>,
+) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
     let mut buffer = Vec::new();
     loop {
@@ -76,9 +80,8 @@ async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
     for round in 0..ROUNDS {
         let daemon = Daemon::start(&path);
         eventually("the relay to be ready", is_ready).await;
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|_| tokio::spawn(send_until_gone(hooks, numbers.clone(), acknowledged.clone())))
-            .collect();
+        let senders: Vec<_> =
+            (0..SENDERS).map(|_| tokio::spawn(send_until_gone(hooks, numbers.clone(), acknowledged.clone()))).collect();
         let enough = (round + 1) * 200;
         eventually("some acknowledgements", async || acknowledged.lock().expect("not poisoned").len() >= enough).await;
         drop(daemon);
@@ -124,7 +127,11 @@ async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
 
     // Twice may come what was delivered in the last second before each kill, and that only.
     let twice: usize = arrived.values().map(|count| count - 1).sum();
-    println!("{} acknowledged, {} arrived, {twice} of them twice, in {ROUNDS} rounds", acknowledged.len(), arrived.len());
+    println!(
+        "{} acknowledged, {} arrived, {twice} of them twice, in {ROUNDS} rounds",
+        acknowledged.len(),
+        arrived.len()
+    );
     assert!(arrived.values().all(|count| *count <= 1 + ROUNDS), "an event is not delivered again and again");
     drop(daemon);
 }

@@ -22,7 +22,9 @@ fn naming(text: &str) -> Vec<String> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let mut named: Vec<String> = files
         .iter()
-        .filter(|path| std::fs::read_to_string(path).expect("read").lines().filter(is_code).any(|line| line.contains(text)))
+        .filter(|path| {
+            std::fs::read_to_string(path).expect("read").lines().filter(is_code).any(|line| line.contains(text))
+        })
         .map(|path| path.strip_prefix(&root).expect("below").display().to_string())
         .collect();
     named.sort();
@@ -48,7 +50,10 @@ fn only_the_doors_know_warp_and_hyper() {
 fn what_decides_touches_neither_clock_nor_disk_nor_network() {
     for text in ["std::fs", "std::net", "tokio::", "Instant::now", "SystemTime"] {
         let pure = |file: &String| {
-            file.starts_with("rules/") || file.starts_with("event/") || file == "deliver/decide.rs" || file == "store/journal/queue.rs"
+            file.starts_with("rules/")
+                || file.starts_with("event/")
+                || file == "deliver/decide.rs"
+                || file == "store/journal/queue.rs"
         };
         let named: Vec<_> = naming(text).into_iter().filter(pure).collect();
         assert!(named.is_empty(), "{text} in {named:?}");

@@ -40,7 +40,9 @@ impl Operator for Equals {
         let has = |text: &str| self.texts.binary_search_by(|known| known.as_str().cmp(text)).is_ok();
         match value {
             Value::Bool(value) => self.bools.contains(value),
-            value => value.text().is_some_and(|text| if self.ignore_case { has(&text.to_lowercase()) } else { has(text) }),
+            value => {
+                value.text().is_some_and(|text| if self.ignore_case { has(&text.to_lowercase()) } else { has(text) })
+            }
         }
     }
 

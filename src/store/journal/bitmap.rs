@@ -29,10 +29,8 @@ impl Bitmap {
 
     /// Adds a number; returns whether it was new.
     pub fn insert(&mut self, number: u64) -> bool {
-        let chunk = self
-            .chunks
-            .entry(number / CHUNK)
-            .or_insert_with(|| Chunk { length: 0, words: Box::new([0; WORDS]) });
+        let chunk =
+            self.chunks.entry(number / CHUNK).or_insert_with(|| Chunk { length: 0, words: Box::new([0; WORDS]) });
         let (word, bit) = place(number);
         let is_new = chunk.words[word] & bit == 0;
         chunk.words[word] |= bit;

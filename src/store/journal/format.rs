@@ -75,7 +75,9 @@ pub enum HeaderError {
     #[error("the header is damaged")]
     Damaged,
     /// Written by another release.
-    #[error("the journal has format version {0} and this release reads version {VERSION}: run the release that wrote it, or move data_dir away")]
+    #[error(
+        "the journal has format version {0} and this release reads version {VERSION}: run the release that wrote it, or move data_dir away"
+    )]
     UnknownVersion(u32),
 }
 

@@ -291,9 +291,9 @@ impl Shared {
 
     fn all_pauses(&self) -> Vec<(NameId, Pause)> {
         let destinations = self.destinations.read().unwrap_or_else(PoisonError::into_inner);
-        let paused = destinations.iter().filter_map(|(id, destination)| {
-            lock(&destination.queue).paused().map(|pause| (*id, pause.clone()))
-        });
+        let paused = destinations
+            .iter()
+            .filter_map(|(id, destination)| lock(&destination.queue).paused().map(|pause| (*id, pause.clone())));
         paused.collect()
     }
 
@@ -385,8 +385,8 @@ impl Store for JournalStore {
             let destination = self.destination(claim.key.destination);
             let (attempts, state) = match settlement {
                 Settlement::Released => {
+                    // No wakeup: who hands a claim back knows why, and would only be woken to hand it back again.
                     lock(&destination.queue).release(claim);
-                    destination.wakeup.notify_one();
                     continue;
                 }
                 Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),

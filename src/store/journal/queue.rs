@@ -242,8 +242,8 @@ impl Queue {
 
     /// Where a delivery stands, if it is not settled.
     pub fn state(&self, sequence: u64) -> Option<DeliveryState> {
-        let is_under_way = self.claimed.contains_key(&sequence)
-            && !self.released.iter().any(|claim| claim.key.sequence == sequence);
+        let is_under_way =
+            self.claimed.contains_key(&sequence) && !self.released.iter().any(|claim| claim.key.sequence == sequence);
         if is_under_way {
             return Some(DeliveryState::UnderWay);
         }
@@ -295,7 +295,10 @@ mod tests {
         assert_eq!((queue.backlog(), queue.dead(), queue.next_due()), (1, 1, Some(100)));
         assert_eq!(queue.claim(9, 99), []);
         let claim = queue.claim(9, 100)[0];
-        assert_eq!((claim.key.sequence, claim.attempts, claim.first_attempt_ms, claim.due_ms), (2, 1, Some(1), Some(100)));
+        assert_eq!(
+            (claim.key.sequence, claim.attempts, claim.first_attempt_ms, claim.due_ms),
+            (2, 1, Some(1), Some(100))
+        );
         assert_eq!(queue.backlog(), 1);
         queue.settle(2, 2, &OutcomeState::Delivered);
         assert_eq!((queue.backlog(), queue.oldest()), (0, None));
@@ -346,7 +349,11 @@ mod tests {
         assert_eq!(last.len(), 1, "one below the cap");
         queue.settle(last[0].key.sequence, 1, &postponed(1_000));
         assert_eq!(queue.claim(9, 0), [], "at the cap");
-        assert_eq!(queue.claim(9, 1_000).iter().filter(|claim| claim.due_ms.is_some()).count(), 5, "retries go on, in turn");
+        assert_eq!(
+            queue.claim(9, 1_000).iter().filter(|claim| claim.due_ms.is_some()).count(),
+            5,
+            "retries go on, in turn"
+        );
     }
 
     #[test]

@@ -157,7 +157,8 @@ impl State {
             self.damage.push(Damage { file: file_name(last.segment + 1), bytes: 0..0 });
         }
         let mut window = Window::new(READ_BYTES);
-        let (groups, mark) = if is_last { find_groups(segment, file, start, end, &mut window)? } else { (Vec::new(), end) };
+        let (groups, mark) =
+            if is_last { find_groups(segment, file, start, end, &mut window)? } else { (Vec::new(), end) };
         let mut info =
             SegmentInfo { segment, first_sequence: self.next_sequence, start, end: start, index: Vec::new() };
         let mut found = groups.into_iter();
@@ -166,11 +167,7 @@ impl State {
             (self.mark, self.carried_first) = (mark, self.next_sequence);
         }
         loop {
-            let next = if is_last {
-                found.next()
-            } else {
-                next_group(file, segment, offset, end, &mut window)?
-            };
+            let next = if is_last { found.next() } else { next_group(file, segment, offset, end, &mut window)? };
             let Some((at, head)) = next else { break };
             if at > offset && offset < mark {
                 self.damage.push(Damage { file: file_name(segment), bytes: offset..at });

@@ -92,7 +92,8 @@ fn outcomes_and_postponed_deliveries_come_back_after_a_restart() {
     assert_eq!(counts.oldest_ms, Some(1_700_000_000_000));
     let mut claims = store.claim(crm(&store), 9);
     claims.sort_by_key(|claim| claim.key.sequence);
-    let seen: Vec<_> = claims.iter().map(|claim| (claim.key.sequence, claim.attempts, claim.first_attempt_ms)).collect();
+    let seen: Vec<_> =
+        claims.iter().map(|claim| (claim.key.sequence, claim.attempts, claim.first_attempt_ms)).collect();
     assert_eq!(seen, [(2, 1, Some(7)), (3, 0, None)]);
 }
 

@@ -18,9 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::disk::{DiskFile, is_full};
-use super::format::{
-    Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader,
-};
+use super::format::{Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader};
 use super::recover::Carried;
 use super::segments::{SegmentInfo, file_name};
 use super::{OnSync, Shared};
@@ -448,8 +446,7 @@ impl Writer {
                     Carried::Other(Record::Event(_)) => unreachable!("an event is carried with its body"),
                 }
             }
-            let place =
-                GroupPlace { segment, offset: info.end, group, durable_up_to: start, first_sequence: first };
+            let place = GroupPlace { segment, offset: info.end, group, durable_up_to: start, first_sequence: first };
             builder.finish(place, &mut bytes);
             file.write_at(&bytes, info.end).map_err(Failure::of_write)?;
             info.note(first, info.end);
@@ -490,7 +487,15 @@ impl Writer {
         for (head, (event, reply)) in heads.into_iter().zip(events) {
             replies.push((head.id, reply));
             let NewEvent { received_ms, source, generation, rules, deliveries, body } = event;
-            stored.push(Arc::new(StoredEvent { id: head.id, received_ms, source, generation, rules, deliveries, body }));
+            stored.push(Arc::new(StoredEvent {
+                id: head.id,
+                received_ms,
+                source,
+                generation,
+                rules,
+                deliveries,
+                body,
+            }));
         }
         self.shared.publish(stored);
         for (id, reply) in replies {
