@@ -8,6 +8,9 @@ pub const ALL_BYTES_MAX: usize = 8 << 20;
 /// For one of them: half, so that one that hangs leaves room for the others.
 const ONE_BYTES_MAX: usize = ALL_BYTES_MAX / 2;
 
+/// Vero's bodies are far smaller than this.
+const EXPECTED_LEAST: usize = 64 << 10;
+
 /// Counts the bodies under attempt.
 #[derive(Debug, Default)]
 pub struct Bodies {
@@ -19,6 +22,8 @@ pub struct Bodies {
 pub struct Share {
     all: Arc<Bodies>,
     bytes: Arc<AtomicUsize>,
+    /// What a body that must be read from the disk is taken to have: the largest of late.
+    expected: Arc<AtomicUsize>,
 }
 
 /// A body under attempt; given back when dropped.
@@ -26,13 +31,19 @@ pub struct Share {
 pub struct Reservation {
     all: Arc<Bodies>,
     one: Arc<AtomicUsize>,
+    expected: Arc<AtomicUsize>,
     bytes: usize,
 }
 
 impl Share {
     /// A share of all.
     pub fn new(all: Arc<Bodies>) -> Self {
-        Self { all, bytes: Arc::default() }
+        Self { all, bytes: Arc::default(), expected: Arc::new(AtomicUsize::new(EXPECTED_LEAST)) }
+    }
+
+    /// What to set aside for a body whose size is not known yet.
+    pub fn expected(&self) -> usize {
+        self.expected.load(Ordering::Relaxed)
     }
 
     /// Reserves room for a body. A destination with none under attempt always gets it, so nothing can be starved.
@@ -42,7 +53,8 @@ impl Share {
         if one > 0 && !fits {
             return None;
         }
-        let mut reservation = Reservation { all: self.all.clone(), one: self.bytes.clone(), bytes: 0 };
+        let (all, one, expected) = (self.all.clone(), self.bytes.clone(), self.expected.clone());
+        let mut reservation = Reservation { all, one, expected, bytes: 0 };
         // At least one byte, so that a destination with an empty body under attempt is seen to have one.
         reservation.grow_to(bytes.max(1));
         Some(reservation)
@@ -50,8 +62,15 @@ impl Share {
 }
 
 impl Reservation {
-    /// The body turned out larger.
-    pub fn grow_to(&mut self, bytes: usize) {
+    /// The body has been read, and this is its size.
+    pub fn found(&mut self, bytes: usize) {
+        // A large one is remembered for a while, since its like are often near it.
+        let expected = self.expected.load(Ordering::Relaxed);
+        self.expected.store(bytes.max(expected - expected / 8).max(EXPECTED_LEAST), Ordering::Relaxed);
+        self.grow_to(bytes);
+    }
+
+    fn grow_to(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.bytes);
         self.all.bytes.fetch_add(more, Ordering::Relaxed);
         self.one.fetch_add(more, Ordering::Relaxed);

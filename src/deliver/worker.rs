@@ -19,8 +19,6 @@ use crate::store::{Claim, NameId, ReadError, Settlement, Store, StoredEvent};
 use crate::telemetry::DestinationMetrics;
 use crate::time::Clock;
 
-/// What is set aside for a body that must be read from the disk, before its size is known. Vero's bodies are far smaller.
-const BODY_BYTES_EXPECTED: usize = 64 << 10;
 /// The longest that `Retry-After` can hold a whole destination.
 const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
 /// So many rejects in a row without a success are no accident of single events: the destination is paused.
@@ -118,7 +116,7 @@ impl Worker {
                 let (batch, later) = rest.split_at(batch_max.min(rest.len()));
                 let recent: Vec<_> = batch.iter().map(|claim| store.recent(claim.key.sequence)).collect();
                 let bytes =
-                    recent.iter().map(|event| event.as_ref().map_or(BODY_BYTES_EXPECTED, |e| e.body.len())).sum();
+                    recent.iter().map(|event| event.as_ref().map_or(self.share.expected(), |e| e.body.len())).sum();
                 let Some(reservation) = self.share.reserve(bytes) else {
                     // One of our own attempts will end and bring us back here.
                     self.release(rest.to_vec());
@@ -157,7 +155,7 @@ impl Worker {
         let (destination, timeout) = (config.destination.clone(), config.policy.timeout);
         async move {
             let read = read_all(&store, &claims, recent).await;
-            reservation.grow_to(read.iter().flatten().map(|event| event.body.len()).sum());
+            reservation.found(read.iter().flatten().map(|event| event.body.len()).sum());
             let deliveries: Vec<Delivery> =
                 read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
             let started_ms = clock.now_ms();

@@ -46,7 +46,8 @@ async fn large_bodies_under_attempt_at_one_destination_leave_room_for_another() 
     }
     well.wait_for(20).await;
     let under_attempt = hung.seen().len();
-    assert!((1..=4).contains(&under_attempt), "half of 8 MiB: {under_attempt}");
+    // Half of 8 MiB, and one more whose size was not known before it was read.
+    assert!((1..=5).contains(&under_attempt), "{under_attempt}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
