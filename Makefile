@@ -1,0 +1,17 @@
+# make check   what must pass before a change lands: format, lints, tests
+# make test    the tests alone; the README's command
+# make bench   the real binary against a bare forwarding loop, and ten rules against ten thousand
+
+.PHONY: check test bench
+
+check:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	$(MAKE) test
+
+test:
+	cargo test --locked
+
+bench:
+	cargo bench --locked --bench rules
+	cargo bench --locked --bench throughput -- --events 200000 --dead 1000000
