@@ -44,5 +44,7 @@ fn route(bencher: divan::Bencher<'_, '_>, count: usize) {
 fn every_rule_asked(bencher: divan::Bencher<'_, '_>, count: usize) {
     let rules = rules(count);
     let relay = RelayFields { source: "vero", received_ms: 1_700_000_000_000 };
-    bencher.bench(|| rules.route_plainly(divan::black_box(BODY.as_bytes()), relay).map(|routing| routing.deliveries.len()));
+    bencher.bench(|| {
+        rules.route_plainly(divan::black_box(BODY.as_bytes()), relay).map(|routing| routing.deliveries.len())
+    });
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::{Bodies, Reservation, Share};
@@ -50,6 +51,8 @@ pub struct WorkerParts {
 pub struct Worker {
     parts: WorkerParts,
     share: Share,
+    /// One read of the disk at a time: reads of one destination wait for each other anyway, and each waiting one would hold a thread.
+    disk: Arc<Semaphore>,
     rejects_in_a_row: u32,
     last_trouble: Option<String>,
 }
@@ -67,7 +70,7 @@ impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
         let share = Share::new(parts.bodies.clone());
-        Self { parts, share, rejects_in_a_row: 0, last_trouble: None }
+        Self { parts, share, disk: Arc::new(Semaphore::new(1)), rejects_in_a_row: 0, last_trouble: None }
     }
 
     /// Works until it is stopped; attempts under way are then finished and settled.
@@ -151,10 +154,10 @@ impl Worker {
         mut reservation: Reservation,
     ) -> impl Future<Output = Attempted> + use<> {
         let WorkerParts { store, config, clock, .. } = &self.parts;
-        let (store, clock) = (store.clone(), *clock);
+        let (store, clock, disk) = (store.clone(), *clock, self.disk.clone());
         let (destination, timeout) = (config.destination.clone(), config.policy.timeout);
         async move {
-            let read = read_all(&store, &claims, recent).await;
+            let read = read_all(&store, &disk, &claims, recent).await;
             reservation.found(read.iter().flatten().map(|event| event.body.len()).sum());
             let deliveries: Vec<Delivery> =
                 read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
@@ -275,10 +278,17 @@ async fn sleep_until(instant: Option<Instant>) {
 type Read = Result<Arc<StoredEvent>, ReadError>;
 
 /// Takes events from memory, or reads them where blocking is allowed.
-async fn read_all(store: &Arc<dyn Store>, claims: &[Claim], recent: Vec<Option<Arc<StoredEvent>>>) -> Vec<Read> {
+async fn read_all(
+    store: &Arc<dyn Store>,
+    disk: &Semaphore,
+    claims: &[Claim],
+    recent: Vec<Option<Arc<StoredEvent>>>,
+) -> Vec<Read> {
     if recent.iter().all(Option::is_some) {
         return recent.into_iter().flatten().map(Ok).collect();
     }
+    // Never closed, so it is always granted.
+    let _turn = disk.acquire().await;
     let (store, claims) = (store.clone(), claims.to_vec());
     let count = claims.len();
     let read = tokio::task::spawn_blocking(move || claims.iter().map(|claim| store.read(claim)).collect());
