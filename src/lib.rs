@@ -20,6 +20,7 @@ pub mod destination;
 pub mod admin;
 pub mod cli;
 pub mod config;
+mod directory;
 pub mod relay;
 pub mod telemetry;
 pub mod time;

@@ -280,8 +280,7 @@ impl Running {
     }
 
     /// Stops: no new connections, attempts under way are finished within the grace, everything settled is synced.
-    /// Returns whether all attempts ended in time; those that did not will be made again.
-    pub async fn stop(self) -> bool {
+    pub async fn stop(self) -> Stopped {
         let grace = self.relay.generation().config.limits.shutdown_grace;
         self.doors.cancel();
         self.attempts.cancel();
@@ -296,6 +295,19 @@ impl Running {
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
             tracing::error!("closing the store panicked");
         }
-        in_time
+        let failure = match &*self.health.borrow() {
+            Health::Poisoned(why) => Some(why.clone()),
+            Health::Good | Health::Full(_) => None,
+        };
+        Stopped { in_time, failure }
     }
+}
+
+/// How a relay ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether all attempts ended within the grace; those that did not will be made again.
+    pub in_time: bool,
+    /// Why the store failed, if it did: what was settled last may happen again.
+    pub failure: Option<String>,
 }

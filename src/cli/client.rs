@@ -11,6 +11,9 @@ use crate::admin::WRITE_HEADER;
 use crate::config::{Auth, Config, Source};
 use crate::destination::client::{Answer, Call, Client, parse_url};
 
+/// The relay's own answers hold whole events.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
 /// A running relay, as its config says where it is.
 pub(super) struct RunningRelay {
     client: Client,
@@ -59,7 +62,10 @@ impl RunningRelay {
     async fn call(&self, method: Method, url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
         let url = parse_url(url).map_err(|message| Failure::new(FAILED, message))?;
         let address = url.origin().ascii_serialization();
-        let called = self.client.call(Call { method, url, headers, body: Bytes::from(body) }).await;
+        let called = self
+            .client
+            .call(Call { method, url, headers, body: Bytes::from(body), answer_bytes_max: ANSWER_BYTES_MAX })
+            .await;
         called.map_err(|error| {
             Failure::new(FAILED, format!("no relay answers at {address} ({error}): is it running with this config?"))
         })

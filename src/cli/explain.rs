@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{FAILED, Failure, load, read_event};
+use super::{FAILED, Failure, USAGE, load, read_event};
 use crate::config::Config;
 use crate::event::RelayFields;
 use crate::rules::{Routing, RuleTrace, TraceNode};
@@ -27,6 +27,9 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let (_, config) = load(named)?;
     let body = read_event(&args.event)?;
     let source = args.source.or_else(|| config.sources.first().map(|source| source.name.clone())).unwrap_or_default();
+    if !config.sources.iter().any(|known| known.name == source) {
+        return Err(Failure::new(USAGE, format!("there is no source `{source}` in the config")));
+    }
     let relay = RelayFields { source: &source, received_ms: crate::time::wall_ms() };
     let (routing, traces) = config.rules.explain(&body, relay).map_err(|error| Failure::of(FAILED, &error))?;
     if args.json {

@@ -13,6 +13,7 @@ pub(super) struct Args {}
 pub(super) fn run(named: Option<&Path>, _: Args) -> Result<(), Failure> {
     crate::telemetry::start_logging();
     let (path, config) = load(named)?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::of(FAILED, &error))?;
     let ended = runtime.block_on(async {
@@ -26,6 +27,17 @@ pub(super) fn run(named: Option<&Path>, _: Args) -> Result<(), Failure> {
     // Whatever still blocks a thread (a file system that hangs) must not keep the process: all that counts is synced.
     runtime.shutdown_background();
     ended
+}
+
+/// Takes as many file descriptors as the system allows: each connection needs one, and the usual soft limit of 1024 is far below
+/// the connections that may come.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
+    }
 }
 
 /// Waits for a reason to end, and ends.
@@ -46,8 +58,11 @@ async fn wait(running: Running) -> Result<(), Failure> {
     }
     tracing::info!("stopping: attempts under way are finished first; a second signal ends at once");
     tokio::select! {
-        in_time = running.stop() => {
-            if !in_time {
+        stopped = running.stop() => {
+            if let Some(why) = stopped.failure {
+                return Err(Failure::new(FAILED, format!("the store failed while it was closed: {why}")));
+            }
+            if !stopped.in_time {
                 tracing::warn!("some attempts did not end within the grace; they will be made again");
             }
             tracing::info!("stopped");

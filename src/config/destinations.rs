@@ -65,7 +65,7 @@ pub(super) fn read(parts: &Parts<'_>, name: &str, node: &Node) -> Option<Destina
 }
 
 /// Keys that every destination may set, whatever its kind.
-const COMMON: [&str; 7] = ["retry", "timeout", "concurrency", "rate", "backlog", "answers", "renamed_from"];
+const COMMON: [&str; 5] = ["retry", "timeout", "concurrency", "rate", "answers"];
 
 /// In `defaults: {slack: {…}}` both sorts of key stand together.
 fn split_defaults(defaults: &Node) -> (Node, Node) {

@@ -173,19 +173,23 @@ fn read(
     });
     let limits = Limits::read(reader, entries.optional("limits"));
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
+    reader.hide_values(true);
     let sources = entries.required("sources").and_then(|node| sources::read(reader, node, is_public));
+    reader.hide_values(false);
     let defaults = entries.optional("defaults");
     if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
-        crate::destination::KINDS.iter().for_each(|kind| {
-            of_kinds.optional(kind.name);
-        });
+        for kind in crate::destination::KINDS {
+            of_kinds.optional(kind.name).map(|node| reader.map(node, "the defaults of a kind"));
+        }
         of_kinds.finish();
     }
     let destination_nodes = entries.optional("destinations");
     let mut names = destinations::names(destination_nodes);
     let rules = entries.required("rules").and_then(|node| rules::read(reader, node, &mut names));
     let parts = destinations::Parts { reader, client, data_dir: &data_dir, defaults };
+    reader.hide_values(true);
     let destinations = read_destinations(&parts, destination_nodes, &names);
+    reader.hide_values(false);
     let is_free = |key: &str| key.starts_with("x-");
     for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {
         // Anchors live there; whatever they hold is somebody else's business.
@@ -247,7 +251,7 @@ fn read_destinations(
 /// Names stand in URLs, metrics and logs.
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !text.is_empty() && text.len() <= 64 && text.chars().all(is_plain)
+    !matches!(text, "" | "." | "..") && text.len() <= 64 && text.chars().all(is_plain)
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

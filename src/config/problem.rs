@@ -62,6 +62,10 @@ impl Report {
         let mut placed: Vec<_> =
             problems.into_iter().map(|problem| Placed { place: place(problem.at), problem }).collect();
         placed.sort_by_key(|placed| placed.place.map(|place| place.offset));
+        // Through an anchor that is used twice, one slip would be told twice.
+        placed.dedup_by(|one, other| {
+            one.place.is_some() && one.place == other.place && one.problem.message == other.problem.message
+        });
         Self { file, text, placed, hidden }
     }
 
@@ -171,10 +175,17 @@ fn slip(text: &str, place: Option<Place>) -> Option<String> {
         let (key, value) = line.split_once(": ")?;
         let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
         let is_bare = !value.starts_with(['"', '\'', '|', '>']);
-        if is_bare && value.contains("${") {
+        let is_quoted_at =
+            |at: usize| value[..at].matches('"').count() % 2 == 1 || value[..at].matches('\'').count() % 2 == 1;
+        let has_bare = |tag: &str| value.find(tag).is_some_and(|at| !is_quoted_at(at));
+        if is_bare && has_bare("${") {
             return Some("quote every value that holds `${`: url: \"${NAME}\"".to_owned());
         }
-        let is_template = value.contains("{{") || value.starts_with(['*', '&', '%', '@', '`', ':']);
+        let is_flow = value.starts_with(['{', '[']) && !value.starts_with("{{");
+        let is_template = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':']);
+        if is_bare && is_flow && has_bare("{{") {
+            return Some("quote every value that holds `{{`".to_owned());
+        }
         (is_bare && is_template).then(|| format!("quote the value: {key}: \"{}\"", value.replace('"', "'")))
     })
 }

@@ -1,6 +1,6 @@
 //! Typed reading of nodes. Every wrong value becomes a problem and reading goes on, so that all problems are told at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,10 @@ use super::values::{self, Surroundings, interpolate};
 /// Collects problems, and knows where relative paths start.
 pub struct Reader {
     problems: RefCell<Vec<Problem>>,
+    /// What stood behind each `${…}`: it is taken out of every message.
+    interpolated: RefCell<Vec<String>>,
+    /// In a section where any value may be a secret, a line is shown only if the value on it is known to be none.
+    hides_values: Cell<bool>,
     /// The directory of the config file: what is read is relative to it.
     pub directory: PathBuf,
 }
@@ -18,7 +22,8 @@ pub struct Reader {
 impl Reader {
     /// A reader for a file in `directory`.
     pub fn new(directory: PathBuf) -> Self {
-        Self { problems: RefCell::default(), directory }
+        let (problems, interpolated) = (RefCell::default(), RefCell::default());
+        Self { problems, interpolated, hides_values: Cell::new(false), directory }
     }
 
     /// Whether an error has been found so far.
@@ -51,7 +56,20 @@ impl Reader {
         self.push(at, Severity::Warning, message.into(), help.into(), false);
     }
 
+    /// From now on, the line of a wrong or unknown value is not shown, or is again.
+    pub fn hide_values(&self, hides: bool) {
+        self.hides_values.set(hides);
+    }
+
     fn push(&self, at: NodeId, severity: Severity, message: String, help: Option<String>, is_secret: bool) {
+        let redact = |text: String| {
+            let interpolated = self.interpolated.borrow();
+            interpolated
+                .iter()
+                .filter(|value| !value.is_empty())
+                .fold(text, |text, value| text.replace(value.as_str(), "…"))
+        };
+        let (message, help) = (redact(message), help.map(redact));
         self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, is_secret });
     }
 
@@ -61,6 +79,7 @@ impl Reader {
         root.for_each_scalar(&mut |id, scalar| match interpolate(&scalar.text, directory, surroundings) {
             Ok(None) => {}
             Ok(Some(text)) => {
+                self.interpolated.borrow_mut().push(text.clone());
                 *scalar = Scalar { text, style: Style::String, is_interpolated: true };
             }
             Err(error) => {
@@ -76,7 +95,8 @@ impl Reader {
             Value::Map(entries) => entries.iter().map(|(key, node)| (key, node)).collect(),
             _ if node.is_null() => Vec::new(),
             _ => {
-                self.error(node.id, format!("{what} should be a map, and this is {}", node.kind()));
+                let message = format!("{what} should be a map, and this is {}", node.kind());
+                self.push(node.id, Severity::Error, message, None, self.hides_values.get());
                 return None;
             }
         };
@@ -285,11 +305,13 @@ impl<'r, 'n> Entries<'r, 'n> {
                 self.reader.error(self.at, format!("{} needs `{missing}`", self.what));
             }
         }
-        for (key, _) in &self.entries {
+        for (key, node) in &self.entries {
+            let is_secret = self.reader.hides_values.get() && node.scalar().is_some();
             let known = self.known.iter().copied();
             let help = did_you_mean(&key.text, known.clone())
                 .unwrap_or_else(|| format!("{} can have {}", self.what, known.collect::<Vec<_>>().join(", ")));
-            self.reader.error_with(key.id, format!("unknown key `{}` in {}", key.text, self.what), help);
+            let message = format!("unknown key `{}` in {}", key.text, self.what);
+            self.reader.push(key.id, Severity::Error, message, Some(help), is_secret);
         }
     }
 }

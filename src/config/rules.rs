@@ -3,7 +3,7 @@
 use super::problem::{did_you_mean, nearest};
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::reader::Reader;
-use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, vero};
+use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, Segment, vero};
 use crate::rules::operators::{Argument, OPERATORS, OperatorKind, equals_any};
 use crate::rules::{Condition, Rule, RuleSet};
 
@@ -29,7 +29,30 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bo
             None => is_complete = false,
         }
     }
+    warn_of_rules_that_are_never_tried(reader, items, &rules);
     is_complete.then(|| RuleSet::new(fields.build(), rules))
+}
+
+/// What stands behind a rule that stops every event is never reached; and where nothing takes every event, some go nowhere.
+fn warn_of_rules_that_are_never_tried(reader: &Reader, items: &[Node], rules: &[Rule]) {
+    if items.len() != rules.len() {
+        return;
+    }
+    let takes_all = |rule: &Rule| matches!(&rule.condition, Condition::All(conditions) if conditions.is_empty());
+    if let Some(at) = rules.iter().position(|rule| rule.stop && takes_all(rule)) {
+        for (item, rule) in items.iter().zip(rules).skip(at + 1) {
+            let message = format!("the rule `{}` is never tried: `{}` stops every event", rule.name, rules[at].name);
+            reader.warning(item.id, message, None);
+        }
+    }
+    if let (false, Some(first)) = (rules.iter().any(takes_all), items.first()) {
+        let help = "a last rule without `match` takes them, for an archive; or `to: []` with `stop: true` says that it is meant".to_owned();
+        reader.warning(
+            first.id,
+            "no rule takes every event: what none of them matches is kept and delivered nowhere",
+            help,
+        );
+    }
 }
 
 fn read_rule(
@@ -53,6 +76,9 @@ fn read_rule(
         Some(node) => (reader.text(node)?.to_owned(), node.id),
         None => (format!("rule {}", at + 1), node.id),
     };
+    if name.is_empty() {
+        reader.error(name_at, "a rule's name cannot be empty");
+    }
     let (to, stop) = (to?, stop?);
     let targets = read_to(reader, to, destinations);
     if targets.is_empty() && reader.list(to).is_empty() && !stop {
@@ -107,9 +133,7 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
             "all" => read_matches(reader, value, fields).map(Condition::All),
             "none" => read_matches(reader, value, fields).map(Condition::None),
             text => read_field_path(reader, key.id, text).and_then(|path| {
-                if path.to_string() == "type" {
-                    warn_of_unknown_types(reader, value);
-                }
+                warn_of_unknown_names(reader, key.id, &path, value);
                 let field = fields.add(&path);
                 read_test(reader, value, &Field { id: field, path: text })
             }),
@@ -131,11 +155,28 @@ fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> O
         reader.error(node.id, "this list of match maps is empty");
         return None;
     }
-    let conditions: Vec<_> = items.iter().map(|item| read_match(reader, item, fields)).collect();
+    let read = |item: &Node| {
+        if item.is_null() || matches!(&item.value, Value::Map(entries) if entries.is_empty()) {
+            reader.error(item.id, "this match map is empty, so it would hold for every event");
+            return None;
+        }
+        read_match(reader, item, fields)
+    };
+    let conditions: Vec<_> = items.iter().map(read).collect();
     conditions.into_iter().collect()
 }
 
 fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath> {
+    if text == "not" {
+        let help = "`none:` takes a list of match maps; `not` goes below a field: type: { not: sent }".to_owned();
+        reader.error_with(at, "`not` stands below a field, not in its place", help);
+        return None;
+    }
+    if text == "ignore_case" || OPERATORS.iter().any(|operator| operator.name == text) {
+        let help = format!("write campaign.name: {{ {text}: … }}; a field that is really called so is /{text}");
+        reader.error_with(at, format!("`{text}` stands below a field, not in its place"), help);
+        return None;
+    }
     match FieldPath::parse(text) {
         Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule)) => {
             reader.error_with(
@@ -147,16 +188,35 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath>
         }
         Ok(path) => Some(path),
         Err(error) => {
-            let operators = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
-            let help =
-                nearest(text, operators).map(|name| format!("`{name}` goes below a field: field: {{ {name}: … }}"));
-            reader.error_with(at, error.to_string(), help);
+            reader.error(at, error.to_string());
             None
         }
     }
 }
 
+/// A name that Vero does not use matches nothing, and below a `not` everything.
+fn warn_of_unknown_names(reader: &Reader, at: NodeId, path: &FieldPath, value: &Node) {
+    let FieldPath::Body(segments) = path else { return };
+    let text = path.to_string();
+    if text == "type" {
+        warn_of_unknown_types(reader, value);
+    }
+    let is_pointer = matches!(segments.first(), Some(Segment::Token(_)));
+    if !is_pointer && !vero::sends(&text) {
+        let hyphened = text.replace('_', "-");
+        let meant =
+            if vero::sends(&hyphened) { Some(hyphened) } else { nearest(&text, vero::FIELDS).map(str::to_owned) };
+        let help = meant.map(|field| format!("did you mean `{field}`?"));
+        reader.warning(at, format!("Vero sends no field `{text}` today"), help);
+    }
+}
+
 fn warn_of_unknown_types(reader: &Reader, node: &Node) {
+    for (key, below) in node.entries() {
+        if matches!(key.text.as_str(), "not" | "equals") {
+            warn_of_unknown_types(reader, below);
+        }
+    }
     for item in reader.list(node) {
         let Some(scalar) = item.scalar().filter(|scalar| scalar.style == Style::String) else { continue };
         if !vero::TYPES.contains(&scalar.text.as_str()) {
@@ -256,7 +316,7 @@ fn read_equals(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: boo
     }
     let arguments: Vec<_> = items.iter().map(|item| argument(reader, item)).collect();
     let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
-    let label = label(field, name, &arguments, ignore_case);
+    let label = label(field, name, &items, ignore_case);
     Some(Condition::Test { field: field.id, operator: equals_any(&arguments, ignore_case), label })
 }
 
@@ -276,7 +336,7 @@ fn read_operator(
     let ignore_case = ignore_case && operator.has_case;
     let test = |item: &&Node| {
         let argument = argument(reader, item)?;
-        let label = label(field, operator.name, std::slice::from_ref(&argument), ignore_case);
+        let label = label(field, operator.name, std::slice::from_ref(item), ignore_case);
         match (operator.build)(&argument, ignore_case) {
             Ok(operator) => Some(Condition::Test { field: field.id, operator, label }),
             Err(message) => {
@@ -316,12 +376,14 @@ fn is_plain_number(text: &str) -> bool {
 }
 
 /// A condition as it is written.
-fn label(field: &Field<'_>, operator: &str, arguments: &[Argument], ignore_case: bool) -> String {
-    let shown = |argument: &Argument| match argument {
-        Argument::Null => "null".to_owned(),
-        Argument::Bool(value) => value.to_string(),
-        Argument::Number(text) => text.clone(),
-        Argument::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+fn label(field: &Field<'_>, operator: &str, arguments: &[&Node], ignore_case: bool) -> String {
+    let shown = |node: &&Node| match node.scalar() {
+        // What came from the environment is not shown.
+        Some(scalar) if scalar.is_interpolated => "…".to_owned(),
+        Some(scalar) if scalar.style == Style::Null => "null".to_owned(),
+        Some(scalar) if scalar.style == Style::String => serde_json::Value::from(scalar.text.as_str()).to_string(),
+        Some(scalar) => scalar.text.clone(),
+        None => String::new(),
     };
     let values: Vec<_> = arguments.iter().map(shown).collect();
     let values = if values.len() == 1 { values.concat() } else { format!("[{}]", values.join(", ")) };

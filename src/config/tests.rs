@@ -183,6 +183,39 @@ fn a_report_shows_the_line_and_never_a_secret() {
 }
 
 #[test]
+fn what_comes_from_the_environment_is_in_no_message_and_a_misspelt_keys_line_is_not_shown() {
+    let report = |text: &str| parse(text).err().expect("refused").to_string();
+    let shown = report(&GOOD.replacen("sources", "listen: \"${TOKEN}\"\nsources", 1));
+    assert!(shown.contains("`…` is not an address") && !shown.contains("from-the-environment"), "{shown}");
+    for (from, to) in [
+        ("token: try-me", "tokn: canary"),
+        ("    file:\n      path: archive.ndjson", "    slack: https://hooks.slack.com/services/canary"),
+        ("      path: archive.ndjson", "      path: x\n      webhook_url: canary"),
+    ] {
+        let shown = report(&GOOD.replace(from, to));
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
+
+#[test]
+fn what_probably_does_not_do_what_was_meant_is_a_warning() {
+    let warned = |condition: &str, part: &str| {
+        let text = GOOD.replace("    to: [archive]", &format!("    match: {condition}\n    to: [archive]"));
+        let (_, report) = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        assert!(report.lines().any(|line| line.contains("warning") && line.contains(part)), "{condition}: {report}");
+    };
+    warned("{ type: bounsed }", "did you mean `bounced`?");
+    warned("{ type: { not: [bounsed] } }", "did you mean `bounced`?");
+    warned("{ campaign.nmae: { not: { glob: \"Test*\" } } }", "did you mean `campaign.name`?");
+    warned("{ campaign.trigger_event: x }", "did you mean `campaign.trigger-event`?");
+    warned("{ type: bounced }", "no rule takes every event");
+    let text =
+        GOOD.replace("    to: [archive]", "    to: [archive]\n    stop: true\n  - name: late\n    to: [archive]");
+    let (_, report) = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    assert!(report.lines().any(|line| line.contains("`late` is never tried")), "{report}");
+}
+
+#[test]
 fn values_come_from_the_environment_and_can_never_add_a_key() {
     let config = good(&GOOD.replace("token: try-me", "token: \"${TOKEN}\"").replacen(
         "sources",
@@ -240,6 +273,10 @@ fn http_destinations() {
         ("      json: {}\n      text: x\n", "either `json` or `text`"),
         ("      text: \"{{ a b }}\"\n", "does not compile"),
         ("      method: GET\n", "not a method"),
+        ("      auth: { header: { name: Content-Length, value: x } }\n", "not a header that can be set"),
+        ("      headers: { x-user: \"{{ user.email }}\" }\n", "a header is the same for every event"),
+        ("      json: { a: 1, a: 2 }\n", "given twice"),
+        ("      text: \"{{ campaign.trigger-event }}\"\n", "write trigger_event"),
         ("      headers: { Webhook-Id: x }\n", "not a header that can be set"),
         ("      auth: { bearer: x, basic: { username: u, password: p } }\n", "one of bearer, basic and header"),
         ("      signing_secrets: short\n", "whsec_"),
@@ -253,6 +290,7 @@ fn http_destinations() {
     }
     let url = |url: &str| with_destination(&format!("    http:\n      url: \"{url}\"\n"));
     good(&url("https://example.com/users/{{ user.id }}?x={{ type }}"));
+    good(&url("https://example.com?x={{ type }}"));
     for bad in [
         "example.com",
         "ftp://x/",

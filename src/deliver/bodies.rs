@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// For all destinations together.
 pub const ALL_BYTES_MAX: usize = 8 << 20;
 /// For one of them: half, so that one that hangs leaves room for the others.
-const ONE_BYTES_MAX: usize = ALL_BYTES_MAX / 2;
+pub const ONE_BYTES_MAX: usize = ALL_BYTES_MAX / 2;
 
 /// Vero's bodies are far smaller than this.
 const EXPECTED_LEAST: usize = 64 << 10;

@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::bodies::{Bodies, Reservation, Share};
+use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::decide::{Next, decide};
 use super::pace::Pace;
 use crate::config::DestinationConfig;
@@ -60,7 +60,8 @@ pub struct Worker {
 /// What an attempt leaves behind.
 struct Attempted {
     claims: Vec<Claim>,
-    outcomes: Vec<Outcome>,
+    /// `None`: the delivery was not attempted, for want of room for its body.
+    outcomes: Vec<Option<Outcome>>,
     started_ms: u64,
 }
 
@@ -116,16 +117,18 @@ impl Worker {
             }
             let mut rest = claims.as_slice();
             while !rest.is_empty() {
-                let (batch, later) = rest.split_at(batch_max.min(rest.len()));
-                let recent: Vec<_> = batch.iter().map(|claim| store.recent(claim.key.sequence)).collect();
-                let bytes =
-                    recent.iter().map(|event| event.as_ref().map_or(self.share.expected(), |e| e.body.len())).sum();
+                let recent: Vec<_> =
+                    rest.iter().take(batch_max).map(|claim| store.recent(claim.key.sequence)).collect();
+                let expected = self.share.expected();
+                let sizes = recent.iter().map(|event| event.as_ref().map_or(expected, |event| event.body.len()));
+                let (count, bytes) = prefix(sizes, ONE_BYTES_MAX);
+                let (batch, later) = rest.split_at(count);
                 let Some(reservation) = self.share.reserve(bytes) else {
                     // One of our own attempts will end and bring us back here.
                     self.release(rest.to_vec());
                     return None;
                 };
-                attempts.push(self.attempt(batch.to_vec(), recent, reservation).boxed());
+                attempts.push(self.attempt(batch.to_vec(), recent[..count].to_vec(), reservation).boxed());
                 rest = later;
             }
         }
@@ -174,7 +177,9 @@ impl Worker {
                 Err(error @ ReadError::Io(_)) => Outcome::retry(in_full(&error)),
                 Err(error) => Outcome::reject(in_full(&error)),
             });
-            Attempted { outcomes: outcomes.collect(), claims, started_ms }
+            let mut outcomes: Vec<_> = outcomes.map(Some).collect();
+            outcomes.resize(claims.len(), None);
+            Attempted { outcomes, claims, started_ms }
         }
     }
 
@@ -192,6 +197,10 @@ impl Worker {
     fn settle_one(&mut self, attempted: Attempted, settlements: &mut Vec<(Claim, Settlement)>) {
         let now_ms = self.parts.clock.now_ms();
         for (claim, outcome) in attempted.claims.into_iter().zip(attempted.outcomes) {
+            let Some(outcome) = outcome else {
+                settlements.push((claim, Settlement::Released));
+                continue;
+            };
             self.parts.metrics.attempt(&outcome);
             self.observe(&outcome);
             let attempts = claim.attempts.saturating_add(1);
@@ -209,11 +218,13 @@ impl Worker {
                 }
                 Next::DeadLetter(reason) => {
                     self.parts.metrics.dead();
-                    tracing::warn!(destination = %self.parts.config.name, %reason, "dead letter");
+                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                    tracing::warn!(destination = %self.parts.config.name, attempts, reason = brief, "dead letter");
                     Settlement::Dead { attempts, reason }
                 }
                 Next::Pause(reason) => {
-                    self.pause(&reason);
+                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                    self.pause(&reason, brief);
                     Settlement::Released
                 }
             };
@@ -241,7 +252,8 @@ impl Worker {
                 self.rejects_in_a_row += 1;
                 if self.rejects_in_a_row >= REJECTS_IN_A_ROW_MAX {
                     self.rejects_in_a_row = 0;
-                    self.pause(&format!("{REJECTS_IN_A_ROW_MAX} events in a row were rejected"));
+                    let why = format!("{REJECTS_IN_A_ROW_MAX} events in a row were rejected");
+                    self.pause(&why, &why);
                 }
             }
             Outcome::Pause { .. } => {}
@@ -250,20 +262,20 @@ impl Worker {
 
     /// Tells of trouble once, and not again until it changes or has passed.
     fn tell(&mut self, reason: &Reason) {
-        let name = &self.parts.config.name;
-        if self.last_trouble.as_deref() == Some(&reason.text) {
-            tracing::debug!(destination = %name, %reason, "attempt failed");
-        } else if reason.is_config_slip {
-            tracing::error!(destination = %name, %reason, "attempt failed; most likely the URL or a credential in the config is wrong");
+        let (name, reason, is_config_slip) = (&self.parts.config.name, reason.brief.as_str(), reason.is_config_slip);
+        if self.last_trouble.as_deref() == Some(reason) {
+            tracing::debug!(destination = %name, reason, "attempt failed");
+        } else if is_config_slip {
+            tracing::error!(destination = %name, reason, "attempt failed; most likely the URL or a credential in the config is wrong");
         } else {
-            tracing::warn!(destination = %name, %reason, "attempt failed, will be tried again");
+            tracing::warn!(destination = %name, reason, "attempt failed, will be tried again");
         }
-        self.last_trouble = Some(reason.text.clone());
+        self.last_trouble = Some(reason.to_owned());
     }
 
-    fn pause(&self, reason: &str) {
+    fn pause(&self, reason: &str, brief: &str) {
         let name = &self.parts.config.name;
-        tracing::error!(destination = %name, %reason, "destination paused; its queue is kept until somebody resumes it");
+        tracing::error!(destination = %name, reason = brief, "destination paused; its queue is kept until somebody resumes it");
         self.parts.store.pause(self.parts.id, reason);
     }
 }
@@ -291,9 +303,34 @@ async fn read_all(
     let _turn = disk.acquire().await;
     let (store, claims) = (store.clone(), claims.to_vec());
     let count = claims.len();
-    let read = tokio::task::spawn_blocking(move || claims.iter().map(|claim| store.read(claim)).collect());
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for claim in &claims {
+            let event = store.read(claim);
+            bytes += event.as_ref().map_or(0, |event| event.body.len());
+            if bytes > ONE_BYTES_MAX && !read.is_empty() {
+                // The rest is larger than it was taken to be, and waits for its turn.
+                break;
+            }
+            read.push(event);
+        }
+        read
+    });
     let failed = || ReadError::Io(std::io::Error::other("the reading thread panicked"));
     read.await.unwrap_or_else(|_| (0..count).map(|_| Err(failed())).collect())
+}
+
+/// How many of some sizes, at least one, come to no more than a limit; and to how much.
+fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
+    let (mut count, mut total) = (0, 0);
+    for size in sizes {
+        if count > 0 && total + size > limit {
+            break;
+        }
+        count += 1;
+        total += size;
+    }
+    (count, total)
 }
 
 fn delivery(store: &Arc<dyn Store>, event: &Arc<StoredEvent>, claims: &[Claim]) -> Delivery {

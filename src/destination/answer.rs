@@ -83,9 +83,10 @@ fn usual(status: u16) -> Meaning {
 
 fn reason(status: u16, excerpt: &str) -> Reason {
     let name = ::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let brief = format!("{status} {}", name.unwrap_or("")).trim_end().to_owned();
     let excerpt = excerpt.trim();
-    let said = if excerpt.is_empty() { String::new() } else { format!(": {excerpt}") };
-    let mut reason = Reason::new(format!("{status} {}{said}", name.unwrap_or("")).trim_end().to_owned());
+    let mut reason = Reason::new(if excerpt.is_empty() { brief.clone() } else { format!("{brief}: {excerpt}") });
+    reason.brief = brief;
     // Most often the URL or a credential in the config is wrong, and the event must not be lost for it.
     reason.is_config_slip = matches!(status, 300..=399 | 401 | 403 | 404 | 405);
     reason

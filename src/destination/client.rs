@@ -1,14 +1,14 @@
 //! The one HTTP client. Nothing else in the program names reqwest.
 //!
 //! It follows no redirect (an event must not go where nobody configured it), uses no proxy from the environment, sends nothing twice
-//! by itself, and reads no more than [`ANSWER_BYTES_MAX`] of an answer.
+//! by itself, and reads no more of an answer than it is told to.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-/// What is read of an answer; a larger one is cut off and its connection closed.
+/// What is read of a destination's answer; a larger one is cut off and its connection closed.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// What is kept of it in reasons.
 pub const EXCERPT_BYTES_MAX: usize = 1 << 10;
@@ -43,6 +43,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
+    /// How much of the answer is read.
+    pub answer_bytes_max: usize,
 }
 
 /// What came back.
@@ -52,7 +54,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body's beginning, at most [`ANSWER_BYTES_MAX`].
+    /// The body's beginning.
     pub body: Vec<u8>,
 }
 
@@ -92,6 +94,7 @@ impl Client {
 
     /// Makes one request and reads the beginning of its answer.
     pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
+        let answer_bytes_max = call.answer_bytes_max;
         let mut request = reqwest::Request::new(call.method, call.url);
         *request.headers_mut() = call.headers;
         *request.body_mut() = Some(call.body.into());
@@ -102,7 +105,7 @@ impl Client {
         // A body that breaks off or never ends says nothing against the status.
         let _ = tokio::time::timeout(BODY_TIMEOUT, async {
             while let Ok(Some(chunk)) = response.chunk().await {
-                let room = ANSWER_BYTES_MAX - body.len();
+                let room = answer_bytes_max - body.len();
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 if chunk.len() > room {
                     break;

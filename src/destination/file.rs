@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File as OpenFile, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
+use tokio::sync::Semaphore;
 
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace};
 use crate::config::problem::did_you_mean;
@@ -75,7 +76,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     entries.finish();
     let (pattern, path) = path?;
     let open = Mutex::default();
-    Some(File(Arc::new(Lines { path, pattern, timezone: timezone?, has_envelope, syncs, open })))
+    let lines = Arc::new(Lines { path, pattern, timezone: timezone?, has_envelope, syncs, open });
+    Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
 
 fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<(PathBuf, Vec<Part>)> {
@@ -230,8 +232,7 @@ fn is_still_there(file: &OpenFile, path: &Path) -> bool {
 /// Opens a file to append to: made 0600, never through a symlink, and ours alone.
 fn open_file(path: &Path) -> io::Result<OpenFile> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let is_new = !path.exists();
+    crate::directory::make(directory)?;
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let mut options = OpenOptions::new();
     let mut file = options.read(true).append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)?;
@@ -249,21 +250,29 @@ fn open_file(path: &Path) -> io::Result<OpenFile> {
             file.write_all(b"\n")?;
         }
     }
-    if is_new {
-        OpenFile::open(directory)?.sync_all()?;
-    }
+    crate::directory::sync(directory)?;
     Ok(file)
 }
 
 /// The destination; its work is done on a thread that may block.
-struct File(Arc<Lines>);
+struct File {
+    lines: Arc<Lines>,
+    /// Goes with the writing, and not with the attempt: while a file system hangs, no second thread is sent after the first.
+    turn: Arc<Semaphore>,
+}
 
 impl Destination for File {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
-        let (lines, batch) = (self.0.clone(), deliveries.to_vec());
+        let (lines, turn, batch) = (self.lines.clone(), self.turn.clone(), deliveries.to_vec());
         async move {
             let count = batch.len();
-            let written = tokio::task::spawn_blocking(move || lines.write_batch(&batch)).await;
+            let turn = turn.acquire_owned().await;
+            let written = tokio::task::spawn_blocking(move || {
+                let outcomes = lines.write_batch(&batch);
+                drop(turn);
+                outcomes
+            });
+            let written = written.await;
             written.unwrap_or_else(|_| vec![Outcome::retry("the writing thread panicked"); count])
         }
         .boxed()
@@ -278,11 +287,11 @@ impl Destination for File {
     }
 
     fn address(&self) -> String {
-        self.0.pattern.display().to_string()
+        self.lines.pattern.display().to_string()
     }
 
     fn file_pattern(&self) -> Option<PathBuf> {
-        Some(self.0.pattern.clone())
+        Some(self.lines.pattern.clone())
     }
 }
 

@@ -10,12 +10,12 @@ use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 
-use super::client::{self, Call, Client, Url, is_loopback};
+use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Url, is_loopback};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, View};
+use super::template::{Escape, Template, View, is_template};
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, retry_after};
-use crate::config::raw::Node;
+use crate::config::raw::{Node, NodeId};
 use crate::config::reader::{Entries, Reader};
 
 pub(super) const KIND: Kind = Kind {
@@ -102,12 +102,12 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
 fn target(reader: &Reader, node: &Node) -> Option<Target> {
     let text = reader.text(node)?;
     let fail = |message: String| reader.secret_error(node.id, message);
-    let Some(template_at) = text.find("{{") else {
+    let Some(template_at) = ["{{", "{%"].iter().filter_map(|tag| text.find(tag)).min() else {
         return client::parse_url(text).map_err(fail).ok().map(Target::Fixed);
     };
     // The part before the path must be fixed: an event must not choose the host that it goes to.
     let authority_at = text.find("://").map(|at| at + 3);
-    let path_at = authority_at.and_then(|at| text[at..].find('/').map(|slash| at + slash));
+    let path_at = authority_at.and_then(|at| text[at..].find(['/', '?', '#']).map(|end| at + end));
     let Some(path_at) = path_at.filter(|at| *at < template_at) else {
         fail("a template may stand in the path or the query of a URL, never in its host".to_owned());
         return None;
@@ -154,13 +154,19 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
 fn read_headers(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     let Some(mut entries) = reader.map(node, "`headers`") else { return };
     for (key, value) in entries.rest() {
-        let name = HeaderName::from_bytes(key.text.as_bytes()).ok();
-        let Some(name) = name.filter(|name| !RESERVED.contains(&name.as_str())) else {
-            reader.error(key.id, format!("`{}` is not a header that can be set here", key.text));
-            continue;
-        };
-        insert_secret(reader, value, headers, name, "");
+        if let Some(name) = header_name(reader, key.id, &key.text) {
+            insert_secret(reader, value, headers, name, "");
+        }
     }
+}
+
+/// A header that a config may set: not one of the protocol's, nor of the relay's own.
+fn header_name(reader: &Reader, at: NodeId, text: &str) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(text.as_bytes()).ok().filter(|name| !RESERVED.contains(&name.as_str()));
+    if name.is_none() {
+        reader.error(at, format!("`{text}` is not a header that can be set here"));
+    }
+    name
 }
 
 fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
@@ -186,10 +192,8 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
         let (name, value) = (entries.required("name"), entries.required("value"));
         entries.finish();
         let (Some(name), Some(value)) = (name, value) else { return };
-        match reader.text(name).map(|text| HeaderName::from_bytes(text.as_bytes())) {
-            Some(Ok(name)) => insert_secret(reader, value, headers, name, ""),
-            Some(Err(_)) => reader.error(name.id, "this is not the name of a header"),
-            None => {}
+        if let Some(name) = reader.text(name).and_then(|text| header_name(reader, name.id, text)) {
+            insert_secret(reader, value, headers, name, "");
         }
     }
 }
@@ -204,6 +208,13 @@ fn read_basic(reader: &Reader, node: &Node) -> Option<(String, String)> {
 
 fn insert_secret(reader: &Reader, node: &Node, headers: &mut HeaderMap, name: HeaderName, prefix: &str) {
     let Some(secret) = reader.secret(node) else { return };
+    if is_template(secret.expose()) {
+        reader.secret_error(
+            node.id,
+            "a header is the same for every event: templates go into `json`, `text` and the URL's path",
+        );
+        return;
+    }
     match HeaderValue::from_str(&format!("{prefix}{}", secret.expose())) {
         Ok(mut value) => {
             value.set_sensitive(true);
@@ -259,7 +270,7 @@ impl Http {
         headers.insert("webhook-id", ascii(&id));
         headers.insert("webhook-timestamp", HeaderValue::from(timestamp_s));
         headers.insert("x-vero-relay-received-at", ascii(&crate::time::rfc3339(delivery.event.received_ms)));
-        Ok(Call { method: self.method.clone(), url, headers, body })
+        Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 }
 
@@ -270,11 +281,12 @@ fn ascii(text: &str) -> HeaderValue {
 
 fn templated_url(base: &Url, rest: &str) -> Result<Url, String> {
     let path = rest.split('?').next().unwrap_or_default();
-    // `%2e` is a dot to the URL standard, and templates leave dots alone, so a value of `..` would climb.
+    // Templates leave dots alone, so a value of `..` would climb.
     if path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err("a value in the URL would be a step up or down in its path".to_owned());
     }
-    let url = base.join(rest).map_err(|error| format!("the URL with its values is none: {error}"))?;
+    let whole = format!("{}{rest}", base.as_str().trim_end_matches('/'));
+    let url = Url::parse(&whole).map_err(|error| format!("the URL with its values is none: {error}"))?;
     if url.origin() != base.origin() {
         return Err("a value in the URL would lead to another host".to_owned());
     }

@@ -135,8 +135,10 @@ impl Outcome {
 /// What happened, in a sentence. It never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// What happened.
+    /// What happened, with what the other side said.
     pub text: String,
+    /// The same without a word of the other side, which may echo addresses and credentials: for the log.
+    pub brief: String,
     /// Most likely a slip in the config: told loudly the first time.
     pub is_config_slip: bool,
 }
@@ -149,7 +151,7 @@ impl Reason {
     pub fn new(text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-        Self { text, is_config_slip: false }
+        Self { brief: text.clone(), text, is_config_slip: false }
     }
 }
 

@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 
-use super::client::{self, Answer, Call, Client, Url, is_loopback};
+use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Url, is_loopback};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, View, cut};
+use super::template::{Escape, Template, View, cut, is_template};
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, retry_after};
 use crate::config::reader::Entries;
 use crate::event::Json;
@@ -109,7 +109,15 @@ enum Message {
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let reader = context.reader;
     let url = entries.required("url").and_then(|node| {
-        let parsed = client::parse_url(reader.text(node)?);
+        let text = reader.text(node)?;
+        if is_template(text) {
+            reader.secret_error(
+                node.id,
+                "a Slack URL is the same for every event: templates go into `text` and `blocks`",
+            );
+            return None;
+        }
+        let parsed = client::parse_url(text);
         parsed.map_err(|message| reader.secret_error(node.id, message)).ok()
     });
     let blocks = entries.optional("blocks");
@@ -162,7 +170,11 @@ impl Slack {
             Err(message) => return Outcome::reject(message),
         };
         let (url, headers) = (self.url.clone(), self.headers.clone());
-        match self.client.call(Call { method: Method::POST, url, headers, body: body.into() }).await {
+        match self
+            .client
+            .call(Call { method: Method::POST, url, headers, body: body.into(), answer_bytes_max: ANSWER_BYTES_MAX })
+            .await
+        {
             Ok(answer) => self.outcome(&answer),
             Err(error) => Outcome::retry(error.to_string()),
         }
@@ -201,8 +213,14 @@ impl Slack {
     fn outcome(&self, answer: &Answer) -> Outcome {
         let text = answer.excerpt();
         let text = text.trim();
-        let reason =
-            || Reason::new(format!("{} {}", answer.status, if text.is_empty() { "without a word" } else { text }));
+        let reason = || {
+            let said = if text.is_empty() { "without a word" } else { text };
+            let mut reason = Reason::new(format!("{} {said}", answer.status));
+            if !REJECTS.contains(&text) && !PAUSES.contains(&text) {
+                reason.brief = format!("{} without ok", answer.status);
+            }
+            reason
+        };
         if self.answers.names(answer.status) {
             return self.answers.outcome(answer.status, text, self.wish(answer));
         }

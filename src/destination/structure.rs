@@ -1,6 +1,6 @@
 //! A YAML structure whose texts are templates: what `json:` and `blocks:` are.
 
-use super::template::{Escape, Template, View, sole_path};
+use super::template::{Escape, Template, View, is_template, sole_path};
 use crate::config::raw::{Node, Style, Value};
 use crate::config::reader::Reader;
 use crate::event::Json;
@@ -48,6 +48,11 @@ impl Structure {
                 items.into_iter().collect::<Option<_>>().map(Structure::List)
             }
             Value::Map(entries) => {
+                for (i, (key, _)) in entries.iter().enumerate() {
+                    if entries[..i].iter().any(|(earlier, _)| earlier.text == key.text) {
+                        reader.error(key.id, format!("`{}` is given twice", key.text));
+                    }
+                }
                 let compile = |(key, node): &(crate::config::raw::Key, Node)| {
                     Some((key.text.clone(), Self::compile(reader, node, options)?))
                 };
@@ -69,7 +74,7 @@ impl Structure {
                     let path = sole_path(&scalar.text)?.to_owned();
                     Some(Structure::Path { path, is_omitted: options.omits_missing })
                 }
-                Style::String if scalar.text.contains("{{") || scalar.text.contains("{%") => {
+                Style::String if is_template(&scalar.text) => {
                     let compiled = Template::compile(&scalar.text, options.escape);
                     compiled.map_err(|message| reader.error(node.id, message)).ok().map(Structure::Text)
                 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use super::Delivery;
 use crate::event::{FieldPath, Json, RelayField, vero};
@@ -42,12 +42,14 @@ impl Template {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_fuel(Some(FUEL));
-        // `safe` would switch the escaping off.
-        environment.remove_filter("safe");
+        // `safe` would switch the escaping off, and the others would escape twice.
+        ["safe", "escape", "e"].iter().for_each(|filter| environment.remove_filter(filter));
         environment.add_filter("url", url);
         environment.set_formatter(move |out, state, value| {
             let text = match value.kind() {
                 ValueKind::Undefined | ValueKind::None => return Ok(()),
+                // As JSON has them, and not as Python does.
+                ValueKind::Bool | ValueKind::Seq | ValueKind::Map => serde_json::to_string(value).unwrap_or_default(),
                 _ => value.to_string(),
             };
             let cap = state.lookup(CAP).and_then(|cap| usize::try_from(cap).ok());
@@ -65,18 +67,67 @@ impl Template {
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
             format!("the template does not compile: {detail}{}", line.unwrap_or_default())
         })?;
-        Ok(Self { environment: Box::new(environment) })
+        let template = Self { environment: Box::new(environment) };
+        template.try_samples(source)?;
+        Ok(template)
+    }
+
+    /// A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
+    /// every event.
+    fn try_samples(&self, source: &str) -> Result<(), String> {
+        let mut failed = None;
+        for (name, body) in vero::SAMPLES {
+            let rendered = self.render_view(&View::of_sample(body), None);
+            let Err(error) = rendered else {
+                failed = Some(None);
+                continue;
+            };
+            let is_unknown = matches!(
+                error.kind(),
+                ErrorKind::UnknownFilter
+                    | ErrorKind::UnknownFunction
+                    | ErrorKind::UnknownTest
+                    | ErrorKind::UnknownMethod
+            );
+            if is_unknown {
+                return Err(format!("the template cannot be rendered: {}", detail(&error)));
+            }
+            failed = failed.or(Some(Some(format!("for a `{name}` event: {}", detail(&error)))));
+        }
+        let Some(Some(error)) = failed else { return Ok(()) };
+        let hint = if has_hyphened_name(source) {
+            "; in templates a hyphen is a minus: write trigger_event for trigger-event"
+        } else {
+            ""
+        };
+        Err(format!("the template cannot be rendered, {error}{hint}"))
     }
 
     /// Renders an event. `value_characters_max` cuts each value before it is escaped.
     pub fn render(&self, view: &View, value_characters_max: Option<usize>) -> Result<String, String> {
-        let template = self.environment.get_template(NAME).map_err(|error| error.to_string())?;
-        let root = Root { members: view.root.clone(), cap: value_characters_max };
-        template.render(Value::from_object(root)).map_err(|error| {
-            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            format!("the template could not be rendered: {detail}")
-        })
+        let rendered = self.render_view(view, value_characters_max);
+        rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }
+
+    fn render_view(&self, view: &View, cap: Option<usize>) -> Result<String, minijinja::Error> {
+        let root = Root { members: view.root.clone(), cap };
+        self.environment.get_template(NAME)?.render(Value::from_object(root))
+    }
+}
+
+fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
+/// Whether a text has something for a template to do.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+fn has_hyphened_name(source: &str) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_lowercase);
+    let bytes = source.as_bytes();
+    (1..bytes.len()).any(|at| bytes[at] == b'-' && is_letter(bytes.get(at - 1)) && is_letter(bytes.get(at + 1)))
 }
 
 /// RFC 3986's unreserved characters stay.
@@ -98,7 +149,7 @@ fn write_slack(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     Ok(())
 }
 
-/// Cuts a text to a number of characters; the last of them is then an ellipsis.
+/// Cuts a text to a number of characters.
 pub fn cut(text: &str, characters_max: usize) -> &str {
     match text.char_indices().nth(characters_max) {
         Some((end, _)) => &text[..end],
@@ -130,20 +181,29 @@ impl View {
     pub fn new(delivery: &Delivery) -> Self {
         // Bodies were checked when they arrived, and their CRC when they were read back.
         let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
+        let id = delivery.event.id.to_string();
+        Self::build(body, delivery.event.received_ms, [&delivery.source, &id, &delivery.rule])
+    }
+
+    /// One of Vero's samples, as if it had come in.
+    fn of_sample(body: &str) -> Self {
+        Self::build(body, 1_435_016_238_000, ["vero", "01a2091f-1b49-768a-8000-000000000000", "everything"])
+    }
+
+    fn build(body: &str, received_ms: u64, [source, id, rule]: [&str; 3]) -> Self {
         let json = Json::read(body);
         let event_type = ["type", "action"].into_iter().find_map(|key| match json.member(key) {
             Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
             _ => None,
         });
         let event_type = event_type.unwrap_or_default();
-        let received_ms = delivery.event.received_ms;
         let occurred_ms = crate::event::occurred_ms(body, &event_type).unwrap_or(received_ms);
         let relay = [
-            ("source", delivery.source.to_string()),
+            ("source", source.to_owned()),
             ("received_at", crate::time::rfc3339(received_ms)),
             ("occurred_at", crate::time::rfc3339(occurred_ms)),
-            ("id", delivery.event.id.to_string()),
-            ("rule", delivery.rule.to_string()),
+            ("id", id.to_owned()),
+            ("rule", rule.to_owned()),
         ];
         let relay: Vec<_> = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text))).collect();
         let mut root = Members::of(&json);
@@ -177,7 +237,15 @@ impl View {
 }
 
 fn walk<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
-    path.split('.').try_fold(json, |at, key| at.member(key).or_else(|| at.member(&key.replace('_', "-"))))
+    path.split('.').try_fold(json, |at, key| {
+        let Json::Object(members) = at else { return None };
+        at.member(key).or_else(|| members.iter().find(|(known, _)| is_same_name(known, key)).map(|(_, value)| value))
+    })
+}
+
+/// In templates a hyphen is a minus, so an underscore stands for either.
+fn is_same_name(known: &str, wanted: &str) -> bool {
+    known.len() == wanted.len() && known.bytes().zip(wanted.bytes()).all(|(k, w)| k == w || (k == b'-' && w == b'_'))
 }
 
 /// The members of an object, for minijinja. Hidden ones are found but not listed.
@@ -233,8 +301,8 @@ impl Members {
         let find = |list: &[(String, Value)], key: &str| {
             list.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
         };
-        let hyphened = key.replace('_', "-");
-        find(&self.hidden, key).or_else(|| find(&self.members, key)).or_else(|| find(&self.members, &hyphened))
+        let alike = || self.members.iter().find(|(known, _)| is_same_name(known, key)).map(|(_, value)| value.clone());
+        find(&self.hidden, key).or_else(|| find(&self.members, key)).or_else(alike)
     }
 }
 
@@ -395,11 +463,7 @@ pub(super) mod tests {
         assert_eq!(render("{{ campaign.name }}"), "&lt;!channel&gt; &amp; &lt;http://x|y&gt;");
         assert_eq!(render("<{{ campaign.permalink | url }}|view>"), "<http://a/b?c=1&amp;d=2%7Ce%3E|view>");
         assert_eq!(render("{{ campaign.name | upper }}"), "&lt;!CHANNEL&gt; &amp; &lt;HTTP://X|Y&gt;");
-        assert!(
-            Template::compile("{{ x | safe }}", Escape::Slack)
-                .map(|t| t.render(&View::new(&delivery(body)), None))
-                .is_ok_and(|r| r.is_err())
-        );
+        assert!(Template::compile("{{ x | safe }}", Escape::Slack).is_err(), "nothing switches the escaping off");
     }
 
     #[test]
@@ -420,6 +484,35 @@ pub(super) mod tests {
         assert!(Template::compile("{{ a", Escape::None).is_err());
         let error = Template::compile("one\n{{ a b }}", Escape::None).expect_err("bad");
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_can_never_be_rendered_does_not_compile() {
+        let error = |source| Template::compile(source, Escape::None).expect_err(source);
+        assert!(error("{{ type | uppr }}").contains("filter uppr is unknown"), "{}", error("{{ type | uppr }}"));
+        assert!(error("{{ nope() }}").contains("nope"), "{}", error("{{ nope() }}"));
+        assert!(
+            error("{{ campaign.trigger-event }}").contains("write trigger_event"),
+            "{}",
+            error("{{ campaign.trigger-event }}")
+        );
+        // What fails only for some events is the template's own affair.
+        assert!(Template::compile("{{ bounce_code + 1 }}", Escape::None).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_text_is_written_as_json() {
+        check(
+            "{{ flag }} {{ list }} {{ map }}",
+            r#"{"type":"a","flag":true,"list":[1,"x"],"map":{"b":1,"a":null}}"#,
+            r#"true [1,"x"] {"b":1,"a":null}"#,
+        );
+    }
+
+    #[test]
+    fn an_underscore_stands_for_a_hyphen_or_itself() {
+        check("{{ a_b_c }}", r#"{"type":"a","a_b-c":1}"#, "1");
+        check("{{ a_b }}", r#"{"type":"a","a-b":1,"a_b":2}"#, "2");
     }
 
     #[test]

@@ -19,6 +19,68 @@ pub const TYPES: [&str; 12] = [
     "user_updated",
 ];
 
+/// The fields that Vero sends today. Below `event.data` and `changes` the sender's own names begin, and `user` holds whatever a
+/// customer keeps there.
+pub const FIELDS: [&str; 51] = [
+    "type",
+    "action",
+    "id",
+    "email",
+    "user",
+    "user.id",
+    "user.email",
+    "campaign",
+    "campaign.id",
+    "campaign.type",
+    "campaign.name",
+    "campaign.subject",
+    "campaign.trigger-event",
+    "campaign.permalink",
+    "campaign.group",
+    "campaign.channel",
+    "campaign.sent_to",
+    "campaign.variation",
+    "campaign.locale",
+    "campaign.tags",
+    "campaign.campaign_title",
+    "campaign.email_subject",
+    "campaign.variation_name",
+    "campaign.series_title",
+    "campaign.message_id",
+    "campaign.template",
+    "user_agent",
+    "sender_ip",
+    "message_id",
+    "bounce_type",
+    "bounce_code",
+    "bounce_message",
+    "event",
+    "event.name",
+    "event.triggered_at",
+    "event.data",
+    "changes",
+    "changes._tags",
+    "changes._tags.add",
+    "changes._tags.remove",
+    "sent_at",
+    "delivered_at",
+    "opened_at",
+    "clicked_at",
+    "failed_at",
+    "bounced_at",
+    "converted_at",
+    "unsubscribed_at",
+    "resubscribed_at",
+    "complained_at",
+    "user_updated_at",
+];
+
+/// Whether Vero may send a field, by its dotted path.
+pub fn sends(path: &str) -> bool {
+    let is_free = ["event.data.", "changes.", "user."].iter().any(|start| path.starts_with(start));
+    is_free || FIELDS.contains(&path)
+}
+
 /// A second place where Vero writes a field.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Alias {

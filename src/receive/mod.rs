@@ -23,11 +23,12 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::{HeaderMap, Method, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use warp::Filter;
 
 use self::body::BodyError;
 use self::refused::RefusedRequest;
-use crate::event::RelayFields;
+use crate::event::{EventId, RelayFields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
 
@@ -110,9 +111,7 @@ where
         Err(refused) => return refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
     };
     count_rules(relay, &generation, &event);
-    // The writer finishes what it was given, also when the sender hangs up and this future is dropped.
-    let appended = relay.store.append(event).await.unwrap_or(Err(AppendError::Closed));
-    drop(permit);
+    let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
     match appended {
         Ok(id) => {
             generation.accepted[source].inc();
@@ -123,6 +122,33 @@ where
             accepted
         }
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
+    }
+}
+
+/// An event in the writer's hands, with the room that its body takes. The writer finishes what it was given, also when the sender
+/// hangs up; the room is given back then, and not before.
+struct Appending {
+    answer: Option<oneshot::Receiver<Result<EventId, AppendError>>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Appending {
+    async fn wait(mut self) -> Result<EventId, AppendError> {
+        let Some(answer) = self.answer.as_mut() else { return Err(AppendError::Closed) };
+        let appended = answer.await.unwrap_or(Err(AppendError::Closed));
+        self.answer = None;
+        appended
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        if let (Some(answer), Some(permit)) = (self.answer.take(), self.permit.take()) {
+            tokio::spawn(async move {
+                let _ = answer.await;
+                drop(permit);
+            });
+        }
     }
 }
 

@@ -237,6 +237,8 @@ fn groups_nest() {
     check(r#"{ x: a, any: [ { none: [ { y: b } ] }, { z: c } ] }"#, r#"{"x":"a","y":"b"}"#, false);
     check("{}", "{}", true);
     refused("{ any: [] }", "empty");
+    refused("{ any: [ { x: a }, ~ ] }", "hold for every event");
+    refused("{ none: [ {} ] }", "hold for every event");
     refused("{ any: { x: a } }", "list of match maps");
 }
 
@@ -252,7 +254,10 @@ fn fields_of_the_relay_and_of_veros_odd_keys() {
     refused("{ relay.id: x }", "not known yet");
     refused("{ relay.nothing: x }", "no field");
     refused("{ a..b: x }", "empty step");
-    refused("{ glob: x, 1..: y }", "empty step");
+    refused("{ glob: \"Cart*\" }", "stands below a field");
+    refused("{ type: sent, ignore_case: true }", "stands below a field");
+    refused("{ not: { type: sent } }", "`none:` takes a list");
+    check("{ /glob: x }", r#"{"glob":"x"}"#, true);
 }
 
 fn route(rules: &RuleSet, body: &str) -> (Vec<usize>, Vec<(usize, usize)>) {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A data directory that is ours until this is dropped, or the process ends however it ends.
@@ -38,7 +38,7 @@ impl DataDirLock {
     pub fn take(data_dir: &Path) -> Result<Self, LockError> {
         let path = data_dir.display().to_string();
         let failed = |source| LockError::Io { path: path.clone(), source };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+        crate::directory::make(data_dir).map_err(failed)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(data_dir.join("lock")).map_err(failed)?;

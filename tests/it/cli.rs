@@ -130,13 +130,20 @@ async fn a_newcomer_sees_the_whole_fan_out_with_two_commands_and_the_daemon_ends
     assert_eq!(resumed.status.code(), Some(0), "{}", err(&resumed));
 
     let pid = rustix::process::Pid::from_child(&daemon.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("signalled");
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
-    let status = daemon.0.wait().expect("ended");
-    assert_eq!(status.code(), Some(0));
+    let signal = |signal| rustix::process::kill_process(pid, signal).expect("signalled");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(daemon.0.stderr.take().expect("piped")));
     let mut log = String::new();
-    std::io::Read::read_to_string(daemon.0.stderr.as_mut().expect("piped"), &mut log).expect("read");
-    assert!(log.contains("a restart applies the change") && log.contains("stopped"), "{log}");
+    signal(rustix::process::Signal::HUP);
+    for line in lines.by_ref().map_while(Result::ok) {
+        log.push_str(&line);
+        if line.contains("a restart applies the change") {
+            break;
+        }
+    }
+    signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.0.wait().expect("ended").code(), Some(0));
+    lines.map_while(Result::ok).for_each(|line| log.push_str(&line));
+    assert!(log.contains("a restart applies the change") && log.ends_with("stopped"), "{log}");
     assert!(!log.contains("try-me") && !log.contains("steve@example.com"), "neither tokens nor people: {log}");
 }
 

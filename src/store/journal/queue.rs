@@ -187,6 +187,12 @@ impl Queue {
         let Some(pause) = self.paused.take() else { return false };
         self.replayed_due.values_mut().for_each(|due_ms| *due_ms = (*due_ms).min(now_ms));
         let held_ms = now_ms.saturating_sub(pause.since_ms);
+        for claim in &mut self.released {
+            claim.first_attempt_ms = claim.first_attempt_ms.map(|first_ms| first_ms + held_ms);
+        }
+        for (_, retry) in self.claimed.values_mut().flatten() {
+            retry.first_attempt_ms += held_ms;
+        }
         let postponed = std::mem::take(&mut self.postponed);
         self.postponed = postponed
             .into_iter()
@@ -369,6 +375,18 @@ mod tests {
         let claims = queue.claim(9, 1_100);
         let retry = claims.iter().find(|claim| claim.due_ms.is_some()).expect("due now");
         assert_eq!(retry.first_attempt_ms, Some(1 + 1_000));
+    }
+
+    #[test]
+    fn the_time_of_a_pause_does_not_count_for_the_delivery_that_caused_it() {
+        let mut queue = queue(1);
+        queue.claim(1, 0);
+        queue.settle(0, 1, &postponed(10));
+        let retry = queue.claim(1, 10)[0];
+        queue.pause(Pause { since_ms: 100, reason: "410".into() });
+        queue.release(retry);
+        queue.resume(1_100);
+        assert_eq!(queue.claim(1, 1_100)[0].first_attempt_ms, Some(1 + 1_000));
     }
 
     #[test]

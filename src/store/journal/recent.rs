@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use crate::store::{DeliveryKey, DeliveryState, StoredEvent};
 
-/// Bodies of recent events kept in memory, in bytes. With bodies of 600 B that is some ten thousand events: half a second at full load.
+/// Bodies of recent events kept in memory, in bytes.
 pub const BODIES_MAX: usize = 8 << 20;
-/// Recent events kept, however small.
-const EVENTS_MAX: usize = 16 << 10;
+/// Recent events kept, however small: a third of a second at full load, and some 7 MiB with bodies of 600 B.
+const EVENTS_MAX: usize = 8 << 10;
 /// Recent outcomes kept, for those who ask what became of an event a moment ago.
-const OUTCOMES_MAX: usize = 16 << 10;
+const OUTCOMES_MAX: usize = 8 << 10;
 
 /// The newest events, without a gap.
 #[derive(Debug, Default)]

@@ -87,16 +87,18 @@ pub fn recover(disk: &Arc<dyn Disk>) -> Result<Recovered, OpenError> {
     let mut files = Vec::new();
     for segment in numbers {
         let file = disk.open(&file_name(segment))?;
-        files.push((segment, read_header(segment, &file)?, file));
+        files.push((segment, read_header(segment, &file)?));
     }
     let count = files.len();
     for at in 0..count {
-        let (segment, header, file) = &files[at];
-        let sealed_at = files.get(at + 1).and_then(|(_, next, _)| next.as_ref()).and_then(|next| {
+        let (segment, header) = &files[at];
+        // One at a time: there may be more segments than file descriptors.
+        let file = disk.open(&file_name(*segment))?;
+        let sealed_at = files.get(at + 1).and_then(|(_, next)| next.as_ref()).and_then(|next| {
             // Said by the segment that took over; what lies beyond was moved there.
             (next.sealed_segment == *segment).then_some(next.sealed_at)
         });
-        state.segment(*segment, header.as_ref(), file, sealed_at, at + 1 == count)?;
+        state.segment(*segment, header.as_ref(), &file, sealed_at, at + 1 == count)?;
     }
     Ok(state.finish())
 }

@@ -240,12 +240,12 @@ fn group_at(
     end: u64,
     window: &mut Window,
 ) -> io::Result<Option<GroupHead>> {
-    let Some(start) = window.get(file, offset, GROUP_HEAD)? else { return Ok(None) };
+    let Some(start) = window.get(file, offset, GROUP_HEAD, end)? else { return Ok(None) };
     let Some(head) = GroupHead::peek(start, segment, offset) else { return Ok(None) };
     if head.heads_bytes > HEADS_MAX || offset + head.length() > end {
         return Ok(None);
     }
-    let heads = window.get(file, offset, head.heads_end())?;
+    let heads = window.get(file, offset, head.heads_end(), end)?;
     Ok(heads.is_some_and(|heads| head.is_sound(heads)).then_some(head))
 }
 
@@ -269,10 +269,12 @@ impl Window {
         if same { self.bytes.get(from..from.checked_add(length)?) } else { None }
     }
 
-    /// The bytes there, `None` if the file ends before.
-    fn get(&mut self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+    /// The bytes there, `None` if the file ends before. Nothing at or beyond `end` is kept: what is there now, behind the last
+    /// group of the segment that is written to, is not what will be there later.
+    fn get(&mut self, file: &Arc<dyn DiskFile>, offset: u64, length: usize, end: u64) -> io::Result<Option<&[u8]>> {
         if self.peek(file, offset, length).is_none() {
-            self.bytes.resize(length.max(self.read_bytes), 0);
+            let until_end = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+            self.bytes.resize(length.max(self.read_bytes).min(until_end), 0);
             // What a failed read leaves behind must not be taken for the file's.
             self.file = None;
             let read = file.read_at(&mut self.bytes, offset)?;
@@ -284,7 +286,7 @@ impl Window {
 
     /// The record heads of a group that was found; empty if the file has been cut since.
     pub fn heads(&mut self, file: &Arc<dyn DiskFile>, offset: u64, head: &GroupHead) -> io::Result<&[u8]> {
-        let bytes = self.get(file, offset, head.heads_end())?;
+        let bytes = self.get(file, offset, head.heads_end(), offset + head.length())?;
         Ok(bytes.map(|bytes| &bytes[GROUP_HEAD..]).unwrap_or_default())
     }
 

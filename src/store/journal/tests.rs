@@ -310,6 +310,67 @@ fn bytes_of_an_older_time_behind_a_torn_tail_do_not_come_to_life() {
     assert_eq!(waiting(&store, CRM), ["one", "two"]);
 }
 
+#[test]
+fn a_reader_that_looked_at_the_end_of_the_journal_sees_what_is_written_there_later() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    append(&store, "carried", &[CRM]).expect("taken");
+    drop(store);
+    let (store, _) = open(&disk);
+    // Read from the disk, with whatever lies behind it.
+    assert_eq!(waiting(&store, CRM), ["carried"]);
+    let large = "x".repeat(100_000);
+    let count = 2 * RECENT_BODIES_MAX / large.len();
+    for i in 0..count {
+        append(&store, &format!("{i} {large}"), &[CRM]).expect("taken");
+    }
+    assert_eq!(waiting(&store, CRM).len(), count, "also those that memory has forgotten");
+}
+
+#[test]
+fn an_event_carried_behind_a_gap_of_damage_is_found() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    for body in ["one", "two", "three", "four"] {
+        append(&store, body, &[CRM]).expect("taken");
+    }
+    drop(store);
+    let at = offsets_of(&disk, &file_name(1))[2];
+    disk.edit(&file_name(1), |bytes| bytes[at + 70] ^= 1);
+    for _ in 0..2 {
+        let (store, _) = open(&disk);
+        assert_eq!(waiting(&store, CRM), ["one", "two", "four"]);
+    }
+}
+
+#[test]
+fn closing_ends_also_when_the_last_sync_fails() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    append(&store, "one", &[CRM]).expect("taken");
+    let claims = store.claim(crm(&store), 1);
+    store.settle(vec![(claims[0], Settlement::Delivered { attempts: 1 })]);
+    disk.set_faults(Faults { sync_fails: true, ..Faults::default() });
+    store.close();
+    assert!(matches!(*store.health().borrow(), Health::Poisoned(_)));
+}
+
+#[test]
+fn a_store_without_room_finds_it_again_without_being_asked() {
+    let disk = ModelDisk::default();
+    disk.set_faults(Faults { capacity: Some(0), ..Faults::default() });
+    let (store, _) = open(&disk);
+    let mut health = store.health();
+    assert!(matches!(*health.borrow(), Health::Full(_)));
+    disk.set_faults(Faults::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let good = runtime.block_on(async {
+        let wait = health.wait_for(|health| *health == Health::Good);
+        tokio::time::timeout(std::time::Duration::from_secs(30), wait).await.is_ok()
+    });
+    assert!(good);
+}
+
 /// Where the groups of a segment begin.
 fn offsets_of(disk: &ModelDisk, name: &str) -> Vec<usize> {
     let mut offsets = Vec::new();

@@ -42,6 +42,8 @@ const GROUP_RECORDS_MAX: usize = 4096;
 const OUTCOMES_RESERVE: u64 = 1 << 20;
 /// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
 const OUTCOMES_HELD_MAX: usize = 65_536;
+/// While there is no room, it is looked for this often.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
 /// On a disk with less room than a segment, smaller ones are tried, down to this.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 
@@ -76,6 +78,8 @@ impl Batch {
                 self.events.push((event, reply));
             }
             Message::Outcomes(outcomes) => {
+                let excess = (self.outcomes.len() + outcomes.len()).saturating_sub(OUTCOMES_HELD_MAX);
+                self.outcomes.drain(..excess.min(self.outcomes.len()));
                 self.outcomes.extend(outcomes);
                 self.outcomes_since.get_or_insert_with(Instant::now);
             }
@@ -86,10 +90,7 @@ impl Batch {
     }
 
     fn is_full(&self) -> bool {
-        self.event_bytes >= GROUP_BYTES_MAX
-            || self.events.len() >= GROUP_RECORDS_MAX
-            || self.outcomes.len() >= 8 * GROUP_RECORDS_MAX
-            || self.closing.is_some()
+        self.event_bytes >= GROUP_BYTES_MAX || self.events.len() >= GROUP_RECORDS_MAX || self.closing.is_some()
     }
 
     fn is_urgent(&self) -> bool {
@@ -129,6 +130,8 @@ pub struct Writer {
     active: Option<Active>,
     batch: Batch,
     unsynced_since: Option<Instant>,
+    /// There was no room. What is not urgent is tried again then, and so is a new segment.
+    full_until: Option<Instant>,
     last_events: usize,
     builder: GroupBuilder,
     bytes: Vec<u8>,
@@ -165,6 +168,7 @@ impl Writer {
             active: None,
             batch: Batch::default(),
             unsynced_since: None,
+            full_until: None,
             last_events: 0,
             builder: GroupBuilder::default(),
             bytes: Vec::new(),
@@ -176,7 +180,7 @@ impl Writer {
         match self.roll(0) {
             Ok(()) => Ok(()),
             Err(Failure::Full(error)) => {
-                self.shared.set_health(Health::Full(error.to_string()));
+                self.tell_full(&error);
                 Ok(())
             }
             Err(Failure::Broken(error)) => Err(error),
@@ -216,16 +220,21 @@ impl Writer {
     fn deadline(&self) -> Option<Instant> {
         let write = self.batch.outcomes_since.map(|since| since + OUTCOMES_WRITTEN_WITHIN);
         let sync = self.unsynced_since.map(|since| since + OUTCOMES_SYNCED_WITHIN);
-        [write, sync].into_iter().flatten().min()
+        let due = [write.max(write.and(self.full_until)), sync, self.full_until];
+        due.into_iter().flatten().min()
     }
 
     fn work(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let is_over = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
         let is_urgent = self.batch.is_urgent();
+        let may_try = self.full_until.is_none_or(|until| now >= until);
+        if may_try && self.full_until.is_some() && !is_urgent {
+            self.look_for_room()?;
+        }
         let outcomes_due = is_over(self.batch.outcomes_since, OUTCOMES_WRITTEN_WITHIN)
             || self.batch.outcomes.len() >= GROUP_RECORDS_MAX;
-        if is_urgent || outcomes_due {
+        if is_urgent || (may_try && outcomes_due) {
             self.write_batch()?;
         }
         let sync_due = is_over(self.unsynced_since, OUTCOMES_SYNCED_WITHIN);
@@ -262,14 +271,41 @@ impl Writer {
             return Err(error);
         }
         self.position.next_sequence += events.len() as u64;
-        self.shared.set_health(Health::Good);
+        self.tell_good();
         self.publish(heads, events);
         Ok(())
     }
 
-    fn refuse_full(&self, events: Vec<(NewEvent, Reply)>, error: &io::Error) {
+    /// Tries whether a new segment can be made: behind a balancer that asks for readiness, no event would ever come and try.
+    fn look_for_room(&mut self) -> io::Result<()> {
+        match self.roll(0) {
+            Ok(()) => {
+                self.tell_good();
+                Ok(())
+            }
+            Err(Failure::Full(error)) => {
+                self.tell_full(&error);
+                Ok(())
+            }
+            Err(Failure::Broken(error)) => Err(error),
+        }
+    }
+
+    fn tell_full(&mut self, error: &io::Error) {
+        self.full_until = Some(Instant::now() + LOOK_FOR_ROOM_EVERY);
+        self.shared.set_health(Health::Full(error.to_string()));
+        let excess = self.batch.outcomes.len().saturating_sub(OUTCOMES_HELD_MAX);
+        self.batch.outcomes.drain(..excess);
+    }
+
+    fn tell_good(&mut self) {
+        self.full_until = None;
+        self.shared.set_health(Health::Good);
+    }
+
+    fn refuse_full(&mut self, events: Vec<(NewEvent, Reply)>, error: &io::Error) {
+        self.tell_full(error);
         if !events.is_empty() {
-            self.shared.set_health(Health::Full(error.to_string()));
             refuse(events, &AppendError::Full(error.to_string()));
         }
     }
@@ -279,11 +315,8 @@ impl Writer {
         match self.write_group(&[], &[]) {
             Ok(()) => Ok(()),
             Err(Failure::Broken(error)) => Err(error),
-            Err(Failure::Full(_)) => {
-                let excess = self.batch.outcomes.len().saturating_sub(OUTCOMES_HELD_MAX);
-                self.batch.outcomes.drain(..excess);
-                // Not before the next deadline: a full disk must not turn this loop into a busy one.
-                self.batch.outcomes_since = Some(Instant::now());
+            Err(Failure::Full(error)) => {
+                self.tell_full(&error);
                 Ok(())
             }
         }
@@ -424,7 +457,8 @@ impl Writer {
         };
         let header = header.encode();
         let (start, carried_bytes) = (header.len() as u64, carried_bytes(&self.position.carried));
-        let (file, limit) = self.create(temporary, start + carried_bytes + needed).map_err(Failure::of_write)?;
+        // Whatever kept the file from being made (no room, no file descriptors), nothing has been written, and it may pass.
+        let (file, limit) = self.create(temporary, start + carried_bytes + needed).map_err(Failure::Full)?;
         file.write_at(&header, 0).map_err(Failure::of_write)?;
         let first_sequence = self.position.carried_first;
         let mut info = SegmentInfo { segment, first_sequence, start, end: start, index: Vec::new() };
@@ -433,7 +467,7 @@ impl Writer {
         let mut bytes = Vec::new();
         for stretch in stretches(&self.position.carried) {
             let mut builder = GroupBuilder::default();
-            let first = next;
+            let first = stretch.iter().find_map(sequence).unwrap_or(next);
             for carried in stretch {
                 match carried {
                     Carried::Event(head, body) => {
@@ -509,7 +543,9 @@ impl Writer {
         let why = error.to_string();
         self.shared.set_health(Health::Poisoned(why.clone()));
         refuse(std::mem::take(&mut self.batch.events), &AppendError::Poisoned(why.clone()));
-        drop(self.batch.closing.take());
+        if self.batch.closing.take().is_some() {
+            return;
+        }
         while let Ok(message) = self.receiver.recv() {
             match message {
                 Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
@@ -526,16 +562,28 @@ fn refuse(events: Vec<(NewEvent, Reply)>, error: &AppendError) {
     }
 }
 
-/// Cuts carried records into stretches of at most [`GROUP_BYTES_MAX`] of bodies.
+/// The number of a carried event.
+fn sequence(carried: &Carried) -> Option<u64> {
+    match carried {
+        Carried::Event(head, _) => Some(head.id.sequence()),
+        Carried::Other(_) => None,
+    }
+}
+
+/// Cuts carried records into stretches of at most [`GROUP_BYTES_MAX`] of bodies, in each of which the events follow one another
+/// without a gap: damage before them may have left one.
 fn stretches(carried: &[Carried]) -> Vec<&[Carried]> {
-    let (mut stretches, mut start, mut bytes) = (Vec::new(), 0, 0);
+    let (mut stretches, mut start, mut bytes, mut last) = (Vec::new(), 0, 0, None);
     for (i, record) in carried.iter().enumerate() {
         let body = if let Carried::Event(_, body) = record { body.len() } else { 0 };
-        if bytes + body > GROUP_BYTES_MAX && i > start {
+        let number = sequence(record);
+        let is_gap = number.is_some_and(|number| last.is_some_and(|last| number != last + 1));
+        if i > start && (is_gap || bytes + body > GROUP_BYTES_MAX) {
             stretches.push(&carried[start..i]);
             (start, bytes) = (i, 0);
         }
         bytes += body;
+        last = number.or(last);
     }
     if start < carried.len() {
         stretches.push(&carried[start..]);
