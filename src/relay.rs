@@ -168,6 +168,7 @@ pub async fn start_on(config: Config, disk: Arc<dyn Disk>, lock: Option<DataDirL
     let (address, admin_address) = (local(&listener, config.listen), local(&admin_listener, config.admin_listen));
     let limits = config.limits;
     let generation = Generation::new(1, config, store.as_ref(), &metrics);
+    tell_of_queues_without_a_destination(&generation, store.as_ref());
     let relay = Arc::new(Relay {
         intake: Intake::new(limits.intake_max),
         refused: Refused::default(),
@@ -238,6 +239,16 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
     }
     if opened.backlog > 0 {
         tracing::info!(deliveries = opened.backlog, "deliveries are waiting from before");
+    }
+}
+
+/// A delivery is bound to a name: when the name leaves the config, its queue waits for it to come back.
+fn tell_of_queues_without_a_destination(generation: &Generation, store: &dyn Store) {
+    for (id, name) in store.names(NameKind::Destination) {
+        let backlog = store.counts(id).backlog;
+        if backlog > 0 && !generation.destination_ids.contains(&id) {
+            tracing::warn!(destination = %name, deliveries = backlog, "deliveries wait for a destination that the config does not name; they are kept until it does");
+        }
     }
 }
 

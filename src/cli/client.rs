@@ -1,12 +1,13 @@
 //! Talking to a running relay, from the verbs that look into one.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
-use super::{FAILED, Failure};
+use super::{FAILED, Failure, block_on, load};
 use crate::admin::WRITE_HEADER;
 use crate::config::{Auth, Config, Source};
 use crate::destination::client::{Answer, Call, Client, parse_url};
@@ -51,7 +52,7 @@ impl RunningRelay {
     }
 
     /// Tells the admin listener to do something.
-    pub(super) async fn act(&self, path: &str) -> Result<Value, Failure> {
+    async fn act(&self, path: &str) -> Result<Value, Failure> {
         let mut headers = HeaderMap::new();
         headers.insert(WRITE_HEADER, HeaderValue::from_static("1"));
         let url = format!("http://{}{path}", self.admin);
@@ -70,6 +71,12 @@ impl RunningRelay {
             Failure::new(FAILED, format!("no relay answers at {address} ({error}): is it running with this config?"))
         })
     }
+}
+
+/// Tells the running relay to do something to one destination.
+pub(super) fn act_on_destination(named: Option<&Path>, name: &str, act: &str) -> Result<(), Failure> {
+    let (_, config) = load(named)?;
+    block_on(async { RunningRelay::of(&config)?.act(&format!("/api/destinations/{name}/{act}")).await.map(drop) })
 }
 
 fn read_json(answer: &Answer) -> Result<Value, Failure> {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::client::RunningRelay;
-use super::{Failure, block_on, load};
+use super::Failure;
+use super::client::act_on_destination;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -12,11 +12,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let (_, config) = load(named)?;
     let name = args.destination;
-    block_on(async {
-        RunningRelay::of(&config)?.act(&format!("/api/destinations/{name}/resume")).await?;
-        println!("{name} goes on");
-        Ok(())
-    })
+    act_on_destination(named, &name, "resume")?;
+    println!("{name} goes on");
+    Ok(())
 }

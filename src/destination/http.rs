@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
@@ -14,7 +13,7 @@ use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Url, is_loopback};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, View, is_template};
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, retry_after};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, one_by_one, retry_after};
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::{Entries, Reader};
 
@@ -295,14 +294,7 @@ fn templated_url(base: &Url, rest: &str) -> Result<Url, String> {
 
 impl Destination for Http {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
-        async move {
-            let mut outcomes = Vec::with_capacity(deliveries.len());
-            for delivery in deliveries {
-                outcomes.push(self.attempt_one(delivery).await);
-            }
-            outcomes
-        }
-        .boxed()
+        one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
     fn is_loopback(&self) -> bool {

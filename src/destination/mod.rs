@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 pub use self::answer::Answers;
@@ -159,6 +160,24 @@ impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Makes one attempt after the other, for kinds that send each delivery by itself.
+fn one_by_one<'a, F>(
+    deliveries: &'a [Delivery],
+    attempt: impl Fn(&'a Delivery) -> F + Send + 'a,
+) -> BoxFuture<'a, Vec<Outcome>>
+where
+    F: Future<Output = Outcome> + Send + 'a,
+{
+    async move {
+        let mut outcomes = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            outcomes.push(attempt(delivery).await);
+        }
+        outcomes
+    }
+    .boxed()
 }
 
 /// A place to deliver to.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
@@ -11,7 +10,7 @@ use http::{HeaderMap, Method};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Url, is_loopback};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, View, cut, is_template};
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, retry_after};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, one_by_one, retry_after};
 use crate::config::reader::Entries;
 use crate::event::Json;
 
@@ -276,14 +275,7 @@ fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
 
 impl Destination for Slack {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
-        async move {
-            let mut outcomes = Vec::with_capacity(deliveries.len());
-            for delivery in deliveries {
-                outcomes.push(self.attempt_one(delivery).await);
-            }
-            outcomes
-        }
-        .boxed()
+        one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
     fn pace_key(&self) -> Option<String> {
