@@ -276,9 +276,18 @@ impl Shared {
 
     fn set_health(&self, health: Health) {
         self.health.send_if_modified(|now| {
-            let is_new = *now != health;
+            if *now == health {
+                return false;
+            }
+            match &health {
+                Health::Good => tracing::info!("the store takes events again"),
+                Health::Full(why) => {
+                    tracing::error!(why, "the store has no room: events are refused with 503, deliveries go on")
+                }
+                Health::Poisoned(why) => tracing::error!(why, "the store has failed; nothing is acknowledged any more"),
+            }
             *now = health;
-            is_new
+            true
         });
     }
 
