@@ -7,6 +7,9 @@ use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, Segment, ver
 use crate::rules::operators::{Argument, OPERATORS, OperatorKind, equals_any};
 use crate::rules::{Condition, Rule, RuleSet};
 
+/// The store keeps names up to a kilobyte; people read far shorter ones.
+const NAME_BYTES_MAX: usize = 200;
+
 /// Reads all rules. `destinations` are the names that `to:` may use; each that is used is marked.
 pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Option<RuleSet> {
     let mut fields = FieldSetBuilder::default();
@@ -76,8 +79,8 @@ fn read_rule(
         Some(node) => (reader.text(node)?.to_owned(), node.id),
         None => (format!("rule {}", at + 1), node.id),
     };
-    if name.is_empty() {
-        reader.error(name_at, "a rule's name cannot be empty");
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        reader.error(name_at, format!("a rule's name has from 1 to {NAME_BYTES_MAX} bytes"));
     }
     let (to, stop) = (to?, stop?);
     let targets = read_to(reader, to, destinations);

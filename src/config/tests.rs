@@ -115,6 +115,11 @@ fn each_slip_is_told_at_its_place() {
         "token: \"${EMPTY}\"",
         "relay.yaml:3:12: error: the environment variable EMPTY is not set",
     );
+    refused("name: everything", "name: \"\"", "relay.yaml:5:11: error: a rule's name has from 1 to 200 bytes");
+    good(&GOOD.replace("name: everything", &format!("name: {}", "x".repeat(200))));
+    assert!(
+        problems(&GOOD.replace("name: everything", &format!("name: {}", "x".repeat(201))))[0].contains("200 bytes")
+    );
     refused("file:\n", "fil:\n", "relay.yaml:9:5: error: the destination `archive` has no kind (did you mean `file`?)");
     refused("path: archive.ndjson", "path: ../up", "relay.yaml:10:13: error: a path cannot climb");
     refused(

@@ -26,6 +26,11 @@
 //! place: its CRC stands in its head. A group says where it lies (segment and offset), so bytes of another time are never taken
 //! for it; and up to where its segment was synced before it was written, so damage below that mark is told from a torn tail.
 
+mod codec;
+mod header;
+
+use self::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
+pub use self::header::{HeaderError, SegmentHeader};
 use crate::event::EventId;
 use crate::store::{DeliveryKey, NameId, NameKind, Pause, PlannedDelivery};
 
@@ -44,127 +49,6 @@ const HEADER_FIXED: usize = 80;
 pub const HEADER_MAX: usize = 16 << 20;
 /// The longest reason or name that is kept.
 pub const TEXT_MAX: usize = 1024;
-
-/// What stands at the start of a segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentHeader {
-    /// The segment's number, counting from 1.
-    pub segment: u64,
-    /// The sequence number that its first event has or would have.
-    pub first_sequence: u64,
-    /// The number of its first group.
-    pub first_group: u64,
-    /// Tells one journal from another.
-    pub journal: u64,
-    /// When it was made, unix milliseconds.
-    pub created_ms: u64,
-    /// The segment before it, 0 for none.
-    pub sealed_segment: u64,
-    /// Where that one ends. What lies beyond was moved here, or never was.
-    pub sealed_at: u64,
-    /// All names so far.
-    pub names: Vec<(NameKind, NameId, String)>,
-    /// The destinations that are paused.
-    pub pauses: Vec<(NameId, Pause)>,
-}
-
-/// Why a header could not be read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// Too short, a wrong magic, or a wrong CRC.
-    #[error("the header is damaged")]
-    Damaged,
-    /// Written by another release.
-    #[error(
-        "the journal has format version {0} and this release reads version {VERSION}: run the release that wrote it, or move data_dir away"
-    )]
-    UnknownVersion(u32),
-}
-
-impl SegmentHeader {
-    /// Writes the header; its length is a multiple of [`ALIGN`].
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER_FIXED + self.names.len() * 24);
-        out.extend_from_slice(MAGIC);
-        put_u32(&mut out, VERSION);
-        put_u32(&mut out, 0);
-        let numbers = [self.segment, self.first_sequence, self.first_group, self.journal, self.created_ms];
-        for number in numbers.into_iter().chain([self.sealed_segment, self.sealed_at]) {
-            put_u64(&mut out, number);
-        }
-        put_u32(&mut out, count(self.names.len()));
-        put_u32(&mut out, count(self.pauses.len()));
-        for (kind, id, name) in &self.names {
-            out.push(kind_to_u8(*kind));
-            put_u32(&mut out, id.0);
-            put_text(&mut out, name);
-        }
-        for (id, pause) in &self.pauses {
-            put_u32(&mut out, id.0);
-            put_u64(&mut out, pause.since_ms);
-            put_text(&mut out, &pause.reason);
-        }
-        out.resize((out.len() + 4).next_multiple_of(ALIGN) - 4, 0);
-        let length = count(out.len() + 4);
-        out[12..16].copy_from_slice(&length.to_le_bytes());
-        let crc = crc32c::crc32c(&out);
-        put_u32(&mut out, crc);
-        out
-    }
-
-    /// The length of the header that `start` (at least 16 bytes of a segment) begins. The first 16 bytes and the CRC at the end
-    /// are the same in every format version.
-    pub fn length(start: &[u8]) -> Result<usize, HeaderError> {
-        let mut take = Take(start);
-        if take.bytes(8) != Some(MAGIC) {
-            return Err(HeaderError::Damaged);
-        }
-        take.u32().ok_or(HeaderError::Damaged)?;
-        let length = take.u32().ok_or(HeaderError::Damaged)? as usize;
-        let is_sound = (HEADER_FIXED + 4..=HEADER_MAX).contains(&length) && length.is_multiple_of(ALIGN);
-        if is_sound { Ok(length) } else { Err(HeaderError::Damaged) }
-    }
-
-    /// Reads a header of the length that [`length`](Self::length) gave.
-    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let length = Self::length(bytes)?;
-        let (content, crc) =
-            bytes.get(..length).and_then(|b| b.split_at_checked(length - 4)).ok_or(HeaderError::Damaged)?;
-        if crc32c::crc32c(content).to_le_bytes() != crc {
-            return Err(HeaderError::Damaged);
-        }
-        let mut take = Take(&content[8..]);
-        match take.u32() {
-            Some(VERSION) => Self::decode_content(&content[16..]).ok_or(HeaderError::Damaged),
-            // The CRC is right, so this is no flipped bit.
-            version => Err(HeaderError::UnknownVersion(version.unwrap_or(0))),
-        }
-    }
-
-    fn decode_content(content: &[u8]) -> Option<Self> {
-        let mut take = Take(content);
-        let mut header = SegmentHeader {
-            segment: take.u64()?,
-            first_sequence: take.u64()?,
-            first_group: take.u64()?,
-            journal: take.u64()?,
-            created_ms: take.u64()?,
-            sealed_segment: take.u64()?,
-            sealed_at: take.u64()?,
-            names: Vec::new(),
-            pauses: Vec::new(),
-        };
-        let (names, pauses) = (take.u32()?, take.u32()?);
-        for _ in 0..names {
-            header.names.push((kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?));
-        }
-        for _ in 0..pauses {
-            let id = NameId(take.u32()?);
-            header.pauses.push((id, Pause { since_ms: take.u64()?, reason: take.text()? }));
-        }
-        Some(header)
-    }
-}
 
 /// The head of a group, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -536,73 +420,6 @@ fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
         _ => return None,
     };
     Some(OutcomeRecord { key, attempts, at_ms, state })
-}
-
-struct Take<'a>(&'a [u8]);
-
-impl<'a> Take<'a> {
-    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.bytes(1).map(|b| b[0])
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_le_bytes(self.bytes(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.bytes(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let length = self.u16()? as usize;
-        String::from_utf8(self.bytes(length)?.to_vec()).ok()
-    }
-}
-
-fn put_u32(out: &mut Vec<u8>, number: u32) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-fn put_u64(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-/// Writes a text, cut to [`TEXT_MAX`] bytes on a character's boundary.
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let text = &text[..text.floor_char_boundary(TEXT_MAX)];
-    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn count(length: usize) -> u32 {
-    u32::try_from(length).expect("a group is far smaller than 4 GiB: the writer closes it at GROUP_BYTES_MAX")
-}
-
-fn kind_to_u8(kind: NameKind) -> u8 {
-    match kind {
-        NameKind::Destination => 1,
-        NameKind::Source => 2,
-        NameKind::Rule => 3,
-    }
-}
-
-fn kind_from_u8(byte: u8) -> Option<NameKind> {
-    match byte {
-        1 => Some(NameKind::Destination),
-        2 => Some(NameKind::Source),
-        3 => Some(NameKind::Rule),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@
 //! * No event is answered or handed to a queue before the sync that covers it has returned.
 //! * A failed sync is never tried again: what is on the disk is not known any more. Everything waiting is refused, the store is
 //!   [`Health::Poisoned`], and the process is expected to end.
-//! * A full disk on a write cuts the segment back to its last whole group and refuses the events; the next ones try again. Since
+//! * A full disk on a write cuts the segment back to its last whole group and refuses the events; each later event tries again, and
+//!   without any the writer looks for room itself. Since
 //!   segments are set aside whole, a disk fills up between two segments: the end of each is kept for outcomes, so deliveries go on.
+
+mod carried;
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::carried::{carried_bytes, sequence, stretches};
 use super::disk::{DiskFile, is_full};
 use super::format::{Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader};
 use super::recover::Carried;
@@ -560,50 +564,4 @@ fn refuse(events: Vec<(NewEvent, Reply)>, error: &AppendError) {
     for (_, reply) in events {
         let _ = reply.send(Err(error.clone()));
     }
-}
-
-/// The number of a carried event.
-fn sequence(carried: &Carried) -> Option<u64> {
-    match carried {
-        Carried::Event(head, _) => Some(head.id.sequence()),
-        Carried::Other(_) => None,
-    }
-}
-
-/// Cuts carried records into stretches of at most [`GROUP_BYTES_MAX`] of bodies, in each of which the events follow one another
-/// without a gap: damage before them may have left one.
-fn stretches(carried: &[Carried]) -> Vec<&[Carried]> {
-    let (mut stretches, mut start, mut bytes, mut last) = (Vec::new(), 0, 0, None);
-    for (i, record) in carried.iter().enumerate() {
-        let body = if let Carried::Event(_, body) = record { body.len() } else { 0 };
-        let number = sequence(record);
-        let is_gap = number.is_some_and(|number| last.is_some_and(|last| number != last + 1));
-        if i > start && (is_gap || bytes + body > GROUP_BYTES_MAX) {
-            stretches.push(&carried[start..i]);
-            (start, bytes) = (i, 0);
-        }
-        bytes += body;
-        last = number.or(last);
-    }
-    if start < carried.len() {
-        stretches.push(&carried[start..]);
-    }
-    stretches
-}
-
-fn carried_bytes(carried: &[Carried]) -> u64 {
-    let mut builder = GroupBuilder::default();
-    let mut bodies = 0;
-    for record in carried {
-        match record {
-            Carried::Event(head, body) => {
-                bodies += body.len() as u64;
-                builder.event(&EventHead { body_bytes: 0, ..head.clone() }, &[]);
-            }
-            Carried::Other(Record::Outcomes(outcomes)) => builder.outcomes(outcomes),
-            // Names and acts are a few bytes each, and the reserve covers them.
-            Carried::Other(_) => {}
-        }
-    }
-    builder.length() as u64 + bodies
 }
