@@ -1,6 +1,6 @@
 //! What is particular about Vero: its event types, its odd keys, and a sample of each event.
 //!
-//! Source of the facts: Vero's webhook documentation, <https://help.getvero.com/articles/setting-up-veros-webhooks/>, and the
+//! Source of the facts: Vero's webhook documentation (help.getvero.com, developers.getvero.com) and the
 //! field lists of its newer workflow product. Its pages show pseudo-JSON; the wire is plain JSON.
 
 /// The event types Vero has today. New ones will come: an unknown type is accepted all the same.
