@@ -1,7 +1,7 @@
 //! What is particular about Vero: its event types, its odd keys, and a sample of each event.
 //!
-//! Source of the facts: Vero's webhook documentation (help.getvero.com, developers.getvero.com) and the
-//! field lists of its newer workflow product. Its pages show pseudo-JSON; the wire is plain JSON.
+//! Source of the facts: Vero's webhook documentation, <https://help.getvero.com/vero-1/articles/setting-up-webhooks> and
+//! <https://help.getvero.com/vero-2/articles/setting-up-reporting-webhooks>. Its pages show pseudo-JSON in places; the wire is plain JSON.
 
 /// The event types Vero has today. New ones will come: an unknown type is accepted all the same.
 pub const TYPES: [&str; 12] = [
