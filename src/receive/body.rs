@@ -85,5 +85,7 @@ where
             chunk.advance(length);
         }
     }
-    Ok((body.freeze(), permit))
+    // A body that grew chunk by chunk has room to spare, up to its own size again, and would keep it for as long as the event lives.
+    let is_roomy = body.capacity() > body.len() + body.len() / 8;
+    Ok((if is_roomy { Bytes::copy_from_slice(&body) } else { body.freeze() }, permit))
 }

@@ -38,6 +38,8 @@ pub const OUTCOMES_SYNCED_WITHIN: Duration = Duration::from_secs(1);
 const GATHER_FOR: Duration = Duration::from_micros(300);
 /// A group of at least this many events says that there is load. A single sender is never kept waiting.
 const GATHER_FROM: usize = 4;
+/// Room for a group that is kept from one to the next: what sixty-four events of Vero's take, many times over.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// A group is closed at this many bytes: a sync of more would hold the first of its events up for nothing.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 /// And at this many records.
@@ -396,9 +398,8 @@ impl Writer {
             info.end = end;
         });
         // One large group must not be held in memory for good.
-        if self.bytes.capacity() > 2 * GROUP_BYTES_MAX {
-            self.bytes = Vec::new();
-        }
+        self.bytes.clear();
+        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
         Ok(())
     }
 
