@@ -5,7 +5,7 @@
 //! * [`Destination`]: the trait. `http`, `slack` and `file` implement it, one folder or file each, one line in [`KINDS`].
 //! * [`Delivery`]: an event bound for one destination, with its body in memory, as an attempt gets it.
 //! * [`Outcome`]: what the attempt came to. What follows from it is decided elsewhere (`deliver/decide.rs`).
-//! * [`template`], [`structure`]: what `text:`, `json:`, `blocks:` and URLs with `{{ … }}` are made of.
+//! * [`template`], [`view`], [`structure`]: what `text:`, `json:`, `blocks:` and URLs with `{{ … }}` are made of.
 
 mod answer;
 pub mod client;
@@ -16,6 +16,7 @@ mod signature;
 mod slack;
 mod structure;
 pub mod template;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;

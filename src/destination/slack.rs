@@ -9,7 +9,8 @@ use http::{HeaderMap, Method};
 
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Url, is_loopback};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, View, cut, is_template};
+use super::template::{Escape, Template, cut, is_template};
+use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, one_by_one, retry_after};
 use crate::config::reader::Entries;
 use crate::event::Json;

@@ -1,6 +1,7 @@
 //! A YAML structure whose texts are templates: what `json:` and `blocks:` are.
 
-use super::template::{Escape, Template, View, is_template, sole_path};
+use super::template::{Escape, Template, is_template, sole_path};
+use super::view::View;
 use crate::config::raw::{Node, Style, Value};
 use crate::config::reader::Reader;
 use crate::event::Json;

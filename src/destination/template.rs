@@ -3,21 +3,17 @@
 //! A missing value renders as nothing. In templates a hyphen is a minus, so `campaign.trigger_event` finds `trigger-event`.
 
 use std::fmt;
-use std::sync::Arc;
 
-use minijinja::value::{Enumerator, Object, ObjectRepr, ValueKind};
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
-use super::Delivery;
-use crate::event::{FieldPath, Json, RelayField, vero};
+use super::view::{VALUE_CHARACTERS_MAX, View};
+use crate::event::vero;
 
 /// Steps a rendering may take. A message takes some hundred; a loop over a hostile body ends here, within milliseconds.
 const FUEL: u64 = 200_000;
 /// The one template of an environment.
 const NAME: &str = "template";
-/// How a formatter asks for the most characters one value may put in.
-const CAP: &str = "\u{0}value characters";
-
 /// What happens to a value where it is put in. The template's own text is never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
@@ -52,7 +48,7 @@ impl Template {
                 ValueKind::Bool | ValueKind::Seq | ValueKind::Map => serde_json::to_string(value).unwrap_or_default(),
                 _ => value.to_string(),
             };
-            let cap = state.lookup(CAP).and_then(|cap| usize::try_from(cap).ok());
+            let cap = state.lookup(VALUE_CHARACTERS_MAX).and_then(|cap| usize::try_from(cap).ok());
             let text = cap.map_or(text.as_str(), |cap| cut(&text, cap));
             let is_written = match escape {
                 Escape::None => out.write_str(text),
@@ -110,8 +106,7 @@ impl Template {
     }
 
     fn render_view(&self, view: &View, cap: Option<usize>) -> Result<String, minijinja::Error> {
-        let root = Root { members: view.root.clone(), cap };
-        self.environment.get_template(NAME)?.render(Value::from_object(root))
+        self.environment.get_template(NAME)?.render(view.root(cap))
     }
 }
 
@@ -168,199 +163,6 @@ fn url(value: Value) -> String {
     percent_encoding::utf8_percent_encode(text, UNSAFE).to_string()
 }
 
-/// An event as templates see it.
-pub struct View {
-    /// The body.
-    json: Json,
-    relay: Vec<(String, Json)>,
-    root: Arc<Members>,
-}
-
-impl View {
-    /// Parses a delivery's body for rendering.
-    pub fn new(delivery: &Delivery) -> Self {
-        // Bodies were checked when they arrived, and their CRC when they were read back.
-        let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
-        let id = delivery.event.id.to_string();
-        Self::build(body, delivery.event.received_ms, [&delivery.source, &id, &delivery.rule])
-    }
-
-    /// One of Vero's samples, as if it had come in.
-    fn of_sample(body: &str) -> Self {
-        Self::build(body, 1_435_016_238_000, ["vero", "01a2091f-1b49-768a-8000-000000000000", "everything"])
-    }
-
-    fn build(body: &str, received_ms: u64, [source, id, rule]: [&str; 3]) -> Self {
-        let json = Json::read(body);
-        let event_type = ["type", "action"].into_iter().find_map(|key| match json.member(key) {
-            Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
-            _ => None,
-        });
-        let event_type = event_type.unwrap_or_default();
-        let occurred_ms = crate::event::occurred_ms(body, &event_type).unwrap_or(received_ms);
-        let relay = [
-            ("source", source.to_owned()),
-            ("received_at", crate::time::rfc3339(received_ms)),
-            ("occurred_at", crate::time::rfc3339(occurred_ms)),
-            ("id", id.to_owned()),
-            ("rule", rule.to_owned()),
-        ];
-        let relay: Vec<_> = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text))).collect();
-        let mut root = Members::of(&json);
-        root.hidden.push(("type".to_owned(), Value::from(event_type)));
-        root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&Json::Object(relay.clone())))));
-        root.add_aliases(&json);
-        Self { json, relay, root: Arc::new(root) }
-    }
-
-    /// The value at a dotted path, with its JSON type; `None` when it is missing. Finds what templates find.
-    pub fn find(&self, path: &str) -> Option<Json> {
-        if let Ok(FieldPath::Relay(field)) = FieldPath::parse(path) {
-            let at =
-                [RelayField::Source, RelayField::ReceivedAt, RelayField::OccurredAt, RelayField::Id, RelayField::Rule];
-            return at.iter().position(|known| *known == field).map(|at| self.relay[at].1.clone());
-        }
-        if path == "type"
-            && let Some(text) = self.root.hidden.first().and_then(|(_, value)| value.as_str())
-        {
-            return Some(Json::String(text.to_owned()));
-        }
-        let is_there = |json: &&Json| **json != Json::Null;
-        let direct = walk(&self.json, path).filter(is_there);
-        let aliased = || {
-            let alias = vero::alias(path)?;
-            let is_blocked = alias.unless.is_some_and(|unless| walk(&self.json, unless).filter(is_there).is_some());
-            if is_blocked { None } else { walk(&self.json, alias.other).filter(is_there) }
-        };
-        direct.or_else(aliased).cloned()
-    }
-}
-
-fn walk<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
-    path.split('.').try_fold(json, |at, key| {
-        let Json::Object(members) = at else { return None };
-        at.member(key).or_else(|| members.iter().find(|(known, _)| is_same_name(known, key)).map(|(_, value)| value))
-    })
-}
-
-/// In templates a hyphen is a minus, so an underscore stands for either.
-fn is_same_name(known: &str, wanted: &str) -> bool {
-    known.len() == wanted.len() && known.bytes().zip(wanted.bytes()).all(|(k, w)| k == w || (k == b'-' && w == b'_'))
-}
-
-/// The members of an object, for minijinja. Hidden ones are found but not listed.
-#[derive(Debug)]
-struct Members {
-    members: Vec<(String, Value)>,
-    hidden: Vec<(String, Value)>,
-}
-
-impl Members {
-    fn of(json: &Json) -> Self {
-        let members = match json {
-            Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), to_value(value))).collect(),
-            _ => Vec::new(),
-        };
-        Self { members, hidden: Vec::new() }
-    }
-
-    /// Puts Vero's odd keys where their usual names are looked for.
-    fn add_aliases(&mut self, json: &Json) {
-        let is_there = |json: &&Json| **json != Json::Null;
-        for alias in &vero::ALIASES {
-            let is_blocked = alias.unless.is_some_and(|unless| walk(json, unless).filter(is_there).is_some());
-            let is_direct = walk(json, alias.path).filter(is_there).is_some();
-            let Some(value) = walk(json, alias.other).filter(is_there) else { continue };
-            if is_blocked || is_direct {
-                continue;
-            }
-            let value = to_value(value);
-            match alias.path.split_once('.') {
-                None => self.hidden.push((alias.path.to_owned(), value)),
-                Some((parent, key)) => self.add_to_child(json.member(parent), parent, key, value),
-            }
-        }
-    }
-
-    fn add_to_child(&mut self, child: Option<&Json>, parent: &str, key: &str, value: Value) {
-        let hidden = (key.to_owned(), value);
-        if let Some((_, known)) = self.hidden.iter_mut().find(|(name, _)| name == parent)
-            && let Some(members) = known.downcast_object_ref::<Members>()
-        {
-            let mut members = Members { members: members.members.clone(), hidden: members.hidden.clone() };
-            members.hidden.push(hidden);
-            *known = Value::from_object(members);
-            return;
-        }
-        let mut members = child.map_or(Members { members: Vec::new(), hidden: Vec::new() }, Members::of);
-        members.hidden.push(hidden);
-        self.hidden.push((parent.to_owned(), Value::from_object(members)));
-    }
-
-    fn get(&self, key: &str) -> Option<Value> {
-        let find = |list: &[(String, Value)], key: &str| {
-            list.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
-        };
-        let alike = || self.members.iter().find(|(known, _)| is_same_name(known, key)).map(|(_, value)| value.clone());
-        find(&self.hidden, key).or_else(|| find(&self.members, key)).or_else(alike)
-    }
-}
-
-impl Object for Members {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Map
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get(key.as_str()?)
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.members.iter().map(|(key, _)| Value::from(key.as_str())).collect())
-    }
-}
-
-/// The outermost object: the event's members, and the cap for the formatter.
-#[derive(Debug)]
-struct Root {
-    members: Arc<Members>,
-    cap: Option<usize>,
-}
-
-impl Object for Root {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Map
-    }
-
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        match key.as_str()? {
-            CAP => self.cap.map(Value::from),
-            key => self.members.get(key),
-        }
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        self.members.enumerate()
-    }
-}
-
-/// A number becomes one only where that keeps its text; otherwise it is the text.
-fn to_value(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::from(()),
-        Json::Bool(value) => Value::from(*value),
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(items) => Value::from(items.iter().map(to_value).collect::<Vec<_>>()),
-        Json::Object(_) => Value::from_object(Members::of(json)),
-        Json::Number(text) => {
-            let integer = text.parse::<i64>().map(Value::from).ok();
-            let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
-            let number = integer.or_else(float).filter(|number| number.to_string() == *text);
-            number.unwrap_or_else(|| Value::from(text.as_str()))
-        }
-    }
-}
-
 /// The dotted path of a template that is nothing but `{{ path }}`.
 pub fn sole_path(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
@@ -375,8 +177,12 @@ pub fn sole_path(source: &str) -> Option<&str> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::super::Delivery;
     use super::*;
     use crate::event::EventId;
+    use crate::event::Json;
     use crate::store::{NameId, StoredEvent};
 
     /// A delivery of a body.

@@ -5,7 +5,7 @@
 //! * [`RuleSet`]: all rules of one config, compiled once. [`RuleSet::route`] says where an event goes; [`RuleSet::explain`] says why.
 //! * [`Condition`]: what a rule asks, as a tree. One function evaluates it, for routing and for explaining alike, so the two
 //!   cannot disagree.
-//! * [`Operator`]: one way to test a field; one file each under `operators/`.
+//! * [`operators::Operator`]: one way to test a field; one file each under `operators/`.
 //! * `index`: finds the rules that may match, so that ten thousand rules cost little more than ten.
 //!
 //! # Exactly
