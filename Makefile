@@ -1,4 +1,4 @@
-# make check   what must pass before a change lands: format, lints, tests
+# make check   what must pass before a change lands: format, lints, links in the documentation, tests
 # make test    the tests alone; the README's command
 # make bench   the real binary against a bare forwarding loop, and ten rules against ten thousand
 
@@ -7,6 +7,7 @@
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	$(MAKE) test
 
 test:

@@ -1,4 +1,4 @@
-//! The command line: one file a verb, one line in [`verbs!`] each.
+//! The command line: one file a verb, one line in `verbs!` each.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 //!
 //! * [`worker`]: one task a destination. It claims, paces, attempts, decides and settles. A destination that hangs, lags or fails
 //!   holds up nobody else: no worker, no queue and no lock is shared with another, and bodies in memory are shared out.
-//! * [`decide`]: what follows from an attempt, as a pure function.
+//! * [`mod@decide`]: what follows from an attempt, as a pure function.
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
 //! * [`pace`]: how fast.
 

@@ -3,11 +3,11 @@
 //! # Cast
 //!
 //! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments.
-//! * [`format`]: the bytes, and nothing that touches a disk.
+//! * [`mod@format`]: the bytes, and nothing that touches a disk.
 //! * [`segments`]: from an event's number to its bytes.
 //! * [`queue`]: what waits for one destination, as a bit an event; a backlog of ten million takes 1.25 MB.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk.
-//! * [`recover`]: opening: what holds together, where everything stands.
+//! * [`mod@recover`]: opening: what holds together, where everything stands.
 //! * [`disk`], [`model`]: the real disk, and one that fails and forgets on demand.
 //!
 //! # Reopening
