@@ -247,13 +247,19 @@ fn start_relay(directory: &Path, one: SocketAddr, two: SocketAddr) -> RelayUnder
          rules:\n  - {{ name: all, to: [one] }}\n  - {{ name: some, match: {{ type: [bounced, complained], campaign.type: behavioural }}, to: [two] }}\n\
          destinations:\n  one: {{ http: {{ url: \"http://{one}/\" }}, concurrency: 64 }}\n  two: {{ http: {{ url: \"http://{two}/\" }}, concurrency: 64 }}\n"
     );
-    let path = directory.join("config.yaml");
-    std::fs::write(&path, config).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
-    let command = command.arg("run").arg("-c").arg(&path).env("VERO_RELAY_LOG", "error");
-    let process = Process(command.spawn().expect("started"));
-    wait_for("the relay to be ready", || get(admin, "/readyz").is_some());
-    RelayUnderTest { process, hooks, admin }
+    std::fs::write(directory.join("config.yaml"), config).expect("written");
+    RelayUnderTest::run(directory, hooks, admin)
+}
+
+impl RelayUnderTest {
+    /// Starts the binary on the config and the data that stand in a directory.
+    fn run(directory: &Path, hooks: SocketAddr, admin: SocketAddr) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+        command.arg("run").arg("-c").arg(directory.join("config.yaml")).env("VERO_RELAY_LOG", "error");
+        let process = Process(command.spawn().expect("started"));
+        wait_for("the relay to be ready", || get(admin, "/readyz").is_some());
+        Self { process, hooks, admin }
+    }
 }
 
 fn free_port() -> SocketAddr {
@@ -346,9 +352,10 @@ async fn orchestrate(args: &[String]) {
         let rss = relay.process.status("VmRSS:");
         let peak = relay.process.status("VmHWM:");
         println!("    {dead} waiting for a dead destination: resident {rss:.1} MiB, at most {peak:.1} MiB");
+        let (hooks, admin) = (relay.hooks, relay.admin);
         drop(relay);
         let start = Instant::now();
-        let relay = restart(directory.path());
+        let relay = RelayUnderTest::run(directory.path(), hooks, admin);
         println!(
             "    restarted over them in {:.2} s, resident {:.1} MiB",
             start.elapsed().as_secs_f64(),
@@ -356,23 +363,6 @@ async fn orchestrate(args: &[String]) {
         );
         println!("    waiting after the restart: {}", metric_sum(relay.admin, "vero_relay_backlog"));
     }
-}
-
-/// Starts a relay again on the config and the data of an earlier one.
-fn restart(directory: &Path) -> RelayUnderTest {
-    let path = directory.join("config.yaml");
-    let config = std::fs::read_to_string(&path).expect("there");
-    let address = |key: &str| {
-        let line = config.lines().find(|line| line.starts_with(key)).expect("the key");
-        let digits = line.trim_matches(|c: char| !c.is_ascii_digit());
-        digits.parse::<SocketAddr>().expect("an address")
-    };
-    let (hooks, admin) = (address("listen"), address("admin"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
-    let command = command.arg("run").arg("-c").arg(&path).env("VERO_RELAY_LOG", "error");
-    let process = Process(command.spawn().expect("started"));
-    wait_for("the relay to be ready", || get(admin, "/readyz").is_some());
-    RelayUnderTest { process, hooks, admin }
 }
 
 fn wait_drained(relay: &RelayUnderTest) {

@@ -245,8 +245,11 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
 /// A delivery is bound to a name: when the name leaves the config, its queue waits for it to come back.
 fn tell_of_queues_without_a_destination(generation: &Generation, store: &dyn Store) {
     for (id, name) in store.names(NameKind::Destination) {
+        if generation.destination_ids.contains(&id) {
+            continue;
+        }
         let backlog = store.counts(id).backlog;
-        if backlog > 0 && !generation.destination_ids.contains(&id) {
+        if backlog > 0 {
             tracing::warn!(destination = %name, deliveries = backlog, "deliveries wait for a destination that the config does not name; they are kept until it does");
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{FAILED, Failure, block_on, load};
 use crate::admin::WRITE_HEADER;
 use crate::config::{Auth, Config, Source};
-use crate::destination::client::{Answer, Call, Client, parse_url};
+use crate::destination::client::{Answer, Call, Client, basic_authorization, parse_url};
 
 /// The relay's own answers hold whole events.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -31,14 +31,12 @@ impl RunningRelay {
     /// Posts a body as a source's sender would.
     pub(super) async fn post_event(&self, source: &Source, body: Vec<u8>) -> Result<Answer, Failure> {
         let mut headers = HeaderMap::new();
-        let secret_value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
         if let Auth::Basic(pair) = &source.auth {
-            use base64::Engine as _;
-            let encoded = base64::engine::general_purpose::STANDARD.encode(pair.expose());
-            headers.insert(http::header::AUTHORIZATION, secret_value(&format!("Basic {encoded}")));
+            headers.insert(http::header::AUTHORIZATION, basic_authorization(pair));
         }
         if let Auth::Header { name, value } = &source.auth {
-            headers.insert(name.clone(), secret_value(value.expose()));
+            let value = HeaderValue::from_str(value.expose());
+            headers.insert(name.clone(), value.map_err(|error| Failure::of(FAILED, &error))?);
         }
         let url = format!("http://{}{}", self.listen, hook_path(source));
         self.call(Method::POST, &url, headers, body).await

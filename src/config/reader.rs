@@ -140,6 +140,15 @@ impl Reader {
         }
     }
 
+    /// A map of `username` and `password`, as the `username:password` of basic authentication.
+    pub fn basic(&self, node: &Node) -> Option<Secret> {
+        let mut entries = self.map(node, "`basic`")?;
+        let (username, password) = (entries.required("username"), entries.required("password"));
+        entries.finish();
+        let (username, password) = (self.text(username?)?, self.secret(password?)?);
+        Some(Secret(format!("{username}:{}", password.expose())))
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self, node: &Node) -> Option<bool> {
         match node.scalar().map(|scalar| (scalar.style, scalar.text.as_str())) {

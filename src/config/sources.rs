@@ -116,13 +116,7 @@ fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
     let at = entries.at();
     entries.finish();
     match (basic, header) {
-        (Some(node), None) => {
-            let mut entries = reader.map(node, "`basic`")?;
-            let (username, password) = (entries.required("username"), entries.required("password"));
-            entries.finish();
-            let (username, password) = (reader.text(username?)?, reader.secret(password?)?);
-            Some(Auth::Basic(Secret::from(format!("{username}:{}", password.expose()))))
-        }
+        (Some(node), None) => reader.basic(node).map(Auth::Basic),
         (None, Some(node)) => {
             let mut entries = reader.map(node, "`header`")?;
             let (name, value) = (entries.required("name"), entries.required("value"));

@@ -117,18 +117,19 @@ impl Worker {
             }
             let mut rest = claims.as_slice();
             while !rest.is_empty() {
-                let recent: Vec<_> =
+                let mut recent: Vec<_> =
                     rest.iter().take(batch_max).map(|claim| store.recent(claim.key.sequence)).collect();
                 let expected = self.share.expected();
                 let sizes = recent.iter().map(|event| event.as_ref().map_or(expected, |event| event.body.len()));
                 let (count, bytes) = prefix(sizes, ONE_BYTES_MAX);
                 let (batch, later) = rest.split_at(count);
+                recent.truncate(count);
                 let Some(reservation) = self.share.reserve(bytes) else {
                     // One of our own attempts will end and bring us back here.
                     self.release(rest.to_vec());
                     return None;
                 };
-                attempts.push(self.attempt(batch.to_vec(), recent[..count].to_vec(), reservation).boxed());
+                attempts.push(self.attempt(batch.to_vec(), recent, reservation).boxed());
                 rest = later;
             }
         }

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::config::reader::Secret;
 
 /// What is read of a destination's answer; a larger one is cut off and its connection closed.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;
@@ -135,6 +138,15 @@ fn no_answer(error: reqwest::Error) -> NoAnswer {
     };
     let cause = cause.to_string();
     if error.is_timeout() { NoAnswer(doing.to_owned()) } else { NoAnswer(format!("{doing}: {cause}")) }
+}
+
+/// The value of `Authorization` for a `username:password`, marked so that nothing shows it.
+pub fn basic_authorization(pair: &Secret) -> HeaderValue {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair.expose());
+    let mut value =
+        HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 has no byte that a header cannot hold");
+    value.set_sensitive(true);
+    value
 }
 
 /// Whether a URL's host can only be this machine.

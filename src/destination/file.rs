@@ -125,7 +125,10 @@ impl Lines {
                 Part::Text(text) => path.push_str(text),
                 Part::Date => path.push_str(&arrival.strftime("%Y-%m-%d").to_string()),
                 Part::Hour => path.push_str(&arrival.strftime("%H").to_string()),
-                Part::Type => path.push_str(&safe(&event_type(delivery))),
+                Part::Type => {
+                    let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
+                    path.push_str(&safe(Json::read(body).event_type()));
+                }
                 Part::Source => path.push_str(&safe(&delivery.source)),
             }
         }
@@ -199,15 +202,6 @@ impl Lines {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, OpenFile>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn event_type(delivery: &Delivery) -> String {
-    let json = Json::read(std::str::from_utf8(&delivery.event.body).unwrap_or("{}"));
-    let text = ["type", "action"].into_iter().find_map(|key| match json.member(key) {
-        Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
-        _ => None,
-    });
-    text.unwrap_or_default()
 }
 
 /// A value as one harmless part of a file's name: letters, digits, `-`, `_` and `.` stay, and no name begins with a dot.

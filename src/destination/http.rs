@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
@@ -181,12 +180,8 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     if let Some(node) = bearer {
         insert_secret(reader, node, headers, AUTHORIZATION, "Bearer ");
     }
-    if let Some((username, password)) = basic.and_then(|node| read_basic(reader, node)) {
-        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
-        if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {encoded}")) {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
+    if let Some(pair) = basic.and_then(|node| reader.basic(node)) {
+        headers.insert(AUTHORIZATION, client::basic_authorization(&pair));
     }
     if let Some(mut entries) = header.and_then(|node| reader.map(node, "`header`")) {
         let (name, value) = (entries.required("name"), entries.required("value"));
@@ -196,14 +191,6 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
             insert_secret(reader, value, headers, name, "");
         }
     }
-}
-
-fn read_basic(reader: &Reader, node: &Node) -> Option<(String, String)> {
-    let mut entries = reader.map(node, "`basic`")?;
-    let (username, password) = (entries.required("username"), entries.required("password"));
-    entries.finish();
-    let username = reader.text(username?)?.to_owned();
-    Some((username, reader.secret(password?)?.expose().to_owned()))
 }
 
 fn insert_secret(reader: &Reader, node: &Node, headers: &mut HeaderMap, name: HeaderName, prefix: &str) {

@@ -6,7 +6,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
 use super::Delivery;
-use crate::event::{FieldPath, Json, RelayField, vero};
+use crate::event::{Json, vero};
 
 /// How a formatter asks for the most characters one value may put in.
 pub(super) const VALUE_CHARACTERS_MAX: &str = "\u{0}value characters";
@@ -15,7 +15,7 @@ pub(super) const VALUE_CHARACTERS_MAX: &str = "\u{0}value characters";
 pub struct View {
     /// The body.
     json: Json,
-    relay: Vec<(String, Json)>,
+    relay: Json,
     root: Arc<Members>,
 }
 
@@ -35,12 +35,8 @@ impl View {
 
     fn build(body: &str, received_ms: u64, [source, id, rule]: [&str; 3]) -> Self {
         let json = Json::read(body);
-        let event_type = ["type", "action"].into_iter().find_map(|key| match json.member(key) {
-            Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
-            _ => None,
-        });
-        let event_type = event_type.unwrap_or_default();
-        let occurred_ms = crate::event::occurred_ms(body, &event_type).unwrap_or(received_ms);
+        let event_type = json.event_type();
+        let occurred_ms = crate::event::occurred_ms(body, event_type).unwrap_or(received_ms);
         let relay = [
             ("source", source.to_owned()),
             ("received_at", crate::time::rfc3339(received_ms)),
@@ -48,10 +44,11 @@ impl View {
             ("id", id.to_owned()),
             ("rule", rule.to_owned()),
         ];
-        let relay: Vec<_> = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text))).collect();
+        let relay = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text)));
+        let relay = Json::Object(relay.collect());
         let mut root = Members::of(&json);
         root.hidden.push(("type".to_owned(), Value::from(event_type)));
-        root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&Json::Object(relay.clone())))));
+        root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&relay))));
         root.add_aliases(&json);
         Self { json, relay, root: Arc::new(root) }
     }
@@ -63,15 +60,11 @@ impl View {
 
     /// The value at a dotted path, with its JSON type; `None` when it is missing. Finds what templates find.
     pub fn find(&self, path: &str) -> Option<Json> {
-        if let Ok(FieldPath::Relay(field)) = FieldPath::parse(path) {
-            let at =
-                [RelayField::Source, RelayField::ReceivedAt, RelayField::OccurredAt, RelayField::Id, RelayField::Rule];
-            return at.iter().position(|known| *known == field).map(|at| self.relay[at].1.clone());
+        if let Some(name) = path.strip_prefix("relay.") {
+            return self.relay.member(name).cloned();
         }
-        if path == "type"
-            && let Some(text) = self.root.hidden.first().and_then(|(_, value)| value.as_str())
-        {
-            return Some(Json::String(text.to_owned()));
+        if path == "type" {
+            return Some(Json::String(self.json.event_type().to_owned()));
         }
         let is_there = |json: &&Json| **json != Json::Null;
         let direct = walk(&self.json, path).filter(is_there);

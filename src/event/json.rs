@@ -53,6 +53,15 @@ impl Json {
         }
     }
 
+    /// An event's type: `type`, or `action` where `type` is no string with something in it. Empty for what is no event.
+    pub fn event_type(&self) -> &str {
+        let text = ["type", "action"].into_iter().find_map(|key| match self.member(key) {
+            Some(Json::String(text)) if !text.is_empty() => Some(text.as_str()),
+            _ => None,
+        });
+        text.unwrap_or_default()
+    }
+
     /// The member of an object, `None` for anything else.
     pub fn member(&self, key: &str) -> Option<&Json> {
         match self {

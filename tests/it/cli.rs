@@ -88,23 +88,14 @@ fn example(directory: &Path, hooks: &str, admin: &str) {
     std::fs::write(directory.join("config.yaml"), text).expect("written");
 }
 
-struct Daemon(std::process::Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_sees_the_whole_fan_out_with_two_commands_and_the_daemon_ends_well() {
     let directory = tempfile::tempdir().expect("a directory");
     let (hooks, admin) = (closed_port(), closed_port());
     example(directory.path(), &hooks.to_string(), &admin.to_string());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
-    command.arg("run").current_dir(directory.path()).stderr(std::process::Stdio::piped());
-    let mut daemon = Daemon(command.spawn().expect("started"));
+    let mut daemon = Daemon::start(&directory.path().join("config.yaml"), |command| {
+        command.stderr(std::process::Stdio::piped());
+    });
     eventually("the relay to be ready", async || tokio::net::TcpStream::connect(admin).await.is_ok()).await;
 
     let sent = vero_relay(directory.path(), &["send", "bounced"]);

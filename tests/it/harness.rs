@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -207,6 +208,26 @@ impl TestRelay {
         let all = self.admin("/api/destinations").await.json();
         let all = all["destinations"].as_array().cloned().unwrap_or_default();
         all.into_iter().find(|destination| destination["name"] == name).expect("the destination")
+    }
+}
+
+/// The real binary, ended with SIGKILL when dropped.
+pub struct Daemon(pub Child);
+
+impl Daemon {
+    /// `vero-relay run` on a config, with `change` made to the command.
+    pub fn start(config: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+        command.args(["run", "-c"]).arg(config).stdin(Stdio::null());
+        change(&mut command);
+        Self(command.spawn().expect("started"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,22 +14,8 @@ use crate::harness::*;
 const ROUNDS: usize = 5;
 const SENDERS: usize = 16;
 
-/// The real binary, ended with SIGKILL when dropped.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(config: &std::path::Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
-        command.args(["run", "-c"]).arg(config).env("VERO_RELAY_LOG", "error").stdin(Stdio::null());
-        Self(command.spawn().expect("started"))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn quiet(command: &mut Command) {
+    command.env("VERO_RELAY_LOG", "error");
 }
 
 /// Posts numbered events until the relay goes away; keeps the id of each that was acknowledged.
@@ -78,7 +64,7 @@ async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
         Err(_) => false,
     };
     for round in 0..ROUNDS {
-        let daemon = Daemon::start(&path);
+        let daemon = Daemon::start(&path, quiet);
         eventually("the relay to be ready", is_ready).await;
         let senders: Vec<_> =
             (0..SENDERS).map(|_| tokio::spawn(send_until_gone(hooks, numbers.clone(), acknowledged.clone()))).collect();
@@ -90,7 +76,7 @@ async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
         }
     }
 
-    let daemon = Daemon::start(&path);
+    let daemon = Daemon::start(&path, quiet);
     eventually("the relay to be ready", is_ready).await;
     eventually("the backlog to drain", async || {
         let all = request(admin, "GET", "/api/destinations", &[], b"").await.json();

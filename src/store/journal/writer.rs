@@ -24,10 +24,10 @@ use self::carried::{carried_bytes, sequence, stretches};
 use super::disk::{DiskFile, is_full};
 use super::format::{Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader};
 use super::recover::Carried;
-use super::segments::{SegmentInfo, file_name};
+use super::segments::{SegmentInfo, file_name, stored};
 use super::{OnSync, Shared};
 use crate::event::EventId;
-use crate::store::{AppendError, Health, NameId, NameKind, NewEvent, StoredEvent};
+use crate::store::{AppendError, Health, NameId, NameKind, NewEvent};
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
 pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
@@ -252,11 +252,11 @@ impl Writer {
 
     /// Writes the batch; events are synced and answered. Fails only where nothing is known any more.
     fn write_batch(&mut self) -> io::Result<()> {
-        let events = std::mem::take(&mut self.batch.events);
+        let mut events = std::mem::take(&mut self.batch.events);
         self.batch.event_bytes = 0;
         self.last_events = events.len();
         let first_sequence = self.position.next_sequence;
-        let heads = events.iter().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
+        let heads = events.iter_mut().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
         let heads: Vec<EventHead> = heads.collect();
         match self.write_group(&heads, &events) {
             Ok(()) => {}
@@ -328,15 +328,16 @@ impl Writer {
         }
     }
 
-    fn head(&self, event: &NewEvent, sequence: u64) -> EventHead {
+    /// An event's head, which takes over all of it but its body.
+    fn head(&self, event: &mut NewEvent, sequence: u64) -> EventHead {
         EventHead {
             id: EventId::mint(event.received_ms, self.position.journal as u16, sequence),
             body_bytes: u32::try_from(event.body.len()).expect("a body is limited to far less than 4 GiB"),
             body_crc: crc32c::crc32c(&event.body),
             source: event.source,
             generation: event.generation,
-            rules: event.rules.clone(),
-            deliveries: event.deliveries.clone(),
+            rules: std::mem::take(&mut event.rules),
+            deliveries: std::mem::take(&mut event.deliveries),
         }
     }
 
@@ -522,21 +523,12 @@ impl Writer {
     fn publish(&mut self, heads: Vec<EventHead>, events: Vec<(NewEvent, Reply)>) {
         self.position.carried_first = self.position.next_sequence;
         let mut replies = Vec::with_capacity(events.len());
-        let mut stored = Vec::with_capacity(events.len());
+        let mut published = Vec::with_capacity(events.len());
         for (head, (event, reply)) in heads.into_iter().zip(events) {
             replies.push((head.id, reply));
-            let NewEvent { received_ms, source, generation, rules, deliveries, body } = event;
-            stored.push(Arc::new(StoredEvent {
-                id: head.id,
-                received_ms,
-                source,
-                generation,
-                rules,
-                deliveries,
-                body,
-            }));
+            published.push(Arc::new(stored(head, event.body)));
         }
-        self.shared.publish(stored);
+        self.shared.publish(published);
         for (id, reply) in replies {
             // The sender may have hung up: the event is taken all the same.
             let _ = reply.send(Ok(id));
