@@ -21,7 +21,7 @@ use crate::receive::body::Intake;
 use crate::receive::refused::Refused;
 use crate::receive::server::{ServerOptions, serve};
 use crate::store::journal::disk::{Disk, RealDisk};
-use crate::store::journal::{JournalStore, OpenError, Options};
+use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
 use crate::store::{Health, NameId, NameKind, Store};
 use crate::telemetry::Metrics;
@@ -149,16 +149,43 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let in_data_dir = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     let lock = DataDirLock::take(&data_dir)?;
     let disk = RealDisk::open(&data_dir.join("journal")).map_err(in_data_dir)?;
-    start_on(config, Arc::new(disk), Some(lock)).await
+    let place = Place {
+        segment_bytes: segment_bytes(&config.retention, &data_dir),
+        index: Location::File(data_dir.join("state.db")),
+    };
+    start_at(config, Arc::new(disk), Some(lock), place).await
 }
 
-/// Starts a relay on any disk. For tests, and for [`start`].
-pub async fn start_on(config: Config, disk: Arc<dyn Disk>, lock: Option<DataDirLock>) -> Result<Running, StartError> {
+/// Where and how the store lies.
+struct Place {
+    segment_bytes: u64,
+    index: Location,
+}
+
+/// Starts a relay on any disk, with its index in memory. For tests.
+pub async fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
+    let place = Place { segment_bytes: Options::default().segment_bytes, index: Location::Memory };
+    start_at(config, disk, None, place).await
+}
+
+async fn start_at(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    lock: Option<DataDirLock>,
+    place: Place,
+) -> Result<Running, StartError> {
     let listener = listen(config.listen).await?;
     let admin_listener = listen(config.admin_listen).await?;
     let (metrics, clock) = (Metrics::default(), Clock::start());
     let on_sync = metrics.clone();
-    let options = Options { clock, on_sync: Box::new(move |took| on_sync.synced(took)), ..Options::default() };
+    let options = Options {
+        clock,
+        on_sync: Box::new(move |took| on_sync.synced(took)),
+        index: place.index,
+        segment_bytes: place.segment_bytes,
+        retention: config.retention,
+        ..Options::default()
+    };
     let (store, opened) = tokio::task::spawn_blocking(move || JournalStore::open(disk, options))
         .await
         .map_err(|_| OpenError::Io(std::io::Error::other("opening the journal panicked")))??;

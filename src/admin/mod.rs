@@ -127,7 +127,7 @@ fn metrics(relay: &Relay) -> Answer {
         let counts = relay.store.counts(*id);
         relay.metrics.set_destination(&DestinationGauges { name: &config.name, counts: &counts, now_ms });
     }
-    relay.metrics.set_store(relay.store.bytes(), relay.health() == Health::Good);
+    relay.metrics.set_store(relay.store.usage().bytes, relay.health() == Health::Good);
     let mut response = Response::new(Bytes::from(relay.metrics.encode()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
@@ -165,6 +165,7 @@ async fn event(relay: &Relay, id: &str) -> Answer {
 
 fn shown_state(state: &DeliveryState) -> Value {
     match state {
+        DeliveryState::Settled => json!({ "state": "settled" }),
         DeliveryState::Waiting => json!({ "state": "waiting" }),
         DeliveryState::UnderWay => json!({ "state": "under_way" }),
         DeliveryState::Postponed { attempts, due_ms, reason } => {
@@ -192,7 +193,7 @@ fn destinations(relay: &Relay) -> Value {
             "under_way": counts.under_way,
             "oldest_at": counts.oldest_ms.map(rfc3339),
             "dead_letters": counts.dead,
-            "paused": counts.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
+            "paused": counts.standing.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
         })
     });
     json!({ "destinations": all.collect::<Vec<_>>() })

@@ -12,6 +12,7 @@
 //! must be set. Checking, starting and reloading use one and the same path.
 
 mod destinations;
+mod keeping;
 mod limits;
 pub mod load;
 pub mod problem;
@@ -24,6 +25,7 @@ pub mod values;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::limits::Limits;
 use self::load::FILE_BYTES_MAX;
@@ -35,6 +37,7 @@ use self::values::Surroundings;
 use crate::deliver::Policy;
 use crate::destination::{Client, Destination};
 use crate::rules::RuleSet;
+use crate::store::Retention;
 
 /// Where a config is looked for when nobody says.
 pub const USUAL_PLACES: [&str; 2] = ["config.yaml", "/etc/vero-relay/config.yaml"];
@@ -57,6 +60,10 @@ pub struct Config {
     pub destinations: Vec<DestinationConfig>,
     /// The limits.
     pub limits: Limits,
+    /// What the store keeps.
+    pub retention: Retention,
+    /// How long a destination that is not named any more keeps its queue.
+    pub removed_grace: Duration,
 }
 
 /// A destination that has been proved.
@@ -172,6 +179,8 @@ fn read(
         Some(url.as_str().trim_end_matches('/').to_owned())
     });
     let limits = Limits::read(reader, entries.optional("limits"));
+    let retention = keeping::read(reader, entries.optional("store"));
+    let removed_grace = keeping::removed_grace(reader, entries.optional("removed_grace"));
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
     reader.hide_values(true);
     let sources = entries.required("sources").and_then(|node| sources::read(reader, node, is_public));
@@ -209,6 +218,8 @@ fn read(
         rules: rules?,
         destinations: destinations?,
         limits,
+        retention,
+        removed_grace,
     })
 }
 

@@ -8,6 +8,8 @@
 //! * [`Claim`]: one delivery handed to a worker. It holds a position and not a body, so a backlog costs no memory.
 //! * [`Settlement`]: what became of a claim. It is durable within a second, not on return: after a crash a delivery may happen
 //!   again, and none is forgotten.
+//! * [`Selecting`]: what an operator, or a limit, does to deliveries that are settled or wait: again, buried, dropped.
+//! * [`Standing`]: how a destination stands: paused, its breaker open, removed from the config.
 //! * [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //!
 //! # Not promised
@@ -16,242 +18,14 @@
 
 pub mod journal;
 pub mod lock;
+mod words;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
 
+pub use self::words::*;
 use crate::event::EventId;
-
-/// The number of a name. Numbers are given once and never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NameId(pub u32);
-
-/// What a name names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NameKind {
-    /// A configured place to deliver to.
-    Destination,
-    /// A configured way in.
-    Source,
-    /// A rule.
-    Rule,
-}
-
-/// An event on its way in.
-#[derive(Clone, Debug)]
-pub struct NewEvent {
-    /// When it arrived, unix milliseconds.
-    pub received_ms: u64,
-    /// The way it came in by.
-    pub source: NameId,
-    /// Which generation of the config routed it.
-    pub generation: u32,
-    /// The rules that matched, in order.
-    pub rules: Vec<NameId>,
-    /// Where it is to go; each destination once.
-    pub deliveries: Vec<PlannedDelivery>,
-    /// The bytes that came.
-    pub body: Bytes,
-}
-
-/// One destination of an event, and the rule that chose it first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlannedDelivery {
-    /// Where to.
-    pub destination: NameId,
-    /// By which rule.
-    pub rule: NameId,
-}
-
-/// An event as it lies in the store.
-#[derive(Clone, Debug)]
-pub struct StoredEvent {
-    /// Its id, which holds its sequence number and its arrival.
-    pub id: EventId,
-    /// When it arrived, unix milliseconds.
-    pub received_ms: u64,
-    /// The way it came in by.
-    pub source: NameId,
-    /// Which generation of the config routed it.
-    pub generation: u32,
-    /// The rules that matched, in order.
-    pub rules: Vec<NameId>,
-    /// Where it goes.
-    pub deliveries: Vec<PlannedDelivery>,
-    /// The bytes that came.
-    pub body: Bytes,
-}
-
-/// Names one delivery: an event, a destination, and which run at it (0 is the first; a replay counts up).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeliveryKey {
-    /// The event's sequence number.
-    pub sequence: u64,
-    /// Where to.
-    pub destination: NameId,
-    /// Which run.
-    pub run: u32,
-}
-
-/// A delivery in the hands of a worker, until it is settled or the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Which delivery.
-    pub key: DeliveryKey,
-    /// Attempts made before this claim.
-    pub attempts: u16,
-    /// When the first attempt was made, unix milliseconds; `None` before it.
-    pub first_attempt_ms: Option<u64>,
-    /// When it was due, unix milliseconds; `None` for a first attempt.
-    pub due_ms: Option<u64>,
-}
-
-/// What became of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// The destination has it.
-    Delivered {
-        /// Attempts made in all.
-        attempts: u16,
-    },
-    /// To be tried again.
-    Postponed {
-        /// Attempts made in all.
-        attempts: u16,
-        /// When the first of them was made, unix milliseconds.
-        first_attempt_ms: u64,
-        /// When the next is due, unix milliseconds.
-        due_ms: u64,
-        /// What the last one came to.
-        reason: String,
-    },
-    /// Given up: a dead letter.
-    Dead {
-        /// Attempts made in all.
-        attempts: u16,
-        /// Why.
-        reason: String,
-    },
-    /// Handed back as it was: no attempt counts, and it is claimed again first.
-    Released,
-}
-
-/// Where one delivery stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeliveryState {
-    /// No attempt has been settled yet.
-    Waiting,
-    /// An attempt is under way.
-    UnderWay,
-    /// Waiting for its next attempt.
-    Postponed {
-        /// Attempts made.
-        attempts: u16,
-        /// When the next is due, unix milliseconds.
-        due_ms: u64,
-        /// What the last one came to.
-        reason: String,
-    },
-    /// The destination has it.
-    Delivered {
-        /// Attempts made.
-        attempts: u16,
-        /// When, unix milliseconds.
-        at_ms: u64,
-    },
-    /// Given up.
-    Dead {
-        /// Attempts made.
-        attempts: u16,
-        /// When, unix milliseconds.
-        at_ms: u64,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// An event with where each of its deliveries stands.
-#[derive(Clone, Debug)]
-pub struct EventView {
-    /// The event.
-    pub event: Arc<StoredEvent>,
-    /// In the order of its deliveries.
-    pub states: Vec<(PlannedDelivery, DeliveryState)>,
-}
-
-/// A destination that is held until somebody acts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pause {
-    /// Since when, unix milliseconds.
-    pub since_ms: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// What waits for one destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Deliveries not settled yet: waiting, under way and postponed.
-    pub backlog: u64,
-    /// Of them, waiting for another attempt.
-    pub postponed: u64,
-    /// Of them, in the hands of a worker.
-    pub under_way: u64,
-    /// When the oldest of them arrived, unix milliseconds.
-    pub oldest_ms: Option<u64>,
-    /// Dead letters in the journal.
-    pub dead: u64,
-    /// Held, and why.
-    pub paused: Option<Pause>,
-}
-
-/// What an acknowledgement is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Synced to a local disk.
-    LocalFsync,
-}
-
-/// Whether the store can do its work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Yes.
-    Good,
-    /// No room: nothing can be taken in, what is there goes on. Passes without a restart.
-    Full(String),
-    /// A sync failed, so what is on the disk is not known any more. Only a restart can find out.
-    Poisoned(String),
-}
-
-/// Why an event could not be taken in. It was not acknowledged, and may exist all the same.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// No room on the disk.
-    #[error("the store has no room: {0}")]
-    Full(String),
-    /// The store is broken until a restart.
-    #[error("the store has failed: {0}")]
-    Poisoned(String),
-    /// The store is closing.
-    #[error("the store is closing")]
-    Closed,
-}
-
-/// Why a stored event could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is not there.
-    #[error("no such event in the store")]
-    Missing,
-    /// It is there and its bytes are not what was written.
-    #[error("the event's bytes on the disk are damaged ({0})")]
-    Damaged(String),
-    /// The disk would not give it.
-    #[error("reading the store failed")]
-    Io(#[from] std::io::Error),
-}
 
 /// The durable queue behind the relay. See the [module](self) for who is who.
 ///
@@ -283,6 +57,9 @@ pub trait Store: Send + Sync + 'static {
     /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second.
     fn settle(&self, settlements: Vec<(Claim, Settlement)>);
 
+    /// Takes notes of attempts that failed, for who wants to know later. They may be lost; nothing depends on them.
+    fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>);
+
     /// When the destination next has a retry due, unix milliseconds. `None`: nothing is postponed.
     fn next_due(&self, destination: NameId) -> Option<u64>;
 
@@ -290,21 +67,92 @@ pub trait Store: Send + Sync + 'static {
     /// was handed back.
     fn wakeup(&self, destination: NameId) -> Arc<Notify>;
 
-    /// Holds a destination's queue until [`resume`](Self::resume), across restarts. A second call changes nothing.
+    /// How a destination, or a source, stands.
+    fn standing(&self, destination: NameId) -> Standing;
+
+    /// Holds a destination's queue until [`resume`](Self::resume), across restarts. A second call changes nothing. A source can be
+    /// held as well; what that means is the caller's business.
     fn pause(&self, destination: NameId, reason: &str);
 
     /// Lets a paused destination go on. Its postponed deliveries are due now, and the time it was paused does not count.
     /// Returns whether it was paused.
     fn resume(&self, destination: NameId) -> bool;
 
+    /// Makes a destination's postponed deliveries due now.
+    fn retry_now(&self, destination: NameId);
+
+    /// Says that a destination's breaker has opened, so that time does not count, or has closed.
+    fn set_open(&self, destination: NameId, is_open: bool);
+
+    /// Says that the config does not name a destination any more, or that it does again.
+    fn set_removed(&self, destination: NameId, is_removed: bool);
+
+    /// Gives a name to a number that had another, so that what waits for the old name waits for the new one. Only where the new
+    /// name has no number yet; returns whether it was done.
+    fn rename(&self, id: NameId, name: &str) -> bool;
+
+    /// Does something to some deliveries of one destination, named by their events' numbers. Takes effect at once; the receiver
+    /// resolves with how many it was done to, once it is durable. What is under way is left alone, and what is already as asked.
+    fn select(&self, selection: Selection) -> oneshot::Receiver<Result<u64, AppendError>>;
+
+    /// What waits for a destination and is not under way.
+    fn waiting(&self, destination: NameId) -> NumberSet;
+
+    /// What waits for a destination and was never attempted, below a number.
+    fn unattempted_below(&self, destination: NameId, end: u64) -> NumberSet;
+
+    /// One page of a destination's dead letters whose events are older than `before`, newest event first. Looks at a bounded number
+    /// of them, so a page may hold fewer than `max` and not be the last. Reads the index.
+    fn dead_letters(&self, destination: NameId, query: &DeadQuery, before: u64, max: usize) -> Page<DeadLetter>;
+
+    /// What is known of the attempts at a delivery, oldest first. Reads the index.
+    fn attempts(&self, key: DeliveryKey) -> Vec<AttemptNote>;
+
+    /// The numbers of the events that the history holds.
+    fn history(&self) -> std::ops::Range<u64>;
+
+    /// The number of the first event in the history that arrived at or after a time; the end of the history if none did.
+    fn first_since(&self, at_ms: u64) -> Result<u64, ReadError>;
+
+    /// Reads events of a stretch of the history in order and shows each to `visit` until it says that it is enough.
+    fn scan(&self, stretch: std::ops::Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError>;
+
+    /// Where a delivery stands as far as memory knows, which costs nothing: [`DeliveryState::Settled`] for what has arrived or was
+    /// dropped.
+    fn state(&self, key: DeliveryKey) -> DeliveryState;
+
+    /// Writes down how far a replay has come.
+    fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>>;
+
+    /// All replays that are known, newest first.
+    fn replays(&self) -> Vec<ReplayProgress>;
+
     /// One event and where its deliveries stand. Reads the disk.
     fn event(&self, id: EventId) -> Result<EventView, ReadError>;
+
+    /// The event behind a number, wherever it lies. Reads the disk.
+    fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError>;
 
     /// What waits for a destination. May read the disk for the age of the oldest.
     fn counts(&self, destination: NameId) -> Counts;
 
-    /// Bytes on disk.
-    fn bytes(&self) -> u64;
+    /// What is kept from now on.
+    fn set_retention(&self, retention: Retention);
+
+    /// Trims what need not be kept now, rather than in a while. Blocks until it is done.
+    fn trim(&self);
+
+    /// How much the store has and may have.
+    fn usage(&self) -> Usage;
+
+    /// Remembers something small about a destination, like what its section of the config was. It may be forgotten; `None` then.
+    fn set_fact(&self, destination: NameId, fact: &str);
+
+    /// What was remembered.
+    fn fact(&self, destination: NameId) -> Option<String>;
+
+    /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
+    fn backup(&self, directory: &std::path::Path) -> Result<(), BackupError>;
 
     /// What an acknowledgement is worth.
     fn durability(&self) -> Durability;
@@ -314,4 +162,42 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes everything settled so far durable and closes: later appends are refused. Blocks on the disk.
     fn close(&self);
+}
+
+/// A set of events' numbers, one bit each.
+pub type NumberSet = journal::Bitmap;
+
+/// What is done to which deliveries.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Of which destination.
+    pub destination: NameId,
+    /// What is done.
+    pub act: Selecting,
+    /// Why.
+    pub reason: String,
+    /// The replay that it is part of; 0 for none.
+    pub replay: u128,
+    /// Which events.
+    pub sequences: NumberSet,
+}
+
+/// Why no copy could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The directory holds something.
+    #[error("{0} is not empty: name a new directory")]
+    NotEmpty(String),
+    /// Reading or writing failed.
+    #[error("the copy could not be written to {path}")]
+    Io {
+        /// Where.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The index could not be copied.
+    #[error("the index could not be copied: {0}")]
+    Index(String),
 }

@@ -163,7 +163,7 @@ impl Metrics {
         self.postponed.get_or_create(&label).set(counts.postponed as i64);
         self.oldest.get_or_create(&label).set(oldest as i64);
         self.dead_letters.get_or_create(&label).set(counts.dead as i64);
-        self.paused.get_or_create(&label).set(i64::from(counts.paused.is_some()));
+        self.paused.get_or_create(&label).set(i64::from(counts.standing.paused.is_some()));
     }
 
     /// Sets what is known of the store.

@@ -168,7 +168,7 @@ fn a_pause_holds_one_destination_across_a_restart() {
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
         assert_eq!((store.claim(a, 9).len(), store.claim(b, 9).len()), (0, 1));
-        assert_eq!(store.counts(a).paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+        assert_eq!(store.counts(a).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
         assert!(store.resume(a));
         assert!(!store.resume(a));
         assert_eq!(store.claim(a, 9).len(), 1);

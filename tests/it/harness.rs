@@ -157,7 +157,7 @@ impl TestRelay {
     pub async fn start_on(disk: &ModelDisk, rest: &str) -> Self {
         let directory = Arc::new(tempfile::tempdir().expect("a directory"));
         let config = format!("{HEAD}{rest}");
-        let running = start_on(parse(directory.path(), &config), Arc::new(disk.clone()), None).await.expect("starts");
+        let running = start_on(parse(directory.path(), &config), Arc::new(disk.clone())).await.expect("starts");
         Self { running, directory, config }
     }
 

@@ -1,21 +1,27 @@
-//! A set of sequence numbers, one bit each: the deliveries of one destination that are not settled.
+//! A set of sequence numbers, one bit each: what waits for one destination, what is to go out again, what is dead.
 //!
-//! Ten million waiting deliveries take 1.25 MB; a destination that keeps up takes one chunk, whatever has gone through it.
+//! Ten million waiting deliveries take 1.25 MB; a destination that keeps up takes one chunk, whatever has gone through it. A chunk
+//! goes to the disk as its words, or as a list of its numbers where that is shorter.
 
 use std::collections::BTreeMap;
 
 /// Numbers in a chunk. A chunk is 8 KiB and goes when its last number does.
-const CHUNK: u64 = 1 << 16;
+pub const CHUNK: u64 = 1 << 16;
 const WORDS: usize = (CHUNK / 64) as usize;
 
+/// A chunk with fewer numbers than this is written as a list of them.
+const LIST_BELOW: u32 = (WORDS * 4) as u32;
+const AS_LIST: u8 = 1;
+const AS_WORDS: u8 = 2;
+
 /// A set of `u64`, made for long runs that fill at the top and empty from the bottom.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bitmap {
     chunks: BTreeMap<u64, Chunk>,
     length: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Chunk {
     length: u32,
     words: Box<[u64; WORDS]>,
@@ -29,8 +35,7 @@ impl Bitmap {
 
     /// Adds a number; returns whether it was new.
     pub fn insert(&mut self, number: u64) -> bool {
-        let chunk =
-            self.chunks.entry(number / CHUNK).or_insert_with(|| Chunk { length: 0, words: Box::new([0; WORDS]) });
+        let chunk = self.chunks.entry(number / CHUNK).or_insert_with(Chunk::empty);
         let (word, bit) = place(number);
         let is_new = chunk.words[word] & bit == 0;
         chunk.words[word] |= bit;
@@ -64,6 +69,76 @@ impl Bitmap {
         self.chunks.get(&(number / CHUNK)).is_some_and(|chunk| chunk.words[word] & bit != 0)
     }
 
+    /// The numbers from `from` on, in order.
+    pub fn iter_from(&self, from: u64) -> impl Iterator<Item = u64> + '_ {
+        let mut next = self.next(from);
+        std::iter::from_fn(move || {
+            let number = next?;
+            next = self.next(number + 1);
+            Some(number)
+        })
+    }
+
+    /// The greatest number below `end`.
+    pub fn previous(&self, end: u64) -> Option<u64> {
+        let last = end.checked_sub(1)?;
+        for (key, chunk) in self.chunks.range(..=last / CHUNK).rev() {
+            let top = if *key == last / CHUNK { last % CHUNK } else { CHUNK - 1 };
+            let last_word = (top / 64) as usize;
+            for (i, word) in chunk.words[..=last_word].iter().enumerate().rev() {
+                let masked = if i == last_word { word & (u64::MAX >> (63 - top % 64)) } else { *word };
+                if masked != 0 {
+                    return Some(key * CHUNK + i as u64 * 64 + 63 - u64::from(masked.leading_zeros()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds all numbers of another set.
+    pub fn insert_all(&mut self, other: &Bitmap) {
+        for number in other.iter_from(0) {
+            self.insert(number);
+        }
+    }
+
+    /// Takes all numbers of another set out.
+    pub fn remove_all(&mut self, other: &Bitmap) {
+        for number in other.iter_from(0) {
+            self.remove(number);
+        }
+    }
+
+    /// The chunks that hold something, each as its number and its bytes.
+    pub fn encode(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+        self.chunks.iter().filter(|(_, chunk)| chunk.length > 0).map(|(key, chunk)| (*key, chunk.encode()))
+    }
+
+    /// Adds a chunk that [`encode`](Self::encode) wrote. Returns whether the bytes are such a chunk.
+    #[must_use]
+    pub fn decode(&mut self, key: u64, bytes: &[u8]) -> bool {
+        let Some(start) = key.checked_mul(CHUNK) else { return false };
+        match bytes.split_first() {
+            Some((&AS_LIST, list)) if list.len().is_multiple_of(2) => {
+                for pair in list.chunks_exact(2) {
+                    self.insert(start + u64::from(u16::from_le_bytes([pair[0], pair[1]])));
+                }
+                true
+            }
+            Some((&AS_WORDS, words)) if words.len() == WORDS * 8 => {
+                let chunk = self.chunks.entry(key).or_insert_with(Chunk::empty);
+                let before = chunk.length;
+                for (known, word) in chunk.words.iter_mut().zip(words.chunks_exact(8)) {
+                    *known |= u64::from_le_bytes(word.try_into().expect("chunks of eight"));
+                }
+                chunk.length = chunk.words.iter().map(|word| word.count_ones()).sum();
+                self.length += u64::from(chunk.length - before);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The smallest number at or above `from`.
     pub fn next(&self, from: u64) -> Option<u64> {
         for (key, chunk) in self.chunks.range(from / CHUNK..) {
@@ -80,6 +155,40 @@ impl Bitmap {
             }
         }
         None
+    }
+}
+
+impl FromIterator<u64> for Bitmap {
+    fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
+        let mut bitmap = Self::default();
+        for number in numbers {
+            bitmap.insert(number);
+        }
+        bitmap
+    }
+}
+
+impl Chunk {
+    fn empty() -> Self {
+        Self { length: 0, words: Box::new([0; WORDS]) }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        if self.length >= LIST_BELOW {
+            let mut bytes = vec![AS_WORDS];
+            self.words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+            return bytes;
+        }
+        let mut bytes = vec![AS_LIST];
+        for (i, word) in self.words.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                let within = (i * 64) as u16 + rest.trailing_zeros() as u16;
+                bytes.extend_from_slice(&within.to_le_bytes());
+                rest &= rest - 1;
+            }
+        }
+        bytes
     }
 }
 
@@ -107,8 +216,26 @@ mod tests {
                 }
                 prop_assert_eq!(bitmap.len(), model.len() as u64);
                 prop_assert_eq!(bitmap.next(base), model.range(base..).next().copied());
+                prop_assert_eq!(bitmap.previous(base), model.range(..base).next_back().copied());
                 prop_assert_eq!(bitmap.contains(number), model.contains(&number));
             }
+        }
+    }
+
+    #[test]
+    fn a_set_reads_back_as_written_in_either_form() {
+        for step in [1, 3, 100, CHUNK - 1] {
+            let bitmap: Bitmap = (5..3 * CHUNK).step_by(step as usize).collect();
+            let mut read = Bitmap::default();
+            for (key, bytes) in bitmap.encode() {
+                assert!(bytes.len() <= 1 + WORDS * 8);
+                assert!(read.decode(key, &bytes));
+            }
+            assert_eq!(read, bitmap);
+            assert!(read.iter_from(0).eq((5..3 * CHUNK).step_by(step as usize)));
+        }
+        for wrong in [&b""[..], &[AS_LIST, 1], &[AS_WORDS, 1, 2], &[9, 1, 2]] {
+            assert!(!Bitmap::default().decode(0, wrong), "{wrong:?}");
         }
     }
 

@@ -25,6 +25,24 @@ pub trait Disk: Send + Sync + 'static {
     fn copy(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes the names durable.
     fn sync_names(&self) -> io::Result<()>;
+    /// How much room the file system has; `None` when it does not say.
+    fn space(&self) -> Option<Space>;
+}
+
+/// The room of a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What is free for us.
+    pub free: u64,
+}
+
+/// The room of the file system that a directory lies on.
+pub fn space_of(directory: &Path) -> Option<Space> {
+    let stat = rustix::fs::statvfs(directory).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) }).filter(|space| space.total > 0)
 }
 
 /// One file. All calls may come from several threads.
@@ -105,6 +123,10 @@ impl Disk for RealDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         crate::directory::sync(&self.directory)
+    }
+
+    fn space(&self) -> Option<Space> {
+        space_of(&self.directory)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The journal's bytes: segment headers, groups and records, and nothing that touches a disk.
 //!
-//! # Layout, format version 1 (all integers little-endian)
+//! # Layout, format version 2 (all integers little-endian)
 //!
 //! A **segment** is a file of groups behind a header. The header repeats everything that is needed to read the segment alone:
 //! the name table, and which destinations are paused.
@@ -9,6 +9,7 @@
 //! header  magic "VEROJRNL" | version u32 | header length u32 | segment u64 | first sequence u64 | first group u64
 //!         journal u64 | created ms u64 | sealed segment u64 | sealed at u64 | names u32 | pauses u32
 //!         names: kind u8, number u32, length u16, text … | pauses: number u32, since ms u64, length u16, text …
+//!         marks u32, and for each: number u32, what u8, since ms u64     (breaker open, removed; not in version 1)
 //!         zeros to a multiple of 8, less 4 | CRC32C u32 over all before it
 //! group   magic u32 | CRC32C u32 over the rest of the head and the record heads | segment u64 | own offset u64 | group u64
 //!         durable up to u64 | first sequence u64 | heads length u32 | bodies length u32 | events u32 | records u32
@@ -16,26 +17,37 @@
 //! record  kind u8, 0 u8 ×3, head length u32, and by kind:
 //!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | generation u32 | rules u32 | deliveries u32
 //!               rule u32 … | destination u32, rule u32 …
-//!   2 outcomes  count u32, and for each: state u8, 0 u8, attempts u16 | destination u32 | run u32 | sequence u64 | at ms u64
+//!   2 outcomes  count u32, and for each: state u8, 0 u8, attempts u16 | destination u32 | 0 u32 | sequence u64 | at ms u64
 //!               postponed: first attempt ms u64, due ms u64;  postponed and dead: length u16, reason
 //!   3 name      kind u8 | number u32 | length u16, text
 //!   4 control   what u8 | destination u32 | at ms u64 | length u16, reason
+//!   5 carried   as 1: an event of an older segment, moved here before that one was removed. Its number is not dense
+//!   6 selection act u8 | destination u32 | at ms u64 | replay 16 bytes | length u16, reason
+//!               chunks u32, and for each: key u64 | length u32, bytes
+//!   7 replay    done u8 | replay 16 bytes | at ms u64 | cursor u64 | until u64 | selected u64 | length u32, spec
 //! ```
+//!
+//! Version 1 had records 1 to 4 and no marks; it is read as it is.
 //!
 //! Record heads lie together and bodies behind them, so one CRC and one read cover what a scan needs, and a body can be erased in
 //! place: its CRC stands in its head. A group says where it lies (segment and offset), so bytes of another time are never taken
 //! for it; and up to where its segment was synced before it was written, so damage below that mark is told from a torn tail.
 
+mod acts;
 mod codec;
 mod header;
 
+pub use self::acts::{Act, Control, SelectionRecord};
+use self::acts::{decode_replay, encode_replay};
 use self::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
 pub use self::header::{HeaderError, SegmentHeader};
 use crate::event::EventId;
-use crate::store::{DeliveryKey, NameId, NameKind, Pause, PlannedDelivery};
+use crate::store::{DeliveryKey, NameId, NameKind, PlannedDelivery, ReplayProgress};
 
-/// The format this release writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// The format this release writes.
+pub const VERSION: u32 = 2;
+/// The oldest that it reads.
+pub const VERSION_MIN: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"VEROJRNL";
 const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"VGRP");
@@ -112,12 +124,18 @@ impl GroupHead {
 pub enum Record {
     /// An event.
     Event(EventHead),
+    /// An event of an older segment, moved here.
+    Carried(EventHead),
     /// What became of deliveries.
     Outcomes(Vec<OutcomeRecord>),
     /// A name got its number.
     Name(NameKind, NameId, String),
-    /// Somebody acted.
+    /// Somebody acted on a whole destination.
     Control(Control),
+    /// Somebody acted on some of a destination's deliveries.
+    Selection(SelectionRecord),
+    /// How far a replay has come.
+    Replay(ReplayProgress),
 }
 
 /// An event without its body.
@@ -173,31 +191,17 @@ pub enum OutcomeState {
     },
 }
 
-/// An operator's act, or one that the relay made in an operator's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// A destination is held.
-    Pause(NameId, Pause),
-    /// It goes on.
-    Resume {
-        /// Which.
-        destination: NameId,
-        /// Since when, unix milliseconds.
-        at_ms: u64,
-    },
-}
-
 const KIND_EVENT: u8 = 1;
 const KIND_OUTCOMES: u8 = 2;
 const KIND_NAME: u8 = 3;
 const KIND_CONTROL: u8 = 4;
+const KIND_CARRIED: u8 = 5;
+const KIND_SELECTION: u8 = 6;
+const KIND_REPLAY: u8 = 7;
 
 const STATE_DELIVERED: u8 = 1;
 const STATE_POSTPONED: u8 = 2;
 const STATE_DEAD: u8 = 3;
-
-const CONTROL_PAUSE: u8 = 1;
-const CONTROL_RESUME: u8 = 2;
 
 /// Collects records and bodies into one group.
 #[derive(Debug, Default)]
@@ -221,8 +225,18 @@ impl GroupBuilder {
 
     /// Adds an event.
     pub fn event(&mut self, head: &EventHead, body: &[u8]) {
+        self.event_as(KIND_EVENT, head, body);
+        self.events += 1;
+    }
+
+    /// Adds an event of an older segment.
+    pub fn carried(&mut self, head: &EventHead, body: &[u8]) {
+        self.event_as(KIND_CARRIED, head, body);
+    }
+
+    fn event_as(&mut self, kind: u8, head: &EventHead, body: &[u8]) {
         debug_assert_eq!(head.body_bytes as usize, body.len());
-        self.record(KIND_EVENT, |out| {
+        self.record(kind, |out| {
             put_u32(out, head.body_bytes);
             put_u32(out, head.body_crc);
             out.extend_from_slice(&head.id.to_bytes());
@@ -239,7 +253,6 @@ impl GroupBuilder {
             }
         });
         self.bodies.extend_from_slice(body);
-        self.events += 1;
     }
 
     /// Adds outcomes, as one record.
@@ -255,7 +268,7 @@ impl GroupBuilder {
                 out.extend_from_slice(&[state, 0]);
                 out.extend_from_slice(&outcome.attempts.to_le_bytes());
                 put_u32(out, outcome.key.destination.0);
-                put_u32(out, outcome.key.run);
+                put_u32(out, 0);
                 put_u64(out, outcome.key.sequence);
                 put_u64(out, outcome.at_ms);
                 match &outcome.state {
@@ -280,18 +293,19 @@ impl GroupBuilder {
         });
     }
 
-    /// Adds an act.
+    /// Adds an act on a whole destination.
     pub fn control(&mut self, control: &Control) {
-        let (what, destination, at_ms, reason) = match control {
-            Control::Pause(id, pause) => (CONTROL_PAUSE, *id, pause.since_ms, pause.reason.as_str()),
-            Control::Resume { destination, at_ms } => (CONTROL_RESUME, *destination, *at_ms, ""),
-        };
-        self.record(KIND_CONTROL, |out| {
-            out.push(what);
-            put_u32(out, destination.0);
-            put_u64(out, at_ms);
-            put_text(out, reason);
-        });
+        self.record(KIND_CONTROL, |out| control.encode(out));
+    }
+
+    /// Adds an act on some deliveries.
+    pub fn selection(&mut self, selection: &SelectionRecord) {
+        self.record(KIND_SELECTION, |out| selection.encode(out));
+    }
+
+    /// Adds how far a replay has come.
+    pub fn replay(&mut self, replay: &ReplayProgress) {
+        self.record(KIND_REPLAY, |out| encode_replay(replay, out));
     }
 
     fn record(&mut self, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -366,22 +380,8 @@ pub fn records(heads: &[u8]) -> impl Iterator<Item = Record> + '_ {
 fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
     let mut take = Take(content);
     match kind {
-        KIND_EVENT => {
-            let (body_bytes, body_crc) = (take.u32()?, take.u32()?);
-            let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
-            let (source, generation) = (NameId(take.u32()?), take.u32()?);
-            let (rules, deliveries) = (take.u32()?, take.u32()?);
-            let mut head =
-                EventHead { id, body_bytes, body_crc, source, generation, rules: Vec::new(), deliveries: Vec::new() };
-            for _ in 0..rules {
-                head.rules.push(NameId(take.u32()?));
-            }
-            for _ in 0..deliveries {
-                let destination = NameId(take.u32()?);
-                head.deliveries.push(PlannedDelivery { destination, rule: NameId(take.u32()?) });
-            }
-            Some(Record::Event(head))
-        }
+        KIND_EVENT => decode_event(&mut take).map(Record::Event),
+        KIND_CARRIED => decode_event(&mut take).map(Record::Carried),
         KIND_OUTCOMES => {
             let mut outcomes = Vec::new();
             for _ in 0..take.u32()? {
@@ -390,17 +390,28 @@ fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
             Some(Record::Outcomes(outcomes))
         }
         KIND_NAME => Some(Record::Name(kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?)),
-        KIND_CONTROL => {
-            let what = take.u8()?;
-            let (destination, at_ms, reason) = (NameId(take.u32()?), take.u64()?, take.text()?);
-            match what {
-                CONTROL_PAUSE => Some(Record::Control(Control::Pause(destination, Pause { since_ms: at_ms, reason }))),
-                CONTROL_RESUME => Some(Record::Control(Control::Resume { destination, at_ms })),
-                _ => None,
-            }
-        }
+        KIND_CONTROL => Control::decode(&mut take).map(Record::Control),
+        KIND_SELECTION => SelectionRecord::decode(&mut take).map(Record::Selection),
+        KIND_REPLAY => decode_replay(&mut take).map(Record::Replay),
         _ => None,
     }
+}
+
+fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
+    let (body_bytes, body_crc) = (take.u32()?, take.u32()?);
+    let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
+    let (source, generation) = (NameId(take.u32()?), take.u32()?);
+    let (rules, deliveries) = (take.u32()?, take.u32()?);
+    let mut head =
+        EventHead { id, body_bytes, body_crc, source, generation, rules: Vec::new(), deliveries: Vec::new() };
+    for _ in 0..rules {
+        head.rules.push(NameId(take.u32()?));
+    }
+    for _ in 0..deliveries {
+        let destination = NameId(take.u32()?);
+        head.deliveries.push(PlannedDelivery { destination, rule: NameId(take.u32()?) });
+    }
+    Some(head)
 }
 
 fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
@@ -408,8 +419,8 @@ fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
     take.u8()?;
     let attempts = u16::from_le_bytes(take.bytes(2)?.try_into().ok()?);
     let destination = NameId(take.u32()?);
-    let run = take.u32()?;
-    let key = DeliveryKey { sequence: take.u64()?, destination, run };
+    take.u32()?;
+    let key = DeliveryKey { sequence: take.u64()?, destination };
     let at_ms = take.u64()?;
     let state = match state {
         STATE_DELIVERED => OutcomeState::Delivered,
@@ -425,6 +436,7 @@ fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Pause, Selecting, Standing};
     use proptest::prelude::*;
 
     fn outcome() -> impl Strategy<Value = OutcomeRecord> {
@@ -435,9 +447,9 @@ mod tests {
             }),
             "\\PC{0,20}".prop_map(|reason| OutcomeState::Dead { reason }),
         ];
-        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u16>(), any::<u64>(), state).prop_map(
-            |(sequence, destination, run, attempts, at_ms, state)| OutcomeRecord {
-                key: DeliveryKey { sequence, destination: NameId(destination), run },
+        (any::<u64>(), any::<u32>(), any::<u16>(), any::<u64>(), state).prop_map(
+            |(sequence, destination, attempts, at_ms, state)| OutcomeRecord {
+                key: DeliveryKey { sequence, destination: NameId(destination) },
                 attempts,
                 at_ms,
                 state,
@@ -471,9 +483,31 @@ mod tests {
             expected.push(Record::Outcomes(outcomes));
             builder.name(NameKind::Rule, NameId(5), &name);
             expected.push(Record::Name(NameKind::Rule, NameId(5), name));
-            let control = Control::Pause(NameId(2), Pause { since_ms: 5, reason: "410".into() });
-            builder.control(&control);
-            expected.push(Record::Control(control));
+            for act in [
+                Act::Pause("410".into()), Act::Resume, Act::Open, Act::Close, Act::Remove, Act::Restore, Act::RetryNow,
+            ] {
+                let control = Control { destination: NameId(2), at_ms: 5, act };
+                builder.control(&control);
+                expected.push(Record::Control(control));
+            }
+            for act in [Selecting::Again, Selecting::Bury, Selecting::Drop, Selecting::Yield] {
+                let sequences = [1, 2, 70_000].into_iter().collect();
+                let reason = "operator".to_owned();
+                let selection = SelectionRecord { destination: NameId(3), at_ms: 6, act, replay: 99, reason, sequences };
+                builder.selection(&selection);
+                expected.push(Record::Selection(selection));
+            }
+            let replay = ReplayProgress {
+                id: u128::MAX, at_ms: 8, cursor: 1, until: 2, selected: 3, is_done: true, spec: "{}".repeat(2000),
+            };
+            builder.replay(&replay);
+            expected.push(Record::Replay(replay));
+            let head = EventHead {
+                id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3), generation: 4,
+                rules: Vec::new(), deliveries: Vec::new(),
+            };
+            builder.carried(&head, b"{}");
+            expected.push(Record::Carried(head));
 
             let mut bytes = Vec::new();
             let place = GroupPlace { segment: 2, offset: 64, group: 3, durable_up_to: 64, first_sequence: 0 };
@@ -504,7 +538,10 @@ mod tests {
             sealed_segment: 2,
             sealed_at: 4096,
             names: vec![(NameKind::Destination, NameId(1), "crm".into()), (NameKind::Rule, NameId(2), "ä".into())],
-            pauses: vec![(NameId(1), Pause { since_ms: 9, reason: "gone".into() })],
+            standings: vec![
+                (NameId(1), Standing { paused: Some(Pause { since_ms: 9, reason: "gone".into() }), ..Standing::default() }),
+                (NameId(2), Standing { paused: None, open_since_ms: Some(4), removed_since_ms: Some(5) }),
+            ],
         };
         let bytes = header.encode();
         assert!(bytes.len().is_multiple_of(ALIGN));
@@ -519,12 +556,12 @@ mod tests {
     #[test]
     fn an_unknown_version_is_refused_by_its_number() {
         let mut bytes = b"VEROJRNL".to_vec();
-        bytes.extend_from_slice(&2u32.to_le_bytes());
+        bytes.extend_from_slice(&3u32.to_le_bytes());
         bytes.extend_from_slice(&104u32.to_le_bytes());
         bytes.resize(100, 0);
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::UnknownVersion(2)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::UnknownVersion(3)));
         bytes[50] = 1;
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Damaged));
     }

@@ -1,14 +1,21 @@
-//! The embedded backend: an append-only journal that is the queue and the truth.
+//! The embedded backend: an append-only journal that is the queue and the truth, and an index beside it over what went wrong.
 //!
 //! # Cast
 //!
-//! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments.
+//! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go.
 //! * [`mod@format`]: the bytes, and nothing that touches a disk.
 //! * [`segments`]: from an event's number to its bytes.
 //! * [`queue`]: what waits for one destination, as a bit an event; a backlog of ten million takes 1.25 MB.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk.
 //! * [`mod@recover`]: opening: what holds together, where everything stands.
+//! * [`index`]: SQLite, on a thread of its own, and the keeper of limits.
+//! * [`shared`]: what all of these share. [`look`]: reading for people. [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`], [`model`]: the real disk, and one that fails and forgets on demand.
+//!
+//! # Order
+//!
+//! Whatever changes a queue is sent to the writer while the queue is still locked, so the journal has everything in the order in
+//! which it took effect, and reading it leads to the same state.
 //!
 //! # Reopening
 //!
@@ -16,41 +23,50 @@
 //! lied, so it is written again into a new segment and synced before the door opens; the new segment's header says where the old
 //! one ends. A segment gets its name only when it is complete, so a crash while reopening starts over.
 
+mod backup;
 mod bitmap;
 pub mod disk;
 pub mod format;
+mod index;
+mod look;
 pub mod model;
 mod queue;
 mod recent;
 mod recover;
 mod segments;
+mod shared;
+pub mod verify;
 mod writer;
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ring::rand::SecureRandom;
 use tokio::sync::{Notify, oneshot, watch};
 
+pub use self::bitmap::Bitmap;
+pub use self::index::Location;
 pub use self::queue::POSTPONED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
 pub use self::recover::{Damage, OpenError};
 pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 
 use self::disk::Disk;
-use self::format::{Control, OutcomeRecord, OutcomeState, Record, records};
+use self::format::{Act, OutcomeRecord, OutcomeState};
+use self::index::{Index, Update};
 use self::queue::Queue;
-use self::recent::{RecentEvents, RecentOutcomes};
 use self::recover::recover;
-use self::segments::{Segments, Window};
-use self::writer::{Message, Position, Writer};
+use self::shared::{Shared, state_of};
+use self::writer::{Message, Position, Urgency, Writer};
 use super::{
-    AppendError, Claim, Counts, DeliveryKey, DeliveryState, Durability, EventView, Health, NameId, NameKind, NewEvent,
-    Pause, ReadError, Settlement, Store, StoredEvent,
+    AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, Durability,
+    EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention, Selection,
+    Settlement, Standing, Store, StoredEvent, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -68,17 +84,35 @@ pub struct Options {
     pub due_within: Duration,
     /// Called after each sync.
     pub on_sync: OnSync,
+    /// Where the index lies.
+    pub index: Location,
+    /// What is kept.
+    pub retention: Retention,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 << 20,
+            segment_bytes: SEGMENT_BYTES_MAX,
             clock: Clock::start(),
             due_within: Duration::from_secs(24 * 60 * 60),
             on_sync: Box::new(|_| {}),
+            index: Location::Memory,
+            retention: Retention::default(),
         }
     }
+}
+
+/// A segment is no larger: history goes by whole segments.
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// Nor smaller, where the history is short: each begins with a header and ends with room for outcomes.
+const SEGMENT_BYTES_LEAST: u64 = 4 << 20;
+
+/// The bytes of a segment for a history: sixteen of them at least, so that it goes in small steps.
+pub fn segment_bytes(retention: &Retention, directory: &Path) -> u64 {
+    let total = disk::space_of(directory).map(|space| space.total);
+    let history_bytes = index::resolve(retention, total).history_bytes;
+    (history_bytes / 16).clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MAX).next_multiple_of(4096)
 }
 
 /// What opening found, for the log.
@@ -90,6 +124,10 @@ pub struct Opened {
     pub damage: Vec<Damage>,
     /// Bytes of a group that was being written when the last process ended; nobody was told that it is there.
     pub torn_bytes: u64,
+    /// Segments there are.
+    pub segments: usize,
+    /// Segments that had to be read: the others are known from the index.
+    pub segments_read: usize,
 }
 
 /// How much of the disk a destination that lags reads at once.
@@ -98,61 +136,23 @@ const LAG_READ_BYTES: usize = 64 << 10;
 /// The embedded store.
 pub struct JournalStore {
     shared: Arc<Shared>,
-    sender: Sender<Message>,
     clock: Clock,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
-    disk: Arc<dyn Disk>,
-    segments: Segments,
-    names: RwLock<Names>,
-    destinations: RwLock<HashMap<NameId, Arc<Destination>>>,
-    recent: Mutex<RecentEvents>,
-    outcomes: Mutex<RecentOutcomes>,
-    health: watch::Sender<Health>,
-}
-
-#[derive(Default)]
-struct Names {
-    by_id: HashMap<NameId, (NameKind, Arc<str>)>,
-    by_name: HashMap<(NameKind, Arc<str>), NameId>,
-    next: u32,
-}
-
-impl Names {
-    fn insert(&mut self, kind: NameKind, id: NameId, name: Arc<str>) {
-        self.by_id.insert(id, (kind, name.clone()));
-        self.by_name.insert((kind, name), id);
-        self.next = self.next.max(id.0 + 1);
-    }
-}
-
-struct Destination {
-    queue: Mutex<Queue>,
-    wakeup: Arc<Notify>,
-    window: Mutex<Window>,
-}
-
-impl Destination {
-    fn new(queue: Queue) -> Arc<Self> {
-        let window = Mutex::new(Window::new(LAG_READ_BYTES));
-        Arc::new(Self { queue: Mutex::new(queue), wakeup: Arc::new(Notify::new()), window })
-    }
-}
-
 /// A panic elsewhere must not take the queue with it: every change under these locks is complete when it is made.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl JournalStore {
-    /// Opens a journal, or starts one, and its writer. Blocks until the old end is safe in a new segment.
+    /// Opens a journal, or starts one, and its threads. Blocks until the old end is safe in a new segment.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Opened), OpenError> {
         for leftover in disk.list()?.iter().filter(|name| name.ends_with(".tmp")) {
             disk.remove(leftover)?;
         }
-        let mut recovered = recover(&disk)?;
+        let index = Index::open(&options.index);
+        let mut recovered = recover(&disk, &mut lock(&index.database))?;
         keep_copies(&disk, &recovered.damage);
         let latest_due_ms = options.clock.now_ms() + options.due_within.as_millis() as u64;
         recovered.queues.values_mut().for_each(|queue| queue.clamp_due(latest_due_ms));
@@ -160,33 +160,35 @@ impl JournalStore {
             backlog: recovered.queues.values().map(Queue::backlog).sum(),
             damage: recovered.damage,
             torn_bytes: recovered.torn_bytes,
+            segments: recovered.segments.len(),
+            segments_read: recovered.segments_read,
         };
         let last = recovered.segments.last();
+        let journal = recovered.journal.map_or_else(random, Ok)?;
         let position = Position {
             next_sequence: recovered.next_sequence,
             next_group: recovered.next_group,
             next_segment: last.map_or(1, |info| info.segment + 1),
-            journal: recovered.journal.map_or_else(random, Ok)?,
+            journal,
             sealed: (last.map_or(0, |info| info.segment), recovered.mark),
-            carried: recovered.carried,
-            carried_first: recovered.carried_first,
+            tail: recovered.tail,
+            tail_first: recovered.tail_first,
         };
-        let mut names = Names::default();
-        for (kind, id, name) in recovered.names {
-            names.insert(kind, id, name.into());
-        }
-        let destinations = recovered.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let old = last.map(|info| (info.segment, recovered.mark));
-        let shared = Arc::new(Shared {
-            segments: Segments::new(disk.clone(), recovered.segments),
-            disk,
-            names: RwLock::new(names),
-            destinations: RwLock::new(destinations),
-            recent: Mutex::default(),
-            outcomes: Mutex::default(),
-            health: watch::Sender::new(Health::Good),
-        });
         let (sender, receiver) = channel();
+        let shared = Arc::new(Shared::new(shared::Parts {
+            disk,
+            index,
+            sender,
+            journal,
+            clock: options.clock,
+            retention: options.retention,
+            segments: recovered.segments,
+            names: recovered.names,
+            queues: recovered.queues,
+            next_sequence: recovered.next_sequence,
+            next_group: recovered.next_group,
+        }));
         let mut writer = Writer::new(shared.clone(), receiver, position, options.segment_bytes, options.on_sync);
         writer.prepare()?;
         if let Some((segment, mark)) = old
@@ -199,36 +201,45 @@ impl JournalStore {
             }
         }
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
-        let store = Self { shared, sender, clock: options.clock, thread: Mutex::new(Some(thread)) };
+        Index::start(&shared, recovered.index_failed)?;
+        let store = Self { shared, clock: options.clock, thread: Mutex::new(Some(thread)) };
         Ok((store, opened))
     }
 
-    fn destination(&self, id: NameId) -> Arc<Destination> {
+    fn destination(&self, id: NameId) -> Arc<shared::Destination> {
         self.shared.destination(id)
     }
 
-    /// What an event's journal says became of its deliveries, read from the event on. Slow for an old event.
-    fn search_outcomes(&self, wanted: &mut HashMap<DeliveryKey, Option<DeliveryState>>) -> io::Result<()> {
-        let Some(sequence) = wanted.keys().map(|key| key.sequence).min() else { return Ok(()) };
-        let Some(mut scan) = self.shared.segments.scan_from(sequence) else { return Ok(()) };
-        let mut window = Window::new(LAG_READ_BYTES);
-        while let Some(group) = scan.next_group(&mut window)? {
-            for record in records(window.heads(&group.file, group.offset, &group.head)?) {
-                let Record::Outcomes(outcomes) = record else { continue };
-                for outcome in outcomes {
-                    if let Some(state) = wanted.get_mut(&outcome.key) {
-                        *state = Some(state_of(&outcome));
-                    }
-                }
-            }
-            let is_final = |state: &Option<DeliveryState>| {
-                matches!(state, Some(DeliveryState::Delivered { .. } | DeliveryState::Dead { .. }))
-            };
-            if wanted.values().all(is_final) {
-                break;
-            }
+    /// Applies an act on a whole destination and writes it down.
+    fn control(&self, id: NameId, act: Act, urgency: Urgency) -> bool {
+        let destination = self.destination(id);
+        let at_ms = self.clock.now_ms();
+        let mut queue = lock(&destination.queue);
+        let changed = queue.control(&act, at_ms);
+        if changed {
+            let control = format::Control { destination: id, at_ms, act };
+            // If the writer is gone the process is ending.
+            let _ = self.shared.sender.send(Message::Control(control, urgency));
+            destination.wakeup.notify_one();
         }
-        Ok(())
+        changed
+    }
+
+    fn join(&self) {
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's thread panicked");
+        }
+    }
+}
+
+impl Drop for JournalStore {
+    /// Ends the threads as they are; what should be durable was made so by [`close`](Store::close).
+    fn drop(&mut self) {
+        let _ = self.shared.sender.send(Message::Abandon);
+        self.join();
+        self.shared.index.close();
     }
 }
 
@@ -254,83 +265,6 @@ fn keep_copies(disk: &Arc<dyn Disk>, damage: &[Damage]) {
     }
 }
 
-fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
-    let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
-    match &outcome.state {
-        OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
-        OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
-        OutcomeState::Postponed { due_ms, reason, .. } => {
-            DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
-        }
-    }
-}
-
-impl Shared {
-    fn destination(&self, id: NameId) -> Arc<Destination> {
-        if let Some(known) = self.destinations.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return known.clone();
-        }
-        let mut destinations = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
-        destinations.entry(id).or_insert_with(|| Destination::new(Queue::new(id))).clone()
-    }
-
-    fn set_health(&self, health: Health) {
-        self.health.send_if_modified(|now| {
-            if *now == health {
-                return false;
-            }
-            match &health {
-                Health::Good => tracing::info!("the store takes events again"),
-                Health::Full(why) => {
-                    tracing::error!(why, "the store has no room: events are refused with 503, deliveries go on")
-                }
-                Health::Poisoned(why) => tracing::error!(why, "the store has failed; nothing is acknowledged any more"),
-            }
-            *now = health;
-            true
-        });
-    }
-
-    fn all_names(&self) -> Vec<(NameKind, NameId, String)> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = names.by_id.iter().map(|(id, (kind, name))| (*kind, *id, name.to_string())).collect();
-        all.sort_by_key(|(_, id, _)| *id);
-        all
-    }
-
-    fn all_pauses(&self) -> Vec<(NameId, Pause)> {
-        let destinations = self.destinations.read().unwrap_or_else(PoisonError::into_inner);
-        let paused = destinations
-            .iter()
-            .filter_map(|(id, destination)| lock(&destination.queue).paused().map(|pause| (*id, pause.clone())));
-        paused.collect()
-    }
-
-    /// Hands durable events to memory and to their destinations.
-    fn publish(&self, events: Vec<Arc<StoredEvent>>) {
-        let mut by_destination: Vec<(NameId, Vec<u64>)> = Vec::new();
-        for event in &events {
-            for delivery in &event.deliveries {
-                let known = by_destination.iter_mut().find(|(id, _)| *id == delivery.destination);
-                match known {
-                    Some((_, sequences)) => sequences.push(event.id.sequence()),
-                    None => by_destination.push((delivery.destination, vec![event.id.sequence()])),
-                }
-            }
-        }
-        let mut recent = lock(&self.recent);
-        events.into_iter().for_each(|event| recent.push(event));
-        drop(recent);
-        for (id, sequences) in by_destination {
-            let destination = self.destination(id);
-            let mut queue = lock(&destination.queue);
-            sequences.into_iter().for_each(|sequence| queue.add(sequence));
-            drop(queue);
-            destination.wakeup.notify_one();
-        }
-    }
-}
-
 impl Store for JournalStore {
     fn name(&self, kind: NameKind, name: &str) -> NameId {
         let mut names = self.shared.names.write().unwrap_or_else(PoisonError::into_inner);
@@ -342,7 +276,7 @@ impl Store for JournalStore {
         names.insert(kind, id, name.clone());
         // Sent under the lock, so that nobody can use the number before the writer has heard of it. If the writer is gone,
         // every append is refused anyway.
-        let _ = self.sender.send(Message::Name(kind, id, name));
+        let _ = self.shared.sender.send(Message::Name(kind, id, name));
         id
     }
 
@@ -361,7 +295,7 @@ impl Store for JournalStore {
 
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>> {
         let (reply, answer) = oneshot::channel();
-        if let Err(refused) = self.sender.send(Message::Append(event, reply))
+        if let Err(refused) = self.shared.sender.send(Message::Append(event, reply))
             && let Message::Append(_, reply) = refused.0
         {
             let _ = reply.send(Err(AppendError::Closed));
@@ -384,40 +318,53 @@ impl Store for JournalStore {
         }
         let destination = self.destination(claim.key.destination);
         let mut window = lock(&destination.window);
-        self.shared.segments.read(claim.key.sequence, &mut window).map(Arc::new)
+        self.shared.read_anywhere(claim.key.sequence, &mut window).map(Arc::new)
     }
 
     fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
         let at_ms = self.clock.now_ms();
-        let mut written = Vec::with_capacity(settlements.len());
-        for (claim, settlement) in settlements {
-            let destination = self.destination(claim.key.destination);
-            let (attempts, state) = match settlement {
-                Settlement::Released => {
-                    // No wakeup: who hands a claim back knows why, and would only be woken to hand it back again.
-                    lock(&destination.queue).release(claim);
-                    continue;
+        let mut rest = settlements.into_iter().peekable();
+        // One destination at a time, with its queue locked until the writer has its share: the order is that of the journal.
+        while let Some((claim, _)) = rest.peek() {
+            let id = claim.key.destination;
+            let destination = self.destination(id);
+            let mut queue = lock(&destination.queue);
+            let mut written = Vec::new();
+            while let Some((claim, settlement)) = rest.next_if(|(claim, _)| claim.key.destination == id) {
+                let (attempts, state) = match settlement {
+                    Settlement::Released => {
+                        // No wakeup: who hands a claim back knows why, and would only be woken to hand it back again.
+                        queue.release(claim);
+                        continue;
+                    }
+                    Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
+                    Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason }),
+                    Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
+                        (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason })
+                    }
+                };
+                if queue.settle(claim.key.sequence, attempts, &state) {
+                    written.push(OutcomeRecord { key: claim.key, attempts, at_ms, state });
+                } else {
+                    tracing::warn!(?claim, "settled a delivery that was not under way; nothing was changed");
                 }
-                Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
-                Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason }),
-                Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
-                    (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason })
-                }
-            };
-            if lock(&destination.queue).settle(claim.key.sequence, attempts, &state) {
-                written.push(OutcomeRecord { key: claim.key, attempts, at_ms, state });
-            } else {
-                tracing::warn!(?claim, "settled a delivery that was not under way; nothing was changed");
             }
-        }
-        let mut outcomes = lock(&self.shared.outcomes);
-        for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Postponed { .. })) {
-            outcomes.push(outcome.key, state_of(outcome));
-        }
-        drop(outcomes);
-        if !written.is_empty() {
+            if written.is_empty() {
+                continue;
+            }
+            let mut outcomes = lock(&self.shared.outcomes);
+            for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Postponed { .. })) {
+                outcomes.push(outcome.key, state_of(outcome));
+            }
+            drop(outcomes);
             // If the writer is gone the process is ending, and these deliveries may happen again.
-            let _ = self.sender.send(Message::Outcomes(written));
+            let _ = self.shared.sender.send(Message::Outcomes(written));
+        }
+    }
+
+    fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
+        if !notes.is_empty() {
+            self.shared.index.update(vec![Update::Notes(notes)]);
         }
     }
 
@@ -429,80 +376,120 @@ impl Store for JournalStore {
         self.destination(destination).wakeup.clone()
     }
 
+    fn standing(&self, id: NameId) -> Standing {
+        lock(&self.destination(id).queue).standing().clone()
+    }
+
     fn pause(&self, id: NameId, reason: &str) {
-        let destination = self.destination(id);
-        let pause = Pause { since_ms: self.clock.now_ms(), reason: reason.to_owned() };
-        let mut queue = lock(&destination.queue);
-        if queue.pause(pause.clone()) {
-            let _ = self.sender.send(Message::Control(Control::Pause(id, pause)));
-        }
+        self.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
     }
 
     fn resume(&self, id: NameId) -> bool {
-        let destination = self.destination(id);
-        let at_ms = self.clock.now_ms();
-        let mut queue = lock(&destination.queue);
-        let was_paused = queue.resume(at_ms);
-        if was_paused {
-            let _ = self.sender.send(Message::Control(Control::Resume { destination: id, at_ms }));
-            destination.wakeup.notify_one();
-        }
-        was_paused
+        self.control(id, Act::Resume, Urgency::Now)
+    }
+
+    fn retry_now(&self, id: NameId) {
+        self.control(id, Act::RetryNow, Urgency::Now);
+    }
+
+    fn set_open(&self, id: NameId, is_open: bool) {
+        self.control(id, if is_open { Act::Open } else { Act::Close }, Urgency::Soon);
+    }
+
+    fn set_removed(&self, id: NameId, is_removed: bool) {
+        self.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
+    }
+
+    fn rename(&self, id: NameId, name: &str) -> bool {
+        self.shared.rename(id, name)
+    }
+
+    fn select(&self, selection: Selection) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let (done, answer) = oneshot::channel();
+        self.shared.select(selection, Some(done));
+        answer
+    }
+
+    fn waiting(&self, id: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).waiting()
+    }
+
+    fn unattempted_below(&self, id: NameId, end: u64) -> NumberSet {
+        lock(&self.destination(id).queue).unattempted_below(end)
+    }
+
+    fn dead_letters(&self, id: NameId, query: &DeadQuery, before: u64, max: usize) -> Page<DeadLetter> {
+        self.shared.dead_letters(id, query, before, max)
+    }
+
+    fn attempts(&self, key: DeliveryKey) -> Vec<AttemptNote> {
+        self.shared.attempts(&key)
+    }
+
+    fn history(&self) -> Range<u64> {
+        self.shared.history()
+    }
+
+    fn first_since(&self, at_ms: u64) -> Result<u64, ReadError> {
+        self.shared.first_since(at_ms)
+    }
+
+    fn scan(&self, stretch: Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError> {
+        self.shared.scan(stretch, visit)
+    }
+
+    fn state(&self, key: DeliveryKey) -> DeliveryState {
+        self.shared.state(&key)
+    }
+
+    fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let (done, answer) = oneshot::channel();
+        let mut replays = lock(&self.shared.replays);
+        replays.retain(|known| known.id != progress.id);
+        replays.insert(0, progress.clone());
+        let _ = self.shared.sender.send(Message::Replay(progress, done));
+        answer
+    }
+
+    fn replays(&self) -> Vec<ReplayProgress> {
+        lock(&self.shared.replays).clone()
     }
 
     fn event(&self, id: EventId) -> Result<EventView, ReadError> {
-        let sequence = id.sequence();
-        let event = match self.recent(sequence) {
-            Some(event) => event,
-            None => Arc::new(self.shared.segments.read(sequence, &mut Window::new(LAG_READ_BYTES))?),
-        };
-        if event.id != id {
-            return Err(ReadError::Missing);
-        }
-        let mut settled = HashMap::new();
-        let mut states = Vec::new();
-        for delivery in &event.deliveries {
-            let key = DeliveryKey { sequence, destination: delivery.destination, run: 0 };
-            let open = lock(&self.destination(delivery.destination).queue).state(sequence);
-            let state = open.or_else(|| lock(&self.shared.outcomes).get(&key));
-            if state.is_none() {
-                settled.insert(key, None);
-            }
-            states.push((*delivery, key, state));
-        }
-        self.search_outcomes(&mut settled)?;
-        let states = states.into_iter().map(|(delivery, key, state)| {
-            let from_journal = || settled.get(&key).cloned().flatten();
-            (delivery, state.or_else(from_journal).unwrap_or(DeliveryState::Waiting))
-        });
-        Ok(EventView { states: states.collect(), event })
+        self.shared.event(id)
+    }
+
+    fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
+        self.shared.event_by_number(sequence)
     }
 
     fn counts(&self, id: NameId) -> Counts {
-        let destination = self.destination(id);
-        let queue = lock(&destination.queue);
-        let (oldest, mut counts) = (
-            queue.oldest(),
-            Counts {
-                backlog: queue.backlog(),
-                postponed: queue.postponed() as u64,
-                under_way: queue.under_way() as u64,
-                oldest_ms: None,
-                dead: queue.dead(),
-                paused: queue.paused().cloned(),
-            },
-        );
-        drop(queue);
-        counts.oldest_ms = oldest.and_then(|sequence| {
-            let recent = self.recent(sequence).map(|event| event.received_ms);
-            let from_disk = || self.shared.segments.read(sequence, &mut Window::new(4 << 10)).ok();
-            recent.or_else(|| from_disk().map(|event| event.received_ms))
-        });
-        counts
+        self.shared.counts(id)
     }
 
-    fn bytes(&self) -> u64 {
-        self.shared.segments.bytes()
+    fn set_retention(&self, retention: Retention) {
+        *lock(&self.shared.retention) = retention;
+    }
+
+    fn trim(&self) {
+        self.shared.index.trim();
+    }
+
+    fn usage(&self) -> Usage {
+        self.shared.usage()
+    }
+
+    fn set_fact(&self, id: NameId, fact: &str) {
+        self.shared.index.update(vec![Update::Fact(id, fact.to_owned())]);
+    }
+
+    fn fact(&self, id: NameId) -> Option<String> {
+        self.shared.index.flush();
+        lock(&self.shared.index.database).fact(id).ok().flatten()
+    }
+
+    fn backup(&self, directory: &Path) -> Result<(), BackupError> {
+        self.shared.backup(directory)
     }
 
     fn durability(&self) -> Durability {
@@ -514,16 +501,17 @@ impl Store for JournalStore {
     }
 
     fn close(&self) {
+        // So that the next start reads little. Without it, it would read what was written since the last one.
+        if !matches!(*self.shared.health.borrow(), Health::Poisoned(_)) {
+            self.shared.index.checkpoint();
+        }
         let (reply, done) = sync_channel(1);
-        if self.sender.send(Message::Close(reply)).is_ok() {
+        if self.shared.sender.send(Message::Close(reply)).is_ok() {
             // An error means that the writer ended by itself: there is nothing left to wait for.
             let _ = done.recv();
         }
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal's thread panicked");
-        }
+        self.join();
+        self.shared.index.close();
     }
 }
 

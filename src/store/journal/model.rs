@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, Space};
 
 /// The disk. A clone is the same disk.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,8 @@ pub struct Faults {
     pub write_breaks: bool,
     /// No more than this many bytes in all files together; a write beyond it fails after as much as fits.
     pub capacity: Option<u64>,
+    /// What the file system says of its room.
+    pub space: Option<Space>,
 }
 
 impl ModelDisk {
@@ -145,6 +147,10 @@ impl Disk for ModelDisk {
         }
         state.synced_names = state.names.clone();
         Ok(())
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.lock().faults.space
     }
 }
 

@@ -1,14 +1,19 @@
 //! What waits for one destination: pure bookkeeping, no disk and no clock of its own.
 //!
-//! A delivery is in exactly one place: in `unsettled` (no attempt settled yet), in `postponed`, or in `claimed`, which a claim of
-//! either kind enters on top. What lies in `unsettled` costs a bit, so a backlog costs no memory; `postponed` is bounded by
-//! [`POSTPONED_MAX`], since beyond it no first attempts are handed out.
+//! A delivery is in exactly one place: in `unsettled` (no attempt settled yet), in `again` (selected for another delivery), in
+//! `postponed`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
+//! neither a backlog nor a heap of dead letters costs memory; `postponed` is bounded by [`POSTPONED_MAX`], since beyond it no first
+//! attempts are handed out.
+//!
+//! The journal's records are applied by the same functions that made them, so reading it leads to the state that was written. Each
+//! sets a delivery's place whatever it was before: reading a stretch twice changes nothing.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use super::bitmap::Bitmap;
-use super::format::OutcomeState;
-use crate::store::{Claim, DeliveryKey, DeliveryState, NameId, Pause};
+use super::format::{Act, OutcomeState};
+use crate::store::{Claim, DeliveryKey, DeliveryState, NameId, Pause, Selecting, Standing};
 
 /// Postponed deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
 /// need not be asked ten thousand times, and each of them costs memory.
@@ -19,30 +24,51 @@ pub const POSTPONED_MAX: usize = 10_000;
 pub struct Postponed {
     /// Attempts made.
     pub attempts: u16,
-    /// When the first was made, unix milliseconds.
+    /// When the first was made, unix milliseconds; moved on by the time that did not count.
     pub first_attempt_ms: u64,
     /// What the last one came to.
     pub reason: String,
 }
 
+/// What a claim takes turns over.
+const TURNS: usize = 3;
+
 /// What waits for one destination.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Queue {
     destination: NameId,
     /// Deliveries of which no attempt is settled.
     unsettled: Bitmap,
     /// Everything in `unsettled` below this has been handed out.
     cursor: u64,
+    /// Deliveries selected to go out again.
+    again: Bitmap,
+    again_cursor: u64,
     /// Handed back; goes out first.
     released: VecDeque<Claim>,
     /// By when it is due, then by age.
     postponed: BTreeMap<(u64, u64), Postponed>,
+    /// When each postponed delivery is due, to find it by its number.
+    due: HashMap<u64, u64>,
     claimed: HashMap<u64, Option<(u64, Postponed)>>,
-    /// Only while the journal is read: when each postponed delivery is due, to find it by its number.
-    replayed_due: HashMap<u64, u64>,
-    dead: u64,
-    paused: Option<Pause>,
-    is_retrys_turn: bool,
+    dead: Bitmap,
+    standing: Standing,
+    /// Since when time does not count, because it is paused or its breaker is open.
+    stopped_since: Option<u64>,
+    turn: usize,
+}
+
+/// What of a queue is written down now and then, so that opening need not read the whole journal.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Deliveries of which no attempt is settled.
+    pub unsettled: Bitmap,
+    /// Deliveries selected to go out again.
+    pub again: Bitmap,
+    /// Dead letters.
+    pub dead: Bitmap,
+    /// What waits for another attempt: number, due time, and the rest.
+    pub postponed: Vec<(u64, u64, Postponed)>,
 }
 
 impl Queue {
@@ -51,13 +77,41 @@ impl Queue {
             destination,
             unsettled: Bitmap::default(),
             cursor: 0,
+            again: Bitmap::default(),
+            again_cursor: 0,
             released: VecDeque::new(),
             postponed: BTreeMap::new(),
+            due: HashMap::new(),
             claimed: HashMap::new(),
-            replayed_due: HashMap::new(),
-            dead: 0,
-            paused: None,
-            is_retrys_turn: false,
+            dead: Bitmap::default(),
+            standing: Standing::default(),
+            stopped_since: None,
+            turn: 0,
+        }
+    }
+
+    /// A queue as a snapshot left it.
+    pub fn restore(destination: NameId, snapshot: Snapshot) -> Self {
+        let Snapshot { unsettled, again, dead, postponed } = snapshot;
+        let mut queue = Self { unsettled, again, dead, ..Self::new(destination) };
+        for (sequence, due_ms, entry) in postponed {
+            queue.postpone(sequence, due_ms, entry);
+        }
+        queue
+    }
+
+    /// Everything but what is claimed, which counts as it was before, and how it stands.
+    pub fn snapshot(&self) -> Snapshot {
+        let waiting = self.postponed.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
+        let claimed = self.claimed.iter().filter_map(|(sequence, retry)| {
+            let (due_ms, entry) = retry.as_ref()?;
+            Some((*sequence, *due_ms, entry.clone()))
+        });
+        Snapshot {
+            unsettled: self.unsettled.clone(),
+            again: self.again.clone(),
+            dead: self.dead.clone(),
+            postponed: waiting.chain(claimed).collect(),
         }
     }
 
@@ -66,10 +120,18 @@ impl Queue {
         self.unsettled.insert(sequence);
     }
 
-    /// Hands out at most `max` deliveries: released ones first, then due retries and first attempts in turn.
+    /// The same while the journal is read, where something newer may be known of it already: that is read again as well.
+    pub fn read_again(&mut self, sequence: u64) {
+        self.again.remove(sequence);
+        self.dead.remove(sequence);
+        self.take_postponed(sequence);
+        self.unsettled.insert(sequence);
+    }
+
+    /// Hands out at most `max` deliveries: released ones first, then due retries, first attempts and repeated ones in turn.
     pub fn claim(&mut self, max: usize, now_ms: u64) -> Vec<Claim> {
         let mut claims = Vec::new();
-        if self.paused.is_some() {
+        if self.standing.paused.is_some() {
             return claims;
         }
         while claims.len() < max {
@@ -86,17 +148,25 @@ impl Queue {
     }
 
     fn take_in_turn(&mut self, now_ms: u64) -> Option<Claim> {
-        self.is_retrys_turn = !self.is_retrys_turn;
-        if self.is_retrys_turn {
-            self.take_retry(now_ms).or_else(|| self.take_first())
-        } else {
-            self.take_first().or_else(|| self.take_retry(now_ms))
+        for offset in 0..TURNS {
+            let turn = (self.turn + offset) % TURNS;
+            let taken = match turn {
+                0 => self.take_retry(now_ms),
+                1 => self.take_first(),
+                _ => self.take_again(),
+            };
+            if taken.is_some() {
+                self.turn = turn + 1;
+                return taken;
+            }
         }
+        None
     }
 
     fn take_retry(&mut self, now_ms: u64) -> Option<Claim> {
         let entry = self.postponed.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
         let ((due_ms, sequence), postponed) = entry.remove_entry();
+        self.due.remove(&sequence);
         let claim = Claim {
             key: self.key(sequence),
             attempts: postponed.attempts,
@@ -111,14 +181,25 @@ impl Queue {
         if self.postponed.len() >= POSTPONED_MAX {
             return None;
         }
-        let sequence = self.unsettled.next(self.cursor)?;
-        self.cursor = sequence + 1;
+        let sequence = next_unclaimed(&self.unsettled, &mut self.cursor, &self.claimed)?;
+        Some(self.claim_fresh(sequence))
+    }
+
+    fn take_again(&mut self) -> Option<Claim> {
+        if self.postponed.len() >= POSTPONED_MAX {
+            return None;
+        }
+        let sequence = next_unclaimed(&self.again, &mut self.again_cursor, &self.claimed)?;
+        Some(self.claim_fresh(sequence))
+    }
+
+    fn claim_fresh(&mut self, sequence: u64) -> Claim {
         self.claimed.insert(sequence, None);
-        Some(Claim { key: self.key(sequence), attempts: 0, first_attempt_ms: None, due_ms: None })
+        Claim { key: self.key(sequence), attempts: 0, first_attempt_ms: None, due_ms: None }
     }
 
     fn key(&self, sequence: u64) -> DeliveryKey {
-        DeliveryKey { sequence, destination: self.destination, run: 0 }
+        DeliveryKey { sequence, destination: self.destination }
     }
 
     /// Puts a claim back as it was. A claim that is not under way any more changes nothing.
@@ -137,87 +218,193 @@ impl Queue {
         was_claimed
     }
 
-    /// Applies an outcome that the journal holds, while it is read at the start.
-    pub fn replay(&mut self, sequence: u64, attempts: u16, state: &OutcomeState) {
-        if let Some(due_ms) = self.replayed_due.remove(&sequence) {
-            self.postponed.remove(&(due_ms, sequence));
-        }
-        if let OutcomeState::Postponed { due_ms, .. } = state {
-            self.replayed_due.insert(sequence, *due_ms);
-        }
-        self.apply(sequence, attempts, state);
-    }
-
-    /// The journal has been read.
-    pub fn finish_replay(&mut self) {
-        self.replayed_due = HashMap::new();
-    }
-
-    fn apply(&mut self, sequence: u64, attempts: u16, state: &OutcomeState) {
+    /// Applies an outcome, whatever was known before.
+    pub fn apply(&mut self, sequence: u64, attempts: u16, state: &OutcomeState) {
         self.unsettled.remove(sequence);
+        self.again.remove(sequence);
+        self.take_postponed(sequence);
+        self.dead.remove(sequence);
         match state {
             OutcomeState::Delivered => {}
-            OutcomeState::Dead { .. } => self.dead += 1,
+            OutcomeState::Dead { .. } => drop(self.dead.insert(sequence)),
             OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
-                let postponed = Postponed { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.clone() };
-                self.postponed.insert((*due_ms, sequence), postponed);
+                let entry = Postponed { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.clone() };
+                self.postpone(sequence, *due_ms, entry);
             }
+        }
+    }
+
+    fn postpone(&mut self, sequence: u64, due_ms: u64, entry: Postponed) {
+        self.due.insert(sequence, due_ms);
+        self.postponed.insert((due_ms, sequence), entry);
+    }
+
+    fn take_postponed(&mut self, sequence: u64) -> Option<Postponed> {
+        let due_ms = self.due.remove(&sequence)?;
+        self.postponed.remove(&(due_ms, sequence))
+    }
+
+    /// Does something to some deliveries; returns those to which it was done. What is under way is left alone.
+    pub fn select(&mut self, act: Selecting, sequences: &Bitmap) -> Bitmap {
+        if matches!(act, Selecting::Bury | Selecting::Yield) {
+            self.take_back_released();
+        }
+        sequences.iter_from(0).filter(|sequence| self.select_one(act, *sequence)).collect()
+    }
+
+    fn select_one(&mut self, act: Selecting, sequence: u64) -> bool {
+        match act {
+            Selecting::Again => {
+                if self.is_pending(sequence) {
+                    return false;
+                }
+                self.dead.remove(sequence);
+                self.again_cursor = self.again_cursor.min(sequence);
+                self.again.insert(sequence)
+            }
+            Selecting::Bury | Selecting::Yield => {
+                if self.claimed.contains_key(&sequence) || !self.is_pending(sequence) {
+                    return false;
+                }
+                self.unsettled.remove(sequence);
+                self.again.remove(sequence);
+                self.take_postponed(sequence);
+                act == Selecting::Yield || self.dead.insert(sequence)
+            }
+            Selecting::Drop => self.dead.remove(sequence),
+        }
+    }
+
+    /// Whether a delivery is still to be made.
+    pub fn is_pending(&self, sequence: u64) -> bool {
+        self.unsettled.contains(sequence)
+            || self.again.contains(sequence)
+            || self.due.contains_key(&sequence)
+            || self.claimed.contains_key(&sequence)
+    }
+
+    /// Whether it is a dead letter.
+    pub fn is_dead(&self, sequence: u64) -> bool {
+        self.dead.contains(sequence)
+    }
+
+    /// What waits and was never attempted, below a number.
+    pub fn unattempted_below(&self, end: u64) -> Bitmap {
+        let first = self.unsettled.iter_from(0).take_while(|sequence| *sequence < end);
+        first.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+    }
+
+    /// Everything that waits and is not under way.
+    pub fn waiting(&self) -> Bitmap {
+        let postponed = self.due.keys().copied();
+        let all = self.unsettled.iter_from(0).chain(self.again.iter_from(0)).chain(postponed);
+        all.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+    }
+
+    /// Claims that were handed back are none any more.
+    fn take_back_released(&mut self) {
+        for claim in std::mem::take(&mut self.released) {
+            let sequence = claim.key.sequence;
+            if let Some(Some((due_ms, entry))) = self.claimed.remove(&sequence) {
+                self.postpone(sequence, due_ms, entry);
+            }
+            self.cursor = self.cursor.min(sequence);
+            self.again_cursor = self.again_cursor.min(sequence);
         }
     }
 
     /// When the next retry is due. A queue that is held has none.
     pub fn next_due(&self) -> Option<u64> {
-        if self.paused.is_some() {
+        if self.standing.paused.is_some() {
             return None;
         }
         self.postponed.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 
-    /// Holds the queue.
-    pub fn pause(&mut self, pause: Pause) -> bool {
-        let is_new = self.paused.is_none();
-        if is_new {
-            self.paused = Some(pause);
+    /// Applies an act on the whole destination. Returns whether it changed anything.
+    pub fn control(&mut self, act: &Act, at_ms: u64) -> bool {
+        let standing = &mut self.standing;
+        let changed = match act {
+            Act::Pause(_) if standing.paused.is_some() => false,
+            Act::Pause(reason) => {
+                standing.paused = Some(Pause { since_ms: at_ms, reason: reason.clone() });
+                true
+            }
+            Act::Resume => standing.paused.take().is_some(),
+            Act::Open if standing.open_since_ms.is_some() => false,
+            Act::Open => {
+                standing.open_since_ms = Some(at_ms);
+                true
+            }
+            Act::Close => standing.open_since_ms.take().is_some(),
+            Act::Remove if standing.removed_since_ms.is_some() => false,
+            Act::Remove => {
+                standing.removed_since_ms = Some(at_ms);
+                true
+            }
+            Act::Restore => standing.removed_since_ms.take().is_some(),
+            Act::RetryNow => !self.postponed.is_empty(),
+        };
+        if changed {
+            self.start_or_stop_time(at_ms);
+            if matches!(act, Act::Resume | Act::RetryNow) {
+                self.make_due(at_ms);
+            }
         }
-        is_new
+        changed
     }
 
-    /// Lets it go on: what is postponed is due now, and the time since the pause counts for nothing.
-    pub fn resume(&mut self, now_ms: u64) -> bool {
-        let Some(pause) = self.paused.take() else { return false };
-        self.replayed_due.values_mut().for_each(|due_ms| *due_ms = (*due_ms).min(now_ms));
-        let held_ms = now_ms.saturating_sub(pause.since_ms);
+    /// How it stands, as a segment's header said.
+    pub fn set_standing(&mut self, standing: Standing) {
+        let pause = standing.paused.as_ref().map(|pause| pause.since_ms);
+        self.stopped_since = [pause, standing.open_since_ms].into_iter().flatten().min();
+        self.standing = standing;
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Time counts again, or does not any more. What was tried before is moved on by the time that did not count.
+    fn start_or_stop_time(&mut self, at_ms: u64) {
+        let is_stopped = self.standing.paused.is_some() || self.standing.open_since_ms.is_some();
+        let since_ms = match (is_stopped, self.stopped_since) {
+            (true, None) => {
+                self.stopped_since = Some(at_ms);
+                return;
+            }
+            (false, Some(since_ms)) => since_ms,
+            _ => return,
+        };
+        self.stopped_since = None;
+        let stopped_ms = at_ms.saturating_sub(since_ms);
+        // What was first tried while time stood still begins to count now.
+        let moved = |first_ms: u64| if first_ms >= since_ms { at_ms.max(first_ms) } else { first_ms + stopped_ms };
         for claim in &mut self.released {
-            claim.first_attempt_ms = claim.first_attempt_ms.map(|first_ms| first_ms + held_ms);
+            claim.first_attempt_ms = claim.first_attempt_ms.map(moved);
         }
-        for (_, retry) in self.claimed.values_mut().flatten() {
-            retry.first_attempt_ms += held_ms;
+        let claimed = self.claimed.values_mut().flatten().map(|(_, entry)| entry);
+        for entry in claimed.chain(self.postponed.values_mut()) {
+            entry.first_attempt_ms = moved(entry.first_attempt_ms);
         }
-        let postponed = std::mem::take(&mut self.postponed);
-        self.postponed = postponed
-            .into_iter()
-            .map(|((due_ms, sequence), postponed)| {
-                let first_attempt_ms = postponed.first_attempt_ms + held_ms;
-                ((due_ms.min(now_ms), sequence), Postponed { first_attempt_ms, ..postponed })
-            })
-            .collect();
-        true
     }
 
-    /// Whether and why it is held.
-    pub fn paused(&self) -> Option<&Pause> {
-        self.paused.as_ref()
+    fn make_due(&mut self, at_ms: u64) {
+        let late = self.postponed.split_off(&(at_ms, 0));
+        for ((_, sequence), entry) in late {
+            self.postpone(sequence, at_ms, entry);
+        }
     }
 
     /// No retry may be due later than this: a clock that was set wrong when it was written must not hold it for years.
     pub fn clamp_due(&mut self, latest_ms: u64) {
-        let late = self.postponed.split_off(&(latest_ms, u64::MAX));
-        self.postponed.extend(late.into_iter().map(|((_, sequence), postponed)| ((latest_ms, sequence), postponed)));
+        self.make_due(latest_ms);
     }
 
     /// Everything not settled: waiting, under way, postponed.
     pub fn backlog(&self) -> u64 {
-        self.unsettled.len() + (self.postponed.len() + self.retries_claimed()) as u64
+        self.unsettled.len() + self.again.len() + (self.postponed.len() + self.retries_claimed()) as u64
     }
 
     fn retries_claimed(&self) -> usize {
@@ -229,21 +416,62 @@ impl Queue {
         self.postponed.len()
     }
 
+    /// How many wait to go out again.
+    pub fn again(&self) -> u64 {
+        self.again.len()
+    }
+
     /// How many are in the hands of workers.
     pub fn under_way(&self) -> usize {
         self.claimed.len() - self.released.len()
     }
 
     /// Dead letters.
-    pub fn dead(&self) -> u64 {
-        self.dead
+    pub fn dead(&self) -> &Bitmap {
+        &self.dead
     }
 
     /// The oldest event that is not settled.
     pub fn oldest(&self) -> Option<u64> {
-        let postponed = self.postponed.keys().map(|(_, sequence)| *sequence).min();
+        let postponed = self.due.keys().copied().min();
         let claimed = self.claimed.keys().copied().min();
-        [self.unsettled.next(0), postponed, claimed].into_iter().flatten().min()
+        [self.unsettled.next(0), self.again.next(0), postponed, claimed].into_iter().flatten().min()
+    }
+
+    /// Whether something waits in a stretch of the history, which can therefore not go yet.
+    pub fn waits_in(&self, stretch: &Range<u64>) -> bool {
+        let first = [self.unsettled.next(stretch.start), self.again.next(stretch.start)];
+        first.into_iter().flatten().any(|sequence| sequence < stretch.end)
+    }
+
+    /// The oldest event of which no attempt was made: what keeps the journal from being trimmed.
+    pub fn oldest_unattempted(&self) -> Option<u64> {
+        self.unsettled.next(0)
+    }
+
+    /// What of a stretch must be carried over when it goes: postponed deliveries and dead letters.
+    pub fn kept_in(&self, stretch: &Range<u64>) -> Bitmap {
+        let dead = self.dead.iter_from(stretch.start).take_while(|sequence| *sequence < stretch.end);
+        let others = self.due.keys().chain(self.claimed.keys()).copied();
+        dead.chain(others.filter(|sequence| stretch.contains(sequence))).collect()
+    }
+
+    /// Whether the event's body may be asked for.
+    pub fn needs(&self, sequence: u64) -> bool {
+        self.is_pending(sequence) || self.is_dead(sequence)
+    }
+
+    /// What a postponed delivery waits for, also while it is claimed.
+    pub fn postponed_state(&self, sequence: u64) -> Option<(u64, Postponed)> {
+        if let Some(due_ms) = self.due.get(&sequence) {
+            return self.postponed.get(&(*due_ms, sequence)).map(|entry| (*due_ms, entry.clone()));
+        }
+        self.claimed.get(&sequence).cloned().flatten()
+    }
+
+    /// Whether it waits to go out again.
+    pub fn goes_again(&self, sequence: u64) -> bool {
+        self.again.contains(sequence)
     }
 
     /// Where a delivery stands, if it is not settled.
@@ -253,14 +481,21 @@ impl Queue {
         if is_under_way {
             return Some(DeliveryState::UnderWay);
         }
-        if self.unsettled.contains(sequence) {
+        if self.unsettled.contains(sequence) || self.again.contains(sequence) {
             return Some(DeliveryState::Waiting);
         }
-        let handed_back = self.claimed.get(&sequence).and_then(Option::as_ref).map(|(due_ms, p)| (*due_ms, p));
-        let waiting = || self.postponed.iter().find(|((_, other), _)| *other == sequence);
-        handed_back.or_else(|| waiting().map(|((due_ms, _), p)| (*due_ms, p))).map(|(due_ms, postponed)| {
-            DeliveryState::Postponed { attempts: postponed.attempts, due_ms, reason: postponed.reason.clone() }
-        })
+        let (due_ms, postponed) = self.postponed_state(sequence)?;
+        Some(DeliveryState::Postponed { attempts: postponed.attempts, due_ms, reason: postponed.reason })
+    }
+}
+
+fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &HashMap<u64, Option<(u64, Postponed)>>) -> Option<u64> {
+    loop {
+        let sequence = set.next(*cursor)?;
+        *cursor = sequence + 1;
+        if !claimed.contains_key(&sequence) {
+            return Some(sequence);
+        }
     }
 }
 
@@ -298,7 +533,7 @@ mod tests {
         assert!(queue.settle(0, 1, &OutcomeState::Delivered));
         assert!(queue.settle(1, 1, &OutcomeState::Dead { reason: "no".into() }));
         assert!(queue.settle(2, 1, &postponed(100)));
-        assert_eq!((queue.backlog(), queue.dead(), queue.next_due()), (1, 1, Some(100)));
+        assert_eq!((queue.backlog(), queue.dead().len(), queue.next_due()), (1, 1, Some(100)));
         assert_eq!(queue.claim(9, 99), []);
         let claim = queue.claim(9, 100)[0];
         assert_eq!(
@@ -316,7 +551,7 @@ mod tests {
         queue.claim(1, 0);
         assert!(queue.settle(0, 1, &OutcomeState::Delivered));
         assert!(!queue.settle(0, 1, &OutcomeState::Dead { reason: "late".into() }));
-        assert_eq!(queue.dead(), 0);
+        assert_eq!(queue.dead().len(), 0);
     }
 
     #[test]
@@ -367,11 +602,11 @@ mod tests {
         let mut queue = queue(2);
         queue.claim(1, 0);
         queue.settle(0, 1, &postponed(5_000));
-        assert!(queue.pause(Pause { since_ms: 100, reason: "410".into() }));
-        assert!(!queue.pause(Pause { since_ms: 200, reason: "again".into() }));
+        assert!(queue.control(&Act::Pause("410".into()), 100));
+        assert!(!queue.control(&Act::Pause("again".into()), 200));
         assert_eq!(queue.claim(9, 9_999), []);
-        assert!(queue.resume(1_100));
-        assert!(!queue.resume(1_100));
+        assert!(queue.control(&Act::Resume, 1_100));
+        assert!(!queue.control(&Act::Resume, 1_100));
         let claims = queue.claim(9, 1_100);
         let retry = claims.iter().find(|claim| claim.due_ms.is_some()).expect("due now");
         assert_eq!(retry.first_attempt_ms, Some(1 + 1_000));
@@ -383,9 +618,9 @@ mod tests {
         queue.claim(1, 0);
         queue.settle(0, 1, &postponed(10));
         let retry = queue.claim(1, 10)[0];
-        queue.pause(Pause { since_ms: 100, reason: "410".into() });
+        queue.control(&Act::Pause("410".into()), 100);
         queue.release(retry);
-        queue.resume(1_100);
+        queue.control(&Act::Resume, 1_100);
         assert_eq!(queue.claim(1, 1_100)[0].first_attempt_ms, Some(1 + 1_000));
     }
 
@@ -396,5 +631,131 @@ mod tests {
         queue.settle(0, 1, &postponed(u64::MAX / 2));
         queue.clamp_due(500);
         assert_eq!(queue.next_due(), Some(500));
+    }
+
+    fn set(sequences: &[u64]) -> Bitmap {
+        sequences.iter().copied().collect()
+    }
+
+    fn numbers(bitmap: &Bitmap) -> Vec<u64> {
+        bitmap.iter_from(0).collect()
+    }
+
+    #[test]
+    fn the_time_of_an_open_breaker_does_not_count_and_overlaps_count_once() {
+        let mut queue = queue(2);
+        queue.claim(2, 0);
+        queue.settle(0, 1, &postponed(10));
+        assert!(queue.control(&Act::Open, 100));
+        assert!(!queue.control(&Act::Open, 150));
+        let tried_meanwhile = OutcomeState::Postponed { first_attempt_ms: 120, due_ms: 130, reason: "503".into() };
+        queue.settle(1, 1, &tried_meanwhile);
+        queue.control(&Act::Pause("operator".into()), 200);
+        assert!(queue.control(&Act::Close, 300));
+        assert!(queue.control(&Act::Resume, 1_100));
+        let first: Vec<_> = queue.claim(9, 2_000).iter().map(|claim| claim.first_attempt_ms).collect();
+        assert_eq!(first, [Some(1 + 1_000), Some(1_100)]);
+    }
+
+    #[test]
+    fn a_dead_letter_selected_again_is_none_any_more_and_what_waits_goes_out_once() {
+        let mut queue = queue(4);
+        queue.claim(3, 0);
+        queue.settle(0, 1, &OutcomeState::Dead { reason: "400".into() });
+        queue.settle(1, 1, &OutcomeState::Delivered);
+        queue.settle(2, 1, &postponed(100));
+        assert_eq!(numbers(&queue.select(Selecting::Again, &set(&[0, 1, 2, 3]))), [0, 1]);
+        assert_eq!(queue.select(Selecting::Again, &set(&[0, 1])), Bitmap::default(), "twice doubles nothing");
+        assert_eq!((queue.dead().len(), queue.backlog()), (0, 4));
+        let mut all = sequences(&queue.claim(9, 100));
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3]);
+        queue.settle(0, 1, &OutcomeState::Delivered);
+        assert_eq!(queue.state(0), None);
+    }
+
+    #[test]
+    fn a_selection_below_the_cursor_is_handed_out_and_what_is_claimed_is_not_handed_out_twice() {
+        let mut queue = queue(0);
+        queue.select(Selecting::Again, &set(&[5, 6]));
+        assert_eq!(sequences(&queue.claim(9, 0)), [5, 6]);
+        queue.select(Selecting::Again, &set(&[1, 5]));
+        assert_eq!(sequences(&queue.claim(9, 0)), [1]);
+    }
+
+    #[test]
+    fn first_attempts_repeated_ones_and_retries_take_turns() {
+        let mut queue = queue(4);
+        queue.claim(2, 0);
+        queue.settle(0, 1, &postponed(10));
+        queue.settle(1, 1, &postponed(10));
+        queue.select(Selecting::Again, &set(&[100, 101]));
+        assert_eq!(sequences(&queue.claim(9, 10)), [100, 0, 2, 101, 1, 3]);
+    }
+
+    #[test]
+    fn burying_takes_what_waits_and_leaves_what_is_under_way() {
+        let mut queue = queue(4);
+        let claims = queue.claim(3, 0);
+        queue.settle(0, 1, &postponed(100));
+        queue.release(claims[2]);
+        assert_eq!(numbers(&queue.select(Selecting::Bury, &set(&[0, 1, 2, 3, 4]))), [0, 2, 3]);
+        assert_eq!((queue.backlog(), queue.under_way(), queue.dead().len()), (1, 1, 3));
+        assert_eq!(queue.claim(9, 100), []);
+        assert_eq!(numbers(&queue.select(Selecting::Drop, &set(&[0, 1]))), [0]);
+        assert_eq!(queue.dead().len(), 2);
+    }
+
+    #[test]
+    fn another_destination_takes_over_what_waits() {
+        let (mut old, mut new) = (queue(4), Queue::new(NameId(2)));
+        old.claim(2, 0);
+        old.settle(0, 1, &postponed(100));
+        old.settle(1, 1, &OutcomeState::Dead { reason: "400".into() });
+        let given = old.select(Selecting::Yield, &old.waiting());
+        new.select(Selecting::Again, &given);
+        assert_eq!((old.backlog(), old.dead().len()), (0, 1));
+        assert_eq!(sequences(&new.claim(9, 0)), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_snapshot_holds_everything_and_counts_what_is_claimed_as_waiting() {
+        let mut queue = queue(5);
+        queue.claim(3, 0);
+        queue.settle(0, 1, &postponed(100));
+        queue.settle(1, 1, &OutcomeState::Dead { reason: "400".into() });
+        queue.claim(1, 100);
+        let restored = Queue::restore(NameId(1), queue.snapshot());
+        assert_eq!((restored.backlog(), restored.dead().len(), restored.under_way()), (4, 1, 0));
+        assert_eq!(restored.next_due(), Some(100));
+    }
+
+    #[test]
+    fn a_stretch_read_twice_changes_nothing() {
+        let mut queue = queue(3);
+        let read = |queue: &mut Queue| {
+            (0..3).for_each(|sequence| queue.read_again(sequence));
+            queue.apply(0, 1, &postponed(50));
+            queue.apply(0, 2, &OutcomeState::Dead { reason: "400".into() });
+            queue.apply(1, 1, &OutcomeState::Delivered);
+            queue.select(Selecting::Again, &set(&[0]));
+        };
+        read(&mut queue);
+        let once = format!("{:?}", queue.snapshot());
+        read(&mut queue);
+        assert_eq!(format!("{:?}", queue.snapshot()), once);
+        assert_eq!((queue.backlog(), queue.dead().len()), (2, 0));
+    }
+
+    #[test]
+    fn a_stretch_goes_when_nothing_waits_in_it_and_says_what_must_be_carried() {
+        let mut queue = queue(6);
+        queue.claim(3, 0);
+        queue.settle(0, 1, &postponed(100));
+        queue.settle(1, 1, &OutcomeState::Dead { reason: "400".into() });
+        assert!(queue.waits_in(&(0..3)), "one is under way for the first time");
+        queue.settle(2, 1, &OutcomeState::Delivered);
+        assert!(!queue.waits_in(&(0..3)) && queue.waits_in(&(0..4)));
+        assert_eq!(numbers(&queue.kept_in(&(0..3))), [0, 1]);
     }
 }

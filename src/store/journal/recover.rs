@@ -3,6 +3,10 @@
 //! Every group that is sound counts, wherever damage lies around it. A stretch without a sound group is a *torn tail* where nothing
 //! says that it was ever synced, and *damage* where a later group's durable mark, or the sealing of the segment, says that it was.
 //! A torn tail is the normal end of a crash. Damage is told, at this and every later start, and a copy of the segment is kept.
+//!
+//! Where the index has a checkpoint, only the segments from there on are read. What they say is applied to what the checkpoint
+//! holds, whether or not it is in there already: every record sets a state, so reading it twice changes nothing. A checkpoint that
+//! does not fit the journal (an index of another journal, an older or a newer one) is not used, and everything is read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -10,10 +14,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile};
-use super::format::{Control, EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
-use super::queue::Queue;
-use super::segments::{SegmentInfo, Window, file_name, next_group, segment_of};
-use crate::store::{NameId, NameKind};
+use super::format::{EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
+use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, Update};
+use super::queue::{Queue, Snapshot};
+use super::segments::{Place, SegmentInfo, Window, events_in, file_name, next_group, segment_of};
+use crate::store::{NameId, NameKind, Standing};
 
 /// How much is read at once: record heads of a group of 64 events take a tenth of this, and bodies are passed over.
 const READ_BYTES: usize = 64 << 10;
@@ -46,11 +51,11 @@ pub struct Damage {
 
 /// A record of the last segment's unsynced end, to be written again into the next segment.
 #[derive(Clone, Debug)]
-pub enum Carried {
-    /// An event with its body.
-    Event(EventHead, Vec<u8>),
-    /// Anything else.
-    Other(Record),
+pub struct TailRecord {
+    /// The record.
+    pub record: Record,
+    /// For an event, its body.
+    pub body: Vec<u8>,
 }
 
 /// What opening found.
@@ -68,39 +73,104 @@ pub struct Recovered {
     /// The journal's own number, if it has one yet.
     pub journal: Option<u64>,
     /// What lies past the last durable mark.
-    pub carried: Vec<Carried>,
-    /// The number of the first carried event, or of the next.
-    pub carried_first: u64,
+    pub tail: Vec<TailRecord>,
+    /// The number of the first event among them, or of the next.
+    pub tail_first: u64,
     /// Up to where the last segment was synced for sure.
     pub mark: u64,
     /// Damage, oldest first.
     pub damage: Vec<Damage>,
     /// Bytes of the torn tail, 0 when the journal ended cleanly.
     pub torn_bytes: u64,
+    /// Segments that had to be read.
+    pub segments_read: usize,
+    /// The index could not be written, so its checkpoints cannot be used.
+    pub index_failed: bool,
 }
 
-/// Reads a whole journal.
-pub fn recover(disk: &Arc<dyn Disk>) -> Result<Recovered, OpenError> {
+/// Reads a journal, from the index's checkpoint on if it has one that fits.
+pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovered, OpenError> {
     let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(|name| segment_of(name)).collect();
     numbers.sort_unstable();
-    let mut state = State::default();
-    let mut files = Vec::new();
+    let mut headers = Vec::new();
     for segment in numbers {
-        let file = disk.open(&file_name(segment))?;
-        files.push((segment, read_header(segment, &file)?));
-    }
-    let count = files.len();
-    for at in 0..count {
-        let (segment, header) = &files[at];
         // One at a time: there may be more segments than file descriptors.
+        let file = disk.open(&file_name(segment))?;
+        headers.push((segment, read_header(segment, &file)?));
+    }
+    if let Some(checkpoint) = Checkpoint::load(database, &headers) {
+        let group = checkpoint.next_group;
+        let recovered = read(disk, database, &headers, Some(checkpoint))?;
+        if recovered.next_group >= group {
+            return Ok(recovered);
+        }
+        tracing::error!("the index is newer than the journal, which has lost its end or was put back; the index is made again");
+    }
+    if let Err(error) = database.clear() {
+        tracing::error!(%error, "the index could not be emptied; it is made again as far as it can be written");
+    }
+    read(disk, database, &headers, None)
+}
+
+type Headers = [(u64, Option<SegmentHeader>)];
+
+/// What the index knew of the journal.
+struct Checkpoint {
+    /// From here on the journal is read.
+    segment: u64,
+    next_group: u64,
+    queues: HashMap<NameId, Snapshot>,
+    segments: Vec<SegmentInfo>,
+    damage: Vec<Damage>,
+}
+
+impl Checkpoint {
+    /// Loads it, if it fits the journal whose headers these are.
+    fn load(database: &mut Database, headers: &Headers) -> Option<Self> {
+        let meta = |key| database.meta(key).ok().flatten();
+        let (journal, segment, next_group) = (meta(META_JOURNAL)?, meta(META_SEGMENT)?, meta(META_GROUP)?);
+        let begins = headers.iter().find(|(number, _)| *number == segment)?.1.as_ref()?;
+        if begins.journal != journal {
+            return None;
+        }
+        let mut segments = database.load_segments().ok()?;
+        let older = headers.iter().filter(|(number, _)| *number < segment);
+        segments.retain(|info| older.clone().any(|(number, _)| *number == info.segment));
+        if segments.len() != older.count() {
+            return None;
+        }
+        let queues = database.load_queues().ok()?;
+        let damage = database.damage().ok()?;
+        Some(Self { segment, next_group, queues, segments, damage })
+    }
+}
+
+fn read(
+    disk: &Arc<dyn Disk>,
+    database: &mut Database,
+    headers: &Headers,
+    checkpoint: Option<Checkpoint>,
+) -> Result<Recovered, OpenError> {
+    let mut state = State::new(database);
+    let mut from = 0;
+    if let Some(checkpoint) = checkpoint {
+        from = headers.partition_point(|(segment, _)| *segment < checkpoint.segment);
+        let restored = checkpoint.queues.into_iter().map(|(id, snapshot)| (id, Queue::restore(id, snapshot)));
+        state.queues = restored.collect();
+        state.segments = checkpoint.segments;
+        let is_older = |damage: &Damage| segment_of(&damage.file).is_some_and(|segment| segment < checkpoint.segment);
+        state.damage = checkpoint.damage.into_iter().filter(is_older).collect();
+    }
+    for at in from..headers.len() {
+        let (segment, header) = &headers[at];
         let file = disk.open(&file_name(*segment))?;
-        let sealed_at = files.get(at + 1).and_then(|(_, next)| next.as_ref()).and_then(|next| {
+        let sealed_at = headers.get(at + 1).and_then(|(_, next)| next.as_ref()).and_then(|next| {
             // Said by the segment that took over; what lies beyond was moved there.
             (next.sealed_segment == *segment).then_some(next.sealed_at)
         });
-        state.segment(*segment, header.as_ref(), &file, sealed_at, at + 1 == count)?;
+        state.segment(*segment, header.as_ref(), &file, sealed_at, at + 1 == headers.len())?;
     }
-    Ok(state.finish())
+    Ok(state.finish(headers.len() - from))
 }
 
 /// The header of a segment, `None` when it is damaged.
@@ -117,22 +187,65 @@ fn read_header(segment: u64, file: &Arc<dyn DiskFile>) -> Result<Option<SegmentH
     }
 }
 
-#[derive(Default)]
-struct State {
+/// Updates given to the index in one go while the journal is read.
+const UPDATES_AT_ONCE: usize = 4096;
+
+struct State<'d> {
+    database: &'d mut Database,
+    updates: Vec<Update>,
+    index_failed: bool,
     segments: Vec<SegmentInfo>,
     names: BTreeMap<NameId, (NameKind, String)>,
     queues: HashMap<NameId, Queue>,
     next_sequence: u64,
     next_group: u64,
     journal: Option<u64>,
-    carried: Vec<Carried>,
-    carried_first: u64,
+    tail: Vec<TailRecord>,
+    tail_first: u64,
     mark: u64,
     damage: Vec<Damage>,
     torn_bytes: u64,
 }
 
-impl State {
+impl<'d> State<'d> {
+    fn new(database: &'d mut Database) -> Self {
+        Self {
+            database,
+            updates: Vec::new(),
+            index_failed: false,
+            segments: Vec::new(),
+            names: BTreeMap::new(),
+            queues: HashMap::new(),
+            next_sequence: 0,
+            next_group: 0,
+            journal: None,
+            tail: Vec::new(),
+            tail_first: 0,
+            mark: 0,
+            damage: Vec::new(),
+            torn_bytes: 0,
+        }
+    }
+
+    fn damaged(&mut self, segment: u64, bytes: Range<u64>) {
+        let damage = Damage { file: file_name(segment), bytes };
+        self.updates.push(Update::Damage(damage.clone()));
+        self.damage.push(damage);
+    }
+
+    /// Gives the index what was read.
+    fn flush(&mut self) {
+        let updates = std::mem::take(&mut self.updates);
+        let database = &mut *self.database;
+        let written = database.transaction(|database| updates.iter().try_for_each(|update| database.apply(update)));
+        if let Err(error) = written
+            && !self.index_failed
+        {
+            self.index_failed = true;
+            tracing::error!(%error, "the index cannot be written; the next start reads the whole journal");
+        }
+    }
+
     fn segment(
         &mut self,
         segment: u64,
@@ -146,33 +259,32 @@ impl State {
         let start = match header {
             Some(header) => self.header(header),
             None => {
-                self.damage.push(Damage { file: file_name(segment), bytes: 0..16 });
+                self.damaged(segment, 0..16);
                 0
             }
         };
         if let Some(missing) = sealed_at.filter(|at| *at > length) {
-            self.damage.push(Damage { file: file_name(segment), bytes: length..missing });
+            self.damaged(segment, length..missing);
         }
-        if let Some(last) = self.segments.last()
-            && last.segment + 1 != segment
-        {
-            self.damage.push(Damage { file: file_name(last.segment + 1), bytes: 0..0 });
+        let last = self.segments.last().map(|last| last.segment);
+        if let Some(last) = last.filter(|last| last + 1 != segment) {
+            self.damaged(last + 1, 0..0);
         }
         let mut window = Window::new(READ_BYTES);
         let (groups, mark) =
             if is_last { find_groups(segment, file, start, end, &mut window)? } else { (Vec::new(), end) };
-        let mut info =
-            SegmentInfo { segment, first_sequence: self.next_sequence, start, end: start, index: Vec::new() };
+        let created_ms = header.map_or(0, |header| header.created_ms);
+        let mut info = SegmentInfo::empty(segment, self.next_sequence, start, created_ms);
         let mut found = groups.into_iter();
         let mut offset = start;
         if is_last {
-            (self.mark, self.carried_first) = (mark, self.next_sequence);
+            (self.mark, self.tail_first) = (mark, self.next_sequence);
         }
         loop {
             let next = if is_last { found.next() } else { next_group(file, segment, offset, end, &mut window)? };
             let Some((at, head)) = next else { break };
             if at > offset && offset < mark {
-                self.damage.push(Damage { file: file_name(segment), bytes: offset..at });
+                self.damaged(segment, offset..at);
             }
             offset = at + head.length();
             let is_past_mark = is_last && at >= mark;
@@ -187,16 +299,22 @@ impl State {
             let mut body_at = at + head.heads_end() as u64;
             for record in records(&heads) {
                 if is_past_mark {
-                    self.carry(&record, file, body_at)?;
+                    self.keep_for_later(&record, file, body_at)?;
                 }
-                if let Record::Event(event) = &record {
+                if let Record::Event(event) | Record::Carried(event) = &record {
                     body_at += u64::from(event.body_bytes);
                 }
-                self.apply(record);
+                if let Record::Outcomes(outcomes) = &record {
+                    info.note_outcomes(outcomes);
+                }
+                self.apply(record, Place { segment, offset: at });
+            }
+            if self.updates.len() >= UPDATES_AT_ONCE {
+                self.flush();
             }
         }
         if !is_last && offset < end {
-            self.damage.push(Damage { file: file_name(segment), bytes: offset..end });
+            self.damaged(segment, offset..end);
         }
         if is_last {
             self.torn_bytes = torn_bytes(file, info.end, end)?;
@@ -212,8 +330,12 @@ impl State {
         for (kind, id, name) in &header.names {
             self.names.insert(*id, (*kind, name.clone()));
         }
-        for (destination, pause) in &header.pauses {
-            self.queue(*destination).pause(pause.clone());
+        for (destination, _) in &header.standings {
+            self.queue(*destination);
+        }
+        for (id, queue) in &mut self.queues {
+            let standing = header.standings.iter().find(|(destination, _)| destination == id);
+            queue.set_standing(standing.map_or_else(Standing::default, |(_, standing)| standing.clone()));
         }
         header.encode().len() as u64
     }
@@ -222,44 +344,57 @@ impl State {
         self.queues.entry(destination).or_insert_with(|| Queue::new(destination))
     }
 
-    fn carry(&mut self, record: &Record, file: &Arc<dyn DiskFile>, body_at: u64) -> Result<(), OpenError> {
-        let carried = match record {
-            Record::Event(head) => {
-                let mut body = vec![0; head.body_bytes as usize];
-                file.read_at(&mut body, body_at)?;
-                Carried::Event(head.clone(), body)
-            }
-            other => Carried::Other(other.clone()),
-        };
-        self.carried.push(carried);
+    fn keep_for_later(
+        &mut self,
+        record: &Record,
+        file: &Arc<dyn DiskFile>,
+        body_at: u64,
+    ) -> Result<(), OpenError> {
+        let mut body = Vec::new();
+        if let Record::Event(EventHead { body_bytes, .. }) | Record::Carried(EventHead { body_bytes, .. }) = record {
+            body.resize(*body_bytes as usize, 0);
+            file.read_at(&mut body, body_at)?;
+        }
+        self.tail.push(TailRecord { record: record.clone(), body });
         Ok(())
     }
 
-    fn apply(&mut self, record: Record) {
+    fn apply(&mut self, record: Record, place: Place) {
         match record {
             Record::Event(event) => {
                 let sequence = event.id.sequence();
                 self.next_sequence = self.next_sequence.max(sequence + 1);
-                if self.carried.is_empty() {
-                    self.carried_first = self.next_sequence;
+                if self.tail.is_empty() {
+                    self.tail_first = self.next_sequence;
                 }
                 for delivery in &event.deliveries {
-                    self.queue(delivery.destination).add(sequence);
+                    self.queue(delivery.destination).read_again(sequence);
                 }
+            }
+            Record::Carried(event) => {
+                let place = (event.id.sequence(), place, u64::from(event.body_bytes));
+                self.updates.push(Update::Carried(vec![place]));
             }
             Record::Outcomes(outcomes) => {
                 for outcome in outcomes {
-                    self.queue(outcome.key.destination).replay(outcome.key.sequence, outcome.attempts, &outcome.state);
+                    self.queue(outcome.key.destination).apply(outcome.key.sequence, outcome.attempts, &outcome.state);
+                    self.updates.extend(Update::of_outcome(outcome));
                 }
             }
             Record::Name(kind, id, name) => drop(self.names.insert(id, (kind, name))),
-            Record::Control(Control::Pause(destination, pause)) => drop(self.queue(destination).pause(pause)),
-            Record::Control(Control::Resume { destination, at_ms }) => drop(self.queue(destination).resume(at_ms)),
+            Record::Control(control) => drop(self.queue(control.destination).control(&control.act, control.at_ms)),
+            Record::Selection(selection) => {
+                self.queue(selection.destination).select(selection.act, &selection.sequences);
+                self.updates.push(Update::Selection(selection));
+            }
+            Record::Replay(replay) => self.updates.push(Update::Replay(replay)),
         }
     }
 
-    fn finish(mut self) -> Recovered {
-        self.queues.values_mut().for_each(Queue::finish_replay);
+    fn finish(mut self, segments_read: usize) -> Recovered {
+        if !self.updates.is_empty() {
+            self.flush();
+        }
         Recovered {
             segments: self.segments,
             names: self.names.into_iter().map(|(id, (kind, name))| (kind, id, name)).collect(),
@@ -267,11 +402,13 @@ impl State {
             next_sequence: self.next_sequence,
             next_group: self.next_group,
             journal: self.journal,
-            carried: self.carried,
-            carried_first: self.carried_first,
+            tail: self.tail,
+            tail_first: self.tail_first,
             mark: self.mark,
             damage: self.damage,
             torn_bytes: self.torn_bytes,
+            segments_read,
+            index_failed: self.index_failed,
         }
     }
 }
@@ -297,14 +434,11 @@ fn find_groups(
 
 fn bodies_are_sound(file: &Arc<dyn DiskFile>, at: u64, head: &GroupHead, window: &mut Window) -> io::Result<bool> {
     let heads = window.heads(file, at, head)?.to_vec();
-    let mut body_at = at + head.heads_end() as u64;
-    for record in records(&heads) {
-        if let Record::Event(event) = record {
-            let mut body = vec![0; event.body_bytes as usize];
-            if file.read_at(&mut body, body_at)? != body.len() || crc32c::crc32c(&body) != event.body_crc {
-                return Ok(false);
-            }
-            body_at += u64::from(event.body_bytes);
+    let bodies_at = at + head.heads_end() as u64;
+    for (event, body_offset, _) in events_in(&heads) {
+        let mut body = vec![0; event.body_bytes as usize];
+        if file.read_at(&mut body, bodies_at + body_offset)? != body.len() || crc32c::crc32c(&body) != event.body_crc {
+            return Ok(false);
         }
     }
     Ok(true)

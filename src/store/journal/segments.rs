@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::disk::{Disk, DiskFile};
-use super::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, Record, records};
+use super::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, OutcomeRecord, Record, records};
 use crate::store::{ReadError, StoredEvent};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
@@ -37,11 +37,29 @@ pub struct SegmentInfo {
     pub start: u64,
     /// Where its last group ends.
     pub end: u64,
+    /// When it was made, unix milliseconds.
+    pub created_ms: u64,
+    /// The lowest and the highest number that an outcome in it speaks of.
+    pub outcomes: Option<(u64, u64)>,
     /// Some groups: the number of their first event, and their offset.
     pub index: Vec<(u64, u64)>,
 }
 
 impl SegmentInfo {
+    /// A segment that nothing has been written to.
+    pub fn empty(segment: u64, first_sequence: u64, start: u64, created_ms: u64) -> Self {
+        Self { segment, first_sequence, start, end: start, created_ms, outcomes: None, index: Vec::new() }
+    }
+
+    /// Takes note of outcomes that are in it.
+    pub fn note_outcomes<'a>(&mut self, outcomes: impl IntoIterator<Item = &'a OutcomeRecord>) {
+        for outcome in outcomes {
+            let sequence = outcome.key.sequence;
+            let (low, high) = self.outcomes.unwrap_or((sequence, sequence));
+            self.outcomes = Some((low.min(sequence), high.max(sequence)));
+        }
+    }
+
     /// Takes note of a group, in order.
     pub fn note(&mut self, first_sequence: u64, offset: u64) {
         if self.index.last().is_none_or(|(_, last)| offset - last >= INDEX_STEP) {
@@ -87,6 +105,39 @@ impl Segments {
         self.with(|list| list.iter().map(|info| info.end).sum())
     }
 
+    /// All of them, as they are now.
+    pub fn list(&self) -> Vec<SegmentInfo> {
+        self.with(<[SegmentInfo]>::to_vec)
+    }
+
+    /// The oldest number that is found by arithmetic; what is older was carried.
+    pub fn history_start(&self) -> u64 {
+        self.with(|list| list.first().map_or(0, |info| info.first_sequence))
+    }
+
+    /// The number of the segment that is written to.
+    pub fn newest(&self) -> u64 {
+        self.with(|list| list.last().map_or(0, |info| info.segment))
+    }
+
+    /// Bytes from the event on to the journal's end: what it keeps from being trimmed.
+    pub fn bytes_from(&self, sequence: u64) -> u64 {
+        self.with(|list| {
+            let after = list.partition_point(|info| info.first_sequence <= sequence);
+            let Some(at) = after.checked_sub(1) else { return 0 };
+            let info = &list[at];
+            let entry = info.index.partition_point(|(first, _)| *first <= sequence).checked_sub(1);
+            let offset = entry.map_or(info.start, |entry| info.index[entry].1);
+            info.end.saturating_sub(offset) + list[after..].iter().map(|info| info.end).sum::<u64>()
+        })
+    }
+
+    /// Forgets the oldest segment; its file is the caller's to remove.
+    pub fn forget(&self, segment: u64) {
+        self.list.write().unwrap_or_else(PoisonError::into_inner).retain(|info| info.segment != segment);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != segment);
+    }
+
     fn with<T>(&self, look: impl FnOnce(&[SegmentInfo]) -> T) -> T {
         look(&self.list.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -116,25 +167,20 @@ impl Segments {
             if sequence >= group.head.first_sequence + u64::from(group.head.events) {
                 continue;
             }
-            let (file, offset, head) = (group.file, group.offset, group.head);
-            let heads = window.heads(&file, offset, &head)?;
-            let Some((event, body_offset)) = find_event(heads, sequence) else {
-                return Err(ReadError::Damaged("its head is not where it should be".to_owned()));
-            };
-            let mut body = vec![0; event.body_bytes as usize];
-            let at = offset + head.heads_end() as u64 + body_offset;
-            let from_window = window.peek(&file, at, body.len());
-            match from_window {
-                Some(bytes) => body.copy_from_slice(bytes),
-                None if file.read_at(&mut body, at)? == body.len() => {}
-                None => return Err(ReadError::Damaged("its body is cut off".to_owned())),
-            }
-            if crc32c::crc32c(&body) != event.body_crc {
-                return Err(ReadError::Damaged("its body is not what was written".to_owned()));
-            }
-            return Ok(stored(event, body.into()));
+            return read_from_group(&group, sequence, window);
         }
         Err(ReadError::Missing)
+    }
+
+    /// Reads an event that was carried, from the group that holds it.
+    pub fn read_carried(&self, sequence: u64, place: Place, window: &mut Window) -> Result<StoredEvent, ReadError> {
+        let end = self.with(|list| list.iter().find(|info| info.segment == place.segment).map(|info| info.end));
+        let file = self.file(place.segment)?;
+        let end = end.ok_or(ReadError::Missing)?;
+        let Some(head) = group_at(&file, place.segment, place.offset, end, window)? else {
+            return Err(ReadError::Damaged("its group is gone".to_owned()));
+        };
+        read_from_group(&FoundGroup { file, segment: place.segment, offset: place.offset, head }, sequence, window)
     }
 
     /// Goes through the groups from the one that may hold an event on.
@@ -144,7 +190,7 @@ impl Segments {
             let info = &list[at];
             let entry = info.index.partition_point(|(first, _)| *first <= sequence).checked_sub(1);
             let offset = entry.map_or(info.start, |entry| info.index[entry].1);
-            Some(Scan { segments: self, segment: info.segment, offset, end: info.end })
+            Some(Scan { segments: self, segment: info.segment, offset, end: info.end, is_done: false })
         })
     }
 
@@ -157,17 +203,56 @@ impl Segments {
     }
 }
 
-fn find_event(heads: &[u8], sequence: u64) -> Option<(EventHead, u64)> {
+/// Where a carried event lies: its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In which segment.
+    pub segment: u64,
+    /// Where the group begins.
+    pub offset: u64,
+}
+
+/// The events among a group's record heads, each with where its body begins among the bodies, and whether it was carried.
+pub fn events_in(heads: &[u8]) -> impl Iterator<Item = (EventHead, u64, bool)> + '_ {
     let mut body_offset = 0;
-    for record in records(heads) {
-        if let Record::Event(head) = record {
-            if head.id.sequence() == sequence {
-                return Some((head, body_offset));
-            }
-            body_offset += u64::from(head.body_bytes);
-        }
+    records(heads).filter_map(move |record| {
+        let (head, is_carried) = match record {
+            Record::Event(head) => (head, false),
+            Record::Carried(head) => (head, true),
+            _ => return None,
+        };
+        let at = body_offset;
+        body_offset += u64::from(head.body_bytes);
+        Some((head, at, is_carried))
+    })
+}
+
+fn read_from_group(group: &FoundGroup, sequence: u64, window: &mut Window) -> Result<StoredEvent, ReadError> {
+    let heads = window.heads(&group.file, group.offset, &group.head)?;
+    let Some((event, body_offset, _)) = events_in(heads).find(|(head, ..)| head.id.sequence() == sequence) else {
+        return Err(ReadError::Damaged("its head is not where it should be".to_owned()));
+    };
+    read_body(group, event, body_offset, window)
+}
+
+/// Reads and checks the body of an event of a group.
+pub fn read_body(
+    group: &FoundGroup,
+    event: EventHead,
+    body_offset: u64,
+    window: &Window,
+) -> Result<StoredEvent, ReadError> {
+    let mut body = vec![0; event.body_bytes as usize];
+    let at = group.offset + group.head.heads_end() as u64 + body_offset;
+    match window.peek(&group.file, at, body.len()) {
+        Some(bytes) => body.copy_from_slice(bytes),
+        None if group.file.read_at(&mut body, at)? == body.len() => {}
+        None => return Err(ReadError::Damaged("its body is cut off".to_owned())),
     }
-    None
+    if crc32c::crc32c(&body) != event.body_crc {
+        return Err(ReadError::Damaged("its body is not what was written".to_owned()));
+    }
+    Ok(stored(event, body.into()))
 }
 
 /// An event's head and body, put together.
@@ -187,6 +272,8 @@ pub fn stored(head: EventHead, body: bytes::Bytes) -> StoredEvent {
 pub struct FoundGroup {
     /// In which file.
     pub file: Arc<dyn DiskFile>,
+    /// In which segment.
+    pub segment: u64,
     /// Where.
     pub offset: u64,
     /// Its head, checked.
@@ -199,20 +286,37 @@ pub struct Scan<'s> {
     segment: u64,
     offset: u64,
     end: u64,
+    is_done: bool,
 }
 
 impl Scan<'_> {
+    /// Passes over whole segments, from the one that comes next, of which `skips` says so.
+    pub fn skip_segments(&mut self, skips: impl Fn(&SegmentInfo) -> bool) {
+        let next = self.segments.with(|list| {
+            let rest = list.iter().filter(|info| info.segment >= self.segment);
+            rest.skip_while(|info| skips(info)).map(|info| (info.segment, info.start, info.end)).next()
+        });
+        match next {
+            Some((segment, ..)) if segment == self.segment => {}
+            Some((segment, start, end)) => (self.segment, self.offset, self.end) = (segment, start, end),
+            None => self.is_done = true,
+        }
+    }
+
     /// The next sound group. Damaged stretches are passed over: they were told of when the journal was opened.
     pub fn next_group(&mut self, window: &mut Window) -> io::Result<Option<FoundGroup>> {
-        loop {
+        while !self.is_done {
             let file = self.segments.file(self.segment)?;
             if let Some((offset, head)) = next_group(&file, self.segment, self.offset, self.end, window)? {
                 self.offset = offset + head.length();
-                return Ok(Some(FoundGroup { file, offset, head }));
+                return Ok(Some(FoundGroup { file, segment: self.segment, offset, head }));
             }
-            let Some((segment, start, end)) = self.segments.after(self.segment) else { return Ok(None) };
-            (self.segment, self.offset, self.end) = (segment, start, end);
+            match self.segments.after(self.segment) {
+                Some((segment, start, end)) => (self.segment, self.offset, self.end) = (segment, start, end),
+                None => self.is_done = true,
+            }
         }
+        Ok(None)
     }
 }
 

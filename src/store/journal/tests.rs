@@ -199,11 +199,11 @@ fn a_pause_and_its_end_survive_a_restart() {
     store.pause(crm(&store), "410 Gone");
     store.close();
     let (store, _) = open(&disk);
-    assert_eq!(store.counts(crm(&store)).paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+    assert_eq!(store.counts(crm(&store)).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
     assert_eq!(waiting(&store, CRM), [""; 0]);
     store.close();
     let (store, _) = open(&disk);
-    assert!(store.counts(crm(&store)).paused.is_some(), "also when only a segment's header says so");
+    assert!(store.counts(crm(&store)).standing.paused.is_some(), "also when only a segment's header says so");
     assert!(store.resume(crm(&store)));
     store.close();
     let (store, _) = open(&disk);

@@ -11,23 +11,29 @@
 //!   without any the writer looks for room itself. Since
 //!   segments are set aside whole, a disk fills up between two segments: the end of each is kept for outcomes, so deliveries go on.
 
-mod carried;
+mod carry;
+mod tail;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use self::carried::{carried_bytes, sequence, stretches};
+pub use self::carry::{Carrying, Retiring};
+use self::tail::{sequence, stretches, tail_bytes};
 use super::disk::{DiskFile, is_full};
-use super::format::{Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader};
-use super::recover::Carried;
-use super::segments::{SegmentInfo, file_name, stored};
+use super::format::{
+    Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader, SelectionRecord,
+};
+use super::index::Update;
+use super::recover::TailRecord;
+use super::segments::{Place, SegmentInfo, file_name, stored};
 use super::{OnSync, Shared};
 use crate::event::EventId;
-use crate::store::{AppendError, Health, NameId, NameKind, NewEvent};
+use crate::store::{AppendError, Health, NameId, NameKind, NewEvent, ReplayProgress};
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
 pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
@@ -55,25 +61,63 @@ const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 
 /// What can be asked of the writer.
 pub enum Message {
-    Append(NewEvent, oneshot::Sender<Result<EventId, AppendError>>),
+    Append(NewEvent, Reply),
     Outcomes(Vec<OutcomeRecord>),
     Name(NameKind, NameId, Arc<str>),
-    Control(Control),
+    Control(Control, Urgency),
+    Selection(SelectionRecord, Done),
+    Replay(ReplayProgress, Done),
+    /// Moves events of the oldest segment to the end.
+    Carry(Carrying),
+    /// Lets the oldest segment go, if nothing needs it any more.
+    Retire(Retiring),
+    /// Says when everything before it is synced.
+    Barrier(SyncSender<()>),
+    /// Looks whether events can be taken in.
+    LookForRoom,
     Close(SyncSender<()>),
+    /// Ends at once.
+    Abandon,
+}
+
+/// Whether somebody waits for an act to be durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Synced at once.
+    Now,
+    /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`].
+    Soon,
 }
 
 type Reply = oneshot::Sender<Result<EventId, AppendError>>;
+/// Resolved with a count once something is durable.
+pub type Done = oneshot::Sender<Result<u64, AppendError>>;
+
+/// What is written besides events, in the order in which it took effect: reading it leads to the same state.
+enum Item {
+    Outcomes(Vec<OutcomeRecord>),
+    Name(NameKind, NameId, Arc<str>),
+    Control(Control),
+    Selection(SelectionRecord),
+    Replay(ReplayProgress),
+}
 
 /// What has been taken and not yet written.
 #[derive(Default)]
 struct Batch {
     events: Vec<(NewEvent, Reply)>,
     event_bytes: usize,
-    names: Vec<(NameKind, NameId, Arc<str>)>,
-    controls: Vec<Control>,
-    outcomes: Vec<OutcomeRecord>,
-    outcomes_since: Option<Instant>,
+    items: Vec<Item>,
+    outcomes: usize,
+    items_since: Option<Instant>,
+    is_urgent: bool,
+    /// Who waits for the items, and for how many deliveries.
+    waiting: Vec<(Done, u64)>,
+    barriers: Vec<SyncSender<()>>,
+    carrying: Option<Carrying>,
+    retiring: Option<Retiring>,
     closing: Option<SyncSender<()>>,
+    is_abandoned: bool,
 }
 
 impl Batch {
@@ -84,23 +128,69 @@ impl Batch {
                 self.events.push((event, reply));
             }
             Message::Outcomes(outcomes) => {
-                let excess = (self.outcomes.len() + outcomes.len()).saturating_sub(OUTCOMES_HELD_MAX);
-                self.outcomes.drain(..excess.min(self.outcomes.len()));
-                self.outcomes.extend(outcomes);
-                self.outcomes_since.get_or_insert_with(Instant::now);
+                self.outcomes += outcomes.len();
+                match self.items.last_mut() {
+                    Some(Item::Outcomes(last)) => last.extend(outcomes),
+                    _ => self.items.push(Item::Outcomes(outcomes)),
+                }
+                self.items_since.get_or_insert_with(Instant::now);
+                self.forget_old_outcomes();
             }
-            Message::Name(kind, id, name) => self.names.push((kind, id, name)),
-            Message::Control(control) => self.controls.push(control),
+            Message::Name(kind, id, name) => {
+                // Before everything that may use it.
+                self.items.push(Item::Name(kind, id, name));
+            }
+            Message::Control(control, urgency) => {
+                self.item(Item::Control(control));
+                self.is_urgent |= urgency == Urgency::Now;
+            }
+            Message::Selection(selection, done) => {
+                self.waiting.push((done, selection.sequences.len()));
+                self.item(Item::Selection(selection));
+                self.is_urgent = true;
+            }
+            Message::Replay(replay, done) => {
+                self.waiting.push((done, replay.selected));
+                self.item(Item::Replay(replay));
+                self.is_urgent = true;
+            }
+            Message::Carry(carrying) => self.carrying = Some(carrying),
+            Message::Retire(retiring) => self.retiring = Some(retiring),
+            Message::Barrier(reply) => self.barriers.push(reply),
+            Message::LookForRoom => {}
             Message::Close(reply) => self.closing = Some(reply),
+            Message::Abandon => self.is_abandoned = true,
         }
     }
 
+    fn item(&mut self, item: Item) {
+        self.items.push(item);
+        self.items_since.get_or_insert_with(Instant::now);
+    }
+
+    /// While there is no room at all, the oldest outcomes go: their deliveries would happen again after a crash.
+    fn forget_old_outcomes(&mut self) {
+        for item in &mut self.items {
+            let excess = self.outcomes.saturating_sub(OUTCOMES_HELD_MAX);
+            if let Item::Outcomes(outcomes) = item {
+                let going = excess.min(outcomes.len());
+                outcomes.drain(..going);
+                self.outcomes -= going;
+            }
+        }
+    }
+
+    /// Whether it must be written before more is taken.
     fn is_full(&self) -> bool {
-        self.event_bytes >= GROUP_BYTES_MAX || self.events.len() >= GROUP_RECORDS_MAX || self.closing.is_some()
+        self.event_bytes >= GROUP_BYTES_MAX
+            || self.events.len() >= GROUP_RECORDS_MAX
+            || self.carrying.is_some()
+            || self.retiring.is_some()
+            || self.closing.is_some()
     }
 
     fn is_urgent(&self) -> bool {
-        !self.events.is_empty() || !self.controls.is_empty() || self.closing.is_some()
+        self.is_urgent || !self.events.is_empty() || !self.barriers.is_empty() || self.is_full()
     }
 }
 
@@ -122,9 +212,9 @@ pub struct Position {
     /// The segment before the first that this writer makes, and where it ends.
     pub sealed: (u64, u64),
     /// Records of the old end, to go into the first new segment.
-    pub carried: Vec<Carried>,
-    /// The number of the first carried event, or of the next.
-    pub carried_first: u64,
+    pub tail: Vec<TailRecord>,
+    /// The number of the first event among them, or of the next.
+    pub tail_first: u64,
 }
 
 pub struct Writer {
@@ -141,6 +231,8 @@ pub struct Writer {
     last_events: usize,
     builder: GroupBuilder,
     bytes: Vec<u8>,
+    /// What the index is told once it is synced.
+    updates: Vec<Update>,
 }
 
 /// Why something was not written.
@@ -178,6 +270,7 @@ impl Writer {
             last_events: 0,
             builder: GroupBuilder::default(),
             bytes: Vec::new(),
+            updates: Vec::new(),
         }
     }
 
@@ -186,7 +279,7 @@ impl Writer {
         match self.roll(0) {
             Ok(()) => Ok(()),
             Err(Failure::Full(error)) => {
-                self.tell_full(&error);
+                self.tell_full(&error.to_string());
                 Ok(())
             }
             Err(Failure::Broken(error)) => Err(error),
@@ -212,6 +305,9 @@ impl Writer {
                 let Ok(message) = self.receiver.try_recv() else { break };
                 self.batch.take(message);
             }
+            if self.batch.is_abandoned {
+                return;
+            }
             if let Err(error) = self.work() {
                 return self.poison(&error);
             }
@@ -224,7 +320,7 @@ impl Writer {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let write = self.batch.outcomes_since.map(|since| since + OUTCOMES_WRITTEN_WITHIN);
+        let write = self.batch.items_since.map(|since| since + OUTCOMES_WRITTEN_WITHIN);
         let sync = self.unsynced_since.map(|since| since + OUTCOMES_SYNCED_WITHIN);
         let due = [write.max(write.and(self.full_until)), sync, self.full_until];
         due.into_iter().flatten().min()
@@ -235,17 +331,41 @@ impl Writer {
         let is_over = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
         let is_urgent = self.batch.is_urgent();
         let may_try = self.full_until.is_none_or(|until| now >= until);
-        if may_try && self.full_until.is_some() && !is_urgent {
+        if may_try && !is_urgent && (self.full_until.is_some() || self.shared.refusal().is_some()) {
             self.look_for_room()?;
         }
-        let outcomes_due = is_over(self.batch.outcomes_since, OUTCOMES_WRITTEN_WITHIN)
-            || self.batch.outcomes.len() >= GROUP_RECORDS_MAX;
-        if is_urgent || (may_try && outcomes_due) {
+        let items_due =
+            is_over(self.batch.items_since, OUTCOMES_WRITTEN_WITHIN) || self.batch.outcomes >= GROUP_RECORDS_MAX;
+        if is_urgent || (may_try && items_due) {
             self.write_batch()?;
         }
         let sync_due = is_over(self.unsynced_since, OUTCOMES_SYNCED_WITHIN);
         if self.unsynced_since.is_some() && (is_urgent || sync_due) {
             self.sync()?;
+        }
+        if is_urgent {
+            self.answer_who_waits()?;
+        }
+        Ok(())
+    }
+
+    /// Everything taken so far is synced, or waits for room.
+    fn answer_who_waits(&mut self) -> io::Result<()> {
+        if self.batch.items.is_empty() {
+            self.batch.is_urgent = false;
+            for (done, count) in self.batch.waiting.drain(..) {
+                // Who asked may have stopped waiting.
+                let _ = done.send(Ok(count));
+            }
+        }
+        for barrier in self.batch.barriers.drain(..) {
+            let _ = barrier.send(());
+        }
+        if let Some(carrying) = self.batch.carrying.take() {
+            self.carry(carrying)?;
+        }
+        if let Some(retiring) = self.batch.retiring.take() {
+            self.retire(retiring);
         }
         Ok(())
     }
@@ -254,6 +374,9 @@ impl Writer {
     fn write_batch(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.batch.events);
         self.batch.event_bytes = 0;
+        if let Some(why) = self.shared.refusal() {
+            self.refuse_full(std::mem::take(&mut events), &why);
+        }
         self.last_events = events.len();
         let first_sequence = self.position.next_sequence;
         let heads = events.iter_mut().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
@@ -265,7 +388,7 @@ impl Writer {
                 return Err(error);
             }
             Err(Failure::Full(error)) => {
-                self.refuse_full(events, &error);
+                self.refuse_full(events, &error.to_string());
                 return self.write_without_events();
             }
         }
@@ -277,6 +400,7 @@ impl Writer {
             return Err(error);
         }
         self.position.next_sequence += events.len() as u64;
+        self.shared.next_sequence.store(self.position.next_sequence, Ordering::Release);
         self.tell_good();
         self.publish(heads, events);
         Ok(())
@@ -284,24 +408,26 @@ impl Writer {
 
     /// Tries whether a new segment can be made: behind a balancer that asks for readiness, no event would ever come and try.
     fn look_for_room(&mut self) -> io::Result<()> {
+        if let Some(why) = self.shared.refusal() {
+            self.tell_full(&why);
+            return Ok(());
+        }
         match self.roll(0) {
             Ok(()) => {
                 self.tell_good();
                 Ok(())
             }
             Err(Failure::Full(error)) => {
-                self.tell_full(&error);
+                self.tell_full(&error.to_string());
                 Ok(())
             }
             Err(Failure::Broken(error)) => Err(error),
         }
     }
 
-    fn tell_full(&mut self, error: &io::Error) {
+    fn tell_full(&mut self, why: &str) {
         self.full_until = Some(Instant::now() + LOOK_FOR_ROOM_EVERY);
-        self.shared.set_health(Health::Full(error.to_string()));
-        let excess = self.batch.outcomes.len().saturating_sub(OUTCOMES_HELD_MAX);
-        self.batch.outcomes.drain(..excess);
+        self.shared.set_health(Health::Full(why.to_owned()));
     }
 
     fn tell_good(&mut self) {
@@ -309,11 +435,9 @@ impl Writer {
         self.shared.set_health(Health::Good);
     }
 
-    fn refuse_full(&mut self, events: Vec<(NewEvent, Reply)>, error: &io::Error) {
-        self.tell_full(error);
-        if !events.is_empty() {
-            refuse(events, &AppendError::Full(error.to_string()));
-        }
+    fn refuse_full(&mut self, events: Vec<(NewEvent, Reply)>, why: &str) {
+        self.tell_full(why);
+        refuse(events, &AppendError::Full(why.to_owned()));
     }
 
     /// What else is in the batch may still fit where no event goes.
@@ -322,7 +446,7 @@ impl Writer {
             Ok(()) => Ok(()),
             Err(Failure::Broken(error)) => Err(error),
             Err(Failure::Full(error)) => {
-                self.tell_full(&error);
+                self.tell_full(&error.to_string());
                 Ok(())
             }
         }
@@ -344,14 +468,15 @@ impl Writer {
     /// Writes one group of the given events and everything else in the batch, which is emptied when it is written.
     fn write_group(&mut self, heads: &[EventHead], events: &[(NewEvent, Reply)]) -> Result<(), Failure> {
         self.builder.clear();
-        for (kind, id, name) in &self.batch.names {
-            self.builder.name(*kind, *id, name);
-        }
-        for control in &self.batch.controls {
-            self.builder.control(control);
-        }
-        if !self.batch.outcomes.is_empty() {
-            self.builder.outcomes(&self.batch.outcomes);
+        for item in &self.batch.items {
+            match item {
+                Item::Outcomes(outcomes) if outcomes.is_empty() => {}
+                Item::Outcomes(outcomes) => self.builder.outcomes(outcomes),
+                Item::Name(kind, id, name) => self.builder.name(*kind, *id, name),
+                Item::Control(control) => self.builder.control(control),
+                Item::Selection(selection) => self.builder.selection(selection),
+                Item::Replay(replay) => self.builder.replay(replay),
+            }
         }
         for (head, (event, _)) in heads.iter().zip(events) {
             self.builder.event(head, &event.body);
@@ -365,10 +490,20 @@ impl Writer {
             self.roll(needed)?;
         }
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
-        self.batch.names.clear();
-        self.batch.controls.clear();
-        self.batch.outcomes.clear();
-        self.batch.outcomes_since = None;
+        let items = std::mem::take(&mut self.batch.items);
+        self.batch.outcomes = 0;
+        self.batch.items_since = None;
+        for item in items {
+            match item {
+                Item::Outcomes(outcomes) => {
+                    self.shared.segments.update_last(|info| info.note_outcomes(&outcomes));
+                    self.updates.extend(outcomes.into_iter().filter_map(Update::of_outcome));
+                }
+                Item::Selection(selection) => self.updates.push(Update::Selection(selection)),
+                Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
+                Item::Name(..) | Item::Control(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -393,6 +528,7 @@ impl Writer {
         let (offset, end) = (active.offset, active.offset + self.bytes.len() as u64);
         active.offset = end;
         self.position.next_group += 1;
+        self.shared.next_group.store(self.position.next_group, Ordering::Release);
         self.unsynced_since.get_or_insert_with(Instant::now);
         self.shared.segments.update_last(|info| {
             info.note(first_sequence, offset);
@@ -411,6 +547,9 @@ impl Writer {
         (self.on_sync)(start.elapsed());
         active.durable_up_to = active.offset;
         self.unsynced_since = None;
+        if !self.updates.is_empty() {
+            self.shared.index.update(std::mem::take(&mut self.updates));
+        }
         Ok(())
     }
 
@@ -437,7 +576,8 @@ impl Writer {
         }
         self.shared.segments.seal_last(self.position.sealed.1);
         self.shared.segments.push(info);
-        self.position.carried = Vec::new();
+        self.shared.index.update(vec![Update::Rolled]);
+        self.position.tail = Vec::new();
         self.position.next_segment += 1;
         self.unsynced_since = None;
         Ok(())
@@ -452,38 +592,40 @@ impl Writer {
     ) -> Result<(Active, SegmentInfo), Failure> {
         let header = SegmentHeader {
             segment,
-            first_sequence: self.position.carried_first,
+            first_sequence: self.position.tail_first,
             first_group: self.position.next_group,
             journal: self.position.journal,
             created_ms: crate::time::wall_ms(),
             sealed_segment: self.position.sealed.0,
             sealed_at: self.position.sealed.1,
             names: self.shared.all_names(),
-            pauses: self.shared.all_pauses(),
+            standings: self.shared.all_standings(),
         };
+        let created_ms = header.created_ms;
         let header = header.encode();
-        let (start, carried_bytes) = (header.len() as u64, carried_bytes(&self.position.carried));
+        let (start, tail_bytes) = (header.len() as u64, tail_bytes(&self.position.tail));
         // Whatever kept the file from being made (no room, no file descriptors), nothing has been written, and it may pass.
-        let (file, limit) = self.create(temporary, start + carried_bytes + needed).map_err(Failure::Full)?;
+        let (file, limit) = self.create(temporary, start + tail_bytes + needed).map_err(Failure::Full)?;
         file.write_at(&header, 0).map_err(Failure::of_write)?;
-        let first_sequence = self.position.carried_first;
-        let mut info = SegmentInfo { segment, first_sequence, start, end: start, index: Vec::new() };
+        let first_sequence = self.position.tail_first;
+        let mut info = SegmentInfo::empty(segment, first_sequence, start, created_ms);
+        let mut places = Vec::new();
         let mut next = first_sequence;
         let mut group = self.position.next_group;
         let mut bytes = Vec::new();
-        for stretch in stretches(&self.position.carried) {
+        for stretch in stretches(&self.position.tail) {
             let mut builder = GroupBuilder::default();
             let first = stretch.iter().find_map(sequence).unwrap_or(next);
-            for carried in stretch {
-                match carried {
-                    Carried::Event(head, body) => {
-                        builder.event(head, body);
-                        next = head.id.sequence() + 1;
+            for record in stretch {
+                tail::add(&mut builder, record);
+                match &record.record {
+                    Record::Event(head) => next = head.id.sequence() + 1,
+                    Record::Carried(head) => {
+                        let place = Place { segment, offset: info.end };
+                        places.push((head.id.sequence(), place, u64::from(head.body_bytes)));
                     }
-                    Carried::Other(Record::Outcomes(outcomes)) => builder.outcomes(outcomes),
-                    Carried::Other(Record::Name(kind, id, name)) => builder.name(*kind, *id, name),
-                    Carried::Other(Record::Control(control)) => builder.control(control),
-                    Carried::Other(Record::Event(_)) => unreachable!("an event is carried with its body"),
+                    Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
+                    _ => {}
                 }
             }
             let place = GroupPlace { segment, offset: info.end, group, durable_up_to: start, first_sequence: first };
@@ -496,8 +638,11 @@ impl Writer {
         file.sync().map_err(Failure::Broken)?;
         self.shared.disk.rename(temporary, name).map_err(Failure::of_write)?;
         self.shared.disk.sync_names().map_err(Failure::Broken)?;
+        if !places.is_empty() {
+            self.shared.index.update(vec![Update::Carried(places)]);
+        }
         self.position.next_group = group;
-        self.position.carried_first = self.position.next_sequence;
+        self.position.tail_first = self.position.next_sequence;
         let active = Active { file, segment, offset: info.end, durable_up_to: info.end, limit };
         Ok((active, info))
     }
@@ -521,7 +666,7 @@ impl Writer {
 
     /// Hands synced events to their queues and answers their senders.
     fn publish(&mut self, heads: Vec<EventHead>, events: Vec<(NewEvent, Reply)>) {
-        self.position.carried_first = self.position.next_sequence;
+        self.position.tail_first = self.position.next_sequence;
         let mut replies = Vec::with_capacity(events.len());
         let mut published = Vec::with_capacity(events.len());
         for (head, (event, reply)) in heads.into_iter().zip(events) {
@@ -539,15 +684,27 @@ impl Writer {
     fn poison(mut self, error: &io::Error) {
         let why = error.to_string();
         self.shared.set_health(Health::Poisoned(why.clone()));
-        refuse(std::mem::take(&mut self.batch.events), &AppendError::Poisoned(why.clone()));
-        if self.batch.closing.take().is_some() {
+        // Who waits for something else in it sees its other end go.
+        let batch = std::mem::take(&mut self.batch);
+        let is_closing = batch.closing.is_some();
+        refuse(batch.events, &AppendError::Poisoned(why.clone()));
+        for (done, _) in batch.waiting {
+            let _ = done.send(Err(AppendError::Poisoned(why.clone())));
+        }
+        drop((batch.barriers, batch.carrying, batch.retiring, batch.closing));
+        if is_closing {
             return;
         }
         while let Ok(message) = self.receiver.recv() {
             match message {
                 Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
-                Message::Close(_) => return,
-                Message::Outcomes(_) | Message::Name(..) | Message::Control(_) => {}
+                Message::Selection(_, done) | Message::Replay(_, done) => {
+                    let _ = done.send(Err(AppendError::Poisoned(why.clone())));
+                }
+                Message::Close(_) | Message::Abandon => return,
+                // Who waits for one of these sees its other end go.
+                Message::Carry(_) | Message::Retire(_) | Message::Barrier(_) => {}
+                Message::Outcomes(_) | Message::Name(..) | Message::Control(..) | Message::LookForRoom => {}
             }
         }
     }

@@ -1,8 +1,11 @@
 //! The header of a segment: everything that is needed to read the segment alone.
 
 use super::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
-use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, VERSION};
-use crate::store::{NameId, NameKind, Pause};
+use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, VERSION, VERSION_MIN};
+use crate::store::{NameId, NameKind, Pause, Standing};
+
+const MARK_OPEN: u8 = 1;
+const MARK_REMOVED: u8 = 2;
 
 /// What stands at the start of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +26,8 @@ pub struct SegmentHeader {
     pub sealed_at: u64,
     /// All names so far.
     pub names: Vec<(NameKind, NameId, String)>,
-    /// The destinations that are paused.
-    pub pauses: Vec<(NameId, Pause)>,
+    /// Where destinations stand that do not simply go on.
+    pub standings: Vec<(NameId, Standing)>,
 }
 
 /// Why a header could not be read.
@@ -35,7 +38,7 @@ pub enum HeaderError {
     Damaged,
     /// Written by another release.
     #[error(
-        "the journal has format version {0} and this release reads version {VERSION}: run the release that wrote it, or move data_dir away"
+        "the journal has format version {0} and this release reads versions {VERSION_MIN} to {VERSION}: run the release that wrote it, or move data_dir away"
     )]
     UnknownVersion(u32),
 }
@@ -52,16 +55,27 @@ impl SegmentHeader {
             put_u64(&mut out, number);
         }
         put_u32(&mut out, count(self.names.len()));
-        put_u32(&mut out, count(self.pauses.len()));
+        let pauses: Vec<_> = self.standings.iter().filter_map(|(id, s)| Some((*id, s.paused.as_ref()?))).collect();
+        put_u32(&mut out, count(pauses.len()));
         for (kind, id, name) in &self.names {
             out.push(kind_to_u8(*kind));
             put_u32(&mut out, id.0);
             put_text(&mut out, name);
         }
-        for (id, pause) in &self.pauses {
+        for (id, pause) in pauses {
             put_u32(&mut out, id.0);
             put_u64(&mut out, pause.since_ms);
             put_text(&mut out, &pause.reason);
+        }
+        let opened = |(id, s): &(NameId, Standing)| Some((*id, MARK_OPEN, s.open_since_ms?));
+        let removed = |(id, s): &(NameId, Standing)| Some((*id, MARK_REMOVED, s.removed_since_ms?));
+        let marks = self.standings.iter().filter_map(opened).chain(self.standings.iter().filter_map(removed));
+        let marks: Vec<_> = marks.collect();
+        put_u32(&mut out, count(marks.len()));
+        for (id, what, since_ms) in marks {
+            put_u32(&mut out, id.0);
+            out.push(what);
+            put_u64(&mut out, since_ms);
         }
         out.resize((out.len() + 4).next_multiple_of(ALIGN) - 4, 0);
         let length = count(out.len() + 4);
@@ -94,13 +108,15 @@ impl SegmentHeader {
         }
         let mut take = Take(&content[8..]);
         match take.u32() {
-            Some(VERSION) => Self::decode_content(&content[16..]).ok_or(HeaderError::Damaged),
+            Some(version @ VERSION_MIN..=VERSION) => {
+                Self::decode_content(&content[16..], version).ok_or(HeaderError::Damaged)
+            }
             // The CRC is right, so this is no flipped bit.
             version => Err(HeaderError::UnknownVersion(version.unwrap_or(0))),
         }
     }
 
-    fn decode_content(content: &[u8]) -> Option<Self> {
+    fn decode_content(content: &[u8], version: u32) -> Option<Self> {
         let mut take = Take(content);
         let mut header = SegmentHeader {
             segment: take.u64()?,
@@ -111,7 +127,7 @@ impl SegmentHeader {
             sealed_segment: take.u64()?,
             sealed_at: take.u64()?,
             names: Vec::new(),
-            pauses: Vec::new(),
+            standings: Vec::new(),
         };
         let (names, pauses) = (take.u32()?, take.u32()?);
         for _ in 0..names {
@@ -119,8 +135,26 @@ impl SegmentHeader {
         }
         for _ in 0..pauses {
             let id = NameId(take.u32()?);
-            header.pauses.push((id, Pause { since_ms: take.u64()?, reason: take.text()? }));
+            let pause = Pause { since_ms: take.u64()?, reason: take.text()? };
+            header.standing(id).paused = Some(pause);
+        }
+        let marks = if version == 1 { 0 } else { take.u32()? };
+        for _ in 0..marks {
+            let (id, what, since_ms) = (NameId(take.u32()?), take.u8()?, take.u64()?);
+            match what {
+                MARK_OPEN => header.standing(id).open_since_ms = Some(since_ms),
+                MARK_REMOVED => header.standing(id).removed_since_ms = Some(since_ms),
+                _ => return None,
+            }
         }
         Some(header)
+    }
+
+    fn standing(&mut self, id: NameId) -> &mut Standing {
+        let at = self.standings.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
+            self.standings.push((id, Standing::default()));
+            self.standings.len() - 1
+        });
+        &mut self.standings[at].1
     }
 }

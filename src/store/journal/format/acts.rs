@@ -1,0 +1,148 @@
+//! What somebody did, as records: to a whole destination, to some of its deliveries, or over the history.
+
+use super::codec::{Take, count, put_text, put_u32, put_u64};
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::{NameId, ReplayProgress, Selecting};
+
+/// An act on a whole destination: an operator's, or one that the relay made in an operator's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Which. A source can be paused too.
+    pub destination: NameId,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub act: Act,
+}
+
+/// What is done to a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It is held, for a reason.
+    Pause(String),
+    /// It goes on: what is postponed is due now.
+    Resume,
+    /// Its breaker opened: time does not count from here on.
+    Open,
+    /// Its breaker closed.
+    Close,
+    /// The config does not name it any more.
+    Remove,
+    /// The config names it again.
+    Restore,
+    /// What is postponed is due now.
+    RetryNow,
+}
+
+impl Control {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let (what, reason) = match &self.act {
+            Act::Pause(reason) => (1, reason.as_str()),
+            Act::Resume => (2, ""),
+            Act::Open => (3, ""),
+            Act::Close => (4, ""),
+            Act::Remove => (5, ""),
+            Act::Restore => (6, ""),
+            Act::RetryNow => (7, ""),
+        };
+        out.push(what);
+        put_u32(out, self.destination.0);
+        put_u64(out, self.at_ms);
+        put_text(out, reason);
+    }
+
+    pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
+        let what = take.u8()?;
+        let (destination, at_ms, reason) = (NameId(take.u32()?), take.u64()?, take.text()?);
+        let act = match what {
+            1 => Act::Pause(reason),
+            2 => Act::Resume,
+            3 => Act::Open,
+            4 => Act::Close,
+            5 => Act::Remove,
+            6 => Act::Restore,
+            7 => Act::RetryNow,
+            _ => return None,
+        };
+        Some(Self { destination, at_ms, act })
+    }
+}
+
+/// An act on some deliveries of one destination, named by their events' numbers: one bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectionRecord {
+    /// Which destination.
+    pub destination: NameId,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub act: Selecting,
+    /// The replay that this is part of; 0 for none.
+    pub replay: u128,
+    /// Why, for dead letters.
+    pub reason: String,
+    /// Which events.
+    pub sequences: Bitmap,
+}
+
+impl SelectionRecord {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self.act {
+            Selecting::Again => 1,
+            Selecting::Bury => 2,
+            Selecting::Drop => 3,
+            Selecting::Yield => 4,
+        });
+        put_u32(out, self.destination.0);
+        put_u64(out, self.at_ms);
+        out.extend_from_slice(&self.replay.to_le_bytes());
+        put_text(out, &self.reason);
+        let chunks: Vec<_> = self.sequences.encode().collect();
+        put_u32(out, count(chunks.len()));
+        for (key, bytes) in chunks {
+            put_u64(out, key);
+            put_u32(out, count(bytes.len()));
+            out.extend_from_slice(&bytes);
+        }
+    }
+
+    pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
+        let act = match take.u8()? {
+            1 => Selecting::Again,
+            2 => Selecting::Bury,
+            3 => Selecting::Drop,
+            4 => Selecting::Yield,
+            _ => return None,
+        };
+        let (destination, at_ms) = (NameId(take.u32()?), take.u64()?);
+        let replay = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
+        let reason = take.text()?;
+        let mut sequences = Bitmap::default();
+        for _ in 0..take.u32()? {
+            let (key, length) = (take.u64()?, take.u32()? as usize);
+            if !sequences.decode(key, take.bytes(length)?) {
+                return None;
+            }
+        }
+        Some(Self { destination, at_ms, act, replay, reason, sequences })
+    }
+}
+
+pub(super) fn encode_replay(replay: &ReplayProgress, out: &mut Vec<u8>) {
+    out.push(u8::from(replay.is_done));
+    out.extend_from_slice(&replay.id.to_le_bytes());
+    for number in [replay.at_ms, replay.cursor, replay.until, replay.selected] {
+        put_u64(out, number);
+    }
+    put_u32(out, count(replay.spec.len()));
+    out.extend_from_slice(replay.spec.as_bytes());
+}
+
+pub(super) fn decode_replay(take: &mut Take<'_>) -> Option<ReplayProgress> {
+    let is_done = take.u8()? != 0;
+    let id = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
+    let (at_ms, cursor, until, selected) = (take.u64()?, take.u64()?, take.u64()?, take.u64()?);
+    let length = take.u32()? as usize;
+    let spec = String::from_utf8(take.bytes(length)?.to_vec()).ok()?;
+    Some(ReplayProgress { id, spec, cursor, until, selected, at_ms, is_done })
+}

@@ -1,0 +1,532 @@
+//! The index's SQLite file: its tables, and every statement on them.
+//!
+//! Nothing here is the only copy of anything but the details of old attempts and small facts: the rest is read again from the
+//! journal when it is lost. Every row is written so that writing it twice changes nothing.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::Update;
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::format::SelectionRecord;
+use crate::store::journal::queue::{Postponed, Snapshot};
+use crate::store::journal::recover::Damage;
+use crate::store::journal::segments::{Place, SegmentInfo};
+use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress, Selecting};
+
+type Result<T> = rusqlite::Result<T>;
+
+/// The version of the tables. Another one is put aside and the index is made again.
+const SCHEMA_VERSION: i64 = 1;
+/// Attempts kept in detail for each delivery: the newest.
+pub const NOTES_MAX: i64 = 5;
+/// Replays remembered, so that a repeated command is known.
+pub const REPLAYS_MAX: i64 = 1000;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segment (segment INTEGER PRIMARY KEY, first INTEGER, start INTEGER, finish INTEGER, created_ms INTEGER,
+    low INTEGER, high INTEGER, marks BLOB);
+CREATE TABLE IF NOT EXISTS bits (destination INTEGER, kind INTEGER, chunk INTEGER, bits BLOB,
+    PRIMARY KEY (destination, kind, chunk)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS postponed (destination INTEGER, sequence INTEGER, attempts INTEGER, first_ms INTEGER, due_ms INTEGER,
+    reason TEXT, PRIMARY KEY (destination, sequence)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead (destination INTEGER, sequence INTEGER, attempts INTEGER, at_ms INTEGER, reason TEXT,
+    PRIMARY KEY (destination, sequence)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS dead_at ON dead (at_ms);
+CREATE TABLE IF NOT EXISTS buried (destination INTEGER, chunk INTEGER, at_ms INTEGER, reason TEXT, bits BLOB,
+    PRIMARY KEY (destination, chunk, at_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS late (sequence INTEGER, destination INTEGER, attempts INTEGER, at_ms INTEGER,
+    PRIMARY KEY (sequence, destination)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempt (sequence INTEGER, destination INTEGER, at_ms INTEGER, took_ms INTEGER, outcome TEXT,
+    status INTEGER, reason TEXT, answer TEXT, PRIMARY KEY (sequence, destination, at_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS carried (sequence INTEGER PRIMARY KEY, segment INTEGER, place INTEGER, bytes INTEGER);
+CREATE INDEX IF NOT EXISTS carried_segment ON carried (segment);
+CREATE TABLE IF NOT EXISTS replay (id BLOB PRIMARY KEY, spec TEXT, cursor INTEGER, until INTEGER, selected INTEGER, at_ms INTEGER,
+    done INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fact (destination INTEGER PRIMARY KEY, fact TEXT);
+CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRIMARY KEY (file, start)) WITHOUT ROWID;
+";
+
+/// Everything but facts and attempts can be read from the journal again.
+const DERIVED: [&str; 9] = ["meta", "segment", "bits", "postponed", "dead", "buried", "late", "carried", "damage"];
+
+/// The sets of a queue, as the table `bits` numbers them.
+const KINDS: [i64; 3] = [0, 1, 2];
+
+pub const META_JOURNAL: &str = "journal";
+pub const META_SEGMENT: &str = "checkpoint segment";
+pub const META_GROUP: &str = "next group";
+
+/// The database.
+pub struct Database {
+    pub connection: Connection,
+    /// What `bits` holds: the CRC of each row, so that only changed ones are written.
+    written: std::collections::HashMap<(u32, i64, u64), u32>,
+    knows_written: bool,
+}
+
+/// SQLite's integers have a sign; ours do not. The bits are kept.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+fn unsigned(row: &Row<'_>, at: usize) -> Result<u64> {
+    row.get::<_, i64>(at).map(i64::cast_unsigned)
+}
+
+impl Database {
+    /// Opens or makes the file; `None`: in memory.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        let connection = match path {
+            Some(path) => Connection::open(path)?,
+            None => Connection::open_in_memory()?,
+        };
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        // Its log must not grow while nothing reads: SQLite copies it back at this many pages.
+        connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+        connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
+        connection.pragma_update(None, "cache_size", -4096)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version != 0 && version != SCHEMA_VERSION {
+            return Err(rusqlite::Error::InvalidParameterName(format!("index version {version}")));
+        }
+        connection.execute_batch(SCHEMA)?;
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        // Whatever is damaged shows now, and not when an operator looks for a dead letter.
+        connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false })
+    }
+
+    /// Opens an existing file to look into it.
+    pub fn open_to_read(path: &Path) -> Result<Self> {
+        let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false })
+    }
+
+    /// SQLite's own look at the whole file: what is wrong with it.
+    pub fn check(&self) -> Result<Vec<String>> {
+        let mut statement = self.connection.prepare("PRAGMA integrity_check(20)")?;
+        let faults = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>>>()?;
+        Ok(faults.into_iter().filter(|fault| fault != "ok").collect())
+    }
+
+    /// Forgets what the journal says, to read it again.
+    pub fn clear(&mut self) -> Result<()> {
+        self.knows_written = false;
+        for table in DERIVED {
+            self.connection.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        Ok(())
+    }
+
+    /// Does something whole or not at all.
+    pub fn transaction(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let done = act(self).and_then(|()| self.connection.execute_batch("COMMIT"));
+        if done.is_err() {
+            // Where SQLite has undone it already there is nothing left to undo.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            self.knows_written = false;
+        }
+        done
+    }
+
+    /// Makes commits durable from now on, or not.
+    pub fn sync_commits(&self, syncs: bool) -> Result<()> {
+        self.connection.pragma_update(None, "synchronous", if syncs { "full" } else { "normal" })
+    }
+
+    pub fn meta(&self, key: &str) -> Result<Option<u64>> {
+        let mut statement = self.connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+        statement.query_row([key], |row| unsigned(row, 0)).optional()
+    }
+
+    pub fn set_meta(&self, key: &str, value: u64) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?;
+        statement.execute(params![key, signed(value)]).map(drop)
+    }
+
+    // ---- what has happened -------------------------------------------------------------------------------------------------------
+
+    pub fn apply(&mut self, update: &Update) -> Result<()> {
+        match update {
+            Update::Dead(letter) => self.dead(letter),
+            Update::Late { key, attempts, at_ms } => {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO late VALUES (?1, ?2, ?3, ?4)")?;
+                statement.execute(params![signed(key.sequence), key.destination.0, attempts, signed(*at_ms)]).map(drop)
+            }
+            Update::Selection(selection) => self.selection(selection),
+            Update::Replay(replay) => self.replay(replay),
+            Update::Carried(places) => places.iter().try_for_each(|(sequence, place, bytes)| {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO carried VALUES (?1, ?2, ?3, ?4)")?;
+                let Place { segment, offset } = *place;
+                statement.execute(params![signed(*sequence), signed(segment), signed(offset), signed(*bytes)]).map(drop)
+            }),
+            Update::Notes(notes) => notes.iter().try_for_each(|(key, note)| self.note(key, note)),
+            Update::Fact(destination, fact) => {
+                let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO fact VALUES (?1, ?2)")?;
+                statement.execute(params![destination.0, fact]).map(drop)
+            }
+            Update::Damage(Damage { file, bytes }) => {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO damage VALUES (?1, ?2, ?3)")?;
+                statement.execute(params![file, signed(bytes.start), signed(bytes.end)]).map(drop)
+            }
+            Update::Rolled => Ok(()),
+        }
+    }
+
+    fn dead(&self, letter: &DeadLetter) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO dead VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let DeadLetter { sequence, destination, attempts, at_ms, reason } = letter;
+        statement.execute(params![destination.0, signed(*sequence), attempts, signed(*at_ms), reason]).map(drop)
+    }
+
+    fn selection(&self, selection: &SelectionRecord) -> Result<()> {
+        let destination = selection.destination.0;
+        match selection.act {
+            Selecting::Again | Selecting::Drop => {
+                let count: i64 = self
+                    .connection
+                    .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM dead WHERE destination = ?1 LIMIT 1)")?
+                    .query_row([destination], |row| row.get(0))?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let mut statement =
+                    self.connection.prepare_cached("DELETE FROM dead WHERE destination = ?1 AND sequence = ?2")?;
+                for sequence in selection.sequences.iter_from(0) {
+                    statement.execute(params![destination, signed(sequence)])?;
+                }
+                Ok(())
+            }
+            Selecting::Bury => {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO buried VALUES (?1, ?2, ?3, ?4, ?5)")?;
+                for (chunk, bits) in selection.sequences.encode() {
+                    let row = params![destination, signed(chunk), signed(selection.at_ms), selection.reason, bits];
+                    statement.execute(row)?;
+                }
+                Ok(())
+            }
+            Selecting::Yield => Ok(()),
+        }
+    }
+
+    fn replay(&self, replay: &ReplayProgress) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO replay VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let ReplayProgress { id, spec, cursor, until, selected, at_ms, is_done } = replay;
+        let id = id.to_be_bytes();
+        let row = params![id, spec, signed(*cursor), signed(*until), signed(*selected), signed(*at_ms), is_done];
+        statement.execute(row)?;
+        let sql = "DELETE FROM replay WHERE id IN (SELECT id FROM replay ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
+        self.connection.prepare_cached(sql)?.execute([REPLAYS_MAX]).map(drop)
+    }
+
+    fn note(&self, key: &DeliveryKey, note: &AttemptNote) -> Result<()> {
+        let (sequence, destination) = (signed(key.sequence), key.destination.0);
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        let AttemptNote { at_ms, took_ms, outcome, status, reason, answer } = note;
+        let (at_ms, took_ms) = (signed(*at_ms), signed(*took_ms));
+        statement.execute(params![sequence, destination, at_ms, took_ms, outcome, status, reason, answer])?;
+        let sql = "DELETE FROM attempt WHERE sequence = ?1 AND destination = ?2 AND at_ms <= (SELECT at_ms FROM attempt \
+                   WHERE sequence = ?1 AND destination = ?2 ORDER BY at_ms DESC LIMIT 1 OFFSET ?3)";
+        self.connection.prepare_cached(sql)?.execute(params![sequence, destination, NOTES_MAX]).map(drop)
+    }
+
+    // ---- looking things up -------------------------------------------------------------------------------------------------------
+
+    pub fn dead_letter(&self, key: &DeliveryKey) -> Result<Option<DeadLetter>> {
+        let (sequence, destination) = (key.sequence, key.destination);
+        let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
+        let row = |row: &Row<'_>| {
+            let (attempts, reason) = (row.get(0)?, row.get(2)?);
+            Ok(DeadLetter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
+        if known.is_some() {
+            return Ok(known);
+        }
+        let chunk = signed(sequence / crate::store::journal::bitmap::CHUNK);
+        let sql = "SELECT at_ms, reason, bits FROM buried WHERE destination = ?1 AND chunk = ?2 ORDER BY at_ms DESC";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![destination.0, chunk])?;
+        while let Some(row) = rows.next()? {
+            let bits: Vec<u8> = row.get(2)?;
+            let mut members = Bitmap::default();
+            if members.decode(chunk.cast_unsigned(), &bits) && members.contains(sequence) {
+                let (at_ms, reason) = (unsigned(row, 0)?, row.get(1)?);
+                return Ok(Some(DeadLetter { sequence, destination, attempts: 0, at_ms, reason }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Dead letters that were given up before a time, at most so many.
+    pub fn dead_before(&self, at_ms: u64, max: usize) -> Result<Vec<(NameId, u64)>> {
+        let sql = "SELECT destination, sequence FROM dead WHERE at_ms > 0 AND at_ms < ?1 LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows =
+            statement.query_map(params![signed(at_ms), signed(max as u64)], |row| Ok((NameId(row.get(0)?), unsigned(row, 1)?)))?;
+        rows.collect()
+    }
+
+    /// What was given up all at once before a time.
+    pub fn buried_before(&self, at_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
+        let sql = "SELECT destination, chunk, bits FROM buried WHERE at_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([signed(at_ms)])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut members = Bitmap::default();
+            let bits: Vec<u8> = row.get(2)?;
+            if members.decode(unsigned(row, 1)?, &bits) {
+                found.push((NameId(row.get(0)?), members));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets what was given up all at once before a time, once none of it is kept.
+    pub fn forget_buried_before(&self, at_ms: u64) -> Result<()> {
+        let sql = "DELETE FROM buried WHERE (destination, chunk, at_ms) IN \
+                   (SELECT destination, chunk, at_ms FROM buried WHERE at_ms < ?1 \
+                   ORDER BY destination, chunk, at_ms LIMIT 16)";
+        self.connection.prepare_cached(sql)?.execute([signed(at_ms)]).map(drop)
+    }
+
+    pub fn late(&self, sequence: u64) -> Result<Vec<(NameId, u16, u64)>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT destination, attempts, at_ms FROM late WHERE sequence = ?1")?;
+        let rows = statement
+            .query_map([signed(sequence)], |row| Ok((NameId(row.get(0)?), row.get(1)?, unsigned(row, 2)?)))?;
+        rows.collect()
+    }
+
+    pub fn notes(&self, key: &DeliveryKey) -> Result<Vec<AttemptNote>> {
+        let sql = "SELECT at_ms, took_ms, outcome, status, reason, answer FROM attempt \
+                   WHERE sequence = ?1 AND destination = ?2 ORDER BY at_ms";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![signed(key.sequence), key.destination.0], |row| {
+            let (at_ms, took_ms) = (unsigned(row, 0)?, unsigned(row, 1)?);
+            let (outcome, status) = (row.get(2)?, row.get(3)?);
+            Ok(AttemptNote { at_ms, took_ms, outcome, status, reason: row.get(4)?, answer: row.get(5)? })
+        })?;
+        rows.collect()
+    }
+
+    pub fn place(&self, sequence: u64) -> Result<Option<Place>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT segment, place FROM carried WHERE sequence = ?1")?;
+        let place = |row: &Row<'_>| Ok(Place { segment: unsigned(row, 0)?, offset: unsigned(row, 1)? });
+        statement.query_row([signed(sequence)], place).optional()
+    }
+
+    /// The events that lie carried in a segment.
+    pub fn carried_in(&self, segment: u64) -> Result<Vec<u64>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT sequence FROM carried WHERE segment = ?1 ORDER BY sequence")?;
+        let rows = statement.query_map([signed(segment)], |row| unsigned(row, 0))?;
+        rows.collect()
+    }
+
+    /// Bytes of the bodies of carried events.
+    pub fn carried_bytes(&self) -> Result<u64> {
+        let sql = "SELECT coalesce(sum(bytes), 0) FROM carried";
+        self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
+    }
+
+    /// Shows carried events with the bytes of their bodies, oldest first, until it is enough.
+    pub fn oldest_carried(&self, visit: &mut dyn FnMut(u64, u64) -> bool) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("SELECT sequence, bytes FROM carried ORDER BY sequence")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !visit(unsigned(row, 0)?, unsigned(row, 1)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn forget_dead(&self, destination: NameId, sequence: u64) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("DELETE FROM dead WHERE destination = ?1 AND sequence = ?2")?;
+        statement.execute(params![destination.0, signed(sequence)]).map(drop)
+    }
+
+    /// The next start reads the whole journal.
+    pub fn forget_checkpoint(&self) -> Result<()> {
+        self.connection.prepare_cached("DELETE FROM meta")?.execute([]).map(drop)
+    }
+
+    pub fn forget_carried(&self, sequence: u64) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("DELETE FROM carried WHERE sequence = ?1")?;
+        statement.execute([signed(sequence)]).map(drop)
+    }
+
+    pub fn fact(&self, destination: NameId) -> Result<Option<String>> {
+        let mut statement = self.connection.prepare_cached("SELECT fact FROM fact WHERE destination = ?1")?;
+        statement.query_row([destination.0], |row| row.get(0)).optional()
+    }
+
+    pub fn replays(&self) -> Result<Vec<ReplayProgress>> {
+        let sql = "SELECT id, spec, cursor, until, selected, at_ms, done FROM replay ORDER BY at_ms DESC";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| {
+            let id = u128::from_be_bytes(row.get(0)?);
+            let (cursor, until, selected) = (unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?);
+            let (spec, at_ms, is_done) = (row.get(1)?, unsigned(row, 5)?, row.get(6)?);
+            Ok(ReplayProgress { id, spec, cursor, until, selected, at_ms, is_done })
+        })?;
+        rows.collect()
+    }
+
+    pub fn damage(&self) -> Result<Vec<Damage>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT file, start, finish FROM damage ORDER BY file, start")?;
+        let rows = statement
+            .query_map([], |row| Ok(Damage { file: row.get(0)?, bytes: unsigned(row, 1)?..unsigned(row, 2)? }))?;
+        rows.collect()
+    }
+
+    // ---- checkpoints -------------------------------------------------------------------------------------------------------------
+
+    /// Writes what changed of a queue since the last checkpoint.
+    pub fn save_queue(&mut self, destination: NameId, snapshot: &Snapshot) -> Result<()> {
+        let sets = [&snapshot.unsettled, &snapshot.again, &snapshot.dead];
+        if !self.knows_written {
+            // What the table holds is not known: after a failure, and the first time.
+            self.connection.prepare_cached("DELETE FROM bits")?.execute([])?;
+            self.written.clear();
+            self.knows_written = true;
+        }
+        for (kind, set) in KINDS.into_iter().zip(sets) {
+            let mut gone: std::collections::HashSet<u64> = self
+                .written
+                .keys()
+                .filter(|(known, of_kind, _)| *known == destination.0 && *of_kind == kind)
+                .map(|(_, _, chunk)| *chunk)
+                .collect();
+            for (chunk, bits) in set.encode() {
+                gone.remove(&chunk);
+                let crc = crc32c::crc32c(&bits);
+                if self.written.get(&(destination.0, kind, chunk)) == Some(&crc) {
+                    continue;
+                }
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO bits VALUES (?1, ?2, ?3, ?4)")?;
+                statement.execute(params![destination.0, kind, signed(chunk), bits])?;
+                self.written.insert((destination.0, kind, chunk), crc);
+            }
+            for chunk in gone {
+                let sql = "DELETE FROM bits WHERE destination = ?1 AND kind = ?2 AND chunk = ?3";
+                self.connection.prepare_cached(sql)?.execute(params![destination.0, kind, signed(chunk)])?;
+                self.written.remove(&(destination.0, kind, chunk));
+            }
+        }
+        self.connection.prepare_cached("DELETE FROM postponed WHERE destination = ?1")?.execute([destination.0])?;
+        let mut statement =
+            self.connection.prepare_cached("INSERT INTO postponed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        for (sequence, due_ms, Postponed { attempts, first_attempt_ms, reason }) in &snapshot.postponed {
+            let (first_ms, due_ms) = (signed(*first_attempt_ms), signed(*due_ms));
+            statement.execute(params![destination.0, signed(*sequence), attempts, first_ms, due_ms, reason])?;
+        }
+        // What was given up all at once and is kept no longer.
+        let first_dead = snapshot.dead.next(0).unwrap_or(u64::MAX) / crate::store::journal::bitmap::CHUNK;
+        let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk < ?2";
+        self.connection.prepare_cached(sql)?.execute(params![destination.0, signed(first_dead)])?;
+        Ok(())
+    }
+
+    /// All queues of the last checkpoint.
+    pub fn load_queues(&mut self) -> Result<std::collections::HashMap<NameId, Snapshot>> {
+        let mut queues: std::collections::HashMap<NameId, Snapshot> = std::collections::HashMap::new();
+        self.written.clear();
+        let mut statement = self.connection.prepare("SELECT destination, kind, chunk, bits FROM bits")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (destination, kind, chunk) = (row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, unsigned(row, 2)?);
+            let bits = row.get_ref(3)?.as_blob()?;
+            let queue = queues.entry(NameId(destination)).or_default();
+            let set = match kind {
+                0 => &mut queue.unsettled,
+                1 => &mut queue.again,
+                _ => &mut queue.dead,
+            };
+            if !set.decode(chunk, bits) {
+                return Err(rusqlite::Error::InvalidQuery);
+            }
+            self.written.insert((destination, kind, chunk), crc32c::crc32c(bits));
+        }
+        let sql = "SELECT destination, sequence, attempts, first_ms, due_ms, reason FROM postponed";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let entry = Postponed { attempts: row.get(2)?, first_attempt_ms: unsigned(row, 3)?, reason: row.get(5)? };
+            let queue = queues.entry(NameId(row.get(0)?)).or_default();
+            queue.postponed.push((unsigned(row, 1)?, unsigned(row, 4)?, entry));
+        }
+        self.knows_written = true;
+        Ok(queues)
+    }
+
+    pub fn save_segment(&self, info: &SegmentInfo) -> Result<()> {
+        let mut marks = Vec::with_capacity(info.index.len() * 16);
+        for (first, offset) in &info.index {
+            marks.extend_from_slice(&first.to_le_bytes());
+            marks.extend_from_slice(&offset.to_le_bytes());
+        }
+        let (low, high) = info.outcomes.map_or((None, None), |(low, high)| (Some(signed(low)), Some(signed(high))));
+        let sql = "INSERT OR REPLACE INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let [segment, first, start, end, created_ms] =
+            [info.segment, info.first_sequence, info.start, info.end, info.created_ms].map(signed);
+        let mut statement = self.connection.prepare_cached(sql)?;
+        statement.execute(params![segment, first, start, end, created_ms, low, high, marks]).map(drop)
+    }
+
+    pub fn load_segments(&self) -> Result<Vec<SegmentInfo>> {
+        let sql = "SELECT segment, first, start, finish, created_ms, low, high, marks FROM segment ORDER BY segment";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map([], |row| {
+            let marks = row.get_ref(7)?.as_blob()?;
+            let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes were cut off"));
+            let index = marks.chunks_exact(16).map(|pair| (number(&pair[..8]), number(&pair[8..])));
+            let (low, high): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
+            Ok(SegmentInfo {
+                segment: unsigned(row, 0)?,
+                first_sequence: unsigned(row, 1)?,
+                start: unsigned(row, 2)?,
+                end: unsigned(row, 3)?,
+                created_ms: unsigned(row, 4)?,
+                outcomes: low.zip(high).map(|(low, high)| (low.cast_unsigned(), high.cast_unsigned())),
+                index: index.collect(),
+            })
+        })?;
+        rows.collect()
+    }
+
+    /// A segment is gone, and with it everything before a number that was not carried.
+    pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
+        let (segment, start) = (signed(info.segment), signed(history_start));
+        self.connection.prepare_cached("DELETE FROM segment WHERE segment = ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM carried WHERE segment = ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM damage WHERE file = ?1")?.execute([file])?;
+        for table in ["late", "attempt"] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE sequence < ?1 AND sequence NOT IN (SELECT sequence FROM carried)"
+            );
+            self.connection.prepare_cached(&sql)?.execute([start])?;
+        }
+        Ok(())
+    }
+}

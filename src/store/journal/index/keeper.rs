@@ -1,0 +1,349 @@
+//! What keeps the store within its limits: checkpoints, retention, and the word to the writer that there is no room.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use super::database::{META_GROUP, META_JOURNAL, META_SEGMENT};
+use super::Update;
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::segments::{SegmentInfo, Window, file_name};
+use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
+use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
+use crate::store::{DeliveryKey, NameId, Retention, Selecting, Selection, StoredEvent};
+
+/// The smaller of this and a fifth of the file system is what the history may have unless the config says.
+const HISTORY_BYTES: u64 = 10 << 30;
+/// The smaller of this and a twentieth of the file system stays free unless the config says.
+const FREE_BYTES: u64 = 256 << 20;
+/// Dead letters that expire in one go: a step between two looks at the channel.
+const EXPIRE_AT_ONCE: usize = 4096;
+
+/// The limits in bytes, with the file system's share worked out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Above this, history goes.
+    pub history_bytes: u64,
+    /// Above this, the oldest dead letters go.
+    pub dead_bytes: u64,
+    /// Below this much free room nothing is taken in.
+    pub free_bytes_min: u64,
+}
+
+/// Works the limits out for a file system of `total` bytes, if that is known.
+pub fn resolve(retention: &Retention, total: Option<u64>) -> Resolved {
+    let share = |most: u64, part: u64| total.map_or(most, |total| most.min(total / part));
+    let history_bytes = retention.history_bytes.unwrap_or_else(|| share(HISTORY_BYTES, 5));
+    // Carrying dead letters over must free more than it takes.
+    let dead_bytes = retention.dead_bytes.min(history_bytes / 2);
+    let free_bytes_min = retention.free_bytes_min.unwrap_or_else(|| share(FREE_BYTES, 20));
+    Resolved { history_bytes, dead_bytes, free_bytes_min }
+}
+
+pub struct Keeper {
+    shared: Arc<Shared>,
+    pub is_checkpoint_due: bool,
+    /// Updates were lost, so no checkpoint may be used at the next start.
+    pub has_forgotten: bool,
+    saved_up_to: u64,
+    /// Segments that are forgotten and whose files are still there, each with where the history begins without it.
+    retired: Vec<(SegmentInfo, u64)>,
+}
+
+impl Keeper {
+    pub fn new(shared: Arc<Shared>, has_forgotten: bool) -> Self {
+        Self { shared, is_checkpoint_due: true, has_forgotten, saved_up_to: 0, retired: Vec::new() }
+    }
+
+    /// Copies every queue, and says from where the journal is to be read at the next start. `more` gives what was synced meanwhile.
+    pub fn checkpoint(&mut self, more: &mut dyn FnMut() -> Vec<Update>) -> rusqlite::Result<()> {
+        let shared = self.shared.clone();
+        let newest = shared.segments.newest();
+        let mut database = lock(&shared.index.database);
+        database.sync_commits(true)?;
+        let mut updates = Vec::new();
+        let done = database.transaction(|database| {
+            for id in shared.destination_ids() {
+                let snapshot = lock(&shared.destination(id).queue).snapshot();
+                database.save_queue(id, &snapshot)?;
+            }
+            let is_synced = self.wait_for_sync();
+            updates = more();
+            updates.iter().try_for_each(|update| database.apply(update))?;
+            if !is_synced || self.has_forgotten {
+                return database.forget_checkpoint();
+            }
+            for info in shared.segments.list() {
+                if info.segment < newest && info.segment >= self.saved_up_to {
+                    database.save_segment(&info)?;
+                }
+            }
+            database.set_meta(META_JOURNAL, shared.journal)?;
+            database.set_meta(META_GROUP, shared.next_group.load(std::sync::atomic::Ordering::Acquire))?;
+            database.set_meta(META_SEGMENT, newest)
+        });
+        let relaxed = database.sync_commits(false);
+        drop(database);
+        match done.and(relaxed) {
+            Ok(()) => {
+                self.saved_up_to = newest;
+                self.is_checkpoint_due = false;
+                Ok(())
+            }
+            Err(error) => {
+                // They were taken from the channel and are not written.
+                shared.index.update(updates);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until everything that was sent to the writer is synced. False when it has ended.
+    fn wait_for_sync(&self) -> bool {
+        let (reply, done) = sync_channel(1);
+        self.shared.sender.send(Message::Barrier(reply)).is_ok() && done.recv().is_ok()
+    }
+
+    fn resolved(&self) -> (Retention, Resolved) {
+        let retention = *lock(&self.shared.retention);
+        let total = self.shared.disk.space().map(|space| space.total);
+        (retention, resolve(&retention, total))
+    }
+
+    /// Tells the writer to take nothing in while a limit is reached, and that it may again.
+    pub fn look_at_room(&self) {
+        let (retention, resolved) = self.resolved();
+        let used = self.shared.bytes();
+        let free = self.shared.disk.space().map(|space| space.free);
+        let mib = |bytes: u64| bytes >> 20;
+        let why = match (retention.bytes_max, free) {
+            (Some(most), _) if used >= most => {
+                Some(format!("the store has {} MiB, and store.max_size is {} MiB", mib(used), mib(most)))
+            }
+            (_, Some(free)) if free < resolved.free_bytes_min => Some(format!(
+                "{} MiB are free on the file system, and store.free_space_min is {} MiB",
+                mib(free),
+                mib(resolved.free_bytes_min)
+            )),
+            _ => None,
+        };
+        let mut refusal = lock(&self.shared.refusal);
+        if refusal.is_some() != why.is_some() {
+            let _ = self.shared.sender.send(Message::LookForRoom);
+        }
+        *refusal = why;
+    }
+
+    /// Whether something is beyond its time or its size.
+    pub fn is_trim_due(&self) -> bool {
+        self.going().is_some() || !self.expired().is_empty()
+    }
+
+    /// The oldest segment, if history has no claim on it any more.
+    fn going(&self) -> Option<(SegmentInfo, u64)> {
+        let (retention, resolved) = self.resolved();
+        let list = self.shared.segments.list();
+        let [oldest, next, ..] = list.as_slice() else { return None };
+        let bytes: u64 = list.iter().map(|info| info.end).sum();
+        let now_ms = self.shared.clock.now_ms();
+        let age = Duration::from_millis(now_ms.saturating_sub(next.created_ms));
+        let is_over = bytes > resolved.history_bytes || age > retention.history_age;
+        let stretch = oldest.first_sequence..next.first_sequence;
+        let is_waited_for = || {
+            let waits = |id| lock(&self.shared.destination(id).queue).waits_in(&stretch);
+            self.shared.destination_ids().into_iter().any(waits)
+        };
+        let is_pinned = self.shared.pins.load(std::sync::atomic::Ordering::Acquire) > 0;
+        (is_over && !is_pinned && !is_waited_for()).then(|| (oldest.clone(), next.first_sequence))
+    }
+
+    /// Lets the oldest segment go, if it may: what is still needed of it is carried first. Returns whether it went.
+    pub fn carry_and_retire(&mut self) -> bool {
+        let Some((info, end)) = self.going() else { return false };
+        let stretch = info.first_sequence..end;
+        match self.carry(&info, &stretch) {
+            Ok(carried) => {
+                let (reply, answer) = sync_channel(1);
+                let retiring = Retiring { segment: info.segment, stretch: stretch.clone(), carried, reply };
+                if self.shared.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
+                    return false;
+                }
+                self.retired.push((info.clone(), stretch.end));
+                tracing::debug!(segment = info.segment, "the oldest stretch of the history is gone");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(segment = info.segment, %error, "the oldest stretch of the history cannot go yet");
+                false
+            }
+        }
+    }
+
+    /// Moves what is needed of a segment to the journal's end. Returns the numbers of the events.
+    fn carry(&self, info: &SegmentInfo, stretch: &std::ops::Range<u64>) -> std::io::Result<Bitmap> {
+        let shared = &self.shared;
+        let other = |error: rusqlite::Error| std::io::Error::other(error.to_string());
+        let earlier = lock(&shared.index.database).carried_in(info.segment).map_err(other)?;
+        let ids = shared.destination_ids();
+        let mut needed: BTreeSet<u64> = BTreeSet::new();
+        for id in &ids {
+            let destination = shared.destination(*id);
+            let queue = lock(&destination.queue);
+            needed.extend(queue.kept_in(stretch).iter_from(0));
+            needed.extend(earlier.iter().filter(|sequence| queue.needs(**sequence)));
+        }
+        let (mut window, mut batch, mut batch_bytes) = (Window::new(LAG_READ_BYTES), Vec::new(), 0);
+        let mut carried = Bitmap::default();
+        for sequence in needed {
+            carried.insert(sequence);
+            match shared.read_anywhere(sequence, &mut window) {
+                Ok(event) => {
+                    batch_bytes += event.body.len();
+                    batch.push(Arc::new(event));
+                }
+                // Its bytes were told as damaged, or will be by whoever asks for them.
+                Err(error) => tracing::warn!(sequence, %error, "an event that is still needed cannot be read and is lost"),
+            }
+            if batch_bytes >= GROUP_BYTES_MAX {
+                self.carry_batch(&ids, std::mem::take(&mut batch))?;
+                batch_bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            self.carry_batch(&ids, batch)?;
+        }
+        Ok(carried)
+    }
+
+    fn carry_batch(&self, ids: &[NameId], events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
+        let mut dead = Vec::new();
+        let database = lock(&self.shared.index.database);
+        for event in &events {
+            for id in ids {
+                let key = DeliveryKey { sequence: event.id.sequence(), destination: *id };
+                if lock(&self.shared.destination(*id).queue).is_dead(key.sequence) {
+                    let letter = database.dead_letter(&key);
+                    dead.extend(letter.map_err(|error| std::io::Error::other(error.to_string()))?);
+                }
+            }
+        }
+        drop(database);
+        let (reply, done) = sync_channel(1);
+        let ended = || std::io::Error::other("the writer has ended");
+        self.shared.sender.send(Message::Carry(Carrying { events, dead, reply })).map_err(|_| ended())?;
+        done.recv().map_err(|_| ended())?
+    }
+
+    /// Removes the files of segments that are forgotten, once the index knows where everything carried lies now.
+    pub fn remove_retired(&mut self) {
+        for (info, history_start) in std::mem::take(&mut self.retired) {
+            let (segment, file) = (info.segment, file_name(info.segment));
+            let mut database = lock(&self.shared.index.database);
+            if let Err(error) = database.transaction(|database| database.forget_segment(&info, &file, history_start)) {
+                tracing::debug!(%error, "rows about a segment that is gone are still in the index");
+            }
+            drop(database);
+            if let Err(error) = self.shared.disk.remove(&file) {
+                tracing::warn!(segment, %error, "a segment that is not needed any more could not be removed");
+            }
+            // The copy of a damaged segment goes with it.
+            let _ = self.shared.disk.remove(&format!("{file}.damaged"));
+        }
+        if let Err(error) = self.shared.disk.sync_names() {
+            tracing::debug!(%error, "names of removed segments may come back after a crash");
+        }
+    }
+
+    /// Dead letters whose time is over or that are too many, some of them.
+    fn expired(&self) -> Vec<(NameId, Bitmap)> {
+        let (retention, resolved) = self.resolved();
+        let before_ms = self.shared.clock.now_ms().saturating_sub(retention.dead_age.as_millis() as u64);
+        let database = lock(&self.shared.index.database);
+        let (singly, at_once) =
+            (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
+        let mut expired: Vec<(NameId, Bitmap)> = at_once.unwrap_or_default();
+        for (id, sequence) in singly.unwrap_or_default() {
+            match expired.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, set)) => drop(set.insert(sequence)),
+                None => expired.push((id, std::iter::once(sequence).collect())),
+            }
+        }
+        let excess = database.carried_bytes().unwrap_or_default().saturating_sub(resolved.dead_bytes);
+        if excess > 0 {
+            let (mut freed, mut going) = (0, Bitmap::default());
+            let looked = database.oldest_carried(&mut |sequence, bytes| {
+                // What waits for another attempt is no dead letter, and stays.
+                if !self.shared.is_pending(sequence) {
+                    freed += bytes;
+                    going.insert(sequence);
+                }
+                freed < excess && going.len() < EXPIRE_AT_ONCE as u64
+            });
+            if looked.is_ok() && going.len() > 0 {
+                expired.extend(self.shared.destination_ids().into_iter().map(|id| (id, going.clone())));
+            }
+        }
+        expired
+    }
+
+    /// Drops dead letters whose time is over or that are too many. Returns whether there may be more.
+    pub fn expire_some(&self) -> bool {
+        let expired = self.expired();
+        if expired.is_empty() {
+            return false;
+        }
+        let (retention, _) = self.resolved();
+        let mut dropped = 0;
+        for (destination, sequences) in &expired {
+            let selection = Selection {
+                destination: *destination,
+                act: Selecting::Drop,
+                reason: "its time was over".to_owned(),
+                replay: 0,
+                sequences: sequences.clone(),
+            };
+            dropped += self.shared.select(selection, None);
+        }
+        let before_ms = self.shared.clock.now_ms().saturating_sub(retention.dead_age.as_millis() as u64);
+        let mut database = lock(&self.shared.index.database);
+        let forgotten = database.transaction(|database| {
+            database.forget_buried_before(before_ms)?;
+            for (destination, sequences) in &expired {
+                for sequence in sequences.iter_from(0) {
+                    database.forget_dead(*destination, sequence)?;
+                    if !self.shared.needs(sequence) {
+                        database.forget_carried(sequence)?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        drop(database);
+        if dropped > 0 {
+            self.shared.dead_expired.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+            tracing::warn!(dead_letters = dropped, "dead letters were dropped: their time was over, or they were too many");
+        }
+        forgotten.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_follow_the_file_system_unless_the_config_says() {
+        let usual = Retention::default();
+        let gib = 1 << 30;
+        let large = resolve(&usual, Some(1000 * gib));
+        assert_eq!((large.history_bytes, large.dead_bytes, large.free_bytes_min), (10 * gib, 2 * gib, 256 << 20));
+        let small = resolve(&usual, Some(gib));
+        assert_eq!((small.history_bytes, small.dead_bytes, small.free_bytes_min), (gib / 5, gib / 10, gib / 20));
+        let unknown = resolve(&usual, None);
+        assert_eq!(unknown, large);
+        let said = Retention { history_bytes: Some(gib), free_bytes_min: Some(0), ..usual };
+        assert_eq!(resolve(&said, Some(1000 * gib)).dead_bytes, gib / 2, "half of the history at most");
+        assert_eq!(resolve(&said, None).free_bytes_min, 0);
+    }
+}

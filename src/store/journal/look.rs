@@ -1,0 +1,251 @@
+//! Reading for people: one event and what became of it, pages of dead letters, stretches of the history, counts.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::format::{Record, records};
+use super::index::resolve;
+use super::segments::{Window, events_in, read_body};
+use super::shared::{Shared, state_of};
+use super::{LAG_READ_BYTES, lock};
+use crate::event::EventId;
+use crate::store::{
+    AttemptNote, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, EventView, NameId, Page, PlannedDelivery,
+    ReadError, StoredEvent, Usage,
+};
+
+/// Dead letters looked at for one page: a filter that finds little must not hold the index up.
+const LOOKED_AT_MAX: usize = 10_000;
+
+impl Shared {
+    pub fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
+        if let Some(event) = lock(&self.recent).get(sequence) {
+            return Ok(event);
+        }
+        self.read_anywhere(sequence, &mut Window::new(LAG_READ_BYTES)).map(Arc::new)
+    }
+
+    pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
+        let sequence = id.sequence();
+        let event = self.event_by_number(sequence)?;
+        if event.id != id {
+            return Err(ReadError::Missing);
+        }
+        self.index.flush();
+        let mut planned = event.deliveries.clone();
+        // Replayed to where no rule sent it.
+        for destination in self.destination_ids() {
+            let is_known = planned.iter().any(|delivery| delivery.destination == destination);
+            if !is_known && lock(&self.destination(destination).queue).needs(sequence) {
+                planned.push(PlannedDelivery { destination, rule: NameId(u32::MAX) });
+            }
+        }
+        let mut states: HashMap<NameId, DeliveryState> = HashMap::new();
+        let mut settled = Vec::new();
+        for delivery in &planned {
+            let key = DeliveryKey { sequence, destination: delivery.destination };
+            match self.state(&key) {
+                DeliveryState::Settled => settled.push(key),
+                state => drop(states.insert(key.destination, state)),
+            }
+        }
+        if !settled.is_empty() {
+            for (destination, attempts, at_ms) in lock(&self.index.database).late(sequence).unwrap_or_default() {
+                if settled.iter().any(|key| key.destination == destination) {
+                    states.insert(destination, DeliveryState::Delivered { attempts, at_ms });
+                }
+            }
+            settled.retain(|key| !states.contains_key(&key.destination));
+            self.search_outcomes(sequence, &settled, &mut states)?;
+        }
+        let state = |delivery: &PlannedDelivery| states.get(&delivery.destination).cloned().unwrap_or(DeliveryState::Settled);
+        Ok(EventView { states: planned.iter().map(|delivery| (*delivery, state(delivery))).collect(), event })
+    }
+
+    /// Looks in the journal, from the event on, for how deliveries arrived. Segments that speak of other events only are passed over.
+    fn search_outcomes(
+        &self,
+        sequence: u64,
+        settled: &[DeliveryKey],
+        states: &mut HashMap<NameId, DeliveryState>,
+    ) -> io::Result<()> {
+        let Some(mut scan) = self.segments.scan_from(sequence) else { return Ok(()) };
+        let mut window = Window::new(LAG_READ_BYTES);
+        let mut open: Vec<NameId> = settled.iter().map(|key| key.destination).collect();
+        while !open.is_empty() {
+            scan.skip_segments(|info| info.outcomes.is_none_or(|(low, high)| sequence < low || sequence > high));
+            let Some(group) = scan.next_group(&mut window)? else { break };
+            for record in records(window.heads(&group.file, group.offset, &group.head)?) {
+                let Record::Outcomes(outcomes) = record else { continue };
+                for outcome in outcomes.iter().filter(|outcome| outcome.key.sequence == sequence) {
+                    let state = state_of(outcome);
+                    if matches!(state, DeliveryState::Delivered { .. }) && open.contains(&outcome.key.destination) {
+                        open.retain(|destination| *destination != outcome.key.destination);
+                        states.insert(outcome.key.destination, state);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a delivery stands as far as memory, and for a dead letter the index, knows.
+    pub fn state(&self, key: &DeliveryKey) -> DeliveryState {
+        let destination = self.destination(key.destination);
+        let queue = lock(&destination.queue);
+        if let Some(state) = queue.state(key.sequence) {
+            return state;
+        }
+        let is_dead = queue.is_dead(key.sequence);
+        drop(queue);
+        if let Some(recent) = lock(&self.outcomes).get(key)
+            && matches!(recent, DeliveryState::Dead { .. }) == is_dead
+        {
+            return recent;
+        }
+        if !is_dead {
+            return DeliveryState::Settled;
+        }
+        let DeadLetter { attempts, at_ms, reason, .. } = self.dead_letter(key);
+        DeliveryState::Dead { attempts, at_ms, reason }
+    }
+
+    fn dead_letter(&self, key: &DeliveryKey) -> DeadLetter {
+        let known = lock(&self.index.database).dead_letter(key).ok().flatten();
+        known.unwrap_or_else(|| DeadLetter {
+            sequence: key.sequence,
+            destination: key.destination,
+            attempts: 0,
+            at_ms: 0,
+            reason: "the reason is not known any more: the index was lost".to_owned(),
+        })
+    }
+
+    pub fn dead_letters(&self, id: NameId, query: &DeadQuery, mut before: u64, max: usize) -> Page<DeadLetter> {
+        self.index.flush();
+        let mut items = Vec::new();
+        for _ in 0..LOOKED_AT_MAX {
+            let previous = lock(&self.destination(id).queue).dead().previous(before);
+            let Some(sequence) = previous else { return Page { items, before: None } };
+            if items.len() == max {
+                break;
+            }
+            before = sequence;
+            let letter = self.dead_letter(&DeliveryKey { sequence, destination: id });
+            if query.holds(&letter) {
+                items.push(letter);
+            }
+        }
+        Page { items, before: Some(before) }
+    }
+
+    pub fn attempts(&self, key: &DeliveryKey) -> Vec<AttemptNote> {
+        self.index.flush();
+        lock(&self.index.database).notes(key).unwrap_or_default()
+    }
+
+    pub fn history(&self) -> Range<u64> {
+        let end = self.next_sequence.load(Ordering::Acquire);
+        self.segments.history_start().min(end)..end
+    }
+
+    pub fn first_since(&self, at_ms: u64) -> Result<u64, ReadError> {
+        let history = self.history();
+        let list = self.segments.list();
+        // An event is never older than its segment.
+        let at = list.partition_point(|info| info.created_ms <= at_ms).saturating_sub(1);
+        let from = list.get(at).map_or(history.start, |info| info.first_sequence);
+        let Some(mut scan) = self.segments.scan_from(from) else { return Ok(history.end) };
+        let mut window = Window::new(LAG_READ_BYTES);
+        while let Some(group) = scan.next_group(&mut window)? {
+            let heads = window.heads(&group.file, group.offset, &group.head)?;
+            let found = events_in(heads).find(|(head, _, is_carried)| !is_carried && head.id.received_ms() >= at_ms);
+            if let Some((head, ..)) = found {
+                return Ok(head.id.sequence().max(history.start));
+            }
+        }
+        Ok(history.end)
+    }
+
+    pub fn scan(&self, stretch: Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError> {
+        // What is written but not synced yet is nobody's business.
+        let end = stretch.end.min(self.history().end);
+        let from = stretch.start.max(self.segments.history_start());
+        let Some(mut scan) = self.segments.scan_from(from) else { return Ok(()) };
+        let mut window = Window::new(4 * LAG_READ_BYTES);
+        while let Some(group) = scan.next_group(&mut window)? {
+            if group.head.events > 0 && group.head.first_sequence >= end {
+                return Ok(());
+            }
+            let heads: Vec<_> = events_in(window.heads(&group.file, group.offset, &group.head)?).collect();
+            for (head, body_offset, is_carried) in heads {
+                let sequence = head.id.sequence();
+                if is_carried || sequence < from || sequence >= end {
+                    continue;
+                }
+                match read_body(&group, head, body_offset, &window) {
+                    Ok(event) => {
+                        if !visit(event) {
+                            return Ok(());
+                        }
+                    }
+                    // It was told when the journal was opened, or is by who needs it.
+                    Err(ReadError::Damaged(why)) => tracing::warn!(sequence, why, "an event of the history is passed over"),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn counts(&self, id: NameId) -> Counts {
+        let destination = self.destination(id);
+        let queue = lock(&destination.queue);
+        let (oldest, unattempted) = (queue.oldest(), queue.oldest_unattempted());
+        let mut counts = Counts {
+            backlog: queue.backlog(),
+            postponed: queue.postponed() as u64,
+            again: queue.again(),
+            under_way: queue.under_way() as u64,
+            oldest_ms: None,
+            backlog_bytes: 0,
+            dead: queue.dead().len(),
+            standing: queue.standing().clone(),
+        };
+        drop(queue);
+        counts.backlog_bytes = unattempted.map_or(0, |sequence| self.segments.bytes_from(sequence));
+        counts.oldest_ms = oldest.and_then(|sequence| {
+            let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
+            let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
+            recent.or_else(|| from_disk().map(|event| event.received_ms))
+        });
+        counts
+    }
+
+    pub fn usage(&self) -> Usage {
+        let retention = *lock(&self.retention);
+        let space = self.disk.space();
+        let resolved = resolve(&retention, space.map(|space| space.total));
+        let (journal_bytes, index_bytes) = (self.segments.bytes(), self.index.bytes());
+        let history = self.history();
+        let oldest = (!history.is_empty()).then(|| self.segments.read(history.start, &mut Window::new(4 << 10)).ok());
+        Usage {
+            bytes: journal_bytes + index_bytes,
+            bytes_max: retention.bytes_max.unwrap_or(0),
+            journal_bytes,
+            history_bytes_max: resolved.history_bytes,
+            index_bytes,
+            dead_bytes: lock(&self.index.database).carried_bytes().unwrap_or(0),
+            dead_bytes_max: resolved.dead_bytes,
+            free_bytes: space.map(|space| space.free),
+            free_bytes_min: resolved.free_bytes_min,
+            oldest_ms: oldest.flatten().map(|event| event.received_ms),
+            events: history.end - history.start,
+            dead_expired: self.dead_expired.load(Ordering::Relaxed),
+            segments: self.segments.list().len() as u64,
+        }
+    }
+}

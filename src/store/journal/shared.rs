@@ -1,0 +1,285 @@
+//! What the store's threads and callers share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::disk::Disk;
+use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
+use super::index::Index;
+use super::queue::Queue;
+use super::recent::{RecentEvents, RecentOutcomes};
+use super::segments::{SegmentInfo, Segments, Window};
+use super::writer::{Done, Message};
+use super::{LAG_READ_BYTES, lock};
+use crate::store::{
+    AppendError, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting, Selection,
+    Standing, StoredEvent,
+};
+use crate::time::Clock;
+
+pub struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub segments: Segments,
+    pub index: Index,
+    /// To the writer.
+    pub sender: Sender<Message>,
+    /// The journal's own number.
+    pub journal: u64,
+    pub clock: Clock,
+    pub names: RwLock<Names>,
+    pub destinations: RwLock<HashMap<NameId, Arc<Destination>>>,
+    pub recent: Mutex<RecentEvents>,
+    pub outcomes: Mutex<RecentOutcomes>,
+    pub health: watch::Sender<Health>,
+    pub retention: Mutex<Retention>,
+    /// Why nothing may be taken in.
+    pub refusal: Mutex<Option<String>>,
+    /// Held while deliveries of the history are chosen, and while history goes.
+    pub selecting: Mutex<()>,
+    /// Who copies segments, which must not go meanwhile.
+    pub pins: AtomicUsize,
+    pub next_sequence: AtomicU64,
+    pub next_group: AtomicU64,
+    pub dead_expired: AtomicU64,
+    pub replays: Mutex<Vec<ReplayProgress>>,
+}
+
+/// What it begins with.
+pub struct Parts {
+    pub disk: Arc<dyn Disk>,
+    pub index: Index,
+    pub sender: Sender<Message>,
+    pub journal: u64,
+    pub clock: Clock,
+    pub retention: Retention,
+    pub segments: Vec<SegmentInfo>,
+    pub names: Vec<(NameKind, NameId, String)>,
+    pub queues: HashMap<NameId, Queue>,
+    pub next_sequence: u64,
+    pub next_group: u64,
+}
+
+#[derive(Default)]
+pub struct Names {
+    pub by_id: HashMap<NameId, (NameKind, Arc<str>)>,
+    pub by_name: HashMap<(NameKind, Arc<str>), NameId>,
+    pub next: u32,
+}
+
+impl Names {
+    pub fn insert(&mut self, kind: NameKind, id: NameId, name: Arc<str>) {
+        self.by_id.insert(id, (kind, name.clone()));
+        self.by_name.insert((kind, name), id);
+        self.next = self.next.max(id.0 + 1);
+    }
+}
+
+/// What is kept in memory of one destination.
+pub struct Destination {
+    pub queue: Mutex<Queue>,
+    pub wakeup: Arc<Notify>,
+    pub window: Mutex<Window>,
+}
+
+impl Destination {
+    pub fn new(queue: Queue) -> Arc<Self> {
+        let window = Mutex::new(Window::new(LAG_READ_BYTES));
+        Arc::new(Self { queue: Mutex::new(queue), wakeup: Arc::new(Notify::new()), window })
+    }
+}
+
+pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
+    let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
+    match &outcome.state {
+        OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
+        OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
+        OutcomeState::Postponed { due_ms, reason, .. } => {
+            DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
+        }
+    }
+}
+
+impl Shared {
+    pub fn new(parts: Parts) -> Self {
+        let mut names = Names::default();
+        for (kind, id, name) in parts.names {
+            names.insert(kind, id, name.into());
+        }
+        let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
+        let replays = lock(&parts.index.database).replays().unwrap_or_default();
+        Self {
+            segments: Segments::new(parts.disk.clone(), parts.segments),
+            disk: parts.disk,
+            index: parts.index,
+            sender: parts.sender,
+            journal: parts.journal,
+            clock: parts.clock,
+            names: RwLock::new(names),
+            destinations: RwLock::new(destinations),
+            recent: Mutex::default(),
+            outcomes: Mutex::default(),
+            health: watch::Sender::new(Health::Good),
+            retention: Mutex::new(parts.retention),
+            refusal: Mutex::default(),
+            selecting: Mutex::default(),
+            pins: AtomicUsize::new(0),
+            next_sequence: AtomicU64::new(parts.next_sequence),
+            next_group: AtomicU64::new(parts.next_group),
+            dead_expired: AtomicU64::new(0),
+            replays: Mutex::new(replays),
+        }
+    }
+
+    pub fn destination(&self, id: NameId) -> Arc<Destination> {
+        if let Some(known) = self.destinations.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return known.clone();
+        }
+        let mut destinations = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
+        destinations.entry(id).or_insert_with(|| Destination::new(Queue::new(id))).clone()
+    }
+
+    pub fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|now| {
+            if *now == health {
+                return false;
+            }
+            match &health {
+                Health::Good => tracing::info!("the store takes events again"),
+                Health::Full(why) => {
+                    tracing::error!(why, "the store has no room: events are refused with 503, deliveries go on")
+                }
+                Health::Poisoned(why) => tracing::error!(why, "the store has failed; nothing is acknowledged any more"),
+            }
+            *now = health;
+            true
+        });
+    }
+
+    pub fn all_names(&self) -> Vec<(NameKind, NameId, String)> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = names.by_id.iter().map(|(id, (kind, name))| (*kind, *id, name.to_string())).collect();
+        all.sort_by_key(|(_, id, _)| *id);
+        all
+    }
+
+    /// Where destinations stand that do not simply go on.
+    pub fn all_standings(&self) -> Vec<(NameId, Standing)> {
+        let standing = |id| (id, lock(&self.destination(id).queue).standing().clone());
+        let all = self.destination_ids().into_iter().map(standing);
+        all.filter(|(_, standing)| *standing != Standing::default()).collect()
+    }
+
+    /// Everything that has a queue.
+    pub fn destination_ids(&self) -> Vec<NameId> {
+        let destinations = self.destinations.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids: Vec<_> = destinations.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Why nothing may be taken in just now, if it may not.
+    pub fn refusal(&self) -> Option<String> {
+        lock(&self.refusal).clone()
+    }
+
+    /// Whether any destination may still ask for an event's body.
+    pub fn needs(&self, sequence: u64) -> bool {
+        self.destination_ids().into_iter().any(|id| lock(&self.destination(id).queue).needs(sequence))
+    }
+
+    /// Whether any destination is still to get an event.
+    pub fn is_pending(&self, sequence: u64) -> bool {
+        self.destination_ids().into_iter().any(|id| lock(&self.destination(id).queue).is_pending(sequence))
+    }
+
+    /// Reads an event wherever it lies.
+    pub fn read_anywhere(&self, sequence: u64, window: &mut Window) -> Result<StoredEvent, ReadError> {
+        if sequence >= self.segments.history_start() {
+            match self.segments.read(sequence, window) {
+                Err(ReadError::Missing) => {}
+                read => return read,
+            }
+        }
+        let place = lock(&self.index.database).place(sequence);
+        let place = place.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
+        self.segments.read_carried(sequence, place.ok_or(ReadError::Missing)?, window)
+    }
+
+    /// Does something to deliveries, and has it written down. Returns to how many.
+    pub fn select(&self, selection: Selection, done: Option<Done>) -> u64 {
+        let (done, _ignored) = done.map_or_else(|| { let (done, ignored) = oneshot::channel(); (done, Some(ignored)) }, |done| (done, None));
+        let Selection { destination: id, act, reason, replay, mut sequences } = selection;
+        // Nothing goes from the history while deliveries of it are chosen.
+        let _selecting = lock(&self.selecting);
+        let destination = self.destination(id);
+        let mut queue = lock(&destination.queue);
+        if act == Selecting::Again {
+            let start = self.segments.history_start();
+            let is_there = |sequence: &u64| *sequence >= start || queue.is_dead(*sequence);
+            sequences = sequences.iter_from(0).filter(is_there).collect();
+        }
+        let sequences = queue.select(act, &sequences);
+        let count = sequences.len();
+        if count == 0 {
+            let _ = done.send(Ok(0));
+            return 0;
+        }
+        let at_ms = self.clock.now_ms();
+        let record = SelectionRecord { destination: id, at_ms, act, replay, reason, sequences };
+        if let Err(unsent) = self.sender.send(Message::Selection(record, done))
+            && let Message::Selection(_, done) = unsent.0
+        {
+            let _ = done.send(Err(AppendError::Closed));
+        }
+        destination.wakeup.notify_one();
+        count
+    }
+
+    /// Gives a number another name, if that has none yet.
+    pub fn rename(&self, id: NameId, name: &str) -> bool {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let Some((kind, old)) = names.by_id.get(&id).cloned() else { return false };
+        let name: Arc<str> = name.into();
+        if names.by_name.contains_key(&(kind, name.clone())) {
+            return false;
+        }
+        names.by_name.remove(&(kind, old));
+        names.insert(kind, id, name.clone());
+        let _ = self.sender.send(Message::Name(kind, id, name));
+        true
+    }
+
+    /// Bytes of everything.
+    pub fn bytes(&self) -> u64 {
+        self.segments.bytes() + self.index.bytes()
+    }
+
+    /// Hands durable events to memory and to their destinations.
+    pub fn publish(&self, events: Vec<Arc<StoredEvent>>) {
+        let mut by_destination: Vec<(NameId, Vec<u64>)> = Vec::new();
+        for event in &events {
+            for delivery in &event.deliveries {
+                let known = by_destination.iter_mut().find(|(id, _)| *id == delivery.destination);
+                match known {
+                    Some((_, sequences)) => sequences.push(event.id.sequence()),
+                    None => by_destination.push((delivery.destination, vec![event.id.sequence()])),
+                }
+            }
+        }
+        let mut recent = lock(&self.recent);
+        events.into_iter().for_each(|event| recent.push(event));
+        drop(recent);
+        for (id, sequences) in by_destination {
+            let destination = self.destination(id);
+            let mut queue = lock(&destination.queue);
+            sequences.into_iter().for_each(|sequence| queue.add(sequence));
+            drop(queue);
+            destination.wakeup.notify_one();
+        }
+    }
+}
+

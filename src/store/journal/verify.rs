@@ -1,0 +1,134 @@
+//! Reading a whole store to see whether it holds together: every CRC, and the index against the journal.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::{Disk, RealDisk};
+use super::index::{Database, META_JOURNAL};
+use super::recover::{OpenError, recover};
+use super::segments::{Segments, Window, events_in, read_body};
+use crate::store::{DeliveryKey, ReadError};
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Segments read.
+    pub segments: usize,
+    /// Groups whose CRC is right.
+    pub groups: u64,
+    /// Events whose body's CRC is right.
+    pub events: u64,
+    /// Events that were carried over from segments that are gone, right as well.
+    pub carried: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes of a group that was being written when the process ended. Nobody was told that it was there.
+    pub torn_bytes: u64,
+    /// Deliveries that wait, by the journal.
+    pub backlog: u64,
+    /// Dead letters, by the journal.
+    pub dead: u64,
+    /// Everything that is wrong, in sentences.
+    pub problems: Vec<String>,
+}
+
+/// Reads the store in a data directory that no relay is using. Changes nothing. `progress` is told the share read so far.
+pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified, OpenError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&data_dir.join("journal"))?);
+    let other = |error: rusqlite::Error| OpenError::Io(std::io::Error::other(error.to_string()));
+    // Into an index of its own: what the journal says by itself.
+    let mut fresh = Database::open(None).map_err(other)?;
+    let recovered = recover(&disk, &mut fresh)?;
+    let mut verified = Verified {
+        segments: recovered.segments.len(),
+        torn_bytes: recovered.torn_bytes,
+        backlog: recovered.queues.values().map(super::Queue::backlog).sum(),
+        dead: recovered.queues.values().map(|queue| queue.dead().len()).sum(),
+        ..Verified::default()
+    };
+    for damage in &recovered.damage {
+        let (start, end) = (damage.bytes.start, damage.bytes.end);
+        verified.problems.push(format!("{}: bytes {start} to {end} do not hold together", damage.file));
+    }
+    let segments = Segments::new(disk, recovered.segments);
+    verified.bytes = segments.bytes();
+    check_bodies(&segments, &mut verified, progress)?;
+    for (id, queue) in &recovered.queues {
+        for sequence in queue.waiting().iter_from(0).chain(queue.dead().iter_from(0)) {
+            let is_there = sequence >= segments.history_start() || fresh.place(sequence).is_ok_and(|place| place.is_some());
+            if !is_there {
+                verified.problems.push(format!("event {sequence} is still needed by destination {} and is not there", id.0));
+            }
+        }
+    }
+    compare(&data_dir.join("state.db"), &fresh, &recovered.queues, recovered.journal, &mut verified);
+    Ok(verified)
+}
+
+fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn FnMut(f64)) -> Result<(), OpenError> {
+    let Some(mut scan) = segments.scan_from(segments.history_start()) else { return Ok(()) };
+    let mut window = Window::new(1 << 20);
+    let mut bytes = 0;
+    while let Some(group) = scan.next_group(&mut window)? {
+        verified.groups += 1;
+        bytes += group.head.length();
+        if verified.groups.is_multiple_of(256) {
+            progress(bytes as f64 / verified.bytes.max(1) as f64);
+        }
+        let heads: Vec<_> = events_in(window.heads(&group.file, group.offset, &group.head)?).collect();
+        for (head, body_offset, is_carried) in heads {
+            let id = head.id;
+            match read_body(&group, head, body_offset, &window) {
+                Ok(_) if is_carried => verified.carried += 1,
+                Ok(_) => verified.events += 1,
+                Err(ReadError::Io(error)) => return Err(error.into()),
+                Err(error) => verified.problems.push(format!("event {id} in segment {}: {error}", group.segment)),
+            }
+        }
+    }
+    progress(1.0);
+    Ok(())
+}
+
+/// What the index says against what the journal says. The index may be behind, which is no fault: it is made up for at the start.
+fn compare(
+    path: &Path,
+    fresh: &Database,
+    queues: &std::collections::HashMap<crate::store::NameId, super::Queue>,
+    journal: Option<u64>,
+    verified: &mut Verified,
+) {
+    if !path.exists() {
+        verified.problems.push("there is no index (state.db): the next start makes it from the journal".to_owned());
+        return;
+    }
+    let index = match Database::open_to_read(path) {
+        Ok(index) => index,
+        Err(error) => {
+            verified.problems.push(format!("the index (state.db) cannot be read: {error}"));
+            return;
+        }
+    };
+    match index.check() {
+        Ok(faults) => verified.problems.extend(faults.into_iter().map(|fault| format!("state.db: {fault}"))),
+        Err(error) => verified.problems.push(format!("state.db: {error}")),
+    }
+    if let (Ok(Some(known)), Some(journal)) = (index.meta(META_JOURNAL), journal)
+        && known != journal
+    {
+        verified.problems.push("state.db belongs to another journal".to_owned());
+        return;
+    }
+    for (id, queue) in queues {
+        for sequence in queue.dead().iter_from(0) {
+            let key = DeliveryKey { sequence, destination: *id };
+            let (known, said) = (index.dead_letter(&key).ok().flatten(), fresh.dead_letter(&key).ok().flatten());
+            // Without a row the index is only behind; with another one than the journal's it is wrong.
+            if let (Some(known), Some(said)) = (known, said)
+                && (known.at_ms, &known.reason) != (said.at_ms, &said.reason)
+            {
+                verified.problems.push(format!("state.db: the dead letter {sequence} of destination {} differs", id.0));
+            }
+        }
+    }
+}

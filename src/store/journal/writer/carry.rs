@@ -1,0 +1,157 @@
+//! Letting the oldest segment go: what is still needed of it is written again at the end, with where it stands, and synced.
+//!
+//! Both steps run on the writer's thread, so nothing that is written comes between looking at a queue and writing down what it says.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::{Failure, GROUP_BYTES_MAX, Writer};
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::format::{EventHead, OutcomeRecord, OutcomeState, SelectionRecord};
+use crate::store::journal::index::Update;
+use crate::store::journal::lock;
+use crate::store::journal::segments::Place;
+use crate::store::{DeadLetter, DeliveryKey, NameId, Selecting, StoredEvent};
+
+/// Events to be written again.
+pub struct Carrying {
+    /// The events.
+    pub events: Vec<Arc<StoredEvent>>,
+    /// What the index knows of those of their deliveries that are dead.
+    pub dead: Vec<DeadLetter>,
+    /// Resolved when they are synced.
+    pub reply: SyncSender<io::Result<()>>,
+}
+
+/// A segment to be let go.
+pub struct Retiring {
+    /// Which.
+    pub segment: u64,
+    /// The numbers of its events.
+    pub stretch: Range<u64>,
+    /// Those that were carried.
+    pub carried: Bitmap,
+    /// Whether it may go. It is forgotten then, and its file can be removed.
+    pub reply: SyncSender<bool>,
+}
+
+impl Writer {
+    /// Writes events again. Fails only where nothing is known any more.
+    pub(super) fn carry(&mut self, carrying: Carrying) -> io::Result<()> {
+        let Carrying { events, dead, reply } = carrying;
+        let (mut from, mut outcome) = (0, Ok(()));
+        while from < events.len() && outcome.is_ok() {
+            let mut bytes = 0;
+            let fitting = events[from..].iter().take_while(|event| {
+                bytes += event.body.len();
+                bytes <= GROUP_BYTES_MAX
+            });
+            let until = from + fitting.count().max(1);
+            outcome = self.carry_group(&events[from..until], &dead);
+            from = until;
+        }
+        let answer = match outcome {
+            Ok(()) => self.sync(),
+            Err(Failure::Full(error)) => Err(error),
+            Err(Failure::Broken(error)) => {
+                let _ = reply.send(Err(io::Error::other(error.to_string())));
+                return Err(error);
+            }
+        };
+        if let Err(error) = &answer
+            && self.unsynced_since.is_some()
+        {
+            return Err(io::Error::other(error.to_string()));
+        }
+        // The keeper waits for it, and ends only with the store.
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    fn carry_group(&mut self, events: &[Arc<StoredEvent>], dead: &[DeadLetter]) -> Result<(), Failure> {
+        self.builder.clear();
+        for event in events {
+            let head = EventHead {
+                id: event.id,
+                body_bytes: u32::try_from(event.body.len()).expect("a body that was read is smaller than 4 GiB"),
+                body_crc: crc32c::crc32c(&event.body),
+                source: event.source,
+                generation: event.generation,
+                rules: event.rules.clone(),
+                deliveries: event.deliveries.clone(),
+            };
+            self.builder.carried(&head, &event.body);
+        }
+        let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
+        for id in self.shared.destination_ids() {
+            let (outcomes, again) = self.standing_of(id, &numbers, dead);
+            if !outcomes.is_empty() {
+                self.builder.outcomes(&outcomes);
+            }
+            if again.len() > 0 {
+                let reason = String::new();
+                let at_ms = crate::time::wall_ms();
+                self.builder.selection(&SelectionRecord {
+                    destination: id,
+                    at_ms,
+                    act: Selecting::Again,
+                    replay: 0,
+                    reason,
+                    sequences: again,
+                });
+            }
+        }
+        let needed = self.builder.length() as u64;
+        if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
+            self.roll(needed)?;
+        }
+        let active = self.active.as_ref().expect("there is an active segment: roll was called where there was none");
+        let place = Place { segment: active.segment, offset: active.offset };
+        self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
+        let places = events.iter().map(|event| (event.id.sequence(), place, event.body.len() as u64)).collect();
+        self.updates.push(Update::Carried(places));
+        Ok(())
+    }
+
+    /// Where the deliveries of some events to one destination stand right now.
+    fn standing_of(&self, id: NameId, numbers: &BTreeSet<u64>, dead: &[DeadLetter]) -> (Vec<OutcomeRecord>, Bitmap) {
+        let destination = self.shared.destination(id);
+        let queue = lock(&destination.queue);
+        let (mut outcomes, mut again) = (Vec::new(), Bitmap::default());
+        for sequence in numbers {
+            let key = DeliveryKey { sequence: *sequence, destination: id };
+            if let Some((due_ms, entry)) = queue.postponed_state(*sequence) {
+                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason);
+                let state = OutcomeState::Postponed { first_attempt_ms, due_ms, reason };
+                outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms: first_attempt_ms, state });
+            } else if queue.goes_again(*sequence) {
+                again.insert(*sequence);
+            } else if queue.is_dead(*sequence) {
+                let known = dead.iter().find(|letter| letter.sequence == *sequence && letter.destination == id);
+                let (attempts, at_ms, reason) = known.map_or((0, 0, String::new()), |letter| {
+                    (letter.attempts, letter.at_ms, letter.reason.clone())
+                });
+                outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
+            }
+        }
+        (outcomes, again)
+    }
+
+    /// Forgets the oldest segment, if nothing waits in it and everything that is kept of it was carried.
+    pub(super) fn retire(&mut self, retiring: Retiring) {
+        let Retiring { segment, stretch, carried, reply } = retiring;
+        let _selecting = lock(&self.shared.selecting);
+        let may_go = self.shared.destination_ids().into_iter().all(|id| {
+            let destination = self.shared.destination(id);
+            let queue = lock(&destination.queue);
+            !queue.waits_in(&stretch) && queue.kept_in(&stretch).iter_from(0).all(|sequence| carried.contains(sequence))
+        });
+        if may_go {
+            self.shared.segments.forget(segment);
+        }
+        let _ = reply.send(may_go);
+    }
+}

@@ -1,0 +1,409 @@
+//! The store's vocabulary: plain values that go in and come out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::EventId;
+
+/// The number of a name. Numbers are given once and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NameId(pub u32);
+
+/// What a name names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NameKind {
+    /// A configured place to deliver to.
+    Destination,
+    /// A configured way in.
+    Source,
+    /// A rule.
+    Rule,
+}
+
+/// An event on its way in.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// When it arrived, unix milliseconds.
+    pub received_ms: u64,
+    /// The way it came in by.
+    pub source: NameId,
+    /// Which generation of the config routed it.
+    pub generation: u32,
+    /// The rules that matched, in order.
+    pub rules: Vec<NameId>,
+    /// Where it is to go; each destination once.
+    pub deliveries: Vec<PlannedDelivery>,
+    /// The bytes that came.
+    pub body: Bytes,
+}
+
+/// One destination of an event, and the rule that chose it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedDelivery {
+    /// Where to.
+    pub destination: NameId,
+    /// By which rule.
+    pub rule: NameId,
+}
+
+/// An event as it lies in the store.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its id, which holds its sequence number and its arrival.
+    pub id: EventId,
+    /// When it arrived, unix milliseconds.
+    pub received_ms: u64,
+    /// The way it came in by.
+    pub source: NameId,
+    /// Which generation of the config routed it.
+    pub generation: u32,
+    /// The rules that matched, in order.
+    pub rules: Vec<NameId>,
+    /// Where it goes.
+    pub deliveries: Vec<PlannedDelivery>,
+    /// The bytes that came.
+    pub body: Bytes,
+}
+
+/// Names one delivery: an event and a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryKey {
+    /// The event's sequence number.
+    pub sequence: u64,
+    /// Where to.
+    pub destination: NameId,
+}
+
+/// A delivery in the hands of a worker, until it is settled or the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Attempts made before this claim.
+    pub attempts: u16,
+    /// When the first attempt was made, unix milliseconds; `None` before it.
+    pub first_attempt_ms: Option<u64>,
+    /// When it was due, unix milliseconds; `None` for a first attempt.
+    pub due_ms: Option<u64>,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The destination has it.
+    Delivered {
+        /// Attempts made in all.
+        attempts: u16,
+    },
+    /// To be tried again.
+    Postponed {
+        /// Attempts made in all.
+        attempts: u16,
+        /// When the first of them was made, unix milliseconds.
+        first_attempt_ms: u64,
+        /// When the next is due, unix milliseconds.
+        due_ms: u64,
+        /// What the last one came to.
+        reason: String,
+    },
+    /// Given up: a dead letter.
+    Dead {
+        /// Attempts made in all.
+        attempts: u16,
+        /// Why.
+        reason: String,
+    },
+    /// Handed back as it was: no attempt counts, and it is claimed again first.
+    Released,
+}
+
+/// Where one delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// No attempt has been settled yet.
+    Waiting,
+    /// An attempt is under way.
+    UnderWay,
+    /// Waiting for its next attempt.
+    Postponed {
+        /// Attempts made.
+        attempts: u16,
+        /// When the next is due, unix milliseconds.
+        due_ms: u64,
+        /// What the last one came to.
+        reason: String,
+    },
+    /// The destination has it.
+    Delivered {
+        /// Attempts made.
+        attempts: u16,
+        /// When, unix milliseconds.
+        at_ms: u64,
+    },
+    /// Given up.
+    Dead {
+        /// Attempts made.
+        attempts: u16,
+        /// When, unix milliseconds.
+        at_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// It is settled, and how is not kept any more.
+    Settled,
+}
+
+/// An event with where each of its deliveries stands.
+#[derive(Clone, Debug)]
+pub struct EventView {
+    /// The event.
+    pub event: Arc<StoredEvent>,
+    /// In the order of its deliveries.
+    pub states: Vec<(PlannedDelivery, DeliveryState)>,
+}
+
+/// How a destination stands that does not simply go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Held until somebody acts.
+    pub paused: Option<Pause>,
+    /// Its breaker is open since then, unix milliseconds: time does not count.
+    pub open_since_ms: Option<u64>,
+    /// The config does not name it any more, since then, unix milliseconds.
+    pub removed_since_ms: Option<u64>,
+}
+
+/// A destination that is held until somebody acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Since when, unix milliseconds.
+    pub since_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What waits for one destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Deliveries not settled yet: waiting, under way and postponed.
+    pub backlog: u64,
+    /// Of them, waiting for another attempt.
+    pub postponed: u64,
+    /// Of them, selected to go out again.
+    pub again: u64,
+    /// Of them, in the hands of a worker.
+    pub under_way: u64,
+    /// When the oldest of them arrived, unix milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// Bytes of journal from the oldest of them that was never attempted: what its backlog keeps from being trimmed.
+    pub backlog_bytes: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// One attempt that failed, or the one that succeeded after such.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttemptNote {
+    /// When it began, unix milliseconds.
+    pub at_ms: u64,
+    /// How long it took.
+    pub took_ms: u64,
+    /// What it came to: delivered, retry, reject or pause.
+    pub outcome: String,
+    /// The answer's status; 0 for none.
+    pub status: u16,
+    /// What happened.
+    pub reason: String,
+    /// The answer's beginning, secrets masked.
+    pub answer: String,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The event.
+    pub sequence: u64,
+    /// Where it was to go.
+    pub destination: NameId,
+    /// Attempts made.
+    pub attempts: u16,
+    /// When it was given up, unix milliseconds; 0 when that is not known any more.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadQuery {
+    /// Given up no earlier than this, unix milliseconds.
+    pub since_ms: Option<u64>,
+    /// Given up before this, unix milliseconds.
+    pub until_ms: Option<u64>,
+    /// Whose reason holds this, in whatever case.
+    pub reason: Option<String>,
+}
+
+impl DeadQuery {
+    /// Whether a dead letter is meant.
+    pub fn holds(&self, letter: &DeadLetter) -> bool {
+        let reason = self.reason.as_ref().map(|part| part.to_lowercase());
+        self.since_ms.is_none_or(|since_ms| letter.at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| letter.at_ms < until_ms)
+            && reason.is_none_or(|part| letter.reason.to_lowercase().contains(&part))
+    }
+}
+
+/// One page of something, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Ask for what is before this; `None`: there is no more.
+    pub before: Option<u64>,
+}
+
+/// What is done to some deliveries of one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selecting {
+    /// They are delivered again; what waits already goes on waiting.
+    Again,
+    /// They are given up.
+    Bury,
+    /// Dead letters that are kept no longer.
+    Drop,
+    /// They wait elsewhere now.
+    Yield,
+}
+
+/// How far a replay of the history has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayProgress {
+    /// Its id, given by who asked for it: the same command again is the same replay.
+    pub id: u128,
+    /// What was asked for; the store does not look into it.
+    pub spec: String,
+    /// Events below this have been looked at.
+    pub cursor: u64,
+    /// Where it ends.
+    pub until: u64,
+    /// Deliveries selected so far.
+    pub selected: u64,
+    /// When this was said, unix milliseconds.
+    pub at_ms: u64,
+    /// Whether it has come to its end.
+    pub is_done: bool,
+}
+
+/// What is kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Events are kept this long.
+    pub history_age: Duration,
+    /// And while the journal has at most this many bytes; `None`: 10 GiB or a fifth of the file system.
+    pub history_bytes: Option<u64>,
+    /// Dead letters are kept this long.
+    pub dead_age: Duration,
+    /// And while their bodies have at most this many bytes, half of the history's at most.
+    pub dead_bytes: u64,
+    /// Above this the store takes nothing in.
+    pub bytes_max: Option<u64>,
+    /// Below this much free room it takes nothing in; `None`: 256 MiB or a twentieth of the file system.
+    pub free_bytes_min: Option<u64>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            history_age: 7 * DAY,
+            history_bytes: None,
+            dead_age: 30 * DAY,
+            dead_bytes: 2 << 30,
+            bytes_max: None,
+            free_bytes_min: None,
+        }
+    }
+}
+
+/// How much the store has, and how much it may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of everything.
+    pub bytes: u64,
+    /// What it may have; 0: no limit but the disk's.
+    pub bytes_max: u64,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+    /// Above this, history goes.
+    pub history_bytes_max: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Bytes of dead letters' bodies.
+    pub dead_bytes: u64,
+    /// Above this, the oldest of them go.
+    pub dead_bytes_max: u64,
+    /// Free bytes on the file system; `None` when it does not say.
+    pub free_bytes: Option<u64>,
+    /// Below this nothing is taken in.
+    pub free_bytes_min: u64,
+    /// When the oldest event of the history arrived, unix milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// Events in the history.
+    pub events: u64,
+    /// Dead letters that were dropped because their time was over or they were too many.
+    pub dead_expired: u64,
+    /// Segments in the journal.
+    pub segments: u64,
+}
+
+
+/// What an acknowledgement is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced to a local disk.
+    LocalFsync,
+}
+
+/// Whether the store can do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Yes.
+    Good,
+    /// No room: nothing can be taken in, what is there goes on. Passes without a restart.
+    Full(String),
+    /// A sync failed, so what is on the disk is not known any more. Only a restart can find out.
+    Poisoned(String),
+}
+
+/// Why an event could not be taken in. It was not acknowledged, and may exist all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No room on the disk.
+    #[error("the store has no room: {0}")]
+    Full(String),
+    /// The store is broken until a restart.
+    #[error("the store has failed: {0}")]
+    Poisoned(String),
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closed,
+}
+
+/// Why a stored event could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not there.
+    #[error("no such event in the store")]
+    Missing,
+    /// It is there and its bytes are not what was written.
+    #[error("the event's bytes on the disk are damaged ({0})")]
+    Damaged(String),
+    /// The disk would not give it.
+    #[error("reading the store failed")]
+    Io(#[from] std::io::Error),
+}
