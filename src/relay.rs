@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::config::Config;
-use crate::deliver::{Bodies, Pace, Worker, WorkerParts};
+use crate::deliver::replay::Replayer;
+use crate::deliver::{Bodies, Limiter, Pace, Status, Worker, WorkerParts};
 use crate::receive;
 use crate::receive::auth::Gate;
 use crate::receive::body::Intake;
@@ -23,7 +25,7 @@ use crate::receive::server::{ServerOptions, serve};
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NameId, NameKind, Store};
+use crate::store::{Health, NameId, NameKind, Selecting, Selection, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -48,6 +50,7 @@ pub struct Generation {
 
 impl Generation {
     fn new(number: u32, config: Config, store: &dyn Store, metrics: &Metrics) -> Self {
+        take_over_renamed(&config, store);
         let sources = config.sources.iter().map(|source| store.name(NameKind::Source, &source.name)).collect();
         let rule_ids: Vec<_> = config.rules.rules().iter().map(|rule| store.name(NameKind::Rule, &rule.name)).collect();
         let destination = |name: &str| store.name(NameKind::Destination, name);
@@ -79,6 +82,14 @@ pub struct Relay {
     pub bins: admin::bins::Bins,
     /// The time that retries go by.
     pub clock: Clock,
+    /// What each destination's worker shows, by its number.
+    pub statuses: HashMap<NameId, Arc<Status>>,
+    /// Makes replays.
+    pub replayer: Replayer,
+    /// Tasks that end with the workers.
+    pub background: TaskTracker,
+    /// Sources that are held, as the store has them.
+    paused_sources: Vec<AtomicBool>,
     generation: ArcSwap<Generation>,
     health: watch::Receiver<Health>,
 }
@@ -92,6 +103,41 @@ impl Relay {
     /// Whether the store can do its work.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
+    }
+
+    /// Whether a source, by its place in the config, is held.
+    pub fn is_source_paused(&self, source: usize) -> bool {
+        self.paused_sources.get(source).is_some_and(|paused| paused.load(Ordering::Relaxed))
+    }
+
+    /// Holds a source or lets it go on.
+    pub fn set_source_paused(&self, source: usize, is_paused: bool) {
+        let id = self.generation().source_ids[source];
+        if is_paused {
+            self.store.pause(id, "paused by the operator");
+        } else {
+            self.store.resume(id);
+        }
+        if let Some(paused) = self.paused_sources.get(source) {
+            paused.store(is_paused, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes what waits for a destination due now, a few at first.
+    pub fn retry_now(&self, id: NameId) {
+        if let Some(status) = self.statuses.get(&id) {
+            status.begin_gently();
+        }
+        self.store.retry_now(id);
+        self.store.wakeup(id).notify_one();
+    }
+
+    /// Lets a paused destination go on, a few deliveries at first. Returns whether it was paused.
+    pub fn resume(&self, id: NameId) -> bool {
+        if let Some(status) = self.statuses.get(&id) {
+            status.begin_gently();
+        }
+        self.store.resume(id)
     }
 }
 
@@ -195,7 +241,11 @@ async fn start_at(
     let (address, admin_address) = (local(&listener, config.listen), local(&admin_listener, config.admin_listen));
     let limits = config.limits;
     let generation = Generation::new(1, config, store.as_ref(), &metrics);
-    tell_of_queues_without_a_destination(&generation, store.as_ref());
+    let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
+    let [listeners, workers, admin_tasks] = [(); 3].map(|()| TaskTracker::new());
+    let statuses = generation.destination_ids.iter().map(|id| (*id, Arc::default())).collect();
+    let is_paused = |id: &NameId| AtomicBool::new(store.standing(*id).paused.is_some());
+    let paused_sources = generation.source_ids.iter().map(is_paused).collect();
     let relay = Arc::new(Relay {
         intake: Intake::new(limits.intake_max),
         refused: Refused::default(),
@@ -204,11 +254,18 @@ async fn start_at(
         generation: ArcSwap::from_pointee(generation),
         health: health.clone(),
         metrics,
+        statuses,
+        replayer: Replayer { store: store.clone(), stop: attempts.clone() },
+        background: workers.clone(),
+        paused_sources,
         store,
     });
-    let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
-    let [listeners, workers, admin_tasks] = [(); 3].map(|()| TaskTracker::new());
+    go_on_after_a_change(&relay);
     start_workers(&relay, &workers, &attempts);
+    workers.spawn(keep_limits(relay.clone(), attempts.clone()));
+    for progress in relay.store.replays().into_iter().filter(|progress| !progress.is_done) {
+        workers.spawn(relay.replayer.clone().work(progress));
+    }
     let options = ServerOptions {
         header_timeout: limits.header_timeout,
         connections_max: limits.connections_max,
@@ -267,17 +324,85 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
     if opened.backlog > 0 {
         tracing::info!(deliveries = opened.backlog, "deliveries are waiting from before");
     }
+    tracing::debug!(segments = opened.segments, read = opened.segments_read, "the journal is open");
 }
 
-/// A delivery is bound to a name: when the name leaves the config, its queue waits for it to come back.
-fn tell_of_queues_without_a_destination(generation: &Generation, store: &dyn Store) {
-    for (id, name) in store.names(NameKind::Destination) {
-        if generation.destination_ids.contains(&id) {
+/// What waits for a destination's old name waits for its new one.
+fn take_over_renamed(config: &Config, store: &dyn Store) {
+    for destination in &config.destinations {
+        let Some(old) = &destination.renamed_from else { continue };
+        let is_in_use = config.destinations.iter().any(|other| other.name == *old);
+        let known = store.names(NameKind::Destination).into_iter().find(|(_, name)| **name == **old);
+        let Some((id, _)) = known.filter(|_| !is_in_use) else { continue };
+        let name = &destination.name;
+        if store.rename(id, name) {
+            store.set_removed(id, false);
+            tracing::info!(destination = %name, from = %old, "it was renamed, and keeps its queue");
             continue;
         }
-        let backlog = store.counts(id).backlog;
-        if backlog > 0 {
-            tracing::warn!(destination = %name, deliveries = backlog, "deliveries wait for a destination that the config does not name; they are kept until it does");
+        // The new name has a queue of its own already, which takes the old one's deliveries up. First they are there, then they are
+        // no longer here: a crash in between delivers twice, and loses nothing.
+        let sequences = store.waiting(id);
+        if sequences.len() > 0 {
+            let to = store.name(NameKind::Destination, name);
+            let count = sequences.len();
+            let selection = |destination, act| Selection {
+                destination,
+                act,
+                reason: format!("{old} was renamed to {name}"),
+                replay: 0,
+                sequences: sequences.clone(),
+            };
+            drop(store.select(selection(to, Selecting::Again)));
+            drop(store.select(selection(id, Selecting::Yield)));
+            tracing::info!(destination = %name, from = %old, deliveries = count, "it was renamed, and takes up what waited");
+        }
+    }
+}
+
+/// What waits for a destination whose section of the config has changed is due now: most likely the change is to help it.
+fn go_on_after_a_change(relay: &Relay) {
+    let generation = relay.generation();
+    for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
+        let before = relay.store.fact(*id);
+        if before.as_ref() == Some(&config.fingerprint) {
+            continue;
+        }
+        relay.store.set_fact(*id, &config.fingerprint);
+        if before.is_some() && relay.store.counts(*id).backlog > 0 {
+            tracing::info!(destination = %config.name, "its section of the config has changed: what waits for it is due now");
+            relay.retry_now(*id);
+        }
+    }
+}
+
+/// How often limits on what waits are looked at.
+const LIMITS_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks after what may not wait for ever, until it is stopped.
+async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
+    let generation = relay.generation();
+    let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
+    let destinations = destinations.map(|(config, id)| (*id, config.name.clone(), config.backlog)).collect();
+    let grace = generation.config.removed_grace;
+    drop(generation);
+    let mut limiter = Limiter::new(relay.store.clone(), relay.clock, destinations, grace);
+    loop {
+        let looked = tokio::task::spawn_blocking(move || {
+            let looked = limiter.look();
+            (limiter, looked)
+        });
+        let Ok((back, looked)) = looked.await else {
+            tracing::error!("looking after the limits panicked; backlogs are not limited until the next start");
+            return;
+        };
+        limiter = back;
+        if let Err(error) = looked {
+            tracing::warn!(error = crate::telemetry::in_full(&error), "the limits of backlogs could not be looked at");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LIMITS_EVERY) => {}
         }
     }
 }
@@ -285,13 +410,19 @@ fn tell_of_queues_without_a_destination(generation: &Generation, store: &dyn Sto
 fn start_workers(relay: &Arc<Relay>, workers: &TaskTracker, stop: &CancellationToken) {
     let generation = relay.generation();
     let bodies = Arc::new(Bodies::default());
-    let mut paces: HashMap<String, Arc<Pace>> = HashMap::new();
+    // Those that share a URL share a pace, and the slowest sets it.
+    let mut intervals: HashMap<String, Option<Duration>> = HashMap::new();
+    for config in &generation.config.destinations {
+        if let Some(key) = config.destination.pace_key() {
+            let interval = intervals.entry(key).or_default();
+            *interval = (*interval).max(config.policy.interval);
+        }
+    }
+    let shared = |(key, interval)| (key, Arc::new(Pace::new(interval)));
+    let paces: HashMap<String, Arc<Pace>> = intervals.into_iter().map(shared).collect();
     for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        let own = || Arc::new(Pace::new(config.policy.interval));
-        let pace = match config.destination.pace_key() {
-            Some(key) => paces.entry(key).or_insert_with(own).clone(),
-            None => own(),
-        };
+        let shared = config.destination.pace_key().and_then(|key| paces.get(&key).cloned());
+        let pace = shared.unwrap_or_else(|| Arc::new(Pace::new(config.policy.interval)));
         let worker = Worker::new(WorkerParts {
             store: relay.store.clone(),
             id: *id,
@@ -300,6 +431,7 @@ fn start_workers(relay: &Arc<Relay>, workers: &TaskTracker, stop: &CancellationT
             bodies: bodies.clone(),
             clock: relay.clock,
             metrics: relay.metrics.destination(&config.name),
+            status: relay.statuses.get(id).cloned().unwrap_or_default(),
             stop: stop.clone(),
         });
         workers.spawn(worker.run());

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
+use crate::telemetry::in_full;
 
 /// Takes in Vero's webhooks, stores each before answering, and fans it out to HTTP endpoints, Slack and files.
 #[derive(Debug, Parser)]
@@ -94,8 +95,7 @@ impl Failure {
 
     /// A failure with an error and all its causes.
     pub fn of(code: u8, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        Self::new(code, causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+        Self::new(code, in_full(error))
     }
 }
 

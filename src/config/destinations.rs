@@ -7,7 +7,7 @@ use super::DestinationConfig;
 use super::problem::did_you_mean;
 use super::raw::Node;
 use super::reader::{Entries, Reader};
-use crate::deliver::Policy;
+use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -57,15 +57,25 @@ pub(super) fn read(parts: &Parts<'_>, name: &str, node: &Node) -> Option<Destina
     let mut entries = entries.with_defaults(&common_defaults);
     let answers = entries.optional("answers");
     let policy = read_policy(reader, &mut entries, kind);
+    let backlog = read_backlog(reader, &mut entries, kind);
+    let renamed_from = entries.optional("renamed_from").and_then(|node| {
+        let old = reader.text(node)?;
+        if old == name {
+            reader.error(node.id, "`renamed_from` is the name that it has now");
+        }
+        Some(old.to_owned())
+    });
     entries.finish();
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
     let context = Context { reader, client: parts.client, data_dir: parts.data_dir, answers };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
-    Some(DestinationConfig { name: name.to_owned(), kind: kind.name, policy, destination: destination? })
+    let fingerprint = fingerprint(node, defaults);
+    let (name, destination) = (name.to_owned(), destination?);
+    Some(DestinationConfig { name, kind: kind.name, policy, backlog, renamed_from, fingerprint, destination })
 }
 
 /// Keys that every destination may set, whatever its kind.
-const COMMON: [&str; 5] = ["retry", "timeout", "concurrency", "rate", "answers"];
+const COMMON: [&str; 6] = ["retry", "timeout", "concurrency", "rate", "answers", "backlog"];
 
 /// In `defaults: {slack: {…}}` both sorts of key stand together.
 fn split_defaults(defaults: &Node) -> (Node, Node) {
@@ -73,6 +83,50 @@ fn split_defaults(defaults: &Node) -> (Node, Node) {
     let (common, own): (Vec<_>, Vec<_>) = defaults.entries().iter().cloned().partition(|(key, _)| is_common(&key.text));
     let node = |entries| Node { id: defaults.id, value: super::raw::Value::Map(entries) };
     (node(common), node(own))
+}
+
+/// A backlog may be told to keep from a second on: what is shorter is an attempt's own time.
+const BACKLOG_AGE_MIN: Duration = Duration::from_secs(1);
+/// And from a megabyte on: less holds no useful backlog.
+const BACKLOG_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
+
+/// Reads `backlog: {max_age, max_size}`.
+fn read_backlog(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> BacklogLimits {
+    let mut limits = BacklogLimits { max_age: kind.pace.stale_after, max_size: None };
+    let Some(mut backlog) = entries.optional("backlog").and_then(|node| reader.map(node, "`backlog`")) else {
+        return limits;
+    };
+    let age = backlog.optional("max_age").and_then(|node| reader.duration(node, BACKLOG_AGE_MIN, 365 * DAY));
+    limits.max_age = age.or(limits.max_age);
+    limits.max_size = backlog.optional("max_size").and_then(|node| reader.size(node, BACKLOG_BYTES));
+    backlog.finish();
+    limits
+}
+
+/// A digest of what a destination's section says, values of `${…}` included. From it nothing can be read back.
+fn fingerprint(node: &Node, defaults: &Node) -> String {
+    fn write(node: &Node, out: &mut String) {
+        match &node.value {
+            super::raw::Value::Map(entries) => {
+                for (key, value) in entries {
+                    out.push_str(&format!("{:?}:{{", key.text));
+                    write(value, out);
+                    out.push('}');
+                }
+            }
+            super::raw::Value::List(items) => items.iter().for_each(|item| {
+                out.push('[');
+                write(item, out);
+                out.push(']');
+            }),
+            super::raw::Value::Scalar(scalar) => out.push_str(&format!("{:?}", scalar.text)),
+        }
+    }
+    let mut text = String::new();
+    write(node, &mut text);
+    write(defaults, &mut text);
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_policy(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> Policy {

@@ -34,7 +34,7 @@ use self::raw::Node;
 use self::reader::Reader;
 pub use self::sources::{Auth, Source};
 use self::values::Surroundings;
-use crate::deliver::Policy;
+use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Client, Destination};
 use crate::rules::RuleSet;
 use crate::store::Retention;
@@ -75,6 +75,12 @@ pub struct DestinationConfig {
     pub kind: &'static str,
     /// How fast, how often, how long.
     pub policy: Policy,
+    /// What may wait.
+    pub backlog: BacklogLimits,
+    /// A name that it had before, whose queue it takes over.
+    pub renamed_from: Option<String>,
+    /// Tells whether its section has changed since the last start.
+    pub fingerprint: String,
     /// What makes the attempts.
     pub destination: Arc<dyn Destination>,
 }
@@ -221,6 +227,27 @@ fn read(
         retention,
         removed_grace,
     })
+}
+
+/// Reads a match map, as in a rule, from one line of YAML or JSON.
+pub fn parse_match(text: &str) -> Result<RuleSet, String> {
+    let in_words = |problem: &Problem| {
+        let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}{help}", problem.message)
+    };
+    if text.len() > FILE_BYTES_MAX {
+        return Err("it is too long".to_owned());
+    }
+    let root = load::parse(text).map_err(|error| format!("it is not YAML: {}", error.message))?;
+    let reader = Reader::new(PathBuf::from("."));
+    let rules = rules::read_single(&reader, &root);
+    let problems = reader.into_problems();
+    let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).map(in_words).collect();
+    match rules {
+        Some(rules) if errors.is_empty() => Ok(rules),
+        _ if errors.is_empty() => Err("it is not a match map, like {type: bounced}".to_owned()),
+        _ => Err(errors.join("; ")),
+    }
 }
 
 fn read_destinations(

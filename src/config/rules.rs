@@ -149,6 +149,18 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
     is_complete.then_some(Condition::All(conditions))
 }
 
+/// Reads a match map that stands by itself, as a set of one rule.
+pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
+    if !matches!(&node.value, Value::Map(entries) if !entries.is_empty()) {
+        reader.error(node.id, "a match map looks like {type: bounced, campaign.name: {glob: \"Cart*\"}}");
+        return None;
+    }
+    let mut fields = FieldSetBuilder::default();
+    let condition = read_match(reader, node, &mut fields)?;
+    let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false };
+    Some(RuleSet::new(fields.build(), vec![rule]))
+}
+
 fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Vec<Condition>> {
     let Value::List(items) = &node.value else {
         reader.error(node.id, format!("this should be a list of match maps, and it is {}", node.kind()));

@@ -6,16 +6,25 @@
 //!   holds up nobody else: no worker, no queue and no lock is shared with another, and bodies in memory are shared out.
 //! * [`mod@decide`]: what follows from an attempt, as a pure function.
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
-//! * [`pace`]: how fast.
+//! * [`pace`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
+//! * [`replay`]: the history again.
+//! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
 
 mod backoff;
 mod bodies;
+mod breaker;
 mod decide;
+mod limits;
 mod pace;
+pub mod replay;
+mod status;
 mod worker;
 
 pub use self::backoff::JITTER;
 pub use self::bodies::{ALL_BYTES_MAX, Bodies};
 pub use self::decide::{Next, Policy, decide};
+pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
+pub use self::limits::{BacklogLimits, Limiter};
 pub use self::pace::Pace;
+pub use self::status::{Shown, Status};
 pub use self::worker::{Worker, WorkerParts};

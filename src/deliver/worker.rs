@@ -11,13 +11,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::{Allowed, Breaker, Change, Sign};
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::decide::{Next, decide};
 use super::pace::Pace;
+use super::status::Status;
 use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
-use crate::store::{Claim, NameId, ReadError, Settlement, Store, StoredEvent};
-use crate::telemetry::DestinationMetrics;
+use crate::store::{AttemptNote, Claim, DeliveryKey, NameId, ReadError, Settlement, Store, StoredEvent};
+use crate::telemetry::{DestinationMetrics, in_full};
 use crate::time::Clock;
 
 /// The longest that `Retry-After` can hold a whole destination.
@@ -43,6 +45,8 @@ pub struct WorkerParts {
     pub clock: Clock,
     /// Its counters.
     pub metrics: DestinationMetrics,
+    /// What it shows.
+    pub status: Arc<Status>,
     /// No new attempt once this is cancelled.
     pub stop: CancellationToken,
 }
@@ -55,6 +59,9 @@ pub struct Worker {
     disk: Arc<Semaphore>,
     rejects_in_a_row: u32,
     last_trouble: Option<String>,
+    breaker: Breaker,
+    /// Since when the breaker is open, unix milliseconds: time does not count from there on.
+    open_since_ms: Option<u64>,
 }
 
 /// What an attempt leaves behind.
@@ -63,6 +70,8 @@ struct Attempted {
     /// `None`: the delivery was not attempted, for want of room for its body.
     outcomes: Vec<Option<Outcome>>,
     started_ms: u64,
+    took: Duration,
+    is_probe: bool,
 }
 
 type Attempts = FuturesUnordered<BoxFuture<'static, Attempted>>;
@@ -71,7 +80,15 @@ impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
         let share = Share::new(parts.bodies.clone());
-        Self { parts, share, disk: Arc::new(Semaphore::new(1)), rejects_in_a_row: 0, last_trouble: None }
+        let concurrency = parts.config.policy.concurrency;
+        let open_since_ms = parts.store.standing(parts.id).open_since_ms;
+        let breaker = match open_since_ms {
+            Some(_) => Breaker::open(concurrency, Instant::now()),
+            None => Breaker::closed(concurrency),
+        };
+        parts.status.show(|shown| shown.open_since_ms = open_since_ms);
+        let disk = Arc::new(Semaphore::new(1));
+        Self { parts, share, disk, rejects_in_a_row: 0, last_trouble: None, breaker, open_since_ms }
     }
 
     /// Works until it is stopped; attempts under way are then finished and settled.
@@ -80,13 +97,17 @@ impl Worker {
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new();
         while !stop.is_cancelled() {
+            if self.parts.status.takes_wish() {
+                self.breaker.begin_gently(Instant::now());
+            }
             let next_turn = self.fill(&mut attempts);
-            let has_room = attempts.len() < self.parts.config.policy.concurrency;
-            let wake_at = if has_room { self.wake_at(next_turn) } else { None };
+            let has_room = attempts.len() < self.attempts_max();
+            let is_probing = self.breaker.allowed(Instant::now()) == Allowed::AfterProbe;
+            let wake_at = if has_room && !is_probing { self.wake_at(next_turn) } else { None };
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(attempted) = attempts.next() => self.settle_ready(attempted, &mut attempts),
-                () = wakeup.notified(), if has_room => {}
+                () = wakeup.notified() => {}
                 () = sleep_until(wake_at) => {}
             }
         }
@@ -96,16 +117,21 @@ impl Worker {
     }
 
     /// Starts as many attempts as there is room, turns and deliveries for. Returns when the next turn is, if that is what lacks.
-    fn fill(&self, attempts: &mut Attempts) -> Option<Instant> {
-        let WorkerParts { store, id, config, pace, .. } = &self.parts;
-        let batch_max = config.destination.batch_max();
-        while attempts.len() < config.policy.concurrency {
+    fn fill(&mut self, attempts: &mut Attempts) -> Option<Instant> {
+        while attempts.len() < self.attempts_max() {
+            let WorkerParts { store, id, config, pace, .. } = &self.parts;
             let now = Instant::now();
             if let Some(later) = pace.closed_until(now) {
                 return Some(later);
             }
-            // Where turns are counted, one attempt at a time: what is claimed is attempted at once.
-            let attempts_max = if pace.is_limited() { 1 } else { config.policy.concurrency - attempts.len() };
+            let (attempts_max, batch_max, is_probe) = match self.breaker.allowed(now) {
+                Allowed::Not(until) => return Some(until),
+                Allowed::AfterProbe => return None,
+                Allowed::Probe => (1, 1, true),
+                // Where turns are counted, one attempt at a time: what is claimed is attempted at once.
+                Allowed::AtOnce(_) if pace.is_limited() => (1, config.destination.batch_max(), false),
+                Allowed::AtOnce(most) => (most - attempts.len(), config.destination.batch_max(), false),
+            };
             let claims = store.claim(*id, attempts_max * batch_max);
             if claims.is_empty() {
                 return None;
@@ -129,11 +155,23 @@ impl Worker {
                     self.release(rest.to_vec());
                     return None;
                 };
-                attempts.push(self.attempt(batch.to_vec(), recent, reservation).boxed());
+                attempts.push(self.attempt(batch.to_vec(), recent, reservation, is_probe).boxed());
                 rest = later;
+            }
+            if is_probe {
+                self.breaker.probe();
             }
         }
         None
+    }
+
+    /// Attempts that may be under way at once.
+    fn attempts_max(&self) -> usize {
+        match self.breaker.allowed(Instant::now()) {
+            Allowed::AtOnce(most) => most,
+            // Those under way when it opened end by themselves, and hold no probe up.
+            Allowed::Probe | Allowed::Not(_) | Allowed::AfterProbe => usize::MAX,
+        }
     }
 
     fn release(&self, claims: Vec<Claim>) {
@@ -156,6 +194,7 @@ impl Worker {
         claims: Vec<Claim>,
         recent: Vec<Option<Arc<StoredEvent>>>,
         mut reservation: Reservation,
+        is_probe: bool,
     ) -> impl Future<Output = Attempted> + use<> {
         let WorkerParts { store, config, clock, .. } = &self.parts;
         let (store, clock, disk) = (store.clone(), *clock, self.disk.clone());
@@ -165,7 +204,7 @@ impl Worker {
             reservation.found(read.iter().flatten().map(|event| event.body.len()).sum());
             let deliveries: Vec<Delivery> =
                 read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
-            let started_ms = clock.now_ms();
+            let (started_ms, started) = (clock.now_ms(), Instant::now());
             let attempt = AssertUnwindSafe(destination.attempt(&deliveries)).catch_unwind();
             let made = match tokio::time::timeout(timeout, attempt).await {
                 Ok(Ok(outcomes)) => outcomes,
@@ -180,23 +219,30 @@ impl Worker {
             });
             let mut outcomes: Vec<_> = outcomes.map(Some).collect();
             outcomes.resize(claims.len(), None);
-            Attempted { outcomes, claims, started_ms }
+            Attempted { outcomes, claims, started_ms, took: started.elapsed(), is_probe }
         }
     }
 
     /// Settles an attempt and whatever else has ended meanwhile.
     fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
-        let mut settlements = Vec::new();
+        let (mut settlements, mut notes) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(attempted) = next {
-            self.settle_one(attempted, &mut settlements);
+            self.settle_one(attempted, &mut settlements, &mut notes);
             next = if settlements.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
         }
         self.parts.store.settle(settlements);
+        self.parts.store.note(notes);
     }
 
-    fn settle_one(&mut self, attempted: Attempted, settlements: &mut Vec<(Claim, Settlement)>) {
+    fn settle_one(
+        &mut self,
+        attempted: Attempted,
+        settlements: &mut Vec<(Claim, Settlement)>,
+        notes: &mut Vec<(DeliveryKey, AttemptNote)>,
+    ) {
         let now_ms = self.parts.clock.now_ms();
+        self.watch(&attempted, now_ms);
         for (claim, outcome) in attempted.claims.into_iter().zip(attempted.outcomes) {
             let Some(outcome) = outcome else {
                 settlements.push((claim, Settlement::Released));
@@ -206,7 +252,11 @@ impl Worker {
             self.observe(&outcome);
             let attempts = claim.attempts.saturating_add(1);
             let first_attempt_ms = claim.first_attempt_ms.unwrap_or(attempted.started_ms);
-            let age = Duration::from_millis(now_ms.saturating_sub(first_attempt_ms));
+            if claim.attempts > 0 || outcome != Outcome::Delivered {
+                notes.push((claim.key, note(&outcome, attempted.started_ms, attempted.took)));
+            }
+            let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
+            let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
             let settlement = match decide(&outcome, attempts, age, &self.parts.config.policy) {
                 Next::Done => {
                     self.parts.metrics.delivered();
@@ -233,6 +283,40 @@ impl Worker {
         }
     }
 
+    /// What an attempt says about whether the destination works at all.
+    fn watch(&mut self, attempted: &Attempted, now_ms: u64) {
+        let made = || attempted.outcomes.iter().flatten();
+        let sign = if made().any(|outcome| matches!(outcome, Outcome::Delivered | Outcome::Reject { .. })) {
+            Sign::Works
+        } else if made().any(|outcome| matches!(outcome, Outcome::Retry { .. })) {
+            Sign::Fails
+        } else {
+            Sign::Nothing
+        };
+        let name = &self.parts.config.name;
+        match self.breaker.observe(sign, attempted.is_probe, Instant::now()) {
+            Some(Change::Opened) => {
+                tracing::warn!(destination = %name, "it fails again and again: one attempt at a time until one succeeds");
+                self.open_since_ms = Some(now_ms);
+                self.parts.store.set_open(self.parts.id, true);
+            }
+            Some(Change::Closed) => {
+                tracing::info!(destination = %name, "it answers again: deliveries go on, a few at first");
+                self.open_since_ms = None;
+                self.parts.store.set_open(self.parts.id, false);
+            }
+            None => {}
+        }
+        let (open_since_ms, ramp) = (self.open_since_ms, self.breaker.ramp());
+        let last = made().filter_map(Outcome::reason).next_back().map(|reason| (reason.brief.clone(), now_ms));
+        let has_delivered = made().any(|outcome| *outcome == Outcome::Delivered);
+        self.parts.status.show(|shown| {
+            (shown.open_since_ms, shown.ramp) = (open_since_ms, ramp);
+            shown.last_error = last.or(shown.last_error.take());
+            shown.last_delivered_ms = if has_delivered { Some(now_ms) } else { shown.last_delivered_ms };
+        });
+    }
+
     /// What an outcome says about the destination as a whole.
     fn observe(&mut self, outcome: &Outcome) {
         let name = &self.parts.config.name;
@@ -245,7 +329,10 @@ impl Worker {
             }
             Outcome::Retry { reason, after, holds_all } => {
                 if let (Some(after), true) = (after, holds_all) {
-                    self.parts.pace.hold(Instant::now() + (*after).min(HOLD_MAX));
+                    let hold = (*after).min(HOLD_MAX);
+                    self.parts.pace.hold(Instant::now() + hold);
+                    let until_ms = self.parts.clock.now_ms() + hold.as_millis() as u64;
+                    self.parts.status.show(|shown| shown.held_until_ms = shown.held_until_ms.max(Some(until_ms)));
                 }
                 self.tell(reason);
             }
@@ -278,6 +365,19 @@ impl Worker {
         let name = &self.parts.config.name;
         tracing::error!(destination = %name, reason = brief, "destination paused; its queue is kept until somebody resumes it");
         self.parts.store.pause(self.parts.id, reason);
+    }
+}
+
+/// What is kept of an attempt for who wants to know.
+fn note(outcome: &Outcome, at_ms: u64, took: Duration) -> AttemptNote {
+    let reason = outcome.reason();
+    AttemptNote {
+        at_ms,
+        took_ms: took.as_millis() as u64,
+        outcome: outcome.name().to_owned(),
+        status: reason.map_or(0, |reason| reason.status),
+        reason: reason.map(|reason| reason.brief.clone()).unwrap_or_default(),
+        answer: reason.map(|reason| reason.answer.clone()).unwrap_or_default(),
     }
 }
 
@@ -339,10 +439,4 @@ fn delivery(store: &Arc<dyn Store>, event: &Arc<StoredEvent>, claims: &[Claim]) 
     let planned = event.deliveries.iter().find(|planned| Some(planned.destination) == destination);
     let name = |id: Option<NameId>| id.and_then(|id| store.name_of(id)).unwrap_or_else(|| "".into());
     Delivery { source: name(Some(event.source)), rule: name(planned.map(|planned| planned.rule)), event: event.clone() }
-}
-
-/// An error with its causes, in one line.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

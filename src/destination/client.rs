@@ -149,6 +149,39 @@ pub fn basic_authorization(pair: &Secret) -> HeaderValue {
     value
 }
 
+/// What must not come back out of an answer that echoes the request: credentials, and the parts of a URL that may be one.
+#[derive(Clone, Default)]
+pub struct Masks(Vec<String>);
+
+/// Shorter texts are no secrets, and would be found everywhere.
+const MASKED_BYTES_MIN: usize = 6;
+
+impl Masks {
+    /// The masks for a request's headers and URL.
+    pub fn new(headers: &HeaderMap, url: &Url) -> Self {
+        let mut texts = Vec::new();
+        for value in headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok()) {
+            texts.push(value.to_owned());
+            // Without the scheme before it.
+            texts.extend(value.split_once(' ').map(|(_, credential)| credential.to_owned()));
+        }
+        if !is_loopback(url) {
+            texts.push(url.path().trim_start_matches('/').to_owned());
+            texts.extend(url.path().rsplit('/').next().map(str::to_owned));
+        }
+        texts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        texts.retain(|text| text.len() >= MASKED_BYTES_MIN);
+        // The longest first, so that no rest of one stays.
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Self(texts)
+    }
+
+    /// A text without them.
+    pub fn apply(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, secret| if text.contains(secret) { text.replace(secret, "…") } else { text })
+    }
+}
+
 /// Whether a URL's host can only be this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
@@ -184,4 +217,22 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
         return Err("the URL holds a user or password: put them under `auth: {basic: …}`".to_owned());
     }
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_echoes_the_request_gives_no_secret_away() {
+        let mut headers = HeaderMap::new();
+        let mut value = HeaderValue::from_static("Bearer s3cret-token");
+        value.set_sensitive(true);
+        headers.insert(http::header::AUTHORIZATION, value);
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let url = parse_url("https://hooks.example.com/services/T000/B000/XXXXXXXX?key=abcdefgh").expect("a URL");
+        let said = "no: Bearer s3cret-token, s3cret-token, /services/T000/B000/XXXXXXXX, XXXXXXXX, abcdefgh; application/json";
+        let masked = Masks::new(&headers, &url).apply(said.to_owned());
+        assert_eq!(masked, "no: …, …, /…, …, …; application/json");
+    }
 }

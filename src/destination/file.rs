@@ -21,7 +21,7 @@ use crate::event::{Json, minify};
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
-    pace: Pace { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60) },
+    pace: Pace { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|file| Arc::new(file) as Arc<dyn Destination>),
 };
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 
-use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Url, is_loopback};
+use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
@@ -19,7 +19,7 @@ use crate::config::reader::{Entries, Reader};
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
-    pace: Pace { concurrency: 8, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60) },
+    pace: Pace { concurrency: 8, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|http| Arc::new(http) as Arc<dyn Destination>),
 };
 
@@ -43,6 +43,7 @@ struct Http {
     method: Method,
     target: Target,
     headers: HeaderMap,
+    masks: Masks,
     body: Body,
     signing_keys: Vec<SigningKey>,
     answers: Answers,
@@ -87,11 +88,14 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     }
     let answers = Answers::read(reader, context.answers);
     entries.finish();
+    let target = target?;
+    let masks = Masks::new(&headers, target.base());
     Some(Http {
         client: context.client.clone(),
         method: method?,
-        target: target?,
+        target,
         headers,
+        masks,
         body: body?,
         signing_keys,
         answers,
@@ -222,7 +226,7 @@ impl Http {
                 let after = answer.header("retry-after");
                 let now_ms = crate::time::wall_ms();
                 let wish = after.and_then(|value| retry_after::parse(value, answer.header("date"), now_ms));
-                self.answers.outcome(answer.status, &answer.excerpt(), wish)
+                self.answers.outcome(answer.status, &self.masks.apply(answer.excerpt()), wish)
             }
             Err(error) => Outcome::retry(error.to_string()),
         }
@@ -286,17 +290,17 @@ impl Destination for Http {
     }
 
     fn is_loopback(&self) -> bool {
-        is_loopback(self.base())
+        is_loopback(self.target.base())
     }
 
     fn address(&self) -> String {
-        client::shown(self.base())
+        client::shown(self.target.base())
     }
 }
 
-impl Http {
+impl Target {
     fn base(&self) -> &Url {
-        match &self.target {
+        match self {
             Target::Fixed(url) | Target::Templated { base: url, .. } => url,
         }
     }

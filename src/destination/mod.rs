@@ -53,6 +53,8 @@ pub struct Pace {
     pub interval: Option<Duration>,
     /// When to give a delivery up, counted from its first attempt.
     pub give_up_after: Duration,
+    /// When a delivery that was never attempted is not wanted any more.
+    pub stale_after: Option<Duration>,
 }
 
 /// What a kind needs to build a destination.
@@ -143,6 +145,10 @@ pub struct Reason {
     pub brief: String,
     /// Most likely a slip in the config: told loudly the first time.
     pub is_config_slip: bool,
+    /// The answer's status; 0 where none came.
+    pub status: u16,
+    /// The answer's beginning, secrets masked.
+    pub answer: String,
 }
 
 /// A reason is kept with every dead letter and every postponed delivery, so it stays short.
@@ -153,7 +159,7 @@ impl Reason {
     pub fn new(text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-        Self { brief: text.clone(), text, is_config_slip: false }
+        Self { brief: text.clone(), text, is_config_slip: false, status: 0, answer: String::new() }
     }
 }
 

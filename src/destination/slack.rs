@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 
-use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Url, is_loopback};
+use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
@@ -22,6 +22,8 @@ pub(super) const KIND: Kind = Kind {
         concurrency: 1,
         interval: Some(Duration::from_secs(1)),
         give_up_after: Duration::from_secs(24 * 60 * 60),
+        // A channel that gets yesterday's thousand messages is read by nobody.
+        stale_after: Some(Duration::from_secs(6 * 60 * 60)),
     },
     build: |context, entries| build(context, entries).map(|slack| Arc::new(slack) as Arc<dyn Destination>),
 };
@@ -93,6 +95,7 @@ struct Slack {
     client: Client,
     url: Url,
     headers: HeaderMap,
+    masks: Masks,
     message: Message,
     blocks: Option<Structure>,
     unfurls: bool,
@@ -146,9 +149,11 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     if blocks.is_some() && compiled_blocks.is_none() {
         return None;
     }
+    let url = url?;
     Some(Slack {
         client: context.client.clone(),
-        url: url?,
+        masks: Masks::new(&headers, &url),
+        url,
         headers,
         message: message?,
         blocks: compiled_blocks,
@@ -211,11 +216,12 @@ impl Slack {
 
     /// Slack's text counts first, then the status.
     fn outcome(&self, answer: &Answer) -> Outcome {
-        let text = answer.excerpt();
+        let text = self.masks.apply(answer.excerpt());
         let text = text.trim();
         let reason = || {
             let said = if text.is_empty() { "without a word" } else { text };
             let mut reason = Reason::new(format!("{} {said}", answer.status));
+            (reason.status, reason.answer) = (answer.status, text.to_owned());
             if !REJECTS.contains(&text) && !PAUSES.contains(&text) {
                 reason.brief = format!("{} without ok", answer.status);
             }

@@ -97,6 +97,9 @@ where
         refusal.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("POST"));
         return refusal;
     }
+    if relay.is_source_paused(source) {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]);
+    }
     let limits = &generation.config.limits;
     let read = body::read(stream, headers, limits.body_max, &relay.intake);
     let (body, permit) = match tokio::time::timeout(limits.body_timeout, read).await {

@@ -25,6 +25,12 @@ pub fn start_logging() {
     let _ = if is_json { log.json().try_init() } else { log.with_ansi(std::io::stderr().is_terminal()).try_init() };
 }
 
+/// An error with its causes, in one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     source: String,

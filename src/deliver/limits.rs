@@ -1,0 +1,160 @@
+//! What may not wait for ever: deliveries that are too old to be wanted, a backlog that takes too much room, and the queues of
+//! destinations that the config does not name any more. All become dead letters with a reason, ready to be replayed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::store::{NameId, NameKind, ReadError, Selecting, Selection, Store};
+use crate::time::Clock;
+
+/// What may wait for one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BacklogLimits {
+    /// Deliveries never attempted whose event arrived longer ago than this are not wanted any more.
+    pub max_age: Option<Duration>,
+    /// Bytes of journal that the backlog may keep from being trimmed.
+    pub max_size: Option<u64>,
+}
+
+/// One destination and its limits.
+#[derive(Clone, Debug)]
+pub struct Limited {
+    /// Its number.
+    pub id: NameId,
+    /// Its name.
+    pub name: String,
+    /// Its limits.
+    pub limits: BacklogLimits,
+}
+
+/// Looks after the limits of all destinations. It is asked to [`look`](Self::look) now and then, where blocking is allowed.
+pub struct Limiter {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    destinations: Vec<Limited>,
+    removed_grace: Duration,
+    /// What has been buried and not told yet, and when something was told last.
+    untold: HashMap<NameId, (u64, Option<Instant>)>,
+}
+
+/// Stale deliveries are told at most this often: a flood of them must not flood the log.
+const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
+
+impl Limiter {
+    /// A limiter for the destinations of a config.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        destinations: Vec<(NameId, String, BacklogLimits)>,
+        removed_grace: Duration,
+    ) -> Self {
+        let limited = |(id, name, limits)| Limited { id, name, limits };
+        let destinations = destinations.into_iter().map(limited).collect();
+        Self { store, clock, destinations, removed_grace, untold: HashMap::new() }
+    }
+
+    /// Buries what is beyond a limit. Reads the disk.
+    pub fn look(&mut self) -> Result<(), ReadError> {
+        for Limited { id, name, limits } in self.destinations.clone() {
+            let counts = self.store.counts(id);
+            if counts.backlog == 0 {
+                continue;
+            }
+            if let Some(age) = limits.max_age
+                && counts.standing.paused.is_none()
+            {
+                let before_ms = self.clock.now_ms().saturating_sub(age.as_millis() as u64);
+                if counts.oldest_ms.is_some_and(|oldest_ms| oldest_ms < before_ms) {
+                    let end = self.store.first_since(before_ms)?;
+                    let why = format!("stale: it waited longer than backlog.max_age ({} s) for its first attempt", age.as_secs());
+                    let count = self.bury_below(id, end, &why);
+                    self.tell(id, &name, count);
+                }
+            }
+            if let Some(most) = limits.max_size.filter(|most| counts.backlog_bytes > *most) {
+                let waiting = self.store.unattempted_below(id, u64::MAX);
+                let count = going(waiting.len(), counts.backlog_bytes, most);
+                if let Some(end) = waiting.iter_from(0).nth(count as usize).or_else(|| waiting.previous(u64::MAX).map(|last| last + 1)) {
+                    let why = format!("the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it");
+                    let count = self.bury_below(id, end, &why);
+                    tracing::warn!(destination = %name, dead_letters = count, "its backlog is larger than backlog.max_size: the oldest deliveries are dead letters now");
+                }
+            }
+        }
+        self.look_at_removed();
+        Ok(())
+    }
+
+    fn bury_below(&self, id: NameId, end: u64, why: &str) -> u64 {
+        let sequences = self.store.unattempted_below(id, end);
+        bury(&*self.store, id, sequences, why)
+    }
+
+    fn tell(&mut self, id: NameId, name: &str, count: u64) {
+        let (untold, told_at) = self.untold.entry(id).or_default();
+        *untold += count;
+        if *untold > 0 && told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            tracing::warn!(destination = %name, dead_letters = *untold, "deliveries were stale before their first attempt: they are dead letters now");
+            (*untold, *told_at) = (0, Some(Instant::now()));
+        }
+    }
+
+    /// A delivery is bound to a name. A name that is gone keeps its queue for a while; one that is back goes on.
+    fn look_at_removed(&self) {
+        for (id, name) in self.store.names(NameKind::Destination) {
+            let standing = self.store.standing(id);
+            if self.destinations.iter().any(|known| known.id == id) {
+                if standing.removed_since_ms.is_some() {
+                    tracing::info!(destination = %name, "it is in the config again, and its queue goes on");
+                    self.store.set_removed(id, false);
+                }
+                continue;
+            }
+            let backlog = self.store.counts(id).backlog;
+            let Some(since_ms) = standing.removed_since_ms else {
+                if backlog > 0 {
+                    let hours = self.removed_grace.as_secs() / 3600;
+                    tracing::warn!(destination = %name, deliveries = backlog, grace_hours = hours, "deliveries wait for a destination that the config does not name: they become dead letters unless it comes back (or another has `renamed_from: {name}`)");
+                    self.store.set_removed(id, true);
+                }
+                continue;
+            };
+            let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
+            if backlog > 0 && gone >= self.removed_grace {
+                let count = bury(&*self.store, id, self.store.waiting(id), "the destination was removed from the config");
+                tracing::warn!(destination = %name, dead_letters = count, "its time of grace is over: what waited for it are dead letters now");
+            }
+        }
+    }
+}
+
+fn bury(store: &dyn Store, destination: NameId, sequences: crate::store::NumberSet, why: &str) -> u64 {
+    let count = sequences.len();
+    if count > 0 {
+        let selection = Selection { destination, act: Selecting::Bury, reason: why.to_owned(), replay: 0, sequences };
+        // It takes effect at once, and is written in order; nobody waits for it.
+        drop(store.select(selection));
+    }
+    count
+}
+
+/// How many of the oldest deliveries must go for a backlog to fit, if all are of one size; at least one.
+fn going(waiting: u64, bytes: u64, most: u64) -> u64 {
+    let share = (bytes - most) as f64 / bytes as f64;
+    ((waiting as f64 * share).ceil() as u64).clamp(1, waiting.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_go_as_are_too_many() {
+        for (waiting, bytes, most, expected) in
+            [(100, 1000, 900, 10), (100, 1000, 999, 1), (100, 1000, 0, 100), (1, 1000, 1, 1), (3, 1000, 500, 2)]
+        {
+            assert_eq!(going(waiting, bytes, most), expected, "{waiting} in {bytes} of {most}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Replays of the history: events of a stretch of time, perhaps only those that match, go out again.
+//!
+//! A replay is a cursor over the history, not a row for each event: it selects stretch after stretch, a bit an event, and writes down
+//! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
+//! on where it was, and what was selected twice goes out once.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::RelayFields;
+use crate::rules::RuleSet;
+use crate::store::{
+    AppendError, NameId, NameKind, NumberSet, ReadError, ReplayProgress, Selecting, Selection, Store, StoredEvent,
+};
+
+/// Events looked at between two steps of the cursor: what a crash makes a replay look at again.
+pub const STEP: u64 = 16_384;
+/// A replay's description is not longer than this.
+pub const SPEC_BYTES_MAX: usize = 16 << 10;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplaySpec {
+    /// Events that arrived at or after this, unix milliseconds.
+    pub since_ms: u64,
+    /// And before this.
+    pub until_ms: u64,
+    /// Only what a match map, as in a rule, holds for.
+    pub matching: Option<String>,
+    /// To these destinations; empty: to those that each event went to.
+    pub to: Vec<String>,
+}
+
+/// Why a replay cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Its match map is wrong.
+    #[error("{0}")]
+    Match(String),
+    /// It names a destination that is not there.
+    #[error("there is no destination `{0}`")]
+    Destination(String),
+    /// It is too long.
+    #[error("a replay's description has at most {SPEC_BYTES_MAX} bytes")]
+    TooLong,
+    /// The history cannot be read.
+    #[error("the history could not be read")]
+    Read(#[from] ReadError),
+    /// It could not be written down.
+    #[error("it could not be written down: {0}")]
+    Append(#[from] AppendError),
+    /// The relay is stopping.
+    #[error("the relay is stopping")]
+    Stopped,
+}
+
+impl ReplaySpec {
+    /// As it is written down.
+    pub fn to_json(&self) -> String {
+        let Self { since_ms, until_ms, matching, to } = self;
+        json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to }).to_string()
+    }
+
+    /// Reads back what [`to_json`](Self::to_json) gave.
+    pub fn from_json(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let to = value["to"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+        Some(Self {
+            since_ms: value["since_ms"].as_u64()?,
+            until_ms: value["until_ms"].as_u64()?,
+            matching: value["match"].as_str().map(str::to_owned),
+            to,
+        })
+    }
+}
+
+/// Tells which events are meant.
+pub struct Matcher(Option<RuleSet>);
+
+impl Matcher {
+    /// Reads a match map, in YAML or JSON; `None` means all events.
+    pub fn parse(text: Option<&str>) -> Result<Self, ReplayError> {
+        let rules = text.map(crate::config::parse_match).transpose().map_err(ReplayError::Match)?;
+        Ok(Self(rules))
+    }
+
+    /// Whether an event is meant.
+    pub fn holds(&self, store: &dyn Store, event: &StoredEvent) -> bool {
+        let Some(rules) = &self.0 else { return true };
+        let source = store.name_of(event.source).unwrap_or_else(|| "".into());
+        let relay = RelayFields { source: &source, received_ms: event.received_ms };
+        rules.route(&event.body, relay).is_ok_and(|routing| !routing.rules.is_empty())
+    }
+}
+
+/// What a replay would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Events that are meant.
+    pub events: u64,
+    /// Deliveries that would be made.
+    pub deliveries: u64,
+    /// Of them by destination.
+    pub by_destination: Vec<(String, u64)>,
+}
+
+/// Makes replays.
+#[derive(Clone)]
+pub struct Replayer {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Ends them; they go on at the next start.
+    pub stop: CancellationToken,
+}
+
+impl Replayer {
+    fn destinations(&self, spec: &ReplaySpec) -> Result<Vec<NameId>, ReplayError> {
+        let known = self.store.names(NameKind::Destination);
+        let find = |name: &String| known.iter().find(|(_, known)| **known == **name).map(|(id, _)| *id);
+        spec.to.iter().map(|name| find(name).ok_or_else(|| ReplayError::Destination(name.clone()))).collect()
+    }
+
+    /// Looks at one stretch of the history: which events go where.
+    fn select(
+        &self,
+        spec: &ReplaySpec,
+        matcher: &Matcher,
+        to: &[NameId],
+        stretch: std::ops::Range<u64>,
+    ) -> Result<Vec<(NameId, NumberSet)>, ReplayError> {
+        let mut selected: Vec<(NameId, NumberSet)> = Vec::new();
+        self.store.scan(stretch, &mut |event| {
+            let is_meant = (spec.since_ms..spec.until_ms).contains(&event.received_ms) && matcher.holds(&*self.store, &event);
+            if is_meant {
+                let planned: Vec<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
+                for id in if to.is_empty() { &planned } else { to } {
+                    match selected.iter_mut().find(|(known, _)| known == id) {
+                        Some((_, set)) => drop(set.insert(event.id.sequence())),
+                        None => selected.push((*id, std::iter::once(event.id.sequence()).collect())),
+                    }
+                }
+            }
+            !self.stop.is_cancelled()
+        })?;
+        if self.stop.is_cancelled() { Err(ReplayError::Stopped) } else { Ok(selected) }
+    }
+
+    fn stretch(&self, spec: &ReplaySpec) -> Result<std::ops::Range<u64>, ReplayError> {
+        let history = self.store.history();
+        let from = self.store.first_since(spec.since_ms)?.max(history.start);
+        Ok(from.min(history.end)..history.end)
+    }
+
+    /// Counts what a replay would do. Reads the disk.
+    pub fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
+        let (matcher, to) = (Matcher::parse(spec.matching.as_deref())?, self.destinations(spec)?);
+        let stretch = self.stretch(spec)?;
+        let (mut counted, mut from) = (Counted::default(), stretch.start);
+        while from < stretch.end {
+            let until = (from + STEP).min(stretch.end);
+            let mut events = NumberSet::default();
+            for (id, set) in self.select(spec, &matcher, &to, from..until)? {
+                events.insert_all(&set);
+                counted.deliveries += set.len();
+                let name = self.store.name_of(id).map(|name| name.to_string()).unwrap_or_default();
+                match counted.by_destination.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, count)) => *count += set.len(),
+                    None => counted.by_destination.push((name, set.len())),
+                }
+            }
+            counted.events += events.len();
+            from = until;
+        }
+        Ok(counted)
+    }
+
+    /// Takes a replay down, or finds the one that has its id already. Work on it begins with [`work`](Self::work).
+    pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<(ReplayProgress, bool), ReplayError> {
+        if let Some(known) = self.store.replays().into_iter().find(|known| known.id == id) {
+            return Ok((known, false));
+        }
+        Matcher::parse(spec.matching.as_deref())?;
+        self.destinations(spec)?;
+        let text = spec.to_json();
+        if text.len() > SPEC_BYTES_MAX {
+            return Err(ReplayError::TooLong);
+        }
+        let (replayer, asked) = (self.clone(), spec.clone());
+        let stretch = tokio::task::spawn_blocking(move || replayer.stretch(&asked)).await;
+        let stretch = stretch.map_err(|_| ReplayError::Stopped)??;
+        let at_ms = crate::time::wall_ms();
+        let (cursor, until) = (stretch.start, stretch.end);
+        let progress = ReplayProgress { id, spec: text, cursor, until, selected: 0, at_ms, is_done: false };
+        self.write(&progress).await?;
+        Ok((progress, true))
+    }
+
+    async fn write(&self, progress: &ReplayProgress) -> Result<(), ReplayError> {
+        self.store.set_replay(progress.clone()).await.unwrap_or(Err(AppendError::Closed))?;
+        Ok(())
+    }
+
+    /// Works on a replay until it is done or the relay stops.
+    pub async fn work(self, mut progress: ReplayProgress) {
+        if let Err(error) = self.try_work(&mut progress).await
+            && !matches!(error, ReplayError::Stopped)
+        {
+            tracing::error!(error = crate::telemetry::in_full(&error), replay = %uuid::Uuid::from_u128(progress.id), "a replay stopped; it is tried again at the next start");
+        }
+    }
+
+    async fn try_work(&self, progress: &mut ReplayProgress) -> Result<(), ReplayError> {
+        let unreadable = || ReplayError::Match("its description cannot be read".to_owned());
+        let spec = ReplaySpec::from_json(&progress.spec).ok_or_else(unreadable)?;
+        let (matcher, to) = (Arc::new(Matcher::parse(spec.matching.as_deref())?), self.destinations(&spec)?);
+        while progress.cursor < progress.until {
+            let until = (progress.cursor + STEP).min(progress.until);
+            let (replayer, asked, matcher, to, from) =
+                (self.clone(), spec.clone(), matcher.clone(), to.clone(), progress.cursor);
+            let selected = tokio::task::spawn_blocking(move || replayer.select(&asked, &matcher, &to, from..until)).await;
+            for (destination, sequences) in selected.map_err(|_| ReplayError::Stopped)?? {
+                let (act, reason, replay) = (Selecting::Again, "replayed".to_owned(), progress.id);
+                let selecting = self.store.select(Selection { destination, act, reason, replay, sequences });
+                progress.selected += selecting.await.unwrap_or(Err(AppendError::Closed))?;
+            }
+            progress.cursor = until;
+            progress.at_ms = crate::time::wall_ms();
+            progress.is_done = until == progress.until;
+            self.write(progress).await?;
+        }
+        if !progress.is_done {
+            progress.is_done = true;
+            self.write(progress).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_reads_back_as_written() {
+        let spec = ReplaySpec { since_ms: 1, until_ms: u64::MAX, matching: Some("{type: sent}".into()), to: vec!["crm".into()] };
+        assert_eq!(ReplaySpec::from_json(&spec.to_json()), Some(spec));
+        assert_eq!(ReplaySpec::from_json("{}"), None);
+    }
+
+    #[test]
+    fn a_match_map_is_read_in_yaml_and_in_json_and_a_wrong_one_is_told() {
+        assert!(Matcher::parse(Some("{type: [sent, opened], campaign.name: {glob: \"Cart*\"}}")).is_ok());
+        assert!(Matcher::parse(Some(r#"{"type": "sent"}"#)).is_ok());
+        for wrong in ["{type: {globb: x}}", "[", "sent", "{}"] {
+            let Err(error) = Matcher::parse(Some(wrong)) else { panic!("{wrong} was read") };
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

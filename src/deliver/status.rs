@@ -1,0 +1,46 @@
+//! What a worker shows of itself, and the one thing that can be asked of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// One destination's worker, seen from outside.
+#[derive(Debug, Default)]
+pub struct Status {
+    shown: Mutex<Shown>,
+    begins_gently: AtomicBool,
+}
+
+/// How it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The breaker is open since then, unix milliseconds.
+    pub open_since_ms: Option<u64>,
+    /// Attempts at once while it finds its feet again.
+    pub ramp: Option<usize>,
+    /// The last trouble, and when, unix milliseconds. It holds nothing that the other side said.
+    pub last_error: Option<(String, u64)>,
+    /// When the last delivery arrived, unix milliseconds.
+    pub last_delivered_ms: Option<u64>,
+    /// Held as the other side wished (`Retry-After`), until then, unix milliseconds.
+    pub held_until_ms: Option<u64>,
+}
+
+impl Status {
+    /// How it goes now.
+    pub fn shown(&self) -> Shown {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets what waits go out now, gently. The worker looks when it is woken.
+    pub fn begin_gently(&self) {
+        self.begins_gently.store(true, Ordering::Release);
+    }
+
+    pub(super) fn takes_wish(&self) -> bool {
+        self.begins_gently.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn show(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
