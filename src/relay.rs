@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
@@ -82,6 +82,8 @@ pub struct Relay {
     pub bins: admin::bins::Bins,
     /// The time that retries go by.
     pub clock: Clock,
+    /// When it started.
+    pub started: Instant,
     /// What each destination's worker shows, by its number.
     pub statuses: HashMap<NameId, Arc<Status>>,
     /// Makes replays.
@@ -249,6 +251,7 @@ async fn start_at(
     let relay = Arc::new(Relay {
         intake: Intake::new(limits.intake_max),
         refused: Refused::default(),
+        started: Instant::now(),
         bins: admin::bins::Bins::default(),
         clock,
         generation: ArcSwap::from_pointee(generation),

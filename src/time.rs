@@ -7,6 +7,20 @@ pub fn rfc3339(unix_ms: u64) -> String {
     format!("{:.3}", timestamp(unix_ms))
 }
 
+/// Reads a moment: RFC 3339 (`2026-11-25T08:00:00Z`), a day in UTC (`2026-11-25`), or how long ago (`90m`, `2d`), as unix
+/// milliseconds.
+pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
+    if let Ok(ago) = crate::config::values::duration(text) {
+        return Ok(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
+    }
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
+    let parsed = text.parse::<jiff::Timestamp>().ok().or_else(day);
+    let unix_ms = parsed.and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
+    unix_ms.ok_or_else(|| {
+        format!("`{text}` is not a time: write 2026-11-25T08:00:00Z, a day like 2026-11-25, or how long ago, like 90m or 2d")
+    })
+}
+
 /// The timestamp for unix milliseconds, held within what can be printed.
 pub(crate) fn timestamp(unix_ms: u64) -> jiff::Timestamp {
     let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
@@ -47,6 +61,23 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_read_in_every_form() {
+        let now_ms = 1_763_971_200_000;
+        for (text, expected) in [
+            ("2025-11-24T08:00:00Z", 1_763_971_200_000),
+            ("2025-11-24T10:00:00+02:00", 1_763_971_200_000),
+            ("2025-11-24", 1_763_942_400_000),
+            ("90m", now_ms - 5_400_000),
+            ("100000d", 0),
+        ] {
+            assert_eq!(moment(text, now_ms), Ok(expected), "{text}");
+        }
+        for wrong in ["", "yesterday", "2025-13-01", "12"] {
+            assert!(moment(wrong, now_ms).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn times_print_in_utc_with_milliseconds() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
-use super::{FAILED, Failure, block_on, load};
+use super::{FAILED, Failure, USAGE, load_quietly};
 use crate::admin::WRITE_HEADER;
 use crate::config::{Auth, Config, Source};
 use crate::destination::client::{Answer, Call, Client, basic_authorization, parse_url};
@@ -15,17 +15,36 @@ use crate::destination::client::{Answer, Call, Client, basic_authorization, pars
 /// The relay's own answers hold whole events.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// Which relay a verb looks into.
+#[derive(Debug, clap::Args)]
+pub(super) struct At {
+    /// The admin listener of the relay [default: what the config says]
+    #[arg(long, env = "VERO_RELAY_ADMIN", value_name = "URL")]
+    admin: Option<String>,
+}
+
 /// A running relay, as its config says where it is.
 pub(super) struct RunningRelay {
     client: Client,
     listen: SocketAddr,
-    admin: SocketAddr,
+    /// Without a slash at its end.
+    admin: String,
 }
 
 impl RunningRelay {
     pub(super) fn of(config: &Config) -> Result<Self, Failure> {
         let client = Client::build().map_err(|error| Failure::of(FAILED, &error))?;
-        Ok(Self { client, listen: reachable(config.listen), admin: reachable(config.admin_listen) })
+        let admin = format!("http://{}", reachable(config.admin_listen));
+        Ok(Self { client, listen: reachable(config.listen), admin })
+    }
+
+    /// The relay that a verb's options name, or the one of the config.
+    pub(super) fn at(named: Option<&Path>, at: &At) -> Result<Self, Failure> {
+        let Some(text) = &at.admin else { return Self::of(&load_quietly(named)?.1) };
+        let url = parse_url(text).map_err(|message| Failure::new(USAGE, format!("--admin {text}: {message}")))?;
+        let client = Client::build().map_err(|error| Failure::of(FAILED, &error))?;
+        let admin = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { client, listen: SocketAddr::from(([127, 0, 0, 1], 0)), admin })
     }
 
     /// Posts a body as a source's sender would.
@@ -44,17 +63,17 @@ impl RunningRelay {
 
     /// Asks the admin listener.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        let url = format!("http://{}{path}", self.admin);
+        let url = format!("{}{path}", self.admin);
         let answer = self.call(Method::GET, &url, HeaderMap::new(), Vec::new()).await?;
         read_json(&answer)
     }
 
     /// Tells the admin listener to do something.
-    async fn act(&self, path: &str) -> Result<Value, Failure> {
+    pub(super) async fn act(&self, path: &str, asked: &Value) -> Result<Value, Failure> {
         let mut headers = HeaderMap::new();
         headers.insert(WRITE_HEADER, HeaderValue::from_static("1"));
-        let url = format!("http://{}{path}", self.admin);
-        let answer = self.call(Method::POST, &url, headers, Vec::new()).await?;
+        let url = format!("{}{path}", self.admin);
+        let answer = self.call(Method::POST, &url, headers, asked.to_string().into_bytes()).await?;
         read_json(&answer)
     }
 
@@ -71,10 +90,17 @@ impl RunningRelay {
     }
 }
 
-/// Tells the running relay to do something to one destination.
-pub(super) fn act_on_destination(named: Option<&Path>, name: &str, act: &str) -> Result<(), Failure> {
-    let (_, config) = load(named)?;
-    block_on(async { RunningRelay::of(&config)?.act(&format!("/api/destinations/{name}/{act}")).await.map(drop) })
+/// The query of a list: what was given of some parameters.
+pub(super) fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", encode((*value)?))));
+    let given: Vec<_> = given.collect();
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
+}
+
+/// A name as a step of a path.
+pub(super) fn step(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn read_json(answer: &Answer) -> Result<Value, Failure> {

@@ -61,13 +61,26 @@ verbs! {
     Send => send,
     /// Print the address to paste into Vero
     Urls => urls,
-    /// Hold a destination's queue
+    /// Show how a running relay stands, on one screen
+    Status => status,
+    /// Show the history, newest first, or one event
+    Events => events,
+    /// List, show, replay or drop what was given up
+    DeadLetters => dead_letters,
+    /// Deliver a stretch of the history again
+    Replay => replay,
+    /// Make a destination's waiting deliveries due now
+    Retry => retry,
+    /// Hold a destination's queue, or a source
     Pause => pause,
-    /// Let a paused destination go on
+    /// Let a paused destination or source go on
     Resume => resume,
+    /// Verify or copy the store, or say how much it has
+    Store => store,
 }
 
 mod client;
+mod terminal;
 
 /// Why a verb did not do what was asked, and the process's exit code.
 #[derive(Debug)]
@@ -99,13 +112,24 @@ impl Failure {
     }
 }
 
+/// Finds and proves the config, for verbs that look into a running relay: it told its warnings when it started.
+fn load_quietly(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
+    load_telling(named, false)
+}
+
 /// Finds and proves the config. Warnings and problems are printed as they are read best.
 fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
+    load_telling(named, true)
+}
+
+fn load_telling(named: Option<&std::path::Path>, tells_warnings: bool) -> Result<(PathBuf, Config), Failure> {
     let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
     let is_coloured = std::io::stderr().is_terminal();
     match Config::load(&path, &Process) {
         Ok((config, report)) => {
-            eprint!("{}", report.render(is_coloured));
+            if tells_warnings {
+                eprint!("{}", report.render(is_coloured));
+            }
             Ok((path, config))
         }
         Err(ConfigError::Problems(report)) => Err(Failure::new(BAD_CONFIG, report.render(is_coloured).trim_end())),

@@ -81,11 +81,6 @@ impl Breaker {
         Self { concurrency, state: State::Open { wait: PROBE_FIRST, probe_at: now, is_probing: false } }
     }
 
-    /// Whether it is open.
-    pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
-    }
-
     /// How many attempts may be under way at once while it finds its feet again.
     pub fn ramp(&self) -> Option<usize> {
         match self.state {

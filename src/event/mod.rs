@@ -8,6 +8,7 @@
 //! * [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
 //! * [`Value`]: one picked-out value; numbers keep their text.
 //! * [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
+//! * [`summary`]: what a list shows of an event.
 //! * [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
 
 mod decimal;
@@ -15,6 +16,7 @@ mod fields;
 mod id;
 mod json;
 mod path;
+mod summary;
 mod value;
 pub mod vero;
 
@@ -24,4 +26,5 @@ pub use fields::{Event, FieldId, FieldSet, FieldSetBuilder, Fields, Refused, Rel
 pub use id::EventId;
 pub use json::{Json, minify};
 pub use path::{FieldPath, PathError, RelayField, SEGMENTS_MAX, Segment};
+pub use summary::{Summary, summary};
 pub use value::Value;

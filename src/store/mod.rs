@@ -105,6 +105,9 @@ pub trait Store: Send + Sync + 'static {
     /// of them, so a page may hold fewer than `max` and not be the last. Reads the index.
     fn dead_letters(&self, destination: NameId, query: &DeadQuery, before: u64, max: usize) -> Page<DeadLetter>;
 
+    /// All dead letters of a destination.
+    fn dead(&self, destination: NameId) -> NumberSet;
+
     /// What is known of the attempts at a delivery, oldest first. Reads the index.
     fn attempts(&self, key: DeliveryKey) -> Vec<AttemptNote>;
 

@@ -68,9 +68,29 @@ pub struct Metrics {
     dead_letters: Family<DestinationLabel, Gauge>,
     paused: Family<DestinationLabel, Gauge>,
     sync: Histogram,
-    store_bytes: Gauge,
+    backlog_bytes: Family<DestinationLabel, Gauge>,
+    backlog_bytes_max: Family<DestinationLabel, Gauge>,
+    backlog_age_max: Family<DestinationLabel, Gauge>,
+    breaker_open: Family<DestinationLabel, Gauge>,
+    store: StoreGauges,
+    dead_expired: Gauge,
     store_ready: Gauge,
     damage: Gauge,
+}
+
+/// How much the store has, beside how much it may have.
+#[derive(Clone, Default)]
+struct StoreGauges {
+    bytes: Gauge,
+    bytes_max: Gauge,
+    history_bytes: Gauge,
+    history_bytes_max: Gauge,
+    history_events: Gauge,
+    history_age: Gauge,
+    dead_bytes: Gauge,
+    dead_bytes_max: Gauge,
+    free_bytes: Gauge,
+    free_bytes_min: Gauge,
 }
 
 impl Default for Metrics {
@@ -90,7 +110,12 @@ impl Default for Metrics {
             dead_letters: Family::default(),
             paused: Family::default(),
             sync,
-            store_bytes: Gauge::default(),
+            backlog_bytes: Family::default(),
+            backlog_bytes_max: Family::default(),
+            backlog_age_max: Family::default(),
+            breaker_open: Family::default(),
+            store: StoreGauges::default(),
+            dead_expired: Gauge::default(),
             store_ready: Gauge::default(),
             damage: Gauge::default(),
         };
@@ -105,7 +130,46 @@ impl Default for Metrics {
         registry.register("dead_letters", "Dead letters in the journal", metrics.dead_letters.clone());
         registry.register("paused", "1 while a destination is paused", metrics.paused.clone());
         registry.register("sync_seconds", "How long syncing the journal took", metrics.sync.clone());
-        registry.register("store_bytes", "Bytes of the journal on disk", metrics.store_bytes.clone());
+        registry.register("breaker_open", "1 while a destination's breaker is open", metrics.breaker_open.clone());
+        registry.register(
+            "backlog_bytes",
+            "Bytes of journal that a destination's backlog keeps from being trimmed",
+            metrics.backlog_bytes.clone(),
+        );
+        registry.register(
+            "backlog_bytes_max",
+            "Above this the oldest of the backlog become dead letters; 0 for no limit",
+            metrics.backlog_bytes_max.clone(),
+        );
+        registry.register(
+            "backlog_age_max_seconds",
+            "Deliveries not attempted by then become dead letters; 0 for no limit",
+            metrics.backlog_age_max.clone(),
+        );
+        let store = &metrics.store;
+        registry.register("store_bytes", "Bytes of the journal and its index", store.bytes.clone());
+        registry.register("store_bytes_max", "At this the store takes nothing in; 0 for no limit", store.bytes_max.clone());
+        registry.register("history_bytes", "Bytes of the journal", store.history_bytes.clone());
+        registry.register("history_bytes_max", "Above this the oldest history goes", store.history_bytes_max.clone());
+        registry.register("history_events", "Events in the history", store.history_events.clone());
+        registry.register("history_age_seconds", "Age of the oldest event in the history", store.history_age.clone());
+        registry.register(
+            "dead_letter_bytes",
+            "Bytes of bodies that are kept beyond the history",
+            store.dead_bytes.clone(),
+        );
+        registry.register(
+            "dead_letter_bytes_max",
+            "Above this the oldest dead letters are dropped",
+            store.dead_bytes_max.clone(),
+        );
+        registry.register("free_bytes", "Free bytes on the file system", store.free_bytes.clone());
+        registry.register("free_bytes_min", "Below this the store takes nothing in", store.free_bytes_min.clone());
+        registry.register(
+            "dead_letters_expired",
+            "Dead letters dropped since the start because their time was over or they were too many",
+            metrics.dead_expired.clone(),
+        );
         registry.register("store_ready", "1 while events can be taken in", metrics.store_ready.clone());
         registry.register("store_damaged_ranges", "Damaged stretches found at start", metrics.damage.clone());
         Self { registry: Arc::new(registry), ..metrics }
@@ -118,6 +182,8 @@ pub struct DestinationGauges<'a> {
     pub name: &'a str,
     /// What waits for it.
     pub counts: &'a crate::store::Counts,
+    /// What may wait for it.
+    pub backlog: crate::deliver::BacklogLimits,
     /// The time, unix milliseconds.
     pub now_ms: u64,
 }
@@ -170,11 +236,32 @@ impl Metrics {
         self.oldest.get_or_create(&label).set(oldest as i64);
         self.dead_letters.get_or_create(&label).set(counts.dead as i64);
         self.paused.get_or_create(&label).set(i64::from(counts.standing.paused.is_some()));
+        self.breaker_open.get_or_create(&label).set(i64::from(counts.standing.open_since_ms.is_some()));
+        self.backlog_bytes.get_or_create(&label).set(counts.backlog_bytes as i64);
+        self.backlog_bytes_max.get_or_create(&label).set(gauges.backlog.max_size.unwrap_or(0) as i64);
+        let age_max = gauges.backlog.max_age.map_or(0, |age| age.as_secs());
+        self.backlog_age_max.get_or_create(&label).set(age_max as i64);
     }
 
     /// Sets what is known of the store.
-    pub fn set_store(&self, bytes: u64, is_ready: bool) {
-        self.store_bytes.set(bytes as i64);
+    pub fn set_store(&self, usage: &crate::store::Usage, is_ready: bool, now_ms: u64) {
+        let age = usage.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000);
+        let store = &self.store;
+        for (gauge, number) in [
+            (&store.bytes, usage.bytes),
+            (&store.bytes_max, usage.bytes_max),
+            (&store.history_bytes, usage.journal_bytes),
+            (&store.history_bytes_max, usage.history_bytes_max),
+            (&store.history_events, usage.events),
+            (&store.history_age, age),
+            (&store.dead_bytes, usage.dead_bytes),
+            (&store.dead_bytes_max, usage.dead_bytes_max),
+            (&store.free_bytes, usage.free_bytes.unwrap_or(0)),
+            (&store.free_bytes_min, usage.free_bytes_min),
+            (&self.dead_expired, usage.dead_expired),
+        ] {
+            gauge.set(number as i64);
+        }
         self.store_ready.set(i64::from(is_ready));
     }
 

@@ -422,6 +422,10 @@ impl Store for JournalStore {
         self.shared.dead_letters(id, query, before, max)
     }
 
+    fn dead(&self, id: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).dead().clone()
+    }
+
     fn attempts(&self, key: DeliveryKey) -> Vec<AttemptNote> {
         self.shared.attempts(&key)
     }

@@ -215,13 +215,13 @@ impl Shared {
         let Selection { destination: id, act, reason, replay, mut sequences } = selection;
         // Nothing goes from the history while deliveries of it are chosen.
         let _selecting = lock(&self.selecting);
+        if act == Selecting::Again {
+            // What is older than the history is there if it was carried, because some destination needs it.
+            let start = self.segments.history_start();
+            sequences = sequences.iter_from(0).filter(|sequence| *sequence >= start || self.needs(*sequence)).collect();
+        }
         let destination = self.destination(id);
         let mut queue = lock(&destination.queue);
-        if act == Selecting::Again {
-            let start = self.segments.history_start();
-            let is_there = |sequence: &u64| *sequence >= start || queue.is_dead(*sequence);
-            sequences = sequences.iter_from(0).filter(is_there).collect();
-        }
         let sequences = queue.select(act, &sequences);
         let count = sequences.len();
         if count == 0 {

@@ -1,0 +1,145 @@
+//! `/api/dead-letters`: what was given up, and what to do with it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Asked, Outcome, Query, Refusal, blocking, destination, name};
+use crate::relay::Relay;
+use crate::store::{
+    AppendError, DeadLetter, DeadQuery, NameId, NameKind, NumberSet, ReplayProgress, Selecting, Selection,
+};
+use crate::time::rfc3339;
+
+/// Dead letters looked at in one step of a filter.
+const STEP: usize = 1000;
+
+pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
+    query.only(&["destination", "since", "until", "reason", "limit", "before"])?;
+    let filter = DeadQuery {
+        since_ms: query.moment(relay, "since")?,
+        until_ms: query.moment(relay, "until")?,
+        reason: query.get("reason").map(str::to_owned),
+    };
+    let (limit, before) = (query.limit()?, query.before()?);
+    let of = match query.get("destination") {
+        Some(name) => vec![destination(relay, name)?],
+        None => relay.store.names(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
+    };
+    blocking(relay, move |relay| Ok(page(relay, &of, &filter, limit, before))).await
+}
+
+/// One page over some destinations, newest event first.
+fn page(relay: &Relay, of: &[NameId], filter: &DeadQuery, limit: usize, before: u64) -> Value {
+    let pages: Vec<_> = of.iter().map(|id| relay.store.dead_letters(*id, filter, before, limit)).collect();
+    // Below the highest place where some destination's page ends nothing is known of that destination.
+    let mut next = pages.iter().filter_map(|page| page.before).max();
+    let mut letters: Vec<DeadLetter> = pages.into_iter().flat_map(|page| page.items).collect();
+    letters.retain(|letter| next.is_none_or(|next| letter.sequence >= next));
+    letters.sort_by_key(|letter| (std::cmp::Reverse(letter.sequence), letter.destination));
+    if letters.len() > limit {
+        // Whole events only: `before` names an event.
+        let first_left = letters[limit].sequence;
+        let kept = letters.iter().take_while(|letter| letter.sequence > first_left).count();
+        letters.truncate(if kept == 0 { limit } else { kept });
+        next = letters.last().map(|letter| letter.sequence);
+    }
+    let shown: Vec<_> = letters.iter().map(|letter| shown(relay, letter)).collect();
+    json!({ "dead_letters": shown, "before": next })
+}
+
+fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
+    let event = relay.store.event_by_number(letter.sequence);
+    let known = event.as_ref().ok().map(|event| crate::event::summary(&event.body));
+    json!({
+        "event": event.as_ref().ok().map(|event| event.id.to_string()),
+        "received_at": event.as_ref().ok().map(|event| rfc3339(event.received_ms)),
+        "type": known.as_ref().map(|known| &known.event_type),
+        "campaign": known.as_ref().map(|known| &known.campaign),
+        "destination": name(relay, letter.destination),
+        "attempts": letter.attempts,
+        "at": (letter.at_ms > 0).then(|| rfc3339(letter.at_ms)),
+        "reason": letter.reason,
+    })
+}
+
+pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
+    let keys = ["destination", "event", "since", "until", "reason", "to", "id", "dry_run"];
+    let asked = Asked::read(body, &keys)?;
+    let Some(from_name) = asked.text("destination")? else {
+        return Err(Refusal::wrong("`destination` says whose dead letters are meant"));
+    };
+    let from = destination(relay, from_name)?;
+    let to = match asked.text("to")? {
+        Some(_) if act == "drop" => return Err(Refusal::wrong("what is dropped goes nowhere: leave `to` out")),
+        Some(name) => destination(relay, name)?,
+        None => from,
+    };
+    let event = match asked.text("event")? {
+        Some(text) => Some(text.parse::<crate::event::EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
+        None => None,
+    };
+    let filter = DeadQuery {
+        since_ms: asked.moment(relay, "since")?,
+        until_ms: asked.moment(relay, "until")?,
+        reason: asked.text("reason")?.map(str::to_owned),
+    };
+    let (id, is_dry) = (asked.id()?, asked.flag("dry_run")?);
+    let shown_id = uuid::Uuid::from_u128(id).to_string();
+    if let Some(known) = relay.store.replays().into_iter().find(|known| known.id == id) {
+        return Ok(json!({ "id": shown_id, "deliveries": known.selected, "repeated": true }));
+    }
+    let sequences = blocking(relay, move |relay| Ok(chosen(relay, from, event, &filter))).await?;
+    let count = sequences.len();
+    if is_dry || count == 0 {
+        return Ok(json!({ "id": shown_id, "deliveries": count, "dry_run": is_dry }));
+    }
+    let reason = format!("{act} by the operator");
+    let selection = |destination, act| {
+        let (reason, sequences) = (reason.clone(), sequences.clone());
+        relay.store.select(Selection { destination, act, reason, replay: id, sequences })
+    };
+    let done = if act == "drop" {
+        wait(selection(from, Selecting::Drop)).await?
+    } else {
+        // To another destination: first they are there, then they are dead letters no longer.
+        let selected = wait(selection(to, Selecting::Again)).await?;
+        if to != from {
+            wait(selection(from, Selecting::Drop)).await?;
+        }
+        selected
+    };
+    // So that the same command again is known.
+    let (cursor, until, at_ms) = (0, 0, crate::time::wall_ms());
+    let spec = json!({ act: from_name, "to": name(relay, to) }).to_string();
+    let progress = ReplayProgress { id, spec, cursor, until, selected: done, at_ms, is_done: true };
+    wait(relay.store.set_replay(progress)).await?;
+    Ok(json!({ "id": shown_id, "deliveries": done, "dry_run": false }))
+}
+
+async fn wait(answer: tokio::sync::oneshot::Receiver<Result<u64, AppendError>>) -> Result<u64, Refusal> {
+    let answered = answer.await.unwrap_or(Err(AppendError::Closed));
+    answered.map_err(|error| Refusal(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
+}
+
+/// The dead letters that are meant.
+fn chosen(relay: &Relay, from: NameId, event: Option<crate::event::EventId>, filter: &DeadQuery) -> NumberSet {
+    let all = relay.store.dead(from);
+    if let Some(event) = event {
+        let is_it = all.contains(event.sequence())
+            && relay.store.event_by_number(event.sequence()).is_ok_and(|known| known.id == event);
+        return is_it.then(|| event.sequence()).into_iter().collect();
+    }
+    if *filter == DeadQuery::default() {
+        return all;
+    }
+    let (mut chosen, mut before) = (NumberSet::default(), u64::MAX);
+    loop {
+        let page = relay.store.dead_letters(from, filter, before, STEP);
+        chosen.insert_all(&page.items.iter().map(|letter| letter.sequence).collect());
+        match page.before {
+            Some(next) => before = next,
+            None => return chosen,
+        }
+    }
+}

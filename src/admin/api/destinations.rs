@@ -1,0 +1,116 @@
+//! `/api/destinations`: how each stands, and the operator's hands on it. `/api/sources`: hold one.
+
+use serde_json::{Value, json};
+
+use super::{Outcome, Refusal, destination};
+use crate::config::problem::did_you_mean;
+use crate::relay::Relay;
+use crate::store::{NameId, NameKind};
+use crate::time::rfc3339;
+
+pub(super) fn list(relay: &Relay) -> Value {
+    let generation = relay.generation();
+    let configured = generation.config.destinations.iter().zip(&generation.destination_ids);
+    let mut all: Vec<Value> = configured
+        .map(|(config, id)| {
+            let mut shown = shown(relay, *id, &config.name);
+            shown["kind"] = json!(config.kind);
+            shown["address"] = json!(config.destination.address());
+            shown["backlog_max_age_s"] = json!(config.backlog.max_age.map(|age| age.as_secs()));
+            shown["backlog_max_bytes"] = json!(config.backlog.max_size);
+            shown
+        })
+        .collect();
+    // A name that is gone keeps its queue for a while, and its dead letters.
+    for (id, name) in relay.store.names(NameKind::Destination) {
+        if generation.destination_ids.contains(&id) {
+            continue;
+        }
+        let counts = relay.store.counts(id);
+        if counts.backlog > 0 || counts.dead > 0 {
+            let mut shown = shown(relay, id, &name);
+            let removed_at = counts.standing.removed_since_ms;
+            let grace_ms = generation.config.removed_grace.as_millis() as u64;
+            shown["removed"] = json!({
+                "since": removed_at.map(rfc3339),
+                "dead_letters_from": removed_at.map(|since_ms| rfc3339(since_ms + grace_ms)),
+            });
+            all.push(shown);
+        }
+    }
+    json!({ "destinations": all })
+}
+
+fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
+    let counts = relay.store.counts(id);
+    let now_ms = relay.clock.now_ms();
+    let worker = relay.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
+    let standing = counts.standing;
+    let breaker = match (standing.open_since_ms, worker.ramp) {
+        (Some(_), _) => "open",
+        (None, Some(_)) => "ramping",
+        (None, None) => "closed",
+    };
+    let state = if standing.paused.is_some() {
+        "paused"
+    } else if standing.removed_since_ms.is_some() {
+        "removed"
+    } else if standing.open_since_ms.is_some() {
+        "down"
+    } else {
+        "up"
+    };
+    json!({
+        "name": name,
+        "state": state,
+        "backlog": counts.backlog,
+        "postponed": counts.postponed,
+        "replaying": counts.again,
+        "under_way": counts.under_way,
+        "oldest_at": counts.oldest_ms.map(rfc3339),
+        "oldest_age_s": counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
+        "backlog_bytes": counts.backlog_bytes,
+        "dead_letters": counts.dead,
+        "breaker": { "state": breaker, "open_since": standing.open_since_ms.map(rfc3339), "at_once": worker.ramp },
+        "held_until": worker.held_until_ms.filter(|until_ms| *until_ms > now_ms).map(rfc3339),
+        "last_error": worker.last_error.map(|(reason, at_ms)| json!({ "reason": reason, "at": rfc3339(at_ms) })),
+        "last_delivered_at": worker.last_delivered_ms.map(rfc3339),
+        "paused": standing.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
+    })
+}
+
+pub(super) fn act(relay: &Relay, name: &str, act: &str) -> Outcome {
+    let id = destination(relay, name)?;
+    match act {
+        "pause" => relay.store.pause(id, "paused by the operator"),
+        "resume" => drop(relay.resume(id)),
+        "retry" => {
+            let waiting = relay.store.counts(id).postponed;
+            relay.retry_now(id);
+            return Ok(json!({ "destination": name, "due_now": waiting }));
+        }
+        _ => return Err(unknown_act(act)),
+    }
+    Ok(json!({ "destination": name, "paused": relay.store.standing(id).paused.is_some() }))
+}
+
+pub(super) fn act_on_source(relay: &Relay, name: &str, act: &str) -> Outcome {
+    let generation = relay.generation();
+    let sources = &generation.config.sources;
+    let Some(at) = sources.iter().position(|source| source.name == name) else {
+        let help = did_you_mean(name, sources.iter().map(|source| source.name.as_str()));
+        let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
+        return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
+    };
+    let is_paused = match act {
+        "pause" => true,
+        "resume" => false,
+        _ => return Err(unknown_act(act)),
+    };
+    relay.set_source_paused(at, is_paused);
+    Ok(json!({ "source": name, "paused": is_paused }))
+}
+
+fn unknown_act(act: &str) -> Refusal {
+    Refusal::missing(format!("`{act}` is nothing that can be done here: pause, resume or, for a destination, retry"))
+}

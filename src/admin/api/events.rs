@@ -1,0 +1,174 @@
+//! `/api/events`: the history by filter, and one event with everything that is known of it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Outcome, Query, Refusal, blocking, destination, name, shown_state, state_name};
+use crate::deliver::replay::Matcher;
+use crate::event::EventId;
+use crate::relay::Relay;
+use crate::store::{DeliveryKey, NameId, ReadError, StoredEvent};
+use crate::time::rfc3339;
+
+/// Events looked at for one page: a filter that finds little gives an emptier page and where to go on.
+const LOOKED_AT_MAX: u64 = 50_000;
+/// Events read backwards in one step.
+const STEP: u64 = 512;
+const PARAMETERS: [&str; 9] =
+    ["type", "source", "destination", "state", "since", "until", "match", "limit", "before"];
+const STATES: [&str; 6] = ["waiting", "under_way", "postponed", "delivered", "dead", "settled"];
+
+/// What is looked for.
+struct Filter {
+    matcher: Matcher,
+    source: Option<NameId>,
+    destination: Option<NameId>,
+    state: Option<String>,
+    since_ms: u64,
+    until_ms: u64,
+}
+
+impl Filter {
+    fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
+        query.only(&PARAMETERS)?;
+        let by_type = query.get("type").map(|event_type| json!({ "type": event_type }).to_string());
+        let matching = match (query.get("match"), by_type) {
+            (Some(_), Some(_)) => return Err(Refusal::wrong("`type` can stand in `match`: give one of them")),
+            (Some(text), None) => Some(text.to_owned()),
+            (None, by_type) => by_type,
+        };
+        let state = query.get("state").map(str::to_owned);
+        if let Some(state) = state.as_ref().filter(|state| !STATES.contains(&state.as_str())) {
+            return Err(Refusal::wrong(format!("`{state}` is not a state: {}", STATES.join(", "))));
+        }
+        let source = query.get("source").map(|wanted| {
+            let known = relay.store.names(crate::store::NameKind::Source);
+            let found = known.into_iter().find(|(_, name)| **name == *wanted).map(|(id, _)| id);
+            found.ok_or_else(|| Refusal::missing(format!("there is no source `{wanted}`")))
+        });
+        Ok(Self {
+            matcher: Matcher::parse(matching.as_deref()).map_err(|error| Refusal::wrong(error.to_string()))?,
+            source: source.transpose()?,
+            destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
+            state,
+            since_ms: query.moment(relay, "since")?.unwrap_or(0),
+            until_ms: query.moment(relay, "until")?.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// The event as a list shows it, if it is meant.
+    fn shown(&self, relay: &Relay, event: &StoredEvent) -> Option<Value> {
+        let is_meant = (self.since_ms..self.until_ms).contains(&event.received_ms)
+            && self.source.is_none_or(|source| source == event.source)
+            && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
+            && self.matcher.holds(&*relay.store, event);
+        if !is_meant {
+            return None;
+        }
+        let mut has_state = self.state.is_none();
+        let deliveries: Vec<_> = event
+            .deliveries
+            .iter()
+            .map(|delivery| {
+                let key = DeliveryKey { sequence: event.id.sequence(), destination: delivery.destination };
+                let state = relay.store.state(key);
+                let is_its = self.destination.is_none_or(|id| id == delivery.destination);
+                has_state |= is_its && self.state.as_deref() == Some(state_name(&state));
+                json!({ "destination": name(relay, delivery.destination), "state": state_name(&state) })
+            })
+            .collect();
+        has_state.then(|| {
+            let known = crate::event::summary(&event.body);
+            json!({
+                "id": event.id.to_string(),
+                "received_at": rfc3339(event.received_ms),
+                "source": name(relay, event.source),
+                "type": known.event_type,
+                "campaign": known.campaign,
+                "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
+                "deliveries": deliveries,
+            })
+        })
+    }
+}
+
+pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
+    let (filter, limit, before) = (Filter::read(relay, query)?, query.limit()?, query.before()?);
+    blocking(relay, move |relay| page(relay, &filter, limit, before).map_err(|error| Refusal::failed(&error))).await
+}
+
+fn page(relay: &Relay, filter: &Filter, limit: usize, before: u64) -> Result<Value, ReadError> {
+    let history = relay.store.history();
+    let oldest = if filter.since_ms > 0 { relay.store.first_since(filter.since_ms)? } else { history.start };
+    let mut end = before.min(history.end);
+    if filter.until_ms < u64::MAX {
+        end = end.min(relay.store.first_since(filter.until_ms)?);
+    }
+    let (mut events, mut looked_at) = (Vec::new(), 0);
+    while end > oldest && events.len() < limit && looked_at < LOOKED_AT_MAX {
+        let start = end.saturating_sub(STEP.min(limit as u64 * 4)).max(oldest);
+        let mut stretch = Vec::new();
+        relay.store.scan(start..end, &mut |event| {
+            stretch.push(event);
+            true
+        })?;
+        looked_at += end - start;
+        end = start;
+        for event in stretch.iter().rev() {
+            if let Some(shown) = filter.shown(relay, event) {
+                events.push(shown);
+                if events.len() == limit {
+                    end = event.id.sequence();
+                    break;
+                }
+            }
+        }
+    }
+    let before = (end > oldest).then_some(end);
+    Ok(json!({ "events": events, "before": before }))
+}
+
+pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
+    let Ok(id) = id.parse::<EventId>() else { return Err(Refusal::missing("this is not an event's id")) };
+    blocking(relay, move |relay| {
+        let view = match relay.store.event(id) {
+            Ok(view) => view,
+            Err(error @ ReadError::Missing) => return Err(Refusal::missing(error.to_string())),
+            Err(error) => return Err(Refusal::failed(&error)),
+        };
+        let event = &view.event;
+        let deliveries = view.states.iter().map(|(planned, state)| {
+            let mut shown = shown_state(state);
+            let key = DeliveryKey { sequence: id.sequence(), destination: planned.destination };
+            shown["destination"] = json!(name(relay, planned.destination));
+            shown["rule"] = json!(name(relay, planned.rule));
+            shown["failed_attempts"] = notes(relay, key);
+            shown
+        });
+        Ok(json!({
+            "id": id.to_string(),
+            "received_at": rfc3339(event.received_ms),
+            "source": name(relay, event.source),
+            "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
+            "deliveries": deliveries.collect::<Vec<_>>(),
+            "body": String::from_utf8_lossy(&event.body),
+        }))
+    })
+    .await
+}
+
+/// The newest attempts that failed, and the one that then succeeded.
+fn notes(relay: &Relay, key: DeliveryKey) -> Value {
+    let notes = relay.store.attempts(key).into_iter().map(|note| {
+        json!({
+            "at": rfc3339(note.at_ms),
+            "took_ms": note.took_ms,
+            "outcome": note.outcome,
+            "status": (note.status > 0).then_some(note.status),
+            "reason": note.reason,
+            "answer": note.answer,
+        })
+    });
+    notes.collect()
+}

@@ -1,0 +1,228 @@
+//! The API: what the verbs of the command line and a page ask. One file for each thing that can be asked about.
+//!
+//! Every list is a page of at most [`LIMIT_MAX`] entries, and says where the next begins. Reading the disk happens where blocking is
+//! allowed. A wrong parameter is answered with 400 and a sentence; an unknown one too, so that a slip narrows nothing silently.
+
+mod dead_letters;
+mod destinations;
+mod events;
+mod replays;
+mod store;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::receive::{Answer, answer as refuse};
+use crate::relay::Relay;
+use crate::store::{DeliveryState, NameId, NameKind};
+use crate::time::{moment, rfc3339};
+
+/// Entries on a page unless it is said.
+const LIMIT: usize = 100;
+/// And at most.
+const LIMIT_MAX: usize = 1000;
+
+/// The parameters behind the `?`.
+pub(super) struct Query(pub Vec<(String, String)>);
+
+/// Why something was not done: a status and a sentence.
+pub(super) struct Refusal(StatusCode, String);
+
+type Outcome = Result<Value, Refusal>;
+
+impl Refusal {
+    fn wrong(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+
+    fn missing(message: impl Into<String>) -> Self {
+        Self(StatusCode::NOT_FOUND, message.into())
+    }
+
+    fn failed(error: &dyn std::error::Error) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, crate::telemetry::in_full(error))
+    }
+}
+
+/// Answers what is asked at `/api/…`.
+pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], query: &Query, body: &[u8]) -> Answer {
+    let outcome = match (is_read, path) {
+        (true, ["status"]) => query.only(&[]).map(|()| store::status(relay)),
+        (true, ["events"]) => events::list(relay, query).await,
+        (true, ["events", id]) => events::show(relay, id).await,
+        (true, ["destinations"]) => query.only(&[]).map(|()| destinations::list(relay)),
+        (false, ["destinations", name, act]) => destinations::act(relay, name, act),
+        (false, ["sources", name, act]) => destinations::act_on_source(relay, name, act),
+        (true, ["dead-letters"]) => dead_letters::list(relay, query).await,
+        (false, ["dead-letters", act @ ("replay" | "drop")]) => dead_letters::act(relay, act, body).await,
+        (true, ["replays"]) => query.only(&[]).map(|()| replays::list(relay)),
+        (true, ["replays", id]) => replays::show(relay, id),
+        (false, ["replays"]) => replays::begin(relay, body).await,
+        (true, ["store"]) => query.only(&[]).map(|()| store::usage(relay)),
+        (false, ["store", "trim"]) => store::trim(relay).await,
+        (false, ["store", "backup"]) => store::backup(relay, body).await,
+        (true, ["refused"]) => Ok(json!({ "refused": relay.refused.list() })),
+        _ => Err(Refusal::missing("there is nothing here; / lists what there is")),
+    };
+    match outcome {
+        Ok(value) => super::json(&value),
+        Err(Refusal(status, message)) => refuse(status, &message),
+    }
+}
+
+impl Query {
+    /// Refuses parameters that mean nothing here.
+    fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+        match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some((key, _)) if known.is_empty() => Err(Refusal::wrong(format!("there is no parameter `{key}` here"))),
+            Some((key, _)) => Err(Refusal::wrong(format!("there is no parameter `{key}`, only {}", known.join(", ")))),
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    fn limit(&self) -> Result<usize, Refusal> {
+        let Some(text) = self.get("limit") else { return Ok(LIMIT) };
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| Refusal::wrong(format!("`limit` should be a whole number from 1 to {LIMIT_MAX}")))
+    }
+
+    fn before(&self) -> Result<u64, Refusal> {
+        let wrong = || Refusal::wrong("`before` should be what the page before gave");
+        self.get("before").map_or(Ok(u64::MAX), |text| text.parse().map_err(|_| wrong()))
+    }
+
+    fn moment(&self, relay: &Relay, key: &str) -> Result<Option<u64>, Refusal> {
+        self.get(key).map(|text| moment(text, relay.clock.now_ms())).transpose().map_err(Refusal::wrong)
+    }
+}
+
+/// The body of a request: a JSON object with known keys only.
+struct Asked(serde_json::Map<String, Value>);
+
+impl Asked {
+    fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
+        let value: Value = if body.trim_ascii().is_empty() {
+            json!({})
+        } else {
+            serde_json::from_slice(body).map_err(|error| Refusal::wrong(format!("the body is not JSON: {error}")))?
+        };
+        let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
+        if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(Refusal::wrong(format!("there is no `{key}` here, only {}", known.join(", "))));
+        }
+        Ok(Self(map))
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&str>, Refusal> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Refusal::wrong(format!("`{key}` should be a text"))),
+        }
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<String>, Refusal> {
+        let wrong = || Refusal::wrong(format!("`{key}` should be a list of texts"));
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<bool, Refusal> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(Refusal::wrong(format!("`{key}` should be true or false"))),
+        }
+    }
+
+    fn moment(&self, relay: &Relay, key: &str) -> Result<Option<u64>, Refusal> {
+        self.text(key)?.map(|text| moment(text, relay.clock.now_ms())).transpose().map_err(Refusal::wrong)
+    }
+
+    /// The command's own id, so that it can be repeated; a new one where none was given.
+    fn id(&self) -> Result<u128, Refusal> {
+        match self.text("id")? {
+            Some(text) => parse_id(text),
+            None => {
+                let mut bytes = [0; 16];
+                let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+                filled.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "no random number".to_owned()))?;
+                Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().as_u128())
+            }
+        }
+    }
+}
+
+fn parse_id(text: &str) -> Result<u128, Refusal> {
+    let parsed = uuid::Uuid::try_parse(text).ok().map(|id| id.as_u128()).filter(|id| *id != 0);
+    parsed.ok_or_else(|| Refusal::wrong(format!("`{text}` is not an id: it should be a UUID")))
+}
+
+/// A destination that the store has heard of, whether or not the config names it.
+fn destination(relay: &Relay, name: &str) -> Result<NameId, Refusal> {
+    let known = relay.store.names(NameKind::Destination);
+    if let Some((id, _)) = known.iter().find(|(_, known)| **known == *name) {
+        return Ok(*id);
+    }
+    let help = crate::config::problem::did_you_mean(name, known.iter().map(|(_, known)| &**known));
+    let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
+    Err(Refusal::missing(format!("there is no destination `{name}`{help}")))
+}
+
+fn name(relay: &Relay, id: NameId) -> Option<String> {
+    relay.store.name_of(id).map(|name| name.to_string())
+}
+
+/// Does what reads the disk where blocking is allowed.
+async fn blocking<T: Send + 'static>(
+    relay: &Arc<Relay>,
+    read: impl FnOnce(&Relay) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let relay = relay.clone();
+    let done = tokio::task::spawn_blocking(move || read(&relay)).await;
+    done.unwrap_or_else(|_| Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log".to_owned())))
+}
+
+fn state_name(state: &DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Settled => "settled",
+        DeliveryState::Waiting => "waiting",
+        DeliveryState::UnderWay => "under_way",
+        DeliveryState::Postponed { .. } => "postponed",
+        DeliveryState::Delivered { .. } => "delivered",
+        DeliveryState::Dead { .. } => "dead",
+    }
+}
+
+fn shown_state(state: &DeliveryState) -> Value {
+    let mut shown = json!({ "state": state_name(state) });
+    match state {
+        DeliveryState::Settled | DeliveryState::Waiting | DeliveryState::UnderWay => {}
+        DeliveryState::Postponed { attempts, due_ms, reason } => {
+            shown["attempts"] = json!(attempts);
+            shown["next_attempt_at"] = json!(rfc3339(*due_ms));
+            shown["reason"] = json!(reason);
+        }
+        DeliveryState::Delivered { attempts, at_ms } => {
+            shown["attempts"] = json!(attempts);
+            shown["at"] = json!(rfc3339(*at_ms));
+        }
+        DeliveryState::Dead { attempts, at_ms, reason } => {
+            shown["attempts"] = json!(attempts);
+            shown["at"] = json!(rfc3339(*at_ms));
+            shown["reason"] = json!(reason);
+        }
+    }
+    shown
+}

@@ -1,0 +1,74 @@
+//! `/api/replays`: the history again.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Asked, Outcome, Refusal, blocking, parse_id};
+use crate::deliver::replay::{ReplayError, ReplaySpec};
+use crate::relay::Relay;
+use crate::store::ReplayProgress;
+use crate::time::rfc3339;
+
+pub(super) fn list(relay: &Relay) -> Value {
+    let replays = relay.store.replays();
+    json!({ "replays": replays.iter().take(super::LIMIT).map(shown).collect::<Vec<_>>() })
+}
+
+pub(super) fn show(relay: &Relay, id: &str) -> Outcome {
+    let id = parse_id(id)?;
+    let known = relay.store.replays().into_iter().find(|known| known.id == id);
+    known.as_ref().map(shown).ok_or_else(|| Refusal::missing("there is no such replay"))
+}
+
+fn shown(progress: &ReplayProgress) -> Value {
+    json!({
+        "id": uuid::Uuid::from_u128(progress.id).to_string(),
+        "asked": serde_json::from_str::<Value>(&progress.spec).unwrap_or_default(),
+        "events_left": progress.until - progress.cursor,
+        "deliveries": progress.selected,
+        "at": rfc3339(progress.at_ms),
+        "done": progress.is_done,
+    })
+}
+
+pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
+    let asked = Asked::read(body, &["id", "since", "until", "match", "to", "dry_run"])?;
+    let Some(since_ms) = asked.moment(relay, "since")? else {
+        return Err(Refusal::wrong("`since` says where the replay begins: a time, or how long ago, like 2h"));
+    };
+    let spec = ReplaySpec {
+        since_ms,
+        // What arrives from now on is not history.
+        until_ms: asked.moment(relay, "until")?.unwrap_or_else(|| relay.clock.now_ms()),
+        matching: asked.text("match")?.map(str::to_owned),
+        to: asked.texts("to")?,
+    };
+    if asked.flag("dry_run")? {
+        let counted = blocking(relay, move |relay| relay.replayer.count(&spec).map_err(refusal)).await?;
+        let by_destination = counted.by_destination.into_iter().map(|(name, count)| json!({ "destination": name, "deliveries": count }));
+        return Ok(json!({
+            "dry_run": true,
+            "events": counted.events,
+            "deliveries": counted.deliveries,
+            "by_destination": by_destination.collect::<Vec<_>>(),
+        }));
+    }
+    let (progress, is_new) = relay.replayer.begin(asked.id()?, &spec).await.map_err(refusal)?;
+    if is_new {
+        relay.background.spawn(relay.replayer.clone().work(progress.clone()));
+    }
+    let mut shown = shown(&progress);
+    shown["repeated"] = json!(!is_new);
+    Ok(shown)
+}
+
+fn refusal(error: ReplayError) -> Refusal {
+    match &error {
+        ReplayError::Match(_) | ReplayError::TooLong => Refusal::wrong(error.to_string()),
+        ReplayError::Destination(_) => Refusal::missing(error.to_string()),
+        ReplayError::Read(_) => Refusal::failed(&error),
+        ReplayError::Append(_) | ReplayError::Stopped => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
+}

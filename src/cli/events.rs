@@ -1,0 +1,141 @@
+//! `events`: the history by filter, newest first, or one event with everything that is known of it.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::client::{At, RunningRelay, query, step};
+use super::terminal::{paint, plain};
+use super::{Failure, block_on};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// One event's id: everything that is known of it
+    id: Option<String>,
+    /// Only this type
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Only what a match map, as in a rule, holds for: '{campaign.name: {glob: "Cart*"}}'
+    #[arg(long = "match", value_name = "YAML")]
+    matching: Option<String>,
+    /// Only what came in by this source
+    #[arg(long)]
+    source: Option<String>,
+    /// Only what goes to this destination
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only with a delivery in this state: waiting, under_way, postponed, delivered, dead, settled
+    #[arg(long)]
+    state: Option<String>,
+    /// Arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Arrived before this
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// At most so many
+    #[arg(short = 'n', long, default_value_t = 20)]
+    limit: usize,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+/// What the relay gives in one answer.
+const PAGE_MAX: usize = 1000;
+
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+    let relay = RunningRelay::at(named, &args.at)?;
+    if let Some(id) = &args.id {
+        let event = block_on(async { relay.get(&format!("/api/events/{}", step(id))).await })?;
+        println!("{}", if args.json { format!("{event:#}") } else { one(&event) });
+        return Ok(());
+    }
+    let (mut events, mut before) = (Vec::new(), None);
+    loop {
+        let limit = (args.limit - events.len()).min(PAGE_MAX).to_string();
+        let path = format!(
+            "/api/events{}",
+            query(&[
+                ("type", args.event_type.as_deref()),
+                ("match", args.matching.as_deref()),
+                ("source", args.source.as_deref()),
+                ("destination", args.destination.as_deref()),
+                ("state", args.state.as_deref()),
+                ("since", args.since.as_deref()),
+                ("until", args.until.as_deref()),
+                ("limit", Some(&limit)),
+                ("before", before.as_deref()),
+            ])
+        );
+        let mut page = block_on(async { relay.get(&path).await })?;
+        events.extend(page["events"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        before = page["before"].as_u64().map(|before| before.to_string());
+        if before.is_none() || events.len() >= args.limit {
+            break;
+        }
+    }
+    if args.json {
+        println!("{:#}", Value::Array(events));
+        return Ok(());
+    }
+    for event in &events {
+        println!("{}", line(event));
+    }
+    if events.is_empty() {
+        println!("no event is meant");
+    }
+    Ok(())
+}
+
+/// One line an event: when, what, and where it went.
+fn line(event: &Value) -> String {
+    let text = |key: &str| plain(event[key].as_str().unwrap_or(""));
+    let deliveries = event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|delivery| {
+        let (name, state) =
+            (plain(delivery["destination"].as_str().unwrap_or("?")), delivery["state"].as_str().unwrap_or("?"));
+        let colour = match state {
+            "delivered" | "settled" => "32",
+            "dead" => "31",
+            _ => "33",
+        };
+        format!("{name} {}", paint(colour, state))
+    });
+    let deliveries: Vec<_> = deliveries.collect();
+    let went = if deliveries.is_empty() { "nowhere".to_owned() } else { deliveries.join(", ") };
+    format!("{}  {}  {:<14} {:<24} → {went}", text("received_at"), text("id"), text("type"), text("campaign"))
+}
+
+fn one(event: &Value) -> String {
+    let text = |value: &Value| plain(value.as_str().unwrap_or(""));
+    let mut out = format!(
+        "{}  received {} from {}\n",
+        text(&event["id"]),
+        text(&event["received_at"]),
+        text(&event["source"])
+    );
+    for delivery in event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
+        let attempts = delivery["attempts"].as_u64().map(|n| format!(", attempts: {n}")).unwrap_or_default();
+        let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        out.push_str(&format!("→ {} {state}{attempts}{reason}\n", text(&delivery["destination"])));
+        out.push_str(&attempts_of(delivery));
+    }
+    out.push_str(&plain(event["body"].as_str().unwrap_or("")));
+    out
+}
+
+/// The attempts that failed, one line each, and what was answered.
+pub(super) fn attempts_of(delivery: &Value) -> String {
+    let mut out = String::new();
+    for attempt in delivery["failed_attempts"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let text = |key: &str| plain(attempt[key].as_str().unwrap_or(""));
+        out.push_str(&format!("    {} {} {} ({} ms)\n", text("at"), text("outcome"), text("reason"), attempt["took_ms"]));
+        if !text("answer").is_empty() {
+            out.push_str(&format!("      answered: {}\n", text("answer")));
+        }
+    }
+    out
+}

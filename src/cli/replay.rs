@@ -1,0 +1,102 @@
+//! `replay`: delivers a stretch of the history again. Counts first, and asks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::client::{At, RunningRelay, step};
+use super::terminal::{Progress, confirm, count, plain};
+use super::{Failure, block_on};
+
+/// Between two looks at how far it has come.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Events that arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
+    #[arg(long, value_name = "TIME")]
+    since: String,
+    /// And before this [default: now]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only what a match map, as in a rule, holds for: '{type: bounced}'
+    #[arg(long = "match", value_name = "YAML")]
+    matching: Option<String>,
+    /// To this destination; may be given several times [default: where each event went]
+    #[arg(long, value_name = "DESTINATION")]
+    to: Vec<String>,
+    /// An id of your own (a UUID), so that the command can be repeated and done once
+    #[arg(long, value_name = "UUID")]
+    id: Option<String>,
+    /// Count and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+    let relay = RunningRelay::at(named, &args.at)?;
+    let mut asked = json!({
+        "since": args.since,
+        "until": args.until,
+        "match": args.matching,
+        "to": args.to,
+        "dry_run": true,
+    });
+    let counted = block_on(async { relay.act("/api/replays", &asked).await })?;
+    if args.dry_run && args.json {
+        println!("{counted:#}");
+        return Ok(());
+    }
+    let what = in_words(&counted);
+    if args.dry_run {
+        println!("{what} (dry run: nothing was done)");
+        return Ok(());
+    }
+    confirm(&format!("{what}. Do it?"), args.yes)?;
+    asked["dry_run"] = json!(false);
+    asked["id"] = json!(args.id);
+    let done = block_on(follow(&relay, &asked))?;
+    if args.json {
+        println!("{done:#}");
+        return Ok(());
+    }
+    let was_known = if done["repeated"] == true { " (begun before, by the same id)" } else { "" };
+    println!("{} deliveries are on their way{was_known}; id {}", done["deliveries"], done["id"].as_str().unwrap_or("?"));
+    Ok(())
+}
+
+fn in_words(counted: &Value) -> String {
+    let number = |value: &Value| count(value.as_u64().unwrap_or(0));
+    let parts = counted["by_destination"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|part| {
+        format!("{} to {}", number(&part["deliveries"]), plain(part["destination"].as_str().unwrap_or("?")))
+    });
+    let parts: Vec<_> = parts.collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    format!("{} events are delivered again{parts}", number(&counted["events"]))
+}
+
+/// Begins it and waits until everything is selected; delivering goes on by itself.
+async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
+    let begun = relay.act("/api/replays", asked).await?;
+    let path = format!("/api/replays/{}", step(begun["id"].as_str().unwrap_or_default()));
+    let all = begun["events_left"].as_u64().unwrap_or(0).max(1) as f64;
+    let progress = Progress::new();
+    let mut now = begun.clone();
+    while now["done"] != true {
+        let left = now["events_left"].as_u64().unwrap_or(0) as f64;
+        progress.show(1.0 - left / all, &format!("{} deliveries", now["deliveries"]));
+        tokio::time::sleep(LOOK_EVERY).await;
+        now = relay.get(&path).await?;
+    }
+    now["repeated"] = begun["repeated"].clone();
+    Ok(now)
+}

@@ -1,0 +1,73 @@
+//! `status`: one screen of how a running relay stands. Exits 1 when it takes no events.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::client::{At, RunningRelay};
+use super::terminal::{age, count, paint, plain, size};
+use super::{FAILED, Failure, block_on};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+    let relay = RunningRelay::at(named, &args.at)?;
+    let status = block_on(async { relay.get("/api/status").await })?;
+    if args.json {
+        println!("{status:#}");
+    } else {
+        print!("{}", screen(&status));
+    }
+    if status["ready"] == true { Ok(()) } else { Err(Failure::new(FAILED, "the relay takes no events just now")) }
+}
+
+fn screen(status: &Value) -> String {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let up = age(number(&status["uptime_s"]));
+    let mut out = match status["trouble"].as_str() {
+        None => format!("{} for {up}, takes events\n", paint("32", "up")),
+        Some(why) => format!("{} for {up}, takes NO events: {}\n", paint("31", "up"), plain(why)),
+    };
+    for source in status["sources"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        if source["paused"] == true {
+            out.push_str(&format!("source {} is {}\n", plain(source["name"].as_str().unwrap_or("?")), paint("33", "paused")));
+        }
+    }
+    out.push_str("\ndestination          state         waiting   postponed   oldest   dead letters\n");
+    for destination in status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let state = destination["state"].as_str().unwrap_or("?");
+        let colour = if state == "up" { "32" } else { "33" };
+        let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
+        let name = plain(destination["name"].as_str().unwrap_or("?"));
+        let [waiting, postponed, dead] =
+            ["backlog", "postponed", "dead_letters"].map(|key| count(number(&destination[key])));
+        out.push_str(&format!(
+            "{name:<20} {} {waiting:>9} {postponed:>11} {oldest:>8} {dead:>14}\n",
+            paint(colour, &format!("{state:<10}"))
+        ));
+        let why = destination["paused"]["reason"].as_str().or(destination["last_error"]["reason"].as_str());
+        if let Some(why) = why.filter(|_| state != "up") {
+            out.push_str(&format!("  {}\n", plain(why)));
+        }
+    }
+    let store = &status["store"];
+    let of = |bytes: &str, most: &str| {
+        let most = store[most].as_u64().map_or_else(String::new, |most| format!(" of {}", size(most)));
+        format!("{}{most}", size(number(&store[bytes])))
+    };
+    out.push_str(&format!(
+        "\nhistory {} events, {}; dead letters beyond it {}; free {}\n",
+        count(number(&store["events"])),
+        of("journal_bytes", "history_bytes_max"),
+        of("dead_letter_bytes", "dead_letter_bytes_max"),
+        store["free_bytes"].as_u64().map_or_else(|| "unknown".to_owned(), size),
+    ));
+    out
+}

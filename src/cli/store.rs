@@ -1,0 +1,128 @@
+//! `store`: verifies every byte of a store, copies a running one, says how much it has.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::client::{At, RunningRelay};
+use super::terminal::{Progress, count, size};
+use super::{FAILED, Failure, IN_USE, block_on, load_quietly};
+use crate::store::journal::verify::{Verified, verify};
+use crate::store::lock::{DataDirLock, LockError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Act {
+    /// Check every CRC, and the index against the journal. The relay must not run, or name a backup
+    Verify {
+        /// The data directory or backup [default: the config's data_dir]
+        directory: Option<PathBuf>,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a consistent copy of a running relay's store into a new directory; as a data_dir, it goes on from there
+    Backup {
+        /// Where to, on the relay's machine
+        directory: PathBuf,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Say how much the store has, and how much it may have
+    Info {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Let go what need not be kept, now rather than in a while
+    Trim {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+    match args.act {
+        Act::Verify { directory, json } => {
+            let directory = match directory {
+                Some(directory) => directory,
+                None => load_quietly(named)?.1.data_dir,
+            };
+            verify_it(&directory, json)
+        }
+        Act::Backup { directory, at } => {
+            let directory = std::path::absolute(&directory).map_err(|error| Failure::of(FAILED, &error))?;
+            let asked = json!({ "directory": directory.display().to_string() });
+            let relay = RunningRelay::at(named, &at)?;
+            let said = block_on(async { relay.act("/api/store/backup", &asked).await })?;
+            println!("copied {} to {}", size(said["bytes"].as_u64().unwrap_or(0)), directory.display());
+            println!("check it:  vero-relay store verify {}", directory.display());
+            Ok(())
+        }
+        Act::Info { at } => {
+            let relay = RunningRelay::at(named, &at)?;
+            println!("{:#}", block_on(async { relay.get("/api/store").await })?);
+            Ok(())
+        }
+        Act::Trim { at } => {
+            let relay = RunningRelay::at(named, &at)?;
+            println!("{:#}", block_on(async { relay.act("/api/store/trim", &json!({})).await })?);
+            Ok(())
+        }
+    }
+}
+
+fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
+    if !directory.join("journal").is_dir() {
+        return Err(Failure::new(FAILED, format!("{} holds no journal", directory.display())));
+    }
+    let _lock = DataDirLock::take(directory).map_err(|error| match error {
+        LockError::Held { .. } => Failure::new(
+            IN_USE,
+            format!("{error}. A running relay is verified by its copy: vero-relay store backup DIRECTORY"),
+        ),
+        error => Failure::of(FAILED, &error),
+    })?;
+    let progress = Progress::new();
+    let verified = verify(directory, &mut |share| progress.show(share, "read"));
+    drop(progress);
+    let verified = verified.map_err(|error| Failure::of(FAILED, &error))?;
+    let Verified { segments, groups, events, carried, bytes, torn_bytes, backlog, dead, problems } = &verified;
+    if as_json {
+        println!(
+            "{:#}",
+            json!({
+                "segments": segments, "groups": groups, "events": events, "carried": carried, "bytes": bytes,
+                "torn_bytes": torn_bytes, "backlog": backlog, "dead_letters": dead, "problems": problems,
+            })
+        );
+    } else {
+        println!(
+            "{} in {} segments: {} groups, {} events and {} carried over; {} deliveries wait, {} are dead letters",
+            size(*bytes),
+            count(*segments as u64),
+            count(*groups),
+            count(*events),
+            count(*carried),
+            count(*backlog),
+            count(*dead)
+        );
+        if *torn_bytes > 0 {
+            println!("{} at the end were being written when the process ended: nobody was told of them", size(*torn_bytes));
+        }
+        problems.iter().for_each(|problem| println!("problem: {problem}"));
+    }
+    match problems.len() {
+        0 => {
+            if !as_json {
+                println!("everything holds together");
+            }
+            Ok(())
+        }
+        number => Err(Failure::new(FAILED, format!("{number} problems"))),
+    }
+}

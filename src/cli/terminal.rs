@@ -1,0 +1,107 @@
+//! What verbs print on a terminal: sizes and ages that people read, a question before something is done, and progress.
+
+use std::io::{IsTerminal, Write};
+
+use super::{Failure, USAGE};
+
+/// `1.5 GiB`.
+pub(super) fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < units.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", units[unit]) }
+}
+
+/// `3 min`, in one unit.
+pub(super) fn age(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// `1 234 567`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A text from outside, fit for a terminal: no control characters, on one line.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A text in a colour, if standard output is a terminal.
+pub(super) fn paint(code: &str, text: &str) -> String {
+    if std::io::stdout().is_terminal() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Asks before something is done. Where nobody can be asked, it must have been said.
+pub(super) fn confirm(question: &str, is_sure: bool) -> Result<(), Failure> {
+    if is_sure {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(USAGE, format!("{question}\nsay --yes if that is meant")));
+    }
+    eprint!("{question} [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(USAGE, "nothing was done")) }
+}
+
+/// One line that is written over and over, on a terminal only.
+pub(super) struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { is_shown: std::io::stderr().is_terminal() }
+    }
+
+    /// Shows a share from 0 to 1 and what it is of.
+    pub(super) fn show(&self, share: f64, what: &str) {
+        if !self.is_shown {
+            return;
+        }
+        let filled = (share.clamp(0.0, 1.0) * 30.0) as usize;
+        eprint!("\r\x1b[2K[{}{}] {:>3.0} % {what}", "#".repeat(filled), ".".repeat(30 - filled), share * 100.0);
+        let _ = std::io::stderr().flush();
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([size(0), size(1023), size(1536), size(10 << 30)], ["0 B", "1023 B", "1.5 KiB", "10.0 GiB"]);
+        assert_eq!([age(5), age(180), age(7200), age(999_999)], ["5 s", "3 min", "2 h", "11 d"]);
+        assert_eq!([count(7), count(1000), count(1_234_567)], ["7", "1 000", "1 234 567"]);
+        assert_eq!(plain("a\x1b[31m\nb"), "a [31m b");
+    }
+}
