@@ -346,7 +346,7 @@ fn take_over_renamed(config: &Config, store: &dyn Store) {
         // The new name has a queue of its own already, which takes the old one's deliveries up. First they are there, then they are
         // no longer here: a crash in between delivers twice, and loses nothing.
         let sequences = store.waiting(id);
-        if sequences.len() > 0 {
+        if !sequences.is_empty() {
             let to = store.name(NameKind::Destination, name);
             let count = sequences.len();
             let selection = |destination, act| Selection {

@@ -92,15 +92,18 @@ impl RunningRelay {
 
 /// The query of a list: what was given of some parameters.
 pub(super) fn query(parameters: &[(&str, Option<&str>)]) -> String {
-    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", encode((*value)?))));
+    let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", step((*value)?))));
     let given: Vec<_> = given.collect();
     if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
 }
 
-/// A name as a step of a path.
+/// What stands for itself in a URL (RFC 3986, section 2.3), so names and ids do.
+const RESERVED: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A name as a step of a path, or a value in a query.
 pub(super) fn step(name: &str) -> String {
-    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(name, RESERVED).to_string()
 }
 
 fn read_json(answer: &Answer) -> Result<Value, Failure> {

@@ -172,7 +172,13 @@ fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
     }
     for delivery in dead {
         let text = |key: &str| plain(delivery[key].as_str().unwrap_or(""));
-        println!("{}: {} (given up {}, attempts: {})", text("destination"), text("reason"), text("at"), delivery["attempts"]);
+        println!(
+            "{}: {} (given up {}, attempts: {})",
+            text("destination"),
+            text("reason"),
+            text("at"),
+            delivery["attempts"]
+        );
         print!("{}", attempts_of(delivery));
     }
     println!("{}", plain(event["body"].as_str().unwrap_or("")));

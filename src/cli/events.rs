@@ -110,12 +110,8 @@ fn line(event: &Value) -> String {
 
 fn one(event: &Value) -> String {
     let text = |value: &Value| plain(value.as_str().unwrap_or(""));
-    let mut out = format!(
-        "{}  received {} from {}\n",
-        text(&event["id"]),
-        text(&event["received_at"]),
-        text(&event["source"])
-    );
+    let mut out =
+        format!("{}  received {} from {}\n", text(&event["id"]), text(&event["received_at"]), text(&event["source"]));
     for delivery in event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
         let attempts = delivery["attempts"].as_u64().map(|n| format!(", attempts: {n}")).unwrap_or_default();
@@ -132,7 +128,13 @@ pub(super) fn attempts_of(delivery: &Value) -> String {
     let mut out = String::new();
     for attempt in delivery["failed_attempts"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let text = |key: &str| plain(attempt[key].as_str().unwrap_or(""));
-        out.push_str(&format!("    {} {} {} ({} ms)\n", text("at"), text("outcome"), text("reason"), attempt["took_ms"]));
+        out.push_str(&format!(
+            "    {} {} {} ({} ms)\n",
+            text("at"),
+            text("outcome"),
+            text("reason"),
+            attempt["took_ms"]
+        ));
         if !text("answer").is_empty() {
             out.push_str(&format!("      answered: {}\n", text("answer")));
         }

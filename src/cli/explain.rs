@@ -41,7 +41,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 }
 
 fn as_text(config: &Config, routing: &Routing<'_>, traces: &[RuleTrace], is_coloured: bool) -> String {
-    let paint = |code: &str, text: &str| if is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let paint =
+        |code: &str, text: &str| if is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let mark = |verdict: bool| if verdict { paint("32", "yes") } else { paint("31", "no ") };
     let mut out = format!("type: {}\n\n", routing.event_type);
     for trace in traces {
@@ -57,7 +58,9 @@ fn as_text(config: &Config, routing: &Routing<'_>, traces: &[RuleTrace], is_colo
             let indent = "  ".repeat(step.depth + 1);
             let line = match &step.node {
                 TraceNode::Group(group) => format!("{group}:"),
-                TraceNode::Test { label, met } if met.is_empty() => format!("{label}    met nothing: the field is missing"),
+                TraceNode::Test { label, met } if met.is_empty() => {
+                    format!("{label}    met nothing: the field is missing")
+                }
                 TraceNode::Test { label, met } => format!("{label}    met {}", met.join(", ")),
             };
             let _ = writeln!(out, "{indent}{} {line}", mark(step.verdict));

@@ -70,7 +70,11 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let was_known = if done["repeated"] == true { " (begun before, by the same id)" } else { "" };
-    println!("{} deliveries are on their way{was_known}; id {}", done["deliveries"], done["id"].as_str().unwrap_or("?"));
+    println!(
+        "{} deliveries are on their way{was_known}; id {}",
+        done["deliveries"],
+        done["id"].as_str().unwrap_or("?")
+    );
     Ok(())
 }
 

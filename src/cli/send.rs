@@ -62,7 +62,10 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
     }
     let listed = remote.join("\n");
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(USAGE, format!("this may reach other machines; say --yes if that is meant:\n{listed}")));
+        return Err(Failure::new(
+            USAGE,
+            format!("this may reach other machines; say --yes if that is meant:\n{listed}"),
+        ));
     }
     eprint!("This may reach other machines:\n{listed}\nSend? [y/N] ");
     let _ = std::io::stderr().flush();
@@ -82,6 +85,8 @@ fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source,
 async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
     let relay = RunningRelay::of(config)?;
     let mut all_arrived = true;
+    // Destinations that have kept us waiting once: they are down, and nobody waits for them again.
+    let mut slow = Vec::new();
     for (name, body) in events {
         let answer = relay.post_event(source, body).await?;
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -91,19 +96,25 @@ async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>
             continue;
         };
         println!("{name}: taken as {id}");
-        let view = wait_until_settled(&relay, id).await?;
+        let view = wait_until_settled(&relay, id, &mut slow).await?;
         all_arrived &= show(&view);
     }
     if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
 }
 
-async fn wait_until_settled(relay: &RunningRelay, id: &str) -> Result<Value, Failure> {
+async fn wait_until_settled(relay: &RunningRelay, id: &str, slow: &mut Vec<Value>) -> Result<Value, Failure> {
     let start = Instant::now();
     loop {
         let view = relay.get(&format!("/api/events/{id}")).await?;
         let is_open = |delivery: &Value| matches!(delivery["state"].as_str(), Some("waiting" | "under_way"));
         let deliveries = view["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if !deliveries.iter().any(is_open) || start.elapsed() > WAIT {
+        let open = deliveries.iter().filter(|delivery| is_open(delivery)).map(|delivery| &delivery["destination"]);
+        let open: Vec<_> = open.filter(|name| !slow.contains(name)).cloned().collect();
+        if start.elapsed() > WAIT {
+            slow.extend(open);
+            return Ok(view);
+        }
+        if open.is_empty() {
             return Ok(view);
         }
         tokio::time::sleep(LOOK_EVERY).await;

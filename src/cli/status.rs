@@ -37,7 +37,11 @@ fn screen(status: &Value) -> String {
     };
     for source in status["sources"].as_array().map(Vec::as_slice).unwrap_or_default() {
         if source["paused"] == true {
-            out.push_str(&format!("source {} is {}\n", plain(source["name"].as_str().unwrap_or("?")), paint("33", "paused")));
+            out.push_str(&format!(
+                "source {} is {}\n",
+                plain(source["name"].as_str().unwrap_or("?")),
+                paint("33", "paused")
+            ));
         }
     }
     out.push_str("\ndestination          state         waiting   postponed   oldest   dead letters\n");

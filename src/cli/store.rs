@@ -112,7 +112,10 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             count(*dead)
         );
         if *torn_bytes > 0 {
-            println!("{} at the end were being written when the process ended: nobody was told of them", size(*torn_bytes));
+            println!(
+                "{} at the end were being written when the process ended: nobody was told of them",
+                size(*torn_bytes)
+            );
         }
         problems.iter().for_each(|problem| println!("problem: {problem}"));
     }

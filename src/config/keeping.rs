@@ -42,7 +42,10 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
     if let (Some(most), Some(history)) = (retention.bytes_max, retention.history_bytes)
         && most < history
     {
-        reader.error(entries.at(), "`store.max_size` is less than `history.max_size`, so the store would be full before it trims");
+        reader.error(
+            entries.at(),
+            "`store.max_size` is less than `history.max_size`, so the store would be full before it trims",
+        );
     }
     entries.finish();
     retention

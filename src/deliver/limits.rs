@@ -67,7 +67,10 @@ impl Limiter {
                 let before_ms = self.clock.now_ms().saturating_sub(age.as_millis() as u64);
                 if counts.oldest_ms.is_some_and(|oldest_ms| oldest_ms < before_ms) {
                     let end = self.store.first_since(before_ms)?;
-                    let why = format!("stale: it waited longer than backlog.max_age ({} s) for its first attempt", age.as_secs());
+                    let why = format!(
+                        "stale: it waited longer than backlog.max_age ({} s) for its first attempt",
+                        age.as_secs()
+                    );
                     let count = self.bury_below(id, end, &why);
                     self.tell(id, &name, count);
                 }
@@ -75,8 +78,12 @@ impl Limiter {
             if let Some(most) = limits.max_size.filter(|most| counts.backlog_bytes > *most) {
                 let waiting = self.store.unattempted_below(id, u64::MAX);
                 let count = going(waiting.len(), counts.backlog_bytes, most);
-                if let Some(end) = waiting.iter_from(0).nth(count as usize).or_else(|| waiting.previous(u64::MAX).map(|last| last + 1)) {
-                    let why = format!("the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it");
+                if let Some(end) =
+                    waiting.iter_from(0).nth(count as usize).or_else(|| waiting.previous(u64::MAX).map(|last| last + 1))
+                {
+                    let why = format!(
+                        "the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it"
+                    );
                     let count = self.bury_below(id, end, &why);
                     tracing::warn!(destination = %name, dead_letters = count, "its backlog is larger than backlog.max_size: the oldest deliveries are dead letters now");
                 }
@@ -122,7 +129,8 @@ impl Limiter {
             };
             let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
             if backlog > 0 && gone >= self.removed_grace {
-                let count = bury(&*self.store, id, self.store.waiting(id), "the destination was removed from the config");
+                let count =
+                    bury(&*self.store, id, self.store.waiting(id), "the destination was removed from the config");
                 tracing::warn!(destination = %name, dead_letters = count, "its time of grace is over: what waited for it are dead letters now");
             }
         }

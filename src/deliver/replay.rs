@@ -132,7 +132,8 @@ impl Replayer {
     ) -> Result<Vec<(NameId, NumberSet)>, ReplayError> {
         let mut selected: Vec<(NameId, NumberSet)> = Vec::new();
         self.store.scan(stretch, &mut |event| {
-            let is_meant = (spec.since_ms..spec.until_ms).contains(&event.received_ms) && matcher.holds(&*self.store, &event);
+            let is_meant =
+                (spec.since_ms..spec.until_ms).contains(&event.received_ms) && matcher.holds(&*self.store, &event);
             if is_meant {
                 let planned: Vec<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
                 for id in if to.is_empty() { &planned } else { to } {
@@ -219,7 +220,8 @@ impl Replayer {
             let until = (progress.cursor + STEP).min(progress.until);
             let (replayer, asked, matcher, to, from) =
                 (self.clone(), spec.clone(), matcher.clone(), to.clone(), progress.cursor);
-            let selected = tokio::task::spawn_blocking(move || replayer.select(&asked, &matcher, &to, from..until)).await;
+            let selected =
+                tokio::task::spawn_blocking(move || replayer.select(&asked, &matcher, &to, from..until)).await;
             for (destination, sequences) in selected.map_err(|_| ReplayError::Stopped)?? {
                 let (act, reason, replay) = (Selecting::Again, "replayed".to_owned(), progress.id);
                 let selecting = self.store.select(Selection { destination, act, reason, replay, sequences });
@@ -244,7 +246,12 @@ mod tests {
 
     #[test]
     fn a_description_reads_back_as_written() {
-        let spec = ReplaySpec { since_ms: 1, until_ms: u64::MAX, matching: Some("{type: sent}".into()), to: vec!["crm".into()] };
+        let spec = ReplaySpec {
+            since_ms: 1,
+            until_ms: u64::MAX,
+            matching: Some("{type: sent}".into()),
+            to: vec!["crm".into()],
+        };
         assert_eq!(ReplaySpec::from_json(&spec.to_json()), Some(spec));
         assert_eq!(ReplaySpec::from_json("{}"), None);
     }

@@ -11,8 +11,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::{Allowed, Breaker, Change, Sign};
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
+use super::breaker::{Allowed, Breaker, Change, Sign};
 use super::decide::{Next, decide};
 use super::pace::Pace;
 use super::status::Status;

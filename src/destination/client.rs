@@ -231,7 +231,8 @@ mod tests {
         headers.insert(http::header::AUTHORIZATION, value);
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let url = parse_url("https://hooks.example.com/services/T000/B000/XXXXXXXX?key=abcdefgh").expect("a URL");
-        let said = "no: Bearer s3cret-token, s3cret-token, /services/T000/B000/XXXXXXXX, XXXXXXXX, abcdefgh; application/json";
+        let said =
+            "no: Bearer s3cret-token, s3cret-token, /services/T000/B000/XXXXXXXX, XXXXXXXX, abcdefgh; application/json";
         let masked = Masks::new(&headers, &url).apply(said.to_owned());
         assert_eq!(masked, "no: …, …, /…, …, …; application/json");
     }

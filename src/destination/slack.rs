@@ -308,6 +308,7 @@ mod tests {
             client: Client::build().expect("a client"),
             url: client::parse_url("http://127.0.0.1:1/x").expect("a URL"),
             headers: HeaderMap::new(),
+            masks: Masks::default(),
             message,
             blocks: None,
             unfurls: false,

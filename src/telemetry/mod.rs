@@ -148,7 +148,11 @@ impl Default for Metrics {
         );
         let store = &metrics.store;
         registry.register("store_bytes", "Bytes of the journal and its index", store.bytes.clone());
-        registry.register("store_bytes_max", "At this the store takes nothing in; 0 for no limit", store.bytes_max.clone());
+        registry.register(
+            "store_bytes_max",
+            "At this the store takes nothing in; 0 for no limit",
+            store.bytes_max.clone(),
+        );
         registry.register("history_bytes", "Bytes of the journal", store.history_bytes.clone());
         registry.register("history_bytes_max", "Above this the oldest history goes", store.history_bytes_max.clone());
         registry.register("history_events", "Events in the history", store.history_events.clone());

@@ -8,5 +8,6 @@ mod front_door;
 mod harness;
 mod isolation;
 mod kill;
+mod operator;
 mod restart;
 mod structure;

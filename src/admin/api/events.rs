@@ -15,8 +15,7 @@ use crate::time::rfc3339;
 const LOOKED_AT_MAX: u64 = 50_000;
 /// Events read backwards in one step.
 const STEP: u64 = 512;
-const PARAMETERS: [&str; 9] =
-    ["type", "source", "destination", "state", "since", "until", "match", "limit", "before"];
+const PARAMETERS: [&str; 9] = ["type", "source", "destination", "state", "since", "until", "match", "limit", "before"];
 const STATES: [&str; 6] = ["waiting", "under_way", "postponed", "delivered", "dead", "settled"];
 
 /// What is looked for.

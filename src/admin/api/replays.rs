@@ -47,7 +47,8 @@ pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     };
     if asked.flag("dry_run")? {
         let counted = blocking(relay, move |relay| relay.replayer.count(&spec).map_err(refusal)).await?;
-        let by_destination = counted.by_destination.into_iter().map(|(name, count)| json!({ "destination": name, "deliveries": count }));
+        let by_destination =
+            counted.by_destination.into_iter().map(|(name, count)| json!({ "destination": name, "deliveries": count }));
         return Ok(json!({
             "dry_run": true,
             "events": counted.events,

@@ -33,6 +33,11 @@ impl Bitmap {
         self.length
     }
 
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     /// Adds a number; returns whether it was new.
     pub fn insert(&mut self, number: u64) -> bool {
         let chunk = self.chunks.entry(number / CHUNK).or_insert_with(Chunk::empty);

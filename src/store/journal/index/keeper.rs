@@ -280,7 +280,7 @@ impl Keeper {
                 }
                 freed < excess && going.len() < EXPIRE_AT_ONCE as u64
             });
-            if looked.is_ok() && going.len() > 0 {
+            if looked.is_ok() && !going.is_empty() {
                 expired.extend(self.shared.destination_ids().into_iter().map(|id| (id, going.clone())));
             }
         }

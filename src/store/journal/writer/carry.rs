@@ -91,7 +91,7 @@ impl Writer {
             if !outcomes.is_empty() {
                 self.builder.outcomes(&outcomes);
             }
-            if again.len() > 0 {
+            if !again.is_empty() {
                 let reason = String::new();
                 let at_ms = crate::time::wall_ms();
                 self.builder.selection(&SelectionRecord {

@@ -1,0 +1,404 @@
+//! The operator's hands on it: breaker, pause, limits, changes of the config, dead letters, replay, history, the API's manners.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// A config whose only destination is down until somebody helps it.
+fn fails(count: usize) -> impl Iterator<Item = Act> {
+    std::iter::repeat_with(|| Act::status(503)).take(count)
+}
+
+async fn ask(relay: &TestRelay, path: &str, asked: Value) -> Message {
+    let headers = [("x-vero-relay-write", "1")];
+    request(relay.running.admin_address, "POST", path, &headers, asked.to_string().as_bytes()).await
+}
+
+async fn told(relay: &TestRelay, path: &str, asked: Value) -> Value {
+    let answer = ask(relay, path, asked).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer.json()
+}
+
+fn types(fake: &Fake) -> Vec<String> {
+    fake.seen().iter().map(|message| message.json()["type"].as_str().expect("a type").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_down_gets_one_probe_at_a_time_and_the_rest_follows_when_it_answers() {
+    let fake = Fake::start(fails(6)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        ids.push(relay.accept(&format!(r#"{{"type":"t","n":{n}}}"#)).await);
+    }
+    eventually("the breaker to open", async || relay.destination("crm").await["breaker"]["state"] == "open").await;
+    // Those under way when it opened come on top of the five: at most as many as may be under way at once.
+    let while_open = fake.seen().len();
+    assert!(while_open <= 5 + 8, "{while_open} requests to a destination that is down");
+    for id in &ids {
+        relay.until(id, "delivered").await;
+    }
+    assert_eq!(relay.destination("crm").await["state"], "up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_is_known_after_a_restart_and_begins_with_a_probe() {
+    let fake = Fake::start(fails(1000)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for _ in 0..20 {
+        relay.accept(SENT).await;
+    }
+    eventually("the breaker to open", async || relay.destination("crm").await["breaker"]["state"] == "open").await;
+    let before = fake.seen().len();
+    let relay = relay.restart(|config| config).await;
+    fake.wait_for(before + 1).await;
+    let crm = relay.destination("crm").await;
+    assert_eq!((crm["state"].as_str(), crm["backlog"].as_u64()), (Some("down"), Some(20)));
+    assert!(fake.seen().len() <= before + 2, "one probe, and the next comes later");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_makes_what_waits_due_now() {
+    let fake = Fake::start(fails(1)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "postponed").await;
+    let said = told(&relay, "/api/destinations/crm/retry", json!({})).await;
+    assert_eq!(said["due_now"], 1);
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_section_makes_what_waits_due_now_and_an_unchanged_one_does_not() {
+    let fake = Fake::start(fails(1)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "postponed").await;
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(relay.deliveries(&id).await[0]["state"], "postponed");
+    let relay = relay.restart(|config| config.replace("/hook", "/other")).await;
+    relay.until(&id, "delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_destination_keeps_its_queue_until_its_time_is_over_and_goes_on_if_it_comes_back() {
+    let fake = Fake::start(fails(1)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "postponed").await;
+    let with = to_crm(&fake, "");
+    let without =
+        "rules: [ { name: all, to: other } ]\ndestinations: { other: { file: { path: out } } }\n";
+    let relay =
+        relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], without)).await;
+    eventually("it to be shown as removed", async || relay.destination("crm").await["state"] == "removed").await;
+    assert_eq!(relay.destination("crm").await["backlog"], 1);
+    // Back again: the changed section makes it due.
+    let relay = relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], &with)).await;
+    relay.until(&id, "delivered").await;
+    let crm = relay.destination("crm").await;
+    assert_eq!(crm["state"], "up");
+
+    fake.then(fails(1));
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "postponed").await;
+    let gone = format!("removed_grace: 1s\n{without}");
+    let relay = relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], &gone)).await;
+    let dead = relay.until(&id, "dead").await;
+    assert_eq!(dead["reason"], "the destination was removed from the config");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_destination_keeps_its_queue() {
+    let fake = Fake::start(fails(1)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "postponed").await;
+    let relay = relay
+        .restart(|config| {
+            let renamed = config.replace("crm", "hubspot").replace("1h, max: 1h }", "20ms, max: 1h }");
+            format!("{renamed}    renamed_from: crm\n")
+        })
+        .await;
+    told(&relay, "/api/destinations/hubspot/retry", json!({})).await;
+    let delivered = relay.until(&id, "delivered").await;
+    assert_eq!(delivered["destination"], "hubspot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_delivery_becomes_a_dead_letter_and_can_be_replayed() {
+    let fake = Fake::start([]).await;
+    let relay =
+        TestRelay::start(&to_crm(&fake, "    backlog: { max_age: 1s }\n    concurrency: 1\n    timeout: 20s\n")).await;
+    fake.then([Act::Hang]);
+    let hung = relay.accept(r#"{"type":"hung"}"#).await;
+    fake.wait_for(1).await;
+    let stale = relay.accept(r#"{"type":"stale"}"#).await;
+    let dead = relay.until(&stale, "dead").await;
+    assert!(dead["reason"].as_str().is_some_and(|reason| reason.starts_with("stale")), "{dead}");
+    assert_eq!(relay.deliveries(&hung).await[0]["state"], "under_way", "what is under way is left alone");
+    let listed = relay.admin("/api/dead-letters?destination=crm&reason=STALE").await.json();
+    assert_eq!(listed["dead_letters"][0]["event"], stale.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_shown_with_their_answers_replayed_once_and_dropped() {
+    let fake = Fake::start([
+        Act::with(422, &[], "no: Bearer top-secret-token is not welcome"),
+        Act::status(400),
+        Act::status(400),
+    ])
+    .await;
+    let config = to_crm(&fake, "").replace("/hook\" }", "/hook\", auth: { bearer: top-secret-token } }");
+    let relay = TestRelay::start(&config).await;
+    let mut ids = Vec::new();
+    for kind in ["first", "second", "third"] {
+        let id = relay.accept(&format!(r#"{{"type":"{kind}"}}"#)).await;
+        relay.until(&id, "dead").await;
+        ids.push(id);
+    }
+    let listed = relay.admin("/api/dead-letters?limit=2").await.json();
+    assert_eq!(listed["dead_letters"].as_array().map(Vec::len), Some(2));
+    assert_eq!(listed["dead_letters"][0]["event"], ids[2].as_str());
+    let rest = relay.admin(&format!("/api/dead-letters?limit=2&before={}", listed["before"])).await.json();
+    assert_eq!((rest["dead_letters"][0]["event"].as_str(), &rest["before"]), (Some(ids[0].as_str()), &Value::Null));
+
+    let shown = relay.admin(&format!("/api/events/{}", ids[0])).await;
+    let attempt = &shown.json()["deliveries"][0]["failed_attempts"][0];
+    assert_eq!((attempt["status"].as_u64(), attempt["outcome"].as_str()), (Some(422), Some("reject")));
+    assert_eq!(attempt["answer"], "no: … is not welcome");
+    assert!(!shown.text().contains("top-secret"), "{}", shown.text());
+
+    let id = "6f1c2c1e-7d42-4f7e-9a63-0d8f7a1b2c3d";
+    let only_422 = json!({ "destination": "crm", "reason": "422", "dry_run": true });
+    assert_eq!(told(&relay, "/api/dead-letters/replay", only_422).await["deliveries"], 1);
+    assert_eq!(relay.destination("crm").await["dead_letters"], 3, "a dry run does nothing");
+    let only_422 = json!({ "destination": "crm", "reason": "422", "id": id });
+    assert_eq!(told(&relay, "/api/dead-letters/replay", only_422.clone()).await["deliveries"], 1);
+    relay.until(&ids[0], "delivered").await;
+    let again = told(&relay, "/api/dead-letters/replay", only_422).await;
+    assert_eq!((again["repeated"].as_bool(), again["deliveries"].as_u64()), (Some(true), Some(1)));
+    let copies = fake.seen().iter().filter(|message| message.header("webhook-id") == Some(&ids[0])).count();
+    assert_eq!(copies, 2, "the first attempt and one replay, under the same id");
+
+    let dropped = told(&relay, "/api/dead-letters/drop", json!({ "destination": "crm", "event": ids[1] })).await;
+    assert_eq!(
+        (dropped["deliveries"].as_u64(), relay.destination("crm").await["dead_letters"].as_u64()),
+        (Some(1), Some(1))
+    );
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 1);
+    assert_eq!(relay.deliveries(&ids[0]).await[0]["state"], "delivered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_one_destination_go_to_another() {
+    let (crm, hubspot) = (Fake::start([Act::status(400)]).await, Fake::start([]).await);
+    let more = format!("  hubspot: {{ http: {{ url: \"{}\" }} }}\n", hubspot.url());
+    let relay = TestRelay::start(&to_crm(&crm, &more)).await;
+    let id = relay.accept(r#"{"type":"moved"}"#).await;
+    relay.until(&id, "dead").await;
+    let asked = json!({ "destination": "crm", "to": "hubspot" });
+    assert_eq!(told(&relay, "/api/dead-letters/replay", asked).await["deliveries"], 1);
+    let seen = hubspot.wait_for(1).await;
+    assert_eq!(seen[0].header("webhook-id"), Some(id.as_str()));
+    eventually("it to be settled", async || relay.destination("hubspot").await["backlog"] == 0).await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_the_history_counts_first_matches_and_is_done_once() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for n in 0..30 {
+        let kind = if n % 3 == 0 { "bounced" } else { "sent" };
+        relay.accept(&format!(r#"{{"type":"{kind}","n":{n}}}"#)).await;
+    }
+    fake.wait_for(30).await;
+    let mut asked = json!({ "since": "1h", "match": "{type: bounced}", "dry_run": true });
+    let counted = told(&relay, "/api/replays", asked.clone()).await;
+    assert_eq!((counted["events"].as_u64(), counted["deliveries"].as_u64()), (Some(10), Some(10)));
+    assert_eq!(counted["by_destination"][0]["destination"], "crm");
+    asked["dry_run"] = json!(false);
+    asked["id"] = json!("7b7f3f0e-5a35-4c44-8a39-6a5b2f0c9d11");
+    told(&relay, "/api/replays", asked.clone()).await;
+    fake.wait_for(40).await;
+    eventually("it to be done", async || {
+        relay.admin("/api/replays/7b7f3f0e-5a35-4c44-8a39-6a5b2f0c9d11").await.json()["done"] == true
+    })
+    .await;
+    assert_eq!(told(&relay, "/api/replays", asked.clone()).await["repeated"], true);
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(told(&relay, "/api/replays", asked).await["repeated"], true, "also after a restart");
+    assert_eq!(relay.destination("crm").await["backlog"], 0);
+    let kinds = types(&fake);
+    assert_eq!((kinds.len(), kinds[30..].iter().all(|kind| kind == "bounced")), (40, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_is_listed_in_pages_by_filter() {
+    let fake = Fake::start([Act::status(400)]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let dead = relay.accept(r#"{"type":"bounced","campaign":{"name":"Cart"}}"#).await;
+    relay.until(&dead, "dead").await;
+    let mut ids = vec![dead.clone()];
+    for n in 0..9 {
+        ids.push(relay.accept(&format!(r#"{{"type":"sent","n":{n}}}"#)).await);
+    }
+    fake.wait_for(10).await;
+    let (mut listed, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = relay.admin(&format!("/api/events?limit=4{before}")).await.json();
+        let events = page["events"].as_array().expect("a list").clone();
+        assert!(events.len() <= 4);
+        listed.extend(events.iter().map(|event| event["id"].as_str().expect("an id").to_owned()));
+        if page["before"].is_null() {
+            break;
+        }
+        before = format!("&before={}", page["before"]);
+    }
+    listed.reverse();
+    assert_eq!(listed, ids);
+    for query in ["type=bounced", "state=dead", "match=%7Bcampaign.name%3A%20Cart%7D", "destination=crm&state=dead"] {
+        let page = relay.admin(&format!("/api/events?{query}")).await.json();
+        assert_eq!(page["events"].as_array().map(Vec::len), Some(1), "{query}");
+        assert_eq!(page["events"][0]["id"], dead.as_str(), "{query}");
+        assert_eq!(page["events"][0]["campaign"], "Cart", "{query}");
+    }
+    for query in ["source=vero", "since=1h", "until=2100-01-01"] {
+        let page = relay.admin(&format!("/api/events?{query}")).await.json();
+        assert_eq!(page["events"].as_array().map(Vec::len), Some(10), "{query}");
+    }
+    assert_eq!(relay.admin("/api/events?until=1h").await.json()["events"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_source_is_answered_with_503_across_a_restart() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    told(&relay, "/api/sources/vero/pause", json!({})).await;
+    let refused = relay.post(SENT).await;
+    assert_eq!((refused.status(), refused.header("retry-after").is_some()), (503, true));
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(relay.post(SENT).await.status(), 503);
+    told(&relay, "/api/sources/vero/resume", json!({})).await;
+    relay.accept(SENT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for (path, status, part) in [
+        ("/api/events?limit=0", 400, "from 1 to 1000"),
+        ("/api/events?limit=1001", 400, "from 1 to 1000"),
+        ("/api/events?tipe=sent", 400, "no parameter `tipe`"),
+        ("/api/events?since=yesterday", 400, "is not a time"),
+        ("/api/events?state=gone", 400, "is not a state"),
+        ("/api/events?match=%5B", 400, "not YAML"),
+        ("/api/events?type=a&match=%7Btype%3A%20b%7D", 400, "give one of them"),
+        ("/api/events?destination=cmr", 404, "did you mean"),
+        ("/api/events/42", 404, "not an event's id"),
+        ("/api/dead-letters?destination=x", 404, "no destination `x`"),
+        ("/api/replays/42", 400, "should be a UUID"),
+        ("/api/status?x=1", 400, "no parameter `x`"),
+    ] {
+        let answer = relay.admin(path).await;
+        assert_eq!(answer.status(), status, "{path}: {}", answer.text());
+        assert!(answer.text().contains(part), "{path}: {}", answer.text());
+    }
+    for (path, asked, status, part) in [
+        ("/api/replays", json!({}), 400, "`since` says where"),
+        ("/api/replays", json!({ "since": "1h", "to": ["x"] }), 404, "no destination `x`"),
+        ("/api/replays", json!({ "since": "1h", "match": "{type: {globb: x}}" }), 400, "glob"),
+        ("/api/replays", json!({ "since": "1h", "mach": "{}" }), 400, "there is no `mach`"),
+        ("/api/dead-letters/replay", json!({}), 400, "whose dead letters"),
+        ("/api/dead-letters/drop", json!({ "destination": "crm", "to": "crm" }), 400, "goes nowhere"),
+        ("/api/store/backup", json!({ "directory": "here" }), 400, "an absolute path"),
+        ("/api/destinations/crm/explode", json!({}), 404, "nothing that can be done"),
+        ("/api/sources/crm/pause", json!({}), 404, "no source `crm`"),
+    ] {
+        let answer = ask(&relay, path, asked).await;
+        assert_eq!(answer.status(), status, "{path}: {}", answer.text());
+        assert!(answer.text().contains(part), "{path}: {}", answer.text());
+    }
+    let unproved = request(relay.running.admin_address, "POST", "/api/store/trim", &[], b"").await;
+    assert_eq!(unproved.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_relay_goes_on_as_a_data_directory() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    relay.act("/api/destinations/crm/pause").await;
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.push(relay.accept(SENT).await);
+    }
+    let copy = relay.directory.path().join("copy");
+    told(&relay, "/api/store/backup", json!({ "directory": copy.display().to_string() })).await;
+    let second = ask(&relay, "/api/store/backup", json!({ "directory": copy.display().to_string() })).await;
+    assert_eq!(second.status(), 400, "it replaces nothing: {}", second.text());
+    let restored = relay.restart(|config| config.replace("data_dir: data", "data_dir: copy")).await;
+    assert_eq!(restored.destination("crm").await["backlog"], 50);
+    restored.act("/api/destinations/crm/resume").await;
+    for id in &ids {
+        restored.until(id, "delivered").await;
+    }
+    assert_eq!(fake.seen().len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_the_free_space_that_must_stay_events_are_refused_and_deliveries_go_on() {
+    use vero_relay::store::journal::disk::Space;
+    use vero_relay::store::journal::model::{Faults, ModelDisk};
+    let disk = ModelDisk::default();
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start_on(&disk, &to_crm(&fake, "store: { free_space_min: 64MiB }\n")).await;
+    relay.act("/api/destinations/crm/pause").await;
+    let id = relay.accept(SENT).await;
+    let space = |free| Faults { space: Some(Space { total: 1 << 40, free }), ..Faults::default() };
+    disk.set_faults(space(1 << 20));
+    eventually("readiness to go", async || relay.admin("/readyz").await.status() == 503).await;
+    let refused = relay.post(SENT).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().contains("free_space_min"), "{}", refused.text());
+    relay.act("/api/destinations/crm/resume").await;
+    relay.until(&id, "delivered").await;
+    disk.set_faults(space(1 << 39));
+    eventually("readiness to come back", async || relay.admin("/readyz").await.status() == 200).await;
+    relay.accept(SENT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_limit_is_a_metric_before_it_bites() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "    backlog: { max_age: 1h, max_size: 10MiB }\nstore: { max_size: 1GiB, free_space_min: 1MiB, history: { max_size: 100MiB } }\n")).await;
+    relay.accept(SENT).await;
+    let metrics = relay.admin("/metrics").await.text();
+    for line in [
+        "vero_relay_store_bytes_max 1073741824",
+        "vero_relay_history_bytes_max 104857600",
+        "vero_relay_dead_letter_bytes_max 52428800",
+        "vero_relay_free_bytes_min 1048576",
+        "vero_relay_backlog_bytes_max{destination=\"crm\"} 10485760",
+        "vero_relay_backlog_age_max_seconds{destination=\"crm\"} 3600",
+        "vero_relay_breaker_open{destination=\"crm\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_shown_while_it_lasts() {
+    let fake = Fake::start([Act::with(429, &[("retry-after", "30")], "slow down")]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "postponed").await;
+    let crm = relay.destination("crm").await;
+    assert!(!crm["held_until"].is_null() && crm["last_error"]["reason"] == "429 Too Many Requests", "{crm}");
+    tokio::time::timeout(Duration::from_secs(20), relay.running.stop()).await.expect("a hold keeps nobody from ending");
+}
