@@ -1,6 +1,6 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
 # make test    the tests alone; the README's command
-# make bench   the real binary against a bare forwarding loop, and ten rules against ten thousand
+# make bench   the real binary against a bare forwarding loop, ten rules against ten thousand, the store with millions in it
 
 .PHONY: check test bench
 
@@ -15,4 +15,5 @@ test:
 
 bench:
 	cargo bench --locked --bench rules
+	cargo bench --locked --bench store -- --waiting 1000000 --history 2000000
 	cargo bench --locked --bench throughput -- --events 200000 --dead 1000000

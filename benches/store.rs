@@ -1,0 +1,228 @@
+//! The store alone: what it costs, what it keeps in memory, how fast it opens, drains and answers.
+//!
+//! `cargo bench --bench store -- [--waiting N] [--history N]`. Everything runs in a process of its own for each measurement, on the
+//! real disk below the target directory. CPU seconds are of the whole process; compare ratios, not wall time.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use vero_relay::event::EventId;
+use vero_relay::store::journal::disk::RealDisk;
+use vero_relay::store::journal::{JournalStore, Location, Options};
+use vero_relay::store::{
+    AppendError, DeadQuery, NameId, NameKind, NewEvent, PlannedDelivery, Retention, Settlement, Store,
+};
+
+/// Events in flight at once, as from so many senders.
+const IN_FLIGHT: usize = 64;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let role = args.iter().position(|arg| arg == "--role").map(|at| (args[at + 1].clone(), args[at + 2].clone()));
+    let number = |name: &str, usual: u64| {
+        args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1)?.parse().ok()).unwrap_or(usual)
+    };
+    match role {
+        Some((role, directory)) => play(&role, Path::new(&directory), number("--count", 0)),
+        None => orchestrate(number("--waiting", 1_000_000), number("--history", 2_000_000)),
+    }
+}
+
+fn orchestrate(waiting: u64, history: u64) {
+    let scratch = || tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let run = |role: &str, directory: &Path, count: u64| {
+        let program = std::env::current_exe().expect("this program");
+        let count = count.to_string();
+        let status = Command::new(program).args(["--role", role]).arg(directory).args(["--count", &count]).status();
+        assert!(status.expect("started").success(), "{role} failed");
+    };
+    println!("-- appending, one delivery each, settled at once");
+    run("keeps-up", scratch().path(), waiting.min(1_000_000));
+    println!("-- {waiting} waiting for a dead destination");
+    let directory = scratch();
+    run("fill", directory.path(), waiting);
+    run("reopen", directory.path(), 0);
+    std::fs::remove_file(directory.path().join("state.db")).expect("the index");
+    println!("-- the same without its index");
+    run("reopen", directory.path(), 0);
+    run("drain", directory.path(), 1_000_000.min(waiting));
+    println!("-- a history of {history} events, one in a hundred a dead letter");
+    let directory = scratch();
+    run("history", directory.path(), history);
+    run("look", directory.path(), 0);
+}
+
+fn open(directory: &Path) -> JournalStore {
+    let disk = RealDisk::open(&directory.join("journal")).expect("a directory");
+    let index = Location::File(directory.join("state.db"));
+    let retention = Retention { history_bytes: Some(1 << 40), ..Retention::default() };
+    let start = Instant::now();
+    let (store, opened) =
+        JournalStore::open(Arc::new(disk), Options { index, retention, ..Options::default() }).expect("it opens");
+    println!(
+        "    opened in {:.3} s: {} waiting, {} of {} segments read; resident {:.1} MiB",
+        start.elapsed().as_secs_f64(),
+        opened.backlog,
+        opened.segments_read,
+        opened.segments,
+        status("VmRSS:")
+    );
+    store
+}
+
+fn play(role: &str, directory: &Path, count: u64) {
+    let store = open(directory);
+    let crm = store.name(NameKind::Destination, "crm");
+    match role {
+        "fill" => {
+            append_all(&store, crm, count, |_| {});
+            report("appended", count);
+            store.close();
+        }
+        "keeps-up" => {
+            append_all(&store, crm, count, |store| {
+                let claims = store.claim(crm, 1024);
+                store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+            });
+            store.close();
+            report("appended and delivered", count);
+        }
+        "reopen" => {}
+        "drain" => {
+            let (start, before, mut done) = (Instant::now(), cpu_seconds(), 0);
+            while done < count {
+                let claims = store.claim(crm, 64);
+                assert!(!claims.is_empty(), "there is more");
+                claims.iter().for_each(|claim| drop(store.read(claim).expect("readable")));
+                done += claims.len() as u64;
+                store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+            }
+            let (took, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - before);
+            println!(
+                "    drained {done} in {took:.2} s: {:.0}/s, {:.2} CPU-s per 100 000; resident {:.1} MiB",
+                done as f64 / took,
+                cpu * 1e5 / done as f64,
+                status("VmRSS:")
+            );
+            store.close();
+        }
+        "history" => {
+            let mut number = 0u64;
+            append_all(&store, crm, count, |store| {
+                let claims = store.claim(crm, 1024);
+                let settled = claims.into_iter().map(|claim| {
+                    number += 1;
+                    let reason = "422 Unprocessable Entity: said".to_owned();
+                    let dead = Settlement::Dead { attempts: 1, reason };
+                    (claim, if number.is_multiple_of(100) { dead } else { Settlement::Delivered { attempts: 1 } })
+                });
+                store.settle(settled.collect());
+            });
+            store.close();
+            report("appended and settled", count);
+        }
+        "look" => look(&store, crm),
+        other => panic!("no role {other}"),
+    }
+}
+
+/// The median of some runs, in milliseconds.
+fn timed(what: &str, mut act: impl FnMut(u64)) {
+    let mut times: Vec<f64> = (0..21)
+        .map(|run| {
+            let start = Instant::now();
+            act(run);
+            start.elapsed().as_secs_f64() * 1000.0
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("    {what}: {:.2} ms (median of 21; slowest {:.2})", times[10], times[20]);
+}
+
+fn look(store: &JournalStore, crm: NameId) {
+    let history = store.history();
+    timed("the latest 100 events", |_| {
+        let mut events = 0;
+        store
+            .scan(history.end - 100..history.end, &mut |_| {
+                events += 1;
+                true
+            })
+            .expect("readable");
+        assert_eq!(events, 100);
+    });
+    let length = history.end - history.start;
+    timed("one event by its number, anywhere", |run| {
+        store.event_by_number(history.start + run * 7919 * 4099 % length).expect("there");
+    });
+    timed("one event by id with what became of it", |run| {
+        let event = store.event_by_number(history.start + run * 7919 * 4099 % length).expect("there");
+        store.event(event.id).expect("there");
+    });
+    timed("the latest 100 dead letters of a destination", |_| {
+        let page = store.dead_letters(crm, &DeadQuery::default(), u64::MAX, 100);
+        assert_eq!(page.items.len(), 100);
+    });
+    timed("the first event since a time", |run| {
+        store.first_since(1_700_000_000_000 + run * length / 21).expect("readable");
+    });
+}
+
+fn append_all(store: &JournalStore, crm: NameId, count: u64, mut between: impl FnMut(&JournalStore)) {
+    let (rule, source) = (store.name(NameKind::Rule, "all"), store.name(NameKind::Source, "vero"));
+    let mut waiting: Vec<oneshot::Receiver<Result<EventId, AppendError>>> = Vec::new();
+    for number in 0..count {
+        let body = format!(
+            r#"{{"type":"delivered","user":{{"id":{number},"email":"customer{number}@example.com"}},"padding":"{}"}}"#,
+            "x".repeat(510)
+        );
+        waiting.push(store.append(NewEvent {
+            received_ms: 1_700_000_000_000 + number,
+            source,
+            generation: 1,
+            rules: vec![rule],
+            deliveries: vec![PlannedDelivery { destination: crm, rule }],
+            body: Bytes::from(body),
+        }));
+        if waiting.len() == IN_FLIGHT {
+            waiting.drain(..).for_each(|answer| drop(answer.blocking_recv().expect("an answer").expect("taken")));
+            between(store);
+        }
+    }
+    waiting.drain(..).for_each(|answer| drop(answer.blocking_recv().expect("an answer").expect("taken")));
+    between(store);
+}
+
+fn report(what: &str, count: u64) {
+    println!(
+        "    {what}: {:.2} CPU-s per 100 000; {:.2} bytes written a body byte; resident {:.1} MiB, at most {:.1}",
+        cpu_seconds() * 1e5 / count as f64,
+        written_bytes() / (count as f64 * 600.0),
+        status("VmRSS:"),
+        status("VmHWM:")
+    );
+}
+
+/// User and system time of this process, in seconds.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().expect("ticks") + fields[12].parse::<u64>().expect("ticks");
+    ticks as f64 / 100.0
+}
+
+fn status(key: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(key)).expect("the key");
+    line.split_whitespace().nth(1).expect("a number").parse::<f64>().expect("a number") / 1024.0
+}
+
+fn written_bytes() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("it runs");
+    let line = io.lines().find(|line| line.starts_with("write_bytes")).expect("the key");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
