@@ -1,5 +1,6 @@
 //! The time, as text and as a clock that cannot jump.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Formats unix milliseconds as RFC 3339 in UTC, with milliseconds. Times beyond the year 9999 print as its end.
@@ -13,11 +14,14 @@ pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
     if let Ok(ago) = crate::config::values::duration(text) {
         return Ok(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
     }
-    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
+    let day =
+        || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
     let parsed = text.parse::<jiff::Timestamp>().ok().or_else(day);
     let unix_ms = parsed.and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
     unix_ms.ok_or_else(|| {
-        format!("`{text}` is not a time: write 2026-11-25T08:00:00Z, a day like 2026-11-25, or how long ago, like 90m or 2d")
+        format!(
+            "`{text}` is not a time: write 2026-11-25T08:00:00Z, a day like 2026-11-25, or how long ago, like 90m or 2d"
+        )
     })
 }
 
@@ -39,16 +43,26 @@ pub fn wall_ms() -> u64 {
 pub struct Clock {
     start: Instant,
     start_ms: u64,
+    /// Set by hand, in tests: a day passes in no time.
+    by_hand: Option<&'static AtomicU64>,
 }
 
 impl Clock {
     /// Starts the clock now.
     pub fn start() -> Self {
-        Self { start: Instant::now(), start_ms: wall_ms() }
+        Self { start: Instant::now(), start_ms: wall_ms(), by_hand: None }
+    }
+
+    /// A clock that stands still but for who sets it. For tests.
+    pub fn by_hand(now_ms: &'static AtomicU64) -> Self {
+        Self { by_hand: Some(now_ms), ..Self::start() }
     }
 
     /// Unix milliseconds by this clock.
     pub fn now_ms(&self) -> u64 {
+        if let Some(now_ms) = self.by_hand {
+            return now_ms.load(Ordering::Relaxed);
+        }
         self.start_ms + self.start.elapsed().as_millis() as u64
     }
 

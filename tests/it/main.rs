@@ -3,6 +3,7 @@
 mod bodies;
 mod cli;
 mod contract;
+mod day;
 mod deliveries;
 mod front_door;
 mod harness;

@@ -595,7 +595,7 @@ impl Writer {
             first_sequence: self.position.tail_first,
             first_group: self.position.next_group,
             journal: self.position.journal,
-            created_ms: crate::time::wall_ms(),
+            created_ms: self.shared.clock.now_ms(),
             sealed_segment: self.position.sealed.0,
             sealed_at: self.position.sealed.1,
             names: self.shared.all_names(),

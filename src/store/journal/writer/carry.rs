@@ -93,7 +93,7 @@ impl Writer {
             }
             if !again.is_empty() {
                 let reason = String::new();
-                let at_ms = crate::time::wall_ms();
+                let at_ms = self.shared.clock.now_ms();
                 self.builder.selection(&SelectionRecord {
                     destination: id,
                     at_ms,
