@@ -168,20 +168,21 @@ fn look(store: &JournalStore, crm: NameId) {
         assert_eq!(page.items.len(), 100);
     });
     timed("the first event since a time", |run| {
-        store.first_since(1_700_000_000_000 + run * length / 21).expect("readable");
+        let event = store.event_by_number(history.start + run * 7919 * 4099 % length).expect("there");
+        store.first_since(event.received_ms).expect("readable");
     });
 }
 
 fn append_all(store: &JournalStore, crm: NameId, count: u64, mut between: impl FnMut(&JournalStore)) {
     let (rule, source) = (store.name(NameKind::Rule, "all"), store.name(NameKind::Source, "vero"));
-    let mut waiting: Vec<oneshot::Receiver<Result<EventId, AppendError>>> = Vec::new();
+    let mut waiting: Answers = Vec::new();
     for number in 0..count {
         let body = format!(
             r#"{{"type":"delivered","user":{{"id":{number},"email":"customer{number}@example.com"}},"padding":"{}"}}"#,
             "x".repeat(510)
         );
         waiting.push(store.append(NewEvent {
-            received_ms: 1_700_000_000_000 + number,
+            received_ms: vero_relay::time::wall_ms(),
             source,
             generation: 1,
             rules: vec![rule],
@@ -189,12 +190,20 @@ fn append_all(store: &JournalStore, crm: NameId, count: u64, mut between: impl F
             body: Bytes::from(body),
         }));
         if waiting.len() == IN_FLIGHT {
-            waiting.drain(..).for_each(|answer| drop(answer.blocking_recv().expect("an answer").expect("taken")));
+            taken(&mut waiting);
             between(store);
         }
     }
-    waiting.drain(..).for_each(|answer| drop(answer.blocking_recv().expect("an answer").expect("taken")));
+    taken(&mut waiting);
     between(store);
+}
+
+type Answers = Vec<oneshot::Receiver<Result<EventId, AppendError>>>;
+
+fn taken(waiting: &mut Answers) {
+    for answer in waiting.drain(..) {
+        answer.blocking_recv().expect("an answer").expect("taken");
+    }
 }
 
 fn report(what: &str, count: u64) {

@@ -283,7 +283,24 @@ fn read_destinations(
             None => is_complete = false,
         }
     }
+    check_renames(reader, node, &read);
     is_complete.then_some(read)
+}
+
+/// A name whose queue is taken over is gone, and only one can take it.
+fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig]) {
+    let at = |name: &str| node.get(name).and_then(|node| node.get("renamed_from")).map_or(node.id, |node| node.id);
+    for (i, destination) in destinations.iter().enumerate() {
+        let Some(old) = &destination.renamed_from else { continue };
+        if destinations.iter().any(|other| other.name == *old && other.name != destination.name) {
+            let help = "take that one out, or leave `renamed_from` out: its queue can be in one place only".to_owned();
+            let message = format!("`{}` takes over the queue of `{old}`, which is still there", destination.name);
+            reader.error_with(at(&destination.name), message, help);
+        }
+        if destinations[..i].iter().any(|other| other.renamed_from.as_ref() == Some(old)) {
+            reader.error(at(&destination.name), format!("two destinations take over the queue of `{old}`"));
+        }
+    }
 }
 
 /// Names stand in URLs, metrics and logs.

@@ -349,3 +349,73 @@ fn a_file_that_is_too_large_or_empty_is_refused_at_once() {
     assert!(problems(&"#".repeat(FILE_BYTES_MAX + 1))[0].contains("at most"));
     assert!(problems("").iter().any(|line| line.contains("the config needs `sources`")));
 }
+
+/// That a line added at the top of the good config is taken.
+fn with(line: &str) -> Config {
+    good(&format!("{line}\n{GOOD}"))
+}
+
+#[test]
+fn what_is_kept_is_read_and_each_limit_has_both_sides() {
+    let config =
+        with("store: { history: { max_age: 2d, max_size: 1GiB }, dead_letters: { max_age: 1d, max_size: 512MiB } }");
+    let retention = config.retention;
+    assert_eq!((retention.history_age.as_secs(), retention.history_bytes), (2 * 86_400, Some(1 << 30)));
+    assert_eq!((retention.dead_age.as_secs(), retention.dead_bytes), (86_400, 512 << 20));
+    assert_eq!(with("removed_grace: 1s").removed_grace.as_secs(), 1);
+    assert_eq!(good(GOOD).removed_grace.as_secs(), 72 * 3600);
+    assert_eq!(with("store: { max_size: 8MiB, free_space_min: 0B }").retention.bytes_max, Some(8 << 20));
+    let too_much = |line: &str, expected: &str| {
+        let problems = problems(&format!("{line}\n{GOOD}"));
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{line}: {problems:#?}");
+    };
+    too_much("store: { max_size: 7MiB }", "this should be from 8388608");
+    too_much("store: { history: { max_age: 10ms } }", "this should be from 1s");
+    too_much("store: { history: { max_sise: 1GiB } }", "did you mean `max_size`?");
+    too_much("store: { history: { max_size: 1GiB }, max_size: 512MiB }", "is less than `history.max_size`");
+    too_much(
+        "store: { history: { max_size: 1GiB }, dead_letters: { max_size: 513MiB } }",
+        "more than half of `history.max_size`",
+    );
+    too_much("removed_grace: 10ms", "this should be from 1s");
+}
+
+#[test]
+fn a_backlog_has_limits_and_slack_has_one_unless_it_is_said() {
+    let archive =
+        |more: &str| good(&GOOD.replace("    file:\n", &format!("{more}    file:\n"))).destinations[0].backlog;
+    assert_eq!(archive(""), BacklogLimits::default());
+    let limits = archive("    backlog: { max_age: 1s, max_size: 1MiB }\n");
+    assert_eq!((limits.max_age, limits.max_size), (Some(Duration::from_secs(1)), Some(1 << 20)));
+    let slack = GOOD.replace("file:\n      path: archive.ndjson", "slack: { url: \"http://127.0.0.1/x\" }");
+    assert_eq!(good(&slack).destinations[0].backlog.max_age, Some(Duration::from_secs(6 * 3600)));
+    for (wrong, expected) in [
+        ("    backlog: { max_age: 999ms }\n    file:\n", "relay.yaml:9:25: error: this should be from 1s"),
+        ("    backlog: { max_size: 1023KiB }\n    file:\n", "relay.yaml:9:26: error: this should be from 1048576"),
+        ("    backlog: { max: 1MiB }\n    file:\n", "relay.yaml:9:16: error: unknown key `max` in `backlog`"),
+    ] {
+        refused("    file:\n", wrong, expected);
+    }
+}
+
+#[test]
+fn a_queue_is_taken_over_from_a_name_that_is_gone_and_once() {
+    let named = |text: &str| GOOD.replace("    file:\n", &format!("    renamed_from: {text}\n    file:\n"));
+    assert_eq!(good(&named("old")).destinations[0].renamed_from.as_deref(), Some("old"));
+    let own = problems(&named("archive"));
+    assert!(own[0].contains("the name that it has now"), "{own:#?}");
+    let two = "  other:\n    renamed_from: archive\n    file: { path: other }\n";
+    let there = problems(&format!("{GOOD}{two}"));
+    assert!(there.iter().any(|problem| problem.contains("which is still there")), "{there:#?}");
+    let both = problems(&format!("{}{}", named("old"), two.replace("archive", "old")));
+    assert!(both.iter().any(|problem| problem.contains("two destinations take over")), "{both:#?}");
+}
+
+#[test]
+fn a_changed_section_has_another_fingerprint_and_a_comment_changes_nothing() {
+    let of = |text: &str| good(text).destinations[0].fingerprint.clone();
+    let one = of(GOOD);
+    assert_eq!(of(&GOOD.replace("archive.ndjson", "archive.ndjson # a note")), one);
+    assert_ne!(of(&GOOD.replace("archive.ndjson", "other.ndjson")), one);
+    assert_ne!(of(&format!("defaults: {{ file: {{ envelope: false }} }}\n{GOOD}")), one);
+}
