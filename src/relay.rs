@@ -1,5 +1,7 @@
 //! The relay put together: store, front door, workers and admin listener, from start to stop.
 
+mod changes;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,10 +15,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::changes::{go_on_after_a_change, keep_limits, take_over_renamed};
 use crate::admin;
 use crate::config::Config;
 use crate::deliver::replay::Replayer;
-use crate::deliver::{Bodies, Limiter, Pace, Status, Worker, WorkerParts};
+use crate::deliver::{Bodies, Pace, Status, Worker, WorkerParts};
 use crate::receive;
 use crate::receive::auth::Gate;
 use crate::receive::body::Intake;
@@ -25,7 +28,7 @@ use crate::receive::server::{ServerOptions, serve};
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NameId, NameKind, Selecting, Selection, Store};
+use crate::store::{Health, NameId, NameKind, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -328,86 +331,6 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
         tracing::info!(deliveries = opened.backlog, "deliveries are waiting from before");
     }
     tracing::debug!(segments = opened.segments, read = opened.segments_read, "the journal is open");
-}
-
-/// What waits for a destination's old name waits for its new one.
-fn take_over_renamed(config: &Config, store: &dyn Store) {
-    for destination in &config.destinations {
-        let Some(old) = &destination.renamed_from else { continue };
-        let is_in_use = config.destinations.iter().any(|other| other.name == *old);
-        let known = store.names(NameKind::Destination).into_iter().find(|(_, name)| **name == **old);
-        let Some((id, _)) = known.filter(|_| !is_in_use) else { continue };
-        let name = &destination.name;
-        if store.rename(id, name) {
-            store.set_removed(id, false);
-            tracing::info!(destination = %name, from = %old, "it was renamed, and keeps its queue");
-            continue;
-        }
-        // The new name has a queue of its own already, which takes the old one's deliveries up. First they are there, then they are
-        // no longer here: a crash in between delivers twice, and loses nothing.
-        let sequences = store.waiting(id);
-        if !sequences.is_empty() {
-            let to = store.name(NameKind::Destination, name);
-            let count = sequences.len();
-            let selection = |destination, act| Selection {
-                destination,
-                act,
-                reason: format!("{old} was renamed to {name}"),
-                replay: 0,
-                sequences: sequences.clone(),
-            };
-            drop(store.select(selection(to, Selecting::Again)));
-            drop(store.select(selection(id, Selecting::Yield)));
-            tracing::info!(destination = %name, from = %old, deliveries = count, "it was renamed, and takes up what waited");
-        }
-    }
-}
-
-/// What waits for a destination whose section of the config has changed is due now: most likely the change is to help it.
-fn go_on_after_a_change(relay: &Relay) {
-    let generation = relay.generation();
-    for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        let before = relay.store.fact(*id);
-        if before.as_ref() == Some(&config.fingerprint) {
-            continue;
-        }
-        relay.store.set_fact(*id, &config.fingerprint);
-        if before.is_some() && relay.store.counts(*id).backlog > 0 {
-            tracing::info!(destination = %config.name, "its section of the config has changed: what waits for it is due now");
-            relay.retry_now(*id);
-        }
-    }
-}
-
-/// How often limits on what waits are looked at.
-const LIMITS_EVERY: Duration = Duration::from_secs(1);
-
-/// Looks after what may not wait for ever, until it is stopped.
-async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
-    let generation = relay.generation();
-    let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
-    let destinations = destinations.map(|(config, id)| (*id, config.name.clone(), config.backlog)).collect();
-    let grace = generation.config.removed_grace;
-    drop(generation);
-    let mut limiter = Limiter::new(relay.store.clone(), relay.clock, destinations, grace);
-    loop {
-        let looked = tokio::task::spawn_blocking(move || {
-            let looked = limiter.look();
-            (limiter, looked)
-        });
-        let Ok((back, looked)) = looked.await else {
-            tracing::error!("looking after the limits panicked; backlogs are not limited until the next start");
-            return;
-        };
-        limiter = back;
-        if let Err(error) = looked {
-            tracing::warn!(error = crate::telemetry::in_full(&error), "the limits of backlogs could not be looked at");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LIMITS_EVERY) => {}
-        }
-    }
 }
 
 fn start_workers(relay: &Arc<Relay>, workers: &TaskTracker, stop: &CancellationToken) {
