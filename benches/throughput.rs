@@ -361,12 +361,12 @@ async fn orchestrate(args: &[String]) {
             start.elapsed().as_secs_f64(),
             relay.process.status("VmRSS:")
         );
-        println!("    waiting after the restart: {}", metric_sum(relay.admin, "vero_relay_backlog"));
+        println!("    waiting after the restart: {}", metric_sum(relay.admin, "vero_relay_backlog{"));
     }
 }
 
 fn wait_drained(relay: &RelayUnderTest) {
-    wait_for("the backlog to drain", || metric_sum(relay.admin, "vero_relay_backlog") == 0.0);
+    wait_for("the backlog to drain", || metric_sum(relay.admin, "vero_relay_backlog{") == 0.0);
 }
 
 fn row(what: &str, sent: &Sent, events: u64, cpu: f64, bare_cpu: f64) {

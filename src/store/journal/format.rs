@@ -39,6 +39,7 @@ mod header;
 
 pub use self::acts::{Act, Control, SelectionRecord};
 use self::acts::{decode_replay, encode_replay};
+pub use self::codec::cut;
 use self::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
 pub use self::header::{HeaderError, SegmentHeader};
 use crate::event::EventId;

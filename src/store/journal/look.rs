@@ -114,14 +114,13 @@ impl Shared {
     }
 
     fn dead_letter(&self, key: &DeliveryKey) -> DeadLetter {
+        let (sequence, destination) = (key.sequence, key.destination);
+        if let Some((attempts, at_ms, reason)) = self.just_died(key) {
+            return DeadLetter { sequence, destination, attempts, at_ms, reason };
+        }
         let known = lock(&self.index.database).dead_letter(key).ok().flatten();
-        known.unwrap_or_else(|| DeadLetter {
-            sequence: key.sequence,
-            destination: key.destination,
-            attempts: 0,
-            at_ms: 0,
-            reason: "the reason is not known any more: the index was lost".to_owned(),
-        })
+        let reason = || "the reason is not known any more: the index was lost".to_owned();
+        known.unwrap_or_else(|| DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason: reason() })
     }
 
     pub fn dead_letters(&self, id: NameId, query: &DeadQuery, mut before: u64, max: usize) -> Page<DeadLetter> {

@@ -57,7 +57,7 @@ pub use self::recover::{Damage, OpenError};
 pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 
 use self::disk::Disk;
-use self::format::{Act, OutcomeRecord, OutcomeState};
+use self::format::{Act, OutcomeRecord, OutcomeState, cut};
 use self::index::{Index, Update};
 use self::queue::Queue;
 use self::recover::recover;
@@ -153,6 +153,9 @@ impl JournalStore {
         }
         let index = Index::open(&options.index);
         let mut recovered = recover(&disk, &mut lock(&index.database))?;
+        if recovered.index_failed && index.remake() {
+            recovered = recover(&disk, &mut lock(&index.database))?;
+        }
         keep_copies(&disk, &recovered.damage);
         let latest_due_ms = options.clock.now_ms() + options.due_within.as_millis() as u64;
         recovered.queues.values_mut().for_each(|queue| queue.clamp_due(latest_due_ms));
@@ -338,9 +341,9 @@ impl Store for JournalStore {
                         continue;
                     }
                     Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
-                    Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason }),
+                    Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason: cut(reason) }),
                     Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
-                        (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason })
+                        (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason: cut(reason) })
                     }
                 };
                 if queue.settle(claim.key.sequence, attempts, &state) {
@@ -406,7 +409,7 @@ impl Store for JournalStore {
 
     fn select(&self, selection: Selection) -> oneshot::Receiver<Result<u64, AppendError>> {
         let (done, answer) = oneshot::channel();
-        self.shared.select(selection, Some(done));
+        self.shared.select(selection, done);
         answer
     }
 

@@ -45,6 +45,13 @@ pub struct Faults {
     pub space: Option<Space>,
 }
 
+impl State {
+    /// Bytes in all files that have a name.
+    fn used(&self) -> u64 {
+        self.names.values().map(|file| self.files[*file].bytes.len() as u64).sum()
+    }
+}
+
 impl ModelDisk {
     /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
@@ -96,7 +103,7 @@ fn not_found() -> io::Error {
 impl Disk for ModelDisk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
-        let used: u64 = state.files.iter().map(|file| file.bytes.len() as u64).sum();
+        let used = state.used();
         if state.faults.capacity.is_some_and(|capacity| used + bytes > capacity) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
@@ -125,9 +132,8 @@ impl Disk for ModelDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.lock();
-        let file = state.names.remove(name).ok_or_else(not_found)?;
-        state.files[file] = Content::default();
-        Ok(())
+        // Its bytes stay until the names are synced: a power cut before brings it back.
+        state.names.remove(name).map(drop).ok_or_else(not_found)
     }
 
     fn copy(&self, from: &str, to: &str) -> io::Result<()> {
@@ -145,6 +151,9 @@ impl Disk for ModelDisk {
         if state.faults.sync_fails {
             return Err(io::Error::other("the model disk fails every sync"));
         }
+        let State { names, synced_names, files, .. } = &mut *state;
+        let gone = synced_names.values().filter(|file| !names.values().any(|kept| kept == *file));
+        gone.for_each(|file| files[*file] = Content::default());
         state.synced_names = state.names.clone();
         Ok(())
     }
@@ -173,7 +182,7 @@ impl DiskFile for ModelFile {
         if state.faults.write_breaks {
             return Err(io::Error::other("the model disk breaks every write"));
         }
-        let used: u64 = state.files.iter().map(|file| file.bytes.len() as u64).sum();
+        let used = state.used();
         let length = state.files[self.file].bytes.len() as u64;
         let grows = (offset + bytes.len() as u64).saturating_sub(length);
         let room = state.faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used));

@@ -5,7 +5,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::store::{DeliveryKey, DeliveryState, StoredEvent};
+use super::bitmap::Bitmap;
+use crate::store::{DeliveryKey, DeliveryState, NameId, StoredEvent};
 
 /// Bodies of recent events kept in memory, in bytes.
 pub const BODIES_MAX: usize = 8 << 20;
@@ -65,6 +66,12 @@ impl RecentOutcomes {
         }
     }
 
+    /// Forgets what became of some deliveries of a destination.
+    pub fn forget(&mut self, destination: NameId, sequences: &Bitmap) {
+        self.states.retain(|key, _| key.destination != destination || !sequences.contains(key.sequence));
+        self.order.retain(|key| self.states.contains_key(key));
+    }
+
     /// Finds an outcome.
     pub fn get(&self, key: &DeliveryKey) -> Option<DeliveryState> {
         self.states.get(key).cloned()
@@ -75,7 +82,6 @@ impl RecentOutcomes {
 mod tests {
     use super::*;
     use crate::event::EventId;
-    use crate::store::NameId;
 
     fn event(sequence: u64, body_bytes: usize) -> Arc<StoredEvent> {
         Arc::new(StoredEvent {

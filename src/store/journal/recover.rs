@@ -106,10 +106,13 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
         }
         tracing::error!("the index is newer than the journal, which has lost its end or was put back; the index is made again");
     }
-    if let Err(error) = database.clear() {
-        tracing::error!(%error, "the index could not be emptied; it is made again as far as it can be written");
+    let cleared = database.clear();
+    let mut recovered = read(disk, database, &headers, None)?;
+    if let Err(error) = cleared {
+        tracing::error!(%error, "the index could not be emptied");
+        recovered.index_failed = true;
     }
-    read(disk, database, &headers, None)
+    Ok(recovered)
 }
 
 type Headers = [(u64, Option<SegmentHeader>)];
@@ -128,11 +131,14 @@ impl Checkpoint {
     /// Loads it, if it fits the journal whose headers these are.
     fn load(database: &mut Database, headers: &Headers) -> Option<Self> {
         let meta = |key| database.meta(key).ok().flatten();
-        let (journal, segment, next_group) = (meta(META_JOURNAL)?, meta(META_SEGMENT)?, meta(META_GROUP)?);
-        let begins = headers.iter().find(|(number, _)| *number == segment)?.1.as_ref()?;
-        if begins.journal != journal {
-            return None;
+        let journal = meta(META_JOURNAL)?;
+        if headers.iter().filter_map(|(_, header)| header.as_ref()).any(|header| header.journal != journal) {
+            tracing::error!("the index belongs to another journal; it is made again");
+            // What it says of attempts and replays is about other events.
+            return database.clear_all().ok().and(None);
         }
+        let (segment, next_group) = (meta(META_SEGMENT)?, meta(META_GROUP)?);
+        headers.iter().find(|(number, _)| *number == segment)?.1.as_ref()?;
         let mut segments = database.load_segments().ok()?;
         let older = headers.iter().filter(|(number, _)| *number < segment);
         segments.retain(|info| older.clone().any(|(number, _)| *number == info.segment));
@@ -194,6 +200,8 @@ struct State<'d> {
     database: &'d mut Database,
     updates: Vec<Update>,
     index_failed: bool,
+    /// A segment's header was read, and every record since.
+    knows_standings: bool,
     segments: Vec<SegmentInfo>,
     names: BTreeMap<NameId, (NameKind, String)>,
     queues: HashMap<NameId, Queue>,
@@ -213,6 +221,7 @@ impl<'d> State<'d> {
             database,
             updates: Vec::new(),
             index_failed: false,
+            knows_standings: false,
             segments: Vec::new(),
             names: BTreeMap::new(),
             queues: HashMap::new(),
@@ -333,10 +342,15 @@ impl<'d> State<'d> {
         for (destination, _) in &header.standings {
             self.queue(*destination);
         }
-        for (id, queue) in &mut self.queues {
-            let standing = header.standings.iter().find(|(destination, _)| destination == id);
-            queue.set_standing(standing.map_or_else(Standing::default, |(_, standing)| standing.clone()));
+        // Where every record before it was read, they have said it, and better: the header may know of an act whose record lies
+        // behind it, and that act is also one on deliveries.
+        if !self.knows_standings || !self.damage.is_empty() {
+            for (id, queue) in &mut self.queues {
+                let standing = header.standings.iter().find(|(destination, _)| destination == id);
+                queue.set_standing(standing.map_or_else(Standing::default, |(_, standing)| standing.clone()));
+            }
         }
+        self.knows_standings = true;
         header.encode().len() as u64
     }
 

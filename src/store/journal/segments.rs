@@ -194,6 +194,14 @@ impl Segments {
         })
     }
 
+    /// Goes through all groups there are.
+    pub fn scan_all(&self) -> Option<Scan<'_>> {
+        self.with(|list| {
+            let info = list.first()?;
+            Some(Scan { segments: self, segment: info.segment, offset: info.start, end: info.end, is_done: false })
+        })
+    }
+
     /// The segment behind another.
     fn after(&self, segment: u64) -> Option<(u64, u64, u64)> {
         self.with(|list| {

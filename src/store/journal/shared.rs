@@ -1,14 +1,14 @@
 //! What the store's threads and callers share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use super::disk::Disk;
-use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
+use super::format::{OutcomeRecord, OutcomeState, SelectionRecord, cut};
 use super::index::Index;
 use super::queue::Queue;
 use super::recent::{RecentEvents, RecentOutcomes};
@@ -16,7 +16,7 @@ use super::segments::{SegmentInfo, Segments, Window};
 use super::writer::{Done, Message};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
-    AppendError, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting, Selection,
+    AppendError, DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting, Selection,
     Standing, StoredEvent,
 };
 use crate::time::Clock;
@@ -181,6 +181,14 @@ impl Shared {
         ids
     }
 
+    /// How a delivery was given up, while that is so new that it is in memory: attempts, when, why.
+    pub fn just_died(&self, key: &DeliveryKey) -> Option<(u16, u64, String)> {
+        match lock(&self.outcomes).get(key)? {
+            DeliveryState::Dead { attempts, at_ms, reason } => Some((attempts, at_ms, reason)),
+            _ => None,
+        }
+    }
+
     /// Why nothing may be taken in just now, if it may not.
     pub fn refusal(&self) -> Option<String> {
         lock(&self.refusal).clone()
@@ -210,15 +218,17 @@ impl Shared {
     }
 
     /// Does something to deliveries, and has it written down. Returns to how many.
-    pub fn select(&self, selection: Selection, done: Option<Done>) -> u64 {
-        let (done, _ignored) = done.map_or_else(|| { let (done, ignored) = oneshot::channel(); (done, Some(ignored)) }, |done| (done, None));
+    pub fn select(&self, selection: Selection, done: Done) -> u64 {
         let Selection { destination: id, act, reason, replay, mut sequences } = selection;
+        let reason = cut(reason);
         // Nothing goes from the history while deliveries of it are chosen.
         let _selecting = lock(&self.selecting);
         if act == Selecting::Again {
             // What is older than the history is there if it was carried, because some destination needs it.
             let start = self.segments.history_start();
-            sequences = sequences.iter_from(0).filter(|sequence| *sequence >= start || self.needs(*sequence)).collect();
+            let end = self.next_sequence.load(Ordering::Acquire);
+            let is_there = |sequence: &u64| *sequence < end && (*sequence >= start || self.needs(*sequence));
+            sequences = sequences.iter_from(0).filter(is_there).collect();
         }
         let destination = self.destination(id);
         let mut queue = lock(&destination.queue);
@@ -228,6 +238,8 @@ impl Shared {
             let _ = done.send(Ok(0));
             return 0;
         }
+        // What they came to before is no answer any more.
+        lock(&self.outcomes).forget(id, &sequences);
         let at_ms = self.clock.now_ms();
         let record = SelectionRecord { destination: id, at_ms, act, replay, reason, sequences };
         if let Err(unsent) = self.sender.send(Message::Selection(record, done))

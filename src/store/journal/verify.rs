@@ -66,7 +66,7 @@ pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified
 }
 
 fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn FnMut(f64)) -> Result<(), OpenError> {
-    let Some(mut scan) = segments.scan_from(segments.history_start()) else { return Ok(()) };
+    let Some(mut scan) = segments.scan_all() else { return Ok(()) };
     let mut window = Window::new(1 << 20);
     let mut bytes = 0;
     while let Some(group) = scan.next_group(&mut window)? {

@@ -400,7 +400,6 @@ impl Writer {
             return Err(error);
         }
         self.position.next_sequence += events.len() as u64;
-        self.shared.next_sequence.store(self.position.next_sequence, Ordering::Release);
         self.tell_good();
         self.publish(heads, events);
         Ok(())
@@ -674,6 +673,8 @@ impl Writer {
             published.push(Arc::new(stored(head, event.body)));
         }
         self.shared.publish(published);
+        // Only now are they history: who selects one of it must find it in its queues.
+        self.shared.next_sequence.store(self.position.next_sequence, Ordering::Release);
         for (id, reply) in replies {
             // The sender may have hung up: the event is taken all the same.
             let _ = reply.send(Ok(id));

@@ -42,6 +42,12 @@ pub(super) fn put_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
+/// A text as it will be read again.
+pub fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_MAX));
+    text
+}
+
 /// Writes a text, cut to [`TEXT_MAX`] bytes on a character's boundary.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_MAX)];

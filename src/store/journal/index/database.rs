@@ -129,6 +129,15 @@ impl Database {
         Ok(())
     }
 
+    /// Forgets everything: it is another journal's.
+    pub fn clear_all(&mut self) -> Result<()> {
+        self.clear()?;
+        for table in ["attempt", "replay", "fact"] {
+            self.connection.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        Ok(())
+    }
+
     /// Does something whole or not at all.
     pub fn transaction(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -199,6 +208,7 @@ impl Database {
         let destination = selection.destination.0;
         match selection.act {
             Selecting::Again | Selecting::Drop => {
+                self.unbury(selection)?;
                 let count: i64 = self
                     .connection
                     .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM dead WHERE destination = ?1 LIMIT 1)")?
@@ -224,6 +234,34 @@ impl Database {
             }
             Selecting::Yield => Ok(()),
         }
+    }
+
+    /// What was given up all at once is not any more: given up again, it is kept from then on.
+    fn unbury(&self, selection: &SelectionRecord) -> Result<()> {
+        let destination = selection.destination.0;
+        let mut find =
+            self.connection.prepare_cached("SELECT at_ms, bits FROM buried WHERE destination = ?1 AND chunk = ?2")?;
+        for (chunk, _) in selection.sequences.encode() {
+            let rows = find.query_map(params![destination, signed(chunk)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
+            for (at_ms, bits) in rows.collect::<Result<Vec<_>>>()? {
+                let mut members = Bitmap::default();
+                if !members.decode(chunk, &bits) {
+                    continue;
+                }
+                members.remove_all(&selection.sequences);
+                let key = params![destination, signed(chunk), at_ms];
+                let Some((_, bits)) = members.encode().next() else {
+                    let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                    self.connection.prepare_cached(sql)?.execute(key)?;
+                    continue;
+                };
+                let sql = "UPDATE buried SET bits = ?4 WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                self.connection.prepare_cached(sql)?.execute(params![destination, signed(chunk), at_ms, bits])?;
+            }
+        }
+        Ok(())
     }
 
     fn replay(&self, replay: &ReplayProgress) -> Result<()> {
@@ -373,7 +411,7 @@ impl Database {
 
     /// The next start reads the whole journal.
     pub fn forget_checkpoint(&self) -> Result<()> {
-        self.connection.prepare_cached("DELETE FROM meta")?.execute([]).map(drop)
+        self.connection.prepare_cached("DELETE FROM meta WHERE key <> ?1")?.execute([META_JOURNAL]).map(drop)
     }
 
     pub fn forget_carried(&self, sequence: u64) -> Result<()> {

@@ -1,17 +1,17 @@
 //! What keeps the store within its limits: checkpoints, retention, and the word to the writer that there is no room.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use super::database::{META_GROUP, META_JOURNAL, META_SEGMENT};
+use super::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use super::Update;
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
-use crate::store::{DeliveryKey, NameId, Retention, Selecting, Selection, StoredEvent};
+use crate::store::{AppendError, DeliveryKey, NameId, ReadError, Retention, Selecting, Selection, StoredEvent};
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
 const HISTORY_BYTES: u64 = 10 << 30;
@@ -34,12 +34,23 @@ pub struct Resolved {
 /// Works the limits out for a file system of `total` bytes, if that is known.
 pub fn resolve(retention: &Retention, total: Option<u64>) -> Resolved {
     let share = |most: u64, part: u64| total.map_or(most, |total| most.min(total / part));
-    let history_bytes = retention.history_bytes.unwrap_or_else(|| share(HISTORY_BYTES, 5));
+    // The store must not be full before its history goes.
+    let most = retention.bytes_max.map_or(HISTORY_BYTES, |most| HISTORY_BYTES.min(most / 4 * 3));
+    let history_bytes = retention.history_bytes.unwrap_or_else(|| share(most, 5));
     // Carrying dead letters over must free more than it takes.
     let dead_bytes = retention.dead_bytes.min(history_bytes / 2);
     let free_bytes_min = retention.free_bytes_min.unwrap_or_else(|| share(FREE_BYTES, 20));
     Resolved { history_bytes, dead_bytes, free_bytes_min }
 }
+
+/// What of the oldest segment was written again.
+pub struct Carried {
+    info: SegmentInfo,
+    stretch: std::ops::Range<u64>,
+    numbers: Bitmap,
+}
+
+type Answer = tokio::sync::oneshot::Receiver<Result<u64, AppendError>>;
 
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -60,6 +71,9 @@ impl Keeper {
     pub fn checkpoint(&mut self, more: &mut dyn FnMut() -> Vec<Update>) -> rusqlite::Result<()> {
         let shared = self.shared.clone();
         let newest = shared.segments.newest();
+        // Noted before the sync is waited for: a group that is written later may be lost with the power, and then the index would
+        // look newer than the journal.
+        let next_group = shared.next_group.load(std::sync::atomic::Ordering::Acquire);
         let mut database = lock(&shared.index.database);
         database.sync_commits(true)?;
         let mut updates = Vec::new();
@@ -80,7 +94,7 @@ impl Keeper {
                 }
             }
             database.set_meta(META_JOURNAL, shared.journal)?;
-            database.set_meta(META_GROUP, shared.next_group.load(std::sync::atomic::Ordering::Acquire))?;
+            database.set_meta(META_GROUP, next_group)?;
             database.set_meta(META_SEGMENT, newest)
         });
         let relaxed = database.sync_commits(false);
@@ -88,7 +102,7 @@ impl Keeper {
         match done.and(relaxed) {
             Ok(()) => {
                 self.saved_up_to = newest;
-                self.is_checkpoint_due = false;
+                self.is_checkpoint_due = shared.segments.newest() != newest;
                 Ok(())
             }
             Err(error) => {
@@ -97,6 +111,11 @@ impl Keeper {
                 Err(error)
             }
         }
+    }
+
+    /// The number of the segment that is written to.
+    pub fn newest(&self) -> u64 {
+        self.shared.segments.newest()
     }
 
     /// Waits until everything that was sent to the writer is synced. False when it has ended.
@@ -137,18 +156,23 @@ impl Keeper {
 
     /// Whether something is beyond its time or its size.
     pub fn is_trim_due(&self) -> bool {
-        self.going().is_some() || !self.expired().is_empty()
+        self.going(u64::MAX).is_some() || !self.expired_by_age(self.dead_before_ms()).is_empty()
     }
 
-    /// The oldest segment, if history has no claim on it any more.
-    fn going(&self) -> Option<(SegmentInfo, u64)> {
+    /// The oldest segment below a number, if history has no claim on it any more.
+    fn going(&self, below: u64) -> Option<(SegmentInfo, u64)> {
         let (retention, resolved) = self.resolved();
         let list = self.shared.segments.list();
         let [oldest, next, ..] = list.as_slice() else { return None };
+        if oldest.segment >= below {
+            return None;
+        }
         let bytes: u64 = list.iter().map(|info| info.end).sum();
         let now_ms = self.shared.clock.now_ms();
         let age = Duration::from_millis(now_ms.saturating_sub(next.created_ms));
-        let is_over = bytes > resolved.history_bytes || age > retention.history_age;
+        // Where most of it is carried, writing that once more frees next to nothing: it waits until more is history.
+        let is_worth_it = || self.carried_bytes().saturating_mul(2) <= bytes;
+        let is_over = age > retention.history_age || (bytes > resolved.history_bytes && is_worth_it());
         let stretch = oldest.first_sequence..next.first_sequence;
         let is_waited_for = || {
             let waits = |id| lock(&self.shared.destination(id).queue).waits_in(&stretch);
@@ -158,26 +182,61 @@ impl Keeper {
         (is_over && !is_pinned && !is_waited_for()).then(|| (oldest.clone(), next.first_sequence))
     }
 
-    /// Lets the oldest segment go, if it may: what is still needed of it is carried first. Returns whether it went.
-    pub fn carry_and_retire(&mut self) -> bool {
-        let Some((info, end)) = self.going() else { return false };
+    fn carried_bytes(&self) -> u64 {
+        lock(&self.shared.index.database).carried_bytes().unwrap_or_default()
+    }
+
+    /// Writes what is still needed of the oldest segment again, if it may go and its number is below `below`: what was carried
+    /// a moment ago is not carried again at once. Says what is to be let go once the index knows where everything lies.
+    pub fn carry_oldest(&mut self, below: u64) -> Option<Carried> {
+        if self.has_forgotten {
+            // The index does not know where everything lies that was carried before.
+            return None;
+        }
+        let (info, end) = self.going(below)?;
         let stretch = info.first_sequence..end;
-        match self.carry(&info, &stretch) {
-            Ok(carried) => {
-                let (reply, answer) = sync_channel(1);
-                let retiring = Retiring { segment: info.segment, stretch: stretch.clone(), carried, reply };
-                if self.shared.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
-                    return false;
-                }
-                self.retired.push((info.clone(), stretch.end));
-                tracing::debug!(segment = info.segment, "the oldest stretch of the history is gone");
-                true
-            }
+        let numbers = self.carry_replays().and_then(|()| self.carry(&info, &stretch));
+        match numbers {
+            Ok(numbers) => Some(Carried { info, stretch, numbers }),
             Err(error) => {
                 tracing::warn!(segment = info.segment, %error, "the oldest stretch of the history cannot go yet");
-                false
+                None
             }
         }
+    }
+
+    /// Lets a segment go. Returns whether it went.
+    pub fn retire(&mut self, Carried { info, stretch, numbers }: Carried) -> bool {
+        let (reply, answer) = sync_channel(1);
+        let retiring = Retiring { segment: info.segment, stretch: stretch.clone(), carried: numbers, reply };
+        if self.shared.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
+            return false;
+        }
+        tracing::debug!(segment = info.segment, "the oldest stretch of the history is gone");
+        self.retired.push((info, stretch.end));
+        true
+    }
+
+    /// Writes again how far every replay has come, which may stand in the oldest segment alone.
+    fn carry_replays(&self) -> std::io::Result<()> {
+        // Under the lock, so that nothing newer comes before it.
+        let replays = lock(&self.shared.replays);
+        let mut answers = Vec::new();
+        for replay in replays.iter() {
+            let (done, answer) = tokio::sync::oneshot::channel();
+            let _ = self.shared.sender.send(Message::Replay(replay.clone(), done));
+            answers.push(answer);
+        }
+        drop(replays);
+        if answers.is_empty() || self.is_durable(&mut answers) {
+            return Ok(());
+        }
+        Err(std::io::Error::other("there is no room to write down how far replays have come"))
+    }
+
+    /// Waits until what was sent to the writer is synced, and says whether that holds for these: without room they wait on.
+    fn is_durable(&self, answers: &mut [Answer]) -> bool {
+        self.wait_for_sync() && answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_))))
     }
 
     /// Moves what is needed of a segment to the journal's end. Returns the numbers of the events.
@@ -202,6 +261,8 @@ impl Keeper {
                     batch_bytes += event.body.len();
                     batch.push(Arc::new(event));
                 }
+                // It may be read another time, so its segment stays.
+                Err(ReadError::Io(error)) => return Err(error),
                 // Its bytes were told as damaged, or will be by whoever asks for them.
                 Err(error) => tracing::warn!(sequence, %error, "an event that is still needed cannot be read and is lost"),
             }
@@ -217,14 +278,15 @@ impl Keeper {
     }
 
     fn carry_batch(&self, ids: &[NameId], events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
-        let mut dead = Vec::new();
+        let mut dead = HashMap::new();
         let database = lock(&self.shared.index.database);
         for event in &events {
             for id in ids {
                 let key = DeliveryKey { sequence: event.id.sequence(), destination: *id };
                 if lock(&self.shared.destination(*id).queue).is_dead(key.sequence) {
                     let letter = database.dead_letter(&key);
-                    dead.extend(letter.map_err(|error| std::io::Error::other(error.to_string()))?);
+                    let letter = letter.map_err(|error| std::io::Error::other(error.to_string()))?;
+                    dead.extend(letter.map(|letter| (key, letter)));
                 }
             }
         }
@@ -255,10 +317,13 @@ impl Keeper {
         }
     }
 
-    /// Dead letters whose time is over or that are too many, some of them.
-    fn expired(&self) -> Vec<(NameId, Bitmap)> {
-        let (retention, resolved) = self.resolved();
-        let before_ms = self.shared.clock.now_ms().saturating_sub(retention.dead_age.as_millis() as u64);
+    fn dead_before_ms(&self) -> u64 {
+        let (retention, _) = self.resolved();
+        self.shared.clock.now_ms().saturating_sub(retention.dead_age.as_millis() as u64)
+    }
+
+    /// Dead letters whose time is over, some of them.
+    fn expired_by_age(&self, before_ms: u64) -> Vec<(NameId, Bitmap)> {
         let database = lock(&self.shared.index.database);
         let (singly, at_once) =
             (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
@@ -269,32 +334,58 @@ impl Keeper {
                 None => expired.push((id, std::iter::once(sequence).collect())),
             }
         }
-        let excess = database.carried_bytes().unwrap_or_default().saturating_sub(resolved.dead_bytes);
-        if excess > 0 {
-            let (mut freed, mut going) = (0, Bitmap::default());
-            let looked = database.oldest_carried(&mut |sequence, bytes| {
-                // What waits for another attempt is no dead letter, and stays.
-                if !self.shared.is_pending(sequence) {
-                    freed += bytes;
-                    going.insert(sequence);
-                }
-                freed < excess && going.len() < EXPIRE_AT_ONCE as u64
-            });
-            if looked.is_ok() && !going.is_empty() {
-                expired.extend(self.shared.destination_ids().into_iter().map(|id| (id, going.clone())));
-            }
-        }
         expired
+    }
+
+    /// The oldest dead letters of those that are too many, some of them. What nobody needs any more goes first.
+    fn expired_by_size(&self) -> Vec<(NameId, Bitmap)> {
+        let (_, resolved) = self.resolved();
+        if self.carried_bytes() <= resolved.dead_bytes {
+            return Vec::new();
+        }
+        let (mut unneeded, mut dead, mut dead_bytes) = (Vec::new(), Vec::new(), 0);
+        let mut database = lock(&self.shared.index.database);
+        let looked = database.oldest_carried(&mut |sequence, bytes| {
+            // What waits for another attempt is no dead letter: it stays, and does not count.
+            if !self.shared.needs(sequence) {
+                unneeded.push(sequence);
+            } else if !self.shared.is_pending(sequence) {
+                dead.push((sequence, bytes));
+                dead_bytes += bytes;
+            }
+            true
+        });
+        let forget = |database: &mut Database| unneeded.iter().try_for_each(|sequence| database.forget_carried(*sequence));
+        let forgotten = looked.and_then(|()| database.transaction(forget));
+        drop(database);
+        if forgotten.is_err() {
+            return Vec::new();
+        }
+        let mut excess = dead_bytes.saturating_sub(resolved.dead_bytes);
+        let mut going = Bitmap::default();
+        for (sequence, bytes) in dead.into_iter().take(EXPIRE_AT_ONCE) {
+            if excess == 0 {
+                break;
+            }
+            going.insert(sequence);
+            excess = excess.saturating_sub(bytes);
+        }
+        if going.is_empty() {
+            return Vec::new();
+        }
+        self.shared.destination_ids().into_iter().map(|id| (id, going.clone())).collect()
     }
 
     /// Drops dead letters whose time is over or that are too many. Returns whether there may be more.
     pub fn expire_some(&self) -> bool {
-        let expired = self.expired();
+        // One moment for all of it: what is forgotten must be what was dropped.
+        let before_ms = self.dead_before_ms();
+        let mut expired = self.expired_by_age(before_ms);
+        expired.extend(self.expired_by_size());
         if expired.is_empty() {
             return false;
         }
-        let (retention, _) = self.resolved();
-        let mut dropped = 0;
+        let (mut dropped, mut answers) = (0, Vec::new());
         for (destination, sequences) in &expired {
             let selection = Selection {
                 destination: *destination,
@@ -303,9 +394,18 @@ impl Keeper {
                 replay: 0,
                 sequences: sequences.clone(),
             };
-            dropped += self.shared.select(selection, None);
+            let (done, answer) = tokio::sync::oneshot::channel();
+            dropped += self.shared.select(selection, done);
+            answers.push(answer);
         }
-        let before_ms = self.shared.clock.now_ms().saturating_sub(retention.dead_age.as_millis() as u64);
+        if dropped > 0 {
+            self.shared.dead_expired.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+            tracing::warn!(dead_letters = dropped, "dead letters were dropped: their time was over, or they were too many");
+        }
+        // The index is never ahead of the journal: after a power cut a dead letter would be there and its body would not.
+        if !self.is_durable(&mut answers) {
+            return false;
+        }
         let mut database = lock(&self.shared.index.database);
         let forgotten = database.transaction(|database| {
             database.forget_buried_before(before_ms)?;
@@ -319,11 +419,6 @@ impl Keeper {
             }
             Ok(())
         });
-        drop(database);
-        if dropped > 0 {
-            self.shared.dead_expired.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
-            tracing::warn!(dead_letters = dropped, "dead letters were dropped: their time was over, or they were too many");
-        }
         forgotten.is_ok()
     }
 }

@@ -141,6 +141,26 @@ impl Index {
         Self { database, path: path.map(std::path::Path::to_owned), sender, receiver, thread: OnceLock::new() }
     }
 
+    /// Makes a new database in place of one that cannot be written: what is damaged is put aside, and where there only is no room
+    /// it lies in memory until the next start. Returns whether there is a new one.
+    pub fn remake(&self) -> bool {
+        let mut database = lock(&self.database);
+        let Some(path) = &self.path else { return false };
+        let is_sound = database.check().is_ok_and(|faults| faults.is_empty());
+        // Closes the old one before its file is moved.
+        let Ok(memory) = Database::open(None) else { return false };
+        *database = memory;
+        if !is_sound {
+            tracing::error!(path = %path.display(), "the index is damaged; it is put aside and made again from the journal");
+            put_aside(path);
+            match Database::open(Some(path)) {
+                Ok(new) => *database = new,
+                Err(error) => tracing::error!(%error, "no index can be written; it is kept in memory until the next start"),
+            }
+        }
+        true
+    }
+
     /// Bytes on the disk.
     pub fn bytes(&self) -> u64 {
         let Some(path) = &self.path else { return 0 };
@@ -302,14 +322,27 @@ impl Worker {
     /// A checkpoint, and then whatever it allows to go.
     fn trim(&mut self) {
         self.checkpoint();
+        self.expire();
+        let newest = self.keeper.newest();
+        while !self.is_broken
+            && let Some(carried) = self.keeper.carry_oldest(newest)
+        {
+            // Who asks for a carried event must find it from the moment on in which its old place is gone.
+            self.drain();
+            self.commit();
+            if self.is_broken || !self.keeper.retire(carried) {
+                return;
+            }
+            self.keeper.remove_retired();
+            // What was carried counts among the dead letters now.
+            self.expire();
+        }
+    }
+
+    fn expire(&mut self) {
         while !self.is_broken && self.keeper.expire_some() {
             self.drain();
             self.commit();
-        }
-        while !self.is_broken && self.keeper.carry_and_retire() {
-            self.drain();
-            self.commit();
-            self.keeper.remove_retired();
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Both steps run on the writer's thread, so nothing that is written comes between looking at a queue and writing down what it says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Carrying {
     /// The events.
     pub events: Vec<Arc<StoredEvent>>,
     /// What the index knows of those of their deliveries that are dead.
-    pub dead: Vec<DeadLetter>,
+    pub dead: HashMap<DeliveryKey, DeadLetter>,
     /// Resolved when they are synced.
     pub reply: SyncSender<io::Result<()>>,
 }
@@ -53,25 +53,26 @@ impl Writer {
             outcome = self.carry_group(&events[from..until], &dead);
             from = until;
         }
-        let answer = match outcome {
-            Ok(()) => self.sync(),
-            Err(Failure::Full(error)) => Err(error),
-            Err(Failure::Broken(error)) => {
-                let _ = reply.send(Err(io::Error::other(error.to_string())));
-                return Err(error);
-            }
+        // Where there was no room for all of it, what was written is sound all the same.
+        let (answer, synced) = match outcome {
+            Ok(()) => (Ok(()), self.sync()),
+            Err(Failure::Full(error)) => (Err(error), self.sync()),
+            Err(Failure::Broken(error)) => (Ok(()), Err(error)),
         };
-        if let Err(error) = &answer
-            && self.unsynced_since.is_some()
-        {
-            return Err(io::Error::other(error.to_string()));
+        if let Err(error) = synced {
+            let _ = reply.send(Err(io::Error::other(error.to_string())));
+            return Err(error);
         }
         // The keeper waits for it, and ends only with the store.
         let _ = reply.send(answer);
         Ok(())
     }
 
-    fn carry_group(&mut self, events: &[Arc<StoredEvent>], dead: &[DeadLetter]) -> Result<(), Failure> {
+    fn carry_group(
+        &mut self,
+        events: &[Arc<StoredEvent>],
+        dead: &HashMap<DeliveryKey, DeadLetter>,
+    ) -> Result<(), Failure> {
         self.builder.clear();
         for event in events {
             let head = EventHead {
@@ -117,7 +118,12 @@ impl Writer {
     }
 
     /// Where the deliveries of some events to one destination stand right now.
-    fn standing_of(&self, id: NameId, numbers: &BTreeSet<u64>, dead: &[DeadLetter]) -> (Vec<OutcomeRecord>, Bitmap) {
+    fn standing_of(
+        &self,
+        id: NameId,
+        numbers: &BTreeSet<u64>,
+        dead: &HashMap<DeliveryKey, DeadLetter>,
+    ) -> (Vec<OutcomeRecord>, Bitmap) {
         let destination = self.shared.destination(id);
         let queue = lock(&destination.queue);
         let (mut outcomes, mut again) = (Vec::new(), Bitmap::default());
@@ -130,10 +136,10 @@ impl Writer {
             } else if queue.goes_again(*sequence) {
                 again.insert(*sequence);
             } else if queue.is_dead(*sequence) {
-                let known = dead.iter().find(|letter| letter.sequence == *sequence && letter.destination == id);
-                let (attempts, at_ms, reason) = known.map_or((0, 0, String::new()), |letter| {
-                    (letter.attempts, letter.at_ms, letter.reason.clone())
-                });
+                // Given up a moment ago, so that the index has not heard of it: now is near enough.
+                let unknown = || (0, self.shared.clock.now_ms(), String::new());
+                let known = dead.get(&key).map(|letter| (letter.attempts, letter.at_ms, letter.reason.clone()));
+                let (attempts, at_ms, reason) = known.or_else(|| self.shared.just_died(&key)).unwrap_or_else(unknown);
                 outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
             }
         }

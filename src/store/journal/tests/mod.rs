@@ -1,5 +1,7 @@
 //! The journal against a disk that fails, forgets and lies.
 
+mod model_test;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,0 +1,335 @@
+//! Random work, restarts and power cuts against a model in a map: after each start every delivery must be where the model has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::store::{Selecting, Selection};
+
+/// Runs in the normal run: a few seconds. `STORE_SEEDS=10000` runs more of them, `STORE_SEED=17` that one.
+const SEEDS: u64 = 300;
+const DESTINATIONS: [&str; 3] = ["crm", "alerts", "dead"];
+
+/// Numbers from a seed: xorshift64*.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Postponed(u16),
+    Dead(String),
+    /// Arrived, or dropped.
+    Settled,
+}
+
+type Key = (&'static str, u64);
+
+/// What must be so. A power cut may undo what was done since `synced`, act by act for each delivery, but nothing before.
+#[derive(Default)]
+struct Model {
+    bodies: Vec<String>,
+    now: BTreeMap<Key, State>,
+    /// What each delivery may be found as after a power cut: its last synced state, and all since.
+    possible: BTreeMap<Key, Vec<State>>,
+    paused: BTreeSet<&'static str>,
+}
+
+impl Model {
+    fn set(&mut self, key: Key, state: State) {
+        self.possible.entry(key).or_default().push(state.clone());
+        self.now.insert(key, state);
+    }
+
+    fn all_is_synced(&mut self) {
+        self.possible = self.now.iter().map(|(key, state)| (*key, vec![state.clone()])).collect();
+    }
+}
+
+struct Run {
+    seed: u64,
+    dice: Dice,
+    disk: ModelDisk,
+    directory: tempfile::TempDir,
+    store: Option<JournalStore>,
+    model: Model,
+    /// Copies of the index that were taken earlier.
+    copies: Vec<PathBuf>,
+    log: Vec<String>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let (disk, directory) = (ModelDisk::default(), tempfile::tempdir().expect("a directory"));
+        let dice = Dice::new(seed);
+        let mut run =
+            Self { seed, dice, disk, directory, store: None, model: Model::default(), copies: Vec::new(), log: Vec::new() };
+        run.open();
+        run
+    }
+
+    fn index(&self) -> PathBuf {
+        self.directory.path().join("state.db")
+    }
+
+    fn store(&self) -> &JournalStore {
+        self.store.as_ref().expect("it is open")
+    }
+
+    fn open(&mut self) {
+        let retention = Retention { history_bytes: Some(256 << 10), ..Retention::default() };
+        let options = Options {
+            segment_bytes: 16 << 10,
+            index: Location::File(self.index()),
+            retention,
+            ..Options::default()
+        };
+        let (store, opened) = JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens");
+        assert_eq!(opened.damage, [], "{}", self.story());
+        self.store = Some(store);
+    }
+
+    fn story(&self) -> String {
+        format!("STORE_SEED={}\n{}", self.seed, self.log.join("\n"))
+    }
+
+    fn id(&self, name: &str) -> NameId {
+        self.store().name(NameKind::Destination, name)
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(24) {
+            0..=8 => self.append(),
+            9..=14 => self.claim_and_settle(),
+            15 | 16 => self.select(),
+            17 => self.pause_or_resume(),
+            18 | 19 => {
+                self.log.push("trim".to_owned());
+                self.store().trim();
+            }
+            20 => self.restart(true),
+            21 => self.restart(false),
+            22 => self.copy_index(),
+            _ => self.sync(),
+        }
+    }
+
+    fn append(&mut self) {
+        let mut destinations = DESTINATIONS.to_vec();
+        destinations.retain(|_| self.dice.below(3) > 0);
+        let body = format!("{}{}", self.model.bodies.len(), "x".repeat(self.dice.below(6000) as usize));
+        let id = append(self.store(), &body, &destinations).expect("taken");
+        assert_eq!(id.sequence(), self.model.bodies.len() as u64, "{}", self.story());
+        self.log.push(format!("append {} to {destinations:?}", id.sequence()));
+        // An acknowledged event makes everything before it durable.
+        for name in destinations {
+            self.model.set((name, id.sequence()), State::Waiting);
+        }
+        self.model.all_is_synced();
+        self.model.bodies.push(body);
+    }
+
+    fn claim_and_settle(&mut self) {
+        let name = DESTINATIONS[self.dice.below(3) as usize];
+        let most = 1 + self.dice.below(5) as usize;
+        let claims = self.store().claim(self.id(name), most);
+        for claim in claims {
+            let sequence = claim.key.sequence;
+            let body = self.store().read(&claim).unwrap_or_else(|error| panic!("{sequence}: {error}\n{}", self.story()));
+            assert_eq!(body.body, self.model.bodies[sequence as usize].as_bytes(), "{}", self.story());
+            let attempts = claim.attempts + 1;
+            let reason = format!("reason {}", self.log.len());
+            let (settlement, state) = match self.dice.below(8) {
+                0..=2 => (Settlement::Delivered { attempts }, Some(State::Settled)),
+                3 | 4 => (Settlement::Dead { attempts, reason: reason.clone() }, Some(State::Dead(reason))),
+                5 | 6 => {
+                    let due_ms = if self.dice.below(2) == 0 { 5 } else { crate::time::wall_ms() + 3_600_000 };
+                    (
+                        Settlement::Postponed { attempts, first_attempt_ms: 5, due_ms, reason },
+                        Some(State::Postponed(attempts)),
+                    )
+                }
+                _ => (Settlement::Released, None),
+            };
+            self.log.push(format!("settle {name} {sequence}: {settlement:?}"));
+            self.store().settle(vec![(claim, settlement)]);
+            if let Some(state) = state {
+                self.model.set((name, sequence), state);
+            }
+        }
+    }
+
+    fn select(&mut self) {
+        let name = DESTINATIONS[self.dice.below(3) as usize];
+        let (act, reason) = match self.dice.below(4) {
+            0 | 1 => (Selecting::Again, "again"),
+            2 => (Selecting::Bury, "buried"),
+            _ => (Selecting::Drop, "dropped"),
+        };
+        let (destination, history) = (self.id(name), self.store().history());
+        let any = |key: &Key| *key == (name, key.1);
+        let keys: Vec<Key> = self.model.now.keys().copied().filter(any).collect();
+        let chosen: NumberSet = keys.iter().map(|key| key.1).filter(|_| self.dice.below(3) == 0).collect();
+        let mut expected = 0;
+        for sequence in chosen.iter_from(0) {
+            let key = (name, sequence);
+            let state = self.model.now[&key].clone();
+            let is_pending = matches!(state, State::Waiting | State::Postponed(_));
+            let next = match act {
+                // What is older than the history is there while somebody needs it.
+                Selecting::Again if !is_pending && (history.contains(&sequence) || self.is_needed(sequence)) => {
+                    Some(State::Waiting)
+                }
+                Selecting::Bury if is_pending => Some(State::Dead(reason.to_owned())),
+                Selecting::Drop if matches!(state, State::Dead(_)) => Some(State::Settled),
+                _ => None,
+            };
+            if let Some(next) = next {
+                expected += 1;
+                self.model.set(key, next);
+            }
+        }
+        self.log.push(format!("{act:?} {name} {:?}", chosen.iter_from(0).collect::<Vec<_>>()));
+        let selection = Selection { destination, act, reason: reason.to_owned(), replay: 0, sequences: chosen };
+        let done = self.store().select(selection).blocking_recv().expect("an answer").expect("done");
+        assert_eq!(done, expected, "{}", self.story());
+        if done > 0 {
+            self.model.all_is_synced();
+        }
+    }
+
+    fn is_needed(&self, sequence: u64) -> bool {
+        let state = |name: &&'static str| self.model.now.get(&(*name, sequence));
+        DESTINATIONS.iter().filter_map(state).any(|state| *state != State::Settled)
+    }
+
+    fn pause_or_resume(&mut self) {
+        let name = DESTINATIONS[self.dice.below(3) as usize];
+        if self.model.paused.remove(name) {
+            assert!(self.store().resume(self.id(name)));
+        } else {
+            self.store().pause(self.id(name), "410");
+            self.model.paused.insert(name);
+        }
+        self.log.push(format!("pause or resume {name}"));
+        self.sync();
+    }
+
+    /// An acknowledged event for nobody makes everything before it durable.
+    fn sync(&mut self) {
+        let body = format!("for nobody {}", self.model.bodies.len());
+        append(self.store(), &body, &[]).expect("taken");
+        self.model.bodies.push(body);
+        self.model.all_is_synced();
+    }
+
+    /// A copy of the index as the disk has it, while it is written to.
+    fn copy_index(&mut self) {
+        let to = self.directory.path().join(format!("copy {}", self.log.len()));
+        copy_database(&self.index(), &to);
+        self.log.push(format!("copy of the index {}", to.display()));
+        self.copies.push(to);
+    }
+
+    fn restart(&mut self, is_clean: bool) {
+        if is_clean {
+            self.store().close();
+            self.model.all_is_synced();
+        } else {
+            // The index first: it is never ahead of the journal.
+            self.copy_index();
+            let mut keeps: Vec<usize> = (0..5).map(|_| self.dice.below(9000) as usize).collect();
+            keeps.push(0);
+            let mut keeps = keeps.into_iter().cycle();
+            let after = self.disk.after_power_cut(|_| keeps.next().expect("it cycles"));
+            self.store = None;
+            self.disk = after;
+            replace_database(&self.index(), self.copies.last().map(PathBuf::as_path));
+        }
+        self.store = None;
+        let what = self.dice.below(4);
+        match what {
+            0 => replace_database(&self.index(), None),
+            1 if !self.copies.is_empty() => {
+                let at = self.dice.below(self.copies.len() as u64) as usize;
+                replace_database(&self.index(), Some(&self.copies[at]));
+                self.log.push(format!("index rolled back to {}", self.copies[at].display()));
+            }
+            _ => {}
+        }
+        self.log.push(format!("restart, clean: {is_clean}, index: {what}"));
+        self.open();
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let mut seen = BTreeMap::new();
+        for name in DESTINATIONS {
+            let (id, standing) = (self.id(name), self.store().standing(self.id(name)));
+            assert_eq!(standing.paused.is_some(), self.model.paused.contains(name), "{name} {}", self.story());
+            let dead = self.store().dead(id);
+            for sequence in self.store().waiting(id).iter_from(0).chain(dead.iter_from(0)) {
+                let key = DeliveryKey { sequence, destination: id };
+                let state = match self.store().state(key) {
+                    DeliveryState::Waiting => State::Waiting,
+                    DeliveryState::Postponed { attempts, .. } => State::Postponed(attempts),
+                    DeliveryState::Dead { reason, .. } => State::Dead(reason),
+                    other => panic!("{name} {sequence} is {other:?}\n{}", self.story()),
+                };
+                assert!(seen.insert((name, sequence), state).is_none(), "{name} {sequence} twice\n{}", self.story());
+                let event = self.store().event_by_number(sequence);
+                let event = event.unwrap_or_else(|error| panic!("{name} {sequence}: {error}\n{}", self.story()));
+                assert_eq!(event.body, self.model.bodies[sequence as usize].as_bytes(), "{}", self.story());
+            }
+            let counts = self.store().counts(id);
+            assert_eq!(counts.backlog, self.store().waiting(id).len(), "{name}\n{}", self.story());
+        }
+        for (key, possible) in &self.model.possible {
+            let found = seen.remove(key).unwrap_or(State::Settled);
+            assert!(possible.contains(&found), "{key:?} is {found:?}, may be {possible:?}\n{}", self.story());
+            self.model.now.insert(*key, found);
+        }
+        assert!(seen.is_empty(), "{seen:?} was never there\n{}", self.story());
+        // The old end was written again and synced before the door opened.
+        self.model.all_is_synced();
+    }
+}
+
+fn copy_database(from: &Path, to: &Path) {
+    let connection = rusqlite::Connection::open(from).expect("the index opens");
+    connection.busy_timeout(Duration::from_secs(10)).expect("set");
+    connection.execute("VACUUM INTO ?1", [to.display().to_string()]).expect("a copy");
+}
+
+fn replace_database(path: &Path, with: Option<&Path>) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    if let Some(with) = with {
+        std::fs::copy(with, path).expect("a copy");
+    }
+}
+
+#[test]
+fn whatever_happens_every_delivery_is_where_the_model_has_it() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = number("STORE_SEED").map_or(0..number("STORE_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    for seed in seeds {
+        let mut run = Run::new(seed);
+        let steps = 20 + run.dice.below(80);
+        (0..steps).for_each(|_| run.step());
+        run.restart(true);
+    }
+}
