@@ -540,7 +540,10 @@ mod tests {
             sealed_at: 4096,
             names: vec![(NameKind::Destination, NameId(1), "crm".into()), (NameKind::Rule, NameId(2), "ä".into())],
             standings: vec![
-                (NameId(1), Standing { paused: Some(Pause { since_ms: 9, reason: "gone".into() }), ..Standing::default() }),
+                (
+                    NameId(1),
+                    Standing { paused: Some(Pause { since_ms: 9, reason: "gone".into() }), ..Standing::default() },
+                ),
                 (NameId(2), Standing { paused: None, open_since_ms: Some(4), removed_since_ms: Some(5) }),
             ],
         };

@@ -61,7 +61,8 @@ impl Shared {
             settled.retain(|key| !states.contains_key(&key.destination));
             self.search_outcomes(sequence, &settled, &mut states)?;
         }
-        let state = |delivery: &PlannedDelivery| states.get(&delivery.destination).cloned().unwrap_or(DeliveryState::Settled);
+        let state =
+            |delivery: &PlannedDelivery| states.get(&delivery.destination).cloned().unwrap_or(DeliveryState::Settled);
         Ok(EventView { states: planned.iter().map(|delivery| (*delivery, state(delivery))).collect(), event })
     }
 
@@ -192,7 +193,9 @@ impl Shared {
                         }
                     }
                     // It was told when the journal was opened, or is by who needs it.
-                    Err(ReadError::Damaged(why)) => tracing::warn!(sequence, why, "an event of the history is passed over"),
+                    Err(ReadError::Damaged(why)) => {
+                        tracing::warn!(sequence, why, "an event of the history is passed over")
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -64,9 +64,9 @@ use self::recover::recover;
 use self::shared::{Shared, state_of};
 use self::writer::{Message, Position, Urgency, Writer};
 use super::{
-    AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, Durability,
-    EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention, Selection,
-    Settlement, Standing, Store, StoredEvent, Usage,
+    AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState,
+    Durability, EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention,
+    Selection, Settlement, Standing, Store, StoredEvent, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -205,6 +205,8 @@ impl JournalStore {
         }
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
         Index::start(&shared, recovered.index_failed)?;
+        // Where what was carried lies since the old end was moved.
+        shared.index.flush();
         let store = Self { shared, clock: options.clock, thread: Mutex::new(Some(thread)) };
         Ok((store, opened))
     }

@@ -104,7 +104,9 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
         if recovered.next_group >= group {
             return Ok(recovered);
         }
-        tracing::error!("the index is newer than the journal, which has lost its end or was put back; the index is made again");
+        tracing::error!(
+            "the index is newer than the journal, which has lost its end or was put back; the index is made again"
+        );
     }
     let cleared = database.clear();
     let mut recovered = read(disk, database, &headers, None)?;
@@ -358,12 +360,7 @@ impl<'d> State<'d> {
         self.queues.entry(destination).or_insert_with(|| Queue::new(destination))
     }
 
-    fn keep_for_later(
-        &mut self,
-        record: &Record,
-        file: &Arc<dyn DiskFile>,
-        body_at: u64,
-    ) -> Result<(), OpenError> {
+    fn keep_for_later(&mut self, record: &Record, file: &Arc<dyn DiskFile>, body_at: u64) -> Result<(), OpenError> {
         let mut body = Vec::new();
         if let Record::Event(EventHead { body_bytes, .. }) | Record::Carried(EventHead { body_bytes, .. }) = record {
             body.resize(*body_bytes as usize, 0);

@@ -16,8 +16,8 @@ use super::segments::{SegmentInfo, Segments, Window};
 use super::writer::{Done, Message};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
-    AppendError, DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting, Selection,
-    Standing, StoredEvent,
+    AppendError, DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting,
+    Selection, Standing, StoredEvent,
 };
 use crate::time::Clock;
 
@@ -294,4 +294,3 @@ impl Shared {
         }
     }
 }
-

@@ -55,9 +55,12 @@ pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified
     check_bodies(&segments, &mut verified, progress)?;
     for (id, queue) in &recovered.queues {
         for sequence in queue.waiting().iter_from(0).chain(queue.dead().iter_from(0)) {
-            let is_there = sequence >= segments.history_start() || fresh.place(sequence).is_ok_and(|place| place.is_some());
+            let is_there =
+                sequence >= segments.history_start() || fresh.place(sequence).is_ok_and(|place| place.is_some());
             if !is_there {
-                verified.problems.push(format!("event {sequence} is still needed by destination {} and is not there", id.0));
+                verified
+                    .problems
+                    .push(format!("event {sequence} is still needed by destination {} and is not there", id.0));
             }
         }
     }

@@ -226,7 +226,19 @@ impl Database {
             Selecting::Bury => {
                 let mut statement =
                     self.connection.prepare_cached("INSERT OR REPLACE INTO buried VALUES (?1, ?2, ?3, ?4, ?5)")?;
-                for (chunk, bits) in selection.sequences.encode() {
+                for (chunk, mut bits) in selection.sequences.encode() {
+                    // Two in one millisecond share a row.
+                    let sql = "SELECT bits FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                    let key = params![destination, signed(chunk), signed(selection.at_ms)];
+                    let earlier = self.connection.prepare_cached(sql)?.query_row(key, |row| row.get::<_, Vec<u8>>(0));
+                    let mut both = Bitmap::default();
+                    if let Some(earlier) = earlier.optional()?
+                        && both.decode(chunk, &earlier)
+                        && both.decode(chunk, &bits)
+                        && let Some((_, union)) = both.encode().next()
+                    {
+                        bits = union;
+                    }
                     let row = params![destination, signed(chunk), signed(selection.at_ms), selection.reason, bits];
                     statement.execute(row)?;
                 }
@@ -320,14 +332,16 @@ impl Database {
     pub fn dead_before(&self, at_ms: u64, max: usize) -> Result<Vec<(NameId, u64)>> {
         let sql = "SELECT destination, sequence FROM dead WHERE at_ms > 0 AND at_ms < ?1 LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows =
-            statement.query_map(params![signed(at_ms), signed(max as u64)], |row| Ok((NameId(row.get(0)?), unsigned(row, 1)?)))?;
+        let rows = statement.query_map(params![signed(at_ms), signed(max as u64)], |row| {
+            Ok((NameId(row.get(0)?), unsigned(row, 1)?))
+        })?;
         rows.collect()
     }
 
     /// What was given up all at once before a time.
     pub fn buried_before(&self, at_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
-        let sql = "SELECT destination, chunk, bits FROM buried WHERE at_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
+        let sql =
+            "SELECT destination, chunk, bits FROM buried WHERE at_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([signed(at_ms)])?;
         let mut found = Vec::new();
@@ -352,8 +366,8 @@ impl Database {
     pub fn late(&self, sequence: u64) -> Result<Vec<(NameId, u16, u64)>> {
         let mut statement =
             self.connection.prepare_cached("SELECT destination, attempts, at_ms FROM late WHERE sequence = ?1")?;
-        let rows = statement
-            .query_map([signed(sequence)], |row| Ok((NameId(row.get(0)?), row.get(1)?, unsigned(row, 2)?)))?;
+        let rows =
+            statement.query_map([signed(sequence)], |row| Ok((NameId(row.get(0)?), row.get(1)?, unsigned(row, 2)?)))?;
         rows.collect()
     }
 
@@ -370,8 +384,7 @@ impl Database {
     }
 
     pub fn place(&self, sequence: u64) -> Result<Option<Place>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT segment, place FROM carried WHERE sequence = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT segment, place FROM carried WHERE sequence = ?1")?;
         let place = |row: &Row<'_>| Ok(Place { segment: unsigned(row, 0)?, offset: unsigned(row, 1)? });
         statement.query_row([signed(sequence)], place).optional()
     }
@@ -480,8 +493,7 @@ impl Database {
             }
         }
         self.connection.prepare_cached("DELETE FROM postponed WHERE destination = ?1")?.execute([destination.0])?;
-        let mut statement =
-            self.connection.prepare_cached("INSERT INTO postponed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut statement = self.connection.prepare_cached("INSERT INTO postponed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for (sequence, due_ms, Postponed { attempts, first_attempt_ms, reason }) in &snapshot.postponed {
             let (first_ms, due_ms) = (signed(*first_attempt_ms), signed(*due_ms));
             statement.execute(params![destination.0, signed(*sequence), attempts, first_ms, due_ms, reason])?;
@@ -567,9 +579,8 @@ impl Database {
         self.connection.prepare_cached("DELETE FROM carried WHERE segment = ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM damage WHERE file = ?1")?.execute([file])?;
         for table in ["late", "attempt"] {
-            let sql = format!(
-                "DELETE FROM {table} WHERE sequence < ?1 AND sequence NOT IN (SELECT sequence FROM carried)"
-            );
+            let sql =
+                format!("DELETE FROM {table} WHERE sequence < ?1 AND sequence NOT IN (SELECT sequence FROM carried)");
             self.connection.prepare_cached(&sql)?.execute([start])?;
         }
         Ok(())

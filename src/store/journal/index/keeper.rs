@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use super::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use super::Update;
+use super::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
@@ -264,7 +264,9 @@ impl Keeper {
                 // It may be read another time, so its segment stays.
                 Err(ReadError::Io(error)) => return Err(error),
                 // Its bytes were told as damaged, or will be by whoever asks for them.
-                Err(error) => tracing::warn!(sequence, %error, "an event that is still needed cannot be read and is lost"),
+                Err(error) => {
+                    tracing::warn!(sequence, %error, "an event that is still needed cannot be read and is lost")
+                }
             }
             if batch_bytes >= GROUP_BYTES_MAX {
                 self.carry_batch(&ids, std::mem::take(&mut batch))?;
@@ -325,8 +327,7 @@ impl Keeper {
     /// Dead letters whose time is over, some of them.
     fn expired_by_age(&self, before_ms: u64) -> Vec<(NameId, Bitmap)> {
         let database = lock(&self.shared.index.database);
-        let (singly, at_once) =
-            (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
+        let (singly, at_once) = (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
         let mut expired: Vec<(NameId, Bitmap)> = at_once.unwrap_or_default();
         for (id, sequence) in singly.unwrap_or_default() {
             match expired.iter_mut().find(|(known, _)| *known == id) {
@@ -355,7 +356,8 @@ impl Keeper {
             }
             true
         });
-        let forget = |database: &mut Database| unneeded.iter().try_for_each(|sequence| database.forget_carried(*sequence));
+        let forget =
+            |database: &mut Database| unneeded.iter().try_for_each(|sequence| database.forget_carried(*sequence));
         let forgotten = looked.and_then(|()| database.transaction(forget));
         drop(database);
         if forgotten.is_err() {
@@ -400,7 +402,10 @@ impl Keeper {
         }
         if dropped > 0 {
             self.shared.dead_expired.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
-            tracing::warn!(dead_letters = dropped, "dead letters were dropped: their time was over, or they were too many");
+            tracing::warn!(
+                dead_letters = dropped,
+                "dead letters were dropped: their time was over, or they were too many"
+            );
         }
         // The index is never ahead of the journal: after a power cut a dead letter would be there and its body would not.
         if !self.is_durable(&mut answers) {

@@ -26,9 +26,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::keeper::resolve;
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use self::keeper::Keeper;
+pub use self::keeper::resolve;
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
 use super::recover::Damage;
 use super::segments::Place;
@@ -155,7 +155,9 @@ impl Index {
             put_aside(path);
             match Database::open(Some(path)) {
                 Ok(new) => *database = new,
-                Err(error) => tracing::error!(%error, "no index can be written; it is kept in memory until the next start"),
+                Err(error) => {
+                    tracing::error!(%error, "no index can be written; it is kept in memory until the next start")
+                }
             }
         }
         true
@@ -366,9 +368,8 @@ impl Worker {
         while !self.pending.is_empty() {
             let rows = self.pending.len().min(COMMIT_ROWS_MAX);
             let mut database = lock(&self.database);
-            let written = database.transaction(|database| {
-                self.pending[..rows].iter().try_for_each(|update| database.apply(update))
-            });
+            let written = database
+                .transaction(|database| self.pending[..rows].iter().try_for_each(|update| database.apply(update)));
             drop(database);
             let is_written = written.is_ok();
             self.tell(written);

@@ -1,6 +1,8 @@
 //! The journal against a disk that fails, forgets and lies.
 
+mod index;
 mod model_test;
+mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,0 +1,344 @@
+//! The index beside the journal: lost, damaged, strange, old; checkpoints; copies.
+
+use super::retention::{Kept, fill, id, select};
+use super::*;
+use crate::store::journal::disk::RealDisk;
+use crate::store::journal::verify::{Verified, verify};
+use crate::store::{DeadQuery, ReplayProgress, Selecting};
+
+const SEGMENT: u64 = 64 << 10;
+
+/// Delivered, dead, postponed, buried and waiting, and a pause: everything that the index knows of.
+fn with_everything(kept: &Kept) -> JournalStore {
+    let store = kept.open();
+    for body in ["delivered", "dead", "postponed", "waiting", "buried"] {
+        append(&store, body, &[CRM]).expect("taken");
+    }
+    let claims = store.claim(crm(&store), 3);
+    let due_ms = crate::time::wall_ms() + 3_600_000;
+    store.settle(vec![
+        (claims[0], Settlement::Delivered { attempts: 2 }),
+        (claims[1], Settlement::Dead { attempts: 3, reason: "400 no".into() }),
+        (claims[2], Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
+    ]);
+    select(&store, CRM, Selecting::Bury, &[4]);
+    store.pause(id(&store, ALERTS), "410");
+    store
+}
+
+#[track_caller]
+fn check_everything(store: &JournalStore) {
+    let id = crm(store);
+    let states: Vec<_> = (0..5).map(|sequence| store.state(DeliveryKey { sequence, destination: id })).collect();
+    assert_eq!(states[0], DeliveryState::Settled);
+    assert!(matches!(&states[1], DeliveryState::Dead { attempts: 3, reason, .. } if reason == "400 no"), "{states:?}");
+    assert!(matches!(&states[2], DeliveryState::Postponed { attempts: 1, .. }), "{states:?}");
+    assert_eq!(states[3], DeliveryState::Waiting);
+    assert!(matches!(&states[4], DeliveryState::Dead { reason, .. } if reason == "by hand"), "{states:?}");
+    let page = store.dead_letters(id, &DeadQuery::default(), u64::MAX, 9);
+    assert_eq!(page.items.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), [4, 1]);
+    assert!(store.standing(super::retention::id(store, ALERTS)).paused.is_some());
+}
+
+/// Closes a store, does something to its files, and opens it: everything must be there.
+#[track_caller]
+fn check_after(change: impl FnOnce(&Kept)) {
+    let kept = Kept::new(64 * SEGMENT);
+    with_everything(&kept).close();
+    change(&kept);
+    check_everything(&kept.open());
+    check_everything(&kept.open());
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    check_after(|_| {});
+}
+
+#[test]
+fn an_index_that_is_gone_is_made_again() {
+    check_after(Kept::remove_index);
+}
+
+#[test]
+fn garbage_in_place_of_the_index_is_put_aside() {
+    check_after(|kept| {
+        kept.remove_index();
+        std::fs::write(kept.index(), "no database ".repeat(1000)).expect("written");
+    });
+}
+
+#[test]
+fn an_index_with_damaged_pages_is_put_aside() {
+    check_after(|kept| {
+        let mut bytes = std::fs::read(kept.index()).expect("read");
+        let first_page = 4096;
+        assert!(bytes.len() > 2 * first_page);
+        bytes[first_page..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(kept.index(), bytes).expect("written");
+        std::fs::remove_file(format!("{}-wal", kept.index().display())).ok();
+    });
+}
+
+#[test]
+fn an_index_cut_short_is_made_again() {
+    check_after(|kept| {
+        let bytes = std::fs::read(kept.index()).expect("read");
+        std::fs::write(kept.index(), &bytes[..bytes.len() / 2]).expect("written");
+    });
+}
+
+#[test]
+fn an_index_of_another_journal_is_made_again_and_leaves_nothing_behind() {
+    let (kept, other) = (Kept::new(64 * SEGMENT), Kept::new(64 * SEGMENT));
+    with_everything(&kept).close();
+    let store = other.open();
+    append(&store, "of the other", &[CRM]).expect("taken");
+    select(&store, CRM, Selecting::Bury, &[0]);
+    store.note(vec![(DeliveryKey { sequence: 3, destination: crm(&store) }, AttemptNote::default())]);
+    let replay = ReplayProgress { id: 9, ..ReplayProgress::default() };
+    store.set_replay(replay).blocking_recv().expect("an answer").expect("done");
+    store.close();
+    drop(store);
+    kept.remove_index();
+    std::fs::copy(other.index(), kept.index()).expect("copied");
+    let store = kept.open();
+    check_everything(&store);
+    assert_eq!(store.replays(), []);
+    assert_eq!(store.attempts(DeliveryKey { sequence: 3, destination: crm(&store) }), []);
+}
+
+#[test]
+fn a_journal_put_back_to_an_older_copy_is_read_as_it_is() {
+    let mut kept = Kept::new(64 * SEGMENT);
+    let store = with_everything(&kept);
+    // An acknowledged event makes everything before it durable.
+    append(&store, "mark", &[]).expect("taken");
+    let older = kept.disk.after_power_cut(|length| length);
+    let claims = store.claim(crm(&store), 9);
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    append(&store, "later", &[CRM]).expect("taken");
+    store.close();
+    drop(store);
+    kept.disk = older;
+    check_everything(&kept.open());
+}
+
+#[test]
+fn opening_reads_only_the_newest_segment() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "waits", &[CRM]).expect("taken");
+    fill(&store, 20 * SEGMENT);
+    store.close();
+    drop(store);
+    let (store, opened) = kept.try_open();
+    assert!(opened.segments > 10);
+    assert_eq!(opened.segments_read, 1);
+    assert_eq!(waiting(&store, CRM), ["waits"]);
+}
+
+#[test]
+fn a_replay_is_known_after_a_restart_with_and_without_the_index() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    let at =
+        |cursor| ReplayProgress { id: 7, spec: "all".into(), cursor, until: 9, at_ms: cursor, ..Default::default() };
+    for cursor in [1, 5] {
+        store.set_replay(at(cursor)).blocking_recv().expect("an answer").expect("done");
+    }
+    store.close();
+    drop(store);
+    assert_eq!(kept.open().replays(), [at(5)]);
+    kept.remove_index();
+    assert_eq!(kept.open().replays(), [at(5)]);
+}
+
+#[track_caller]
+fn check_selection(act: Selecting, before: Option<Selecting>, expected: (u64, u64)) {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "one", &[CRM]).expect("taken");
+    if let Some(before) = before {
+        assert_eq!(select(&store, CRM, before, &[0]), 1);
+    }
+    assert_eq!((select(&store, CRM, act, &[0]), select(&store, CRM, act, &[0])), (1, 0));
+    let cut = Kept { disk: kept.disk.after_power_cut(|_| 0), ..kept };
+    drop(store);
+    for removes in [false, true] {
+        if removes {
+            cut.remove_index();
+        }
+        let store = cut.open();
+        let counts = store.counts(crm(&store));
+        assert_eq!((counts.backlog, counts.dead), expected, "index removed: {removes}");
+    }
+}
+
+#[test]
+fn again_twice_doubles_nothing_and_survives_a_power_cut() {
+    check_selection(Selecting::Again, Some(Selecting::Bury), (1, 0));
+}
+
+#[test]
+fn burying_survives_a_power_cut() {
+    check_selection(Selecting::Bury, None, (0, 1));
+}
+
+#[test]
+fn dropping_survives_a_power_cut() {
+    check_selection(Selecting::Drop, Some(Selecting::Bury), (0, 0));
+}
+
+#[test]
+fn yielding_survives_a_power_cut() {
+    check_selection(Selecting::Yield, None, (0, 0));
+}
+
+#[test]
+fn what_a_resume_made_due_is_due_after_two_restarts() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    append(&store, "one", &[CRM]).expect("taken");
+    let claims = store.claim(crm(&store), 1);
+    let due_ms = crate::time::wall_ms() + 3_600_000;
+    store.settle(vec![(
+        claims[0],
+        Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() },
+    )]);
+    store.pause(crm(&store), "410");
+    assert!(store.resume(crm(&store)));
+    store.close();
+    for _ in 0..3 {
+        let (store, _) = open(&disk);
+        assert!(store.next_due(crm(&store)).expect("postponed") < due_ms);
+        store.close();
+    }
+}
+
+#[test]
+fn a_version_1_journal_is_read_and_gone_on_with() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    store.pause(id(&store, ALERTS), "410");
+    append(&store, "one", &[CRM]).expect("taken");
+    append(&store, "two", &[CRM]).expect("taken");
+    store.close();
+    drop(store);
+    // The pause into the header.
+    open(&disk).0.close();
+    let names = disk.list().expect("lists");
+    assert_eq!(names.len(), 2);
+    for name in &names {
+        disk.edit(name, |bytes| as_version_1(bytes));
+    }
+    let (store, opened) = open(&disk);
+    assert_eq!(opened.damage, []);
+    assert_eq!(waiting(&store, CRM), ["one", "two"]);
+    assert!(store.standing(id(&store, ALERTS)).paused.is_some());
+}
+
+/// Takes the marks out of a header that has none, in its own length: version 1 ends before their count.
+fn as_version_1(bytes: &mut [u8]) {
+    let length = u32::from_le_bytes(bytes[12..16].try_into().expect("four")) as usize;
+    bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..length - 4]).to_le_bytes();
+    bytes[length - 4..length].copy_from_slice(&crc);
+}
+
+/// A store on the real disk, as a relay has it.
+fn open_real(data_dir: &Path) -> JournalStore {
+    let disk = Arc::new(RealDisk::open(&data_dir.join("journal")).expect("a directory"));
+    let index = Location::File(data_dir.join("state.db"));
+    let options = Options { segment_bytes: SEGMENT, index, ..Options::default() };
+    JournalStore::open(disk, options).expect("opens").0
+}
+
+fn verified(data_dir: &Path) -> Verified {
+    verify(data_dir, &mut |_| {}).expect("reads")
+}
+
+#[test]
+fn a_backup_of_a_busy_store_has_everything_acknowledged_before_it_began_and_verifies() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open_real(&directory.path().join("data"));
+    let copy = directory.path().join("copy");
+    for i in 0..50 {
+        append(&store, &format!("before {i}"), &[CRM]).expect("taken");
+    }
+    select(&store, CRM, Selecting::Bury, &[3]);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(std::sync::atomic::Ordering::Acquire) {
+                append(&store, &"during ".repeat(1000), &[CRM, ALERTS]).expect("taken");
+                let claims = store.claim(id(&store, ALERTS), 9);
+                store.settle(claims.into_iter().map(|c| (c, Settlement::Delivered { attempts: 1 })).collect());
+                store.trim();
+            }
+        });
+        store.backup(&copy).expect("copied");
+        is_done.store(true, std::sync::atomic::Ordering::Release);
+    });
+    assert_eq!(verified(&copy).problems, [""; 0]);
+    let copied = open_real(&copy);
+    let bodies: BTreeSet<String> = waiting(&copied, CRM).into_iter().collect();
+    assert!((0..50).filter(|i| *i != 3).all(|i| bodies.contains(&format!("before {i}"))), "{bodies:?}");
+    assert_eq!(copied.counts(crm(&copied)).dead, 1);
+}
+
+#[test]
+fn a_backup_goes_into_an_empty_directory_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open_real(&directory.path().join("data"));
+    assert!(matches!(store.backup(&directory.path().join("data")), Err(BackupError::NotEmpty(_))));
+}
+
+/// A store with some events, closed; and its first segment.
+fn closed(directory: &Path) -> std::path::PathBuf {
+    let store = open_real(directory);
+    for i in 0..20 {
+        append(&store, &format!("body number {i}"), &[CRM]).expect("taken");
+    }
+    let claims = store.claim(crm(&store), 1);
+    store.settle(vec![(claims[0], Settlement::Dead { attempts: 1, reason: "long ".repeat(1000) })]);
+    store.close();
+    directory.join("journal").join(file_name(1))
+}
+
+#[test]
+fn a_sound_store_verifies_also_with_a_reason_that_was_too_long() {
+    let directory = tempfile::tempdir().expect("a directory");
+    closed(directory.path());
+    let verified = verified(directory.path());
+    assert_eq!(verified.problems, [""; 0]);
+    assert_eq!((verified.events, verified.backlog, verified.dead), (20, 19, 1));
+}
+
+#[track_caller]
+fn check_flip(at: impl FnOnce(&[u8]) -> usize) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = closed(directory.path());
+    let mut bytes = std::fs::read(&file).expect("read");
+    let at = at(&bytes);
+    bytes[at] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    assert_eq!(verified(directory.path()).problems.len(), 1);
+}
+
+fn find(bytes: &[u8], text: &[u8]) -> usize {
+    bytes.windows(text.len()).position(|window| window == text).expect("there")
+}
+
+#[test]
+fn verify_finds_a_flipped_bit_in_a_body() {
+    check_flip(|bytes| find(bytes, b"body number 3"));
+}
+
+#[test]
+fn verify_finds_a_flipped_bit_in_a_head() {
+    check_flip(|bytes| {
+        let body = find(bytes, b"body number 3");
+        bytes[..body].windows(4).rposition(|window| window == b"VGRP").expect("a group") + 70
+    });
+}
