@@ -267,6 +267,11 @@ impl<'d> State<'d> {
     ) -> Result<(), OpenError> {
         let length = file.length()?;
         let end = sealed_at.map_or(length, |at| at.min(length));
+        // Told before the header is read: after a gap it is the header that knows how destinations stand.
+        let last = self.segments.last().map(|last| last.segment);
+        if let Some(last) = last.filter(|last| last + 1 != segment) {
+            self.damaged(last + 1, 0..0);
+        }
         let start = match header {
             Some(header) => self.header(header),
             None => {
@@ -276,10 +281,6 @@ impl<'d> State<'d> {
         };
         if let Some(missing) = sealed_at.filter(|at| *at > length) {
             self.damaged(segment, length..missing);
-        }
-        let last = self.segments.last().map(|last| last.segment);
-        if let Some(last) = last.filter(|last| last + 1 != segment) {
-            self.damaged(last + 1, 0..0);
         }
         let mut window = Window::new(READ_BYTES);
         let (groups, mark) =

@@ -217,6 +217,23 @@ fn what_a_resume_made_due_is_due_after_two_restarts() {
 }
 
 #[test]
+fn a_pause_that_stood_in_a_missing_segment_is_known_from_the_next_header() {
+    let disk = ModelDisk::default();
+    for pauses in [false, true, false] {
+        let (store, _) = open(&disk);
+        if pauses {
+            store.pause(crm(&store), "410");
+        }
+        append(&store, "one", &[CRM]).expect("taken");
+        append(&store, "so that the first is synced for sure", &[]).expect("taken");
+        store.close();
+    }
+    disk.remove(&file_name(2)).expect("removed");
+    let (store, _) = open(&disk);
+    assert!(store.standing(crm(&store)).paused.is_some());
+}
+
+#[test]
 fn a_version_1_journal_is_read_and_gone_on_with() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
