@@ -209,6 +209,21 @@ fn a_carried_dead_letter_goes_out_again() {
 }
 
 #[test]
+fn a_carried_dead_letter_that_is_to_go_out_again_is_carried_as_such() {
+    let kept = Kept::new(4 * SEGMENT);
+    let store = with_carried(&kept);
+    assert_eq!(select(&store, CRM, Selecting::Again, &[1]), 1);
+    for _ in 0..2 {
+        fill(&store, 8 * SEGMENT);
+        store.trim();
+    }
+    store.close();
+    drop(store);
+    kept.remove_index();
+    assert_eq!(waiting(&kept.open(), CRM), ["dead"]);
+}
+
+#[test]
 fn what_nobody_needs_any_more_cannot_be_selected_once_its_segment_is_gone() {
     let store = with_carried(&Kept::new(4 * SEGMENT));
     assert_eq!(select(&store, CRM, Selecting::Again, &[2, 3]), 0);
