@@ -21,6 +21,9 @@ use crate::store::{
 };
 use crate::time::Clock;
 
+/// Of what is given up at once, so many are remembered until the index has heard of them: an eighth of what there is room for.
+const BURIED_REMEMBERED: usize = 1024;
+
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub segments: Segments,
@@ -239,8 +242,17 @@ impl Shared {
             return 0;
         }
         // What they came to before is no answer any more.
-        lock(&self.outcomes).forget(id, &sequences);
         let at_ms = self.clock.now_ms();
+        let mut outcomes = lock(&self.outcomes);
+        outcomes.forget(id, &sequences);
+        if act == Selecting::Bury {
+            // The index hears of it when it is synced, and who looks at one of a few may be sooner.
+            for sequence in sequences.iter_from(0).take(BURIED_REMEMBERED) {
+                let state = DeliveryState::Dead { attempts: 0, at_ms, reason: reason.clone() };
+                outcomes.push(DeliveryKey { sequence, destination: id }, state);
+            }
+        }
+        drop(outcomes);
         let record = SelectionRecord { destination: id, at_ms, act, replay, reason, sequences };
         if let Err(unsent) = self.sender.send(Message::Selection(record, done))
             && let Message::Selection(_, done) = unsent.0

@@ -51,6 +51,25 @@ fn check_after(change: impl FnOnce(&Kept)) {
 }
 
 #[test]
+fn why_a_delivery_was_buried_is_known_at_once() {
+    let store = Kept::new(64 * SEGMENT).open();
+    for sequence in 0..50 {
+        append(&store, "one", &[CRM]).expect("taken");
+        let selection = crate::store::Selection {
+            destination: crm(&store),
+            act: Selecting::Bury,
+            reason: "stale".to_owned(),
+            replay: 0,
+            sequences: std::iter::once(sequence).collect(),
+        };
+        // Nobody waits until it is durable.
+        drop(store.select(selection));
+        let state = store.state(DeliveryKey { sequence, destination: crm(&store) });
+        assert!(matches!(&state, DeliveryState::Dead { reason, .. } if reason == "stale"), "{state:?}");
+    }
+}
+
+#[test]
 fn everything_is_there_after_a_restart() {
     check_after(|_| {});
 }
