@@ -261,7 +261,7 @@ async fn start_at(
         health: health.clone(),
         metrics,
         statuses,
-        replayer: Replayer { store: store.clone(), stop: attempts.clone() },
+        replayer: Replayer::new(store.clone(), attempts.clone()),
         background: workers.clone(),
         paused_sources,
         store,

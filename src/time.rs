@@ -66,6 +66,11 @@ impl Clock {
         self.start_ms + self.start.elapsed().as_millis() as u64
     }
 
+    /// The wall clock, by which arrivals are stamped; what is set by hand for a clock that is.
+    pub fn arrival_ms(&self) -> u64 {
+        self.by_hand.map_or_else(wall_ms, |now_ms| now_ms.load(Ordering::Relaxed))
+    }
+
     /// How long until `due_ms`; zero when it has passed.
     pub fn until(&self, due_ms: u64) -> Duration {
         Duration::from_millis(due_ms.saturating_sub(self.now_ms()))

@@ -129,7 +129,13 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
         ("reason", args.filters.reason.as_deref()),
         ("limit", Some(limit.as_str())),
     ];
-    let page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
+    let mut page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
+    // A filter that finds little gives empty pages, and where to go on.
+    while page["dead_letters"].as_array().is_some_and(Vec::is_empty) && !page["before"].is_null() {
+        let before = page["before"].to_string();
+        let parameters = [&parameters[..], &[("before", Some(before.as_str()))]].concat();
+        page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
+    }
     if args.json {
         println!("{page:#}");
         return Ok(());

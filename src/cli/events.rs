@@ -34,8 +34,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// At most so many
-    #[arg(short = 'n', long, default_value_t = 20)]
-    limit: usize,
+    #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     /// For scripts
     #[arg(long)]
     json: bool,
@@ -54,8 +54,9 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let (mut events, mut before) = (Vec::new(), None);
+    let wanted = args.limit as usize;
     loop {
-        let limit = (args.limit - events.len()).min(PAGE_MAX).to_string();
+        let limit = (wanted - events.len()).min(PAGE_MAX).to_string();
         let path = format!(
             "/api/events{}",
             query(&[
@@ -73,7 +74,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         let mut page = block_on(async { relay.get(&path).await })?;
         events.extend(page["events"].as_array_mut().map(std::mem::take).unwrap_or_default());
         before = page["before"].as_u64().map(|before| before.to_string());
-        if before.is_none() || events.len() >= args.limit {
+        if before.is_none() || events.len() >= wanted {
             break;
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{At, RunningRelay, step};
 use super::terminal::{Progress, confirm, count, plain};
-use super::{Failure, block_on};
+use super::{FAILED, Failure, block_on};
 
 /// Between two looks at how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -100,6 +100,9 @@ async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
         progress.show(1.0 - left / all, &format!("{} deliveries", now["deliveries"]));
         tokio::time::sleep(LOOK_EVERY).await;
         now = relay.get(&path).await?;
+        if let Some(why) = now["failed"].as_str() {
+            return Err(Failure::new(FAILED, format!("the replay stopped: {}; it is tried again at the next start", plain(why))));
+        }
     }
     now["repeated"] = begun["repeated"].clone();
     Ok(now)

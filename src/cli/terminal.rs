@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::{Failure, USAGE};
+use super::{FAILED, Failure, USAGE};
 
 /// `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -61,7 +61,7 @@ pub(super) fn confirm(question: &str, is_sure: bool) -> Result<(), Failure> {
     let _ = std::io::stderr().flush();
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);
-    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(USAGE, "nothing was done")) }
+    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(FAILED, "nothing was done")) }
 }
 
 /// One line that is written over and over, on a terminal only.

@@ -11,7 +11,7 @@ pub const RETRIES_IN_A_ROW: u32 = 5;
 /// Between opening and the first probe, and the base of all later waits.
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_FACTOR: u32 = 4;
-/// Probes are no further apart: this is how late a recovery is noticed.
+/// Probes are no further apart, while there is something due to probe with.
 pub const PROBE_LAST: Duration = Duration::from_secs(60);
 
 /// What an attempt said about the destination, whatever it said about the delivery.

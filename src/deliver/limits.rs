@@ -34,9 +34,14 @@ pub struct Limiter {
     clock: Clock,
     destinations: Vec<Limited>,
     removed_grace: Duration,
+    /// When stale deliveries of a destination are looked for again, unix milliseconds.
+    next_stale_ms: HashMap<NameId, u64>,
     /// What has been buried and not told yet, and when something was told last.
     untold: HashMap<NameId, (u64, Option<Instant>)>,
 }
+
+/// Stale deliveries are buried in bunches: each bunch is a row of the index for each 65 536 events that it touches.
+const STALE_EVERY_MS: u64 = 60_000;
 
 /// Stale deliveries are told at most this often: a flood of them must not flood the log.
 const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -51,7 +56,7 @@ impl Limiter {
     ) -> Self {
         let limited = |(id, name, limits)| Limited { id, name, limits };
         let destinations = destinations.into_iter().map(limited).collect();
-        Self { store, clock, destinations, removed_grace, untold: HashMap::new() }
+        Self { store, clock, destinations, removed_grace, next_stale_ms: HashMap::new(), untold: HashMap::new() }
     }
 
     /// Buries what is beyond a limit. Reads the disk.
@@ -61,41 +66,43 @@ impl Limiter {
             if counts.backlog == 0 {
                 continue;
             }
-            if let Some(age) = limits.max_age
-                && counts.standing.paused.is_none()
-            {
-                let before_ms = self.clock.now_ms().saturating_sub(age.as_millis() as u64);
-                if counts.oldest_ms.is_some_and(|oldest_ms| oldest_ms < before_ms) {
-                    let end = self.store.first_since(before_ms)?;
-                    let why = format!(
-                        "stale: it waited longer than backlog.max_age ({} s) for its first attempt",
-                        age.as_secs()
-                    );
-                    let count = self.bury_below(id, end, &why);
-                    self.tell(id, &name, count);
-                }
+            if let Some(age) = limits.max_age.filter(|_| counts.standing.paused.is_none()) {
+                self.bury_stale(id, &name, age, counts.oldest_unattempted_ms)?;
             }
             if let Some(most) = limits.max_size.filter(|most| counts.backlog_bytes > *most) {
-                let waiting = self.store.unattempted_below(id, u64::MAX);
-                let count = going(waiting.len(), counts.backlog_bytes, most);
-                if let Some(end) =
-                    waiting.iter_from(0).nth(count as usize).or_else(|| waiting.previous(u64::MAX).map(|last| last + 1))
-                {
-                    let why = format!(
-                        "the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it"
-                    );
-                    let count = self.bury_below(id, end, &why);
-                    tracing::warn!(destination = %name, dead_letters = count, "its backlog is larger than backlog.max_size: the oldest deliveries are dead letters now");
-                }
+                self.bury_oldest(id, &name, counts.backlog_bytes, most);
             }
         }
         self.look_at_removed();
         Ok(())
     }
 
-    fn bury_below(&self, id: NameId, end: u64, why: &str) -> u64 {
-        let sequences = self.store.unattempted_below(id, end);
-        bury(&*self.store, id, sequences, why)
+    fn bury_stale(&mut self, id: NameId, name: &str, age: Duration, oldest_ms: Option<u64>) -> Result<(), ReadError> {
+        let age_ms = age.as_millis() as u64;
+        // Arrivals are stamped by the wall clock. Set forward it buries nothing, and set back neither.
+        let before_ms = self.clock.now_ms().min(self.clock.arrival_ms()).saturating_sub(age_ms);
+        let now_ms = self.clock.now_ms();
+        let is_due = self.next_stale_ms.get(&id).is_none_or(|next_ms| now_ms >= *next_ms);
+        if !is_due || oldest_ms.is_none_or(|oldest_ms| oldest_ms >= before_ms) {
+            return Ok(());
+        }
+        self.next_stale_ms.insert(id, now_ms + STALE_EVERY_MS.min(age_ms / 10));
+        let sequences = self.store.unattempted_below(id, self.store.first_since(before_ms)?);
+        let why = format!("stale: it waited longer than backlog.max_age ({} s) for its first attempt", age.as_secs());
+        let count = bury(&*self.store, id, sequences, &why);
+        self.tell(id, name, count);
+        Ok(())
+    }
+
+    fn bury_oldest(&self, id: NameId, name: &str, bytes: u64, most: u64) {
+        let waiting = self.store.pinning(id);
+        let count = going(waiting.len(), bytes, most);
+        let oldest = waiting.iter_from(0).take(count as usize).collect();
+        let why = format!("the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it");
+        let count = bury(&*self.store, id, oldest, &why);
+        if count > 0 {
+            tracing::warn!(destination = %name, dead_letters = count, "its backlog is larger than backlog.max_size: the oldest deliveries are dead letters now");
+        }
     }
 
     fn tell(&mut self, id: NameId, name: &str, count: u64) {

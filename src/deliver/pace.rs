@@ -43,6 +43,11 @@ impl Pace {
         self.interval.is_some()
     }
 
+    /// Ends a hold: an operator wants to see now.
+    pub fn release(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).held_until = None;
+    }
+
     /// Gives no turn before `until`.
     pub fn hold(&self, until: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,5 +87,8 @@ mod tests {
         assert_eq!(pace.take(at(9)), Err(at(10)));
         assert_eq!(pace.take(at(10)), Ok(()));
         assert_eq!(pace.closed_until(at(10)), None);
+        pace.hold(at(20));
+        pace.release();
+        assert_eq!(pace.take(at(11)), Ok(()));
     }
 }

@@ -4,9 +4,11 @@
 //! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
 //! on where it was, and what was selected twice goes out once.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::RelayFields;
@@ -51,6 +53,9 @@ pub enum ReplayError {
     /// It could not be written down.
     #[error("it could not be written down: {0}")]
     Append(#[from] AppendError),
+    /// Its id is another command's.
+    #[error("this id is another command's: it stands for a replay of dead letters")]
+    Known,
     /// The relay is stopping.
     #[error("the relay is stopping")]
     Stopped,
@@ -113,12 +118,34 @@ pub struct Replayer {
     pub store: Arc<dyn Store>,
     /// Ends them; they go on at the next start.
     pub stop: CancellationToken,
+    /// Held while a command is looked at and written down.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Those that stopped, and why: until the next start.
+    failed: Arc<Mutex<HashMap<u128, String>>>,
 }
 
 impl Replayer {
+    /// A replayer over a store.
+    pub fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
+        Self { store, stop, turn: Arc::default(), failed: Arc::default() }
+    }
+
+    /// One command at a time, so that two with one id are one.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Why a replay stopped, if it did.
+    pub fn failure(&self, id: u128) -> Option<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
     fn destinations(&self, spec: &ReplaySpec) -> Result<Vec<NameId>, ReplayError> {
         let known = self.store.names(NameKind::Destination);
-        let find = |name: &String| known.iter().find(|(_, known)| **known == **name).map(|(id, _)| *id);
+        let find = |name: &String| {
+            let (id, _) = known.iter().find(|(_, known)| **known == **name)?;
+            self.store.standing(*id).removed_since_ms.is_none().then_some(*id)
+        };
         spec.to.iter().map(|name| find(name).ok_or_else(|| ReplayError::Destination(name.clone()))).collect()
     }
 
@@ -131,11 +158,15 @@ impl Replayer {
         stretch: std::ops::Range<u64>,
     ) -> Result<Vec<(NameId, NumberSet)>, ReplayError> {
         let mut selected: Vec<(NameId, NumberSet)> = Vec::new();
+        // Nothing is sent again to where nothing is sent any more.
+        let all = self.store.names(NameKind::Destination).into_iter().map(|(id, _)| id);
+        let removed: Vec<_> = all.filter(|id| self.store.standing(*id).removed_since_ms.is_some()).collect();
         self.store.scan(stretch, &mut |event| {
             let is_meant =
                 (spec.since_ms..spec.until_ms).contains(&event.received_ms) && matcher.holds(&*self.store, &event);
             if is_meant {
                 let planned: Vec<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
+                let planned: Vec<_> = planned.into_iter().filter(|id| !removed.contains(id)).collect();
                 for id in if to.is_empty() { &planned } else { to } {
                     match selected.iter_mut().find(|(known, _)| known == id) {
                         Some((_, set)) => drop(set.insert(event.id.sequence())),
@@ -179,8 +210,13 @@ impl Replayer {
 
     /// Takes a replay down, or finds the one that has its id already. Work on it begins with [`work`](Self::work).
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<(ReplayProgress, bool), ReplayError> {
+        let _turn = self.turn().await;
         if let Some(known) = self.store.replays().into_iter().find(|known| known.id == id) {
-            return Ok((known, false));
+            return if ReplaySpec::from_json(&known.spec).is_some() {
+                Ok((known, false))
+            } else {
+                Err(ReplayError::Known)
+            };
         }
         Matcher::parse(spec.matching.as_deref())?;
         self.destinations(spec)?;
@@ -208,6 +244,9 @@ impl Replayer {
         if let Err(error) = self.try_work(&mut progress).await
             && !matches!(error, ReplayError::Stopped)
         {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.insert(progress.id, crate::telemetry::in_full(&error));
+            drop(failed);
             tracing::error!(error = crate::telemetry::in_full(&error), replay = %uuid::Uuid::from_u128(progress.id), "a replay stopped; it is tried again at the next start");
         }
     }
@@ -222,21 +261,35 @@ impl Replayer {
                 (self.clone(), spec.clone(), matcher.clone(), to.clone(), progress.cursor);
             let selected =
                 tokio::task::spawn_blocking(move || replayer.select(&asked, &matcher, &to, from..until)).await;
-            for (destination, sequences) in selected.map_err(|_| ReplayError::Stopped)?? {
-                let (act, reason, replay) = (Selecting::Again, "replayed".to_owned(), progress.id);
-                let selecting = self.store.select(Selection { destination, act, reason, replay, sequences });
-                progress.selected += selecting.await.unwrap_or(Err(AppendError::Closed))?;
-            }
+            let selections = selected.map_err(|_| ReplayError::Stopped)??;
+            let answers = self.begin_all(progress.id, selections).await?;
             progress.cursor = until;
             progress.at_ms = crate::time::wall_ms();
-            progress.is_done = until == progress.until;
-            self.write(progress).await?;
+            // Right behind the selections, before any of them is known to be durable: a crash leaves both or neither, nearly always.
+            let written = self.store.set_replay(progress.clone());
+            for answer in answers {
+                progress.selected += answer.await.unwrap_or(Err(AppendError::Closed))?;
+            }
+            written.await.unwrap_or(Err(AppendError::Closed))?;
         }
-        if !progress.is_done {
-            progress.is_done = true;
-            self.write(progress).await?;
-        }
-        Ok(())
+        progress.is_done = true;
+        self.write(progress).await
+    }
+
+    async fn begin_all(
+        &self,
+        replay: u128,
+        selections: Vec<(NameId, NumberSet)>,
+    ) -> Result<Vec<oneshot::Receiver<Result<u64, AppendError>>>, ReplayError> {
+        let store = self.store.clone();
+        let begun = tokio::task::spawn_blocking(move || {
+            let selection = |(destination, sequences)| {
+                let (act, reason) = (Selecting::Again, "replayed".to_owned());
+                store.select(Selection { destination, act, reason, replay, sequences })
+            };
+            selections.into_iter().map(selection).collect()
+        });
+        begun.await.map_err(|_| ReplayError::Stopped)
     }
 }
 

@@ -99,6 +99,8 @@ impl Worker {
         while !stop.is_cancelled() {
             if self.parts.status.takes_wish() {
                 self.breaker.begin_gently(Instant::now());
+                self.parts.pace.release();
+                self.parts.status.show(|shown| shown.held_until_ms = None);
             }
             let next_turn = self.fill(&mut attempts);
             let has_room = attempts.len() < self.attempts_max();
@@ -208,14 +210,17 @@ impl Worker {
             let attempt = AssertUnwindSafe(destination.attempt(&deliveries)).catch_unwind();
             let made = match tokio::time::timeout(timeout, attempt).await {
                 Ok(Ok(outcomes)) => outcomes,
-                Ok(Err(_)) => vec![Outcome::reject("a bug: the attempt panicked; see the log"); deliveries.len()],
+                Ok(Err(_)) => vec![Outcome::local("a bug: the attempt panicked; see the log"); deliveries.len()],
                 Err(_) => vec![Outcome::retry(format!("no answer within {timeout:?}")); deliveries.len()],
             };
             let mut made = made.into_iter();
             let outcomes = read.into_iter().map(|event| match event {
                 Ok(_) => made.next().unwrap_or_else(|| Outcome::reject("a bug: the attempt gave no outcome")),
-                Err(error @ ReadError::Io(_)) => Outcome::retry(in_full(&error)),
-                Err(error) => Outcome::reject(in_full(&error)),
+                Err(error @ ReadError::Io(_)) => {
+                    let reason = Reason { is_local: true, ..Reason::new(in_full(&error)) };
+                    Outcome::Retry { reason, after: None, holds_all: false }
+                }
+                Err(error) => Outcome::local(in_full(&error)),
             });
             let mut outcomes: Vec<_> = outcomes.map(Some).collect();
             outcomes.resize(claims.len(), None);
@@ -285,7 +290,9 @@ impl Worker {
 
     /// What an attempt says about whether the destination works at all.
     fn watch(&mut self, attempted: &Attempted, now_ms: u64) {
-        let made = || attempted.outcomes.iter().flatten();
+        // What never reached the other side says nothing of it.
+        let is_theirs = |outcome: &&Outcome| outcome.reason().is_none_or(|reason| !reason.is_local);
+        let made = || attempted.outcomes.iter().flatten().filter(is_theirs);
         let sign = if made().any(|outcome| matches!(outcome, Outcome::Delivered | Outcome::Reject { .. })) {
             Sign::Works
         } else if made().any(|outcome| matches!(outcome, Outcome::Retry { .. })) {
@@ -336,6 +343,8 @@ impl Worker {
                 }
                 self.tell(reason);
             }
+            // A template that fails for one event after the other is a reason to stop; a damaged disk is none to stop here.
+            Outcome::Reject { reason } if reason.is_local => {}
             Outcome::Reject { .. } => {
                 self.rejects_in_a_row += 1;
                 if self.rejects_in_a_row >= REJECTS_IN_A_ROW_MAX {

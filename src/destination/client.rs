@@ -62,10 +62,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The beginning of the body as text, at most [`EXCERPT_BYTES_MAX`].
-    pub fn excerpt(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
-        text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)].to_owned()
+    /// The beginning of the body as text, at most [`EXCERPT_BYTES_MAX`], without what must not be shown.
+    pub fn excerpt(&self, masks: &Masks) -> String {
+        // Masked before it is cut, so that no beginning of a secret stays at the end.
+        let mut text = masks.apply(String::from_utf8_lossy(&self.body).into_owned());
+        text.truncate(text.floor_char_boundary(EXCERPT_BYTES_MAX));
+        text
     }
 
     /// A header's value as text.
@@ -165,11 +167,19 @@ impl Masks {
             // Without the scheme before it.
             texts.extend(value.split_once(' ').map(|(_, credential)| credential.to_owned()));
         }
+        let basic = texts.iter().filter_map(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
+        let basic: Vec<_> = basic.filter_map(|pair| String::from_utf8(pair).ok()).collect();
+        for pair in basic {
+            texts.extend(pair.split_once(':').map(|(_, password)| password.to_owned()));
+            texts.push(pair);
+        }
         if !is_loopback(url) {
             texts.push(url.path().trim_start_matches('/').to_owned());
-            texts.extend(url.path().rsplit('/').next().map(str::to_owned));
+            texts.extend(url.path().split('/').map(str::to_owned));
         }
         texts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        let raw = url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        texts.extend(raw.map(|(_, value)| value.to_owned()));
         texts.retain(|text| text.len() >= MASKED_BYTES_MIN);
         // The longest first, so that no rest of one stays.
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));

@@ -226,7 +226,7 @@ impl Http {
                 let after = answer.header("retry-after");
                 let now_ms = crate::time::wall_ms();
                 let wish = after.and_then(|value| retry_after::parse(value, answer.header("date"), now_ms));
-                self.answers.outcome(answer.status, &self.masks.apply(answer.excerpt()), wish)
+                self.answers.outcome(answer.status, &answer.excerpt(&self.masks), wish)
             }
             Err(error) => Outcome::retry(error.to_string()),
         }

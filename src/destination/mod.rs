@@ -112,6 +112,11 @@ impl Outcome {
         Outcome::Retry { reason: Reason::new(reason), after: None, holds_all: false }
     }
 
+    /// A reject for a reason of our own: nothing was sent.
+    pub fn local(reason: impl Into<String>) -> Self {
+        Outcome::Reject { reason: Reason { is_local: true, ..Reason::new(reason) } }
+    }
+
     /// A reject.
     pub fn reject(reason: impl Into<String>) -> Self {
         Outcome::Reject { reason: Reason::new(reason) }
@@ -145,6 +150,8 @@ pub struct Reason {
     pub brief: String,
     /// Most likely a slip in the config: told loudly the first time.
     pub is_config_slip: bool,
+    /// The attempt never reached the other side: it says nothing of the destination.
+    pub is_local: bool,
     /// The answer's status; 0 where none came.
     pub status: u16,
     /// The answer's beginning, secrets masked.
@@ -159,7 +166,7 @@ impl Reason {
     pub fn new(text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-        Self { brief: text.clone(), text, is_config_slip: false, status: 0, answer: String::new() }
+        Self { brief: text.clone(), text, is_config_slip: false, is_local: false, status: 0, answer: String::new() }
     }
 }
 

@@ -216,7 +216,7 @@ impl Slack {
 
     /// Slack's text counts first, then the status.
     fn outcome(&self, answer: &Answer) -> Outcome {
-        let text = self.masks.apply(answer.excerpt());
+        let text = answer.excerpt(&self.masks);
         let text = text.trim();
         let reason = || {
             let said = if text.is_empty() { "without a word" } else { text };

@@ -98,6 +98,9 @@ pub trait Store: Send + Sync + 'static {
     /// What waits for a destination and is not under way.
     fn waiting(&self, destination: NameId) -> NumberSet;
 
+    /// What waits for a destination and keeps the journal from being trimmed: first attempts and deliveries to go out again.
+    fn pinning(&self, destination: NameId) -> NumberSet;
+
     /// What waits for a destination and was never attempted, below a number.
     fn unattempted_below(&self, destination: NameId, end: u64) -> NumberSet;
 

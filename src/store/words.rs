@@ -197,7 +197,9 @@ pub struct Counts {
     pub under_way: u64,
     /// When the oldest of them arrived, unix milliseconds.
     pub oldest_ms: Option<u64>,
-    /// Bytes of journal from the oldest of them that was never attempted: what its backlog keeps from being trimmed.
+    /// When the oldest of them arrived that was never attempted and is not under way, unix milliseconds.
+    pub oldest_unattempted_ms: Option<u64>,
+    /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
     /// Dead letters.
     pub dead: u64,
@@ -360,7 +362,6 @@ pub struct Usage {
     /// Segments in the journal.
     pub segments: u64,
 }
-
 
 /// What an acknowledgement is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -175,7 +175,8 @@ async fn a_delivery_is_given_up_by_age_or_by_attempts_and_says_so() {
         dead["reason"].as_str().is_some_and(|reason| reason.starts_with("given up after 3 attempts: 503")),
         "{dead}"
     );
-    let by_age = to_crm(&fake, "").replace(QUICK, "retry: { initial: 100ms, factor: 1, max: 100ms, give_up_after: 150ms }");
+    let by_age =
+        to_crm(&fake, "").replace(QUICK, "retry: { initial: 100ms, factor: 1, max: 100ms, give_up_after: 150ms }");
     let relay = TestRelay::start(&by_age).await;
     let id = relay.accept(SENT).await;
     let dead = relay.until(&id, "dead").await;

@@ -294,7 +294,9 @@ async fn the_admin_listener_answers_to_this_machines_names_only_and_writes_need_
     assert_eq!(ask("GET", "/api/destinations", &[("host", "evil.example")]).await, 421);
     assert_eq!(ask("GET", "/metrics", &[("host", &format!("evil.example:{}", admin.port()))]).await, 421);
     assert_eq!(ask("POST", "/api/destinations/x/pause", &[]).await, 403);
-    assert_eq!(ask("POST", "/api/destinations/x/pause", &[("x-vero-relay-write", "1")]).await, 404);
+    let written = [("x-vero-relay-write", "1")];
+    assert_eq!(ask("POST", "/api/destinations/x/pause", &written).await, 400, "the body is no JSON");
+    assert_eq!(request(admin, "POST", "/api/destinations/x/pause", &written, b"").await.status(), 404);
     assert_eq!(ask("POST", "/bin/a", &[]).await, 200, "destinations post to bins");
     assert_eq!(ask("PUT", "/bin/a", &[]).await, 403);
     let bin = request(admin, "GET", "/bin/a", &[], b"").await.json();

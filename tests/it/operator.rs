@@ -90,10 +90,8 @@ async fn a_removed_destination_keeps_its_queue_until_its_time_is_over_and_goes_o
     let id = relay.accept(SENT).await;
     relay.until(&id, "postponed").await;
     let with = to_crm(&fake, "");
-    let without =
-        "rules: [ { name: all, to: other } ]\ndestinations: { other: { file: { path: out } } }\n";
-    let relay =
-        relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], without)).await;
+    let without = "rules: [ { name: all, to: other } ]\ndestinations: { other: { file: { path: out } } }\n";
+    let relay = relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], without)).await;
     eventually("it to be shown as removed", async || relay.destination("crm").await["state"] == "removed").await;
     assert_eq!(relay.destination("crm").await["backlog"], 1);
     // Back again: the changed section makes it due.
@@ -296,6 +294,7 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/events?limit=0", 400, "from 1 to 1000"),
         ("/api/events?limit=1001", 400, "from 1 to 1000"),
         ("/api/events?tipe=sent", 400, "no parameter `tipe`"),
+        ("/api/events?type=a&type=b", 400, "given twice"),
         ("/api/events?since=yesterday", 400, "is not a time"),
         ("/api/events?state=gone", 400, "is not a state"),
         ("/api/events?match=%5B", 400, "not YAML"),
@@ -401,4 +400,75 @@ async fn a_hold_is_shown_while_it_lasts() {
     let crm = relay.destination("crm").await;
     assert!(!crm["held_until"].is_null() && crm["last_error"]["reason"] == "429 Too Many Requests", "{crm}");
     tokio::time::timeout(Duration::from_secs(20), relay.running.stop()).await.expect("a hold keeps nobody from ending");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_dead_letters_over_several_destinations_skip_and_repeat_nothing() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let rejects = || std::iter::repeat_with(|| Act::status(400)).take(3);
+    one.then(rejects());
+    two.then(rejects());
+    let config = format!(
+        "rules: [ {{ to: [one, two] }} ]\ndestinations:\n  one: {{ http: {{ url: \"{}\" }} }}\n  two: {{ http: {{ url: \"{}\" }} }}\n",
+        one.url(),
+        two.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    for _ in 0..3 {
+        relay.accept(SENT).await;
+    }
+    for name in ["one", "two"] {
+        eventually("three to die", async || relay.destination(name).await["dead_letters"] == 3).await;
+    }
+    for limit in 1..=7 {
+        let (mut seen, mut before) = (std::collections::BTreeSet::new(), String::new());
+        loop {
+            let page = relay.admin(&format!("/api/dead-letters?limit={limit}{before}")).await.json();
+            for letter in page["dead_letters"].as_array().expect("a list") {
+                assert!(seen.insert((letter["event"].to_string(), letter["destination"].to_string())), "twice");
+            }
+            if page["before"].is_null() {
+                break;
+            }
+            before = format!("&before={}", page["before"]);
+        }
+        assert_eq!(seen.len(), 6, "limit {limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_replay_asked_for_many_times_at_once_is_one() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for _ in 0..10 {
+        relay.accept(SENT).await;
+    }
+    fake.wait_for(10).await;
+    eventually("all to be settled", async || relay.destination("crm").await["backlog"] == 0).await;
+    let asked = json!({ "since": "1h", "id": "0d6c9c5e-5f0b-4b53-9a55-1f1f2a3b4c5d" });
+    let together = (0..8).map(|_| ask(&relay, "/api/replays", asked.clone()));
+    let answers = futures_util::future::join_all(together).await;
+    let new = answers.iter().filter(|answer| answer.json()["repeated"] == false).count();
+    assert_eq!((new, answers.iter().all(|answer| answer.status() == 200)), (1, true));
+    fake.wait_for(20).await;
+    eventually("all to be settled", async || relay.destination("crm").await["backlog"] == 0).await;
+    assert_eq!(fake.seen().len(), 20);
+    let other = json!({ "destination": "crm", "id": "0d6c9c5e-5f0b-4b53-9a55-1f1f2a3b4c5d" });
+    let refused = ask(&relay, "/api/dead-letters/replay", other).await;
+    assert_eq!(refused.status(), 400, "an id is one command's: {}", refused.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_full_of_history_makes_room_by_itself() {
+    let fake = Fake::start([]).await;
+    let config = to_crm(&fake, "store: { max_size: 24MiB, history: { max_size: 24MiB } }\n");
+    let relay = TestRelay::start(&config).await;
+    let large = format!(r#"{{"type":"t","x":"{}"}}"#, "x".repeat(900_000));
+    // More than twice what it may have, with nothing waiting for long.
+    let mut taken = 0;
+    eventually("all of it to be taken", async || {
+        taken += u32::from(relay.post(&large).await.status() == 200);
+        taken >= 60
+    })
+    .await;
 }

@@ -17,8 +17,8 @@ const STEP: usize = 1000;
 pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
     query.only(&["destination", "since", "until", "reason", "limit", "before"])?;
     let filter = DeadQuery {
-        since_ms: query.moment(relay, "since")?,
-        until_ms: query.moment(relay, "until")?,
+        since_ms: query.moment("since")?,
+        until_ms: query.moment("until")?,
         reason: query.get("reason").map(str::to_owned),
     };
     let (limit, before) = (query.limit()?, query.before()?);
@@ -38,11 +38,10 @@ fn page(relay: &Relay, of: &[NameId], filter: &DeadQuery, limit: usize, before: 
     letters.retain(|letter| next.is_none_or(|next| letter.sequence >= next));
     letters.sort_by_key(|letter| (std::cmp::Reverse(letter.sequence), letter.destination));
     if letters.len() > limit {
-        // Whole events only: `before` names an event.
-        let first_left = letters[limit].sequence;
-        let kept = letters.iter().take_while(|letter| letter.sequence > first_left).count();
-        letters.truncate(if kept == 0 { limit } else { kept });
-        next = letters.last().map(|letter| letter.sequence);
+        // Whole events only, since `before` names an event: a page that one event fills is longer than was asked for.
+        let last = letters[limit - 1].sequence;
+        letters.retain(|letter| letter.sequence >= last);
+        next = Some(last);
     }
     let shown: Vec<_> = letters.iter().map(|letter| shown(relay, letter)).collect();
     json!({ "dead_letters": shown, "before": next })
@@ -80,13 +79,19 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
         None => None,
     };
     let filter = DeadQuery {
-        since_ms: asked.moment(relay, "since")?,
-        until_ms: asked.moment(relay, "until")?,
+        since_ms: asked.moment("since")?,
+        until_ms: asked.moment("until")?,
         reason: asked.text("reason")?.map(str::to_owned),
     };
     let (id, is_dry) = (asked.id()?, asked.flag("dry_run")?);
     let shown_id = uuid::Uuid::from_u128(id).to_string();
+    // One command at a time: what is a dead letter for one must still be one when it acts.
+    let _turn = relay.replayer.turn().await;
+    let spec = json!({ act: from_name, "to": name(relay, to) }).to_string();
     if let Some(known) = relay.store.replays().into_iter().find(|known| known.id == id) {
+        if known.spec != spec {
+            return Err(Refusal::wrong(format!("`{shown_id}` is the id of another command: {}", known.spec)));
+        }
         return Ok(json!({ "id": shown_id, "deliveries": known.selected, "repeated": true }));
     }
     let sequences = blocking(relay, move |relay| Ok(chosen(relay, from, event, &filter))).await?;
@@ -95,23 +100,27 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
         return Ok(json!({ "id": shown_id, "deliveries": count, "dry_run": is_dry }));
     }
     let reason = format!("{act} by the operator");
-    let selection = |destination, act| {
-        let (reason, sequences) = (reason.clone(), sequences.clone());
-        relay.store.select(Selection { destination, act, reason, replay: id, sequences })
-    };
-    let done = if act == "drop" {
-        wait(selection(from, Selecting::Drop)).await?
-    } else {
-        // To another destination: first they are there, then they are dead letters no longer.
-        let selected = wait(selection(to, Selecting::Again)).await?;
-        if to != from {
-            wait(selection(from, Selecting::Drop)).await?;
-        }
-        selected
-    };
+    let is_drop = act == "drop";
+    let answers = blocking(relay, move |relay| {
+        let selection = |destination, act| {
+            let (reason, sequences) = (reason.clone(), sequences.clone());
+            relay.store.select(Selection { destination, act, reason, replay: id, sequences })
+        };
+        Ok(match (is_drop, to == from) {
+            (true, _) => vec![selection(from, Selecting::Drop)],
+            (false, true) => vec![selection(from, Selecting::Again)],
+            // To another destination: first they are there, then they are dead letters no longer.
+            (false, false) => vec![selection(to, Selecting::Again), selection(from, Selecting::Drop)],
+        })
+    })
+    .await?;
+    let mut done = Vec::new();
+    for answer in answers {
+        done.push(wait(answer).await?);
+    }
+    let done = done.first().copied().unwrap_or(0);
     // So that the same command again is known.
     let (cursor, until, at_ms) = (0, 0, crate::time::wall_ms());
-    let spec = json!({ act: from_name, "to": name(relay, to) }).to_string();
     let progress = ReplayProgress { id, spec, cursor, until, selected: done, at_ms, is_done: true };
     wait(relay.store.set_replay(progress)).await?;
     Ok(json!({ "id": shown_id, "deliveries": done, "dry_run": false }))

@@ -1,8 +1,10 @@
 //! `/api/destinations`: how each stands, and the operator's hands on it. `/api/sources`: hold one.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::{Outcome, Refusal, destination};
+use super::{Asked, Outcome, Refusal, blocking, destination};
 use crate::config::problem::did_you_mean;
 use crate::relay::Relay;
 use crate::store::{NameId, NameKind};
@@ -79,7 +81,13 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
     })
 }
 
-pub(super) fn act(relay: &Relay, name: &str, act: &str) -> Outcome {
+pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
+    Asked::read(body, &[])?;
+    let (name, act) = (name.to_owned(), act.to_owned());
+    blocking(relay, move |relay| act_now(relay, &name, &act)).await
+}
+
+fn act_now(relay: &Relay, name: &str, act: &str) -> Outcome {
     let id = destination(relay, name)?;
     match act {
         "pause" => relay.store.pause(id, "paused by the operator"),
@@ -94,7 +102,13 @@ pub(super) fn act(relay: &Relay, name: &str, act: &str) -> Outcome {
     Ok(json!({ "destination": name, "paused": relay.store.standing(id).paused.is_some() }))
 }
 
-pub(super) fn act_on_source(relay: &Relay, name: &str, act: &str) -> Outcome {
+pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
+    Asked::read(body, &[])?;
+    let (name, act) = (name.to_owned(), act.to_owned());
+    blocking(relay, move |relay| act_on_source_now(relay, &name, &act)).await
+}
+
+fn act_on_source_now(relay: &Relay, name: &str, act: &str) -> Outcome {
     let generation = relay.generation();
     let sources = &generation.config.sources;
     let Some(at) = sources.iter().position(|source| source.name == name) else {

@@ -51,8 +51,8 @@ impl Filter {
             source: source.transpose()?,
             destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
             state,
-            since_ms: query.moment(relay, "since")?.unwrap_or(0),
-            until_ms: query.moment(relay, "until")?.unwrap_or(u64::MAX),
+            since_ms: query.moment("since")?.unwrap_or(0),
+            until_ms: query.moment("until")?.unwrap_or(u64::MAX),
         })
     }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::receive::{Answer, answer as refuse};
 use crate::relay::Relay;
 use crate::store::{DeliveryState, NameId, NameKind};
-use crate::time::{moment, rfc3339};
+use crate::time::{moment, rfc3339, wall_ms};
 
 /// Entries on a page unless it is said.
 const LIMIT: usize = 100;
@@ -49,18 +49,18 @@ impl Refusal {
 /// Answers what is asked at `/api/…`.
 pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], query: &Query, body: &[u8]) -> Answer {
     let outcome = match (is_read, path) {
-        (true, ["status"]) => query.only(&[]).map(|()| store::status(relay)),
+        (true, ["status"]) => plain(relay, query, store::status).await,
         (true, ["events"]) => events::list(relay, query).await,
         (true, ["events", id]) => events::show(relay, id).await,
-        (true, ["destinations"]) => query.only(&[]).map(|()| destinations::list(relay)),
-        (false, ["destinations", name, act]) => destinations::act(relay, name, act),
-        (false, ["sources", name, act]) => destinations::act_on_source(relay, name, act),
+        (true, ["destinations"]) => plain(relay, query, destinations::list).await,
+        (false, ["destinations", name, act]) => destinations::act(relay, name, act, body).await,
+        (false, ["sources", name, act]) => destinations::act_on_source(relay, name, act, body).await,
         (true, ["dead-letters"]) => dead_letters::list(relay, query).await,
         (false, ["dead-letters", act @ ("replay" | "drop")]) => dead_letters::act(relay, act, body).await,
-        (true, ["replays"]) => query.only(&[]).map(|()| replays::list(relay)),
+        (true, ["replays"]) => plain(relay, query, replays::list).await,
         (true, ["replays", id]) => replays::show(relay, id),
         (false, ["replays"]) => replays::begin(relay, body).await,
-        (true, ["store"]) => query.only(&[]).map(|()| store::usage(relay)),
+        (true, ["store"]) => plain(relay, query, store::usage).await,
         (false, ["store", "trim"]) => store::trim(relay).await,
         (false, ["store", "backup"]) => store::backup(relay, body).await,
         (true, ["refused"]) => Ok(json!({ "refused": relay.refused.list() })),
@@ -72,9 +72,19 @@ pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], que
     }
 }
 
+/// Answers what takes no parameters.
+async fn plain(relay: &Arc<Relay>, query: &Query, look: fn(&Relay) -> Value) -> Outcome {
+    query.only(&[])?;
+    blocking(relay, move |relay| Ok(look(relay))).await
+}
+
 impl Query {
     /// Refuses parameters that mean nothing here.
     fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+        let twice = |(at, (key, _)): (usize, &(String, String))| self.0[..at].iter().any(|(other, _)| other == key);
+        if let Some((_, (key, _))) = self.0.iter().enumerate().find(|entry| twice(*entry)) {
+            return Err(Refusal::wrong(format!("`{key}` is given twice")));
+        }
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) if known.is_empty() => Err(Refusal::wrong(format!("there is no parameter `{key}` here"))),
@@ -97,8 +107,9 @@ impl Query {
         self.get("before").map_or(Ok(u64::MAX), |text| text.parse().map_err(|_| wrong()))
     }
 
-    fn moment(&self, relay: &Relay, key: &str) -> Result<Option<u64>, Refusal> {
-        self.get(key).map(|text| moment(text, relay.clock.now_ms())).transpose().map_err(Refusal::wrong)
+    /// A time, by the wall clock, as arrivals are stamped by it.
+    fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        self.get(key).map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
     }
 }
 
@@ -114,7 +125,8 @@ impl Asked {
         };
         let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(Refusal::wrong(format!("there is no `{key}` here, only {}", known.join(", "))));
+            let only = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+            return Err(Refusal::wrong(format!("there is no `{key}` here, only {only}")));
         }
         Ok(Self(map))
     }
@@ -146,8 +158,8 @@ impl Asked {
         }
     }
 
-    fn moment(&self, relay: &Relay, key: &str) -> Result<Option<u64>, Refusal> {
-        self.text(key)?.map(|text| moment(text, relay.clock.now_ms())).transpose().map_err(Refusal::wrong)
+    fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        self.text(key)?.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
     }
 
     /// The command's own id, so that it can be repeated; a new one where none was given.

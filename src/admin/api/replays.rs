@@ -19,7 +19,9 @@ pub(super) fn list(relay: &Relay) -> Value {
 pub(super) fn show(relay: &Relay, id: &str) -> Outcome {
     let id = parse_id(id)?;
     let known = relay.store.replays().into_iter().find(|known| known.id == id);
-    known.as_ref().map(shown).ok_or_else(|| Refusal::missing("there is no such replay"))
+    let mut shown = known.as_ref().map(shown).ok_or_else(|| Refusal::missing("there is no such replay"))?;
+    shown["failed"] = json!(relay.replayer.failure(id));
+    Ok(shown)
 }
 
 fn shown(progress: &ReplayProgress) -> Value {
@@ -35,13 +37,13 @@ fn shown(progress: &ReplayProgress) -> Value {
 
 pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     let asked = Asked::read(body, &["id", "since", "until", "match", "to", "dry_run"])?;
-    let Some(since_ms) = asked.moment(relay, "since")? else {
+    let Some(since_ms) = asked.moment("since")? else {
         return Err(Refusal::wrong("`since` says where the replay begins: a time, or how long ago, like 2h"));
     };
     let spec = ReplaySpec {
         since_ms,
-        // What arrives from now on is not history.
-        until_ms: asked.moment(relay, "until")?.unwrap_or_else(|| relay.clock.now_ms()),
+        // What arrives from now on is not history: the replay ends where the history ends now.
+        until_ms: asked.moment("until")?.unwrap_or(u64::MAX),
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };
@@ -67,7 +69,7 @@ pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
 
 fn refusal(error: ReplayError) -> Refusal {
     match &error {
-        ReplayError::Match(_) | ReplayError::TooLong => Refusal::wrong(error.to_string()),
+        ReplayError::Match(_) | ReplayError::TooLong | ReplayError::Known => Refusal::wrong(error.to_string()),
         ReplayError::Destination(_) => Refusal::missing(error.to_string()),
         ReplayError::Read(_) => Refusal::failed(&error),
         ReplayError::Append(_) | ReplayError::Stopped => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -155,8 +155,10 @@ impl Shared {
     pub fn first_since(&self, at_ms: u64) -> Result<u64, ReadError> {
         let history = self.history();
         let list = self.segments.list();
-        // An event is never older than its segment.
-        let at = list.partition_point(|info| info.created_ms <= at_ms).saturating_sub(1);
+        // Segments are stamped by the wall clock, as arrivals are. Where it was set back a later segment may look older; what is
+        // looked for lies no earlier than in the last one before the first that looks younger.
+        let younger = list.iter().position(|info| info.created_ms > at_ms);
+        let at = younger.unwrap_or(list.len()).saturating_sub(1);
         let from = list.get(at).map_or(history.start, |info| info.first_sequence);
         let Some(mut scan) = self.segments.scan_from(from) else { return Ok(history.end) };
         let mut window = Window::new(LAG_READ_BYTES);
@@ -206,24 +208,28 @@ impl Shared {
     pub fn counts(&self, id: NameId) -> Counts {
         let destination = self.destination(id);
         let queue = lock(&destination.queue);
-        let (oldest, unattempted) = (queue.oldest(), queue.oldest_unattempted());
+        let (oldest, unattempted, pinning) = (queue.oldest(), queue.oldest_unattempted(), queue.oldest_pinning());
         let mut counts = Counts {
             backlog: queue.backlog(),
             postponed: queue.postponed() as u64,
             again: queue.again(),
             under_way: queue.under_way() as u64,
             oldest_ms: None,
+            oldest_unattempted_ms: None,
             backlog_bytes: 0,
             dead: queue.dead().len(),
             standing: queue.standing().clone(),
         };
         drop(queue);
-        counts.backlog_bytes = unattempted.map_or(0, |sequence| self.segments.bytes_from(sequence));
-        counts.oldest_ms = oldest.and_then(|sequence| {
+        counts.backlog_bytes = pinning.map_or(0, |sequence| self.segments.bytes_from(sequence));
+        let arrival = |sequence| {
             let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
             let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
             recent.or_else(|| from_disk().map(|event| event.received_ms))
-        });
+        };
+        counts.oldest_ms = oldest.and_then(arrival);
+        counts.oldest_unattempted_ms =
+            if unattempted == oldest { counts.oldest_ms } else { unattempted.and_then(arrival) };
         counts
     }
 

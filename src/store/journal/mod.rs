@@ -419,6 +419,10 @@ impl Store for JournalStore {
         lock(&self.destination(id).queue).waiting()
     }
 
+    fn pinning(&self, id: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).pinning()
+    }
+
     fn unattempted_below(&self, id: NameId, end: u64) -> NumberSet {
         lock(&self.destination(id).queue).unattempted_below(end)
     }
@@ -456,6 +460,7 @@ impl Store for JournalStore {
         let mut replays = lock(&self.shared.replays);
         replays.retain(|known| known.id != progress.id);
         replays.insert(0, progress.clone());
+        replays.truncate(index::REPLAYS_MAX as usize);
         let _ = self.shared.sender.send(Message::Replay(progress, done));
         answer
     }

@@ -6,7 +6,8 @@
 //! attempts are handed out.
 //!
 //! The journal's records are applied by the same functions that made them, so reading it leads to the state that was written. Each
-//! sets a delivery's place whatever it was before: reading a stretch twice changes nothing.
+//! sets a delivery's place whatever it was before: reading a stretch twice changes no place. Only the time that did not count may be
+//! taken off twice then, so that a delivery is given up later, and never earlier.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -444,9 +445,21 @@ impl Queue {
         first.into_iter().flatten().any(|sequence| sequence < stretch.end)
     }
 
-    /// The oldest event of which no attempt was made: what keeps the journal from being trimmed.
+    /// The oldest event of which no attempt was made or is under way.
     pub fn oldest_unattempted(&self) -> Option<u64> {
-        self.unsettled.next(0)
+        self.unsettled.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence))
+    }
+
+    /// What keeps the journal from being trimmed and is not under way.
+    pub fn pinning(&self) -> Bitmap {
+        let waiting = self.unsettled.iter_from(0).chain(self.again.iter_from(0));
+        waiting.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+    }
+
+    /// The oldest of these.
+    pub fn oldest_pinning(&self) -> Option<u64> {
+        let again = self.again.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence));
+        [self.oldest_unattempted(), again].into_iter().flatten().min()
     }
 
     /// What of a stretch must be carried over when it goes: postponed deliveries and dead letters.

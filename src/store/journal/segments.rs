@@ -37,8 +37,10 @@ pub struct SegmentInfo {
     pub start: u64,
     /// Where its last group ends.
     pub end: u64,
-    /// When it was made, unix milliseconds.
+    /// When it was made, by the wall clock, unix milliseconds.
     pub created_ms: u64,
+    /// The same by the clock that cannot jump, if this process made it; else 0.
+    pub made_ms: u64,
     /// The lowest and the highest number that an outcome in it speaks of.
     pub outcomes: Option<(u64, u64)>,
     /// Some groups: the number of their first event, and their offset.
@@ -48,7 +50,7 @@ pub struct SegmentInfo {
 impl SegmentInfo {
     /// A segment that nothing has been written to.
     pub fn empty(segment: u64, first_sequence: u64, start: u64, created_ms: u64) -> Self {
-        Self { segment, first_sequence, start, end: start, created_ms, outcomes: None, index: Vec::new() }
+        Self { segment, first_sequence, start, end: start, created_ms, made_ms: 0, outcomes: None, index: Vec::new() }
     }
 
     /// Takes note of outcomes that are in it.

@@ -594,7 +594,7 @@ impl Writer {
             first_sequence: self.position.tail_first,
             first_group: self.position.next_group,
             journal: self.position.journal,
-            created_ms: self.shared.clock.now_ms(),
+            created_ms: self.shared.clock.arrival_ms(),
             sealed_segment: self.position.sealed.0,
             sealed_at: self.position.sealed.1,
             names: self.shared.all_names(),
@@ -608,6 +608,7 @@ impl Writer {
         file.write_at(&header, 0).map_err(Failure::of_write)?;
         let first_sequence = self.position.tail_first;
         let mut info = SegmentInfo::empty(segment, first_sequence, start, created_ms);
+        info.made_ms = self.shared.clock.now_ms();
         let mut places = Vec::new();
         let mut next = first_sequence;
         let mut group = self.position.next_group;

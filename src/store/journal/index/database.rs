@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS dead (destination INTEGER, sequence INTEGER, attempts
 CREATE INDEX IF NOT EXISTS dead_at ON dead (at_ms);
 CREATE TABLE IF NOT EXISTS buried (destination INTEGER, chunk INTEGER, at_ms INTEGER, reason TEXT, bits BLOB,
     PRIMARY KEY (destination, chunk, at_ms)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS buried_at ON buried (at_ms);
 CREATE TABLE IF NOT EXISTS late (sequence INTEGER, destination INTEGER, attempts INTEGER, at_ms INTEGER,
     PRIMARY KEY (sequence, destination)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempt (sequence INTEGER, destination INTEGER, at_ms INTEGER, took_ms INTEGER, outcome TEXT,
@@ -262,7 +263,11 @@ impl Database {
                 if !members.decode(chunk, &bits) {
                     continue;
                 }
+                let before = members.len();
                 members.remove_all(&selection.sequences);
+                if members.len() == before {
+                    continue;
+                }
                 let key = params![destination, signed(chunk), at_ms];
                 let Some((_, bits)) = members.encode().next() else {
                     let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
@@ -565,6 +570,7 @@ impl Database {
                 start: unsigned(row, 2)?,
                 end: unsigned(row, 3)?,
                 created_ms: unsigned(row, 4)?,
+                made_ms: 0,
                 outcomes: low.zip(high).map(|(low, high)| (low.cast_unsigned(), high.cast_unsigned())),
                 index: index.collect(),
             })

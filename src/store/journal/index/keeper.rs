@@ -35,8 +35,8 @@ pub struct Resolved {
 pub fn resolve(retention: &Retention, total: Option<u64>) -> Resolved {
     let share = |most: u64, part: u64| total.map_or(most, |total| most.min(total / part));
     // The store must not be full before its history goes.
-    let most = retention.bytes_max.map_or(HISTORY_BYTES, |most| HISTORY_BYTES.min(most / 4 * 3));
-    let history_bytes = retention.history_bytes.unwrap_or_else(|| share(most, 5));
+    let ceiling = retention.bytes_max.map_or(u64::MAX, |most| most / 4 * 3);
+    let history_bytes = retention.history_bytes.unwrap_or_else(|| share(HISTORY_BYTES, 5)).min(ceiling);
     // Carrying dead letters over must free more than it takes.
     let dead_bytes = retention.dead_bytes.min(history_bytes / 2);
     let free_bytes_min = retention.free_bytes_min.unwrap_or_else(|| share(FREE_BYTES, 20));
@@ -169,7 +169,7 @@ impl Keeper {
         }
         let bytes: u64 = list.iter().map(|info| info.end).sum();
         let now_ms = self.shared.clock.now_ms();
-        let age = Duration::from_millis(now_ms.saturating_sub(next.created_ms));
+        let age = Duration::from_millis(now_ms.saturating_sub(next.created_ms.max(next.made_ms)));
         // Where most of it is carried, writing that once more frees next to nothing: it waits until more is history.
         let is_worth_it = || self.carried_bytes().saturating_mul(2) <= bytes;
         let is_over = age > retention.history_age || (bytes > resolved.history_bytes && is_worth_it());

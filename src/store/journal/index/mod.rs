@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
+pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
 use self::keeper::Keeper;
 pub use self::keeper::resolve;
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
@@ -298,10 +298,11 @@ impl Worker {
 
     fn take(&mut self, updates: Vec<Update>) {
         for update in updates {
-            if matches!(update, Update::Rolled) {
-                self.keeper.is_checkpoint_due = true;
-            } else {
-                self.pending.push(update);
+            match update {
+                Update::Rolled => self.keeper.is_checkpoint_due = true,
+                // Nothing depends on them, and each may hold a kilobyte of an answer.
+                Update::Notes(_) if self.is_broken => {}
+                update => self.pending.push(update),
             }
         }
         if self.pending.len() > UPDATES_MAX {
