@@ -8,7 +8,7 @@
 //! * [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
 //! * [`Value`]: one picked-out value; numbers keep their text.
 //! * [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
-//! * [`summary`]: what a list shows of an event.
+//! * [`Summary`]: what a list shows of an event.
 //! * [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
 
 mod decimal;

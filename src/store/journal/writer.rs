@@ -11,29 +11,28 @@
 //!   without any the writer looks for room itself. Since
 //!   segments are set aside whole, a disk fills up between two segments: the end of each is kept for outcomes, so deliveries go on.
 
+mod batch;
 mod carry;
 mod tail;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
+use self::batch::{Batch, Item, Reply};
+pub use self::batch::{Done, Message, Urgency};
 pub use self::carry::{Carrying, Retiring};
 use self::tail::{sequence, stretches, tail_bytes};
 use super::disk::{DiskFile, is_full};
-use super::format::{
-    Control, EventHead, GroupBuilder, GroupPlace, OutcomeRecord, Record, SegmentHeader, SelectionRecord,
-};
+use super::format::{EventHead, GroupBuilder, GroupPlace, Record, SegmentHeader};
 use super::index::Update;
 use super::recover::TailRecord;
 use super::segments::{Place, SegmentInfo, file_name, stored};
 use super::{OnSync, Shared};
 use crate::event::EventId;
-use crate::store::{AppendError, Health, NameId, NameKind, NewEvent, ReplayProgress};
+use crate::store::{AppendError, Health, NewEvent};
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
 pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
@@ -52,147 +51,10 @@ pub const GROUP_BYTES_MAX: usize = 4 << 20;
 const GROUP_RECORDS_MAX: usize = 4096;
 /// The end of each segment, where no event goes: room for some thirty thousand outcomes while the disk is full.
 const OUTCOMES_RESERVE: u64 = 1 << 20;
-/// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
-const OUTCOMES_HELD_MAX: usize = 65_536;
 /// While there is no room, it is looked for this often.
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
 /// On a disk with less room than a segment, smaller ones are tried, down to this.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
-
-/// What can be asked of the writer.
-pub enum Message {
-    Append(NewEvent, Reply),
-    Outcomes(Vec<OutcomeRecord>),
-    Name(NameKind, NameId, Arc<str>),
-    Control(Control, Urgency),
-    Selection(SelectionRecord, Done),
-    Replay(ReplayProgress, Done),
-    /// Moves events of the oldest segment to the end.
-    Carry(Carrying),
-    /// Lets the oldest segment go, if nothing needs it any more.
-    Retire(Retiring),
-    /// Says when everything before it is synced.
-    Barrier(SyncSender<()>),
-    /// Looks whether events can be taken in.
-    LookForRoom,
-    Close(SyncSender<()>),
-    /// Ends at once.
-    Abandon,
-}
-
-/// Whether somebody waits for an act to be durable.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Urgency {
-    /// Synced at once.
-    Now,
-    /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`].
-    Soon,
-}
-
-type Reply = oneshot::Sender<Result<EventId, AppendError>>;
-/// Resolved with a count once something is durable.
-pub type Done = oneshot::Sender<Result<u64, AppendError>>;
-
-/// What is written besides events, in the order in which it took effect: reading it leads to the same state.
-enum Item {
-    Outcomes(Vec<OutcomeRecord>),
-    Name(NameKind, NameId, Arc<str>),
-    Control(Control),
-    Selection(SelectionRecord),
-    Replay(ReplayProgress),
-}
-
-/// What has been taken and not yet written.
-#[derive(Default)]
-struct Batch {
-    events: Vec<(NewEvent, Reply)>,
-    event_bytes: usize,
-    items: Vec<Item>,
-    outcomes: usize,
-    items_since: Option<Instant>,
-    is_urgent: bool,
-    /// Who waits for the items, and for how many deliveries.
-    waiting: Vec<(Done, u64)>,
-    barriers: Vec<SyncSender<()>>,
-    carrying: Option<Carrying>,
-    retiring: Option<Retiring>,
-    closing: Option<SyncSender<()>>,
-    is_abandoned: bool,
-}
-
-impl Batch {
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Append(event, reply) => {
-                self.event_bytes += event.body.len();
-                self.events.push((event, reply));
-            }
-            Message::Outcomes(outcomes) => {
-                self.outcomes += outcomes.len();
-                match self.items.last_mut() {
-                    Some(Item::Outcomes(last)) => last.extend(outcomes),
-                    _ => self.items.push(Item::Outcomes(outcomes)),
-                }
-                self.items_since.get_or_insert_with(Instant::now);
-                self.forget_old_outcomes();
-            }
-            Message::Name(kind, id, name) => {
-                // Before everything that may use it.
-                self.items.push(Item::Name(kind, id, name));
-            }
-            Message::Control(control, urgency) => {
-                self.item(Item::Control(control));
-                self.is_urgent |= urgency == Urgency::Now;
-            }
-            Message::Selection(selection, done) => {
-                self.waiting.push((done, selection.sequences.len()));
-                self.item(Item::Selection(selection));
-                self.is_urgent = true;
-            }
-            Message::Replay(replay, done) => {
-                self.waiting.push((done, replay.selected));
-                self.item(Item::Replay(replay));
-                self.is_urgent = true;
-            }
-            Message::Carry(carrying) => self.carrying = Some(carrying),
-            Message::Retire(retiring) => self.retiring = Some(retiring),
-            Message::Barrier(reply) => self.barriers.push(reply),
-            Message::LookForRoom => {}
-            Message::Close(reply) => self.closing = Some(reply),
-            Message::Abandon => self.is_abandoned = true,
-        }
-    }
-
-    fn item(&mut self, item: Item) {
-        self.items.push(item);
-        self.items_since.get_or_insert_with(Instant::now);
-    }
-
-    /// While there is no room at all, the oldest outcomes go: their deliveries would happen again after a crash.
-    fn forget_old_outcomes(&mut self) {
-        for item in &mut self.items {
-            let excess = self.outcomes.saturating_sub(OUTCOMES_HELD_MAX);
-            if let Item::Outcomes(outcomes) = item {
-                let going = excess.min(outcomes.len());
-                outcomes.drain(..going);
-                self.outcomes -= going;
-            }
-        }
-    }
-
-    /// Whether it must be written before more is taken.
-    fn is_full(&self) -> bool {
-        self.event_bytes >= GROUP_BYTES_MAX
-            || self.events.len() >= GROUP_RECORDS_MAX
-            || self.carrying.is_some()
-            || self.retiring.is_some()
-            || self.closing.is_some()
-    }
-
-    fn is_urgent(&self) -> bool {
-        self.is_urgent || !self.events.is_empty() || !self.barriers.is_empty() || self.is_full()
-    }
-}
 
 /// The segment that is written to.
 pub struct Active {

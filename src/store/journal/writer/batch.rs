@@ -1,0 +1,150 @@
+//! What is asked of the writer, and what of it has been taken and not yet written.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::{Carrying, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Retiring};
+use crate::event::EventId;
+use crate::store::journal::format::{Control, OutcomeRecord, SelectionRecord};
+use crate::store::{AppendError, NameId, NameKind, NewEvent, ReplayProgress};
+
+/// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
+const OUTCOMES_HELD_MAX: usize = 65_536;
+
+/// What can be asked of the writer.
+pub enum Message {
+    Append(NewEvent, Reply),
+    Outcomes(Vec<OutcomeRecord>),
+    Name(NameKind, NameId, Arc<str>),
+    Control(Control, Urgency),
+    Selection(SelectionRecord, Done),
+    Replay(ReplayProgress, Done),
+    /// Moves events of the oldest segment to the end.
+    Carry(Carrying),
+    /// Lets the oldest segment go, if nothing needs it any more.
+    Retire(Retiring),
+    /// Says when everything before it is synced.
+    Barrier(SyncSender<()>),
+    /// Looks whether events can be taken in.
+    LookForRoom,
+    Close(SyncSender<()>),
+    /// Ends at once.
+    Abandon,
+}
+
+/// Whether somebody waits for an act to be durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Synced at once.
+    Now,
+    /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`](super::OUTCOMES_SYNCED_WITHIN).
+    Soon,
+}
+
+pub(super) type Reply = oneshot::Sender<Result<EventId, AppendError>>;
+/// Resolved with a count once something is durable.
+pub type Done = oneshot::Sender<Result<u64, AppendError>>;
+
+/// What is written besides events, in the order in which it took effect: reading it leads to the same state.
+pub(super) enum Item {
+    Outcomes(Vec<OutcomeRecord>),
+    Name(NameKind, NameId, Arc<str>),
+    Control(Control),
+    Selection(SelectionRecord),
+    Replay(ReplayProgress),
+}
+
+/// What has been taken and not yet written.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) events: Vec<(NewEvent, Reply)>,
+    pub(super) event_bytes: usize,
+    pub(super) items: Vec<Item>,
+    pub(super) outcomes: usize,
+    pub(super) items_since: Option<Instant>,
+    pub(super) is_urgent: bool,
+    /// Who waits for the items, and for how many deliveries.
+    pub(super) waiting: Vec<(Done, u64)>,
+    pub(super) barriers: Vec<SyncSender<()>>,
+    pub(super) carrying: Option<Carrying>,
+    pub(super) retiring: Option<Retiring>,
+    pub(super) closing: Option<SyncSender<()>>,
+    pub(super) is_abandoned: bool,
+}
+
+impl Batch {
+    pub(super) fn take(&mut self, message: Message) {
+        match message {
+            Message::Append(event, reply) => {
+                self.event_bytes += event.body.len();
+                self.events.push((event, reply));
+            }
+            Message::Outcomes(outcomes) => {
+                self.outcomes += outcomes.len();
+                match self.items.last_mut() {
+                    Some(Item::Outcomes(last)) => last.extend(outcomes),
+                    _ => self.items.push(Item::Outcomes(outcomes)),
+                }
+                self.items_since.get_or_insert_with(Instant::now);
+                self.forget_old_outcomes();
+            }
+            Message::Name(kind, id, name) => {
+                // Before everything that may use it.
+                self.items.push(Item::Name(kind, id, name));
+            }
+            Message::Control(control, urgency) => {
+                self.item(Item::Control(control));
+                self.is_urgent |= urgency == Urgency::Now;
+            }
+            Message::Selection(selection, done) => {
+                self.waiting.push((done, selection.sequences.len()));
+                self.item(Item::Selection(selection));
+                self.is_urgent = true;
+            }
+            Message::Replay(replay, done) => {
+                self.waiting.push((done, replay.selected));
+                self.item(Item::Replay(replay));
+                self.is_urgent = true;
+            }
+            Message::Carry(carrying) => self.carrying = Some(carrying),
+            Message::Retire(retiring) => self.retiring = Some(retiring),
+            Message::Barrier(reply) => self.barriers.push(reply),
+            Message::LookForRoom => {}
+            Message::Close(reply) => self.closing = Some(reply),
+            Message::Abandon => self.is_abandoned = true,
+        }
+    }
+
+    fn item(&mut self, item: Item) {
+        self.items.push(item);
+        self.items_since.get_or_insert_with(Instant::now);
+    }
+
+    /// While there is no room at all, the oldest outcomes go: their deliveries would happen again after a crash.
+    fn forget_old_outcomes(&mut self) {
+        for item in &mut self.items {
+            let excess = self.outcomes.saturating_sub(OUTCOMES_HELD_MAX);
+            if let Item::Outcomes(outcomes) = item {
+                let going = excess.min(outcomes.len());
+                outcomes.drain(..going);
+                self.outcomes -= going;
+            }
+        }
+    }
+
+    /// Whether it must be written before more is taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.event_bytes >= GROUP_BYTES_MAX
+            || self.events.len() >= GROUP_RECORDS_MAX
+            || self.carrying.is_some()
+            || self.retiring.is_some()
+            || self.closing.is_some()
+    }
+
+    pub(super) fn is_urgent(&self) -> bool {
+        self.is_urgent || !self.events.is_empty() || !self.barriers.is_empty() || self.is_full()
+    }
+}
