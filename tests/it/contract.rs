@@ -1,6 +1,7 @@
 //! The contract of [`Store`], held against every backend. A second backend is proved by these same tests.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,17 +13,23 @@ use vero_relay::store::{
     AppendError, Claim, DeliveryState, Health, NameId, NameKind, NewEvent, PlannedDelivery, ReadError, ReplayProgress,
     Retention, Selecting, Selection, Settlement, Store,
 };
+use vero_relay::time::Clock;
 
 /// A backend under test: it can be opened, and opened again after its process has died.
 trait Backend {
-    fn open(&self) -> Arc<dyn Store>;
+    fn open(&self) -> Arc<dyn Store> {
+        self.open_by(Clock::start())
+    }
+
+    /// Opens it by a clock of one's own.
+    fn open_by(&self, clock: Clock) -> Arc<dyn Store>;
 }
 
 struct OnDisk<D>(D, Location);
 
 impl<D: Fn() -> Arc<dyn Disk>> Backend for OnDisk<D> {
-    fn open(&self) -> Arc<dyn Store> {
-        let options = Options { segment_bytes: 1 << 20, index: self.1.clone(), ..Options::default() };
+    fn open_by(&self, clock: Clock) -> Arc<dyn Store> {
+        let options = Options { segment_bytes: 1 << 20, index: self.1.clone(), clock, ..Options::default() };
         Arc::new(JournalStore::open((self.0)(), options).expect("it opens").0)
     }
 }
@@ -453,5 +460,37 @@ fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_r
         let store = backend.open();
         let counts = store.counts(a);
         assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 0, 1));
+    });
+}
+
+#[test]
+fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    each(|backend| {
+        let now_ms = vero_relay::time::wall_ms();
+        let at = |now_ms: u64| Clock::by_hand(Box::leak(Box::new(AtomicU64::new(now_ms))));
+        let store = backend.open_by(at(now_ms));
+        append(&*store, "later", &["a"]);
+        append(&*store, "waits", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 1)[0];
+        let due_ms = now_ms + DAY_MS / 24;
+        let reason = "503".to_owned();
+        store.settle(vec![(claim, Settlement::Postponed { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
+        store.close();
+        // A day back, as after a flat battery, then to 1970: what was due in an hour is due within a day.
+        for stepped in [now_ms - DAY_MS, 1000] {
+            let store = backend.open_by(at(stepped));
+            let due_ms = store.next_due(destination(&*store, "a")).expect("postponed");
+            assert!(due_ms <= stepped + DAY_MS, "{due_ms} is more than a day after {stepped}");
+            store.close();
+        }
+        // And to 2100: both are due, and are there although the history they lie in is long over.
+        let store = backend.open_by(at(4_102_444_800_000));
+        store.trim();
+        let a = destination(&*store, "a");
+        let mut waiting = bodies(&*store, &store.claim(a, 9));
+        waiting.sort();
+        assert_eq!(waiting, ["later", "waits"]);
     });
 }

@@ -472,3 +472,24 @@ async fn a_store_that_is_full_of_history_makes_room_by_itself() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_destination_whose_new_name_has_a_queue_already_takes_up_the_old_one() {
+    let fake = Fake::start(fails(1)).await;
+    let slow = "retry: { initial: 1h, max: 1h }";
+    let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, slow)).await;
+    let old = relay.accept(r#"{"type":"old"}"#).await;
+    relay.until(&old, "postponed").await;
+    // Renamed without a word of it, so the new name begins with nothing.
+    fake.then(fails(1));
+    let relay = relay.restart(|config| config.replace("crm", "hubspot")).await;
+    let new = relay.accept(r#"{"type":"new"}"#).await;
+    relay.until(&new, "postponed").await;
+    let relay = relay.restart(|config| format!("{config}    renamed_from: crm\n")).await;
+    fake.wait_for(4).await;
+    eventually("both to be settled", async || relay.destination("hubspot").await["backlog"] == 0).await;
+    let of = |id: &str| fake.seen().iter().filter(|message| message.header("webhook-id") == Some(id)).count();
+    assert_eq!((of(&old), of(&new)), (2, 2));
+    let all = relay.admin("/api/destinations").await.json();
+    assert!(!all.to_string().contains("crm\""), "nothing waits for the old name any more: {all}");
+}
