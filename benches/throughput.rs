@@ -25,7 +25,7 @@ fn main() {
     let role = args.iter().position(|arg| arg == "--role").and_then(|at| args.get(at + 1));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match role.map(String::as_str) {
-        Some("receiver") => runtime.block_on(receiver()),
+        Some("receiver") => runtime.block_on(receiver(&args)),
         Some("bare") => runtime.block_on(bare(&args)),
         _ => runtime.block_on(orchestrate(&args)),
     }
@@ -74,9 +74,9 @@ fn announce(addresses: &[SocketAddr]) {
 }
 
 /// Takes everything on two ports and says ok.
-async fn receiver() {
-    let listeners =
-        [TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await].map(|l| l.expect("bound"));
+async fn receiver(args: &[String]) {
+    let at = args.iter().position(|arg| arg == "--at").and_then(|at| args.get(at + 1)).map_or("127.0.0.1:0", |at| at);
+    let listeners = [TcpListener::bind(at).await, TcpListener::bind("127.0.0.1:0").await].map(|l| l.expect("bound"));
     announce(&listeners.each_ref().map(|listener| listener.local_addr().expect("an address")));
     let serve = |listener: TcpListener| async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -277,7 +277,7 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(120), "waited two minutes for {what}");
+        assert!(start.elapsed() < Duration::from_secs(300), "waited five minutes for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -347,7 +347,8 @@ async fn orchestrate(args: &[String]) {
 
     if dead > 0 {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let relay = start_relay(directory.path(), free_port(), two);
+        let down = free_port();
+        let relay = start_relay(directory.path(), down, two);
         send(relay.hooks, HOOK, dead, IN_FLIGHT, None).await;
         let rss = relay.process.status("VmRSS:");
         let peak = relay.process.status("VmHWM:");
@@ -362,6 +363,19 @@ async fn orchestrate(args: &[String]) {
             relay.process.status("VmRSS:")
         );
         println!("    waiting after the restart: {}", metric_sum(relay.admin, "vero_relay_backlog{"));
+        let down = down.to_string();
+        let (_back, _) = Process::role(&["--role", "receiver", "--at", &down]);
+        let (start, before) = (Instant::now(), relay.process.cpu_seconds());
+        wait_drained(&relay);
+        let took = start.elapsed().as_secs_f64();
+        println!(
+            "    drained {:.1} s after it came back, the wait for a probe included: {:.0}/s, CPU {:.1} µs each; resident {:.1} MiB, at most {:.1}",
+            took,
+            dead as f64 / took,
+            (relay.process.cpu_seconds() - before) / dead as f64 * 1e6,
+            relay.process.status("VmRSS:"),
+            relay.process.status("VmHWM:")
+        );
     }
 }
 
