@@ -31,7 +31,7 @@ impl Shared {
         let copied = self.copy_index(directory).and_then(|()| {
             self.index.checkpoint();
             let copy = |info: &SegmentInfo| self.copy_segment(info, &journal);
-            self.segments.list().iter().try_for_each(copy).map_err(failed)
+            self.segments.outline().iter().try_for_each(copy).map_err(failed)
         });
         self.pins.fetch_sub(1, Ordering::AcqRel);
         copied?;

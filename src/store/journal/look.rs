@@ -154,7 +154,7 @@ impl Shared {
 
     pub fn first_since(&self, at_ms: u64) -> Result<u64, ReadError> {
         let history = self.history();
-        let list = self.segments.list();
+        let list = self.segments.outline();
         // Segments are stamped by the wall clock, as arrivals are. Where it was set back a later segment may look older; what is
         // looked for lies no earlier than in the last one before the first that looks younger.
         let younger = list.iter().position(|info| info.created_ms > at_ms);
@@ -253,7 +253,7 @@ impl Shared {
             oldest_ms: oldest.flatten().map(|event| event.received_ms),
             events: history.end - history.start,
             dead_expired: self.dead_expired.load(Ordering::Relaxed),
-            segments: self.segments.list().len() as u64,
+            segments: self.segments.outline().len() as u64,
         }
     }
 }

@@ -112,6 +112,21 @@ impl Segments {
         self.with(<[SegmentInfo]>::to_vec)
     }
 
+    /// All of them, without the places of their groups, which are most of it.
+    pub fn outline(&self) -> Vec<SegmentInfo> {
+        let plain = |info: &SegmentInfo| SegmentInfo {
+            segment: info.segment,
+            first_sequence: info.first_sequence,
+            start: info.start,
+            end: info.end,
+            created_ms: info.created_ms,
+            made_ms: info.made_ms,
+            outcomes: info.outcomes,
+            index: Vec::new(),
+        };
+        self.with(|list| list.iter().map(plain).collect())
+    }
+
     /// The oldest number that is found by arithmetic; what is older was carried.
     pub fn history_start(&self) -> u64 {
         self.with(|list| list.first().map_or(0, |info| info.first_sequence))

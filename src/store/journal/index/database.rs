@@ -95,7 +95,8 @@ impl Database {
         // Its log must not grow while nothing reads: SQLite copies it back at this many pages.
         connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
         connection.pragma_update(None, "journal_size_limit", 8 << 20)?;
-        connection.pragma_update(None, "cache_size", -4096)?;
+        // A mebibyte: rows are few, and looked up rarely.
+        connection.pragma_update(None, "cache_size", -1024)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version != 0 && version != SCHEMA_VERSION {
             return Err(rusqlite::Error::InvalidParameterName(format!("index version {version}")));

@@ -162,7 +162,7 @@ impl Keeper {
     /// The oldest segment below a number, if history has no claim on it any more.
     fn going(&self, below: u64) -> Option<(SegmentInfo, u64)> {
         let (retention, resolved) = self.resolved();
-        let list = self.shared.segments.list();
+        let list = self.shared.segments.outline();
         let [oldest, next, ..] = list.as_slice() else { return None };
         if oldest.segment >= below {
             return None;
