@@ -189,6 +189,21 @@ impl Segments {
         Err(ReadError::Missing)
     }
 
+    /// The numbers of the events that count on in a segment, with the bytes of their bodies.
+    pub fn bodies_in(&self, info: &SegmentInfo) -> io::Result<Vec<(u64, u64)>> {
+        let file = self.file(info.segment)?;
+        let (mut window, mut offset, mut bodies) = (Window::new(64 << 10), info.start, Vec::new());
+        while let Some((at, head)) = next_group(&file, info.segment, offset, info.end, &mut window)? {
+            offset = at + head.length();
+            for (event, _, is_carried) in events_in(window.heads(&file, at, &head)?) {
+                if !is_carried {
+                    bodies.push((event.id.sequence(), u64::from(event.body_bytes)));
+                }
+            }
+        }
+        Ok(bodies)
+    }
+
     /// Reads an event that was carried, from the group that holds it.
     pub fn read_carried(&self, sequence: u64, place: Place, window: &mut Window) -> Result<StoredEvent, ReadError> {
         let end = self.with(|list| list.iter().find(|info| info.segment == place.segment).map(|info| info.end));

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::disk::Disk;
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord, cut};
-use super::index::Index;
+use super::index::{Index, Resolved, resolve};
 use super::queue::Queue;
 use super::recent::{RecentEvents, RecentOutcomes};
 use super::segments::{SegmentInfo, Segments, Window};
@@ -190,6 +190,28 @@ impl Shared {
             DeliveryState::Dead { attempts, at_ms, reason } => Some((attempts, at_ms, reason)),
             _ => None,
         }
+    }
+
+    /// What is kept, and its limits in bytes.
+    pub fn limits(&self) -> (Retention, Resolved) {
+        let retention = *lock(&self.retention);
+        let total = self.disk.space().map(|space| space.total);
+        (retention, resolve(&retention, total))
+    }
+
+    /// Why events may not take so many bytes more, if they may not.
+    pub fn no_room_for(&self, more: u64) -> Option<String> {
+        let (retention, resolved) = self.limits();
+        let mib = |bytes: u64| bytes >> 20;
+        let used = self.bytes();
+        if let Some(most) = retention.bytes_max.filter(|most| used >= *most) {
+            return Some(format!("the store has {} MiB, and store.max_size is {} MiB", mib(used), mib(most)));
+        }
+        let free = self.disk.space()?.free;
+        (free < resolved.free_bytes_min + more).then(|| {
+            let least = mib(resolved.free_bytes_min);
+            format!("{} MiB are free on the file system, and store.free_space_min is {least} MiB", mib(free))
+        })
     }
 
     /// Why nothing may be taken in just now, if it may not.

@@ -273,7 +273,7 @@ impl Writer {
             self.tell_full(&why);
             return Ok(());
         }
-        match self.roll(0) {
+        match self.roll_for_events(0) {
             Ok(()) => {
                 self.tell_good();
                 Ok(())
@@ -348,7 +348,7 @@ impl Writer {
         let reserve = if heads.is_empty() { 0 } else { self.reserve() };
         let needed = self.builder.length() as u64 + reserve;
         if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
-            self.roll(needed)?;
+            if heads.is_empty() { self.roll(needed)? } else { self.roll_for_events(needed)? }
         }
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
         let items = std::mem::take(&mut self.batch.items);
@@ -412,6 +412,14 @@ impl Writer {
             self.shared.index.update(std::mem::take(&mut self.updates));
         }
         Ok(())
+    }
+
+    /// Goes on in a new segment for events, which may not use up what must stay free for the rest.
+    fn roll_for_events(&mut self, needed: u64) -> Result<(), Failure> {
+        if let Some(why) = self.shared.no_room_for(SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed) {
+            return Err(Failure::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
+        }
+        self.roll(needed)
     }
 
     /// Seals the active segment and goes on in a new one with room for `needed` bytes, which is complete and synced before it
@@ -516,7 +524,10 @@ impl Writer {
     /// Makes the file, with as much set aside as there is room for.
     fn create(&self, name: &str, needed: u64) -> io::Result<(Arc<dyn DiskFile>, u64)> {
         let smallest = SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed;
-        let mut bytes = self.segment_bytes + needed;
+        // Near the limit smaller ones are made, so that as much as can be stays free for what is not events.
+        let (_, limits) = self.shared.limits();
+        let above = self.shared.disk.space().map(|space| space.free.saturating_sub(limits.free_bytes_min));
+        let mut bytes = (self.segment_bytes + needed).min(above.unwrap_or(u64::MAX)).max(smallest);
         loop {
             match self.shared.disk.create(name, bytes) {
                 Ok(file) => return Ok((file, bytes)),

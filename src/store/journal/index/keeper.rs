@@ -17,6 +17,8 @@ use crate::store::{AppendError, DeliveryKey, NameId, ReadError, Retention, Selec
 const HISTORY_BYTES: u64 = 10 << 30;
 /// The smaller of this and a twentieth of the file system stays free unless the config says.
 const FREE_BYTES: u64 = 256 << 20;
+/// But no less than this, unless the config says so: what is carried out of one segment needs room in another.
+const FREE_BYTES_LEAST: u64 = 12 << 20;
 /// Dead letters that expire in one go: a step between two looks at the channel.
 const EXPIRE_AT_ONCE: usize = 4096;
 
@@ -39,7 +41,7 @@ pub fn resolve(retention: &Retention, total: Option<u64>) -> Resolved {
     let history_bytes = retention.history_bytes.unwrap_or_else(|| share(HISTORY_BYTES, 5)).min(ceiling);
     // Carrying dead letters over must free more than it takes.
     let dead_bytes = retention.dead_bytes.min(history_bytes / 2);
-    let free_bytes_min = retention.free_bytes_min.unwrap_or_else(|| share(FREE_BYTES, 20));
+    let free_bytes_min = retention.free_bytes_min.unwrap_or_else(|| share(FREE_BYTES, 20).max(FREE_BYTES_LEAST));
     Resolved { history_bytes, dead_bytes, free_bytes_min }
 }
 
@@ -125,28 +127,12 @@ impl Keeper {
     }
 
     fn resolved(&self) -> (Retention, Resolved) {
-        let retention = *lock(&self.shared.retention);
-        let total = self.shared.disk.space().map(|space| space.total);
-        (retention, resolve(&retention, total))
+        self.shared.limits()
     }
 
     /// Tells the writer to take nothing in while a limit is reached, and that it may again.
     pub fn look_at_room(&self) {
-        let (retention, resolved) = self.resolved();
-        let used = self.shared.bytes();
-        let free = self.shared.disk.space().map(|space| space.free);
-        let mib = |bytes: u64| bytes >> 20;
-        let why = match (retention.bytes_max, free) {
-            (Some(most), _) if used >= most => {
-                Some(format!("the store has {} MiB, and store.max_size is {} MiB", mib(used), mib(most)))
-            }
-            (_, Some(free)) if free < resolved.free_bytes_min => Some(format!(
-                "{} MiB are free on the file system, and store.free_space_min is {} MiB",
-                mib(free),
-                mib(resolved.free_bytes_min)
-            )),
-            _ => None,
-        };
+        let why = self.shared.no_room_for(0);
         let mut refusal = lock(&self.shared.refusal);
         if refusal.is_some() != why.is_some() {
             let _ = self.shared.sender.send(Message::LookForRoom);
@@ -195,7 +181,8 @@ impl Keeper {
         }
         let (info, end) = self.going(below)?;
         let stretch = info.first_sequence..end;
-        let numbers = self.carry_replays().and_then(|()| self.carry(&info, &stretch));
+        let numbers =
+            self.make_way(&info).and_then(|()| self.carry_replays()).and_then(|()| self.carry(&info, &stretch));
         match numbers {
             Ok(numbers) => Some(Carried { info, stretch, numbers }),
             Err(error) => {
@@ -338,10 +325,12 @@ impl Keeper {
         expired
     }
 
-    /// The oldest dead letters of those that are too many, some of them. What nobody needs any more goes first.
-    fn expired_by_size(&self) -> Vec<(NameId, Bitmap)> {
+    /// The oldest dead letters of those that are too many, some of them. What nobody needs any more goes first. `coming` are those
+    /// that are about to be carried too, with the bytes of their bodies.
+    fn expired_by_size(&self, coming: &[(u64, u64)]) -> Vec<(NameId, Bitmap)> {
         let (_, resolved) = self.resolved();
-        if self.carried_bytes() <= resolved.dead_bytes {
+        let coming_bytes: u64 = coming.iter().map(|(_, bytes)| bytes).sum();
+        if self.carried_bytes() + coming_bytes <= resolved.dead_bytes {
             return Vec::new();
         }
         let (mut unneeded, mut dead, mut dead_bytes) = (Vec::new(), Vec::new(), 0);
@@ -363,7 +352,9 @@ impl Keeper {
         if forgotten.is_err() {
             return Vec::new();
         }
-        let mut excess = dead_bytes.saturating_sub(resolved.dead_bytes);
+        // Carried ones are older than any that are still in the history.
+        dead.extend_from_slice(coming);
+        let mut excess = (dead_bytes + coming_bytes).saturating_sub(resolved.dead_bytes);
         let mut going = Bitmap::default();
         for (sequence, bytes) in dead.into_iter().take(EXPIRE_AT_ONCE) {
             if excess == 0 {
@@ -383,12 +374,29 @@ impl Keeper {
         // One moment for all of it: what is forgotten must be what was dropped.
         let before_ms = self.dead_before_ms();
         let mut expired = self.expired_by_age(before_ms);
-        expired.extend(self.expired_by_size());
-        if expired.is_empty() {
-            return false;
+        expired.extend(self.expired_by_size(&[]));
+        !expired.is_empty() && self.drop_for_good(&expired, before_ms)
+    }
+
+    /// Drops those of a segment's dead letters, and older ones, that would be too many once the segment's are carried: what is not
+    /// kept need not be written again, and a full disk has no room for it.
+    fn make_way(&self, info: &SegmentInfo) -> std::io::Result<()> {
+        loop {
+            let bodies = self.shared.segments.bodies_in(info)?;
+            let is_dead = |sequence| self.shared.needs(sequence) && !self.shared.is_pending(sequence);
+            let coming: Vec<_> = bodies.into_iter().filter(|(sequence, _)| is_dead(*sequence)).collect();
+            let expired = self.expired_by_size(&coming);
+            // Nothing is forgotten for its age here.
+            if expired.is_empty() || !self.drop_for_good(&expired, 0) {
+                return Ok(());
+            }
         }
+    }
+
+    /// Drops dead letters. Returns whether the index has forgotten them.
+    fn drop_for_good(&self, expired: &[(NameId, Bitmap)], before_ms: u64) -> bool {
         let (mut dropped, mut answers) = (0, Vec::new());
-        for (destination, sequences) in &expired {
+        for (destination, sequences) in expired {
             let selection = Selection {
                 destination: *destination,
                 act: Selecting::Drop,
@@ -414,7 +422,7 @@ impl Keeper {
         let mut database = lock(&self.shared.index.database);
         let forgotten = database.transaction(|database| {
             database.forget_buried_before(before_ms)?;
-            for (destination, sequences) in &expired {
+            for (destination, sequences) in expired {
                 for sequence in sequences.iter_from(0) {
                     database.forget_dead(*destination, sequence)?;
                     if !self.shared.needs(sequence) {

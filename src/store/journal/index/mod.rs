@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
 use self::keeper::Keeper;
-pub use self::keeper::resolve;
+pub use self::keeper::{Resolved, resolve};
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
 use super::recover::Damage;
 use super::segments::Place;

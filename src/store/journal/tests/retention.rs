@@ -469,3 +469,34 @@ fn until(condition: impl Fn() -> bool) {
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn a_full_disk_of_dead_letters_makes_room_by_dropping_those_that_are_too_many() {
+    let mut kept = Kept::new(4 * SEGMENT);
+    kept.retention.dead_bytes = SEGMENT;
+    let store = kept.open();
+    let mut newest = None;
+    for number in 0..60 {
+        newest = Some(append(&store, &format!("{number} {}", "d".repeat(8 << 10)), &[DEAD]).expect("taken"));
+        settle(&store, DEAD, |attempts| Settlement::Dead { attempts, reason: "400".into() });
+    }
+    store.shared.index.flush();
+    // No more room than the floor keeps free: for what may be kept of a segment, and not for all that is dead.
+    let used = store.usage().journal_bytes;
+    let length = |name: &String| kept.disk.open(name).and_then(|file| file.length()).expect("there");
+    let all: u64 = kept.disk.list().expect("lists").iter().map(length).sum();
+    kept.disk.set_faults(Faults { capacity: Some(all + 3 * SEGMENT), ..Faults::default() });
+    for _ in 0..6 {
+        store.trim();
+    }
+    let usage = store.usage();
+    assert!(usage.journal_bytes < used, "{} of {used}", usage.journal_bytes);
+    kept.disk.set_faults(Faults::default());
+    for _ in 0..6 {
+        store.trim();
+    }
+    let (usage, dead) = (store.usage(), store.counts(id(&store, DEAD)).dead);
+    assert!(usage.dead_bytes <= SEGMENT && usage.dead_expired > 0 && dead > 0, "{usage:?}, {dead} dead");
+    assert!(store.event(newest.expect("some")).expect("kept").event.body.starts_with(b"59 "));
+    append(&store, "after", &[DEAD]).expect("there is room");
+}
