@@ -210,7 +210,8 @@ impl Shared {
         let free = self.disk.space()?.free;
         (free < resolved.free_bytes_min + more).then(|| {
             let least = mib(resolved.free_bytes_min);
-            format!("{} MiB are free on the file system, and store.free_space_min is {least} MiB", mib(free))
+            let segment = if more > 0 { ", beside room for another segment" } else { "" };
+            format!("{} MiB are free on the file system, and store.free_space_min is {least} MiB{segment}", mib(free))
         })
     }
 

@@ -53,8 +53,11 @@ const GROUP_RECORDS_MAX: usize = 4096;
 const OUTCOMES_RESERVE: u64 = 1 << 20;
 /// While there is no room, it is looked for this often.
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
-/// On a disk with less room than a segment, smaller ones are tried, down to this.
+/// Events need this much above what must stay free: a segment worth beginning.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+/// On a disk with less room than a segment, smaller ones are tried, down to this beyond what is to be written at once: what is
+/// carried must find room where it will make some.
+const SEGMENT_SPARE_MIN: u64 = 256 << 10;
 
 /// The segment that is written to.
 pub struct Active {
@@ -523,7 +526,7 @@ impl Writer {
 
     /// Makes the file, with as much set aside as there is room for.
     fn create(&self, name: &str, needed: u64) -> io::Result<(Arc<dyn DiskFile>, u64)> {
-        let smallest = SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed;
+        let smallest = SEGMENT_SPARE_MIN.min(self.segment_bytes) + needed;
         // Near the limit smaller ones are made, so that as much as can be stays free for what is not events.
         let (_, limits) = self.shared.limits();
         let above = self.shared.disk.space().map(|space| space.free.saturating_sub(limits.free_bytes_min));
