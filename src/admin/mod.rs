@@ -159,14 +159,7 @@ fn metrics(relay: &Relay) -> Answer {
     response
 }
 
-async fn bin<S, B>(
-    relay: &Arc<Relay>,
-    name: &str,
-    path: &str,
-    method: &Method,
-    headers: &HeaderMap,
-    stream: S,
-) -> Answer
+async fn bin<S, B>(relay: &Relay, name: &str, path: &str, method: &Method, headers: &HeaderMap, stream: S) -> Answer
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,

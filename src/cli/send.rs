@@ -1,6 +1,6 @@
 //! `send`: Vero's *Test URL* button. Posts samples to a running relay and says what became of them.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::client::RunningRelay;
+use super::terminal::says_yes;
 use super::{FAILED, Failure, USAGE, block_on, load, read_event};
 use crate::config::{Config, DestinationConfig, Source};
 use crate::destination::{Delivery, Outcome};
@@ -67,11 +68,8 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
             format!("this may reach other machines; say --yes if that is meant:\n{listed}"),
         ));
     }
-    eprint!("This may reach other machines:\n{listed}\nSend? [y/N] ");
-    let _ = std::io::stderr().flush();
-    let mut line = String::new();
-    let _ = std::io::stdin().read_line(&mut line);
-    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(USAGE, "nothing was sent")) }
+    let is_allowed = says_yes(&format!("This may reach other machines:\n{listed}\nSend?"));
+    if is_allowed { Ok(()) } else { Err(Failure::new(USAGE, "nothing was sent")) }
 }
 
 fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Failure> {

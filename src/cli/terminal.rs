@@ -57,11 +57,16 @@ pub(super) fn confirm(question: &str, is_sure: bool) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(USAGE, format!("{question}\nsay --yes if that is meant")));
     }
+    if says_yes(question) { Ok(()) } else { Err(Failure::new(FAILED, "nothing was done")) }
+}
+
+/// Asks on the terminal.
+pub(super) fn says_yes(question: &str) -> bool {
     eprint!("{question} [y/N] ");
     let _ = std::io::stderr().flush();
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);
-    if line.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(FAILED, "nothing was done")) }
+    line.trim().eq_ignore_ascii_case("y")
 }
 
 /// One line that is written over and over, on a terminal only.

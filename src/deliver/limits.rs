@@ -48,14 +48,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
 
 impl Limiter {
     /// A limiter for the destinations of a config.
-    pub fn new(
-        store: Arc<dyn Store>,
-        clock: Clock,
-        destinations: Vec<(NameId, String, BacklogLimits)>,
-        removed_grace: Duration,
-    ) -> Self {
-        let limited = |(id, name, limits)| Limited { id, name, limits };
-        let destinations = destinations.into_iter().map(limited).collect();
+    pub fn new(store: Arc<dyn Store>, clock: Clock, destinations: Vec<Limited>, removed_grace: Duration) -> Self {
         Self { store, clock, destinations, removed_grace, next_stale_ms: HashMap::new(), untold: HashMap::new() }
     }
 

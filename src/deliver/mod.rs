@@ -24,7 +24,7 @@ pub use self::backoff::JITTER;
 pub use self::bodies::{ALL_BYTES_MAX, Bodies};
 pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
 pub use self::decide::{Next, Policy, decide};
-pub use self::limits::{BacklogLimits, Limiter};
+pub use self::limits::{BacklogLimits, Limited, Limiter};
 pub use self::pace::Pace;
 pub use self::status::{Shown, Status};
 pub use self::worker::{Worker, WorkerParts};

@@ -165,12 +165,12 @@ impl Replayer {
             let is_meant =
                 (spec.since_ms..spec.until_ms).contains(&event.received_ms) && matcher.holds(&*self.store, &event);
             if is_meant {
-                let planned: Vec<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
-                let planned: Vec<_> = planned.into_iter().filter(|id| !removed.contains(id)).collect();
-                for id in if to.is_empty() { &planned } else { to } {
-                    match selected.iter_mut().find(|(known, _)| known == id) {
+                let planned = event.deliveries.iter().map(|delivery| delivery.destination);
+                let planned = planned.filter(|id| to.is_empty() && !removed.contains(id));
+                for id in planned.chain(to.iter().copied()) {
+                    match selected.iter_mut().find(|(known, _)| *known == id) {
                         Some((_, set)) => drop(set.insert(event.id.sequence())),
-                        None => selected.push((*id, std::iter::once(event.id.sequence()).collect())),
+                        None => selected.push((id, std::iter::once(event.id.sequence()).collect())),
                     }
                 }
             }

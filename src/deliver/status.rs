@@ -13,8 +13,6 @@ pub struct Status {
 /// How it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// The breaker is open since then, unix milliseconds.
-    pub open_since_ms: Option<u64>,
     /// Attempts at once while it finds its feet again.
     pub ramp: Option<usize>,
     /// The last trouble, and when, unix milliseconds. It holds nothing that the other side said.

@@ -86,7 +86,6 @@ impl Worker {
             Some(_) => Breaker::open(concurrency, Instant::now()),
             None => Breaker::closed(concurrency),
         };
-        parts.status.show(|shown| shown.open_since_ms = open_since_ms);
         let disk = Arc::new(Semaphore::new(1));
         Self { parts, share, disk, rejects_in_a_row: 0, last_trouble: None, breaker, open_since_ms }
     }
@@ -314,11 +313,11 @@ impl Worker {
             }
             None => {}
         }
-        let (open_since_ms, ramp) = (self.open_since_ms, self.breaker.ramp());
+        let ramp = self.breaker.ramp();
         let last = made().filter_map(Outcome::reason).next_back().map(|reason| (reason.brief.clone(), now_ms));
         let has_delivered = made().any(|outcome| *outcome == Outcome::Delivered);
         self.parts.status.show(|shown| {
-            (shown.open_since_ms, shown.ramp) = (open_since_ms, ramp);
+            shown.ramp = ramp;
             shown.last_error = last.or(shown.last_error.take());
             shown.last_delivered_ms = if has_delivered { Some(now_ms) } else { shown.last_delivered_ms };
         });

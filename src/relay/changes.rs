@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Relay;
 use crate::config::Config;
-use crate::deliver::Limiter;
+use crate::deliver::{Limited, Limiter};
 use crate::store::{NameKind, Selecting, Selection, Store};
 
 /// What waits for a destination's old name waits for its new one.
@@ -66,7 +66,9 @@ const LIMITS_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
     let generation = relay.generation();
     let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
-    let destinations = destinations.map(|(config, id)| (*id, config.name.clone(), config.backlog)).collect();
+    let destinations = destinations
+        .map(|(config, id)| Limited { id: *id, name: config.name.clone(), limits: config.backlog })
+        .collect();
     let grace = generation.config.removed_grace;
     drop(generation);
     let mut limiter = Limiter::new(relay.store.clone(), relay.clock, destinations, grace);

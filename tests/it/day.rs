@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use vero_relay::deliver::{BacklogLimits, Limiter};
+use vero_relay::deliver::{BacklogLimits, Limited, Limiter};
 use vero_relay::store::journal::disk::RealDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{NameKind, NewEvent, PlannedDelivery, Retention, Settlement, Store};
@@ -43,7 +43,8 @@ fn over_a_day_with_a_dead_destination_the_disks_use_is_flat_once_retention_has_b
         let rule = store.name(NameKind::Rule, "all");
         let source = store.name(NameKind::Source, "vero");
         let limits = BacklogLimits { max_age: Some(hours(3)), max_size: None };
-        let destinations = vec![(alive, "alive".to_owned(), limits), (dead, "dead".to_owned(), limits)];
+        let destinations =
+            [(alive, "alive"), (dead, "dead")].map(|(id, name)| Limited { id, name: name.to_owned(), limits }).into();
         let mut limiter = Limiter::new(store.clone(), clock, destinations, hours(72));
         for number in 0..EVENTS_AN_HOUR {
             now_ms.store(start_ms + hour * HOUR_MS + number * HOUR_MS / EVENTS_AN_HOUR, Ordering::Relaxed);

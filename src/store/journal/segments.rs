@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::disk::{Disk, DiskFile};
@@ -107,9 +108,9 @@ impl Segments {
         self.with(|list| list.iter().map(|info| info.end).sum())
     }
 
-    /// All of them, as they are now.
-    pub fn list(&self) -> Vec<SegmentInfo> {
-        self.with(<[SegmentInfo]>::to_vec)
+    /// Those with numbers in a range, with all that is known of them.
+    pub fn between(&self, numbers: Range<u64>) -> Vec<SegmentInfo> {
+        self.with(|list| list.iter().filter(|info| numbers.contains(&info.segment)).cloned().collect())
     }
 
     /// All of them, without the places of their groups, which are most of it.

@@ -90,10 +90,8 @@ impl Keeper {
             if !is_synced || self.has_forgotten {
                 return database.forget_checkpoint();
             }
-            for info in shared.segments.list() {
-                if info.segment < newest && info.segment >= self.saved_up_to {
-                    database.save_segment(&info)?;
-                }
+            for info in shared.segments.between(self.saved_up_to..newest) {
+                database.save_segment(&info)?;
             }
             database.set_meta(META_JOURNAL, shared.journal)?;
             database.set_meta(META_GROUP, next_group)?;
