@@ -53,10 +53,15 @@ impl Answers {
         Self { overrides }
     }
 
-    /// What a status means. `wish` is the other side's `Retry-After`.
-    pub fn outcome(&self, status: u16, excerpt: &str, wish: Option<Duration>) -> Outcome {
+    /// What a status means. Only where it is no delivery, the rest of the answer is asked for: the beginning of its body, and the
+    /// other side's wish (`Retry-After`).
+    pub fn outcome(&self, status: u16, rest: impl FnOnce() -> (String, Option<Duration>)) -> Outcome {
         let meaning = self.overrides.get(&status).copied().unwrap_or_else(|| usual(status));
-        let reason = reason(status, excerpt);
+        if meaning == Meaning::Delivered {
+            return Outcome::Delivered;
+        }
+        let (excerpt, wish) = rest();
+        let reason = reason(status, &excerpt);
         match meaning {
             Meaning::Delivered => Outcome::Delivered,
             Meaning::Retry => Outcome::Retry { reason, after: wish, holds_all: matches!(status, 429 | 503) },
@@ -107,7 +112,7 @@ mod tests {
         ];
         for (statuses, expected) in rows {
             for status in statuses {
-                assert_eq!(Answers::default().outcome(*status, "", None).name(), expected, "{status}");
+                assert_eq!(Answers::default().outcome(*status, || (String::new(), None)).name(), expected, "{status}");
             }
         }
     }
@@ -115,7 +120,7 @@ mod tests {
     #[test]
     fn slips_are_marked_and_only_429_and_503_hold_everything() {
         for status in 300..600 {
-            let outcome = Answers::default().outcome(status, "", Some(Duration::from_secs(9)));
+            let outcome = Answers::default().outcome(status, || (String::new(), Some(Duration::from_secs(9))));
             let is_slip = outcome.reason().is_some_and(|reason| reason.is_config_slip);
             assert_eq!(is_slip, matches!(status, 300..=399 | 401 | 403 | 404 | 405), "{status}");
             if let Outcome::Retry { after, holds_all, .. } = outcome {

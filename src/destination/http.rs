@@ -38,6 +38,13 @@ const RESERVED: [&str; 9] = [
     "webhook-signature",
 ];
 
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const RECEIVED_AT: HeaderName = HeaderName::from_static("x-vero-relay-received-at");
+/// So many of these, and what the client adds.
+const OWN_HEADERS: usize = 6;
+
 struct Http {
     client: Client,
     method: Method,
@@ -222,12 +229,12 @@ impl Http {
             Err(message) => return Outcome::reject(message),
         };
         match self.client.call(call).await {
-            Ok(answer) => {
+            Ok(answer) => self.answers.outcome(answer.status, || {
                 let after = answer.header("retry-after");
                 let now_ms = crate::time::wall_ms();
                 let wish = after.and_then(|value| retry_after::parse(value, answer.header("date"), now_ms));
-                self.answers.outcome(answer.status, &answer.excerpt(&self.masks), wish)
-            }
+                (answer.excerpt(&self.masks), wish)
+            }),
             Err(error) => Outcome::retry(error.to_string()),
         }
     }
@@ -254,20 +261,21 @@ impl Http {
         let mut headers = self.headers.clone();
         let id = delivery.event.id.to_string();
         let timestamp_s = crate::time::wall_ms() / 1000;
+        headers.reserve(OWN_HEADERS);
         if !self.signing_keys.is_empty() {
             let signature = sign(&self.signing_keys, &id, timestamp_s, &body);
-            headers.insert("webhook-signature", ascii(&signature));
+            headers.insert(WEBHOOK_SIGNATURE, value(signature));
         }
-        headers.insert("webhook-id", ascii(&id));
-        headers.insert("webhook-timestamp", HeaderValue::from(timestamp_s));
-        headers.insert("x-vero-relay-received-at", ascii(&crate::time::rfc3339(delivery.event.received_ms)));
+        headers.insert(WEBHOOK_ID, value(id));
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp_s));
+        headers.insert(RECEIVED_AT, value(crate::time::rfc3339(delivery.event.received_ms)));
         Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 }
 
 /// A header value of the relay's own making.
-fn ascii(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+fn value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 fn templated_url(base: &Url, rest: &str) -> Result<Url, String> {

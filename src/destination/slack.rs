@@ -228,7 +228,7 @@ impl Slack {
             reason
         };
         if self.answers.names(answer.status) {
-            return self.answers.outcome(answer.status, text, self.wish(answer));
+            return self.answers.outcome(answer.status, || (text.to_owned(), self.wish(answer)));
         }
         if REJECTS.contains(&text) {
             return Outcome::Reject { reason: reason() };
@@ -242,7 +242,7 @@ impl Slack {
         if text == "rollup_error" || (200..300).contains(&answer.status) {
             return Outcome::Retry { reason: reason(), after: None, holds_all: false };
         }
-        self.answers.outcome(answer.status, text, self.wish(answer))
+        self.answers.outcome(answer.status, || (text.to_owned(), self.wish(answer)))
     }
 
     fn wish(&self, answer: &Answer) -> Option<Duration> {

@@ -256,12 +256,13 @@ impl FieldSet {
             serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
             return Err(Refused::NotObject { found: json_kind(&text[start..]), at: start });
         }
-        let mut walk = Walk { set: self, captures: Vec::with_capacity(16) };
-        let mut json = serde_json::Deserializer::from_str(text);
-        json.deserialize_map(Object { walk: &mut walk, node: 0, keys_only: false })
-            .and_then(|()| json.end())
-            .map_err(not_json)?;
-        Ok(walk.captures)
+        let read = |expects_objects| {
+            let mut walk = Walk { set: self, captures: Vec::with_capacity(16), expects_objects };
+            let mut json = serde_json::Deserializer::from_str(text);
+            json.deserialize_map(Object { walk: &mut walk, node: 0, keys_only: false }).and_then(|()| json.end())?;
+            Ok(walk.captures)
+        };
+        read(true).or_else(|_: serde_json::Error| read(false)).map_err(not_json)
     }
 
     /// The fields of a set, by id; what the set's builder gave.
@@ -330,12 +331,30 @@ fn json_kind(text: &str) -> &'static str {
     }
 }
 
+/// A child, and from where to where its captures lie.
+type Stretch = (usize, usize, usize);
+
 struct Walk<'s, 'a> {
     set: &'s FieldSet,
     captures: Vec<(Slot, &'a str)>,
+    /// Reads what a path goes into as an object, which saves reading it twice, and fails where it is none.
+    expects_objects: bool,
 }
 
 impl<'a> Walk<'_, 'a> {
+    /// Forgets what a child captured when its key came before; returns where its new captures begin.
+    fn take_back(&mut self, child: usize, stretches: &mut Vec<Stretch>) -> usize {
+        if let Some(at) = stretches.iter().position(|(known, ..)| *known == child) {
+            let (_, start, end) = stretches.remove(at);
+            self.captures.drain(start..end);
+            for (_, other_start, other_end) in stretches.iter_mut().filter(|(_, other, _)| *other >= end) {
+                *other_start -= end - start;
+                *other_end -= end - start;
+            }
+        }
+        self.captures.len()
+    }
+
     /// Takes what `node` wants of a value. Goes at most as deep as the longest path.
     fn enter(&mut self, raw: &'a str, node: usize) {
         let Node { slot, keys, tokens } = &self.set.nodes[node];
@@ -346,13 +365,29 @@ impl<'a> Walk<'_, 'a> {
             return;
         }
         let mut json = serde_json::Deserializer::from_str(raw);
-        // The text was scanned when it was captured, so reading it again cannot fail.
+        // The text was scanned when it was captured, so reading it again cannot fail where nothing is expected of it.
+        let expected = std::mem::replace(&mut self.expects_objects, false);
         let read = match raw.as_bytes().first() {
             Some(b'{') => json.deserialize_map(Object { walk: self, node, keys_only: false }),
             Some(b'[') => json.deserialize_seq(Array { walk: self, node }),
             _ => Ok(()),
         };
+        self.expects_objects = expected;
         debug_assert!(read.is_ok(), "{read:?}");
+    }
+}
+
+impl Node {
+    /// Whether its value matters only for what lies in it.
+    fn only_leads_on(&self) -> bool {
+        self.slot.is_none() && self.tokens.is_empty()
+    }
+}
+
+impl<'a> DeserializeSeed<'a> for Object<'_, '_, 'a> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
@@ -374,23 +409,24 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
         let set = self.walk.set;
         let node = &set.nodes[self.node];
         // Which stretch of the captures each child made: a key that comes again takes its earlier one back.
-        let mut stretches: Vec<(usize, usize, usize)> = Vec::new();
+        let mut stretches: Vec<Stretch> = Vec::new();
         while let Some(children) = map.next_key_seed(Key { node, keys_only: self.keys_only })? {
             if children == [None, None] {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
+            if let [Some(child), None] = children
+                && self.walk.expects_objects
+                && set.nodes[child].only_leads_on()
+            {
+                let start = self.walk.take_back(child, &mut stretches);
+                map.next_value_seed(Object { walk: &mut *self.walk, node: child, keys_only: false })?;
+                stretches.push((child, start, self.walk.captures.len()));
+                continue;
+            }
             let raw = map.next_value::<&'a RawValue>()?.get().trim_ascii();
             for child in children.into_iter().flatten() {
-                if let Some(at) = stretches.iter().position(|(known, ..)| *known == child) {
-                    let (_, start, end) = stretches.remove(at);
-                    self.walk.captures.drain(start..end);
-                    for (_, other_start, other_end) in stretches.iter_mut().filter(|(_, other, _)| *other >= end) {
-                        *other_start -= end - start;
-                        *other_end -= end - start;
-                    }
-                }
-                let start = self.walk.captures.len();
+                let start = self.walk.take_back(child, &mut stretches);
                 self.walk.enter(raw, child);
                 stretches.push((child, start, self.walk.captures.len()));
             }

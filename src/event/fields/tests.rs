@@ -55,6 +55,19 @@ fn with_duplicate_keys_the_last_wins_at_every_level() {
 }
 
 #[test]
+fn what_a_path_goes_into_may_be_anything() {
+    check(r#""a":{"b":1},"a":null"#, "a.b", "");
+    check(r#""a":null,"a":{"b":1}"#, "a.b", "1");
+    check(r#""a":[{"b":null}],"z":{"a":1e400}"#, "a.b.c", "");
+    let mut builder = FieldSetBuilder::default();
+    let [whole, inner] = ["a", "a.c.a"].map(|path| builder.add(&FieldPath::parse(path).expect("good")));
+    let set = builder.build();
+    let body = br#"{"type":"sent","a":{"c":null}}"#;
+    let event = set.read(body, RelayFields { source: "vero", received_ms: 0 }).expect("an event");
+    assert_eq!((event.fields.get(&set, whole).len(), event.fields.get(&set, inner).len()), (1, 0));
+}
+
+#[test]
 fn a_duplicate_key_takes_back_only_its_own_captures() {
     let mut builder = FieldSetBuilder::default();
     let [a, b, c] = ["x.a", "x.b", "y"].map(|path| builder.add(&FieldPath::parse(path).expect("good")));

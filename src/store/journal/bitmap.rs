@@ -21,11 +21,21 @@ pub struct Bitmap {
     length: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Chunk {
     length: u32,
+    /// No word from here on was ever set: who keeps up asks again and again what comes after the newest number.
+    end: usize,
     words: Box<[u64; WORDS]>,
 }
+
+impl PartialEq for Chunk {
+    fn eq(&self, other: &Self) -> bool {
+        self.length == other.length && self.words == other.words
+    }
+}
+
+impl Eq for Chunk {}
 
 impl Bitmap {
     /// How many numbers are in it.
@@ -45,6 +55,7 @@ impl Bitmap {
         let is_new = chunk.words[word] & bit == 0;
         chunk.words[word] |= bit;
         chunk.length += u32::from(is_new);
+        chunk.end = chunk.end.max(word + 1);
         self.length += u64::from(is_new);
         is_new
     }
@@ -137,6 +148,7 @@ impl Bitmap {
                     *known |= u64::from_le_bytes(word.try_into().expect("chunks of eight"));
                 }
                 chunk.length = chunk.words.iter().map(|word| word.count_ones()).sum();
+                chunk.end = WORDS;
                 self.length += u64::from(chunk.length - before);
                 true
             }
@@ -152,7 +164,7 @@ impl Bitmap {
             }
             let start = if *key == from / CHUNK { from % CHUNK } else { 0 };
             let first_word = (start / 64) as usize;
-            for (i, word) in chunk.words.iter().enumerate().skip(first_word) {
+            for (i, word) in chunk.words[..chunk.end].iter().enumerate().skip(first_word) {
                 let masked = if i == first_word { word & (u64::MAX << (start % 64)) } else { *word };
                 if masked != 0 {
                     return Some(key * CHUNK + i as u64 * 64 + u64::from(masked.trailing_zeros()));
@@ -175,7 +187,7 @@ impl FromIterator<u64> for Bitmap {
 
 impl Chunk {
     fn empty() -> Self {
-        Self { length: 0, words: Box::new([0; WORDS]) }
+        Self { length: 0, end: 0, words: Box::new([0; WORDS]) }
     }
 
     fn encode(&self) -> Vec<u8> {

@@ -9,7 +9,7 @@
 //! sets a delivery's place whatever it was before: reading a stretch twice changes no place. Only the time that did not count may be
 //! taken off twice then, so that a delivery is given up later, and never earlier.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::bitmap::Bitmap;
@@ -50,8 +50,9 @@ pub struct Queue {
     /// By when it is due, then by age.
     postponed: BTreeMap<(u64, u64), Postponed>,
     /// When each postponed delivery is due, to find it by its number.
-    due: HashMap<u64, u64>,
-    claimed: HashMap<u64, Option<(u64, Postponed)>>,
+    due: BTreeMap<u64, u64>,
+    /// What is under way, or was handed back.
+    claimed: BTreeMap<u64, Option<(u64, Postponed)>>,
     dead: Bitmap,
     standing: Standing,
     /// Since when time does not count, because it is paused or its breaker is open.
@@ -82,8 +83,8 @@ impl Queue {
             again_cursor: 0,
             released: VecDeque::new(),
             postponed: BTreeMap::new(),
-            due: HashMap::new(),
-            claimed: HashMap::new(),
+            due: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             dead: Bitmap::default(),
             standing: Standing::default(),
             stopped_since: None,
@@ -434,8 +435,8 @@ impl Queue {
 
     /// The oldest event that is not settled.
     pub fn oldest(&self) -> Option<u64> {
-        let postponed = self.due.keys().copied().min();
-        let claimed = self.claimed.keys().copied().min();
+        let postponed = self.due.keys().next().copied();
+        let claimed = self.claimed.keys().next().copied();
         [self.unsettled.next(0), self.again.next(0), postponed, claimed].into_iter().flatten().min()
     }
 
@@ -502,7 +503,7 @@ impl Queue {
     }
 }
 
-fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &HashMap<u64, Option<(u64, Postponed)>>) -> Option<u64> {
+fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Option<(u64, Postponed)>>) -> Option<u64> {
     loop {
         let sequence = set.next(*cursor)?;
         *cursor = sequence + 1;
