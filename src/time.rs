@@ -1,7 +1,10 @@
 //! The time, as text and as a clock that cannot jump.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What everything here is timed by. In tests it stands still where tokio's clock is paused.
+pub use tokio::time::Instant;
 
 /// Formats unix milliseconds as RFC 3339 in UTC, with milliseconds. Times beyond the year 9999 print as its end.
 pub fn rfc3339(unix_ms: u64) -> String {

@@ -4,7 +4,9 @@
 //! it opens: one probe at a time, each with another delivery, further and further apart. A probe that is delivered or rejected
 //! closes it, and then one, two, four … attempts at once are let through, so that what has just got up is not knocked over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 /// So many failures in a row are no accident of single events.
 pub const RETRIES_IN_A_ROW: u32 = 5;

@@ -54,8 +54,9 @@ pub enum Next {
     Pause(String),
 }
 
-/// Decides what follows an attempt: the `attempts`-th, `age` after the first.
-pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, policy: &Policy) -> Next {
+/// Decides what follows an attempt: the `attempts`-th, `age` after the first. `spread`, from 0 to 1, says to which side of the usual
+/// wait this one goes.
+pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, policy: &Policy) -> Next {
     match outcome {
         Outcome::Delivered => Next::Done,
         Outcome::Reject { reason } => Next::DeadLetter(reason.text.clone()),
@@ -67,7 +68,7 @@ pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, policy: &Policy) 
             Next::DeadLetter(format!("given up after {}: {reason}", in_words(age)))
         }
         Outcome::Retry { after, .. } => {
-            let wait = wait(attempts, policy.initial, policy.factor, policy.max);
+            let wait = wait(attempts, policy.initial, policy.factor, policy.max, spread);
             Next::RetryIn(wait.max(after.unwrap_or_default()))
         }
     }
@@ -91,7 +92,7 @@ mod tests {
     #[track_caller]
     fn check(outcome: Outcome, attempts: u16, age: Duration, expected: &str) {
         let policy = Policy { attempts_max: Some(9), ..Policy::default() };
-        let shown = match decide(&outcome, attempts, age, &policy) {
+        let shown = match decide(&outcome, attempts, age, 0.5, &policy) {
             Next::Done => "done".to_owned(),
             Next::RetryIn(wait) => format!(
                 "retry in {}",

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::store::{NameId, NameKind, ReadError, Selecting, Selection, Store};
 use crate::time::Clock;
+use crate::time::Instant;
 
 /// What may wait for one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

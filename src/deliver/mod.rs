@@ -17,6 +17,8 @@ mod decide;
 mod limits;
 mod pace;
 pub mod replay;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod worker;
 

@@ -1,7 +1,9 @@
 //! How fast: a turn for each attempt, no two closer than an interval; and holds, when the other side asks for quiet.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 /// One pace, shared by all destinations that must keep it together.
 #[derive(Debug)]

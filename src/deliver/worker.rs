@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -11,6 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::spread;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker, Change, Sign};
 use super::decide::{Next, decide};
@@ -20,7 +21,7 @@ use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
 use crate::store::{AttemptNote, Claim, DeliveryKey, NameId, ReadError, Settlement, Store, StoredEvent};
 use crate::telemetry::{DestinationMetrics, in_full};
-use crate::time::Clock;
+use crate::time::{Clock, Instant};
 
 /// The longest that `Retry-After` can hold a whole destination.
 const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
@@ -106,6 +107,8 @@ impl Worker {
             let is_probing = self.breaker.allowed(Instant::now()) == Allowed::AfterProbe;
             let wake_at = if has_room && !is_probing { self.wake_at(next_turn) } else { None };
             tokio::select! {
+                // In this order, so that a run can be repeated; nothing here is ready for long.
+                biased;
                 () = stop.cancelled() => break,
                 Some(attempted) = attempts.next() => self.settle_ready(attempted, &mut attempts),
                 () = wakeup.notified() => {}
@@ -261,28 +264,29 @@ impl Worker {
             }
             let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
             let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
-            let settlement = match decide(&outcome, attempts, age, &self.parts.config.policy) {
-                Next::Done => {
-                    self.parts.metrics.delivered();
-                    Settlement::Delivered { attempts }
-                }
-                Next::RetryIn(wait) => {
-                    let due_ms = now_ms + wait.as_millis() as u64;
-                    let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
-                    Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
-                }
-                Next::DeadLetter(reason) => {
-                    self.parts.metrics.dead();
-                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                    tracing::warn!(destination = %self.parts.config.name, attempts, reason = brief, "dead letter");
-                    Settlement::Dead { attempts, reason }
-                }
-                Next::Pause(reason) => {
-                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                    self.pause(&reason, brief);
-                    Settlement::Released
-                }
-            };
+            let settlement =
+                match decide(&outcome, attempts, age, spread(claim.key, attempts), &self.parts.config.policy) {
+                    Next::Done => {
+                        self.parts.metrics.delivered();
+                        Settlement::Delivered { attempts }
+                    }
+                    Next::RetryIn(wait) => {
+                        let due_ms = now_ms + wait.as_millis() as u64;
+                        let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
+                        Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
+                    }
+                    Next::DeadLetter(reason) => {
+                        self.parts.metrics.dead();
+                        let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                        tracing::warn!(destination = %self.parts.config.name, attempts, reason = brief, "dead letter");
+                        Settlement::Dead { attempts, reason }
+                    }
+                    Next::Pause(reason) => {
+                        let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                        self.pause(&reason, brief);
+                        Settlement::Released
+                    }
+                };
             settlements.push((claim, settlement));
         }
     }
@@ -391,7 +395,7 @@ fn note(outcome: &Outcome, at_ms: u64, took: Duration) -> AttemptNote {
 
 async fn sleep_until(instant: Option<Instant>) {
     match instant {
-        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
     }
 }

@@ -58,11 +58,14 @@ pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN
 
 use self::disk::Disk;
 use self::format::{Act, OutcomeRecord, OutcomeState, cut};
+#[cfg(test)]
+pub(crate) use self::index::Untold;
 use self::index::{Index, Update};
 use self::queue::Queue;
 use self::recover::recover;
 use self::shared::{Shared, state_of};
-use self::writer::{Message, Position, Urgency, Writer};
+pub(crate) use self::writer::Writer;
+use self::writer::{Message, Position, Urgency};
 use super::{
     AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState,
     Durability, EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention,
@@ -148,10 +151,32 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl JournalStore {
     /// Opens a journal, or starts one, and its threads. Blocks until the old end is safe in a new segment.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Opened), OpenError> {
+        let index = Index::open(&options.index);
+        let (store, opened, writer, index_failed) = Self::prepare(disk, options, index)?;
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
+        *lock(&store.thread) = Some(thread);
+        Index::start(&store.shared, index_failed)?;
+        // Where what was carried lies since the old end was moved.
+        store.shared.index.flush();
+        Ok((store, opened))
+    }
+
+    /// Opens a journal without threads: who opens it gives the writer its turns, and the index is told nothing. For simulations.
+    #[cfg(test)]
+    pub(crate) fn open_by_hand(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        untold: &index::Untold,
+    ) -> Result<(Self, Writer), OpenError> {
+        let (store, _, writer, _) = Self::prepare(disk, options, Index::untold(untold))?;
+        Ok((store, writer))
+    }
+
+    /// Everything but the threads. Also returns whether the index failed.
+    fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<(Self, Opened, Writer, bool), OpenError> {
         for leftover in disk.list()?.iter().filter(|name| name.ends_with(".tmp")) {
             disk.remove(leftover)?;
         }
-        let index = Index::open(&options.index);
         let mut recovered = recover(&disk, &mut lock(&index.database))?;
         if recovered.index_failed && index.remake() {
             recovered = recover(&disk, &mut lock(&index.database))?;
@@ -203,12 +228,8 @@ impl JournalStore {
                 tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
             }
         }
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
-        Index::start(&shared, recovered.index_failed)?;
-        // Where what was carried lies since the old end was moved.
-        shared.index.flush();
-        let store = Self { shared, clock: options.clock, thread: Mutex::new(Some(thread)) };
-        Ok((store, opened))
+        let store = Self { shared, clock: options.clock, thread: Mutex::default() };
+        Ok((store, opened, writer, recovered.index_failed))
     }
 
     fn destination(&self, id: NameId) -> Arc<shared::Destination> {

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::batch::{Batch, Item, Reply};
 pub use self::batch::{Done, Message, Urgency};
@@ -33,6 +33,7 @@ use super::segments::{Place, SegmentInfo, file_name, stored};
 use super::{OnSync, Shared};
 use crate::event::EventId;
 use crate::store::{AppendError, Health, NewEvent};
+use crate::time::Instant;
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
 pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
@@ -166,22 +167,31 @@ impl Writer {
             if self.last_events >= GATHER_FROM && !self.batch.events.is_empty() {
                 std::thread::sleep(GATHER_FOR);
             }
-            while !self.batch.is_full() {
-                let Ok(message) = self.receiver.try_recv() else { break };
-                self.batch.take(message);
-            }
-            if self.batch.is_abandoned {
-                return;
-            }
-            if let Err(error) = self.work() {
-                return self.poison(&error);
-            }
-            if let Some(reply) = self.batch.closing.take() {
-                // The other side may have stopped waiting.
-                let _ = reply.send(());
-                return;
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.poison(&error),
             }
         }
+    }
+
+    /// Takes what has queued up and does what is due. Returns whether there will be more to do; after an error nothing is known of
+    /// the disk any more, and there must be no other turn.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        while !self.batch.is_full() {
+            let Ok(message) = self.receiver.try_recv() else { break };
+            self.batch.take(message);
+        }
+        if self.batch.is_abandoned {
+            return Ok(false);
+        }
+        self.work()?;
+        if let Some(reply) = self.batch.closing.take() {
+            // The other side may have stopped waiting.
+            let _ = reply.send(());
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -98,6 +98,18 @@ pub enum Location {
     Memory,
 }
 
+/// An empty database, made once and used for start after start.
+#[cfg(test)]
+#[derive(Clone)]
+pub struct Untold(Arc<Mutex<Database>>);
+
+#[cfg(test)]
+impl Default for Untold {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Database::open(None).expect("a database in memory"))))
+    }
+}
+
 enum Message {
     Updates(Vec<Update>),
     /// Applies everything before it, and says so.
@@ -139,6 +151,13 @@ impl Index {
         let (sender, receiver) = channel();
         let (database, receiver) = (Arc::new(Mutex::new(database)), Mutex::new(Some(receiver)));
         Self { database, path: path.map(std::path::Path::to_owned), sender, receiver, thread: OnceLock::new() }
+    }
+
+    /// An index that is told nothing: each start reads the whole journal.
+    #[cfg(test)]
+    pub fn untold(Untold(database): &Untold) -> Self {
+        let (database, thread) = (database.clone(), OnceLock::new());
+        Self { database, path: None, sender: channel().0, receiver: Mutex::default(), thread }
     }
 
     /// Makes a new database in place of one that cannot be written: what is damaged is put aside, and where there only is no room

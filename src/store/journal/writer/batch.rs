@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -10,6 +9,7 @@ use super::{Carrying, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Retiring};
 use crate::event::EventId;
 use crate::store::journal::format::{Control, OutcomeRecord, SelectionRecord};
 use crate::store::{AppendError, NameId, NameKind, NewEvent, ReplayProgress};
+use crate::time::Instant;
 
 /// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
 const OUTCOMES_HELD_MAX: usize = 65_536;

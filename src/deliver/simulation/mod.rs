@@ -1,0 +1,114 @@
+//! The heart of the relay in a model world: the real workers, the real store and its real writer, on a disk in memory, by a clock that
+//! stands still unless it is moved, against destinations that do what a seed says.
+//!
+//! # Cast
+//!
+//! * [`world`]: one run. It sends events, lets time pass, breaks and heals destinations and the disk, pauses, replays, crashes and
+//!   restarts the process, all by the dice of its seed.
+//! * its process is what a crash ends: the store, the writer, which gets its turns from the world, and the workers.
+//! * [`witness`]: the destinations, and what they must never see.
+//!
+//! A run that fails gives its seed and its story: `DELIVER_SEED=17 cargo test simulation` repeats it. `DELIVER_SEEDS=100000` looks
+//! further than the normal tests do.
+
+mod witness;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use self::world::{Told, World};
+use super::Policy;
+use crate::store::journal::Untold;
+
+/// Seeds in the normal tests.
+const SEEDS: u64 = 2_000;
+
+/// The destinations: how they are tried.
+fn policies() -> [Policy; 3] {
+    let quick = Policy {
+        initial: Duration::from_millis(500),
+        max: Duration::from_secs(60),
+        timeout: Duration::from_secs(2),
+        concurrency: 4,
+        ..Policy::default()
+    };
+    [
+        quick,
+        Policy { give_up_after: Duration::from_secs(90), concurrency: 1, ..quick },
+        Policy { interval: Some(Duration::from_millis(200)), attempts_max: Some(6), concurrency: 2, ..quick },
+    ]
+}
+
+/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
+#[derive(Clone, Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(World::new(seed, lies, untold.clone()).run())
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
+    let seeds = number("DELIVER_SEED").map_or(0..number("DELIVER_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let (next, threads) = (AtomicU64::new(seeds.start), std::thread::available_parallelism().map_or(1, usize::from));
+    let work = || {
+        let (mut sum, untold) = (Told::default(), Untold::default());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return sum;
+            }
+            let told = run(seed, false, &untold).unwrap_or_else(|error| panic!("DELIVER_SEED={seed}: {error}"));
+            sum.acknowledged += told.acknowledged;
+            sum.twice += told.twice;
+            sum.dead += told.dead;
+            sum.crashes += told.crashes;
+        }
+    };
+    let sums: Vec<Told> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let sum = |of: fn(&Told) -> usize| sums.iter().map(of).sum::<usize>();
+    let runs = (seeds.end - seeds.start) as usize;
+    let (acknowledged, twice, dead) = (sum(|told| told.acknowledged), sum(|told| told.twice), sum(|told| told.dead));
+    println!(
+        "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes",
+        sum(|told| told.crashes)
+    );
+    // That the runs go where they should.
+    assert!(
+        runs < 100
+            || (acknowledged > runs * 10 && twice > runs / 10 && dead > runs / 4 && sum(|told| told.crashes) > runs)
+    );
+}
+
+#[test]
+fn a_disk_that_lies_about_its_syncs_is_found_out() {
+    let untold = Untold::default();
+    let found = (0..40).filter(|seed| run(*seed, true, &untold).is_err()).count();
+    assert!(found > 10, "of 40 runs on a disk that syncs nothing, only {found} were seen to lose something");
+}

@@ -1,0 +1,394 @@
+//! One run in the model world.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::witness::{Mode, Model, Witness};
+use super::{Dice, policies};
+use crate::config::DestinationConfig;
+use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Status, Worker, WorkerParts};
+use crate::event::EventId;
+use crate::store::journal::model::{Faults, ModelDisk};
+use crate::store::journal::{JournalStore, Options, Untold, Writer};
+use crate::store::{AppendError, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Selection, Store};
+use crate::telemetry::Metrics;
+use crate::time::{Clock, Instant};
+
+/// What the world lets happen after all is mended, until nothing may wait any more: many times the longest wait between attempts.
+const DRAINED_WITHIN: Duration = Duration::from_secs(30 * 60);
+/// Small, so that a run fills several.
+const SEGMENT_BYTES: u64 = 4 << 10;
+/// The writer's turns are no further apart than this.
+const TURN: Duration = Duration::from_millis(20);
+/// Nor than this while the world waits for long.
+pub(super) const TURN_OF_LONG_WAITS: Duration = Duration::from_millis(250);
+
+/// What a process is made of.
+struct Process {
+    store: Arc<JournalStore>,
+    writer: Writer,
+    ids: Vec<NameId>,
+    statuses: Vec<Arc<Status>>,
+    stop: CancellationToken,
+    workers: JoinSet<()>,
+}
+
+type Answer = oneshot::Receiver<Result<EventId, AppendError>>;
+
+pub(super) struct World {
+    dice: Dice,
+    disk: ModelDisk,
+    /// Syncs of every disk say that they worked and do nothing.
+    lies: bool,
+    clock: Clock,
+    process: Option<Process>,
+    witness: Arc<Witness>,
+    untold: Untold,
+    /// What was sent and is not answered yet: its number and its answer.
+    sent: Vec<(u64, Answer)>,
+    /// What was answered well: the event's number in the store, and the sender's.
+    acknowledged: BTreeMap<u64, u64>,
+    next: u64,
+    story: String,
+    began: Instant,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    pub(super) acknowledged: usize,
+    pub(super) twice: usize,
+    pub(super) dead: usize,
+    pub(super) crashes: usize,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, lies: bool, untold: Untold) -> Self {
+        let clock = Clock::start();
+        let world = Self {
+            dice: Dice(seed),
+            disk: ModelDisk::default(),
+            lies,
+            clock,
+            process: None,
+            witness: Arc::new(Witness::new(seed, policies(), clock)),
+            untold,
+            sent: Vec::new(),
+            acknowledged: BTreeMap::new(),
+            next: 0,
+            story: String::new(),
+            began: Instant::now(),
+        };
+        world.disk.set_faults(world.faults());
+        world
+    }
+
+    fn faults(&self) -> Faults {
+        Faults { sync_lies: self.lies, ..Faults::default() }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Told, String> {
+        let lived = self.live().await;
+        let told = lived.and_then(|()| self.judge());
+        told.map_err(|error| format!("{error}\n{}", self.story))
+    }
+
+    async fn live(&mut self) -> Result<(), String> {
+        self.start()?;
+        for _ in 0..10 + self.dice.below(50) {
+            self.step().await?;
+            self.witness.verdict()?;
+        }
+        self.mend().await
+    }
+
+    fn tell(&mut self, what: impl std::fmt::Display) {
+        let _ = writeln!(self.story, "{:>9.3} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a process runs between two steps")
+    }
+
+    async fn step(&mut self) -> Result<(), String> {
+        match self.dice.below(25) {
+            0..=6 => self.send(),
+            7..=10 => return self.wait_up_to(200).await,
+            11 | 12 => return self.wait_up_to(5_000).await,
+            13 => return self.wait_up_to(120_000).await,
+            14..=17 => self.change_a_destination(),
+            18 => self.pause_or_resume(),
+            19 => self.retry_now(),
+            20 => self.replay(),
+            21 => self.fill_or_empty_the_disk(),
+            22 => return self.restart().await,
+            23 => return self.crash("killed", true).await,
+            _ if self.dice.one_in(3) => {
+                self.tell("the next sync fails");
+                self.disk.set_faults(Faults { sync_fails: true, ..self.faults() });
+            }
+            _ => return self.crash("the power goes", false).await,
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) {
+        for _ in 0..1 + self.dice.below(6) {
+            let number = self.next;
+            self.next += 1;
+            // At least one destination.
+            let planned = 1 + self.dice.below(7);
+            let body = self.witness.body(number, planned, self.dice.below(300) as usize);
+            let now_ms = self.clock.now_ms();
+            let process = self.process();
+            let deliveries = (0..3).filter(|at| planned & (1 << at) != 0);
+            let deliveries = deliveries.map(|at| PlannedDelivery { destination: process.ids[at], rule: NameId(0) });
+            let event = NewEvent {
+                received_ms: now_ms,
+                source: NameId(0),
+                generation: 1,
+                rules: Vec::new(),
+                deliveries: deliveries.collect(),
+                body,
+            };
+            let answer = process.store.append(event);
+            self.sent.push((number, answer));
+            self.tell(format_args!("sent {number} to {planned:03b}"));
+        }
+    }
+
+    async fn wait_up_to(&mut self, ms: u64) -> Result<(), String> {
+        let wait = Duration::from_millis(self.dice.below(ms));
+        self.tell(format_args!("{wait:?} pass"));
+        self.pass(wait).await
+    }
+
+    /// Lets time pass, and the writer work.
+    async fn pass(&mut self, wait: Duration) -> Result<(), String> {
+        let end = Instant::now() + wait;
+        let turn = if wait > Duration::from_secs(5) { TURN_OF_LONG_WAITS } else { TURN };
+        loop {
+            if self.process().writer.turn().is_err() {
+                // A failed sync is never tried again: the process ends.
+                return self.crash("a sync failed", false).await;
+            }
+            self.hear_answers()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(turn)).await;
+        }
+    }
+
+    fn hear_answers(&mut self) -> Result<(), String> {
+        let mut waiting = Vec::new();
+        for (number, mut answer) in std::mem::take(&mut self.sent) {
+            match answer.try_recv() {
+                Ok(Ok(id)) => {
+                    if let Some(other) = self.acknowledged.insert(id.sequence(), number) {
+                        return Err(format!("{number} and {other} were both given the number {}", id.sequence()));
+                    }
+                    self.witness.acknowledge(id.sequence(), number);
+                }
+                Err(oneshot::error::TryRecvError::Empty) => waiting.push((number, answer)),
+                // Refused: nobody was told that it is there.
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
+            }
+        }
+        self.sent = waiting;
+        Ok(())
+    }
+
+    fn change_a_destination(&mut self) {
+        let (at, mode) = (self.dice.below(3) as usize, Mode::any(&mut self.dice));
+        self.tell(format_args!("destination {at} is {mode:?}"));
+        self.witness.set_mode(at, mode);
+    }
+
+    fn pause_or_resume(&mut self) {
+        let at = self.dice.below(3) as usize;
+        let process = self.process();
+        let (id, status) = (process.ids[at], process.statuses[at].clone());
+        if process.store.standing(id).paused.is_none() {
+            process.store.pause(id, "paused by the operator");
+            self.tell(format_args!("paused {at}"));
+            return;
+        }
+        status.begin_gently();
+        process.store.resume(id);
+        self.witness.wished(at);
+        self.tell(format_args!("resumed {at}"));
+    }
+
+    fn retry_now(&mut self) {
+        let at = self.dice.below(3) as usize;
+        let process = self.process();
+        let id = process.ids[at];
+        process.statuses[at].begin_gently();
+        process.store.retry_now(id);
+        process.store.wakeup(id).notify_one();
+        self.witness.wished(at);
+        self.tell(format_args!("retry now {at}"));
+    }
+
+    /// Some of what has arrived, or was given up, goes out again.
+    fn replay(&mut self) {
+        let at = self.dice.below(3) as usize;
+        let settled = self.witness.arrived(at);
+        let sequences: Vec<u64> = settled.into_iter().filter(|_| self.dice.one_in(3)).collect();
+        self.tell(format_args!("replay of {sequences:?} at {at}"));
+        self.witness.replayed(at, &sequences);
+        let process = self.process();
+        let (act, reason) = (Selecting::Again, String::new());
+        let sequences = sequences.into_iter().collect();
+        let selection = Selection { destination: process.ids[at], act, reason, replay: 0, sequences };
+        drop(process.store.select(selection));
+    }
+
+    fn fill_or_empty_the_disk(&mut self) {
+        let capacity = self.dice.one_in(2).then_some(0);
+        if capacity.is_some() {
+            // Outcomes that find no room wait in memory.
+            self.witness.excuse();
+        }
+        self.tell(if capacity.is_some() { "the disk is full" } else { "the disk has room" });
+        self.disk.set_faults(Faults { capacity, ..self.faults() });
+    }
+
+    /// Ends the process as it is, and what the disk did not sync with it, unless the machine goes on.
+    async fn crash(&mut self, why: &str, keeps_all: bool) -> Result<(), String> {
+        self.tell(why);
+        let Process { store, writer, mut workers, .. } = self.process.take().expect("a process runs");
+        workers.shutdown().await;
+        self.hear_answers()?;
+        self.sent.clear();
+        self.witness.end_process(true);
+        let mut keeps: Vec<usize> = (0..4).map(|_| self.dice.below(1_200) as usize).collect();
+        keeps.push(0);
+        let mut keeps = keeps.into_iter().cycle();
+        self.disk = self.disk.after_power_cut(|length| if keeps_all { length } else { keeps.next().unwrap_or(0) });
+        drop((store, writer));
+        self.disk.set_faults(self.faults());
+        self.start()
+    }
+
+    /// Stops the process as SIGTERM does, and starts it again.
+    async fn restart(&mut self) -> Result<(), String> {
+        self.tell("stopped and started");
+        self.process().stop.cancel();
+        while self.process().workers.try_join_next().is_some() || !self.process().workers.is_empty() {
+            if self.process().writer.turn().is_err() {
+                return self.crash("a sync failed", false).await;
+            }
+            tokio::time::sleep(TURN).await;
+        }
+        let Process { store, mut writer, .. } = self.process.take().expect("a process runs");
+        let mut is_clean = true;
+        std::thread::scope(|scope| {
+            // It waits for the writer.
+            scope.spawn(|| store.close());
+            loop {
+                match writer.turn() {
+                    Ok(true) => std::thread::yield_now(),
+                    Ok(false) => break,
+                    Err(_) => {
+                        is_clean = false;
+                        break;
+                    }
+                }
+            }
+            drop(writer);
+        });
+        self.hear_answers()?;
+        self.sent.clear();
+        self.witness.end_process(!is_clean);
+        drop(store);
+        self.disk.set_faults(self.faults());
+        self.start()
+    }
+
+    fn start(&mut self) -> Result<(), String> {
+        let options = Options { segment_bytes: SEGMENT_BYTES, clock: self.clock, ..Options::default() };
+        let opened = JournalStore::open_by_hand(Arc::new(self.disk.clone()), options, &self.untold);
+        let (store, writer) = opened.map_err(|error| format!("the journal does not open: {error}"))?;
+        let store = Arc::new(store);
+        let ids: Vec<_> = (0..3).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
+        self.witness.nothing_is_lost(&*store, &ids)?;
+        let (metrics, bodies, stop) = (Metrics::default(), Arc::new(Bodies::default()), CancellationToken::new());
+        let (mut workers, mut statuses) = (JoinSet::new(), Vec::new());
+        for (at, policy) in policies().into_iter().enumerate() {
+            let status = Arc::new(Status::default());
+            statuses.push(status.clone());
+            let destination = Arc::new(Model::new(at, self.witness.clone(), store.clone(), ids[at]));
+            let worker = Worker::new(WorkerParts {
+                store: store.clone(),
+                id: ids[at],
+                config: config(at, policy, destination),
+                pace: Arc::new(Pace::new(policy.interval)),
+                bodies: bodies.clone(),
+                clock: self.clock,
+                metrics: metrics.destination(&format!("d{at}")),
+                status,
+                stop: stop.clone(),
+            });
+            workers.spawn(worker.run());
+        }
+        self.process = Some(Process { store, writer, ids, statuses, stop, workers });
+        Ok(())
+    }
+
+    /// Heals everything and waits until nothing waits.
+    async fn mend(&mut self) -> Result<(), String> {
+        self.tell("all is well from here on");
+        self.disk.set_faults(self.faults());
+        (0..3).for_each(|at| self.witness.set_mode(at, Mode::Healthy));
+        let end = Instant::now() + DRAINED_WITHIN;
+        loop {
+            self.pass(Duration::from_secs(2)).await?;
+            self.witness.verdict()?;
+            let process = self.process.as_ref().expect("a process runs");
+            for (at, id) in process.ids.iter().enumerate() {
+                // A destination that rejected again and again may have been paused.
+                if process.store.standing(*id).paused.is_some() {
+                    process.statuses[at].begin_gently();
+                    process.store.resume(*id);
+                    self.witness.wished(at);
+                }
+            }
+            let backlog: u64 = process.ids.iter().map(|id| process.store.counts(*id).backlog).sum();
+            if backlog == 0 && self.sent.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("{backlog} deliveries still wait {DRAINED_WITHIN:?} after all was mended"));
+            }
+        }
+    }
+
+    fn judge(&mut self) -> Result<Told, String> {
+        let process = self.process.take().expect("a process runs");
+        self.witness.nothing_is_lost(&*process.store, &process.ids)?;
+        let twice = self.witness.explain_what_came_twice()?;
+        let dead = process.ids.iter().map(|id| process.store.dead(*id).len() as usize).sum();
+        Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes: self.witness.crashes() })
+    }
+}
+
+fn config(at: usize, policy: Policy, destination: Arc<Model>) -> DestinationConfig {
+    DestinationConfig {
+        name: format!("d{at}"),
+        kind: "model",
+        policy,
+        backlog: BacklogLimits::default(),
+        renamed_from: None,
+        fingerprint: String::new(),
+        destination,
+    }
+}
