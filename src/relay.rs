@@ -1,75 +1,39 @@
 //! The relay put together: store, front door, workers and admin listener, from start to stop.
 
 mod changes;
+mod door;
+mod generation;
+mod reload;
+mod workers;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use prometheus_client::metrics::counter::Counter;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::changes::{go_on_after_a_change, keep_limits, take_over_renamed};
+use self::changes::{go_on_after_a_change, keep_limits};
+use self::door::{Door, listen, local};
+pub use self::generation::Generation;
+pub use self::reload::{LastReload, ReloadError, Reloaded};
+use self::reload::{server_options, watch};
+use self::workers::Workers;
 use crate::admin;
 use crate::config::Config;
 use crate::deliver::replay::Replayer;
-use crate::deliver::{Bodies, Pace, Status, Worker, WorkerParts};
-use crate::receive;
-use crate::receive::auth::Gate;
 use crate::receive::body::Intake;
 use crate::receive::refused::Refused;
-use crate::receive::server::{ServerOptions, serve};
+use crate::receive::server::{ServerOptions, Stops, serve};
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NameId, NameKind, Store};
+use crate::store::{Health, NameId, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
-
-/// One config in force, with everything that is derived from it. Immutable: a request or an attempt takes one and keeps it.
-pub struct Generation {
-    /// Counts up with every start and reload.
-    pub number: u32,
-    /// The config.
-    pub config: Config,
-    /// Who may come in.
-    pub gate: Gate,
-    /// The sources' numbers in the store, in the config's order.
-    pub source_ids: Vec<NameId>,
-    /// The rules' numbers.
-    pub rule_ids: Vec<NameId>,
-    /// The destinations' numbers.
-    pub destination_ids: Vec<NameId>,
-    /// Counters of accepted events, by source.
-    pub accepted: Vec<Counter>,
-    rule_counters: HashMap<NameId, Counter>,
-}
-
-impl Generation {
-    fn new(number: u32, config: Config, store: &dyn Store, metrics: &Metrics) -> Self {
-        take_over_renamed(&config, store);
-        let sources = config.sources.iter().map(|source| store.name(NameKind::Source, &source.name)).collect();
-        let rule_ids: Vec<_> = config.rules.rules().iter().map(|rule| store.name(NameKind::Rule, &rule.name)).collect();
-        let destination = |name: &str| store.name(NameKind::Destination, name);
-        let destination_ids = config.destinations.iter().map(|config| destination(&config.name)).collect();
-        let rules = config.rules.rules().iter();
-        let rule_counters = rule_ids.iter().copied().zip(rules.map(|rule| metrics.rule_counter(&rule.name))).collect();
-        let accepted = config.sources.iter().map(|source| metrics.request_counter(&source.name, 200)).collect();
-        let gate = Gate::new(&config.sources);
-        Self { number, gate, source_ids: sources, rule_ids, destination_ids, accepted, rule_counters, config }
-    }
-
-    /// The counter of one rule's matches.
-    pub fn rule_counter(&self, rule: NameId) -> Option<&Counter> {
-        self.rule_counters.get(&rule)
-    }
-}
 
 /// What the front door and the admin listener share.
 pub struct Relay {
@@ -87,16 +51,16 @@ pub struct Relay {
     pub clock: Clock,
     /// When it started.
     pub started: Instant,
-    /// What each destination's worker shows, by its number.
-    pub statuses: HashMap<NameId, Arc<Status>>,
     /// Makes replays.
     pub replayer: Replayer,
     /// Tasks that end with the workers.
     pub background: TaskTracker,
-    /// Sources that are held, as the store has them.
-    paused_sources: Vec<AtomicBool>,
     generation: ArcSwap<Generation>,
-    health: watch::Receiver<Health>,
+    /// Held by who changes what is in force.
+    changing: tokio::sync::Mutex<Changing>,
+    last_reload: Mutex<Option<LastReload>>,
+    address: Mutex<SocketAddr>,
+    health: Receiver<Health>,
 }
 
 impl Relay {
@@ -110,27 +74,34 @@ impl Relay {
         self.health.borrow().clone()
     }
 
-    /// Whether a source, by its place in the config, is held.
-    pub fn is_source_paused(&self, source: usize) -> bool {
-        self.paused_sources.get(source).is_some_and(|paused| paused.load(Ordering::Relaxed))
+    /// Where webhooks come in.
+    pub fn address(&self) -> SocketAddr {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a source or lets it go on.
-    pub fn set_source_paused(&self, source: usize, is_paused: bool) {
-        let id = self.generation().source_ids[source];
+    /// How the last reload went; `None` before the first.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Holds a source or lets it go on; returns whether the config names it. Blocks while the config is being changed.
+    pub fn set_source_paused(&self, name: &str, is_paused: bool) -> bool {
+        let _nobody_else = self.changing.blocking_lock();
+        let generation = self.generation();
+        let Some(at) = generation.config.sources.iter().position(|source| source.name == name) else { return false };
+        let id = generation.source_ids[at];
         if is_paused {
             self.store.pause(id, "paused by the operator");
         } else {
             self.store.resume(id);
         }
-        if let Some(paused) = self.paused_sources.get(source) {
-            paused.store(is_paused, Ordering::Relaxed);
-        }
+        generation.show_source_paused(at, is_paused);
+        true
     }
 
     /// Makes what waits for a destination due now, a few at first.
     pub fn retry_now(&self, id: NameId) {
-        if let Some(status) = self.statuses.get(&id) {
+        if let Some(status) = self.generation().statuses.get(&id) {
             status.begin_gently();
         }
         self.store.retry_now(id);
@@ -139,11 +110,17 @@ impl Relay {
 
     /// Lets a paused destination go on, a few deliveries at first. Returns whether it was paused.
     pub fn resume(&self, id: NameId) -> bool {
-        if let Some(status) = self.statuses.get(&id) {
+        if let Some(status) = self.generation().statuses.get(&id) {
             status.begin_gently();
         }
         self.store.resume(id)
     }
+}
+
+/// What is in force beside the generation, and changes with it.
+struct Changing {
+    workers: Workers,
+    door: Door,
 }
 
 /// Why a relay did not start.
@@ -189,7 +166,7 @@ pub struct Running {
     listeners: TaskTracker,
     workers: TaskTracker,
     admin_tasks: TaskTracker,
-    health: watch::Receiver<Health>,
+    health: Receiver<Health>,
     // Released last, when everything that writes has ended.
     _lock: Option<DataDirLock>,
 }
@@ -225,7 +202,7 @@ async fn start_at(
     lock: Option<DataDirLock>,
     place: Place,
 ) -> Result<Running, StartError> {
-    let listener = listen(config.listen).await?;
+    let listener = Arc::new(listen(config.listen).await?);
     let admin_listener = listen(config.admin_listen).await?;
     let (metrics, clock) = (Metrics::default(), Clock::start());
     let on_sync = metrics.clone();
@@ -244,47 +221,62 @@ async fn start_at(
     let store: Arc<dyn Store> = Arc::new(store);
     let health = store.health();
     let (address, admin_address) = (local(&listener, config.listen), local(&admin_listener, config.admin_listen));
-    let limits = config.limits;
-    let generation = Generation::new(1, config, store.as_ref(), &metrics);
+    let (intake_max, options) = (config.limits.intake_max, server_options(&config));
+    let generation = Generation::new(config, None, store.as_ref(), &metrics);
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
-    let [listeners, workers, admin_tasks] = [(); 3].map(|()| TaskTracker::new());
-    let statuses = generation.destination_ids.iter().map(|id| (*id, Arc::default())).collect();
-    let is_paused = |id: &NameId| AtomicBool::new(store.standing(*id).paused.is_some());
-    let paused_sources = generation.source_ids.iter().map(is_paused).collect();
+    let [workers, admin_tasks] = [(); 2].map(|()| TaskTracker::new());
+    let door = Door::new(doors.clone());
+    let listeners = door.tasks.clone();
+    let changing = Changing {
+        workers: Workers {
+            store: store.clone(),
+            clock,
+            metrics: metrics.clone(),
+            tasks: workers.clone(),
+            stop: attempts.clone(),
+            bodies: Arc::default(),
+            shared_paces: HashMap::new(),
+            hands: HashMap::new(),
+        },
+        door,
+    };
     let relay = Arc::new(Relay {
-        intake: Intake::new(limits.intake_max),
+        intake: Intake::new(intake_max),
         refused: Refused::default(),
         started: Instant::now(),
         bins: admin::bins::Bins::default(),
         clock,
         generation: ArcSwap::from_pointee(generation),
+        changing: tokio::sync::Mutex::new(changing),
+        last_reload: Mutex::default(),
+        address: Mutex::new(address),
         health: health.clone(),
         metrics,
-        statuses,
         replayer: Replayer::new(store.clone(), attempts.clone()),
         background: workers.clone(),
-        paused_sources,
         store,
     });
     go_on_after_a_change(&relay);
-    start_workers(&relay, &workers, &attempts);
+    let mut changing = relay.changing.lock().await;
+    // Nobody is there yet who could be gone.
+    drop(changing.workers.follow(&relay.generation()));
     workers.spawn(keep_limits(relay.clone(), attempts.clone()));
+    workers.spawn(watch(relay.clone(), attempts.clone()));
     for progress in relay.store.replays().into_iter().filter(|progress| !progress.is_done) {
         workers.spawn(relay.replayer.clone().work(progress));
     }
-    let options = ServerOptions {
-        header_timeout: limits.header_timeout,
-        connections_max: limits.connections_max,
-        shutdown_grace: limits.shutdown_grace,
+    let admin_options = ServerOptions {
+        connections_max: admin::CONNECTIONS_MAX,
+        shutdown_grace: Duration::from_secs(1),
+        ..options.clone()
     };
-    listeners.spawn(serve(listener, receive::routes(relay.clone()), options.clone(), doors.clone()));
-    let admin_options =
-        ServerOptions { connections_max: admin::CONNECTIONS_MAX, shutdown_grace: Duration::from_secs(1), ..options };
+    changing.door.open(&relay, listener, options);
+    drop(changing);
     admin_tasks.spawn(serve(
-        admin_listener,
+        Arc::new(admin_listener),
         admin::routes(relay.clone(), admin_address),
         admin_options,
-        admin_stop.clone(),
+        Stops::at_once(admin_stop.clone()),
     ));
     Ok(Running {
         relay,
@@ -299,14 +291,6 @@ async fn start_at(
         health,
         _lock: lock,
     })
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
-}
-
-fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(configured)
 }
 
 fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics) {
@@ -331,37 +315,6 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
         tracing::info!(deliveries = opened.backlog, "deliveries are waiting from before");
     }
     tracing::debug!(segments = opened.segments, read = opened.segments_read, "the journal is open");
-}
-
-fn start_workers(relay: &Arc<Relay>, workers: &TaskTracker, stop: &CancellationToken) {
-    let generation = relay.generation();
-    let bodies = Arc::new(Bodies::default());
-    // Those that share a URL share a pace, and the slowest sets it.
-    let mut intervals: HashMap<String, Option<Duration>> = HashMap::new();
-    for config in &generation.config.destinations {
-        if let Some(key) = config.destination.pace_key() {
-            let interval = intervals.entry(key).or_default();
-            *interval = (*interval).max(config.policy.interval);
-        }
-    }
-    let shared = |(key, interval)| (key, Arc::new(Pace::new(interval)));
-    let paces: HashMap<String, Arc<Pace>> = intervals.into_iter().map(shared).collect();
-    for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        let shared = config.destination.pace_key().and_then(|key| paces.get(&key).cloned());
-        let pace = shared.unwrap_or_else(|| Arc::new(Pace::new(config.policy.interval)));
-        let worker = Worker::new(WorkerParts {
-            store: relay.store.clone(),
-            id: *id,
-            config: config.clone(),
-            pace,
-            bodies: bodies.clone(),
-            clock: relay.clock,
-            metrics: relay.metrics.destination(&config.name),
-            status: relay.statuses.get(id).cloned().unwrap_or_default(),
-            stop: stop.clone(),
-        });
-        workers.spawn(worker.run());
-    }
 }
 
 impl Running {

@@ -126,6 +126,7 @@ const OVERVIEW: &str = "vero-relay\n\n\
     POST /api/dead-letters/drop              the same, but to; they are kept no longer\n\
     GET  /api/replays                        replays of the history; /api/replays/ID one of them\n\
     POST /api/replays                        {id?, since, until?, match?, to?, dry_run?}\n\
+    POST /api/reload                         read the config file again: what changed, or what is wrong with it\n\
     GET  /api/store                          how much it has, and how much it may have\n\
     POST /api/store/trim                     let go what need not be kept       backup: {directory}, a consistent copy\n\
     GET  /api/refused                        the last requests that were turned away, and why\n\

@@ -70,11 +70,24 @@ impl RunningRelay {
 
     /// Tells the admin listener to do something.
     pub(super) async fn act(&self, path: &str, asked: &Value) -> Result<Value, Failure> {
+        read_json(&self.post(path, asked).await?)
+    }
+
+    /// The same for what the relay may find to be wrong: then what it says of it is the inner error.
+    pub(super) async fn try_act(&self, path: &str, asked: &Value) -> Result<Result<Value, String>, Failure> {
+        let answer = self.post(path, asked).await?;
+        if answer.status != 422 {
+            return read_json(&answer).map(Ok);
+        }
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        Ok(Err(said["error"].as_str().unwrap_or("the relay gave no reason").to_owned()))
+    }
+
+    async fn post(&self, path: &str, asked: &Value) -> Result<Answer, Failure> {
         let mut headers = HeaderMap::new();
         headers.insert(WRITE_HEADER, HeaderValue::from_static("1"));
         let url = format!("{}{path}", self.admin);
-        let answer = self.call(Method::POST, &url, headers, asked.to_string().into_bytes()).await?;
-        read_json(&answer)
+        self.call(Method::POST, &url, headers, asked.to_string().into_bytes()).await
     }
 
     async fn call(&self, method: Method, url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {

@@ -75,6 +75,8 @@ verbs! {
     Pause => pause,
     /// Let a paused destination or source go on
     Resume => resume,
+    /// Let a running relay read its config again, and say what changed
+    Reload => reload,
     /// Verify or copy the store, or say how much it has
     Store => store,
 }

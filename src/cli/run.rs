@@ -50,7 +50,8 @@ async fn wait(running: Running) -> Result<(), Failure> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => tracing::warn!("SIGHUP: this release reads its config at the start only; a restart applies the change"),
+            // What comes of it is told in the log.
+            _ = hang_up.recv() => drop(running.relay.reload().await),
             why = running.failed() => {
                 return Err(Failure::new(FAILED, format!("the store has failed and only a restart can tell what is on the disk: {why}")));
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DestinationConfig;
+use super::outline;
 use super::problem::did_you_mean;
 use super::raw::Node;
 use super::reader::{Entries, Reader};
@@ -105,26 +106,9 @@ fn read_backlog(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> 
 
 /// A digest of what a destination's section says, values of `${…}` included. From it nothing can be read back.
 fn fingerprint(node: &Node, defaults: &Node) -> String {
-    fn write(node: &Node, out: &mut String) {
-        match &node.value {
-            super::raw::Value::Map(entries) => {
-                for (key, value) in entries {
-                    out.push_str(&format!("{:?}:{{", key.text));
-                    write(value, out);
-                    out.push('}');
-                }
-            }
-            super::raw::Value::List(items) => items.iter().for_each(|item| {
-                out.push('[');
-                write(item, out);
-                out.push(']');
-            }),
-            super::raw::Value::Scalar(scalar) => out.push_str(&format!("{:?}", scalar.text)),
-        }
-    }
     let mut text = String::new();
-    write(node, &mut text);
-    write(defaults, &mut text);
+    outline::write(node, &mut text);
+    outline::write(defaults, &mut text);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

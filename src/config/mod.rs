@@ -15,6 +15,7 @@ mod destinations;
 mod keeping;
 mod limits;
 pub mod load;
+mod outline;
 pub mod problem;
 pub mod raw;
 pub mod reader;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use self::limits::Limits;
 use self::load::FILE_BYTES_MAX;
+pub use self::outline::Outline;
 use self::problem::{Problem, Report, Severity};
 use self::raw::Node;
 use self::reader::Reader;
@@ -44,6 +46,16 @@ pub const USUAL_PLACES: [&str; 2] = ["config.yaml", "/etc/vero-relay/config.yaml
 
 /// A config that has been proved.
 pub struct Config {
+    /// Its file.
+    pub path: PathBuf,
+    /// A digest of the file's bytes, by which a change is seen.
+    pub digest: FileDigest,
+    /// What it says, to be compared.
+    pub outline: Outline,
+    /// Whether it is reloaded when its file changes.
+    pub watch: bool,
+    /// The one HTTP client, which goes on through reloads.
+    pub client: Client,
     /// Where webhooks come in.
     pub listen: SocketAddr,
     /// Where the operator looks in.
@@ -116,6 +128,16 @@ pub enum ConfigError {
     Client(#[from] crate::destination::client::NoAnswer),
 }
 
+/// A digest of a file's bytes.
+pub type FileDigest = [u8; 32];
+
+/// The digest of a file's bytes.
+pub fn digest_of(bytes: &[u8]) -> FileDigest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    digest
+}
+
 /// Finds the config file: the one that was named, or the first of the usual places.
 pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
     if let Some(path) = named {
@@ -127,13 +149,31 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
 impl Config {
     /// Reads and proves a config file. The report holds warnings only.
     pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
+        Self::load_again(path, surroundings, Client::build()?)
+    }
+
+    /// The same, with a client that is there already.
+    pub fn load_again(
+        path: &Path,
+        surroundings: &dyn Surroundings,
+        client: Client,
+    ) -> Result<(Self, Report), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(path, text, surroundings)
+        Self::prove(path, text, surroundings, client)
     }
 
     /// Proves a config's text; `path` is for messages and for relative paths.
     pub fn parse(path: &Path, text: String, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
+        Self::prove(path, text, surroundings, Client::build()?)
+    }
+
+    fn prove(
+        path: &Path,
+        text: String,
+        surroundings: &dyn Surroundings,
+        client: Client,
+    ) -> Result<(Self, Report), ConfigError> {
         if text.len() > FILE_BYTES_MAX {
             return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: text.len() });
         }
@@ -143,12 +183,13 @@ impl Config {
                 return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, error))));
             }
         };
-        let client = Client::build()?;
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         let reader = Reader::new(directory.clone());
         reader.interpolate(&mut root, surroundings);
         let config = read(&reader, &root, &directory, &client, surroundings);
+        let config =
+            config.map(|config| Config { path: path.to_owned(), digest: digest_of(text.as_bytes()), ..config });
         let problems: Vec<Problem> = reader.into_problems();
         let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
         let report = Report::new(path.to_owned(), text, Some(&root), problems);
@@ -187,6 +228,7 @@ fn read(
     let limits = Limits::read(reader, entries.optional("limits"));
     let retention = keeping::read(reader, entries.optional("store"));
     let removed_grace = keeping::removed_grace(reader, entries.optional("removed_grace"));
+    let watch = entries.optional("watch").and_then(|node| reader.boolean(node)).unwrap_or(false);
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
     reader.hide_values(true);
     let sources = entries.required("sources").and_then(|node| sources::read(reader, node, is_public));
@@ -216,6 +258,11 @@ fn read(
         reader.error(root.id, format!("`listen` and `admin.listen` are both {listen}"));
     }
     Some(Config {
+        path: PathBuf::new(),
+        digest: [0; 32],
+        outline: Outline::of(root),
+        watch,
+        client: client.clone(),
         listen,
         admin_listen,
         data_dir,

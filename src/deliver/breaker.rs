@@ -83,6 +83,11 @@ impl Breaker {
         Self { concurrency, state: State::Open { wait: PROBE_FIRST, probe_at: now, is_probing: false } }
     }
 
+    /// Another number of attempts at once, from now on.
+    pub fn set_concurrency(&mut self, concurrency: usize) {
+        self.concurrency = concurrency;
+    }
+
     /// How many attempts may be under way at once while it finds its feet again.
     pub fn ramp(&self) -> Option<usize> {
         match self.state {

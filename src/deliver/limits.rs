@@ -48,9 +48,21 @@ const STALE_EVERY_MS: u64 = 60_000;
 const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
 
 impl Limiter {
-    /// A limiter for the destinations of a config.
-    pub fn new(store: Arc<dyn Store>, clock: Clock, destinations: Vec<Limited>, removed_grace: Duration) -> Self {
-        Self { store, clock, destinations, removed_grace, next_stale_ms: HashMap::new(), untold: HashMap::new() }
+    /// A limiter that knows of no destination yet.
+    pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self {
+            store,
+            clock,
+            destinations: Vec::new(),
+            removed_grace: Duration::MAX,
+            next_stale_ms: HashMap::new(),
+            untold: HashMap::new(),
+        }
+    }
+
+    /// Goes by the destinations of a config from now on.
+    pub fn set(&mut self, destinations: Vec<Limited>, removed_grace: Duration) {
+        (self.destinations, self.removed_grace) = (destinations, removed_grace);
     }
 
     /// Buries what is beyond a limit. Reads the disk.

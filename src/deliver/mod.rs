@@ -29,4 +29,4 @@ pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
 pub use self::pace::Pace;
 pub use self::status::{Shown, Status};
-pub use self::worker::{Worker, WorkerParts};
+pub use self::worker::{Reading, Section, Worker, WorkerParts};

@@ -1,6 +1,6 @@
 //! How fast: a turn for each attempt, no two closer than an interval; and holds, when the other side asks for quiet.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -8,12 +8,12 @@ use crate::time::Instant;
 /// One pace, shared by all destinations that must keep it together.
 #[derive(Debug)]
 pub struct Pace {
-    interval: Option<Duration>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    interval: Option<Duration>,
     next: Option<Instant>,
     held_until: Option<Instant>,
 }
@@ -21,38 +21,47 @@ struct State {
 impl Pace {
     /// A pace with at least `interval` between two attempts.
     pub fn new(interval: Option<Duration>) -> Self {
-        Self { interval, state: Mutex::default() }
+        Self { state: Mutex::new(State { interval, ..State::default() }) }
     }
 
     /// Takes a turn, or says when the next may be taken.
     pub fn take(&self, now: Instant) -> Result<(), Instant> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if let Some(later) = state.closed_until(now) {
             return Err(later);
         }
         // From now and not from the turn's own time: a pause must not be made up for by a burst.
-        state.next = self.interval.map(|interval| now + interval);
+        state.next = state.interval.map(|interval| now + interval);
         Ok(())
     }
 
     /// When the next turn may be taken, if not now. Takes nothing.
     pub fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed_until(now)
+        self.lock().closed_until(now)
     }
 
     /// Whether turns are counted at all.
     pub fn is_limited(&self) -> bool {
-        self.interval.is_some()
+        self.lock().interval.is_some()
+    }
+
+    /// Another interval, from the next turn on.
+    pub fn set_interval(&self, interval: Option<Duration>) {
+        self.lock().interval = interval;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a hold: an operator wants to see now.
     pub fn release(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).held_until = None;
+        self.lock().held_until = None;
     }
 
     /// Gives no turn before `until`.
     pub fn hold(&self, until: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.held_until = state.held_until.max(Some(until));
     }
 }

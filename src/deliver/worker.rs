@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -36,25 +37,44 @@ pub struct WorkerParts {
     pub store: Arc<dyn Store>,
     /// The destination's number in the store.
     pub id: NameId,
-    /// The destination.
-    pub config: DestinationConfig,
-    /// Its pace, perhaps shared with others.
-    pub pace: Arc<Pace>,
+    /// What the config says of it. A reload puts another in its place.
+    pub section: Arc<ArcSwap<Section>>,
     /// The bodies under attempt, of all destinations.
     pub bodies: Arc<Bodies>,
     /// The time.
     pub clock: Clock,
-    /// Its counters.
-    pub metrics: DestinationMetrics,
     /// What it shows.
     pub status: Arc<Status>,
+    /// Where events that are not in memory are read.
+    pub reading: Reading,
     /// No new attempt once this is cancelled.
     pub stop: CancellationToken,
+}
+
+/// What a config says of one destination. An attempt takes one and keeps it.
+pub struct Section {
+    /// The destination.
+    pub config: DestinationConfig,
+    /// Its pace, perhaps shared with others.
+    pub pace: Arc<Pace>,
+    /// Its counters.
+    pub metrics: DestinationMetrics,
+}
+
+/// Where a worker reads the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// On a thread where blocking is allowed.
+    Aside,
+    /// Where it stands. For simulations, in which only one thing happens at a time.
+    Here,
 }
 
 /// One destination's worker.
 pub struct Worker {
     parts: WorkerParts,
+    /// The section that new attempts are made by.
+    section: Arc<Section>,
     share: Share,
     /// One read of the disk at a time: reads of one destination wait for each other anyway, and each waiting one would hold a thread.
     disk: Arc<Semaphore>,
@@ -81,14 +101,15 @@ impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
         let share = Share::new(parts.bodies.clone());
-        let concurrency = parts.config.policy.concurrency;
+        let section = parts.section.load_full();
+        let concurrency = section.config.policy.concurrency;
         let open_since_ms = parts.store.standing(parts.id).open_since_ms;
         let breaker = match open_since_ms {
             Some(_) => Breaker::open(concurrency, Instant::now()),
             None => Breaker::closed(concurrency),
         };
         let disk = Arc::new(Semaphore::new(1));
-        Self { parts, share, disk, rejects_in_a_row: 0, last_trouble: None, breaker, open_since_ms }
+        Self { parts, section, share, disk, rejects_in_a_row: 0, last_trouble: None, breaker, open_since_ms }
     }
 
     /// Works until it is stopped; attempts under way are then finished and settled.
@@ -97,9 +118,11 @@ impl Worker {
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new();
         while !stop.is_cancelled() {
+            self.section = self.parts.section.load_full();
+            self.breaker.set_concurrency(self.section.config.policy.concurrency);
             if self.parts.status.takes_wish() {
                 self.breaker.begin_gently(Instant::now());
-                self.parts.pace.release();
+                self.section.pace.release();
                 self.parts.status.show(|shown| shown.held_until_ms = None);
             }
             let next_turn = self.fill(&mut attempts);
@@ -123,7 +146,7 @@ impl Worker {
     /// Starts as many attempts as there is room, turns and deliveries for. Returns when the next turn is, if that is what lacks.
     fn fill(&mut self, attempts: &mut Attempts) -> Option<Instant> {
         while attempts.len() < self.attempts_max() {
-            let WorkerParts { store, id, config, pace, .. } = &self.parts;
+            let (WorkerParts { store, id, .. }, Section { config, pace, .. }) = (&self.parts, &*self.section);
             let now = Instant::now();
             if let Some(later) = pace.closed_until(now) {
                 return Some(later);
@@ -200,11 +223,11 @@ impl Worker {
         mut reservation: Reservation,
         is_probe: bool,
     ) -> impl Future<Output = Attempted> + use<> {
-        let WorkerParts { store, config, clock, .. } = &self.parts;
-        let (store, clock, disk) = (store.clone(), *clock, self.disk.clone());
+        let (WorkerParts { store, clock, reading, .. }, config) = (&self.parts, &self.section.config);
+        let (store, clock, reading, disk) = (store.clone(), *clock, *reading, self.disk.clone());
         let (destination, timeout) = (config.destination.clone(), config.policy.timeout);
         async move {
-            let read = read_all(&store, &disk, &claims, recent).await;
+            let read = read_all(&store, reading, &disk, &claims, recent).await;
             reservation.found(read.iter().flatten().map(|event| event.body.len()).sum());
             let deliveries: Vec<Delivery> =
                 read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
@@ -255,7 +278,7 @@ impl Worker {
                 settlements.push((claim, Settlement::Released));
                 continue;
             };
-            self.parts.metrics.attempt(&outcome);
+            self.section.metrics.attempt(&outcome);
             self.observe(&outcome);
             let attempts = claim.attempts.saturating_add(1);
             let first_attempt_ms = claim.first_attempt_ms.unwrap_or(attempted.started_ms);
@@ -264,29 +287,34 @@ impl Worker {
             }
             let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
             let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
-            let settlement =
-                match decide(&outcome, attempts, age, spread(claim.key, attempts), &self.parts.config.policy) {
-                    Next::Done => {
-                        self.parts.metrics.delivered();
-                        Settlement::Delivered { attempts }
-                    }
-                    Next::RetryIn(wait) => {
-                        let due_ms = now_ms + wait.as_millis() as u64;
-                        let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
-                        Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
-                    }
-                    Next::DeadLetter(reason) => {
-                        self.parts.metrics.dead();
-                        let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                        tracing::warn!(destination = %self.parts.config.name, attempts, reason = brief, "dead letter");
-                        Settlement::Dead { attempts, reason }
-                    }
-                    Next::Pause(reason) => {
-                        let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                        self.pause(&reason, brief);
-                        Settlement::Released
-                    }
-                };
+            let settlement = match decide(
+                &outcome,
+                attempts,
+                age,
+                spread(claim.key, attempts),
+                &self.section.config.policy,
+            ) {
+                Next::Done => {
+                    self.section.metrics.delivered();
+                    Settlement::Delivered { attempts }
+                }
+                Next::RetryIn(wait) => {
+                    let due_ms = now_ms + wait.as_millis() as u64;
+                    let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
+                    Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
+                }
+                Next::DeadLetter(reason) => {
+                    self.section.metrics.dead();
+                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                    tracing::warn!(destination = %self.section.config.name, attempts, reason = brief, "dead letter");
+                    Settlement::Dead { attempts, reason }
+                }
+                Next::Pause(reason) => {
+                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                    self.pause(&reason, brief);
+                    Settlement::Released
+                }
+            };
             settlements.push((claim, settlement));
         }
     }
@@ -303,7 +331,7 @@ impl Worker {
         } else {
             Sign::Nothing
         };
-        let name = &self.parts.config.name;
+        let name = &self.section.config.name;
         match self.breaker.observe(sign, attempted.is_probe, Instant::now()) {
             Some(Change::Opened) => {
                 tracing::warn!(destination = %name, "it fails again and again: one attempt at a time until one succeeds");
@@ -329,7 +357,7 @@ impl Worker {
 
     /// What an outcome says about the destination as a whole.
     fn observe(&mut self, outcome: &Outcome) {
-        let name = &self.parts.config.name;
+        let name = &self.section.config.name;
         match outcome {
             Outcome::Delivered => {
                 self.rejects_in_a_row = 0;
@@ -340,7 +368,7 @@ impl Worker {
             Outcome::Retry { reason, after, holds_all } => {
                 if let (Some(after), true) = (after, holds_all) {
                     let hold = (*after).min(HOLD_MAX);
-                    self.parts.pace.hold(Instant::now() + hold);
+                    self.section.pace.hold(Instant::now() + hold);
                     let until_ms = self.parts.clock.now_ms() + hold.as_millis() as u64;
                     self.parts.status.show(|shown| shown.held_until_ms = shown.held_until_ms.max(Some(until_ms)));
                 }
@@ -362,7 +390,7 @@ impl Worker {
 
     /// Tells of trouble once, and not again until it changes or has passed.
     fn tell(&mut self, reason: &Reason) {
-        let (name, reason, is_config_slip) = (&self.parts.config.name, reason.brief.as_str(), reason.is_config_slip);
+        let (name, reason, is_config_slip) = (&self.section.config.name, reason.brief.as_str(), reason.is_config_slip);
         if self.last_trouble.as_deref() == Some(reason) {
             tracing::debug!(destination = %name, reason, "attempt failed");
         } else if is_config_slip {
@@ -374,7 +402,7 @@ impl Worker {
     }
 
     fn pause(&self, reason: &str, brief: &str) {
-        let name = &self.parts.config.name;
+        let name = &self.section.config.name;
         tracing::error!(destination = %name, reason = brief, "destination paused; its queue is kept until somebody resumes it");
         self.parts.store.pause(self.parts.id, reason);
     }
@@ -405,6 +433,7 @@ type Read = Result<Arc<StoredEvent>, ReadError>;
 /// Takes events from memory, or reads them where blocking is allowed.
 async fn read_all(
     store: &Arc<dyn Store>,
+    reading: Reading,
     disk: &Semaphore,
     claims: &[Claim],
     recent: Vec<Option<Arc<StoredEvent>>>,
@@ -416,7 +445,7 @@ async fn read_all(
     let _turn = disk.acquire().await;
     let (store, claims) = (store.clone(), claims.to_vec());
     let count = claims.len();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = move || {
         let (mut read, mut bytes) = (Vec::new(), 0);
         for claim in &claims {
             let event = store.read(claim);
@@ -428,9 +457,12 @@ async fn read_all(
             read.push(event);
         }
         read
-    });
+    };
+    if reading == Reading::Here {
+        return read();
+    }
     let failed = || ReadError::Io(std::io::Error::other("the reading thread panicked"));
-    read.await.unwrap_or_else(|_| (0..count).map(|_| Err(failed())).collect())
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| (0..count).map(|_| Err(failed())).collect())
 }
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.

@@ -97,7 +97,7 @@ where
         refusal.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("POST"));
         return refusal;
     }
-    if relay.is_source_paused(source) {
+    if generation.is_source_paused(source) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]);
     }
     let limits = &generation.config.limits;

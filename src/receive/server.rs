@@ -23,7 +23,7 @@ use warp::{Filter, Reply};
 use super::{Answer, answer};
 
 /// What a listener allows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
     /// For a request's head to arrive, and for a connection to stay idle.
     pub header_timeout: Duration,
@@ -38,8 +38,24 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (no file descriptors left, most likely), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What ends a server.
+#[derive(Clone, Debug)]
+pub struct Stops {
+    /// No connection is accepted any more; those that are open stay, and are served as ever.
+    pub accepting: CancellationToken,
+    /// Connections finish what they have begun.
+    pub all: CancellationToken,
+}
+
+impl Stops {
+    /// One end for both.
+    pub fn at_once(stop: CancellationToken) -> Self {
+        Self { accepting: stop.clone(), all: stop }
+    }
+}
+
 /// Serves a filter until it is stopped, then lets connections finish what they have begun.
-pub async fn serve<F>(listener: TcpListener, filter: F, options: ServerOptions, stop: CancellationToken)
+pub async fn serve<F>(listener: Arc<TcpListener>, filter: F, options: ServerOptions, stops: Stops)
 where
     F: Filter<Extract = (Answer,), Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
@@ -49,7 +65,7 @@ where
     let service = warp::service(filter);
     let mut http1 = hyper::server::conn::http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(HEAD_BYTES_MAX);
-    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &stop).await {
+    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &stops.accepting).await {
         let warp = service.clone();
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut warp = warp.clone();
@@ -66,6 +82,7 @@ where
         });
     }
     drop(listener);
+    stops.all.cancelled().await;
     if tokio::time::timeout(options.shutdown_grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still busy at the end of the grace and were dropped");
     }

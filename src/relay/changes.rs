@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Relay;
-use crate::config::Config;
+use crate::config::{Config, DestinationConfig};
 use crate::deliver::{Limited, Limiter};
-use crate::store::{NameKind, Selecting, Selection, Store};
+use crate::store::{NameId, NameKind, Selecting, Selection, Store};
 
 /// What waits for a destination's old name waits for its new one.
 pub(super) fn take_over_renamed(config: &Config, store: &dyn Store) {
@@ -64,15 +64,16 @@ const LIMITS_EVERY: Duration = Duration::from_secs(1);
 
 /// Looks after what may not wait for ever, until it is stopped.
 pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
-    let generation = relay.generation();
-    let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
-    let destinations = destinations
-        .map(|(config, id)| Limited { id: *id, name: config.name.clone(), limits: config.backlog })
-        .collect();
-    let grace = generation.config.removed_grace;
-    drop(generation);
-    let mut limiter = Limiter::new(relay.store.clone(), relay.clock, destinations, grace);
+    let mut limiter = Limiter::new(relay.store.clone(), relay.clock);
     loop {
+        let generation = relay.generation().clone();
+        let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
+        let limited = |(config, id): (&DestinationConfig, &NameId)| Limited {
+            id: *id,
+            name: config.name.clone(),
+            limits: config.backlog,
+        };
+        limiter.set(destinations.map(limited).collect(), generation.config.removed_grace);
         let looked = tokio::task::spawn_blocking(move || {
             let looked = limiter.look();
             (limiter, looked)

@@ -76,6 +76,8 @@ pub struct Metrics {
     dead_expired: Gauge,
     store_ready: Gauge,
     damage: Gauge,
+    reload_successful: Gauge,
+    reload_succeeded_at: Gauge,
 }
 
 /// How much the store has, beside how much it may have.
@@ -118,7 +120,10 @@ impl Default for Metrics {
             dead_expired: Gauge::default(),
             store_ready: Gauge::default(),
             damage: Gauge::default(),
+            reload_successful: Gauge::default(),
+            reload_succeeded_at: Gauge::default(),
         };
+        metrics.reloaded(true);
         registry.register("requests", "Requests to the hooks, by source and answer", metrics.requests.clone());
         registry.register("rule_matches", "Events that a rule matched", metrics.rules.clone());
         registry.register("unmatched_events", "Events that no rule sends anywhere", metrics.unmatched.clone());
@@ -175,6 +180,16 @@ impl Default for Metrics {
             metrics.dead_expired.clone(),
         );
         registry.register("store_ready", "1 while events can be taken in", metrics.store_ready.clone());
+        registry.register(
+            "config_last_reload_successful",
+            "1 while the config in force is the one that was asked for last",
+            metrics.reload_successful.clone(),
+        );
+        registry.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When a config was taken last",
+            metrics.reload_succeeded_at.clone(),
+        );
         registry.register("store_damaged_ranges", "Damaged stretches found at start", metrics.damage.clone());
         Self { registry: Arc::new(registry), ..metrics }
     }
@@ -222,6 +237,14 @@ impl Metrics {
             attempts: ["delivered", "retry", "reject", "pause"].map(|outcome| (outcome, attempt(outcome))),
             delivered: delivery("delivered"),
             dead: delivery("dead"),
+        }
+    }
+
+    /// Tells how the last reload went; a start counts as one.
+    pub fn reloaded(&self, is_good: bool) {
+        self.reload_successful.set(i64::from(is_good));
+        if is_good {
+            self.reload_succeeded_at.set((crate::time::wall_ms() / 1000) as i64);
         }
     }
 

@@ -127,14 +127,14 @@ async fn a_newcomer_sees_the_whole_fan_out_with_two_commands_and_the_daemon_ends
     signal(rustix::process::Signal::HUP);
     for line in lines.by_ref().map_while(Result::ok) {
         log.push_str(&line);
-        if line.contains("a restart applies the change") {
+        if line.contains("the config was reloaded") {
             break;
         }
     }
     signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.0.wait().expect("ended").code(), Some(0));
     lines.map_while(Result::ok).for_each(|line| log.push_str(&line));
-    assert!(log.contains("a restart applies the change") && log.ends_with("stopped"), "{log}");
+    assert!(log.contains("the config was reloaded") && log.ends_with("stopped"), "{log}");
     assert!(!log.contains("try-me") && !log.contains("steve@example.com"), "neither tokens nor people: {log}");
 }
 

@@ -45,7 +45,8 @@ fn over_a_day_with_a_dead_destination_the_disks_use_is_flat_once_retention_has_b
         let limits = BacklogLimits { max_age: Some(hours(3)), max_size: None };
         let destinations =
             [(alive, "alive"), (dead, "dead")].map(|(id, name)| Limited { id, name: name.to_owned(), limits }).into();
-        let mut limiter = Limiter::new(store.clone(), clock, destinations, hours(72));
+        let mut limiter = Limiter::new(store.clone(), clock);
+        limiter.set(destinations, hours(72));
         for number in 0..EVENTS_AN_HOUR {
             now_ms.store(start_ms + hour * HOUR_MS + number * HOUR_MS / EVENTS_AN_HOUR, Ordering::Relaxed);
             let answer = store.append(NewEvent {

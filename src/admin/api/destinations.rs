@@ -46,7 +46,7 @@ pub(super) fn list(relay: &Relay) -> Value {
 fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
     let counts = relay.store.counts(id);
     let now_ms = relay.clock.now_ms();
-    let worker = relay.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
+    let worker = relay.generation().statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
     let standing = counts.standing;
     let breaker = match (standing.open_since_ms, worker.ramp) {
         (Some(_), _) => "open",
@@ -111,17 +111,19 @@ pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, bod
 fn act_on_source_now(relay: &Relay, name: &str, act: &str) -> Outcome {
     let generation = relay.generation();
     let sources = &generation.config.sources;
-    let Some(at) = sources.iter().position(|source| source.name == name) else {
+    if !sources.iter().any(|source| source.name == name) {
         let help = did_you_mean(name, sources.iter().map(|source| source.name.as_str()));
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
-    };
+    }
     let is_paused = match act {
         "pause" => true,
         "resume" => false,
         _ => return Err(unknown_act(act)),
     };
-    relay.set_source_paused(at, is_paused);
+    if !relay.set_source_paused(name, is_paused) {
+        return Err(Refusal::missing(format!("there is no source `{name}` any more")));
+    }
     Ok(json!({ "source": name, "paused": is_paused }))
 }
 

@@ -6,6 +6,7 @@
 mod dead_letters;
 mod destinations;
 mod events;
+mod reload;
 mod replays;
 mod store;
 
@@ -60,6 +61,7 @@ pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], que
         (true, ["replays"]) => plain(relay, query, replays::list).await,
         (true, ["replays", id]) => replays::show(relay, id),
         (false, ["replays"]) => replays::begin(relay, body).await,
+        (false, ["reload"]) => reload::reload(relay, body).await,
         (true, ["store"]) => plain(relay, query, store::usage).await,
         (false, ["store", "trim"]) => store::trim(relay).await,
         (false, ["store", "backup"]) => store::backup(relay, body).await,

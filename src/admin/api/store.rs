@@ -29,16 +29,29 @@ pub(super) fn usage(relay: &Relay) -> Value {
     })
 }
 
+/// Which config is in force, and how the last reload went.
+fn config(relay: &Relay) -> Value {
+    let generation = relay.generation();
+    let last = relay.last_reload().map(|last| json!({ "at": rfc3339(last.at_ms), "error": last.error }));
+    json!({
+        "file": generation.config.path.display().to_string(),
+        "generation": generation.number,
+        "watch": generation.config.watch,
+        "last_reload": last,
+    })
+}
+
 pub(super) fn status(relay: &Relay) -> Value {
     let generation = relay.generation();
     let sources = generation.config.sources.iter().enumerate();
-    let sources = sources.map(|(at, source)| json!({ "name": source.name, "paused": relay.is_source_paused(at) }));
+    let sources = sources.map(|(at, source)| json!({ "name": source.name, "paused": generation.is_source_paused(at) }));
     let (ready, trouble) = match relay.health() {
         Health::Good => (true, None),
         Health::Full(why) | Health::Poisoned(why) => (false, Some(why)),
     };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "config": config(relay),
         "uptime_s": relay.started.elapsed().as_secs(),
         "ready": ready,
         "trouble": trouble,

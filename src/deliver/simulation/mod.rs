@@ -60,7 +60,8 @@ impl Dice {
 
 fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(World::new(seed, lies, untold.clone()).run())
+    // The world is made inside, where the clock stands still.
+    runtime.expect("a runtime").block_on(async { World::new(seed, lies, untold.clone()).run().await })
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::witness::{Mode, Model, Witness};
 use super::{Dice, policies};
 use crate::config::DestinationConfig;
-use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Status, Worker, WorkerParts};
+use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Reading, Section, Status, Worker, WorkerParts};
 use crate::event::EventId;
 use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{JournalStore, Options, Untold, Writer};
@@ -330,12 +331,15 @@ impl World {
             let worker = Worker::new(WorkerParts {
                 store: store.clone(),
                 id: ids[at],
-                config: config(at, policy, destination),
-                pace: Arc::new(Pace::new(policy.interval)),
+                section: Arc::new(ArcSwap::from_pointee(Section {
+                    config: config(at, policy, destination),
+                    pace: Arc::new(Pace::new(policy.interval)),
+                    metrics: metrics.destination(&format!("d{at}")),
+                })),
                 bodies: bodies.clone(),
                 clock: self.clock,
-                metrics: metrics.destination(&format!("d{at}")),
                 status,
+                reading: Reading::Here,
                 stop: stop.clone(),
             });
             workers.spawn(worker.run());

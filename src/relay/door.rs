@@ -1,0 +1,63 @@
+//! The front door: the listener that webhooks come in by, which may be moved while the relay runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Relay, StartError};
+use crate::receive;
+use crate::receive::server::{ServerOptions, serve};
+
+/// The listener that is open, and what is needed to open another.
+pub(super) struct Door {
+    pub tasks: TaskTracker,
+    /// Connections finish what they have begun once this is cancelled.
+    pub stop: CancellationToken,
+    open: Option<Open>,
+}
+
+struct Open {
+    listener: Arc<TcpListener>,
+    options: ServerOptions,
+    accepting: CancellationToken,
+}
+
+impl Door {
+    pub(super) fn new(stop: CancellationToken) -> Self {
+        Self { tasks: TaskTracker::new(), stop, open: None }
+    }
+
+    /// Serves a listener from now on. The one before accepts nothing more; its connections stay and are served as ever.
+    pub(super) fn open(&mut self, relay: &Arc<Relay>, listener: Arc<TcpListener>, options: ServerOptions) {
+        let accepting = self.stop.child_token();
+        let routes = receive::routes(relay.clone());
+        let stops = receive::server::Stops { accepting: accepting.clone(), all: self.stop.clone() };
+        self.tasks.spawn(serve(listener.clone(), routes, options.clone(), stops));
+        if let Some(before) = self.open.replace(Open { listener, options, accepting }) {
+            before.accepting.cancel();
+        }
+    }
+
+    /// The listener that is open.
+    pub(super) fn listener(&self) -> Option<Arc<TcpListener>> {
+        self.open.as_ref().map(|open| open.listener.clone())
+    }
+
+    /// What it allows.
+    pub(super) fn options(&self) -> Option<&ServerOptions> {
+        self.open.as_ref().map(|open| &open.options)
+    }
+}
+
+/// Listens on an address.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Where a listener really listens: its port may have been chosen by the system.
+pub(super) fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}

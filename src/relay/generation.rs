@@ -1,0 +1,82 @@
+//! One config in force.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus_client::metrics::counter::Counter;
+
+use super::changes::take_over_renamed;
+use crate::config::Config;
+use crate::deliver::Status;
+use crate::receive::auth::Gate;
+use crate::store::{NameId, NameKind, Store};
+use crate::telemetry::Metrics;
+
+/// One config in force, with everything that is derived from it. A request or an attempt takes one and keeps it.
+pub struct Generation {
+    /// Counts up with every start and reload.
+    pub number: u32,
+    /// The config.
+    pub config: Config,
+    /// Who may come in.
+    pub gate: Gate,
+    /// The sources' numbers in the store, in the config's order.
+    pub source_ids: Vec<NameId>,
+    /// The rules' numbers.
+    pub rule_ids: Vec<NameId>,
+    /// The destinations' numbers.
+    pub destination_ids: Vec<NameId>,
+    /// Counters of accepted events, by source.
+    pub accepted: Vec<Counter>,
+    /// What each destination's worker shows, by its number. A destination that stays keeps its own.
+    pub statuses: HashMap<NameId, Arc<Status>>,
+    rule_counters: HashMap<NameId, Counter>,
+    /// Sources that are held, as the store has them.
+    paused_sources: Vec<AtomicBool>,
+}
+
+impl Generation {
+    /// Makes the generation of a config that follows `before`, and numbers its names. What waits for a renamed destination's old
+    /// name waits for the new one from here on.
+    pub(super) fn new(config: Config, before: Option<&Generation>, store: &dyn Store, metrics: &Metrics) -> Self {
+        take_over_renamed(&config, store);
+        let source_ids: Vec<_> =
+            config.sources.iter().map(|source| store.name(NameKind::Source, &source.name)).collect();
+        let rule_ids: Vec<_> = config.rules.rules().iter().map(|rule| store.name(NameKind::Rule, &rule.name)).collect();
+        let destination = |name: &str| store.name(NameKind::Destination, name);
+        let destination_ids: Vec<_> = config.destinations.iter().map(|config| destination(&config.name)).collect();
+        let rules = config.rules.rules().iter();
+        let rule_counters = rule_ids.iter().copied().zip(rules.map(|rule| metrics.rule_counter(&rule.name))).collect();
+        let accepted = config.sources.iter().map(|source| metrics.request_counter(&source.name, 200)).collect();
+        let status = |id: &NameId| before.and_then(|before| before.statuses.get(id)).cloned().unwrap_or_default();
+        Self {
+            number: before.map_or(1, |before| before.number + 1),
+            gate: Gate::new(&config.sources),
+            statuses: destination_ids.iter().map(|id| (*id, status(id))).collect(),
+            paused_sources: source_ids.iter().map(|id| AtomicBool::new(store.standing(*id).paused.is_some())).collect(),
+            source_ids,
+            rule_ids,
+            destination_ids,
+            accepted,
+            rule_counters,
+            config,
+        }
+    }
+
+    /// The counter of one rule's matches.
+    pub fn rule_counter(&self, rule: NameId) -> Option<&Counter> {
+        self.rule_counters.get(&rule)
+    }
+
+    /// Whether a source, by its place in the config, is held.
+    pub fn is_source_paused(&self, source: usize) -> bool {
+        self.paused_sources.get(source).is_some_and(|paused| paused.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn show_source_paused(&self, source: usize, is_paused: bool) {
+        if let Some(paused) = self.paused_sources.get(source) {
+            paused.store(is_paused, Ordering::Relaxed);
+        }
+    }
+}

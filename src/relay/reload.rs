@@ -1,0 +1,211 @@
+//! A new config while the relay runs: all of it, or nothing.
+//!
+//! The file is read and proved, what is new is bound, and only then is one generation swapped for the next. Whatever fails before
+//! leaves the old one in force, untouched, and is told: in the log, in the metrics, in the status. No destination is asked for
+//! anything, so one that is down holds nothing up. What waits is bound to names, and goes by their new sections from the next attempt
+//! on; what is under way ends by the old ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::changes::{go_on_after_a_change, take_over_renamed};
+use super::door::{listen, local};
+use super::{Generation, Relay, StartError};
+use crate::config::values::Process;
+use crate::config::{Config, ConfigError, digest_of};
+use crate::receive::server::ServerOptions;
+use crate::telemetry::in_full;
+
+/// How often a watched file is looked at. A change is taken when it has stood still from one look to the next.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The number of the generation now in force.
+    pub generation: u32,
+    /// What is different, as sentences.
+    pub changes: Vec<String>,
+    /// The config's warnings, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Why the old config is still in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The config is not good.
+    #[error("the config is not good, and the one before stays in force")]
+    Config(#[source] ConfigError),
+    /// It changes what only a start can set.
+    #[error("{} cannot be changed while the relay runs, and the config before stays in force: restart it to apply the change", in_words(.0))]
+    NeedsRestart(Vec<&'static str>),
+    /// An address could not be listened on.
+    #[error("a new address cannot be listened on, and the config before stays in force")]
+    Listen(#[from] StartError),
+    /// Reading it panicked.
+    #[error("reading the config panicked, which is a bug: see the log. The config before stays in force")]
+    Panicked,
+}
+
+impl ReloadError {
+    /// All of it, as people read it: a bad config's problems with their lines.
+    pub fn in_full(&self) -> String {
+        match self {
+            ReloadError::Config(error @ ConfigError::Problems(_)) => {
+                format!("the config is not good, and the one before stays in force\n{error}").trim_end().to_owned()
+            }
+            error => in_full(error),
+        }
+    }
+}
+
+fn in_words(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, Default)]
+pub struct LastReload {
+    /// When, unix milliseconds by the wall clock.
+    pub at_ms: u64,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+impl Relay {
+    /// Reads the config file again and goes on with it, or says why not.
+    pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
+        let mut changing = self.changing.lock().await;
+        let outcome = self.reload_alone(&mut changing).await;
+        let error = outcome.as_ref().err().map(ReloadError::in_full);
+        match &outcome {
+            Ok(reloaded) => {
+                tracing::info!(
+                    generation = reloaded.generation,
+                    changes = reloaded.changes.len(),
+                    "the config was reloaded"
+                );
+                reloaded.changes.iter().for_each(|change| tracing::info!("config: {change}"));
+                reloaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            }
+            Err(ReloadError::Config(ConfigError::Problems(report))) => {
+                tracing::error!("the config is not good, and the one before stays in force");
+                report.lines().for_each(|line| tracing::error!("{line}"));
+            }
+            Err(error) => tracing::error!(error = in_full(error), "the config was not reloaded"),
+        }
+        self.metrics.reloaded(error.is_none());
+        *self.last_reload.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(LastReload { at_ms: crate::time::wall_ms(), error });
+        outcome
+    }
+
+    async fn reload_alone(self: &Arc<Self>, changing: &mut super::Changing) -> Result<Reloaded, ReloadError> {
+        let before = self.generation().clone();
+        let (path, client) = (before.config.path.clone(), before.config.client.clone());
+        let read = tokio::task::spawn_blocking(move || Config::load_again(&path, &Process, client));
+        let (mut config, report) = read.await.map_err(|_| ReloadError::Panicked)?.map_err(ReloadError::Config)?;
+        let fixed = needs_restart(&before.config, &config);
+        if !fixed.is_empty() {
+            return Err(ReloadError::NeedsRestart(fixed));
+        }
+        let options = server_options(&config);
+        let moved = match config.listen == before.config.listen {
+            true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
+            false => Some(Arc::new(listen(config.listen).await?)),
+        };
+        // From here on nothing fails.
+        keep_what_is_the_same(&before.config, &mut config);
+        let changes = before.config.outline.changes_to(&config.outline);
+        let retention = config.retention;
+        let generation = Arc::new(Generation::new(config, Some(&before), &*self.store, &self.metrics));
+        if let Some(listener) = moved {
+            *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                local(&listener, generation.config.listen);
+            changing.door.open(self, listener, options);
+        }
+        self.generation.store(generation.clone());
+        let ending = changing.workers.follow(&generation);
+        self.store.set_retention(retention);
+        go_on_after_a_change(self);
+        self.take_over_when_ended(ending);
+        let warnings = report.lines().collect();
+        Ok(Reloaded { generation: generation.number, changes, warnings })
+    }
+
+    /// What was under way for a name that is gone may be handed back when its worker ends; then it waits for the new name as well.
+    fn take_over_when_ended(self: &Arc<Self>, ending: Vec<tokio::task::JoinHandle<()>>) {
+        if ending.is_empty() {
+            return;
+        }
+        let relay = self.clone();
+        self.background.spawn(async move {
+            for task in ending {
+                // One that panicked has ended as well.
+                let _ = task.await;
+            }
+            take_over_renamed(&relay.generation().config, &*relay.store);
+        });
+    }
+}
+
+/// What a listener allows by a config.
+pub(super) fn server_options(config: &Config) -> ServerOptions {
+    ServerOptions {
+        header_timeout: config.limits.header_timeout,
+        connections_max: config.limits.connections_max,
+        shutdown_grace: config.limits.shutdown_grace,
+    }
+}
+
+/// The keys that are different and that only a start can set.
+fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("data_dir", before.data_dir != config.data_dir),
+        ("admin.listen", before.admin_listen != config.admin_listen),
+        ("limits.intake_max", before.limits.intake_max != config.limits.intake_max),
+    ];
+    keys.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key).collect()
+}
+
+/// A destination whose section is as it was goes on with its connections and its open files.
+fn keep_what_is_the_same(before: &Config, config: &mut Config) {
+    for destination in &mut config.destinations {
+        let same = before.destinations.iter().find(|known| known.name == destination.name);
+        if let Some(known) = same.filter(|known| known.fingerprint == destination.fingerprint) {
+            destination.destination = known.destination.clone();
+        }
+    }
+}
+
+/// Reloads when the file has changed, while the config says `watch: true`. Whoever replaces the file by renaming, or swaps a link
+/// on the way to it, is seen as well: what counts is what stands under the path.
+pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
+    let mut seen = None;
+    let mut tried = relay.generation().config.digest;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+        }
+        let generation = relay.generation().clone();
+        if !generation.config.watch {
+            continue;
+        }
+        let path = generation.config.path.clone();
+        // While an editor writes it anew there may be none for a moment.
+        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+        let Ok(Ok(text)) = read else { continue };
+        let digest = digest_of(&text);
+        let has_settled = seen.replace(digest) == Some(digest);
+        if digest == generation.config.digest {
+            tried = digest;
+        } else if has_settled && digest != tried {
+            tried = digest;
+            // It is told where every reload is told.
+            let _ = relay.reload().await;
+        }
+    }
+}

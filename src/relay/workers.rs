@@ -1,0 +1,107 @@
+//! The workers: one for each destination that the config names, through all reloads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Generation;
+use crate::deliver::{Bodies, Pace, Reading, Section, Worker, WorkerParts};
+use crate::store::{NameId, Store};
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+/// All workers, and what they share.
+pub(super) struct Workers {
+    pub store: Arc<dyn Store>,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub tasks: TaskTracker,
+    /// No new attempt by anybody once this is cancelled.
+    pub stop: CancellationToken,
+    pub bodies: Arc<Bodies>,
+    /// The paces that several destinations keep together, by what they have in common.
+    pub shared_paces: HashMap<String, Arc<Pace>>,
+    pub hands: HashMap<NameId, Hand>,
+}
+
+/// One worker, seen by who looks after it.
+pub(super) struct Hand {
+    section: Arc<ArcSwap<Section>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Lets each worker go on with its section of a generation, starts those that are missing, and stops those whose destination is
+    /// gone: their attempts under way are finished and settled. Returns the tasks of these.
+    pub(super) fn follow(&mut self, generation: &Generation) -> Vec<JoinHandle<()>> {
+        self.shared_paces = self.shared_paces_of(generation);
+        for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
+            let pace = config.destination.pace_key().and_then(|key| self.shared_paces.get(&key).cloned());
+            let pace = pace.unwrap_or_else(|| self.own_pace(*id));
+            if config.destination.pace_key().is_none() {
+                pace.set_interval(config.policy.interval);
+            }
+            let metrics = self.metrics.destination(&config.name);
+            let section = Arc::new(Section { config: config.clone(), pace, metrics });
+            match self.hands.get(id) {
+                Some(hand) => {
+                    hand.section.store(section);
+                    self.store.wakeup(*id).notify_one();
+                }
+                None => self.start(*id, section, generation),
+            }
+        }
+        let gone: Vec<_> = self.hands.keys().filter(|id| !generation.destination_ids.contains(id)).copied().collect();
+        let gone = gone.into_iter().filter_map(|id| self.hands.remove(&id));
+        gone.map(|hand| {
+            hand.stop.cancel();
+            hand.task
+        })
+        .collect()
+    }
+
+    /// Those that share a URL share a pace, and the slowest sets it. One that was there before keeps its turns and holds.
+    fn shared_paces_of(&self, generation: &Generation) -> HashMap<String, Arc<Pace>> {
+        let mut intervals: HashMap<String, _> = HashMap::new();
+        for config in &generation.config.destinations {
+            if let Some(key) = config.destination.pace_key() {
+                let interval = intervals.entry(key).or_default();
+                *interval = config.policy.interval.max(*interval);
+            }
+        }
+        let shared = |(key, interval)| {
+            let pace = self.shared_paces.get(&key).cloned().unwrap_or_else(|| Arc::new(Pace::new(interval)));
+            pace.set_interval(interval);
+            (key, pace)
+        };
+        intervals.into_iter().map(shared).collect()
+    }
+
+    /// A destination's own pace: the one it has, unless it shared that with others.
+    fn own_pace(&self, id: NameId) -> Arc<Pace> {
+        let known = self.hands.get(&id).map(|hand| hand.section.load().pace.clone());
+        let is_shared = |pace: &Arc<Pace>| self.shared_paces.values().any(|shared| Arc::ptr_eq(shared, pace));
+        known.filter(|pace| !is_shared(pace)).unwrap_or_else(|| Arc::new(Pace::new(None)))
+    }
+
+    fn start(&mut self, id: NameId, section: Arc<Section>, generation: &Generation) {
+        let (section, stop) = (Arc::new(ArcSwap::new(section)), self.stop.child_token());
+        let worker = Worker::new(WorkerParts {
+            store: self.store.clone(),
+            id,
+            section: section.clone(),
+            bodies: self.bodies.clone(),
+            clock: self.clock,
+            status: generation.statuses.get(&id).cloned().unwrap_or_default(),
+            reading: Reading::Aside,
+            stop: stop.clone(),
+        });
+        let task = self.tasks.spawn(worker.run());
+        self.hands.insert(id, Hand { section, stop, task });
+    }
+}
