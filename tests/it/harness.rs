@@ -120,7 +120,7 @@ pub struct TestRelay {
 }
 
 /// The head of every test's config.
-const HEAD: &str = "\
+pub const HEAD: &str = "\
 listen: 127.0.0.1:0
 admin: { listen: \"127.0.0.1:0\" }
 data_dir: data

@@ -10,5 +10,6 @@ mod harness;
 mod isolation;
 mod kill;
 mod operator;
+mod reload;
 mod restart;
 mod structure;

@@ -1,0 +1,286 @@
+//! A new config while the relay runs: all of it or nothing, and nothing is lost on the way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use vero_relay::relay::{ReloadError, Reloaded};
+
+use crate::harness::*;
+
+/// A relay whose config stands in a file.
+struct Reloading {
+    relay: TestRelay,
+    path: PathBuf,
+}
+
+impl Reloading {
+    async fn start(rest: &str) -> Self {
+        let relay = TestRelay::start(rest).await;
+        let path = relay.directory.path().join("config.yaml");
+        let reloading = Self { relay, path };
+        reloading.write(rest);
+        reloading
+    }
+
+    fn write(&self, rest: &str) {
+        std::fs::write(&self.path, format!("{HEAD}{rest}")).expect("written");
+    }
+
+    async fn reload(&self, rest: &str) -> Result<Reloaded, ReloadError> {
+        self.write(rest);
+        self.relay.running.relay.reload().await
+    }
+
+    async fn changed(&self, rest: &str) -> Vec<String> {
+        self.reload(rest).await.unwrap_or_else(|error| panic!("{}", error.in_full())).changes
+    }
+
+    async fn metric(&self, name: &str) -> String {
+        let metrics = self.relay.admin("/metrics").await.text();
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("{metrics}")).rsplit(' ').next().unwrap_or_default().to_owned()
+    }
+}
+
+fn to_two(one: &Fake, two: &Fake, to: &str) -> String {
+    format!(
+        "rules: [ {{ name: all, to: {to} }} ]\ndestinations:\n  one: {{ http: {{ url: \"{}\" }}, {QUICK} }}\n  two: {{ http: {{ url: \"{}\" }}, {QUICK} }}\n",
+        one.url(),
+        two.url()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_is_told_and_holds_for_the_next_event() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
+    reloading.relay.accept(SENT).await;
+    one.wait_for(1).await;
+    let changes = reloading.changed(&to_two(&one, &two, "two")).await;
+    assert_eq!(changes, ["rule `all`: `to` has changed"]);
+    reloading.relay.accept(SENT).await;
+    two.wait_for(1).await;
+    assert_eq!(one.seen().len(), 1);
+    assert_eq!(reloading.changed(&to_two(&one, &two, "two")).await, Vec::<String>::new());
+    assert_eq!(reloading.metric("vero_relay_config_last_reload_successful").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_config_changes_nothing_and_says_why() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let good = to_two(&one, &two, "one");
+    let reloading = Reloading::start(&good).await;
+    let error = reloading.reload(&good.replace("to: one", "to: thre")).await.expect_err("it is bad");
+    assert!(error.in_full().contains("there is no destination named `thre`"), "{}", error.in_full());
+    assert_eq!(reloading.metric("vero_relay_config_last_reload_successful").await, "0");
+    let status = reloading.relay.admin("/api/status").await.json();
+    assert_eq!(status["config"]["generation"], 1);
+    assert!(status["config"]["last_reload"]["error"].as_str().is_some_and(|error| error.contains("thre")), "{status}");
+    reloading.relay.accept(SENT).await;
+    one.wait_for(1).await;
+
+    let answer = reloading.relay.act("/api/reload").await;
+    assert_eq!(answer.status(), 422, "{}", answer.text());
+    assert!(answer.text().contains("thre"), "{}", answer.text());
+    reloading.write(&good);
+    assert_eq!(reloading.relay.act("/api/reload").await.json()["generation"], 2);
+    assert_eq!(reloading.metric("vero_relay_config_last_reload_successful").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_start_can_set_is_refused_by_name() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let good = to_two(&one, &two, "one");
+    let reloading = Reloading::start(&good).await;
+    for (more, key) in [("limits: { intake_max: 32MiB }\n", "`limits.intake_max`")] {
+        let error = reloading.reload(&format!("{good}{more}")).await.expect_err("it needs a restart");
+        assert!(error.to_string().starts_with(key), "{error}");
+    }
+    let text = std::fs::read_to_string(&reloading.path).expect("there").replace("data_dir: data", "data_dir: other");
+    std::fs::write(&reloading.path, text).expect("written");
+    let error = reloading.relay.running.relay.reload().await.expect_err("it needs a restart");
+    assert!(error.to_string().starts_with("`data_dir` and `limits.intake_max` cannot be changed"), "{error}");
+    assert!(!reloading.relay.directory.path().join("other").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_listener_moves_and_open_connections_stay() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
+    let old = reloading.relay.running.address;
+    let mut kept = TcpStream::connect(old).await.expect("connected");
+    let mut buffer = Vec::new();
+    let event = format!("POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{SENT}", SENT.len());
+    // Half of an event is on its way while the listener moves.
+    kept.write_all(&event.as_bytes()[..event.len() - 5]).await.expect("sent");
+
+    let moved = closed_port();
+    let text = std::fs::read_to_string(&reloading.path).expect("there");
+    std::fs::write(&reloading.path, text.replace("listen: 127.0.0.1:0\nadmin", &format!("listen: {moved}\nadmin")))
+        .expect("written");
+    let changes = reloading.relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{error}")).changes;
+    assert_eq!(changes, ["`listen` has changed"]);
+    assert_eq!(reloading.relay.running.relay.address(), moved);
+
+    kept.write_all(&event.as_bytes()[event.len() - 5..]).await.expect("sent");
+    assert_eq!(read_message(&mut kept, &mut buffer).await.expect("answered").status(), 200);
+    kept.write_all(event.as_bytes()).await.expect("sent");
+    assert_eq!(read_message(&mut kept, &mut buffer).await.expect("answered again").status(), 200);
+    assert_eq!(request(moved, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status(), 200);
+    eventually("the old address to be closed", async || TcpStream::connect(old).await.is_err()).await;
+    one.wait_for(3).await;
+
+    // An address that is taken is refused, and the one before stays.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let text = std::fs::read_to_string(&reloading.path).expect("there");
+    let text = text.replace(&moved.to_string(), &taken.local_addr().expect("an address").to_string());
+    std::fs::write(&reloading.path, text).expect("written");
+    let error = reloading.relay.running.relay.reload().await.expect_err("taken");
+    assert!(error.in_full().contains("cannot listen on"), "{}", error.in_full());
+    assert_eq!(request(moved, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destinations_that_go_come_are_renamed_fail_or_are_paused_keep_what_waits() {
+    let (one, two) = (Fake::start(vec![Act::status(503); 3]).await, Fake::start([]).await);
+    let slow = "retry: { initial: 1h, max: 1h }";
+    let config = |name: &str, more: &str| {
+        format!(
+            "rules: [ {{ name: all, to: [{name}, two] }} ]\ndestinations:\n  {name}: {{ http: {{ url: \"{}\" }}, {slow}{more} }}\n  two: {{ http: {{ url: \"{}\" }} }}\n",
+            one.url(),
+            two.url()
+        )
+    };
+    let reloading = Reloading::start(&config("one", "")).await;
+    let relay = &reloading.relay;
+    for _ in 0..3 {
+        relay.accept(SENT).await;
+    }
+    one.wait_for(3).await;
+    eventually("three to be postponed", async || relay.destination("one").await["postponed"] == 3).await;
+    relay.act("/api/destinations/two/pause").await;
+
+    // Gone: its queue is kept, and it is shown as removed.
+    let only_two = format!(
+        "rules: [ {{ name: all, to: two }} ]\ndestinations:\n  two: {{ http: {{ url: \"{}\" }} }}\n",
+        two.url()
+    );
+    let changes = reloading.changed(&only_two).await;
+    assert_eq!(changes, ["destination `one` is gone", "rule `all`: `to` has changed"]);
+    eventually("it to be shown as removed", async || relay.destination("one").await["state"] == "removed").await;
+    assert_eq!(relay.destination("two").await["state"], "paused");
+
+    // Back under another name: what waited goes there, due now, since the section is another.
+    reloading.changed(&config("uno", ", renamed_from: one")).await;
+    one.wait_for(6).await;
+    eventually("nothing to wait", async || relay.destination("uno").await["backlog"] == 0).await;
+    assert_eq!(relay.destination("two").await["state"], "paused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_file_is_taken_when_it_is_written_renamed_or_a_link_is_swapped() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let config = |to: &str| format!("watch: true\n{}", to_two(&one, &two, to));
+    let reloading = Reloading::start(&config("one")).await;
+    let generation = || reloading.relay.running.relay.generation().number;
+    reloading.write(&config("two"));
+    eventually("the change to be seen", async || generation() == 2).await;
+
+    let beside = reloading.path.with_extension("new");
+    std::fs::write(&beside, format!("{HEAD}{}", config("one"))).expect("written");
+    std::fs::rename(&beside, &reloading.path).expect("renamed");
+    eventually("the renamed file to be seen", async || generation() == 3).await;
+
+    // As Kubernetes does it: the file is a link through a directory that is a link.
+    let directory = reloading.relay.directory.path();
+    for (name, to) in [("v1", "one"), ("v2", "two")] {
+        std::fs::create_dir(directory.join(name)).expect("made");
+        std::fs::write(directory.join(name).join("config.yaml"), format!("{HEAD}{}", config(to))).expect("written");
+    }
+    std::os::unix::fs::symlink("v1", directory.join("current")).expect("linked");
+    std::fs::remove_file(&reloading.path).expect("removed");
+    std::os::unix::fs::symlink("current/config.yaml", &reloading.path).expect("linked");
+    std::os::unix::fs::symlink("v2", directory.join("next")).expect("linked");
+    std::fs::rename(directory.join("next"), directory.join("current")).expect("swapped");
+    eventually("the swapped link to be seen", async || generation() == 4).await;
+
+    // A bad one is told once, and the next good one is taken.
+    std::fs::write(directory.join("v2/config.yaml"), "rules: nothing").expect("written");
+    eventually("the bad one to be told", async || {
+        reloading.relay.running.relay.last_reload().is_some_and(|last| last.error.is_some())
+    })
+    .await;
+    assert_eq!(generation(), 4);
+    std::fs::write(directory.join("v2/config.yaml"), format!("{HEAD}{}", config("one"))).expect("written");
+    eventually("the good one to be seen", async || generation() == 5).await;
+}
+
+/// Reloads under load, every fifth of them broken.
+const RELOADS: u64 = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_under_load_lose_nothing_double_nothing_and_mix_no_two_configs() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    // Each config sends to one destination, and tells its own name there: an event that saw half of each would tell.
+    let config = |number: u64| {
+        let (to, at) = if number.is_multiple_of(2) { ("one", &one) } else { ("two", &two) };
+        let template = format!("{{ url: \"{}/{to}\", json: {{ n: \"{{{{ n }}}}\", config: {to} }} }}", at.url());
+        format!(
+            "rules: [ {{ name: {to}, to: {to} }} ]\nremoved_grace: 1h\ndestinations:\n  {to}: {{ http: {template} }}\n"
+        )
+    };
+    let reloading = Reloading::start(&config(0)).await;
+    let (is_over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let address = reloading.relay.running.address;
+    let senders: Vec<_> = (0..4)
+        .map(|_| {
+            let (is_over, next) = (is_over.clone(), next.clone());
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    let body = format!(r#"{{"type":"sent","n":{}}}"#, next.fetch_add(1, Ordering::Relaxed));
+                    let answer = request(address, "POST", "/hooks/vero/secret", &[], body.as_bytes()).await;
+                    assert_eq!(answer.status(), 200, "{}", answer.text());
+                }
+            })
+        })
+        .collect();
+    let mut good = 0;
+    for reload in 1..=RELOADS {
+        if reload.is_multiple_of(5) {
+            reloading.reload("rules: [ { name: broken } ]").await.expect_err("it is broken");
+        } else {
+            good += 1;
+            reloading.changed(&config(good)).await;
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for sender in senders {
+        sender.await.expect("a sender");
+    }
+    // Whatever waits for the one that is gone at the end comes when it is back.
+    let both = format!(
+        "{}  two: {{ http: {{ url: \"{}/two\", json: {{ n: \"{{{{ n }}}}\", config: two }} }} }}\n",
+        config(0),
+        two.url()
+    )
+    .replace("to: one", "to: [one, two]");
+    reloading.changed(&both).await;
+    let sent = next.load(Ordering::Relaxed);
+    let arrived = || one.seen().len() + two.seen().len();
+    eventually("all to arrive", async || arrived() as u64 >= sent).await;
+    let mut numbers: Vec<u64> = Vec::new();
+    for (fake, name) in [(&one, "one"), (&two, "two")] {
+        for message in fake.seen() {
+            assert_eq!(message.json()["config"], name);
+            assert!(message.first_line.contains(&format!("/{name} ")), "{}", message.first_line);
+            numbers.push(message.json()["n"].as_u64().expect("a number"));
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..sent).collect::<Vec<_>>(), "each exactly once");
+    assert_eq!(reloading.relay.running.relay.generation().number as u64, 2 + RELOADS - RELOADS / 5);
+    println!("{RELOADS} reloads, {} broken, with {sent} events: none lost, none doubled", RELOADS / 5);
+}
