@@ -17,7 +17,9 @@ pub mod dice;
 pub mod kill;
 pub mod ledger;
 pub mod load;
+pub mod mount;
 pub mod oracle;
+pub mod power;
 pub mod recorder;
 pub mod rig;
 pub mod stage;
@@ -25,4 +27,4 @@ pub mod stage;
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT];

@@ -67,12 +67,14 @@ pub struct Verdict {
     pub arrived: u64,
     /// Deliveries of acknowledged events that neither arrived nor are with the relay.
     pub lost: u64,
+    /// The same, by destination.
+    pub lost_at: BTreeMap<&'static str, u64>,
     /// Bodies that are not what was sent.
     pub altered: u64,
     /// Acknowledged and not arrived, but the relay has them.
     pub waiting: u64,
     pub dead: u64,
-    /// Copies after the first, at all destinations.
+    /// Copies of what a destination had taken already, at all destinations.
     pub duplicates: u64,
     /// The same, by the crash before them.
     pub duplicates_by_crash: Vec<u64>,
@@ -178,7 +180,7 @@ fn check_copy(case: &Case<'_>, witness: &Witness, copy: &Copy, tallies: &mut Tal
     }
 }
 
-/// Counts the copies after the first, and explains each.
+/// Counts the copies of what was taken already, and explains each. A copy after one that was not taken is what retries are for.
 fn count_duplicates(
     case: &Case<'_>,
     witness: &Witness,
@@ -188,14 +190,13 @@ fn count_duplicates(
     tallies: &mut Tallies,
 ) {
     for pair in copies.windows(2) {
-        verdict.duplicates += 1;
-        let crash = explaining_crash(case.crashes, pair[0], pair[1]);
-        if let Some(crash) = crash {
-            verdict.duplicates_by_crash[crash] += 1;
+        if matches!(pair[0], Arrived::At { is_taken: false, .. }) {
+            continue;
         }
-        let was_taken = !matches!(pair[0], Arrived::At { is_taken: false, .. });
-        if was_taken && crash.is_none() {
-            tallies.unexplained.add(|| format!("{id} at {}: {}", witness.name, told(case.crashes, pair)));
+        verdict.duplicates += 1;
+        match explaining_crash(case.crashes, pair[0], pair[1]) {
+            Some(crash) => verdict.duplicates_by_crash[crash] += 1,
+            None => tallies.unexplained.add(|| format!("{id} at {}: {}", witness.name, told(case.crashes, pair))),
         }
     }
 }
@@ -247,7 +248,10 @@ async fn find_missing(
         match state.as_str() {
             "waiting" | "under_way" | "postponed" => verdict.waiting += 1,
             "dead" => verdict.dead += 1,
-            _ => tallies.lost.add(|| format!("number {} at {} ({state})", acknowledged.number, witness.name)),
+            _ => {
+                *verdict.lost_at.entry(witness.name).or_default() += 1;
+                tallies.lost.add(|| format!("number {} at {} ({state})", acknowledged.number, witness.name));
+            }
         }
     }
 }
