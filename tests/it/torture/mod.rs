@@ -14,6 +14,7 @@
 //! program is missing.
 
 pub mod dice;
+pub mod disk_full;
 pub mod kill;
 pub mod ledger;
 pub mod load;
@@ -22,9 +23,10 @@ pub mod oracle;
 pub mod power;
 pub mod recorder;
 pub mod rig;
+pub mod signals;
 pub mod stage;
 
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT, &disk_full::FAULT, &signals::FAULT];
