@@ -10,6 +10,7 @@ mod front_door;
 mod harness;
 mod isolation;
 mod operator;
+mod oracle;
 mod restart;
 mod structure;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]

@@ -45,7 +45,8 @@ async fn run(scale: Scale) -> Report {
         let log = stage.load.log();
         refusals += log.refused.len() as u64;
         report = report.judged(&verdict).say(format!("({name})"));
-        report.hold(verdict.waiting + verdict.dead == 0, || "something is undelivered with an empty backlog".to_owned());
+        report
+            .hold(verdict.waiting + verdict.dead == 0, || "something is undelivered with an empty backlog".to_owned());
         report.hold(verdict.arrived_though_refused == 0, || {
             format!("{} events arrived whose senders were refused", verdict.arrived_though_refused)
         });

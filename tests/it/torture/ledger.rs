@@ -69,7 +69,7 @@ impl Report {
         } else {
             self.said.push(format!("{} duplicates", verdict.duplicates));
         }
-        self.problems.extend(verdict.problems.iter().cloned());
+        self.problems.extend(verdict.breaches.iter().map(|(_, sentence)| sentence.clone()));
         self
     }
 

@@ -86,6 +86,12 @@ impl Load {
         Arc::new(Self { seed, next: AtomicU64::new(0), acknowledged: AtomicU64::new(0), log: Mutex::default() })
     }
 
+    /// The same load so far, to go on with apart from this one.
+    pub fn fork(&self) -> Arc<Self> {
+        let (next, acknowledged) = (AtomicU64::new(self.sent()), AtomicU64::new(self.acknowledged()));
+        Arc::new(Self { seed: self.seed, next, acknowledged, log: Mutex::new(self.log()) })
+    }
+
     /// Numbers below this were sent.
     pub fn sent(&self) -> u64 {
         self.next.load(Ordering::SeqCst)

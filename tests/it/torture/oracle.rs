@@ -5,7 +5,7 @@
 //! every copy after the first has an explanation: the destination did not take the copy before it, or the relay ended at most
 //! [`OUTCOMES_AT_RISK`] after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -80,8 +80,27 @@ pub struct Verdict {
     pub duplicates_by_crash: Vec<u64>,
     /// Events that arrived though their sender was refused.
     pub arrived_though_refused: u64,
+    /// The acknowledged events of which a delivery is lost.
+    pub lost_ids: BTreeSet<String>,
     /// Whatever breaks the promise, in sentences.
-    pub problems: Vec<String>,
+    pub breaches: Vec<(Breach, String)>,
+}
+
+/// A way to break the promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// Acknowledged, and gone.
+    Lost,
+    /// Not the bytes that were sent.
+    Altered,
+    /// Never sent.
+    Unknown,
+    /// At a destination that no rule names.
+    Misrouted,
+    /// Two ids for an event, or two events for an id.
+    Ids,
+    /// Twice, without an explanation.
+    Doubled,
 }
 
 /// A sort of problem: how often, and the first few.
@@ -135,7 +154,7 @@ pub async fn judge(case: Case<'_>) -> Verdict {
     }
     verdict.lost = tallies.lost.count;
     verdict.altered = tallies.altered.count;
-    verdict.problems = tallies.into_problems();
+    verdict.breaches = tallies.into_breaches();
     verdict
 }
 
@@ -150,17 +169,18 @@ struct Tallies {
 }
 
 impl Tallies {
-    fn into_problems(self) -> Vec<String> {
+    fn into_breaches(self) -> Vec<(Breach, String)> {
         let named = [
-            ("deliveries of acknowledged events are lost", self.lost),
-            ("bodies are altered", self.altered),
-            ("copies are of events that were never sent", self.unknown),
-            ("copies came to a destination that no rule names for them", self.misrouted),
-            ("ids are not one for each event", self.ids),
-            ("copies are doubled without an explanation", self.unexplained),
+            (Breach::Lost, "deliveries of acknowledged events are lost", self.lost),
+            (Breach::Altered, "bodies are altered", self.altered),
+            (Breach::Unknown, "copies are of events that were never sent", self.unknown),
+            (Breach::Misrouted, "copies came to a destination that no rule names for them", self.misrouted),
+            (Breach::Ids, "ids are not one for each event", self.ids),
+            (Breach::Doubled, "copies are doubled without an explanation", self.unexplained),
         ];
-        let told = named.into_iter().filter(|(_, tally)| tally.count > 0);
-        told.map(|(what, tally)| format!("{} {what}: {}", tally.count, tally.examples.join("; "))).collect()
+        let told = named.into_iter().filter(|(_, _, tally)| tally.count > 0);
+        let tell = |what, tally: Tally| format!("{} {what}: {}", tally.count, tally.examples.join("; "));
+        told.map(|(breach, what, tally)| (breach, tell(what, tally))).collect()
     }
 }
 
@@ -249,6 +269,7 @@ async fn find_missing(
             "waiting" | "under_way" | "postponed" => verdict.waiting += 1,
             "dead" => verdict.dead += 1,
             _ => {
+                verdict.lost_ids.insert(id.clone());
                 *verdict.lost_at.entry(witness.name).or_default() += 1;
                 tallies.lost.add(|| format!("number {} at {} ({state})", acknowledged.number, witness.name));
             }

@@ -133,6 +133,7 @@ async fn control(scale: &Scale) -> (u64, Vec<String>) {
     let up = machine.stage.rig.start().await;
     let verdict: Verdict = machine.stage.verdict(&up).await;
     let lost = verdict.lost_at.get("hot").copied().unwrap_or(0);
-    let problem = (lost == 0).then(|| "the control round, with syncs that do nothing, lost nothing: no proof".to_owned());
+    let problem =
+        (lost == 0).then(|| "the control round, with syncs that do nothing, lost nothing: no proof".to_owned());
     (lost, problem.into_iter().collect())
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::ledger::Scale;
 use super::load::Load;
 use super::oracle::{Case, Crash, Verdict, Wants, Witness, judge};
-use super::recorder::{Recorder, read_lines};
+use super::recorder::{Copy, Recorder, read_lines};
 use super::rig::{Rig, Up};
 use crate::harness::*;
 
@@ -33,16 +33,27 @@ impl Stage {
     /// A stage with its data elsewhere and `more` in its config.
     pub async fn set_at(scale: &Scale, data_dir: &Path, more: &str) -> Self {
         let (crm, hot) = (Recorder::start().await, Recorder::start().await);
-        let rest = format!(
+        let rig = Rig::new(&scale.directory, data_dir, &Self::rules(&crm, &hot, more));
+        let archive = data_dir.join("archive.ndjson");
+        Self { load: Load::new(scale.seed), rig, crm, hot, archive, crashes: Vec::new() }
+    }
+
+    /// The config's part below its head.
+    fn rules(crm: &Recorder, hot: &Recorder, more: &str) -> String {
+        format!(
             "rules:\n  - {{ name: all, to: [crm, archive] }}\n  - {{ name: trouble, match: {{ type: [bounced, complained] }}, to: hot }}\n\
              destinations:\n  crm: {{ http: {{ url: \"{}\" }}, {QUICK} }}\n  hot: {{ http: {{ url: \"{}\" }}, {QUICK} }}\n  \
              archive: {{ file: {{ path: archive.ndjson }}, {QUICK} }}\n{more}",
             crm.url(),
             hot.url()
-        );
-        let rig = Rig::new(&scale.directory, data_dir, &rest);
-        let archive = data_dir.join("archive.ndjson");
-        Self { load: Load::new(scale.seed), rig, crm, hot, archive, crashes: Vec::new() }
+        )
+    }
+
+    /// A stage that goes on from here apart from this one, on a copy of its data.
+    pub fn fork(&self, directory: &Path, data_dir: &Path, more: &str) -> Self {
+        let rig = Rig::new(directory, data_dir, &Self::rules(&self.crm, &self.hot, more));
+        let (crm, hot, crashes) = (self.crm.clone(), self.hot.clone(), self.crashes.clone());
+        Self { load: self.load.fork(), rig, crm, hot, archive: data_dir.join("archive.ndjson"), crashes }
     }
 
     /// Notes that the relay's process ended at a moment without being asked to, and is gone by now.
@@ -59,9 +70,14 @@ impl Stage {
 
     /// Judges everything that has happened so far.
     pub async fn verdict(&self, up: &Up) -> Verdict {
+        self.verdict_on(up, self.crm.copies(), self.hot.copies()).await
+    }
+
+    /// The same, over some of the copies that came.
+    pub async fn verdict_on(&self, up: &Up, crm: Vec<Copy>, hot: Vec<Copy>) -> Verdict {
         let every = |name, copies| Witness { name, wants: Wants::Every, copies };
-        let hot = Witness { name: "hot", wants: Wants::Types(TROUBLE), copies: self.hot.copies() };
-        let witnesses = vec![every("crm", self.crm.copies()), hot, every("archive", read_lines(&self.archive))];
+        let hot = Witness { name: "hot", wants: Wants::Types(TROUBLE), copies: hot };
+        let witnesses = vec![every("crm", crm), hot, every("archive", read_lines(&self.archive))];
         judge(Case { load: &self.load, witnesses, crashes: &self.crashes, admin: up.admin }).await
     }
 }
