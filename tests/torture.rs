@@ -9,10 +9,19 @@ mod torture;
 
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    match runtime.block_on(torture::ledger::run_all(torture::FAULTS)) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be heard");
+        let mut terminate = signal(SignalKind::terminate()).expect("signals can be heard");
+        // Whoever ends it early gets back what it has mounted and started: dropping a fault undoes both.
+        let is_kept = tokio::select! {
+            is_kept = torture::ledger::run_all(torture::FAULTS) => is_kept,
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
+        };
+        if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
 }

@@ -1,5 +1,6 @@
 //! The torture suite's checker, checked: it sees every way in which the promise can be broken, and no breach where there is none.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
@@ -20,6 +21,7 @@ struct Judged {
     wants: Wants,
     copies: Vec<Copy>,
     crashes: Vec<Crash>,
+    doubtful: Vec<Range<Instant>>,
     /// What the relay answers when it is asked for an event.
     answer: Act,
 }
@@ -28,7 +30,7 @@ impl Judged {
     /// Three events that were acknowledged and arrived.
     fn sound() -> Self {
         let copies = (0..EVENTS).map(|number| copy(number, Instant::now())).collect();
-        Self { wants: Wants::Every, copies, crashes: Vec::new(), answer: Act::status(404) }
+        Self { wants: Wants::Every, copies, crashes: Vec::new(), doubtful: Vec::new(), answer: Act::status(404) }
     }
 
     /// What the checker makes of it, with a change.
@@ -39,9 +41,10 @@ impl Judged {
         let door = Fake::start(ids).await;
         let load = Load::new(SEED);
         load.post(door.address, EVENTS).await;
-        let admin = Fake::start(std::iter::repeat_n(judged.answer, 9)).await;
-        let witnesses = vec![Witness { name: "crm", wants: judged.wants, copies: judged.copies }];
-        judge(Case { load: &load, witnesses, crashes: &judged.crashes, admin: admin.address }).await
+        let admin = Fake::start(std::iter::repeat_n(judged.answer.clone(), 9)).await;
+        let witnesses = vec![Witness { name: "crm", wants: judged.wants, copies: judged.copies.clone() }];
+        let Self { crashes, doubtful, .. } = &judged;
+        judge(Case { load: &load, witnesses, crashes, doubtful, admin: admin.address }).await
     }
 
     async fn breaches(change: impl FnOnce(&mut Self)) -> Vec<Breach> {
@@ -85,6 +88,20 @@ async fn what_did_not_arrive_is_lost_unless_the_relay_has_it() {
         let verdict = Judged::verdict(missing(shown("crm", state))).await;
         assert_eq!((verdict.breaches, verdict.waiting + verdict.dead), (Vec::new(), 1), "{state}");
     }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_while_the_disk_went_is_counted_apart_and_nothing_else_is() {
+    let moment = |moment: Range<Instant>| {
+        move |judged: &mut Judged| {
+            judged.copies.remove(1);
+            judged.doubtful.push(moment);
+        }
+    };
+    let now = Instant::now();
+    let verdict = Judged::verdict(moment(now..now + PATIENCE)).await;
+    assert_eq!((verdict.breaches, verdict.lost, verdict.lost_in_doubt), (Vec::new(), 0, 1));
+    assert_eq!(Judged::breaches(moment(now - seconds(1)..now)).await, [Breach::Lost], "acknowledged later");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::dice::Dice;
 use super::ledger::{Fault, Report, Scale, thousands};
-use super::load::WhenGone;
+use super::load::{Load, WhenGone};
 use super::mount::Mounted;
 use super::oracle::Verdict;
 use super::recorder::Says;
@@ -25,14 +25,16 @@ pub const FAULT: Fault = Fault {
     run: |scale| Box::pin(run(scale)),
 };
 
-const SENDERS: usize = 4;
+const SENDERS: usize = 16;
 const EVENTS_BEFORE: u64 = 300;
 const REFUSALS: usize = 20;
+/// A segment has 4 MiB here, and an event some 900 bytes with its place; twice that, for the one that is being made.
+const EVENTS_IN_A_SEGMENT: u64 = 10_000;
 /// A fifth of it is history, and 12 MiB stay free: smaller than this it would be full at the start.
 const SIZE_MIB: u64 = 40;
 
 async fn run(scale: Scale) -> Report {
-    let rounds = scale.of(2, 20);
+    let rounds = scale.of(1, 10);
     let mut report = Report::default().say(format!("{} rounds", 2 * rounds));
     let mut refusals = 0;
     for (name, more) in [("floor", ""), ("no-floor", "store: { free_space_min: 0B }\n")] {
@@ -64,15 +66,8 @@ async fn fill_and_empty(stage: &mut Stage, disk: &Path, rounds: usize, report: &
         // Something waits when the disk fills up.
         stage.hot.say(Says::Status(503));
         stage.load.more(dice.within(1..EVENTS_BEFORE)).await;
-        let refused = stage.load.log().refused.len();
         let filler = disk.join("filler");
-        fill(&filler);
-        eventually("refusals", async || {
-            // What the history lets go makes room, and is filled as well.
-            fill(&filler);
-            stage.load.log().refused.len() >= refused + REFUSALS
-        })
-        .await;
+        until_refused(&stage.load, &filler).await;
         stands(&up, false).await;
         stage.hot.say(Says::Ok);
         up.act("/api/destinations/hot/retry").await;
@@ -90,6 +85,21 @@ async fn fill_and_empty(stage: &mut Stage, disk: &Path, rounds: usize, report: &
     let verified = stage.rig.verb(&["store", "verify"]);
     report.hold(verified.code == Some(0), || format!("store verify: {}", verified.log));
     verdict
+}
+
+/// Fills the disk until events are refused. What the segment at hand has room for is still taken: some thousand events.
+async fn until_refused(load: &Load, filler: &Path) {
+    let (enough, most) = (load.refused() + REFUSALS, load.acknowledged() + EVENTS_IN_A_SEGMENT);
+    while load.refused() < enough {
+        let taken = load.acknowledged();
+        assert!(taken < most, "the disk is full and events are taken and taken");
+        eventually("an answer", async || {
+            // What the history lets go makes room, and is filled as well.
+            fill(filler);
+            load.refused() >= enough || load.acknowledged() > taken
+        })
+        .await;
+    }
 }
 
 /// Takes all the room that there is.

@@ -1,7 +1,10 @@
 //! File systems of their own, for faults that need one: made in the fault's directory, gone again however it ends. Needs root.
 
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 /// A mounted file system, unmounted when dropped.
 pub struct Mounted {
@@ -39,12 +42,43 @@ impl Mounted {
         call("mkfs.ext4", &["-q", "-F", text(image)]);
     }
 
-    /// Cuts the power: from now on nothing reaches the image, and what was not synced is lost, the file system's own journal as well.
-    pub fn cut(&self) {
+    /// Makes ready to cut the power.
+    pub fn scissors(&self) -> Scissors {
         // EXT4_IOC_SHUTDOWN (_IOR('X', 125, __u32), linux/fs/ext4/ext4.h) with EXT4_GOING_FLAGS_NOLOGFLUSH.
-        let script = r#"my $f = pack("L", 2); sysopen(my $h, $ARGV[0], 0) or die "$!";
-            defined(ioctl($h, 0x8004587D, $f)) or die "ioctl: $!""#;
-        call("perl", &["-e", script, text(&self.point)]);
+        let script = r#"$| = 1; my $flags = pack("L", 2); sysopen(my $at, $ARGV[0], 0) or die "$!"; print "ready\n"; <STDIN>;
+            defined(ioctl($at, 0x8004587D, $flags)) or die "ioctl: $!"; print "cut\n""#;
+        let mut command = Command::new("perl");
+        command.args(["-e", script, text(&self.point)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("perl runs");
+        let said = BufReader::new(child.stdout.take().expect("piped"));
+        let mut scissors = Scissors { child, said };
+        scissors.wait_for("ready\n");
+        scissors
+    }
+}
+
+/// What cuts a file system off from its disk, with everything done that can be done beforehand.
+pub struct Scissors {
+    child: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Scissors {
+    /// Cuts the power: from now on nothing reaches the disk, and what was not synced is lost, the file system's own journal as well.
+    /// Returns the moment in which it happened.
+    pub fn cut(mut self) -> Range<Instant> {
+        let start = Instant::now();
+        self.child.stdin.take().expect("piped").write_all(b"\n").expect("perl is there");
+        self.wait_for("cut\n");
+        let end = Instant::now();
+        self.child.wait().expect("it is our child");
+        start..end
+    }
+
+    fn wait_for(&mut self, word: &str) {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("perl says something");
+        assert_eq!(line, word, "the power can be cut");
     }
 }
 

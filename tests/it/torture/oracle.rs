@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::load::{Load, Log, body_of, type_of};
@@ -55,6 +56,8 @@ pub struct Case<'c> {
     pub load: &'c Load,
     pub witnesses: Vec<Witness>,
     pub crashes: &'c [Crash],
+    /// Moments in which a disk was being taken away: whether an acknowledgement from then came before or after, nobody can say.
+    pub doubtful: &'c [Range<Instant>],
     /// The running relay's admin listener, asked for what is missing.
     pub admin: SocketAddr,
 }
@@ -67,7 +70,9 @@ pub struct Verdict {
     pub arrived: u64,
     /// Deliveries of acknowledged events that neither arrived nor are with the relay.
     pub lost: u64,
-    /// The same, by destination.
+    /// The same of events that were acknowledged in a doubtful moment.
+    pub lost_in_doubt: u64,
+    /// Those lost, by destination.
     pub lost_at: BTreeMap<&'static str, u64>,
     /// Bodies that are not what was sent.
     pub altered: u64,
@@ -268,6 +273,7 @@ async fn find_missing(
         match state.as_str() {
             "waiting" | "under_way" | "postponed" => verdict.waiting += 1,
             "dead" => verdict.dead += 1,
+            _ if case.doubtful.iter().any(|moment| moment.contains(&acknowledged.at)) => verdict.lost_in_doubt += 1,
             _ => {
                 verdict.lost_ids.insert(id.clone());
                 *verdict.lost_at.entry(witness.name).or_default() += 1;

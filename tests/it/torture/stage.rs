@@ -1,5 +1,6 @@
 //! What most faults begin with: a relay with two HTTP destinations and a file, and numbered events for them.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +23,8 @@ pub struct Stage {
     pub hot: Recorder,
     pub archive: PathBuf,
     pub crashes: Vec<Crash>,
+    /// See [`Case::doubtful`].
+    pub doubtful: Vec<Range<Instant>>,
 }
 
 impl Stage {
@@ -35,7 +38,7 @@ impl Stage {
         let (crm, hot) = (Recorder::start().await, Recorder::start().await);
         let rig = Rig::new(&scale.directory, data_dir, &Self::rules(&crm, &hot, more));
         let archive = data_dir.join("archive.ndjson");
-        Self { load: Load::new(scale.seed), rig, crm, hot, archive, crashes: Vec::new() }
+        Self { load: Load::new(scale.seed), rig, crm, hot, archive, crashes: Vec::new(), doubtful: Vec::new() }
     }
 
     /// The config's part below its head.
@@ -53,7 +56,8 @@ impl Stage {
     pub fn fork(&self, directory: &Path, data_dir: &Path, more: &str) -> Self {
         let rig = Rig::new(directory, data_dir, &Self::rules(&self.crm, &self.hot, more));
         let (crm, hot, crashes) = (self.crm.clone(), self.hot.clone(), self.crashes.clone());
-        Self { load: self.load.fork(), rig, crm, hot, archive: data_dir.join("archive.ndjson"), crashes }
+        let (load, archive, doubtful) = (self.load.fork(), data_dir.join("archive.ndjson"), self.doubtful.clone());
+        Self { load, rig, crm, hot, archive, crashes, doubtful }
     }
 
     /// Notes that the relay's process ended at a moment without being asked to, and is gone by now.
@@ -78,6 +82,7 @@ impl Stage {
         let every = |name, copies| Witness { name, wants: Wants::Every, copies };
         let hot = Witness { name: "hot", wants: Wants::Types(TROUBLE), copies: hot };
         let witnesses = vec![every("crm", crm), hot, every("archive", read_lines(&self.archive))];
-        judge(Case { load: &self.load, witnesses, crashes: &self.crashes, admin: up.admin }).await
+        let Self { load, crashes, doubtful, .. } = self;
+        judge(Case { load, witnesses, crashes, doubtful, admin: up.admin }).await
     }
 }
