@@ -30,8 +30,8 @@ const EVENTS_BEFORE: u64 = 300;
 const REFUSALS: usize = 20;
 /// A segment has 4 MiB here, and an event some 900 bytes with its place; twice that, for the one that is being made.
 const EVENTS_IN_A_SEGMENT: u64 = 10_000;
-/// A fifth of it is history, and 12 MiB stay free: smaller than this it would be full at the start.
-const SIZE_MIB: u64 = 40;
+/// A fifth of it is history, 12 MiB stay free, and the file destination, which nobody trims, gets some MiB a round.
+const SIZE_MIB: u64 = 128;
 
 async fn run(scale: Scale) -> Report {
     let rounds = scale.of(1, 10);
