@@ -461,8 +461,11 @@ async fn read_all(
     if reading == Reading::Here {
         return read();
     }
-    let failed = || ReadError::Io(std::io::Error::other("the reading thread panicked"));
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| (0..count).map(|_| Err(failed())).collect())
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+        // A runtime that is shut down lets go of what has not begun.
+        let why = if error.is_panic() { "the reading thread panicked" } else { "the relay ended before it was read" };
+        (0..count).map(|_| Err(ReadError::Io(std::io::Error::other(why)))).collect()
+    })
 }
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.

@@ -267,7 +267,15 @@ impl Destination for File {
                 outcomes
             });
             let written = written.await;
-            written.unwrap_or_else(|_| vec![Outcome::retry("the writing thread panicked"); count])
+            written.unwrap_or_else(|error| {
+                // A runtime that is shut down lets go of what has not begun.
+                let why = if error.is_panic() {
+                    "the writing thread panicked"
+                } else {
+                    "the relay ended before it was written"
+                };
+                vec![Outcome::retry(why); count]
+            })
         }
         .boxed()
     }

@@ -5,11 +5,14 @@ mod cli;
 mod contract;
 mod day;
 mod deliveries;
+mod faults;
 mod front_door;
 mod harness;
 mod isolation;
-mod kill;
 mod operator;
+mod oracle;
 mod reload;
 mod restart;
 mod structure;
+#[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
+mod torture;

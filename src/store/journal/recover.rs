@@ -110,6 +110,8 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
     }
     let cleared = database.clear();
     let mut recovered = read(disk, database, &headers, None)?;
+    // The numbers of events that are gone are given again: what the index says of their attempts is not about the new ones.
+    let cleared = cleared.and_then(|()| database.forget_attempts_from(recovered.next_sequence));
     if let Err(error) = cleared {
         tracing::error!(%error, "the index could not be emptied");
         recovered.index_failed = true;
@@ -140,7 +142,14 @@ impl Checkpoint {
             return database.clear_all().ok().and(None);
         }
         let (segment, next_group) = (meta(META_SEGMENT)?, meta(META_GROUP)?);
-        headers.iter().find(|(number, _)| *number == segment)?.1.as_ref()?;
+        let Some((_, header)) = headers.iter().find(|(number, _)| *number == segment) else {
+            tracing::error!(
+                segment,
+                "the index knows of a segment that is not there: the journal has lost its end or was put back; the index is made again"
+            );
+            return None;
+        };
+        header.as_ref()?;
         let mut segments = database.load_segments().ok()?;
         let older = headers.iter().filter(|(number, _)| *number < segment);
         segments.retain(|info| older.clone().any(|(number, _)| *number == info.segment));

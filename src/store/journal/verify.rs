@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Disk, RealDisk};
-use super::index::{Database, META_JOURNAL};
+use super::index::{Database, META_GROUP, META_JOURNAL};
 use super::recover::{OpenError, recover};
 use super::segments::{Segments, Window, events_in, read_body};
 use crate::store::{DeliveryKey, ReadError};
@@ -64,7 +64,9 @@ pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified
             }
         }
     }
-    compare(&data_dir.join("state.db"), &fresh, &recovered.queues, recovered.journal, &mut verified);
+    let said =
+        Said { fresh: &fresh, queues: &recovered.queues, journal: recovered.journal, next_group: recovered.next_group };
+    compare(&data_dir.join("state.db"), &said, &mut verified);
     Ok(verified)
 }
 
@@ -93,14 +95,17 @@ fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn
     Ok(())
 }
 
-/// What the index says against what the journal says. The index may be behind, which is no fault: it is made up for at the start.
-fn compare(
-    path: &Path,
-    fresh: &Database,
-    queues: &std::collections::HashMap<crate::store::NameId, super::Queue>,
+/// What the journal says.
+struct Said<'s> {
+    fresh: &'s Database,
+    queues: &'s std::collections::HashMap<crate::store::NameId, super::Queue>,
     journal: Option<u64>,
-    verified: &mut Verified,
-) {
+    next_group: u64,
+}
+
+/// What the index says against what the journal says. The index may be behind, which is no fault: it is made up for at the start.
+fn compare(path: &Path, said: &Said<'_>, verified: &mut Verified) {
+    let Said { fresh, queues, journal, next_group } = *said;
     if !path.exists() {
         verified.problems.push("there is no index (state.db): the next start makes it from the journal".to_owned());
         return;
@@ -120,6 +125,13 @@ fn compare(
         && known != journal
     {
         verified.problems.push("state.db belongs to another journal".to_owned());
+        return;
+    }
+    if index.meta(META_GROUP).is_ok_and(|known| known.is_some_and(|known| known > next_group)) {
+        verified.problems.push(
+            "state.db is newer than the journal, which has lost its end or was put back: what was there is lost"
+                .to_owned(),
+        );
         return;
     }
     for (id, queue) in queues {

@@ -144,6 +144,26 @@ fn a_journal_put_back_to_an_older_copy_is_read_as_it_is() {
 }
 
 #[test]
+fn an_event_that_gets_the_number_of_a_lost_one_does_not_get_its_attempts() {
+    let mut kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "mark", &[]).expect("taken");
+    let older = kept.disk.after_power_cut(|length| length);
+    append(&store, "lost", &[CRM]).expect("taken");
+    let key = DeliveryKey { sequence: 1, destination: crm(&store) };
+    let note = AttemptNote { at_ms: 5, outcome: "retry".to_owned(), ..AttemptNote::default() };
+    store.note(vec![(key, note)]);
+    store.close();
+    assert_eq!(store.attempts(key).len(), 1);
+    drop(store);
+    kept.disk = older;
+    let store = kept.open();
+    append(&store, "another", &[CRM]).expect("taken");
+    assert_eq!(waiting(&store, CRM), ["another"]);
+    assert_eq!(store.attempts(key), []);
+}
+
+#[test]
 fn opening_reads_only_the_newest_segment() {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();

@@ -1,0 +1,174 @@
+//! Places that record what is delivered: an HTTP destination that does what it is told, and a file that is read back.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::load::number_in;
+use crate::harness::*;
+
+/// A delivery that arrived.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// The event's `webhook-id`.
+    pub id: String,
+    /// The number in its body, if there is one.
+    pub number: Option<u64>,
+    /// The hash of its body.
+    pub hash: u64,
+    /// When and where it arrived.
+    pub arrived: Arrived,
+}
+
+/// When or where a copy arrived, and so what may explain another.
+#[derive(Clone, Copy, Debug)]
+pub enum Arrived {
+    /// At an HTTP destination. `is_taken` says whether that answered 2xx.
+    At { at: Instant, is_taken: bool },
+    /// In a file, at this byte.
+    Byte(u64),
+}
+
+/// The hash by which bodies are compared.
+pub fn hash_of(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What a recorder does with a request once it has recorded it.
+#[derive(Clone, Debug)]
+pub enum Says {
+    /// Answers 200 `ok`.
+    Ok,
+    /// Answers another status.
+    Status(u16),
+    /// Answers nothing, until the relay goes away or the recorder is told otherwise; then it closes the connection.
+    Nothing,
+    /// Sends these bytes and closes.
+    Bytes(Arc<[u8]>),
+}
+
+/// An HTTP destination that keeps who came and when, but no bodies.
+#[derive(Clone)]
+pub struct Recorder {
+    pub address: SocketAddr,
+    copies: Arc<Mutex<Vec<Copy>>>,
+    says: Arc<watch::Sender<Says>>,
+}
+
+impl Recorder {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let recorder = Self { address, copies: Arc::default(), says: Arc::new(watch::Sender::new(Says::Ok)) };
+        let serving = recorder.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(serving.clone().serve(stream));
+            }
+        });
+        recorder
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// Tells it what to do from now on.
+    pub fn say(&self, says: Says) {
+        self.says.send_replace(says);
+    }
+
+    /// Everything that has come, in the order in which it came.
+    pub fn copies(&self) -> Vec<Copy> {
+        self.copies.lock().expect("not poisoned").clone()
+    }
+
+    /// How many copies have come.
+    pub fn count(&self) -> usize {
+        self.copies.lock().expect("not poisoned").len()
+    }
+
+    async fn serve(self, mut stream: TcpStream) {
+        let mut buffer = Vec::new();
+        while let Some(message) = read_message(&mut stream, &mut buffer).await {
+            let says = self.says.borrow().clone();
+            let at = self.record(&message, matches!(says, Says::Ok));
+            let answer: Arc<[u8]> = match says {
+                Says::Ok => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..].into(),
+                Says::Status(status) => {
+                    format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n\r\nsaid").into_bytes().into()
+                }
+                Says::Bytes(bytes) => bytes,
+                Says::Nothing => return self.hang(stream).await,
+            };
+            if stream.write_all(&answer).await.is_err() {
+                self.take_back(at);
+                return;
+            }
+            if !answer.starts_with(b"HTTP/1.1 ") || !answer.windows(14).any(|window| window == b"content-length") {
+                return;
+            }
+        }
+    }
+
+    fn record(&self, message: &Message, is_taken: bool) -> usize {
+        let copy = Copy {
+            id: message.header("webhook-id").unwrap_or_default().to_owned(),
+            number: number_in(&message.body),
+            hash: hash_of(&message.body),
+            arrived: Arrived::At { at: message.at.unwrap_or_else(Instant::now), is_taken },
+        };
+        let mut copies = self.copies.lock().expect("not poisoned");
+        copies.push(copy);
+        copies.len() - 1
+    }
+
+    /// The relay was gone before it was answered.
+    fn take_back(&self, at: usize) {
+        if let Arrived::At { is_taken, .. } = &mut self.copies.lock().expect("not poisoned")[at].arrived {
+            *is_taken = false;
+        }
+    }
+
+    async fn hang(&self, mut stream: TcpStream) {
+        let mut says = self.says.subscribe();
+        let mut byte = [0; 1];
+        tokio::select! {
+            _ = stream.read(&mut byte) => {}
+            _ = says.wait_for(|says| !matches!(says, Says::Nothing)) => {}
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Line<'l> {
+    id: &'l str,
+    #[serde(borrow)]
+    event: &'l RawValue,
+}
+
+/// The lines of a file destination. A line that a crash cut off is no delivery, but must stand alone: its start is the start of a line.
+pub fn read_lines(path: &Path) -> Vec<Copy> {
+    let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
+    let mut copies = Vec::new();
+    let mut at = 0;
+    for line in bytes.split(|byte| *byte == b'\n') {
+        if let Ok(Line { id, event }) = serde_json::from_slice(line) {
+            let body = event.get().as_bytes();
+            let arrived = Arrived::Byte(at);
+            copies.push(Copy { id: id.to_owned(), number: number_in(body), hash: hash_of(body), arrived });
+        }
+        at += line.len() as u64 + 1;
+    }
+    copies
+}
