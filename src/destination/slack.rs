@@ -257,7 +257,7 @@ fn limit(above: &[&Structure]) -> usize {
 }
 
 /// Renders within a limit: the values are cut, ever shorter, before the template's own text is.
-fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String, String> {
+pub fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String, String> {
     let mut cap = characters_max;
     loop {
         let rendered = template.render(view, Some(cap))?;
@@ -272,7 +272,7 @@ fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String
 }
 
 /// Cuts a text, never within an entity like `&amp;`.
-fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
+pub fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
     let cut = cut(text, characters_max);
     match cut.rfind('&') {
         Some(at) if !cut[at..].contains(';') && cut.len() < text.len() => &cut[..at],
