@@ -256,11 +256,15 @@ impl FieldSet {
             serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
             return Err(Refused::NotObject { found: json_kind(&text[start..]), at: start });
         }
-        let mut walk = Walk { set: self, captures: Vec::with_capacity(16) };
+        let mut walk = Walk { set: self, captures: Vec::with_capacity(16), has_control_in_key: false };
         let mut json = serde_json::Deserializer::from_str(text);
         json.deserialize_map(Object { walk: &mut walk, node: 0, keys_only: false })
             .and_then(|()| json.end())
             .map_err(not_json)?;
+        if walk.has_control_in_key {
+            // As an escape it may stand there; as it is, reading keys as bytes has let it pass.
+            serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
+        }
         Ok(walk.captures)
     }
 
@@ -333,6 +337,8 @@ fn json_kind(text: &str) -> &'static str {
 struct Walk<'s, 'a> {
     set: &'s FieldSet,
     captures: Vec<(Slot, &'a str)>,
+    /// A key holds a control character, escaped or not.
+    has_control_in_key: bool,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -375,7 +381,8 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
         let node = &set.nodes[self.node];
         // Which stretch of the captures each child made: a key that comes again takes its earlier one back.
         let mut stretches: Vec<(usize, usize, usize)> = Vec::new();
-        while let Some(children) = map.next_key_seed(Key { node, keys_only: self.keys_only })? {
+        let Self { walk, keys_only, .. } = self;
+        while let Some(children) = map.next_key_seed(Key { node, keys_only, control: &mut walk.has_control_in_key })? {
             if children == [None, None] {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -384,15 +391,15 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
             for child in children.into_iter().flatten() {
                 if let Some(at) = stretches.iter().position(|(known, ..)| *known == child) {
                     let (_, start, end) = stretches.remove(at);
-                    self.walk.captures.drain(start..end);
+                    walk.captures.drain(start..end);
                     for (_, other_start, other_end) in stretches.iter_mut().filter(|(_, other, _)| *other >= end) {
                         *other_start -= end - start;
                         *other_end -= end - start;
                     }
                 }
-                let start = self.walk.captures.len();
-                self.walk.enter(raw, child);
-                stretches.push((child, start, self.walk.captures.len()));
+                let start = walk.captures.len();
+                walk.enter(raw, child);
+                stretches.push((child, start, walk.captures.len()));
             }
         }
         Ok(())
@@ -400,19 +407,20 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
 }
 
 /// Reads a key as bytes (an escaped lone surrogate in a key must not refuse the event) and finds its children.
-struct Key<'n> {
+struct Key<'n, 'w> {
     node: &'n Node,
     keys_only: bool,
+    control: &'w mut bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
     type Value = [Option<usize>; 2];
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_bytes(self)
     }
 }
 
-impl Visitor<'_> for Key<'_> {
+impl Visitor<'_> for Key<'_, '_> {
     type Value = [Option<usize>; 2];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -420,6 +428,7 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_bytes<E: de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
+        *self.control |= key.iter().any(u8::is_ascii_control);
         let find = |children: &[(Box<[u8]>, usize)]| {
             children.iter().find(|(known, _)| **known == *key).map(|(_, child)| *child)
         };
