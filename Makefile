@@ -1,8 +1,12 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
 # make test    the tests alone; the README's command
+# make fuzz    each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1 with a stable one
 # make bench   the real binary against a bare forwarding loop, ten rules against ten thousand, the store with millions in it
 
-.PHONY: check test bench
+.PHONY: check test fuzz bench
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = journal body config file_path retry_after condition slack
 
 check:
 	cargo fmt --check
@@ -12,6 +16,14 @@ check:
 
 test:
 	cargo test --locked
+
+# What is found along the way goes to fuzz/corpus, which is nobody's but this machine's; the seeds are only read.
+fuzz:
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 || exit 1; \
+	done
 
 bench:
 	cargo bench --locked --bench rules

@@ -6,6 +6,7 @@ mod contract;
 mod day;
 mod deliveries;
 mod front_door;
+mod fuzz;
 mod harness;
 mod isolation;
 mod kill;
