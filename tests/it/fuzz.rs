@@ -193,10 +193,10 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).expect("a seed")).collect()
 }
 
-/// One to four changes to one of the seeds.
+/// One to three changes to one of the seeds.
 fn mutated(dice: &mut Dice, seeds: &[Vec<u8>], tokens: &[&str]) -> Vec<u8> {
     let mut input = dice.pick(seeds).clone();
-    for _ in 0..=dice.below(4) {
+    for _ in 0..=dice.below(3) {
         change(dice, &mut input, seeds, tokens);
         input.truncate(INPUT_BYTES_MAX);
     }
