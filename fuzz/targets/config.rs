@@ -59,13 +59,10 @@ fn check(text: &str, report: &Report) {
         }
         assert!(!line.contains(NEVER_SHOWN), "a line of the log shows what stands behind a variable: {line}");
     }
-    let holds_written = text.lines().any(holds_secret);
     for is_coloured in [false, true] {
         let shown = report.render(is_coloured);
         assert!(!shown.contains(NEVER_SHOWN), "the report shows what stands behind a variable: {shown}");
-        // Where nothing can be read, nobody can say what is a secret.
-        let is_read = !report.lines().any(|line| is_syntax(&line));
-        assert!(!(is_read && holds_written && shown.lines().any(shows_secret)), "the report shows a secret: {shown}");
+        assert!(!shown.lines().any(shows_secret), "the report shows a secret: {shown}");
     }
     assert_eq!(report.is_empty(), report.lines().next().is_none());
 }
@@ -87,7 +84,9 @@ fn shows_secret(line: &str) -> bool {
 
 /// A place is within the text, or right behind it.
 fn is_inside(text: &str, line: usize, column: usize, told: &str) {
-    let lines: Vec<&str> = text.split('\n').collect();
+    // What YAML 1.1 takes for a line's end: <https://yaml.org/spec/1.1/#id871136>.
+    let text = text.replace("\r\n", "\n");
+    let lines: Vec<&str> = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).collect();
     assert!((1..=lines.len() + 1).contains(&line) && column >= 1, "a place outside the text: {told}");
     let length = lines.get(line - 1).map_or(0, |line| line.chars().count());
     assert!(column <= length + 1, "a column behind the line's end: {told}");
