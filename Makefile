@@ -2,9 +2,13 @@
 # make test    the tests alone; the README's command
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
 #              picks some, VERO_RELAY_TORTURE_SEED=N repeats a run, VERO_RELAY_TORTURE_ALLOW_SKIPS=1 accepts what cannot run here)
+# make fuzz    each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1 with a stable one
 # make bench   the real binary against a bare forwarding loop, ten rules against ten thousand, the store with millions in it
 
-.PHONY: check test torture bench
+.PHONY: check test torture fuzz bench
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = journal body config file_path retry_after condition slack
 
 check:
 	cargo fmt --check
@@ -18,6 +22,14 @@ test:
 
 torture:
 	cargo test --locked --release --test torture
+
+# What is found along the way goes to fuzz/corpus, which is nobody's but this machine's; the seeds are only read.
+fuzz:
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 || exit 1; \
+	done
 
 bench:
 	cargo bench --locked --bench rules

@@ -130,7 +130,7 @@ impl Report {
                 None => group,
             }]);
         };
-        if problem.is_secret {
+        if problem.is_secret || may_hold_secret(line_at(&self.text, place.offset)) {
             let origin = annotate_snippets::Origin::path(path).line(place.line).char_column(place.column);
             let group = title.element(origin).element(Level::NOTE.message("the line holds a secret and is not shown"));
             return renderer.render(&[match help {
@@ -152,6 +152,30 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.render(false).trim_end())
     }
+}
+
+/// The whole line that an offset is on.
+fn line_at(text: &str, offset: usize) -> &str {
+    let at = text.floor_char_boundary(offset.min(text.len()));
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    text[start..].lines().next().unwrap_or_default()
+}
+
+/// Whether a secret is written out on a line, wherever in the file it is: indented wrongly it is in no section that is known to hold
+/// one, and in a file that is not YAML there are no sections.
+fn may_hold_secret(line: &str) -> bool {
+    const KEYS: [&str; 5] = ["token", "tokens", "bearer", "password", "signing_secrets"];
+    let is_written_out = |after: &str| {
+        let value = after.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':');
+        let value = value.map_or("", |value| value.trim_start_matches([' ', '"', '\'', '[']));
+        // What a variable's name says may be read; a default, or anything behind the `}`, is written out.
+        let named =
+            value.strip_prefix("${").and_then(|rest| rest.split_once('}')).filter(|(name, _)| !name.contains(":-"));
+        let value = named.map_or(value, |(_, behind)| behind.trim_start_matches(['"', '\'', ' ', ']', '}', ',']));
+        !value.is_empty() && !value.starts_with('#')
+    };
+    let follows = |key: &str| line.match_indices(key).any(|(at, _)| is_written_out(&line[at + key.len()..]));
+    line.contains("hooks.slack.com/") || KEYS.into_iter().any(follows)
 }
 
 /// The word at an offset: to the end of its line at most.
@@ -215,6 +239,26 @@ mod tests {
         assert_eq!(nearest("bounsed", ["sent", "bounced", "opened"]), Some("bounced"));
         assert_eq!(nearest("x", ["sent", "bounced"]), None);
         assert_eq!(nearest("Campaign", ["campaign"]), Some("campaign"));
+    }
+
+    #[test]
+    fn a_line_that_writes_a_secret_out_is_known_and_one_that_names_a_variable_is_harmless() {
+        for (line, expected) in [
+            ("    token: abc", true),
+            ("  vero: { \"token\": \"abc\" }", true),
+            ("    tokens: [abc, def]", true),
+            ("url: https://hooks.slack.com/services/T/B/x", true),
+            ("    password: 'abc", true),
+            ("    token: \"${TOKEN}\"", false),
+            ("    token: ${TOKEN}abc", true),
+            ("    token: \"${TOKEN:-abc}\"", true),
+            ("  vero: { token: \"${TOKEN}\" } # from Vero", false),
+            ("    token:", false),
+            ("    name: token", false),
+        ] {
+            assert_eq!(may_hold_secret(line), expected, "{line}");
+        }
+        assert_eq!(line_at("a: b\n  cä: d\ne", 9), "  cä: d");
     }
 
     #[test]

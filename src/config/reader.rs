@@ -64,10 +64,10 @@ impl Reader {
     fn push(&self, at: NodeId, severity: Severity, message: String, help: Option<String>, is_secret: bool) {
         let redact = |text: String| {
             let interpolated = self.interpolated.borrow();
-            interpolated
-                .iter()
-                .filter(|value| !value.is_empty())
-                .fold(text, |text, value| text.replace(value.as_str(), "…"))
+            let mut values: Vec<&String> = interpolated.iter().filter(|value| !value.is_empty()).collect();
+            // The longest first: a value that is a part of another would leave the rest of it to be read.
+            values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+            values.into_iter().fold(text, |text, value| text.replace(value.as_str(), "…"))
         };
         let (message, help) = (redact(message), help.map(redact));
         self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, is_secret });

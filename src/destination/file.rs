@@ -13,11 +13,11 @@ use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 
+use super::path_template::PathTemplate;
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace};
-use crate::config::problem::did_you_mean;
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader};
-use crate::event::{Json, minify};
+use crate::event::minify;
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
@@ -29,29 +29,14 @@ pub(super) const KIND: Kind = Kind {
 const BATCH_MAX: usize = 256;
 /// Files held open; a path by type and hour rarely has more at one time.
 const OPEN_MAX: usize = 16;
-/// A value in a path is cut to this: a file's name may have 255 bytes.
-const VALUE_BYTES_MAX: usize = 64;
 
 struct Lines {
-    path: Vec<Part>,
-    pattern: PathBuf,
+    path: PathTemplate,
     timezone: TimeZone,
     has_envelope: bool,
     syncs: bool,
     open: Mutex<HashMap<PathBuf, OpenFile>>,
 }
-
-#[derive(Clone)]
-enum Part {
-    Text(String),
-    Date,
-    Hour,
-    Type,
-    Source,
-}
-
-const PLACES: [(&str, Part); 4] =
-    [("date", Part::Date), ("hour", Part::Hour), ("type", Part::Type), ("source", Part::Source)];
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     let reader = context.reader;
@@ -70,71 +55,22 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     });
     let timezone = entries.optional("timezone").map_or(Some(TimeZone::UTC), |node| {
         let name = reader.text(node)?;
-        let found = TimeZone::get(name);
+        // A small container has no database of time zones, and UTC needs none.
+        let found = if name == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(name) };
         found.map_err(|_| reader.error(node.id, format!("`{name}` is not a time zone like Europe/Berlin"))).ok()
     });
     entries.finish();
-    let (pattern, path) = path?;
-    let open = Mutex::default();
-    let lines = Arc::new(Lines { path, pattern, timezone: timezone?, has_envelope, syncs, open });
+    let (path, timezone, open) = (path?, timezone?, Mutex::default());
+    let lines = Arc::new(Lines { path, timezone, has_envelope, syncs, open });
     Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
 
-fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<(PathBuf, Vec<Part>)> {
-    let text = reader.text(node)?;
-    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
-        reader.error(node.id, "this is not the path of a file");
-        return None;
-    }
-    if Path::new(text).components().any(|part| part == std::path::Component::ParentDir) {
-        reader.error(node.id, "a path cannot climb by `..`: write it relative to data_dir, or whole from `/`");
-        return None;
-    }
-    let (mut parts, mut rest) = (Vec::new(), text);
-    if !Path::new(text).is_absolute() {
-        parts.push(Part::Text(format!("{}/", data_dir.display())));
-    }
-    while let Some(at) = rest.find('{') {
-        parts.push(Part::Text(rest[..at].to_owned()));
-        let inner = rest[at + 1..].split_once('}');
-        let Some((name, after)) = inner else {
-            reader.error(node.id, "a `{` in the path is never closed");
-            return None;
-        };
-        match PLACES.iter().find(|(known, _)| *known == name) {
-            Some((_, part)) => parts.push(part.clone()),
-            None => {
-                let help = did_you_mean(name, PLACES.map(|(name, _)| name));
-                let help = help.unwrap_or_else(|| "a path can hold {date}, {hour}, {type} and {source}".to_owned());
-                reader.error_with(node.id, format!("`{{{name}}}` is not known in a path"), help);
-                return None;
-            }
-        }
-        rest = after;
-    }
-    parts.push(Part::Text(rest.to_owned()));
-    Some((data_dir.join(text), parts))
+fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<PathTemplate> {
+    let parsed = PathTemplate::parse(reader.text(node)?, data_dir);
+    parsed.map_err(|wrong| reader.error_with(node.id, wrong.message, wrong.help)).ok()
 }
 
 impl Lines {
-    fn path_of(&self, delivery: &Delivery) -> PathBuf {
-        let arrival = crate::time::timestamp(delivery.event.received_ms).to_zoned(self.timezone.clone());
-        let mut path = String::new();
-        for part in &self.path {
-            match part {
-                Part::Text(text) => path.push_str(text),
-                Part::Date => path.push_str(&arrival.strftime("%Y-%m-%d").to_string()),
-                Part::Hour => path.push_str(&arrival.strftime("%H").to_string()),
-                Part::Type => {
-                    let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
-                    path.push_str(&safe(Json::read(body).event_type()));
-                }
-                Part::Source => path.push_str(&safe(&delivery.source)),
-            }
-        }
-        PathBuf::from(path)
-    }
-
     fn line(&self, delivery: &Delivery) -> Vec<u8> {
         let event = minify(&delivery.event.body);
         let mut line = Vec::with_capacity(event.len() + 128);
@@ -158,7 +94,7 @@ impl Lines {
         let mut outcomes = vec![Outcome::Delivered; deliveries.len()];
         let mut by_path: Vec<(PathBuf, Vec<usize>)> = Vec::new();
         for (i, delivery) in deliveries.iter().enumerate() {
-            let path = self.path_of(delivery);
+            let path = self.path.path(delivery, &self.timezone);
             match by_path.iter_mut().find(|(known, _)| *known == path) {
                 Some((_, places)) => places.push(i),
                 None => by_path.push((path, vec![i])),
@@ -202,17 +138,6 @@ impl Lines {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, OpenFile>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A value as one harmless part of a file's name: letters, digits, `-`, `_` and `.` stay, and no name begins with a dot.
-fn safe(value: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let mut name: String = value.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    name.truncate(VALUE_BYTES_MAX);
-    if name.is_empty() || name.starts_with('.') {
-        name.insert(0, '_');
-    }
-    name
 }
 
 fn is_still_there(file: &OpenFile, path: &Path) -> bool {
@@ -289,11 +214,11 @@ impl Destination for File {
     }
 
     fn address(&self) -> String {
-        self.lines.pattern.display().to_string()
+        self.lines.path.pattern().display().to_string()
     }
 
     fn file_pattern(&self) -> Option<PathBuf> {
-        Some(self.lines.pattern.clone())
+        Some(self.lines.path.pattern().to_owned())
     }
 }
 
@@ -302,28 +227,9 @@ mod tests {
     use super::super::template::tests::delivery;
     use super::*;
 
-    #[test]
-    fn hostile_values_are_harmless_names() {
-        for (value, expected) in [
-            ("bounced", "bounced"),
-            ("../../etc/passwd", "_.._.._etc_passwd"),
-            ("..", "_.."),
-            ("", "_"),
-            ("a/b\0c\nd", "a_b_c_d"),
-            ("naïve", "na_ve"),
-            (".hidden", "_.hidden"),
-        ] {
-            assert_eq!(safe(value), expected);
-        }
-        assert_eq!(safe(&"x".repeat(500)).len(), VALUE_BYTES_MAX);
-    }
-
-    fn file(directory: &Path, parts: Vec<Part>) -> Lines {
-        let mut path = vec![Part::Text(format!("{}/", directory.display()))];
-        path.extend(parts);
+    fn file(directory: &Path, path: &str) -> Lines {
         Lines {
-            path,
-            pattern: PathBuf::new(),
+            path: PathTemplate::parse(path, directory).expect("a good path"),
             timezone: TimeZone::UTC,
             has_envelope: true,
             syncs: true,
@@ -338,8 +244,7 @@ mod tests {
     #[test]
     fn a_line_holds_the_event_untouched_but_for_white_space() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file =
-            file(directory.path(), vec![Part::Date, Part::Text("-".into()), Part::Hour, Part::Text(".ndjson".into())]);
+        let file = file(directory.path(), "{date}-{hour}.ndjson");
         assert!(is_delivered(&file.write_batch(&[delivery("{ \"type\": \"sent\",\n \"n\": 12500.50 }")])));
         let written = std::fs::read_to_string(directory.path().join("2023-11-14-22.ndjson")).expect("written");
         let id = delivery("{}").event.id;
@@ -353,7 +258,7 @@ mod tests {
     fn a_file_that_is_rotated_or_deleted_is_made_anew() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x");
-        let file = file(directory.path(), vec![Part::Text("x".into())]);
+        let file = file(directory.path(), "x");
         for _ in 0..2 {
             assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
             std::fs::rename(&path, directory.path().join("old")).expect("rotated");
@@ -369,9 +274,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x");
         std::fs::write(&path, "{\"half").expect("written");
-        assert!(is_delivered(
-            &file(directory.path(), vec![Part::Text("x".into())]).write_batch(&[delivery("{\"type\":\"a\"}")])
-        ));
+        assert!(is_delivered(&file(directory.path(), "x").write_batch(&[delivery("{\"type\":\"a\"}")])));
         let lines: Vec<String> = std::fs::read_to_string(&path).expect("there").lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("{\"id\""));
@@ -382,13 +285,13 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let elsewhere = directory.path().join("elsewhere");
         std::os::unix::fs::symlink(&elsewhere, directory.path().join("x")).expect("linked");
-        let linked = file(directory.path(), vec![Part::Text("x".into())]);
+        let linked = file(directory.path(), "x");
         assert!(!is_delivered(&linked.write_batch(&[delivery("{\"type\":\"a\"}")])));
         assert!(!elsewhere.exists());
 
         let other = OpenOptions::new().create(true).append(true).open(directory.path().join("y")).expect("opened");
         other.lock().expect("locked");
-        let locked = file(directory.path(), vec![Part::Text("y".into())]);
+        let locked = file(directory.path(), "y");
         let outcomes = locked.write_batch(&[delivery("{\"type\":\"a\"}")]);
         assert!(
             matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.text.contains("locked")),
@@ -401,7 +304,7 @@ mod tests {
     #[test]
     fn events_of_one_batch_go_each_to_its_file() {
         let directory = tempfile::tempdir().expect("a directory");
-        let file = file(directory.path(), vec![Part::Type]);
+        let file = file(directory.path(), "{type}");
         let batch = ["sent", "../../up", "sent"].map(|name| delivery(&format!("{{\"type\":\"{name}\"}}")));
         assert!(is_delivered(&file.write_batch(&batch)));
         let lines = |name: &str| std::fs::read_to_string(directory.path().join(name)).expect("there").lines().count();

@@ -11,12 +11,13 @@ mod answer;
 pub mod client;
 mod file;
 mod http;
-mod retry_after;
+pub mod path_template;
+pub mod retry_after;
 mod signature;
-mod slack;
+pub mod slack;
 mod structure;
 pub mod template;
-mod view;
+pub mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;

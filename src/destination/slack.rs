@@ -257,7 +257,7 @@ fn limit(above: &[&Structure]) -> usize {
 }
 
 /// Renders within a limit: the values are cut, ever shorter, before the template's own text is.
-fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String, String> {
+pub fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String, String> {
     let mut cap = characters_max;
     loop {
         let rendered = template.render(view, Some(cap))?;
@@ -271,13 +271,13 @@ fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String
     }
 }
 
-/// Cuts a text, never within an entity like `&amp;`.
-fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
+/// Cuts a text, never within an entity like `&amp;`. A `&` that begins none is a character like any other.
+pub fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
+    const ENTITIES: [&str; 3] = ["&amp;", "&lt;", "&gt;"];
     let cut = cut(text, characters_max);
-    match cut.rfind('&') {
-        Some(at) if !cut[at..].contains(';') && cut.len() < text.len() => &cut[..at],
-        _ => cut,
-    }
+    let is_halved =
+        |at: usize| ENTITIES.iter().any(|entity| text[at..].starts_with(entity) && at + entity.len() > cut.len());
+    cut.rfind('&').filter(|at| is_halved(*at)).map_or(cut, |at| &cut[..at])
 }
 
 impl Destination for Slack {
@@ -388,6 +388,7 @@ mod tests {
         assert_eq!((of(TEXT_MAX), of(TEXT_MAX + 1)), (TEXT_MAX, TEXT_MAX));
         assert_eq!(cut_outside_entities("ab&amp;", 5), "ab");
         assert_eq!(cut_outside_entities("ab&amp;c", 7), "ab&amp;");
+        assert_eq!(cut_outside_entities("Tom & Jerry and more", 11), "Tom & Jerry");
     }
 
     #[test]

@@ -257,9 +257,14 @@ impl FieldSet {
             return Err(Refused::NotObject { found: json_kind(&text[start..]), at: start });
         }
         let read = |expects_objects| {
-            let mut walk = Walk { set: self, captures: Vec::with_capacity(16), expects_objects };
+            let mut walk =
+                Walk { set: self, captures: Vec::with_capacity(16), expects_objects, has_control_in_key: false };
             let mut json = serde_json::Deserializer::from_str(text);
             json.deserialize_map(Object { walk: &mut walk, node: 0, keys_only: false }).and_then(|()| json.end())?;
+            if walk.has_control_in_key {
+                // As an escape it may stand there; as it is, reading keys as bytes has let it pass.
+                serde_json::from_str::<IgnoredAny>(text)?;
+            }
             Ok(walk.captures)
         };
         read(true).or_else(|_: serde_json::Error| read(false)).map_err(not_json)
@@ -339,6 +344,8 @@ struct Walk<'s, 'a> {
     captures: Vec<(Slot, &'a str)>,
     /// Reads what a path goes into as an object, which saves reading it twice, and fails where it is none.
     expects_objects: bool,
+    /// A key holds a control character, escaped or not.
+    has_control_in_key: bool,
 }
 
 impl<'a> Walk<'_, 'a> {
@@ -410,25 +417,26 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
         let node = &set.nodes[self.node];
         // Which stretch of the captures each child made: a key that comes again takes its earlier one back.
         let mut stretches: Vec<Stretch> = Vec::new();
-        while let Some(children) = map.next_key_seed(Key { node, keys_only: self.keys_only })? {
+        let Self { walk, keys_only, .. } = self;
+        while let Some(children) = map.next_key_seed(Key { node, keys_only, control: &mut walk.has_control_in_key })? {
             if children == [None, None] {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             if let [Some(child), None] = children
-                && self.walk.expects_objects
+                && walk.expects_objects
                 && set.nodes[child].only_leads_on()
             {
-                let start = self.walk.take_back(child, &mut stretches);
-                map.next_value_seed(Object { walk: &mut *self.walk, node: child, keys_only: false })?;
-                stretches.push((child, start, self.walk.captures.len()));
+                let start = walk.take_back(child, &mut stretches);
+                map.next_value_seed(Object { walk: &mut *walk, node: child, keys_only: false })?;
+                stretches.push((child, start, walk.captures.len()));
                 continue;
             }
             let raw = map.next_value::<&'a RawValue>()?.get().trim_ascii();
             for child in children.into_iter().flatten() {
-                let start = self.walk.take_back(child, &mut stretches);
-                self.walk.enter(raw, child);
-                stretches.push((child, start, self.walk.captures.len()));
+                let start = walk.take_back(child, &mut stretches);
+                walk.enter(raw, child);
+                stretches.push((child, start, walk.captures.len()));
             }
         }
         Ok(())
@@ -436,19 +444,20 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
 }
 
 /// Reads a key as bytes (an escaped lone surrogate in a key must not refuse the event) and finds its children.
-struct Key<'n> {
+struct Key<'n, 'w> {
     node: &'n Node,
     keys_only: bool,
+    control: &'w mut bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Key<'_> {
+impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
     type Value = [Option<usize>; 2];
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_bytes(self)
     }
 }
 
-impl Visitor<'_> for Key<'_> {
+impl Visitor<'_> for Key<'_, '_> {
     type Value = [Option<usize>; 2];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -456,6 +465,7 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_bytes<E: de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
+        *self.control |= key.iter().any(u8::is_ascii_control);
         let find = |children: &[(Box<[u8]>, usize)]| {
             children.iter().find(|(known, _)| **known == *key).map(|(_, child)| *child)
         };

@@ -7,6 +7,7 @@ mod day;
 mod deliveries;
 mod faults;
 mod front_door;
+mod fuzz;
 mod harness;
 mod isolation;
 mod operator;

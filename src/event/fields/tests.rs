@@ -32,6 +32,7 @@ fn fields_are_found_by_path() {
     check(r#""a":1e400"#, "a", "1e400");
     check(r#""\u0061":1"#, "a", "1");
     check(r#""x\ud800":1,"a":2"#, "a", "2");
+    check(r#""x\n":1,"a":2"#, "a", "2");
     check(r#""a":[1,2]"#, "a", "<list>");
 }
 
@@ -140,6 +141,8 @@ fn a_refusal_names_the_place() {
         (b"{\"a\":1}", "neither a `type` nor an `action`"),
         (b"{\"type\":7}", "neither a `type` nor an `action`"),
         (b"{\"type\":\"a\nb\"}", "control character"),
+        (b"{\"type\":\"a\",\"b\nc\":1}", "control character"),
+        (b"{\"type\":\"a\",\"x\":{\"b\nc\":1}}", "control character"),
     ] {
         let sentence = refused(body);
         assert!(sentence.contains(part), "{sentence} should hold {part}");

@@ -60,6 +60,9 @@ pub const ALIGN: usize = 8;
 const HEADER_FIXED: usize = 80;
 /// A segment's header may be this long: some hundred thousand names.
 pub const HEADER_MAX: usize = 16 << 20;
+/// Events, groups and segments count no further: an event's id has 62 bits for its number. What says more is damage, whatever its
+/// CRC says, and nobody need mind an overflow.
+const NUMBER_MAX: u64 = (1 << 62) - 1;
 /// The longest reason or name that is kept.
 pub const TEXT_MAX: usize = 1024;
 
@@ -91,7 +94,7 @@ impl GroupHead {
         if magic != GROUP_MAGIC || take.u64()? != segment || take.u64()? != offset {
             return None;
         }
-        Some(Self {
+        let head = Self {
             group: take.u64()?,
             durable_up_to: take.u64()?,
             first_sequence: take.u64()?,
@@ -99,7 +102,8 @@ impl GroupHead {
             bodies_bytes: take.u32()?,
             events: take.u32()?,
             records: take.u32()?,
-        })
+        };
+        (head.group <= NUMBER_MAX && head.first_sequence <= NUMBER_MAX).then_some(head)
     }
 
     /// Whether the CRC over the head and the record heads is right. `bytes` begin at the group.

@@ -192,9 +192,7 @@ fn read(
 
 /// The header of a segment, `None` when it is damaged.
 fn read_header(segment: u64, file: &Arc<dyn DiskFile>) -> Result<Option<SegmentHeader>, OpenError> {
-    let mut start = vec![0; 16];
-    let read = file.read_at(&mut start, 0)?;
-    let Ok(length) = SegmentHeader::length(&start[..read]) else { return Ok(None) };
+    let Some(length) = header_length(file)? else { return Ok(None) };
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, 0)?;
     match SegmentHeader::decode(&bytes[..read]) {
@@ -202,6 +200,13 @@ fn read_header(segment: u64, file: &Arc<dyn DiskFile>) -> Result<Option<SegmentH
         Err(source @ HeaderError::UnknownVersion(_)) => Err(OpenError::Version { file: file_name(segment), source }),
         _ => Ok(None),
     }
+}
+
+/// How long the header says it is: what another version wrote need not be as long as what this one would write.
+fn header_length(file: &Arc<dyn DiskFile>) -> io::Result<Option<usize>> {
+    let mut start = [0; 16];
+    let read = file.read_at(&mut start, 0)?;
+    Ok(SegmentHeader::length(&start[..read]).ok())
 }
 
 /// Updates given to the index in one go while the journal is read.
@@ -282,7 +287,10 @@ impl<'d> State<'d> {
             self.damaged(last + 1, 0..0);
         }
         let start = match header {
-            Some(header) => self.header(header),
+            Some(header) => {
+                self.header(header);
+                header_length(file)?.map_or(0, |length| length as u64)
+            }
             None => {
                 self.damaged(segment, 0..16);
                 0
@@ -344,7 +352,7 @@ impl<'d> State<'d> {
         Ok(())
     }
 
-    fn header(&mut self, header: &SegmentHeader) -> u64 {
+    fn header(&mut self, header: &SegmentHeader) {
         self.journal.get_or_insert(header.journal);
         self.next_sequence = self.next_sequence.max(header.first_sequence);
         self.next_group = self.next_group.max(header.first_group);
@@ -363,7 +371,6 @@ impl<'d> State<'d> {
             }
         }
         self.knows_standings = true;
-        header.encode().len() as u64
     }
 
     fn queue(&mut self, destination: NameId) -> &mut Queue {

@@ -35,6 +35,11 @@ pub struct Verified {
 /// Reads the store in a data directory that no relay is using. Changes nothing. `progress` is told the share read so far.
 pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(&data_dir.join("journal"))?);
+    verify_disk(disk, &data_dir.join("state.db"), progress)
+}
+
+/// The same for a journal on any disk, whose index is at `index`.
+pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified, OpenError> {
     let other = |error: rusqlite::Error| OpenError::Io(std::io::Error::other(error.to_string()));
     // Into an index of its own: what the journal says by itself.
     let mut fresh = Database::open(None).map_err(other)?;
@@ -66,7 +71,7 @@ pub fn verify(data_dir: &Path, progress: &mut dyn FnMut(f64)) -> Result<Verified
     }
     let said =
         Said { fresh: &fresh, queues: &recovered.queues, journal: recovered.journal, next_group: recovered.next_group };
-    compare(&data_dir.join("state.db"), &said, &mut verified);
+    compare(index, &said, &mut verified);
     Ok(verified)
 }
 

@@ -1,7 +1,7 @@
 //! The header of a segment: everything that is needed to read the segment alone.
 
 use super::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
-use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, VERSION, VERSION_MIN};
+use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, NUMBER_MAX, VERSION, VERSION_MIN};
 use crate::store::{NameId, NameKind, Pause, Standing};
 
 const MARK_OPEN: u8 = 1;
@@ -129,6 +129,9 @@ impl SegmentHeader {
             names: Vec::new(),
             standings: Vec::new(),
         };
+        if [header.segment, header.first_sequence, header.first_group].iter().any(|number| *number > NUMBER_MAX) {
+            return None;
+        }
         let (names, pauses) = (take.u32()?, take.u32()?);
         for _ in 0..names {
             header.names.push((kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?));

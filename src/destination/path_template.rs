@@ -1,0 +1,136 @@
+//! The path of a file, with places for what an event says: `archive/{date}/{type}.ndjson`. Pure.
+//!
+//! What an event puts in becomes one harmless part of a name: it can neither climb out of a directory nor begin a new one.
+
+use std::path::{Component, Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use super::Delivery;
+use crate::config::problem::did_you_mean;
+use crate::event::Json;
+
+/// A value in a path is cut to this: a file's name may have 255 bytes.
+pub const VALUE_BYTES_MAX: usize = 64;
+
+/// A path with places in it.
+#[derive(Clone, Debug)]
+pub struct PathTemplate {
+    parts: Vec<Part>,
+    /// Kept apart from the text: a directory's name need not be UTF-8, and a `{` in it means itself.
+    base: PathBuf,
+    pattern: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Date,
+    Hour,
+    Type,
+    Source,
+}
+
+const PLACES: [(&str, Part); 4] =
+    [("date", Part::Date), ("hour", Part::Hour), ("type", Part::Type), ("source", Part::Source)];
+
+/// What is wrong with a path.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadPath {
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl From<&str> for BadPath {
+    fn from(message: &str) -> Self {
+        Self { message: message.to_owned(), help: None }
+    }
+}
+
+impl PathTemplate {
+    /// Reads a path as written in a config. One that does not begin with `/` is relative to `data_dir`.
+    pub fn parse(text: &str, data_dir: &Path) -> Result<Self, BadPath> {
+        if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+            return Err("this is not the path of a file".into());
+        }
+        if Path::new(text).components().any(|part| part == Component::ParentDir) {
+            return Err("a path cannot climb by `..`: write it relative to data_dir, or whole from `/`".into());
+        }
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some(at) = rest.find('{') {
+            parts.push(Part::Text(rest[..at].to_owned()));
+            let Some((name, after)) = rest[at + 1..].split_once('}') else {
+                return Err("a `{` in the path is never closed".into());
+            };
+            let Some((_, part)) = PLACES.iter().find(|(known, _)| *known == name) else {
+                let help = did_you_mean(name, PLACES.map(|(name, _)| name));
+                let help = help.unwrap_or_else(|| "a path can hold {date}, {hour}, {type} and {source}".to_owned());
+                return Err(BadPath { message: format!("`{{{name}}}` is not known in a path"), help: Some(help) });
+            };
+            parts.push(part.clone());
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Self { parts, base: data_dir.to_owned(), pattern: data_dir.join(text) })
+    }
+
+    /// The whole path, its places still open: for people, and to tell whether two destinations write to one file.
+    pub fn pattern(&self) -> &Path {
+        &self.pattern
+    }
+
+    /// The path for a delivery. `{date}` and `{hour}` are those of its arrival in `timezone`.
+    pub fn path(&self, delivery: &Delivery, timezone: &TimeZone) -> PathBuf {
+        let arrival = crate::time::timestamp(delivery.event.received_ms).to_zoned(timezone.clone());
+        let mut path = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => path.push_str(text),
+                Part::Date => path.push_str(&arrival.strftime("%Y-%m-%d").to_string()),
+                Part::Hour => path.push_str(&arrival.strftime("%H").to_string()),
+                Part::Type => {
+                    let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
+                    path.push_str(&safe(Json::read(body).event_type()));
+                }
+                Part::Source => path.push_str(&safe(&delivery.source)),
+            }
+        }
+        // A value never begins with `/`, so this stays below the base unless the path was written whole.
+        self.base.join(path)
+    }
+}
+
+/// A value as one harmless part of a file's name: letters, digits, `-`, `_` and `.` stay, and no name begins with a dot.
+fn safe(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut name: String = value.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    name.truncate(VALUE_BYTES_MAX);
+    if name.is_empty() || name.starts_with('.') {
+        name.insert(0, '_');
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_values_are_harmless_names() {
+        for (value, expected) in [
+            ("bounced", "bounced"),
+            ("../../etc/passwd", "_.._.._etc_passwd"),
+            ("..", "_.."),
+            ("", "_"),
+            ("a/b\0c\nd", "a_b_c_d"),
+            ("naïve", "na_ve"),
+            (".hidden", "_.hidden"),
+        ] {
+            assert_eq!(safe(value), expected);
+        }
+        assert_eq!(safe(&"x".repeat(500)).len(), VALUE_BYTES_MAX);
+    }
+}
