@@ -14,6 +14,6 @@ test:
 	cargo test --locked
 
 bench:
-	cargo bench --locked --bench rules
+	cargo bench --locked --bench micro
 	cargo bench --locked --bench store -- --waiting 1000000 --history 2000000
 	cargo bench --locked --bench throughput -- --events 200000 --dead 1000000
