@@ -1,6 +1,6 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
 # make test    the tests alone; the README's command
-# make bench   the real binary against a bare forwarding loop, ten rules against ten thousand, the store with millions in it
+# make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
 
 .PHONY: check test bench
 
@@ -14,6 +14,6 @@ test:
 	cargo test --locked
 
 bench:
-	cargo bench --locked --bench micro
+	cargo bench --locked --bench throughput -- --write
 	cargo bench --locked --bench store -- --waiting 1000000 --history 2000000
-	cargo bench --locked --bench throughput -- --events 200000 --dead 1000000
+	cargo bench --locked --bench micro

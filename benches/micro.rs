@@ -1,6 +1,8 @@
-//! What each step costs by itself: reading a body, finding the rules, appending to the journal, making what a destination gets.
+//! What each step costs by itself: reading a body, finding the rules, appending to the journal, making what a
+//! destination gets.
 //!
-//! `cargo bench --bench micro`. Everything is on the samples that the tests use, and through what the relay itself calls.
+//! `cargo bench --bench micro`. Everything is on the samples that the tests use, and through what the relay itself
+//! calls.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ fn config(text: String) -> Config {
     Config::parse(Path::new("bench.yaml"), text, &Process).unwrap_or_else(|error| panic!("{error}")).0
 }
 
-// ---- a body ---------------------------------------------------------------------------------------------------------------------
+// ---- a body ---------------------------------------------------------------------------------------------------------
 
 fn fields(paths: &[&str]) -> FieldSet {
     let mut builder = FieldSetBuilder::default();
@@ -67,7 +69,7 @@ fn read_a_body_of_1_mib(bencher: Bencher<'_, '_>) {
     bencher.bench(|| fields.read(black_box(body.as_bytes()), ARRIVAL).expect("an event").event_type.len());
 }
 
-// ---- the rules ------------------------------------------------------------------------------------------------------------------
+// ---- the rules ------------------------------------------------------------------------------------------------------
 
 /// Rules as people write them: by campaign, by type and campaign, by a name's beginning, by a number, by exclusion.
 fn rules(count: usize) -> RuleSet {
@@ -101,7 +103,7 @@ fn every_rule_asked(bencher: Bencher<'_, '_>, count: usize) {
     bencher.bench(|| rules.route_plainly(black_box(BODY.as_bytes()), ARRIVAL).map(|routing| routing.deliveries.len()));
 }
 
-// ---- the journal ----------------------------------------------------------------------------------------------------------------
+// ---- the journal ----------------------------------------------------------------------------------------------------
 
 /// Events that go to the writer together, as from so many senders.
 const GROUP: u64 = 64;
@@ -220,14 +222,14 @@ fn append_64_unsynced(bencher: Bencher<'_, '_>) {
     Journal::open(Unsynced(real_disk(&directory)), Options::default()).bench(bencher);
 }
 
-/// The same on the disk in memory that tests and simulations use. It copies a whole segment at each sync, so the segments are as
-/// small as theirs; and it keeps everything, so the runs are few.
+/// The same on the disk in memory that tests and simulations use. It copies a whole segment at each sync, so the
+/// segments are as small as theirs; and it keeps everything, so the runs are few.
 #[divan::bench(sample_count = 20, sample_size = 10)]
 fn append_64_on_the_model_disk(bencher: Bencher<'_, '_>) {
     Journal::open(ModelDisk::default(), Options { segment_bytes: 1 << 20, ..Options::default() }).bench(bencher);
 }
 
-// ---- what a destination gets ----------------------------------------------------------------------------------------------------
+// ---- what a destination gets ----------------------------------------------------------------------------------------
 
 fn delivery() -> Delivery {
     let event = StoredEvent {
