@@ -3,7 +3,7 @@
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
 #              picks some, VERO_RELAY_TORTURE_SEED=N repeats a run, VERO_RELAY_TORTURE_ALLOW_SKIPS=1 accepts what cannot run here)
 # make fuzz    each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1 with a stable one
-# make bench   the real binary against a bare forwarding loop, ten rules against ten thousand, the store with millions in it
+# make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
 
 .PHONY: check test torture fuzz bench
 
@@ -32,6 +32,6 @@ fuzz:
 	done
 
 bench:
-	cargo bench --locked --bench rules
+	cargo bench --locked --bench throughput -- --write
 	cargo bench --locked --bench store -- --waiting 1000000 --history 2000000
-	cargo bench --locked --bench throughput -- --events 200000 --dead 1000000
+	cargo bench --locked --bench micro

@@ -205,6 +205,10 @@ impl Destination for File {
         .boxed()
     }
 
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+        Ok(self.lines.line(delivery))
+    }
+
     fn batch_max(&self) -> usize {
         BATCH_MAX
     }

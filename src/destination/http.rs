@@ -297,6 +297,10 @@ impl Destination for Http {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+        self.call(delivery).map(|call| call.body.into())
+    }
+
     fn is_loopback(&self) -> bool {
         is_loopback(self.target.base())
     }

@@ -201,6 +201,9 @@ pub trait Destination: Send + Sync {
     /// The future may be dropped at its timeout: what was under way then may have arrived.
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
 
+    /// What an attempt would send: the body of the request, the message, the line. Sends nothing.
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String>;
+
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {
         1

@@ -285,6 +285,10 @@ impl Destination for Slack {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+        self.body(delivery)
+    }
+
     fn pace_key(&self) -> Option<String> {
         Some(self.url.to_string())
     }

@@ -385,6 +385,10 @@ impl Destination for Model {
         .boxed()
     }
 
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+        Ok(delivery.event.body.to_vec())
+    }
+
     fn is_loopback(&self) -> bool {
         true
     }

@@ -1,0 +1,90 @@
+//! `make bench`: the real binary against a bare loop that only forwards bytes, in one run on one machine.
+//!
+//! # Cast
+//!
+//! * [`load`]: the sender. [`receiver`]: the other side, which notes how long each event took. [`bare`]: the loop in
+//!   the relay's place.
+//! * [`measure`]: what the kernel knows of a process, and the relay, started on a config of its own.
+//! * [`scenarios`]: what is measured, each between two runs of the bare loop. [`report`]: the tables and BENCHMARKS.md.
+//! * [`wire`]: as little HTTP as will do.
+//!
+//! Sender, receivers and relay share the machine, so a rate says little by itself: read the CPU time of the relay's own
+//! process, and the ratios.
+//!
+//! `cargo bench --bench throughput -- [--quick] [--only NAME] [--dead N] [--write]`
+
+mod bare;
+mod load;
+mod measure;
+mod receiver;
+mod report;
+mod scenarios;
+mod wire;
+
+use std::net::SocketAddr;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures the relay against a bare loop that only forwards bytes.
+#[derive(Parser)]
+struct Options {
+    /// A tenth of the events: to see that it runs, not what it costs
+    #[arg(long)]
+    quick: bool,
+    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Events of the backlog
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    dead: u64,
+    /// Write BENCHMARKS.md
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
+    write: bool,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// What this process is, when the program has started itself
+    #[arg(long, hide = true)]
+    role: Option<Role>,
+    /// Where the receiver listens first
+    #[arg(long, hide = true)]
+    at: Option<SocketAddr>,
+    /// Where the bare loop forwards to
+    #[arg(long, hide = true)]
+    to: Vec<bare::Target>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Role {
+    Receiver,
+    Bare,
+}
+
+fn main() {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
+    match options.role {
+        Some(Role::Receiver) => runtime.block_on(receiver::run(options.at)),
+        Some(Role::Bare) => runtime.block_on(bare::run(options.to)),
+        None => runtime.block_on(measure_all(&options)),
+    }
+}
+
+async fn measure_all(options: &Options) {
+    let is_wanted = |key: &str| options.only.as_deref().is_none_or(|only| key.starts_with(only));
+    let share = if options.quick { 10 } else { 1 };
+    let chosen: Vec<_> = scenarios::all().into_iter().filter(|scenario| is_wanted(scenario.key)).collect();
+    let is_draining = is_wanted(scenarios::DRAIN_KEY);
+    assert!(is_draining || !chosen.is_empty(), "no scenario has a name that begins so: see --help");
+    let machine = report::Machine::look();
+    print!("{}", machine.text());
+    let measured = scenarios::run(chosen, share, |one| eprintln!("{}", report::line(one))).await;
+    let drained = if is_draining { Some(scenarios::drain(options.dead / share).await) } else { None };
+    let text = report::Report { machine, measured, drained, is_quick: options.quick }.text();
+    println!("{text}");
+    if options.write {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");
+        std::fs::write(path, text).expect("the project's directory is writable");
+        eprintln!("BENCHMARKS.md is written");
+    }
+}
