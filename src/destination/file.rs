@@ -114,7 +114,8 @@ fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<(PathBuf, 
         rest = after;
     }
     parts.push(Part::Text(rest.to_owned()));
-    Some((data_dir.join(text), parts))
+    // Without `./` and `//`, so that one file has one name.
+    Some((data_dir.join(text).components().collect(), parts))
 }
 
 impl Lines {
