@@ -339,17 +339,7 @@ fn read_destinations(
         }
         match destinations::read(parts, &key.text, node) {
             Some(destination) => {
-                let pattern = destination.destination.file_pattern();
-                let same =
-                    |other: &&DestinationConfig| pattern.is_some() && other.destination.file_pattern() == pattern;
-                if let Some(other) = read.iter().find(same) {
-                    let at = node
-                        .get(destination.kind)
-                        .and_then(|section| section.get("path"))
-                        .map_or(key.id, |path| path.id);
-                    let message = format!("`{}` and `{}` write to the same file", other.name, key.text);
-                    reader.error_with(at, message, "name another, or let the rules send to one of them".to_owned());
-                }
+                check_file(reader, node, (key, &destination), &read);
                 read.push(destination);
             }
             None => is_complete = false,
@@ -357,6 +347,26 @@ fn read_destinations(
     }
     check_renames(reader, node, &read);
     is_complete.then_some(read)
+}
+
+/// A file is written by one destination only.
+fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), others: &[DestinationConfig]) {
+    let (key, destination) = of;
+    let Some(pattern) = destination.destination.file_pattern() else { return };
+    let at = node.get(destination.kind).and_then(|section| section.get("path")).map_or(key.id, |path| path.id);
+    let help = || "name another, or let the rules send to one of them".to_owned();
+    for other in others {
+        let Some(other_pattern) = other.destination.file_pattern() else { continue };
+        let both = format!("`{}` and `{}`", other.name, destination.name);
+        if other_pattern == pattern {
+            reader.error_with(at, format!("{both} write to the same file"), help());
+            return;
+        }
+        if advice::files::may_be_one(&other_pattern, &pattern) {
+            reader.warning(at, format!("{both} may write to the same file, and the second finds it locked"), help());
+            return;
+        }
+    }
 }
 
 /// A name whose queue is taken over is gone, and only one can take it.

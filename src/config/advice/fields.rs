@@ -83,7 +83,7 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
             let near = did_you_mean(text, known.iter().copied());
             if !is_known && (*is_all || near.is_some()) {
                 let help = near.unwrap_or_else(|| format!("Vero writes {}", known.join(" or ")));
-                reader.warning(item.id, format!("Vero has no `{path}` that is `{text}`"), help);
+                reader.warning(item.id, format!("Vero's documentation shows no `{path}` that is `{text}`"), help);
             }
         });
     }

@@ -4,8 +4,10 @@
 //!
 //! * [`rules`]: rules that can never match or are never tried, and events that none of them catches.
 //! * [`fields`]: names and values that Vero does not use.
+//! * [`files`]: destinations that may write to one file.
 //! * [`exposure`]: what strangers could read.
 
 pub(crate) mod exposure;
 pub(super) mod fields;
+pub(super) mod files;
 pub(super) mod rules;
