@@ -133,7 +133,8 @@ fn in_file(text: &str, offset: usize, scalar: &str, within: &Range<usize>) -> Op
 }
 
 fn line_at(text: &str, offset: usize) -> &str {
-    let start = text[..offset.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
+    let offset = text.floor_char_boundary(offset.min(text.len()));
+    let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
     text[start..].lines().next().unwrap_or_default()
 }
 
@@ -264,7 +265,7 @@ impl Report {
             }]);
         }
         let is_long = line_at(&self.text, place.offset).len() > LINE_BYTES_MAX;
-        let word = || if is_long { place.offset..place.offset + 1 } else { span(&self.text, place.offset) };
+        let word = || if is_long { first(&self.text, place.offset) } else { span(&self.text, place.offset) };
         let span = underlined.clone().unwrap_or_else(word);
         let snippet = Snippet::source(self.text.as_str()).path(path).annotation(AnnotationKind::Primary.span(span));
         let group = title.element(snippet);
@@ -291,6 +292,12 @@ fn span(text: &str, offset: usize) -> std::ops::Range<usize> {
         None => plain_length(rest),
     };
     start..start + rest[..length].trim_end().len().max(usize::from(!rest.is_empty()))
+}
+
+/// The one character at an offset.
+fn first(text: &str, offset: usize) -> Range<usize> {
+    let start = text.floor_char_boundary(offset.min(text.len()));
+    start..start + text[start..].chars().next().map_or(0, char::len_utf8)
 }
 
 /// How far a key or a plain value reaches.
