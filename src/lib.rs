@@ -21,6 +21,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 mod directory;
+mod fault;
 pub mod relay;
 pub mod telemetry;
 pub mod time;

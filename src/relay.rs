@@ -142,14 +142,28 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// An address could not be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}, which {said} names{}", help(.source))]
     Listen {
         /// Which.
         address: SocketAddr,
+        /// Who says so: a key and its place.
+        said: String,
         /// Why not.
         #[source]
         source: std::io::Error,
     },
+}
+
+/// What to do when an address cannot be had.
+fn help(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; choose another port, or end what listens there",
+        std::io::ErrorKind::AddrNotAvailable => "; choose an address that this machine has, or 0.0.0.0 for all of them",
+        std::io::ErrorKind::PermissionDenied => {
+            "; choose a port from 1024 on, or give the process CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    }
 }
 
 /// A relay that runs.
@@ -202,8 +216,8 @@ async fn start_at(
     lock: Option<DataDirLock>,
     place: Place,
 ) -> Result<Running, StartError> {
-    let listener = Arc::new(listen(config.listen).await?);
-    let admin_listener = listen(config.admin_listen).await?;
+    let listener = Arc::new(listen(config.listen, &config.said.listen).await?);
+    let admin_listener = listen(config.admin_listen, &config.said.admin_listen).await?;
     let (metrics, clock) = (Metrics::default(), Clock::start());
     let on_sync = metrics.clone();
     let options = Options {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DestinationConfig;
+use super::advice;
 use super::outline;
 use super::problem::did_you_mean;
 use super::raw::Node;
@@ -70,6 +71,10 @@ pub(super) fn read(parts: &Parts<'_>, name: &str, node: &Node) -> Option<Destina
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
     let context = Context { reader, client: parts.client, data_dir: parts.data_dir, answers };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
+    let plain = reader.take_plain().into_iter().map(|(at, _)| at);
+    if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {
+        advice::exposure::advise_of_plain_secrets(reader, plain);
+    }
     let fingerprint = fingerprint(node, defaults);
     let (name, destination) = (name.to_owned(), destination?);
     Some(DestinationConfig { name, kind: kind.name, policy, backlog, renamed_from, fingerprint, destination })

@@ -7,10 +7,12 @@
 //! * [`reader`]: typed reading that collects problems and goes on.
 //! * [`problem`]: the problems as people read them.
 //! * `rules`, `destinations`, `sources`: the sections.
+//! * `advice`: the warnings.
 //!
 //! Two types: `raw::Node` is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
 //! must be set. Checking, starting and reloading use one and the same path.
 
+pub(crate) mod advice;
 mod destinations;
 mod keeping;
 mod limits;
@@ -23,6 +25,7 @@ mod rules;
 mod sources;
 pub mod values;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +35,8 @@ pub use self::limits::Limits;
 use self::load::FILE_BYTES_MAX;
 pub use self::outline::Outline;
 use self::problem::{Problem, Report, Severity};
-use self::raw::Node;
-use self::reader::Reader;
+use self::raw::{Key, Node, Value};
+use self::reader::{MERGE, Reader};
 pub use self::sources::{Auth, Source};
 use self::values::Surroundings;
 use crate::deliver::{BacklogLimits, Policy};
@@ -60,6 +63,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the operator looks in.
     pub admin_listen: SocketAddr,
+    /// Who says so, for when the address cannot be had.
+    pub said: Said,
     /// Where everything is written.
     pub data_dir: PathBuf,
     /// The address that Vero is given, without a path; `None`: that of `listen`.
@@ -77,6 +82,30 @@ pub struct Config {
     /// How long a destination that is not named any more keeps its queue.
     pub removed_grace: Duration,
 }
+
+/// Who says which address is listened on: a key with its place, a variable, or nobody.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// For webhooks.
+    pub listen: String,
+    /// For the operator.
+    pub admin_listen: String,
+}
+
+impl Said {
+    fn find(path: &Path, text: &str, root: &Node, is_overridden: bool) -> Self {
+        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let said = |key: &str, node: Option<&Node>| match node.and_then(|node| load::locate(text, root, node.id)) {
+            Some(place) => format!("`{key}` ({file}:{}:{})", place.line, place.column),
+            None => format!("`{key}`, not set in {file}, by default"),
+        };
+        let listen = if is_overridden { OVERRIDE.to_owned() } else { said("listen", root.get("listen")) };
+        Self { listen, admin_listen: said("admin.listen", root.get("admin").and_then(|admin| admin.get("listen"))) }
+    }
+}
+
+/// Overrides `listen`, for containers.
+const OVERRIDE: &str = "VERO_RELAY_LISTEN";
 
 /// A destination that has been proved.
 #[derive(Clone)]
@@ -113,12 +142,10 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// Too large to be a config.
-    #[error("{} has {bytes} bytes, and a config has at most {FILE_BYTES_MAX}", .path.display())]
+    #[error("{} is larger than {FILE_BYTES_MAX} bytes, the most that a config may have", .path.display())]
     TooLarge {
         /// Which.
         path: PathBuf,
-        /// How large.
-        bytes: usize,
     },
     /// It has problems.
     #[error("{0}")]
@@ -158,8 +185,16 @@ impl Config {
         surroundings: &dyn Surroundings,
         client: Client,
     ) -> Result<(Self, Report), ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        // One byte beyond the limit shows that there is more; the rest, which may never end, is left unread.
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.to_owned() });
+        }
+        let not_text = |error| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        let text = String::from_utf8(bytes).map_err(not_text)?;
         Self::prove(path, text, surroundings, client)
     }
 
@@ -175,7 +210,7 @@ impl Config {
         client: Client,
     ) -> Result<(Self, Report), ConfigError> {
         if text.len() > FILE_BYTES_MAX {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), bytes: text.len() });
+            return Err(ConfigError::TooLarge { path: path.to_owned() });
         }
         let mut root = match load::parse(&text) {
             Ok(root) => root,
@@ -187,16 +222,41 @@ impl Config {
         let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         let reader = Reader::new(directory.clone());
         reader.interpolate(&mut root, surroundings);
-        let config = read(&reader, &root, &directory, &client, surroundings);
-        let config =
-            config.map(|config| Config { path: path.to_owned(), digest: digest_of(text.as_bytes()), ..config });
-        let problems: Vec<Problem> = reader.into_problems();
+        refuse_merge_keys(&reader, &root, 0);
+        let said = Said::find(path, &text, &root, overridden(surroundings).is_some());
+        let config = read(&reader, &root, &directory, &client, surroundings, said);
+        let digest = digest_of(text.as_bytes());
+        let config = config.map(|config| Config { path: path.to_owned(), digest, ..config });
+        let (problems, unshown) = reader.into_problems();
         let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
-        let report = Report::new(path.to_owned(), text, Some(&root), problems);
+        let report = Report::new(path.to_owned(), text, Some(&root), problems, &unshown);
         match config {
             Some(config) if !has_errors => Ok((config, report)),
             _ => Err(ConfigError::Problems(Box::new(report))),
         }
+    }
+}
+
+fn overridden(surroundings: &dyn Surroundings) -> Option<String> {
+    surroundings.variable(OVERRIDE).filter(|text| !text.is_empty())
+}
+
+/// `<<` is a key like any other to serde_yaml, unless it is told to merge, and then all places are lost.
+fn refuse_merge_keys(reader: &Reader, node: &Node, depth: usize) {
+    let is_free = |key: &Key| depth == 0 && key.text.starts_with("x-");
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| refuse_merge_keys(reader, item, depth + 1)),
+        Value::Map(entries) => {
+            for (key, below) in entries.iter().filter(|(key, _)| !is_free(key)) {
+                if key.text == MERGE {
+                    let help =
+                        "give a whole value by an alias (`retry: *slow`), or what all of a kind share in `defaults:`";
+                    reader.error_with(key.id, "the merge key `<<` is not taken", help.to_owned());
+                }
+                refuse_merge_keys(reader, below, depth + 1);
+            }
+        }
+        Value::Scalar(_) => {}
     }
 }
 
@@ -206,15 +266,15 @@ fn read(
     directory: &Path,
     client: &Client,
     surroundings: &dyn Surroundings,
+    said: Said,
 ) -> Option<Config> {
     let mut entries = reader.map(root, "the config")?;
     let data_dir = entries.optional("data_dir").map_or(Some("data"), |node| reader.text(node)).map(Path::new);
     let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
     let listen = entries.optional("listen");
-    let overridden = surroundings.variable("VERO_RELAY_LISTEN").filter(|text| !text.is_empty());
-    let listen = match (&overridden, listen) {
+    let listen = match (&overridden(surroundings), listen) {
         (Some(text), _) => {
-            address(text).map_err(|message| reader.error(root.id, format!("VERO_RELAY_LISTEN: {message}"))).ok()
+            address(text).map_err(|message| reader.error(root.id, format!("{OVERRIDE}: {message}"))).ok()
         }
         (None, Some(node)) => read_address(reader, node),
         (None, None) => Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -242,7 +302,12 @@ fn read(
     }
     let destination_nodes = entries.optional("destinations");
     let mut names = destinations::names(destination_nodes);
+    let errors_before = reader.errors();
     let rules = entries.required("rules").and_then(|node| rules::read(reader, node, &mut names));
+    if rules.is_none() || reader.errors() > errors_before {
+        // After an error in a rule it cannot be said which destinations are meant.
+        names.iter_mut().for_each(|(_, is_used)| *is_used = true);
+    }
     let parts = destinations::Parts { reader, client, data_dir: &data_dir, defaults };
     reader.hide_values(true);
     let destinations = read_destinations(&parts, destination_nodes, &names);
@@ -254,8 +319,11 @@ fn read(
     }
     entries.finish();
     let (listen, admin_listen) = (listen?, admin_listen?);
-    if listen == admin_listen && listen.port() != 0 {
-        reader.error(root.id, format!("`listen` and `admin.listen` are both {listen}"));
+    let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
+    if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
+        let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
+        let message = format!("`listen` ({listen}) and `admin.listen` ({admin_listen}) cannot have one port");
+        reader.error_with(node.id, message, "give one of them another".to_owned());
     }
     Some(Config {
         path: PathBuf::new(),
@@ -265,6 +333,7 @@ fn read(
         client: client.clone(),
         listen,
         admin_listen,
+        said,
         data_dir,
         public_url,
         sources: sources?,
@@ -288,7 +357,7 @@ pub fn parse_match(text: &str) -> Result<RuleSet, String> {
     let root = load::parse(text).map_err(|error| format!("it is not YAML: {}", error.message))?;
     let reader = Reader::new(PathBuf::from("."));
     let rules = rules::read_single(&reader, &root);
-    let problems = reader.into_problems();
+    let (problems, _) = reader.into_problems();
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).map(in_words).collect();
     match rules {
         Some(rules) if errors.is_empty() => Ok(rules),
@@ -306,11 +375,9 @@ fn read_destinations(
     let reader = parts.reader;
     let mut entries = reader.map(node, "`destinations`")?;
     let (mut read, mut is_complete) = (Vec::new(), true);
-    // After an error in a rule it cannot be said which destinations are meant.
-    let are_rules_good = !reader.has_errors();
     for (key, node) in entries.rest() {
         let is_used = used.iter().any(|(name, is_used)| *name == key.text && *is_used);
-        if !is_used && are_rules_good {
+        if !is_used {
             reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
         }
         if !is_name(&key.text) {
@@ -319,12 +386,7 @@ fn read_destinations(
         }
         match destinations::read(parts, &key.text, node) {
             Some(destination) => {
-                let pattern = destination.destination.file_pattern();
-                let same =
-                    |other: &&DestinationConfig| pattern.is_some() && other.destination.file_pattern() == pattern;
-                if let Some(other) = read.iter().find(same) {
-                    reader.error(key.id, format!("`{}` and `{}` write to the same file", other.name, key.text));
-                }
+                check_file(reader, node, (key, &destination), &read);
                 read.push(destination);
             }
             None => is_complete = false,
@@ -332,6 +394,26 @@ fn read_destinations(
     }
     check_renames(reader, node, &read);
     is_complete.then_some(read)
+}
+
+/// A file is written by one destination only.
+fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), others: &[DestinationConfig]) {
+    let (key, destination) = of;
+    let Some(pattern) = destination.destination.file_pattern() else { return };
+    let at = node.get(destination.kind).and_then(|section| section.get("path")).map_or(key.id, |path| path.id);
+    let help = || "name another, or let the rules send to one of them".to_owned();
+    for other in others {
+        let Some(other_pattern) = other.destination.file_pattern() else { continue };
+        let both = format!("`{}` and `{}`", other.name, destination.name);
+        if other_pattern == pattern {
+            reader.error_with(at, format!("{both} write to the same file"), help());
+            return;
+        }
+        if advice::files::may_be_one(&other_pattern, &pattern) {
+            reader.warning(at, format!("{both} may write to the same file, and the second finds it locked"), help());
+            return;
+        }
+    }
 }
 
 /// A name whose queue is taken over is gone, and only one can take it.
@@ -362,7 +444,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
-    address(reader.text(node)?).map_err(|message| reader.error(node.id, message)).ok()
+    let text = reader.text(node)?;
+    // A port alone, as other programs take it, or a host alone.
+    let meant = [format!("127.0.0.1:{}", text.trim_start_matches(':')), format!("{text}:8080")];
+    let meant = meant.into_iter().find(|meant| address(meant).is_ok()).map(|meant| format!("did you mean `{meant}`?"));
+    address(text).map_err(|message| reader.error_with(node.id, message, meant)).ok()
 }
 
 fn read_admin(reader: &Reader, node: Option<&Node>) -> Option<SocketAddr> {

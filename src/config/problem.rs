@@ -1,13 +1,14 @@
 //! What is wrong with a config, told so that it can be mended: where, what, and the nearest right word.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use super::load::{Place, SyntaxError, locate};
-use super::raw::{Node, NodeId};
+use super::load::{OPEN_QUOTE, Place, SyntaxError, locate};
+use super::raw::{Node, NodeId, Value};
 
 /// Problems shown with their place; one walk over the file each. Whoever has more will come back.
 const SHOWN_MAX: usize = 50;
@@ -21,6 +22,16 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// What it is called in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -32,15 +43,100 @@ pub struct Problem {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// Where in the value's text, in bytes.
+    pub within: Option<Range<usize>>,
     /// The line holds a secret and must not be shown.
     pub is_secret: bool,
 }
+
+/// A line longer than this was not written by hand, and underlining its end helps nobody.
+const LINE_BYTES_MAX: usize = 300;
+/// Shorter texts are no secrets, and would be found on every line.
+const UNSHOWN_BYTES_MIN: usize = 4;
+/// Where a line of a file that is not YAML has one of these, it probably holds a secret.
+const SECRET_KEYS: [&str; 8] = ["token", "url", "bearer", "secret", "password", "value", "auth", "key"];
 
 /// A problem with its place.
 #[derive(Clone, Debug)]
 struct Placed {
     problem: Problem,
     place: Option<Place>,
+    /// What is underlined, when it is not the word that stands there.
+    span: Option<Range<usize>>,
+}
+
+impl Placed {
+    fn find(mut problem: Problem, text: &str, root: Option<&Node>) -> Self {
+        let place = root.zip(problem.at).and_then(|(root, at)| locate(text, root, at));
+        let (Some(within), Some(place)) = (problem.within.clone(), place) else {
+            return Self { problem, place, span: None };
+        };
+        let scalar = root.zip(problem.at).and_then(|(root, at)| scalar_text(root, at)).unwrap_or_default();
+        match in_file(text, place.offset, scalar, &within) {
+            Some(span) => {
+                let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+                let line = text[..span.start].matches('\n').count() + 1;
+                let column = text[line_start..span.start].chars().count() + 1;
+                let place = Place { line, column, offset: span.start };
+                Self { problem, place: Some(place), span: Some(span) }
+            }
+            None => {
+                let before = scalar.get(..within.start).unwrap_or_default();
+                let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
+                let column = column.chars().count() + 1;
+                problem.message.push_str(&format!(" (at {line}:{column} of the text)"));
+                Self { problem, place: Some(place), span: None }
+            }
+        }
+    }
+}
+
+/// The text of a scalar below a node.
+fn scalar_text(node: &Node, wanted: NodeId) -> Option<&str> {
+    match &node.value {
+        Value::Scalar(scalar) => (node.id == wanted).then_some(&scalar.text),
+        Value::List(items) => items.iter().find_map(|item| scalar_text(item, wanted)),
+        Value::Map(entries) => entries.iter().find_map(|(_, node)| scalar_text(node, wanted)),
+    }
+}
+
+/// Where a part of a scalar's text stands in the file, if it stands there as it is: plain, in quotes, or as a block.
+fn in_file(text: &str, offset: usize, scalar: &str, within: &Range<usize>) -> Option<Range<usize>> {
+    let rest = text.get(offset..)?;
+    let on_one_line = |quote: usize| {
+        let shift = offset + quote;
+        (rest.get(quote..)?.starts_with(scalar) && !scalar.contains('\n'))
+            .then(|| within.start + shift..within.end + shift)
+    };
+    match rest.as_bytes().first()? {
+        b'"' | b'\'' => on_one_line(1),
+        b'|' => {
+            // Line by line, each without the indentation of the first.
+            let mut at = offset + rest.find('\n')? + 1;
+            let indentation = text[at..].len() - text[at..].trim_start_matches(' ').len();
+            let mut start = 0;
+            for line in scalar.split_inclusive('\n') {
+                let from = at + if line == "\n" { 0 } else { indentation };
+                if !text.get(from..)?.starts_with(line) {
+                    return None;
+                }
+                if within.start < start + line.len() {
+                    let (begin, end) = (within.start - start, (within.end - start).min(line.trim_end().len()));
+                    return Some(from + begin..from + end.max(begin));
+                }
+                (start, at) = (start + line.len(), from + line.len());
+            }
+            None
+        }
+        _ => on_one_line(0),
+    }
+}
+
+/// The whole line that an offset is on.
+fn line_at(text: &str, offset: usize) -> &str {
+    let offset = text.floor_char_boundary(offset.min(text.len()));
+    let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+    text[start..].lines().next().unwrap_or_default()
 }
 
 /// All problems of one file, in the order of their places. `Display` shows them as people read them.
@@ -49,32 +145,46 @@ pub struct Report {
     file: PathBuf,
     text: String,
     placed: Vec<Placed>,
-    hidden: usize,
+    /// Those beyond [`SHOWN_MAX`], by severity.
+    hidden: [usize; 2],
 }
 
 impl Report {
-    /// Finds the place of each problem.
-    pub(super) fn new(file: PathBuf, text: String, root: Option<&Node>, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| (problem.at, problem.severity));
-        let hidden = problems.len().saturating_sub(SHOWN_MAX);
-        problems.truncate(SHOWN_MAX);
-        let place = |at: Option<NodeId>| root.and_then(|root| locate(&text, root, at?));
-        let mut placed: Vec<_> =
-            problems.into_iter().map(|problem| Placed { place: place(problem.at), problem }).collect();
-        placed.sort_by_key(|placed| placed.place.map(|place| place.offset));
+    /// Finds the place of each problem. `unshown` are texts whose lines must not be shown.
+    pub(super) fn new(
+        file: PathBuf,
+        text: String,
+        root: Option<&Node>,
+        mut problems: Vec<Problem>,
+        unshown: &[String],
+    ) -> Self {
+        problems.sort_by_key(|problem| (problem.severity, problem.at));
+        let beyond = problems.split_off(problems.len().min(SHOWN_MAX));
+        let count = |severity| beyond.iter().filter(|problem| problem.severity == severity).count();
+        let hidden = [count(Severity::Error), count(Severity::Warning)];
+        let mut placed: Vec<_> = problems.into_iter().map(|problem| Placed::find(problem, &text, root)).collect();
+        placed.sort_by_key(|placed| (placed.place.map(|place| place.offset), placed.problem.severity));
         // Through an anchor that is used twice, one slip would be told twice.
         placed.dedup_by(|one, other| {
             one.place.is_some() && one.place == other.place && one.problem.message == other.problem.message
         });
+        for Placed { problem, place, .. } in &mut placed {
+            let line = place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
+            let holds = |secret: &&String| secret.len() >= UNSHOWN_BYTES_MIN && line.contains(secret.as_str());
+            problem.is_secret |= unshown.iter().any(|secret| holds(&secret));
+        }
         Self { file, text, placed, hidden }
     }
 
     /// The report of a file that is not YAML.
     pub(super) fn syntax(file: PathBuf, text: String, error: SyntaxError) -> Self {
-        let slip = slip(&text, error.place);
+        let slip = error.place.and_then(|place| slip(&text, place, &error.message));
         let message = format!("this cannot be read as YAML: {}", error.message);
-        let problem = Problem { at: None, severity: Severity::Error, message, help: slip, is_secret: false };
-        Self { file, text, placed: vec![Placed { problem, place: error.place }], hidden: 0 }
+        // What it holds is not known, so its keys must tell.
+        let line = error.place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
+        let is_secret = SECRET_KEYS.iter().any(|key| line.contains(key)) && !line.contains("${");
+        let problem = Problem { at: None, severity: Severity::Error, message, help: slip, within: None, is_secret };
+        Self { file, text, placed: vec![Placed { problem, place: error.place, span: None }], hidden: [0; 2] }
     }
 
     /// Whether any of them is an error.
@@ -82,9 +192,24 @@ impl Report {
         self.count(Severity::Error) > 0
     }
 
-    /// How many of one severity are shown.
+    /// How many there are of one severity.
     pub fn count(&self, severity: Severity) -> usize {
-        self.placed.iter().filter(|placed| placed.problem.severity == severity).count()
+        let shown = self.placed.iter().filter(|placed| placed.problem.severity == severity).count();
+        shown + self.hidden[severity as usize]
+    }
+
+    /// The problems for machines.
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let one = |Placed { problem, place, .. }: &Placed| {
+            serde_json::json!({
+                "severity": problem.severity.word(),
+                "line": place.map(|place| place.line),
+                "column": place.map(|place| place.column),
+                "message": problem.message,
+                "help": problem.help,
+            })
+        };
+        self.placed.iter().map(one).collect()
     }
 
     /// Whether there is nothing to tell.
@@ -94,9 +219,9 @@ impl Report {
 
     /// One line each: `file:line:column: error: what is wrong (what to do)`. For logs.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.placed.iter().map(|Placed { problem, place }| {
+        self.placed.iter().map(|Placed { problem, place, .. }| {
             let place = place.map(|place| format!(":{}:{}", place.line, place.column)).unwrap_or_default();
-            let severity = if problem.severity == Severity::Error { "error" } else { "warning" };
+            let severity = problem.severity.word();
             let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
             format!("{}{place}: {severity}: {}{help}", self.file.display(), problem.message)
         })
@@ -111,14 +236,15 @@ impl Report {
             out.push_str(&self.render_one(&renderer, placed));
             out.push_str("\n\n");
         }
-        if self.hidden > 0 {
-            out.push_str(&format!("… and {} more\n", self.hidden));
+        let hidden: usize = self.hidden.iter().sum();
+        if hidden > 0 {
+            out.push_str(&format!("… and {hidden} more\n"));
         }
         out
     }
 
     fn render_one(&self, renderer: &Renderer, placed: &Placed) -> String {
-        let Placed { problem, place } = placed;
+        let Placed { problem, place, span: underlined } = placed;
         let level = if problem.severity == Severity::Error { Level::ERROR } else { Level::WARNING };
         let path = self.file.display().to_string();
         let title = level.primary_title(problem.message.as_str());
@@ -132,13 +258,16 @@ impl Report {
         };
         if problem.is_secret || may_hold_secret(line_at(&self.text, place.offset)) {
             let origin = annotate_snippets::Origin::path(path).line(place.line).char_column(place.column);
-            let group = title.element(origin).element(Level::NOTE.message("the line holds a secret and is not shown"));
+            let group =
+                title.element(origin).element(Level::NOTE.message("the line may hold a secret and is not shown"));
             return renderer.render(&[match help {
                 Some(help) => group.element(help),
                 None => group,
             }]);
         }
-        let span = span(&self.text, place.offset);
+        let is_long = line_at(&self.text, place.offset).len() > LINE_BYTES_MAX;
+        let word = || if is_long { first(&self.text, place.offset) } else { span(&self.text, place.offset) };
+        let span = underlined.clone().unwrap_or_else(word);
         let snippet = Snippet::source(self.text.as_str()).path(path).annotation(AnnotationKind::Primary.span(span));
         let group = title.element(snippet);
         renderer.render(&[match help {
@@ -154,13 +283,6 @@ impl fmt::Display for Report {
     }
 }
 
-/// The whole line that an offset is on.
-fn line_at(text: &str, offset: usize) -> &str {
-    let at = text.floor_char_boundary(offset.min(text.len()));
-    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    text[start..].lines().next().unwrap_or_default()
-}
-
 /// Whether a secret is written out on a line, wherever in the file it is: indented wrongly it is in no section that is known to hold
 /// one, and in a file that is not YAML there are no sections.
 fn may_hold_secret(line: &str) -> bool {
@@ -169,9 +291,13 @@ fn may_hold_secret(line: &str) -> bool {
         let value = after.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':');
         let value = value.map_or("", |value| value.trim_start_matches([' ', '"', '\'', '[']));
         // What a variable's name says may be read; a default, or anything behind the `}`, is written out.
-        let named =
-            value.strip_prefix("${").and_then(|rest| rest.split_once('}')).filter(|(name, _)| !name.contains(":-"));
-        let value = named.map_or(value, |(_, behind)| behind.trim_start_matches(['"', '\'', ' ', ']', '}', ',']));
+        let is_name = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let unclosed = |rest: &'_ str| Some(rest.trim_end_matches(['"', '\''])).filter(is_name).map(|_| "");
+        let named = value.strip_prefix("${").and_then(|rest| match rest.split_once('}') {
+            Some((name, behind)) => (!name.contains(":-")).then_some(behind),
+            None => unclosed(rest),
+        });
+        let value = named.map_or(value, |behind| behind.trim_start_matches(['"', '\'', ' ', ']', '}', ',']));
         !value.is_empty() && !value.starts_with('#')
     };
     let follows = |key: &str| line.match_indices(key).any(|(at, _)| is_written_out(&line[at + key.len()..]));
@@ -185,33 +311,69 @@ fn span(text: &str, offset: usize) -> std::ops::Range<usize> {
     let quoted = rest.chars().next().filter(|first| matches!(first, '"' | '\''));
     let length = match quoted {
         Some(quote) => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
-        None => rest.find([':', ',', ']', '}', '#', '[', '{']).filter(|end| *end > 0).unwrap_or(rest.len()),
+        None => plain_length(rest),
     };
     start..start + rest[..length].trim_end().len().max(usize::from(!rest.is_empty()))
 }
 
+/// The one character at an offset.
+fn first(text: &str, offset: usize) -> Range<usize> {
+    let start = text.floor_char_boundary(offset.min(text.len()));
+    start..start + text[start..].chars().next().map_or(0, char::len_utf8)
+}
+
+/// How far a key or a plain value reaches.
+fn plain_length(rest: &str) -> usize {
+    let ends = |(at, c): &(usize, char)| match c {
+        ':' => rest[at + 1..].starts_with(' ') || rest.len() == at + 1,
+        '#' => rest[..*at].ends_with(' '),
+        c => matches!(c, ',' | ']' | '}' | '[' | '{'),
+    };
+    rest.char_indices().skip(1).find(ends).map_or(rest.len(), |(at, _)| at)
+}
+
 /// The common slips of those who write templates in YAML, and the quoted form.
-fn slip(text: &str, place: Option<Place>) -> Option<String> {
-    let near = place.map_or(1, |place| place.line);
-    let lines = text.lines().enumerate();
-    let mut nearby = lines.filter(|(i, _)| (i + 1).abs_diff(near) <= 1).map(|(_, line)| line);
-    nearby.find_map(|line| {
-        let (key, value) = line.split_once(": ")?;
-        let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
-        let is_bare = !value.starts_with(['"', '\'', '|', '>']);
-        let is_quoted_at =
-            |at: usize| value[..at].matches('"').count() % 2 == 1 || value[..at].matches('\'').count() % 2 == 1;
-        let has_bare = |tag: &str| value.find(tag).is_some_and(|at| !is_quoted_at(at));
-        if is_bare && has_bare("${") {
-            return Some("quote every value that holds `${`: url: \"${NAME}\"".to_owned());
+fn slip(text: &str, place: Place, message: &str) -> Option<String> {
+    let lines: Vec<_> = text.lines().collect();
+    let nearby = || lines.iter().enumerate().filter(|(i, _)| (i + 1).abs_diff(place.line) <= 1).map(|(_, line)| *line);
+    if nearby().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
+        return Some("indent by spaces: YAML takes no tabs there".to_owned());
+    }
+    let above = || lines[..place.line.min(lines.len())].iter().enumerate().rev();
+    nearby().find_map(unquoted).or_else(|| match message {
+        message if message.contains("could not find expected ':'") => {
+            let is_bare =
+                |line: &&&str| !line.trim().is_empty() && !line.contains(':') && !line.trim().starts_with(['-', '#']);
+            above().find(|(_, line)| is_bare(line)).map(|(i, _)| format!("line {} has no `:` after its key", i + 1))
         }
-        let is_flow = value.starts_with(['{', '[']) && !value.starts_with("{{");
-        let is_template = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':']);
-        if is_bare && is_flow && has_bare("{{") {
-            return Some("quote every value that holds `{{`".to_owned());
+        message if message == OPEN_QUOTE => {
+            let is_open = |line: &&&str| line.matches('"').count() % 2 == 1 || line.matches('\'').count() % 2 == 1;
+            above().find(|(_, line)| is_open(line)).map(|(i, _)| format!("line {} has one quote too few", i + 1))
         }
-        (is_bare && is_template).then(|| format!("quote the value: {key}: \"{}\"", value.replace('"', "'")))
+        message if message.contains("mapping values are not allowed") => {
+            Some("indent a key like the one above it; quote a value that holds `: `".to_owned())
+        }
+        _ => None,
     })
+}
+
+/// A value that must be quoted, and the quoted form.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once(": ")?;
+    let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
+    let is_bare = !value.starts_with(['"', '\'', '|', '>']);
+    let is_quoted_at =
+        |at: usize| value[..at].matches('"').count() % 2 == 1 || value[..at].matches('\'').count() % 2 == 1;
+    let has_bare = |tag: &str| value.find(tag).is_some_and(|at| !is_quoted_at(at));
+    if is_bare && has_bare("${") {
+        return Some("quote every value that holds `${`: url: \"${NAME}\"".to_owned());
+    }
+    let is_flow = value.starts_with(['{', '[']) && !value.starts_with("{{") && value.ends_with(['}', ']']);
+    if is_bare && is_flow {
+        return has_bare("{{").then(|| "quote every value that holds `{{`".to_owned());
+    }
+    let has_sign = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':', '{', '[']);
+    (is_bare && has_sign).then(|| format!("quote the value: {key}: \"{}\"", value.replace('"', "'")))
 }
 
 /// The nearest of the known words, if one is near enough to be meant.
@@ -253,6 +415,8 @@ mod tests {
             ("    token: ${TOKEN}abc", true),
             ("    token: \"${TOKEN:-abc}\"", true),
             ("  vero: { token: \"${TOKEN}\" } # from Vero", false),
+            ("    token: \"${TOKEN\"", false),
+            ("    token: \"${TOKEN:-abc\"", true),
             ("    token:", false),
             ("    name: token", false),
         ] {

@@ -4,15 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::advice::exposure::names_a_secret;
 use super::problem::{Problem, Severity, did_you_mean, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
-use super::values::{self, Surroundings, interpolate};
+use super::values::{self, Surroundings, interpolate, shown_duration, shown_size};
+use crate::fault::Fault;
+
+/// YAML 1.1's merge key. With it serde_yaml would lose all places.
+pub const MERGE: &str = "<<";
 
 /// Collects problems, and knows where relative paths start.
 pub struct Reader {
     problems: RefCell<Vec<Problem>>,
     /// What stood behind each `${…}`: it is taken out of every message.
     interpolated: RefCell<Vec<String>>,
+    /// What stands in the file and must not be shown with its line.
+    unshown: RefCell<Vec<String>>,
+    /// Secrets that stand in the file as they are, and how many characters each has.
+    plain: RefCell<Vec<(NodeId, usize)>>,
     /// In a section where any value may be a secret, a line is shown only if the value on it is known to be none.
     hides_values: Cell<bool>,
     /// The directory of the config file: what is read is relative to it.
@@ -22,38 +31,83 @@ pub struct Reader {
 impl Reader {
     /// A reader for a file in `directory`.
     pub fn new(directory: PathBuf) -> Self {
-        let (problems, interpolated) = (RefCell::default(), RefCell::default());
-        Self { problems, interpolated, hides_values: Cell::new(false), directory }
+        Self {
+            problems: RefCell::default(),
+            interpolated: RefCell::default(),
+            unshown: RefCell::default(),
+            plain: RefCell::default(),
+            hides_values: Cell::new(false),
+            directory,
+        }
     }
 
-    /// Whether an error has been found so far.
-    pub fn has_errors(&self) -> bool {
-        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    /// How many errors have been found so far.
+    pub fn errors(&self) -> usize {
+        self.problems.borrow().iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
-    /// All problems so far.
-    pub fn into_problems(self) -> Vec<Problem> {
-        self.problems.into_inner()
+    /// All problems so far, and the texts of the file that must not be shown with them.
+    pub fn into_problems(self) -> (Vec<Problem>, Vec<String>) {
+        (self.problems.into_inner(), self.unshown.into_inner())
     }
 
     /// Adds an error.
     pub fn error(&self, at: NodeId, message: impl Into<String>) {
-        self.push(at, Severity::Error, message.into(), None, false);
+        self.fault(at, Fault::with_help(message, None));
     }
 
     /// Adds an error, with what to do about it.
     pub fn error_with(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
-        self.push(at, Severity::Error, message.into(), help.into(), false);
+        self.fault(at, Fault::with_help(message, help));
+    }
+
+    /// Adds an error in a text, at its place there.
+    pub fn fault(&self, at: NodeId, fault: Fault) {
+        self.push(at, Severity::Error, fault, false);
     }
 
     /// Adds an error about a value that is a secret: its line will not be shown.
     pub fn secret_error(&self, at: NodeId, message: impl Into<String>) {
-        self.push(at, Severity::Error, message.into(), None, true);
+        self.push(at, Severity::Error, Fault::with_help(message, None), true);
+    }
+
+    /// Adds an error in a text that is a secret.
+    pub fn secret_fault(&self, at: NodeId, fault: Fault) {
+        self.push(at, Severity::Error, fault, true);
     }
 
     /// Adds a warning.
     pub fn warning(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
-        self.push(at, Severity::Warning, message.into(), help.into(), false);
+        self.push(at, Severity::Warning, Fault::with_help(message, help), false);
+    }
+
+    /// Adds a warning about a value that is a secret: its line will not be shown.
+    pub fn secret_warning(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.push(at, Severity::Warning, Fault::with_help(message, help), true);
+    }
+
+    /// Notes a secret. If it stands in the file as it is, its line is never shown, and [`take_plain`](Self::take_plain) has it.
+    pub fn note_secret(&self, node: &Node) {
+        self.hide(node);
+        let plain = node.scalar().filter(|scalar| !scalar.is_interpolated && scalar.style != Style::Unresolved);
+        self.plain.borrow_mut().extend(plain.map(|scalar| (node.id, scalar.text.chars().count())));
+    }
+
+    /// The secrets that were read since the last time and stand in the file as they are, with the characters that each has.
+    pub fn take_plain(&self) -> Vec<(NodeId, usize)> {
+        self.plain.take()
+    }
+
+    /// Whatever line one of the texts below a node stands on is not shown.
+    fn hide(&self, node: &Node) {
+        match &node.value {
+            Value::Scalar(scalar) if scalar.is_interpolated => {}
+            // The name of a variable that is not set is no secret, and what its owner needs to see.
+            Value::Scalar(scalar) if scalar.style == Style::Unresolved && scalar.text.starts_with("${") => {}
+            Value::Scalar(scalar) => self.unshown.borrow_mut().push(scalar.text.clone()),
+            Value::List(items) => items.iter().for_each(|item| self.hide(item)),
+            Value::Map(entries) => entries.iter().for_each(|(_, node)| self.hide(node)),
+        }
     }
 
     /// From now on, the line of a wrong or unknown value is not shown, or is again.
@@ -61,7 +115,8 @@ impl Reader {
         self.hides_values.set(hides);
     }
 
-    fn push(&self, at: NodeId, severity: Severity, message: String, help: Option<String>, is_secret: bool) {
+    fn push(&self, at: NodeId, severity: Severity, fault: Fault, is_secret: bool) {
+        let Fault { message, help, within } = fault;
         let redact = |text: String| {
             let interpolated = self.interpolated.borrow();
             let mut values: Vec<&String> = interpolated.iter().filter(|value| !value.is_empty()).collect();
@@ -70,7 +125,7 @@ impl Reader {
             values.into_iter().fold(text, |text, value| text.replace(value.as_str(), "…"))
         };
         let (message, help) = (redact(message), help.map(redact));
-        self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, is_secret });
+        self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, within, is_secret });
     }
 
     /// Puts values in the place of every `${…}` below a node. Keys are left alone.
@@ -92,11 +147,17 @@ impl Reader {
     /// The entries of a map.
     pub fn map<'n>(&self, node: &'n Node, what: &str) -> Option<Entries<'_, 'n>> {
         let entries = match &node.value {
-            Value::Map(entries) => entries.iter().map(|(key, node)| (key, node)).collect(),
+            // A merge key is told of with the whole file.
+            Value::Map(entries) => {
+                entries.iter().map(|(key, node)| (key, node)).filter(|(key, _)| key.text != MERGE).collect()
+            }
             _ if node.is_null() => Vec::new(),
             _ => {
                 let message = format!("{what} should be a map, and this is {}", node.kind());
-                self.push(node.id, Severity::Error, message, None, self.hides_values.get());
+                if self.hides_values.get() {
+                    self.hide(node);
+                }
+                self.error(node.id, message);
                 return None;
             }
         };
@@ -126,6 +187,7 @@ impl Reader {
 
     /// A text with something in it that must never be shown.
     pub fn secret(&self, node: &Node) -> Option<Secret> {
+        self.hide(node);
         match node.scalar() {
             Some(Scalar { style: Style::Unresolved, .. }) => None,
             Some(scalar) if !scalar.text.is_empty() => Some(Secret(scalar.text.clone())),
@@ -140,12 +202,18 @@ impl Reader {
         }
     }
 
+    /// A secret that gives access: in the file as it is, it is warned of.
+    pub fn credential(&self, node: &Node) -> Option<Secret> {
+        self.note_secret(node);
+        self.secret(node)
+    }
+
     /// A map of `username` and `password`, as the `username:password` of basic authentication.
     pub fn basic(&self, node: &Node) -> Option<Secret> {
         let mut entries = self.map(node, "`basic`")?;
         let (username, password) = (entries.required("username"), entries.required("password"));
         entries.finish();
-        let (username, password) = (self.text(username?)?, self.secret(password?)?);
+        let (username, password) = (self.text(username?)?, self.credential(password?)?);
         Some(Secret(format!("{username}:{}", password.expose())))
     }
 
@@ -180,7 +248,8 @@ impl Reader {
     pub fn duration(&self, node: &Node, least: Duration, most: Duration) -> Option<Duration> {
         let duration = self.measured(node, values::duration)?;
         if duration < least || duration > most {
-            self.error(node.id, format!("this should be from {least:?} to {} hours", most.as_secs() / 3600));
+            let (least, most) = (shown_duration(least), shown_duration(most));
+            self.error(node.id, format!("this should be from {least} to {most}"));
             return None;
         }
         Some(duration)
@@ -190,7 +259,8 @@ impl Reader {
     pub fn size(&self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
         let size = self.measured(node, values::size)?;
         if !within.contains(&size) {
-            self.error(node.id, format!("this should be from {} to {} bytes", within.start(), within.end()));
+            let (least, most) = (shown_size(*within.start()), shown_size(*within.end()));
+            self.error(node.id, format!("this should be from {least} to {most}"));
             return None;
         }
         Some(size)
@@ -201,9 +271,9 @@ impl Reader {
         self.measured(node, values::rate)
     }
 
-    fn measured<T>(&self, node: &Node, read: fn(&str) -> Result<T, String>) -> Option<T> {
+    fn measured<T>(&self, node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<T> {
         let text = self.text(node)?;
-        read(text).map_err(|message| self.error(node.id, message)).ok()
+        read(text).map_err(|fault| self.fault(node.id, fault)).ok()
     }
 }
 
@@ -233,6 +303,14 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Whether a secret may stand on the line of a key of a source or a destination.
+fn holds_secrets(key: &str) -> bool {
+    let kinds = crate::destination::KINDS.map(|kind| kind.name);
+    kinds.contains(&key)
+        || matches!(key, "url" | "bearer" | "basic" | "header" | "headers" | "value")
+        || names_a_secret(key)
 }
 
 /// The entries of a map, taken one by one; what nobody took is an unknown key.
@@ -315,12 +393,15 @@ impl<'r, 'n> Entries<'r, 'n> {
             }
         }
         for (key, node) in &self.entries {
-            let is_secret = self.reader.hides_values.get() && node.scalar().is_some();
             let known = self.known.iter().copied();
+            let may_be_secret = nearest(&key.text, known.clone()).is_none_or(holds_secrets);
+            if self.reader.hides_values.get() && may_be_secret {
+                self.reader.hide(node);
+            }
             let help = did_you_mean(&key.text, known.clone())
                 .unwrap_or_else(|| format!("{} can have {}", self.what, known.collect::<Vec<_>>().join(", ")));
             let message = format!("unknown key `{}` in {}", key.text, self.what);
-            self.reader.push(key.id, Severity::Error, message, Some(help), is_secret);
+            self.reader.error_with(key.id, message, help);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `rules:` → [`RuleSet`].
 
-use super::problem::{did_you_mean, nearest};
+use super::advice;
+use super::problem::did_you_mean;
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::reader::Reader;
-use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, Segment, vero};
+use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{Argument, OPERATORS, OperatorKind, equals_any};
 use crate::rules::{Condition, Rule, RuleSet};
 
@@ -19,7 +20,7 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bo
         reader.error(node.id, format!("`rules` should be a list, and it is {}", node.kind()));
         return None;
     };
-    let mut is_complete = true;
+    let (mut is_complete, errors_before) = (true, reader.errors());
     for (at, item) in items.iter().enumerate() {
         match read_rule(reader, item, at, destinations, &mut fields) {
             Some((rule, name_at)) => {
@@ -32,30 +33,11 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bo
             None => is_complete = false,
         }
     }
-    warn_of_rules_that_are_never_tried(reader, items, &rules);
+    // After an error it cannot be said what was meant.
+    if reader.errors() == errors_before {
+        advice::rules::advise(reader, node, items, &rules, &mut fields);
+    }
     is_complete.then(|| RuleSet::new(fields.build(), rules))
-}
-
-/// What stands behind a rule that stops every event is never reached; and where nothing takes every event, some go nowhere.
-fn warn_of_rules_that_are_never_tried(reader: &Reader, items: &[Node], rules: &[Rule]) {
-    if items.len() != rules.len() {
-        return;
-    }
-    let takes_all = |rule: &Rule| matches!(&rule.condition, Condition::All(conditions) if conditions.is_empty());
-    if let Some(at) = rules.iter().position(|rule| rule.stop && takes_all(rule)) {
-        for (item, rule) in items.iter().zip(rules).skip(at + 1) {
-            let message = format!("the rule `{}` is never tried: `{}` stops every event", rule.name, rules[at].name);
-            reader.warning(item.id, message, None);
-        }
-    }
-    if let (false, Some(first)) = (rules.iter().any(takes_all), items.first()) {
-        let help = "a last rule without `match` takes them, for an archive; or `to: []` with `stop: true` says that it is meant".to_owned();
-        reader.warning(
-            first.id,
-            "no rule takes every event: what none of them matches is kept and delivered nowhere",
-            help,
-        );
-    }
 }
 
 fn read_rule(
@@ -72,7 +54,10 @@ fn read_rule(
     let stop = entries.optional("stop").map_or(Some(false), |node| reader.boolean(node));
     entries.finish();
     let condition = match matches {
-        Some(node) => read_match(reader, node, fields),
+        Some(node) => {
+            advice::fields::advise(reader, node);
+            read_match(reader, node, fields)
+        }
         None => Some(Condition::All(Vec::new())),
     };
     let (name, name_at) = match name {
@@ -136,7 +121,6 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
             "all" => read_matches(reader, value, fields).map(Condition::All),
             "none" => read_matches(reader, value, fields).map(Condition::None),
             text => read_field_path(reader, key.id, text).and_then(|path| {
-                warn_of_unknown_names(reader, key.id, &path, value);
                 let field = fields.add(&path);
                 read_test(reader, value, &Field { id: field, path: text })
             }),
@@ -205,39 +189,6 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath>
         Err(error) => {
             reader.error(at, error.to_string());
             None
-        }
-    }
-}
-
-/// A name that Vero does not use matches nothing, and below a `not` everything.
-fn warn_of_unknown_names(reader: &Reader, at: NodeId, path: &FieldPath, value: &Node) {
-    let FieldPath::Body(segments) = path else { return };
-    let text = path.to_string();
-    if text == "type" {
-        warn_of_unknown_types(reader, value);
-    }
-    let is_pointer = matches!(segments.first(), Some(Segment::Token(_)));
-    if !is_pointer && !vero::sends(&text) {
-        let hyphened = text.replace('_', "-");
-        let meant =
-            if vero::sends(&hyphened) { Some(hyphened) } else { nearest(&text, vero::FIELDS).map(str::to_owned) };
-        let help = meant.map(|field| format!("did you mean `{field}`?"));
-        reader.warning(at, format!("Vero sends no field `{text}` today"), help);
-    }
-}
-
-fn warn_of_unknown_types(reader: &Reader, node: &Node) {
-    for (key, below) in node.entries() {
-        if matches!(key.text.as_str(), "not" | "equals") {
-            warn_of_unknown_types(reader, below);
-        }
-    }
-    for item in reader.list(node) {
-        let Some(scalar) = item.scalar().filter(|scalar| scalar.style == Style::String) else { continue };
-        if !vero::TYPES.contains(&scalar.text.as_str()) {
-            let help = did_you_mean(&scalar.text, vero::TYPES)
-                .unwrap_or_else(|| format!("Vero has {}", vero::TYPES.join(", ")));
-            reader.warning(item.id, format!("Vero has no event type `{}` today", scalar.text), help);
         }
     }
 }
@@ -354,8 +305,8 @@ fn read_operator(
         let label = label(field, operator.name, std::slice::from_ref(item), ignore_case);
         match (operator.build)(&argument, ignore_case) {
             Ok(operator) => Some(Condition::Test { field: field.id, operator, label }),
-            Err(message) => {
-                reader.error(item.id, message);
+            Err(fault) => {
+                reader.fault(item.id, fault);
                 None
             }
         }

@@ -1,5 +1,6 @@
 //! `sources:`: the ways in, and how each proves that it is Vero who calls.
 
+use super::advice;
 use super::raw::Node;
 use super::reader::{Reader, Secret};
 
@@ -45,12 +46,18 @@ pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<
             reader
                 .error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
         }
-        match read_source(reader, &key.text, node, is_public) {
+        let read = read_source(reader, &key.text, node, is_public);
+        let plain = reader.take_plain();
+        match read {
             Some(source) => {
-                if let Some(other) = sources.iter().find(|other| shares_token(other, &source)) {
-                    reader
-                        .error(key.id, format!("the sources `{}` and `{}` have the same token", other.name, key.text));
+                if let Some(other) = sources.iter().find(|other| shares_secret(other, &source)) {
+                    let message = format!("the sources `{}` and `{}` have the same token", other.name, key.text);
+                    reader.error_with(key.id, message, "give each its own, so that one can be taken back".to_owned());
                 }
+                // `try-me` on this machine only is no secret.
+                let is_secret = |characters: usize| is_public || characters >= TOKEN_CHARACTERS_MIN;
+                let plain = plain.into_iter().filter(|(_, characters)| is_secret(*characters)).map(|(at, _)| at);
+                advice::exposure::advise_of_plain_secrets(reader, plain);
                 sources.push(source);
             }
             None => is_complete = false,
@@ -59,9 +66,11 @@ pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<
     is_complete.then_some(sources)
 }
 
-fn shares_token(one: &Source, other: &Source) -> bool {
+fn shares_secret(one: &Source, other: &Source) -> bool {
     match (&one.auth, &other.auth) {
         (Auth::Token(one), Auth::Token(other)) => one.iter().any(|token| other.contains(token)),
+        (Auth::Basic(one), Auth::Basic(other)) => one == other,
+        (Auth::Header { value: one, .. }, Auth::Header { value: other, .. }) => one == other,
         _ => false,
     }
 }
@@ -95,7 +104,7 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
 }
 
 fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
-    let secret = reader.secret(node)?;
+    let secret = reader.credential(node)?;
     let text = secret.expose();
     let is_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     if !text.chars().all(is_segment) || text.len() > 256 {
@@ -113,15 +122,16 @@ fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
 fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
     let mut entries = reader.map(node, "`auth`")?;
     let (basic, header) = (entries.optional("basic"), entries.optional("header"));
-    let at = entries.at();
+    let (at, has_unknown) = (entries.at(), entries.has_unknown());
     entries.finish();
     match (basic, header) {
+        (None, None) if has_unknown => None,
         (Some(node), None) => reader.basic(node).map(Auth::Basic),
         (None, Some(node)) => {
             let mut entries = reader.map(node, "`header`")?;
             let (name, value) = (entries.required("name"), entries.required("value"));
             entries.finish();
-            let (name, value) = (name?, reader.secret(value?)?);
+            let (name, value) = (name?, reader.credential(value?)?);
             match http::HeaderName::from_bytes(reader.text(name)?.as_bytes()) {
                 Ok(name) => Some(Auth::Header { name, value }),
                 Err(_) => {

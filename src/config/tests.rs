@@ -84,98 +84,6 @@ fn what_is_not_said_has_its_default() {
 }
 
 #[test]
-fn problems_name_their_place_and_what_to_do() {
-    refused("token: try-me", "tokn: try-me", "relay.yaml:3:5: error: unknown key `tokn` in the source `vero`");
-}
-
-#[test]
-fn each_slip_is_told_at_its_place() {
-    refused(
-        "rules:\n",
-        "listn: 127.0.0.1:1\nrules:\n",
-        "relay.yaml:4:1: error: unknown key `listn` in the config (did you mean `listen`?)",
-    );
-    refused(
-        "to: [archive]",
-        "to: [archiv]",
-        "relay.yaml:6:10: error: there is no destination named `archiv` (did you mean `archive`?)",
-    );
-    refused("to: [archive]", "to: []", "relay.yaml:6:9: error: this rule sends nowhere");
-    refused(
-        "    to: [archive]\n",
-        "    tos: [archive]\n",
-        "relay.yaml:6:5: error: unknown key `tos` in a rule (did you mean `to`?)",
-    );
-    refused("    to: [archive]\n", "", "relay.yaml:5:5: error: a rule needs `to`");
-    refused("token: try-me", "token: \"\"", "relay.yaml:3:12: error: a secret cannot be empty");
-    refused("token: try-me", "token: \"a b\"", "relay.yaml:3:12: error: a token stands in a URL");
-    refused("token: try-me", "token: \"${NOPE}\"", "relay.yaml:3:12: error: the environment variable NOPE is not set");
-    refused(
-        "token: try-me",
-        "token: \"${EMPTY}\"",
-        "relay.yaml:3:12: error: the environment variable EMPTY is not set",
-    );
-    refused("name: everything", "name: \"\"", "relay.yaml:5:11: error: a rule's name has from 1 to 200 bytes");
-    good(&GOOD.replace("name: everything", &format!("name: {}", "x".repeat(200))));
-    assert!(
-        problems(&GOOD.replace("name: everything", &format!("name: {}", "x".repeat(201))))[0].contains("200 bytes")
-    );
-    refused("file:\n", "fil:\n", "relay.yaml:9:5: error: the destination `archive` has no kind (did you mean `file`?)");
-    refused("path: archive.ndjson", "path: ../up", "relay.yaml:10:13: error: a path cannot climb");
-    refused(
-        "path: archive.ndjson",
-        "path: \"{dat}\"",
-        "relay.yaml:10:13: error: `{dat}` is not known in a path (did you mean `date`?)",
-    );
-    refused(
-        "path: archive.ndjson",
-        "pth: x",
-        "relay.yaml:10:7: error: unknown key `pth` in `file` of the destination `archive` (did you mean `path`?)",
-    );
-    refused(
-        "path: archive.ndjson",
-        "path: archive.ndjson\n    timeout: 5",
-        "relay.yaml:11:14: error: `5` is not a duration",
-    );
-    refused(
-        "path: archive.ndjson",
-        "path: archive.ndjson\n    rate: fast",
-        "relay.yaml:11:11: error: `fast` is not a rate",
-    );
-    refused(
-        "path: archive.ndjson",
-        "path: archive.ndjson\n    concurrency: 0",
-        "relay.yaml:11:18: error: this should be a whole number from 1 to 256",
-    );
-    refused(
-        "path: archive.ndjson",
-        "path: archive.ndjson\n  archive:\n    file: { path: y }",
-        "relay.yaml:11:3: error: `archive` is given twice",
-    );
-    refused(
-        "sources:",
-        "admin: { listen: 0.0.0.0:8081 }\nsources:",
-        "relay.yaml:1:18: error: the admin listener shows events",
-    );
-    refused("sources:", "listen: nowhere\nsources:", "relay.yaml:1:9: error: `nowhere` is not an address");
-    refused(
-        "sources:",
-        "limits: { body_max: 1GiB }\nsources:",
-        "relay.yaml:1:21: error: this should be from 1024 to 16777216 bytes",
-    );
-}
-
-#[test]
-fn all_problems_are_told_at_once_and_in_order() {
-    let text = GOOD.replace("token: try-me", "tokn: x").replace("to: [archive]", "to: [nowhere]\n    stopp: true");
-    let problems = problems(&text);
-    assert_eq!(problems.len(), 3, "{problems:#?}");
-    let lines: Vec<u32> =
-        problems.iter().map(|line| line.split(':').nth(1).and_then(|n| n.parse().ok()).expect("a line")).collect();
-    assert!(lines.is_sorted(), "{problems:#?}");
-}
-
-#[test]
 fn a_report_shows_the_line_and_never_a_secret() {
     let report = |text: &str| parse(text).err().expect("refused").to_string();
     let shown = report(&GOOD.replace("to: [archive]", "to: [archiv]"));
@@ -200,24 +108,6 @@ fn what_comes_from_the_environment_is_in_no_message_and_a_misspelt_keys_line_is_
         let shown = report(&GOOD.replace(from, to));
         assert!(!shown.contains("canary"), "{shown}");
     }
-}
-
-#[test]
-fn what_probably_does_not_do_what_was_meant_is_a_warning() {
-    let warned = |condition: &str, part: &str| {
-        let text = GOOD.replace("    to: [archive]", &format!("    match: {condition}\n    to: [archive]"));
-        let (_, report) = parse(&text).unwrap_or_else(|error| panic!("{error}"));
-        assert!(report.lines().any(|line| line.contains("warning") && line.contains(part)), "{condition}: {report}");
-    };
-    warned("{ type: bounsed }", "did you mean `bounced`?");
-    warned("{ type: { not: [bounsed] } }", "did you mean `bounced`?");
-    warned("{ campaign.nmae: { not: { glob: \"Test*\" } } }", "did you mean `campaign.name`?");
-    warned("{ campaign.trigger_event: x }", "did you mean `campaign.trigger-event`?");
-    warned("{ type: bounced }", "no rule takes every event");
-    let text =
-        GOOD.replace("    to: [archive]", "    to: [archive]\n    stop: true\n  - name: late\n    to: [archive]");
-    let (_, report) = parse(&text).unwrap_or_else(|error| panic!("{error}"));
-    assert!(report.lines().any(|line| line.contains("`late` is never tried")), "{report}");
 }
 
 #[test]
@@ -322,31 +212,8 @@ fn defaults_save_copying_and_a_destination_overrides_them() {
 }
 
 #[test]
-fn two_destinations_cannot_write_one_file_and_the_unused_are_told() {
-    let text = format!("{GOOD}  copy:\n    file:\n      path: archive.ndjson\n");
-    assert!(problems(&text).iter().any(|line| line.contains("write to the same file")));
-    let (_, report) =
-        parse(&format!("{GOOD}  unused:\n    file:\n      path: other\n")).unwrap_or_else(|error| panic!("{error}"));
-    assert!(report.lines().any(|line| line.contains("no rule sends to the destination `unused`")), "{report}");
-}
-
-#[test]
-fn the_common_slips_in_yaml_show_the_quoted_form() {
-    let slip =
-        |line: &str| problems(&with_destination(&format!("    slack:\n      url: http://x/\n{line}\n"))).join("\n");
-    assert!(
-        slip("      text: *{{ type }}*").contains("quote the value: text: \"*{{ type }}*\""),
-        "{}",
-        slip("      text: *{{ type }}*")
-    );
-    assert!(slip("      text: {{ type }}").contains("quote"), "{}", slip("      text: {{ type }}"));
-    let url = problems(&with_destination("    http: { url: ${X} }\n")).join("\n");
-    assert!(url.contains("quote every value that holds `${`"), "{url}");
-}
-
-#[test]
 fn a_file_that_is_too_large_or_empty_is_refused_at_once() {
-    assert!(problems(&"#".repeat(FILE_BYTES_MAX + 1))[0].contains("at most"));
+    assert!(problems(&"#".repeat(FILE_BYTES_MAX + 1))[0].contains("is larger than 1048576 bytes"));
     assert!(problems("").iter().any(|line| line.contains("the config needs `sources`")));
 }
 
@@ -369,7 +236,7 @@ fn what_is_kept_is_read_and_each_limit_has_both_sides() {
         let problems = problems(&format!("{line}\n{GOOD}"));
         assert!(problems.len() == 1 && problems[0].contains(expected), "{line}: {problems:#?}");
     };
-    too_much("store: { max_size: 7MiB }", "this should be from 8388608");
+    too_much("store: { max_size: 7MiB }", "this should be from 8MiB");
     too_much("store: { history: { max_age: 10ms } }", "this should be from 1s");
     too_much("store: { history: { max_sise: 1GiB } }", "did you mean `max_size`?");
     too_much("store: { history: { max_size: 1GiB }, max_size: 512MiB }", "is less than `history.max_size`");
@@ -391,7 +258,7 @@ fn a_backlog_has_limits_and_slack_has_one_unless_it_is_said() {
     assert_eq!(good(&slack).destinations[0].backlog.max_age, Some(Duration::from_secs(6 * 3600)));
     for (wrong, expected) in [
         ("    backlog: { max_age: 999ms }\n    file:\n", "relay.yaml:9:25: error: this should be from 1s"),
-        ("    backlog: { max_size: 1023KiB }\n    file:\n", "relay.yaml:9:26: error: this should be from 1048576"),
+        ("    backlog: { max_size: 1023KiB }\n    file:\n", "relay.yaml:9:26: error: this should be from 1MiB"),
         ("    backlog: { max: 1MiB }\n    file:\n", "relay.yaml:9:16: error: unknown key `max` in `backlog`"),
     ] {
         refused("    file:\n", wrong, expected);

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::fault::Fault;
+
 /// Where interpolation finds its values. A trait of one process's surroundings, so that tests have their own.
 pub trait Surroundings {
     /// An environment variable; `None` when it is not set.
@@ -123,29 +125,84 @@ const SIZE_UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
+/// What people write for a unit, and the unit; lower-cased.
+const TIME_WORDS: [(&str, &str); 25] = [
+    ("", "s"),
+    ("msec", "ms"),
+    ("msecs", "ms"),
+    ("millis", "ms"),
+    ("millisecond", "ms"),
+    ("milliseconds", "ms"),
+    ("sec", "s"),
+    ("secs", "s"),
+    ("second", "s"),
+    ("seconds", "s"),
+    ("min", "m"),
+    ("mins", "m"),
+    ("minute", "m"),
+    ("minutes", "m"),
+    ("hr", "h"),
+    ("hrs", "h"),
+    ("hour", "h"),
+    ("hours", "h"),
+    ("day", "d"),
+    ("days", "d"),
+    ("ms", "ms"),
+    ("s", "s"),
+    ("m", "m"),
+    ("h", "h"),
+    ("d", "d"),
+];
+const SIZE_WORDS: [(&str, &str); 16] = [
+    ("", "B"),
+    ("b", "B"),
+    ("byte", "B"),
+    ("bytes", "B"),
+    ("k", "KiB"),
+    ("kib", "KiB"),
+    ("kb", "kB"),
+    ("ki", "KiB"),
+    ("m", "MiB"),
+    ("mi", "MiB"),
+    ("mib", "MiB"),
+    ("mb", "MB"),
+    ("g", "GiB"),
+    ("gi", "GiB"),
+    ("gib", "GiB"),
+    ("gb", "GB"),
+];
+
 /// Reads `500ms`, `2s`, `15m`, `72h` or `7d`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("`{text}` is not a duration: write a number and a unit, like 500ms, 2s, 15m, 72h or 7d");
-    measured(text, &TIME_UNITS).map(Duration::from_millis).ok_or_else(wanted)
+pub fn duration(text: &str) -> Result<Duration, Fault> {
+    let wanted = "a number and a unit, like 500ms, 2s, 15m, 72h or 7d";
+    let measured = measured(text, &TIME_UNITS).map(Duration::from_millis);
+    measured.ok_or_else(|| not_a(text, "duration", meant(text, &TIME_WORDS, &TIME_UNITS), wanted))
 }
 
 /// Reads `600B`, `64KiB`, `1MiB` or `10GiB`.
-pub fn size(text: &str) -> Result<u64, String> {
-    let wanted = || format!("`{text}` is not a size: write a number and a unit, like 600B, 64KiB, 1MiB or 10GiB");
-    measured(text, &SIZE_UNITS).ok_or_else(wanted)
+pub fn size(text: &str) -> Result<u64, Fault> {
+    let wanted = "a number and a unit, like 600B, 64KiB, 1MiB or 10GiB";
+    measured(text, &SIZE_UNITS).ok_or_else(|| not_a(text, "size", meant(text, &SIZE_WORDS, &SIZE_UNITS), wanted))
 }
 
 /// Reads a rate like `5/s`, `100/m` or `1/h`, as the time between two.
-pub fn rate(text: &str) -> Result<Duration, String> {
-    let wanted =
-        || format!("`{text}` is not a rate: write a number per second, minute or hour, like 5/s, 100/m or 10/h");
-    let (count, unit) = text.split_once('/').ok_or_else(wanted)?;
-    let (_, unit_ms) = TIME_UNITS[1..4].iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wanted)?;
-    let count: u32 = count.trim().parse().map_err(|_| wanted())?;
-    if count == 0 || count > 100_000 {
-        return Err(wanted());
-    }
-    Ok(Duration::from_millis(*unit_ms) / count)
+pub fn rate(text: &str) -> Result<Duration, Fault> {
+    let wanted = "a number per second, minute or hour, like 5/s, 100/m or 10/h";
+    let read = || {
+        let (count, unit) = text.split_once('/')?;
+        let (_, unit_ms) = TIME_UNITS[1..4].iter().find(|(name, _)| *name == unit.trim())?;
+        let count: u32 = count.trim().parse().ok()?;
+        (1..=RATE_MAX).contains(&count).then(|| Duration::from_millis(*unit_ms) / count)
+    };
+    read().ok_or_else(|| not_a(text, "rate", meant_rate(text), wanted))
+}
+
+/// More than this in one unit of time is no limit.
+const RATE_MAX: u32 = 100_000;
+
+fn not_a(text: &str, what: &str, meant: Option<String>, wanted: &str) -> Fault {
+    let help = meant.map_or_else(|| format!("write {wanted}"), |meant| format!("did you mean `{meant}`?"));
+    Fault::with_help(format!("`{text}` is not a {what}"), help)
 }
 
 fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -153,6 +210,54 @@ fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (number, unit) = (text[..digits].parse::<u64>().ok()?, text[digits..].trim());
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     number.checked_mul(*factor)
+}
+
+/// The right way to write `5`, `15 minutes`, `1.5h` or `1mb`.
+fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<String> {
+    let text = text.trim().to_lowercase();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, word) = (&text[..end], text[end..].trim());
+    let (_, unit) = words.iter().find(|(known, _)| *known == word)?;
+    let (_, factor) = units.iter().find(|(name, _)| name == unit)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.is_empty() {
+        return whole.parse::<u64>().ok().map(|whole| format!("{whole}{unit}"));
+    }
+    // 1.5h is 90m: a smaller unit in which the number is whole.
+    let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let scaled = format!("{whole}{fraction}").parse::<u64>().ok()?.checked_mul(*factor)?;
+    let is_binary = unit.contains('i');
+    let mut smaller: Vec<_> =
+        units.iter().filter(|(name, _)| *name == "B" || name.contains('i') == is_binary).collect();
+    smaller.sort_by_key(|(_, factor)| std::cmp::Reverse(*factor));
+    let (name, factor) =
+        smaller.into_iter().find(|(_, factor)| scaled.is_multiple_of(scale.checked_mul(*factor).unwrap_or(0)))?;
+    Some(format!("{}{name}", scaled / scale / factor))
+}
+
+fn meant_rate(text: &str) -> Option<String> {
+    let text = text.to_lowercase().replace(" per ", "/");
+    let (count, word) = text.split_once('/').unwrap_or((&text, ""));
+    let (_, unit) = TIME_WORDS.iter().find(|(known, _)| *known == word.trim())?;
+    let count = count.trim().parse::<u32>().ok().filter(|count| (1..=RATE_MAX).contains(count))?;
+    matches!(*unit, "s" | "m" | "h").then(|| format!("{count}/{unit}"))
+}
+
+/// A duration in its largest whole unit.
+pub fn shown_duration(duration: Duration) -> String {
+    shown(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS)
+}
+
+/// A size in its largest whole binary unit.
+pub fn shown_size(bytes: u64) -> String {
+    shown(bytes, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)])
+}
+
+/// `units` in rising order.
+fn shown(value: u64, units: &[(&str, u64)]) -> String {
+    let whole = units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
+    let (name, factor) = whole.unwrap_or(&units[0]);
+    format!("{}{name}", value / factor)
 }
 
 #[cfg(test)]
@@ -226,5 +331,33 @@ mod tests {
         for bad in ["5", "0/s", "5/d", "x/s", "100001/s"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_told() {
+        let help = |fault: Fault| fault.help.expect("help");
+        for (text, meant) in
+            [("5", "5s"), ("15 minutes", "15m"), ("1.5h", "90m"), ("0.25s", "250ms"), ("10 SEC", "10s")]
+        {
+            assert_eq!(help(duration(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        for (text, meant) in [("5", "5B"), ("1mb", "1MB"), ("64K", "64KiB"), ("1.5GiB", "1536MiB"), ("2.5kB", "2500B")]
+        {
+            assert_eq!(help(size(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        for (text, meant) in [("5", "5/s"), ("5 per second", "5/s"), ("100/min", "100/m")] {
+            assert_eq!(help(rate(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        assert!(help(duration("5 parsecs").expect_err("no unit")).starts_with("write a number"));
+        assert!(help(rate("5/d").expect_err("no unit")).starts_with("write a number"));
+    }
+
+    #[test]
+    fn measures_are_shown_as_they_are_written() {
+        assert_eq!(shown_duration(Duration::from_secs(90)), "90s");
+        assert_eq!(shown_duration(Duration::from_secs(3600)), "1h");
+        assert_eq!(shown_duration(Duration::from_millis(100)), "100ms");
+        assert_eq!(shown_size(8 << 20), "8MiB");
+        assert_eq!(shown_size(0), "0B");
     }
 }

@@ -216,9 +216,13 @@ pub fn shown(url: &Url) -> String {
 
 /// Reads an http or https URL, or says what is wrong with it. The sentence never holds the URL.
 pub fn parse_url(text: &str) -> Result<Url, String> {
+    let begins = "a URL here begins with http:// or https://";
+    if !text.contains("://") {
+        return Err(begins.to_owned());
+    }
     let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("a URL here begins with http:// or https://".to_owned());
+        return Err(begins.to_owned());
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("the URL has no host".to_owned());

@@ -14,8 +14,10 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, one_by_one, retry_after};
+use crate::config::advice::exposure;
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::{Entries, Reader};
+use crate::fault::Fault;
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
@@ -87,7 +89,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     }
     let mut signing_keys = Vec::new();
     for node in entries.optional("signing_secrets").map(|node| reader.list(node)).unwrap_or_default() {
-        match reader.secret(node).map(|secret| SigningKey::parse(&secret)) {
+        match reader.credential(node).map(|secret| SigningKey::parse(&secret)) {
             Some(Ok(key)) => signing_keys.push(key),
             Some(Err(message)) => reader.secret_error(node.id, message),
             None => {}
@@ -113,7 +115,9 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
     let text = reader.text(node)?;
     let fail = |message: String| reader.secret_error(node.id, message);
     let Some(template_at) = ["{{", "{%"].iter().filter_map(|tag| text.find(tag)).min() else {
-        return client::parse_url(text).map_err(fail).ok().map(Target::Fixed);
+        let url = client::parse_url(text).map_err(fail).ok()?;
+        advise(reader, node, &url);
+        return Some(Target::Fixed(url));
     };
     // The part before the path must be fixed: an event must not choose the host that it goes to.
     let authority_at = text.find("://").map(|at| at + 3);
@@ -123,8 +127,22 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
         return None;
     };
     let base = client::parse_url(&text[..path_at]).map_err(fail).ok()?;
-    let rest = Template::compile(&text[path_at..], Escape::Segment).map_err(fail).ok()?;
+    advise(reader, node, &base);
+    let compiled = Template::compile(&text[path_at..], Escape::Segment);
+    let in_the_url = |range: std::ops::Range<usize>| range.start + path_at..range.end + path_at;
+    let rest = compiled
+        .map_err(|fault| {
+            reader.secret_fault(node.id, Fault { within: fault.within.clone().map(in_the_url), ..fault });
+        })
+        .ok()?;
     Some(Target::Templated { base, rest })
+}
+
+fn advise(reader: &Reader, node: &Node, url: &Url) {
+    exposure::advise_of_plain_http(reader, node.id, url);
+    if url.query_pairs().any(|(name, value)| !value.is_empty() && exposure::names_a_secret(&name)) {
+        reader.note_secret(node);
+    }
 }
 
 fn method(reader: &Reader, node: &Node) -> Option<Method> {
@@ -152,7 +170,7 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
         (None, Some(node)) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             let compiled = Template::compile(reader.text(node)?, Escape::None);
-            compiled.map_err(|message| reader.error(node.id, message)).ok().map(Body::Text)
+            compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Body::Text)
         }
         (Some(_), Some(node)) => {
             reader.error(node.id, "a body is either `json` or `text`, not both");
@@ -165,6 +183,9 @@ fn read_headers(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     let Some(mut entries) = reader.map(node, "`headers`") else { return };
     for (key, value) in entries.rest() {
         if let Some(name) = header_name(reader, key.id, &key.text) {
+            if exposure::names_a_secret(name.as_str()) {
+                reader.note_secret(value);
+            }
             insert_secret(reader, value, headers, name, "");
         }
     }
@@ -184,11 +205,13 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     let bearer = entries.optional("bearer");
     let basic = entries.optional("basic");
     let header = entries.optional("header");
-    if [bearer, basic, header].iter().flatten().count() != 1 {
+    let given = [bearer, basic, header].iter().flatten().count();
+    if given != 1 && !(given == 0 && entries.has_unknown()) {
         reader.error(entries.at(), "`auth` is one of bearer, basic and header");
     }
     entries.finish();
     if let Some(node) = bearer {
+        reader.note_secret(node);
         insert_secret(reader, node, headers, AUTHORIZATION, "Bearer ");
     }
     if let Some(pair) = basic.and_then(|node| reader.basic(node)) {
@@ -199,6 +222,7 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
         entries.finish();
         let (Some(name), Some(value)) = (name, value) else { return };
         if let Some(name) = reader.text(name).and_then(|text| header_name(reader, name.id, text)) {
+            reader.note_secret(value);
             insert_secret(reader, value, headers, name, "");
         }
     }

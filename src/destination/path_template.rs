@@ -74,7 +74,11 @@ impl PathTemplate {
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
-        Ok(Self { parts, base: data_dir.to_owned(), pattern: data_dir.join(text) })
+        Ok(Self {
+            parts,
+            base: data_dir.to_owned(), // Without `./` and `//`, so that one file has one name.
+            pattern: data_dir.join(text).components().collect(),
+        })
     }
 
     /// The whole path, its places still open: for people, and to tell whether two destinations write to one file.

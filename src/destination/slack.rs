@@ -12,6 +12,7 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, one_by_one, retry_after};
+use crate::config::advice::exposure;
 use crate::config::reader::Entries;
 use crate::event::Json;
 
@@ -120,8 +121,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
             );
             return None;
         }
-        let parsed = client::parse_url(text);
-        parsed.map_err(|message| reader.secret_error(node.id, message)).ok()
+        reader.note_secret(node);
+        let url = client::parse_url(text).map_err(|message| reader.secret_error(node.id, message)).ok()?;
+        exposure::advise_of_plain_http(reader, node.id, &url);
+        Some(url)
     });
     let blocks = entries.optional("blocks");
     let compiled_blocks = blocks.and_then(|node| {
@@ -135,7 +138,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let message = match entries.optional("text") {
         Some(node) => {
             let compiled = Template::compile(reader.text(node)?, Escape::Slack);
-            compiled.map_err(|message| reader.error(node.id, message)).ok().map(Message::Own)
+            compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
         }
         None if blocks.is_some() => Some(Message::None),
         None => Some(Message::Usual(usual_messages())),

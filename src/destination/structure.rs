@@ -77,7 +77,7 @@ impl Structure {
                 }
                 Style::String if is_template(&scalar.text) => {
                     let compiled = Template::compile(&scalar.text, options.escape);
-                    compiled.map_err(|message| reader.error(node.id, message)).ok().map(Structure::Text)
+                    compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Structure::Text)
                 }
                 Style::String => Some(Structure::Literal(Json::String(scalar.text.clone()))),
             },

@@ -8,7 +8,9 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use super::view::{VALUE_CHARACTERS_MAX, View};
+use crate::config::problem::did_you_mean;
 use crate::event::vero;
+use crate::fault::Fault;
 
 /// Steps a rendering may take. A message takes some hundred; a loop over a hostile body ends here, within milliseconds.
 const FUEL: u64 = 200_000;
@@ -32,8 +34,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// Compiles a template, or says what is wrong and on which of its lines.
-    pub fn compile(source: &str, escape: Escape) -> Result<Self, String> {
+    /// Compiles a template, or says what is wrong and where in it.
+    pub fn compile(source: &str, escape: Escape) -> Result<Self, Fault> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
@@ -59,9 +61,7 @@ impl Template {
         });
         let added = environment.add_template_owned(NAME, source.to_owned());
         added.map_err(|error| {
-            let line = error.line().filter(|line| *line > 1).map(|line| format!(" (line {line} of it)"));
-            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            format!("the template does not compile: {detail}{}", line.unwrap_or_default())
+            Fault::within(format!("the template does not compile: {}", detail(&error)), range(&error, source))
         })?;
         let template = Self { environment: Box::new(environment) };
         template.try_samples(source)?;
@@ -70,7 +70,7 @@ impl Template {
 
     /// A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
     /// every event.
-    fn try_samples(&self, source: &str) -> Result<(), String> {
+    fn try_samples(&self, source: &str) -> Result<(), Fault> {
         let mut failed = None;
         for (name, body) in vero::SAMPLES {
             let rendered = self.render_view(&View::of_sample(body), None);
@@ -86,17 +86,15 @@ impl Template {
                     | ErrorKind::UnknownMethod
             );
             if is_unknown {
-                return Err(format!("the template cannot be rendered: {}", detail(&error)));
+                return Err(unknown_name(&error, source));
             }
-            failed = failed.or(Some(Some(format!("for a `{name}` event: {}", detail(&error)))));
+            failed = failed.or(Some(Some((name, error))));
         }
-        let Some(Some(error)) = failed else { return Ok(()) };
-        let hint = if has_hyphened_name(source) {
-            "; in templates a hyphen is a minus: write trigger_event for trigger-event"
-        } else {
-            ""
-        };
-        Err(format!("the template cannot be rendered, {error}{hint}"))
+        let Some(Some((name, error))) = failed else { return Ok(()) };
+        let message = format!("the template cannot be rendered, for a `{name}` event: {}", detail(&error));
+        let hint = "in templates a hyphen is a minus: write trigger_event for trigger-event";
+        let help = has_hyphened_name(source).then(|| hint.to_owned());
+        Err(Fault { message, help, within: range(&error, source) })
     }
 
     /// Renders an event. `value_characters_max` cuts each value before it is escaped.
@@ -113,6 +111,52 @@ impl Template {
 fn detail(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
 }
+
+/// Where in the source an error is.
+fn range(error: &minijinja::Error, source: &str) -> Option<std::ops::Range<usize>> {
+    error.range().filter(|range| source.get(range.clone()).is_some())
+}
+
+/// A filter, function, test or method that there is not.
+fn unknown_name(error: &minijinja::Error, source: &str) -> Fault {
+    let (what, known): (_, &[&str]) = match error.kind() {
+        ErrorKind::UnknownFilter => ("filter", &FILTERS),
+        ErrorKind::UnknownTest => ("test", &TESTS),
+        ErrorKind::UnknownMethod => ("method", &[]),
+        _ => ("function", &[]),
+    };
+    // It says `filter uper is unknown`, and of a function `now is unknown`.
+    let said = detail(error);
+    let name = said.strip_suffix(" is unknown").map(|said| said.rsplit(' ').next().unwrap_or_default());
+    let message = name.map_or(said.clone(), |name| format!("there is no {what} `{name}` in templates"));
+    let help = name.and_then(|name| did_you_mean(name, known.iter().copied()));
+    Fault { message, help, within: range(error, source) }
+}
+
+/// Filters that people use most, to suggest.
+const FILTERS: [&str; 19] = [
+    "abs",
+    "capitalize",
+    "default",
+    "first",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "replace",
+    "round",
+    "title",
+    "tojson",
+    "trim",
+    "upper",
+    "url",
+];
+/// And tests.
+const TESTS: [&str; 9] = ["defined", "undefined", "none", "number", "string", "in", "startingwith", "endingwith", "eq"];
 
 /// Whether a text has something for a template to do.
 pub fn is_template(text: &str) -> bool {
@@ -200,7 +244,8 @@ pub(super) mod tests {
     }
 
     fn render(template: &str, body: &str, escape: Escape) -> Result<String, String> {
-        Template::compile(template, escape)?.render(&View::new(&delivery(body)), None)
+        let compiled = Template::compile(template, escape).map_err(|fault| fault.message)?;
+        compiled.render(&View::new(&delivery(body)), None)
     }
 
     #[track_caller]
@@ -286,22 +331,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_does_not_compile_is_told_with_its_line() {
+    fn what_does_not_compile_is_told_with_its_place() {
         assert!(Template::compile("{{ a", Escape::None).is_err());
-        let error = Template::compile("one\n{{ a b }}", Escape::None).expect_err("bad");
-        assert!(error.contains("line 2"), "{error}");
+        let source = "one\n{{ a b }}";
+        let fault = Template::compile(source, Escape::None).expect_err("bad");
+        assert_eq!(fault.within.map(|range| &source[range]), Some("b"));
     }
 
     #[test]
     fn what_can_never_be_rendered_does_not_compile() {
-        let error = |source| Template::compile(source, Escape::None).expect_err(source);
-        assert!(error("{{ type | uppr }}").contains("filter uppr is unknown"), "{}", error("{{ type | uppr }}"));
-        assert!(error("{{ nope() }}").contains("nope"), "{}", error("{{ nope() }}"));
-        assert!(
-            error("{{ campaign.trigger-event }}").contains("write trigger_event"),
-            "{}",
-            error("{{ campaign.trigger-event }}")
-        );
+        let told = |source, part: &str| {
+            let fault = Template::compile(source, Escape::None).expect_err(source);
+            assert!(
+                fault.message.contains(part) || fault.help.as_ref().is_some_and(|help| help.contains(part)),
+                "{fault:?}"
+            );
+        };
+        told("{{ type | uppr }}", "no filter `uppr`");
+        told("{{ type | uppr }}", "did you mean `upper`?");
+        told("{{ nope() }}", "nope");
+        told("{{ campaign.trigger-event }}", "write trigger_event");
         // What fails only for some events is the template's own affair.
         assert!(Template::compile("{{ bounce_code + 1 }}", Escape::None).is_ok());
     }

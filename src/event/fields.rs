@@ -121,6 +121,11 @@ impl FieldSetBuilder {
         id
     }
 
+    /// The paths that were added.
+    pub fn paths(&self) -> impl Iterator<Item = (&FieldPath, FieldId)> {
+        self.known.iter().map(|(path, id)| (path, *id))
+    }
+
     /// Finishes the set.
     pub fn build(self) -> FieldSet {
         self.set

@@ -81,6 +81,59 @@ pub fn sends(path: &str) -> bool {
     is_free || FIELDS.contains(&path)
 }
 
+/// The types of the events that an email makes; the others are about a person alone.
+const EMAIL_TYPES: [&str; 8] =
+    ["sent", "delivered", "opened", "clicked", "failed", "bounced", "converted", "complained"];
+/// What an `unsubscribed` event's campaign has, under Vero's usual names and its odd ones.
+const UNSUBSCRIBED_CAMPAIGN: [&str; 14] = [
+    "campaign",
+    "campaign.id",
+    "campaign.name",
+    "campaign.subject",
+    "campaign.variation",
+    "campaign.group",
+    "campaign.channel",
+    "campaign.campaign_title",
+    "campaign.email_subject",
+    "campaign.variation_name",
+    "campaign.series_title",
+    "campaign.message_id",
+    "campaign.template",
+    "message_id",
+];
+
+/// Whether Vero's documentation shows a field with a type of event. Where it leaves doubt: yes.
+pub fn shows(event_type: &str, path: &str) -> bool {
+    let is_email = EMAIL_TYPES.contains(&event_type);
+    let first = path.split('.').next().unwrap_or_default();
+    match first {
+        "campaign" | "message_id" => {
+            is_email || (event_type == "unsubscribed" && UNSUBSCRIBED_CAMPAIGN.contains(&path))
+        }
+        "bounce_type" | "bounce_code" | "bounce_message" => event_type == "bounced",
+        "changes" => event_type == "user_updated",
+        "event" | "sender_ip" => is_email || event_type == "unsubscribed",
+        "user_agent" => {
+            !matches!(event_type, "sent" | "delivered" | "failed" | "bounced" | "complained")
+                && !event_type.starts_with("user_")
+        }
+        _ => path.strip_suffix("_at").is_none_or(|of| of == event_type || !TYPES.contains(&of)),
+    }
+}
+
+/// Fields with few values. The second says whether Vero has no others.
+pub const VALUES: [(&str, &[&str], bool); 2] = [
+    ("bounce_type", &["hard", "soft"], true),
+    ("campaign.type", &["behavioural", "transactional", "newsletter"], false),
+];
+
+/// Whether a field of Vero's holds one value and never a list.
+pub fn is_single(path: &str) -> bool {
+    let is_free = ["event.data", "changes", "user."].iter().any(|start| path.starts_with(start));
+    let is_known = matches!(path, "user.id" | "user.email") || !is_free;
+    FIELDS.contains(&path) && is_known && !matches!(path, "campaign.tags" | "campaign" | "user" | "event")
+}
+
 /// A second place where Vero writes a field.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Alias {
@@ -136,5 +189,29 @@ mod tests {
         for name in TYPES {
             assert!(SAMPLES.iter().any(|(sample, _)| *sample == name), "{name}");
         }
+    }
+
+    #[test]
+    fn every_field_of_a_sample_is_shown_with_its_type() {
+        fn walk(json: &serde_json::Value, path: &str, seen: &mut Vec<String>) {
+            for (key, value) in json.as_object().into_iter().flatten() {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(value, &path, seen);
+                seen.push(path);
+            }
+        }
+        for (name, body) in SAMPLES {
+            let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            let event_type = json.get("type").or(json.get("action")).and_then(|text| text.as_str()).expect("a type");
+            let mut paths = Vec::new();
+            walk(&json, "", &mut paths);
+            assert!(!paths.is_empty());
+            for path in paths {
+                assert!(shows(event_type, &path), "{name} has {path}");
+                assert!(sends(&path), "{path}");
+            }
+        }
+        assert!(!shows("unsubscribed", "campaign.type") && !shows("resubscribed", "campaign.name"));
+        assert!(!shows("opened", "bounce_type") && !shows("sent", "opened_at") && shows("sent", "user.plan_at"));
     }
 }

@@ -52,9 +52,10 @@ impl Door {
     }
 }
 
-/// Listens on an address.
-pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+/// Listens on an address; `said` tells who names it.
+pub(super) async fn listen(address: SocketAddr, said: &str) -> Result<TcpListener, StartError> {
+    let refused = |source| StartError::Listen { address, said: said.to_owned(), source };
+    TcpListener::bind(address).await.map_err(refused)
 }
 
 /// Where a listener really listens: its port may have been chosen by the system.

@@ -114,7 +114,7 @@ impl Relay {
         let options = server_options(&config);
         let moved = match config.listen == before.config.listen {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
-            false => Some(Arc::new(listen(config.listen).await?)),
+            false => Some(Arc::new(listen(config.listen, &config.said.listen).await?)),
         };
         // From here on nothing fails.
         keep_what_is_the_same(&before.config, &mut config);

@@ -4,41 +4,46 @@
 //! `\` takes the next character as it is. A glob must cover the whole text. Characters are Unicode's, and `/` is one like any other:
 //! globs for file paths treat both differently, which is why none of them is used here.
 
+use crate::fault::Fault;
+
 /// Translates a glob, or says what is wrong with it.
-pub(super) fn to_regex(glob: &str) -> Result<String, String> {
+pub(super) fn to_regex(glob: &str) -> Result<String, Fault> {
     let mut regex = String::with_capacity(glob.len() + 16);
     regex.push_str("^(?s:");
-    let mut chars = glob.chars().peekable();
-    let mut braces = 0;
-    while let Some(c) = chars.next() {
+    let unclosed = |what: &str, at: usize| Fault::within(what, Some(at..glob.len()));
+    let mut chars = glob.char_indices().peekable();
+    let mut braces = Vec::new();
+    while let Some((at, c)) = chars.next() {
         match c {
             '*' => regex.push_str(".*"),
             '?' => regex.push('.'),
             '\\' => {
-                let next = chars.next().ok_or("the glob ends in `\\`: write `\\\\` for the character itself")?;
+                let ends = || unclosed("the glob ends in `\\`: write `\\\\` for the character itself", at);
+                let (_, next) = chars.next().ok_or_else(ends)?;
                 push_literal(&mut regex, next);
             }
             '{' => {
-                braces += 1;
+                braces.push(at);
                 regex.push_str("(?:");
             }
-            ',' if braces > 0 => regex.push('|'),
-            '}' if braces > 0 => {
-                braces -= 1;
+            ',' if !braces.is_empty() => regex.push('|'),
+            '}' if !braces.is_empty() => {
+                braces.pop();
                 regex.push(')');
             }
             '[' => {
                 regex.push('[');
-                if chars.next_if(|c| matches!(c, '!' | '^')).is_some() {
+                if chars.next_if(|(_, c)| matches!(c, '!' | '^')).is_some() {
                     regex.push('^');
                 }
                 let mut is_first = true;
                 loop {
-                    let c = chars.next().ok_or("`[` is never closed: write `\\[` for the character itself")?;
+                    let open = || unclosed("`[` is never closed: write `\\[` for the character itself", at);
+                    let (_, c) = chars.next().ok_or_else(open)?;
                     match c {
                         ']' if !is_first => break,
-                        '-' if !is_first && chars.peek().is_some_and(|next| *next != ']') => regex.push('-'),
-                        '\\' => push_literal(&mut regex, chars.next().unwrap_or('\\')),
+                        '-' if !is_first && chars.peek().is_some_and(|(_, next)| *next != ']') => regex.push('-'),
+                        '\\' => push_literal(&mut regex, chars.next().map_or('\\', |(_, c)| c)),
                         c => push_literal(&mut regex, c),
                     }
                     is_first = false;
@@ -48,8 +53,8 @@ pub(super) fn to_regex(glob: &str) -> Result<String, String> {
             c => push_literal(&mut regex, c),
         }
     }
-    if braces > 0 {
-        return Err("`{` is never closed: write `\\{` for the character itself".to_owned());
+    if let Some(at) = braces.pop() {
+        return Err(unclosed("`{` is never closed: write `\\{` for the character itself", at));
     }
     regex.push_str(")$");
     Ok(regex)

@@ -6,6 +6,7 @@
 //! * [`Condition`]: what a rule asks, as a tree. One function evaluates it, for routing and for explaining alike, so the two
 //!   cannot disagree.
 //! * [`operators::Operator`]: one way to test a field; one file each under `operators/`.
+//! * [`Condition::foresee`], [`Outline`]: what can be said before any event has come, for warnings.
 //! * `index`: finds the rules that may match, so that ten thousand rules cost little more than ten.
 //!
 //! # Exactly
@@ -16,6 +17,7 @@
 
 mod condition;
 mod explain;
+mod foresee;
 mod glob;
 mod index;
 pub mod operators;
@@ -24,6 +26,7 @@ use std::borrow::Cow;
 
 pub use self::condition::Condition;
 pub use self::explain::{RuleTrace, TraceNode, TraceStep};
+pub use self::foresee::{Outline, Verdict};
 use self::index::Index;
 use crate::event::{Event, FieldSet, Refused, RelayFields};
 

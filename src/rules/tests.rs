@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Config;
 use crate::config::values::Surroundings;
+use crate::event::FieldId;
 
 struct Nothing;
 
@@ -361,6 +362,41 @@ proptest! {
             let indexed = set.route(body.as_bytes(), RELAY).expect("an event");
             let plain = set.route_plainly(body.as_bytes(), RELAY).expect("an event");
             prop_assert_eq!(indexed, plain, "{} by\n{}", body, yaml);
+        }
+    }
+
+    #[test]
+    fn what_is_foreseen_comes_true(
+        conditions in prop::collection::vec(condition(), 1..12),
+        bodies in prop::collection::vec(body(), 1..20),
+    ) {
+        let yaml: String = conditions.iter().map(|condition| format!("  - {{ match: {condition}, to: a }}\n")).collect();
+        let set = rules(&format!("{yaml}  - {{ match: {{ type: last }}, to: a }}\n"));
+        let type_field = match &set.rules.last().expect("a rule").condition {
+            Condition::All(tests) => match tests.as_slice() {
+                [Condition::Test { field, .. }] => *field,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        let only_the_type = |field: FieldId| field == type_field;
+        let every_field = |_: FieldId| true;
+        let outlines: Vec<_> = set.rules.iter().map(|rule| Outline::of(&rule.condition)).collect();
+        for body in &bodies {
+            let event = set.fields.read(body.as_bytes(), RELAY).expect("an event");
+            let is_single: &dyn Fn(FieldId) -> bool = if body.contains('[') { &only_the_type } else { &every_field };
+            let condition = |at: usize| &set.rules[at].condition;
+            let holds = |at: usize| condition(at).evaluate(&set.fields, &event.fields, &mut ());
+            for at in 0..set.rules.len() {
+                let foreseen = condition(at).foresee(type_field, Some(&event.event_type));
+                prop_assert!(foreseen != Verdict::Always || holds(at), "{} on {}", at, body);
+                prop_assert!(foreseen != Verdict::Never || !holds(at), "{} on {}", at, body);
+                prop_assert!(condition(at).contradiction(is_single).is_none() || !holds(at), "{} on {} by\n{}", at, body, yaml);
+                for other in (0..set.rules.len()).filter(|_| holds(at)) {
+                    let is_implied = outlines[at].implies(&outlines[other], is_single);
+                    prop_assert!(!is_implied || holds(other), "{} implies {} on {} by\n{}", at, other, body, yaml);
+                }
+            }
         }
     }
 }

@@ -54,6 +54,90 @@ fn check_says_good_or_exits_78_with_every_problem() {
     insta::assert_snapshot!(err(&vero_relay(directory.path(), &["check"])));
 }
 
+/// The example config with a warning, or with an error beside it.
+fn doubtful(directory: &Path, is_bad: bool) {
+    let text = std::fs::read_to_string(root().join("config.example.yaml")).expect("there");
+    let text = text.replace("type: [bounced, complained, failed]", "type: [bounced, complaned, failed]");
+    let text = if is_bad { text.replace("to: [crm]", "to: [cmr]") } else { text };
+    std::fs::write(directory.join("config.yaml"), text).expect("written");
+}
+
+#[test]
+fn check_takes_warnings_and_with_strict_exits_78_for_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    doubtful(directory.path(), false);
+    let lenient = vero_relay(directory.path(), &["check"]);
+    assert_eq!(lenient.status.code(), Some(0));
+    assert!(err(&lenient).contains("did you mean `complained`?"), "{}", err(&lenient));
+    let strict = vero_relay(directory.path(), &["check", "--strict"]);
+    assert_eq!((strict.status.code(), out(&strict).as_str()), (Some(78), ""));
+    assert!(err(&strict).ends_with("config.yaml: 1 warning\n"), "{}", err(&strict));
+    let good = vero_relay(root(), &["check", "--strict", "-c", "config.example.yaml"]);
+    assert_eq!(good.status.code(), Some(0), "{}", err(&good));
+}
+
+#[test]
+fn check_says_it_in_json_for_machines() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let told = |args: &[&str]| {
+        let checked = vero_relay(directory.path(), &[&["check", "--json"], args].concat());
+        let json: serde_json::Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+        assert_eq!(err(&checked), "", "all of it is in the JSON");
+        (checked.status.code(), json)
+    };
+    let (code, none) = told(&[]);
+    assert_eq!((code, &none["ok"], &none["errors"]), (Some(78), &false.into(), &1.into()), "{none}");
+    doubtful(directory.path(), false);
+    let (code, doubted) = told(&[]);
+    assert_eq!((code, &doubted["ok"], &doubted["warnings"]), (Some(0), &true.into(), &1.into()), "{doubted}");
+    assert_eq!((&doubted["file"], &doubted["rules"]), (&"config.yaml".into(), &4.into()), "{doubted}");
+    let (code, strict) = told(&["--strict"]);
+    assert_eq!((code, &strict["ok"]), (Some(78), &false.into()), "{strict}");
+    doubtful(directory.path(), true);
+    let (code, bad) = told(&[]);
+    assert_eq!(
+        (code, &bad["ok"], &bad["errors"], &bad["warnings"]),
+        (Some(78), &false.into(), &2.into(), &1.into()),
+        "{bad}"
+    );
+    let expected = serde_json::json!({
+        "severity": "error", "line": 29, "column": 10,
+        "message": "there is no destination named `cmr`", "help": "did you mean `crm`?",
+    });
+    assert_eq!(bad["problems"][1], expected, "{bad}");
+}
+
+#[test]
+fn check_is_done_at_once_with_a_megabyte_of_brackets_and_with_a_file_that_never_ends() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let brackets = directory.path().join("brackets.yaml");
+    std::fs::write(&brackets, "[".repeat(1 << 20)).expect("written");
+    let deep = vero_relay(directory.path(), &["check", "-c", "brackets.yaml"]);
+    assert_eq!(deep.status.code(), Some(78));
+    assert!(err(&deep).contains("in one another more than 64 deep") && err(&deep).len() < 2000, "{}", err(&deep));
+    let endless = vero_relay(directory.path(), &["check", "-c", "/dev/zero"]);
+    assert_eq!(endless.status.code(), Some(78));
+    assert!(err(&endless).contains("is larger than 1048576 bytes"), "{}", err(&endless));
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_with_its_key_and_check_does_not_mind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let taken = taken.local_addr().expect("bound");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let held_address = held.local_addr().expect("bound");
+    example(directory.path(), &held_address.to_string(), &taken.to_string());
+    let refused = vero_relay(directory.path(), &["run"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = err(&refused);
+    let expected =
+        format!("cannot listen on {held_address}, which `listen` (config.yaml:9:9) names; choose another port");
+    assert!(said.contains(&expected), "{said}");
+    let checked = vero_relay(directory.path(), &["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", err(&checked));
+}
+
 #[test]
 fn wrong_usage_exits_2() {
     assert_eq!(vero_relay(root(), &["nonsense"]).status.code(), Some(2));

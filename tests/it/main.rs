@@ -2,6 +2,7 @@
 
 mod bodies;
 mod cli;
+mod config;
 mod contract;
 mod day;
 mod deliveries;

@@ -2,8 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::{Argument, Built, Operator, OperatorKind};
+use super::{Argument, Bound, Built, Operator, OperatorKind};
 use crate::event::{Decimal, Value};
+use crate::fault::Fault;
 
 pub(super) const GT: OperatorKind =
     OperatorKind { name: "gt", has_case: false, build: |argument, _| build(argument, Ordering::is_gt) };
@@ -16,7 +17,7 @@ pub(super) const LTE: OperatorKind =
 
 fn build(argument: &Argument, is_wanted: fn(Ordering) -> bool) -> Built {
     let text = argument.text()?;
-    let bound = Decimal::parse(text).ok_or_else(|| format!("`{text}` is not a number"))?;
+    let bound = Decimal::parse(text).ok_or_else(|| Fault::from(format!("`{text}` is not a number")))?;
     Ok(Box::new(Compare { bound, is_wanted }))
 }
 
@@ -30,5 +31,9 @@ impl Operator for Compare {
     fn accepts(&self, value: &Value<'_>) -> bool {
         let number = value.text().and_then(Decimal::parse);
         number.is_some_and(|number| (self.is_wanted)(number.cmp(&self.bound)))
+    }
+
+    fn bound(&self) -> Option<Bound<'_>> {
+        Some(Bound { number: &self.bound, is_wanted: self.is_wanted })
     }
 }

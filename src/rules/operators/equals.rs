@@ -60,6 +60,10 @@ impl Operator for Equals {
             (false, true) => Key::Folded(&self.texts),
         }
     }
+
+    fn wants_missing(&self) -> bool {
+        self.takes_missing && self.texts.is_empty() && self.bools.is_empty()
+    }
 }
 
 fn has_null(value: &Value<'_>) -> bool {

@@ -8,7 +8,7 @@ pub(super) const EXISTS: OperatorKind = OperatorKind {
     has_case: false,
     build: |argument, _| match argument {
         Argument::Bool(wanted) => Ok(Box::new(Exists { wanted: *wanted })),
-        _ => Err("exists is true or false".to_owned()),
+        _ => Err("`exists` is true or false".into()),
     },
 };
 
@@ -24,5 +24,9 @@ impl Operator for Exists {
 
     fn holds(&self, met: &[(u32, Value<'_>)]) -> bool {
         met.iter().any(|(_, value)| *value != Value::Null) == self.wanted
+    }
+
+    fn wants_missing(&self) -> bool {
+        !self.wanted
     }
 }

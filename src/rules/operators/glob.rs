@@ -1,6 +1,7 @@
 //! `{glob: "Cart*"}`: the whole text matches the glob.
 
 use super::{Argument, Built, OperatorKind, Pattern, equals_any};
+use crate::fault::Fault;
 use crate::rules::glob::to_regex;
 
 pub(super) const GLOB: OperatorKind = OperatorKind { name: "glob", has_case: true, build };
@@ -13,11 +14,13 @@ fn build(argument: &Argument, ignore_case: bool) -> Built {
     let inner = glob.trim_start_matches('*').trim_end_matches('*');
     if ignore_case || !is_plain(inner) {
         let prefix = &glob[..glob.find(['*', '?', '[', '{', '\\']).unwrap_or(glob.len())];
-        return if ignore_case || prefix.is_empty() {
+        let built = if ignore_case || prefix.is_empty() {
             Pattern::regex(regex, ignore_case)
         } else {
             Pattern::regex_with_prefix(&regex, prefix)
         };
+        // A place in the regular expression is none in the glob.
+        return built.map_err(|fault| Fault { within: None, ..fault });
     }
     match (glob.starts_with('*'), glob.ends_with('*')) {
         (false, false) => Ok(equals_any(&[Argument::Text(inner.to_owned())], false)),

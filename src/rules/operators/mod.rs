@@ -12,10 +12,12 @@ mod glob;
 mod regex;
 mod starts_with;
 
+use std::cmp::Ordering;
 use std::fmt;
 
 pub use self::equals::equals_any;
-use crate::event::Value;
+use crate::event::{Decimal, Value};
+use crate::fault::Fault;
 
 /// All operators, in the order in which help lists them.
 pub const OPERATORS: [&OperatorKind; 11] = [
@@ -43,7 +45,7 @@ pub struct OperatorKind {
 }
 
 /// An operator, or what is wrong with its argument.
-pub type Built = Result<Box<dyn Operator>, String>;
+pub type Built = Result<Box<dyn Operator>, Fault>;
 
 /// A single argument as it stands in the YAML.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +62,11 @@ pub enum Argument {
 
 impl Argument {
     /// The text of a text or a number.
-    fn text(&self) -> Result<&str, String> {
+    fn text(&self) -> Result<&str, Fault> {
         match self {
             Argument::Text(text) | Argument::Number(text) => Ok(text),
-            Argument::Bool(_) => Err("this needs a text; quote it if the text is meant".to_owned()),
-            Argument::Null => Err("this needs a text".to_owned()),
+            Argument::Bool(_) => Err("this needs a text; quote it if the text is meant".into()),
+            Argument::Null => Err("this needs a text".into()),
         }
     }
 }
@@ -83,6 +85,25 @@ pub trait Operator: fmt::Debug + Send + Sync {
     fn key(&self) -> Key<'_> {
         Key::None
     }
+
+    /// The number that it compares with, if it compares.
+    fn bound(&self) -> Option<Bound<'_>> {
+        None
+    }
+
+    /// Whether only a missing field satisfies it.
+    fn wants_missing(&self) -> bool {
+        false
+    }
+}
+
+/// What an operator that compares numbers wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound<'o> {
+    /// The number that a value is compared with.
+    pub number: &'o Decimal,
+    /// Which of a value's orders to it are wanted.
+    pub is_wanted: fn(Ordering) -> bool,
 }
 
 /// What a value must be for an operator to hold, as far as an index can use it.
@@ -166,8 +187,13 @@ impl Pattern {
 
     /// A regular expression that must match somewhere.
     fn regex(source: String, ignore_case: bool) -> Built {
-        let source = if ignore_case { format!("(?i:{source})") } else { source };
-        let regex = compile(&source)?;
+        const NO_CASE: &str = "(?i:";
+        let source = if ignore_case { format!("{NO_CASE}{source})") } else { source };
+        let in_the_users = |at: usize| if ignore_case { at.saturating_sub(NO_CASE.len()) } else { at };
+        let regex = compile(&source).map_err(|fault| Fault {
+            within: fault.within.map(|range| in_the_users(range.start)..in_the_users(range.end)),
+            ..fault
+        })?;
         Ok(Box::new(Self { matcher: Matcher::Regex(Box::new(regex)), key: PatternKey::Regex(source) }))
     }
 
@@ -178,16 +204,26 @@ impl Pattern {
     }
 }
 
-fn compile(source: &str) -> Result<::regex::Regex, String> {
+fn compile(source: &str) -> Result<::regex::Regex, Fault> {
     match ::regex::RegexBuilder::new(source).size_limit(PATTERN_BYTES_MAX).build() {
         Ok(regex) => Ok(regex),
-        Err(::regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".to_owned()),
+        Err(::regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".into()),
         Err(error) => {
             let text = error.to_string();
             let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            Err(format!("the pattern does not compile: {why}"))
+            Err(Fault::within(format!("the pattern does not compile: {why}"), place_in(source, &text)))
         }
     }
+}
+
+/// Where an error is in a pattern of one line: regex draws it, four spaces in, with carets below.
+fn place_in(source: &str, drawn: &str) -> Option<std::ops::Range<usize>> {
+    let mut lines = drawn.lines();
+    lines.find(|line| line.strip_prefix("    ") == Some(source))?;
+    let carets = lines.next()?.strip_prefix("    ")?;
+    let (start, end) = (carets.find('^')?, carets.trim_end().len());
+    let offset = |character: usize| source.char_indices().nth(character).map_or(source.len(), |(at, _)| at);
+    Some(offset(start)..offset(end))
 }
 
 impl Operator for Pattern {

@@ -1,0 +1,150 @@
+//! Names and values that Vero does not use: they match nothing, and below a `not` everything.
+
+use crate::config::problem::{did_you_mean, nearest};
+use crate::config::raw::{Key, Node, Style, Value};
+use crate::config::reader::Reader;
+use crate::event::{FieldPath, Segment, vero};
+use crate::rules::operators::OPERATORS;
+
+/// What is known where a match map stands.
+#[derive(Clone, Default)]
+struct Around {
+    /// The types that the rule selects by name; `None` where it does not.
+    types: Option<Vec<String>>,
+    /// It lies below a `none:`.
+    is_denied: bool,
+}
+
+/// Tells of names and values in a match map that Vero does not use.
+pub(in crate::config) fn advise(reader: &Reader, matches: &Node) {
+    walk(reader, matches, &Around::default());
+}
+
+fn walk(reader: &Reader, matches: &Node, around: &Around) {
+    let own = matches.get("type").and_then(selected).map(|own| match &around.types {
+        Some(outer) => own.into_iter().filter(|name| outer.contains(name)).collect(),
+        None => own,
+    });
+    let around = Around { types: own.or_else(|| around.types.clone()), ..*around };
+    for (key, node) in matches.entries() {
+        match key.text.as_str() {
+            "any" | "all" => reader.list(node).into_iter().for_each(|node| walk(reader, node, &around)),
+            "none" => {
+                let denied = Around { is_denied: true, ..around.clone() };
+                reader.list(node).into_iter().for_each(|node| walk(reader, node, &denied));
+            }
+            _ => advise_of_field(reader, key, node, &around),
+        }
+    }
+}
+
+/// The types that a test on `type` names, if it takes no others.
+fn selected(node: &Node) -> Option<Vec<String>> {
+    let node = match &node.value {
+        Value::Map(entries) if entries.len() == 1 => node.get("equals")?,
+        Value::Map(_) => return None,
+        _ => node,
+    };
+    let items = match &node.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    items.iter().map(|item| item.scalar().map(|scalar| scalar.text.clone())).collect()
+}
+
+fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
+    let Ok(path @ FieldPath::Body(_)) = FieldPath::parse(&key.text) else { return };
+    let FieldPath::Body(segments) = &path else { return };
+    if matches!(segments.first(), Some(Segment::Token(_))) {
+        return;
+    }
+    let path = path.to_string();
+    if matches!(path.as_str(), "not" | "ignore_case") || OPERATORS.iter().any(|operator| operator.name == path) {
+        // It has been told of as an error.
+        return;
+    }
+    if !vero::sends(&path) {
+        let hyphened = path.replace('_', "-");
+        let meant =
+            if vero::sends(&hyphened) { Some(hyphened) } else { nearest(&path, vero::FIELDS).map(str::to_owned) };
+        let help = meant.map(|field| format!("did you mean `{field}`?"));
+        reader.warning(key.id, format!("Vero sends no field `{path}` today"), help);
+        return;
+    }
+    if path == "type" {
+        return for_each_text(reader, node, false, &mut |item, text, ignores_case| {
+            advise_of_type(reader, item, text, ignores_case);
+        });
+    }
+    for (_, known, is_all) in vero::VALUES.iter().filter(|(field, ..)| *field == path) {
+        for_each_text(reader, node, false, &mut |item, text, ignores_case| {
+            let is_known =
+                known.iter().any(|value| *value == text || (ignores_case && value.eq_ignore_ascii_case(text)));
+            let near = did_you_mean(text, known.iter().copied());
+            if !is_known && (*is_all || near.is_some()) {
+                let help = near.unwrap_or_else(|| format!("Vero writes {}", known.join(" or ")));
+                reader.warning(item.id, format!("Vero's documentation shows no `{path}` that is `{text}`"), help);
+            }
+        });
+    }
+    advise_of_missing(reader, key, node, &path, around);
+}
+
+/// A field that Vero does not send with the types that the rule selects.
+fn advise_of_missing(reader: &Reader, key: &Key, node: &Node, path: &str, around: &Around) {
+    let Some(types) = &around.types else { return };
+    let is_lacking = |name: &&String| vero::TYPES.contains(&name.as_str()) && !vero::shows(name, path);
+    let lacking: Vec<_> = types.iter().filter(is_lacking).map(|name| format!("`{name}`")).collect();
+    if lacking.is_empty() || asks_for_absence(node) {
+        return;
+    }
+    let help = match (around.is_denied, node.get("not").is_some()) {
+        (true, _) => "so this leaves no such event out",
+        (false, true) => "so the `not` holds for every such event",
+        (false, false) if lacking.len() == types.len() => "so this never holds",
+        (false, false) => "so this never holds for such an event",
+    };
+    reader.warning(
+        key.id,
+        format!("Vero's documentation shows no `{path}` with {}", lacking.join(" and ")),
+        help.to_owned(),
+    );
+}
+
+fn asks_for_absence(node: &Node) -> bool {
+    let says = |node: Option<&Node>, text: &str| node.and_then(Node::scalar).is_some_and(|scalar| scalar.text == text);
+    let exists_not = says(node.get("exists"), "false");
+    let not_exists = says(node.get("not").and_then(|not| not.get("exists")), "true");
+    let takes_null = match &node.value {
+        Value::List(items) => items.iter().any(Node::is_null),
+        _ => node.is_null() || node.get("equals").is_some_and(Node::is_null),
+    };
+    exists_not || not_exists || takes_null
+}
+
+/// Each text that a field is compared with as a whole, and whether case counts.
+fn for_each_text(reader: &Reader, node: &Node, ignores_case: bool, tell: &mut dyn FnMut(&Node, &str, bool)) {
+    if let Value::Map(entries) = &node.value {
+        let ignores_case =
+            ignores_case || node.get("ignore_case").and_then(Node::scalar).is_some_and(|case| case.text == "true");
+        for (key, below) in entries {
+            if matches!(key.text.as_str(), "not" | "equals") {
+                for_each_text(reader, below, ignores_case, tell);
+            }
+        }
+        return;
+    }
+    for item in reader.list(node) {
+        if let Some(scalar) = item.scalar().filter(|scalar| scalar.style == Style::String) {
+            tell(item, &scalar.text, ignores_case);
+        }
+    }
+}
+
+fn advise_of_type(reader: &Reader, item: &Node, text: &str, ignores_case: bool) {
+    let is_known = |name: &str| name == text || (ignores_case && name.eq_ignore_ascii_case(text));
+    if !vero::TYPES.iter().any(|name| is_known(name)) {
+        let help = did_you_mean(text, vero::TYPES).unwrap_or_else(|| format!("Vero has {}", vero::TYPES.join(", ")));
+        reader.warning(item.id, format!("Vero has no event type `{text}` today"), help);
+    }
+}
