@@ -1,8 +1,14 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
-use crate::torture::{kill, ledger::short};
+use crate::torture::ledger::short;
+use crate::torture::{kill, storm};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
     short(&kill::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_answers_5xx_is_probed_and_then_brought_back_step_by_step() {
+    short(&storm::FAULT).await;
 }

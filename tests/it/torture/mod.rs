@@ -21,8 +21,9 @@ pub mod oracle;
 pub mod recorder;
 pub mod rig;
 pub mod stage;
+pub mod storm;
 
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &storm::FAULT];
