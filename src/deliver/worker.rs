@@ -19,7 +19,7 @@ use super::status::Status;
 use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
 use crate::store::{AttemptNote, Claim, DeliveryKey, NameId, ReadError, Settlement, Store, StoredEvent};
-use crate::telemetry::{DestinationMetrics, in_full};
+use crate::telemetry::{DestinationMetrics, in_full, in_vain};
 use crate::time::Clock;
 
 /// The longest that `Retry-After` can hold a whole destination.
@@ -425,8 +425,8 @@ async fn read_all(
         }
         read
     });
-    let failed = || ReadError::Io(std::io::Error::other("the reading thread panicked"));
-    read.await.unwrap_or_else(|_| (0..count).map(|_| Err(failed())).collect())
+    let failed = |why: &str| Err(ReadError::Io(std::io::Error::other(why.to_owned())));
+    read.await.unwrap_or_else(|error| (0..count).map(|_| failed(&in_vain("the reading thread", &error))).collect())
 }
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.

@@ -18,6 +18,7 @@ use crate::config::problem::did_you_mean;
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader};
 use crate::event::{Json, minify};
+use crate::telemetry::in_vain;
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
@@ -267,7 +268,7 @@ impl Destination for File {
                 outcomes
             });
             let written = written.await;
-            written.unwrap_or_else(|_| vec![Outcome::retry("the writing thread panicked"); count])
+            written.unwrap_or_else(|error| vec![Outcome::retry(in_vain("the writing thread", &error)); count])
         }
         .boxed()
     }
