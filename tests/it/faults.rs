@@ -1,7 +1,7 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
 use crate::torture::ledger::short;
-use crate::torture::{kill, storm};
+use crate::torture::{errors, kill, storm};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
@@ -11,4 +11,9 @@ async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_answers_5xx_is_probed_and_then_brought_back_step_by_step() {
     short(&storm::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_after_a_failed_sync_and_a_full_disk_on_a_write_passes() {
+    short(&errors::FAULT).await;
 }

@@ -46,6 +46,9 @@ pub fn number_in(body: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug)]
 pub struct Acknowledged {
     pub number: u64,
+    /// Before the first byte of its request was written.
+    pub sent: Instant,
+    /// When its answer was read.
     pub at: Instant,
 }
 
@@ -148,6 +151,7 @@ impl Load {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let body = body_of(self.seed, number);
         let head = format!("POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let sent = Instant::now();
         // What is not written whole may still have an answer: a refusal.
         let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
         let answer = read_message(stream, buffer).await;
@@ -159,7 +163,7 @@ impl Load {
         let status = answer.status();
         if status == 200 {
             let id = answer.json()["id"].as_str().expect("an id").to_owned();
-            if log.acknowledged.insert(id.clone(), Acknowledged { number, at: Instant::now() }).is_some() {
+            if log.acknowledged.insert(id.clone(), Acknowledged { number, sent, at: Instant::now() }).is_some() {
                 log.given_twice.push(id);
             }
             self.acknowledged.fetch_add(1, Ordering::SeqCst);

@@ -14,6 +14,7 @@
 //! program is missing.
 
 pub mod dice;
+pub mod errors;
 pub mod kill;
 pub mod ledger;
 pub mod load;
@@ -26,4 +27,4 @@ pub mod storm;
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &storm::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &errors::FAULT, &storm::FAULT];
