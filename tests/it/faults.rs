@@ -1,7 +1,7 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
 use crate::torture::ledger::short;
-use crate::torture::{errors, kill, storm};
+use crate::torture::{clock, errors, kill, storm};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
@@ -16,4 +16,9 @@ async fn a_destination_that_answers_5xx_is_probed_and_then_brought_back_step_by_
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_after_a_failed_sync_and_a_full_disk_on_a_write_passes() {
     short(&errors::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_steps_hurries_no_retry_stalls_none_and_wipes_nothing() {
+    short(&clock::FAULT).await;
 }

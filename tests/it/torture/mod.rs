@@ -13,6 +13,7 @@
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
 //! program is missing.
 
+pub mod clock;
 pub mod dice;
 pub mod errors;
 pub mod kill;
@@ -27,4 +28,4 @@ pub mod storm;
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &errors::FAULT, &storm::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &errors::FAULT, &clock::FAULT, &storm::FAULT];
