@@ -1,7 +1,7 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
 use crate::torture::ledger::short;
-use crate::torture::{clock, errors, kill, storm};
+use crate::torture::{clock, errors, kill, storm, unruly};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
@@ -21,4 +21,9 @@ async fn nothing_is_acknowledged_after_a_failed_sync_and_a_full_disk_on_a_write_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_that_steps_hurries_no_retry_stalls_none_and_wipes_nothing() {
     short(&clock::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destinations_that_misbehave_in_every_way_hold_no_other_up() {
+    short(&unruly::FAULT).await;
 }

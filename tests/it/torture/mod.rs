@@ -9,6 +9,8 @@
 //! `make torture` alone: [`power`] and [`disk_full`]. What can be shown of these two without root is in `front_door.rs` and the
 //! journal's own tests, on a disk that fails on demand.
 //!
+//! [`errors`] needs strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
+//!
 //! `VERO_RELAY_TORTURE=kill,power` picks faults by name; `VERO_RELAY_TORTURE_SEED=N` repeats a run;
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
 //! program is missing.
@@ -24,8 +26,9 @@ pub mod recorder;
 pub mod rig;
 pub mod stage;
 pub mod storm;
+pub mod unruly;
 
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &errors::FAULT, &clock::FAULT, &storm::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &errors::FAULT, &clock::FAULT, &unruly::FAULT, &storm::FAULT];

@@ -72,8 +72,9 @@ impl Says {
         let has_yes = |bytes: &[u8]| bytes.starts_with(b"HTTP/1.1 200 ") && bytes.windows(4).any(|w| w == b"\r\n\r\n");
         match self {
             Self::Ok | Self::OkAfter(_) => true,
-            Self::Reset(first) | Self::Endless { first, .. } => has_yes(first),
-            Self::Status(_) | Self::StatusFirst(_) | Self::Nothing | Self::Bytes(_) => false,
+            Self::Endless { first, .. } => has_yes(first),
+            // A reset may overtake the status.
+            Self::Status(_) | Self::StatusFirst(_) | Self::Nothing | Self::Bytes(_) | Self::Reset(_) => false,
         }
     }
 }
