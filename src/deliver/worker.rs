@@ -21,7 +21,7 @@ use super::status::Status;
 use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
 use crate::store::{AttemptNote, Claim, DeliveryKey, NameId, ReadError, Settlement, Store, StoredEvent};
-use crate::telemetry::{DestinationMetrics, in_full};
+use crate::telemetry::{DestinationMetrics, in_full, in_vain};
 use crate::time::{Clock, Instant};
 
 /// The longest that `Retry-After` can hold a whole destination.
@@ -461,11 +461,9 @@ async fn read_all(
     if reading == Reading::Here {
         return read();
     }
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
-        // A runtime that is shut down lets go of what has not begun.
-        let why = if error.is_panic() { "the reading thread panicked" } else { "the relay ended before it was read" };
-        (0..count).map(|_| Err(ReadError::Io(std::io::Error::other(why)))).collect()
-    })
+    let failed = |why: &str| Err(ReadError::Io(std::io::Error::other(why.to_owned())));
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| (0..count).map(|_| failed(&in_vain("the reading thread", &error))).collect())
 }
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.

@@ -18,6 +18,7 @@ use super::{Context, Delivery, Destination, Kind, Outcome, Pace};
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader};
 use crate::event::minify;
+use crate::telemetry::in_vain;
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
@@ -192,15 +193,7 @@ impl Destination for File {
                 outcomes
             });
             let written = written.await;
-            written.unwrap_or_else(|error| {
-                // A runtime that is shut down lets go of what has not begun.
-                let why = if error.is_panic() {
-                    "the writing thread panicked"
-                } else {
-                    "the relay ended before it was written"
-                };
-                vec![Outcome::retry(why); count]
-            })
+            written.unwrap_or_else(|error| vec![Outcome::retry(in_vain("the writing thread", &error)); count])
         }
         .boxed()
     }

@@ -78,9 +78,14 @@ pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
             let looked = limiter.look();
             (limiter, looked)
         });
-        let Ok((back, looked)) = looked.await else {
-            tracing::error!("looking after the limits panicked; backlogs are not limited until the next start");
-            return;
+        let (back, looked) = match looked.await {
+            Ok(looked) => looked,
+            // The process is ending.
+            Err(error) if error.is_cancelled() => return,
+            Err(_) => {
+                tracing::error!("looking after the limits panicked; backlogs are not limited until the next start");
+                return;
+            }
         };
         limiter = back;
         if let Err(error) = looked {

@@ -31,6 +31,11 @@ pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// Why work on another thread came to nothing. A process that ends leaves undone what was not begun, and that is no panic.
+pub(crate) fn in_vain(what: &str, error: &tokio::task::JoinError) -> String {
+    if error.is_panic() { format!("{what} panicked") } else { format!("the relay ended before {what} did its work") }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     source: String,

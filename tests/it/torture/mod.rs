@@ -9,13 +9,17 @@
 //! `make torture` alone: [`power`] and [`disk_full`]. What can be shown of these two without root is in `front_door.rs` and the
 //! journal's own tests, on a disk that fails on demand.
 //!
+//! [`errors`] needs strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
+//!
 //! `VERO_RELAY_TORTURE=kill,power` picks faults by name; `VERO_RELAY_TORTURE_SEED=N` repeats a run;
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
 //! program is missing.
 
+pub mod clock;
 pub mod damage;
 pub mod dice;
 pub mod disk_full;
+pub mod errors;
 pub mod kill;
 pub mod ledger;
 pub mod load;
@@ -26,8 +30,20 @@ pub mod recorder;
 pub mod rig;
 pub mod signals;
 pub mod stage;
+pub mod storm;
+pub mod unruly;
 
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT, &damage::FAULT, &disk_full::FAULT, &signals::FAULT];
+pub const FAULTS: &[&Fault] = &[
+    &kill::FAULT,
+    &power::FAULT,
+    &damage::FAULT,
+    &disk_full::FAULT,
+    &errors::FAULT,
+    &clock::FAULT,
+    &unruly::FAULT,
+    &storm::FAULT,
+    &signals::FAULT,
+];

@@ -1,10 +1,11 @@
 //! Places that record what is delivered: an HTTP destination that does what it is told, and a file that is read back.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,12 +49,43 @@ pub fn hash_of(body: &[u8]) -> u64 {
 pub enum Says {
     /// Answers 200 `ok`.
     Ok,
+    /// Answers 200 `ok` after a while.
+    OkAfter(Duration),
     /// Answers another status.
     Status(u16),
+    /// Answers another status to the first copy of each event, and 200 `ok` to the others.
+    StatusFirst(u16),
     /// Answers nothing, until the relay goes away or the recorder is told otherwise; then it closes the connection.
     Nothing,
     /// Sends these bytes and closes.
     Bytes(Arc<[u8]>),
+    /// Sends these bytes and resets the connection.
+    Reset(&'static [u8]),
+    /// Sends these bytes, and then `more` again and again until the relay goes away.
+    Endless { first: &'static [u8], more: &'static [u8], every: Duration },
+}
+
+impl Says {
+    /// Whether the relay is to count the delivery as taken.
+    fn is_yes(&self) -> bool {
+        // The status counts, whatever becomes of the body.
+        let has_yes = |bytes: &[u8]| bytes.starts_with(b"HTTP/1.1 200 ") && bytes.windows(4).any(|w| w == b"\r\n\r\n");
+        match self {
+            Self::Ok | Self::OkAfter(_) => true,
+            Self::Endless { first, .. } => has_yes(first),
+            // A reset may overtake the status.
+            Self::Status(_) | Self::StatusFirst(_) | Self::Nothing | Self::Bytes(_) | Self::Reset(_) => false,
+        }
+    }
+}
+
+/// A request and its answer, by the recorder's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    pub came: Instant,
+    /// Just before it was written.
+    pub answered: Option<Instant>,
+    pub is_taken: bool,
 }
 
 /// An HTTP destination that keeps who came and when, but no bodies.
@@ -61,6 +93,8 @@ pub enum Says {
 pub struct Recorder {
     pub address: SocketAddr,
     copies: Arc<Mutex<Vec<Copy>>>,
+    /// When each copy was answered, by its place.
+    answers: Arc<Mutex<BTreeMap<usize, Instant>>>,
     says: Arc<watch::Sender<Says>>,
 }
 
@@ -68,7 +102,8 @@ impl Recorder {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("an address");
-        let recorder = Self { address, copies: Arc::default(), says: Arc::new(watch::Sender::new(Says::Ok)) };
+        let says = Arc::new(watch::Sender::new(Says::Ok));
+        let recorder = Self { address, copies: Arc::default(), answers: Arc::default(), says };
         let serving = recorder.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -93,6 +128,16 @@ impl Recorder {
         self.copies.lock().expect("not poisoned").clone()
     }
 
+    /// Every request with its answer, in the order in which they came.
+    pub fn turns(&self) -> Vec<Turn> {
+        let (copies, answers) = (self.copies(), self.answers.lock().expect("not poisoned").clone());
+        let turn = |(place, copy): (usize, &Copy)| match copy.arrived {
+            Arrived::At { at, is_taken } => Turn { came: at, answered: answers.get(&place).copied(), is_taken },
+            Arrived::Byte(_) => unreachable!("a recorder is no file"),
+        };
+        copies.iter().enumerate().map(turn).collect()
+    }
+
     /// How many copies have come.
     pub fn count(&self) -> usize {
         self.copies.lock().expect("not poisoned").len()
@@ -101,15 +146,24 @@ impl Recorder {
     async fn serve(self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(message) = read_message(&mut stream, &mut buffer).await {
-            let says = self.says.borrow().clone();
-            let at = self.record(&message, matches!(says, Says::Ok));
+            let says = match self.says.borrow().clone() {
+                Says::StatusFirst(_) if self.knows(message.header("webhook-id")) => Says::Ok,
+                says => says,
+            };
+            let at = self.record(&message, says.is_yes());
+            if let Says::OkAfter(wait) = says {
+                tokio::time::sleep(wait).await;
+            }
+            self.answers.lock().expect("not poisoned").insert(at, Instant::now());
             let answer: Arc<[u8]> = match says {
-                Says::Ok => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..].into(),
-                Says::Status(status) => {
+                Says::Ok | Says::OkAfter(_) => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"[..].into(),
+                Says::Status(status) | Says::StatusFirst(status) => {
                     format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n\r\nsaid").into_bytes().into()
                 }
                 Says::Bytes(bytes) => bytes,
                 Says::Nothing => return self.hang(stream).await,
+                Says::Reset(first) => return reset(stream, first).await,
+                Says::Endless { first, more, every } => return never_end(stream, first, more, every).await,
             };
             if stream.write_all(&answer).await.is_err() {
                 self.take_back(at);
@@ -140,6 +194,10 @@ impl Recorder {
         }
     }
 
+    fn knows(&self, id: Option<&str>) -> bool {
+        self.copies.lock().expect("not poisoned").iter().any(|copy| Some(copy.id.as_str()) == id)
+    }
+
     async fn hang(&self, mut stream: TcpStream) {
         let mut says = self.says.subscribe();
         let mut byte = [0; 1];
@@ -147,6 +205,20 @@ impl Recorder {
             _ = stream.read(&mut byte) => {}
             _ = says.wait_for(|says| !matches!(says, Says::Nothing)) => {}
         }
+    }
+}
+
+async fn reset(mut stream: TcpStream, first: &[u8]) {
+    let _ = stream.write_all(first).await;
+    // Nothing lingers: what closes is a reset.
+    let _ = stream.set_zero_linger();
+}
+
+async fn never_end(mut stream: TcpStream, first: &[u8], more: &[u8], every: Duration) {
+    let mut is_there = stream.write_all(first).await.is_ok();
+    while is_there {
+        tokio::time::sleep(every).await;
+        is_there = stream.write_all(more).await.is_ok();
     }
 }
 
