@@ -1,7 +1,7 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
 use crate::torture::ledger::short;
-use crate::torture::{kill, signals};
+use crate::torture::{archive, descriptors, kill, signals, slow_senders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
@@ -11,4 +11,19 @@ async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sigterm_under_load_ends_well_and_one_that_is_cut_short_loses_nothing() {
     short(&signals::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_rude_senders_are_closed_by_their_deadline_and_an_honest_one_is_served_meanwhile() {
+    short(&slow_senders::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_file_descriptors_it_waits_calmly_and_goes_on_when_there_are_some() {
+    short(&descriptors::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_rotated_cut_deleted_or_replaced_loses_no_line_and_holds_nobody_up() {
+    short(&archive::FAULT).await;
 }

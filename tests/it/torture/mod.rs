@@ -13,6 +13,8 @@
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
 //! program is missing.
 
+pub mod archive;
+pub mod descriptors;
 pub mod dice;
 pub mod disk_full;
 pub mod kill;
@@ -24,9 +26,10 @@ pub mod power;
 pub mod recorder;
 pub mod rig;
 pub mod signals;
+pub mod slow_senders;
 pub mod stage;
 
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT, &disk_full::FAULT, &signals::FAULT];
+pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT, &disk_full::FAULT, &signals::FAULT, &slow_senders::FAULT];

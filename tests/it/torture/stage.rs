@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::ledger::Scale;
 use super::load::Load;
 use super::oracle::{Case, Crash, Verdict, Wants, Witness, judge};
-use super::recorder::{Recorder, read_lines};
+use super::recorder::{Copy, Recorder, read_lines};
 use super::rig::{Rig, Up};
 use crate::harness::*;
 
@@ -59,9 +59,14 @@ impl Stage {
 
     /// Judges everything that has happened so far.
     pub async fn verdict(&self, up: &Up) -> Verdict {
+        self.verdict_with_archive(up, read_lines(&self.archive)).await
+    }
+
+    /// The same, where lines of the archive have been taken elsewhere: these are all.
+    pub async fn verdict_with_archive(&self, up: &Up, archive: Vec<Copy>) -> Verdict {
         let every = |name, copies| Witness { name, wants: Wants::Every, copies };
         let hot = Witness { name: "hot", wants: Wants::Types(TROUBLE), copies: self.hot.copies() };
-        let witnesses = vec![every("crm", self.crm.copies()), hot, every("archive", read_lines(&self.archive))];
+        let witnesses = vec![every("crm", self.crm.copies()), hot, every("archive", archive)];
         judge(Case { load: &self.load, witnesses, crashes: &self.crashes, admin: up.admin }).await
     }
 }
