@@ -44,7 +44,7 @@ async fn run(scale: Scale) -> Report {
     let up = stage.rig.start_under(&["prlimit", &limit]).await.expect("64 descriptors are enough to start with");
     let mut report = Report::default();
     let mut busiest: f64 = 0.0;
-    for _ in 0..scale.of(1, 10) {
+    for _ in 0..scale.of(1, 4) {
         let sending = stage.load.send(up.hooks, SENDERS, WhenGone::ComeAgain);
         stage.load.more(EVENTS).await;
         let hogs = take(&up, DESCRIPTORS).await;

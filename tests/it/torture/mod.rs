@@ -6,14 +6,15 @@
 //!
 //! A fault is one file with a `pub const FAULT` and one line in [`FAULTS`]. `make torture` runs all of them at full size (some ten
 //! minutes); the ordinary tests run each one's short cut (`faults.rs`), but for those that need root or a mount, which are in
-//! `make torture` alone: [`power`] and [`disk_full`]. What can be shown of these two without root is in `front_door.rs` and the
-//! journal's own tests, on a disk that fails on demand.
+//! `make torture` alone: [`power`], [`disk_full`] and [`archive_disk`]. What can be shown of these without root is in
+//! `front_door.rs` and the journal's own tests, on a disk that fails on demand.
 //!
 //! `VERO_RELAY_TORTURE=kill,power` picks faults by name; `VERO_RELAY_TORTURE_SEED=N` repeats a run;
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
 //! program is missing.
 
 pub mod archive;
+pub mod archive_disk;
 pub mod descriptors;
 pub mod dice;
 pub mod disk_full;
@@ -32,4 +33,13 @@ pub mod stage;
 use ledger::Fault;
 
 /// Every fault, in the order in which they run.
-pub const FAULTS: &[&Fault] = &[&kill::FAULT, &power::FAULT, &disk_full::FAULT, &signals::FAULT, &slow_senders::FAULT];
+pub const FAULTS: &[&Fault] = &[
+    &kill::FAULT,
+    &power::FAULT,
+    &disk_full::FAULT,
+    &signals::FAULT,
+    &slow_senders::FAULT,
+    &archive::FAULT,
+    &archive_disk::FAULT,
+    &descriptors::FAULT,
+];

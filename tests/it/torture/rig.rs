@@ -90,6 +90,13 @@ impl Rig {
         Ended { code: output.status.code(), log }
     }
 
+    /// Changes the config; takes effect at the next start.
+    pub fn change(&self, from: &str, to: &str) {
+        let config = std::fs::read_to_string(&self.config).expect("the config is there");
+        assert!(config.contains(from), "{from} is in the config");
+        std::fs::write(&self.config, config.replace(from, to)).expect("the config is written");
+    }
+
     /// Adds to the config; takes effect at the next start.
     pub fn configure(&self, more: &str) {
         let mut config = OpenOptions::new().append(true).open(&self.config).expect("the config is there");
