@@ -1,7 +1,7 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
 use crate::torture::ledger::short;
-use crate::torture::{archive, descriptors, kill, signals, slow_senders};
+use crate::torture::{archive, backlog, descriptors, kill, signals, slow_senders};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
@@ -26,4 +26,9 @@ async fn without_file_descriptors_it_waits_calmly_and_goes_on_when_there_are_som
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_rotated_cut_deleted_or_replaced_loses_no_line_and_holds_nobody_up() {
     short(&archive::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_costs_no_memory_and_goes_out_in_order_of_age_after_a_restart() {
+    short(&backlog::FAULT).await;
 }

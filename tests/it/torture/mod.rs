@@ -15,6 +15,7 @@
 
 pub mod archive;
 pub mod archive_disk;
+pub mod backlog;
 pub mod descriptors;
 pub mod dice;
 pub mod disk_full;
@@ -42,4 +43,5 @@ pub const FAULTS: &[&Fault] = &[
     &archive::FAULT,
     &archive_disk::FAULT,
     &descriptors::FAULT,
+    &backlog::FAULT,
 ];
