@@ -36,7 +36,14 @@ struct Lines {
     timezone: TimeZone,
     has_envelope: bool,
     syncs: bool,
-    open: Mutex<HashMap<PathBuf, OpenFile>>,
+    open: Mutex<HashMap<PathBuf, Held>>,
+}
+
+/// A file that is held open, and locked.
+struct Held {
+    file: OpenFile,
+    /// Where our last line ends.
+    end: u64,
 }
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
@@ -116,8 +123,8 @@ impl Lines {
 
     fn write_lines(&self, path: &Path, lines: &[u8]) -> io::Result<()> {
         let mut open = self.lock();
-        if open.get(path).is_some_and(|file| !is_still_there(file, path)) {
-            // Rotated or deleted: go on in a new file under the same name.
+        if open.get(path).is_some_and(|held| !held.is_untouched(path)) {
+            // Rotated or deleted: go on in a new file under the same name. Cut: its last line may be half a line now.
             open.remove(path);
         }
         if !open.contains_key(path) {
@@ -126,31 +133,39 @@ impl Lines {
             }
             open.insert(path.to_owned(), open_file(path)?);
         }
-        let Some(file) = open.get_mut(path) else { return Ok(()) };
-        let length = file.metadata()?.len();
+        let Some(held) = open.get_mut(path) else { return Ok(()) };
+        let file = &mut held.file;
         let written = file.write_all(lines).and_then(|()| if self.syncs { file.sync_data() } else { Ok(()) });
-        if written.is_err() {
-            // Half a line must not stay: the lock is ours, so nobody else wrote behind it.
-            let _ = file.set_len(length);
+        match written {
+            Ok(()) => held.end += lines.len() as u64,
+            // Half a line must not stay: the lock is ours, so nobody else wrote behind it. Somebody may have cut the file to make
+            // room, though: it is made shorter and never longer.
+            Err(_) if file.metadata().is_ok_and(|metadata| metadata.len() > held.end) => {
+                let _ = file.set_len(held.end);
+            }
+            Err(_) => {}
         }
         written
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, OpenFile>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Held>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_still_there(file: &OpenFile, path: &Path) -> bool {
-    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(open), Ok(there)) => identity(open) == identity(there),
-        _ => false,
+impl Held {
+    /// Whether the path still leads to this file, and nobody has cut or extended it.
+    fn is_untouched(&self, path: &Path) -> bool {
+        let identity = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+        match (self.file.metadata(), std::fs::symlink_metadata(path)) {
+            (Ok(open), Ok(there)) => identity(&open) == identity(&there) && open.len() == self.end,
+            _ => false,
+        }
     }
 }
 
 /// Opens a file to append to: made 0600, never through a symlink, and ours alone.
-fn open_file(path: &Path) -> io::Result<OpenFile> {
+fn open_file(path: &Path) -> io::Result<Held> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     crate::directory::make(directory)?;
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
@@ -171,7 +186,8 @@ fn open_file(path: &Path) -> io::Result<OpenFile> {
         }
     }
     crate::directory::sync(directory)?;
-    Ok(file)
+    let end = file.metadata()?.len();
+    Ok(Held { file, end })
 }
 
 /// The destination; its work is done on a thread that may block.
@@ -275,6 +291,21 @@ mod tests {
         let lines: Vec<String> = std::fs::read_to_string(&path).expect("there").lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("{\"id\""));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_in_a_line_does_not_swallow_the_next() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        let file = file(directory.path(), "x");
+        let write = || assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        write();
+        OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(9)).expect("cut");
+        write();
+        write();
+        let lines: Vec<String> = std::fs::read_to_string(&path).expect("there").lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1..].iter().all(|line| line.starts_with("{\"id\"") && line.ends_with("}}")), "{lines:?}");
     }
 
     #[test]

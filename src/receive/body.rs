@@ -12,6 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a body waits for room among the others before its sender is told to come back.
 pub const ROOM_WITHIN: Duration = Duration::from_secs(2);
 
+/// Once so many bytes have come, room is made for as many as were announced: growing by doubling up to a megabyte leaves another one
+/// behind. Not from the start, because announcing costs nothing.
+const BELIEVED_FROM: usize = 64 << 10;
+
 /// The bytes of all bodies that are being received or wait for the sync.
 #[derive(Debug)]
 pub struct Intake {
@@ -62,11 +66,11 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let announced =
-        headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > bytes_max as u64) {
+    let length = headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > bytes_max as u64) {
         return Err(BodyError::TooLarge(bytes_max));
     }
+    let announced = length.unwrap_or(0) as usize;
     let mut stream = pin!(stream);
     let mut body = BytesMut::new();
     let mut permit = intake.take(0).await?;
@@ -77,7 +81,8 @@ where
         }
         permit.merge(intake.take(chunk.remaining()).await?);
         // Copied: a chunk is a slice of the connection's buffer and would keep all of that in memory for as long as the event lives.
-        body.reserve(chunk.remaining());
+        let is_believed = body.len() >= BELIEVED_FROM && announced > body.len();
+        body.reserve(if is_believed { announced - body.len() } else { 0 }.max(chunk.remaining()));
         while chunk.has_remaining() {
             let part = chunk.chunk();
             body.extend_from_slice(part);

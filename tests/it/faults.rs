@@ -1,7 +1,9 @@
 //! The short cut of every fault that needs no root. The suite itself, and its checker, are in `torture/`.
 
 use crate::torture::ledger::short;
-use crate::torture::{clock, damage, errors, kill, signals, storm, unruly};
+use crate::torture::{
+    archive, backlog, clock, damage, descriptors, errors, kill, signals, slow_senders, storm, unruly,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
@@ -36,4 +38,24 @@ async fn a_wall_clock_that_steps_hurries_no_retry_stalls_none_and_wipes_nothing(
 #[tokio::test(flavor = "multi_thread")]
 async fn destinations_that_misbehave_in_every_way_hold_no_other_up() {
     short(&unruly::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_rude_senders_are_closed_by_their_deadline_and_an_honest_one_is_served_meanwhile() {
+    short(&slow_senders::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_file_descriptors_it_waits_calmly_and_goes_on_when_there_are_some() {
+    short(&descriptors::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_rotated_cut_deleted_or_replaced_loses_no_line_and_holds_nobody_up() {
+    short(&archive::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_costs_no_memory_and_goes_out_in_order_of_age_after_a_restart() {
+    short(&backlog::FAULT).await;
 }

@@ -63,13 +63,16 @@ pub trait DiskFile: Send + Sync {
 #[derive(Debug)]
 pub struct RealDisk {
     directory: PathBuf,
+    /// Kept open to make names durable: opening it for that would fail where no file descriptor is left, which passes, and look
+    /// like a failed sync, which does not.
+    names: File,
 }
 
 impl RealDisk {
     /// Opens a directory, making it when it is not there.
     pub fn open(directory: &Path) -> io::Result<Self> {
         crate::directory::make(directory)?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { directory: directory.to_owned(), names: File::open(directory)? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -122,7 +125,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        crate::directory::sync(&self.directory)
+        self.names.sync_all()
     }
 
     fn space(&self) -> Option<Space> {

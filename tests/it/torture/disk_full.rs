@@ -103,7 +103,7 @@ async fn until_refused(load: &Load, filler: &Path) {
 }
 
 /// Takes all the room that there is.
-fn fill(path: &Path) {
+pub fn fill(path: &Path) {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the filler");
     for bytes in [&[0; 1 << 20][..], &[0; 4096], &[0; 1]] {
         while file.write(bytes).is_ok_and(|written| written > 0) {}

@@ -141,7 +141,7 @@ pub async fn short(fault: &Fault) {
 }
 
 fn line(mark: char, name: &str, said: &[String], took: Duration, seed: u64) -> String {
-    format!("{mark} {name:<12}{}  {:.0} s  seed {seed}", said.join("  "), took.as_secs_f64())
+    format!("{mark} {name:<14}{}  {:.0} s  seed {seed}", said.join("  "), took.as_secs_f64())
 }
 
 /// Why a fault cannot be made here.
@@ -171,7 +171,7 @@ pub async fn run_all(faults: &[&Fault]) -> bool {
     let (start, mut kept_it, mut broke_it, mut skipped) = (Instant::now(), 0, 0, 0);
     for fault in faults.iter().filter(|fault| picked.as_ref().is_none_or(|picked| picked.contains(&fault.name))) {
         if let Some(why) = missing(fault) {
-            println!("– {:<12}not run: {why}  ({})", fault.name, fault.about);
+            println!("– {:<14}not run: {why}  ({})", fault.name, fault.about);
             skipped += 1;
             continue;
         }

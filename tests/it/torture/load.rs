@@ -35,6 +35,13 @@ pub fn body_of(seed: u64, number: u64) -> String {
     format!(r#"{{"type":"{}","n":{number},"campaign":{campaign},"x":"{padding}"}}"#, type_of(seed, number))
 }
 
+/// A body of a megabyte, which is what a relay takes at most.
+fn large_body_of(seed: u64, number: u64) -> String {
+    let block = format!("{:016x}", mixed(mixed(seed) ^ number));
+    let padding = block.repeat(1_000_000 / block.len());
+    format!(r#"{{"type":"{}","n":{number},"x":"{padding}"}}"#, type_of(seed, number))
+}
+
 /// The number that a body claims to have.
 pub fn number_in(body: &[u8]) -> Option<u64> {
     let at = body.windows(4).position(|window| window == b"\"n\":")? + 4;
@@ -72,6 +79,8 @@ pub struct Load {
     pub seed: u64,
     next: AtomicU64,
     acknowledged: AtomicU64,
+    /// Events from this number on are large.
+    large_from: AtomicU64,
     log: Mutex<Log>,
 }
 
@@ -86,18 +95,31 @@ pub enum WhenGone {
 
 impl Load {
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { seed, next: AtomicU64::new(0), acknowledged: AtomicU64::new(0), log: Mutex::default() })
+        let (next, acknowledged, large_from) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Arc::new(Self { seed, next, acknowledged, large_from, log: Mutex::default() })
     }
 
     /// The same load so far, to go on with apart from this one.
     pub fn fork(&self) -> Arc<Self> {
         let (next, acknowledged) = (AtomicU64::new(self.sent()), AtomicU64::new(self.acknowledged()));
-        Arc::new(Self { seed: self.seed, next, acknowledged, log: Mutex::new(self.log()) })
+        let large_from = AtomicU64::new(self.large_from.load(Ordering::SeqCst));
+        Arc::new(Self { seed: self.seed, next, acknowledged, large_from, log: Mutex::new(self.log()) })
     }
 
     /// Numbers below this were sent.
     pub fn sent(&self) -> u64 {
         self.next.load(Ordering::SeqCst)
+    }
+
+    /// From now on every event has a megabyte. To be called once, while no sender is at work.
+    pub fn grow(&self) {
+        self.large_from.store(self.sent(), Ordering::SeqCst);
+    }
+
+    /// The body of an event of this load.
+    pub fn body(&self, number: u64) -> String {
+        let is_large = number >= self.large_from.load(Ordering::SeqCst);
+        if is_large { large_body_of(self.seed, number) } else { body_of(self.seed, number) }
     }
 
     /// How many got a 2xx.
@@ -138,6 +160,24 @@ impl Load {
         }
     }
 
+    /// Posts so many events over many connections, each of which must be taken.
+    pub async fn pour(self: &Arc<Self>, to: SocketAddr, count: u64, connections: usize) {
+        let left = Arc::new(AtomicU64::new(count));
+        let pouring = (0..connections).map(|_| {
+            let (load, left) = (self.clone(), left.clone());
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(to).await.expect("connected");
+                let mut buffer = Vec::new();
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    assert_eq!(load.post_one(&mut stream, &mut buffer).await, Some(200), "an event is taken");
+                }
+            })
+        });
+        for task in pouring.collect::<Vec<_>>() {
+            task.await.expect("every event is taken");
+        }
+    }
+
     async fn send_until_stopped(self: Arc<Self>, to: SocketAddr, when_gone: WhenGone, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
             if let Ok(mut stream) = TcpStream::connect(to).await {
@@ -160,7 +200,7 @@ impl Load {
     /// Posts the next event and notes what was answered. Returns the status, or `None` when there was no answer.
     async fn post_one(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<u16> {
         let number = self.next.fetch_add(1, Ordering::SeqCst);
-        let body = body_of(self.seed, number);
+        let body = self.body(number);
         let head = format!("POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
         let sent_at = Instant::now();
         // What is not written whole may still have an answer: a refusal.

@@ -6,8 +6,8 @@
 //!
 //! A fault is one file with a `pub const FAULT` and one line in [`FAULTS`]. `make torture` runs all of them at full size (some ten
 //! minutes); the ordinary tests run each one's short cut (`faults.rs`), but for those that need root or a mount, which are in
-//! `make torture` alone: [`power`] and [`disk_full`]. What can be shown of these two without root is in `front_door.rs` and the
-//! journal's own tests, on a disk that fails on demand.
+//! `make torture` alone: [`power`], [`disk_full`] and [`archive_disk`]. What can be shown of these without root is in
+//! `front_door.rs` and the journal's own tests, on a disk that fails on demand.
 //!
 //! [`errors`] needs strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
 //!
@@ -15,8 +15,12 @@
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
 //! program is missing.
 
+pub mod archive;
+pub mod archive_disk;
+pub mod backlog;
 pub mod clock;
 pub mod damage;
+pub mod descriptors;
 pub mod dice;
 pub mod disk_full;
 pub mod errors;
@@ -29,6 +33,7 @@ pub mod power;
 pub mod recorder;
 pub mod rig;
 pub mod signals;
+pub mod slow_senders;
 pub mod stage;
 pub mod storm;
 pub mod unruly;
@@ -46,4 +51,9 @@ pub const FAULTS: &[&Fault] = &[
     &unruly::FAULT,
     &storm::FAULT,
     &signals::FAULT,
+    &slow_senders::FAULT,
+    &archive::FAULT,
+    &archive_disk::FAULT,
+    &descriptors::FAULT,
+    &backlog::FAULT,
 ];

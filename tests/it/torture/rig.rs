@@ -90,6 +90,13 @@ impl Rig {
         Ended { code: output.status.code(), log }
     }
 
+    /// Changes the config; takes effect at the next start.
+    pub fn change(&self, from: &str, to: &str) {
+        let config = std::fs::read_to_string(&self.config).expect("the config is there");
+        assert!(config.contains(from), "{from} is in the config");
+        std::fs::write(&self.config, config.replace(from, to)).expect("the config is written");
+    }
+
     /// Adds to the config; takes effect at the next start.
     pub fn configure(&self, more: &str) {
         let mut config = OpenOptions::new().append(true).open(&self.config).expect("the config is there");
@@ -112,6 +119,30 @@ impl Up {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How many file descriptors it has open whose numbers are below a limit. (Those above it were handed down to it.)
+    pub fn descriptors(&self, below: usize) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<usize>().ok());
+        numbers.filter(|number| *number < below).count()
+    }
+
+    /// Its memory: a line of `/proc/PID/status` in MiB, like `VmHWM` (the most that was ever resident) or `VmRSS`.
+    pub fn memory_mib(&self, line: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let found = status.lines().find_map(|known| known.strip_prefix(line)?.strip_prefix(':'));
+        let kib = found.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("a number of kB") / 1024.0
+    }
+
+    /// The CPU time that it has used.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // proc(5): behind the name in brackets, utime and stime are the 12th and the 13th, in ticks of which a second has 100 everywhere.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = |at| fields.split_whitespace().nth(at).and_then(|field| field.parse::<u64>().ok());
+        Duration::from_millis(10 * (ticks(11).expect("utime") + ticks(12).expect("stime")))
     }
 
     /// SIGKILL, and waits for the end. Returns when the signal was sent.

@@ -79,9 +79,18 @@ impl Stage {
 
     /// The same, over some of the copies that came.
     pub async fn verdict_on(&self, up: &Up, crm: Vec<Copy>, hot: Vec<Copy>) -> Verdict {
+        self.verdict_over(up, crm, hot, read_lines(&self.archive)).await
+    }
+
+    /// The same, where lines of the archive have been taken elsewhere: these are all.
+    pub async fn verdict_with_archive(&self, up: &Up, archive: Vec<Copy>) -> Verdict {
+        self.verdict_over(up, self.crm.copies(), self.hot.copies(), archive).await
+    }
+
+    async fn verdict_over(&self, up: &Up, crm: Vec<Copy>, hot: Vec<Copy>, archive: Vec<Copy>) -> Verdict {
         let every = |name, copies| Witness { name, wants: Wants::Every, copies };
         let hot = Witness { name: "hot", wants: Wants::Types(TROUBLE), copies: hot };
-        let witnesses = vec![every("crm", crm), hot, every("archive", read_lines(&self.archive))];
+        let witnesses = vec![every("crm", crm), hot, every("archive", archive)];
         let Self { load, crashes, doubtful, .. } = self;
         judge(Case { load, witnesses, crashes, doubtful, admin: up.admin }).await
     }
