@@ -198,7 +198,7 @@ fn head(sequence: u64) -> (EventHead, Vec<u8>) {
 /// One group of the valid journal: an event, and what else there can be.
 fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
     let (event, body) = head((segment - 1) * 3 + part);
-    builder.event(&event, &body);
+    builder.event(&event, body.into());
     let outcome = |sequence, state| OutcomeRecord {
         key: DeliveryKey { sequence, destination: CRM },
         attempts: 2,
@@ -223,7 +223,7 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
         (2, 1) => builder.control(&Control { destination: ALERTS, at_ms: 6, act: Act::Resume }),
         (2, _) => {
             let (event, body) = head(1);
-            builder.carried(&event, &body);
+            builder.carried(&event, body.into());
         }
         (_, 0) => builder.selection(&SelectionRecord {
             destination: CRM,

@@ -37,6 +37,8 @@ mod acts;
 mod codec;
 mod header;
 
+use bytes::Bytes;
+
 pub use self::acts::{Act, Control, SelectionRecord};
 use self::acts::{decode_replay, encode_replay};
 pub use self::codec::cut;
@@ -212,7 +214,9 @@ const STATE_DEAD: u8 = 3;
 #[derive(Debug, Default)]
 pub struct GroupBuilder {
     heads: Vec<u8>,
-    bodies: Vec<u8>,
+    /// As they came: they are copied once, into the group.
+    bodies: Vec<Bytes>,
+    bodies_bytes: usize,
     events: u32,
     records: u32,
 }
@@ -225,21 +229,21 @@ impl GroupBuilder {
 
     /// Bytes it would take.
     pub fn length(&self) -> usize {
-        (GROUP_HEAD + self.heads.len() + self.bodies.len()).next_multiple_of(ALIGN)
+        (GROUP_HEAD + self.heads.len() + self.bodies_bytes).next_multiple_of(ALIGN)
     }
 
     /// Adds an event.
-    pub fn event(&mut self, head: &EventHead, body: &[u8]) {
+    pub fn event(&mut self, head: &EventHead, body: Bytes) {
         self.event_as(KIND_EVENT, head, body);
         self.events += 1;
     }
 
     /// Adds an event of an older segment.
-    pub fn carried(&mut self, head: &EventHead, body: &[u8]) {
+    pub fn carried(&mut self, head: &EventHead, body: Bytes) {
         self.event_as(KIND_CARRIED, head, body);
     }
 
-    fn event_as(&mut self, kind: u8, head: &EventHead, body: &[u8]) {
+    fn event_as(&mut self, kind: u8, head: &EventHead, body: Bytes) {
         debug_assert_eq!(head.body_bytes as usize, body.len());
         self.record(kind, |out| {
             put_u32(out, head.body_bytes);
@@ -257,7 +261,8 @@ impl GroupBuilder {
                 put_u32(out, delivery.rule.0);
             }
         });
-        self.bodies.extend_from_slice(body);
+        self.bodies_bytes += body.len();
+        self.bodies.push(body);
     }
 
     /// Adds outcomes, as one record.
@@ -325,19 +330,19 @@ impl GroupBuilder {
     /// Writes the group out for its place, and empties the builder.
     pub fn finish(&mut self, at: GroupPlace, out: &mut Vec<u8>) {
         out.clear();
-        out.reserve(self.length());
+        out.reserve_exact(self.length());
         put_u32(out, GROUP_MAGIC);
         put_u32(out, 0);
         for number in [at.segment, at.offset, at.group, at.durable_up_to, at.first_sequence] {
             put_u64(out, number);
         }
-        for number in [count(self.heads.len()), count(self.bodies.len()), self.events, self.records] {
+        for number in [count(self.heads.len()), count(self.bodies_bytes), self.events, self.records] {
             put_u32(out, number);
         }
         out.extend_from_slice(&self.heads);
         let crc = crc32c::crc32c(&out[8..]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(&self.bodies);
+        self.bodies.iter().for_each(|body| out.extend_from_slice(body));
         out.resize(out.len().next_multiple_of(ALIGN), 0);
         self.clear();
     }
@@ -345,11 +350,10 @@ impl GroupBuilder {
     /// Empties the builder, and gives back the room that one large group took.
     pub fn clear(&mut self) {
         const KEPT: usize = 1 << 20;
-        for buffer in [&mut self.heads, &mut self.bodies] {
-            buffer.clear();
-            buffer.shrink_to(KEPT);
-        }
-        (self.events, self.records) = (0, 0);
+        self.heads.clear();
+        self.heads.shrink_to(KEPT);
+        self.bodies.clear();
+        (self.bodies_bytes, self.events, self.records) = (0, 0, 0);
     }
 }
 
@@ -481,7 +485,7 @@ mod tests {
                     rules: vec![NameId(9)],
                     deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(9) }],
                 };
-                builder.event(&head, body);
+                builder.event(&head, Bytes::copy_from_slice(body));
                 expected.push(Record::Event(head));
             }
             builder.outcomes(&outcomes);
@@ -511,7 +515,7 @@ mod tests {
                 id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3), generation: 4,
                 rules: Vec::new(), deliveries: Vec::new(),
             };
-            builder.carried(&head, b"{}");
+            builder.carried(&head, Bytes::from_static(b"{}"));
             expected.push(Record::Carried(head));
 
             let mut bytes = Vec::new();

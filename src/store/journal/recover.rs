@@ -13,6 +13,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::disk::{Disk, DiskFile};
 use super::format::{EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, Update};
@@ -55,7 +57,7 @@ pub struct TailRecord {
     /// The record.
     pub record: Record,
     /// For an event, its body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// What opening found.
@@ -383,7 +385,7 @@ impl<'d> State<'d> {
             body.resize(*body_bytes as usize, 0);
             file.read_at(&mut body, body_at)?;
         }
-        self.tail.push(TailRecord { record: record.clone(), body });
+        self.tail.push(TailRecord { record: record.clone(), body: body.into() });
         Ok(())
     }
 

@@ -353,7 +353,7 @@ impl Writer {
             }
         }
         for (head, (event, _)) in heads.iter().zip(events) {
-            self.builder.event(head, &event.body);
+            self.builder.event(head, event.body.clone());
         }
         if self.builder.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@ mod retention;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::model::{Faults, ModelDisk};
@@ -90,7 +91,7 @@ fn a_journal_of_format_version_1_is_read_from_its_first_group_on() {
             rules: Vec::new(),
             deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(3) }],
         };
-        builder.event(&head, b"one");
+        builder.event(&head, Bytes::from_static(b"one"));
         let place = GroupPlace { segment: 1, offset: length, group: 0, durable_up_to: length, first_sequence: 0 };
         builder.finish(place, &mut group);
         file.extend_from_slice(&group);

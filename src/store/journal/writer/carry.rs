@@ -84,7 +84,7 @@ impl Writer {
                 rules: event.rules.clone(),
                 deliveries: event.deliveries.clone(),
             };
-            self.builder.carried(&head, &event.body);
+            self.builder.carried(&head, event.body.clone());
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
         for id in self.shared.destination_ids() {

@@ -1,5 +1,7 @@
 //! Records of an old segment's unsynced end on their way into a new one.
 
+use bytes::Bytes;
+
 use super::GROUP_BYTES_MAX;
 use crate::store::journal::format::{EventHead, GroupBuilder, Record};
 use crate::store::journal::recover::TailRecord;
@@ -36,8 +38,8 @@ pub(super) fn stretches(tail: &[TailRecord]) -> Vec<&[TailRecord]> {
 /// Adds a record as it was.
 pub(super) fn add(builder: &mut GroupBuilder, TailRecord { record, body }: &TailRecord) {
     match record {
-        Record::Event(head) => builder.event(head, body),
-        Record::Carried(head) => builder.carried(head, body),
+        Record::Event(head) => builder.event(head, body.clone()),
+        Record::Carried(head) => builder.carried(head, body.clone()),
         Record::Outcomes(outcomes) => builder.outcomes(outcomes),
         Record::Name(kind, id, name) => builder.name(*kind, *id, name),
         Record::Control(control) => builder.control(control),
@@ -54,9 +56,9 @@ pub(super) fn tail_bytes(tail: &[TailRecord]) -> u64 {
         bodies += body.len() as u64;
         match record {
             Record::Event(head) | Record::Carried(head) => {
-                builder.event(&EventHead { body_bytes: 0, ..head.clone() }, &[]);
+                builder.event(&EventHead { body_bytes: 0, ..head.clone() }, Bytes::new());
             }
-            _ => add(&mut builder, &TailRecord { record: record.clone(), body: Vec::new() }),
+            _ => add(&mut builder, &TailRecord { record: record.clone(), body: Bytes::new() }),
         }
     }
     builder.length() as u64 + bodies
