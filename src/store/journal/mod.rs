@@ -41,7 +41,7 @@ mod writer;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -65,7 +65,7 @@ use self::queue::Queue;
 use self::recover::recover;
 use self::shared::{Shared, state_of};
 pub(crate) use self::writer::Writer;
-use self::writer::{Message, Position, Urgency};
+use self::writer::{Message, Position, Urgency, inbox};
 use super::{
     AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState,
     Durability, EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention,
@@ -203,7 +203,7 @@ impl JournalStore {
             tail_first: recovered.tail_first,
         };
         let old = last.map(|info| (info.segment, recovered.mark));
-        let (sender, receiver) = channel();
+        let (sender, receiver) = inbox();
         let shared = Arc::new(Shared::new(shared::Parts {
             disk,
             index,
@@ -322,7 +322,7 @@ impl Store for JournalStore {
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>> {
         let (reply, answer) = oneshot::channel();
         if let Err(refused) = self.shared.sender.send(Message::Append(event, reply))
-            && let Message::Append(_, reply) = refused.0
+            && let Message::Append(_, reply) = *refused
         {
             let _ = reply.send(Err(AppendError::Closed));
         }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, watch};
@@ -13,7 +12,7 @@ use super::index::{Index, Resolved, resolve};
 use super::queue::Queue;
 use super::recent::{RecentEvents, RecentOutcomes};
 use super::segments::{SegmentInfo, Segments, Window};
-use super::writer::{Done, Message};
+use super::writer::{Done, Message, Sender};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
     AppendError, DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting,
@@ -29,7 +28,7 @@ pub struct Shared {
     pub segments: Segments,
     pub index: Index,
     /// To the writer.
-    pub sender: Sender<Message>,
+    pub sender: Sender,
     /// The journal's own number.
     pub journal: u64,
     pub clock: Clock,
@@ -55,7 +54,7 @@ pub struct Shared {
 pub struct Parts {
     pub disk: Arc<dyn Disk>,
     pub index: Index,
-    pub sender: Sender<Message>,
+    pub sender: Sender,
     pub journal: u64,
     pub clock: Clock,
     pub retention: Retention,
@@ -278,7 +277,7 @@ impl Shared {
         drop(outcomes);
         let record = SelectionRecord { destination: id, at_ms, act, replay, reason, sequences };
         if let Err(unsent) = self.sender.send(Message::Selection(record, done))
-            && let Message::Selection(_, done) = unsent.0
+            && let Message::Selection(_, done) = *unsent
         {
             let _ = done.send(Err(AppendError::Closed));
         }

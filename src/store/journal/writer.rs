@@ -13,17 +13,18 @@
 
 mod batch;
 mod carry;
+mod inbox;
 mod tail;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use self::batch::{Batch, Item, Reply};
 pub use self::batch::{Done, Message, Urgency};
 pub use self::carry::{Carrying, Retiring};
+pub use self::inbox::{Receiver, Sender, inbox};
 use self::tail::{sequence, stretches, tail_bytes};
 use super::disk::{DiskFile, is_full};
 use super::format::{EventHead, GroupBuilder, GroupPlace, Record, SegmentHeader};
@@ -37,6 +38,10 @@ use crate::time::Instant;
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
 pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
+/// While the writer has something to do later, it looks this often at what nobody wakes it for.
+const OUTCOMES_SEEN_WITHIN: Duration = Duration::from_millis(20);
+/// What is left of the time, once they are seen.
+const OUTCOMES_WAIT: Duration = OUTCOMES_WRITTEN_WITHIN.saturating_sub(OUTCOMES_SEEN_WITHIN);
 /// And synced after this: what a crash of the machine may make happen twice.
 pub const OUTCOMES_SYNCED_WITHIN: Duration = Duration::from_secs(1);
 /// Under load the writer waits this long for more events before it writes: a sync costs as much CPU as handling five events, and the
@@ -85,7 +90,7 @@ pub struct Position {
 
 pub struct Writer {
     shared: Arc<Shared>,
-    receiver: Receiver<Message>,
+    receiver: Receiver,
     on_sync: OnSync,
     segment_bytes: u64,
     position: Position,
@@ -118,7 +123,7 @@ impl Failure {
 impl Writer {
     pub fn new(
         shared: Arc<Shared>,
-        receiver: Receiver<Message>,
+        receiver: Receiver,
         position: Position,
         segment_bytes: u64,
         on_sync: OnSync,
@@ -155,16 +160,8 @@ impl Writer {
     /// Works until the store is closed or dropped, or a sync fails.
     pub fn run(mut self) {
         loop {
-            let received = match self.deadline() {
-                None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(deadline) => self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())),
-            };
-            match received {
-                Ok(message) => self.batch.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if self.last_events >= GATHER_FROM && !self.batch.events.is_empty() {
+            let is_urgent = self.receiver.wait(self.deadline());
+            if is_urgent && self.last_events >= GATHER_FROM {
                 std::thread::sleep(GATHER_FOR);
             }
             match self.turn() {
@@ -179,7 +176,7 @@ impl Writer {
     /// the disk any more, and there must be no other turn.
     pub fn turn(&mut self) -> io::Result<bool> {
         while !self.batch.is_full() {
-            let Ok(message) = self.receiver.try_recv() else { break };
+            let Some(message) = self.receiver.take() else { break };
             self.batch.take(message);
         }
         if self.batch.is_abandoned {
@@ -195,10 +192,10 @@ impl Writer {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let write = self.batch.items_since.map(|since| since + OUTCOMES_WRITTEN_WITHIN);
+        let write = self.batch.items_since.map(|since| since + OUTCOMES_WAIT);
         let sync = self.unsynced_since.map(|since| since + OUTCOMES_SYNCED_WITHIN);
         let due = [write.max(write.and(self.full_until)), sync, self.full_until];
-        due.into_iter().flatten().min()
+        due.into_iter().flatten().min().map(|due| due.min(Instant::now() + OUTCOMES_SEEN_WITHIN))
     }
 
     fn work(&mut self) -> io::Result<()> {
@@ -209,8 +206,7 @@ impl Writer {
         if may_try && !is_urgent && (self.full_until.is_some() || self.shared.refusal().is_some()) {
             self.look_for_room()?;
         }
-        let items_due =
-            is_over(self.batch.items_since, OUTCOMES_WRITTEN_WITHIN) || self.batch.outcomes >= GROUP_RECORDS_MAX;
+        let items_due = is_over(self.batch.items_since, OUTCOMES_WAIT) || self.batch.outcomes >= GROUP_RECORDS_MAX;
         if is_urgent || (may_try && items_due) {
             self.write_batch()?;
         }
@@ -583,7 +579,9 @@ impl Writer {
         if is_closing {
             return;
         }
-        while let Ok(message) = self.receiver.recv() {
+        loop {
+            self.receiver.wait(None);
+            let Some(message) = self.receiver.take() else { continue };
             match message {
                 Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
                 Message::Selection(_, done) | Message::Replay(_, done) => {
