@@ -4,6 +4,7 @@ mod changes;
 mod door;
 mod generation;
 mod reload;
+mod what_if;
 mod workers;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use self::door::{Door, listen, local};
 pub use self::generation::Generation;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
 use self::reload::{server_options, watch};
+pub use self::what_if::{Change, Comparison, Example, Group};
 use self::workers::Workers;
 use crate::admin;
 use crate::config::Config;

@@ -4,7 +4,7 @@
 //! names (a foreign page that has rebound its own name to loopback sends its own), and what changes something needs the header
 //! [`WRITE_HEADER`], which a foreign page cannot send. Posting to a bin is excepted: destinations do that.
 
-mod api;
+pub(crate) mod api;
 pub mod bins;
 
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::telemetry::DestinationGauges;
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
 /// Operators are few.
 pub const CONNECTIONS_MAX: usize = 256;
-/// The largest body that a bin or the API takes.
+/// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The routes of the admin listener.
@@ -94,7 +94,8 @@ where
             told.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
         }
         (_, ["api", rest @ ..]) => {
-            let body = match read_body(stream).await {
+            let bytes_max = if rest == ["what-if"] { api::what_if::BODY_BYTES_MAX } else { BODY_BYTES_MAX };
+            let body = match read_body(stream, bytes_max).await {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             };
@@ -127,6 +128,8 @@ const OVERVIEW: &str = "vero-relay\n\n\
     GET  /api/replays                        replays of the history; /api/replays/ID one of them\n\
     POST /api/replays                        {id?, since, until?, match?, to?, dry_run?}\n\
     POST /api/reload                         read the config file again: what changed, or what is wrong with it\n\
+    GET  /api/what-if                        ?last= or ?since=: the numbers of these events, from and until\n\
+    POST /api/what-if                        {config, file?, from, until}: which deliveries would change if that config were in force\n\
     GET  /api/store                          how much it has, and how much it may have\n\
     POST /api/store/trim                     let go what need not be kept       backup: {directory}, a consistent copy\n\
     GET  /api/refused                        the last requests that were turned away, and why\n\
@@ -165,7 +168,7 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let body = match read_body(stream).await {
+    let body = match read_body(stream, BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
@@ -175,8 +178,8 @@ where
     }
 }
 
-/// Reads a body of at most [`BODY_BYTES_MAX`].
-async fn read_body<S, B>(stream: S) -> Result<Vec<u8>, Answer>
+/// Reads a body of at most so many bytes.
+async fn read_body<S, B>(stream: S, bytes_max: usize) -> Result<Vec<u8>, Answer>
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
@@ -185,8 +188,9 @@ where
     let mut stream = std::pin::pin!(stream);
     while let Some(chunk) = stream.next().await {
         let Ok(mut chunk) = chunk else { return Err(answer(StatusCode::BAD_REQUEST, "the body broke off")) };
-        if body.len() + chunk.remaining() > BODY_BYTES_MAX {
-            return Err(answer(StatusCode::PAYLOAD_TOO_LARGE, "bodies here have at most 1 MiB"));
+        if body.len() + chunk.remaining() > bytes_max {
+            let why = format!("bodies here have at most {bytes_max} bytes");
+            return Err(answer(StatusCode::PAYLOAD_TOO_LARGE, &why));
         }
         body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
     }

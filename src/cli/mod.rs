@@ -77,6 +77,8 @@ verbs! {
     Resume => resume,
     /// Let a running relay read its config again, and say what changed
     Reload => reload,
+    /// Show which deliveries of the history would change by another config
+    WhatIf => what_if,
     /// Verify or copy the store, or say how much it has
     Store => store,
 }

@@ -76,8 +76,9 @@ pub(super) fn read(parts: &Parts<'_>, name: &str, node: &Node) -> Option<Destina
         advice::exposure::advise_of_plain_secrets(reader, plain);
     }
     let fingerprint = fingerprint(node, defaults);
-    let (name, destination) = (name.to_owned(), destination?);
-    Some(DestinationConfig { name, kind: kind.name, policy, backlog, renamed_from, fingerprint, destination })
+    let shows_content = !puts_into_content(section) && !puts_into_content(defaults);
+    let (name, destination, kind) = (name.to_owned(), destination?, kind.name);
+    Some(DestinationConfig { name, kind, policy, backlog, renamed_from, fingerprint, shows_content, destination })
 }
 
 /// Keys that every destination may set, whatever its kind.
@@ -116,6 +117,23 @@ fn fingerprint(node: &Node, defaults: &Node) -> String {
     outline::write(defaults, &mut text);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Keys whose values are sent beside the content, or decide where it goes.
+const NOT_CONTENT: [&str; 5] = ["url", "auth", "headers", "signing_secrets", "path"];
+
+/// Whether something that a `${…}` stands for is part of what a kind's section sends. A template may send it in disguise, so it
+/// cannot be masked where the content is shown.
+fn puts_into_content(section: &Node) -> bool {
+    fn is_put_in(node: &Node) -> bool {
+        match &node.value {
+            super::raw::Value::Scalar(scalar) => scalar.is_interpolated,
+            super::raw::Value::List(items) => items.iter().any(is_put_in),
+            super::raw::Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
+        }
+    }
+    let content = section.entries().iter().filter(|(key, _)| !NOT_CONTENT.contains(&key.text.as_str()));
+    content.map(|(_, node)| node).any(is_put_in)
 }
 
 fn read_policy(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> Policy {

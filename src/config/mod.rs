@@ -122,6 +122,8 @@ pub struct DestinationConfig {
     pub renamed_from: Option<String>,
     /// Tells whether its section has changed since the last start.
     pub fingerprint: String,
+    /// Whether what it sends may be shown to whoever does not know what stands behind each `${…}`.
+    pub shows_content: bool,
     /// What makes the attempts.
     pub destination: Arc<dyn Destination>,
 }
@@ -173,6 +175,26 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
     USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or(ConfigError::NoFile)
 }
 
+/// Reads a config file's text, without proving anything of it.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    // One byte beyond the limit shows that there is more; the rest, which may never end, is left unread.
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    let not_text = |error| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+    String::from_utf8(bytes).map_err(not_text)
+}
+
+/// Where what a config names relatively is looked for.
+fn directory_of(path: &Path) -> PathBuf {
+    let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+    if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory }
+}
+
 impl Config {
     /// Reads and proves a config file. The report holds warnings only.
     pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
@@ -185,26 +207,27 @@ impl Config {
         surroundings: &dyn Surroundings,
         client: Client,
     ) -> Result<(Self, Report), ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        // One byte beyond the limit shows that there is more; the rest, which may never end, is left unread.
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() > FILE_BYTES_MAX {
-            return Err(ConfigError::TooLarge { path: path.to_owned() });
-        }
-        let not_text = |error| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
-        let text = String::from_utf8(bytes).map_err(not_text)?;
-        Self::prove(path, text, surroundings, client)
+        Self::prove(path, directory_of(path), read_text(path)?, surroundings, client)
     }
 
     /// Proves a config's text; `path` is for messages and for relative paths.
     pub fn parse(path: &Path, text: String, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
-        Self::prove(path, text, surroundings, Client::build()?)
+        Self::prove(path, directory_of(path), text, surroundings, Client::build()?)
+    }
+
+    /// Proves the text of a config that is to take the place of this one: relative paths mean the same. `path` is for messages.
+    pub fn parse_successor(
+        &self,
+        path: &Path,
+        text: String,
+        surroundings: &dyn Surroundings,
+    ) -> Result<(Self, Report), ConfigError> {
+        Self::prove(path, directory_of(&self.path), text, surroundings, self.client.clone())
     }
 
     fn prove(
         path: &Path,
+        directory: PathBuf,
         text: String,
         surroundings: &dyn Surroundings,
         client: Client,
@@ -218,8 +241,6 @@ impl Config {
                 return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, error))));
             }
         };
-        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
-        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         let reader = Reader::new(directory.clone());
         reader.interpolate(&mut root, surroundings);
         refuse_merge_keys(&reader, &root, 0);

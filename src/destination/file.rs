@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::path_template::PathTemplate;
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace};
 use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader};
+use crate::config::reader::{Entries, Reader, Secret};
 use crate::event::minify;
 use crate::telemetry::in_vain;
 
@@ -216,6 +216,10 @@ impl Destination for File {
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         Ok(self.lines.line(delivery))
+    }
+
+    fn way(&self, delivery: &Delivery) -> Result<Secret, String> {
+        Ok(Secret::from(self.lines.path.path(delivery, &self.lines.timezone).display().to_string()))
     }
 
     fn batch_max(&self) -> usize {

@@ -16,7 +16,7 @@ use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, one_by_one, retry_after};
 use crate::config::advice::exposure;
 use crate::config::raw::{Node, NodeId};
-use crate::config::reader::{Entries, Reader};
+use crate::config::reader::{Entries, Reader, Secret};
 use crate::fault::Fault;
 
 pub(super) const KIND: Kind = Kind {
@@ -323,6 +323,22 @@ impl Destination for Http {
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         self.call(delivery).map(|call| call.body.into())
+    }
+
+    fn way(&self, delivery: &Delivery) -> Result<Secret, String> {
+        let url = match &self.target {
+            Target::Fixed(url) => url.clone(),
+            Target::Templated { base, rest } => templated_url(base, &rest.render(&View::new(delivery), None)?)?,
+        };
+        let mut way = format!("{} {url}\n", self.method);
+        for (name, value) in &self.headers {
+            way.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+        }
+        if !self.signing_keys.is_empty() {
+            // The keys do not come out; what they make of nothing tells them apart.
+            way.push_str(&sign(&self.signing_keys, "", 0, b""));
+        }
+        Ok(Secret::from(way))
     }
 
     fn is_loopback(&self) -> bool {

@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 pub use self::answer::Answers;
 pub use self::client::Client;
 use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader};
+use crate::config::reader::{Entries, Reader, Secret};
 use crate::store::StoredEvent;
 
 /// All kinds of destination.
@@ -203,6 +203,10 @@ pub trait Destination: Send + Sync {
 
     /// What an attempt would send: the body of the request, the message, the line. Sends nothing.
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String>;
+
+    /// The way an attempt would send it: method, URL, headers and signing keys, or the path of the file. To be compared with another,
+    /// and never shown: passwords are in it. Sends nothing.
+    fn way(&self, delivery: &Delivery) -> Result<Secret, String>;
 
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {

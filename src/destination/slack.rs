@@ -13,7 +13,7 @@ use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, one_by_one, retry_after};
 use crate::config::advice::exposure;
-use crate::config::reader::Entries;
+use crate::config::reader::{Entries, Secret};
 use crate::event::Json;
 
 pub(super) const KIND: Kind = Kind {
@@ -290,6 +290,10 @@ impl Destination for Slack {
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         self.body(delivery)
+    }
+
+    fn way(&self, _: &Delivery) -> Result<Secret, String> {
+        Ok(Secret::from(self.url.to_string()))
     }
 
     fn pace_key(&self) -> Option<String> {

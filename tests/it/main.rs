@@ -18,3 +18,4 @@ mod restart;
 mod structure;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;
+mod what_if;

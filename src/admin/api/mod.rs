@@ -9,6 +9,7 @@ mod events;
 mod reload;
 mod replays;
 mod store;
+pub(crate) mod what_if;
 
 use std::sync::Arc;
 
@@ -62,6 +63,8 @@ pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], que
         (true, ["replays", id]) => replays::show(relay, id),
         (false, ["replays"]) => replays::begin(relay, body).await,
         (false, ["reload"]) => reload::reload(relay, body).await,
+        (true, ["what-if"]) => what_if::stretch(relay, query).await,
+        (false, ["what-if"]) => what_if::look(relay, body).await,
         (true, ["store"]) => plain(relay, query, store::usage).await,
         (false, ["store", "trim"]) => store::trim(relay).await,
         (false, ["store", "backup"]) => store::backup(relay, body).await,
@@ -149,6 +152,16 @@ impl Asked {
                 items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
             }
             Some(_) => Err(wrong()),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let wrong = || Refusal::wrong(format!("`{key}` should be a whole number"));
+                value.as_u64().map(Some).ok_or_else(wrong)
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::Dice;
 use super::world::TURN_OF_LONG_WAITS;
+use crate::config::reader::Secret;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Reason};
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
@@ -387,6 +388,10 @@ impl Destination for Model {
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         Ok(delivery.event.body.to_vec())
+    }
+
+    fn way(&self, _: &Delivery) -> Result<Secret, String> {
+        Ok(Secret::from("a model".to_owned()))
     }
 
     fn is_loopback(&self) -> bool {

@@ -393,6 +393,7 @@ fn config(at: usize, policy: Policy, destination: Arc<Model>) -> DestinationConf
         backlog: BacklogLimits::default(),
         renamed_from: None,
         fingerprint: String::new(),
+        shows_content: true,
         destination,
     }
 }

@@ -1,0 +1,291 @@
+//! What a config that is not in force yet would do with events that came in: which deliveries would appear, vanish or change.
+//!
+//! # Cast
+//!
+//! * [`Comparison`]: two configs side by side, and what was found so far. [`Comparison::consider`] adds one event.
+//! * [`Group`]: what is alike: one [`Change`], one rule, one destination; how many deliveries, and a few of them to look at.
+//!
+//! Both configs route the event as if it came in now; what became of it then does not matter. Nothing is sent or written. Whoever asks
+//! brings the second config, so it may be made to tell: nothing is shown that a `${…}` of it stands for, neither in content nor in a
+//! rule's name, and where a delivery would go is compared and never shown.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{Config, DestinationConfig};
+use crate::destination::Delivery;
+use crate::event::{EventId, RelayFields, Summary, summary};
+use crate::rules::Routing;
+use crate::store::StoredEvent;
+
+/// Deliveries of a group, and events, that are shown: one may be a freak, three show what they have in common.
+const EXAMPLES_MAX: usize = 3;
+/// What is told apart. Whoever changes more than that reads the totals.
+const GROUPS_MAX: usize = 1000;
+/// Characters of content that are shown: about a line, from a little before the first difference on.
+const EXCERPT_CHARACTERS: usize = 96;
+const BEFORE_THE_DIFFERENCE: usize = 24;
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Change {
+    /// It is made, and was not.
+    Appears,
+    /// It was made, and is not.
+    Vanishes,
+    /// Something else is sent.
+    Changes,
+    /// The same is sent by another way: to another URL or file, or with another method, header or key.
+    Moves,
+}
+
+impl Change {
+    /// All of them.
+    pub const ALL: [Change; 4] = [Change::Appears, Change::Vanishes, Change::Changes, Change::Moves];
+
+    /// What it is called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Change::Appears => "appears",
+            Change::Vanishes => "vanishes",
+            Change::Changes => "changes",
+            Change::Moves => "moves",
+        }
+    }
+}
+
+/// Deliveries that are alike.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// How many.
+    pub deliveries: u64,
+    /// The first of them.
+    pub examples: Vec<Example>,
+}
+
+/// An event to look at.
+#[derive(Debug)]
+pub struct Example {
+    /// Its id.
+    pub id: EventId,
+    /// Its type and its campaign.
+    pub summary: Summary,
+    /// What is sent now, and what would be, about where they first differ; `None` where that may not be shown.
+    pub excerpts: Option<[String; 2]>,
+}
+
+/// One of the two configs, with what is needed for each event.
+struct Side<'c> {
+    config: &'c Config,
+    /// The rules' names, as a delivery has them.
+    rules: Vec<Arc<str>>,
+}
+
+impl<'c> Side<'c> {
+    fn new(config: &'c Config) -> Self {
+        Self { config, rules: config.rules.rules().iter().map(|rule| rule.name.as_str().into()).collect() }
+    }
+}
+
+/// Where a delivery is in both configs: its destination and its rule in each.
+type Pair = [(usize, usize); 2];
+
+/// What is told apart: the change, and rule and destination by their places in the config that makes the delivery.
+type Key = (Change, usize, usize);
+
+/// Two configs side by side, and what was found so far.
+pub struct Comparison<'c> {
+    now: Side<'c>,
+    then: Side<'c>,
+    /// The second config's text, by which it is known whether a name may be shown.
+    text: &'c str,
+    /// For each destination of the second config the one of the first that it is, perhaps under its old name.
+    counterparts: Vec<Option<usize>>,
+    /// Sources that the second config does not have any more.
+    pub sources_gone: Vec<String>,
+    groups: HashMap<Key, Group>,
+    /// Events looked at.
+    pub events: u64,
+    /// Deliveries that are as they are.
+    pub stays: u64,
+    /// Deliveries by their change, in the order of [`Change::ALL`].
+    pub totals: [u64; 4],
+    /// Events that go somewhere, and would go nowhere.
+    pub no_longer_taken: u64,
+    /// The first of them.
+    pub no_longer_taken_examples: Vec<Example>,
+    /// Deliveries whose groups were too many.
+    pub not_grouped: u64,
+}
+
+impl<'c> Comparison<'c> {
+    /// Puts the config in force and one that may follow it side by side; `text` is what the second was read from.
+    pub fn new(now: &'c Config, then: &'c Config, text: &'c str) -> Self {
+        let is_gone = |name: &String| then.sources.iter().all(|source| source.name != *name);
+        Self {
+            counterparts: then.destinations.iter().map(|destination| counterpart(destination, now)).collect(),
+            sources_gone: now.sources.iter().map(|source| source.name.clone()).filter(is_gone).collect(),
+            now: Side::new(now),
+            then: Side::new(then),
+            text,
+            groups: HashMap::new(),
+            events: 0,
+            stays: 0,
+            totals: [0; 4],
+            no_longer_taken: 0,
+            no_longer_taken_examples: Vec::new(),
+            not_grouped: 0,
+        }
+    }
+
+    /// Looks at an event, which came in by `source`.
+    pub fn consider(&mut self, event: StoredEvent, source: &Arc<str>) {
+        let event = Arc::new(event);
+        let relay = RelayFields { source, received_ms: event.received_ms };
+        let (now, then) = (self.now.config, self.then.config);
+        let (Ok(before), Ok(mut after)) = (now.rules.route(&event.body, relay), then.rules.route(&event.body, relay))
+        else {
+            // It was taken in by an older relay, which knew better or worse.
+            return;
+        };
+        self.events += 1;
+        if self.sources_gone.iter().any(|gone| **gone == **source) {
+            // It would not even come in.
+            after.deliveries.clear();
+        }
+        for (destination, rule) in &after.deliveries {
+            let same = self.counterparts[*destination];
+            let known = before.deliveries.iter().find(|(known, _)| Some(*known) == same);
+            match known {
+                None => self.add((Change::Appears, *rule, *destination), || Example::of(&event, None)),
+                Some(known) => self.compare(&event, source, [*known, (*destination, *rule)]),
+            }
+        }
+        self.find_vanished(&event, &before, &after);
+    }
+
+    fn find_vanished(&mut self, event: &Arc<StoredEvent>, before: &Routing<'_>, after: &Routing<'_>) {
+        for (destination, rule) in &before.deliveries {
+            let is_it = |(then, _): &(usize, usize)| self.counterparts[*then] == Some(*destination);
+            if !after.deliveries.iter().any(is_it) {
+                self.add((Change::Vanishes, *rule, *destination), || Example::of(event, None));
+            }
+        }
+        if !before.deliveries.is_empty() && after.deliveries.is_empty() {
+            self.no_longer_taken += 1;
+            if self.no_longer_taken_examples.len() < EXAMPLES_MAX {
+                self.no_longer_taken_examples.push(Example::of(event, None));
+            }
+        }
+    }
+
+    /// Compares what both configs would send. That is dear, so it is done only where they may differ: a template can name the rule.
+    fn compare(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>, [before, after]: Pair) {
+        let (now, then) = (&self.now.config.destinations[before.0], &self.then.config.destinations[after.0]);
+        let (now_rule, then_rule) = (&self.now.rules[before.1], &self.then.rules[after.1]);
+        let is_same_section = now.fingerprint == then.fingerprint;
+        if is_same_section && now_rule == then_rule {
+            self.stays += 1;
+            return;
+        }
+        let delivery = |rule: &Arc<str>| Delivery { event: event.clone(), source: source.clone(), rule: rule.clone() };
+        let (was, would_be) = (delivery(now_rule), delivery(then_rule));
+        let [old, new] = [now.destination.content(&was), then.destination.content(&would_be)];
+        let key = |change| (change, after.1, after.0);
+        if old != new {
+            let is_shown = now.shows_content && then.shows_content && is_written_in(self.text, then_rule);
+            self.add(key(Change::Changes), || Example::of(event, is_shown.then(|| excerpts(&old, &new))));
+        } else if !is_same_section && now.destination.way(&was) != then.destination.way(&would_be) {
+            self.add(key(Change::Moves), || Example::of(event, None));
+        } else {
+            self.stays += 1;
+        }
+    }
+
+    fn add(&mut self, key: Key, example: impl FnOnce() -> Example) {
+        self.totals[key.0 as usize] += 1;
+        if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&key) {
+            self.not_grouped += 1;
+            return;
+        }
+        let group = self.groups.entry(key).or_default();
+        group.deliveries += 1;
+        if group.examples.len() < EXAMPLES_MAX {
+            group.examples.push(example());
+        }
+    }
+
+    /// What was found: the change, the names of rule and destination, and the deliveries that are alike in that.
+    pub fn groups(&self) -> impl Iterator<Item = (Change, String, &str, &Group)> {
+        self.groups.iter().map(|((change, rule, destination), group)| {
+            let side = if *change == Change::Vanishes { &self.now } else { &self.then };
+            let name = &*side.rules[*rule];
+            // The name of a rule in force is no secret: metrics have it.
+            let is_shown = *change == Change::Vanishes || is_written_in(self.text, name);
+            let name = if is_shown { name.to_owned() } else { format!("#{}", rule + 1) };
+            (*change, name, side.config.destinations[*destination].name.as_str(), group)
+        })
+    }
+}
+
+/// The destination of the config in force that one of another config is.
+fn counterpart(destination: &DestinationConfig, now: &Config) -> Option<usize> {
+    let named = |name: &String| now.destinations.iter().position(|known| known.name == *name);
+    named(&destination.name).or_else(|| destination.renamed_from.as_ref().and_then(named))
+}
+
+/// Whether a name stands in a config as it is. One that does not was put together from what a `${…}` stands for, most likely.
+fn is_written_in(text: &str, name: &str) -> bool {
+    text.contains(name)
+}
+
+impl Example {
+    fn of(event: &StoredEvent, excerpts: Option<[String; 2]>) -> Self {
+        Self { id: event.id, summary: summary(&event.body), excerpts }
+    }
+}
+
+/// Two contents about where they first differ.
+fn excerpts(old: &Result<Vec<u8>, String>, new: &Result<Vec<u8>, String>) -> [String; 2] {
+    let text = |content: &Result<Vec<u8>, String>| match content {
+        Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Err(message) => format!("cannot be sent: {message}"),
+    };
+    let both = [text(old), text(new)];
+    let alike = both[0].chars().zip(both[1].chars()).take_while(|(old, new)| old == new).count();
+    let start = alike.saturating_sub(BEFORE_THE_DIFFERENCE);
+    both.map(|text| {
+        let mut excerpt = if start > 0 { "…".to_owned() } else { String::new() };
+        excerpt.extend(text.chars().skip(start).take(EXCERPT_CHARACTERS));
+        if text.chars().nth(start + EXCERPT_CHARACTERS).is_some() {
+            excerpt.push('…');
+        }
+        excerpt
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(old: &str, new: &str, expected: [&str; 2]) {
+        let content = |text: &str| Ok(text.as_bytes().to_vec());
+        assert_eq!(excerpts(&content(old), &content(new)), expected);
+    }
+
+    #[test]
+    fn excerpts_begin_a_little_before_the_first_difference() {
+        check("a short one", "a short two", ["a short one", "a short two"]);
+        check("", "x", ["", "x"]);
+        let (same, long) = ("ä".repeat(30), "z".repeat(100));
+        let alike = "ä".repeat(BEFORE_THE_DIFFERENCE);
+        check(
+            &format!("{same}1"),
+            &format!("{same}2{long}"),
+            [&format!("…{alike}1"), &format!("…{alike}2{}…", &long[..71])],
+        );
+        let refused = excerpts(&Ok(b"{}".to_vec()), &Err("too much".to_owned()));
+        assert_eq!(refused[1], "cannot be sent: too much");
+    }
+}

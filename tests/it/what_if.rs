@@ -1,0 +1,359 @@
+//! The history through a config that is not in force: what would appear, vanish and change, and that nothing is done.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// A relay, and the directory where candidates are written.
+struct Trying {
+    relay: TestRelay,
+    path: PathBuf,
+}
+
+/// Two rules, three destinations that are all paused or elsewhere: what is sent does not matter here.
+const NOW: &str = "
+rules:
+  - { name: trouble, match: { type: bounced }, to: alerts }
+  - { name: everything, to: [crm, archive] }
+destinations:
+  alerts: { slack: { url: \"http://127.0.0.1:9/services/T0/B0/canary-in-a-path\" } }
+  crm: { http: { url: \"http://127.0.0.1:9/crm\", json: { kind: \"{{ type }}\", who: \"{{ user.id }}\" } } }
+  archive: { file: { path: \"archive.ndjson\" } }
+";
+
+impl Trying {
+    async fn start(rest: &str) -> Self {
+        let relay = TestRelay::start(rest).await;
+        let path = relay.directory.path().join("new.yaml");
+        Self { relay, path }
+    }
+
+    async fn with_events() -> Self {
+        let trying = Self::start(NOW).await;
+        for (event_type, campaign) in
+            [("bounced", "Receipt"), ("sent", "Receipt"), ("bounced", "Cart"), ("opened", "Cart")]
+        {
+            let body = json!({ "type": event_type, "user": { "id": 7, "email": "steve@example.com" }, "campaign": { "name": campaign } });
+            trying.relay.accept(&body.to_string()).await;
+        }
+        trying
+    }
+
+    /// The answer to a candidate over the whole history.
+    async fn ask(&self, config: &str, more: &[(&str, Value)]) -> Message {
+        let stretch = self.relay.admin("/api/what-if").await.json();
+        let mut asked = json!({ "config": config, "from": stretch["from"], "until": stretch["until"] });
+        more.iter().for_each(|(key, value)| asked[*key] = value.clone());
+        let headers = [("x-vero-relay-write", "1")];
+        let address = self.relay.running.admin_address;
+        request(address, "POST", "/api/what-if", &headers, asked.to_string().as_bytes()).await
+    }
+
+    async fn told(&self, rest: &str) -> Value {
+        let answer = self.ask(&format!("{HEAD}{rest}"), &[]).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// The verb, with the candidate in a file.
+    async fn verb(&self, rest: &str, args: &[&str]) -> Output {
+        std::fs::write(&self.path, format!("{HEAD}{rest}")).expect("written");
+        let admin = format!("http://{}", self.relay.running.admin_address);
+        self.run(&[&["new.yaml", "--admin", &admin], args].concat()).await
+    }
+
+    async fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+        command.arg("what-if").args(args).current_dir(self.relay.directory.path());
+        command.env_remove("VERO_RELAY_CONFIG").env_remove("VERO_RELAY_ADMIN");
+        tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends")
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Each group as `change rule destination deliveries`, in order.
+fn groups(told: &Value) -> Vec<String> {
+    let groups = told["groups"].as_array().unwrap_or_else(|| panic!("{told}"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let line = |group: &Value| {
+        let [change, rule, destination] = ["change", "rule", "destination"].map(|key| text(&group[key]));
+        format!("{change} {rule} {destination} {}", group["deliveries"])
+    };
+    let mut lines: Vec<_> = groups.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_appear_vanish_and_change_is_told_and_the_same_config_changes_nothing() {
+    let trying = Trying::with_events().await;
+    let same = trying.told(NOW).await;
+    assert_eq!((groups(&same), &same["stays"], &same["events"]), (vec![], &10.into(), &4.into()), "{same}");
+
+    let wider = trying.told(&NOW.replace("match: { type: bounced }", "match: { type: [bounced, sent] }")).await;
+    assert_eq!(groups(&wider), ["appears trouble alerts 1"]);
+    assert_eq!((&wider["appears"], &wider["stays"]), (&1.into(), &10.into()));
+    assert_eq!(wider["groups"][0]["examples"][0]["type"], "sent");
+
+    let narrower = trying.told(&NOW.replace("type: bounced", "type: bounced, campaign.name: Cart")).await;
+    assert_eq!(groups(&narrower), ["vanishes trouble alerts 1"]);
+    assert_eq!(narrower["groups"][0]["examples"][0]["campaign"], "Receipt");
+
+    let reshaped = trying.told(&NOW.replace("kind: \"{{ type }}\"", "kind: \"{{ type | upper }}\"")).await;
+    assert_eq!(groups(&reshaped), ["changes everything crm 4"]);
+    let examples = reshaped["groups"][0]["examples"].as_array().expect("examples");
+    assert_eq!(examples.len(), 3, "a few of the four");
+    let (now, then) = (&examples[0]["now"], &examples[0]["then"]);
+    assert_eq!(
+        (now.as_str(), then.as_str()),
+        (Some(r#"{"kind":"bounced","who":7}"#), Some(r#"{"kind":"BOUNCED","who":7}"#))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_sent_counts_and_by_which_way() {
+    let trying = Trying::with_events().await;
+    let slower = NOW.replace("crm: { http:", "crm: { rate: 1/s, timeout: 3s, http:");
+    assert_eq!(groups(&trying.told(&slower).await), Vec::<String>::new());
+    let elsewhere =
+        NOW.replace("canary-in-a-path", "another-path").replace("9/crm\"", "9/crm\", headers: { x-team: growth }");
+    let elsewhere = elsewhere.replace("archive.ndjson", "{type}.ndjson");
+    let told = trying.told(&elsewhere).await;
+    let expected = ["moves everything archive 4", "moves everything crm 4", "moves trouble alerts 2"];
+    assert_eq!(groups(&told), expected);
+    assert!(!told.to_string().contains("path") && !told.to_string().contains("growth"), "ways are not shown: {told}");
+    let method = trying.told(&NOW.replace("9/crm\"", "9/crm\", method: PUT")).await;
+    assert_eq!(groups(&method), ["moves everything crm 4"]);
+    // The name of a rule is nothing that is sent, unless a template sends it.
+    let named = NOW.replace("name: everything", "name: all");
+    assert_eq!(groups(&trying.told(&named).await), Vec::<String>::new());
+    let sent = "who: \"{{ relay.rule }}\"";
+    let sending = Trying::start(&NOW.replace("who: \"{{ user.id }}\"", sent)).await;
+    sending.relay.accept(SENT).await;
+    let told = sending.told(&named.replace("who: \"{{ user.id }}\"", sent)).await;
+    assert_eq!(groups(&told), ["changes all crm 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_destination_is_one_and_a_new_name_alone_is_another() {
+    let trying = Trying::with_events().await;
+    let renamed = NOW.replace("crm: { http", "hubspot: { renamed_from: crm, http").replace("[crm,", "[hubspot,");
+    assert_eq!(groups(&trying.told(&renamed).await), Vec::<String>::new());
+    let another = NOW.replace("crm: { http", "hubspot: { http").replace("[crm,", "[hubspot,");
+    let expected = ["appears everything hubspot 4", "vanishes everything crm 4"];
+    assert_eq!(groups(&trying.told(&another).await), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_no_rule_or_no_source_would_take_any_more_are_told() {
+    let trying = Trying::with_events().await;
+    let narrow = NOW.replace("name: everything, to", "name: everything, match: { campaign.name: Cart }, to");
+    let told = trying.told(&narrow).await;
+    assert_eq!(told["no_longer_taken"]["events"], 1, "a bounced receipt still goes to alerts: {told}");
+    assert_eq!(told["no_longer_taken"]["examples"][0]["type"], "sent");
+
+    let other = format!("{}{NOW}", HEAD.replace("vero:", "other:"));
+    let told = trying.ask(&other, &[]).await.json();
+    assert_eq!((&told["sources_gone"], &told["vanishes"]), (&json!(["vero"]), &10.into()), "{told}");
+    assert_eq!(told["no_longer_taken"]["events"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_or_written_and_the_config_in_force_stays() {
+    let fake = Fake::start([]).await;
+    let trying = Trying::start(&to_crm(&fake, "")).await;
+    let id = trying.relay.accept(SENT).await;
+    trying.relay.until(&id, "delivered").await;
+    let before = trying.relay.admin("/api/store").await.json();
+    let (other, files) = (Fake::start([]).await, trying.relay.directory.path().join("data"));
+    let more = "  new: { file: { path: new.ndjson } }\n";
+    let told = trying.told(&to_crm(&other, more).replace("to: crm", "to: [crm, new]")).await;
+    assert_eq!(groups(&told), ["appears all new 1", "moves all crm 1"]);
+    assert_eq!(trying.relay.running.relay.generation().number, 1);
+    // One more event goes through everything: whatever had been set off before it would have come by now.
+    let id = trying.relay.accept(SENT).await;
+    trying.relay.until(&id, "delivered").await;
+    assert_eq!((fake.seen().len(), other.seen().len(), files.join("new.ndjson").exists()), (2, 0, false));
+    let after = trying.relay.admin("/api/store").await.json();
+    assert_eq!(after["events"].as_u64(), before["events"].as_u64().map(|events| events + 1), "{after}");
+    let names = trying.relay.admin("/api/destinations").await.text();
+    assert!(!names.contains("\"new\""), "the store has not heard of the candidate's names: {names}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_relay_knows_and_the_asker_need_not_is_not_shown() {
+    let trying = Trying::start(&NOW.replace("who: \"{{ user.id }}\"", "who: one")).await;
+    trying.relay.accept(SENT).await;
+    let canary = "canary-in-a-file";
+    std::fs::write(trying.relay.directory.path().join("secret"), canary).expect("written");
+    let turned: String = canary.chars().rev().collect();
+    for who in ["who: \"${file:secret}\"", "who: \"{{ '${file:secret}' | reverse }}\""] {
+        let told = trying.told(&NOW.replace("who: \"{{ user.id }}\"", who)).await;
+        assert_eq!(groups(&told), ["changes everything crm 1"], "it is compared");
+        assert!(told["groups"][0]["examples"][0]["then"].is_null(), "and not shown: {told}");
+        assert!(!told.to_string().contains(canary) && !told.to_string().contains(&turned), "{told}");
+    }
+    let named = NOW.replace("name: everything", "name: \"${file:secret}\"").replace("user.id", "relay.rule | reverse");
+    let told = trying.told(&named).await;
+    assert_eq!(groups(&told), ["changes #2 crm 1"]);
+    assert!(!told.to_string().contains(canary) && !told.to_string().contains(&turned), "{told}");
+    // The neighbour: what stands in the file itself, with a value of its own elsewhere, is shown.
+    let shown = NOW
+        .replace("who: \"{{ user.id }}\"", "who: two")
+        .replace("9/crm\"", "9/crm\", auth: { bearer: \"${file:secret}\" }");
+    let told = trying.told(&shown).await;
+    assert_eq!(told["groups"][0]["examples"][0]["then"], r#"{"kind":"sent","who":"two"}"#, "{told}");
+    assert!(!told.to_string().contains(canary), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_candidate_is_told_with_its_lines_and_a_wrong_stretch_is_refused() {
+    let trying = Trying::with_events().await;
+    let bad = NOW.replace("to: alerts", "to: alrets");
+    let answer = trying.ask(&format!("{HEAD}{bad}"), &[("file", json!("new.yaml"))]).await;
+    assert_eq!(answer.status(), 422, "{}", answer.text());
+    let told = answer.json()["error"].as_str().expect("why").to_owned();
+    assert!(told.contains("new.yaml:7:52") && told.contains("did you mean `alerts`?"), "{told}");
+
+    let good = format!("{HEAD}{NOW}");
+    for (more, words) in [
+        (vec![("until", json!(10_001)), ("from", json!(0))], "at most 10000 events"),
+        (vec![("until", json!(1)), ("from", json!(2))], "at most 10000 events"),
+        (vec![("from", json!("x"))], "`from` should be a whole number"),
+        (vec![("config", Value::Null)], "`config` is missing"),
+        (vec![("conifg", json!("x"))], "there is no `conifg`"),
+    ] {
+        let answer = trying.ask(&good, &more).await;
+        assert!(answer.status() == 400 && answer.text().contains(words), "{words}: {}", answer.text());
+    }
+    for (query, words) in [("last=0", "from 1 on"), ("last=1&since=2h", "give one of them"), ("lsat=1", "no parameter")]
+    {
+        let answer = trying.relay.admin(&format!("/api/what-if?{query}")).await;
+        assert!(answer.status() == 400 && answer.text().contains(words), "{query}: {}", answer.text());
+    }
+    // A page in the operator's browser cannot ask.
+    let foreign = request(trying.relay.running.admin_address, "POST", "/api/what-if", &[], b"{}").await;
+    assert_eq!(foreign.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_is_as_long_as_it_may_be_is_taken_and_a_longer_one_is_refused() {
+    let trying = Trying::with_events().await;
+    let good = format!("{HEAD}{NOW}");
+    // Each quote is two bytes of JSON.
+    let room = (1 << 20) - good.len();
+    let longest = format!("{good}#{}", "\"".repeat(room - 1));
+    assert_eq!(trying.ask(&longest, &[]).await.status(), 200);
+    let longer = trying.ask(&format!("{longest}\""), &[("file", json!("new.yaml"))]).await;
+    assert!(
+        longer.status() == 422 && longer.text().contains("new.yaml is larger than 1048576 bytes"),
+        "{}",
+        longer.text()
+    );
+    let verb = trying.verb(&format!("{NOW}#{}", "\"".repeat(room)), &[]).await;
+    assert_eq!(verb.status.code(), Some(78), "{}", err(&verb));
+    assert!(err(&verb).contains("new.yaml is larger than 1048576 bytes"), "{}", err(&verb));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verb_says_it_in_words_in_json_and_with_exit_codes() {
+    let trying = Trying::with_events().await;
+    let same = trying.verb(NOW, &[]).await;
+    let nothing = "new.yaml, tried with 4 events: nothing would change, 10 stay as they are\n";
+    assert_eq!((same.status.code(), out(&same).as_str()), (Some(0), nothing), "{}", err(&same));
+    let newest = trying.verb(NOW, &["--last", "2"]).await;
+    assert!(out(&newest).starts_with("new.yaml, tried with 2 events: nothing"), "{}{}", out(&newest), err(&newest));
+    let since = trying.verb(NOW, &["--since", "1h"]).await;
+    assert_eq!(out(&since), nothing);
+    let both = trying.verb(NOW, &["--since", "1h", "--last", "3"]).await;
+    assert_eq!(both.status.code(), Some(2));
+
+    let changed = NOW
+        .replace("type: bounced }, to: alerts", "type: sent }, to: [alerts, crm]")
+        .replace(
+            "name: everything, to: [crm, archive]",
+            "name: carts, match: { campaign.name: Cart }, to: [crm, archive]",
+        )
+        .replace("{{ type }}", "{{ type | upper }}")
+        .replace("archive.ndjson", "archive/{date}.ndjson");
+    let words = trying.verb(&changed, &[]).await;
+    assert_eq!(words.status.code(), Some(0), "{}", err(&words));
+    assert!(err(&words).contains("warning: "), "no rule takes all types: {}", err(&words));
+    let mut text = out(&words);
+    let events = trying.relay.admin("/api/events").await.json();
+    for (at, event) in events["events"].as_array().expect("events").iter().rev().enumerate() {
+        text = text.replace(event["id"].as_str().expect("an id"), &format!("EVENT-{}", at + 1));
+    }
+    insta::assert_snapshot!(text);
+    let told = trying.verb(&changed, &["--json"]).await;
+    let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    assert_eq!((&told["events"], &told["skipped"], &told["vanishes"]), (&4.into(), &0.into(), &5.into()), "{told}");
+
+    let bad = trying.verb(&NOW.replace("to: alerts", "to: alrets"), &[]).await;
+    assert_eq!(bad.status.code(), Some(78));
+    assert!(err(&bad).contains("did you mean `alerts`?"), "{}", err(&bad));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_is_found_by_its_own_config_or_else_by_the_new_one() {
+    let trying = Trying::with_events().await;
+    let admin = trying.relay.running.admin_address;
+    let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", &format!("admin: {{ listen: \"{admin}\" }}"));
+    assert!(head.contains(&admin.to_string()), "{head}");
+    let changed = NOW.replace("{{ type }}", "{{ type | upper }}");
+    let write = |name: &str, text: String| {
+        std::fs::write(trying.relay.directory.path().join(name), text).expect("written");
+    };
+    write("new.yaml", format!("{head}{changed}"));
+    for args in [&["new.yaml"][..], &["--config", "new.yaml"]] {
+        let found = trying.run(args).await;
+        assert!(out(&found).starts_with("new.yaml, tried with 4 events: of"), "{}{}", out(&found), err(&found));
+    }
+    // The new one names a port where nobody is, and the running one is where it is usually looked for.
+    write("new.yaml", format!("{}{changed}", HEAD.replace("\"127.0.0.1:0\"", "\"127.0.0.1:1\"")));
+    let nobody = trying.run(&["--config", "new.yaml"]).await;
+    assert!(nobody.status.code() == Some(1) && err(&nobody).contains("no relay answers"), "{}", err(&nobody));
+    write("config.yaml", format!("{head}{NOW}"));
+    let found = trying.run(&["new.yaml"]).await;
+    assert!(out(&found).starts_with("new.yaml, tried with 4 events: of"), "{}{}", out(&found), err(&found));
+    let as_it_stands = trying.run(&[]).await;
+    assert!(out(&as_it_stands).starts_with("config.yaml, tried with 4 events: nothing"), "{}", err(&as_it_stands));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_are_put_together() {
+    let trying = Trying::start(NOW).await;
+    let store = trying.relay.running.relay.store.clone();
+    // More than one piece holds, straight into the store: the door is not what is tried here.
+    let one = trying.relay.accept(SENT).await.parse().expect("an id");
+    let first = store.event(one).expect("there").event;
+    let mut answers = Vec::new();
+    for _ in 0..12_000 {
+        answers.push(store.append(vero_relay::store::NewEvent {
+            received_ms: first.received_ms,
+            source: first.source,
+            generation: 1,
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: first.body.clone(),
+        }));
+    }
+    for answer in answers {
+        answer.await.expect("answered").expect("taken");
+    }
+    let told = trying.verb(&NOW.replace("{{ type }}", "{{ type | upper }}"), &["--json"]).await;
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{}", err(&told)));
+    assert_eq!(groups(&told), ["changes everything crm 12001"]);
+    assert_eq!((&told["events"], &told["stays"]), (&12_001.into(), &12_001.into()));
+    assert_eq!(told["groups"][0]["examples"].as_array().map(Vec::len), Some(3));
+}
