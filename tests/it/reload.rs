@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use vero_relay::relay::{ReloadError, Reloaded};
 
 use crate::harness::*;
@@ -216,6 +216,73 @@ async fn a_watched_file_is_taken_when_it_is_written_renamed_or_a_link_is_swapped
     assert_eq!(generation(), 4);
     std::fs::write(directory.join("v2/config.yaml"), format!("{HEAD}{}", config("one"))).expect("written");
     eventually("the good one to be seen", async || generation() == 5).await;
+}
+
+/// A destination that the test answers by hand.
+struct ByHand(TcpListener);
+
+impl ByHand {
+    async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.expect("bound"))
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("an address"))
+    }
+
+    /// Waits for a request, and gives what answers it.
+    async fn next(&self) -> TcpStream {
+        let (mut stream, _) =
+            tokio::time::timeout(PATIENCE, self.0.accept()).await.expect("in time").expect("accepted");
+        read_message(&mut stream, &mut Vec::new()).await.expect("a request");
+        stream
+    }
+}
+
+async fn answer(mut stream: TcpStream, status: u16) {
+    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.expect("answered");
+}
+
+fn to_one(name: &str, section: &str) -> String {
+    format!("rules: [ {{ name: all, to: {name} }} ]\ndestinations:\n  {name}: {{ {section} }}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_to_an_older_section_says_nothing_of_the_new_one() {
+    let (old, new) = (ByHand::start().await, Fake::start([]).await);
+    let config = |url: String| to_one("crm", &format!("http: {{ url: \"{url}\" }}"));
+    let reloading = Reloading::start(&config(old.url())).await;
+    reloading.relay.accept(SENT).await;
+    let under_way = old.next().await;
+    // The operator has seen that the address is gone, and gives another.
+    reloading.changed(&config(new.url())).await;
+    answer(under_way, 410).await;
+    new.wait_for(1).await;
+    let destination = reloading.relay.destination("crm").await;
+    assert_ne!(destination["state"], "paused", "{destination}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_ending_opens_no_breaker_for_the_one_that_follows() {
+    let (old, two) = (ByHand::start().await, Fake::start([]).await);
+    let slow = "retry: { initial: 1h, max: 1h }";
+    let config = to_one("one", &format!("http: {{ url: \"{}\" }}, {slow}", old.url()));
+    let reloading = Reloading::start(&config).await;
+    let relay = &reloading.relay;
+    for _ in 0..4 {
+        relay.accept(SENT).await;
+        answer(old.next().await, 503).await;
+    }
+    relay.accept(SENT).await;
+    let fifth = old.next().await;
+    eventually("four to be postponed", async || relay.destination("one").await["postponed"] == 4).await;
+    reloading.changed(&to_one("two", &format!("http: {{ url: \"{}\" }}", two.url()))).await;
+    reloading.changed(&config).await;
+    answer(fifth, 503).await;
+    eventually("all to be postponed", async || relay.destination("one").await["postponed"] == 5).await;
+    let destination = relay.destination("one").await;
+    assert_ne!(destination["breaker"]["state"], "open", "{destination}");
 }
 
 /// Reloads under load, every fifth of them broken.
