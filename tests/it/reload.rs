@@ -285,6 +285,68 @@ async fn a_worker_that_is_ending_opens_no_breaker_for_the_one_that_follows() {
     assert_ne!(destination["breaker"]["state"], "open", "{destination}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_coming_in_while_its_destination_was_renamed_goes_to_the_new_name() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
+    let mut stream = TcpStream::connect(reloading.relay.running.address).await.expect("connected");
+    let length = SENT.len();
+    let head = format!(
+        "POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut buffer = Vec::new();
+    // Whoever is told to go on has been let in by the config of now.
+    assert_eq!(read_message(&mut stream, &mut buffer).await.expect("told to go on").status(), 100);
+    let renamed = to_one("two", &format!("http: {{ url: \"{}\" }}, renamed_from: one", two.url()));
+    reloading.changed(&renamed).await;
+    stream.write_all(SENT.as_bytes()).await.expect("sent");
+    assert_eq!(read_message(&mut stream, &mut buffer).await.expect("answered").status(), 200);
+    two.wait_for(1).await;
+    assert!(one.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destinations_that_shared_a_pace_each_have_their_own_when_they_share_no_url() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let both = |first: &str, second: &str| {
+        format!(
+            "rules: [ {{ name: all, to: [one, two] }} ]\ndestinations:\n  one: {{ {first} }}\n  two: {{ {second} }}\n"
+        )
+    };
+    let slack = format!("slack: {{ url: \"{}/services/x\" }}", one.url());
+    let reloading = Reloading::start(&both(&slack, &slack)).await;
+    let http = |fake: &Fake| format!("http: {{ url: \"{}\" }}", fake.url());
+    reloading.changed(&both(&http(&one), &format!("{}, rate: 1/h", http(&two)))).await;
+    for _ in 0..3 {
+        reloading.relay.accept(SENT).await;
+    }
+    one.wait_for(3).await;
+    two.wait_for(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_cannot_move_to_all_addresses_of_its_port_and_that_is_said() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
+    let moved = closed_port();
+    let text = std::fs::read_to_string(&reloading.path).expect("there").replace("secret", "sixteen-letters-long");
+    let listen = |address: String| {
+        let text = text.replace("listen: 127.0.0.1:0\nadmin", &format!("listen: {address}\nadmin"));
+        std::fs::write(&reloading.path, text).expect("written");
+        reloading.relay.running.relay.reload()
+    };
+    listen(moved.to_string()).await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    let error = listen(format!("0.0.0.0:{}", moved.port())).await.expect_err("the port is in use");
+    let all = format!("0.0.0.0:{}", moved.port());
+    assert_eq!(
+        error.in_full(),
+        format!(
+            "`listen` cannot go from {moved} to {all} while the relay runs, since both take one port, and the config before stays in force: restart it to apply the change"
+        )
+    );
+}
+
 /// Reloads under load, every fifth of them broken.
 const RELOADS: u64 = 100;
 
