@@ -286,6 +286,18 @@ async fn a_worker_that_is_ending_opens_no_breaker_for_the_one_that_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_section_changes_is_written_on_at_the_first_attempt() {
+    let config = |more: &str| to_one("archive", &format!("file: {{ path: x.ndjson{more} }}"));
+    let reloading = Reloading::start(&config("")).await;
+    for more in ["", ", envelope: false", ", fsync: never", ""] {
+        reloading.changed(&config(more)).await;
+        let id = reloading.relay.accept(SENT).await;
+        let delivery = reloading.relay.until(&id, "delivered").await;
+        assert_eq!(delivery["attempts"], 1, "{delivery}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_was_coming_in_while_its_destination_was_renamed_goes_to_the_new_name() {
     let (one, two) = (Fake::start([]).await, Fake::start([]).await);
     let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
