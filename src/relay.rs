@@ -274,8 +274,7 @@ async fn start_at(
     });
     go_on_after_a_change(&relay);
     let mut changing = relay.changing.lock().await;
-    // Nobody is there yet who could be gone.
-    drop(changing.workers.follow(&relay.generation()));
+    changing.workers.follow(&relay.generation());
     workers.spawn(keep_limits(relay.clone(), attempts.clone()));
     workers.spawn(watch(relay.clone(), attempts.clone()));
     for progress in relay.store.replays().into_iter().filter(|progress| !progress.is_done) {

@@ -99,7 +99,10 @@ impl Breaker {
     /// What may be begun.
     pub fn allowed(&self, now: Instant) -> Allowed {
         match self.state {
-            State::Closed { ramp, .. } => Allowed::AtOnce(ramp.map_or(self.concurrency, |ramp| ramp.at_once)),
+            State::Closed { ramp, .. } => {
+                let at_once = ramp.map_or(self.concurrency, |ramp| ramp.at_once);
+                Allowed::AtOnce(at_once.min(self.concurrency))
+            }
             State::Open { is_probing: true, .. } => Allowed::AfterProbe,
             State::Open { probe_at, .. } if now < probe_at => Allowed::Not(probe_at),
             State::Open { .. } => Allowed::Probe,
@@ -259,5 +262,18 @@ mod tests {
         assert_eq!(breaker.allowed(now), Allowed::Probe);
         breaker.probe();
         assert_eq!(breaker.observe(Sign::Works, true, now), Some(Change::Closed));
+    }
+
+    #[test]
+    fn while_it_finds_its_feet_no_more_are_let_through_than_a_lowered_concurrency() {
+        let now = Instant::now();
+        let mut breaker = Breaker::closed(16);
+        breaker.begin_gently(now);
+        for _ in 0..7 {
+            breaker.observe(Sign::Works, false, now);
+        }
+        assert_eq!(breaker.allowed(now), Allowed::AtOnce(8));
+        breaker.set_concurrency(2);
+        assert_eq!(breaker.allowed(now), Allowed::AtOnce(2));
     }
 }

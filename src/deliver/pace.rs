@@ -14,7 +14,8 @@ pub struct Pace {
 #[derive(Debug, Default)]
 struct State {
     interval: Option<Duration>,
-    next: Option<Instant>,
+    /// When the last turn was taken. The next is counted from it by the interval of then, which may be another.
+    last: Option<Instant>,
     held_until: Option<Instant>,
 }
 
@@ -30,8 +31,8 @@ impl Pace {
         if let Some(later) = state.closed_until(now) {
             return Err(later);
         }
-        // From now and not from the turn's own time: a pause must not be made up for by a burst.
-        state.next = state.interval.map(|interval| now + interval);
+        // Now, and not the turn's own time: a pause must not be made up for by a burst.
+        state.last = Some(now);
         Ok(())
     }
 
@@ -45,7 +46,7 @@ impl Pace {
         self.lock().interval.is_some()
     }
 
-    /// Another interval, from the next turn on.
+    /// Another interval, also for the turn that is waited for. Who waits must be woken.
     pub fn set_interval(&self, interval: Option<Duration>) {
         self.lock().interval = interval;
     }
@@ -68,7 +69,8 @@ impl Pace {
 
 impl State {
     fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.held_until.max(self.next).filter(|later| now < *later)
+        let next = self.last.zip(self.interval).map(|(last, interval)| last + interval);
+        self.held_until.max(next).filter(|later| now < *later)
     }
 }
 
@@ -101,5 +103,20 @@ mod tests {
         pace.hold(at(20));
         pace.release();
         assert_eq!(pace.take(at(11)), Ok(()));
+    }
+
+    #[test]
+    fn a_shorter_interval_holds_for_the_turn_that_is_waited_for() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let pace = Pace::new(Some(Duration::from_secs(3600)));
+        assert_eq!(pace.take(at(0)), Ok(()));
+        pace.set_interval(Some(Duration::from_millis(100)));
+        assert_eq!(pace.take(at(50)), Err(at(100)));
+        assert_eq!(pace.take(at(100)), Ok(()));
+        pace.set_interval(None);
+        assert_eq!(pace.take(at(101)), Ok(()));
+        pace.set_interval(Some(Duration::from_millis(100)));
+        assert_eq!(pace.take(at(102)), Err(at(201)));
     }
 }

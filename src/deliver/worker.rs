@@ -87,6 +87,8 @@ pub struct Worker {
 
 /// What an attempt leaves behind.
 struct Attempted {
+    /// What it was made by.
+    section: Arc<Section>,
     claims: Vec<Claim>,
     /// `None`: the delivery was not attempted, for want of room for its body.
     outcomes: Vec<Option<Outcome>>,
@@ -223,9 +225,10 @@ impl Worker {
         mut reservation: Reservation,
         is_probe: bool,
     ) -> impl Future<Output = Attempted> + use<> {
-        let (WorkerParts { store, clock, reading, .. }, config) = (&self.parts, &self.section.config);
+        let WorkerParts { store, clock, reading, .. } = &self.parts;
         let (store, clock, reading, disk) = (store.clone(), *clock, *reading, self.disk.clone());
-        let (destination, timeout) = (config.destination.clone(), config.policy.timeout);
+        let section = self.section.clone();
+        let (destination, timeout) = (section.config.destination.clone(), section.config.policy.timeout);
         async move {
             let read = read_all(&store, reading, &disk, &claims, recent).await;
             reservation.found(read.iter().flatten().map(|event| event.body.len()).sum());
@@ -249,12 +252,13 @@ impl Worker {
             });
             let mut outcomes: Vec<_> = outcomes.map(Some).collect();
             outcomes.resize(claims.len(), None);
-            Attempted { outcomes, claims, started_ms, took: started.elapsed(), is_probe }
+            Attempted { section, outcomes, claims, started_ms, took: started.elapsed(), is_probe }
         }
     }
 
     /// Settles an attempt and whatever else has ended meanwhile.
     fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
+        self.section = self.parts.section.load_full();
         let (mut settlements, mut notes) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(attempted) = next {
@@ -272,14 +276,18 @@ impl Worker {
         notes: &mut Vec<(DeliveryKey, AttemptNote)>,
     ) {
         let now_ms = self.parts.clock.now_ms();
-        self.watch(&attempted, now_ms);
+        // What became of an attempt by an older section says nothing of what this one says: another URL, another token.
+        let is_of_now = Arc::ptr_eq(&attempted.section.config.destination, &self.section.config.destination);
+        self.watch(&attempted, is_of_now, now_ms);
         for (claim, outcome) in attempted.claims.into_iter().zip(attempted.outcomes) {
             let Some(outcome) = outcome else {
                 settlements.push((claim, Settlement::Released));
                 continue;
             };
             self.section.metrics.attempt(&outcome);
-            self.observe(&outcome);
+            if is_of_now {
+                self.observe(&outcome);
+            }
             let attempts = claim.attempts.saturating_add(1);
             let first_attempt_ms = claim.first_attempt_ms.unwrap_or(attempted.started_ms);
             if claim.attempts > 0 || outcome != Outcome::Delivered {
@@ -299,7 +307,8 @@ impl Worker {
                     Settlement::Delivered { attempts }
                 }
                 Next::RetryIn(wait) => {
-                    let due_ms = now_ms + wait.as_millis() as u64;
+                    // Like all that waited when the section changed, it is due now.
+                    let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
                     let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
                     Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
                 }
@@ -311,7 +320,9 @@ impl Worker {
                 }
                 Next::Pause(reason) => {
                     let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                    self.pause(&reason, brief);
+                    if is_of_now {
+                        self.pause(&reason, brief);
+                    }
                     Settlement::Released
                 }
             };
@@ -320,9 +331,9 @@ impl Worker {
     }
 
     /// What an attempt says about whether the destination works at all.
-    fn watch(&mut self, attempted: &Attempted, now_ms: u64) {
+    fn watch(&mut self, attempted: &Attempted, is_of_now: bool, now_ms: u64) {
         // What never reached the other side says nothing of it.
-        let is_theirs = |outcome: &&Outcome| outcome.reason().is_none_or(|reason| !reason.is_local);
+        let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(|reason| !reason.is_local);
         let made = || attempted.outcomes.iter().flatten().filter(is_theirs);
         let sign = if made().any(|outcome| matches!(outcome, Outcome::Delivered | Outcome::Reject { .. })) {
             Sign::Works
@@ -336,12 +347,12 @@ impl Worker {
             Some(Change::Opened) => {
                 tracing::warn!(destination = %name, "it fails again and again: one attempt at a time until one succeeds");
                 self.open_since_ms = Some(now_ms);
-                self.parts.store.set_open(self.parts.id, true);
+                self.show_open(true);
             }
             Some(Change::Closed) => {
                 tracing::info!(destination = %name, "it answers again: deliveries go on, a few at first");
                 self.open_since_ms = None;
-                self.parts.store.set_open(self.parts.id, false);
+                self.show_open(false);
             }
             None => {}
         }
@@ -353,6 +364,13 @@ impl Worker {
             shown.last_error = last.or(shown.last_error.take());
             shown.last_delivered_ms = if has_delivered { Some(now_ms) } else { shown.last_delivered_ms };
         });
+    }
+
+    /// A worker that is ending leaves this to the one that follows, which may be at work already and finds out for itself.
+    fn show_open(&self, is_open: bool) {
+        if !self.parts.stop.is_cancelled() {
+            self.parts.store.set_open(self.parts.id, is_open);
+        }
     }
 
     /// What an outcome says about the destination as a whole.

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -30,6 +30,12 @@ pub(super) const KIND: Kind = Kind {
 const BATCH_MAX: usize = 256;
 /// Files held open; a path by type and hour rarely has more at one time.
 const OPEN_MAX: usize = 16;
+
+/// How long a locked file is waited for. When a reload changes a destination, or its name, the file is in the hands of what was
+/// there before, until that has ended its last attempt.
+const LOCKED_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether it is free.
+const LOCKED_EVERY: Duration = Duration::from_millis(10);
 
 struct Lines {
     path: PathTemplate,
@@ -171,11 +177,7 @@ fn open_file(path: &Path) -> io::Result<Held> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let mut options = OpenOptions::new();
     let mut file = options.read(true).append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process has locked it")),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
+    lock(&file)?;
     if file.metadata()?.len() > 0 {
         file.seek(SeekFrom::End(-1))?;
         let mut last = [0];
@@ -188,6 +190,18 @@ fn open_file(path: &Path) -> io::Result<Held> {
     crate::directory::sync(directory)?;
     let end = file.metadata()?.len();
     Ok(Held { file, end })
+}
+
+fn lock(file: &OpenFile) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCKED_WITHIN => std::thread::sleep(LOCKED_EVERY),
+            Err(TryLockError::WouldBlock) => return Err(io::Error::other("somebody else has locked it")),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// The destination; its work is done on a thread that may block.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Relay;
+use super::{Generation, Relay};
 use crate::config::{Config, DestinationConfig};
 use crate::deliver::{Limited, Limiter};
 use crate::store::{NameId, NameKind, Selecting, Selection, Store};
@@ -59,6 +59,13 @@ pub(super) fn go_on_after_a_change(relay: &Relay) {
     }
 }
 
+/// The same for what has come to wait for the old name since: from a request that an older config had let in, or handed back by the
+/// old name's worker when it ended.
+async fn take_over_late(relay: &Relay) {
+    let _nobody_else = relay.changing.lock().await;
+    take_over_renamed(&relay.generation().config, &*relay.store);
+}
+
 /// How often limits on what waits are looked at.
 const LIMITS_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,14 +73,8 @@ const LIMITS_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
     let mut limiter = Limiter::new(relay.store.clone(), relay.clock);
     loop {
-        let generation = relay.generation().clone();
-        let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
-        let limited = |(config, id): (&DestinationConfig, &NameId)| Limited {
-            id: *id,
-            name: config.name.clone(),
-            limits: config.backlog,
-        };
-        limiter.set(destinations.map(limited).collect(), generation.config.removed_grace);
+        take_over_late(&relay).await;
+        set_limits(&mut limiter, &relay.generation());
         let looked = tokio::task::spawn_blocking(move || {
             let looked = limiter.look();
             (limiter, looked)
@@ -96,4 +97,14 @@ pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
             () = tokio::time::sleep(LIMITS_EVERY) => {}
         }
     }
+}
+
+fn set_limits(limiter: &mut Limiter, generation: &Generation) {
+    let destinations = generation.config.destinations.iter().zip(&generation.destination_ids);
+    let limited = |(config, id): (&DestinationConfig, &NameId)| Limited {
+        id: *id,
+        name: config.name.clone(),
+        limits: config.backlog,
+    };
+    limiter.set(destinations.map(limited).collect(), generation.config.removed_grace);
 }

@@ -5,12 +5,15 @@
 //! anything, so one that is down holds nothing up. What waits is bound to names, and goes by their new sections from the next attempt
 //! on; what is under way ends by the old ones.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::changes::{go_on_after_a_change, take_over_renamed};
+use super::changes::go_on_after_a_change;
 use super::door::{listen, local};
 use super::{Generation, Relay, StartError};
 use crate::config::values::Process;
@@ -44,6 +47,16 @@ pub enum ReloadError {
     /// An address could not be listened on.
     #[error("a new address cannot be listened on, and the config before stays in force")]
     Listen(#[from] StartError),
+    /// A new address and the old one are one port, of all addresses and of one of them.
+    #[error(
+        "`listen` cannot go from {old} to {new} while the relay runs, since both take one port, and the config before stays in force: restart it to apply the change"
+    )]
+    OnePort {
+        /// Where it listens.
+        old: SocketAddr,
+        /// Where it would listen.
+        new: SocketAddr,
+    },
     /// Reading it panicked.
     #[error("reading the config panicked, which is a bug: see the log. The config before stays in force")]
     Panicked,
@@ -114,7 +127,7 @@ impl Relay {
         let options = server_options(&config);
         let moved = match config.listen == before.config.listen {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
-            false => Some(Arc::new(listen(config.listen, &config.said.listen).await?)),
+            false => Some(Arc::new(listen_anew(self.address(), &config).await?)),
         };
         // From here on nothing fails.
         keep_what_is_the_same(&before.config, &mut config);
@@ -127,27 +140,23 @@ impl Relay {
             changing.door.open(self, listener, options);
         }
         self.generation.store(generation.clone());
-        let ending = changing.workers.follow(&generation);
+        changing.workers.follow(&generation);
         self.store.set_retention(retention);
         go_on_after_a_change(self);
-        self.take_over_when_ended(ending);
         let warnings = report.lines().collect();
         Ok(Reloaded { generation: generation.number, changes, warnings })
     }
+}
 
-    /// What was under way for a name that is gone may be handed back when its worker ends; then it waits for the new name as well.
-    fn take_over_when_ended(self: &Arc<Self>, ending: Vec<tokio::task::JoinHandle<()>>) {
-        if ending.is_empty() {
-            return;
+/// Listens on a config's address while the relay listens on another.
+async fn listen_anew(old: SocketAddr, config: &Config) -> Result<TcpListener, ReloadError> {
+    let new = config.listen;
+    let is_one_port = old.port() == new.port() && (old.ip().is_unspecified() || new.ip().is_unspecified());
+    match listen(new, &config.said.listen).await {
+        Err(StartError::Listen { source, .. }) if is_one_port && source.kind() == ErrorKind::AddrInUse => {
+            Err(ReloadError::OnePort { old, new })
         }
-        let relay = self.clone();
-        self.background.spawn(async move {
-            for task in ending {
-                // One that panicked has ended as well.
-                let _ = task.await;
-            }
-            take_over_renamed(&relay.generation().config, &*relay.store);
-        });
+        listener => Ok(listener?),
     }
 }
 

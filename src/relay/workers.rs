@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,17 +31,17 @@ pub(super) struct Workers {
 pub(super) struct Hand {
     section: Arc<ArcSwap<Section>>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 impl Workers {
     /// Lets each worker go on with its section of a generation, starts those that are missing, and stops those whose destination is
-    /// gone: their attempts under way are finished and settled. Returns the tasks of these.
-    pub(super) fn follow(&mut self, generation: &Generation) -> Vec<JoinHandle<()>> {
-        self.shared_paces = self.shared_paces_of(generation);
+    /// gone: their attempts under way are finished and settled.
+    pub(super) fn follow(&mut self, generation: &Generation) {
+        let shared_paces = self.shared_paces_of(generation);
+        let shared_before = std::mem::replace(&mut self.shared_paces, shared_paces);
         for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
             let pace = config.destination.pace_key().and_then(|key| self.shared_paces.get(&key).cloned());
-            let pace = pace.unwrap_or_else(|| self.own_pace(*id));
+            let pace = pace.unwrap_or_else(|| self.own_pace(*id, &shared_before));
             if config.destination.pace_key().is_none() {
                 pace.set_interval(config.policy.interval);
             }
@@ -57,12 +56,7 @@ impl Workers {
             }
         }
         let gone: Vec<_> = self.hands.keys().filter(|id| !generation.destination_ids.contains(id)).copied().collect();
-        let gone = gone.into_iter().filter_map(|id| self.hands.remove(&id));
-        gone.map(|hand| {
-            hand.stop.cancel();
-            hand.task
-        })
-        .collect()
+        gone.into_iter().filter_map(|id| self.hands.remove(&id)).for_each(|hand| hand.stop.cancel());
     }
 
     /// Those that share a URL share a pace, and the slowest sets it. One that was there before keeps its turns and holds.
@@ -83,9 +77,9 @@ impl Workers {
     }
 
     /// A destination's own pace: the one it has, unless it shared that with others.
-    fn own_pace(&self, id: NameId) -> Arc<Pace> {
+    fn own_pace(&self, id: NameId, shared_before: &HashMap<String, Arc<Pace>>) -> Arc<Pace> {
         let known = self.hands.get(&id).map(|hand| hand.section.load().pace.clone());
-        let is_shared = |pace: &Arc<Pace>| self.shared_paces.values().any(|shared| Arc::ptr_eq(shared, pace));
+        let is_shared = |pace: &Arc<Pace>| shared_before.values().any(|shared| Arc::ptr_eq(shared, pace));
         known.filter(|pace| !is_shared(pace)).unwrap_or_else(|| Arc::new(Pace::new(None)))
     }
 
@@ -101,7 +95,7 @@ impl Workers {
             reading: Reading::Aside,
             stop: stop.clone(),
         });
-        let task = self.tasks.spawn(worker.run());
-        self.hands.insert(id, Hand { section, stop, task });
+        self.tasks.spawn(worker.run());
+        self.hands.insert(id, Hand { section, stop });
     }
 }

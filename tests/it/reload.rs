@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use vero_relay::relay::{ReloadError, Reloaded};
 
 use crate::harness::*;
@@ -216,6 +216,147 @@ async fn a_watched_file_is_taken_when_it_is_written_renamed_or_a_link_is_swapped
     assert_eq!(generation(), 4);
     std::fs::write(directory.join("v2/config.yaml"), format!("{HEAD}{}", config("one"))).expect("written");
     eventually("the good one to be seen", async || generation() == 5).await;
+}
+
+/// A destination that the test answers by hand.
+struct ByHand(TcpListener);
+
+impl ByHand {
+    async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.expect("bound"))
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("an address"))
+    }
+
+    /// Waits for a request, and gives what answers it.
+    async fn next(&self) -> TcpStream {
+        let (mut stream, _) =
+            tokio::time::timeout(PATIENCE, self.0.accept()).await.expect("in time").expect("accepted");
+        read_message(&mut stream, &mut Vec::new()).await.expect("a request");
+        stream
+    }
+}
+
+async fn answer(mut stream: TcpStream, status: u16) {
+    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.expect("answered");
+}
+
+fn to_one(name: &str, section: &str) -> String {
+    format!("rules: [ {{ name: all, to: {name} }} ]\ndestinations:\n  {name}: {{ {section} }}\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_to_an_older_section_says_nothing_of_the_new_one() {
+    let (old, new) = (ByHand::start().await, Fake::start([]).await);
+    let config = |url: String| to_one("crm", &format!("http: {{ url: \"{url}\" }}"));
+    let reloading = Reloading::start(&config(old.url())).await;
+    reloading.relay.accept(SENT).await;
+    let under_way = old.next().await;
+    // The operator has seen that the address is gone, and gives another.
+    reloading.changed(&config(new.url())).await;
+    answer(under_way, 410).await;
+    new.wait_for(1).await;
+    let destination = reloading.relay.destination("crm").await;
+    assert_ne!(destination["state"], "paused", "{destination}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_ending_opens_no_breaker_for_the_one_that_follows() {
+    let (old, two) = (ByHand::start().await, Fake::start([]).await);
+    let slow = "retry: { initial: 1h, max: 1h }";
+    let config = to_one("one", &format!("http: {{ url: \"{}\" }}, {slow}", old.url()));
+    let reloading = Reloading::start(&config).await;
+    let relay = &reloading.relay;
+    for _ in 0..4 {
+        relay.accept(SENT).await;
+        answer(old.next().await, 503).await;
+    }
+    relay.accept(SENT).await;
+    let fifth = old.next().await;
+    eventually("four to be postponed", async || relay.destination("one").await["postponed"] == 4).await;
+    reloading.changed(&to_one("two", &format!("http: {{ url: \"{}\" }}", two.url()))).await;
+    reloading.changed(&config).await;
+    answer(fifth, 503).await;
+    eventually("all to be postponed", async || relay.destination("one").await["postponed"] == 5).await;
+    let destination = relay.destination("one").await;
+    assert_ne!(destination["breaker"]["state"], "open", "{destination}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_section_changes_is_written_on_at_the_first_attempt() {
+    let config = |more: &str| to_one("archive", &format!("file: {{ path: x.ndjson{more} }}"));
+    let reloading = Reloading::start(&config("")).await;
+    for more in ["", ", envelope: false", ", fsync: never", ""] {
+        reloading.changed(&config(more)).await;
+        let id = reloading.relay.accept(SENT).await;
+        let delivery = reloading.relay.until(&id, "delivered").await;
+        assert_eq!(delivery["attempts"], 1, "{delivery}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_coming_in_while_its_destination_was_renamed_goes_to_the_new_name() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
+    let mut stream = TcpStream::connect(reloading.relay.running.address).await.expect("connected");
+    let length = SENT.len();
+    let head = format!(
+        "POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut buffer = Vec::new();
+    // Whoever is told to go on has been let in by the config of now.
+    assert_eq!(read_message(&mut stream, &mut buffer).await.expect("told to go on").status(), 100);
+    let renamed = to_one("two", &format!("http: {{ url: \"{}\" }}, renamed_from: one", two.url()));
+    reloading.changed(&renamed).await;
+    stream.write_all(SENT.as_bytes()).await.expect("sent");
+    assert_eq!(read_message(&mut stream, &mut buffer).await.expect("answered").status(), 200);
+    two.wait_for(1).await;
+    assert!(one.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destinations_that_shared_a_pace_each_have_their_own_when_they_share_no_url() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let both = |first: &str, second: &str| {
+        format!(
+            "rules: [ {{ name: all, to: [one, two] }} ]\ndestinations:\n  one: {{ {first} }}\n  two: {{ {second} }}\n"
+        )
+    };
+    let slack = format!("slack: {{ url: \"{}/services/x\" }}", one.url());
+    let reloading = Reloading::start(&both(&slack, &slack)).await;
+    let http = |fake: &Fake| format!("http: {{ url: \"{}\" }}", fake.url());
+    reloading.changed(&both(&http(&one), &format!("{}, rate: 1/h", http(&two)))).await;
+    for _ in 0..3 {
+        reloading.relay.accept(SENT).await;
+    }
+    one.wait_for(3).await;
+    two.wait_for(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_cannot_move_to_all_addresses_of_its_port_and_that_is_said() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let reloading = Reloading::start(&to_two(&one, &two, "one")).await;
+    let moved = closed_port();
+    let text = std::fs::read_to_string(&reloading.path).expect("there").replace("secret", "sixteen-letters-long");
+    let listen = |address: String| {
+        let text = text.replace("listen: 127.0.0.1:0\nadmin", &format!("listen: {address}\nadmin"));
+        std::fs::write(&reloading.path, text).expect("written");
+        reloading.relay.running.relay.reload()
+    };
+    listen(moved.to_string()).await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    let error = listen(format!("0.0.0.0:{}", moved.port())).await.expect_err("the port is in use");
+    let all = format!("0.0.0.0:{}", moved.port());
+    assert_eq!(
+        error.in_full(),
+        format!(
+            "`listen` cannot go from {moved} to {all} while the relay runs, since both take one port, and the config before stays in force: restart it to apply the change"
+        )
+    );
 }
 
 /// Reloads under load, every fifth of them broken.

@@ -50,7 +50,7 @@ impl Bitmap {
 
     /// Adds a number; returns whether it was new.
     pub fn insert(&mut self, number: u64) -> bool {
-        let chunk = self.chunks.entry(number / CHUNK).or_insert_with(Chunk::empty);
+        let chunk = self.chunk(number / CHUNK);
         let (word, bit) = place(number);
         let is_new = chunk.words[word] & bit == 0;
         chunk.words[word] |= bit;
@@ -58,6 +58,16 @@ impl Bitmap {
         chunk.end = chunk.end.max(word + 1);
         self.length += u64::from(is_new);
         is_new
+    }
+
+    fn chunk(&mut self, key: u64) -> &mut Chunk {
+        if !self.chunks.contains_key(&key) {
+            // The topmost one stayed although it was spent. It is not the topmost any more.
+            if let Some(last) = self.chunks.last_entry().filter(|last| last.get().length == 0) {
+                last.remove();
+            }
+        }
+        self.chunks.entry(key).or_insert_with(Chunk::empty)
     }
 
     /// Takes a number out; returns whether it was there.
@@ -142,7 +152,7 @@ impl Bitmap {
                 true
             }
             Some((&AS_WORDS, words)) if words.len() == WORDS * 8 => {
-                let chunk = self.chunks.entry(key).or_insert_with(Chunk::empty);
+                let chunk = self.chunk(key);
                 let before = chunk.length;
                 for (known, word) in chunk.words.iter_mut().zip(words.chunks_exact(8)) {
                     *known |= u64::from_le_bytes(word.try_into().expect("chunks of eight"));
@@ -267,5 +277,15 @@ mod tests {
         }
         assert_eq!(bitmap.chunks.len(), 1);
         assert_eq!(bitmap.next(0), None);
+    }
+
+    #[test]
+    fn one_chunk_is_kept_by_who_settles_each_number_before_the_next_comes() {
+        let mut bitmap = Bitmap::default();
+        for number in (0..5 * CHUNK).step_by(CHUNK as usize / 8) {
+            bitmap.insert(number);
+            assert_eq!(bitmap.chunks.len(), 1, "at {number}");
+            bitmap.remove(number);
+        }
     }
 }

@@ -296,11 +296,12 @@ impl Queue {
         first.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
     }
 
-    /// Everything that waits and is not under way.
+    /// Everything that waits and is not under way: what was handed back as well.
     pub fn waiting(&self) -> Bitmap {
         let postponed = self.due.keys().copied();
         let all = self.unsettled.iter_from(0).chain(self.again.iter_from(0)).chain(postponed);
-        all.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+        let unclaimed = all.filter(|sequence| !self.claimed.contains_key(sequence));
+        unclaimed.chain(self.released.iter().map(|claim| claim.key.sequence)).collect()
     }
 
     /// Claims that were handed back are none any more.

@@ -65,6 +65,20 @@ fn a_released_claim_goes_out_first_and_unchanged() {
 }
 
 #[test]
+fn what_was_handed_back_waits_and_can_be_moved_to_another_queue() {
+    let mut queue = queue(3);
+    let claims = queue.claim(2, 0);
+    queue.settle(0, 1, &postponed(10));
+    queue.release(claims[1]);
+    let retry = queue.claim(2, 10).into_iter().find(|claim| claim.key.sequence == 0).expect("the retry");
+    queue.release(retry);
+    let waiting = queue.waiting();
+    assert_eq!(waiting.iter_from(0).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(queue.select(Selecting::Yield, &waiting).len(), 2);
+    assert_eq!((queue.backlog(), queue.under_way()), (1, 1));
+}
+
+#[test]
 fn due_retries_and_first_attempts_alternate() {
     let mut queue = queue(6);
     queue.claim(3, 0);
