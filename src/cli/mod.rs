@@ -77,6 +77,8 @@ verbs! {
     Resume => resume,
     /// Let a running relay read its config again, and say what changed
     Reload => reload,
+    /// Print the JSON Schema of the config, for completion in an editor
+    Schema => schema,
     /// Verify or copy the store, or say how much it has
     Store => store,
 }

@@ -15,6 +15,7 @@ mod operator;
 mod oracle;
 mod reload;
 mod restart;
+mod schema;
 mod structure;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;
