@@ -13,6 +13,7 @@ mod harness;
 mod isolation;
 mod operator;
 mod oracle;
+mod recipes;
 mod reload;
 mod restart;
 mod schema;
