@@ -79,6 +79,8 @@ verbs! {
     Reload => reload,
     /// Show which deliveries of the history would change by another config
     WhatIf => what_if,
+    /// Print the JSON Schema of the config, for completion in an editor
+    Schema => schema,
     /// Verify or copy the store, or say how much it has
     Store => store,
 }

@@ -8,6 +8,7 @@
 //! * [`problem`]: the problems as people read them.
 //! * `rules`, `destinations`, `sources`: the sections.
 //! * `advice`: the warnings.
+//! * [`schema`]: all keys once more, for editors and for `docs/config.md`.
 //!
 //! Two types: `raw::Node` is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
 //! must be set. Checking, starting and reloading use one and the same path.
@@ -22,6 +23,7 @@ pub mod problem;
 pub mod raw;
 pub mod reader;
 mod rules;
+pub mod schema;
 mod sources;
 pub mod values;
 

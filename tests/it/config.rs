@@ -10,7 +10,7 @@ use vero_relay::config::values::Surroundings;
 use vero_relay::config::{Config, ConfigError};
 
 /// The surroundings of every fixture.
-struct Fixed;
+pub(super) struct Fixed;
 
 impl Surroundings for Fixed {
     fn variable(&self, name: &str) -> Option<String> {
@@ -38,7 +38,7 @@ impl Surroundings for Fixed {
     }
 }
 
-fn fixtures(kind: &str) -> Vec<PathBuf> {
+pub(super) fn fixtures(kind: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
     let entries = std::fs::read_dir(&directory).expect("the fixtures are there");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();

@@ -13,8 +13,10 @@ mod harness;
 mod isolation;
 mod operator;
 mod oracle;
+mod recipes;
 mod reload;
 mod restart;
+mod schema;
 mod structure;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;

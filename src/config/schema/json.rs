@@ -1,0 +1,241 @@
+//! The keys as a JSON Schema, draft 2020-12.
+//!
+//! It is for the editor, and stricter than the reader in one thing: a key with nothing behind it, which the reader takes as missing,
+//! is marked. What a schema cannot see (a name that is not defined, a template that does not compile) is left to `check`.
+
+use serde_json::{Map, Value, json};
+
+use super::super::load;
+use super::super::raw::{self, Node, Style};
+use super::{Absent, Key, Of, Section, keys};
+use crate::event::vero;
+use crate::rules::operators::OPERATORS;
+
+/// Wherever `${…}` stands, nothing can be said of what comes in its place.
+const INTERPOLATED: &str = r"\$\{";
+
+/// The schema.
+pub fn schema() -> Value {
+    let mut root = map(&keys::root());
+    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    root["title"] = json!("vero-relay's config");
+    root["description"] = json!("Sources, rules and destinations of one relay. The reference: docs/config.md.");
+    root["patternProperties"] = json!({ "^x-": { "description": "Free for YAML anchors." } });
+    root["$defs"] = json!({ "match": match_map(), "test": test() });
+    root
+}
+
+fn map(section: &Section) -> Value {
+    let properties: Map<_, _> = section.keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    let required = section.keys.iter().filter(|key| matches!(key.absent, Absent::Refused));
+    let required: Vec<_> = required.map(|key| key.name).collect();
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    if !section.besides.is_empty() {
+        schema["allOf"] = json!(section.besides);
+    }
+    schema
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = value(&key.of);
+    let mut description = key.about.clone();
+    if let Some([least, most]) = key.of.range() {
+        description.push_str(&format!(" From {least} to {most}."));
+    }
+    match &key.absent {
+        Absent::Means(value) => schema["default"] = value.clone(),
+        Absent::Told(told) => description.push_str(&format!(" Unless said: {told}.")),
+        Absent::Nothing | Absent::Refused | Absent::RefusedWithoutDefault => {}
+    }
+    schema["description"] = json!(description);
+    schema["examples"] = json!([example(key)]);
+    schema
+}
+
+fn example(key: &Key) -> Value {
+    let read =
+        load::parse(key.example).unwrap_or_else(|error| panic!("the example of {}: {}", key.name, error.message));
+    value_of(&read)
+}
+
+fn value(of: &Of) -> Value {
+    match of {
+        Of::Text => text(),
+        Of::Secret => secret(),
+        Of::Form(pattern, _) => form(pattern),
+        Of::Word(words) => word(words),
+        Of::Boolean => json!({ "type": ["boolean", "string"], "pattern": or_interpolated("^(true|false)$") }),
+        Of::Whole(least, most) => {
+            let pattern = or_interpolated("^[0-9]+$");
+            json!({ "type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": pattern })
+        }
+        Of::Duration(..) => form(r"^[0-9]+\s*(ms|s|m|h|d)\s*$"),
+        Of::Size(..) => form(r"^[0-9]+\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*$"),
+        Of::Rate => form(r"^\s*[0-9]+\s*/\s*[smh]\s*$"),
+        Of::Texts => one_or_more(text()),
+        Of::Secrets => one_or_more(secret()),
+        Of::Headers => json!({ "type": "object", "additionalProperties": secret() }),
+        Of::Map(section) => map(section),
+        Of::Named(section) => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$", "not": { "enum": [".", ".."] } },
+            "additionalProperties": map(section),
+        }),
+        Of::List(section) => json!({ "type": "array", "items": map(section) }),
+        Of::Match => json!({ "$ref": "#/$defs/match" }),
+        Of::Answers => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[2-5][0-9][0-9]$" },
+            "additionalProperties": word(&["delivered", "retry", "reject", "pause"]),
+        }),
+        Of::Event => json!({ "type": "object" }),
+        Of::Structure => json!({}),
+        Of::Blocks => json!({ "type": "array" }),
+    }
+}
+
+fn or_interpolated(pattern: &str) -> String {
+    format!("{pattern}|{INTERPOLATED}")
+}
+
+/// To the reader an unquoted number is a text, and so is `true`.
+fn text() -> Value {
+    json!({ "type": ["string", "number", "boolean"] })
+}
+
+fn secret() -> Value {
+    json!({ "type": ["string", "number", "boolean"], "minLength": 1 })
+}
+
+fn form(pattern: &str) -> Value {
+    // YAML takes a form that digits have for a number when it is not quoted.
+    let may_be_number = regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match("1"));
+    let types = if may_be_number { json!(["string", "number", "boolean"]) } else { json!("string") };
+    json!({ "type": types, "pattern": or_interpolated(pattern) })
+}
+
+fn word(words: &[&str]) -> Value {
+    json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": INTERPOLATED }] })
+}
+
+fn one_or_more(mut one: Value) -> Value {
+    let items = one.clone();
+    one["type"] = json!(["string", "number", "boolean", "array"]);
+    one["items"] = items;
+    one
+}
+
+/// A match map: Vero's fields are offered, others are taken.
+fn match_map() -> Value {
+    let several = |about: &str| {
+        let item = json!({ "$ref": "#/$defs/match", "minProperties": 1 });
+        json!({ "type": "array", "minItems": 1, "items": item, "description": about })
+    };
+    let mut properties: Map<String, Value> = [
+        ("any", "At least one of these match maps holds."),
+        ("all", "All of these match maps hold."),
+        ("none", "None of these match maps holds."),
+    ]
+    .map(|(name, about)| (name.to_owned(), several(about)))
+    .into_iter()
+    .collect();
+    let test = json!({ "$ref": "#/$defs/test" });
+    let fields = vero::FIELDS.iter().chain(&["relay.source", "relay.received_at", "relay.occurred_at"]);
+    properties.extend(fields.map(|field| ((*field).to_owned(), test.clone())));
+    let offered =
+        std::iter::once(("type", &vero::TYPES[..])).chain(vero::VALUES.map(|(field, values, _)| (field, values)));
+    for (field, values) in offered {
+        properties.insert(field.to_owned(), json!({ "anyOf": [{ "enum": values }, test] }));
+    }
+    let misplaced: Vec<_> = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]).collect();
+    let path = json!({ "pattern": r"^(/.*|[^./][^.]*(\.[^.]+)*)$" });
+    let of_the_relay = json!({ "not": { "pattern": r"^relay\.", "not": { "pattern": "^relay\\.(source|received_at|occurred_at)$" } } });
+    json!({
+        "type": "object",
+        "description": "Conditions by field, which must all hold.",
+        "properties": properties,
+        "propertyNames": { "allOf": [path, of_the_relay, { "not": { "enum": misplaced } }] },
+        "additionalProperties": test,
+    })
+}
+
+/// What stands behind a field: a value, a list of values, or operators.
+fn test() -> Value {
+    let about = |name: &str| match name {
+        "equals" => "It is this, or one of these; compared by its text.",
+        "glob" => {
+            "All of its text matches: `*` is any text, `?` one character, `[a-z]` one of some, `{cart,order}` either."
+        }
+        "regex" => "The regular expression matches somewhere in its text.",
+        "contains" => "Its text has this in it.",
+        "starts_with" => "Its text begins so.",
+        "ends_with" => "Its text ends so.",
+        "exists" => "It is there and not null, or, with false, it is not.",
+        "gt" => "It is a number above this one.",
+        "gte" => "It is a number above this one, or this one.",
+        "lt" => "It is a number below this one.",
+        "lte" => "It is a number below this one, or this one.",
+        _ => "",
+    };
+    let argument = |name: &str| match name {
+        "exists" => json!({ "type": "boolean" }),
+        "equals" => one_or_more_of(&["string", "number", "boolean", "null"], None),
+        "gt" | "gte" | "lt" | "lte" => {
+            let number = or_interpolated(r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$");
+            one_or_more_of(&["string", "number"], Some(&number))
+        }
+        _ => one_or_more_of(&["string", "number"], None),
+    };
+    let mut operators: Map<String, Value> = Map::new();
+    for operator in OPERATORS {
+        let mut schema = argument(operator.name);
+        schema["description"] = json!(about(operator.name));
+        operators.insert(operator.name.to_owned(), schema);
+    }
+    let not = json!({ "$ref": "#/$defs/test", "description": "The exact opposite of a value, a list or operators: it holds for a missing field." });
+    operators.insert("not".to_owned(), not);
+    let mut ignore_case = value(&Of::Boolean);
+    ignore_case["description"] = json!("Capital and small letters are alike to the operators beside it.");
+    operators.insert("ignore_case".to_owned(), ignore_case);
+    let with_case = OPERATORS.iter().filter(|operator| operator.has_case || operator.name == "equals");
+    let with_case = with_case.map(|operator| operator.name).chain(["not"]);
+    let beside: Vec<_> = with_case.map(|name| json!({ "required": [name] })).collect();
+    let mut test = one_or_more_of(&["string", "number", "boolean", "null"], None);
+    test["type"] = json!(["string", "number", "boolean", "null", "array", "object"]);
+    test["properties"] = json!(operators);
+    test["additionalProperties"] = json!(false);
+    test["minProperties"] = json!(1);
+    test["dependentSchemas"] = json!({ "ignore_case": { "anyOf": beside } });
+    test
+}
+
+fn one_or_more_of(types: &[&str], pattern: Option<&str>) -> Value {
+    let mut one = json!({ "type": types });
+    if let Some(pattern) = pattern {
+        one["pattern"] = json!(pattern);
+    }
+    let items = one.clone();
+    one["type"] = types.iter().copied().chain(["array"]).collect();
+    one["items"] = items;
+    one["minItems"] = json!(1);
+    one
+}
+
+/// What YAML says, as JSON. Numbers that JSON cannot hold become texts; of a key that is given twice the last stays.
+pub fn value_of(node: &Node) -> Value {
+    match &node.value {
+        raw::Value::List(items) => items.iter().map(value_of).collect(),
+        raw::Value::Map(entries) => {
+            Value::Object(entries.iter().map(|(key, node)| (key.text.clone(), value_of(node))).collect())
+        }
+        raw::Value::Scalar(scalar) => match scalar.style {
+            Style::Null => Value::Null,
+            Style::Bool(value) => json!(value),
+            Style::Number => serde_json::from_str(&scalar.text).unwrap_or_else(|_| json!(scalar.text)),
+            Style::String | Style::Unresolved => json!(scalar.text),
+        },
+    }
+}

@@ -1,0 +1,89 @@
+//! The keys as tables, put into the reference that is written by hand.
+//!
+//! In `reference.md` a line `<!-- keys: PATH -->` stands for the table of a section. A section that has no line of its own is written out
+//! in the table of the one above it, so no key can be left out.
+
+use serde_json::Value;
+
+use super::{Absent, Key, Of, Section, keys};
+
+const BY_HAND: &str = include_str!("reference.md");
+/// The path of the whole config.
+const ROOT: &str = "the config";
+/// Its sections repeat those of the kinds, where they are told.
+const DEFAULTS: &str = "defaults";
+
+/// The reference, `docs/config.md`.
+pub fn reference() -> String {
+    let root = keys::root();
+    let places: Vec<_> = BY_HAND.lines().filter_map(place).collect();
+    let mut out = String::from(
+        "<!-- Made by `vero-relay schema --markdown`; its text is src/config/schema/reference.md. -->\n\n",
+    );
+    for line in BY_HAND.lines() {
+        let Some(path) = place(line) else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let section = find(&root, ROOT, path).unwrap_or_else(|| panic!("reference.md: there is no section {path}"));
+        out.push_str("| Key | Type | Unless said | What it is |\n|---|---|---|---|\n");
+        rows(section, path, "", &places, &mut out);
+    }
+    out
+}
+
+fn place(line: &str) -> Option<&str> {
+    line.strip_prefix("<!-- keys: ")?.strip_suffix(" -->")
+}
+
+/// The section that a key leads to, and what stands for it in a path.
+fn below(key: &Key) -> Option<(String, &Section)> {
+    match &key.of {
+        Of::Map(section) => Some((key.name.to_owned(), section)),
+        Of::Named(section) => Some((format!("{}.NAME", key.name), section)),
+        Of::List(section) => Some((format!("{}[]", key.name), section)),
+        _ => None,
+    }
+}
+
+fn join(path: &str, step: &str) -> String {
+    if path == ROOT { step.to_owned() } else { format!("{path}.{step}") }
+}
+
+fn find<'s>(section: &'s Section, path: &str, wanted: &str) -> Option<&'s Section> {
+    if path == wanted {
+        return Some(section);
+    }
+    let mut all = section.keys.iter().filter_map(below);
+    all.find_map(|(step, section)| find(section, &join(path, &step), wanted))
+}
+
+fn rows(section: &Section, path: &str, prefix: &str, places: &[&str], out: &mut String) {
+    for key in &section.keys {
+        out.push_str(&row(prefix, key));
+        let Some((step, section)) = below(key).filter(|_| path != DEFAULTS) else { continue };
+        let path = join(path, &step);
+        if !places.contains(&path.as_str()) {
+            rows(section, &path, &format!("{prefix}{step}."), places, out);
+        }
+    }
+}
+
+fn row(prefix: &str, key: &Key) -> String {
+    let mut of = key.of.called();
+    if let Some([least, most]) = key.of.range() {
+        of.push_str(&format!(", {least} to {most}"));
+    }
+    let absent = match &key.absent {
+        Absent::Nothing => "–".to_owned(),
+        Absent::Refused => "**required**".to_owned(),
+        Absent::RefusedWithoutDefault => "**required**, here or in `defaults`".to_owned(),
+        Absent::Means(Value::String(text)) => format!("`{text}`"),
+        Absent::Means(value) => format!("`{value}`"),
+        Absent::Told(told) => told.clone(),
+    };
+    let cells =
+        [format!("`{prefix}{}`", key.name), of, absent, format!("{}<br>`{}: {}`", key.about, key.name, key.example)];
+    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}

@@ -1,0 +1,164 @@
+//! The recipes in `docs/recipes/`: each loads without a word, and what its `tests:` say of it is so.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use vero_relay::config::values::Surroundings;
+use vero_relay::config::{Config, ConfigError, load, schema};
+use vero_relay::destination::Delivery;
+use vero_relay::event::{EventId, RelayFields};
+use vero_relay::store::{NameId, StoredEvent};
+
+use super::schema::Judge;
+
+/// Every variable that a recipe needs is set, each to something of its own.
+struct Set;
+
+impl Surroundings for Set {
+    fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "ARCHIVE_TIMEZONE" | "SEGMENT_URL" | "VERO_RELAY_LISTEN" => None,
+            "PARTNER_SIGNING_SECRET" => Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+            _ if name.ends_with("_URL") => {
+                Some(format!("https://{}.example.com/x", name.to_lowercase().replace('_', "-")))
+            }
+            _ => Some(format!("{name}-of-twenty-characters")),
+        }
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+struct Recipe {
+    path: PathBuf,
+    text: String,
+    value: Value,
+}
+
+fn recipes() -> Vec<Recipe> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes");
+    let entries = std::fs::read_dir(directory).expect("the recipes are there");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    assert!(paths.len() >= 10, "the recipes were found: {}", paths.len());
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("read");
+        let node = load::parse(&text).unwrap_or_else(|error| panic!("{}: {}", path.display(), error.message));
+        Recipe { path, text, value: schema::value_of(&node) }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Loads a recipe, which must have nothing to be told of.
+fn proved(recipe: &Recipe) -> Config {
+    // Nobody reads `tests:` yet.
+    let text = recipe.text.split("\ntests:\n").next().expect("a beginning").to_owned();
+    match Config::parse(&recipe.path, text, &Set) {
+        Ok((config, report)) => {
+            assert!(report.is_empty(), "{report}");
+            config
+        }
+        Err(ConfigError::Problems(report)) => panic!("{}", report.render(false)),
+        Err(error) => panic!("{}: {error}", recipe.path.display()),
+    }
+}
+
+#[test]
+fn each_recipe_loads_without_a_word() {
+    recipes().iter().for_each(|recipe| drop(proved(recipe)));
+}
+
+#[test]
+fn the_schema_takes_each_recipe() {
+    let judge = Judge::of(schema::schema());
+    for recipe in recipes() {
+        judge.judge(&recipe.value).unwrap_or_else(|error| panic!("{}: {error}", recipe.path.display()));
+    }
+}
+
+#[test]
+fn each_recipe_is_listed_and_says_what_it_is_for_and_where_its_facts_stand() {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes/README.md");
+    let list = std::fs::read_to_string(list).expect("the list is there");
+    for Recipe { path, text, .. } in recipes() {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(list.contains(&format!("[{name}]({name})")), "{name} is not in the list");
+        assert!(text.starts_with("# "), "{name} does not say what it is for");
+        assert!(text.contains("https://"), "{name} names no documentation");
+    }
+}
+
+/// What a destination would get.
+fn content(config: &Config, name: &str, body: &str, source: &str, rule: &str) -> String {
+    let received_ms = 1_768_200_000_000;
+    let event = StoredEvent {
+        id: EventId::mint(received_ms, 0, 7),
+        received_ms,
+        source: NameId(1),
+        generation: 1,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        body: body.to_owned().into(),
+    };
+    let delivery = Delivery { event: Arc::new(event), source: source.into(), rule: rule.into() };
+    let destination = config.destinations.iter().find(|known| known.name == name).expect("a destination");
+    let bytes = destination.destination.content(&delivery).unwrap_or_else(|error| panic!("{name}: {error}"));
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn what_the_tests_of_each_recipe_say_is_so() {
+    for recipe in recipes() {
+        let config = proved(&recipe);
+        let tests = recipe.value["tests"].as_array().expect("tests");
+        let mut named = BTreeSet::new();
+        for test in tests {
+            let place = format!("{}: {}", recipe.path.display(), test["name"]);
+            let source = test["source"].as_str().unwrap_or(&config.sources[0].name);
+            let body = test["event"].to_string();
+            let relay = RelayFields { source, received_ms: 1_768_200_000_000 };
+            let routing = config.rules.route(body.as_bytes(), relay).expect("an event");
+            let name = |at: usize| config.destinations[at].name.clone();
+            let to: BTreeSet<_> = routing.deliveries.iter().map(|(at, _)| name(*at)).collect();
+            let list = |value: &Value| value.as_str().expect("a name").to_owned();
+            let expected: BTreeSet<_> = test["expect"]["to"].as_array().expect("a list").iter().map(list).collect();
+            assert_eq!(to, expected, "{place}");
+            for (destination, wanted) in test["expect"]["content"].as_object().into_iter().flatten() {
+                let got = content(&config, destination, &body, source, "a rule");
+                for (operator, text) in wanted.as_object().expect("operators") {
+                    let text = text.as_str().expect("a text");
+                    let holds = match operator.as_str() {
+                        "contains" => got.contains(text),
+                        "regex" => regex::Regex::new(text).expect("a pattern").is_match(&got),
+                        other => panic!("{place}: {other}"),
+                    };
+                    assert!(holds, "{place}: {operator} {text}\n{got}");
+                }
+            }
+            named.extend(to);
+        }
+        let all: BTreeSet<_> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+        assert_eq!(named, all, "{}: each destination is in some test", recipe.path.display());
+    }
+}
+
+#[test]
+fn every_sample_can_be_rendered_by_every_destination_that_a_recipe_sends_it_to() {
+    for recipe in recipes() {
+        let config = proved(&recipe);
+        for (_, body) in vero_relay::event::vero::SAMPLES {
+            let source = &config.sources[0].name;
+            let relay = RelayFields { source, received_ms: 1_768_200_000_000 };
+            let routing = config.rules.route(body.as_bytes(), relay).expect("an event");
+            for (at, rule) in &routing.deliveries {
+                let (name, rule) = (&config.destinations[*at].name, &config.rules.rules()[*rule].name);
+                assert!(!content(&config, name, body, source, rule).is_empty(), "{name}");
+            }
+        }
+    }
+}

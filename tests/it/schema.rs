@@ -1,0 +1,355 @@
+//! The JSON Schema and the reference: that they are those of this version, and that they say what the reader says.
+//!
+//! `UPDATE_FIXTURES=1` writes both anew.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use vero_relay::config::{Config, ConfigError, load, schema};
+
+use super::config::{Fixed, fixtures};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Says what a JSON Schema has against a value.
+pub(super) struct Judge {
+    schemas: boon::Schemas,
+    index: boon::SchemaIndex,
+}
+
+impl Judge {
+    pub(super) fn of(schema: Value) -> Self {
+        let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+        compiler.add_resource("urn:vero-relay", schema).expect("a document");
+        let index = compiler.compile("urn:vero-relay", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+        Self { schemas, index }
+    }
+
+    pub(super) fn judge(&self, value: &Value) -> Result<(), String> {
+        self.schemas.validate(value, self.index).map_err(|error| format!("{error:#}"))
+    }
+}
+
+fn read(path: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(path).expect("read");
+    load::parse(&text).ok().map(|node| schema::value_of(&node))
+}
+
+#[track_caller]
+fn is_committed(path: &str, made: &str) {
+    let path = root().join(path);
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(&path, made).expect("written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == made, "{} is old: UPDATE_FIXTURES=1 cargo test --test it schema:: writes it", path.display());
+}
+
+#[test]
+fn the_schema_and_the_reference_in_docs_are_those_of_this_version() {
+    is_committed("docs/config.schema.json", &format!("{:#}\n", schema::schema()));
+    is_committed("docs/config.md", &schema::reference());
+}
+
+#[test]
+fn the_schema_takes_every_good_config() {
+    let judge = Judge::of(schema::schema());
+    let mut files: Vec<PathBuf> = fixtures("good");
+    assert!(files.len() >= 19, "the fixtures were found: {}", files.len());
+    files.extend(fixtures("warn"));
+    files.push(root().join("config.example.yaml"));
+    let judged = |path: &PathBuf| judge.judge(&read(path).expect("YAML")).err();
+    let wrong: Vec<_> =
+        files.iter().filter_map(|path| Some(format!("{}: {}", path.display(), judged(path)?))).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
+/// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
+const UNSEEN: [&str; 59] = [
+    "a_bad_glob",
+    "a_bad_glob_in_a_list",
+    "a_bad_regex",
+    "a_bad_regex_from_the_environment",
+    "a_bad_regex_in_a_plain_scalar",
+    "a_bad_regex_with_ignore_case",
+    "a_credential_that_cannot_be_read",
+    "a_field_twice_in_a_match",
+    "a_filter_that_there_is_not",
+    "a_function_that_there_is_not",
+    "a_header_that_belongs_to_the_protocol",
+    "a_hyphen_in_a_template",
+    "a_key_twice_at_the_top",
+    "a_key_twice_in_a_rule",
+    "a_key_twice_in_json",
+    "a_number_that_json_cannot_hold",
+    "a_number_that_json_never_writes",
+    "a_path_that_climbs",
+    "a_path_with_a_brace_that_is_never_closed",
+    "a_path_with_a_place_that_there_is_not",
+    "a_path_without_a_file",
+    "a_secret_file_that_cannot_be_read",
+    "a_short_token_on_a_public_listener",
+    "a_signing_secret_that_is_too_short",
+    "a_template_in_a_header",
+    "a_template_in_a_slack_url",
+    "a_template_in_the_host_of_a_url",
+    "a_template_that_does_not_compile",
+    "a_template_that_does_not_compile_in_a_block",
+    "a_template_that_does_not_compile_in_a_folded_block",
+    "a_template_that_does_not_compile_in_a_plain_scalar",
+    "a_template_that_does_not_compile_in_a_url",
+    "a_template_that_does_not_compile_in_json",
+    "a_template_that_is_never_closed",
+    "a_time_zone_that_there_is_not",
+    "a_url_with_a_password",
+    "a_variable_that_is_empty",
+    "a_variable_that_is_not_set",
+    "admin_on_a_public_address",
+    "an_interpolation_that_is_never_closed",
+    "an_interpolation_that_is_not_understood",
+    "dead_letters_above_half_of_the_history",
+    "destination_not_defined",
+    "destination_not_defined_and_nothing_near",
+    "duration_beyond_its_limit",
+    "intake_below_the_largest_body",
+    "listen_and_admin_are_the_same",
+    "listen_and_admin_on_one_port",
+    "no_destinations_at_all",
+    "renamed_from_its_own_name",
+    "retry_that_begins_above_its_most",
+    "size_beyond_its_limit",
+    "the_place_is_right_behind_other_alphabets",
+    "two_destinations_of_one_name",
+    "two_destinations_that_write_one_file",
+    "two_rules_of_one_name",
+    "two_sources_of_one_name",
+    "two_sources_with_one_token",
+    "two_sources_with_one_token_in_braces",
+];
+
+#[test]
+fn the_schema_refuses_every_bad_config_but_those_that_no_schema_can() {
+    let judge = Judge::of(schema::schema());
+    let (mut refused, mut unseen) = (0, Vec::new());
+    for path in fixtures("bad") {
+        let Some(value) = read(&path) else { continue };
+        match judge.judge(&value) {
+            Ok(()) => unseen.push(path.file_stem().expect("a name").to_string_lossy().into_owned()),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused >= 60, "{refused}");
+    assert_eq!(unseen, UNSEEN, "what no schema sees");
+}
+
+#[test]
+fn each_example_of_the_schema_is_taken_by_the_schema() {
+    let whole = schema::schema();
+    let mut count = 0;
+    each_property(&whole, "", &mut |name, property| {
+        count += 1;
+        let mut alone = property.clone();
+        alone["$defs"] = whole["$defs"].clone();
+        let example = &property["examples"][0];
+        Judge::of(alone.clone()).judge(example).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Some(default) = property.get("default") {
+            Judge::of(alone).judge(default).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    });
+    assert!(count > 100, "{count}");
+}
+
+/// Visits every property that has an example, with its path.
+fn each_property(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if property.get("examples").is_some() {
+            visit(&path, property);
+        }
+        each_property(property, &path, visit);
+    }
+    for below in ["additionalProperties", "items"].into_iter().filter_map(|part| schema.get(part)) {
+        each_property(below, path, visit);
+    }
+}
+
+/// What the reader has against a config, as pairs of message and help.
+fn problems(config: &Value) -> Vec<[String; 2]> {
+    let told = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match Config::parse(Path::new("config.yaml"), config.to_string(), &Fixed) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Problems(report)) => {
+            report.json().iter().map(|problem| [told(&problem["message"]), told(&problem["help"])]).collect()
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// No key is near it.
+const UNKNOWN: &str = "qqqqqqqqqqqqqqqq";
+
+/// The keys that the reader says a map can have, asked by a key that it cannot have.
+fn known_to_the_reader(config: &Value, pointer: &str) -> BTreeSet<String> {
+    let mut asked = config.clone();
+    asked.pointer_mut(pointer).expect("a map")[UNKNOWN] = json!(1);
+    let told = problems(&asked);
+    let about_it = told.iter().find(|[message, _]| message.contains(UNKNOWN));
+    let [_, help] = about_it.unwrap_or_else(|| panic!("{pointer} takes any key: {told:?}"));
+    let (_, names) = help.split_once(" can have ").or(help.split_once("the operators are ")).expect("names");
+    let mut names: BTreeSet<String> =
+        names.split(", ").flat_map(|name| name.split(" and ")).map(str::to_owned).collect();
+    if help.contains("the operators are") {
+        names.insert("ignore_case".to_owned());
+    }
+    names
+}
+
+/// Follows a reference, and the one among several choices.
+fn followed<'s>(schema: &'s Value, whole: &'s Value) -> &'s Value {
+    let choices = schema["anyOf"].as_array();
+    let reference = choices.and_then(|choices| choices.iter().find(|choice| choice.get("$ref").is_some()));
+    match reference.unwrap_or(schema)["$ref"].as_str() {
+        Some(reference) => whole.pointer(reference.trim_start_matches('#')).expect("a definition"),
+        None => schema,
+    }
+}
+
+/// Goes through a config and its schema side by side.
+fn walk<'s>(config: &Value, at: &str, schema: &'s Value, whole: &'s Value, visit: &mut impl FnMut(&str, &'s Value)) {
+    let schema = followed(schema, whole);
+    visit(at, schema);
+    let step = |key: &str| format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+    match config {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                let below = schema["properties"].get(key).unwrap_or(&schema["additionalProperties"]);
+                walk(value, &step(key), below, whole, visit);
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                walk(item, &step(&i.to_string()), &schema["items"], whole, visit);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn every_key() -> Value {
+    read(&root().join("tests/config/good/every_key_there_is.yaml")).expect("YAML")
+}
+
+/// In the schema, and not read yet.
+const NOT_READ_YET: [&str; 1] = ["tests"];
+
+#[test]
+fn the_schema_has_the_keys_that_the_reader_takes_and_no_others() {
+    let (config, whole) = (every_key(), schema::schema());
+    assert!(problems(&config).is_empty());
+    let mut visited: Vec<*const Value> = Vec::new();
+    walk(&config, "", &whole, &whole, &mut |at, schema| {
+        let is_map = config.pointer(at).is_some_and(Value::is_object);
+        // What stands in the defaults is read with each destination: the next test.
+        if !is_map || schema["additionalProperties"] != json!(false) || at.starts_with("/defaults/") {
+            return;
+        }
+        visited.push(std::ptr::from_ref(&schema["properties"]));
+        let mut known = known_to_the_reader(&config, at);
+        if at.is_empty() {
+            known.extend(NOT_READ_YET.map(str::to_owned));
+        }
+        let properties = schema["properties"].as_object().expect("properties");
+        assert_eq!(known, properties.keys().cloned().collect(), "{at}");
+    });
+    assert_eq!(known_to_the_reader(&config, "").contains("tests"), !NOT_READ_YET.contains(&"tests"), "take it out");
+    each_closed_map(&whole, "", &mut |at, properties| {
+        let is_elsewhere = at.starts_with("/defaults/") || at.starts_with("/tests");
+        assert!(is_elsewhere || visited.contains(&std::ptr::from_ref(properties)), "{at} is not in the fixture");
+    });
+}
+
+/// Visits the properties of every map whose keys are known.
+fn each_closed_map(schema: &Value, at: &str, visit: &mut impl FnMut(&str, &Value)) {
+    if schema["additionalProperties"] == json!(false) {
+        visit(at, &schema["properties"]);
+    }
+    for part in ["properties", "$defs"] {
+        for (name, below) in schema[part].as_object().into_iter().flatten() {
+            each_closed_map(below, &format!("{at}/{name}"), visit);
+        }
+    }
+    for below in ["additionalProperties", "items"].into_iter().filter_map(|part| schema.get(part)) {
+        each_closed_map(below, at, visit);
+    }
+}
+
+#[test]
+fn defaults_have_the_keys_of_their_kind_and_those_of_every_destination() {
+    let whole = schema::schema();
+    let keys = |pointer: &str| -> BTreeSet<String> {
+        let properties = whole.pointer(pointer).and_then(Value::as_object);
+        properties.expect("properties").keys().cloned().collect()
+    };
+    let destination = "/properties/destinations/additionalProperties/properties";
+    for kind in ["http", "slack", "file"] {
+        let mut expected = keys(&format!("{destination}/{kind}/properties"));
+        expected.extend(keys(destination));
+        expected.retain(|key| !["http", "slack", "file", "renamed_from"].contains(&key.as_str()));
+        if kind == "file" {
+            expected.remove("answers");
+        }
+        let defaults = keys(&format!("/properties/defaults/properties/{kind}/properties"));
+        assert_eq!(defaults, expected, "{kind}");
+        // And the reader takes each of them there.
+        for key in defaults {
+            let section = &whole["properties"]["defaults"]["properties"][kind]["properties"][&key];
+            let mut config = every_key();
+            config["defaults"] = json!({ kind: { key.clone(): section["examples"][0] } });
+            let told = problems(&config);
+            assert!(!told.iter().any(|[message, _]| message.contains("unknown key")), "{kind}.{key}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn the_limits_in_the_schema_are_those_of_the_reader() {
+    let (config, whole) = (every_key(), schema::schema());
+    let mut count = 0;
+    walk(&config, "", &whole, &whole, &mut |at, schema| {
+        let description = schema["description"].as_str().unwrap_or_default();
+        let Some((_, range)) = description.rsplit_once(" From ").filter(|(_, range)| range.contains(" to ")) else {
+            return;
+        };
+        let range = range.split_once('.').map_or(range, |(range, _)| range);
+        let beyond = match schema["examples"][0].as_str() {
+            None => json!(1_000_000_000_u64),
+            Some(text) if text.ends_with('B') => json!("1000000000GiB"),
+            Some(_) => json!("1000000000d"),
+        };
+        let mut asked = config.clone();
+        *asked.pointer_mut(at).expect("a value") = beyond;
+        let told = problems(&asked);
+        let expected = format!("from {range}");
+        assert!(told.iter().any(|[message, _]| message.ends_with(&expected)), "{at}: {expected}, not {told:?}");
+        count += 1;
+    });
+    assert!(count >= 20, "{count}");
+}
+
+#[test]
+fn every_key_with_limits_is_in_the_fixture() {
+    let (config, whole) = (every_key(), schema::schema());
+    let mut walked = BTreeSet::new();
+    walk(&config, "", &whole, &whole, &mut |_, schema| {
+        walked.insert(schema["description"].as_str().unwrap_or_default().to_owned());
+    });
+    each_property(&whole, "", &mut |at, property| {
+        let description = property["description"].as_str().expect("a description");
+        let has_limits = description.contains(" From ");
+        assert!(!has_limits || walked.contains(description), "{at}");
+    });
+}
