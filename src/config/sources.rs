@@ -95,7 +95,12 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
     let auth = match auth {
         Some(node) => read_auth(reader, node)?,
         None => {
-            let nodes = reader.list(token.or(tokens)?);
+            let node = token.or(tokens)?;
+            let nodes = reader.list(node);
+            if nodes.is_empty() {
+                reader.error(node.id, format!("{what} has an empty list of tokens, so nothing could come in"));
+                return None;
+            }
             let read: Vec<_> = nodes.iter().map(|node| read_token(reader, node, is_public)).collect();
             Auth::Token(read.into_iter().collect::<Option<_>>()?)
         }

@@ -94,7 +94,7 @@ fn each_recipe_is_listed_and_says_what_it_is_for_and_where_its_facts_stand() {
 }
 
 /// What a destination would get.
-fn content(config: &Config, name: &str, body: &str, source: &str, rule: &str) -> String {
+pub(super) fn content(config: &Config, name: &str, body: &str, source: &str, rule: &str) -> String {
     let received_ms = 1_768_200_000_000;
     let event = StoredEvent {
         id: EventId::mint(received_ms, 0, 7),

@@ -353,3 +353,73 @@ fn every_key_with_limits_is_in_the_fixture() {
         assert!(!has_limits || walked.contains(description), "{at}");
     });
 }
+
+#[test]
+fn every_operator_is_told_in_the_schema_and_in_the_reference() {
+    let (whole, reference) = (schema::schema(), schema::reference());
+    let operators = whole["$defs"]["test"]["properties"].as_object().expect("operators");
+    assert!(operators.len() >= 13, "{}", operators.len());
+    for (name, operator) in operators {
+        assert!(!operator["description"].as_str().expect("a description").is_empty(), "{name}");
+        assert!(reference.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{name}"))), "{name}");
+    }
+}
+
+/// Sections that hold defaults and may be begun where they are not.
+const BEGUN: [&str; 6] = ["admin", "limits", "store", "history", "dead_letters", "retry"];
+
+/// Writes out every default that a config leaves unsaid; counts them.
+fn say_defaults(config: &mut Value, schema: &Value) -> usize {
+    let mut count = 0;
+    match config {
+        Value::Array(items) => items.iter_mut().for_each(|item| count += say_defaults(item, &schema["items"])),
+        Value::Object(entries) => {
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                if BEGUN.contains(&name.as_str()) {
+                    entries.entry(name).or_insert_with(|| json!({}));
+                }
+                if let Some(default) = property.get("default").filter(|_| !entries.contains_key(name)) {
+                    entries.insert(name.clone(), default.clone());
+                    count += 1;
+                }
+            }
+            for (name, below) in entries {
+                let property = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+                count += say_defaults(below, property);
+            }
+        }
+        _ => {}
+    }
+    count
+}
+
+#[test]
+fn a_config_that_says_every_default_means_what_one_that_says_none_means() {
+    let unsaid = json!({
+        "sources": { "vero": { "token": "${VERO_TOKEN}" } },
+        "rules": [{ "to": ["crm", "alerts", "archive"] }],
+        "destinations": {
+            "crm": { "http": { "url": "${CRM_URL}", "json": { "who": "{{ user.name }}" } } },
+            "alerts": { "slack": { "url": "${SLACK_WEBHOOK_URL}" } },
+            "archive": { "file": { "path": "x" } },
+        },
+    });
+    let mut said = unsaid.clone();
+    let count = say_defaults(&mut said, &schema::schema());
+    assert!(count >= 30, "{count}: {said:#}");
+    let meant = |config: &Value| {
+        let loaded = Config::parse(Path::new("/etc/config.yaml"), config.to_string(), &Fixed);
+        let (config, _) = loaded.unwrap_or_else(|error| panic!("{error}"));
+        let each = |destination: &vero_relay::config::DestinationConfig| {
+            let content = super::recipes::content(&config, &destination.name, r#"{"type":"sent"}"#, "vero", "x");
+            format!("{} {:?} {:?} {content}", destination.name, destination.policy, destination.backlog)
+        };
+        let mut destinations: Vec<_> = config.destinations.iter().map(each).collect();
+        destinations.sort();
+        let addresses = (config.listen, config.admin_listen, config.data_dir.clone(), config.watch);
+        let stops: Vec<_> = config.rules.rules().iter().map(|rule| rule.stop).collect();
+        let kept = (config.retention, config.removed_grace);
+        format!("{addresses:?} {:?} {kept:?} {stops:?} {destinations:#?}", config.limits)
+    };
+    assert_eq!(meant(&said), meant(&unsaid));
+}

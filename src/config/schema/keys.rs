@@ -87,6 +87,7 @@ fn source() -> Section {
         ),
     ])
     .one_of(&["token", "tokens", "auth"])
+    .besides(json!({ "properties": { "tokens": { "minItems": 1 } } }))
 }
 
 /// A user name and a password.
