@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use super::Dice;
 use super::world::TURN_OF_LONG_WAITS;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
-use crate::destination::{Delivery, Destination, Outcome, Reason};
+use crate::destination::{Delivery, Destination, Outcome, Preview, Reason};
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 use crate::store::{NameId, Store};
 use crate::time::Clock;
@@ -383,6 +383,10 @@ impl Destination for Model {
             outcomes
         }
         .boxed()
+    }
+
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+        Ok(Preview::line("a model".into(), &delivery.event.body))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
