@@ -166,9 +166,9 @@ fn shown_source(source: &str) -> Option<String> {
 /// `…` for a part of a URL, between the signs that it begins and ends with.
 fn hidden(fixed: &str) -> String {
     let is_sign = |c: char| matches!(c, '/' | '?' | '&' | '=');
-    let begin = fixed.starts_with(is_sign).then(|| &fixed[..1]).unwrap_or_default();
+    let begin = if fixed.starts_with(is_sign) { &fixed[..1] } else { "" };
     let rest = &fixed[begin.len()..];
-    let end = rest.ends_with(is_sign).then(|| &rest[rest.len() - 1..]).unwrap_or_default();
+    let end = if rest.ends_with(is_sign) { &rest[rest.len() - 1..] } else { "" };
     let inner = if rest.len() > end.len() { "…" } else { "" };
     format!("{begin}{inner}{end}")
 }
