@@ -3,7 +3,7 @@
 //!
 //! The modules stand in the order of an event's way: [`receive`] → [`event`] → [`rules`] → [`store`] → [`deliver`] →
 //! [`destination`]. Beside it: [`config`] (YAML → a checked config), [`admin`] (the operator's door), [`cli`] (one file a verb),
-//! [`telemetry`]. [`relay`] puts them together. ARCHITECTURE.md tells the same as a story.
+//! [`telemetry`], [`explain`] (why an event goes where it goes, and what would be sent). [`relay`] puts them together. ARCHITECTURE.md tells the same as a story.
 
 pub mod receive;
 
@@ -21,6 +21,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 mod directory;
+pub mod explain;
 mod fault;
 pub mod relay;
 pub mod telemetry;

@@ -1,16 +1,18 @@
-//! `check`: is a config good? The very code path of a start.
+//! `check`: is a config good, and does it do what its own tests expect? The very code path of a start, and the tests besides.
 //!
-//! It opens no port and no data directory, so it says the same whether a relay runs on the config or not.
+//! It opens no port and no data directory, so it says the same whether a relay runs on the config or not. A test sends nothing and
+//! writes nothing.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{BAD_CONFIG, Failure};
+use super::terminal::{Colours, plain};
+use super::{BAD_CONFIG, Failure, explained};
 use crate::config::problem::{Report, Severity};
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
+use crate::explain::{Missed, Tested, run_tests};
 use crate::telemetry::in_full;
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +20,7 @@ pub(super) struct Args {
     /// Fail on warnings too
     #[arg(long)]
     strict: bool,
-    /// Say it in JSON: file, ok, problems with severity, line, column, message and help, and counts
+    /// Say it in JSON: file, ok, problems with severity, line, column, message and help, counts, and the config's own tests
     #[arg(long)]
     json: bool,
 }
@@ -34,25 +36,33 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 }
 
 fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict: bool) -> Result<(), Failure> {
-    let is_coloured = std::io::stderr().is_terminal();
+    let colours = Colours::of(&std::io::stderr());
     let fail = |report: &Report, severity: Severity| {
         let told = count(report.count(severity), severity.word());
         Err(Failure::new(BAD_CONFIG, format!("{file}: {told}")))
     };
     match loaded {
         Ok((config, report)) => {
-            eprint!("{}", report.render(is_coloured));
+            eprint!("{}", report.render(colours.are_on));
+            let tested = run_tests(&config);
+            let failed: Vec<_> = tested.iter().filter(|tested| !tested.missed.is_empty()).collect();
+            failed.iter().for_each(|tested| eprintln!("{}", failing(tested, colours)));
+            if !failed.is_empty() {
+                let told = format!("{file}: {} of {} failed", failed.len(), count(tested.len(), "test"));
+                return Err(Failure::new(BAD_CONFIG, told));
+            }
             if is_strict && report.count(Severity::Warning) > 0 {
                 return fail(&report, Severity::Warning);
             }
             let sources = count(config.sources.len(), "source");
             let rules = count(config.rules.rules().len(), "rule");
             let destinations = count(config.destinations.len(), "destination");
-            println!("{file} is good: {sources}, {rules}, {destinations}");
+            let passed = if tested.is_empty() { String::new() } else { format!(", {} passed", count(tested.len(), "test")) };
+            println!("{file} is good: {sources}, {rules}, {destinations}{passed}");
             Ok(())
         }
         Err(ConfigError::Problems(report)) => {
-            eprint!("{}", report.render(is_coloured));
+            eprint!("{}", report.render(colours.are_on));
             fail(&report, Severity::Error)
         }
         Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
@@ -60,9 +70,15 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
 }
 
 fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict: bool) -> Result<(), Failure> {
+    let mut failed = 0;
     let (problems, [errors, warnings], mut said) = match &loaded {
         Ok((config, report)) => {
+            let tested = run_tests(config);
+            failed = tested.iter().filter(|tested| !tested.missed.is_empty()).count();
             let counts = json!({
+                "tests": tested.iter().map(Tested::json).collect::<Vec<_>>(),
+                "tests_passed": tested.len() - failed,
+                "tests_failed": failed,
                 "sources": config.sources.len(),
                 "rules": config.rules.rules().len(),
                 "destinations": config.destinations.len(),
@@ -80,7 +96,7 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
             (vec![problem], [1, 0], json!({}))
         }
     };
-    let is_ok = errors == 0 && !(is_strict && warnings > 0);
+    let is_ok = errors == 0 && failed == 0 && !(is_strict && warnings > 0);
     for (key, value) in [
         ("file", json!(file)),
         ("ok", json!(is_ok)),
@@ -92,6 +108,44 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
     }
     println!("{said:#}");
     if is_ok { Ok(()) } else { Err(Failure::new(BAD_CONFIG, String::new())) }
+}
+
+/// A test that did not pass: what was expected and what was met, and why it went so.
+fn failing(tested: &Tested<'_>, colours: Colours) -> String {
+    let mut out = format!("{}: {}\n", colours.paint("31", "test failed"), plain(&tested.test.name));
+    for missed in &tested.missed {
+        out.push_str(&match missed {
+            Missed::Event(why) => format!("  {}\n", plain(why)),
+            Missed::To { expected, met } => to(expected, met),
+            Missed::Content { destination, expected, met } => {
+                let (expected, met) = (plain(expected), plain(met));
+                format!("  {destination} was to get  {expected}\n  {destination} would get   {met}\n")
+            }
+        });
+    }
+    if let Some(explanation) = &tested.explanation {
+        out.push('\n');
+        for line in explained::rules(explanation, colours).lines() {
+            out.push_str(&format!("  {line}\n"));
+        }
+    }
+    out
+}
+
+/// Two sets of destinations and what is different.
+fn to(expected: &[String], met: &[String]) -> String {
+    let all = |names: &[String]| if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
+    let without = |names: &[String], others: &[String]| {
+        let left: Vec<_> = names.iter().filter(|name| !others.contains(name)).cloned().collect();
+        left.join(", ")
+    };
+    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(met));
+    for (what, names) in [("missing", without(expected, met)), ("too many", without(met, expected))] {
+        if !names.is_empty() {
+            out.push_str(&format!("  {what:<17}  {names}\n"));
+        }
+    }
+    out
 }
 
 /// `1 rule`, `2 rules`.

@@ -1,6 +1,5 @@
 //! The command line: one file a verb, one line in `verbs!` each.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -55,7 +54,7 @@ verbs! {
     Run => run,
     /// Say whether a config is good, and all that is wrong with it
     Check => check,
-    /// Show which rules match an event, and why
+    /// Show which rules match an event, why, and what each destination would get
     Explain => explain,
     /// Post sample events to a running relay and see what became of them
     Send => send,
@@ -86,6 +85,7 @@ verbs! {
 }
 
 mod client;
+mod explained;
 mod terminal;
 
 /// Why a verb did not do what was asked, and the process's exit code.
@@ -130,7 +130,7 @@ fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
 
 fn load_telling(named: Option<&std::path::Path>, tells_warnings: bool) -> Result<(PathBuf, Config), Failure> {
     let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
-    let is_coloured = std::io::stderr().is_terminal();
+    let is_coloured = terminal::Colours::of(&std::io::stderr()).are_on;
     match Config::load(&path, &Process) {
         Ok((config, report)) => {
             if tells_warnings {

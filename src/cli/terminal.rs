@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::{FAILED, Failure, USAGE};
+use crate::telemetry::has_colours;
 
 /// `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -44,9 +45,27 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A text in a colour, if standard output is a terminal.
+/// Whether there are colours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Colours {
+    pub(super) are_on: bool,
+}
+
+impl Colours {
+    /// On a terminal, unless somebody wants none.
+    pub(super) fn of(stream: &impl IsTerminal) -> Self {
+        Self { are_on: has_colours(stream) }
+    }
+
+    /// A text in a colour.
+    pub(super) fn paint(self, code: &str, text: &str) -> String {
+        if self.are_on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A text in a colour, if standard output has colours.
 pub(super) fn paint(code: &str, text: &str) -> String {
-    if std::io::stdout().is_terminal() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    Colours::of(&std::io::stdout()).paint(code, text)
 }
 
 /// Asks before something is done. Where nobody can be asked, it must have been said.

@@ -6,7 +6,7 @@
 //! * [`values`]: what stands behind `${…}`; durations, sizes, rates.
 //! * [`reader`]: typed reading that collects problems and goes on.
 //! * [`problem`]: the problems as people read them.
-//! * `rules`, `destinations`, `sources`: the sections.
+//! * `rules`, `destinations`, `sources`, `expectations` (the key `tests`): the sections.
 //! * `advice`: the warnings.
 //! * [`schema`]: all keys once more, for editors and for `docs/config.md`.
 //!
@@ -15,6 +15,7 @@
 
 pub(crate) mod advice;
 mod destinations;
+mod expectations;
 mod keeping;
 mod limits;
 pub mod load;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::expectations::{ConfigTest, TestEvent};
 pub use self::limits::Limits;
 use self::load::FILE_BYTES_MAX;
 pub use self::outline::Outline;
@@ -42,6 +44,7 @@ use self::reader::{MERGE, Reader};
 pub use self::sources::{Auth, Source};
 use self::values::Surroundings;
 use crate::deliver::{BacklogLimits, Policy};
+use crate::destination::client::Masks;
 use crate::destination::{Client, Destination};
 use crate::rules::RuleSet;
 use crate::store::Retention;
@@ -77,6 +80,10 @@ pub struct Config {
     pub rules: RuleSet,
     /// The destinations, in the file's order.
     pub destinations: Vec<DestinationConfig>,
+    /// What the config expects of itself. Only `check` looks: neither a start nor a reload runs them.
+    pub tests: Vec<ConfigTest>,
+    /// What came out of variables, files and credentials, and is not shown.
+    pub masks: Masks,
     /// The limits.
     pub limits: Limits,
     /// What the store keeps.
@@ -335,6 +342,10 @@ fn read(
     reader.hide_values(true);
     let destinations = read_destinations(&parts, destination_nodes, &names);
     reader.hide_values(false);
+    let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
+    let tests = entries.optional("tests").map_or(Some(Vec::new()), |node| {
+        expectations::read(&expectations::Known { reader, destinations: &names, sources: sources.as_deref() }, node)
+    });
     let is_free = |key: &str| key.starts_with("x-");
     for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {
         // Anchors live there; whatever they hold is somebody else's business.
@@ -362,6 +373,8 @@ fn read(
         sources: sources?,
         rules: rules?,
         destinations: destinations?,
+        tests: tests?,
+        masks: Masks::from_texts(reader.taken()),
         limits,
         retention,
         removed_grace,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::advice::exposure::names_a_secret;
 use super::problem::{Problem, Severity, did_you_mean, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
-use super::values::{self, Surroundings, interpolate, shown_duration, shown_size};
+use super::values::{self, Interpolated, Surroundings, interpolate, shown_duration, shown_size};
 use crate::fault::Fault;
 
 /// YAML 1.1's merge key. With it serde_yaml would lose all places.
@@ -18,6 +18,8 @@ pub struct Reader {
     problems: RefCell<Vec<Problem>>,
     /// What stood behind each `${…}`: it is taken out of every message.
     interpolated: RefCell<Vec<String>>,
+    /// What variables, files and credentials held.
+    taken: RefCell<Vec<String>>,
     /// What stands in the file and must not be shown with its line.
     unshown: RefCell<Vec<String>>,
     /// Secrets that stand in the file as they are, and how many characters each has.
@@ -34,6 +36,7 @@ impl Reader {
         Self {
             problems: RefCell::default(),
             interpolated: RefCell::default(),
+            taken: RefCell::default(),
             unshown: RefCell::default(),
             plain: RefCell::default(),
             hides_values: Cell::new(false),
@@ -133,7 +136,8 @@ impl Reader {
         let directory: &Path = &self.directory;
         root.for_each_scalar(&mut |id, scalar| match interpolate(&scalar.text, directory, surroundings) {
             Ok(None) => {}
-            Ok(Some(text)) => {
+            Ok(Some(Interpolated { text, taken })) => {
+                self.taken.borrow_mut().extend(taken);
                 self.interpolated.borrow_mut().push(text.clone());
                 *scalar = Scalar { text, style: Style::String, is_interpolated: true };
             }
@@ -142,6 +146,11 @@ impl Reader {
                 scalar.style = Style::Unresolved;
             }
         });
+    }
+
+    /// What was put in from variables, files and credentials: wherever it goes, it is not shown.
+    pub fn taken(&self) -> Vec<String> {
+        self.taken.borrow().clone()
     }
 
     /// The entries of a map.

@@ -1,15 +1,16 @@
 //! `rules:` → [`RuleSet`].
 
 use super::advice;
+use super::expectations::ConfigTest;
 use super::problem::did_you_mean;
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::reader::Reader;
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{Argument, OPERATORS, OperatorKind, equals_any};
-use crate::rules::{Condition, Rule, RuleSet};
+use crate::rules::{Condition, Label, Rule, RuleSet};
 
 /// The store keeps names up to a kilobyte; people read far shorter ones.
-const NAME_BYTES_MAX: usize = 200;
+pub(super) const NAME_BYTES_MAX: usize = 200;
 
 /// Reads all rules. `destinations` are the names that `to:` may use; each that is used is marked.
 pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Option<RuleSet> {
@@ -82,32 +83,32 @@ fn read_rule(
 
 fn read_to(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Vec<usize> {
     let mut targets = Vec::new();
+    let names: Vec<_> = destinations.iter().map(|(name, _)| name.clone()).collect();
     for item in reader.list(node) {
         let Some(name) = reader.text(item) else { continue };
-        match destinations.iter().position(|(known, _)| known == name) {
-            Some(at) => {
-                destinations[at].1 = true;
-                if targets.contains(&at) {
-                    reader.warning(item.id, format!("`{name}` is named twice in one rule"), None);
-                } else {
-                    targets.push(at);
-                }
-            }
-            None => {
-                let known = destinations.iter().map(|(name, _)| name.as_str());
-                let help = did_you_mean(name, known.clone()).unwrap_or_else(|| {
-                    let names: Vec<_> = known.collect();
-                    if names.is_empty() {
-                        "there are no destinations".to_owned()
-                    } else {
-                        format!("the destinations are {}", names.join(", "))
-                    }
-                });
-                reader.error_with(item.id, format!("there is no destination named `{name}`"), help);
-            }
+        let Some(at) = find_destination(reader, item.id, name, &names) else { continue };
+        destinations[at].1 = true;
+        if targets.contains(&at) {
+            reader.warning(item.id, format!("`{name}` is named twice in one rule"), None);
+        } else {
+            targets.push(at);
         }
     }
     targets
+}
+
+/// The place of a destination among the known ones; that there is none is told.
+pub(super) fn find_destination(reader: &Reader, at: NodeId, name: &str, known: &[String]) -> Option<usize> {
+    let found = known.iter().position(|known| known == name);
+    if found.is_none() {
+        let all = || match known {
+            [] => "there are no destinations".to_owned(),
+            names => format!("the destinations are {}", names.join(", ")),
+        };
+        let help = did_you_mean(name, known.iter().map(String::as_str)).unwrap_or_else(all);
+        reader.error_with(at, format!("there is no destination named `{name}`"), help);
+    }
+    found
 }
 
 /// A map of conditions that must all hold.
@@ -142,6 +143,20 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
     let mut fields = FieldSetBuilder::default();
     let condition = read_match(reader, node, &mut fields)?;
     let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false };
+    Some(RuleSet::new(fields.build(), vec![rule]))
+}
+
+/// Reads what a test expects of a content, as a set of one rule: operators as they stand below a field of a rule.
+pub(super) fn read_content(reader: &Reader, node: &Node) -> Option<RuleSet> {
+    if node.is_null() {
+        reader.error(node.id, "this should say what is expected, like { contains: Receipt }");
+        return None;
+    }
+    let mut fields = FieldSetBuilder::default();
+    let path = FieldPath::parse(ConfigTest::CONTENT_FIELD).expect("a word is a path");
+    let field = Field { id: fields.add(&path), path: ConfigTest::CONTENT_FIELD };
+    let condition = read_test(reader, node, &field)?;
+    let rule = Rule { name: ConfigTest::CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false };
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 
@@ -336,13 +351,13 @@ fn argument(reader: &Reader, node: &Node) -> Option<Argument> {
     }
 }
 
-fn is_plain_number(text: &str) -> bool {
+pub(super) fn is_plain_number(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits.starts_with(|c: char| c.is_ascii_digit()) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// A condition as it is written.
-fn label(field: &Field<'_>, operator: &str, arguments: &[&Node], ignore_case: bool) -> String {
+fn label(field: &Field<'_>, operator: &str, arguments: &[&Node], ignore_case: bool) -> Label {
     let shown = |node: &&Node| match node.scalar() {
         // What came from the environment is not shown.
         Some(scalar) if scalar.is_interpolated => "…".to_owned(),
@@ -354,8 +369,9 @@ fn label(field: &Field<'_>, operator: &str, arguments: &[&Node], ignore_case: bo
     let values: Vec<_> = arguments.iter().map(shown).collect();
     let values = if values.len() == 1 { values.concat() } else { format!("[{}]", values.join(", ")) };
     let case = if ignore_case { ", ignore_case: true" } else { "" };
-    match (operator, ignore_case) {
-        ("equals", false) => format!("{}: {values}", field.path),
-        _ => format!("{}: {{ {operator}: {values}{case} }}", field.path),
-    }
+    let wanted = match (operator, ignore_case) {
+        ("equals", false) => values,
+        _ => format!("{{ {operator}: {values}{case} }}"),
+    };
+    Label { field: field.path.to_owned(), wanted }
 }

@@ -51,6 +51,15 @@ pub enum InterpolationError {
     },
 }
 
+/// A text with its values in place.
+#[derive(Debug)]
+pub struct Interpolated {
+    /// The text.
+    pub text: String,
+    /// What came out of variables, files and credentials. A default is not among them: it stands in the config.
+    pub taken: Vec<String>,
+}
+
 /// Puts values in the place of `${VAR}`, `${VAR:-default}`, `${file:path}` and `${credential:NAME}`; `$${` stands for `${`.
 ///
 /// Set but empty counts as unset. Paths are relative to `directory`. `None`: there was nothing to put in.
@@ -58,11 +67,11 @@ pub fn interpolate(
     text: &str,
     directory: &Path,
     surroundings: &dyn Surroundings,
-) -> Result<Option<String>, InterpolationError> {
+) -> Result<Option<Interpolated>, InterpolationError> {
     if !text.contains("${") {
         return Ok(None);
     }
-    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    let (mut out, mut taken, mut rest) = (String::with_capacity(text.len()), Vec::new(), text);
     while let Some(at) = rest.find("${") {
         let (before, from) = rest.split_at(at);
         if let Some(before) = before.strip_suffix('$') {
@@ -73,19 +82,33 @@ pub fn interpolate(
         }
         out.push_str(before);
         let end = from.find('}').ok_or(InterpolationError::Unclosed)?;
-        out.push_str(&resolve(&from[2..end], directory, surroundings)?);
+        let inner = &from[2..end];
+        match resolve(inner, directory, surroundings)? {
+            Some(value) => {
+                out.push_str(&value);
+                taken.push(value);
+            }
+            None => out.push_str(inner.split_once(":-").map_or("", |(_, default)| default)),
+        }
         rest = &from[end + 1..];
     }
     out.push_str(rest);
-    Ok(Some(out))
+    Ok(Some(Interpolated { text: out, taken }))
 }
 
-fn resolve(inner: &str, directory: &Path, surroundings: &dyn Surroundings) -> Result<String, InterpolationError> {
+/// What stands behind the inside of a `${…}`; `None`: its default.
+fn resolve(
+    inner: &str,
+    directory: &Path,
+    surroundings: &dyn Surroundings,
+) -> Result<Option<String>, InterpolationError> {
     let read = |path: &Path| {
         let read = surroundings
             .file(path)
             .map_err(|error| InterpolationError::File { path: path.display().to_string(), why: error.to_string() });
-        read.map(|text| text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).to_owned()).unwrap_or(text))
+        let read = read
+            .map(|text| text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).to_owned()).unwrap_or(text));
+        read.map(Some)
     };
     if let Some(path) = inner.strip_prefix("file:") {
         return read(&directory.join(path));
@@ -100,15 +123,17 @@ fn resolve(inner: &str, directory: &Path, surroundings: &dyn Surroundings) -> Re
             Err(InterpolationError::Unknown(inner.to_owned()))
         };
     }
-    let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+    let (name, has_default) = inner.split_once(":-").map_or((inner, false), |(name, _)| (name, true));
     let is_name = !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name {
         return Err(InterpolationError::Unknown(inner.to_owned()));
     }
-    let set = surroundings.variable(name).filter(|value| !value.is_empty());
-    set.or_else(|| default.map(str::to_owned)).ok_or_else(|| InterpolationError::Unset(name.to_owned()))
+    match surroundings.variable(name).filter(|value| !value.is_empty()) {
+        None if !has_default => Err(InterpolationError::Unset(name.to_owned())),
+        found => Ok(found),
+    }
 }
 
 /// Units of time, and how many milliseconds each is.
@@ -287,7 +312,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: Result<Option<&str>, &str>) {
         match (interpolate(text, Path::new("/etc/relay"), &Fixed), expected) {
-            (Ok(got), Ok(expected)) => assert_eq!(got.as_deref(), expected),
+            (Ok(got), Ok(expected)) => assert_eq!(got.map(|got| got.text).as_deref(), expected),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
             (got, expected) => panic!("{text}: got {got:?}, expected {expected:?}"),
         }
@@ -312,6 +337,13 @@ mod tests {
         check("${}", Err("not understood"));
         check("${file:nothing}", Err("nothing could not be read"));
         check("${credential:../x}", Err("not understood"));
+    }
+
+    #[test]
+    fn what_came_from_outside_is_told_apart_from_what_stands_in_the_config() {
+        let taken = |text: &str| interpolate(text, Path::new("/etc/relay"), &Fixed).expect("good").expect("some").taken;
+        assert_eq!(taken("a${SET}b${file:secret.txt}c${UNSET:-default}$${x}"), ["value", "s3cret"]);
+        assert!(taken("${UNSET:-default}").is_empty());
     }
 
     #[test]

@@ -13,8 +13,9 @@ use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 
+use super::client::Masks;
 use super::path_template::PathTemplate;
-use super::{Context, Delivery, Destination, Kind, Outcome, Pace};
+use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview};
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
 use crate::event::minify;
@@ -42,6 +43,7 @@ struct Lines {
     timezone: TimeZone,
     has_envelope: bool,
     syncs: bool,
+    content_masks: Masks,
     open: Mutex<HashMap<PathBuf, Held>>,
 }
 
@@ -75,7 +77,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     });
     entries.finish();
     let (path, timezone, open) = (path?, timezone?, Mutex::default());
-    let lines = Arc::new(Lines { path, timezone, has_envelope, syncs, open });
+    let content_masks = Masks::from_texts(reader.taken());
+    let lines = Arc::new(Lines { path, timezone, has_envelope, syncs, content_masks, open });
     Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
 
@@ -228,6 +231,11 @@ impl Destination for File {
         .boxed()
     }
 
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+        let path = self.lines.path.path(delivery, &self.lines.timezone);
+        Ok(Preview::line(path, &self.lines.line(delivery)).with_masks(self.lines.content_masks.clone()))
+    }
+
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         Ok(self.lines.line(delivery))
     }
@@ -264,6 +272,7 @@ mod tests {
             timezone: TimeZone::UTC,
             has_envelope: true,
             syncs: true,
+            content_masks: Masks::default(),
             open: Mutex::default(),
         }
     }

@@ -11,9 +11,9 @@ use http::{HeaderMap, Method};
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, is_template};
+use super::template::{Escape, Template, is_template, sole_path};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, one_by_one, retry_after};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, one_by_one, retry_after};
 use crate::config::advice::exposure;
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::{Entries, Reader, Secret};
@@ -40,6 +40,9 @@ const RESERVED: [&str; 9] = [
     "webhook-signature",
 ];
 
+/// Headers that say nothing but how the body is to be read: they are shown as they are. All others may hold a secret.
+const HARMLESS: [&str; 4] = ["content-type", "accept", "accept-language", "user-agent"];
+
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
@@ -53,6 +56,7 @@ struct Http {
     target: Target,
     headers: HeaderMap,
     masks: Masks,
+    content_masks: Masks,
     body: Body,
     signing_keys: Vec<SigningKey>,
     answers: Answers,
@@ -64,6 +68,8 @@ enum Target {
     Templated {
         base: Url,
         rest: Template,
+        /// The path and query as they may be shown: an event's values stay, all else is `…`.
+        shown: Option<Template>,
     },
 }
 
@@ -98,13 +104,16 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let answers = Answers::read(reader, context.answers);
     entries.finish();
     let target = target?;
-    let masks = Masks::new(&headers, target.base());
+    // A secret that was put into the body comes back in an answer that echoes it.
+    let masks = Masks::new(&headers, target.base()).with(reader.taken());
+    let content_masks = Masks::of_content(&headers, target.base()).with(reader.taken());
     Some(Http {
         client: context.client.clone(),
         method: method?,
         target,
         headers,
         masks,
+        content_masks,
         body: body?,
         signing_keys,
         answers,
@@ -135,7 +144,33 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
             reader.secret_fault(node.id, Fault { within: fault.within.clone().map(in_the_url), ..fault });
         })
         .ok()?;
-    Some(Target::Templated { base, rest })
+    let shown = shown_source(&text[path_at..]).and_then(|source| Template::compile(&source, Escape::Segment).ok());
+    Some(Target::Templated { base, rest, shown })
+}
+
+/// The template of a path and query with `…` for all that is not a value of the event: a part that is the same for every event may
+/// be a password. `None` where the two cannot be told apart.
+fn shown_source(source: &str) -> Option<String> {
+    let (mut shown, mut rest) = (String::new(), source);
+    while let Some(at) = rest.find("{{") {
+        let (fixed, from) = rest.split_at(at);
+        let end = from.find("}}")? + 2;
+        shown.push_str(&hidden(fixed));
+        shown.push_str(sole_path(&from[..end]).map_or("…", |_| &from[..end]));
+        rest = &from[end..];
+    }
+    shown.push_str(&hidden(rest));
+    (!source.contains("{%") && !source.contains("{#")).then_some(shown)
+}
+
+/// `…` for a part of a URL, between the signs that it begins and ends with.
+fn hidden(fixed: &str) -> String {
+    let is_sign = |c: char| matches!(c, '/' | '?' | '&' | '=');
+    let begin = if fixed.starts_with(is_sign) { &fixed[..1] } else { "" };
+    let rest = &fixed[begin.len()..];
+    let end = if rest.ends_with(is_sign) { &rest[rest.len() - 1..] } else { "" };
+    let inner = if rest.len() > end.len() { "…" } else { "" };
+    format!("{begin}{inner}{end}")
 }
 
 fn advise(reader: &Reader, node: &Node, url: &Url) {
@@ -186,7 +221,12 @@ fn read_headers(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
             if exposure::names_a_secret(name.as_str()) {
                 reader.note_secret(value);
             }
-            insert_secret(reader, value, headers, name, "");
+            let is_harmless = HARMLESS.contains(&name.as_str());
+            let is_written_out = value.scalar().is_some_and(|scalar| !scalar.is_interpolated);
+            insert_secret(reader, value, headers, name.clone(), "");
+            if let Some(value) = headers.get_mut(&name).filter(|_| is_harmless && is_written_out) {
+                value.set_sensitive(false);
+            }
         }
     }
 }
@@ -269,7 +309,7 @@ impl Http {
         let view = needs_view.then(|| View::new(delivery));
         let url = match (&self.target, &view) {
             (Target::Fixed(url), _) => url.clone(),
-            (Target::Templated { base, rest }, Some(view)) => templated_url(base, &rest.render(view, None)?)?,
+            (Target::Templated { base, rest, .. }, Some(view)) => templated_url(base, &rest.render(view, None)?)?,
             (Target::Templated { .. }, None) => unreachable!("a template has a view"),
         };
         let body = match (&self.body, &view) {
@@ -288,12 +328,28 @@ impl Http {
         headers.reserve(OWN_HEADERS);
         if !self.signing_keys.is_empty() {
             let signature = sign(&self.signing_keys, &id, timestamp_s, &body);
-            headers.insert(WEBHOOK_SIGNATURE, value(signature));
+            let mut signature = value(signature);
+            // Whoever has it can post this body once more while the receiver's tolerance lasts.
+            signature.set_sensitive(true);
+            headers.insert(WEBHOOK_SIGNATURE, signature);
         }
         headers.insert(WEBHOOK_ID, value(id));
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp_s));
         headers.insert(RECEIVED_AT, value(crate::time::rfc3339(delivery.event.received_ms)));
         Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
+    }
+}
+
+impl Http {
+    /// A call's URL, fit to be shown.
+    fn shown_url(&self, call: &Call, delivery: &Delivery) -> String {
+        match &self.target {
+            Target::Templated { base, shown: Some(shown), .. } if !is_loopback(base) => {
+                let rest = shown.render(&View::new(delivery), None);
+                format!("{}{}", client::shown(base), rest.as_deref().unwrap_or("/…"))
+            }
+            _ => client::shown_with_query(&call.url),
+        }
     }
 }
 
@@ -321,6 +377,11 @@ impl Destination for Http {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+        let call = self.call(delivery)?;
+        Ok(Preview::request(&call, self.shown_url(&call, delivery), self.content_masks.clone()))
+    }
+
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         self.call(delivery).map(|call| call.body.into())
     }
@@ -328,7 +389,7 @@ impl Destination for Http {
     fn way(&self, delivery: &Delivery) -> Result<Secret, String> {
         let url = match &self.target {
             Target::Fixed(url) => url.clone(),
-            Target::Templated { base, rest } => templated_url(base, &rest.render(&View::new(delivery), None)?)?,
+            Target::Templated { base, rest, .. } => templated_url(base, &rest.render(&View::new(delivery), None)?)?,
         };
         let mut way = format!("{} {url}\n", self.method);
         for (name, value) in &self.headers {
@@ -355,5 +416,27 @@ impl Target {
         match self {
             Target::Fixed(url) | Target::Templated { base: url, .. } => url,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: &str, expected: Option<&str>) {
+        assert_eq!(shown_source(source).as_deref(), expected, "{source}");
+    }
+
+    #[test]
+    fn of_a_url_with_templates_only_the_values_of_the_event_are_shown() {
+        check("/users/{{ user.id }}", Some("/…/{{ user.id }}"));
+        check(
+            "/{{ type }}/{{ user.id }}?key=s3cret&who={{ user.email }}&x",
+            Some("/{{ type }}/{{ user.id }}?…={{ user.email }}&…"),
+        );
+        check("/s3cret/{{ \"s3cret\" ~ user.id }}", Some("/…/…"));
+        check("/a/{% if user.id %}s3cret{% endif %}{{ type }}", None);
+        check("/a/{{ type }}{# s3cret #}", None);
     }
 }

@@ -5,6 +5,7 @@
 //! * [`Destination`]: the trait. `http`, `slack` and `file` implement it, one folder or file each, one line in [`KINDS`].
 //! * [`Delivery`]: an event bound for one destination, with its body in memory, as an attempt gets it.
 //! * [`Outcome`]: what the attempt came to. What follows from it is decided elsewhere (`deliver/decide.rs`).
+//! * [`Preview`]: what an attempt made now would send, for people to look at.
 //! * [`template`], [`view`], [`structure`]: what `text:`, `json:`, `blocks:` and URLs with `{{ … }}` are made of.
 
 mod answer;
@@ -12,6 +13,7 @@ pub mod client;
 mod file;
 mod http;
 pub mod path_template;
+pub mod preview;
 pub mod retry_after;
 mod signature;
 pub mod slack;
@@ -28,6 +30,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
+pub use self::preview::{Form, Preview};
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
 use crate::store::StoredEvent;
@@ -201,7 +204,10 @@ pub trait Destination: Send + Sync {
     /// The future may be dropped at its timeout: what was under way then may have arrived.
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
 
-    /// What an attempt would send: the body of the request, the message, the line. Sends nothing.
+    /// What an attempt made now would send, to be looked at: a request with its headers, or a path and a line. Sends nothing.
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, String>;
+
+    /// Its content alone, as an attempt makes it: the body of the request, the message, the line.
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String>;
 
     /// The way an attempt would send it: method, URL, headers and signing keys, or the path of the file. To be compared with another,

@@ -11,7 +11,7 @@ use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Reason, one_by_one, retry_after};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, one_by_one, retry_after};
 use crate::config::advice::exposure;
 use crate::config::reader::{Entries, Secret};
 use crate::event::Json;
@@ -97,6 +97,7 @@ struct Slack {
     url: Url,
     headers: HeaderMap,
     masks: Masks,
+    content_masks: Masks,
     message: Message,
     blocks: Option<Structure>,
     unfurls: bool,
@@ -155,7 +156,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let url = url?;
     Some(Slack {
         client: context.client.clone(),
-        masks: Masks::new(&headers, &url),
+        masks: Masks::new(&headers, &url).with(reader.taken()),
+        content_masks: Masks::of_content(&headers, &url).with(reader.taken()),
         url,
         headers,
         message: message?,
@@ -173,19 +175,20 @@ fn usual_messages() -> Vec<(&'static str, Template)> {
 
 impl Slack {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
-        let body = match self.body(delivery) {
-            Ok(body) => body,
+        let call = match self.call(delivery) {
+            Ok(call) => call,
             Err(message) => return Outcome::reject(message),
         };
-        let (url, headers) = (self.url.clone(), self.headers.clone());
-        match self
-            .client
-            .call(Call { method: Method::POST, url, headers, body: body.into(), answer_bytes_max: ANSWER_BYTES_MAX })
-            .await
-        {
+        match self.client.call(call).await {
             Ok(answer) => self.outcome(&answer),
             Err(error) => Outcome::retry(error.to_string()),
         }
+    }
+
+    /// The exact request of an attempt.
+    fn call(&self, delivery: &Delivery) -> Result<Call, String> {
+        let (url, headers, body) = (self.url.clone(), self.headers.clone(), self.body(delivery)?.into());
+        Ok(Call { method: Method::POST, url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 
     /// The message's JSON.
@@ -288,6 +291,11 @@ impl Destination for Slack {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+        let call = self.call(delivery)?;
+        Ok(Preview::request(&call, client::shown_with_query(&call.url), self.content_masks.clone()))
+    }
+
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
         self.body(delivery)
     }
@@ -320,6 +328,7 @@ mod tests {
             url: client::parse_url("http://127.0.0.1:1/x").expect("a URL"),
             headers: HeaderMap::new(),
             masks: Masks::default(),
+            content_masks: Masks::default(),
             message,
             blocks: None,
             unfurls: false,

@@ -20,9 +20,24 @@ pub enum Condition {
         field: FieldId,
         /// The operator with its argument.
         operator: Box<dyn Operator>,
-        /// As it is written: `campaign.name: {glob: "Cart*"}`.
-        label: String,
+        /// As it is written.
+        label: Label,
     },
+}
+
+/// A condition as it is written: `campaign.name: { glob: "Cart*" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Label {
+    /// The field's path.
+    pub field: String,
+    /// What is wanted of it.
+    pub wanted: String,
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.wanted)
+    }
 }
 
 /// Watches an evaluation.
@@ -34,7 +49,7 @@ pub(super) trait Recorder {
     /// It ends.
     fn close(&mut self, verdict: bool);
     /// A test was made.
-    fn test(&mut self, label: &str, verdict: bool, met: &[(u32, Value<'_>)]);
+    fn test(&mut self, label: &Label, verdict: bool, met: &[(u32, Value<'_>)]);
 }
 
 /// Watches nothing, at no cost.
@@ -42,7 +57,7 @@ impl Recorder for () {
     const EVERYTHING: bool = false;
     fn open(&mut self, _: &'static str) {}
     fn close(&mut self, _: bool) {}
-    fn test(&mut self, _: &str, _: bool, _: &[(u32, Value<'_>)]) {}
+    fn test(&mut self, _: &Label, _: bool, _: &[(u32, Value<'_>)]) {}
 }
 
 impl Condition {
@@ -75,6 +90,17 @@ impl Condition {
         }
         recorder.close(verdict);
         verdict
+    }
+
+    /// What is wanted, test by test, without the fields.
+    pub fn written(&self) -> Vec<String> {
+        let below = || self.children().iter().flat_map(Condition::written);
+        match self {
+            Condition::Test { label, .. } => vec![label.wanted.clone()],
+            Condition::All(_) => below().collect(),
+            Condition::Any(_) => vec![below().collect::<Vec<_>>().join(" or ")],
+            Condition::None(_) | Condition::Not(_) => below().map(|wanted| format!("not {wanted}")).collect(),
+        }
     }
 
     fn children(&self) -> &[Condition] {

@@ -1,6 +1,6 @@
 //! Why an event goes where it goes: each rule, each condition, and the value it met.
 
-use super::condition::Recorder;
+use super::condition::{Label, Recorder};
 use super::{Routing, RuleSet};
 use crate::event::{Refused, RelayFields, Value};
 
@@ -34,10 +34,77 @@ pub enum TraceNode {
     /// One operator on one field.
     Test {
         /// As it is written.
-        label: String,
-        /// The values it met, as JSON; empty when the field is missing.
-        met: Vec<String>,
+        label: Label,
+        /// The values it met; none when the field is missing.
+        met: Vec<Met>,
     },
+}
+
+/// A value that a condition met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// As JSON, an object as `{…}`.
+    pub value: String,
+    /// What sort of value it is, as people call it.
+    pub kind: &'static str,
+}
+
+impl RuleTrace {
+    /// Why the rule did not match, in a sentence about the first condition that failed. `None` where it matched or was not tried.
+    pub fn because(&self) -> Option<String> {
+        let at = self.steps.iter().position(|step| step.depth == 0 && !step.verdict)?;
+        if self.verdict != Some(false) {
+            return None;
+        }
+        let culprit = &self.steps[self.culprit(at)];
+        let TraceNode::Test { label, met } = &culprit.node else { return None };
+        Some(why(label, met, culprit.verdict))
+    }
+
+    /// The test that decided a step's verdict.
+    fn culprit(&self, at: usize) -> usize {
+        let step = &self.steps[at];
+        let wanted = match step.node {
+            TraceNode::Test { .. } => return at,
+            TraceNode::Group("not" | "none") => !step.verdict,
+            TraceNode::Group(_) => step.verdict,
+        };
+        let below = self.steps.iter().enumerate().skip(at + 1).take_while(|(_, below)| below.depth > step.depth);
+        let mut children = below.filter(|(_, below)| below.depth == step.depth + 1);
+        // A group without the child that it needs is empty, and a config has none.
+        children.find(|(_, child)| child.verdict == wanted).map_or(at, |(child, _)| self.culprit(child))
+    }
+}
+
+/// Why a test went as it did, against what would have been needed.
+fn why(label: &Label, met: &[Met], verdict: bool) -> String {
+    let Label { field, wanted } = label;
+    let values = met.iter().map(|met| met.value.as_str()).collect::<Vec<_>>().join(", ");
+    let is_all = |kind: &str| !met.is_empty() && met.iter().all(|met| met.kind == kind);
+    if verdict {
+        return match met {
+            [] => format!("the event has no {field}"),
+            _ => format!("{field} is {values}, which must not be"),
+        };
+    }
+    if met.is_empty() {
+        return format!("the event has no {field}");
+    }
+    if is_all("null") {
+        return format!("{field} is null, which satisfies nothing but `exists: false` and `null`");
+    }
+    if is_all("object") {
+        return format!("{field} is an object, which satisfies only `exists`");
+    }
+    if wanted.contains("exists: false") {
+        return format!("{field} is there");
+    }
+    let is_only_case =
+        |met: &Met| !wanted.contains(&met.value) && wanted.to_lowercase().contains(&met.value.to_lowercase());
+    if !wanted.contains("ignore_case") && met.iter().any(is_only_case) {
+        return format!("{field} is {values}, and upper and lower case count without `ignore_case: true`");
+    }
+    format!("{field} is {values}")
 }
 
 impl RuleSet {
@@ -97,9 +164,9 @@ impl Recorder for Steps {
         }
     }
 
-    fn test(&mut self, label: &str, verdict: bool, met: &[(u32, Value<'_>)]) {
-        let met = met.iter().map(|(_, value)| shown(value)).collect();
-        let node = TraceNode::Test { label: label.to_owned(), met };
+    fn test(&mut self, label: &Label, verdict: bool, met: &[(u32, Value<'_>)]) {
+        let met = met.iter().map(|(_, value)| Met { value: shown(value), kind: value.kind() }).collect();
+        let node = TraceNode::Test { label: label.clone(), met };
         self.steps.push(TraceStep { depth: self.open.len(), verdict, node });
     }
 }

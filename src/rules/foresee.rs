@@ -107,7 +107,7 @@ impl Condition {
         let mut asked = Vec::new();
         for part in self.parts() {
             match part {
-                Condition::Test { field: known, label, .. } if *known == field => asked.push(label.clone()),
+                Condition::Test { field: known, label, .. } if *known == field => asked.push(label.to_string()),
                 Condition::Not(child) => {
                     asked.extend(child.asked_of(field).into_iter().map(|label| format!("not {label}")))
                 }

@@ -24,8 +24,8 @@ pub mod operators;
 
 use std::borrow::Cow;
 
-pub use self::condition::Condition;
-pub use self::explain::{RuleTrace, TraceNode, TraceStep};
+pub use self::condition::{Condition, Label};
+pub use self::explain::{Met, RuleTrace, TraceNode, TraceStep};
 pub use self::foresee::{Outline, Verdict};
 use self::index::Index;
 use crate::event::{Event, FieldSet, Refused, RelayFields};

@@ -288,11 +288,40 @@ fn an_explanation_shows_each_condition_and_the_value_it_met() {
         .iter()
         .map(|step| match &step.node {
             TraceNode::Group(group) => format!("{} {group} {}", step.depth, step.verdict),
-            TraceNode::Test { label, met } => format!("{} {label} {} {}", step.depth, step.verdict, met.join(" ")),
+            TraceNode::Test { label, met } => {
+                let met: Vec<_> = met.iter().map(|met| format!("{} {}", met.kind, met.value)).collect();
+                format!("{} {label} {} {}", step.depth, step.verdict, met.join(" "))
+            }
         })
         .collect();
-    let expected = ["0 x: [\"a\", 7] false \"<a>\"", "0 not false", "1 y: { gt: 5 } true [1, 9]", "0 z: \"b\" false "];
+    let expected =
+        ["0 x: [\"a\", 7] false string \"<a>\"", "0 not false", "1 y: { gt: 5 } true list [1, 9]", "0 z: \"b\" false "];
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_rule_that_does_not_match_says_why_by_its_first_failing_condition() {
+    #[track_caller]
+    fn check(condition: &str, body: &str, expected: Option<&str>) {
+        let set = rules(&format!("  - {{ match: {condition}, to: a }}\n"));
+        let (_, traces) = set.explain(body.as_bytes(), RELAY).expect("an event");
+        assert_eq!(traces[0].because().as_deref(), expected, "{condition} on {body}");
+    }
+    let body = r#"{"type":"t","n":"43","word":"Cart","list":[1,2],"o":{},"nil":null}"#;
+    check("{ n: 43 }", body, None);
+    check("{ type: t, n: 42, word: x }", body, Some("n is \"43\""));
+    check("{ gone: 42 }", body, Some("the event has no gone"));
+    check("{ nil: 42 }", body, Some("nil is null, which satisfies nothing but `exists: false` and `null`"));
+    check("{ o: 42 }", body, Some("o is an object, which satisfies only `exists`"));
+    check("{ word: cart }", body, Some("word is \"Cart\", and upper and lower case count without `ignore_case: true`"));
+    check("{ word: { equals: carts, ignore_case: true } }", body, Some("word is \"Cart\""));
+    check("{ list: { gt: 2 } }", body, Some("list is [1, 2]"));
+    check("{ n: { exists: false } }", body, Some("n is there"));
+    check("{ n: { not: 43 } }", body, Some("n is \"43\", which must not be"));
+    check("{ gone: { not: { exists: false } } }", body, Some("the event has no gone"));
+    check("{ none: [{ n: 1 }, { n: 43, word: Cart }] }", body, Some("n is \"43\", which must not be"));
+    check("{ none: [{ none: [{ n: 1 }] }] }", body, Some("n is \"43\""));
+    check("{ any: [{ n: 1 }, { word: x }] }", body, Some("n is \"43\""));
 }
 
 /// A value for a generated condition or body.

@@ -16,13 +16,17 @@ use crate::destination::Outcome;
 /// Starts logging to standard error: text on a terminal, JSON lines with `VERO_RELAY_LOG_FORMAT=json`; how much is said by
 /// `VERO_RELAY_LOG` (`info` unless set).
 pub fn start_logging() {
-    use std::io::IsTerminal;
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("VERO_RELAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let is_json = std::env::var("VERO_RELAY_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A second start, in tests, is refused and changes nothing.
-    let _ = if is_json { log.json().try_init() } else { log.with_ansi(std::io::stderr().is_terminal()).try_init() };
+    let _ = if is_json { log.json().try_init() } else { log.with_ansi(has_colours(&std::io::stderr())).try_init() };
+}
+
+/// Whether a stream is a terminal on which somebody wants colours: <https://no-color.org>.
+pub(crate) fn has_colours(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// An error with its causes, in one line.

@@ -6,6 +6,7 @@ mod config;
 mod contract;
 mod day;
 mod deliveries;
+mod explain;
 mod faults;
 mod front_door;
 mod fuzz;

@@ -86,6 +86,9 @@ fn value(of: &Of) -> Value {
         }),
         Of::List(section) => json!({ "type": "array", "items": map(section) }),
         Of::Match => json!({ "$ref": "#/$defs/match" }),
+        Of::Conditions => {
+            json!({ "type": "object", "additionalProperties": { "$ref": "#/$defs/test", "not": { "type": "null" } } })
+        }
         Of::Answers => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[2-5][0-9][0-9]$" },

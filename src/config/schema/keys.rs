@@ -155,27 +155,23 @@ fn store() -> Section {
 }
 
 fn test() -> Section {
-    let text = |name, example, about: &str| key(name, Of::Texts, example, about);
-    let operators = Section::new(vec![
-        text("contains", "Receipt", "The content has this in it."),
-        text("equals", "\"a text\"", "The content is this."),
-        text("starts_with", "\"{\"", "The content begins so."),
-        text("ends_with", "\"}\"", "The content ends so."),
-        text("glob", "\"*bounced*\"", "The content matches this glob."),
-        text("regex", "\"5[0-9][0-9]\"", "The content matches this regular expression."),
-    ])
-    .besides(json!({ "minProperties": 1 }));
     let expect = Section::new(vec![
         key("to", Of::Texts, "[alerts, archive]", "The destinations, exactly; `[]` is none."),
         key(
             "content",
-            Of::Named(operators),
+            Of::Conditions,
             "{ alerts: { contains: Receipt } }",
-            "What a destination would get: the body of the request, the message's JSON, the line.",
+            "What a destination would get (the body of the request, the message's JSON, the line), under the operators of a match map.",
         ),
     ]);
     Section::new(vec![
-        key("name", Of::Text, "a hard bounce of a receipt wakes somebody", "What it claims; it is told when it fails."),
+        key(
+            "name",
+            Of::Form("^(.|\\n)+$", "text"),
+            "a hard bounce of a receipt wakes somebody",
+            "What it claims; it is told when it fails. No two alike.",
+        )
+        .required(),
         key("event", Of::Event, "{ type: bounced, bounce_type: hard }", "The event's body."),
         key("file", Of::Text, "samples/bounced.json", "A file with the event's body, relative to this one."),
         key("source", Of::Text, "vero", "By which source it comes in.").otherwise("the first"),

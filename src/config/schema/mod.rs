@@ -93,6 +93,8 @@ pub enum Of {
     List(Section),
     /// A match map.
     Match,
+    /// A map of names to what stands behind a field in a match map.
+    Conditions,
     /// What an HTTP answer means.
     Answers,
     /// Any map.
@@ -176,6 +178,7 @@ impl Of {
             Of::Named(_) => "map of names to maps".to_owned(),
             Of::List(_) => "list of maps".to_owned(),
             Of::Match => "match map".to_owned(),
+            Of::Conditions => "map of names to operators".to_owned(),
             Of::Answers => "map of statuses to meanings".to_owned(),
             Of::Structure => "any YAML".to_owned(),
             Of::Blocks => "list".to_owned(),

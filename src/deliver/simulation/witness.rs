@@ -12,7 +12,7 @@ use super::Dice;
 use super::world::TURN_OF_LONG_WAITS;
 use crate::config::reader::Secret;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
-use crate::destination::{Delivery, Destination, Outcome, Reason};
+use crate::destination::{Delivery, Destination, Outcome, Preview, Reason};
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 use crate::store::{NameId, Store};
 use crate::time::Clock;
@@ -384,6 +384,10 @@ impl Destination for Model {
             outcomes
         }
         .boxed()
+    }
+
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+        Ok(Preview::line("a model".into(), &delivery.event.body))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {

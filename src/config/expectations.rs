@@ -1,0 +1,206 @@
+//! `tests:` → [`ConfigTest`]s: what the config is expected to do with an event. Read here, run by `check` alone.
+
+use std::path::PathBuf;
+
+use super::problem::did_you_mean;
+use super::raw::{Node, Style, Value};
+use super::reader::{Entries, Reader};
+use super::rules::{self, NAME_BYTES_MAX};
+use super::sources::Source;
+use crate::event::{FieldSetBuilder, Json, Refused, RelayFields};
+use crate::rules::RuleSet;
+
+/// One test.
+#[derive(Debug)]
+pub struct ConfigTest {
+    /// Its name.
+    pub name: String,
+    /// The event.
+    pub event: TestEvent,
+    /// The source that it comes in by.
+    pub source: String,
+    /// The destinations that it is to go to and no others, by their places; `None`: whichever.
+    pub to: Option<Vec<usize>>,
+    /// What is expected of what a destination gets: rules of one rule on [`CONTENT_FIELD`](Self::CONTENT_FIELD).
+    pub content: Vec<(usize, RuleSet)>,
+}
+
+impl ConfigTest {
+    /// The field that conditions on a content are about.
+    pub const CONTENT_FIELD: &str = "content";
+}
+
+/// Where a test's event is.
+#[derive(Debug)]
+pub enum TestEvent {
+    /// Here: it has been read, and it is an event.
+    Body(Vec<u8>),
+    /// In a file, which is read when the test is run: a file that is gone must not keep a relay from starting.
+    File(PathBuf),
+}
+
+/// What tests can speak of.
+pub(super) struct Known<'k> {
+    pub reader: &'k Reader,
+    /// The names of the destinations, in order.
+    pub destinations: &'k [String],
+    /// The sources, if they are good.
+    pub sources: Option<&'k [Source]>,
+}
+
+/// Reads all tests.
+pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
+    let Value::List(items) = &node.value else {
+        known.reader.error(node.id, format!("`tests` should be a list, and it is {}", node.kind()));
+        return None;
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for name in items.iter().filter_map(|item| item.get("name")) {
+        let Some(text) = name.scalar().map(|scalar| scalar.text.as_str()) else { continue };
+        if names.contains(&text) {
+            known.reader.error(name.id, format!("there are two tests named `{text}`"));
+        }
+        names.push(text);
+    }
+    let tests: Vec<_> = items.iter().map(|item| read_test(known, item)).collect();
+    tests.into_iter().collect()
+}
+
+fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
+    let reader = known.reader;
+    let mut entries = reader.map(node, "a test")?;
+    let name = entries.required("name");
+    let (event, file) = (entries.optional("event"), entries.optional("file"));
+    let source = entries.optional("source");
+    let expect = entries.required("expect");
+    let at = entries.at();
+    if event.is_some() == file.is_some() && (event.is_some() || !entries.has_unknown()) {
+        let message = "a test has either `event` or `file`";
+        reader.error_with(event.map_or(at, |event| event.id), message, EVENT_HELP.to_owned());
+    }
+    entries.finish();
+    let name = name.and_then(|node| read_name(reader, node));
+    let source = read_source(known, source);
+    let event = match (event, file) {
+        (Some(node), None) => read_event(reader, node),
+        (None, Some(node)) => reader.text(node).map(|path| TestEvent::File(reader.directory.join(path))),
+        _ => None,
+    };
+    let expected = expect.and_then(|node| reader.map(node, "`expect`")).and_then(|entries| read_expect(known, entries));
+    let (to, content) = expected?;
+    Some(ConfigTest { name: name?, event: event?, source: source?, to, content })
+}
+
+const EVENT_HELP: &str = "write event: { type: bounced, … }, or file: with the path of one, relative to this config";
+
+fn read_name(reader: &Reader, node: &Node) -> Option<String> {
+    let name = reader.text(node)?;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        reader.error(node.id, format!("a test's name has from 1 to {NAME_BYTES_MAX} bytes"));
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// The source that is named, or the first.
+fn read_source(known: &Known<'_>, node: Option<&Node>) -> Option<String> {
+    let sources = known.sources?;
+    let Some(node) = node else { return sources.first().map(|source| source.name.clone()) };
+    let name = known.reader.text(node)?;
+    let names = || sources.iter().map(|source| source.name.as_str());
+    if !names().any(|known| known == name) {
+        let all = || format!("the sources are {}", names().collect::<Vec<_>>().join(", "));
+        let help = did_you_mean(name, names()).unwrap_or_else(all);
+        known.reader.error_with(node.id, format!("there is no source named `{name}`"), help);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// A map as the JSON that Vero would send: numbers keep their digits.
+fn read_event(reader: &Reader, node: &Node) -> Option<TestEvent> {
+    if !matches!(node.value, Value::Map(_)) {
+        reader.error_with(node.id, format!("an event is a map, and this is {}", node.kind()), EVENT_HELP.to_owned());
+        return None;
+    }
+    let body = serde_json::to_vec(&json(reader, node)?).ok()?;
+    let relay = RelayFields { source: "", received_ms: 0 };
+    if let Err(refused) = FieldSetBuilder::default().build().read(&body, relay) {
+        let message = match refused {
+            Refused::NoType { .. } => "this event has no `type`, and an event without one is refused".to_owned(),
+            refused => format!("this event would be refused: {refused}"),
+        };
+        reader.error(node.id, message);
+        return None;
+    }
+    Some(TestEvent::Body(body))
+}
+
+fn json(reader: &Reader, node: &Node) -> Option<Json> {
+    match &node.value {
+        Value::List(items) => {
+            let items: Vec<_> = items.iter().map(|item| json(reader, item)).collect();
+            items.into_iter().collect::<Option<_>>().map(Json::Array)
+        }
+        Value::Map(_) => {
+            let members: Vec<_> = reader.map(node, "the event")?.rest();
+            let members: Vec<_> =
+                members.into_iter().map(|(key, value)| Some((key.text.clone(), json(reader, value)?))).collect();
+            members.into_iter().collect::<Option<_>>().map(Json::Object)
+        }
+        Value::Scalar(scalar) => match scalar.style {
+            Style::Unresolved => None,
+            Style::Null => Some(Json::Null),
+            Style::Bool(value) => Some(Json::Bool(value)),
+            Style::String => Some(Json::String(scalar.text.clone())),
+            Style::Number if rules::is_plain_number(&scalar.text) => Some(Json::Number(scalar.text.clone())),
+            Style::Number => {
+                reader.error(node.id, format!("JSON cannot hold the number {}: quote it", scalar.text));
+                None
+            }
+        },
+    }
+}
+
+type Expected = (Option<Vec<usize>>, Vec<(usize, RuleSet)>);
+
+fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expected> {
+    let reader = known.reader;
+    let (to, content) = (entries.optional("to"), entries.optional("content"));
+    if to.is_none() && content.is_none() && !entries.has_unknown() {
+        let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
+        reader.error_with(entries.at(), "a test without `to` or `content` expects nothing", help);
+    }
+    entries.finish();
+    let to = match to {
+        Some(node) => Some(read_to(known, node)?),
+        None => None,
+    };
+    let mut expected = Vec::new();
+    let content = content.and_then(|node| reader.map(node, "`content`"));
+    for (key, node) in content.map(|mut entries| entries.rest()).unwrap_or_default() {
+        let Some(at) = rules::find_destination(reader, key.id, &key.text, known.destinations) else { continue };
+        if to.as_ref().is_some_and(|to| !to.contains(&at)) {
+            reader.error(key.id, format!("content is expected for `{}`, which is not in this test's `to`", key.text));
+        }
+        expected.extend(rules::read_content(reader, node).map(|condition| (at, condition)));
+    }
+    Some((to, expected))
+}
+
+fn read_to(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {
+    let reader = known.reader;
+    let mut places = Vec::new();
+    let mut is_complete = true;
+    for item in reader.list(node) {
+        let name = reader.text(item);
+        match name.and_then(|name| rules::find_destination(reader, item.id, name, known.destinations)) {
+            Some(at) if places.contains(&at) => {
+                reader.error(item.id, format!("`{}` is named twice in one test", known.destinations[at]));
+            }
+            Some(at) => places.push(at),
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(places)
+}

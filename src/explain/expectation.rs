@@ -1,0 +1,132 @@
+//! Runs the tests that stand in a config.
+
+use serde_json::{Value, json};
+
+use super::Explanation;
+use crate::config::{Config, ConfigTest, TestEvent};
+use crate::event::RelayFields;
+
+/// What became of one test.
+pub struct Tested<'c> {
+    /// The test.
+    pub test: &'c ConfigTest,
+    /// What did not come as expected; nothing: it passed.
+    pub missed: Vec<Missed>,
+    /// Why it went as it did; `None` where there was no event.
+    pub explanation: Option<Explanation<'c>>,
+}
+
+/// Something that did not come as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// There is no event to test with.
+    Event(String),
+    /// It goes to other destinations.
+    To {
+        /// Which were expected.
+        expected: Vec<String>,
+        /// Which it goes to.
+        met: Vec<String>,
+    },
+    /// A destination would get something else.
+    Content {
+        /// Which.
+        destination: String,
+        /// What was expected of its content, as it is written.
+        expected: String,
+        /// What it would get, fit to be shown, or why it would get nothing.
+        met: String,
+    },
+}
+
+/// Runs all tests of a config, in order. Reads the files that they name, sends nothing and writes nothing.
+pub fn run_tests(config: &Config) -> Vec<Tested<'_>> {
+    config.tests.iter().map(|test| run(config, test)).collect()
+}
+
+fn run<'c>(config: &'c Config, test: &'c ConfigTest) -> Tested<'c> {
+    let without_event = |why: String| Tested { test, missed: vec![Missed::Event(why)], explanation: None };
+    let body = match &test.event {
+        TestEvent::Body(body) => body.clone(),
+        TestEvent::File(path) => match std::fs::read(path) {
+            Ok(body) => body,
+            Err(error) => return without_event(format!("{} could not be read: {error}", path.display())),
+        },
+    };
+    match Explanation::of(config, &body, &test.source) {
+        Ok(explanation) => {
+            let missed = missed(config, test, &explanation);
+            Tested { test, missed, explanation: Some(explanation) }
+        }
+        Err(refused) => without_event(format!("the event would be refused: {refused}")),
+    }
+}
+
+fn missed(config: &Config, test: &ConfigTest, explanation: &Explanation<'_>) -> Vec<Missed> {
+    let mut missed = Vec::new();
+    let names = |destinations: &mut dyn Iterator<Item = usize>| -> Vec<String> {
+        let mut places: Vec<_> = destinations.collect();
+        places.sort_unstable();
+        places.into_iter().map(|place| config.destinations[place].name.clone()).collect()
+    };
+    let met = names(&mut explanation.deliveries.iter().map(|delivery| delivery.destination));
+    if let Some(to) = &test.to {
+        let expected = names(&mut to.iter().copied());
+        if expected != met {
+            missed.push(Missed::To { expected, met });
+        }
+    }
+    for (destination, condition) in &test.content {
+        let name = config.destinations[*destination].name.clone();
+        let found = explanation.deliveries.iter().find(|delivery| delivery.destination == *destination);
+        let (holds, met) = match found.map(|delivery| &delivery.sends) {
+            Some(Ok(preview)) => (holds(condition, preview.exact_content()), preview.shown_content()),
+            Some(Err(error)) => (false, format!("nothing: {error}")),
+            None => (false, "nothing: the event does not go there".to_owned()),
+        };
+        if !holds {
+            missed.push(Missed::Content { destination: name, expected: wanted(condition), met });
+        }
+    }
+    missed
+}
+
+/// A content is tested as the one field of an event of its own, so that each operator means here what it means in a rule.
+fn as_event(content: &str) -> String {
+    json!({ "type": "content", (ConfigTest::CONTENT_FIELD): content }).to_string()
+}
+
+const RELAY: RelayFields<'_> = RelayFields { source: "", received_ms: 0 };
+
+fn holds(condition: &crate::rules::RuleSet, content: &str) -> bool {
+    condition.route(as_event(content).as_bytes(), RELAY).is_ok_and(|routing| !routing.rules.is_empty())
+}
+
+/// What is expected of a content, as it is written.
+fn wanted(condition: &crate::rules::RuleSet) -> String {
+    let written = condition.rules().first().map(|rule| rule.condition.written()).unwrap_or_default();
+    written.join(", ")
+}
+
+impl Missed {
+    /// It for scripts.
+    pub fn json(&self) -> Value {
+        match self {
+            Missed::Event(why) => json!({ "event": why }),
+            Missed::To { expected, met } => json!({ "to": { "expected": expected, "met": met } }),
+            Missed::Content { destination, expected, met } => {
+                json!({ "content": { "destination": destination, "expected": expected, "met": met } })
+            }
+        }
+    }
+}
+
+impl Tested<'_> {
+    /// It for scripts: `name`, `ok`, what was missed, and the explanation of a test that did not pass.
+    pub fn json(&self) -> Value {
+        let is_ok = self.missed.is_empty();
+        let explanation = self.explanation.as_ref().filter(|_| !is_ok).map(Explanation::json);
+        let missed: Vec<_> = self.missed.iter().map(Missed::json).collect();
+        json!({ "name": self.test.name, "ok": is_ok, "missed": missed, "explanation": explanation })
+    }
+}

@@ -1,0 +1,159 @@
+//! Why an event goes where it goes, and what each destination would get. Nothing is sent, and nothing is written.
+//!
+//! # Cast
+//!
+//! * [`Explanation`]: one event through a whole config: every rule and condition, the destinations, and a preview of each attempt.
+//! * [`Tested`]: what became of one of the config's own tests; `check` runs them.
+//!
+//! Routing and previews are those of the running relay: the same rules evaluate, the same destination makes the request. No secret
+//! is in either: what came out of variables and files is `…` also where it stands in an event.
+
+mod expectation;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+pub use self::expectation::{Missed, Tested, run_tests};
+use crate::config::{Config, DestinationConfig};
+use crate::destination::{Delivery, Form, Preview};
+use crate::event::{EventId, Refused, RelayFields};
+use crate::rules::{Met, Rule, RuleTrace, TraceNode};
+use crate::store::{NameId, StoredEvent};
+
+/// One event through a config.
+pub struct Explanation<'c> {
+    config: &'c Config,
+    /// The event's type.
+    pub event_type: String,
+    /// The source it came in by.
+    pub source: String,
+    /// What became of each rule, in order.
+    pub rules: Vec<RuleTrace>,
+    /// Each destination once, in the order in which rules name them.
+    pub deliveries: Vec<ExplainedDelivery>,
+}
+
+/// What one destination would get.
+pub struct ExplainedDelivery {
+    /// Its place in the config.
+    pub destination: usize,
+    /// The rules that named it, by their places; the first is the one that templates know.
+    pub rules: Vec<usize>,
+    /// What would be sent, or why nothing could be: such a delivery becomes a dead letter.
+    pub sends: Result<Preview, String>,
+}
+
+impl<'c> Explanation<'c> {
+    /// Explains an event that comes in now. Its id is made up.
+    pub fn of(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
+        let received_ms = crate::time::wall_ms();
+        let (routing, traces) = config.rules.explain(body, RelayFields { source, received_ms })?;
+        let event = Arc::new(StoredEvent {
+            id: EventId::mint(received_ms, 0, 0),
+            received_ms,
+            source: NameId(0),
+            generation: 0,
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: body.to_vec().into(),
+        });
+        let all_rules = config.rules.rules();
+        let explained = |(destination, rule): &(usize, usize)| {
+            let name = all_rules[*rule].name.as_str();
+            let delivery = Delivery { event: event.clone(), source: source.into(), rule: name.into() };
+            let names_it = |rule: &&usize| all_rules[**rule].to.contains(destination);
+            ExplainedDelivery {
+                destination: *destination,
+                rules: routing.rules.iter().filter(names_it).copied().collect(),
+                sends: config.destinations[*destination].destination.preview(&delivery),
+            }
+        };
+        Ok(Self {
+            config,
+            event_type: routing.event_type.clone().into_owned(),
+            source: source.to_owned(),
+            deliveries: routing.deliveries.iter().map(explained).collect(),
+            rules: traces.into_iter().map(|trace| masked(config, trace)).collect(),
+        })
+    }
+
+    /// The rule of a trace.
+    pub fn rule(&self, at: usize) -> &'c Rule {
+        &self.config.rules.rules()[at]
+    }
+
+    /// The destination of a delivery.
+    pub fn destination(&self, delivery: &ExplainedDelivery) -> &'c DestinationConfig {
+        &self.config.destinations[delivery.destination]
+    }
+
+    /// The rule with `stop` that kept the later ones from being tried.
+    pub fn stopped_by(&self) -> Option<&'c Rule> {
+        let stopped = self.rules.iter().find(|trace| trace.verdict == Some(true) && self.rule(trace.rule).stop)?;
+        Some(self.rule(stopped.rule))
+    }
+
+    /// The names of the rules that named a delivery's destination.
+    pub fn rule_names(&self, delivery: &ExplainedDelivery) -> Vec<&'c str> {
+        delivery.rules.iter().map(|rule| self.rule(*rule).name.as_str()).collect()
+    }
+
+    /// All of it for scripts; the README has the shape.
+    pub fn json(&self) -> Value {
+        let rules = self.rules.iter().map(|trace| {
+            let rule = self.rule(trace.rule);
+            let steps = trace.steps.iter().map(|step| match &step.node {
+                TraceNode::Group(group) => json!({ "depth": step.depth, "holds": step.verdict, "group": group }),
+                TraceNode::Test { label, met } => {
+                    let met: Vec<_> = met.iter().map(|met| json!({ "value": met.value, "type": met.kind })).collect();
+                    let (field, wanted) = (&label.field, &label.wanted);
+                    json!({ "depth": step.depth, "holds": step.verdict, "field": field, "wanted": wanted, "met": met })
+                }
+            });
+            json!({
+                "rule": rule.name, "matches": trace.verdict, "because": trace.because(), "stop": rule.stop,
+                "conditions": steps.collect::<Vec<_>>(),
+            })
+        });
+        let deliveries = self.deliveries.iter().map(|delivery| {
+            let destination = self.destination(delivery);
+            let (sends, error) = match &delivery.sends {
+                Ok(preview) => (as_json(preview), Value::Null),
+                Err(error) => (Value::Null, Value::from(error.as_str())),
+            };
+            json!({
+                "destination": destination.name, "kind": destination.kind, "rules": self.rule_names(delivery),
+                "sends": sends, "error": error,
+            })
+        });
+        json!({
+            "type": self.event_type,
+            "source": self.source,
+            "rules": rules.collect::<Vec<_>>(),
+            "deliveries": deliveries.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn as_json(preview: &Preview) -> Value {
+    let content = preview.shown_content();
+    match &preview.form {
+        Form::Request { method, url, headers } => {
+            let headers: serde_json::Map<_, _> =
+                headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+            json!({ "method": method, "url": url, "headers": headers, "body": content })
+        }
+        Form::Line { path } => json!({ "path": path.display().to_string(), "line": content }),
+    }
+}
+
+/// The values that conditions met, without what came from outside the config.
+fn masked(config: &Config, mut trace: RuleTrace) -> RuleTrace {
+    for step in &mut trace.steps {
+        if let TraceNode::Test { met, .. } = &mut step.node {
+            met.iter_mut().for_each(|Met { value, .. }| *value = config.masks.apply(std::mem::take(value)));
+        }
+    }
+    trace
+}
