@@ -261,3 +261,14 @@ fn send_asks_before_anything_leaves_the_machine() {
         "{said}"
     );
 }
+
+#[test]
+fn schema_prints_what_is_committed_without_a_config() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (args, file) in [(&["schema"][..], "config.schema.json"), (&["schema", "--markdown"], "config.md")] {
+        let printed = vero_relay(directory.path(), args);
+        assert_eq!(printed.status.code(), Some(0));
+        let committed = std::fs::read_to_string(root().join("docs").join(file)).expect("read");
+        assert!(out(&printed) == committed, "{file}");
+    }
+}
