@@ -44,6 +44,12 @@ fn screen(status: &Value) -> String {
             ));
         }
     }
+    let last = &status["config"]["last_reload"];
+    if let Some(why) = last["error"].as_str() {
+        let at = plain(last["at"].as_str().unwrap_or("?"));
+        let first = plain(why.lines().next().unwrap_or_default());
+        out.push_str(&format!("{} at {at}: {first}\n", paint("31", "the last reload failed")));
+    }
     out.push_str("\ndestination          state         waiting   postponed   oldest   dead letters\n");
     for destination in status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let state = destination["state"].as_str().unwrap_or("?");
@@ -74,4 +80,22 @@ fn screen(status: &Value) -> String {
         store["free_bytes"].as_u64().map_or_else(|| "unknown".to_owned(), size),
     ));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_reload_that_failed_is_on_the_screen_and_one_that_did_not_is_not() {
+        let screen = |error: Value| {
+            let last = json!({ "at": "2026-01-02T03:04:05Z", "error": error });
+            screen(&json!({ "uptime_s": 1, "config": { "last_reload": last } }))
+        };
+        let failed = screen(json!("the config is not good\nerror: …"));
+        assert!(failed.contains("the last reload failed"), "{failed}");
+        assert!(failed.contains(" at 2026-01-02T03:04:05Z: the config is not good\n"), "{failed}");
+        assert!(!screen(Value::Null).contains("reload"));
+    }
 }

@@ -352,6 +352,8 @@ fn read(
         entries.ignore(&key.text);
     }
     entries.finish();
+    // What a variable overrides decides nothing, so a change of it is none.
+    let outline = Outline::of(root, if overridden(surroundings).is_some() { &["listen"] } else { &[] });
     let (listen, admin_listen) = (listen?, admin_listen?);
     let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
     if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
@@ -362,7 +364,7 @@ fn read(
     Some(Config {
         path: PathBuf::new(),
         digest: [0; 32],
-        outline: Outline::of(root),
+        outline,
         watch,
         client: client.clone(),
         listen,

@@ -24,7 +24,8 @@ type Leaves = BTreeMap<String, Digest>;
 type Section = BTreeMap<String, Leaves>;
 
 impl Outline {
-    pub(super) fn of(root: &Node) -> Self {
+    /// The outline of a file, without the top-level keys that decide nothing.
+    pub(super) fn of(root: &Node, idle: &[&str]) -> Self {
         let mut outline = Self::default();
         for (key, node) in root.entries() {
             match key.text.as_str() {
@@ -33,7 +34,7 @@ impl Outline {
                 "rules" => (outline.rules, outline.order) = rules(node),
                 // They decide nothing while it runs; anchors live in the others.
                 "tests" => {}
-                free if free.starts_with("x-") => {}
+                key if key.starts_with("x-") || idle.contains(&key) => {}
                 _ => leaves(node, &key.text, &mut outline.settings),
             }
         }
@@ -158,7 +159,8 @@ mod tests {
 
     #[track_caller]
     fn check(old: &str, new: &str, expected: &[&str]) {
-        let outline = |text| Outline::of(&load::parse(text).unwrap_or_else(|error| panic!("{}", error.message)));
+        let outline =
+            |text| Outline::of(&load::parse(text).unwrap_or_else(|error| panic!("{}", error.message)), &["idle"]);
         assert_eq!(outline(old).changes_to(&outline(new)), expected);
     }
 
@@ -171,7 +173,7 @@ mod tests {
             "limits: { body_timeout: 2s }",
             &["`limits.body_max` is not set any more", "`limits.body_timeout` is set"],
         );
-        check("x-a: 1\ntests: []", "x-a: 2\ntests: [1]", &[]);
+        check("x-a: 1\ntests: []\nidle: a", "x-a: 2\ntests: [1]\nidle: b", &[]);
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Report {
         let message = format!("this cannot be read as YAML: {}", error.message);
         // What it holds is not known, so its keys must tell.
         let line = error.place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
-        let is_secret = SECRET_KEYS.iter().any(|key| line.contains(key)) && !line.contains("${");
+        let is_secret = names_secret(line) && !line.contains("${");
         let problem = Problem { at: None, severity: Severity::Error, message, help: slip, within: None, is_secret };
         Self { file, text, placed: vec![Placed { problem, place: error.place, span: None }], hidden: [0; 2] }
     }
@@ -283,6 +283,11 @@ impl fmt::Display for Report {
     }
 }
 
+/// Whether a line of a file that is not YAML has a key that a secret probably stands behind.
+fn names_secret(line: &str) -> bool {
+    SECRET_KEYS.iter().any(|key| line.contains(key))
+}
+
 /// Whether a secret is written out on a line, wherever in the file it is: indented wrongly it is in no section that is known to hold
 /// one, and in a file that is not YAML there are no sections.
 fn may_hold_secret(line: &str) -> bool {
@@ -373,7 +378,10 @@ fn unquoted(line: &str) -> Option<String> {
         return has_bare("{{").then(|| "quote every value that holds `{{`".to_owned());
     }
     let has_sign = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':', '{', '[']);
-    (is_bare && has_sign).then(|| format!("quote the value: {key}: \"{}\"", value.replace('"', "'")))
+    (is_bare && has_sign).then(|| match names_secret(line) || may_hold_secret(line) {
+        true => format!("quote the value of `{key}`"),
+        false => format!("quote the value: {key}: \"{}\"", value.replace('"', "'")),
+    })
 }
 
 /// The nearest of the known words, if one is near enough to be meant.
@@ -423,6 +431,22 @@ mod tests {
             assert_eq!(may_hold_secret(line), expected, "{line}");
         }
         assert_eq!(line_at("a: b\n  cä: d\ne", 9), "  cä: d");
+    }
+
+    #[test]
+    fn how_to_quote_a_secret_is_told_without_it() {
+        for (line, help) in [
+            ("token: @abcdef", "quote the value of `token`"),
+            ("password: %abcdef", "quote the value of `password`"),
+            ("vero: { token: @abcdef", "quote the value of `vero`"),
+            ("text: @abcdef", "quote the value: text: \"@abcdef\""),
+        ] {
+            let text = format!("sources:\n  {line}\n");
+            let error = super::super::load::parse(&text).expect_err(line);
+            let report = Report::syntax(PathBuf::from("x"), text, error);
+            assert_eq!(report.json()[0]["help"], help, "{line}");
+            assert_eq!(report.to_string().contains("abcdef"), line.starts_with("text"), "{report}");
+        }
     }
 
     #[test]

@@ -286,3 +286,26 @@ fn a_changed_section_has_another_fingerprint_and_a_comment_changes_nothing() {
     assert_ne!(of(&GOOD.replace("archive.ndjson", "other.ndjson")), one);
     assert_ne!(of(&format!("defaults: {{ file: {{ envelope: false }} }}\n{GOOD}")), one);
 }
+
+#[test]
+fn a_listen_that_a_variable_overrides_is_no_change() {
+    struct Container;
+    impl Surroundings for Container {
+        fn variable(&self, name: &str) -> Option<String> {
+            (name == OVERRIDE).then(|| "127.0.0.1:9000".to_owned())
+        }
+        fn file(&self, _: &Path) -> std::io::Result<String> {
+            Err(std::io::Error::from(std::io::ErrorKind::NotFound))
+        }
+    }
+    let config = |surroundings: &dyn Surroundings, listen: &str| {
+        let parsed = Config::parse(Path::new("relay.yaml"), format!("listen: {listen}\n{GOOD}"), surroundings);
+        parsed.unwrap_or_else(|error| panic!("{error}")).0
+    };
+    let changes = |surroundings: &dyn Surroundings| {
+        let [old, new] = ["127.0.0.1:1", "127.0.0.1:2"].map(|listen| config(surroundings, listen));
+        old.outline.changes_to(&new.outline)
+    };
+    assert_eq!(changes(&Container), Vec::<String>::new());
+    assert_eq!(changes(&Env), ["`listen` has changed"]);
+}
