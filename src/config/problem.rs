@@ -182,7 +182,7 @@ impl Report {
         let message = format!("this cannot be read as YAML: {}", error.message);
         // What it holds is not known, so its keys must tell.
         let line = error.place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
-        let is_secret = SECRET_KEYS.iter().any(|key| line.contains(key)) && !line.contains("${");
+        let is_secret = names_a_secret(line) && !line.contains("${");
         let problem = Problem { at: None, severity: Severity::Error, message, help: slip, within: None, is_secret };
         Self { file, text, placed: vec![Placed { problem, place: error.place, span: None }], hidden: [0; 2] }
     }
@@ -373,7 +373,13 @@ fn unquoted(line: &str) -> Option<String> {
         return has_bare("{{").then(|| "quote every value that holds `{{`".to_owned());
     }
     let has_sign = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':', '{', '[']);
-    (is_bare && has_sign).then(|| format!("quote the value: {key}: \"{}\"", value.replace('"', "'")))
+    let shown = if names_a_secret(line) { "…".to_owned() } else { value.replace('"', "'") };
+    (is_bare && has_sign).then(|| format!("quote the value: {key}: \"{shown}\""))
+}
+
+/// Whether a line of a file that is not YAML probably holds a secret.
+fn names_a_secret(line: &str) -> bool {
+    SECRET_KEYS.iter().any(|key| line.contains(key))
 }
 
 /// The nearest of the known words, if one is near enough to be meant.
