@@ -1,0 +1,197 @@
+//! Secrets never appear: one is planted in each place that may hold one, and every output is searched.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+
+use crate::cli::{err, out};
+use crate::harness::*;
+
+/// Every planted secret holds this. Where a whole one is encoded, its encoding is searched for too.
+const MARK: &str = "canary";
+
+fn base64(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// What stands behind `${…}`, in the environment of every process here.
+const VARIABLES: [(&str, &str); 4] = [
+    ("PLANTED_TOKEN", "canary-token-of-the-environment"),
+    ("PLANTED_BEARER", "canary-bearer-of-the-environment"),
+    ("PLANTED_KEY", "canary-key \"that\" goes into <a body> & comes back"),
+    ("PLANTED_WORD", "canary-word-of-a-condition"),
+];
+
+fn config(listen: &str, admin: &str, [bearer, basic, header, body, quiet]: [String; 5]) -> String {
+    let signing = format!("whsec_{}", base64("canary-signing-secret-of-32-byte"));
+    format!(
+        r#"
+listen: {listen}
+admin: {{ listen: "{admin}" }}
+data_dir: data
+sources:
+  vero: {{ tokens: [try-me, canary-token-in-the-config, "${{PLANTED_TOKEN}}", "${{file:planted}}"] }}
+  basic: {{ auth: {{ basic: {{ username: user, password: canary-password-of-a-source }} }} }}
+  header: {{ auth: {{ header: {{ name: x-key, value: canary-header-of-a-source }} }} }}
+rules:
+  - {{ name: near, match: {{ type: bounced }}, to: [bearer, basic, header, body, quiet] }}
+  - {{ name: far, match: {{ type: converted }}, to: [far, templated, slack] }}
+  - {{ name: word, match: {{ user.email: "${{PLANTED_WORD}}" }}, to: [far] }}
+destinations:
+  bearer: {{ http: {{ url: "{bearer}/a?key=canary-key-in-a-query", auth: {{ bearer: "${{PLANTED_BEARER}}" }}, signing_secrets: [{signing}] }} }}
+  basic: {{ http: {{ url: "{basic}/b", auth: {{ basic: {{ username: user, password: canary-password-of-ours }} }} }} }}
+  header: {{ http: {{ url: "{header}/c", auth: {{ header: {{ name: x-auth, value: canary-of-auth }} }}, headers: {{ x-plain: canary-in-a-header, content-type: "text/${{PLANTED_BEARER}}" }} }} }}
+  body: {{ http: {{ url: "{body}/d", json: {{ key: "${{PLANTED_KEY}}", file: "${{file:planted}}" }} }} }}
+  quiet: {{ slack: {{ url: "{quiet}/slack?key=canary-key-of-slack", text: "*${{PLANTED_KEY}}* {{{{ type }}}}" }} }}
+  far: {{ http: {{ url: "https://crm.invalid/canary-in-a-path/x?key=canary-in-a-query" }} }}
+  templated: {{ http: {{ url: "https://crm.invalid/canary-in-a-template/{{{{ user.id }}}}/{{{{ 'canary' ~ type }}}}?key=canary&who={{{{ user.id }}}}" }} }}
+  slack: {{ slack: {{ url: "https://hooks.slack.com/services/T0/B0/canary" }} }}
+tests:
+  - name: fails and is explained
+    event: {{ type: bounced, user: {{ email: "${{PLANTED_WORD}}" }} }}
+    expect: {{ to: [], content: {{}} }}
+  - name: fails over its content
+    event: {{ type: bounced }}
+    expect: {{ content: {{ body: {{ contains: ["${{PLANTED_WORD}}", "nothing of the sort"] }}, quiet: {{ equals: x }} }} }}
+"#
+    )
+}
+
+/// What was said, and by what; anything that holds a secret is a failure.
+#[derive(Default)]
+struct Searched {
+    encoded: Vec<String>,
+    count: usize,
+}
+
+impl Searched {
+    fn search(&mut self, what: &str, said: &str) {
+        assert!(!said.is_empty(), "{what} says nothing, so it shows nothing");
+        let is_shown = said.contains(MARK) || self.encoded.iter().any(|encoded| said.contains(encoded.as_str()));
+        assert!(!is_shown, "{what} shows a secret: {said}");
+        self.count += 1;
+    }
+}
+
+fn relay(directory: &Path, args: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.args(args).current_dir(directory).env_remove("VERO_RELAY_CONFIG").envs(VARIABLES);
+    let output = command.output().expect("it runs");
+    format!("{}{}", out(&output), err(&output))
+}
+
+/// What each destination answers that says again what it was sent.
+const ECHOES: [(u16, &str); 5] = [
+    (400, "I got ?key=canary-key-in-a-query and Bearer canary-bearer-of-the-environment"),
+    (500, "I got user:canary-password-of-ours, canary-password-of-ours"),
+    (401, "I got x-auth: canary-of-auth, x-plain: canary-in-a-header, text/canary-bearer-of-the-environment"),
+    (400, r#"I got {"key":"canary-key \"that\" goes into <a body> & comes back","file":"canary-of-a-file"}"#),
+    (400, "I got *canary-key \"that\" goes into <a body> & comes back* at key=canary-key-of-slack"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_shows_a_secret_wherever_it_is_planted() {
+    let encoded =
+        ["user:canary-password-of-ours", "user:canary-password-of-a-source", "canary-signing-secret-of-32-byte"];
+    let mut searched = Searched { encoded: encoded.map(base64).to_vec(), count: 0 };
+    let mut fakes = Vec::new();
+    for (status, said) in ECHOES {
+        fakes.push(Fake::start([Act::with(status, &[("x-said", "canary")], said)]).await);
+    }
+    let (hooks, admin) = (closed_port(), closed_port());
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path();
+    std::fs::write(at.join("planted"), "canary-of-a-file\n").expect("written");
+    let good = config(&hooks.to_string(), &admin.to_string(), std::array::from_fn(|at| fakes[at].url()));
+    let write = |text: &str| std::fs::write(at.join("config.yaml"), text).expect("written");
+    write(&good);
+
+    for args in [&["check"][..], &["check", "--json"], &["explain", "bounced"], &["explain", "bounced", "--json"]] {
+        searched.search(&args.join(" "), &relay(at, args));
+    }
+    for args in [["explain", "converted"], ["send", "bounced"]] {
+        searched.search(&args.join(" "), &relay(at, &args));
+    }
+    std::fs::write(at.join("word.json"), r#"{"type":"x","user":{"email":"canary-word-of-a-condition"}}"#)
+        .expect("written");
+    for args in [&["explain", "word.json"][..], &["explain", "word.json", "--json"]] {
+        let said = relay(at, args);
+        searched.search(&args.join(" "), &said);
+        assert!(said.contains("crm.invalid/…"), "it matched: {said}");
+    }
+
+    let log = at.join("log");
+    let mut daemon = Daemon::start(&at.join("config.yaml"), |command| {
+        command.envs(VARIABLES).env("VERO_RELAY_LOG", "debug").stdout(Stdio::null());
+        command.stderr(std::fs::File::create(&log).expect("made"));
+    });
+    eventually("the relay to be ready", async || tokio::net::TcpStream::connect(admin).await.is_ok()).await;
+    let body = include_str!("../../samples/bounced.json");
+    let taken = request(hooks, "POST", "/hooks/vero/canary-token-in-the-config", &[], body.as_bytes()).await;
+    assert_eq!(taken.status(), 200, "{}", taken.text());
+    searched.search("the answer to the sender", &taken.text());
+    for fake in &fakes {
+        fake.wait_for(1).await;
+    }
+    // The outcomes are in the index a little later.
+    let dead = async || request(admin, "GET", "/api/dead-letters", &[], b"").await.text().contains("I got");
+    eventually("dead letters with what was answered", dead).await;
+    for (path, headers) in
+        [("/hooks/vero/canary-wrong", &[][..]), ("/hooks/basic", &[("authorization", "Basic Y2FuYXJ5")])]
+    {
+        let refused = request(hooks, "POST", path, headers, b"{}").await;
+        assert_eq!(refused.status(), 404);
+        searched.search("a refusal", &refused.text());
+    }
+
+    let id = taken.json()["id"].as_str().expect("an id").to_owned();
+    let look = async |searched: &mut Searched| {
+        let one = format!("/api/events/{id}");
+        for path in [
+            "/",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/bin",
+            "/api/status",
+            "/api/events",
+            &one,
+            "/api/destinations",
+            "/api/dead-letters",
+            "/api/replays",
+            "/api/store",
+            "/api/refused",
+            "/api/nonsense",
+        ] {
+            searched.search(path, &request(admin, "GET", path, &[], b"").await.text());
+        }
+    };
+    look(&mut searched).await;
+    let changed =
+        good.replace("canary-in-a-header", "canary-in-a-header-2").replace("canary-in-a-path", "canary-in-a-path-2");
+    let unknown = good.replace("  bearer: {", "  bearer: { tokn: canary-of-a-slip, ");
+    let broken = format!("{good}\nx-more: {{ token: canary, : [\n");
+    let unset = good.replace("PLANTED_WORD", "NOT_SET");
+    for (text, status) in [(&changed, 200), (&unknown, 422), (&broken, 422), (&unset, 422)] {
+        write(text);
+        let reloaded = request(admin, "POST", "/api/reload", &[("x-vero-relay-write", "1")], b"").await;
+        assert_eq!(reloaded.status(), status, "{}", reloaded.text());
+        searched.search("a reload", &reloaded.text());
+        if status != 200 {
+            for args in [&["check"][..], &["check", "--json"]] {
+                searched.search(&args.join(" "), &relay(at, args));
+            }
+        }
+        look(&mut searched).await;
+    }
+    write(&good);
+    for args in [&["status"][..], &["events"], &["events", &id], &["dead-letters", "list"], &["store", "info"]] {
+        searched.search(&args.join(" "), &relay(at, args));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&daemon.0), rustix::process::Signal::TERM)
+        .expect("told");
+    daemon.0.wait().expect("ended");
+    searched.search("the log", &std::fs::read_to_string(&log).expect("written"));
+    assert!(searched.count > 80, "all of it was searched: {}", searched.count);
+}
