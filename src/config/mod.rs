@@ -340,7 +340,7 @@ fn read(
     }
     let parts = destinations::Parts { reader, client, data_dir: &data_dir, defaults };
     reader.hide_values(true);
-    let destinations = read_destinations(&parts, destination_nodes, &names);
+    let destinations = destinations::read_all(&parts, destination_nodes, &names);
     reader.hide_values(false);
     let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
     let tests = entries.optional("tests").map_or(Some(Vec::new()), |node| {
@@ -401,72 +401,6 @@ pub fn parse_match(text: &str) -> Result<RuleSet, String> {
         Some(rules) if errors.is_empty() => Ok(rules),
         _ if errors.is_empty() => Err("it is not a match map, like {type: bounced}".to_owned()),
         _ => Err(errors.join("; ")),
-    }
-}
-
-fn read_destinations(
-    parts: &destinations::Parts<'_>,
-    node: Option<&Node>,
-    used: &[(String, bool)],
-) -> Option<Vec<DestinationConfig>> {
-    let Some(node) = node else { return Some(Vec::new()) };
-    let reader = parts.reader;
-    let mut entries = reader.map(node, "`destinations`")?;
-    let (mut read, mut is_complete) = (Vec::new(), true);
-    for (key, node) in entries.rest() {
-        let is_used = used.iter().any(|(name, is_used)| *name == key.text && *is_used);
-        if !is_used {
-            reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
-        }
-        if !is_name(&key.text) {
-            reader
-                .error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
-        }
-        match destinations::read(parts, &key.text, node) {
-            Some(destination) => {
-                check_file(reader, node, (key, &destination), &read);
-                read.push(destination);
-            }
-            None => is_complete = false,
-        }
-    }
-    check_renames(reader, node, &read);
-    is_complete.then_some(read)
-}
-
-/// A file is written by one destination only.
-fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), others: &[DestinationConfig]) {
-    let (key, destination) = of;
-    let Some(pattern) = destination.destination.file_pattern() else { return };
-    let at = node.get(destination.kind).and_then(|section| section.get("path")).map_or(key.id, |path| path.id);
-    let help = || "name another, or let the rules send to one of them".to_owned();
-    for other in others {
-        let Some(other_pattern) = other.destination.file_pattern() else { continue };
-        let both = format!("`{}` and `{}`", other.name, destination.name);
-        if other_pattern == pattern {
-            reader.error_with(at, format!("{both} write to the same file"), help());
-            return;
-        }
-        if advice::files::may_be_one(&other_pattern, &pattern) {
-            reader.warning(at, format!("{both} may write to the same file, and the second finds it locked"), help());
-            return;
-        }
-    }
-}
-
-/// A name whose queue is taken over is gone, and only one can take it.
-fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig]) {
-    let at = |name: &str| node.get(name).and_then(|node| node.get("renamed_from")).map_or(node.id, |node| node.id);
-    for (i, destination) in destinations.iter().enumerate() {
-        let Some(old) = &destination.renamed_from else { continue };
-        if destinations.iter().any(|other| other.name == *old && other.name != destination.name) {
-            let help = "take that one out, or leave `renamed_from` out: its queue can be in one place only".to_owned();
-            let message = format!("`{}` takes over the queue of `{old}`, which is still there", destination.name);
-            reader.error_with(at(&destination.name), message, help);
-        }
-        if destinations[..i].iter().any(|other| other.renamed_from.as_ref() == Some(old)) {
-            reader.error(at(&destination.name), format!("two destinations take over the queue of `{old}`"));
-        }
     }
 }
 
