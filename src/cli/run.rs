@@ -50,8 +50,11 @@ async fn wait(running: Running) -> Result<(), Failure> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            // What comes of it is told in the log.
-            _ = hang_up.recv() => drop(running.relay.reload().await),
+            // Aside, so that whatever it waits for, a signal to end is heard. What comes of it is told in the log.
+            _ = hang_up.recv() => {
+                let relay = running.relay.clone();
+                tokio::spawn(async move { relay.reload().await });
+            }
             why = running.failed() => {
                 return Err(Failure::new(FAILED, format!("the store has failed and only a restart can tell what is on the disk: {why}")));
             }

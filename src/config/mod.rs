@@ -244,6 +244,9 @@ impl Config {
         if text.len() > FILE_BYTES_MAX {
             return Err(ConfigError::TooLarge { path: path.to_owned() });
         }
+        let digest = digest_of(text.as_bytes());
+        // Some editors put a mark of its encoding before the text.
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         let mut root = match load::parse(&text) {
             Ok(root) => root,
             Err(error) => {
@@ -255,7 +258,6 @@ impl Config {
         refuse_merge_keys(&reader, &root, 0);
         let said = Said::find(path, &text, &root, overridden(surroundings).is_some());
         let config = read(&reader, &root, &directory, &client, surroundings, said);
-        let digest = digest_of(text.as_bytes());
         let config = config.map(|config| Config { path: path.to_owned(), digest, ..config });
         let (problems, unshown) = reader.into_problems();
         let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);

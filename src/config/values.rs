@@ -1,5 +1,6 @@
 //! Single values: what stands behind `${…}`, and durations, sizes and rates.
 
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,9 +24,21 @@ impl Surroundings for Process {
     }
 
     fn file(&self, path: &Path) -> std::io::Result<String> {
-        std::fs::read_to_string(path)
+        // A pipe may never end, and opening one may wait for ever: a reload would wait with it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(std::io::Error::other("it is not a regular file"));
+        }
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(FILE_VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > FILE_VALUE_BYTES_MAX {
+            return Err(std::io::Error::other(format!("it has more than {FILE_VALUE_BYTES_MAX} bytes")));
+        }
+        Ok(text)
     }
 }
+
+/// What stands behind `${file:…}` is a secret or a line of text, and not the wrong file.
+const FILE_VALUE_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a `${…}` has no value.
 #[derive(Debug, thiserror::Error)]
@@ -315,6 +328,19 @@ mod tests {
             (Ok(got), Ok(expected)) => assert_eq!(got.map(|got| got.text).as_deref(), expected),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
             (got, expected) => panic!("{text}: got {got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_behind_a_value_is_a_regular_one_and_not_larger_than_its_limit() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("secret");
+        for (bytes, is_taken) in [(FILE_VALUE_BYTES_MAX, true), (FILE_VALUE_BYTES_MAX + 1, false)] {
+            std::fs::write(&path, "x".repeat(bytes as usize)).expect("written");
+            assert_eq!(Process.file(&path).is_ok(), is_taken, "{bytes}");
+        }
+        for not_a_file in ["/dev/zero", "/dev/null", "/"] {
+            assert!(Process.file(Path::new(not_a_file)).is_err(), "{not_a_file}");
         }
     }
 
