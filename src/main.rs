@@ -8,7 +8,11 @@ use vero_relay::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What a shell gives a program that SIGPIPE has ended (128 + 13).
+const PIPE_CLOSED: i32 = 141;
+
 fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -18,4 +22,15 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Who reads what is printed may have seen enough (`| head`). `println!` panics then, and that is no bug: the program ends.
+fn end_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|text| text.starts_with("failed printing to stdout")) {
+            std::process::exit(PIPE_CLOSED);
+        }
+        usual(panic);
+    }));
 }

@@ -272,3 +272,14 @@ fn schema_prints_what_is_committed_without_a_config() {
         assert!(out(&printed) == committed, "{file}");
     }
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_program_quietly() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    // More than a pipe holds.
+    command.arg("schema").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(141), ""));
+}
