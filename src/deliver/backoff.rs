@@ -36,12 +36,18 @@ pub fn wait(attempts: u16, initial: Duration, factor: u32, max: Duration, spread
 
 /// Where in its jitter a delivery's wait lies, from 0 to 1: another for each delivery and attempt, and always the same for one.
 pub fn spread(key: DeliveryKey, attempts: u16) -> f64 {
-    // The finaliser of SplitMix64 (https://prng.di.unimi.it/splitmix64.c), which turns neighbours into strangers.
-    let mut mixed = key.sequence ^ (u64::from(key.destination.0) << 44) ^ (u64::from(attempts) << 28);
-    mixed = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) as f64 / u64::MAX as f64
+    let delivery = key.sequence ^ (u64::from(key.destination.0) << 44) ^ (u64::from(attempts) << 28);
+    mixed(delivery.wrapping_add(MIXED_STEP)) as f64 / u64::MAX as f64
+}
+
+/// What SplitMix64 goes on by (<https://prng.di.unimi.it/splitmix64.c>).
+pub(super) const MIXED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Its finaliser, which turns neighbours into strangers.
+pub(super) fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 #[cfg(test)]

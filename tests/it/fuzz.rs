@@ -5,6 +5,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
+use crate::torture::dice::Dice;
+
 #[path = "../../fuzz/targets/body.rs"]
 mod body;
 #[path = "../../fuzz/targets/condition.rs"]
@@ -170,7 +172,7 @@ fn check(run: Run) {
     };
     let mut accepted = seeds.iter().filter(|input| try_one(None, input)).count() as u64;
     assert!(accepted > 0, "{}: some seed is good", run.name);
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     accepted = 0;
     for iteration in 0..iterations {
         let input = mutated(&mut dice, &seeds, run.tokens);
@@ -236,23 +238,6 @@ fn swap_parts(dice: &mut Dice, input: &mut Vec<u8>) {
         parts[one] = parts[other]
     }
     *input = parts.join(&sign);
-}
-
-/// Numbers that look like chance and are the same every time: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((number ^ (number >> 31)) % end.max(1) as u64) as usize
-    }
-
-    fn pick<'t, T>(&mut self, among: &'t [T]) -> &'t T {
-        &among[self.below(among.len())]
-    }
 }
 
 #[test]

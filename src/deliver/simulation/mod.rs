@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use self::world::{Told, World};
 use super::Policy;
+use super::backoff::{MIXED_STEP, mixed};
 use crate::store::journal::Untold;
 
 /// Seeds in the normal tests.
@@ -46,11 +47,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
+        self.0 = self.0.wrapping_add(MIXED_STEP);
+        mixed(self.0) % limit
     }
 
     fn one_in(&mut self, count: u64) -> bool {

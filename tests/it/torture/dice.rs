@@ -21,6 +21,16 @@ impl Dice {
         range.start + self.roll() % (range.end - range.start)
     }
 
+    /// A number below an end, and 0 where that is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.roll() % end.max(1) as u64) as usize
+    }
+
+    /// One of some.
+    pub fn pick<'t, T>(&mut self, among: &'t [T]) -> &'t T {
+        &among[self.below(among.len())]
+    }
+
     /// Less than a duration.
     pub fn moment(&mut self, less_than: Duration) -> Duration {
         Duration::from_micros(self.within(0..less_than.as_micros() as u64))
