@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Only what goes to this destination
     #[arg(long)]
     destination: Option<String>,
-    /// Only with a delivery in this state: waiting, under_way, postponed, delivered, dead, settled
+    /// Only with a delivery in this state: waiting, under_way, postponed, delivered, skipped, dead, settled
     #[arg(long)]
     state: Option<String>,
     /// Arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
@@ -98,7 +98,7 @@ fn line(event: &Value) -> String {
         let (name, state) =
             (plain(delivery["destination"].as_str().unwrap_or("?")), delivery["state"].as_str().unwrap_or("?"));
         let colour = match state {
-            "delivered" | "settled" => "32",
+            "delivered" | "settled" | "skipped" => "32",
             "dead" => "31",
             _ => "33",
         };

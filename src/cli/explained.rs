@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::terminal::{Colours, plain};
-use crate::destination::{Form, Preview};
+use crate::destination::{Form, Preview, Unsent};
 use crate::explain::{ExplainedDelivery, Explanation};
 use crate::rules::{Label, Met, RuleTrace, TraceNode};
 
@@ -77,7 +77,10 @@ fn delivery(explanation: &Explanation<'_>, delivery: &ExplainedDelivery, colours
     let mut out = format!("→ {name} ({}), by {by} {}\n", destination.kind, plain(&rules));
     let sends = match &delivery.sends {
         Ok(preview) => self::preview(preview, colours),
-        Err(error) => format!("{}: {}; it would be a dead letter\n", colours.paint("31", "nothing"), plain(error)),
+        Err(Unsent::Failed(why)) => {
+            format!("{}: {}; it would be a dead letter\n", colours.paint("31", "nothing"), plain(why))
+        }
+        Err(Unsent::Skipped(why)) => format!("{}: {}\n", colours.paint("33", "skipped"), plain(why)),
     };
     for line in sends.lines() {
         let indent = if line.is_empty() { "" } else { "  " };

@@ -46,6 +46,8 @@ impl Default for Policy {
 pub enum Next {
     /// Nothing more.
     Done,
+    /// Nothing more: there was nothing to send, for this reason.
+    Skip(String),
     /// Try again after this.
     RetryIn(Duration),
     /// Give it up, for this reason.
@@ -59,6 +61,7 @@ pub enum Next {
 pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, policy: &Policy) -> Next {
     match outcome {
         Outcome::Delivered => Next::Done,
+        Outcome::Skipped { reason } => Next::Skip(reason.text.clone()),
         Outcome::Reject { reason } => Next::DeadLetter(reason.text.clone()),
         Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
         Outcome::Retry { reason, .. } if policy.attempts_max.is_some_and(|most| attempts >= most) => {
@@ -94,6 +97,7 @@ mod tests {
         let policy = Policy { attempts_max: Some(9), ..Policy::default() };
         let shown = match decide(&outcome, attempts, age, 0.5, &policy) {
             Next::Done => "done".to_owned(),
+            Next::Skip(reason) => format!("skip: {reason}"),
             Next::RetryIn(wait) => format!(
                 "retry in {}",
                 if wait > HOUR {
@@ -119,6 +123,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         check(Outcome::Delivered, 1, Duration::ZERO, "done");
         check(Outcome::Delivered, 9, 100 * HOUR, "done");
+        check(Outcome::skipped("empty"), 9, 100 * HOUR, "skip: empty");
         check(Outcome::reject("400"), 1, Duration::ZERO, "dead: 400");
         check(Outcome::Pause { reason: Reason::new("410") }, 1, Duration::ZERO, "pause: 410");
         check(Outcome::retry("503"), 1, Duration::ZERO, "retry in seconds");

@@ -236,10 +236,9 @@ impl Worker {
             };
             let mut made = made.into_iter();
             let outcomes = read.into_iter().map(|event| match event {
-                Ok(_) => made.next().unwrap_or_else(|| Outcome::reject("a bug: the attempt gave no outcome")),
+                Ok(_) => made.next().unwrap_or_else(|| Outcome::local("a bug: the attempt gave no outcome")),
                 Err(error @ ReadError::Io(_)) => {
-                    let reason = Reason { is_local: true, ..Reason::new(in_full(&error)) };
-                    Outcome::Retry { reason, after: None, holds_all: false }
+                    Outcome::Retry { reason: Reason::local(in_full(&error)), after: None, holds_all: false }
                 }
                 Err(error) => Outcome::local(in_full(&error)),
             });

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::client::Masks;
 use super::path_template::PathTemplate;
-use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview};
+use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent};
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
 use crate::event::minify;
@@ -231,16 +231,16 @@ impl Destination for File {
         .boxed()
     }
 
-    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let path = self.lines.path.path(delivery, &self.lines.timezone);
         Ok(Preview::line(path, &self.lines.line(delivery)).with_masks(self.lines.content_masks.clone()))
     }
 
-    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         Ok(self.lines.line(delivery))
     }
 
-    fn way(&self, delivery: &Delivery) -> Result<Secret, String> {
+    fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
         Ok(Secret::from(self.lines.path.path(delivery, &self.lines.timezone).display().to_string()))
     }
 

@@ -13,7 +13,7 @@ use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template, sole_path};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, one_by_one, retry_after};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent, one_by_one, retry_after};
 use crate::config::advice::exposure;
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::{Entries, Reader, Secret};
@@ -290,7 +290,7 @@ impl Http {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
         let call = match self.call(delivery) {
             Ok(call) => call,
-            Err(message) => return Outcome::reject(message),
+            Err(unsent) => return unsent.into(),
         };
         match self.client.call(call).await {
             Ok(answer) => self.answers.outcome(answer.status, || {
@@ -304,7 +304,7 @@ impl Http {
     }
 
     /// The exact request of an attempt made now.
-    fn call(&self, delivery: &Delivery) -> Result<Call, String> {
+    fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
         let needs_view = matches!(self.target, Target::Templated { .. }) || !matches!(self.body, Body::AsItCame);
         let view = needs_view.then(|| View::new(delivery));
         let url = match (&self.target, &view) {
@@ -377,16 +377,16 @@ impl Destination for Http {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
-    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let call = self.call(delivery)?;
         Ok(Preview::request(&call, self.shown_url(&call, delivery), self.content_masks.clone()))
     }
 
-    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         self.call(delivery).map(|call| call.body.into())
     }
 
-    fn way(&self, delivery: &Delivery) -> Result<Secret, String> {
+    fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
         let url = match &self.target {
             Target::Fixed(url) => url.clone(),
             Target::Templated { base, rest, .. } => templated_url(base, &rest.render(&View::new(delivery), None)?)?,

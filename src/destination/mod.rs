@@ -19,6 +19,7 @@ mod signature;
 pub mod slack;
 mod structure;
 pub mod template;
+mod unsent;
 pub mod view;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use futures_util::future::BoxFuture;
 pub use self::answer::Answers;
 pub use self::client::Client;
 pub use self::preview::{Form, Preview};
+pub use self::unsent::Unsent;
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
 use crate::store::StoredEvent;
@@ -103,6 +105,11 @@ pub enum Outcome {
         /// Why.
         reason: Reason,
     },
+    /// There was nothing to send: neither delivered nor failed.
+    Skipped {
+        /// Why.
+        reason: Reason,
+    },
     /// Nothing can be delivered here until somebody acts: hold the queue, tell the operator.
     Pause {
         /// Why.
@@ -118,10 +125,15 @@ impl Outcome {
 
     /// A reject for a reason of our own: nothing was sent.
     pub fn local(reason: impl Into<String>) -> Self {
-        Outcome::Reject { reason: Reason { is_local: true, ..Reason::new(reason) } }
+        Outcome::Reject { reason: Reason::local(reason) }
     }
 
-    /// A reject.
+    /// There was nothing to send.
+    pub fn skipped(reason: impl Into<String>) -> Self {
+        Outcome::Skipped { reason: Reason::local(reason) }
+    }
+
+    /// A reject by the other side.
     pub fn reject(reason: impl Into<String>) -> Self {
         Outcome::Reject { reason: Reason::new(reason) }
     }
@@ -133,6 +145,7 @@ impl Outcome {
             Outcome::Retry { .. } => "retry",
             Outcome::Reject { .. } => "reject",
             Outcome::Pause { .. } => "pause",
+            Outcome::Skipped { .. } => "skipped",
         }
     }
 
@@ -140,7 +153,10 @@ impl Outcome {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Outcome::Delivered => None,
-            Outcome::Retry { reason, .. } | Outcome::Reject { reason } | Outcome::Pause { reason } => Some(reason),
+            Outcome::Retry { reason, .. }
+            | Outcome::Reject { reason }
+            | Outcome::Pause { reason }
+            | Outcome::Skipped { reason } => Some(reason),
         }
     }
 }
@@ -171,6 +187,11 @@ impl Reason {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
         Self { brief: text.clone(), text, is_config_slip: false, is_local: false, status: 0, answer: String::new() }
+    }
+
+    /// A reason of our own: the attempt never reached the other side.
+    pub fn local(text: impl Into<String>) -> Self {
+        Self { is_local: true, ..Self::new(text) }
     }
 }
 
@@ -205,14 +226,14 @@ pub trait Destination: Send + Sync {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
 
     /// What an attempt made now would send, to be looked at: a request with its headers, or a path and a line. Sends nothing.
-    fn preview(&self, delivery: &Delivery) -> Result<Preview, String>;
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent>;
 
     /// Its content alone, as an attempt makes it: the body of the request, the message, the line.
-    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String>;
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent>;
 
     /// The way an attempt would send it: method, URL, headers and signing keys, or the path of the file. To be compared with another,
     /// and never shown: passwords are in it. Sends nothing.
-    fn way(&self, delivery: &Delivery) -> Result<Secret, String>;
+    fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent>;
 
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {

@@ -11,7 +11,9 @@ use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, one_by_one, retry_after};
+use super::{
+    Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, retry_after,
+};
 use crate::config::advice::exposure;
 use crate::config::reader::{Entries, Secret};
 use crate::event::Json;
@@ -177,7 +179,7 @@ impl Slack {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
         let call = match self.call(delivery) {
             Ok(call) => call,
-            Err(message) => return Outcome::reject(message),
+            Err(unsent) => return unsent.into(),
         };
         match self.client.call(call).await {
             Ok(answer) => self.outcome(&answer),
@@ -186,13 +188,13 @@ impl Slack {
     }
 
     /// The exact request of an attempt.
-    fn call(&self, delivery: &Delivery) -> Result<Call, String> {
+    fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
         let (url, headers, body) = (self.url.clone(), self.headers.clone(), self.body(delivery)?.into());
         Ok(Call { method: Method::POST, url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 
     /// The message's JSON.
-    fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+    fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         let view = View::new(delivery);
         let template = match &self.message {
             Message::Own(template) => Some(template),
@@ -208,7 +210,7 @@ impl Slack {
         if let Some(template) = template {
             let text = fit(template, &view, TEXT_MAX)?;
             if text.trim().is_empty() && self.blocks.is_none() {
-                return Err("the message is empty, and Slack takes none without text".to_owned());
+                return Err(Unsent::Skipped("the message is empty".to_owned()));
             }
             message.push(("text".to_owned(), Json::String(text)));
         }
@@ -217,7 +219,8 @@ impl Slack {
             message.push(("blocks".to_owned(), rendered));
         }
         message.push(("unfurl_links".to_owned(), Json::Bool(self.unfurls)));
-        serde_json::to_vec(&Json::Object(message)).map_err(|error| format!("the message could not be written: {error}"))
+        serde_json::to_vec(&Json::Object(message))
+            .map_err(|error| Unsent::Failed(format!("the message could not be written: {error}")))
     }
 
     /// Slack's text counts first, then the status.
@@ -291,16 +294,16 @@ impl Destination for Slack {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
-    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let call = self.call(delivery)?;
         Ok(Preview::request(&call, client::shown_with_query(&call.url), self.content_masks.clone()))
     }
 
-    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         self.body(delivery)
     }
 
-    fn way(&self, _: &Delivery) -> Result<Secret, String> {
+    fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
         Ok(Secret::from(self.url.to_string()))
     }
 
@@ -412,8 +415,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_message_is_a_reject_and_not_a_request() {
+    fn an_empty_message_is_skipped_and_not_a_request() {
         let slack = slack(Message::Own(Template::compile("{{ nothing }}", Escape::Slack).expect("compiles")));
-        assert!(slack.body(&delivery(r#"{"type":"t"}"#)).is_err());
+        let unsent = slack.body(&delivery(r#"{"type":"t"}"#)).expect_err("nothing to send");
+        assert_eq!(unsent, Unsent::Skipped("the message is empty".to_owned()));
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use self::expectation::{Missed, Tested, run_tests};
 use crate::config::{Config, DestinationConfig};
-use crate::destination::{Delivery, Form, Preview};
+use crate::destination::{Delivery, Form, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
 use crate::rules::{Met, Rule, RuleTrace, TraceNode};
 use crate::store::{NameId, StoredEvent};
@@ -40,8 +40,8 @@ pub struct ExplainedDelivery {
     pub destination: usize,
     /// The rules that named it, by their places; the first is the one that templates know.
     pub rules: Vec<usize>,
-    /// What would be sent, or why nothing could be: such a delivery becomes a dead letter.
-    pub sends: Result<Preview, String>,
+    /// What would be sent, or why nothing: such a delivery is skipped, or becomes a dead letter.
+    pub sends: Result<Preview, Unsent>,
 }
 
 impl<'c> Explanation<'c> {
@@ -118,13 +118,14 @@ impl<'c> Explanation<'c> {
         });
         let deliveries = self.deliveries.iter().map(|delivery| {
             let destination = self.destination(delivery);
-            let (sends, error) = match &delivery.sends {
-                Ok(preview) => (as_json(preview), Value::Null),
-                Err(error) => (Value::Null, Value::from(error.as_str())),
+            let (sends, error, skipped) = match &delivery.sends {
+                Ok(preview) => (as_json(preview), Value::Null, Value::Null),
+                Err(Unsent::Failed(why)) => (Value::Null, Value::from(why.as_str()), Value::Null),
+                Err(Unsent::Skipped(why)) => (Value::Null, Value::Null, Value::from(why.as_str())),
             };
             json!({
                 "destination": destination.name, "kind": destination.kind, "rules": self.rule_names(delivery),
-                "sends": sends, "error": error,
+                "sends": sends, "error": error, "skipped": skipped,
             })
         });
         json!({

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Config, DestinationConfig};
-use crate::destination::Delivery;
+use crate::destination::{Delivery, Unsent};
 use crate::event::{EventId, RelayFields, Summary, summary};
 use crate::rules::Routing;
 use crate::store::StoredEvent;
@@ -246,10 +246,11 @@ impl Example {
 }
 
 /// Two contents about where they first differ.
-fn excerpts(old: &Result<Vec<u8>, String>, new: &Result<Vec<u8>, String>) -> [String; 2] {
-    let text = |content: &Result<Vec<u8>, String>| match content {
+fn excerpts(old: &Result<Vec<u8>, Unsent>, new: &Result<Vec<u8>, Unsent>) -> [String; 2] {
+    let text = |content: &Result<Vec<u8>, Unsent>| match content {
         Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Err(message) => format!("cannot be sent: {message}"),
+        Err(unsent @ Unsent::Skipped(_)) => unsent.to_string(),
+        Err(Unsent::Failed(why)) => format!("cannot be sent: {why}"),
     };
     let both = [text(old), text(new)];
     let alike = both[0].chars().zip(both[1].chars()).take_while(|(old, new)| old == new).count();
@@ -285,7 +286,9 @@ mod tests {
             &format!("{same}2{long}"),
             [&format!("…{alike}1"), &format!("…{alike}2{}…", &long[..71])],
         );
-        let refused = excerpts(&Ok(b"{}".to_vec()), &Err("too much".to_owned()));
+        let refused = excerpts(&Ok(b"{}".to_vec()), &Err(Unsent::Failed("too much".to_owned())));
         assert_eq!(refused[1], "cannot be sent: too much");
+        let skipped = excerpts(&Ok(b"{}".to_vec()), &Err(Unsent::Skipped("it is empty".to_owned())));
+        assert_eq!(skipped[1], "skipped: it is empty");
     }
 }

@@ -115,6 +115,13 @@ pub enum Settlement {
         /// Why.
         reason: String,
     },
+    /// There was nothing to send: it is settled, and nothing arrived.
+    Skipped {
+        /// Attempts made in all.
+        attempts: u16,
+        /// Why.
+        reason: String,
+    },
     /// Handed back as it was: no attempt counts, and it is claimed again first.
     Released,
 }
@@ -146,6 +153,13 @@ pub enum DeliveryState {
     Dead {
         /// Attempts made.
         attempts: u16,
+        /// When, unix milliseconds.
+        at_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// There was nothing to send.
+    Skipped {
         /// When, unix milliseconds.
         at_ms: u64,
         /// Why.
@@ -214,7 +228,7 @@ pub struct AttemptNote {
     pub at_ms: u64,
     /// How long it took.
     pub took_ms: u64,
-    /// What it came to: delivered, retry, reject or pause.
+    /// What it came to: delivered, retry, reject, pause or skipped.
     pub outcome: String,
     /// The answer's status; 0 for none.
     pub status: u16,

@@ -246,6 +246,7 @@ impl Metrics {
             attempts: ["delivered", "retry", "reject", "pause"].map(|outcome| (outcome, attempt(outcome))),
             delivered: delivery("delivered"),
             dead: delivery("dead"),
+            skipped: delivery("skipped"),
         }
     }
 
@@ -321,10 +322,11 @@ pub struct DestinationMetrics {
     attempts: [(&'static str, Counter); 4],
     delivered: Counter,
     dead: Counter,
+    skipped: Counter,
 }
 
 impl DestinationMetrics {
-    /// Counts an attempt.
+    /// Counts an attempt; one that was skipped is none.
     pub fn attempt(&self, outcome: &Outcome) {
         if let Some((_, counter)) = self.attempts.iter().find(|(name, _)| *name == outcome.name()) {
             counter.inc();
@@ -334,6 +336,11 @@ impl DestinationMetrics {
     /// Counts a delivery that arrived.
     pub fn delivered(&self) {
         self.delivered.inc();
+    }
+
+    /// Counts one for which there was nothing to send.
+    pub fn skipped(&self) {
+        self.skipped.inc();
     }
 
     /// Counts one that was given up.

@@ -22,4 +22,5 @@ mod schema;
 mod structure;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;
+mod unsent;
 mod what_if;

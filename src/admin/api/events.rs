@@ -8,7 +8,7 @@ use super::{Outcome, Query, Refusal, blocking, destination, name, shown_state, s
 use crate::deliver::replay::Matcher;
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{DeliveryKey, DeliveryState, NameId, ReadError, StoredEvent};
+use crate::store::{AttemptNote, DeliveryKey, DeliveryState, NameId, ReadError, StoredEvent};
 use crate::time::rfc3339;
 
 /// Events looked at for one page: a filter that finds little gives an emptier page and where to go on.
@@ -16,7 +16,7 @@ const LOOKED_AT_MAX: u64 = 50_000;
 /// Events read backwards in one step.
 const STEP: u64 = 512;
 const PARAMETERS: [&str; 9] = ["type", "source", "destination", "state", "since", "until", "match", "limit", "before"];
-const STATES: [&str; 6] = ["waiting", "under_way", "postponed", "delivered", "dead", "settled"];
+const STATES: [&str; 7] = ["waiting", "under_way", "postponed", "delivered", "skipped", "dead", "settled"];
 
 /// What is looked for.
 struct Filter {
@@ -141,11 +141,12 @@ pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
         };
         let event = &view.event;
         let deliveries = view.states.iter().map(|(planned, state)| {
-            let mut shown = shown_state(state);
             let key = DeliveryKey { sequence: id.sequence(), destination: planned.destination };
+            let notes = relay.store.attempts(key);
+            let mut shown = shown_state(&as_noted(state, &notes));
             shown["destination"] = json!(name(relay, planned.destination));
             shown["rule"] = json!(name(relay, planned.rule));
-            shown["failed_attempts"] = notes(relay, key);
+            shown["failed_attempts"] = shown_notes(notes);
             shown
         });
         Ok(json!({
@@ -160,9 +161,19 @@ pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
     .await
 }
 
+/// Where a delivery stands by its last attempt too: the journal does not tell one that was skipped from one that arrived.
+fn as_noted(state: &DeliveryState, notes: &[AttemptNote]) -> DeliveryState {
+    match (state, notes.iter().max_by_key(|note| note.at_ms)) {
+        (DeliveryState::Delivered { .. } | DeliveryState::Settled, Some(note)) if note.outcome == "skipped" => {
+            DeliveryState::Skipped { at_ms: note.at_ms, reason: note.reason.clone() }
+        }
+        (state, _) => state.clone(),
+    }
+}
+
 /// The newest attempts that failed, and the one that then succeeded.
-fn notes(relay: &Relay, key: DeliveryKey) -> Value {
-    let notes = relay.store.attempts(key).into_iter().map(|note| {
+fn shown_notes(notes: Vec<AttemptNote>) -> Value {
+    let notes = notes.into_iter().map(|note| {
         json!({
             "at": rfc3339(note.at_ms),
             "took_ms": note.took_ms,

@@ -229,6 +229,7 @@ fn state_name(state: &DeliveryState) -> &'static str {
         DeliveryState::Postponed { .. } => "postponed",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Dead { .. } => "dead",
+        DeliveryState::Skipped { .. } => "skipped",
     }
 }
 
@@ -244,6 +245,10 @@ fn shown_state(state: &DeliveryState) -> Value {
         DeliveryState::Delivered { attempts, at_ms } => {
             shown["attempts"] = json!(attempts);
             shown["at"] = json!(rfc3339(*at_ms));
+        }
+        DeliveryState::Skipped { at_ms, reason } => {
+            shown["at"] = json!(rfc3339(*at_ms));
+            shown["reason"] = json!(reason);
         }
         DeliveryState::Dead { attempts, at_ms, reason } => {
             shown["attempts"] = json!(attempts);

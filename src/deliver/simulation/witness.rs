@@ -12,7 +12,7 @@ use super::Dice;
 use super::world::TURN_OF_LONG_WAITS;
 use crate::config::reader::Secret;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
-use crate::destination::{Delivery, Destination, Outcome, Preview, Reason};
+use crate::destination::{Delivery, Destination, Outcome, Preview, Reason, Unsent};
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 use crate::store::{NameId, Store};
 use crate::time::Clock;
@@ -350,7 +350,7 @@ impl Model {
         ending.works = match outcome {
             Outcome::Delivered | Outcome::Reject { .. } => Some(true),
             Outcome::Retry { .. } => Some(false),
-            Outcome::Pause { .. } => None,
+            Outcome::Pause { .. } | Outcome::Skipped { .. } => None,
         };
         if outcome == Outcome::Delivered {
             let mut state = self.witness.state();
@@ -386,15 +386,15 @@ impl Destination for Model {
         .boxed()
     }
 
-    fn preview(&self, delivery: &Delivery) -> Result<Preview, String> {
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         Ok(Preview::line("a model".into(), &delivery.event.body))
     }
 
-    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, String> {
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         Ok(delivery.event.body.to_vec())
     }
 
-    fn way(&self, _: &Delivery) -> Result<Secret, String> {
+    fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
         Ok(Secret::from("a model".to_owned()))
     }
 

@@ -72,6 +72,10 @@ impl Worker {
                     self.section.metrics.delivered();
                     Settlement::Delivered { attempts }
                 }
+                Next::Skip(reason) => {
+                    self.section.metrics.skipped();
+                    Settlement::Skipped { attempts, reason }
+                }
                 Next::RetryIn(wait) => {
                     // Like all that waited when the section changed, it is due now.
                     let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
@@ -158,7 +162,7 @@ impl Worker {
                 }
                 self.tell(reason);
             }
-            // A template that fails for one event after the other is a reason to stop; a damaged disk is none to stop here.
+            // The other side was not asked.
             Outcome::Reject { reason } if reason.is_local => {}
             Outcome::Reject { .. } => {
                 self.rejects_in_a_row += 1;
@@ -168,7 +172,7 @@ impl Worker {
                     self.pause(&why, &why);
                 }
             }
-            Outcome::Pause { .. } => {}
+            Outcome::Pause { .. } | Outcome::Skipped { .. } => {}
         }
     }
 

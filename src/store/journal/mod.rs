@@ -355,7 +355,7 @@ impl Store for JournalStore {
             let id = claim.key.destination;
             let destination = self.destination(id);
             let mut queue = lock(&destination.queue);
-            let mut written = Vec::new();
+            let (mut written, mut skipped) = (Vec::new(), Vec::new());
             while let Some((claim, settlement)) = rest.next_if(|(claim, _)| claim.key.destination == id) {
                 let (attempts, state) = match settlement {
                     Settlement::Released => {
@@ -364,6 +364,11 @@ impl Store for JournalStore {
                         continue;
                     }
                     Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
+                    // To the journal it is over, as if it had arrived; the note of the attempt says what it was.
+                    Settlement::Skipped { attempts, reason } => {
+                        skipped.push((claim.key, DeliveryState::Skipped { at_ms, reason: cut(reason) }));
+                        (attempts, OutcomeState::Delivered)
+                    }
                     Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason: cut(reason) }),
                     Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
                         (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason: cut(reason) })
@@ -381,6 +386,9 @@ impl Store for JournalStore {
             let mut outcomes = lock(&self.shared.outcomes);
             for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Postponed { .. })) {
                 outcomes.push(outcome.key, state_of(outcome));
+            }
+            for (key, state) in skipped {
+                outcomes.push(key, state);
             }
             drop(outcomes);
             // If the writer is gone the process is ending, and these deliveries may happen again.

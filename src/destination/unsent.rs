@@ -1,0 +1,36 @@
+//! Why nothing is sent for a delivery. The other side was not asked, so it says nothing of the destination.
+
+use super::Outcome;
+
+/// Why nothing can be sent for a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// There is nothing to send, and that is right so: the message is empty.
+    Skipped(String),
+    /// It cannot be made: a template fails, or a value has no place in a URL. The delivery becomes a dead letter.
+    Failed(String),
+}
+
+impl std::fmt::Display for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unsent::Skipped(why) => write!(f, "skipped: {why}"),
+            Unsent::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<String> for Unsent {
+    fn from(why: String) -> Self {
+        Unsent::Failed(why)
+    }
+}
+
+impl From<Unsent> for Outcome {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Skipped(why) => Outcome::skipped(why),
+            Unsent::Failed(why) => Outcome::local(why),
+        }
+    }
+}
