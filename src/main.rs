@@ -1,5 +1,6 @@
 //! The program: reads the command line, does what it says, and turns a failure into a sentence and an exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,7 +18,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("{}", failure.message);
+                // Where it cannot be written, the exit code alone says it.
+                let _ = writeln!(std::io::stderr(), "{}", failure.message);
             }
             ExitCode::from(failure.code)
         }

@@ -1,32 +1,105 @@
 //! `run`: the daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::Level;
 
-use super::{FAILED, Failure, IN_USE, load};
+use super::{BAD_CONFIG, FAILED, Failure, IN_USE};
+use crate::config::values::Process;
+use crate::config::{self, Config, ConfigError};
 use crate::relay::{Running, StartError, start};
+use crate::telemetry::log::{self, Log};
+
+/// At the end, lines that are queued are waited for. A log that nobody reads must not keep the process: it is killed ten seconds
+/// after SIGTERM in containers, and eight of them are the grace.
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
 pub(super) fn run(named: Option<&Path>, _: Args) -> Result<(), Failure> {
-    crate::telemetry::start_logging();
-    let (path, config) = load(named)?;
-    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::of(FAILED, &error))?;
-    let ended = runtime.block_on(async {
-        let running = start(config).await.map_err(|error| match error {
-            StartError::Locked(crate::store::lock::LockError::Held { .. }) => Failure::of(IN_USE, &error),
-            error => Failure::of(FAILED, &error),
-        })?;
-        tracing::info!(config = %path.display(), listen = %running.address, admin = %running.admin_address, "vero-relay is ready");
-        wait(running).await
-    });
+    // First of all: a signal that comes while the config and the journal are read must not end the process in its own way.
+    let signals = runtime.block_on(async { Signals::listen() })?;
+    let log = log::start();
+    raise_descriptor_limit();
+    let ended = runtime.block_on(work(named.map(Path::to_owned), signals, &log));
+    if let Err(failure) = &ended {
+        log.print(Level::ERROR, &failure.message);
+    }
+    log.finish(LOG_FLUSH_MAX);
     // Whatever still blocks a thread (a file system that hangs) must not keep the process: all that counts is synced.
     runtime.shutdown_background();
-    ended
+    // It is told: the log is standard error.
+    ended.map_err(|failure| Failure::new(failure.code, ""))
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::of(FAILED, &error));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves when the process should end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Starts the relay and waits for its end.
+async fn work(named: Option<PathBuf>, mut signals: Signals, log: &Log) -> Result<(), Failure> {
+    let starting = start_up(named, log);
+    let running = tokio::select! {
+        running = starting => running?,
+        // As after a power cut, the next start finds out what is there.
+        () = signals.end() => {
+            tracing::info!("stopped while it was starting");
+            return Ok(());
+        }
+    };
+    // A SIGHUP that has come meanwhile is the first thing this sees.
+    wait(running, signals).await
+}
+
+async fn start_up(named: Option<PathBuf>, log: &Log) -> Result<Running, Failure> {
+    let is_coloured = log.is_coloured();
+    let loading = tokio::task::spawn_blocking(move || load(named.as_deref(), is_coloured));
+    let loaded = loading.await.map_err(|_| Failure::new(BAD_CONFIG, "reading the config panicked, which is a bug"))?;
+    let (path, config, warnings) = loaded?;
+    log.print(Level::WARN, &warnings);
+    let running = start(config).await.map_err(|error| match error {
+        StartError::Locked(crate::store::lock::LockError::Held { .. }) => Failure::of(IN_USE, &error),
+        error => Failure::of(FAILED, &error),
+    })?;
+    tracing::info!(config = %path.display(), listen = %running.address, admin = %running.admin_address, "vero-relay is ready");
+    Ok(running)
+}
+
+/// Finds and proves the config. Also returns its warnings, as they are read best.
+fn load(named: Option<&Path>, is_coloured: bool) -> Result<(PathBuf, Config, String), Failure> {
+    let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
+    match Config::load(&path, &Process) {
+        Ok((config, report)) => Ok((path, config, report.render(is_coloured))),
+        Err(ConfigError::Problems(report)) => Err(Failure::new(BAD_CONFIG, report.render(is_coloured).trim_end())),
+        Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
+    }
 }
 
 /// Takes as many file descriptors as the system allows: each connection needs one, and the usual soft limit of 1024 is far below
@@ -41,38 +114,35 @@ fn raise_descriptor_limit() {
 }
 
 /// Waits for a reason to end, and ends.
-async fn wait(running: Running) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::of(FAILED, &error));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
+async fn wait(running: Running, mut signals: Signals) -> Result<(), Failure> {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
             // Aside, so that whatever it waits for, a signal to end is heard. What comes of it is told in the log.
-            _ = hang_up.recv() => {
+            _ = signals.hang_up.recv() => {
+                tracing::info!("SIGHUP: the config is read again");
                 let relay = running.relay.clone();
                 tokio::spawn(async move { relay.reload().await });
+                continue;
             }
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
             why = running.failed() => {
                 return Err(Failure::new(FAILED, format!("the store has failed and only a restart can tell what is on the disk: {why}")));
             }
         }
     }
-    tracing::info!("stopping: attempts under way are finished first; a second signal ends at once");
+    tracing::info!("stopping: attempts in flight are finished first; a second signal ends at once");
     tokio::select! {
         stopped = running.stop() => {
             if let Some(why) = stopped.failure {
                 return Err(Failure::new(FAILED, format!("the store failed while it was closed: {why}")));
             }
             if !stopped.in_time {
-                tracing::warn!("some attempts did not end within the grace; they will be made again");
+                tracing::warn!("some attempts did not end within shutdown_grace; they will be made again");
             }
             tracing::info!("stopped");
             Ok(())
         }
-        _ = terminate.recv() => Err(Failure::new(FAILED, "ended at once by a second signal")),
-        _ = interrupt.recv() => Err(Failure::new(FAILED, "ended at once by a second signal")),
+        () = signals.end() => Err(Failure::new(FAILED, "ended at once by a second signal")),
     }
 }

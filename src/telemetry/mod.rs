@@ -1,6 +1,8 @@
 //! What the relay says about itself: logs and metrics. Neither ever holds a secret, and no log line at info or above holds the
 //! address of a person.
 
+pub mod log;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +14,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::destination::Outcome;
-
-/// Starts logging to standard error: text on a terminal, JSON lines with `VERO_RELAY_LOG_FORMAT=json`; how much is said by
-/// `VERO_RELAY_LOG` (`info` unless set).
-pub fn start_logging() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("VERO_RELAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let is_json = std::env::var("VERO_RELAY_LOG_FORMAT").is_ok_and(|format| format == "json");
-    // A second start, in tests, is refused and changes nothing.
-    let _ = if is_json { log.json().try_init() } else { log.with_ansi(has_colours(&std::io::stderr())).try_init() };
-}
 
 /// Whether a stream is a terminal on which somebody wants colours: <https://no-color.org>.
 pub(crate) fn has_colours(stream: &impl std::io::IsTerminal) -> bool {
@@ -198,6 +189,11 @@ impl Default for Metrics {
             "config_last_reload_success_timestamp_seconds",
             "When a config was taken last",
             metrics.reload_succeeded_at.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Log lines that could not be written, or had no room to wait",
+            log::lines_lost(),
         );
         registry.register("store_damaged_ranges", "Damaged stretches found at start", metrics.damage.clone());
         Self { registry: Arc::new(registry), ..metrics }

@@ -13,6 +13,7 @@ mod front_door;
 mod fuzz;
 mod harness;
 mod isolation;
+mod log;
 mod operator;
 mod oracle;
 mod recipes;

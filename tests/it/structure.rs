@@ -70,3 +70,22 @@ fn what_decides_touches_neither_clock_nor_disk_nor_network() {
         assert!(named.is_empty(), "{text} in {named:?}");
     }
 }
+
+#[test]
+fn nothing_in_the_daemon_writes_to_standard_output_or_error_but_the_log() {
+    let may_print = |file: &String| {
+        // The verbs print, which is what they are for; `run` is the daemon.
+        (file.starts_with("cli/") && file != "cli/run.rs") || file.starts_with("deliver/simulation/")
+    };
+    let daemon = |text: &str| -> Vec<_> {
+        let named = naming_outside_tests(text);
+        named.into_iter().filter(|file| !may_print(file)).collect()
+    };
+    for text in ["println!", "print!", "dbg!", "stdout()"] {
+        assert_eq!(daemon(text), [""; 0], "{text} panics where it cannot write, and waits for who does not read");
+    }
+    assert_eq!(daemon("stderr()"), ["main.rs", "telemetry/log.rs", "telemetry/log/out.rs"]);
+    assert!(naming("eprint!").iter().any(|file| file.starts_with("cli/")), "the verbs were found");
+    assert_eq!(naming("log_internal_errors(true)"), [""; 0]);
+    assert_eq!(naming("tracing_subscriber::fmt()"), ["telemetry/log.rs"]);
+}

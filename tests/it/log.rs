@@ -1,0 +1,277 @@
+//! The log of the real binary: whatever becomes of it, nothing else is different. And signals that come early.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::*;
+
+/// A relay whose log cannot tell where it listens.
+struct Mute {
+    daemon: Daemon,
+    hooks: SocketAddr,
+    admin: SocketAddr,
+    directory: tempfile::TempDir,
+}
+
+/// Starts the binary; `change` says what standard error is.
+async fn start(rest: &str, change: impl FnOnce(&mut Command)) -> Mute {
+    let directory = tempfile::tempdir().expect("a directory");
+    let free = |_| std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    let [hooks, admin] = [0, 1].map(free);
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, config_text(hooks, admin, rest)).expect("written");
+    let daemon = Daemon::start(&config, change);
+    let mute = Mute { daemon, hooks, admin, directory };
+    eventually("it to be ready", async || {
+        tokio::net::TcpStream::connect(mute.admin).await.is_ok() && mute.get("/readyz").await.status() == 200
+    })
+    .await;
+    mute
+}
+
+fn config_text(hooks: SocketAddr, admin: SocketAddr, rest: &str) -> String {
+    format!(
+        "listen: {hooks}\nadmin: {{ listen: \"{admin}\" }}\ndata_dir: data\nsources: {{ vero: {{ token: secret }} }}\n{rest}"
+    )
+}
+
+impl Mute {
+    async fn get(&self, path: &str) -> Message {
+        request(self.admin, "GET", path, &[], b"").await
+    }
+
+    async fn post(&self) -> u16 {
+        request(self.hooks, "POST", "/hooks/vero/secret", &[], br#"{"type":"sent"}"#).await.status()
+    }
+
+    async fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").await.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{name} in {text}"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.daemon.0), signal).expect("signalled");
+    }
+
+    /// Asks it to end; it must end well.
+    async fn terminate(mut self) {
+        self.signal(Signal::TERM);
+        let mut code = None;
+        eventually("it to end", async || {
+            code = self.daemon.0.try_wait().expect("our child").map(|status| status.code());
+            code.is_some()
+        })
+        .await;
+        assert_eq!(code, Some(Some(0)));
+    }
+
+    /// Makes it log more than it can hold: a config with many problems, read again and again.
+    async fn flood(&self, until: u64) {
+        let long = "x".repeat(30_000);
+        let rules: String = (0..3).map(|number| format!("  - {{ to: [{long}{number}] }}\n")).collect();
+        let rest = format!("rules:\n{rules}destinations: {{ a: {{ http: {{ url: \"http://127.0.0.1:1\" }} }} }}\n");
+        let text = config_text(self.hooks, self.admin, &rest);
+        std::fs::write(self.directory.path().join("config.yaml"), text).expect("written");
+        eventually("lines to be lost", async || {
+            let answer = request(self.admin, "POST", "/api/reload", &[("x-vero-relay-write", "1")], b"").await;
+            assert_eq!(answer.status(), 422, "{}", answer.text());
+            self.metric("vero_relay_log_lines_lost_total").await >= until
+        })
+        .await;
+    }
+}
+
+fn rules(fake: &Fake) -> String {
+    let url = format!("http://{}", fake.address);
+    format!("rules: [{{ to: [a] }}]\ndestinations: {{ a: {{ http: {{ url: \"{url}\" }}, {QUICK} }} }}\n")
+}
+
+/// Everything works although there is something to log and no line can be written.
+async fn works_without_a_log(change: impl FnOnce(&mut Command)) {
+    // Three failures and then yes: lines about trouble, and its end.
+    let fake = Fake::start([Act::status(500), Act::status(500), Act::status(422)]).await;
+    let mute = start(&rules(&fake), change).await;
+    for _ in 0..3 {
+        assert_eq!(mute.post().await, 200);
+    }
+    fake.wait_for(5).await;
+    mute.signal(Signal::HUP);
+    eventually("the reload", async || mute.get("/api/status").await.json()["config"]["generation"] == 2).await;
+    assert_eq!(mute.post().await, 200);
+    fake.wait_for(6).await;
+    mute.terminate().await;
+}
+
+#[tokio::test]
+async fn a_log_on_a_full_disk_is_no_reason_for_anything() {
+    works_without_a_log(|command| {
+        command.stderr(OpenOptions::new().write(true).open("/dev/full").expect("there"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_whose_reader_has_gone_is_no_reason_for_anything() {
+    works_without_a_log(|command| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        command.stderr(writer);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_standard_error_is_no_reason_for_anything() {
+    works_without_a_log(|command| {
+        let program = command.get_program().to_owned();
+        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" 2>&- >&-", "sh"]).arg(program).args(words).stdin(Stdio::null());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing_and_what_is_missing_is_told_once_it_is_read() {
+    let fake = Fake::start([]).await;
+    let mut mute = start(&rules(&fake), |command| {
+        command.stderr(Stdio::piped());
+    })
+    .await;
+    mute.flood(10).await;
+    assert_eq!(mute.post().await, 200);
+    assert_eq!(mute.get("/readyz").await.status(), 200);
+    fake.wait_for(1).await;
+    let pipe = mute.daemon.0.stderr.take().expect("piped");
+    let told = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(pipe).lines().map_while(Result::ok);
+        let told = lines.find(|line| line.contains("log lines were lost since"));
+        (told, lines)
+    });
+    let (told, rest) = tokio::time::timeout(PATIENCE, told).await.expect("in time").expect("read");
+    assert!(told.is_some_and(|line| line.contains(" WARN ") && line.ends_with("nobody read them in time")));
+    let rest = tokio::task::spawn_blocking(move || rest.last());
+    mute.terminate().await;
+    assert!(rest.await.expect("read").is_some_and(|line| line.ends_with("INFO stopped")));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_keep_the_process_from_ending() {
+    let fake = Fake::start([]).await;
+    let mute = start(&rules(&fake), |command| {
+        command.stderr(Stdio::piped());
+    })
+    .await;
+    mute.flood(1).await;
+    mute.terminate().await;
+}
+
+#[tokio::test]
+async fn lines_that_a_broken_log_could_not_take_are_told_when_it_takes_some_again() {
+    let fake = Fake::start([]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("log");
+    let file = OpenOptions::new().create(true).append(true).open(&log).expect("a log");
+    // A file that may not grow stands for a disk that is full. It begins behind the end of all that the store writes.
+    let begin = 80 << 20;
+    file.set_len(begin).expect("a sparse file");
+    let mute = start(&rules(&fake), |command| {
+        let program = command.get_program().to_owned();
+        let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+            .arg(program)
+            .args(words)
+            .stdin(Stdio::null())
+            .stderr(file);
+    })
+    .await;
+    let may_grow_to = |bytes: Option<u64>| {
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        let pid = Some(Pid::from_child(&mute.daemon.0));
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).expect("a limit of our own child");
+    };
+    may_grow_to(Some(begin));
+    eventually("lines to be lost", async || {
+        mute.signal(Signal::HUP);
+        mute.metric("vero_relay_log_lines_lost_total").await > 0
+    })
+    .await;
+    assert_eq!(mute.post().await, 200);
+    may_grow_to(None);
+    eventually("the loss to be told", async || {
+        let mut said = String::new();
+        let mut file = std::fs::File::open(&log).expect("there");
+        file.seek(SeekFrom::Start(begin)).and_then(|_| file.read_to_string(&mut said)).expect("read");
+        said.contains("lost since") && said.contains("File too large")
+    })
+    .await;
+    fake.wait_for(1).await;
+    mute.terminate().await;
+}
+
+// ---- signals that come while it starts --------------------------------------------------------------------------------------------
+
+/// Whether a process catches a signal, by its mask in `/proc`.
+fn catches(pid: u32, signal: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
+
+/// A relay that waits for its config: it is a pipe that nobody has written to.
+async fn starting(directory: &Path) -> (Daemon, std::path::PathBuf) {
+    let config = directory.join("config.yaml");
+    let made = Command::new("mkfifo").arg(&config).status().expect("mkfifo");
+    assert!(made.success());
+    let daemon = Daemon::start(&config, |command| {
+        command.stderr(Stdio::piped());
+    });
+    eventually("its handlers", async || catches(daemon.0.id(), 1) && catches(daemon.0.id(), 15)).await;
+    (daemon, config)
+}
+
+#[tokio::test]
+async fn a_hangup_while_it_starts_is_a_reload_afterwards() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut daemon, config) = starting(directory.path()).await;
+    for _ in 0..5 {
+        kill_process(Pid::from_child(&daemon.0), Signal::HUP).expect("signalled");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(daemon.0.try_wait().expect("our child").is_none(), "it lives");
+    let text = format!("{HEAD}rules: [{{ to: [a] }}]\ndestinations: {{ a: {{ file: {{ path: a }} }} }}\n");
+    let stderr = daemon.0.stderr.take().expect("piped");
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        let ready = lines.by_ref().find(|line| line.contains("vero-relay is ready"));
+        (ready, lines.find(|line| line.contains("the config is read again")))
+    });
+    tokio::task::spawn_blocking(move || std::fs::write(config, text).expect("written")).await.expect("written");
+    let (ready, reloading) = tokio::time::timeout(PATIENCE, reading).await.expect("in time").expect("read");
+    assert!(ready.is_some() && reloading.is_some(), "{ready:?} {reloading:?}");
+}
+
+#[tokio::test]
+async fn a_signal_to_end_while_it_starts_ends_it_well() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut daemon, _) = starting(directory.path()).await;
+        kill_process(Pid::from_child(&daemon.0), signal).expect("signalled");
+        let mut code = None;
+        eventually("it to end", async || {
+            code = daemon.0.try_wait().expect("our child").map(|status| status.code());
+            code.is_some()
+        })
+        .await;
+        assert_eq!(code, Some(Some(0)));
+    }
+}
