@@ -1,8 +1,8 @@
-//! Making directories that are there after a power cut.
+//! Directories that are there after a power cut, and files that are their owner's alone.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Makes a directory and those above it, 0700 each, and makes their names durable. One that is there is left as it is.
@@ -22,4 +22,54 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
 /// Makes the names in a directory durable.
 pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// What a name stands for: it may be another thing under the same name later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+
+    /// What a path leads to, through symlinks.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|metadata| Self::of(&metadata))
+    }
+}
+
+/// Takes the rights of everybody but the owner away, where there are any. A file that is not there is left so; what cannot be changed
+/// is told, since somebody else may read it.
+pub(crate) fn narrow(path: &Path) {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if metadata.is_symlink() || mode & 0o077 == 0 {
+        return;
+    }
+    if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(mode & 0o700)) {
+        tracing::warn!(path = %path.display(), %error, "other users may read this, and it could not be changed: chmod it to {:o}", mode & 0o700);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_owner_keeps_rights() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        narrow(&path);
+        File::create(&path).expect("made");
+        for (before, expected) in [(0o666, 0o600), (0o644, 0o600), (0o600, 0o600), (0o755, 0o700), (0o400, 0o400)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(before)).expect("set");
+            narrow(&path);
+            let mode = std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+            assert_eq!(mode, expected, "{before:o}");
+        }
+    }
 }

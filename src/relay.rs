@@ -3,6 +3,7 @@
 mod changes;
 mod door;
 mod generation;
+mod place;
 mod reload;
 mod what_if;
 mod workers;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use self::changes::{go_on_after_a_change, keep_limits};
 use self::door::{Door, listen, local};
 pub use self::generation::Generation;
+use self::place::watch_place;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
 use self::reload::{server_options, watch};
 pub use self::what_if::{Change, Comparison, Example, Group};
@@ -184,7 +186,7 @@ pub struct Running {
     admin_tasks: TaskTracker,
     health: Receiver<Health>,
     // Released last, when everything that writes has ended.
-    _lock: Option<DataDirLock>,
+    _lock: Option<Arc<DataDirLock>>,
 }
 
 /// Starts a relay on its data directory.
@@ -193,6 +195,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let in_data_dir = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     let lock = DataDirLock::take(&data_dir)?;
     let disk = RealDisk::open(&data_dir.join("journal")).map_err(in_data_dir)?;
+    if disk.is_written_to().map_err(in_data_dir)? {
+        return Err(DataDirLock::held(&data_dir).into());
+    }
     let place = Place {
         segment_bytes: segment_bytes(&config.retention, &data_dir),
         index: Location::File(data_dir.join("state.db")),
@@ -237,6 +242,7 @@ async fn start_at(
     let store: Arc<dyn Store> = Arc::new(store);
     let health = store.health();
     let (address, admin_address) = (local(&listener, config.listen), local(&admin_listener, config.admin_listen));
+    let data_dir = config.data_dir.clone();
     let (intake_max, options) = (config.limits.intake_max, server_options(&config));
     let generation = Generation::new(config, None, store.as_ref(), &metrics);
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
@@ -277,6 +283,13 @@ async fn start_at(
     changing.workers.follow(&relay.generation());
     workers.spawn(keep_limits(relay.clone(), attempts.clone()));
     workers.spawn(watch(relay.clone(), attempts.clone()));
+    let lock = lock.map(|mut lock| {
+        lock.watch(data_dir.join("state.db"));
+        Arc::new(lock)
+    });
+    if let Some(lock) = lock.clone() {
+        workers.spawn(watch_place(relay.clone(), lock, attempts.clone()));
+    }
     for progress in relay.store.replays().into_iter().filter(|progress| !progress.is_done) {
         workers.spawn(relay.replayer.clone().work(progress));
     }

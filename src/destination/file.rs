@@ -5,7 +5,7 @@ use std::fs::{File as OpenFile, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -18,6 +18,7 @@ use super::path_template::PathTemplate;
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent};
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
+use crate::directory::Identity;
 use crate::event::minify;
 use crate::telemetry::in_vain;
 
@@ -45,6 +46,28 @@ struct Lines {
     syncs: bool,
     content_masks: Masks,
     open: Mutex<HashMap<PathBuf, Held>>,
+    root: Root,
+}
+
+/// The data directory, below which files may lie: it is never made again here, nor is anything in another that has its place.
+struct Root {
+    path: PathBuf,
+    seen: OnceLock<Identity>,
+}
+
+impl Root {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: OnceLock::new() }
+    }
+
+    fn check(&self, path: &Path) -> io::Result<()> {
+        if !path.starts_with(&self.path) {
+            return Ok(());
+        }
+        let why = |what| io::Error::new(io::ErrorKind::NotFound, format!("the data directory {what}"));
+        let now = Identity::at(&self.path).map_err(|error| why(format!("cannot be found: {error}")))?;
+        if *self.seen.get_or_init(|| now) == now { Ok(()) } else { Err(why("was replaced by another".to_owned())) }
+    }
 }
 
 /// A file that is held open, and locked.
@@ -77,8 +100,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     });
     entries.finish();
     let (path, timezone, open) = (path?, timezone?, Mutex::default());
-    let content_masks = Masks::from_texts(reader.taken());
-    let lines = Arc::new(Lines { path, timezone, has_envelope, syncs, content_masks, open });
+    let (content_masks, root) = (Masks::from_texts(reader.taken()), Root::new(context.data_dir));
+    let lines = Arc::new(Lines { path, timezone, has_envelope, syncs, content_masks, open, root });
     Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
 
@@ -140,6 +163,7 @@ impl Lines {
             if open.len() >= OPEN_MAX {
                 open.clear();
             }
+            self.root.check(path)?;
             open.insert(path.to_owned(), open_file(path)?);
         }
         let Some(held) = open.get_mut(path) else { return Ok(()) };
@@ -274,6 +298,7 @@ mod tests {
             syncs: true,
             content_masks: Masks::default(),
             open: Mutex::default(),
+            root: Root::new(directory),
         }
     }
 
@@ -307,6 +332,25 @@ mod tests {
         std::fs::remove_file(&path).expect("deleted");
         assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
         assert_eq!(std::fs::read_to_string(&path).expect("there").lines().count(), 1);
+    }
+
+    #[test]
+    fn a_data_directory_that_is_gone_or_another_is_not_written_to() {
+        let above = tempfile::tempdir().expect("a directory");
+        let directory = above.path().join("data");
+        std::fs::create_dir(&directory).expect("made");
+        let file = file(&directory, "archive/x");
+        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        std::fs::rename(&directory, above.path().join("moved")).expect("moved");
+        assert!(!is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!directory.exists());
+        std::fs::create_dir(&directory).expect("made");
+        assert!(!is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!directory.join("archive").exists());
+        std::fs::remove_dir(&directory)
+            .and_then(|()| std::fs::rename(above.path().join("moved"), &directory))
+            .expect("back");
+        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
     }
 
     #[test]

@@ -160,6 +160,13 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
     fn backup(&self, directory: &std::path::Path) -> Result<(), BackupError>;
 
+    /// What has become of the store's files, if they are not what it left there: removed, replaced, written to by another. Reads
+    /// the disk.
+    fn trouble(&self) -> Option<String>;
+
+    /// Refuses everything from now on, for a reason: the process is expected to end.
+    fn fail(&self, why: &str);
+
     /// What an acknowledgement is worth.
     fn durability(&self) -> Durability;
 

@@ -2,7 +2,8 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, clock, damage, descriptors, errors, kill, signals, slow_senders, storm, unruly,
+    archive, backlog, clock, damage, descriptors, errors, kill, signals, slow_senders, storm, two_processes, unruly,
+    vanished,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,6 +34,16 @@ async fn nothing_is_acknowledged_after_a_failed_sync_and_a_full_disk_on_a_write_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_that_steps_hurries_no_retry_stalls_none_and_wipes_nothing() {
     short(&clock::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_never_takes_events_into_a_journal_that_the_first_has() {
+    short(&two_processes::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_vanishes_is_noticed_and_nothing_is_made_in_its_place() {
+    short(&vanished::FAULT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

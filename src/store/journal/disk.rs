@@ -3,11 +3,15 @@
 //! A trait, because the promise of the store is about what a disk does when it is full, fails a sync or loses power, and a real
 //! disk does none of that on demand: see [`model`](super::model).
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::segments::segment_of;
+use crate::directory::{Identity, make, narrow};
+use crate::store::lock::is_gone;
 
 /// One directory of files.
 pub trait Disk: Send + Sync + 'static {
@@ -27,6 +31,11 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_names(&self) -> io::Result<()>;
     /// How much room the file system has; `None` when it does not say.
     fn space(&self) -> Option<Space>;
+    /// What has become of the directory or of files in it, if they are not what they were: removed, replaced, cut, written to by
+    /// another. Each file has at least so many bytes. Where nothing but this program can reach them: nothing.
+    fn trouble(&self, _files: &[(String, u64)]) -> Option<String> {
+        None
+    }
 }
 
 /// The room of a file system, in bytes.
@@ -57,26 +66,89 @@ pub trait DiskFile: Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// How long the file is.
     fn length(&self) -> io::Result<u64>;
+    /// Whether it has another name, under which somebody else may write to it.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
-/// A directory of the file system: made 0700, its files 0600.
+/// A directory of the file system: 0700, its files 0600.
 #[derive(Debug)]
 pub struct RealDisk {
     directory: PathBuf,
     /// Kept open to make names durable: opening it for that would fail where no file descriptor is left, which passes, and look
     /// like a failed sync, which does not.
     names: File,
+    /// The file that was made last. Held while it is renamed.
+    newest: Mutex<Option<Newest>>,
+}
+
+/// The file that is written to.
+#[derive(Debug)]
+struct Newest {
+    name: String,
+    identity: Identity,
+    last: Last,
 }
 
 impl RealDisk {
     /// Opens a directory, making it when it is not there.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        crate::directory::make(directory)?;
-        Ok(Self { directory: directory.to_owned(), names: File::open(directory)? })
+        make(directory)?;
+        narrow(directory);
+        let disk = Self { directory: directory.to_owned(), names: File::open(directory)?, newest: Mutex::default() };
+        disk.list()?.iter().for_each(|name| narrow(&disk.path(name)));
+        Ok(disk)
+    }
+
+    /// Whether another process writes to the newest segment, by whatever name it reached it.
+    pub fn is_written_to(&self) -> io::Result<bool> {
+        let newest = self.list()?.into_iter().filter_map(|name| Some((segment_of(&name)?, name))).max();
+        let Some((_, name)) = newest else { return Ok(false) };
+        // Unlocked again when it is closed. Where nothing can be locked, nothing is known.
+        Ok(matches!(File::open(self.path(&name))?.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Newest>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has become of the directory.
+    fn trouble_with_directory(&self) -> Option<String> {
+        let path = self.directory.display();
+        let is_read_only = |stat: rustix::fs::StatVfs| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+        if rustix::fs::fstatvfs(&self.names).is_ok_and(is_read_only) {
+            return Some(format!("the file system of {path} is read-only now"));
+        }
+        let opened = self.names.metadata().ok().map(|metadata| Identity::of(&metadata));
+        self.trouble_with(&self.directory, |_, identity| Some(identity) == opened)
+    }
+
+    fn trouble_with(&self, path: &Path, is_it: impl FnOnce(u64, Identity) -> bool) -> Option<String> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if is_it(metadata.len(), Identity::of(&metadata)) => None,
+            Ok(_) => Some(format!("{} was replaced or cut by another program", path.display())),
+            Err(error) if is_gone(&error) => Some(format!("{} is not there any more", path.display())),
+            Err(_) => None,
+        }
+    }
+
+    /// What has become of the file that was made last: it is the one that is written to.
+    fn trouble_with_newest(&self) -> Option<String> {
+        let newest = self.newest();
+        let Newest { name, identity: made, last } = newest.as_ref()?;
+        let is_it = |identity| {
+            let is_whole = |file| is_still_there(&file, lock_last(last).as_ref());
+            identity == *made && File::open(self.path(name)).map_or(true, is_whole)
+        };
+        let trouble = self.trouble_with(&self.path(name), |_, identity| is_it(identity));
+        let is_newer = |other: &String| segment_of(other) > segment_of(name) && segment_of(name).is_some();
+        let stranger = || self.list().ok()?.into_iter().find(is_newer);
+        trouble.or_else(|| Some(format!("{} was made by another process", self.path(&stranger()?).display())))
     }
 }
 
@@ -91,7 +163,15 @@ impl Disk for RealDisk {
         };
         match set_aside {
             // Some file systems cannot set room aside; writing then finds out when it is full.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(Arc::new(RealFile(file))),
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                // Held until it is closed. It was made a moment ago: only a file system without locks refuses.
+                if let Err(error) = file.try_lock() {
+                    tracing::debug!(name, %error, "a segment cannot be locked");
+                }
+                let (identity, last) = (Identity::of(&file.metadata()?), Last::default());
+                *self.newest() = Some(Newest { name: name.to_owned(), identity, last: last.clone() });
+                Ok(Arc::new(RealFile { file, last }))
+            }
             Err(error) => {
                 drop(file);
                 std::fs::remove_file(&path)?;
@@ -102,7 +182,7 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
-        Ok(Arc::new(RealFile(file)))
+        Ok(Arc::new(RealFile { file, last: Last::default() }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -111,11 +191,19 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path(from), self.path(to))
+        let mut newest = self.newest();
+        std::fs::rename(self.path(from), self.path(to))?;
+        if let Some(newest) = newest.as_mut().filter(|newest| newest.name == from) {
+            to.clone_into(&mut newest.name);
+        }
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path(name))
+        let mut newest = self.newest();
+        std::fs::remove_file(self.path(name))?;
+        newest.take_if(|newest| newest.name == name);
+        Ok(())
     }
 
     fn copy(&self, from: &str, to: &str) -> io::Result<()> {
@@ -131,15 +219,45 @@ impl Disk for RealDisk {
     fn space(&self) -> Option<Space> {
         space_of(&self.directory)
     }
+
+    fn trouble(&self, files: &[(String, u64)]) -> Option<String> {
+        let with_file = |(name, least): &(String, u64)| self.trouble_with(&self.path(name), |bytes, _| bytes >= *least);
+        let with_files = || files.iter().find_map(with_file);
+        self.trouble_with_directory().or_else(|| self.trouble_with_newest()).or_else(with_files)
+    }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    last: Last,
+}
+
+/// The end of what was written last, and where it lies. Held while something is written.
+type Last = Arc<Mutex<Option<(u64, Vec<u8>)>>>;
+
+/// So many bytes of it: chance writes them a second time nowhere.
+const LAST_BYTES: usize = 32;
+
+fn lock_last(last: &Last) -> MutexGuard<'_, Option<(u64, Vec<u8>)>> {
+    last.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether what was written last is still there: a copy may have been written over the file, or it was cut and has grown again.
+fn is_still_there(file: &File, last: Option<&(u64, Vec<u8>)>) -> bool {
+    let Some((offset, written)) = last else { return true };
+    let mut found = vec![0; written.len()];
+    match file.read_exact_at(&mut found, *offset) {
+        Ok(()) => found == *written,
+        // What cannot be read may be there. The next write or sync says more.
+        Err(error) => error.kind() != io::ErrorKind::UnexpectedEof,
+    }
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -150,19 +268,36 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        let mut last = lock_last(&self.last);
+        if !is_still_there(&self.file, last.as_ref()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "another program has changed the file"));
+        }
+        self.file.write_all_at(bytes, offset)?;
+        let end = &bytes[bytes.len().saturating_sub(LAST_BYTES)..];
+        *last = Some((offset + (bytes.len() - end.len()) as u64, end.to_vec()));
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()?;
+        if self.file.metadata()?.nlink() == 0 {
+            // All of it went to a file that nobody can open any more: it ends with this process.
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written to"));
+        }
+        Ok(())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        lock_last(&self.last).take_if(|(offset, written)| *offset + written.len() as u64 > bytes);
+        self.file.set_len(bytes)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 1)
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.0.metadata().map(|metadata| metadata.len())
+        self.file.metadata().map(|metadata| metadata.len())
     }
 }
 

@@ -223,7 +223,9 @@ impl JournalStore {
             && *shared.health.borrow() == Health::Good
         {
             // The new segment's header already says so; this gives the room back.
-            let cut = shared.disk.open(&segments::file_name(segment)).and_then(|file| file.set_len(mark));
+            let cut = shared.disk.open(&segments::file_name(segment));
+            // Under another name it may be somebody else's, who writes behind the mark.
+            let cut = cut.and_then(|file| if file.is_shared() { Ok(()) } else { file.set_len(mark) });
             if let Err(error) = cut {
                 tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
             }
@@ -533,6 +535,22 @@ impl Store for JournalStore {
 
     fn backup(&self, directory: &Path) -> Result<(), BackupError> {
         self.shared.backup(directory)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let look = || {
+            let files: Vec<_> = self.shared.segments.outline();
+            let files: Vec<_> = files.iter().map(|info| (segments::file_name(info.segment), info.end)).collect();
+            self.shared.disk.trouble(&files)
+        };
+        // A segment may have been let go since it was listed: what is wrong is wrong twice.
+        look().and_then(|_| look())
+    }
+
+    fn fail(&self, why: &str) {
+        self.shared.set_health(Health::Poisoned(why.to_owned()));
+        // If the writer is gone, everything is refused anyway.
+        let _ = self.shared.sender.send(Message::Fail(why.to_owned()));
     }
 
     fn durability(&self) -> Durability {

@@ -146,7 +146,8 @@ impl Shared {
 
     pub fn set_health(&self, health: Health) {
         self.health.send_if_modified(|now| {
-            if *now == health {
+            // What has failed stays so.
+            if *now == health || matches!(now, Health::Poisoned(_)) {
                 return false;
             }
             match &health {

@@ -183,6 +183,9 @@ impl Writer {
         if self.batch.is_abandoned {
             return Ok(false);
         }
+        if let Some(why) = self.batch.failed.take() {
+            return Err(io::Error::other(why));
+        }
         self.work()?;
         if let Some(reply) = self.batch.closing.take() {
             // The other side may have stopped waiting.
@@ -592,6 +595,7 @@ impl Writer {
                 // Who waits for one of these sees its other end go.
                 Message::Carry(_) | Message::Retire(_) | Message::Barrier(_) => {}
                 Message::Outcomes(_) | Message::Name(..) | Message::Control(..) | Message::LookForRoom => {}
+                Message::Fail(_) => {}
             }
         }
     }

@@ -36,7 +36,9 @@ pub mod signals;
 pub mod slow_senders;
 pub mod stage;
 pub mod storm;
+pub mod two_processes;
 pub mod unruly;
+pub mod vanished;
 
 use ledger::Fault;
 
@@ -48,6 +50,8 @@ pub const FAULTS: &[&Fault] = &[
     &disk_full::FAULT,
     &errors::FAULT,
     &clock::FAULT,
+    &two_processes::FAULT,
+    &vanished::FAULT,
     &unruly::FAULT,
     &storm::FAULT,
     &signals::FAULT,

@@ -42,6 +42,11 @@ impl Mounted {
         call("mkfs.ext4", &["-q", "-F", text(image)]);
     }
 
+    /// Takes it away from whoever uses it: names lead to the empty mount point from now on.
+    pub fn detach(&self) {
+        call("umount", &["-l", text(&self.point)]);
+    }
+
     /// Makes ready to cut the power.
     pub fn scissors(&self) -> Scissors {
         // EXT4_IOC_SHUTDOWN (_IOR('X', 125, __u32), linux/fs/ext4/ext4.h) with EXT4_GOING_FLAGS_NOLOGFLUSH.

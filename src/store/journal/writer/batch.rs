@@ -33,6 +33,8 @@ pub enum Message {
     Close(SyncSender<()>),
     /// Ends at once.
     Abandon,
+    /// Refuses everything from now on, for a reason.
+    Fail(String),
 }
 
 /// Whether somebody waits for an act to be durable.
@@ -73,6 +75,7 @@ pub(super) struct Batch {
     pub(super) retiring: Option<Retiring>,
     pub(super) closing: Option<SyncSender<()>>,
     pub(super) is_abandoned: bool,
+    pub(super) failed: Option<String>,
 }
 
 impl Batch {
@@ -115,6 +118,7 @@ impl Batch {
             Message::LookForRoom => {}
             Message::Close(reply) => self.closing = Some(reply),
             Message::Abandon => self.is_abandoned = true,
+            Message::Fail(why) => self.failed = Some(why),
         }
     }
 
