@@ -13,6 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PIPE_CLOSED: i32 = 141;
 
 fn main() -> ExitCode {
+    // Whatever a library makes, at whatever time, is its owner's alone. A file that others may read is changed afterwards.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     end_quietly_when_nobody_reads();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,

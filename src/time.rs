@@ -34,9 +34,12 @@ pub(crate) fn timestamp(unix_ms: u64) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX)
 }
 
-/// The wall clock, unix milliseconds.
+/// The end of the year 9999: what comes later can neither be printed nor sent.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// The wall clock, unix milliseconds: 0 where it says less, and the end of the year 9999 where it says more.
 pub fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| (since.as_millis() as u64).min(LAST_MS))
 }
 
 /// A clock that starts at the wall clock's time and from then on only ever runs forward at one pace.

@@ -23,7 +23,7 @@ pub(super) fn run(named: Option<&Path>, _: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::of(FAILED, &error))?;
     // First of all: a signal that comes while the config and the journal are read must not end the process in its own way.
-    let signals = runtime.block_on(async { Signals::listen() })?;
+    let signals = runtime.block_on(async { outlive_the_limit_of_a_file().and_then(|()| Signals::listen()) })?;
     let log = log::start();
     raise_descriptor_limit();
     let ended = runtime.block_on(work(named.map(Path::to_owned), signals, &log));
@@ -111,6 +111,14 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of file descriptors stays as it is");
     }
+}
+
+/// Takes the signal that a write beyond `ulimit -f` sends, and does nothing with it: the write itself then fails like one on a full
+/// disk, which the store knows how to live with.
+fn outlive_the_limit_of_a_file() -> Result<(), Failure> {
+    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays when this is dropped.
+    signal(too_large).map(drop).map_err(|error| Failure::of(FAILED, &error))
 }
 
 /// Waits for a reason to end, and ends.

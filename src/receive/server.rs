@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -64,6 +64,8 @@ where
     let graceful = GracefulShutdown::new();
     let service = warp::service(filter);
     let mut http1 = hyper::server::conn::http1::Builder::new();
+    // hyper's own Date panics by a clock before 1970 or after 9999: see `date`.
+    http1.auto_date_header(false);
     http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(HEAD_BYTES_MAX);
     while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &stops.accepting).await {
         let warp = service.clone();
@@ -115,12 +117,24 @@ where
     C: FnOnce(Request<Incoming>) -> F,
     F: Future<Output = Result<warp::reply::Response, std::convert::Infallible>>,
 {
-    if request.method() == Method::CONNECT {
-        return answer(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy").into_response();
+    let mut response = if request.method() == Method::CONNECT {
+        answer(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy").into_response()
+    } else {
+        match AssertUnwindSafe(async move { call(request).await }).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(impossible)) => match impossible {},
+            Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "a bug: see the log").into_response(),
+        }
+    };
+    if let Some(date) = date() {
+        response.headers_mut().insert(http::header::DATE, date);
     }
-    match AssertUnwindSafe(async move { call(request).await }).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(impossible)) => match impossible {},
-        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "a bug: see the log").into_response(),
-    }
+    response
+}
+
+/// The time as a `Date` header says it, whatever the clock says.
+fn date() -> Option<HeaderValue> {
+    let now = crate::time::timestamp(crate::time::wall_ms());
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok()?;
+    HeaderValue::try_from(text).ok()
 }

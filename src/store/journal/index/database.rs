@@ -3,11 +3,13 @@
 //! Nothing here is the only copy of anything but the details of old attempts and small facts: the rest is read again from the
 //! journal when it is lost. Every row is written so that writing it twice changes nothing.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::Update;
+use super::{Update, beside};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::SelectionRecord;
 use crate::store::journal::queue::{Postponed, Snapshot};
@@ -72,6 +74,15 @@ pub struct Database {
     knows_written: bool,
 }
 
+/// Sees to it that the file is its owner's alone: SQLite gives those beside it the same rights, whenever it makes them.
+fn keep_private(path: &Path) {
+    // Where it cannot be made, SQLite says why.
+    let _ = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    for suffix in ["", "-wal", "-shm", ".damaged"] {
+        crate::directory::narrow(&beside(path, suffix));
+    }
+}
+
 /// SQLite's integers have a sign; ours do not. The bits are kept.
 fn signed(number: u64) -> i64 {
     number.cast_signed()
@@ -84,6 +95,9 @@ fn unsigned(row: &Row<'_>, at: usize) -> Result<u64> {
 impl Database {
     /// Opens or makes the file; `None`: in memory.
     pub fn open(path: Option<&Path>) -> Result<Self> {
+        if let Some(path) = path {
+            keep_private(path);
+        }
         let connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
