@@ -1,0 +1,51 @@
+//! URLs: read, and fit to be shown.
+
+/// A URL that was checked.
+pub type Url = reqwest::Url;
+
+/// Whether a URL's host can only be this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    }
+}
+
+/// A URL fit to be shown. On another machine a path may be a password, so it is left out.
+pub fn shown(url: &Url) -> String {
+    let origin = url.origin().ascii_serialization();
+    match url.path() {
+        "/" | "" => origin,
+        path if is_loopback(url) => format!("{origin}{path}"),
+        _ => format!("{origin}/…"),
+    }
+}
+
+/// The same, and a sign that there is more where there is a query.
+pub fn shown_with_query(url: &Url) -> String {
+    let query = if url.query().is_some() && is_loopback(url) { "?…" } else { "" };
+    format!("{}{query}", shown(url))
+}
+
+/// Reads an http or https URL, or says what is wrong with it. The sentence never holds the URL.
+pub fn parse_url(text: &str) -> Result<Url, String> {
+    let begins = "a URL here begins with http:// or https://";
+    if !text.contains("://") {
+        return Err(begins.to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(begins.to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("the URL has no host".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL holds a user or password: put them under `auth: {basic: …}`".to_owned());
+    }
+    Ok(url)
+}
