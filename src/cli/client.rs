@@ -33,7 +33,7 @@ pub(super) struct RunningRelay {
 
 impl RunningRelay {
     pub(super) fn of(config: &Config) -> Result<Self, Failure> {
-        let client = Client::build().map_err(|error| Failure::of(FAILED, &error))?;
+        let client = Client::direct();
         let admin = format!("http://{}", reachable(config.admin_listen));
         Ok(Self { client, listen: reachable(config.listen), admin })
     }
@@ -42,7 +42,7 @@ impl RunningRelay {
     pub(super) fn at(named: Option<&Path>, at: &At) -> Result<Self, Failure> {
         let Some(text) = &at.admin else { return Self::of(&load_quietly(named)?.1) };
         let url = parse_url(text).map_err(|message| Failure::new(USAGE, format!("--admin {text}: {message}")))?;
-        let client = Client::build().map_err(|error| Failure::of(FAILED, &error))?;
+        let client = Client::direct();
         let admin = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { client, listen: SocketAddr::from(([127, 0, 0, 1], 0)), admin })
     }

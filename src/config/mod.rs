@@ -161,9 +161,6 @@ pub enum ConfigError {
     /// It has problems.
     #[error("{0}")]
     Problems(Box<Report>),
-    /// No HTTP client could be made.
-    #[error("no HTTP client could be made")]
-    Client(#[from] crate::destination::client::NoAnswer),
 }
 
 /// A digest of a file's bytes.
@@ -207,7 +204,7 @@ fn directory_of(path: &Path) -> PathBuf {
 impl Config {
     /// Reads and proves a config file. The report holds warnings only.
     pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
-        Self::load_again(path, surroundings, Client::build()?)
+        Self::load_again(path, surroundings, Client::new(|name| surroundings.variable(name)))
     }
 
     /// The same, with a client that is there already.
@@ -221,7 +218,8 @@ impl Config {
 
     /// Proves a config's text; `path` is for messages and for relative paths.
     pub fn parse(path: &Path, text: String, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
-        Self::prove(path, directory_of(path), text, surroundings, Client::build()?)
+        let client = Client::new(|name| surroundings.variable(name));
+        Self::prove(path, directory_of(path), text, surroundings, client)
     }
 
     /// Proves the text of a config that is to take the place of this one: relative paths mean the same. `path` is for messages.

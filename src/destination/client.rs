@@ -1,11 +1,26 @@
 //! The one HTTP client. Nothing else in the program names reqwest.
 //!
-//! It follows no redirect (an event must not go where nobody configured it), uses no proxy from the environment, sends nothing twice
-//! by itself, and reads no more of an answer than it is told to.
+//! It follows no redirect (an event must not go where nobody configured it), sends nothing twice by itself, and reads no more of an
+//! answer than it is told to. Making one cannot fail: what is missing for TLS, or wrong with a proxy, is told by the attempt that
+//! needs it.
+//!
+//! # Cast
+//!
+//! * [`Client`]: makes a [`Call`] and gives its [`Answer`]. A clone shares its connections.
+//! * `transport`: connections of one [`Way`] (roots to trust, proxy), shared by all that go the same way.
+//! * `lines`: when what connects to an origin is made anew (pure). `lookup`: host names, on threads of their own.
+//! * [`proxy`]: which proxy (pure). `trouble`: why no answer came, in a sentence.
+//! * [`Masks`], `url`: what must not be shown, and URLs.
 
+mod lines;
+mod lookup;
 mod masks;
+pub mod proxy;
+mod transport;
+mod trouble;
 mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +28,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
 pub use self::masks::Masks;
+use self::proxy::ProxyEnvironment;
+use self::transport::{Network, Transport};
+pub use self::transport::{NetworkParts, Way};
 pub use self::url::{Url, is_loopback, parse_url, shown, shown_with_query};
 use crate::config::reader::Secret;
 
@@ -22,9 +40,6 @@ pub const ANSWER_BYTES_MAX: usize = 16 << 10;
 pub const EXCERPT_BYTES_MAX: usize = 1 << 10;
 /// To connect, DNS and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Below the idle timeout of common servers (Node 5 s, ALB 60 s, nginx 75 s): a connection that the other side is just closing
-/// costs a failed attempt.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Once the status is there, the body may take this long; the status counts whatever becomes of it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -32,9 +47,15 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 pub const USER_AGENT: &str = concat!("vero-relay/", env!("CARGO_PKG_VERSION"));
 
 /// The client. A clone shares its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Arc<Transport>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
 }
 
 /// One request.
@@ -109,64 +130,82 @@ impl Answer {
 pub struct NoAnswer(String);
 
 impl Client {
-    /// Builds the client. Loads the system's certificates, which takes some ten milliseconds.
-    pub fn build() -> Result<Self, NoAnswer> {
+    /// A client that uses the proxies which some variables name.
+    pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self::with(NetworkParts { environment: ProxyEnvironment::read(variable), ..NetworkParts::default() })
+    }
+
+    /// A client that uses no proxy.
+    pub fn direct() -> Self {
+        Self::with(NetworkParts::default())
+    }
+
+    /// A client with a network of its own.
+    pub fn with(parts: NetworkParts) -> Self {
         // A second installation is refused, and the first one is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .referer(false)
-            .build();
-        http.map(|http| Self { http }).map_err(no_answer)
+        Self { transport: Network::new(parts).transport(Way::default()) }
+    }
+
+    /// A client that goes another way; all that ask for the same way share its connections.
+    pub fn by(&self, way: Way) -> Self {
+        Self { transport: self.transport.network().transport(way) }
+    }
+
+    /// The way it goes, to be compared and never shown.
+    pub fn way_text(&self) -> String {
+        let Way { ca, proxy } = self.transport.way();
+        let mut text = proxy.text().to_owned();
+        for certificate in ca {
+            text.push_str(&format!("\n{}", base64::engine::general_purpose::STANDARD.encode(certificate)));
+        }
+        text
     }
 
     /// Makes one request and reads the beginning of its answer.
     pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
-        let answer_bytes_max = call.answer_bytes_max;
-        let mut request = reqwest::Request::new(call.method, call.url);
-        *request.headers_mut() = call.headers;
-        *request.body_mut() = Some(call.body.into());
-        let mut response = self.http.execute(request).await.map_err(no_answer)?;
-        let status = response.status().as_u16();
-        let headers = std::mem::take(response.headers_mut());
-        let mut body = Vec::new();
-        // A body that breaks off or never ends says nothing against the status.
-        let _ = tokio::time::timeout(BODY_TIMEOUT, async {
-            while let Ok(Some(chunk)) = response.chunk().await {
-                let room = answer_bytes_max - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
-                    break;
-                }
-            }
-        })
-        .await;
-        Ok(Answer { status, headers, body })
+        let line = self.transport.line(&call.url)?;
+        let mut watch = Watch { transport: &self.transport, url: call.url.clone(), has_failed: true };
+        let answer = execute(&line, call).await;
+        watch.has_failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);
+        answer
     }
 }
 
-/// Says what happened in one sentence: what was being done, and the deepest cause.
-fn no_answer(error: reqwest::Error) -> NoAnswer {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// Tells the transport what became of a request, also of one that is dropped at its timeout.
+struct Watch<'c> {
+    transport: &'c Transport,
+    url: Url,
+    has_failed: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.transport.observe(&self.url, self.has_failed);
     }
-    let doing = if error.is_timeout() {
-        "timed out"
-    } else if error.is_connect() {
-        "could not connect"
-    } else if error.is_builder() {
-        "could not be built"
-    } else {
-        "the connection broke"
-    };
-    let cause = cause.to_string();
-    if error.is_timeout() { NoAnswer(doing.to_owned()) } else { NoAnswer(format!("{doing}: {cause}")) }
+}
+
+async fn execute(line: &reqwest::Client, call: Call) -> Result<Answer, NoAnswer> {
+    let answer_bytes_max = call.answer_bytes_max;
+    let mut request = reqwest::Request::new(call.method, call.url);
+    *request.headers_mut() = call.headers;
+    *request.body_mut() = Some(call.body.into());
+    let mut response = line.execute(request).await.map_err(trouble::no_answer)?;
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    // A body that breaks off or never ends says nothing against the status.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = answer_bytes_max - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                break;
+            }
+        }
+    })
+    .await;
+    Ok(Answer { status, headers, body })
 }
 
 /// The value of `Authorization` for a `username:password`, marked so that nothing shows it.

@@ -327,7 +327,7 @@ mod tests {
 
     fn slack(message: Message) -> Slack {
         Slack {
-            client: Client::build().expect("a client"),
+            client: Client::direct(),
             url: client::parse_url("http://127.0.0.1:1/x").expect("a URL"),
             headers: HeaderMap::new(),
             masks: Masks::default(),

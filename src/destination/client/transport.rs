@@ -1,0 +1,193 @@
+//! What requests go out through: connections with one way of trusting and one proxy, shared by all destinations that agree in these.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::lines::Lines;
+use super::lookup::{Lookups, Resolve, system};
+use super::proxy::{ProxyChoice, ProxyEnvironment};
+use super::trouble::no_answer;
+use super::{CONNECT_TIMEOUT, NoAnswer, Url};
+use crate::time::Instant;
+
+/// Below the idle timeout of common servers (Node 5 s, ALB 60 s, nginx 75 s): a connection that the other side is just closing
+/// costs a failed attempt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// No connection is used for longer, however busy: a name may have moved (failover, blue/green), and an old server may go on answering.
+/// Short enough to follow within minutes, and long enough that connecting anew costs nothing that can be measured.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Header lines of an answer that are read. Others read between 100 (Python) and no limit but the head's bytes (curl, Node).
+const ANSWER_HEADERS_MAX: usize = 1024;
+
+/// How a destination's requests go out.
+#[derive(Clone, Default)]
+pub struct Way {
+    /// Roots to trust beside the system's.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// By which proxy.
+    pub proxy: ProxyChoice,
+}
+
+impl Way {
+    fn is_same(&self, other: &Way) -> bool {
+        self.ca == other.ca && self.proxy.text() == other.proxy.text()
+    }
+}
+
+/// What all transports have in common.
+pub struct Network {
+    lookups: Lookups,
+    environment: ProxyEnvironment,
+    age_max: Duration,
+    transports: Mutex<Vec<Weak<Transport>>>,
+}
+
+/// What a test may want otherwise.
+pub struct NetworkParts {
+    /// Finds the addresses of a host.
+    pub resolve: Arc<Resolve>,
+    /// What the environment says of proxies.
+    pub environment: ProxyEnvironment,
+    /// How long a connection is used.
+    pub connection_age_max: Duration,
+}
+
+impl Default for NetworkParts {
+    fn default() -> Self {
+        let environment = ProxyEnvironment::default();
+        Self { resolve: Arc::new(system), environment, connection_age_max: CONNECTION_AGE_MAX }
+    }
+}
+
+/// Connections of one way.
+pub struct Transport {
+    network: Arc<Network>,
+    way: Way,
+    /// Made when it is first needed, since the system's certificates may be missing, and nothing that does without them may fail for it.
+    tls: Mutex<Option<ClientConfig>>,
+    lines: Mutex<Lines<reqwest::Client>>,
+}
+
+impl Network {
+    /// Nothing is opened, read or asked yet.
+    pub fn new(parts: NetworkParts) -> Arc<Self> {
+        let NetworkParts { resolve, environment, connection_age_max } = parts;
+        Arc::new(Self {
+            lookups: Lookups::new(resolve),
+            environment,
+            age_max: connection_age_max,
+            transports: Mutex::default(),
+        })
+    }
+
+    /// The transport of a way; the same one for all that ask for the same.
+    pub fn transport(self: &Arc<Self>, way: Way) -> Arc<Transport> {
+        let mut transports = lock(&self.transports);
+        transports.retain(|transport| transport.strong_count() > 0);
+        let mut alive = transports.iter().filter_map(Weak::upgrade);
+        if let Some(found) = alive.find(|transport| transport.way.is_same(&way)) {
+            return found;
+        }
+        let lines = Mutex::new(Lines::new(self.age_max));
+        let made = Arc::new(Transport { network: self.clone(), way, tls: Mutex::default(), lines });
+        transports.push(Arc::downgrade(&made));
+        made
+    }
+}
+
+impl Transport {
+    /// The network that it belongs to.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// How it goes out.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// What a request to a URL goes out by.
+    pub fn line(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
+        let origin = url.origin().ascii_serialization();
+        let now = Instant::now();
+        if let Some(line) = lock(&self.lines).current(&origin, now) {
+            return Ok(line);
+        }
+        let line = self.connect_anew(url)?;
+        lock(&self.lines).replace(&origin, line.clone(), now);
+        Ok(line)
+    }
+
+    /// A request to a URL has ended, or was given up.
+    pub fn observe(&self, url: &Url, has_failed: bool) {
+        lock(&self.lines).observe(&url.origin().ascii_serialization(), has_failed);
+    }
+
+    fn connect_anew(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
+        let proxy = self.way.proxy.chosen(&self.network.environment, url).map_err(NoAnswer)?;
+        let needs_tls = url.scheme() == "https" || proxy.as_ref().is_some_and(|proxy| proxy.url.scheme() == "https");
+        let tls = if needs_tls { self.tls()? } else { tls_config(RootCertStore::empty())? };
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(self.network.lookups.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .referer(false)
+            // Answers of old and odd servers are read as leniently as others read them: what counts is the status.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_max_headers(ANSWER_HEADERS_MAX);
+        if let Some(proxy) = proxy {
+            let direct = reqwest::NoProxy::from_string(&proxy.direct);
+            builder = builder.proxy(reqwest::Proxy::all(proxy.url).map_err(no_answer)?.no_proxy(direct));
+        }
+        builder.build().map_err(no_answer)
+    }
+
+    fn tls(&self) -> Result<ClientConfig, NoAnswer> {
+        let mut made = lock(&self.tls);
+        if let Some(tls) = &*made {
+            return Ok(tls.clone());
+        }
+        let tls = tls_config(self.roots()?)?;
+        *made = Some(tls.clone());
+        Ok(tls)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, NoAnswer> {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        // A bundle holds odd ones now and then; they are left out, as everybody does.
+        roots.add_parsable_certificates(system.certs);
+        let refused = |error: rustls::Error| NoAnswer(format!("a certificate of `ca` cannot be used: {error}"));
+        self.way.ca.iter().try_for_each(|certificate| roots.add(certificate.clone())).map_err(refused)?;
+        if roots.is_empty() {
+            let why = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+            return Err(NoAnswer(format!(
+                "could not connect: there are no CA certificates on this system{why}: install the package ca-certificates, \
+                 or name a bundle in the environment variable SSL_CERT_FILE"
+            )));
+        }
+        Ok(roots)
+    }
+}
+
+fn tls_config(roots: RootCertStore) -> Result<ClientConfig, NoAnswer> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| NoAnswer(format!("TLS could not be set up: {error}")))?;
+    let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
