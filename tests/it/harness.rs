@@ -276,7 +276,12 @@ pub struct Fake {
 
 impl Fake {
     pub async fn start(script: impl IntoIterator<Item = Act>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        Self::start_on("127.0.0.1:0", script).await
+    }
+
+    /// The same, at an address.
+    pub async fn start_on(address: &str, script: impl IntoIterator<Item = Act>) -> Self {
+        let listener = TcpListener::bind(address).await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(Mutex::new(FakeState { script: script.into_iter().collect(), seen: Vec::new() }));
         let fake = Self { address, state };

@@ -16,6 +16,7 @@ mod isolation;
 mod log;
 mod operator;
 mod oracle;
+mod outgoing;
 mod recipes;
 mod reload;
 mod restart;
