@@ -3,9 +3,11 @@
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
 #              picks some, VERO_RELAY_TORTURE_SEED=N repeats a run, VERO_RELAY_TORTURE_ALLOW_SKIPS=1 accepts what cannot run here)
 # make fuzz    each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1 with a stable one
+# make deb     a Debian package in target/debian; installs cargo-deb where it is missing
+# make deb-test  installs that package with dpkg, uses it, and removes it; as root, on a machine without vero-relay
 # make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
 
-.PHONY: check test torture fuzz bench
+.PHONY: check test torture fuzz deb deb-test bench
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = journal body config file_path retry_after condition slack
@@ -30,6 +32,15 @@ fuzz:
 		cargo fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 || exit 1; \
 	done
+
+deb:
+	command -v cargo-deb >/dev/null || cargo install --locked --version 3.8.0 cargo-deb
+	cargo build --locked --release --bin vero-relay
+	rm -f target/debian/*.deb
+	cargo deb --no-build --locked
+
+deb-test: deb
+	packaging/test-deb.sh target/debian/*.deb
 
 bench:
 	cargo bench --locked --bench throughput -- --write

@@ -24,5 +24,6 @@ mod directory;
 pub mod explain;
 mod fault;
 pub mod relay;
+pub mod systemd;
 pub mod telemetry;
 pub mod time;

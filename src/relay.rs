@@ -78,6 +78,11 @@ impl Relay {
         self.health.borrow().clone()
     }
 
+    /// The same, to be watched.
+    pub fn watch_health(&self) -> Receiver<Health> {
+        self.health.clone()
+    }
+
     /// Where webhooks come in.
     pub fn address(&self) -> SocketAddr {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner)

@@ -23,6 +23,8 @@ use crate::telemetry::DestinationGauges;
 
 /// A write needs this header, with any value.
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
+/// Every answer of the admin listener has it, with the version: so a verb knows that it talks to a relay.
+pub const RELAY_HEADER: &str = "x-vero-relay";
 /// Operators are few.
 pub const CONNECTIONS_MAX: usize = 256;
 /// The largest body that a bin or the API takes, but for a whole config.
@@ -44,6 +46,7 @@ pub fn routes(
             let request = Request { path: tail.as_str(), method: &method, headers: &headers, query };
             let mut response = handle(&relay, &hosts, request, stream).await;
             let headers = response.headers_mut();
+            headers.insert(RELAY_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
             headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
             headers.insert("cache-control", HeaderValue::from_static("no-store"));
             headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));

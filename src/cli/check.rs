@@ -7,8 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::output::{self, print_error, say, tell};
 use super::terminal::{Colours, plain};
-use super::{BAD_CONFIG, Failure, explained};
+use super::{BAD_CONFIG, Failure, File, explained};
 use crate::config::problem::{Report, Severity};
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
@@ -17,6 +18,8 @@ use crate::telemetry::in_full;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    file: File,
     /// Fail on warnings too
     #[arg(long)]
     strict: bool,
@@ -26,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let found = config::find(named);
+    let found = config::find(args.file.or(named));
     let loaded = match &found {
         Ok(path) => Config::load(path, &Process),
         Err(_) => Err(ConfigError::NoFile),
@@ -43,10 +46,10 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
     };
     match loaded {
         Ok((config, report)) => {
-            eprint!("{}", report.render(colours.are_on));
+            print_error(&report.render(colours.are_on));
             let tested = run_tests(&config);
             let failed: Vec<_> = tested.iter().filter(|tested| !tested.missed.is_empty()).collect();
-            failed.iter().for_each(|tested| eprintln!("{}", failing(tested, colours)));
+            failed.iter().for_each(|tested| tell!("{}", failing(tested, colours)));
             if !failed.is_empty() {
                 let told = format!("{file}: {} of {} failed", failed.len(), count(tested.len(), "test"));
                 return Err(Failure::new(BAD_CONFIG, told));
@@ -58,11 +61,11 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
             let rules = count(config.rules.rules().len(), "rule");
             let destinations = count(config.destinations.len(), "destination");
             let passed = if tested.is_empty() { String::new() } else { format!(", {} passed", count(tested.len(), "test")) };
-            println!("{file} is good: {sources}, {rules}, {destinations}{passed}");
+            say!("{file} is good: {sources}, {rules}, {destinations}{passed}");
             Ok(())
         }
         Err(ConfigError::Problems(report)) => {
-            eprint!("{}", report.render(colours.are_on));
+            print_error(&report.render(colours.are_on));
             fail(&report, Severity::Error)
         }
         Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
@@ -106,7 +109,7 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
     ] {
         said[key] = value;
     }
-    println!("{said:#}");
+    output::json(&said);
     if is_ok { Ok(()) } else { Err(Failure::new(BAD_CONFIG, String::new())) }
 }
 

@@ -1,19 +1,34 @@
 //! Talking to a running relay, from the verbs that look into one.
+//!
+//! They need nothing but the address of its admin listener: neither the variables of its config nor a config without slips. A relay
+//! that does not answer is noticed within seconds, however long the work may take that it was asked for: while one request waits,
+//! another asks whether it is alive. What answers without [`RELAY_HEADER`] is something else that listens there.
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
-use super::{FAILED, Failure, USAGE, load_quietly};
-use crate::admin::WRITE_HEADER;
-use crate::config::{Auth, Config, Source};
+use super::terminal::plain;
+use super::{BAD_CONFIG, FAILED, Failure, USAGE};
+use crate::admin::{RELAY_HEADER, WRITE_HEADER};
+use crate::config::values::Process;
+use crate::config::{self, Auth, Config, Source};
 use crate::destination::client::{Answer, Call, Client, basic_authorization, parse_url};
 
 /// The relay's own answers hold whole events.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// After this without an answer the relay is asked whether it is alive, and again and again.
+const ALIVE_EVERY: Duration = Duration::from_secs(3);
+/// What is alive says so in this time, however busy it is.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+/// A look takes no longer than this; what takes long is what changes something.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+/// Nothing takes longer than this: a copy of a large store may take minutes.
+const ACT_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Which relay a verb looks into.
 #[derive(Debug, clap::Args)]
@@ -21,6 +36,9 @@ pub(super) struct At {
     /// The admin listener of the relay [default: what the config says]
     #[arg(long, env = "VERO_RELAY_ADMIN", value_name = "URL")]
     admin: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// A running relay, as its config says where it is.
@@ -40,11 +58,25 @@ impl RunningRelay {
 
     /// The relay that a verb's options name, or the one of the config.
     pub(super) fn at(named: Option<&Path>, at: &At) -> Result<Self, Failure> {
-        let Some(text) = &at.admin else { return Self::of(&load_quietly(named)?.1) };
-        let url = parse_url(text).map_err(|message| Failure::new(USAGE, format!("--admin {text}: {message}")))?;
+        let admin = match &at.admin {
+            Some(text) => {
+                let url =
+                    parse_url(text).map_err(|why| Failure::new(USAGE, format!("--admin {}: {why}", plain(text))))?;
+                url.as_str().trim_end_matches('/').to_owned()
+            }
+            None => format!("http://{}", reachable(admin_of(named)?)),
+        };
         let client = Client::direct();
-        let admin = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { client, listen: SocketAddr::from(([127, 0, 0, 1], 0)), admin })
+    }
+
+    /// Asks a health check; gives its sentence, or why the relay is not well.
+    pub(super) async fn health(&self, path: &str) -> Result<String, Failure> {
+        let url = format!("{}{path}", self.admin);
+        let answer = self.call(Method::GET, &url, HeaderMap::new(), Vec::new()).await?;
+        self.must_be_relay(&answer)?;
+        let said = plain(String::from_utf8_lossy(&answer.body).trim());
+        if answer.status == 200 { Ok(said) } else { Err(Failure::new(FAILED, said)) }
     }
 
     /// Posts a body as a source's sender would.
@@ -65,19 +97,20 @@ impl RunningRelay {
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.admin);
         let answer = self.call(Method::GET, &url, HeaderMap::new(), Vec::new()).await?;
-        read_json(&answer)
+        self.read_json(&answer)
     }
 
     /// Tells the admin listener to do something.
     pub(super) async fn act(&self, path: &str, asked: &Value) -> Result<Value, Failure> {
-        read_json(&self.post(path, asked).await?)
+        self.read_json(&self.post(path, asked).await?)
     }
 
     /// The same for what the relay may find to be wrong: then what it says of it is the inner error.
     pub(super) async fn try_act(&self, path: &str, asked: &Value) -> Result<Result<Value, String>, Failure> {
         let answer = self.post(path, asked).await?;
+        self.must_be_relay(&answer)?;
         if answer.status != 422 {
-            return read_json(&answer).map(Ok);
+            return self.read_json(&answer).map(Ok);
         }
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         Ok(Err(said["error"].as_str().unwrap_or("the relay gave no reason").to_owned()))
@@ -90,16 +123,82 @@ impl RunningRelay {
         self.call(Method::POST, &url, headers, asked.to_string().into_bytes()).await
     }
 
+    /// Makes a request, and gives up when the relay is not there any more.
     async fn call(&self, method: Method, url: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
+        let longest = if method == Method::GET { LOOK_MAX } else { ACT_MAX };
         let url = parse_url(url).map_err(|message| Failure::new(FAILED, message))?;
         let address = url.origin().ascii_serialization();
-        let called = self
-            .client
-            .call(Call { method, url, headers, body: Bytes::from(body), answer_bytes_max: ANSWER_BYTES_MAX })
-            .await;
-        called.map_err(|error| {
-            Failure::new(FAILED, format!("no relay answers at {address} ({error}): is it running with this config?"))
-        })
+        let call = Call { method, url, headers, body: Bytes::from(body), answer_bytes_max: ANSWER_BYTES_MAX };
+        tokio::select! {
+            answer = self.client.call(call) => answer.map_err(|error| {
+                Failure::new(FAILED, format!("no relay answers at {address} ({error}). Is it running, and is this its address?"))
+            }),
+            failure = self.until_silent() => Err(failure),
+            () = tokio::time::sleep(longest) => {
+                Err(Failure::new(FAILED, format!("{address} is alive and has not answered this within {longest:?}")))
+            }
+        }
+    }
+
+    /// Resolves when the relay does not say any more that it is alive.
+    async fn until_silent(&self) -> Failure {
+        let silent = || {
+            let why = "accepts connections and does not answer. Is it a vero-relay, and is it stopped or overloaded?";
+            Failure::new(FAILED, format!("{} {why}", self.admin))
+        };
+        loop {
+            tokio::time::sleep(ALIVE_EVERY).await;
+            let Ok(url) = parse_url(&format!("{}/healthz", self.admin)) else { return silent() };
+            let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
+            let alive = self.client.call(Call { method, url, headers, body, answer_bytes_max: 1 << 10 });
+            match tokio::time::timeout(ALIVE_WITHIN, alive).await {
+                Ok(Ok(answer)) if answer.status == 200 => {}
+                _ => return silent(),
+            }
+        }
+    }
+
+    fn must_be_relay(&self, answer: &Answer) -> Result<(), Failure> {
+        if answer.header(RELAY_HEADER).is_some() {
+            return Ok(());
+        }
+        let why = "what answers there is no vero-relay, or one that is older than this program";
+        Err(Failure::new(FAILED, format!("{}: {why}", self.admin)))
+    }
+
+    fn read_json(&self, answer: &Answer) -> Result<Value, Failure> {
+        self.must_be_relay(answer)?;
+        let status = answer.status;
+        let value: Value = serde_json::from_slice(&answer.body).map_err(|_| {
+            Failure::new(FAILED, format!("the relay answered {status}, and the answer is cut off or is not JSON"))
+        })?;
+        match status {
+            200 if value.is_object() => Ok(value),
+            200 => Err(Failure::new(FAILED, "the relay answered with something else than a JSON object")),
+            _ => {
+                let why = value["error"].as_str().unwrap_or("no reason");
+                // Several lines where it shows problems of a config.
+                let why: Vec<_> = why.lines().map(plain).collect();
+                Err(Failure::new(FAILED, format!("the relay answered {status}: {}", why.join("\n"))))
+            }
+        }
+    }
+}
+
+/// The address of the admin listener by the config, of which nothing else needs to be good.
+fn admin_of(named: Option<&Path>) -> Result<SocketAddr, Failure> {
+    let help = "name the relay by --admin, like --admin http://127.0.0.1:8081";
+    let path = config::find(named).map_err(|error| Failure::new(BAD_CONFIG, format!("{error}; or {help}")))?;
+    match config::admin_address(&path, &Process) {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => {
+            let file = plain(&path.display().to_string());
+            Err(Failure::new(BAD_CONFIG, format!("`admin.listen` of {file} cannot be read just now: {help}")))
+        }
+        Err(error) => {
+            let told = Failure::of(BAD_CONFIG, &error).message;
+            Err(Failure::new(BAD_CONFIG, format!("{told}; {help}")))
+        }
     }
 }
 
@@ -117,19 +216,6 @@ const RESERVED: &percent_encoding::AsciiSet =
 /// A name as a step of a path, or a value in a query.
 pub(super) fn step(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, RESERVED).to_string()
-}
-
-fn read_json(answer: &Answer) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(&answer.body).map_err(|_| {
-        Failure::new(FAILED, format!("the relay answered {} with something that is not JSON", answer.status))
-    })?;
-    match answer.status {
-        200 => Ok(value),
-        status => Err(Failure::new(
-            FAILED,
-            format!("the relay answered {status}: {}", value["error"].as_str().unwrap_or("no reason")),
-        )),
-    }
 }
 
 /// The path of a source's hook, its token in it.

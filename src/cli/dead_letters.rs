@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, query, step};
 use super::events::attempts_of;
+use super::output::{json, print, say};
 use super::terminal::{confirm, count, plain};
 use super::{FAILED, Failure, block_on};
 
@@ -38,20 +39,21 @@ struct Filters {
     /// Whose reason holds this
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Of the person with this address; capital and small letters are alike
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 struct List {
     /// Only of this destination
+    #[arg(value_name = "DESTINATION")]
     destination: Option<String>,
     #[command(flatten)]
     filters: Filters,
     /// At most so many
     #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
-    /// For scripts
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     at: At,
 }
@@ -63,18 +65,14 @@ struct Show {
     /// Only of this destination
     #[arg(long)]
     destination: Option<String>,
-    /// For scripts
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     at: At,
 }
 
 #[derive(Debug, clap::Args)]
 struct Replay {
-    /// Whose they are
-    #[arg(long = "from", value_name = "DESTINATION")]
-    from: String,
+    #[command(flatten)]
+    whose: Whose,
     /// Where they are to go instead
     #[arg(long, value_name = "DESTINATION")]
     to: Option<String>,
@@ -84,16 +82,36 @@ struct Replay {
 
 #[derive(Debug, clap::Args)]
 struct Drop {
-    /// Whose they are
-    #[arg(long = "from", value_name = "DESTINATION")]
-    from: String,
+    #[command(flatten)]
+    whose: Whose,
     #[command(flatten)]
     chosen: Chosen,
 }
 
 #[derive(Debug, clap::Args)]
+struct Whose {
+    /// The destination whose dead letters they are
+    #[arg(value_name = "DESTINATION", required_unless_present = "from")]
+    destination: Option<String>,
+    /// The same, as it was written before
+    #[arg(long, value_name = "DESTINATION", hide = true)]
+    from: Option<String>,
+}
+
+impl Whose {
+    /// The destination, and an event where `--from` names the destination and the one word is an event.
+    fn split(self, event: Option<String>) -> (String, Option<String>) {
+        match (self.from, self.destination) {
+            (Some(from), word) => (from, event.or(word)),
+            (None, destination) => (destination.unwrap_or_default(), event),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
 struct Chosen {
     /// One event's id [default: all that the filters hold for]
+    #[arg(value_name = "EVENT")]
     event: Option<String>,
     #[command(flatten)]
     filters: Filters,
@@ -114,8 +132,14 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     match args.act {
         Act::List(list) => list_them(named, &list),
         Act::Show(show) => show_one(named, &show),
-        Act::Replay(Replay { from, to, chosen }) => act(named, "replay", &from, to.as_deref(), &chosen),
-        Act::Drop(Drop { from, chosen }) => act(named, "drop", &from, None, &chosen),
+        Act::Replay(Replay { whose, to, mut chosen }) => {
+            let (from, event) = whose.split(chosen.event.take());
+            act(named, "replay", &from, to.as_deref(), &Chosen { event, ..chosen })
+        }
+        Act::Drop(Drop { whose, mut chosen }) => {
+            let (from, event) = whose.split(chosen.event.take());
+            act(named, "drop", &from, None, &Chosen { event, ..chosen })
+        }
     }
 }
 
@@ -127,35 +151,41 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
         ("since", args.filters.since.as_deref()),
         ("until", args.filters.until.as_deref()),
         ("reason", args.filters.reason.as_deref()),
+        ("email", args.filters.email.as_deref()),
         ("limit", Some(limit.as_str())),
     ];
     let mut page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
     // A filter that finds little gives empty pages, and where to go on.
-    while page["dead_letters"].as_array().is_some_and(Vec::is_empty) && !page["before"].is_null() {
-        let before = page["before"].to_string();
+    let mut last = u64::MAX;
+    while page["dead_letters"].as_array().is_some_and(Vec::is_empty) {
+        // Pages go back in time, so they end.
+        let Some(next) = page["before"].as_u64().filter(|next| *next < last) else { break };
+        last = next;
+        let before = next.to_string();
         let parameters = [&parameters[..], &[("before", Some(before.as_str()))]].concat();
         page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
     }
-    if args.json {
-        println!("{page:#}");
+    if args.at.json {
+        json(&page);
         return Ok(());
     }
     let letters = page["dead_letters"].as_array().map(Vec::as_slice).unwrap_or_default();
     for letter in letters {
         let text = |key: &str| plain(letter[key].as_str().unwrap_or(""));
-        println!(
-            "{}  {:<16} {:<14} {:<24} {}",
+        say!(
+            "{}  {:<16} {:<14} {:<28} {:<24} {}",
             text("event"),
             text("destination"),
             text("type"),
+            text("who"),
             text("campaign"),
             text("reason")
         );
     }
     if letters.is_empty() {
-        println!("there are none");
+        say!("no dead letters match");
     } else if !page["before"].is_null() {
-        println!("… and there may be more: -n, or a filter");
+        say!("… and there may be more: -n, or a filter");
     }
     Ok(())
 }
@@ -172,37 +202,38 @@ fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
     if dead.is_empty() {
         return Err(Failure::new(FAILED, "this event is no dead letter there"));
     }
-    if args.json {
-        println!("{:#}", json!({ "event": event, "dead_letters": dead }));
+    if args.at.json {
+        json(&value!({ "event": event, "dead_letters": dead }));
         return Ok(());
     }
     for delivery in dead {
         let text = |key: &str| plain(delivery[key].as_str().unwrap_or(""));
-        println!(
+        say!(
             "{}: {} (given up {}, attempts: {})",
             text("destination"),
             text("reason"),
             text("at"),
             delivery["attempts"]
         );
-        print!("{}", attempts_of(delivery));
+        print(&attempts_of(delivery));
     }
-    println!("{}", plain(event["body"].as_str().unwrap_or("")));
+    say!("{}", plain(event["body"].as_str().unwrap_or("")));
     Ok(())
 }
 
 fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &Chosen) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &chosen.at)?;
-    let mut asked = json!({
+    let mut asked = value!({
         "destination": from,
         "event": chosen.event,
         "since": chosen.filters.since,
         "until": chosen.filters.until,
         "reason": chosen.filters.reason,
+        "email": chosen.filters.email,
         "dry_run": true,
     });
     if let Some(to) = to {
-        asked["to"] = json!(to);
+        asked["to"] = value!(to);
     }
     let path = format!("/api/dead-letters/{act}");
     let counted = block_on(async { relay.act(&path, &asked).await })?;
@@ -213,17 +244,25 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
         (_, Some(to)) => format!("{} dead letters of {from} are delivered to {to}", count(number)),
     };
     if chosen.dry_run || (number == 0 && chosen.id.is_none()) {
-        println!("{what}{}", if chosen.dry_run { " (dry run: nothing was done)" } else { "" });
+        if chosen.at.json {
+            json(&counted);
+            return Ok(());
+        }
+        say!("{what}{}", if chosen.dry_run { " (dry run: nothing was done)" } else { "" });
         return Ok(());
     }
     if chosen.event.is_none() || act == "drop" {
         confirm(&format!("{what}. Do it?"), chosen.yes)?;
     }
-    asked["dry_run"] = json!(false);
-    asked["id"] = json!(chosen.id);
+    asked["dry_run"] = value!(false);
+    asked["id"] = value!(chosen.id);
     let done = block_on(async { relay.act(&path, &asked).await })?;
+    if chosen.at.json {
+        json(&done);
+        return Ok(());
+    }
     let number = done["deliveries"].as_u64().unwrap_or(0);
     let was_known = if done["repeated"] == true { " (done before, by the same id)" } else { "" };
-    println!("{} done{was_known}; id {}", count(number), done["id"].as_str().unwrap_or("?"));
+    say!("{} done{was_known}; id {}", count(number), plain(done["id"].as_str().unwrap_or("?")));
     Ok(())
 }

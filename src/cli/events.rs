@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{At, RunningRelay, query, step};
+use super::output::{json, print, say, tell};
 use super::terminal::{paint, plain};
 use super::{Failure, block_on};
 
@@ -18,6 +19,9 @@ pub(super) struct Args {
     /// Only what a match map, as in a rule, holds for: '{campaign.name: {glob: "Cart*"}}'
     #[arg(long = "match", value_name = "YAML")]
     matching: Option<String>,
+    /// Only of the person with this address; capital and small letters are alike
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
     /// Only what came in by this source
     #[arg(long)]
     source: Option<String>,
@@ -36,9 +40,6 @@ pub(super) struct Args {
     /// At most so many
     #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// For scripts
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     at: At,
 }
@@ -50,10 +51,14 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &args.at)?;
     if let Some(id) = &args.id {
         let event = block_on(async { relay.get(&format!("/api/events/{}", step(id))).await })?;
-        println!("{}", if args.json { format!("{event:#}") } else { one(&event) });
+        if args.at.json {
+            json(&event);
+        } else {
+            print(&one(&event));
+        }
         return Ok(());
     }
-    let (mut events, mut before) = (Vec::new(), None);
+    let (mut events, mut before, mut last) = (Vec::new(), None, u64::MAX);
     let wanted = args.limit as usize;
     loop {
         let limit = (wanted - events.len()).min(PAGE_MAX).to_string();
@@ -62,6 +67,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             query(&[
                 ("type", args.event_type.as_deref()),
                 ("match", args.matching.as_deref()),
+                ("email", args.email.as_deref()),
                 ("source", args.source.as_deref()),
                 ("destination", args.destination.as_deref()),
                 ("state", args.state.as_deref()),
@@ -72,21 +78,28 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             ])
         );
         let mut page = block_on(async { relay.get(&path).await })?;
+        if before.is_none() {
+            let warnings = page["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            warnings.for_each(|warning| tell!("warning: {}", plain(warning)));
+        }
         events.extend(page["events"].as_array_mut().map(std::mem::take).unwrap_or_default());
-        before = page["before"].as_u64().map(|before| before.to_string());
+        // Pages go back in time, so they end.
+        let next = page["before"].as_u64().filter(|next| *next < last);
+        last = next.unwrap_or(last);
+        before = next.map(|next| next.to_string());
         if before.is_none() || events.len() >= wanted {
             break;
         }
     }
-    if args.json {
-        println!("{:#}", Value::Array(events));
+    if args.at.json {
+        json(&Value::Array(events));
         return Ok(());
     }
     for event in &events {
-        println!("{}", line(event));
+        say!("{}", line(event));
     }
     if events.is_empty() {
-        println!("no event is meant");
+        say!("no events match");
     }
     Ok(())
 }
@@ -106,7 +119,8 @@ fn line(event: &Value) -> String {
     });
     let deliveries: Vec<_> = deliveries.collect();
     let went = if deliveries.is_empty() { "nowhere".to_owned() } else { deliveries.join(", ") };
-    format!("{}  {}  {:<14} {:<24} → {went}", text("received_at"), text("id"), text("type"), text("campaign"))
+    let (who, campaign) = (text("who"), text("campaign"));
+    format!("{}  {}  {:<14} {who:<28} {campaign:<24} → {went}", text("received_at"), text("id"), text("type"))
 }
 
 fn one(event: &Value) -> String {
@@ -121,6 +135,7 @@ fn one(event: &Value) -> String {
         out.push_str(&attempts_of(delivery));
     }
     out.push_str(&plain(event["body"].as_str().unwrap_or("")));
+    out.push('\n');
     out
 }
 

@@ -7,7 +7,7 @@ use crate::destination::{Form, Preview, Unsent};
 use crate::explain::{ExplainedDelivery, Explanation};
 use crate::rules::{Label, Met, RuleTrace, TraceNode};
 
-/// Each rule with its conditions: verdicts, what was wanted, what was met, and why the first failing condition failed.
+/// Each rule with its conditions: verdicts, what was expected, what it got, and why the first failing condition failed.
 pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
     let mut out = String::new();
     for trace in &explanation.rules {
@@ -22,7 +22,7 @@ pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
             let _ = writeln!(out, "{}{} {}", "  ".repeat(step.depth + 1), mark(step.verdict, colours), plain(&line));
         }
         if trace.steps.is_empty() && trace.verdict == Some(true) {
-            let _ = writeln!(out, "  {} it has no conditions", mark(true, colours));
+            let _ = writeln!(out, "  {} matches every event (no conditions)", mark(true, colours));
         }
     }
     out
@@ -49,20 +49,20 @@ fn verdict(explanation: &Explanation<'_>, trace: &RuleTrace, colours: Colours) -
     }
 }
 
-/// `campaign.id: wanted 42, met "43" (string)`.
+/// `campaign.id: expected 42, got "43" (string)`.
 fn test(label: &Label, met: &[Met]) -> String {
     let Label { field, wanted } = label;
     let list = wanted.strip_prefix('[').and_then(|wanted| wanted.strip_suffix(']'));
     let wanted = list.map_or(wanted.clone(), |items| format!("one of {items}"));
     let met: Vec<_> = met.iter().map(|met| format!("{} ({})", met.value, met.kind)).collect();
     let met = if met.is_empty() { "nothing: the field is missing".to_owned() } else { met.join(", ") };
-    format!("{field}: wanted {wanted}, met {met}")
+    format!("{field}: expected {wanted}, got {met}")
 }
 
 /// Each destination with the rules that named it, and exactly what it would get.
 pub(super) fn deliveries(explanation: &Explanation<'_>, colours: Colours) -> String {
     if explanation.deliveries.is_empty() {
-        return "goes nowhere: the event is taken and kept, and delivered to nobody\n".to_owned();
+        return "goes nowhere: the event is accepted and kept, and delivered to nobody\n".to_owned();
     }
     let all: Vec<_> =
         explanation.deliveries.iter().map(|delivery| self::delivery(explanation, delivery, colours)).collect();

@@ -60,19 +60,19 @@ verbs! {
     Send => send,
     /// Print the address to paste into Vero
     Urls => urls,
-    /// Show how a running relay stands, on one screen
+    /// Show the state of a running relay, on one screen
     Status => status,
     /// Show the history, newest first, or one event
     Events => events,
     /// List, show, replay or drop what was given up
     DeadLetters => dead_letters,
-    /// Deliver a stretch of the history again
+    /// Deliver a range of the history again
     Replay => replay,
     /// Make a destination's waiting deliveries due now
     Retry => retry,
     /// Hold a destination's queue, or a source
     Pause => pause,
-    /// Let a paused destination or source go on
+    /// Let a paused destination or source continue
     Resume => resume,
     /// Let a running relay read its config again, and say what changed
     Reload => reload,
@@ -82,11 +82,18 @@ verbs! {
     Schema => schema,
     /// Verify or copy the store, or say how much it has
     Store => store,
+    /// Say by the exit code whether a running relay accepts events; for containers
+    Healthcheck => healthcheck,
 }
 
 mod client;
 mod explained;
+mod output;
+mod reference;
 mod terminal;
+
+pub use self::output::print_error;
+pub use self::reference::reference;
 
 /// Why a verb did not do what was asked, and the process's exit code.
 #[derive(Debug)]
@@ -118,24 +125,28 @@ impl Failure {
     }
 }
 
-/// Finds and proves the config, for verbs that look into a running relay: it told its warnings when it started.
-fn load_quietly(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
-    load_telling(named, false)
+/// The config file, for verbs that read one; it may stand behind the verb or at `--config`.
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The config file, instead of --config
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl File {
+    /// The file that was named, in one of the two ways.
+    fn or<'f>(&'f self, named: Option<&'f std::path::Path>) -> Option<&'f std::path::Path> {
+        self.file.as_deref().or(named)
+    }
 }
 
 /// Finds and proves the config. Warnings and problems are printed as they are read best.
 fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
-    load_telling(named, true)
-}
-
-fn load_telling(named: Option<&std::path::Path>, tells_warnings: bool) -> Result<(PathBuf, Config), Failure> {
     let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
     let is_coloured = terminal::Colours::of(&std::io::stderr()).are_on;
     match Config::load(&path, &Process) {
         Ok((config, report)) => {
-            if tells_warnings {
-                eprint!("{}", report.render(is_coloured));
-            }
+            print_error(&report.render(is_coloured));
             Ok((path, config))
         }
         Err(ConfigError::Problems(report)) => Err(Failure::new(BAD_CONFIG, report.render(is_coloured).trim_end())),

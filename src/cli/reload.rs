@@ -1,29 +1,30 @@
 //! `reload`: lets a running relay read its config again, waits, and says what changed or what is wrong.
 //!
-//! The file is proved here first, to learn where the relay is; one that is bad is told at once, and the relay is not asked.
+//! The relay reads its own file with its own variables. Here only the address of its admin listener is read.
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay};
-use super::{BAD_CONFIG, Failure, block_on};
+use super::output::{json, say, tell};
+use super::terminal::plain;
+use super::{BAD_CONFIG, Failure, File, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
+    file: File,
+    #[command(flatten)]
     at: At,
-    /// Print what changed as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let relay = RunningRelay::at(named, &args.at)?;
-    let reloaded = block_on(relay.try_act("/api/reload", &json!({})))?;
+    let relay = RunningRelay::at(args.file.or(named), &args.at)?;
+    let reloaded = block_on(relay.try_act("/api/reload", &value!({})))?;
     let reloaded = reloaded.map_err(|why| Failure::new(BAD_CONFIG, why))?;
-    if args.json {
-        println!("{reloaded:#}");
+    if args.at.json {
+        json(&reloaded);
         return Ok(());
     }
     let lines = |key: &str| -> Vec<String> {
@@ -31,14 +32,14 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         all.filter_map(Value::as_str).map(str::to_owned).collect()
     };
     for warning in lines("warnings") {
-        eprintln!("{warning}");
+        tell!("{warning}");
     }
     let changes = lines("changes");
     if changes.is_empty() {
-        println!("reloaded: the config says what it said before");
+        say!("reloaded: no changes");
     } else {
-        println!("reloaded:");
-        changes.iter().for_each(|change| println!("  {change}"));
+        say!("reloaded:");
+        changes.iter().for_each(|change| say!("  {}", plain(change)));
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! `replay`: delivers a stretch of the history again. Counts first, and asks.
+//! `replay`: delivers a range of the history again. Counts first, and asks.
 
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
+use super::output::{json, say};
 use super::terminal::{Progress, confirm, count, plain};
 use super::{FAILED, Failure, block_on};
 
@@ -35,16 +36,13 @@ pub(super) struct Args {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// For scripts
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     at: At,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &args.at)?;
-    let mut asked = json!({
+    let mut asked = value!({
         "since": args.since,
         "until": args.until,
         "match": args.matching,
@@ -52,25 +50,25 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         "dry_run": true,
     });
     let counted = block_on(async { relay.act("/api/replays", &asked).await })?;
-    if args.dry_run && args.json {
-        println!("{counted:#}");
+    if args.dry_run && args.at.json {
+        json(&counted);
         return Ok(());
     }
     let what = in_words(&counted);
     if args.dry_run {
-        println!("{what} (dry run: nothing was done)");
+        say!("{what} (dry run: nothing was done)");
         return Ok(());
     }
     confirm(&format!("{what}. Do it?"), args.yes)?;
-    asked["dry_run"] = json!(false);
-    asked["id"] = json!(args.id);
+    asked["dry_run"] = value!(false);
+    asked["id"] = value!(args.id);
     let done = block_on(follow(&relay, &asked))?;
-    if args.json {
-        println!("{done:#}");
+    if args.at.json {
+        json(&done);
         return Ok(());
     }
     let was_known = if done["repeated"] == true { " (begun before, by the same id)" } else { "" };
-    println!(
+    say!(
         "{} deliveries are on their way{was_known}; id {}",
         done["deliveries"],
         done["id"].as_str().unwrap_or("?")

@@ -1,13 +1,19 @@
-//! `resume`: lets a paused destination or source go on.
+//! `resume`: lets a paused destination or source continue.
 
 use std::path::Path;
 
 use super::Failure;
+use super::output::{json, say};
 pub(super) use super::pause::Args;
 use super::pause::act;
+use super::terminal::plain;
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    act(named, &args, "resume")?;
-    println!("{} goes on", args.name);
+    let said = act(named, &args, "resume")?;
+    if args.at.json {
+        json(&said);
+    } else {
+        say!("resumed {}", plain(&args.name));
+    }
     Ok(())
 }

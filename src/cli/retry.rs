@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::json as value;
 
 use super::client::{At, RunningRelay, step};
+use super::output::{json, say};
+use super::terminal::{count, plain};
 use super::{Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +20,12 @@ pub(super) struct Args {
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &args.at)?;
     let path = format!("/api/destinations/{}/retry", step(&args.destination));
-    let said = block_on(async { relay.act(&path, &json!({})).await })?;
-    println!("{}: {} deliveries that waited for another attempt are due now", args.destination, said["due_now"]);
+    let said = block_on(async { relay.act(&path, &value!({})).await })?;
+    if args.at.json {
+        json(&said);
+        return Ok(());
+    }
+    let due = count(said["due_now"].as_u64().unwrap_or(0));
+    say!("{}: {due} scheduled retries are due now", plain(&args.destination));
     Ok(())
 }

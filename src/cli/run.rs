@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
-use super::{BAD_CONFIG, FAILED, Failure, IN_USE};
+use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE};
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::relay::{Running, StartError, start};
+use crate::systemd;
 use crate::telemetry::log::{self, Log};
 
 /// At the end, lines that are queued are waited for. A log that nobody reads must not keep the process: it is killed ten seconds
@@ -17,16 +18,19 @@ use crate::telemetry::log::{self, Log};
 const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    #[command(flatten)]
+    file: File,
+}
 
-pub(super) fn run(named: Option<&Path>, _: Args) -> Result<(), Failure> {
+pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::of(FAILED, &error))?;
     // First of all: a signal that comes while the config and the journal are read must not end the process in its own way.
     let signals = runtime.block_on(async { outlive_the_limit_of_a_file().and_then(|()| Signals::listen()) })?;
     let log = log::start();
     raise_descriptor_limit();
-    let ended = runtime.block_on(work(named.map(Path::to_owned), signals, &log));
+    let ended = runtime.block_on(work(args.file.or(named).map(Path::to_owned), signals, &log));
     if let Err(failure) = &ended {
         log.print(Level::ERROR, &failure.message);
     }
@@ -89,6 +93,8 @@ async fn start_up(named: Option<PathBuf>, log: &Log) -> Result<Running, Failure>
         error => Failure::of(FAILED, &error),
     })?;
     tracing::info!(config = %path.display(), listen = %running.address, admin = %running.admin_address, "vero-relay is ready");
+    systemd::ready(&format!("accepts events at {}", running.address));
+    tokio::spawn(systemd::keep_watchdog_calm(running.relay.watch_health()));
     Ok(running)
 }
 
@@ -139,6 +145,7 @@ async fn wait(running: Running, mut signals: Signals) -> Result<(), Failure> {
             }
         }
     }
+    systemd::stopping();
     tracing::info!("stopping: attempts in flight are finished first; a second signal ends at once");
     tokio::select! {
         stopped = running.stop() => {

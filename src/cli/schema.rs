@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Failure;
+use super::output::{json, print};
 use crate::config::schema;
 
 #[derive(Debug, clap::Args)]
@@ -14,9 +15,9 @@ pub(super) struct Args {
 
 pub(super) fn run(_: Option<&Path>, args: Args) -> Result<(), Failure> {
     if args.markdown {
-        print!("{}", schema::reference());
+        print(&schema::reference());
     } else {
-        println!("{:#}", schema::schema());
+        json(&schema::schema());
     }
     Ok(())
 }

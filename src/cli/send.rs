@@ -5,17 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
 use super::client::RunningRelay;
-use super::terminal::says_yes;
-use super::{FAILED, Failure, USAGE, block_on, load, read_event};
+use super::output::{json, say};
+use super::terminal::{plain, says_yes};
+use super::{FAILED, Failure, File, USAGE, block_on, load, read_event};
 use crate::config::{Config, DestinationConfig, Source};
 use crate::destination::{Delivery, Outcome};
 use crate::event::{EventId, vero};
 use crate::store::{NameId, StoredEvent};
 
-/// How long to wait for deliveries before saying that they are still under way.
+/// How long to wait for deliveries before saying that they are still in flight.
 const WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -24,8 +25,10 @@ pub(super) struct Args {
     /// A sample of Vero's by name (sent, bounced …), a file, or - for standard input
     #[arg(required_unless_present = "all")]
     event: Option<String>,
+    #[command(flatten)]
+    file: File,
     /// One sample of each type
-    #[arg(long, conflicts_with = "event")]
+    #[arg(long)]
     all: bool,
     /// Try one destination, without rules and without a running relay
     #[arg(long, value_name = "DESTINATION")]
@@ -36,19 +39,27 @@ pub(super) struct Args {
     /// Do not ask, also where destinations are on other machines
     #[arg(long)]
     yes: bool,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let (_, config) = load(named)?;
-    let events: Vec<(String, Vec<u8>)> = match &args.event {
+    // With --all the one word is the config.
+    let (event, file) = match (&args.event, args.all) {
+        (Some(file), true) => (None, Some(Path::new(file))),
+        (event, _) => (event.as_ref(), args.file.or(named)),
+    };
+    let (_, config) = load(file.or(named))?;
+    let events: Vec<(String, Vec<u8>)> = match event {
         Some(what) => vec![(what.clone(), read_event(what)?)],
         None => vero::SAMPLES.iter().map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect(),
     };
     ask(&config, &args)?;
     block_on(async {
         match &args.to {
-            Some(name) => try_destination(&config, name, events).await,
-            None => send_all(&config, find_source(&config, args.source.as_deref())?, events).await,
+            Some(name) => try_destination(&config, name, events, args.json).await,
+            None => send_all(&config, find_source(&config, args.source.as_deref())?, events, args.json).await,
         }
     })
 }
@@ -65,7 +76,7 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(
             USAGE,
-            format!("this may reach other machines; say --yes if that is meant:\n{listed}"),
+            format!("this may reach other machines; to send it, say --yes:\n{listed}"),
         ));
     }
     let is_allowed = says_yes(&format!("This may reach other machines:\n{listed}\nSend?"));
@@ -80,7 +91,8 @@ fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source,
     found.ok_or_else(|| Failure::new(USAGE, "there is no such source in the config"))
 }
 
-async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>)>, as_json: bool) -> Result<(), Failure> {
+    let mut told = Vec::new();
     let relay = RunningRelay::of(config)?;
     let mut all_arrived = true;
     // Destinations that have kept us waiting once: they are down, and nobody waits for them again.
@@ -89,13 +101,26 @@ async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>
         let answer = relay.post_event(source, body).await?;
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let Some(id) = said["id"].as_str().filter(|_| answer.status == 200) else {
-            println!("{name}: refused with {}: {}", answer.status, said["error"].as_str().unwrap_or("no reason"));
+            let why = plain(said["error"].as_str().unwrap_or("no reason was given; is it a vero-relay?"));
+            told.push(value!({ "event": name, "status": answer.status, "error": why }));
+            if !as_json {
+                say!("{}: refused with {}: {why}", plain(&name), answer.status);
+            }
             all_arrived = false;
             continue;
         };
-        println!("{name}: taken as {id}");
+        if !as_json {
+            say!("{}: accepted: {}", plain(&name), plain(id));
+        }
         let view = wait_until_settled(&relay, id, &mut slow).await?;
-        all_arrived &= show(&view);
+        all_arrived &= deliveries(&view).iter().all(|delivery| delivery["state"] == "delivered");
+        if !as_json {
+            show(&view);
+        }
+        told.push(value!({ "event": name, "status": answer.status, "id": id, "deliveries": view["deliveries"] }));
+    }
+    if as_json {
+        json(&value!({ "sent": told }));
     }
     if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
 }
@@ -105,8 +130,7 @@ async fn wait_until_settled(relay: &RunningRelay, id: &str, slow: &mut Vec<Value
     loop {
         let view = relay.get(&format!("/api/events/{id}")).await?;
         let is_open = |delivery: &Value| matches!(delivery["state"].as_str(), Some("waiting" | "under_way"));
-        let deliveries = view["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let open = deliveries.iter().filter(|delivery| is_open(delivery)).map(|delivery| &delivery["destination"]);
+        let open = deliveries(&view).iter().filter(|delivery| is_open(delivery)).map(|delivery| &delivery["destination"]);
         let open: Vec<_> = open.filter(|name| !slow.contains(name)).cloned().collect();
         if start.elapsed() > WAIT {
             slow.extend(open);
@@ -119,24 +143,32 @@ async fn wait_until_settled(relay: &RunningRelay, id: &str, slow: &mut Vec<Value
     }
 }
 
-/// Prints what became of an event; returns whether all of it arrived.
-fn show(view: &Value) -> bool {
-    let deliveries = view["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if deliveries.is_empty() {
-        println!("  no rule sends it anywhere");
+fn deliveries(view: &Value) -> &[Value] {
+    view["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Prints what became of an event.
+fn show(view: &Value) {
+    if deliveries(view).is_empty() {
+        say!("  no rule sends it anywhere");
     }
-    for delivery in deliveries {
+    for delivery in deliveries(view) {
         let (destination, rule) = (&delivery["destination"], &delivery["rule"]);
-        let name = destination.as_str().unwrap_or("?");
-        let reason = delivery["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
-        println!("  → {name:<16} {state}{reason}   (rule: {})", rule.as_str().unwrap_or("?"));
+        let name = plain(destination.as_str().unwrap_or("?"));
+        let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        let state = plain(&delivery["state"].as_str().unwrap_or("?").replace('_', " "));
+        say!("  → {name:<16} {state}{reason}   (rule: {})", plain(rule.as_str().unwrap_or("?")));
     }
-    deliveries.iter().all(|delivery| delivery["state"] == "delivered")
 }
 
 /// One attempt at one destination, straight from here.
-async fn try_destination(config: &Config, name: &str, events: Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+async fn try_destination(
+    config: &Config,
+    name: &str,
+    events: Vec<(String, Vec<u8>)>,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let mut told = Vec::new();
     let found = config.destinations.iter().find(|destination| destination.name == name);
     let Some(destination) = found else {
         let names: Vec<_> = config.destinations.iter().map(|destination| destination.name.as_str()).collect();
@@ -161,9 +193,16 @@ async fn try_destination(config: &Config, name: &str, events: Vec<(String, Vec<u
             Ok(outcomes) => outcomes.into_iter().next().unwrap_or_else(|| Outcome::retry("no outcome")),
             Err(_) => Outcome::retry("no answer in time"),
         };
-        let reason = outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-        println!("{event} → {name}: {}{reason}", outcome.name());
+        if !as_json {
+            let reason = outcome.reason().map(|reason| format!(": {}", plain(&reason.to_string()))).unwrap_or_default();
+            say!("{} → {name}: {}{reason}", plain(&event), outcome.name());
+        }
+        let reason = outcome.reason().map(ToString::to_string);
+        told.push(value!({ "event": event, "destination": name, "outcome": outcome.name(), "reason": reason }));
         all_arrived &= outcome == Outcome::Delivered;
+    }
+    if as_json {
+        json(&value!({ "attempts": told }));
     }
     if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
 }

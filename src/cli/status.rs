@@ -5,35 +5,35 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{At, RunningRelay};
+use super::output::{json, print};
 use super::terminal::{age, count, paint, plain, size};
-use super::{FAILED, Failure, block_on};
+use super::{FAILED, Failure, File, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// For scripts
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    file: File,
     #[command(flatten)]
     at: At,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let relay = RunningRelay::at(named, &args.at)?;
+    let relay = RunningRelay::at(args.file.or(named), &args.at)?;
     let status = block_on(async { relay.get("/api/status").await })?;
-    if args.json {
-        println!("{status:#}");
+    if args.at.json {
+        json(&status);
     } else {
-        print!("{}", screen(&status));
+        print(&screen(&status));
     }
-    if status["ready"] == true { Ok(()) } else { Err(Failure::new(FAILED, "the relay takes no events just now")) }
+    if status["ready"] == true { Ok(()) } else { Err(Failure::new(FAILED, "the relay accepts no events just now")) }
 }
 
 fn screen(status: &Value) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let up = age(number(&status["uptime_s"]));
     let mut out = match status["trouble"].as_str() {
-        None => format!("{} for {up}, takes events\n", paint("32", "up")),
-        Some(why) => format!("{} for {up}, takes NO events: {}\n", paint("31", "up"), plain(why)),
+        None => format!("{} for {up}, accepts events\n", paint("32", "up")),
+        Some(why) => format!("{} for {up}, accepts NO events: {}\n", paint("31", "up"), plain(why)),
     };
     for source in status["sources"].as_array().map(Vec::as_slice).unwrap_or_default() {
         if source["paused"] == true {
@@ -50,7 +50,7 @@ fn screen(status: &Value) -> String {
         let first = plain(why.lines().next().unwrap_or_default());
         out.push_str(&format!("{} at {at}: {first}\n", paint("31", "the last reload failed")));
     }
-    out.push_str("\ndestination          state         waiting   postponed   oldest   dead letters\n");
+    out.push_str("\ndestination          state         backlog   scheduled   oldest   dead letters\n");
     for destination in status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let state = destination["state"].as_str().unwrap_or("?");
         let colour = if state == "up" { "32" } else { "33" };
@@ -85,15 +85,15 @@ fn screen(status: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::json as value;
 
     #[test]
     fn a_reload_that_failed_is_on_the_screen_and_one_that_did_not_is_not() {
         let screen = |error: Value| {
-            let last = json!({ "at": "2026-01-02T03:04:05Z", "error": error });
-            screen(&json!({ "uptime_s": 1, "config": { "last_reload": last } }))
+            let last = value!({ "at": "2026-01-02T03:04:05Z", "error": error });
+            screen(&value!({ "uptime_s": 1, "config": { "last_reload": last } }))
         };
-        let failed = screen(json!("the config is not good\nerror: …"));
+        let failed = screen(value!("the config is not good\nerror: …"));
         assert!(failed.contains("the last reload failed"), "{failed}");
         assert!(failed.contains(" at 2026-01-02T03:04:05Z: the config is not good\n"), "{failed}");
         assert!(!screen(Value::Null).contains("reload"));

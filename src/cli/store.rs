@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::json as value;
 
 use super::client::{At, RunningRelay};
-use super::terminal::{Progress, count, size};
-use super::{FAILED, Failure, IN_USE, block_on, load_quietly};
+use super::output::{json, say};
+use super::terminal::{Progress, count, plain, size};
+use super::{FAILED, Failure, IN_USE, block_on, load};
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::lock::{DataDirLock, LockError};
 
@@ -22,7 +23,7 @@ enum Act {
     Verify {
         /// The data directory or backup [default: the config's data_dir]
         directory: Option<PathBuf>,
-        /// For scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
@@ -50,30 +51,55 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         Act::Verify { directory, json } => {
             let directory = match directory {
                 Some(directory) => directory,
-                None => load_quietly(named)?.1.data_dir,
+                None => load(named)?.1.data_dir,
             };
             verify_it(&directory, json)
         }
         Act::Backup { directory, at } => {
             let directory = std::path::absolute(&directory).map_err(|error| Failure::of(FAILED, &error))?;
-            let asked = json!({ "directory": directory.display().to_string() });
+            let asked = value!({ "directory": directory.display().to_string() });
             let relay = RunningRelay::at(named, &at)?;
             let said = block_on(async { relay.act("/api/store/backup", &asked).await })?;
-            println!("copied {} to {}", size(said["bytes"].as_u64().unwrap_or(0)), directory.display());
-            println!("check it:  vero-relay store verify {}", directory.display());
+            if at.json {
+                json(&said);
+                return Ok(());
+            }
+            let shown = plain(&directory.display().to_string());
+            say!("copied {} to {shown}", size(said["bytes"].as_u64().unwrap_or(0)));
+            say!("check it:  vero-relay store verify {shown}");
             Ok(())
         }
         Act::Info { at } => {
             let relay = RunningRelay::at(named, &at)?;
-            println!("{:#}", block_on(async { relay.get("/api/store").await })?);
+            show(&block_on(async { relay.get("/api/store").await })?, at.json);
             Ok(())
         }
         Act::Trim { at } => {
             let relay = RunningRelay::at(named, &at)?;
-            println!("{:#}", block_on(async { relay.act("/api/store/trim", &json!({})).await })?);
+            show(&block_on(async { relay.act("/api/store/trim", &value!({})).await })?, at.json);
             Ok(())
         }
     }
+}
+
+/// How much the store has, and how much it may have.
+fn show(usage: &serde_json::Value, as_json: bool) {
+    if as_json {
+        return json(usage);
+    }
+    let number = |key: &str| usage[key].as_u64();
+    let bytes = |key: &str| number(key).map_or_else(|| "no limit".to_owned(), size);
+    let oldest = plain(usage["oldest_at"].as_str().unwrap_or("-"));
+    say!("events in the history   {}", count(number("events").unwrap_or(0)));
+    say!("oldest event            {oldest}");
+    say!("journal                 {} of {}", bytes("journal_bytes"), bytes("history_bytes_max"));
+    say!("segments                {}", count(number("segments").unwrap_or(0)));
+    say!("index                   {}", bytes("index_bytes"));
+    say!("dead letters beyond it  {} of {}", bytes("dead_letter_bytes"), bytes("dead_letter_bytes_max"));
+    say!("dead letters expired    {}", count(number("dead_letters_expired").unwrap_or(0)));
+    say!("the store in all        {} of {}", bytes("bytes"), bytes("bytes_max"));
+    let free = number("free_bytes").map_or_else(|| "unknown".to_owned(), size);
+    say!("free on the disk        {free}, at least {} are kept free", bytes("free_bytes_min"));
 }
 
 fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
@@ -93,15 +119,12 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
     let verified = verified.map_err(|error| Failure::of(FAILED, &error))?;
     let Verified { segments, groups, events, carried, bytes, torn_bytes, backlog, dead, problems } = &verified;
     if as_json {
-        println!(
-            "{:#}",
-            json!({
-                "segments": segments, "groups": groups, "events": events, "carried": carried, "bytes": bytes,
-                "torn_bytes": torn_bytes, "backlog": backlog, "dead_letters": dead, "problems": problems,
-            })
-        );
+        json(&value!({
+            "segments": segments, "groups": groups, "events": events, "carried": carried, "bytes": bytes,
+            "torn_bytes": torn_bytes, "backlog": backlog, "dead_letters": dead, "problems": problems,
+        }));
     } else {
-        println!(
+        say!(
             "{} in {} segments: {} groups, {} events and {} carried over; {} deliveries wait, {} are dead letters",
             size(*bytes),
             count(*segments as u64),
@@ -112,17 +135,17 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             count(*dead)
         );
         if *torn_bytes > 0 {
-            println!(
+            say!(
                 "{} at the end were being written when the process ended: nobody was told of them",
                 size(*torn_bytes)
             );
         }
-        problems.iter().for_each(|problem| println!("problem: {problem}"));
+        problems.iter().for_each(|problem| say!("problem: {}", plain(problem)));
     }
     match problems.len() {
         0 => {
             if !as_json {
-                println!("everything holds together");
+                say!("everything holds together");
             }
             Ok(())
         }

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use super::output::print_error;
 use super::{FAILED, Failure, USAGE};
 use crate::telemetry::has_colours;
 
@@ -42,7 +43,13 @@ pub(super) fn count(number: u64) -> String {
 
 /// A text from outside, fit for a terminal: no control characters, on one line.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_steering(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a character does something to a terminal rather than stand there: controls, line ends, changes of direction.
+pub(super) fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether there are colours.
@@ -74,15 +81,14 @@ pub(super) fn confirm(question: &str, is_sure: bool) -> Result<(), Failure> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(USAGE, format!("{question}\nsay --yes if that is meant")));
+        return Err(Failure::new(USAGE, format!("{question}\nTo do it, say --yes")));
     }
     if says_yes(question) { Ok(()) } else { Err(Failure::new(FAILED, "nothing was done")) }
 }
 
 /// Asks on the terminal.
 pub(super) fn says_yes(question: &str) -> bool {
-    eprint!("{question} [y/N] ");
-    let _ = std::io::stderr().flush();
+    print_error(&format!("{question} [y/N] "));
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);
     line.trim().eq_ignore_ascii_case("y")
@@ -104,15 +110,16 @@ impl Progress {
             return;
         }
         let filled = (share.clamp(0.0, 1.0) * 30.0) as usize;
-        eprint!("\r\x1b[2K[{}{}] {:>3.0} % {what}", "#".repeat(filled), ".".repeat(30 - filled), share * 100.0);
-        let _ = std::io::stderr().flush();
+        let (done, left) = ("#".repeat(filled), ".".repeat(30 - filled));
+        // A progress that cannot be shown is no reason to stop.
+        let _ = write!(std::io::stderr(), "\r\x1b[2K[{done}{left}] {:>3.0} % {}", share * 100.0, plain(what));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_shown {
-            eprint!("\r\x1b[2K");
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
         }
     }
 }

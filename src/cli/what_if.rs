@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, query};
+use super::output::{json, print, tell};
 use super::terminal::{Progress, count, paint, plain};
 use super::{BAD_CONFIG, FAILED, Failure, block_on};
 use crate::admin::api::what_if::PIECE_MAX;
@@ -31,9 +32,6 @@ pub(super) struct Args {
     /// Look at events that arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// For scripts
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     at: At,
 }
@@ -47,11 +45,11 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let relay = RunningRelay::at(Some(running.as_ref().unwrap_or(&candidate)), &args.at)?;
     let file = candidate.display().to_string();
     let found = block_on(ask(&relay, &args, &file, &text))?;
-    found.warnings.iter().for_each(|warning| eprintln!("{}", plain(warning)));
-    if args.json {
-        println!("{:#}", found.json());
+    found.warnings.iter().for_each(|warning| tell!("{}", plain(warning)));
+    if args.at.json {
+        json(&found.json());
     } else {
-        print!("{}", found.text(&file));
+        print(&found.text(&file));
     }
     Ok(())
 }
@@ -68,7 +66,7 @@ async fn ask(relay: &RunningRelay, args: &Args, file: &str, text: &str) -> Resul
     // Also where there is no event at all: the config is proved.
     loop {
         let end = (at + PIECE_MAX).min(until);
-        let asked = json!({ "config": text, "file": file, "from": at, "until": end });
+        let asked = value!({ "config": text, "file": file, "from": at, "until": end });
         let piece = relay.try_act("/api/what-if", &asked).await?.map_err(|why| Failure::new(BAD_CONFIG, why))?;
         if piece["generation"] != stretch["generation"] {
             return Err(Failure::new(FAILED, "the relay's own config was reloaded meanwhile: ask again"));
@@ -145,7 +143,7 @@ impl Found {
 
     fn json(&self) -> Value {
         let groups = self.sorted().into_iter().map(|((change, rule, destination), alike)| {
-            json!({
+            value!({
                 "change": change,
                 "rule": rule,
                 "destination": destination,
@@ -153,7 +151,7 @@ impl Found {
                 "examples": alike.examples,
             })
         });
-        let mut told = json!({
+        let mut told = value!({
             "groups": groups.collect::<Vec<_>>(),
             "no_longer_taken": {
                 "events": self.no_longer_taken.count,
@@ -163,7 +161,7 @@ impl Found {
             "warnings": self.warnings,
         });
         for name in COUNTS {
-            told[name] = json!(self.count(name));
+            told[name] = value!(self.count(name));
         }
         told
     }
@@ -195,7 +193,7 @@ impl Found {
             out.push_str(&format!("\n… and {} more\n", numbered(unshown + self.count("not_grouped"), "delivery")));
         }
         if self.no_longer_taken.count > 0 {
-            let title = format!("{} would be taken by no rule any more", numbered(self.no_longer_taken.count, "event"));
+            let title = format!("{} would match no rule any more", numbered(self.no_longer_taken.count, "event"));
             out.push_str(&format!("\n{}\n", paint("1", &title)));
             self.no_longer_taken.examples.iter().for_each(|example| out.push_str(&line(example)));
         }

@@ -13,6 +13,7 @@
 //! Two types: `raw::Node` is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
 //! must be set. Checking, starting and reloading use one and the same path.
 
+mod addresses;
 pub(crate) mod advice;
 mod destinations;
 mod expectations;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::addresses::admin_address;
 pub use self::expectations::{ConfigTest, TestEvent};
 pub use self::limits::Limits;
 use self::load::FILE_BYTES_MAX;
@@ -113,6 +115,8 @@ impl Said {
     }
 }
 
+/// `admin.listen` by default.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 /// Overrides `listen`, for containers.
 const OVERRIDE: &str = "VERO_RELAY_LISTEN";
 
@@ -385,6 +389,11 @@ fn read(
 
 /// Reads a match map, as in a rule, from one line of YAML or JSON.
 pub fn parse_match(text: &str) -> Result<RuleSet, String> {
+    parse_match_with_warnings(text).map(|(rules, _)| rules)
+}
+
+/// The same, and what in it probably does not do what was meant.
+pub fn parse_match_with_warnings(text: &str) -> Result<(RuleSet, Vec<String>), String> {
     let in_words = |problem: &Problem| {
         let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
         format!("{}{help}", problem.message)
@@ -396,9 +405,10 @@ pub fn parse_match(text: &str) -> Result<RuleSet, String> {
     let reader = Reader::new(PathBuf::from("."));
     let rules = rules::read_single(&reader, &root);
     let (problems, _) = reader.into_problems();
-    let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).map(in_words).collect();
+    let (errors, warnings): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.severity == Severity::Error);
+    let errors: Vec<_> = errors.into_iter().map(in_words).collect();
     match rules {
-        Some(rules) if errors.is_empty() => Ok(rules),
+        Some(rules) if errors.is_empty() => Ok((rules, warnings.into_iter().map(in_words).collect())),
         _ if errors.is_empty() => Err("it is not a match map, like {type: bounced}".to_owned()),
         _ => Err(errors.join("; ")),
     }
@@ -424,12 +434,11 @@ fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
 }
 
 fn read_admin(reader: &Reader, node: Option<&Node>) -> Option<SocketAddr> {
-    let usual = SocketAddr::from(([127, 0, 0, 1], 8081));
-    let Some(node) = node else { return Some(usual) };
+    let Some(node) = node else { return Some(DEFAULT_ADMIN) };
     let mut entries = reader.map(node, "`admin`")?;
     let listen = entries.optional("listen");
     entries.finish();
-    let Some(node) = listen else { return Some(usual) };
+    let Some(node) = listen else { return Some(DEFAULT_ADMIN) };
     let address = read_address(reader, node)?;
     if !address.ip().is_loopback() {
         reader.error_with(

@@ -87,8 +87,19 @@ pub struct Matcher(Option<RuleSet>);
 impl Matcher {
     /// Reads a match map, in YAML or JSON; `None` means all events.
     pub fn parse(text: Option<&str>) -> Result<Self, ReplayError> {
-        let rules = text.map(crate::config::parse_match).transpose().map_err(ReplayError::Match)?;
-        Ok(Self(rules))
+        Ok(Self::parse_with_warnings(text)?.0)
+    }
+
+    /// The same, and what in it probably does not do what was meant.
+    pub fn parse_with_warnings(text: Option<&str>) -> Result<(Self, Vec<String>), ReplayError> {
+        let read = text.map(crate::config::parse_match_with_warnings).transpose().map_err(ReplayError::Match)?;
+        let (rules, warnings) = read.unzip();
+        Ok((Self(rules), warnings.unwrap_or_default()))
+    }
+
+    /// Holds for the events of one person; capital and small letters of the address are alike.
+    pub fn of_person(email: &str) -> Result<Self, ReplayError> {
+        Self::parse(Some(&serde_json::json!({ "user.email": { "equals": email, "ignore_case": true } }).to_string()))
     }
 
     /// Whether an event is meant.

@@ -283,3 +283,156 @@ fn a_reader_that_has_seen_enough_ends_the_program_quietly() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(141), ""));
 }
+
+#[test]
+fn the_reference_of_the_command_line_is_what_is_committed() {
+    let path = root().join("docs/cli.md");
+    let made = vero_relay::cli::reference();
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(&path, &made).expect("written");
+    }
+    let committed = std::fs::read_to_string(&path).expect("docs/cli.md");
+    assert!(committed == made, "UPDATE_FIXTURES=1 cargo test --test it cli:: writes docs/cli.md anew");
+    assert!(made.contains("## vero-relay healthcheck") && made.contains("--dry-run"));
+}
+
+/// Every verb that looks into a running relay, with what it must be given.
+const LOOKING: [&[&str]; 15] = [
+    &["status"],
+    &["events"],
+    &["events", "01a2091f-1b49-768a-8000-000000000000"],
+    &["dead-letters", "list"],
+    &["dead-letters", "show", "01a2091f-1b49-768a-8000-000000000000"],
+    &["dead-letters", "replay", "a", "--yes"],
+    &["dead-letters", "drop", "a", "--yes"],
+    &["replay", "--since", "1h", "--yes"],
+    &["retry", "a"],
+    &["pause", "a"],
+    &["resume", "a"],
+    &["reload"],
+    &["store", "info"],
+    &["store", "trim"],
+    &["healthcheck"],
+];
+
+#[test]
+fn no_verb_takes_another_service_for_a_relay() {
+    for said in ["{}", "null", "[]", "ok"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}", said.len());
+        let (address, server) = stranger(answer);
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("config.yaml"), "rules: []\n").expect("written");
+        for verb in LOOKING.iter().copied().chain([&["what-if"][..], &["store", "backup", "copy"]]) {
+            for json in [&[][..], &["--json"]] {
+                let url = format!("http://{address}");
+                let args = [verb, &["--admin", &url], json].concat();
+                let told = vero_relay(directory.path(), &args);
+                assert_eq!(told.status.code(), Some(1), "{args:?}: {}{}", out(&told), err(&told));
+                assert!(err(&told).contains("no vero-relay"), "{args:?}: {}", err(&told));
+            }
+        }
+        server.end();
+    }
+}
+
+#[test]
+fn every_verb_gives_up_a_relay_that_accepts_and_says_nothing() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let admin = format!("http://{}", silent.local_addr().expect("bound"));
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("config.yaml"), "rules: []\n").expect("written");
+    // All at once: each waits some seconds.
+    std::thread::scope(|scope| {
+        for verb in LOOKING.iter().copied().chain([&["what-if"][..], &["store", "backup", "copy"]]) {
+            let (admin, directory) = (&admin, &directory);
+            scope.spawn(move || {
+                let told = vero_relay(directory.path(), &[verb, &["--admin", admin]].concat());
+                assert_eq!(told.status.code(), Some(1), "{verb:?}: {}", err(&told));
+                assert!(err(&told).contains("does not answer"), "{verb:?}: {}", err(&told));
+            });
+        }
+    });
+}
+
+#[test]
+fn looking_needs_neither_the_variables_of_the_config_nor_a_good_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+    for rest in ["sources: { v: { token: \"${NOT_SET_ANYWHERE}\" } }\n", "rules: [\n  to: a, b\n", "nonsense: 1\n"] {
+        let text = format!("admin:\n  listen: {closed}\n{rest}");
+        std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+        let told = vero_relay(directory.path(), &["status"]);
+        assert_eq!(told.status.code(), Some(1), "{rest}: {}", err(&told));
+        assert!(err(&told).contains(&closed.to_string()), "{rest}: {}", err(&told));
+    }
+    std::fs::write(directory.path().join("config.yaml"), "admin: { listen: \"${NOT_SET_ANYWHERE}\" }\n")
+        .expect("written");
+    let told = vero_relay(directory.path(), &["status"]);
+    assert!(told.status.code() == Some(78) && err(&told).contains("--admin http://"), "{}", err(&told));
+}
+
+#[test]
+fn verbs_that_read_a_config_take_it_as_their_last_word() {
+    for verb in [&["check"][..], &["urls"], &["explain", "bounced"]] {
+        let told =
+            vero_relay(Path::new("/"), &[verb, &[&root().join("config.example.yaml").display().to_string()]].concat());
+        assert_eq!(told.status.code(), Some(0), "{verb:?}: {}", err(&told));
+    }
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_is_told_and_a_closed_pipe_is_not() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.args(["urls", "--json", "-c", "config.example.yaml"]).current_dir(root());
+    let told = command.stdout(full).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let told = told.wait_with_output().expect("it ends");
+    assert_eq!(told.status.code(), Some(1), "{}", err(&told));
+    assert!(err(&told).contains("standard output could not be written: No space left on device"), "{}", err(&told));
+}
+
+/// A service that is no relay and gives one answer to everything.
+struct Stranger {
+    address: std::net::SocketAddr,
+    ends: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+fn stranger(answer: String) -> (std::net::SocketAddr, Stranger) {
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("bound");
+    let ends = std::sync::Arc::new(AtomicBool::new(false));
+    let end = ends.clone();
+    let thread = std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            if end.load(Ordering::Relaxed) {
+                return;
+            }
+            let Ok(mut stream) = stream else { continue };
+            let mut request = Vec::new();
+            let mut chunk = [0; 4096];
+            // Until the head is there; the client asks for little.
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                match stream.read(&mut chunk) {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => request.extend_from_slice(&chunk[..read]),
+                }
+            }
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            // What is left of the request is read, so that the answer is not lost in a reset.
+            while matches!(stream.read(&mut chunk), Ok(1..)) {}
+        }
+    });
+    (address, Stranger { address, ends, thread })
+}
+
+impl Stranger {
+    fn end(self) {
+        self.ends.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = std::net::TcpStream::connect(self.address);
+        self.thread.join().expect("it ends");
+    }
+}

@@ -75,7 +75,7 @@ fn an_event_that_cannot_be_sent_and_one_that_goes_nowhere_are_explained_too() {
     assert!(said.contains("nothing: a value in the URL would be a step up or down in its path"), "{said}");
     let directory = written(&CONFIG.replace("  - name: everything\n    to: [rest]\n", ""));
     let said = out(&vero_relay(directory.path(), &["explain", "sent"]));
-    assert!(said.ends_with("goes nowhere: the event is taken and kept, and delivered to nobody\n"), "{said}");
+    assert!(said.ends_with("goes nowhere: the event is accepted and kept, and delivered to nobody\n"), "{said}");
 }
 
 #[tokio::test]

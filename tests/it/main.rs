@@ -17,6 +17,7 @@ mod log;
 mod operator;
 mod oracle;
 mod outgoing;
+mod packaging;
 mod recipes;
 mod reload;
 mod restart;

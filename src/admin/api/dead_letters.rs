@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Query, Refusal, blocking, destination, name};
+use crate::deliver::replay::Matcher;
 use crate::relay::Relay;
 use crate::store::{
-    AppendError, DeadLetter, DeadQuery, NameId, NameKind, NumberSet, ReplayProgress, Selecting, Selection,
+    AppendError, DeadLetter, DeadQuery, NameId, NameKind, NumberSet, Page, ReplayProgress, Selecting, Selection,
 };
 use crate::time::rfc3339;
 
@@ -15,11 +16,14 @@ use crate::time::rfc3339;
 const STEP: usize = 1000;
 
 pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    query.only(&["destination", "since", "until", "reason", "limit", "before"])?;
-    let filter = DeadQuery {
-        since_ms: query.moment("since")?,
-        until_ms: query.moment("until")?,
-        reason: query.get("reason").map(str::to_owned),
+    query.only(&["destination", "since", "until", "reason", "email", "limit", "before"])?;
+    let filter = Filter {
+        query: DeadQuery {
+            since_ms: query.moment("since")?,
+            until_ms: query.moment("until")?,
+            reason: query.get("reason").map(str::to_owned),
+        },
+        person: person(query.get("email"))?,
     };
     let (limit, before) = (query.limit()?, query.before()?);
     let of = match query.get("destination") {
@@ -29,9 +33,37 @@ pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
     blocking(relay, move |relay| Ok(page(relay, &of, &filter, limit, before))).await
 }
 
+/// Which dead letters are looked for.
+struct Filter {
+    query: DeadQuery,
+    /// Only those of one person.
+    person: Option<Matcher>,
+}
+
+impl Filter {
+    /// One page of a destination's, and where the next begins.
+    fn page(&self, relay: &Relay, id: NameId, before: u64, max: usize) -> Page<DeadLetter> {
+        let mut page = relay.store.dead_letters(id, &self.query, before, max);
+        if let Some(person) = &self.person {
+            page.items.retain(|letter| {
+                relay.store.event_by_number(letter.sequence).is_ok_and(|event| person.holds(&*relay.store, &event))
+            });
+        }
+        page
+    }
+
+    fn is_all(&self) -> bool {
+        self.query == DeadQuery::default() && self.person.is_none()
+    }
+}
+
+fn person(email: Option<&str>) -> Result<Option<Matcher>, Refusal> {
+    email.map(Matcher::of_person).transpose().map_err(|error| Refusal::wrong(error.to_string()))
+}
+
 /// One page over some destinations, newest event first.
-fn page(relay: &Relay, of: &[NameId], filter: &DeadQuery, limit: usize, before: u64) -> Value {
-    let pages: Vec<_> = of.iter().map(|id| relay.store.dead_letters(*id, filter, before, limit)).collect();
+fn page(relay: &Relay, of: &[NameId], filter: &Filter, limit: usize, before: u64) -> Value {
+    let pages: Vec<_> = of.iter().map(|id| filter.page(relay, *id, before, limit)).collect();
     // Below the highest place where some destination's page ends nothing is known of that destination.
     let mut next = pages.iter().filter_map(|page| page.before).max();
     let mut letters: Vec<DeadLetter> = pages.into_iter().flat_map(|page| page.items).collect();
@@ -55,6 +87,7 @@ fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
         "received_at": event.as_ref().ok().map(|event| rfc3339(event.received_ms)),
         "type": known.as_ref().map(|known| &known.event_type),
         "campaign": known.as_ref().map(|known| &known.campaign),
+        "who": known.as_ref().map(|known| &known.who),
         "destination": name(relay, letter.destination),
         "attempts": letter.attempts,
         "at": (letter.at_ms > 0).then(|| rfc3339(letter.at_ms)),
@@ -63,7 +96,7 @@ fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
 }
 
 pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
-    let keys = ["destination", "event", "since", "until", "reason", "to", "id", "dry_run"];
+    let keys = ["destination", "event", "since", "until", "reason", "email", "to", "id", "dry_run"];
     let asked = Asked::read(body, &keys)?;
     let Some(from_name) = asked.text("destination")? else {
         return Err(Refusal::wrong("`destination` says whose dead letters are meant"));
@@ -71,17 +104,21 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
     let from = destination(relay, from_name)?;
     let to = match asked.text("to")? {
         Some(_) if act == "drop" => return Err(Refusal::wrong("what is dropped goes nowhere: leave `to` out")),
-        Some(name) => destination(relay, name)?,
-        None => from,
+        Some(name) => in_config(relay, name)?,
+        None if act == "drop" => from,
+        None => in_config(relay, from_name)?,
     };
     let event = match asked.text("event")? {
         Some(text) => Some(text.parse::<crate::event::EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
         None => None,
     };
-    let filter = DeadQuery {
-        since_ms: asked.moment("since")?,
-        until_ms: asked.moment("until")?,
-        reason: asked.text("reason")?.map(str::to_owned),
+    let filter = Filter {
+        query: DeadQuery {
+            since_ms: asked.moment("since")?,
+            until_ms: asked.moment("until")?,
+            reason: asked.text("reason")?.map(str::to_owned),
+        },
+        person: person(asked.text("email")?)?,
     };
     let (id, is_dry) = (asked.id()?, asked.flag("dry_run")?);
     let shown_id = uuid::Uuid::from_u128(id).to_string();
@@ -126,25 +163,35 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
     Ok(json!({ "id": shown_id, "deliveries": done, "dry_run": false }))
 }
 
+/// A destination that can be delivered to: one that left the config attempts nothing.
+fn in_config(relay: &Relay, name: &str) -> Result<NameId, Refusal> {
+    let id = destination(relay, name)?;
+    if relay.generation().destination_ids.contains(&id) {
+        return Ok(id);
+    }
+    let help = "put it back, or send them elsewhere by --to";
+    Err(Refusal::missing(format!("the config has no destination `{name}` any more: {help}")))
+}
+
 async fn wait(answer: tokio::sync::oneshot::Receiver<Result<u64, AppendError>>) -> Result<u64, Refusal> {
     let answered = answer.await.unwrap_or(Err(AppendError::Closed));
     answered.map_err(|error| Refusal(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
 }
 
 /// The dead letters that are meant.
-fn chosen(relay: &Relay, from: NameId, event: Option<crate::event::EventId>, filter: &DeadQuery) -> NumberSet {
+fn chosen(relay: &Relay, from: NameId, event: Option<crate::event::EventId>, filter: &Filter) -> NumberSet {
     let all = relay.store.dead(from);
     if let Some(event) = event {
         let is_it = all.contains(event.sequence())
             && relay.store.event_by_number(event.sequence()).is_ok_and(|known| known.id == event);
         return is_it.then(|| event.sequence()).into_iter().collect();
     }
-    if *filter == DeadQuery::default() {
+    if filter.is_all() {
         return all;
     }
     let (mut chosen, mut before) = (NumberSet::default(), u64::MAX);
     loop {
-        let page = relay.store.dead_letters(from, filter, before, STEP);
+        let page = filter.page(relay, from, before, STEP);
         chosen.insert_all(&page.items.iter().map(|letter| letter.sequence).collect());
         match page.before {
             Some(next) => before = next,

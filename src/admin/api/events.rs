@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Outcome, Query, Refusal, blocking, destination, name, shown_state, state_name};
-use crate::deliver::replay::Matcher;
+use crate::deliver::replay::{Matcher, ReplayError};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::store::{AttemptNote, DeliveryKey, DeliveryState, NameId, ReadError, StoredEvent};
@@ -15,12 +15,16 @@ use crate::time::rfc3339;
 const LOOKED_AT_MAX: u64 = 50_000;
 /// Events read backwards in one step.
 const STEP: u64 = 512;
-const PARAMETERS: [&str; 9] = ["type", "source", "destination", "state", "since", "until", "match", "limit", "before"];
+const PARAMETERS: [&str; 10] =
+    ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "before"];
 const STATES: [&str; 7] = ["waiting", "under_way", "postponed", "delivered", "skipped", "dead", "settled"];
 
 /// What is looked for.
 struct Filter {
     matcher: Matcher,
+    person: Option<Matcher>,
+    /// What in the filter probably does not do what was meant.
+    warnings: Vec<String>,
     source: Option<NameId>,
     destination: Option<NameId>,
     state: Option<String>,
@@ -31,6 +35,7 @@ struct Filter {
 impl Filter {
     fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
         query.only(&PARAMETERS)?;
+        let wrong = |error: ReplayError| Refusal::wrong(error.to_string());
         let by_type = query.get("type").map(|event_type| json!({ "type": event_type }).to_string());
         let matching = match (query.get("match"), by_type) {
             (Some(_), Some(_)) => return Err(Refusal::wrong("`type` can stand in `match`: give one of them")),
@@ -46,8 +51,11 @@ impl Filter {
             let found = known.into_iter().find(|(_, name)| **name == *wanted).map(|(id, _)| id);
             found.ok_or_else(|| Refusal::missing(format!("there is no source `{wanted}`")))
         });
+        let (matcher, warnings) = Matcher::parse_with_warnings(matching.as_deref()).map_err(wrong)?;
         Ok(Self {
-            matcher: Matcher::parse(matching.as_deref()).map_err(|error| Refusal::wrong(error.to_string()))?,
+            matcher,
+            warnings,
+            person: query.get("email").map(Matcher::of_person).transpose().map_err(wrong)?,
             source: source.transpose()?,
             destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
             state,
@@ -61,7 +69,8 @@ impl Filter {
         let is_meant = (self.since_ms..self.until_ms).contains(&event.received_ms)
             && self.source.is_none_or(|source| source == event.source)
             && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
-            && self.matcher.holds(&*relay.store, event);
+            && self.matcher.holds(&*relay.store, event)
+            && self.person.as_ref().is_none_or(|person| person.holds(&*relay.store, event));
         if !is_meant {
             return None;
         }
@@ -88,6 +97,7 @@ impl Filter {
                 "source": name(relay, event.source),
                 "type": known.event_type,
                 "campaign": known.campaign,
+                "who": known.who,
                 "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
                 "deliveries": deliveries,
             })
@@ -128,7 +138,7 @@ fn page(relay: &Relay, filter: &Filter, limit: usize, before: u64) -> Result<Val
         }
     }
     let before = (end > oldest).then_some(end);
-    Ok(json!({ "events": events, "before": before }))
+    Ok(json!({ "events": events, "before": before, "warnings": filter.warnings }))
 }
 
 pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {

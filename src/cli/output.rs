@@ -1,0 +1,102 @@
+//! The one way to standard output and standard error: no text from outside steers a terminal, and a failed write is told.
+//!
+//! What a destination answered, what an event holds and what a config is called may hold control characters. Verbs put such values
+//! on one line by [`plain`](super::terminal::plain); here is the last look, which no verb can forget. Who reads may have seen enough (`| head`): then the program ends
+//! quietly. A disk that is full is no such reader.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::FAILED;
+use super::terminal::{Colours, is_steering};
+
+/// What a shell gives a program that SIGPIPE has ended (128 + 13).
+const PIPE_CLOSED: i32 = 141;
+
+/// Prints a line.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::cli::output::print(&format!("{}\n", format_args!($($arg)*))) };
+}
+
+/// Prints a line on standard error.
+macro_rules! tell {
+    ($($arg:tt)*) => { $crate::cli::output::print_error(&format!("{}\n", format_args!($($arg)*))) };
+}
+
+pub(super) use {say, tell};
+
+/// Prints a text as it is, but for what would steer the terminal. Ends the process where standard output cannot be written.
+pub(super) fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(harmless(text, &stdout).as_bytes()).and_then(|()| stdout.flush());
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(PIPE_CLOSED),
+        Err(error) => {
+            print_error(&format!("standard output could not be written: {error}\n"));
+            std::process::exit(i32::from(FAILED));
+        }
+    }
+}
+
+/// The same for standard error, where a failure can be told to nobody.
+pub fn print_error(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(harmless(text, &stderr).as_bytes());
+}
+
+/// Prints JSON for scripts. Characters that would steer a terminal are escaped, which in JSON changes nothing.
+pub(super) fn json(value: &Value) {
+    let mut text = String::new();
+    for c in format!("{value:#}\n").chars() {
+        match c {
+            // Outside the Basic Multilingual Plane nothing steers.
+            c if c != '\n' && is_steering(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    print(&text);
+}
+
+/// A text without what would steer a terminal. Where it has colours, ours are left.
+fn harmless(text: &str, stream: &impl IsTerminal) -> String {
+    without_steering(text, Colours::of(stream).are_on)
+}
+
+fn without_steering(text: &str, keeps_colours: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = if keeps_colours { colour_at(rest) } else { None };
+        let length = colour.unwrap_or(c.len_utf8());
+        match c {
+            _ if colour.is_some() => out.push_str(&rest[..length]),
+            '\n' | '\t' => out.push(c),
+            c if is_steering(c) => out.push(' '),
+            c => out.push(c),
+        }
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// The length of the colour that a text begins with: ESC, `[`, digits and `;`, `m` (ECMA-48, SGR).
+fn colour_at(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters[end..].starts_with('m').then_some(2 + end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_steers_a_terminal() {
+        let hostile = "a\x1b[31mred\x1b]0;title\x07\u{9b}1m\u{202e}b\r\nnext\ttab";
+        assert_eq!(without_steering(hostile, false), "a [31mred ]0;title  1m b \nnext\ttab");
+        assert_eq!(without_steering(hostile, true), "a\x1b[31mred ]0;title  1m b \nnext\ttab");
+        assert_eq!(without_steering("\x1b[2J\x1b[1;31mx\x1b[0m\x1b[", true), " [2J\x1b[1;31mx\x1b[0m [");
+    }
+}
