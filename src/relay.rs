@@ -32,6 +32,7 @@ use crate::deliver::replay::Replayer;
 use crate::receive::body::Intake;
 use crate::receive::refused::Refused;
 use crate::receive::server::{ServerOptions, Stops, serve};
+use crate::receive::slots::Slots;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
@@ -301,12 +302,14 @@ async fn start_at(
     let admin_options = ServerOptions {
         connections_max: admin::CONNECTIONS_MAX,
         shutdown_grace: Duration::from_secs(1),
+        descriptors_kept: 0,
         ..options.clone()
     };
     changing.door.open(&relay, listener, options);
     drop(changing);
     admin_tasks.spawn(serve(
         Arc::new(admin_listener),
+        Slots::new(admin_options.connections_max),
         admin::routes(relay.clone(), admin_address),
         admin_options,
         Stops::at_once(admin_stop.clone()),

@@ -1,21 +1,27 @@
 //! The operator's door: health, metrics, what became of an event, the destinations, and the bins.
 //!
-//! It listens on loopback only. A page in the operator's browser could still call it, so the Host header must be one of this machine's
-//! names (a foreign page that has rebound its own name to loopback sends its own), and what changes something needs the header
-//! [`WRITE_HEADER`], which a foreign page cannot send. Posting to a bin is excepted: destinations do that.
+//! It listens on loopback only. [`guard`] keeps web pages out; posting to a bin needs no header, since destinations do that. What is read
+//! is bounded in bytes and time, over all requests; what costs time is done beside the threads that serve, in few [`work::Places`].
 
 pub(crate) mod api;
 pub mod bins;
+mod guard;
+mod work;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use warp::Filter;
 
+use self::guard::Guard;
+use self::work::{Effort, Places};
+use crate::receive::body::{self, Intake};
 use crate::receive::{Answer, answer, healthz, readyz, text};
 use crate::relay::Relay;
 use crate::store::Health;
@@ -29,38 +35,44 @@ pub const RELAY_HEADER: &str = "x-vero-relay";
 pub const CONNECTIONS_MAX: usize = 256;
 /// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// The bytes of all bodies that are being received: four whole configs.
+const INTAKE_BYTES_MAX: usize = 9 << 20;
+
+/// What all requests to the admin listener share.
+struct Admin {
+    relay: Arc<Relay>,
+    guard: Guard,
+    intake: Intake,
+    places: Places,
+}
 
 /// The routes of the admin listener.
-pub fn routes(
-    relay: Arc<Relay>,
-    address: SocketAddr,
-) -> impl Filter<Extract = (Answer,), Error = std::convert::Infallible> + Clone {
-    let hosts = Arc::new(allowed_hosts(address));
+pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
+    let places = Places::default();
+    let admin = Arc::new(Admin { relay, guard: Guard::new(address), intake: Intake::new(INTAKE_BYTES_MAX), places });
     warp::path::tail()
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::query::<Vec<(String, String)>>())
         .and(warp::body::stream())
-        .and(warp::any().map(move || (relay.clone(), hosts.clone())))
-        .then(|tail: warp::path::Tail, method, headers, query, stream, (relay, hosts): (Arc<Relay>, Arc<Vec<String>>)| async move {
+        .and(warp::any().map(move || admin.clone()))
+        .then(|tail: warp::path::Tail, method, headers, query, stream, admin: Arc<Admin>| async move {
             let request = Request { path: tail.as_str(), method: &method, headers: &headers, query };
-            let mut response = handle(&relay, &hosts, request, stream).await;
+            let mut response = handle(&admin, request, stream).await;
             let headers = response.headers_mut();
             headers.insert(RELAY_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
             headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
             headers.insert("cache-control", HeaderValue::from_static("no-store"));
             headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));
+            headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
             response
         })
         .or(warp::any().map(|| answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read")))
         .unify()
 }
 
-fn allowed_hosts(address: SocketAddr) -> Vec<String> {
-    let port = address.port();
-    let names = [address.ip().to_string(), "localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
-    names.into_iter().flat_map(|name| [format!("{name}:{port}"), name]).collect()
-}
+/// A body, and what it counts for.
+type Read = (Bytes, OwnedSemaphorePermit);
 
 /// A request to the operator's door, without its body.
 struct Request<'r> {
@@ -70,22 +82,18 @@ struct Request<'r> {
     query: Vec<(String, String)>,
 }
 
-async fn handle<S, B>(relay: &Arc<Relay>, hosts: &[String], request: Request<'_>, stream: S) -> Answer
+async fn handle<S, B>(admin: &Admin, request: Request<'_>, stream: S) -> Answer
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
     let Request { path, method, headers, query } = request;
-    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
-        return answer(StatusCode::MISDIRECTED_REQUEST, "this listener answers only to the names of this machine");
-    }
+    let relay = &admin.relay;
     let steps: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let is_post_to_bin = *method == Method::POST && steps.first() == Some(&"bin");
-    if !is_read && !is_post_to_bin && !headers.contains_key(WRITE_HEADER) {
-        let why = format!("what changes something needs the header {WRITE_HEADER}: 1");
-        return answer(StatusCode::FORBIDDEN, &why);
+    if let Some(refusal) = admin.guard.refusal(headers, !is_read && !is_post_to_bin) {
+        return refusal;
     }
     match (is_read, steps.as_slice()) {
         (true, ["healthz"]) => healthz(),
@@ -93,25 +101,53 @@ where
         (true, ["metrics"]) => {
             let relay = relay.clone();
             // It looks at the disk.
-            let told = tokio::task::spawn_blocking(move || metrics(&relay)).await;
-            told.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
+            admin.places.run(Effort::Look, blocking(move || metrics(&relay))).await
         }
         (_, ["api", rest @ ..]) => {
             let bytes_max = if rest == ["what-if"] { api::what_if::BODY_BYTES_MAX } else { BODY_BYTES_MAX };
-            let body = match read_body(stream, bytes_max).await {
-                Ok(body) => body,
+            // What asks only needs no body, and none that comes is read.
+            let read = if is_read { None } else { Some(read_body(admin, headers, stream, bytes_max).await) };
+            let (body, permit) = match read.transpose() {
+                Ok(read) => read.unzip(),
                 Err(refusal) => return refusal,
             };
-            api::answer(relay, is_read, rest, &api::Query(query), &body).await
+            let (relay, path) = (relay.clone(), rest.join("/"));
+            let asked = async move {
+                let steps: Vec<&str> = path.split('/').collect();
+                let answer = api::answer(&relay, is_read, &steps, &api::Query(query), &body.unwrap_or_default()).await;
+                drop(permit);
+                answer
+            };
+            admin.places.run(Effort::of(is_read, rest), asked).await
         }
         (true, ["bin"]) => json(&relay.bins.overview()),
-        (true, ["bin", name]) => match relay.bins.show(name) {
-            Some(shown) => json(&shown),
-            None => answer(StatusCode::NOT_FOUND, "nothing has come into this bin yet"),
+        (_, ["bin", name, ..]) if !bins::is_name(name) => answer(StatusCode::BAD_REQUEST, bins::NAME_RULE),
+        (true, ["bin", name]) => {
+            let (relay, name) = (relay.clone(), (*name).to_owned());
+            admin.places.run(Effort::Search, blocking(move || show_bin(&relay, &name))).await
+        }
+        (false, ["bin", name, ..]) => match read_body(admin, headers, stream, BODY_BYTES_MAX).await {
+            Ok((body, _permit)) => {
+                relay.bins.add(name, bins::Entry::new(method, path, &query, headers, body));
+                text(StatusCode::OK, "ok")
+            }
+            Err(refusal) => refusal,
         },
-        (false, ["bin", name, ..]) => bin(relay, name, path, method, headers, stream).await,
         (true, [""]) => text(StatusCode::OK, OVERVIEW),
         _ => answer(StatusCode::NOT_FOUND, "there is nothing here; / lists what there is"),
+    }
+}
+
+/// Does something beside the threads that serve.
+async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
+}
+
+fn show_bin(relay: &Relay, name: &str) -> Answer {
+    match relay.bins.show(name) {
+        Some(shown) => json_text(shown),
+        None => answer(StatusCode::NOT_FOUND, "nothing has come into this bin yet"),
     }
 }
 
@@ -142,7 +178,11 @@ const OVERVIEW: &str = "vero-relay\n\n\
 
 /// A JSON answer.
 fn json(value: &Value) -> Answer {
-    let mut response = Response::new(Bytes::from(format!("{value:#}\n")));
+    json_text(format!("{value:#}\n"))
+}
+
+fn json_text(text: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(text.into());
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -166,36 +206,18 @@ fn metrics(relay: &Relay) -> Answer {
     response
 }
 
-async fn bin<S, B>(relay: &Relay, name: &str, path: &str, method: &Method, headers: &HeaderMap, stream: S) -> Answer
+/// Reads a body of at most so many bytes, in the time that bodies have. It counts among the bytes that all share until the permit is
+/// dropped.
+async fn read_body<S, B>(admin: &Admin, headers: &HeaderMap, stream: S, bytes_max: usize) -> Result<Read, Answer>
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let body = match read_body(stream, BODY_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
-    match relay.bins.add(name, bins::Entry::new(method, path, headers, &body)) {
-        Ok(()) => text(StatusCode::OK, "ok"),
-        Err(message) => answer(StatusCode::TOO_MANY_REQUESTS, message),
+    let body_timeout = admin.relay.generation().config.limits.body_timeout;
+    let read = body::read(stream, headers, bytes_max, &admin.intake);
+    match tokio::time::timeout(body_timeout, read).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) => Err(answer(error.status(), &error.to_string())),
+        Err(_) => Err(answer(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
-}
-
-/// Reads a body of at most so many bytes.
-async fn read_body<S, B>(stream: S, bytes_max: usize) -> Result<Vec<u8>, Answer>
-where
-    S: Stream<Item = Result<B, warp::Error>>,
-    B: Buf,
-{
-    let mut body = Vec::new();
-    let mut stream = std::pin::pin!(stream);
-    while let Some(chunk) = stream.next().await {
-        let Ok(mut chunk) = chunk else { return Err(answer(StatusCode::BAD_REQUEST, "the body broke off")) };
-        if body.len() + chunk.remaining() > bytes_max {
-            let why = format!("bodies here have at most {bytes_max} bytes");
-            return Err(answer(StatusCode::PAYLOAD_TOO_LARGE, &why));
-        }
-        body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
-    }
-    Ok(body)
 }

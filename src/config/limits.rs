@@ -12,7 +12,8 @@ pub struct Limits {
     pub body_max: usize,
     /// For one body to arrive whole: a sender that drips must not hold a connection for ever.
     pub body_timeout: Duration,
-    /// For a request's head to arrive, and for a connection to stay idle. One knob in hyper.
+    /// For a request's head to arrive and for a connection to stay idle, which is one knob in hyper; and for a byte of an answer to be
+    /// taken.
     pub header_timeout: Duration,
     /// Open connections; more wait in the kernel's queue.
     pub connections_max: usize,

@@ -3,18 +3,27 @@
 //! Every configured proof is compared, without an early exit and in constant time, so that neither a name nor a part of a token can
 //! be found out by how long a refusal takes.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use ring::digest::{Context, SHA256};
 use subtle::ConstantTimeEq;
 
 use crate::config::{Auth, Source};
 
+/// Bytes of a header that is looked at as a proof: a stranger should not have more hashed for each request.
+const PROOF_BYTES_MAX: usize = 8 << 10;
+
 /// All sources and their proofs.
 #[derive(Debug)]
 pub struct Gate {
     proofs: Vec<Proof>,
+    /// Headers that hold a proof, each once.
+    headers: Vec<HeaderName>,
+    has_basic: bool,
 }
 
 #[derive(Debug)]
@@ -29,40 +38,53 @@ struct Proof {
 enum ProofKind {
     Token,
     Basic,
-    Header(HeaderName),
+    /// By its place among the gate's headers.
+    Header(usize),
 }
 
 impl Gate {
     /// A gate for the sources of a config.
     pub fn new(sources: &[Source]) -> Self {
-        let mut proofs = Vec::new();
+        let (mut proofs, mut headers) = (Vec::new(), Vec::<HeaderName>::new());
         for (at, source) in sources.iter().enumerate() {
             let mut add = |kind, secret: &str| {
-                proofs.push(Proof { source: at, kind, hash: hash(&source.name, secret.as_bytes()) });
+                proofs.push(Proof { source: at, kind, hash: hash(source.name.as_bytes(), secret.as_bytes()) });
             };
             match &source.auth {
                 Auth::Token(tokens) => tokens.iter().for_each(|token| add(ProofKind::Token, token.expose())),
                 Auth::Basic(pair) => add(ProofKind::Basic, pair.expose()),
-                Auth::Header { name, value } => add(ProofKind::Header(name.clone()), value.expose()),
+                Auth::Header { name, value } => {
+                    let at = headers.iter().position(|known| known == name).unwrap_or_else(|| {
+                        headers.push(name.clone());
+                        headers.len() - 1
+                    });
+                    add(ProofKind::Header(at), value.expose());
+                }
             }
         }
-        Self { proofs }
+        let has_basic = proofs.iter().any(|proof| matches!(proof.kind, ProofKind::Basic));
+        Self { proofs, headers, has_basic }
     }
 
-    /// The source of a request to `/hooks/` and `tail`. What follows the source, and its token if it has one, does not matter:
-    /// Vero 2.0 wants a URL for each event type.
-    pub fn admit(&self, tail: &str, headers: &HeaderMap) -> Option<usize> {
-        let mut steps = tail.split('/');
-        let (source, token) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
-        let token = hash(source, token.as_bytes());
+    /// The source of a request to `/hooks/SOURCE` or `/hooks/SOURCE/TOKEN`. What follows does not matter: Vero 2.0 wants a URL for
+    /// each event type. Each step of the path is percent-decoded, once.
+    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Option<usize> {
+        let mut steps = path.strip_prefix('/')?.split('/').map(|step| Cow::from(percent_decode_str(step)));
+        let hooks = steps.next()?;
+        let (source, token) = (steps.next()?, steps.next().unwrap_or_default());
+        if *hooks != *b"hooks" || source.contains(&b'/') {
+            return None;
+        }
+        let token = hash(&source, &token);
+        let basic = if self.has_basic { hash(&source, &basic(headers)) } else { [0; 32] };
+        let in_header = |name| hash(&source, headers.get(name).map(proof_in).unwrap_or_default());
+        let in_headers: Vec<_> = self.headers.iter().map(in_header).collect();
         let mut admitted = None;
         for proof in &self.proofs {
-            let given = match &proof.kind {
+            let given = match proof.kind {
                 ProofKind::Token => token,
-                ProofKind::Basic => hash(source, &basic(headers)),
-                ProofKind::Header(name) => {
-                    hash(source, headers.get(name).map(|value| value.as_bytes()).unwrap_or_default())
-                }
+                ProofKind::Basic => basic,
+                ProofKind::Header(at) => in_headers[at],
             };
             if bool::from(given.ct_eq(&proof.hash)) {
                 admitted = Some(proof.source);
@@ -73,9 +95,9 @@ impl Gate {
 }
 
 /// A name holds no slash, so no two pairs run together.
-fn hash(name: &str, secret: &[u8]) -> [u8; 32] {
+fn hash(name: &[u8], secret: &[u8]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
-    context.update(name.as_bytes());
+    context.update(name);
     context.update(b"/");
     context.update(secret);
     let mut hash = [0; 32];
@@ -83,9 +105,14 @@ fn hash(name: &str, secret: &[u8]) -> [u8; 32] {
     hash
 }
 
+/// What a header says, or nothing where it says too much.
+fn proof_in(value: &HeaderValue) -> &[u8] {
+    Some(value.as_bytes()).filter(|value| value.len() <= PROOF_BYTES_MAX).unwrap_or_default()
+}
+
 /// `username:password` of basic authentication, empty if there is none.
 fn basic(headers: &HeaderMap) -> Vec<u8> {
-    let value = headers.get(http::header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    let value = headers.get(http::header::AUTHORIZATION).map(proof_in).unwrap_or_default();
     let is_basic = value.len() > 6 && value[..6].eq_ignore_ascii_case(b"basic ");
     if is_basic { STANDARD.decode(value[6..].trim_ascii()).unwrap_or_default() } else { Vec::new() }
 }
@@ -106,12 +133,45 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(tail: &str, header: Option<(&'static str, &'static str)>, expected: Option<usize>) {
+    fn check(path: &str, header: Option<(&'static str, &'static str)>, expected: Option<usize>) {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = header {
             headers.insert(name, http::HeaderValue::from_static(value));
         }
-        assert_eq!(gate().admit(tail, &headers), expected, "{tail} {header:?}");
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/hooks/{path}") };
+        assert_eq!(gate().admit(&path, &headers), expected, "{path} {header:?}");
+    }
+
+    #[test]
+    fn each_step_of_the_path_is_decoded_once() {
+        check("vero/n%65w", None, Some(0));
+        check("vero/%6e%65%77", None, Some(0));
+        check("v%65ro/new", None, Some(0));
+        check("/%68ooks/vero/new", None, Some(0));
+        check("vero/n%2565w", None, None);
+        check("vero/n%65", None, None);
+        check("vero/n%6", None, None);
+        check("vero/ne%77%00", None, None);
+        check("vero%2Fnew", None, None);
+        check("vero%2Fnew/", None, None);
+        check("//hooks/vero/new", None, None);
+        check("/hooks//vero/new", None, None);
+        check("/hook/vero/new", None, None);
+        check("/HOOKS/vero/new", None, None);
+        check("/hooks", None, None);
+        check("/", None, None);
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_for_a_proof_is_none() {
+        let long = |length: usize| Secret::from("k".repeat(length));
+        let gate = |length| {
+            let auth = Auth::Header { name: HeaderName::from_static("x-key"), value: long(length) };
+            let gate = Gate::new(&[Source { name: "a".to_owned(), auth }]);
+            let value = HeaderValue::from_str(long(length).expose()).expect("a value");
+            gate.admit("/hooks/a", &HeaderMap::from_iter([(HeaderName::from_static("x-key"), value)]))
+        };
+        assert_eq!((gate(PROOF_BYTES_MAX), gate(PROOF_BYTES_MAX + 1)), (Some(0), None));
     }
 
     #[test]

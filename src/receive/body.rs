@@ -28,7 +28,7 @@ impl Intake {
         Self { bytes: Arc::new(Semaphore::new(bytes_max)) }
     }
 
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::Busy)?;
         if let Ok(permit) = self.bytes.clone().try_acquire_many_owned(count) {
             return Ok(permit);
@@ -51,8 +51,17 @@ pub enum BodyError {
     #[error("the body broke off")]
     Broken,
     /// No room among the others in time.
-    #[error("too many bodies are under way")]
+    #[error("too many bodies are in flight")]
     Busy,
+    /// Larger than the limit once it is unpacked.
+    #[error("the body is larger than {0} bytes when it is unpacked")]
+    TooLargeUnpacked(usize),
+    /// It says that it is packed, and is not, or not rightly.
+    #[error("the body cannot be unpacked: it is not what its Content-Encoding says")]
+    Corrupt,
+    /// It is packed, and ends in the middle.
+    #[error("the body cannot be unpacked: it ends too early")]
+    Truncated,
 }
 
 /// Reads a body whole. Its bytes count among the others until the permit is dropped.

@@ -3,19 +3,27 @@
 //! # Cast
 //!
 //! * [`server`]: our own accept loop under warp: connection cap, header timeout, no CONNECT, a last catch for panics.
+//! * [`slots`]: the connections that are open, and how many there may be.
+//! * [`connection`]: a stream that ends when the other side makes no progress.
+//! * [`drain`]: takes off the rest of a body that nobody wants, so that the answer arrives.
 //! * [`auth`]: which source it is, in constant time over all of them. Comes before method and body.
 //! * [`body`]: reads a body, counted and timed while it arrives, within the bytes that all of them share.
+//! * [`coding`]: unpacks what came by gzip.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
 //!
 //! # Answers
 //!
 //! 200 with the event's id, after the sync. 400 with a sentence and a byte. One and the same 404 for a wrong source, a wrong token and
-//! an unknown path. 405 with Allow. 408 and 413 while reading. 503 with Retry-After when the store cannot take it.
+//! an unknown path. 405 with Allow. 408, 413 and 415 while reading. 503 with Retry-After when the store cannot take it.
 
 pub mod auth;
 pub mod body;
+mod coding;
+mod connection;
+pub mod drain;
 pub mod refused;
 pub mod server;
+pub mod slots;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,7 +35,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use warp::Filter;
 
 use self::body::BodyError;
-use self::refused::RefusedRequest;
+use self::coding::Coding;
+use self::refused::{RefusedRequest, Seen};
 use crate::event::{EventId, RelayFields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
@@ -40,23 +49,21 @@ pub type Answer = Response<Bytes>;
 
 /// The routes of the public listener: hooks, and the two health checks.
 pub fn routes(relay: Arc<Relay>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
-    let hooks = warp::path("hooks")
-        .and(warp::path::tail())
+    warp::path::full()
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
-        .and(with(relay.clone()))
-        .then(|tail: warp::path::Tail, method, headers, stream, relay: Arc<Relay>| async move {
-            receive(&relay, tail.as_str(), &method, &headers, stream).await
-        });
-    let health = warp::path!("healthz").map(healthz);
-    let ready = warp::path!("readyz").and(with(relay)).map(|relay: Arc<Relay>| readyz(&relay));
-    let otherwise = warp::any().map(not_found);
-    hooks.or(health).unify().or(ready).unify().or(otherwise).unify()
-}
-
-fn with<T: Clone + Send>(value: T) -> impl Filter<Extract = (T,), Error = Infallible> + Clone {
-    warp::any().map(move || value.clone())
+        .and(warp::any().map(move || relay.clone()))
+        .then(|path: warp::path::FullPath, method, headers, stream, relay: Arc<Relay>| async move {
+            match path.as_str() {
+                "/healthz" | "/healthz/" => healthz(),
+                "/readyz" | "/readyz/" => readyz(&relay),
+                path => receive(&relay, path, &method, &headers, stream).await,
+            }
+        })
+        // Only a body that was read before is rejected, and there is one filter.
+        .or(warp::any().map(not_found))
+        .unify()
 }
 
 /// Whether the process is there at all.
@@ -74,21 +81,24 @@ pub fn readyz(relay: &Relay) -> Answer {
 }
 
 /// A request that goes on as an event, or the answer that ends it.
-async fn receive<S, B>(relay: &Relay, tail: &str, method: &Method, headers: &HeaderMap, stream: S) -> Answer
+async fn receive<S, B>(relay: &Relay, path: &str, method: &Method, headers: &HeaderMap, stream: S) -> Answer
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
     let generation = relay.generation();
-    let Some(source) = generation.gate.admit(tail, headers) else {
-        let why = "the source or its token is wrong";
-        relay.refused.add(RefusedRequest::new(StatusCode::NOT_FOUND, why, method, tail, None, &[]));
+    let sources = &generation.config.sources;
+    let Some(source) = generation.gate.admit(path, headers) else {
+        let why = "the path, the source or its token is wrong";
+        let seen = Seen { method, path, source: None, body: &[] };
+        relay.refused.add(RefusedRequest::new(StatusCode::NOT_FOUND, why, seen, sources));
         relay.metrics.request("", 404);
         return not_found();
     };
-    let source_name = &generation.config.sources[source].name;
+    let source_name = &sources[source].name;
     let refuse = |status: StatusCode, why: &str, body: &[u8]| {
-        relay.refused.add(RefusedRequest::new(status, why, method, tail, Some(source_name), body));
+        let seen = Seen { method, path, source: Some(source_name), body };
+        relay.refused.add(RefusedRequest::new(status, why, seen, sources));
         relay.metrics.request(source_name, status.as_u16());
         answer(status, why)
     };
@@ -100,10 +110,24 @@ where
     if generation.is_source_paused(source) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]);
     }
+    let Some(coding) = Coding::of(headers) else {
+        let why = format!("the Content-Encoding is not known: send one of {}, and one only", coding::TAKEN);
+        let mut refusal = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why, &[]);
+        let taken = http::HeaderValue::from_static(coding::TAKEN);
+        refusal.headers_mut().insert(http::header::ACCEPT_ENCODING, taken);
+        return refusal;
+    };
     let limits = &generation.config.limits;
-    let read = body::read(stream, headers, limits.body_max, &relay.intake);
+    let read = async {
+        let (body, permit) = body::read(stream, headers, limits.body_max, &relay.intake).await?;
+        coding.unpack(body, permit, limits.body_max, &relay.intake).await
+    };
     let (body, permit) = match tokio::time::timeout(limits.body_timeout, read).await {
         Ok(Ok(read)) => read,
+        // Whoever had not sent all of it by the stop is cut off, and should send it again.
+        Ok(Err(BodyError::Broken)) if relay.replayer.stop.is_cancelled() => {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping", &[]);
+        }
         Ok(Err(error)) => return refuse(error.status(), &error.to_string(), &[]),
         Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time", &[]),
     };
@@ -212,10 +236,11 @@ impl Generation {
 }
 
 impl BodyError {
-    fn status(&self) -> StatusCode {
+    /// The status that says so.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
-            BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            BodyError::Broken => StatusCode::BAD_REQUEST,
+            BodyError::TooLarge(_) | BodyError::TooLargeUnpacked(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Broken | BodyError::Corrupt | BodyError::Truncated => StatusCode::BAD_REQUEST,
             BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

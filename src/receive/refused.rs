@@ -1,14 +1,23 @@
 //! The last requests that were turned away. "I pasted the URL and nothing comes" is the first question asked.
+//!
+//! Whoever slips a token into the wrong place has it refused, so nothing is kept that could be one: of a path, only the word `hooks`
+//! and the names of sources; of a body, its beginning without any configured secret.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use http::{Method, StatusCode};
 
+use crate::config::{Auth, Source};
+
 /// Requests kept.
 pub const KEPT_MAX: usize = 100;
 /// Bytes kept of each body.
 const BODY_BYTES_MAX: usize = 1 << 10;
+/// Steps kept of a path: a wrong one is wrong at its beginning.
+const STEPS_MAX: usize = 8;
+/// What stands for something that is not shown.
+const MASK: &str = "…";
 
 /// A request that was turned away.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -21,37 +30,132 @@ pub struct RefusedRequest {
     pub reason: String,
     /// By which method.
     pub method: String,
-    /// At which path, its token masked.
+    /// At which path, masked.
     pub path: String,
     /// From which source, if it proved itself.
     pub source: Option<String>,
-    /// The beginning of its body.
+    /// The beginning of its body, masked.
     pub body: String,
 }
 
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'r> {
+    pub method: &'r Method,
+    pub path: &'r str,
+    /// Which it proved to come from.
+    pub source: Option<&'r str>,
+    pub body: &'r [u8],
+}
+
 impl RefusedRequest {
-    /// Takes down a request to `/hooks/` and `tail`.
-    pub fn new(
-        status: StatusCode,
-        reason: &str,
-        method: &Method,
-        tail: &str,
-        source: Option<&str>,
-        body: &[u8],
-    ) -> Self {
-        let text = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES_MAX)]).into_owned();
-        let first = tail.split('/').next().unwrap_or_default();
-        let path = if tail.contains('/') { format!("/hooks/{first}/…") } else { format!("/hooks/{first}") };
+    /// Takes down a request.
+    pub(super) fn new(status: StatusCode, reason: &str, seen: Seen<'_>, sources: &[Source]) -> Self {
+        let secrets = secrets(sources);
         Self {
             at: crate::time::rfc3339(crate::time::wall_ms()),
             status: status.as_u16(),
-            reason: reason.to_owned(),
-            method: method.to_string(),
-            path: path.chars().take(200).collect(),
-            source: source.map(str::to_owned),
-            body: text,
+            reason: without(&secrets, reason.as_bytes()),
+            method: known(seen.method).to_owned(),
+            path: masked(seen.path, sources, &secrets),
+            source: seen.source.map(str::to_owned),
+            body: without(&secrets, seen.body),
         }
     }
+}
+
+/// A method's name, if it has one: a word of the sender's own may be anything.
+fn known(method: &Method) -> &str {
+    let all = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    if all.contains(method) || *method == Method::TRACE { method.as_str() } else { MASK }
+}
+
+/// What proves a source, in each form that may turn up in a body.
+fn secrets(sources: &[Source]) -> Vec<&str> {
+    let mut secrets: Vec<&str> = Vec::new();
+    for source in sources {
+        match &source.auth {
+            Auth::Token(tokens) => secrets.extend(tokens.iter().map(|token| token.expose())),
+            Auth::Basic(pair) => secrets.extend(pair.expose().split_once(':').map(|(_, password)| password)),
+            Auth::Header { value, .. } => secrets.push(value.expose()),
+        }
+    }
+    secrets.retain(|secret| !secret.is_empty());
+    // Of two that begin alike the longer one, or its end would stay.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+}
+
+/// A path in which only the word `hooks` and the sources' names are shown.
+fn masked(path: &str, sources: &[Source], secrets: &[&str]) -> String {
+    let is_shown = |step: &str| {
+        let is_word = step.is_empty() || step == "hooks" || sources.iter().any(|source| source.name == step);
+        is_word && !secrets.iter().any(|secret| secret.eq_ignore_ascii_case(step))
+    };
+    let mut steps = path.split('/');
+    let shown = steps.by_ref().take(STEPS_MAX).map(|step| if is_shown(step) { step } else { MASK });
+    let mut shown = shown.collect::<Vec<_>>().join("/");
+    if steps.next().is_some() && !shown.ends_with(MASK) {
+        shown.push_str(MASK);
+    }
+    shown
+}
+
+/// The beginning of a text, without the secrets: as they are, in other letters, or encoded as a URL or JSON may have them.
+fn without(secrets: &[&str], text: &[u8]) -> String {
+    let (mut kept, mut at) = (Vec::new(), 0);
+    while at < text.len().min(BODY_BYTES_MAX) {
+        match secrets.iter().find_map(|secret| length_of(secret, &text[at..])) {
+            Some(length) => {
+                kept.extend_from_slice(MASK.as_bytes());
+                at += length;
+            }
+            None => {
+                kept.push(text[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// How many bytes a secret takes at the beginning of a text, if it stands there.
+fn length_of(secret: &str, text: &[u8]) -> Option<usize> {
+    let mut length = 0;
+    for byte in secret.bytes() {
+        let (found, taken) = unit(&text[length..])?;
+        if !found.eq_ignore_ascii_case(&byte) {
+            return None;
+        }
+        length += taken;
+    }
+    Some(length)
+}
+
+/// The character that a text begins with, decoded (`%6f`, `%256f`, `\u006f`), and the bytes that it takes.
+fn unit(text: &[u8]) -> Option<(u8, usize)> {
+    let hex = |digits: &[u8]| {
+        let is_hex = digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit);
+        is_hex.then(|| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok()))?
+    };
+    if let Some(escaped) = text.strip_prefix(br"\u00") {
+        if let Some(byte) = escaped.get(..2).and_then(hex) {
+            return Some((byte, 6));
+        }
+    } else if let Some(mut escaped) = text.strip_prefix(b"%") {
+        let mut taken = 3;
+        // Encoded twice and more: the sign of the encoding is encoded itself.
+        while let Some(inner) =
+            escaped.strip_prefix(b"25").filter(|inner| inner.get(..2).is_some_and(|d| hex(d).is_some()))
+        {
+            escaped = inner;
+            taken += 2;
+        }
+        if let Some(byte) = escaped.get(..2).and_then(hex) {
+            return Some((byte, taken));
+        }
+    }
+    text.first().map(|byte| (*byte, 1))
 }
 
 /// The last of them.
@@ -73,5 +177,67 @@ impl Refused {
     /// All of them, newest first.
     pub fn list(&self) -> Vec<RefusedRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::reader::Secret;
+
+    fn sources() -> Vec<Source> {
+        let token = |token: &str| Auth::Token(vec![Secret::from(token.to_owned())]);
+        let source = |name: &str, auth| Source { name: name.to_owned(), auth };
+        vec![
+            source("vero", token("s3cret-Token")),
+            source("shop", token("shop")),
+            source("old", Auth::Basic(Secret::from("user:p@ss word".to_owned()))),
+        ]
+    }
+
+    #[track_caller]
+    fn check(path: &str, expected: &str) {
+        let sources = sources();
+        assert_eq!(masked(path, &sources, &secrets(&sources)), expected, "{path}");
+    }
+
+    #[test]
+    fn a_path_shows_nothing_that_could_be_a_token() {
+        check("/hooks/vero/s3cret-Token", "/hooks/vero/…");
+        check("/hooks/vero/s3cret-Tokem/bounced", "/hooks/vero/…/…");
+        check("//hooks/vero/s3cret-Token", "//hooks/vero/…");
+        check("/prefix/hooks/vero/s3cret-Token", "/…/hooks/vero/…");
+        check("/hooks/s3cret-Token", "/hooks/…");
+        check("/hooks/s3cret-Token/vero", "/hooks/…/vero");
+        check("/s3cret-Token", "/…");
+        check("/hooks/vero%2Fs3cret-Token", "/hooks/…");
+        check("/hooks/Vero/x", "/hooks/…/…");
+        check("/hooks/shop/shop", "/hooks/…/…");
+        check("/", "/");
+        check("/favicon.ico", "/…");
+        check("*", "…");
+        check("/a/b/c/d/e/f/g/h/i/j", "/…/…/…/…/…/…/…");
+        check("/hooks/hooks/hooks/hooks/hooks/hooks/hooks/x", "/hooks/hooks/hooks/hooks/hooks/hooks/hooks…");
+    }
+
+    #[track_caller]
+    fn check_text(text: &str, expected: &str) {
+        assert_eq!(without(&secrets(&sources()), text.as_bytes()), expected, "{text}");
+    }
+
+    #[test]
+    fn a_body_shows_no_configured_secret_however_it_is_written() {
+        check_text("a s3cret-Token b", "a … b");
+        check_text("S3CRET-TOKEN", "…");
+        check_text("s3cret-Tokens3cret-Token", "……");
+        check_text("s3cret%2dTok%65n", "…");
+        check_text("s3cret%252DTok%25252565n", "…");
+        check_text(r"\u00733cret-Toke\u006E", "…");
+        check_text("key=p@ss word&", "key=…&");
+        check_text("p%40ss%20word", "…");
+        check_text("s3cret-Toke", "s3cret-Toke");
+        check_text("100% of 25% are %zz", "100% of 25% are %zz");
+        let long = format!("{}s3cret-Token", "x".repeat(BODY_BYTES_MAX - 1));
+        check_text(&long, &format!("{}…", "x".repeat(BODY_BYTES_MAX - 1)));
     }
 }

@@ -3,38 +3,51 @@
 //! warp's own server has neither a header timeout nor a connection cap, so warp only filters here and hyper serves, HTTP/1 only.
 //! CONNECT is refused before warp sees it: its path filters panic on a target that is an authority.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use warp::{Filter, Reply};
 
+use super::connection::{Patience, Watched};
+use super::drain::Drained;
+use super::slots::{Slot, Slots};
 use super::{Answer, answer};
 
 /// What a listener allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// For a request's head to arrive, and for a connection to stay idle.
+    /// For a request's head to arrive, for a connection to stay idle, and for an answer to be taken.
     pub header_timeout: Duration,
-    /// Open connections.
+    /// For the rest of a body that nobody wants to arrive.
+    pub body_timeout: Duration,
+    /// Open connections, over all loops of a listener.
     pub connections_max: usize,
     /// Connections that are still busy this long after the stop are dropped.
     pub shutdown_grace: Duration,
+    /// File descriptors that its connections leave free, for the other listener, the journal and the destinations.
+    pub descriptors_kept: u64,
 }
 
 /// Bytes of a request's head, and of the buffer it is read into.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (no file descriptors left, most likely), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -54,30 +67,67 @@ impl Stops {
     }
 }
 
+/// What connections are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// They finish what they have begun.
+    Stopping,
+    /// They end.
+    Over,
+}
+
+/// Waits until a phase has come, or the server is gone.
+async fn come(phases: &mut watch::Receiver<Phase>, phase: Phase) {
+    let _ = phases.wait_for(|now| *now >= phase).await;
+}
+
 /// Serves a filter until it is stopped, then lets connections finish what they have begun.
-pub async fn serve<F>(listener: Arc<TcpListener>, filter: F, options: ServerOptions, stops: Stops)
+pub async fn serve<F>(listener: Arc<TcpListener>, slots: Arc<Slots>, filter: F, options: ServerOptions, stops: Stops)
 where
-    F: Filter<Extract = (Answer,), Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    F: Filter<Extract = (Answer,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
-    let slots = Arc::new(Semaphore::new(options.connections_max));
-    let graceful = GracefulShutdown::new();
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let patience = Arc::new(Patience::new(options.header_timeout));
+    let connections = TaskTracker::new();
     let service = warp::service(filter);
-    let mut http1 = hyper::server::conn::http1::Builder::new();
+    let mut http1 = http1::Builder::new();
     // hyper's own Date panics by a clock before 1970 or after 9999: see `date`.
     http1.auto_date_header(false);
-    http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout).max_buf_size(HEAD_BYTES_MAX);
-    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &stops.accepting).await {
+    http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
+    http1.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
+    // A sender that has said all and shuts its side down still waits for the answer.
+    http1.half_close(true);
+    let body_timeout = options.body_timeout;
+    let mut descriptors = Descriptors::keeping(options.descriptors_kept);
+    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &mut descriptors, &stops.accepting).await
+    {
         let warp = service.clone();
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut warp = warp.clone();
-            async move { Ok::<_, std::convert::Infallible>(handle(request, |request| warp.call(request)).await) }
+            async move { Ok::<_, Infallible>(handle(request, body_timeout, |request| warp.call(request)).await) }
         });
         // Answers are small and whole: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let connection = graceful.watch(http1.serve_connection(TokioIo::new(stream), handler));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
+        let stream = TokioIo::new(Watched::new(stream, patience.clone()));
+        let connection = http1.serve_connection(stream, handler);
+        let mut phases = phases.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                () = come(&mut phases, Phase::Stopping) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        ended = connection => ended,
+                        () = come(&mut phases, Phase::Over) => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             drop(slot);
@@ -85,20 +135,64 @@ where
     }
     drop(listener);
     stops.all.cancelled().await;
-    if tokio::time::timeout(options.shutdown_grace, graceful.shutdown()).await.is_err() {
+    patience.stop();
+    phase.send_replace(Phase::Stopping);
+    connections.close();
+    if tokio::time::timeout(options.shutdown_grace, connections.wait()).await.is_err() {
+        phase.send_replace(Phase::Over);
         tracing::warn!("connections were still busy at the end of the grace and were dropped");
     }
 }
 
-type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+/// The file descriptors that a listener's connections may take.
+struct Descriptors {
+    /// The first one that is kept free. The system gives the lowest that is free.
+    end: Option<u64>,
+    /// Whether the last connection came near to it.
+    is_near: bool,
+}
+
+impl Descriptors {
+    fn keeping(kept: u64) -> Self {
+        let limit = getrlimit(Resource::Nofile).current.filter(|_| kept > 0);
+        // With few in all, some of them are for connections still.
+        Self { end: limit.map(|limit| limit - kept.min(limit / 8)), is_near: false }
+    }
+
+    /// Remembers what a connection got.
+    fn saw(&mut self, stream: &TcpStream) {
+        let got = u64::try_from(stream.as_raw_fd()).unwrap_or(u64::MAX);
+        self.is_near = self.end.is_some_and(|end| got + 1 >= end);
+    }
+
+    /// Whether there is one for another connection. Asks the system only after one came near to the end.
+    fn has_one(&self, listener: &TcpListener) -> bool {
+        let Some(end) = self.end.filter(|_| self.is_near) else { return true };
+        let tried = rustix::io::fcntl_dupfd_cloexec(listener, 0);
+        tried.is_ok_and(|tried| u64::try_from(tried.as_raw_fd()).is_ok_and(|got| got < end))
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, Slot);
 
 /// Waits for a free slot and then for a connection: beyond the cap, the kernel's queue waits.
-async fn next_connection(listener: &TcpListener, slots: &Arc<Semaphore>, stop: &CancellationToken) -> Option<Accepted> {
+async fn next_connection(
+    listener: &TcpListener,
+    slots: &Arc<Slots>,
+    descriptors: &mut Descriptors,
+    stop: &CancellationToken,
+) -> Option<Accepted> {
     let accept = async {
-        let slot = slots.clone().acquire_owned().await.ok()?;
+        let slot = slots.take().await;
         loop {
+            while !descriptors.has_one(listener) {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             match listener.accept().await {
-                Ok((stream, peer)) => return Some((stream, peer, slot)),
+                Ok((stream, peer)) => {
+                    descriptors.saw(&stream);
+                    return (stream, peer, slot);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -107,16 +201,21 @@ async fn next_connection(listener: &TcpListener, slots: &Arc<Semaphore>, stop: &
         }
     };
     tokio::select! {
-        accepted = accept => accepted,
+        accepted = accept => Some(accepted),
         () = stop.cancelled() => None,
     }
 }
 
-async fn handle<C, F>(request: Request<Incoming>, call: C) -> warp::reply::Response
+async fn handle<C, F>(request: Request<Incoming>, body_timeout: Duration, call: C) -> warp::reply::Response
 where
-    C: FnOnce(Request<Incoming>) -> F,
-    F: Future<Output = Result<warp::reply::Response, std::convert::Infallible>>,
+    C: FnOnce(Request<Drained>) -> F,
+    F: Future<Output = Result<warp::reply::Response, Infallible>>,
 {
+    // Who asks first sends no body after a refusal.
+    let asks_first = request.headers().contains_key(http::header::EXPECT);
+    let now = Instant::now();
+    let until = if asks_first { now } else { now + body_timeout };
+    let request = request.map(|body| Drained::new(body, until));
     let mut response = if request.method() == Method::CONNECT {
         answer(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy").into_response()
     } else {

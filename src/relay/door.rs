@@ -10,12 +10,22 @@ use tokio_util::task::TaskTracker;
 use super::{Relay, StartError};
 use crate::receive;
 use crate::receive::server::{ServerOptions, serve};
+use crate::receive::slots::Slots;
+
+/// File descriptors that webhooks leave to the operator, the journal and the destinations; fewer where there are few in all.
+pub(super) const DESCRIPTORS_KEPT: u64 = 32;
+
+/// Bytes of answers that the system keeps for each connection. Answers are small, and what a client does not read should cost little;
+/// by default it may be 4 MiB.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// The listener that is open, and what is needed to open another.
 pub(super) struct Door {
     pub tasks: TaskTracker,
     /// Connections finish what they have begun once this is cancelled.
     pub stop: CancellationToken,
+    /// Connections count over every listener that was ever open: those of one that moved stay.
+    slots: Arc<Slots>,
     open: Option<Open>,
 }
 
@@ -27,7 +37,7 @@ struct Open {
 
 impl Door {
     pub(super) fn new(stop: CancellationToken) -> Self {
-        Self { tasks: TaskTracker::new(), stop, open: None }
+        Self { tasks: TaskTracker::new(), stop, slots: Slots::new(0), open: None }
     }
 
     /// Serves a listener from now on. The one before accepts nothing more; its connections stay and are served as ever.
@@ -35,7 +45,8 @@ impl Door {
         let accepting = self.stop.child_token();
         let routes = receive::routes(relay.clone());
         let stops = receive::server::Stops { accepting: accepting.clone(), all: self.stop.clone() };
-        self.tasks.spawn(serve(listener.clone(), routes, options.clone(), stops));
+        self.slots.set_max(options.connections_max);
+        self.tasks.spawn(serve(listener.clone(), self.slots.clone(), routes, options.clone(), stops));
         if let Some(before) = self.open.replace(Open { listener, options, accepting }) {
             before.accepting.cancel();
         }
@@ -55,7 +66,12 @@ impl Door {
 /// Listens on an address; `said` tells who names it.
 pub(super) async fn listen(address: SocketAddr, said: &str) -> Result<TcpListener, StartError> {
     let refused = |source| StartError::Listen { address, said: said.to_owned(), source };
-    TcpListener::bind(address).await.map_err(refused)
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    // Its connections inherit this.
+    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER_BYTES) {
+        tracing::debug!(%error, "the buffer for answers has its default size");
+    }
+    Ok(listener)
 }
 
 /// Where a listener really listens: its port may have been chosen by the system.

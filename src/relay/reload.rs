@@ -164,8 +164,10 @@ async fn listen_anew(old: SocketAddr, config: &Config) -> Result<TcpListener, Re
 pub(super) fn server_options(config: &Config) -> ServerOptions {
     ServerOptions {
         header_timeout: config.limits.header_timeout,
+        body_timeout: config.limits.body_timeout,
         connections_max: config.limits.connections_max,
         shutdown_grace: config.limits.shutdown_grace,
+        descriptors_kept: super::door::DESCRIPTORS_KEPT,
     }
 }
 

@@ -1,9 +1,13 @@
 //! The relay through its real front door, against fake destinations with a script of answers; one program for all of it.
 
+mod admin_door;
+mod bins;
 mod bodies;
 mod canaries;
 mod cli;
+mod codings;
 mod config;
+mod connections;
 mod contract;
 mod day;
 mod deliveries;
@@ -19,6 +23,7 @@ mod oracle;
 mod outgoing;
 mod packaging;
 mod recipes;
+mod refused;
 mod reload;
 mod restart;
 mod schema;

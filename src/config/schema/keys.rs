@@ -125,10 +125,10 @@ fn limits() -> Section {
     let usual = Limits::default();
     let time = || Of::Duration(100 * MILLISECOND, HOUR);
     Section::new(vec![
-        key("body_max", Of::Size(1 << 10, 16 << 20), "2MiB", "Bytes of one body; beyond it the answer is 413, for chunked bodies too. Vero's have 500 to 700, a long `changes` a few thousand.").or_size(usual.body_max as u64),
+        key("body_max", Of::Size(1 << 10, 16 << 20), "2MiB", "Bytes of one body, unpacked if it came by gzip or deflate; beyond it the answer is 413, for chunked bodies too. Vero's have 500 to 700, a long `changes` a few thousand.").or_size(usual.body_max as u64),
         key("body_timeout", time(), "10s", "For one body to arrive whole; then 408. A sender that drips must not hold a connection for ever.").or_duration(usual.body_timeout),
-        key("header_timeout", time(), "20s", "For a request's head to arrive, and for a connection to stay idle.").or_duration(usual.header_timeout),
-        key("connections_max", Of::Whole(1, 100_000), "500", "Open connections; more wait in the kernel's queue. Each costs a file descriptor.").or(usual.connections_max),
+        key("header_timeout", time(), "20s", "For a request's head to arrive, for a connection to stay idle, and for an answer to go on: a connection whose other side takes no byte for so long is closed.").or_duration(usual.header_timeout),
+        key("connections_max", Of::Whole(1, 100_000), "500", "Open connections, also over reloads; more wait in the kernel's queue. Each costs a file descriptor, and 32 descriptors are kept for the rest of the relay (an eighth, where there are few).").or(usual.connections_max),
         key("intake_max", Of::Size(1 << 20, 1 << 30), "32MiB", "Bytes of all bodies that are being received or wait for the sync: what a burst may cost in memory. Without room within 2 s the answer is 503. Not less than `body_max`.").or_size(usual.intake_max as u64),
         key("shutdown_grace", time(), "5s", "How long attempts under way may take after SIGTERM: containers are killed at 10 s.").or_duration(usual.shutdown_grace),
     ])

@@ -1,0 +1,112 @@
+//! `Content-Encoding`: a body that came packed is unpacked before anybody looks at it, within the limit of plain ones.
+
+use std::io::{ErrorKind, Read};
+
+use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use http::HeaderMap;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::body::{BodyError, Intake};
+
+/// What is taken, for `Accept-Encoding`.
+pub const TAKEN: &str = "gzip, deflate, identity";
+/// Bytes unpacked in one go, before others have their turn: a fraction of a millisecond.
+const STEP: usize = 64 << 10;
+
+/// How a body came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// As it is.
+    Plain,
+    /// By gzip.
+    Gzip,
+    /// In zlib's format, which is what HTTP calls `deflate`.
+    Deflate,
+}
+
+impl Coding {
+    /// The one coding that a request names; `None` for one that is not known, and for several.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut named = headers.get_all(http::header::CONTENT_ENCODING).iter();
+        let Some(value) = named.next() else { return Some(Self::Plain) };
+        if named.next().is_some() {
+            return None;
+        }
+        let value = value.to_str().ok()?.trim();
+        let is = |names: &[&str]| names.iter().any(|name| value.eq_ignore_ascii_case(name));
+        match () {
+            () if is(&["", "identity"]) => Some(Self::Plain),
+            () if is(&["gzip", "x-gzip"]) => Some(Self::Gzip),
+            () if is(&["deflate"]) => Some(Self::Deflate),
+            () => None,
+        }
+    }
+
+    /// Unpacks a body. What it grows to counts among the others' bytes while it grows.
+    pub async fn unpack(
+        self,
+        packed: Bytes,
+        permit: OwnedSemaphorePermit,
+        bytes_max: usize,
+        intake: &Intake,
+    ) -> Result<(Bytes, OwnedSemaphorePermit), BodyError> {
+        let mut decoder: Box<dyn Read + Send + '_> = match self {
+            Self::Plain => return Ok((packed, permit)),
+            Self::Gzip => Box::new(MultiGzDecoder::new(&packed[..])),
+            Self::Deflate => Box::new(ZlibDecoder::new(&packed[..])),
+        };
+        let (mut body, mut step) = (Vec::new(), vec![0; STEP]);
+        let mut permit_of_body = intake.take(0).await?;
+        loop {
+            let read = match decoder.read(&mut step) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(BodyError::Truncated),
+                Err(_) => return Err(BodyError::Corrupt),
+            };
+            if read > bytes_max - body.len() {
+                return Err(BodyError::TooLargeUnpacked(bytes_max));
+            }
+            permit_of_body.merge(intake.take(read).await?);
+            body.extend_from_slice(&step[..read]);
+            tokio::task::yield_now().await;
+        }
+        body.shrink_to_fit();
+        Ok((Bytes::from(body), permit_of_body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[&'static str], expected: Option<Coding>) {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(http::header::CONTENT_ENCODING, HeaderValue::from_static(value));
+        }
+        assert_eq!(Coding::of(&headers), expected, "{values:?}");
+    }
+
+    #[test]
+    fn one_known_coding_is_taken_and_nothing_else() {
+        check(&[], Some(Coding::Plain));
+        check(&[""], Some(Coding::Plain));
+        check(&["identity"], Some(Coding::Plain));
+        check(&["gzip"], Some(Coding::Gzip));
+        check(&[" GZIP "], Some(Coding::Gzip));
+        check(&["x-gzip"], Some(Coding::Gzip));
+        check(&["deflate"], Some(Coding::Deflate));
+        check(&["br"], None);
+        check(&["zstd"], None);
+        check(&["compress"], None);
+        check(&["gzip, gzip"], None);
+        check(&["gzip", "gzip"], None);
+        check(&["identity, gzip"], None);
+        check(&["gzip;q=1"], None);
+    }
+}

@@ -1,0 +1,99 @@
+//! The admin listener is no way in, and nobody can close it: slow bodies, web pages, and more requests than it has places for.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::harness::*;
+
+const NOWHERE: &str = "rules: [ { name: silence, to: [], stop: true } ]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_arrive_do_not_close_the_admin_listener() {
+    let limits = "limits: { header_timeout: 1s, body_timeout: 1s }\n";
+    let relay = TestRelay::start(&format!("{NOWHERE}{limits}")).await;
+    let admin = relay.running.admin_address;
+    let mut held = Vec::new();
+    let written = "x-vero-relay-write: 1\r\n";
+    for (path, header) in [("/bin/x", ""), ("/api/what-if", written), ("/api/reload", written)] {
+        for _ in 0..vero_relay::admin::CONNECTIONS_MAX / 2 {
+            let mut stream = TcpStream::connect(admin).await.expect("connected");
+            let head = format!("POST {path} HTTP/1.1\r\nhost: {admin}\r\n{header}content-length: 10\r\n\r\nx");
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            held.push(stream);
+        }
+    }
+    let slow = read_message(&mut held[0], &mut Vec::new()).await.expect("an answer");
+    assert_eq!(slow.status(), 408, "{}", slow.text());
+    assert_eq!(relay.admin("/api/status").await.status(), 200);
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_of_another_site_gets_nothing_at_all() {
+    let relay = TestRelay::start(NOWHERE).await;
+    let admin = relay.running.admin_address;
+    assert_eq!(request(admin, "POST", "/bin/a", &[], b"x").await.status(), 200, "destinations say nothing of a site");
+    let paths = ["/", "/healthz", "/readyz", "/metrics", "/bin", "/bin/a", "/api/status", "/api/events", "/nothing"];
+    let marks = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+    ];
+    for mark in marks {
+        for path in paths {
+            let answer = request(admin, "GET", path, &[mark], b"").await;
+            assert_eq!(answer.status(), 403, "{path} {mark:?}");
+            assert!(answer.text().contains("other sites"), "{}", answer.text());
+        }
+        assert_eq!(request(admin, "POST", "/bin/evil", &[mark], b"x").await.status(), 403);
+        let written = [mark, ("x-vero-relay-write", "1")];
+        assert_eq!(request(admin, "POST", "/api/reload", &written, b"").await.status(), 403);
+    }
+    let own = format!("http://{admin}");
+    for mark in [("sec-fetch-site", "none"), ("sec-fetch-site", "same-origin"), ("origin", own.as_str())] {
+        assert_eq!(request(admin, "GET", "/api/status", &[mark], b"").await.status(), 200, "{mark:?}");
+    }
+    assert_eq!(relay.admin("/bin/evil").await.status(), 404, "nothing came in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_flight_are_bounded_and_small_requests_find_room() {
+    let relay = TestRelay::start(NOWHERE).await;
+    let admin = relay.running.admin_address;
+    let mut held = Vec::new();
+    // Each has sent all of its megabyte but one byte.
+    for _ in 0..32 {
+        let mut stream = TcpStream::connect(admin).await.expect("connected");
+        let head = format!("POST /bin/x HTTP/1.1\r\nhost: {admin}\r\ncontent-length: {}\r\n\r\n", 1 << 20);
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let _ = stream.write_all(&vec![b'x'; (1 << 20) - 1]).await;
+        held.push(stream);
+    }
+    let large = async || request(admin, "POST", "/bin/y", &[], &vec![b'x'; 1 << 20]).await.status();
+    assert_eq!(large().await, 503);
+    assert_eq!(relay.admin("/api/status").await.status(), 200);
+    drop(held);
+    eventually("the bytes to be given back", async || large().await == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_searches_go_on_health_and_status_are_answered() {
+    let relay = TestRelay::start(NOWHERE).await;
+    for _ in 0..50 {
+        relay.accept(SENT).await;
+    }
+    let admin = relay.running.admin_address;
+    let searches: Vec<_> = (0..64)
+        .map(|_| tokio::spawn(async move { request(admin, "GET", "/api/events?limit=1000", &[], b"").await.status() }))
+        .collect();
+    for (address, path) in
+        [(admin, "/healthz"), (admin, "/readyz"), (admin, "/api/status"), (relay.running.address, "/readyz")]
+    {
+        assert_eq!(request(address, "GET", path, &[], b"").await.status(), 200, "{path}");
+    }
+    for search in searches {
+        let status = search.await.expect("no panic");
+        assert!(matches!(status, 200 | 503), "{status}");
+    }
+}
