@@ -94,9 +94,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     });
     let timezone = entries.optional("timezone").map_or(Some(TimeZone::UTC), |node| {
         let name = reader.text(node)?;
-        // A small container has no database of time zones, and UTC needs none.
-        let found = if name == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(name) };
-        found.map_err(|_| reader.error(node.id, format!("`{name}` is not a time zone like Europe/Berlin"))).ok()
+        super::timezone::find(name).map_err(|fault| reader.fault(node.id, fault)).ok()
     });
     entries.finish();
     let (path, timezone, open) = (path?, timezone?, Mutex::default());

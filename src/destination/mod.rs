@@ -19,6 +19,7 @@ mod signature;
 pub mod slack;
 mod structure;
 pub mod template;
+mod timezone;
 mod unsent;
 pub mod view;
 

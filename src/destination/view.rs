@@ -6,6 +6,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
 use super::Delivery;
+use super::template::number;
 use crate::event::{Json, vero};
 
 /// How a formatter asks for the most characters one value may put in.
@@ -98,8 +99,13 @@ struct Members {
 
 impl Members {
     fn of(json: &Json) -> Self {
+        Self::within(json, None)
+    }
+
+    fn within(json: &Json, is_exact: Option<bool>) -> Self {
+        let value_of = |(key, value): &(String, Json)| (key.clone(), to_value_within(value, is_exact));
         let members = match json {
-            Json::Object(members) => members.iter().map(|(key, value)| (key.clone(), to_value(value))).collect(),
+            Json::Object(members) => members.iter().map(value_of).collect(),
             _ => Vec::new(),
         };
         Self { members, hidden: Vec::new() }
@@ -185,19 +191,23 @@ impl Object for Root {
     }
 }
 
-/// A number becomes one only where that keeps its text; otherwise it is the text.
+/// Numbers keep their digits; those of one list are all of one sort, so that they compare.
 fn to_value(json: &Json) -> Value {
+    to_value_within(json, None)
+}
+
+/// `is_exact` says for a list, and all that is in it, whether its numbers need [`number::Digits`].
+fn to_value_within(json: &Json, is_exact: Option<bool>) -> Value {
     match json {
         Json::Null => Value::from(()),
         Json::Bool(value) => Value::from(*value),
         Json::String(text) => Value::from(text.as_str()),
-        Json::Array(items) => Value::from(items.iter().map(to_value).collect::<Vec<_>>()),
-        Json::Object(_) => Value::from_object(Members::of(json)),
-        Json::Number(text) => {
-            let integer = text.parse::<i64>().map(Value::from).ok();
-            let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
-            let number = integer.or_else(float).filter(|number| number.to_string() == *text);
-            number.unwrap_or_else(|| Value::from(text.as_str()))
+        Json::Array(items) => {
+            let is_exact = is_exact.unwrap_or_else(|| number::has_digits(json));
+            Value::from(items.iter().map(|item| to_value_within(item, Some(is_exact))).collect::<Vec<_>>())
         }
+        Json::Object(_) => Value::from_object(Members::within(json, is_exact)),
+        Json::Number(text) if is_exact == Some(true) => number::of_json_among_digits(text),
+        Json::Number(text) => number::of_json(text),
     }
 }

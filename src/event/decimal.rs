@@ -42,6 +42,11 @@ impl Decimal {
         let is_zero = digits.is_empty();
         Some(Self { negative: negative && !is_zero, digits, magnitude: if is_zero { 0 } else { magnitude } })
     }
+
+    /// Whether it is zero, of either sign.
+    pub fn is_zero(&self) -> bool {
+        self.digits.is_empty()
+    }
 }
 
 fn parse_exponent(text: &str) -> Option<i64> {

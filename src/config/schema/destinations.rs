@@ -167,6 +167,6 @@ fn file() -> Section {
         key("path", Of::Text, "\"archive/{date}.ndjson\"", "Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. No two destinations write one file.").required_or_default(),
         key("envelope", Of::Boolean, "false", "A line is `{\"id\", \"received_at\", \"source\", \"event\": {…}}`; without the envelope it is the event alone. White space outside of texts goes, values stay as they came.").or(true),
         key("fsync", Of::Word(&["batch", "never"]), "never", "`batch`: a line counts as delivered when it is synced, with one sync for all that wait. `never`: when it is written; a power cut may take it.").or("batch"),
-        key("timezone", Of::Text, "Europe/Berlin", "In which `{date}` and `{hour}` are told: a name of the system's database of time zones.").or("UTC"),
+        key("timezone", Of::Text, "Europe/Berlin", "In which `{date}` and `{hour}` are told: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.").or("UTC"),
     ])
 }

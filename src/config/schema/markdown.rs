@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::destination::template::library::{Entry, FILTERS, FUNCTIONS, TESTS};
+
 use super::{Absent, Key, Of, Section, keys};
 
 const BY_HAND: &str = include_str!("reference.md");
@@ -21,6 +23,10 @@ pub fn reference() -> String {
         "<!-- Made by `vero-relay schema --markdown`; its text is src/config/schema/reference.md. -->\n\n",
     );
     for line in BY_HAND.lines() {
+        if let Some(entries) = table(line) {
+            entries_of(entries, &mut out);
+            continue;
+        }
         let Some(path) = place(line) else {
             out.push_str(line);
             out.push('\n');
@@ -31,6 +37,24 @@ pub fn reference() -> String {
         rows(section, path, "", &places, &mut out);
     }
     out
+}
+
+/// What a line `<!-- templates: filters -->` stands for.
+fn table(line: &str) -> Option<&'static [Entry]> {
+    match line.strip_prefix("<!-- templates: ")?.strip_suffix(" -->")? {
+        "filters" => Some(&FILTERS),
+        "tests" => Some(&TESTS),
+        "functions" => Some(&FUNCTIONS),
+        other => panic!("reference.md: templates have no {other}"),
+    }
+}
+
+fn entries_of(entries: &[Entry], out: &mut String) {
+    out.push_str("| Name | For example | What it does |\n|---|---|---|\n");
+    for entry in entries {
+        let [example, about] = [entry.example, entry.about].map(|text| text.replace('|', "\\|"));
+        out.push_str(&format!("| `{}` | `{example}` | {about} |\n", entry.name));
+    }
 }
 
 fn place(line: &str) -> Option<&str> {

@@ -1,0 +1,188 @@
+//! Filters and tests that take numbers, made fit for numbers that keep their digits.
+//!
+//! A missing value in a filter of numbers is missing still. A text that is no number is an error: what is wrong must not look right.
+
+use std::cmp::Ordering;
+
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, State, filters};
+
+use super::number::{self, Digits};
+use super::operands::{COMPARISONS, NATIVE};
+
+/// Gives an environment all that computes and compares.
+pub fn add_to(environment: &mut Environment<'_>) {
+    environment.add_filter(NATIVE, number::native);
+    for (sign, name) in COMPARISONS {
+        environment.add_filter(name, move |state: &State, one: &Value, other: &Value| {
+            is_so(sign, state, one, other).map(Value::from)
+        });
+    }
+    for (name, sign) in TESTS {
+        environment.add_test(name, move |state: &State, one: &Value, other: &Value| is_so(sign, state, one, other));
+    }
+    add_filters(environment);
+    add_tests(environment);
+}
+
+/// minijinja's tests that compare, with all their names.
+const TESTS: [(&str, &str); 16] = [
+    ("eq", "=="),
+    ("equalto", "=="),
+    ("==", "=="),
+    ("ne", "!="),
+    ("!=", "!="),
+    ("lt", "<"),
+    ("lessthan", "<"),
+    ("<", "<"),
+    ("le", "<="),
+    ("<=", "<="),
+    ("gt", ">"),
+    ("greaterthan", ">"),
+    (">", ">"),
+    ("ge", ">="),
+    (">=", ">="),
+    ("in", "in"),
+];
+
+fn is_so(sign: &str, state: &State, one: &Value, other: &Value) -> Result<bool, Error> {
+    // A comparison of containers looks at what is in them.
+    let container = if matches!(sign, "in" | "not in") { other } else { one };
+    if container.as_object().is_some() {
+        state.consume_fuel(container.len().unwrap_or_default() as u64)?;
+    }
+    let ordering = || number::compare(one, other);
+    Ok(match sign {
+        "==" => number::is_equal(one, other),
+        "!=" => !number::is_equal(one, other),
+        "<" => ordering() == Ordering::Less,
+        "<=" => ordering() != Ordering::Greater,
+        ">" => ordering() == Ordering::Greater,
+        ">=" => ordering() != Ordering::Less,
+        "in" => number::contains(other, one),
+        _ => !number::contains(other, one),
+    })
+}
+
+/// Adds one of minijinja's filters, with its arguments converted.
+macro_rules! converted {
+    ($environment:ident, $($name:ident: $convert:expr),* $(,)?) => {$(
+        let filter = Value::from_function(filters::$name);
+        $environment.add_filter(stringify!($name), move |state: &mut State, args: Rest<ValueOrKwargs>| {
+            let mut args = args.into_values();
+            let convert: fn(&mut State, &mut Vec<Value>) -> Result<Option<Value>, Error> = $convert;
+            match convert(state, &mut args)? {
+                Some(value) => Ok(value),
+                None => filter.call(state, &args),
+            }
+        });
+    )*};
+}
+
+fn add_filters(environment: &mut Environment<'_>) {
+    environment.add_filter("format", format);
+    converted!(environment,
+        round: |_, args| Ok(missing(args).or_else(|| natives(args))),
+        abs: |_, args| Ok(missing(args).or_else(|| without_sign(args)).or_else(|| natives(args))),
+        int: |_, args| Ok(whole(args).or_else(|| natives(args))),
+        float: |_, args| Ok(natives(args)),
+        batch: |_, args| Ok(natives_but_the_first(args)),
+        slice: |_, args| Ok(natives_but_the_first(args)),
+        sum: addends,
+        sort: |_, args| Ok(items_alike(args)),
+        min: |_, args| Ok(items_alike(args)),
+        max: |_, args| Ok(items_alike(args)),
+        unique: |_, args| Ok(items_alike(args)),
+    );
+}
+
+/// `"%.2f" | format(total)`: where a number is missing, all is missing.
+fn format(state: &mut State, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = args.into_values();
+    natives(&mut args);
+    let formatted = Value::from_function(filters::format).call(state, &args);
+    let is_missing = |value: &Value| value.is_undefined() || value.is_none();
+    if formatted.is_err() && args.iter().skip(1).any(is_missing) { Ok(Value::UNDEFINED) } else { formatted }
+}
+
+/// Nothing of nothing.
+fn missing(args: &mut [Value]) -> Option<Value> {
+    args.first().filter(|value| value.is_undefined() || value.is_none()).map(|_| Value::UNDEFINED)
+}
+
+fn natives(args: &mut [Value]) -> Option<Value> {
+    args.iter_mut().filter(|value| !value.is_kwargs()).for_each(|value| *value = number::native(value.clone()));
+    None
+}
+
+fn natives_but_the_first(args: &mut [Value]) -> Option<Value> {
+    args.get_mut(1..).and_then(natives)
+}
+
+fn items_alike(args: &mut [Value]) -> Option<Value> {
+    if let Some(first) = args.first_mut() {
+        *first = if first.is_none() { Value::UNDEFINED } else { number::alike(first.clone()) };
+    }
+    None
+}
+
+/// `abs` of a number with digits keeps them.
+fn without_sign(args: &mut [Value]) -> Option<Value> {
+    let text = args.first()?.downcast_object_ref::<Digits>()?.text();
+    Some(number::of_json(text.strip_prefix('-').unwrap_or(text)))
+}
+
+/// `int` of a number with digits: what stands before the point, however long it is.
+fn whole(args: &mut [Value]) -> Option<Value> {
+    let text = args.first()?.downcast_object_ref::<Digits>()?.text();
+    let before = text.split('.').next().unwrap_or_default();
+    (!text.contains(['e', 'E'])).then(|| match before {
+        "-0" => Value::from(0),
+        before => number::of_json(before),
+    })
+}
+
+/// What `sum` adds: minijinja's own numbers, of an attribute if one is named.
+fn addends(state: &mut State, args: &mut Vec<Value>) -> Result<Option<Value>, Error> {
+    let Some(list) = args.first().cloned() else { return Ok(None) };
+    if list.is_none() {
+        args[0] = Value::UNDEFINED;
+        return Ok(None);
+    }
+    let named = args.last().filter(|value| value.is_kwargs()).and_then(|kwargs| kwargs.get_attr("attribute").ok());
+    let attribute = args.get(1).filter(|value| value.as_str().is_some()).cloned().or(named);
+    let Some(attribute) = attribute.filter(|value| value.as_str().is_some()) else {
+        natives(args);
+        return Ok(None);
+    };
+    let start = args.last().filter(|value| value.is_kwargs()).and_then(|kwargs| kwargs.get_attr("start").ok());
+    let start = args.get(2).filter(|value| !value.is_kwargs()).cloned().or(start).filter(|start| !start.is_undefined());
+    let by_attribute: Kwargs = [("attribute", attribute)].into_iter().collect();
+    let values = state.apply_filter("map", &[list, by_attribute.into()])?;
+    let values: Vec<Value> = values.try_iter()?.map(number::native).collect();
+    let start = start.map(|start| Kwargs::from_iter([("start", number::native(start))]));
+    let mut without_attribute = vec![Value::from(values)];
+    without_attribute.extend(start.map(Value::from));
+    *args = without_attribute;
+    Ok(None)
+}
+
+fn add_tests(environment: &mut Environment<'_>) {
+    let is_digits = |value: &Value| value.downcast_object_ref::<Digits>().is_some();
+    environment.add_test("number", move |value: &Value| value.is_number() || is_digits(value));
+    let is_integer =
+        |value: &Value| value.downcast_object_ref::<Digits>().map_or_else(|| value.is_integer(), Digits::is_integer);
+    environment.add_test("integer", is_integer);
+    environment.add_test("int", is_integer);
+    environment.add_test("float", move |value: &Value| (value.is_number() || is_digits(value)) && !is_integer(value));
+    let remainder = |value: &Value, by: i128| {
+        let value = number::native(value.clone());
+        let whole = i128::try_from(value.clone()).ok().filter(|_| value.kind() == ValueKind::Number);
+        whole.filter(|_| by != 0).and_then(|whole| whole.checked_rem(by))
+    };
+    environment.add_test("even", move |value: &Value| remainder(value, 2) == Some(0));
+    environment.add_test("odd", move |value: &Value| remainder(value, 2).is_some_and(|rest| rest != 0));
+    environment.add_test("divisibleby", move |value: &Value, by: &Value| {
+        i128::try_from(number::native(by.clone())).is_ok_and(|by| remainder(value, by) == Some(0))
+    });
+}

@@ -1,0 +1,301 @@
+//! Templates over an event: minijinja, with Vero's odd keys, numbers that keep their digits, and escaping where a value goes in.
+//!
+//! A missing value renders as nothing. In templates a hyphen is a minus, so `campaign.trigger_event` finds `trigger-event`.
+//!
+//! * [`number`], [`operands`], [`arithmetic`]: numbers that compute as numbers and print as they were sent.
+//! * [`moments`], [`texts`], [`shown`]: the relay's own filters, and values as JSON.
+//! * [`library`]: the table of all filters, tests and functions.
+
+mod arithmetic;
+pub mod library;
+mod moments;
+pub(super) mod number;
+mod operands;
+mod shown;
+#[cfg(test)]
+pub(super) mod tests;
+mod texts;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use minijinja::value::ValueKind;
+use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
+
+use self::operands::Rewritten;
+use self::texts::Encoded;
+use super::view::{VALUE_CHARACTERS_MAX, View};
+use crate::config::problem::did_you_mean;
+use crate::event::vero;
+use crate::fault::Fault;
+
+/// Steps a rendering may take. A message takes some hundred; a loop over a hostile body ends here, within milliseconds.
+const FUEL: u64 = 200_000;
+/// The one template of an environment.
+const NAME: &str = "template";
+/// What happens to a value where it is put in. The template's own text is never changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// Nothing.
+    None,
+    /// `&`, `<` and `>` as Slack wants them: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
+    Slack,
+    /// As one segment of a URL: everything but letters, digits, `-`, `_`, `.` and `~` is percent-encoded.
+    Segment,
+    /// As a part of a whole URL: the same, but for a value that stands first and is a URL itself.
+    Url,
+}
+
+/// Around a value that was put into a URL, until it is known whether it stands first. No value keeps such a character.
+const VALUE_BEGIN: char = '\u{1}';
+const VALUE_END: char = '\u{2}';
+
+static BASES: LazyLock<[Environment<'static>; 4]> =
+    LazyLock::new(|| [Escape::None, Escape::Slack, Escape::Segment, Escape::Url].map(base));
+
+/// An environment without a template. Those of a config share what is in it.
+fn base(escape: Escape) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment.set_fuel(Some(FUEL));
+    // `safe` would switch the escaping off, and the others would escape twice.
+    ["safe", "escape", "e"].iter().for_each(|filter| environment.remove_filter(filter));
+    ["safe", "escaped"].iter().for_each(|test| environment.remove_test(test));
+    arithmetic::add_to(&mut environment);
+    texts::add_to(&mut environment, matches!(escape, Escape::Segment | Escape::Url));
+    environment.add_filter("date", moments::date);
+    environment.add_filter("tojson", shown::tojson);
+    environment.set_formatter(move |out, state, value| {
+        let text = match value.kind() {
+            ValueKind::Undefined | ValueKind::None => return Ok(()),
+            // As JSON has them, and not as Python does.
+            ValueKind::Bool | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => shown::compact(value),
+            _ => value.to_string(),
+        };
+        let text = capped(state, &text);
+        let is_encoded = value.downcast_object_ref::<Encoded>().is_some();
+        let is_written = match escape {
+            Escape::None => out.write_str(text),
+            Escape::Slack => write_slack(out, text),
+            Escape::Segment | Escape::Url if is_encoded => out.write_str(text),
+            Escape::Segment => write!(out, "{}", percent_encoding::utf8_percent_encode(text, SEGMENT)),
+            Escape::Url => write!(out, "{VALUE_BEGIN}{}{VALUE_END}", text.replace([VALUE_BEGIN, VALUE_END], "")),
+        };
+        is_written.map_err(minijinja::Error::from)
+    });
+    environment
+}
+
+fn capped<'t>(state: &State, text: &'t str) -> &'t str {
+    let cap = state.lookup(VALUE_CHARACTERS_MAX).and_then(|cap| usize::try_from(cap).ok());
+    cap.map_or(text, |cap| cut(text, cap))
+}
+
+/// A template, compiled.
+#[derive(Debug)]
+pub struct Template {
+    environment: Box<Environment<'static>>,
+    rewritten: Option<Rewritten>,
+    escape: Escape,
+}
+
+impl Template {
+    /// Compiles a template, or says what is wrong and where in it.
+    pub fn compile(source: &str, escape: Escape) -> Result<Self, Fault> {
+        let base = &BASES[escape as usize];
+        let mut environment = base.clone();
+        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
+            Fault::within(format!("the template does not compile: {}", detail(&error)), range(&error, source))
+        })?;
+        let rewritten = operands::rewrite(source);
+        check_names(base, &rewritten, source)?;
+        let mut computing = base.clone();
+        let is_rewritten = computing.add_template_owned(NAME, rewritten.source.clone()).is_ok();
+        let template = Self {
+            environment: Box::new(if is_rewritten { computing } else { environment }),
+            rewritten: is_rewritten.then_some(rewritten),
+            escape,
+        };
+        template.try_samples(source)?;
+        Ok(template)
+    }
+
+    /// A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
+    /// every event.
+    fn try_samples(&self, source: &str) -> Result<(), Fault> {
+        let mut failed = None;
+        for (name, body) in vero::SAMPLES {
+            let rendered = self.render_view(&View::of_sample(body), None);
+            let Err(error) = rendered else {
+                failed = Some(None);
+                continue;
+            };
+            let is_unknown = matches!(
+                error.kind(),
+                ErrorKind::UnknownFilter
+                    | ErrorKind::UnknownFunction
+                    | ErrorKind::UnknownTest
+                    | ErrorKind::UnknownMethod
+            );
+            if is_unknown {
+                return Err(unknown_name(&error, self.range(&error, source)));
+            }
+            failed = failed.or(Some(Some((name, error))));
+        }
+        let Some(Some((name, error))) = failed else { return Ok(()) };
+        // The samples lack what a customer puts into an event; a rule may send only events that have it.
+        if is_about_a_missing_value(&error) && !has_hyphened_name(source) {
+            return Ok(());
+        }
+        let message = format!("the template cannot be rendered, for a `{name}` event: {}", detail(&error));
+        let hint = "in templates a hyphen is a minus: write trigger_event for trigger-event";
+        let help = has_hyphened_name(source).then(|| hint.to_owned());
+        Err(Fault { message, help, within: self.range(&error, source) })
+    }
+
+    /// Where in the original text an error of the rewritten template is.
+    fn range(&self, error: &minijinja::Error, source: &str) -> Option<Range<usize>> {
+        let at = error.range()?;
+        let at = self.rewritten.as_ref().map_or(at.clone(), |rewritten| rewritten.original(at));
+        source.get(at.clone()).is_some().then_some(at)
+    }
+
+    /// Renders an event. `value_characters_max` cuts each value before it is escaped.
+    pub fn render(&self, view: &View, value_characters_max: Option<usize>) -> Result<String, String> {
+        let rendered = self.render_view(view, value_characters_max);
+        let rendered = rendered.map(|text| if self.escape == Escape::Url { whole_url(&text) } else { text });
+        rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
+    }
+
+    fn render_view(&self, view: &View, cap: Option<usize>) -> Result<String, minijinja::Error> {
+        self.environment.get_template(NAME)?.render(view.root(cap))
+    }
+}
+
+fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
+/// Where in the source an error is.
+fn range(error: &minijinja::Error, source: &str) -> Option<std::ops::Range<usize>> {
+    error.range().filter(|range| source.get(range.clone()).is_some())
+}
+
+/// Whether an operation failed because one side is missing.
+fn is_about_a_missing_value(error: &minijinja::Error) -> bool {
+    error.kind() == ErrorKind::InvalidOperation
+        && error.detail().is_none_or(|detail| detail.contains("undefined") || detail.contains("none"))
+}
+
+/// Every filter and test that is named must exist, also where no sample leads.
+fn check_names(base: &Environment<'_>, rewritten: &Rewritten, source: &str) -> Result<(), Fault> {
+    let exists = |question: &str, name: &str| {
+        let asked = base.compile_expression_owned(format!("'{name}' is {question}"));
+        asked.and_then(|asked| asked.eval(())).is_ok_and(|answer| answer.is_true())
+    };
+    let filters = rewritten.filters.iter().map(|at| ("filter", ErrorKind::UnknownFilter, at));
+    let tests = rewritten.tests.iter().map(|at| ("test", ErrorKind::UnknownTest, at));
+    for (question, kind, at) in filters.chain(tests) {
+        let name = &source[at.clone()];
+        let is_listed = match kind {
+            ErrorKind::UnknownFilter => library::filters().any(|known| known == name),
+            _ => library::tests().any(|known| known == name),
+        };
+        if !is_listed && !exists(question, name) {
+            return Err(unknown(kind, name, Some(at.clone())));
+        }
+    }
+    Ok(())
+}
+
+/// A filter, function, test or method that there is not, as a rendering tells it.
+fn unknown_name(error: &minijinja::Error, within: Option<Range<usize>>) -> Fault {
+    // It says `filter uper is unknown`, and of a function `now is unknown`.
+    let said = detail(error);
+    match said.strip_suffix(" is unknown").map(|said| said.rsplit(' ').next().unwrap_or_default()) {
+        Some(name) => unknown(error.kind(), name, within),
+        None => Fault { message: said, help: None, within },
+    }
+}
+
+fn unknown(kind: ErrorKind, name: &str, within: Option<Range<usize>>) -> Fault {
+    let (what, known): (_, Vec<&str>) = match kind {
+        ErrorKind::UnknownFilter => ("filter", library::filters().collect()),
+        ErrorKind::UnknownTest => ("test", library::tests().collect()),
+        ErrorKind::UnknownMethod => ("method", Vec::new()),
+        _ => ("function", library::functions().collect()),
+    };
+    let message = format!("there is no {what} `{name}` in templates");
+    Fault { message, help: did_you_mean(name, known), within }
+}
+
+/// Whether a text has something for a template to do.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+fn has_hyphened_name(source: &str) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_lowercase);
+    let bytes = source.as_bytes();
+    (1..bytes.len()).any(|at| bytes[at] == b'-' && is_letter(bytes.get(at - 1)) && is_letter(bytes.get(at + 1)))
+}
+
+/// RFC 3986's unreserved characters stay.
+const SEGMENT: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Writes text as Slack wants it.
+fn write_slack(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    for part in text.split_inclusive(['&', '<', '>']) {
+        let (plain, special) = match part.as_bytes().last() {
+            Some(b'&') => (&part[..part.len() - 1], "&amp;"),
+            Some(b'<') => (&part[..part.len() - 1], "&lt;"),
+            Some(b'>') => (&part[..part.len() - 1], "&gt;"),
+            _ => (part, ""),
+        };
+        out.write_str(plain)?;
+        out.write_str(special)?;
+    }
+    Ok(())
+}
+
+/// Cuts a text to a number of characters.
+pub fn cut(text: &str, characters_max: usize) -> &str {
+    match text.char_indices().nth(characters_max) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+/// A URL whose values are marked, with each encoded as its place asks: whole where it stands first, else as one part.
+fn whole_url(marked: &str) -> String {
+    let (mut url, mut rest) = (String::with_capacity(marked.len()), marked);
+    while let Some((before, from)) = rest.split_once(VALUE_BEGIN) {
+        url.push_str(before);
+        let (value, after) = from.split_once(VALUE_END).unwrap_or((from, ""));
+        let is_whole = url.trim().is_empty() && ["http://", "https://"].iter().any(|scheme| value.starts_with(scheme));
+        let set = if is_whole { WHOLE_URL } else { SEGMENT };
+        url.extend(percent_encoding::utf8_percent_encode(value, set));
+        rest = after;
+    }
+    url.push_str(rest);
+    url
+}
+
+/// What a whole URL cannot hold as it is: blanks, controls and signs that mark its end elsewhere.
+const WHOLE_URL: &percent_encoding::AsciiSet =
+    &percent_encoding::CONTROLS.add(b' ').add(b'|').add(b'<').add(b'>').add(b'"').add(b'`');
+
+/// The dotted path of a template that is nothing but `{{ path }}`.
+pub fn sole_path(source: &str) -> Option<&str> {
+    let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let is_path = !inner.is_empty()
+        && inner.split('.').all(|step| {
+            !step.is_empty()
+                && !step.starts_with(|c: char| c.is_ascii_digit())
+                && step.chars().all(|c| c.is_alphanumeric() || c == '_')
+        });
+    (is_path && !matches!(inner, "true" | "false" | "none")).then_some(inner)
+}

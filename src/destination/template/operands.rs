@@ -1,0 +1,516 @@
+//! Rewrites a template so that its operators meet numbers: `{% if total > 100 %}` becomes `{% if total|GT(100) %}`. Pure.
+//!
+//! An event's number may be an object (see [`number`](super::number)), and minijinja's operators take none. So each operand of an
+//! arithmetic operator goes through [`NATIVE`], and a comparison of two plain operands becomes a filter that compares exactly.
+//! What is not an operator's operand stays as it is, and prints the digits that were sent.
+//!
+//! Only templates that compile as they are are rewritten; what is not understood here is left alone.
+
+use std::ops::Range;
+
+/// The filter that makes an operand minijinja's own number. No template can name it.
+pub const NATIVE: &str = "_native";
+/// The filters that compare, by operator.
+pub const COMPARISONS: [(&str, &str); 8] = [
+    ("==", "_eq"),
+    ("!=", "_ne"),
+    ("<", "_lt"),
+    ("<=", "_le"),
+    (">", "_gt"),
+    (">=", "_ge"),
+    ("in", "_in"),
+    ("not in", "_not_in"),
+];
+
+/// A rewritten template, and where its parts came from.
+#[derive(Debug)]
+pub struct Rewritten {
+    /// The template.
+    pub source: String,
+    /// Where the original names filters.
+    pub filters: Vec<Range<usize>>,
+    /// Where it names tests.
+    pub tests: Vec<Range<usize>>,
+    /// Where a run of the rewritten text begins, and where the same text begins in the original; in order.
+    runs: Vec<(usize, Range<usize>)>,
+}
+
+impl Rewritten {
+    /// The place in the original text for one in the rewritten.
+    pub fn original(&self, range: Range<usize>) -> Range<usize> {
+        let place = |at: usize| {
+            let run = self.runs.iter().rev().find(|(begin, _)| *begin <= at);
+            run.map_or(at, |(begin, original)| (original.start + (at - begin)).min(original.end))
+        };
+        let start = place(range.start);
+        start..place(range.end).max(start)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Same(Range<usize>),
+    New(String),
+    Gone(Range<usize>),
+}
+
+/// Rewrites a template that compiles.
+pub fn rewrite(source: &str) -> Rewritten {
+    let mut writer = Writer { source, pieces: Vec::new(), filters: Vec::new(), tests: Vec::new() };
+    let mut at = 0;
+    while let Some(begin) = source[at..].find('{').map(|found| at + found) {
+        at = match source.as_bytes().get(begin + 1) {
+            Some(b'#') => source[begin..].find("#}").map_or(source.len(), |end| begin + end + 2),
+            Some(b'{') => writer.tag(begin + 2, Tag::Variable),
+            Some(b'%') => writer.tag(begin + 2, Tag::Block),
+            _ => begin + 1,
+        };
+    }
+    writer.finish()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    Variable,
+    Block,
+}
+
+struct Writer<'s> {
+    source: &'s str,
+    pieces: Vec<Piece>,
+    filters: Vec<Range<usize>>,
+    tests: Vec<Range<usize>>,
+}
+
+impl Writer<'_> {
+    /// Rewrites the expressions of a tag, and tells where it ends.
+    fn tag(&mut self, begin: usize, tag: Tag) -> usize {
+        let (tokens, end) = tokens(self.source, begin, tag);
+        let mut from = 0;
+        if tag == Tag::Block {
+            let word = tokens.iter().find(|token| token.kind == Kind::Word);
+            let past = |text: &str| tokens.iter().position(|token| &self.source[token.at.clone()] == text);
+            from = match word.map(|word| &self.source[word.at.clone()]) {
+                Some("if" | "elif" | "do" | "with") => 1,
+                Some("for") => past("in").map_or(tokens.len(), |at| at + 1),
+                Some("set") => past("=").map_or(tokens.len(), |at| at + 1),
+                Some("raw") => {
+                    let end_tag = ["{% endraw", "{%- endraw", "{%endraw", "{%-endraw"];
+                    let found = end_tag.iter().filter_map(|text| self.source[end..].find(text)).min();
+                    return found.map_or(self.source.len(), |found| end + found + 2);
+                }
+                _ => tokens.len(),
+            };
+        }
+        let mut parser =
+            Parser { source: self.source, tokens: &tokens, next: from, filters: Vec::new(), tests: Vec::new() };
+        let pieces = parser.level();
+        let is_understood = parser.next == tokens.len();
+        if is_understood {
+            self.filters.append(&mut parser.filters);
+            self.tests.append(&mut parser.tests);
+        }
+        // Anything left is not understood, and the tag stays as it is.
+        if is_understood && pieces.iter().any(|piece| matches!(piece, Piece::New(_))) {
+            let start = tokens.get(from).map_or(begin, |token| token.at.start);
+            self.pieces.push(Piece::Same(begin..start));
+            self.pieces.extend(pieces);
+        }
+        end
+    }
+
+    fn finish(mut self) -> Rewritten {
+        self.pieces.push(Piece::Same(self.source.len()..self.source.len()));
+        let (mut source, mut runs) = (String::with_capacity(self.source.len()), Vec::new());
+        let mut before = 0;
+        for piece in self.pieces {
+            match piece {
+                // With the white space that stands before it.
+                Piece::Same(range) => {
+                    runs.push((source.len(), before..range.end));
+                    source.push_str(&self.source[before..range.end]);
+                    before = range.end;
+                }
+                Piece::Gone(range) => before = range.end,
+                Piece::New(text) => {
+                    runs.push((source.len(), before..before));
+                    source.push_str(&text);
+                }
+            }
+        }
+        Rewritten { source, filters: self.filters, tests: self.tests, runs }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Word,
+    /// A text or a number.
+    Literal,
+    Sign,
+}
+
+#[derive(Clone, Debug)]
+struct Token {
+    kind: Kind,
+    at: Range<usize>,
+}
+
+const TWO_SIGNS: [&str; 6] = ["==", "!=", "<=", ">=", "//", "**"];
+
+/// The tokens of a tag, and where the tag ends.
+fn tokens(source: &str, begin: usize, tag: Tag) -> (Vec<Token>, usize) {
+    let close = if tag == Tag::Variable { "}}" } else { "%}" };
+    let (bytes, mut tokens, mut at, mut depth) = (source.as_bytes(), Vec::new(), begin, 0_i32);
+    if matches!(bytes.get(at), Some(b'-' | b'+')) {
+        at += 1;
+    }
+    while at < bytes.len() {
+        let rest = &source[at..];
+        if depth == 0 {
+            let signed = rest.strip_prefix(['-', '+']).is_some_and(|rest| rest.starts_with(close));
+            if rest.starts_with(close) || signed {
+                return (tokens, at + close.len() + usize::from(signed));
+            }
+        }
+        let first = rest.chars().next().unwrap_or_default();
+        let length = |is_part: fn(char) -> bool| rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let (kind, size) = match first {
+            c if c.is_whitespace() => {
+                at += c.len_utf8();
+                continue;
+            }
+            '"' | '\'' => (Kind::Literal, text_length(rest, first)),
+            '0'..='9' => (Kind::Literal, number_length(rest)),
+            c if c.is_alphabetic() || c == '_' => (Kind::Word, length(|c| c.is_alphanumeric() || c == '_')),
+            _ if TWO_SIGNS.iter().any(|sign| rest.starts_with(sign)) => (Kind::Sign, 2),
+            c => {
+                depth += i32::from("([{".contains(c)) - i32::from(")]}".contains(c));
+                (Kind::Sign, c.len_utf8())
+            }
+        };
+        tokens.push(Token { kind, at: at..at + size });
+        at += size;
+    }
+    (Vec::new(), source.len())
+}
+
+fn text_length(rest: &str, quote: char) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            c if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// `1`, `1.5`, `1_000`, `0xff`, `1e-5`: a point belongs to it only before a digit.
+fn number_length(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let is_exponent = at > 0 && matches!(bytes[at - 1], b'e' | b'E') && !rest.starts_with("0x");
+        let is_part = byte.is_ascii_alphanumeric()
+            || *byte == b'_'
+            || (*byte == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit))
+            || (matches!(byte, b'-' | b'+') && is_exponent);
+        if !is_part {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Words that stand between operands.
+const JOINTS: [&str; 5] = ["and", "or", "not", "if", "else"];
+const ARITHMETIC: [&str; 7] = ["+", "-", "*", "/", "//", "%", "**"];
+
+struct Parser<'t> {
+    source: &'t str,
+    tokens: &'t [Token],
+    next: usize,
+    filters: Vec<Range<usize>>,
+    tests: Vec<Range<usize>>,
+}
+
+#[derive(Default)]
+struct Operand {
+    pieces: Vec<Piece>,
+    /// It has no sign, and is no test.
+    is_plain: bool,
+    is_test: bool,
+    /// It is written out, so it is minijinja's own already.
+    is_literal: bool,
+}
+
+enum Item {
+    Operand(Operand),
+    /// An operator, as it stands in [`ARITHMETIC`] or [`COMPARISONS`], or `~`.
+    Operator(&'static str, Range<usize>),
+    Joint(Range<usize>),
+}
+
+impl<'t> Parser<'t> {
+    fn word(&self) -> Option<&'t str> {
+        self.tokens.get(self.next).map(|token| &self.source[token.at.clone()])
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.tokens.get(self.next).map(|token| token.kind)
+    }
+
+    fn name(&self) -> Option<Range<usize>> {
+        self.tokens.get(self.next).filter(|token| token.kind == Kind::Word).map(|token| token.at.clone())
+    }
+
+    fn take(&mut self) -> Range<usize> {
+        self.next += 1;
+        self.tokens[self.next - 1].at.clone()
+    }
+
+    /// Everything up to a closing bracket, or the end.
+    fn level(&mut self) -> Vec<Piece> {
+        let mut items = Vec::new();
+        while let Some(word) = self.word() {
+            let after_operand = matches!(items.last(), Some(Item::Operand(_)));
+            if matches!(word, ")" | "]" | "}") && self.kind() == Some(Kind::Sign) {
+                break;
+            }
+            let item = match self.operator(after_operand) {
+                Some(operator) => operator,
+                None if word == "-" && !after_operand => {
+                    let sign = self.take();
+                    Item::Operand(self.operand(Some(sign)))
+                }
+                None if self.begins_operand(word) && !after_operand => Item::Operand(self.operand(None)),
+                None => Item::Joint(self.take()),
+            };
+            items.push(item);
+        }
+        write(items)
+    }
+
+    fn operator(&mut self, after_operand: bool) -> Option<Item> {
+        let word = self.word().filter(|_| after_operand)?;
+        if word == "not" {
+            let begin = self.take();
+            if self.word() == Some("in") {
+                let end = self.take();
+                return Some(Item::Operator("not in", begin.start..end.end));
+            }
+            return Some(Item::Joint(begin));
+        }
+        let known = COMPARISONS.iter().map(|(sign, _)| *sign).chain(ARITHMETIC).chain(["~"]);
+        let sign = known.into_iter().find(|sign| *sign == word)?;
+        Some(Item::Operator(sign, self.take()))
+    }
+
+    fn begins_operand(&self, word: &str) -> bool {
+        match self.kind() {
+            Some(Kind::Literal) => true,
+            Some(Kind::Word) => !JOINTS.contains(&word) && !matches!(word, "in" | "is"),
+            Some(Kind::Sign) => matches!(word, "(" | "[" | "{"),
+            None => false,
+        }
+    }
+
+    /// A name, a literal or something in brackets, with what hangs on it: `.name`, `[…]`, `(…)`, filters and tests.
+    fn operand(&mut self, sign: Option<Range<usize>>) -> Operand {
+        let mut operand = Operand { is_plain: sign.is_none(), ..Operand::default() };
+        let mut has_sign = sign.is_some();
+        if let Some(sign) = sign {
+            operand.pieces.push(Piece::Same(sign));
+            while self.word() == Some("-") {
+                let sign = self.take();
+                operand.pieces.push(Piece::Same(sign));
+            }
+            has_sign = self.kind() != Some(Kind::Literal);
+            operand.pieces.extend(has_sign.then(|| Piece::New("(".to_owned())));
+        }
+        operand.is_literal = self.kind() == Some(Kind::Literal);
+        self.primary(&mut operand.pieces);
+        // A sign binds closer than a filter.
+        if has_sign {
+            operand.pieces.push(Piece::New(format!("|{NATIVE})")));
+        }
+        loop {
+            match self.word() {
+                Some("|") if self.kind() == Some(Kind::Sign) => {
+                    operand.is_literal = false;
+                    self.same(&mut operand.pieces);
+                    self.filters.extend(self.name());
+                    self.same(&mut operand.pieces);
+                    self.brackets(&mut operand.pieces, "(");
+                }
+                Some("is") if self.kind() == Some(Kind::Word) => {
+                    (operand.is_test, operand.is_plain) = (true, false);
+                    self.test(&mut operand.pieces);
+                }
+                _ => return operand,
+            }
+        }
+    }
+
+    fn primary(&mut self, pieces: &mut Vec<Piece>) {
+        let Some(word) = self.word() else { return };
+        if self.kind() == Some(Kind::Sign) && matches!(word, "(" | "[" | "{") {
+            self.brackets(pieces, word);
+        } else {
+            self.same(pieces);
+        }
+        loop {
+            match self.word() {
+                Some(".") => {
+                    self.same(pieces);
+                    self.same(pieces);
+                }
+                Some(bracket @ ("[" | "(")) => self.brackets(pieces, bracket),
+                _ => return,
+            }
+        }
+    }
+
+    /// `is`, `is not`, the test's name and its argument.
+    fn test(&mut self, pieces: &mut Vec<Piece>) {
+        self.same(pieces);
+        if self.word() == Some("not") {
+            self.same(pieces);
+        }
+        self.tests.extend(self.name());
+        self.same(pieces);
+        match self.word() {
+            Some("(") => self.brackets(pieces, "("),
+            Some(word) if self.begins_operand(word) => self.primary(pieces),
+            _ => {}
+        }
+    }
+
+    fn same(&mut self, pieces: &mut Vec<Piece>) {
+        if self.next < self.tokens.len() {
+            let at = self.take();
+            pieces.push(Piece::Same(at));
+        }
+    }
+
+    fn brackets(&mut self, pieces: &mut Vec<Piece>, open: &str) {
+        if self.word() == Some(open) && self.kind() == Some(Kind::Sign) {
+            self.same(pieces);
+            pieces.extend(self.level());
+            self.same(pieces);
+        }
+    }
+}
+
+/// Puts the items of a level together.
+fn write(items: Vec<Item>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut run = Vec::new();
+    for item in items {
+        match item {
+            Item::Joint(at) => {
+                write_run(std::mem::take(&mut run), &mut pieces);
+                pieces.push(Piece::Same(at));
+            }
+            item => run.push(item),
+        }
+    }
+    write_run(run, &mut pieces);
+    pieces
+}
+
+/// Operands with operators between them.
+fn write_run(run: Vec<Item>, pieces: &mut Vec<Piece>) {
+    if let [Item::Operand(left), Item::Operator(sign, at), Item::Operand(right)] = run.as_slice()
+        && let Some((_, filter)) = COMPARISONS.iter().find(|(known, _)| known == sign)
+        && left.is_plain
+        && !right.is_test
+    {
+        pieces.extend(left.pieces.iter().cloned());
+        pieces.push(Piece::Gone(at.clone()));
+        pieces.push(Piece::New(format!("|{filter}(")));
+        pieces.extend(right.pieces.iter().cloned());
+        pieces.push(Piece::New(")".to_owned()));
+        return;
+    }
+    let operator = |at: Option<usize>| match at.and_then(|at| run.get(at)) {
+        Some(Item::Operator(sign, _)) if *sign != "~" => Some(*sign),
+        _ => None,
+    };
+    for (i, item) in run.iter().enumerate() {
+        match item {
+            Item::Operand(operand) => {
+                pieces.extend(operand.pieces.iter().cloned());
+                let is_computed = operator(i.checked_sub(1)).or(operator(Some(i + 1))).is_some();
+                if is_computed && operand.is_plain && !operand.is_literal {
+                    pieces.push(Piece::New(format!("|{NATIVE}")));
+                }
+            }
+            Item::Operator(_, at) | Item::Joint(at) => pieces.push(Piece::Same(at.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: &str, expected: &str) {
+        assert_eq!(rewrite(source).source, expected, "{source}");
+    }
+
+    #[test]
+    fn a_comparison_of_two_operands_becomes_a_filter() {
+        check("{% if a.b > 100 %}x{% endif %}", "{% if a.b|_gt( 100) %}x{% endif %}");
+        check("{{ 'y' if a==b else c }}", "{{ 'y' if a|_eq(b) else c }}");
+        check("{{ a in [1, 2] and not b }}", "{{ a|_in( [1, 2]) and not b }}");
+        check("{{ a not in b }}", "{{ a|_not_in( b) }}");
+        check("{{ f(a < b, c=d >= 1)|g(e != 2) }}", "{{ f(a|_lt( b), c=d|_ge( 1))|g(e|_ne( 2)) }}");
+        check("{% for x in l if x > 1 %}{% endfor %}", "{% for x in l if x|_gt( 1) %}{% endfor %}");
+        check("{% set n = a <= b %}", "{% set n = a|_le( b) %}");
+        check("{{ a|round(2) > b[0].c }}", "{{ a|round(2)|_gt( b[0].c) }}");
+        check("{{ x > -1 }}", "{{ x|_gt( -1) }}");
+    }
+
+    #[test]
+    fn an_operand_of_arithmetic_is_made_a_number() {
+        check("{{ a + b * 2 }}", "{{ a|_native + b|_native * 2 }}");
+        check("{{ (a or 0) * 2 > 3 }}", "{{ (a or 0)|_native * 2 > 3 }}");
+        check("{{ -a|abs }}", "{{ -(a|_native)|abs }}");
+        check("{{ -1 }}", "{{ -1 }}");
+        check("{{ a < b < c }}", "{{ a|_native < b|_native < c|_native }}");
+        check("{%- if a - 1 -%}x{%- endif -%}", "{%- if a|_native - 1 -%}x{%- endif -%}");
+    }
+
+    #[test]
+    fn all_else_stays_as_it_is() {
+        for source in [
+            "plain { text } %}",
+            "{{ a }}",
+            "{{ a ~ ' > ' ~ b | default('1 + 1') }}",
+            "{# a > b #}{{ a }}",
+            "{% raw %}{{ a > b }}{% endraw %}{{ a }}",
+            "{{ a is defined and b is not none or c }}",
+            "{{ a[1:2] }}{{ {'a': [b, c]} }}",
+            "{% set x %}a > b{% endset %}",
+            "{% macro m(a=1) %}{% endmacro %}",
+            "{{ 'unclosed",
+            "{{ a",
+        ] {
+            check(source, source);
+        }
+    }
+
+    #[test]
+    fn a_place_in_the_rewritten_text_is_one_in_the_original() {
+        let source = "{{ a > b }} and {{ c | nope }}";
+        let rewritten = rewrite(source);
+        let at = rewritten.source.find("nope").expect("there");
+        assert_eq!(&source[rewritten.original(at..at + 4)], "nope");
+    }
+}

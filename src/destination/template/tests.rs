@@ -1,0 +1,240 @@
+//! What templates make of events.
+
+use std::sync::Arc;
+
+use super::super::Delivery;
+use super::*;
+use crate::event::EventId;
+use crate::event::Json;
+use crate::store::{NameId, StoredEvent};
+
+/// A delivery of a body.
+pub(in crate::destination) fn delivery(body: &str) -> Delivery {
+    let event = StoredEvent {
+        id: EventId::mint(1_700_000_000_000, 0, 7),
+        received_ms: 1_700_000_000_000,
+        source: NameId(1),
+        generation: 1,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        body: body.to_owned().into(),
+    };
+    Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into() }
+}
+
+fn render(template: &str, body: &str, escape: Escape) -> Result<String, String> {
+    let compiled = Template::compile(template, escape).map_err(|fault| fault.message)?;
+    compiled.render(&View::new(&delivery(body)), None)
+}
+
+#[track_caller]
+pub(super) fn failure(template: &str, body: &str) {
+    assert!(render(template, body, Escape::None).is_err(), "{template} on {body}");
+}
+
+#[track_caller]
+pub(super) fn check(template: &str, body: &str, expected: &str) {
+    assert_eq!(render(template, body, Escape::None).as_deref(), Ok(expected), "{template} on {body}");
+}
+
+#[test]
+fn values_are_found_and_missing_ones_are_nothing() {
+    check("{{ campaign.name }}", r#"{"type":"sent","campaign":{"name":"Cart"}}"#, "Cart");
+    check("<{{ campaign.name }}>", r#"{"type":"sent"}"#, "<>");
+    check("<{{ a.b.c.d }}>", r#"{"type":"sent","a":null}"#, "<>");
+    check("{{ campaign.trigger_event }}", r#"{"type":"sent","campaign":{"trigger-event":"x"}}"#, "x");
+    check("{{ type }}", r#"{"action":"user_updated"}"#, "user_updated");
+    check("{{ relay.source }} {{ relay.rule }}", r#"{"type":"sent"}"#, "vero everything");
+    check("{{ relay.received_at }}", r#"{"type":"sent"}"#, "2023-11-14T22:13:20.000Z");
+    check("{% if bounce_code > 500 %}yes{% endif %}", r#"{"type":"b","bounce_code":550}"#, "yes");
+    check("{% for t in tags %}{{ t }},{% endfor %}", r#"{"type":"b","tags":["a","b"]}"#, "a,b,");
+}
+
+#[test]
+fn numbers_keep_their_text() {
+    for number in
+        ["1235666234572456", "9007199254740993", "12345678901234567890123", "12500.50", "129.9", "1e400", "1.0", "-0"]
+    {
+        check("{{ n }}", &format!(r#"{{"type":"a","n":{number}}}"#), number);
+    }
+}
+
+#[test]
+fn veros_odd_keys_are_found() {
+    check(
+        "{{ campaign.name }}|{{ campaign.subject }}",
+        r#"{"type":"u","campaign":{"campaign_title":"T","email_subject":"S"}}"#,
+        "T|S",
+    );
+    check("{{ campaign.name }}", r#"{"type":"u","campaign":{"name":null,"campaign_title":"T"}}"#, "T");
+    check("{{ user.id }} {{ user.email }}", r#"{"action":"u","id":"7","email":"e@x"}"#, "7 e@x");
+    check("{{ message_id }}", r#"{"type":"u","campaign":{"message_id":"M"}}"#, "M");
+}
+
+#[test]
+fn a_path_finds_what_a_template_finds_with_its_type() {
+    let view =
+        View::new(&delivery(r#"{"type":"u","n":12500.50,"campaign":{"campaign_title":"T","trigger-event":"e"}}"#));
+    assert_eq!(view.find("n"), Some(Json::Number("12500.50".into())));
+    assert_eq!(view.find("campaign.name"), Some(Json::String("T".into())));
+    assert_eq!(view.find("campaign.trigger_event"), Some(Json::String("e".into())));
+    assert_eq!(view.find("relay.source"), Some(Json::String("vero".into())));
+    assert_eq!(view.find("type"), Some(Json::String("u".into())));
+    assert_eq!(view.find("nothing.here"), None);
+}
+
+#[test]
+fn slacks_markup_is_harmless_in_values_and_stays_in_templates() {
+    let body = r#"{"type":"a","campaign":{"name":"<!channel> & <http://x|y>","permalink":"http://a/b?c=1&d=2|e>"}}"#;
+    let render = |template| render(template, body, Escape::Slack).expect("renders");
+    assert_eq!(render("{{ campaign.name }}"), "&lt;!channel&gt; &amp; &lt;http://x|y&gt;");
+    assert_eq!(render("<{{ campaign.permalink | url }}|view>"), "<http://a/b?c=1&amp;d=2%7Ce%3E|view>");
+    assert_eq!(render("{{ campaign.name | upper }}"), "&lt;!CHANNEL&gt; &amp; &lt;HTTP://X|Y&gt;");
+    assert!(Template::compile("{{ x | safe }}", Escape::Slack).is_err(), "nothing switches the escaping off");
+}
+
+#[test]
+fn a_value_in_a_url_is_one_segment() {
+    let rendered = render("/u/{{ user.id }}", r#"{"type":"a","user":{"id":"a/../b?c#d é"}}"#, Escape::Segment);
+    assert_eq!(rendered.as_deref(), Ok("/u/a%2F..%2Fb%3Fc%23d%20%C3%A9"));
+}
+
+#[test]
+fn a_template_that_would_run_for_ever_ends() {
+    let body = format!(r#"{{"type":"a","l":[{}1]}}"#, "1,".repeat(2000));
+    let loops = "{% for a in l %}{% for b in l %}{% for c in l %}x{% endfor %}{% endfor %}{% endfor %}";
+    assert!(render(loops, &body, Escape::None).is_err());
+}
+
+#[test]
+fn the_relays_own_filters() {
+    let body = r#"{"type":"a","t":"Grüße & more","n":20.50,"e":"steve@example.com","m":{"a b":"c&d","n":1.0}}"#;
+    check(
+        "{{ t | truncate(6) }}|{{ t | truncate(12) }}|{{ t | truncate(6, end='...') }}",
+        body,
+        "Grüße…|Grüße & more|Grü...",
+    );
+    check("{{ t | truncate(length=1) }}{{ x | truncate(3) }}{{ n | truncate(2, '') }}", body, "…20");
+    check(
+        "{{ t | urlencode }} {{ n | urlencode }} {{ m | urlencode }}",
+        body,
+        "Gr%C3%BC%C3%9Fe%20%26%20more 20.50 a%20b=c%26d&n=1.0",
+    );
+    check(
+        "{{ e | mask }} {{ 'ab' | mask }} {{ 'Ünal@x.de' | mask }} {{ 'a@b@c' | mask }} {{ 'phone' | mask }}{{ x | mask }}",
+        body,
+        "s***@example.com *** Ü***@x.de a***@c p***",
+    );
+    check(
+        "{{ 'abc' | sha256 }}{{ x | sha256 }}",
+        body,
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    );
+    check(
+        "{{ 'what do ya want for nothing?' | hmac_sha256('Jefe') }}",
+        body,
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+    );
+    check("{{ x | urlencode }}{{ x | hmac_sha256('k') }}{{ x | date }}", body, "");
+    failure("{{ e | truncate('many') }}", body);
+    failure("{{ e | date }}", body);
+}
+
+#[test]
+fn every_filter_test_and_function_of_the_table_is_there_and_no_other() {
+    for entry in library::FILTERS {
+        check(&format!("{{{{ '{}' is filter }}}}", entry.name), r#"{"type":"a"}"#, "true");
+    }
+    for entry in library::TESTS {
+        check(&format!("{{{{ '{}' is test }}}}", entry.name), r#"{"type":"a"}"#, "true");
+    }
+    for entry in library::FUNCTIONS {
+        check(&format!("{{{{ {} is defined }}}}", entry.name), r#"{"type":"a"}"#, "true");
+    }
+    let environment = format!("{:?}", BASES[0]);
+    let listed = environment.split_once("filters: [").and_then(|(_, rest)| rest.split_once(']')).expect("filters").0;
+    let names: Vec<_> = listed.split(", ").map(|name| name.trim_matches('"')).collect();
+    let (hidden, shown): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.starts_with('_'));
+    assert_eq!((hidden.len(), shown.len()), (9, library::FILTERS.len()), "{names:?}");
+}
+
+#[test]
+fn a_value_in_a_whole_url_is_encoded_by_its_place() {
+    let body = r#"{"type":"a","user":{"email":"a+b@x.de"},"link":"https://x.de/a?b=c&d=e f"}"#;
+    let render = |template| render(template, body, Escape::Url).expect("renders");
+    assert_eq!(render("https://crm/?u={{ user.email }}&x=1"), "https://crm/?u=a%2Bb%40x.de&x=1");
+    assert_eq!(render("{{ link }}"), "https://x.de/a?b=c&d=e%20f");
+    assert_eq!(
+        render("{% if link %}{{ link }}&u={{ user.email }}{% endif %}"),
+        "https://x.de/a?b=c&d=e%20f&u=a%2Bb%40x.de"
+    );
+    assert_eq!(render("https://crm/?to={{ link }}"), "https://crm/?to=https%3A%2F%2Fx.de%2Fa%3Fb%3Dc%26d%3De%20f");
+    assert_eq!(render("https://crm/?u={{ user.email | urlencode }}"), "https://crm/?u=a%2Bb%40x.de");
+}
+
+#[test]
+fn what_the_samples_lack_is_no_slip() {
+    for source in [
+        "{{ event.data.total | round(2) }}",
+        "{{ event.data.total | abs }}",
+        "{{ event.data.total * 1.19 }}",
+        "{{ -event.data.total }}",
+        "{{ event.data.paid_at | date('%d.%m.%Y') }}",
+        "{% for item in event.data.lines | sort(attribute='price') %}{{ item.price + 1 }}{% endfor %}",
+        "{{ event.data.lines | sum(attribute='price') }}",
+    ] {
+        assert!(Template::compile(source, Escape::None).is_ok(), "{source}");
+    }
+    for source in ["{{ type | date }}", "{{ type + 1 }}", "{{ sent_at | date('%!') }}", "{{ user.name-x }}"] {
+        assert!(Template::compile(source, Escape::None).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn what_does_not_compile_is_told_with_its_place() {
+    assert!(Template::compile("{{ a", Escape::None).is_err());
+    let source = "one\n{{ a b }}";
+    let fault = Template::compile(source, Escape::None).expect_err("bad");
+    assert_eq!(fault.within.map(|range| &source[range]), Some("b"));
+}
+
+#[test]
+fn what_can_never_be_rendered_does_not_compile() {
+    let told = |source, part: &str| {
+        let fault = Template::compile(source, Escape::None).expect_err(source);
+        assert!(
+            fault.message.contains(part) || fault.help.as_ref().is_some_and(|help| help.contains(part)),
+            "{fault:?}"
+        );
+    };
+    told("{{ type | uppr }}", "no filter `uppr`");
+    told("{{ type | uppr }}", "did you mean `upper`?");
+    told("{{ nope() }}", "nope");
+    told("{{ campaign.trigger-event }}", "write trigger_event");
+    // What fails only for some events is the template's own affair.
+    assert!(Template::compile("{{ bounce_code + 1 }}", Escape::None).is_ok());
+}
+
+#[test]
+fn what_is_no_text_is_written_as_json() {
+    check(
+        "{{ flag }} {{ list }} {{ map }}",
+        r#"{"type":"a","flag":true,"list":[1,"x"],"map":{"b":1,"a":null}}"#,
+        r#"true [1,"x"] {"b":1,"a":null}"#,
+    );
+}
+
+#[test]
+fn an_underscore_stands_for_a_hyphen_or_itself() {
+    check("{{ a_b_c }}", r#"{"type":"a","a_b-c":1}"#, "1");
+    check("{{ a_b }}", r#"{"type":"a","a-b":1,"a_b":2}"#, "2");
+}
+
+#[test]
+fn a_sole_path_is_seen() {
+    assert_eq!(sole_path("{{ campaign.id }}"), Some("campaign.id"));
+    assert_eq!(sole_path("{{campaign}}"), Some("campaign"));
+    for text in ["x {{ a }}", "{{ a | upper }}", "{{ a }}{{ b }}", "{{ 1 }}", "{{ a[0] }}", "{{ true }}", "a"] {
+        assert_eq!(sole_path(text), None, "{text}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Filters of texts that are the relay's own: cutting, encoding, hashing, masking. What is missing stays missing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Object, ObjectRepr, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State};
+use ring::{digest, hmac};
+
+use super::{SEGMENT, WHOLE_URL, cut};
+
+/// Gives an environment the filters of this file.
+///
+/// In a URL, what `urlencode` makes must not be encoded once more.
+pub fn add_to(environment: &mut Environment<'_>, is_url: bool) {
+    environment.add_filter("url", url);
+    environment.add_filter("truncate", truncate);
+    environment.add_filter("urlencode", move |state: &State, value: &Value| {
+        let encoded = urlencode(state, value)?;
+        Ok::<_, Error>(if is_url || encoded.is_undefined() { encoded } else { Value::from(encoded.to_string()) })
+    });
+    environment.add_filter("sha256", sha256);
+    environment.add_filter("hmac_sha256", hmac_sha256);
+    environment.add_filter("mask", mask);
+}
+
+/// The text of a value; `None` of what is missing. Containers have none.
+fn text(value: &Value) -> Result<Option<String>, Error> {
+    match value.kind() {
+        ValueKind::Undefined | ValueKind::None => Ok(None),
+        ValueKind::Bool | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
+            Ok(Some(super::shown::compact(value)))
+        }
+        _ => Ok(Some(value.to_string())),
+    }
+}
+
+fn of_text(value: &Value, make: impl FnOnce(&str) -> String) -> Result<Value, Error> {
+    Ok(text(value)?.map_or(Value::UNDEFINED, |text| Value::from(make(&text))))
+}
+
+/// `{{ campaign.permalink | url }}`: an http or https address that is safe between `<` and `|`; nothing for anything else.
+fn url(value: &Value) -> String {
+    let text = value.as_str().unwrap_or_default();
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return String::new();
+    }
+    percent_encoding::utf8_percent_encode(text, WHOLE_URL).to_string()
+}
+
+/// How long a text may be if the template does not say.
+const TRUNCATED_CHARACTERS: usize = 255;
+
+/// At most so many characters, the sign of the cut among them.
+fn truncate(value: &Value, length: Option<Value>, end: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+    let length = match length {
+        Some(length) => Some(length),
+        None => kwargs.get::<Option<Value>>("length")?,
+    };
+    let end = match end {
+        Some(end) => Some(end),
+        None => kwargs.get::<Option<Value>>("end")?,
+    };
+    kwargs.assert_all_used()?;
+    let length = match length.map(super::number::native) {
+        None => TRUNCATED_CHARACTERS,
+        Some(length) => length
+            .as_usize()
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "truncate takes a number of characters, like 40"))?,
+    };
+    let end = end.filter(|end| !end.is_undefined()).map_or_else(|| "…".to_owned(), |end| end.to_string());
+    of_text(value, |text| {
+        if text.chars().count() <= length {
+            return text.to_owned();
+        }
+        let kept = length.saturating_sub(end.chars().count());
+        format!("{}{}", cut(text, kept).trim_end(), cut(&end, length))
+    })
+}
+
+/// A text that is encoded for a URL already.
+#[derive(Debug)]
+pub struct Encoded(pub String);
+
+impl Object for Encoded {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Percent-encodes all but letters, digits, `-`, `_`, `.` and `~`; of a map it makes `a=1&b=2`.
+fn urlencode(state: &State, value: &Value) -> Result<Value, Error> {
+    if value.downcast_object_ref::<Encoded>().is_some() {
+        return Ok(value.clone());
+    }
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, SEGMENT).to_string();
+    if value.kind() == ValueKind::Map {
+        let mut pairs = Vec::new();
+        for key in value.try_iter()? {
+            state.consume_fuel(1)?;
+            let Some(text) = text(&value.get_item(&key)?)? else { continue };
+            pairs.push(format!("{}={}", encode(&key.to_string()), encode(&text)));
+        }
+        return Ok(Value::from_object(Encoded(pairs.join("&"))));
+    }
+    Ok(text(value)?.map_or(Value::UNDEFINED, |text| Value::from_object(Encoded(encode(&text)))))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As 64 hexadecimal digits, in small letters.
+fn sha256(value: &Value) -> Result<Value, Error> {
+    of_text(value, |text| hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()))
+}
+
+/// The same with a key.
+fn hmac_sha256(value: &Value, key: &Value) -> Result<Value, Error> {
+    let key = key.as_str().filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "hmac_sha256 takes a key, and it is empty"))?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    of_text(value, |text| hex(hmac::sign(&key, text.as_bytes()).as_ref()))
+}
+
+/// Texts up to so many characters are masked whole: a letter of them would say too much.
+const WHOLLY_MASKED: usize = 3;
+
+/// `s***@example.com`; of what is no address the first character stays.
+fn mask(value: &Value) -> Result<Value, Error> {
+    of_text(value, |text| {
+        let text = text.trim();
+        let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
+        match text.rsplit_once('@') {
+            Some((name, host)) if !host.is_empty() => format!("{}***@{host}", first(name)),
+            _ if text.is_empty() => String::new(),
+            _ if text.chars().count() <= WHOLLY_MASKED => "***".to_owned(),
+            _ => format!("{}***", first(text)),
+        }
+    })
+}
