@@ -7,13 +7,25 @@ use std::path::Path;
 
 /// Makes a directory and those above it, 0700 each, and makes their names durable. One that is there is left as it is.
 pub(crate) fn make(directory: &Path) -> io::Result<()> {
+    make_with(directory, 0o700)
+}
+
+/// The same with another mode.
+pub(crate) fn make_with(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
     let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make(above)?;
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => sync(above),
+    make_with(above, mode)?;
+    match DirBuilder::new().mode(mode).create(directory) {
+        Ok(()) => {
+            let made = std::fs::metadata(directory)?.permissions().mode();
+            // The process's mask took something away. What the directory above gave (its group) stays.
+            if made & 0o777 != mode {
+                std::fs::set_permissions(directory, Permissions::from_mode((made & 0o7000) | mode))?;
+            }
+            sync(above)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

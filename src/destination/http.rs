@@ -199,7 +199,7 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
         (None, None) => Some(Body::AsItCame),
         (Some(json), None) => {
             let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(false);
-            let options = Options { escape: Escape::None, keeps_types: true, omits_missing };
+            let options = Options { escape: Escape::None, url_keys: &[], keeps_types: true, omits_missing };
             Structure::compile(reader, json, options).map(Body::Json)
         }
         (None, Some(node)) => {

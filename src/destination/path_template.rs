@@ -86,6 +86,11 @@ impl PathTemplate {
         &self.pattern
     }
 
+    /// Whether an event decides where it goes.
+    pub fn has_places(&self) -> bool {
+        self.parts.iter().any(|part| !matches!(part, Part::Text(_)))
+    }
+
     /// The path for a delivery. `{date}` and `{hour}` are those of its arrival in `timezone`.
     pub fn path(&self, delivery: &Delivery, timezone: &TimeZone) -> PathBuf {
         let arrival = crate::time::timestamp(delivery.event.received_ms).to_zoned(timezone.clone());

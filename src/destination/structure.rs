@@ -11,14 +11,16 @@ use crate::event::Json;
 pub struct Options {
     /// What happens to values that are put in.
     pub escape: Escape,
+    /// Keys whose text is a URL: values in it are encoded and not escaped.
+    pub url_keys: &'static [&'static str],
     /// A text that is nothing but one `{{ path }}` becomes that value, with its JSON type and digits.
     pub keeps_types: bool,
     /// A text that is nothing but a path to a missing value drops its key or element; otherwise it is null.
     pub omits_missing: bool,
 }
 
-/// Renders a template inside a structure; it is told what lies above it.
-pub type RenderText<'f> = dyn FnMut(&Template, &[&Structure]) -> Result<String, String> + 'f;
+/// Renders a template inside a structure; it is told the maps that lie above it, each with the key in it.
+pub type RenderText<'f> = dyn FnMut(&Template, &[(&Structure, &str)]) -> Result<String, String> + 'f;
 
 /// A structure, compiled.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ impl Structure {
                     }
                 }
                 let compile = |(key, node): &(crate::config::raw::Key, Node)| {
+                    let is_url = options.url_keys.contains(&key.text.as_str());
+                    let options = if is_url { Options { escape: Escape::Url, ..options } } else { options };
                     Some((key.text.clone(), Self::compile(reader, node, options)?))
                 };
                 let entries: Vec<_> = entries.iter().map(compile).collect();
@@ -93,9 +97,8 @@ impl Structure {
         &'s self,
         view: &View,
         text: &mut RenderText<'_>,
-        above: &mut Vec<&'s Structure>,
+        above: &mut Vec<(&'s Structure, &'s str)>,
     ) -> Result<Option<Json>, String> {
-        above.push(self);
         let rendered = match self {
             Structure::Literal(json) => Some(json.clone()),
             Structure::Path { path, is_omitted } => match view.find(path) {
@@ -113,12 +116,14 @@ impl Structure {
             Structure::Map(entries) => {
                 let mut rendered = Vec::with_capacity(entries.len());
                 for (key, value) in entries {
-                    rendered.extend(value.render_within(view, text, above)?.map(|value| (key.clone(), value)));
+                    above.push((self, key));
+                    let value = value.render_within(view, text, above)?;
+                    above.pop();
+                    rendered.extend(value.map(|value| (key.clone(), value)));
                 }
                 Some(Json::Object(rendered))
             }
         };
-        above.pop();
         Ok(rendered)
     }
 

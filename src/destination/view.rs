@@ -17,6 +17,7 @@ pub struct View {
     /// The body.
     json: Json,
     relay: Json,
+    occurred_ms: u64,
     root: Arc<Members>,
 }
 
@@ -51,7 +52,12 @@ impl View {
         root.hidden.push(("type".to_owned(), Value::from(event_type)));
         root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&relay))));
         root.add_aliases(&json);
-        Self { json, relay, root: Arc::new(root) }
+        Self { json, relay, occurred_ms, root: Arc::new(root) }
+    }
+
+    /// When it happened, unix milliseconds.
+    pub(super) fn occurred_ms(&self) -> u64 {
+        self.occurred_ms
     }
 
     /// The event as a template's outermost object. `value_characters_max` is found by the formatter, which cuts each value to it.

@@ -69,15 +69,22 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 71] = [
+const UNSEEN: [&str; 80] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
     "a_bad_regex_from_the_environment",
     "a_bad_regex_in_a_plain_scalar",
     "a_bad_regex_with_ignore_case",
+    "a_channel_that_is_a_template",
     "a_credential_that_cannot_be_read",
+    "a_date_format_that_there_is_not",
     "a_field_twice_in_a_match",
+    "a_file_in_the_relays_own_directory",
+    "a_file_that_a_type_can_make_the_relays_own",
+    "a_file_that_is_a_device",
+    "a_file_that_is_a_directory",
+    "a_file_that_is_the_relays_own",
     "a_filter_that_there_is_not",
     "a_function_that_there_is_not",
     "a_header_that_belongs_to_the_protocol",
@@ -85,6 +92,8 @@ const UNSEEN: [&str; 71] = [
     "a_key_twice_at_the_top",
     "a_key_twice_in_a_rule",
     "a_key_twice_in_json",
+    "a_mode_that_is_none",
+    "a_mode_that_nobody_can_write",
     "a_number_that_json_cannot_hold",
     "a_number_that_json_never_writes",
     "a_path_that_climbs",

@@ -156,17 +156,22 @@ fn slack() -> Section {
             "blocks",
             Of::Blocks,
             "[{ type: section, text: { type: mrkdwn, text: \"*{{ campaign.name }}*\" } }]",
-            "[Slack's blocks](https://docs.slack.dev/block-kit/), their texts being templates.",
+            "[Slack's blocks](https://docs.slack.dev/block-kit/), their texts being templates. What comes out empty is left out, and texts are cut to the limit of their place.",
         ),
+        key("channel", Of::Text, "\"#alerts\"", "The channel, where the server lets a message choose it: Mattermost and Slack's old webhooks do, and Slack's apps ignore it.").otherwise("the webhook's"),
+        key("username", Of::Text, "Vero", "The name that the message comes from, where the server lets a message choose it.").otherwise("the webhook's"),
+        key("icon_emoji", Of::Text, "\":email:\"", "The icon of the message, an emoji, where the server lets a message choose it.").otherwise("the webhook's"),
+        key("icon_url", Of::Text, "\"https://example.com/icon.png\"", "The same, a picture.").otherwise("the webhook's"),
         key("unfurl_links", Of::Boolean, "true", "Whether Slack shows previews of links.").or(false),
     ])
 }
 
 fn file() -> Section {
     Section::new(vec![
-        key("path", Of::Text, "\"archive/{date}.ndjson\"", "Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. No two destinations write one file.").required_or_default(),
+        key("path", Of::Text, "\"archive/{date}.ndjson\"", "Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. Never one of the relay's own files. No two destinations write one file.").required_or_default(),
         key("envelope", Of::Boolean, "false", "A line is `{\"id\", \"received_at\", \"source\", \"event\": {…}}`; without the envelope it is the event alone. White space outside of texts goes, values stay as they came.").or(true),
-        key("fsync", Of::Word(&["batch", "never"]), "never", "`batch`: a line counts as delivered when it is synced, with one sync for all that wait. `never`: when it is written; a power cut may take it.").or("batch"),
+        key("fsync", Of::Word(&["batch", "never"]), "never", "`batch`: a line counts as delivered when it is synced, with one sync for all that wait. `never`: when it is written; a power cut may take it. A named pipe or a device (`/dev/stdout`) can only be written with `never`.").or("batch"),
+        key("mode", Of::Text, "\"0640\"", "The rights of the files that are made, as `chmod` takes them, in quotes. Directories that are made can be entered by whoever may read. `data_dir` itself stays its owner's: files for others lie elsewhere, at a path from `/`.").or("0600"),
         key("timezone", Of::Text, "Europe/Berlin", "In which `{date}` and `{hour}` are told: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.").or("UTC"),
     ])
 }

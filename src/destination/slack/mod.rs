@@ -1,5 +1,8 @@
 //! `slack:` posts a message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).
 
+mod blocks;
+mod messages;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +18,8 @@ use super::{
     Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, retry_after,
 };
 use crate::config::advice::exposure;
-use crate::config::reader::{Entries, Secret};
+use crate::config::raw::Node;
+use crate::config::reader::{Entries, Reader, Secret};
 use crate::event::Json;
 
 pub(super) const KIND: Kind = Kind {
@@ -31,54 +35,8 @@ pub(super) const KIND: Kind = Kind {
     build: |context, entries| build(context, entries).map(|slack| Arc::new(slack) as Arc<dyn Destination>),
 };
 
-/// Slack's limits in characters: a message's text, a section's text, a header block's text.
+/// The most characters of a message's text: <https://docs.slack.dev/reference/methods/chat.postMessage#truncating>.
 const TEXT_MAX: usize = 4000;
-const SECTION_MAX: usize = 3000;
-const HEADER_MAX: usize = 150;
-
-/// What each type of event reads like in a channel, unless a config says otherwise.
-const MESSAGES: [(&str, &str); 13] = [
-    (
-        "bounced",
-        ":warning: *Bounced*{% if bounce_type %} ({{ bounce_type }}){% endif %} · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if bounce_message or bounce_code %}\n>{{ bounce_message or bounce_code }}{% endif %}",
-    ),
-    (
-        "complained",
-        ":rotating_light: *Marked as spam* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}",
-    ),
-    (
-        "failed",
-        ":x: *Not sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}{% if campaign.subject %}\n>{{ campaign.subject }}{% endif %}",
-    ),
-    (
-        "unsubscribed",
-        ":wave: *Unsubscribed* · {{ user.email or user.id }}{% if campaign.name %} · after {{ campaign.name }}{% endif %}",
-    ),
-    ("resubscribed", ":leftwards_arrow_with_hook: *Resubscribed* · {{ user.email or user.id }}"),
-    (
-        "converted",
-        ":tada: *Converted* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
-    ),
-    (
-        "sent",
-        ":outbox_tray: *Sent* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
-    ),
-    (
-        "delivered",
-        ":white_check_mark: *Delivered* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
-    ),
-    ("opened", ":eyes: *Opened* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
-    (
-        "clicked",
-        ":point_right: *Clicked* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}",
-    ),
-    ("user_created", ":bust_in_silhouette: *New user* · {{ user.email or user.id }}"),
-    (
-        "user_updated",
-        ":pencil2: *User updated* · {{ user.email or user.id }}{% if changes %} · {{ changes | list | join(', ') }}{% endif %}",
-    ),
-    ("", ":email: *{{ type }}* · {{ user.email or user.id }}{% if campaign.name %} · {{ campaign.name }}{% endif %}"),
-];
 
 /// Slack's words for a message that it will never take: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>.
 const REJECTS: [&str; 5] = ["invalid_payload", "no_text", "invalid_blocks", "too_many_attachments", "user_not_found"];
@@ -103,11 +61,14 @@ struct Slack {
     message: Message,
     blocks: Option<Structure>,
     unfurls: bool,
+    /// Keys of the message that are the same for every event.
+    extras: Vec<(&'static str, String)>,
     answers: Answers,
 }
 
 enum Message {
-    Usual(Vec<(&'static str, Template)>),
+    /// One for each type of event: see [`messages`].
+    Usual,
     Own(Template),
     /// Only blocks.
     None,
@@ -135,7 +96,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
             reader.error(node.id, "`blocks` is a list of Slack's blocks");
             return None;
         }
-        let options = Options { escape: Escape::Slack, keeps_types: false, omits_missing: false };
+        let options =
+            Options { escape: Escape::Slack, url_keys: &blocks::URL_KEYS, keeps_types: false, omits_missing: false };
         Structure::compile(reader, node, options)
     });
     let message = match entries.optional("text") {
@@ -144,8 +106,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
         }
         None if blocks.is_some() => Some(Message::None),
-        None => Some(Message::Usual(usual_messages())),
+        None => Some(Message::Usual),
     };
+    let extra = |key: &'static str, node: &Node| Some((key, read_extra(reader, key, node)?));
+    let extras = EXTRAS.iter().filter_map(|key| entries.optional(key).and_then(|node| extra(key, node))).collect();
     let unfurls = entries.optional("unfurl_links").and_then(|node| reader.boolean(node)).unwrap_or(false);
     let answers = Answers::read(reader, context.answers);
     entries.finish();
@@ -165,14 +129,28 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         message: message?,
         blocks: compiled_blocks,
         unfurls,
+        extras,
         answers,
     })
 }
 
-fn usual_messages() -> Vec<(&'static str, Template)> {
-    let compile =
-        |source| Template::compile(source, Escape::Slack).expect("the usual messages compile: a test tries each");
-    MESSAGES.into_iter().map(|(event_type, source)| (event_type, compile(source))).collect()
+/// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
+/// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
+const EXTRAS: [&str; 4] = ["channel", "username", "icon_emoji", "icon_url"];
+/// None of them is longer anywhere.
+const EXTRA_CHARACTERS_MAX: usize = 500;
+
+fn read_extra(reader: &Reader, key: &str, node: &Node) -> Option<String> {
+    let text = reader.text(node)?;
+    if is_template(text) {
+        reader.error(node.id, format!("`{key}` is the same for every event: templates go into `text` and `blocks`"));
+        return None;
+    }
+    if text.trim().is_empty() || text.chars().count() > EXTRA_CHARACTERS_MAX {
+        reader.error(node.id, format!("`{key}` is a text of 1 to {EXTRA_CHARACTERS_MAX} characters"));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 impl Slack {
@@ -196,28 +174,25 @@ impl Slack {
     /// The message's JSON.
     fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         let view = View::new(delivery);
-        let template = match &self.message {
-            Message::Own(template) => Some(template),
-            Message::Usual(messages) => {
-                let event_type = view.find("type");
-                let is_its = |name: &str| matches!(&event_type, Some(Json::String(text)) if text == name);
-                let found = messages.iter().find(|(name, _)| is_its(name)).or(messages.last());
-                found.map(|(_, template)| template)
-            }
+        let text = match &self.message {
+            Message::Own(template) => Some(fit(template, &view, TEXT_MAX)?),
+            Message::Usual => Some(messages::message(&view, crate::time::wall_ms())?),
             Message::None => None,
         };
-        let mut message = Vec::new();
-        if let Some(template) = template {
-            let text = fit(template, &view, TEXT_MAX)?;
-            if text.trim().is_empty() && self.blocks.is_none() {
-                return Err(Unsent::Skipped("the message is empty".to_owned()));
+        let text = text.filter(|text| !text.trim().is_empty());
+        let blocks = match &self.blocks {
+            Some(blocks) => {
+                blocks::tidy(blocks.render(&view, &mut |template, place| fit_place(template, &view, &kinds_of(place)))?)
             }
-            message.push(("text".to_owned(), Json::String(text)));
+            None => None,
+        };
+        if text.is_none() && blocks.is_none() {
+            return Err(Unsent::Skipped("the message is empty".to_owned()));
         }
-        if let Some(blocks) = &self.blocks {
-            let rendered = blocks.render(&view, &mut |template, above| fit(template, &view, limit(above)))?;
-            message.push(("blocks".to_owned(), rendered));
-        }
+        let mut message = Vec::new();
+        message.extend(text.map(|text| ("text".to_owned(), Json::String(text))));
+        message.extend(blocks.map(|blocks| ("blocks".to_owned(), blocks)));
+        message.extend(self.extras.iter().map(|(key, text)| ((*key).to_owned(), Json::String(text.clone()))));
         message.push(("unfurl_links".to_owned(), Json::Bool(self.unfurls)));
         serde_json::to_vec(&Json::Object(message))
             .map_err(|error| Unsent::Failed(format!("the message could not be written: {error}")))
@@ -259,10 +234,20 @@ impl Slack {
     }
 }
 
-/// The limit for a text inside blocks, by the block it stands in.
-fn limit(above: &[&Structure]) -> usize {
-    let is_header = above.iter().any(|structure| structure.literal("type") == Some("header"));
-    if is_header { HEADER_MAX } else { SECTION_MAX }
+/// The kinds of the maps that a template stands in, and the keys there.
+fn kinds_of<'s>(place: &[(&'s Structure, &'s str)]) -> Vec<(&'s str, &'s str)> {
+    let mut kinds: Vec<(&str, &str)> = Vec::with_capacity(place.len());
+    for (structure, key) in place {
+        let held_by = kinds.last().map(|(_, key)| *key);
+        kinds.push((blocks::kind_of(structure.literal("type"), held_by), key));
+    }
+    kinds
+}
+
+/// Renders a text of a block within the limit of its place. A URL is never cut: half of it leads somewhere else.
+fn fit_place(template: &Template, view: &View, place: &blocks::Place<'_>) -> Result<String, String> {
+    let is_url = place.last().is_some_and(|(_, key)| blocks::URL_KEYS.contains(key));
+    if is_url { template.render(view, None) } else { fit(template, view, blocks::limit(place)) }
 }
 
 /// Renders within a limit: the values are cut, ever shorter, before the template's own text is.
@@ -335,6 +320,7 @@ mod tests {
             message,
             blocks: None,
             unfurls: false,
+            extras: Vec::new(),
             answers: Answers::default(),
         }
     }
@@ -343,20 +329,6 @@ mod tests {
         let body = slack.body(&delivery(body)).expect("renders");
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         json["text"].as_str().expect("text").to_owned()
-    }
-
-    #[test]
-    fn the_usual_messages_read_well() {
-        let slack = slack(Message::Usual(usual_messages()));
-        let mut shown = String::new();
-        for (name, body) in crate::event::vero::SAMPLES {
-            shown.push_str(&format!("--- {name}\n{}\n", text(&slack, body)));
-        }
-        shown.push_str(&format!(
-            "--- a type that Vero does not have yet\n{}\n",
-            text(&slack, r#"{"type":"snoozed","user":{"id":7}}"#)
-        ));
-        insta::assert_snapshot!(shown);
     }
 
     #[test]

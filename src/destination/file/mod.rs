@@ -1,18 +1,23 @@
 //! `file:` appends one line an event to a file, and syncs it before it counts as delivered.
 
+mod open;
+mod own;
+mod place;
+
 use std::collections::HashMap;
-use std::fs::{File as OpenFile, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 
+use self::open::{Failed, Held, How, MODE};
+use self::own::Hits;
+use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent};
@@ -33,17 +38,11 @@ const BATCH_MAX: usize = 256;
 /// Files held open; a path by type and hour rarely has more at one time.
 const OPEN_MAX: usize = 16;
 
-/// How long a locked file is waited for. When a reload changes a destination, or its name, the file is in the hands of what was
-/// there before, until that has ended its last attempt.
-const LOCKED_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is looked whether it is free.
-const LOCKED_EVERY: Duration = Duration::from_millis(10);
-
 struct Lines {
     path: PathTemplate,
     timezone: TimeZone,
     has_envelope: bool,
-    syncs: bool,
+    how: How,
     content_masks: Masks,
     open: Mutex<HashMap<PathBuf, Held>>,
     root: Root,
@@ -70,19 +69,13 @@ impl Root {
     }
 }
 
-/// A file that is held open, and locked.
-struct Held {
-    file: OpenFile,
-    /// Where our last line ends.
-    end: u64,
-}
-
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     let reader = context.reader;
     if let Some(answers) = context.answers {
         reader.error(answers.id, "`answers` is about HTTP, and a file gives none");
     }
-    let path = entries.required("path").and_then(|node| read_path(reader, node, context.data_dir));
+    let path_node = entries.required("path");
+    let path = path_node.and_then(|node| read_path(reader, node, context.data_dir));
     let has_envelope = entries.optional("envelope").and_then(|node| reader.boolean(node)).unwrap_or(true);
     let syncs = entries.optional("fsync").is_none_or(|node| match reader.text(node) {
         Some("never") => false,
@@ -92,20 +85,71 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
             true
         }
     });
+    if let (Some(node), Some(path)) = (path_node, &path) {
+        check_place(reader, node, path, syncs);
+    }
+    let mode = entries.optional("mode").map_or(Some(MODE), |node| read_mode(reader, node));
     let timezone = entries.optional("timezone").map_or(Some(TimeZone::UTC), |node| {
         let name = reader.text(node)?;
         super::timezone::find(name).map_err(|fault| reader.fault(node.id, fault)).ok()
     });
     entries.finish();
     let (path, timezone, open) = (path?, timezone?, Mutex::default());
+    let how = How { syncs, mode: mode? };
     let (content_masks, root) = (Masks::from_texts(reader.taken()), Root::new(context.data_dir));
-    let lines = Arc::new(Lines { path, timezone, has_envelope, syncs, content_masks, open, root });
+    let lines = Arc::new(Lines { path, timezone, has_envelope, how, content_masks, open, root });
     Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
 
 fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<PathTemplate> {
     let parsed = PathTemplate::parse(reader.text(node)?, data_dir);
-    parsed.map_err(|wrong| reader.error_with(node.id, wrong.message, wrong.help)).ok()
+    let path = parsed.map_err(|wrong| reader.error_with(node.id, wrong.message, wrong.help)).ok()?;
+    let message = match own::hits(path.pattern(), data_dir) {
+        None => return Some(path),
+        Some(Hits::Always) => "this is one of the relay's own files in data_dir",
+        Some(Hits::ByType) => "an event's type can make this one of the relay's own files in data_dir",
+    };
+    reader.error_with(
+        node.id,
+        message,
+        "put the files into a directory of their own: archive/{type}.ndjson".to_owned(),
+    );
+    None
+}
+
+/// A path that is the same for every event is looked at now.
+fn check_place(reader: &Reader, node: &Node, path: &PathTemplate, syncs: bool) {
+    if path.has_places() {
+        return;
+    }
+    match place::look(path.pattern()) {
+        Place::File => {}
+        Place::Stream(what) if syncs => reader.error_with(
+            node.id,
+            format!("this is {what}, which cannot be synced"),
+            "write `fsync: never`: then a line is delivered when it is written".to_owned(),
+        ),
+        Place::Stream(_) => {}
+        Place::Other(what) => reader.error(node.id, format!("no lines can be added to this: it is {what}")),
+    }
+}
+
+/// `"0640"`: the rights of a file as `chmod` takes them.
+fn read_mode(reader: &Reader, node: &Node) -> Option<u32> {
+    let text = reader.text(node)?;
+    let help = "write it like \"0640\", in quotes: the owner reads and writes, the group reads".to_owned();
+    let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let Some(mode) = u32::from_str_radix(text, 8).ok().filter(|_| is_octal) else {
+        reader.error_with(node.id, format!("`{text}` is not the mode of a file"), help);
+        return None;
+    };
+    if mode & MODE != MODE || mode & !0o666 != 0 {
+        let message =
+            format!("`{text}` is not a mode for these files: the owner reads and writes, and nobody executes");
+        reader.error_with(node.id, message, help);
+        return None;
+    }
+    Some(mode)
 }
 
 impl Lines {
@@ -139,19 +183,27 @@ impl Lines {
             }
         }
         for (path, places) in by_path {
-            let lines: Vec<u8> = places.iter().flat_map(|place| self.line(&deliveries[*place])).collect();
-            if let Err(error) = self.write_lines(&path, &lines) {
-                // The next attempt opens it anew.
-                self.lock().remove(&path);
-                for place in places {
-                    outcomes[place] = Outcome::retry(format!("{} could not be written: {error}", path.display()));
+            let lines: Vec<Vec<u8>> = places.iter().map(|place| self.line(&deliveries[*place])).collect();
+            let (written, failed) = self.write_lines(&path, &lines);
+            let outcome = match failed {
+                None => continue,
+                Some(Failed::Own) => Outcome::local(format!("{} is one of the relay's own files", path.display())),
+                // Which file it is, an event has said; the others must not wait for it.
+                Some(Failed::Other(what)) if self.path.has_places() => {
+                    Outcome::local(format!("{} takes no lines: it is {what}", path.display()))
                 }
+                Some(Failed::Other(what)) => Outcome::retry(format!("{} takes no lines: it is {what}", path.display())),
+                Some(Failed::Io(error)) => Outcome::retry(format!("{} could not be written: {error}", path.display())),
+            };
+            for place in &places[written..] {
+                outcomes[*place] = outcome.clone();
             }
         }
         outcomes
     }
 
-    fn write_lines(&self, path: &Path, lines: &[u8]) -> io::Result<()> {
+    /// Writes lines to one file: how many are written for good, and why the others are not.
+    fn write_lines(&self, path: &Path, lines: &[Vec<u8>]) -> (usize, Option<Failed>) {
         let mut open = self.lock();
         if open.get(path).is_some_and(|held| !held.is_untouched(path)) {
             // Rotated or deleted: go on in a new file under the same name. Cut: its last line may be half a line now.
@@ -161,71 +213,23 @@ impl Lines {
             if open.len() >= OPEN_MAX {
                 open.clear();
             }
-            self.root.check(path)?;
-            open.insert(path.to_owned(), open_file(path)?);
+            let opened = self.root.check(path).map_err(Failed::Io);
+            match opened.and_then(|()| Held::open(path, &self.root.path, self.how)) {
+                Ok(held) => open.insert(path.to_owned(), held),
+                Err(failed) => return (0, Some(failed)),
+            };
         }
-        let Some(held) = open.get_mut(path) else { return Ok(()) };
-        let file = &mut held.file;
-        let written = file.write_all(lines).and_then(|()| if self.syncs { file.sync_data() } else { Ok(()) });
-        match written {
-            Ok(()) => held.end += lines.len() as u64,
-            // Half a line must not stay: the lock is ours, so nobody else wrote behind it. Somebody may have cut the file to make
-            // room, though: it is made shorter and never longer.
-            Err(_) if file.metadata().is_ok_and(|metadata| metadata.len() > held.end) => {
-                let _ = file.set_len(held.end);
-            }
-            Err(_) => {}
+        let Some(held) = open.get_mut(path) else { return (0, None) };
+        let (written, result) = held.write(lines, self.how.syncs);
+        if result.is_err() && !held.is_torn_stream() {
+            // The next attempt opens it anew.
+            open.remove(path);
         }
-        written
+        (written, result.err().map(Failed::Io))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Held>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
-    /// Whether the path still leads to this file, and nobody has cut or extended it.
-    fn is_untouched(&self, path: &Path) -> bool {
-        let identity = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
-        match (self.file.metadata(), std::fs::symlink_metadata(path)) {
-            (Ok(open), Ok(there)) => identity(&open) == identity(&there) && open.len() == self.end,
-            _ => false,
-        }
-    }
-}
-
-/// Opens a file to append to: made 0600, never through a symlink, and ours alone.
-fn open_file(path: &Path) -> io::Result<Held> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    crate::directory::make(directory)?;
-    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    let mut options = OpenOptions::new();
-    let mut file = options.read(true).append(true).create(true).mode(0o600).custom_flags(no_follow).open(path)?;
-    lock(&file)?;
-    if file.metadata()?.len() > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            // A line that a crash cut off must not swallow the next one.
-            file.write_all(b"\n")?;
-        }
-    }
-    crate::directory::sync(directory)?;
-    let end = file.metadata()?.len();
-    Ok(Held { file, end })
-}
-
-fn lock(file: &OpenFile) -> io::Result<()> {
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if start.elapsed() < LOCKED_WITHIN => std::thread::sleep(LOCKED_EVERY),
-            Err(TryLockError::WouldBlock) => return Err(io::Error::other("somebody else has locked it")),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
     }
 }
 
@@ -285,6 +289,8 @@ impl Destination for File {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::super::template::tests::delivery;
     use super::*;
 
@@ -293,7 +299,7 @@ mod tests {
             path: PathTemplate::parse(path, directory).expect("a good path"),
             timezone: TimeZone::UTC,
             has_envelope: true,
-            syncs: true,
+            how: How { syncs: true, mode: MODE },
             content_masks: Masks::default(),
             open: Mutex::default(),
             root: Root::new(directory),
@@ -396,6 +402,79 @@ mod tests {
         );
         drop(other);
         assert!(is_delivered(&locked.write_batch(&[delivery("{\"type\":\"a\"}")])));
+    }
+
+    #[test]
+    fn no_event_reaches_the_relays_own_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(directory.path().join("journal")).expect("made");
+        std::fs::write(directory.path().join("state.db"), "database").expect("written");
+        std::fs::hard_link(directory.path().join("state.db"), directory.path().join("innocent")).expect("linked");
+        let file = file(directory.path(), "{type}");
+        for name in ["state.db", "lock", "journal", "STATE.DB", "state.db-wal", "innocent"] {
+            let outcomes = file.write_batch(&[delivery(&format!("{{\"type\":\"{name}\"}}"))]);
+            let is_refused = matches!(&outcomes[0], Outcome::Reject { reason } if reason.is_local);
+            assert!(is_refused, "{name}: {outcomes:?}");
+        }
+        assert_eq!(std::fs::read(directory.path().join("state.db")).expect("there"), b"database");
+        std::fs::create_dir(directory.path().join("sub")).expect("made");
+        let outcomes = file.write_batch(&[delivery("{\"type\":\"sub\"}")]);
+        assert!(matches!(&outcomes[0], Outcome::Reject { reason } if reason.is_local), "{outcomes:?}");
+        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"bounced\"}")])));
+    }
+
+    #[test]
+    fn a_file_and_its_directories_have_the_mode_that_the_config_says() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let mode =
+            |path: &str| std::fs::metadata(directory.path().join(path)).expect("there").permissions().mode() & 0o7777;
+        let mut shared = file(directory.path(), "shared/sub/x");
+        shared.how.mode = 0o640;
+        assert!(is_delivered(&shared.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert_eq!((mode("shared"), mode("shared/sub"), mode("shared/sub/x")), (0o750, 0o750, 0o640));
+        assert!(is_delivered(&file(directory.path(), "own/x").write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert_eq!((mode("own"), mode("own/x")), (0o700, 0o600));
+    }
+
+    fn pipe(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo");
+        assert!(made.success());
+    }
+
+    #[test]
+    fn a_pipe_gets_each_line_once_and_without_a_reader_nothing_waits() {
+        use std::io::{BufRead, BufReader};
+        use std::os::unix::fs::OpenOptionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        pipe(&path);
+        let batch = [1, 2, 3].map(|n| delivery(&format!("{{\"type\":\"a\",\"n\":{n}}}")));
+        let mut lines = file(directory.path(), "x");
+        let is_retry = |outcomes: &[Outcome], part: &str| {
+            let says = |reason: &super::super::Reason| reason.text.contains(part);
+            outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry { reason, .. } if says(reason)))
+        };
+        assert!(is_retry(&lines.write_batch(&batch), "fsync: never"), "nothing is written that cannot be synced");
+        lines.how.syncs = false;
+        assert!(is_retry(&lines.write_batch(&batch), "nobody reads it"));
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path).expect("opened");
+        assert!(is_delivered(&lines.write_batch(&batch)));
+        drop(lines);
+        let read: Vec<String> = BufReader::new(reader).lines().map(|line| line.expect("a line")).collect();
+        assert_eq!(read.len(), 3, "{read:?}");
+    }
+
+    #[test]
+    fn a_device_takes_lines_where_nothing_is_synced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut lines = file(directory.path(), "/dev/null");
+        lines.how.syncs = false;
+        assert!(is_delivered(&lines.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        let mut full = file(directory.path(), "/dev/full");
+        full.how.syncs = false;
+        assert!(!is_delivered(&full.write_batch(&[delivery("{\"type\":\"a\"}")])));
     }
 
     #[test]
