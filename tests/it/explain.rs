@@ -85,7 +85,7 @@ async fn what_an_explanation_shows_is_what_is_sent() {
         "rules: [{{ to: [crm, alerts, archive] }}]\ndestinations:\n  \
          crm: {{ http: {{ url: \"{0}/{{{{ user.id }}}}\", auth: {{ bearer: s3cret }}, headers: {{ x-a: b }}, \
          signing_secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw], text: \"{{{{ type }}}} ü {{{{ relay.rule }}}}\" }} }}\n  \
-         alerts: {{ slack: {{ url: \"{0}/slack\" }} }}\n  archive: {{ file: {{ path: \"{{type}}\", envelope: false }} }}\n",
+         alerts: {{ slack: {{ url: \"{0}/slack\" }} }}\n  archive: {{ file: {{ path: \"archive/{{type}}\", envelope: false }} }}\n",
         fake.url()
     );
     let relay = TestRelay::start(&rest).await;

@@ -18,6 +18,7 @@ mod fuzz;
 mod harness;
 mod isolation;
 mod log;
+mod messages;
 mod operator;
 mod oracle;
 mod outgoing;

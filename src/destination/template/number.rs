@@ -107,7 +107,7 @@ pub fn native(value: Value) -> Value {
 
 /// A list in which minijinja's own numbers are [`Digits`] if some are, so that they sort among each other.
 pub fn alike(value: Value) -> Value {
-    let is_mixed = value.kind() == ValueKind::Seq
+    let is_mixed = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
         && value.try_iter().is_ok_and(|mut items| items.any(|item| item.downcast_object_ref::<Digits>().is_some()));
     let lift = |item: &Value| if item.is_number() { digits(&item.to_string()) } else { None };
     if is_mixed { list_with(&value, lift).unwrap_or(value) } else { value }
@@ -115,7 +115,7 @@ pub fn alike(value: Value) -> Value {
 
 /// A list with some items exchanged; `None` if it is no list or none is.
 fn list_with(value: &Value, exchange: impl Fn(&Value) -> Option<Value>) -> Option<Value> {
-    if value.kind() != ValueKind::Seq {
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
         return None;
     }
     let items: Vec<Value> = value.try_iter().ok()?.collect();
@@ -275,6 +275,11 @@ mod tests {
             r#"{"type":"a","p":[10.25,9.50,2.00],"i":[{"price":10.25},{"price":2.00},{"price":9.50},{"price":3}]}"#;
         check("{{ i | sort(attribute='price') | map(attribute='price') | join(' ') }}", body, "2.00 3 9.50 10.25");
         check("{{ i | sum(attribute='price') }} {{ p | sum }} {{ p | sort }}", body, "24.75 21.75 [2.00,9.50,10.25]");
+        check(
+            "{{ i | map(attribute='price') | sum }} {{ p[1:] | sum }} {{ p | reverse | max }}",
+            body,
+            "24.75 11.5 10.25",
+        );
         check("{{ i | sum('price', 1) }} {{ i | sum(attribute='price', start=0.25) }}", body, "25.75 25.0");
         check(
             "{{ p | max }} {{ p | min }} {{ i | selectattr('price', 'gt', 9) | list | length }}",
