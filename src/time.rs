@@ -42,13 +42,36 @@ pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| (since.as_millis() as u64).min(LAST_MS))
 }
 
+/// A shorter suspension is none: the two clocks are read one after the other, and the machine may be busy between.
+const SUSPENDED_LEAST_MS: u64 = 1000;
+
+/// For how long the machine was suspended since it was started, milliseconds: the monotonic clock stands still then. Never less than
+/// it was.
+fn suspended_ms() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    static KNOWN_MS: AtomicU64 = AtomicU64::new(0);
+    // In this order, what comes between makes it less and never more.
+    let [all, awake] = [ClockId::Boottime, ClockId::Monotonic].map(|clock| {
+        let now = clock_gettime(clock);
+        now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
+    });
+    let (suspended, known) = (all.saturating_sub(awake), KNOWN_MS.load(Ordering::Relaxed));
+    if suspended < known + SUSPENDED_LEAST_MS {
+        known
+    } else {
+        KNOWN_MS.fetch_max(suspended, Ordering::Relaxed).max(suspended)
+    }
+}
+
 /// A clock that starts at the wall clock's time and from then on only ever runs forward at one pace.
 ///
-/// Everything that is due "in a while" goes by it: a wall clock set back an hour stalls nothing, one set forward buries nothing.
+/// Everything that is due "in a while" goes by it: a wall clock set back an hour stalls nothing, one set forward buries nothing. It
+/// knows of the time in which the machine was suspended.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
     start_ms: u64,
+    suspended_before_ms: u64,
     /// Set by hand, in tests: a day passes in no time.
     by_hand: Option<&'static AtomicU64>,
 }
@@ -56,7 +79,7 @@ pub struct Clock {
 impl Clock {
     /// Starts the clock now.
     pub fn start() -> Self {
-        Self { start: Instant::now(), start_ms: wall_ms(), by_hand: None }
+        Self { start: Instant::now(), start_ms: wall_ms(), suspended_before_ms: suspended_ms(), by_hand: None }
     }
 
     /// A clock that stands still but for who sets it. For tests.
@@ -69,7 +92,8 @@ impl Clock {
         if let Some(now_ms) = self.by_hand {
             return now_ms.load(Ordering::Relaxed);
         }
-        self.start_ms + self.start.elapsed().as_millis() as u64
+        let suspended_ms = suspended_ms().saturating_sub(self.suspended_before_ms);
+        self.start_ms + self.start.elapsed().as_millis() as u64 + suspended_ms
     }
 
     /// The wall clock, by which arrivals are stamped; what is set by hand for a clock that is.

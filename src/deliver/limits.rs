@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{NameId, NameKind, ReadError, Selecting, Selection, Store};
+use crate::store::{NameId, NameKind, Selecting, Selection, Store};
 use crate::time::Clock;
 use crate::time::Instant;
 
@@ -66,38 +66,37 @@ impl Limiter {
     }
 
     /// Buries what is beyond a limit. Reads the disk.
-    pub fn look(&mut self) -> Result<(), ReadError> {
+    pub fn look(&mut self) {
         for Limited { id, name, limits } in self.destinations.clone() {
             let counts = self.store.counts(id);
             if counts.backlog == 0 {
                 continue;
             }
             if let Some(age) = limits.max_age.filter(|_| counts.standing.paused.is_none()) {
-                self.bury_stale(id, &name, age, counts.oldest_unattempted_ms)?;
+                self.bury_stale(id, &name, age);
             }
             if let Some(most) = limits.max_size.filter(|most| counts.backlog_bytes > *most) {
                 self.bury_oldest(id, &name, counts.backlog_bytes, most);
             }
         }
         self.look_at_removed();
-        Ok(())
     }
 
-    fn bury_stale(&mut self, id: NameId, name: &str, age: Duration, oldest_ms: Option<u64>) -> Result<(), ReadError> {
+    fn bury_stale(&mut self, id: NameId, name: &str, age: Duration) {
         let age_ms = age.as_millis() as u64;
-        // Arrivals are stamped by the wall clock. Set forward it buries nothing, and set back neither.
-        let before_ms = self.clock.now_ms().min(self.clock.arrival_ms()).saturating_sub(age_ms);
         let now_ms = self.clock.now_ms();
-        let is_due = self.next_stale_ms.get(&id).is_none_or(|next_ms| now_ms >= *next_ms);
-        if !is_due || oldest_ms.is_none_or(|oldest_ms| oldest_ms >= before_ms) {
-            return Ok(());
+        if self.next_stale_ms.get(&id).is_some_and(|next_ms| now_ms < *next_ms) {
+            return;
+        }
+        // Arrivals are stamped by the wall clock, which may be wrong now or have been so then: their stamps are not asked.
+        let sequences = self.store.unattempted_below(id, self.store.older_than(age));
+        if sequences.is_empty() {
+            return;
         }
         self.next_stale_ms.insert(id, now_ms + STALE_EVERY_MS.min(age_ms / 10));
-        let sequences = self.store.unattempted_below(id, self.store.first_since(before_ms)?);
         let why = format!("stale: it waited longer than backlog.max_age ({} s) for its first attempt", age.as_secs());
         let count = bury(&*self.store, id, sequences, &why);
         self.tell(id, name, count);
-        Ok(())
     }
 
     fn bury_oldest(&self, id: NameId, name: &str, bytes: u64, most: u64) {

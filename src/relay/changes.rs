@@ -76,11 +76,11 @@ pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
         take_over_late(&relay).await;
         set_limits(&mut limiter, &relay.generation());
         let looked = tokio::task::spawn_blocking(move || {
-            let looked = limiter.look();
-            (limiter, looked)
+            limiter.look();
+            limiter
         });
-        let (back, looked) = match looked.await {
-            Ok(looked) => looked,
+        limiter = match looked.await {
+            Ok(limiter) => limiter,
             // The process is ending.
             Err(error) if error.is_cancelled() => return,
             Err(_) => {
@@ -88,10 +88,6 @@ pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
                 return;
             }
         };
-        limiter = back;
-        if let Err(error) = looked {
-            tracing::warn!(error = crate::telemetry::in_full(&error), "the limits of backlogs could not be looked at");
-        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LIMITS_EVERY) => {}

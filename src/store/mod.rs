@@ -21,6 +21,7 @@ pub mod lock;
 mod words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -116,6 +117,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The numbers of the events that the history holds.
     fn history(&self) -> std::ops::Range<u64>;
+
+    /// The number below which everything arrived longer ago than this, by the time that the store has lived through and not by what
+    /// clocks said.
+    fn older_than(&self, age: Duration) -> u64;
 
     /// The number of the first event in the history that arrived at or after a time; the end of the history if none did.
     fn first_since(&self, at_ms: u64) -> Result<u64, ReadError>;

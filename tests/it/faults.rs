@@ -32,7 +32,7 @@ async fn nothing_is_acknowledged_after_a_failed_sync_and_a_full_disk_on_a_write_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wall_clock_that_steps_hurries_no_retry_stalls_none_and_wipes_nothing() {
+async fn a_wall_clock_that_steps_or_is_wrong_at_the_start_hurries_no_retry_stalls_none_and_wipes_nothing() {
     short(&clock::FAULT).await;
 }
 

@@ -177,9 +177,18 @@ impl JournalStore {
         for leftover in disk.list()?.iter().filter(|name| name.ends_with(".tmp")) {
             disk.remove(leftover)?;
         }
+        index.go_on(options.clock);
         let mut recovered = recover(&disk, &mut lock(&index.database))?;
         if recovered.index_failed && index.remake() {
+            index.go_on(options.clock);
             recovered = recover(&disk, &mut lock(&index.database))?;
+        }
+        let lived = lock(&index.database).lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
+        recovered.queues.values_mut().for_each(|queue| queue.move_by(lived.moved_by_ms));
+        let made = lock(&index.database).made().unwrap_or_default();
+        for info in &mut recovered.segments {
+            // One that the index has not heard of counts from now on.
+            info.made_ms = made.get(&info.segment).copied().unwrap_or_else(|| lived.ran_ms());
         }
         keep_copies(&disk, &recovered.damage);
         let latest_due_ms = options.clock.now_ms() + options.due_within.as_millis() as u64;
@@ -216,7 +225,9 @@ impl JournalStore {
             queues: recovered.queues,
             next_sequence: recovered.next_sequence,
             next_group: recovered.next_group,
+            lived,
         }));
+        shared.note_arrivals();
         let mut writer = Writer::new(shared.clone(), receiver, position, options.segment_bytes, options.on_sync);
         writer.prepare()?;
         if let Some((segment, mark)) = old
@@ -472,6 +483,10 @@ impl Store for JournalStore {
 
     fn history(&self) -> Range<u64> {
         self.shared.history()
+    }
+
+    fn older_than(&self, age: Duration) -> u64 {
+        self.shared.older_than(age)
     }
 
     fn first_since(&self, at_ms: u64) -> Result<u64, ReadError> {

@@ -405,6 +405,23 @@ impl Queue {
         self.make_due(latest_ms);
     }
 
+    /// Moves what was stamped by another clock to ours, so that it is as old as it was then. To be called before anything is under
+    /// way. What is due later by a clock that was ahead comes nearer; what is due by now stays so.
+    pub fn move_by(&mut self, ms: i64) {
+        if ms == 0 {
+            return;
+        }
+        let moved = |at_ms: u64| at_ms.saturating_add_signed(ms);
+        for ((due_ms, sequence), mut entry) in std::mem::take(&mut self.postponed) {
+            entry.first_attempt_ms = moved(entry.first_attempt_ms);
+            self.postpone(sequence, due_ms.min(moved(due_ms)), entry);
+        }
+        let Standing { paused, open_since_ms, removed_since_ms } = &mut self.standing;
+        let pauses = paused.iter_mut().map(|pause| &mut pause.since_ms);
+        let others = [open_since_ms, removed_since_ms, &mut self.stopped_since].into_iter().flatten();
+        pauses.chain(others).for_each(|at_ms| *at_ms = moved(*at_ms));
+    }
+
     /// Everything not settled: waiting, under way, postponed.
     pub fn backlog(&self) -> u64 {
         self.unsettled.len() + self.again.len() + (self.postponed.len() + self.retries_claimed()) as u64

@@ -40,7 +40,7 @@ pub struct SegmentInfo {
     pub end: u64,
     /// When it was made, by the wall clock, unix milliseconds.
     pub created_ms: u64,
-    /// The same by the clock that cannot jump, if this process made it; else 0.
+    /// How long the store had run then, milliseconds.
     pub made_ms: u64,
     /// The lowest and the highest number that an outcome in it speaks of.
     pub outcomes: Option<(u64, u64)>,

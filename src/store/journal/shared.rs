@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use super::disk::Disk;
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord, cut};
-use super::index::{Index, Resolved, resolve};
+use super::index::{Arrivals, Index, Lived, Resolved, resolve};
 use super::queue::Queue;
 use super::recent::{RecentEvents, RecentOutcomes};
 use super::segments::{SegmentInfo, Segments, Window};
@@ -48,6 +49,8 @@ pub struct Shared {
     pub next_group: AtomicU64,
     pub dead_expired: AtomicU64,
     pub replays: Mutex<Vec<ReplayProgress>>,
+    pub lived: Lived,
+    pub arrivals: Mutex<Arrivals>,
 }
 
 /// What it begins with.
@@ -63,6 +66,7 @@ pub struct Parts {
     pub queues: HashMap<NameId, Queue>,
     pub next_sequence: u64,
     pub next_group: u64,
+    pub lived: Lived,
 }
 
 #[derive(Default)]
@@ -112,8 +116,13 @@ impl Shared {
             names.insert(kind, id, name.into());
         }
         let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
-        let replays = lock(&parts.index.database).replays().unwrap_or_default();
+        let database = lock(&parts.index.database);
+        let replays = database.replays().unwrap_or_default();
+        let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), parts.next_sequence);
+        drop(database);
         Self {
+            lived: parts.lived,
+            arrivals: Mutex::new(arrivals),
             segments: Segments::new(parts.disk.clone(), parts.segments),
             disk: parts.disk,
             index: parts.index,
@@ -298,6 +307,18 @@ impl Shared {
         names.insert(kind, id, name.clone());
         let _ = self.sender.send(Message::Name(kind, id, name));
         true
+    }
+
+    /// Notes what has come by now.
+    pub fn note_arrivals(&self) {
+        lock(&self.arrivals).note(self.lived.passed_ms(), self.next_sequence.load(Ordering::Acquire));
+    }
+
+    /// The number below which everything had come longer ago than this.
+    pub fn older_than(&self, age: Duration) -> u64 {
+        self.note_arrivals();
+        let before_ms = self.lived.passed_ms().checked_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        before_ms.map_or(0, |before_ms| lock(&self.arrivals).before(before_ms))
     }
 
     /// Bytes of everything.

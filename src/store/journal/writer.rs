@@ -491,7 +491,7 @@ impl Writer {
         file.write_at(&header, 0).map_err(Failure::of_write)?;
         let first_sequence = self.position.tail_first;
         let mut info = SegmentInfo::empty(segment, first_sequence, start, created_ms);
-        info.made_ms = self.shared.clock.now_ms();
+        info.made_ms = self.shared.lived.ran_ms();
         let mut places = Vec::new();
         let mut next = first_sequence;
         let mut group = self.position.next_group;

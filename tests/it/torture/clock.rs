@@ -1,4 +1,5 @@
-//! The wall clock is set while the relay runs: by an hour, by a day, to 1970, to 2100, and right again.
+//! The wall clock is set while the relay runs: by an hour, by a day, to 1970, to 2100, and right again. And processes begin with a wrong
+//! one: see [`clock_start`].
 //!
 //! A small library (`wall_clock.c`) steps the clock that the process sees; the monotonic one runs on, as it does when somebody sets the
 //! time. Retries must come when they would have come, neither at once nor never; the history, the dead letters and what waits, which
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::clock_start;
 use super::ledger::{Fault, Report, Scale};
 use super::load::{Load, type_of};
 use super::oracle::{Case, Wants, Witness, judge};
@@ -20,16 +22,16 @@ use crate::harness::*;
 
 pub const FAULT: Fault = Fault {
     name: "clock",
-    about: "the wall clock steps by an hour, a day, to 1970 and to 2100, and back",
+    about: "the wall clock steps by an hour, a day, to 1970 and to 2100, and back; starts by a wrong one",
     needs_root: false,
     needs: &["cc"],
     run: |scale| Box::pin(run(scale)),
 };
 
 const HOUR: i64 = 3600;
-const DAY: i64 = 24 * HOUR;
+pub(super) const DAY: i64 = 24 * HOUR;
 /// 2100-01-01 as unix seconds.
-const IN_2100: i64 = 4_102_444_800;
+pub(super) const IN_2100: i64 = 4_102_444_800;
 /// What waits for one retry when the clock steps: fewer than open the breaker.
 const RETRIES_A_STEP: usize = 2;
 /// Requests before the breaker is open: see `storm`.
@@ -39,7 +41,7 @@ const RETRY: Duration = Duration::from_millis(400);
 /// A busy machine may be late by this, a stalled retry is by hours.
 const LATE: Duration = Duration::from_secs(5);
 /// What watches over ages and limits looks every second: it must have done so by each wrong clock.
-const LOOKED_WITHIN: Duration = Duration::from_millis(1100);
+pub(super) const LOOKED_WITHIN: Duration = Duration::from_millis(1100);
 /// Dead letters before the first step. Twenty in a row would pause the destination.
 const DEAD: usize = 3;
 
@@ -124,16 +126,17 @@ async fn run(scale: Scale) -> Report {
     let is_kept = dead.iter().all(|(name, count)| *count == if name == "refuses" { DEAD as u64 } else { 0 });
     report.hold(is_kept, || format!("the dead letters are {dead:?}, and not the {DEAD} of `refuses`"));
     up.stop().await;
+    clock_start::check(&scale, &clock, &mut report).await;
     report.say(format!("{} steps", steps.len())).judged(&verdict)
 }
 
-fn dead_letters(destination: &serde_json::Value) -> (String, u64) {
+pub(super) fn dead_letters(destination: &serde_json::Value) -> (String, u64) {
     let name = destination["name"].as_str().unwrap_or_default().to_owned();
     (name, destination["dead_letters"].as_u64().unwrap_or_default())
 }
 
 /// Posts events until so many of a type are among them.
-async fn post_until(load: &std::sync::Arc<Load>, up: &Up, event_type: &str, count: usize) {
+pub(super) async fn post_until(load: &std::sync::Arc<Load>, up: &Up, event_type: &str, count: usize) {
     let mut posted = 0;
     while posted < count {
         posted += usize::from(type_of(load.seed, load.sent()) == event_type);
@@ -187,7 +190,7 @@ fn check_storm(down: &Recorder, steps: usize, report: &mut Report) {
 }
 
 /// A clock that a process can be started with.
-struct WallClock {
+pub(super) struct WallClock {
     library: PathBuf,
     step: PathBuf,
 }
@@ -204,13 +207,13 @@ impl WallClock {
         clock
     }
 
-    fn command(&self) -> [String; 3] {
+    pub(super) fn command(&self) -> [String; 3] {
         let preload = format!("LD_PRELOAD={}", self.library.display());
         ["env".to_owned(), preload, format!("STEPPED_CLOCK={}", self.step.display())]
     }
 
     /// Steps the clock to so many seconds beside the right time.
-    fn set(&self, step: i64) {
+    pub(super) fn set(&self, step: i64) {
         let file = std::fs::OpenOptions::new().write(true).open(&self.step).expect("it is there");
         // Not truncated and written anew: the process has it mapped.
         file.write_all_at(&step.to_ne_bytes(), 0).expect("written");

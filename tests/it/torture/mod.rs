@@ -19,6 +19,7 @@ pub mod archive;
 pub mod archive_disk;
 pub mod backlog;
 pub mod clock;
+pub mod clock_start;
 pub mod damage;
 pub mod descriptors;
 pub mod dice;

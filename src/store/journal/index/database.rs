@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::ages::{Lived, Saved};
 use super::{Update, beside};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::SelectionRecord;
@@ -16,11 +17,19 @@ use crate::store::journal::queue::{Postponed, Snapshot};
 use crate::store::journal::recover::Damage;
 use crate::store::journal::segments::{Place, SegmentInfo};
 use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress, Selecting};
+use crate::time::Clock;
 
 type Result<T> = rusqlite::Result<T>;
 
 /// The version of the tables. Another one is put aside and the index is made again.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// From the version before: what was given up then is as old as the change.
+const FROM_VERSION_1: &str = "
+ALTER TABLE dead ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE buried ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
+DROP INDEX IF EXISTS dead_at;
+DROP INDEX IF EXISTS buried_at;
+";
 /// Attempts kept in detail for each delivery: the newest.
 pub const NOTES_MAX: i64 = 5;
 /// Replays remembered, so that a repeated command is known.
@@ -35,11 +44,14 @@ CREATE TABLE IF NOT EXISTS bits (destination INTEGER, kind INTEGER, chunk INTEGE
 CREATE TABLE IF NOT EXISTS postponed (destination INTEGER, sequence INTEGER, attempts INTEGER, first_ms INTEGER, due_ms INTEGER,
     reason TEXT, PRIMARY KEY (destination, sequence)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead (destination INTEGER, sequence INTEGER, attempts INTEGER, at_ms INTEGER, reason TEXT,
-    PRIMARY KEY (destination, sequence)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS dead_at ON dead (at_ms);
+    seen_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (destination, sequence)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS dead_seen ON dead (seen_ms);
 CREATE TABLE IF NOT EXISTS buried (destination INTEGER, chunk INTEGER, at_ms INTEGER, reason TEXT, bits BLOB,
-    PRIMARY KEY (destination, chunk, at_ms)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS buried_at ON buried (at_ms);
+    seen_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (destination, chunk, at_ms)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS buried_seen ON buried (seen_ms);
+CREATE TABLE IF NOT EXISTS age (one INTEGER PRIMARY KEY CHECK (one = 1), ran_ms INTEGER, passed_ms INTEGER, clock_ms INTEGER);
+CREATE TABLE IF NOT EXISTS arrived (sequence INTEGER PRIMARY KEY, passed_ms INTEGER);
+CREATE TABLE IF NOT EXISTS made (segment INTEGER PRIMARY KEY, ran_ms INTEGER);
 CREATE TABLE IF NOT EXISTS late (sequence INTEGER, destination INTEGER, attempts INTEGER, at_ms INTEGER,
     PRIMARY KEY (sequence, destination)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempt (sequence INTEGER, destination INTEGER, at_ms INTEGER, took_ms INTEGER, outcome TEXT,
@@ -72,6 +84,8 @@ pub struct Database {
     /// What `bits` holds: the CRC of each row, so that only changed ones are written.
     written: std::collections::HashMap<(u32, i64, u64), u32>,
     knows_written: bool,
+    /// How far the store has come, by which new rows are stamped.
+    pub lived: Option<Lived>,
 }
 
 /// Sees to it that the file is its owner's alone: SQLite gives those beside it the same rights, whenever it makes them.
@@ -112,7 +126,9 @@ impl Database {
         // A mebibyte: rows are few, and looked up rarely.
         connection.pragma_update(None, "cache_size", -1024)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version != 0 && version != SCHEMA_VERSION {
+        if version == 1 {
+            connection.execute_batch(FROM_VERSION_1)?;
+        } else if version != 0 && version != SCHEMA_VERSION {
             return Err(rusqlite::Error::InvalidParameterName(format!("index version {version}")));
         }
         connection.execute_batch(SCHEMA)?;
@@ -120,13 +136,13 @@ impl Database {
         // Whatever is damaged shows now, and not when an operator looks for a dead letter.
         connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false })
+        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false, lived: None })
     }
 
     /// Opens an existing file to look into it.
     pub fn open_to_read(path: &Path) -> Result<Self> {
         let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false })
+        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false, lived: None })
     }
 
     /// SQLite's own look at the whole file: what is wrong with it.
@@ -148,7 +164,7 @@ impl Database {
     /// Forgets everything: it is another journal's.
     pub fn clear_all(&mut self) -> Result<()> {
         self.clear()?;
-        for table in ["attempt", "replay", "fact"] {
+        for table in ["attempt", "replay", "fact", "arrived", "made"] {
             self.connection.execute(&format!("DELETE FROM {table}"), [])?;
         }
         Ok(())
@@ -219,10 +235,13 @@ impl Database {
     }
 
     fn dead(&self, letter: &DeadLetter) -> Result<()> {
-        let mut statement =
-            self.connection.prepare_cached("INSERT OR REPLACE INTO dead VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        // Read or carried again it is as old as it was; given up again it is new.
+        let sql = "INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, sequence) DO UPDATE SET \
+                   attempts = excluded.attempts, reason = excluded.reason, at_ms = excluded.at_ms, \
+                   seen_ms = CASE WHEN at_ms = excluded.at_ms THEN seen_ms ELSE excluded.seen_ms END";
         let DeadLetter { sequence, destination, attempts, at_ms, reason } = letter;
-        statement.execute(params![destination.0, signed(*sequence), attempts, signed(*at_ms), reason]).map(drop)
+        let row = params![destination.0, signed(*sequence), attempts, signed(*at_ms), reason, self.seen(*at_ms)];
+        self.connection.prepare_cached(sql)?.execute(row).map(drop)
     }
 
     fn selection(&self, selection: &SelectionRecord) -> Result<()> {
@@ -245,8 +264,10 @@ impl Database {
                 Ok(())
             }
             Selecting::Bury => {
-                let mut statement =
-                    self.connection.prepare_cached("INSERT OR REPLACE INTO buried VALUES (?1, ?2, ?3, ?4, ?5)")?;
+                let sql = "INSERT INTO buried VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, chunk, at_ms) \
+                           DO UPDATE SET reason = excluded.reason, bits = excluded.bits";
+                let mut statement = self.connection.prepare_cached(sql)?;
+                let seen = self.seen(selection.at_ms);
                 for (chunk, mut bits) in selection.sequences.encode() {
                     // Two in one millisecond share a row.
                     let sql = "SELECT bits FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
@@ -260,7 +281,8 @@ impl Database {
                     {
                         bits = union;
                     }
-                    let row = params![destination, signed(chunk), signed(selection.at_ms), selection.reason, bits];
+                    let row =
+                        params![destination, signed(chunk), signed(selection.at_ms), selection.reason, bits, seen];
                     statement.execute(row)?;
                 }
                 Ok(())
@@ -353,22 +375,21 @@ impl Database {
         Ok(None)
     }
 
-    /// Dead letters that were given up before a time, at most so many.
-    pub fn dead_before(&self, at_ms: u64, max: usize) -> Result<Vec<(NameId, u64)>> {
-        let sql = "SELECT destination, sequence FROM dead WHERE at_ms > 0 AND at_ms < ?1 LIMIT ?2";
+    /// Dead letters that were given up before the store had run for so long, at most so many.
+    pub fn dead_before(&self, ran_ms: u64, max: usize) -> Result<Vec<(NameId, u64)>> {
+        let sql = "SELECT destination, sequence FROM dead WHERE seen_ms < ?1 LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![signed(at_ms), signed(max as u64)], |row| {
+        let rows = statement.query_map(params![signed(ran_ms), signed(max as u64)], |row| {
             Ok((NameId(row.get(0)?), unsigned(row, 1)?))
         })?;
         rows.collect()
     }
 
-    /// What was given up all at once before a time.
-    pub fn buried_before(&self, at_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
-        let sql =
-            "SELECT destination, chunk, bits FROM buried WHERE at_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
+    /// What was given up all at once before the store had run for so long.
+    pub fn buried_before(&self, ran_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
+        let sql = "SELECT destination, chunk, bits FROM buried WHERE seen_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query([signed(at_ms)])?;
+        let mut rows = statement.query([signed(ran_ms)])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let mut members = Bitmap::default();
@@ -380,12 +401,12 @@ impl Database {
         Ok(found)
     }
 
-    /// Forgets what was given up all at once before a time, once none of it is kept.
-    pub fn forget_buried_before(&self, at_ms: u64) -> Result<()> {
+    /// Forgets what was given up all at once before that, once none of it is kept.
+    pub fn forget_buried_before(&self, ran_ms: u64) -> Result<()> {
         let sql = "DELETE FROM buried WHERE (destination, chunk, at_ms) IN \
-                   (SELECT destination, chunk, at_ms FROM buried WHERE at_ms < ?1 \
+                   (SELECT destination, chunk, at_ms FROM buried WHERE seen_ms < ?1 \
                    ORDER BY destination, chunk, at_ms LIMIT 16)";
-        self.connection.prepare_cached(sql)?.execute([signed(at_ms)]).map(drop)
+        self.connection.prepare_cached(sql)?.execute([signed(ran_ms)]).map(drop)
     }
 
     pub fn late(&self, sequence: u64) -> Result<Vec<(NameId, u16, u64)>> {
@@ -479,6 +500,60 @@ impl Database {
             self.connection.prepare_cached("SELECT file, start, finish FROM damage ORDER BY file, start")?;
         let rows = statement
             .query_map([], |row| Ok(Damage { file: row.get(0)?, bytes: unsigned(row, 1)?..unsigned(row, 2)? }))?;
+        rows.collect()
+    }
+
+    // ---- ages --------------------------------------------------------------------------------------------------------------------
+
+    /// Goes on counting the time that the store lives through.
+    pub fn go_on(&mut self, clock: Clock) -> Result<()> {
+        let sql = "SELECT ran_ms, passed_ms, clock_ms FROM age";
+        let saved = |row: &Row<'_>| {
+            let (ran_ms, passed_ms) = (unsigned(row, 0)?, unsigned(row, 1)?);
+            Ok(Saved { ran_ms, passed_ms, clock_ms: unsigned(row, 2)? })
+        };
+        let saved = self.connection.query_row(sql, [], saved).optional();
+        self.lived = Some(Lived::go_on(clock, saved.as_ref().ok().copied().flatten()));
+        saved.map(drop)
+    }
+
+    /// How far the store had come at a stamp.
+    fn seen(&self, at_ms: u64) -> i64 {
+        signed(self.lived.map_or(0, |lived| lived.ran_at(at_ms)))
+    }
+
+    /// Writes down how far the store has come, and which events had come when.
+    pub fn save_ages(&self, saved: Saved, notes: impl IntoIterator<Item = (u64, u64)>) -> Result<()> {
+        let Saved { ran_ms, passed_ms, clock_ms } = saved;
+        let row = params![signed(ran_ms), signed(passed_ms), signed(clock_ms)];
+        self.connection.prepare_cached("INSERT OR REPLACE INTO age VALUES (1, ?1, ?2, ?3)")?.execute(row)?;
+        self.connection.prepare_cached("DELETE FROM arrived")?.execute([])?;
+        let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO arrived VALUES (?1, ?2)")?;
+        notes.into_iter().try_for_each(|(passed_ms, sequence)| {
+            statement.execute(params![signed(sequence), signed(passed_ms)]).map(drop)
+        })
+    }
+
+    /// Which events had come when: the time passed, and the number below which all had.
+    pub fn arrived(&self) -> Result<Vec<(u64, u64)>> {
+        let mut statement = self.connection.prepare("SELECT passed_ms, sequence FROM arrived ORDER BY sequence")?;
+        let rows = statement.query_map([], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
+        rows.collect()
+    }
+
+    /// Writes down when each segment was made.
+    pub fn save_made(&self, segments: &[SegmentInfo]) -> Result<()> {
+        self.connection.prepare_cached("DELETE FROM made")?.execute([])?;
+        let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO made VALUES (?1, ?2)")?;
+        segments
+            .iter()
+            .try_for_each(|info| statement.execute(params![signed(info.segment), signed(info.made_ms)]).map(drop))
+    }
+
+    /// When each segment was made.
+    pub fn made(&self) -> Result<std::collections::HashMap<u64, u64>> {
+        let mut statement = self.connection.prepare("SELECT segment, ran_ms FROM made")?;
+        let rows = statement.query_map([], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
         rows.collect()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Update;
 use super::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
@@ -19,6 +19,8 @@ const HISTORY_BYTES: u64 = 10 << 30;
 const FREE_BYTES: u64 = 256 << 20;
 /// But no less than this, unless the config says so: what is carried out of one segment needs room in another.
 const FREE_BYTES_LEAST: u64 = 12 << 20;
+/// After a crash, everything is younger by this at most.
+const SAVE_AGES_EVERY: Duration = Duration::from_secs(60);
 /// Dead letters that expire in one go: a step between two looks at the channel.
 const EXPIRE_AT_ONCE: usize = 4096;
 
@@ -60,13 +62,21 @@ pub struct Keeper {
     /// Updates were lost, so no checkpoint may be used at the next start.
     pub has_forgotten: bool,
     saved_up_to: u64,
+    ages_saved_at: Instant,
     /// Segments that are forgotten and whose files are still there, each with where the history begins without it.
     retired: Vec<(SegmentInfo, u64)>,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, has_forgotten: bool) -> Self {
-        Self { shared, is_checkpoint_due: true, has_forgotten, saved_up_to: 0, retired: Vec::new() }
+        Self {
+            shared,
+            is_checkpoint_due: true,
+            has_forgotten,
+            saved_up_to: 0,
+            ages_saved_at: Instant::now(),
+            retired: Vec::new(),
+        }
     }
 
     /// Copies every queue, and says from where the journal is to be read at the next start. `more` gives what was synced meanwhile.
@@ -87,6 +97,8 @@ impl Keeper {
             let is_synced = self.wait_for_sync();
             updates = more();
             updates.iter().try_for_each(|update| database.apply(update))?;
+            shared.note_arrivals();
+            self.save_ages(database)?;
             if !is_synced || self.has_forgotten {
                 return database.forget_checkpoint();
             }
@@ -152,8 +164,7 @@ impl Keeper {
             return None;
         }
         let bytes: u64 = list.iter().map(|info| info.end).sum();
-        let now_ms = self.shared.clock.now_ms();
-        let age = Duration::from_millis(now_ms.saturating_sub(next.created_ms.max(next.made_ms)));
+        let age = Duration::from_millis(self.shared.lived.ran_ms().saturating_sub(next.made_ms));
         // Where most of it is carried, writing that once more frees next to nothing: it waits until more is history.
         let is_worth_it = || self.carried_bytes().saturating_mul(2) <= bytes;
         let is_over = age > retention.history_age || (bytes > resolved.history_bytes && is_worth_it());
@@ -304,9 +315,29 @@ impl Keeper {
         }
     }
 
+    /// What was given up before the store had run for so long goes.
     fn dead_before_ms(&self) -> u64 {
         let (retention, _) = self.resolved();
-        self.shared.clock.now_ms().saturating_sub(retention.dead_age.as_millis() as u64)
+        let age_ms = u64::try_from(retention.dead_age.as_millis()).unwrap_or(u64::MAX);
+        self.shared.lived.ran_ms().saturating_sub(age_ms)
+    }
+
+    /// Notes what has come by now, and writes it down now and then.
+    pub fn note_ages(&mut self) {
+        self.shared.note_arrivals();
+        if self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
+            return;
+        }
+        self.ages_saved_at = Instant::now();
+        let mut database = lock(&self.shared.index.database);
+        if let Err(error) = database.transaction(|database| self.save_ages(database)) {
+            tracing::debug!(%error, "ages are written down later");
+        }
+    }
+
+    fn save_ages(&self, database: &Database) -> rusqlite::Result<()> {
+        database.save_ages(self.shared.lived.save(), lock(&self.shared.arrivals).notes())?;
+        database.save_made(&self.shared.segments.outline())
     }
 
     /// Dead letters whose time is over, some of them.

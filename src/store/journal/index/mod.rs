@@ -16,6 +16,7 @@
 //! before is synced, and only then is it all committed. Memory is ahead of the journal, so what lies in older segments is in the
 //! copies; whatever is not lies in the noted segment or behind it, and a start reads those again.
 
+mod ages;
 mod database;
 pub(super) mod keeper;
 
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
 use self::keeper::Keeper;
 pub use self::keeper::{Resolved, resolve};
@@ -34,6 +36,7 @@ use super::recover::Damage;
 use super::segments::Place;
 use super::{Shared, lock};
 use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress};
+use crate::time::Clock;
 
 /// Updates are committed this long after the first of them: late enough to gather, early enough for who looks.
 const COMMIT_WITHIN: Duration = Duration::from_millis(100);
@@ -158,6 +161,13 @@ impl Index {
     pub fn untold(Untold(database): &Untold) -> Self {
         let (database, thread) = (database.clone(), OnceLock::new());
         Self { database, path: None, sender: channel().0, receiver: Mutex::default(), thread }
+    }
+
+    /// Goes on counting the time that the store lives through.
+    pub fn go_on(&self, clock: Clock) {
+        if let Err(error) = lock(&self.database).go_on(clock) {
+            tracing::error!(%error, "the index cannot be read: everything in the store counts as new");
+        }
     }
 
     /// Makes a new database in place of one that cannot be written: what is damaged is put aside, and where there only is no room
@@ -335,6 +345,7 @@ impl Worker {
 
     fn tick(&mut self) {
         self.commit();
+        self.keeper.note_ages();
         self.keeper.look_at_room();
         if !self.is_broken && (self.keeper.is_checkpoint_due || self.keeper.is_trim_due()) {
             self.trim();

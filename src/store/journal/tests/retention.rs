@@ -278,9 +278,9 @@ fn buried_twice_a_dead_letter_is_as_old_as_its_second_burial() {
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
     select(&store, CRM, Selecting::Bury, &[0]);
-    let first_ms = store.clock.now_ms();
+    let first_ms = store.shared.lived.ran_ms();
     select(&store, CRM, Selecting::Again, &[0]);
-    while store.clock.now_ms() <= first_ms {
+    while store.shared.lived.ran_ms() <= first_ms {
         std::thread::yield_now();
     }
     select(&store, CRM, Selecting::Bury, &[0]);
