@@ -97,7 +97,6 @@ fn capped<'t>(state: &State, text: &'t str) -> &'t str {
 #[derive(Debug)]
 pub struct Template {
     environment: Box<Environment<'static>>,
-    rewritten: Option<Rewritten>,
     escape: Escape,
 }
 
@@ -113,18 +112,14 @@ impl Template {
         check_names(base, &rewritten, source)?;
         let mut computing = base.clone();
         let is_rewritten = computing.add_template_owned(NAME, rewritten.source.clone()).is_ok();
-        let template = Self {
-            environment: Box::new(if is_rewritten { computing } else { environment }),
-            rewritten: is_rewritten.then_some(rewritten),
-            escape,
-        };
-        template.try_samples(source)?;
+        let template = Self { environment: Box::new(if is_rewritten { computing } else { environment }), escape };
+        template.try_samples(source, is_rewritten.then_some(&rewritten))?;
         Ok(template)
     }
 
     /// A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
     /// every event.
-    fn try_samples(&self, source: &str) -> Result<(), Fault> {
+    fn try_samples(&self, source: &str, rewritten: Option<&Rewritten>) -> Result<(), Fault> {
         let mut failed = None;
         for (name, body) in vero::SAMPLES {
             let rendered = self.render_view(&View::of_sample(body), None);
@@ -140,7 +135,7 @@ impl Template {
                     | ErrorKind::UnknownMethod
             );
             if is_unknown {
-                return Err(unknown_name(&error, self.range(&error, source)));
+                return Err(unknown_name(&error, range_in(&error, rewritten, source)));
             }
             failed = failed.or(Some(Some((name, error))));
         }
@@ -152,14 +147,7 @@ impl Template {
         let message = format!("the template cannot be rendered, for a `{name}` event: {}", detail(&error));
         let hint = "in templates a hyphen is a minus: write trigger_event for trigger-event";
         let help = has_hyphened_name(source).then(|| hint.to_owned());
-        Err(Fault { message, help, within: self.range(&error, source) })
-    }
-
-    /// Where in the original text an error of the rewritten template is.
-    fn range(&self, error: &minijinja::Error, source: &str) -> Option<Range<usize>> {
-        let at = error.range()?;
-        let at = self.rewritten.as_ref().map_or(at.clone(), |rewritten| rewritten.original(at));
-        source.get(at.clone()).is_some().then_some(at)
+        Err(Fault { message, help, within: range_in(&error, rewritten, source) })
     }
 
     /// Renders an event. `value_characters_max` cuts each value before it is escaped.
@@ -176,6 +164,13 @@ impl Template {
 
 fn detail(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
+/// Where in the original text an error of the rewritten template is.
+fn range_in(error: &minijinja::Error, rewritten: Option<&Rewritten>, source: &str) -> Option<Range<usize>> {
+    let at = error.range()?;
+    let at = rewritten.map_or(at.clone(), |rewritten| rewritten.original(at));
+    source.get(at.clone()).is_some().then_some(at)
 }
 
 /// Where in the source an error is.
