@@ -1,5 +1,6 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
 # make test    the tests alone; the README's command
+# make test-busy  the tests five times while something else uses every core; five of five must pass
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
 #              picks some, VERO_RELAY_TORTURE_SEED=N repeats a run, VERO_RELAY_TORTURE_ALLOW_SKIPS=1 accepts what cannot run here)
 # make fuzz    each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1 with a stable one
@@ -7,7 +8,7 @@
 # make deb-test  installs that package with dpkg, uses it, and removes it; as root, on a machine without vero-relay
 # make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
 
-.PHONY: check test torture fuzz deb deb-test bench
+.PHONY: check test test-busy torture fuzz deb deb-test bench
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = journal body config file_path retry_after condition slack
@@ -21,6 +22,10 @@ check:
 
 test:
 	cargo test --locked
+
+test-busy:
+	cargo test --locked --no-run
+	cargo test --locked --test torture -- busy
 
 torture:
 	cargo test --locked --release --test torture

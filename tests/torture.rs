@@ -1,5 +1,7 @@
-//! `make torture`: every fault at full size, and the ledger. See `it/torture/mod.rs`.
+//! `make torture`: every fault at full size, and the ledger. See `it/torture/mod.rs`. `make test-busy`: the ordinary tests under load.
 
+#[path = "it/torture/busy.rs"]
+mod busy;
 #[path = "it/harness.rs"]
 #[expect(dead_code, reason = "shared with the ordinary tests, which use more of it")]
 mod harness;
@@ -12,6 +14,9 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    if std::env::args().any(|arg| arg == "busy") {
+        return if busy::run() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be heard");

@@ -1,6 +1,6 @@
 //! Every answer of the front door, and how it treats senders that are slow, large or strange.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -181,12 +181,10 @@ async fn a_body_at_the_limit_is_taken_and_one_byte_more_is_413_by_length_and_by_
 async fn a_body_that_does_not_arrive_is_408_and_a_head_that_does_not_is_closed() {
     let limits = "limits: { body_timeout: 300ms, header_timeout: 300ms }\n";
     let relay = TestRelay::start(&format!("{NOWHERE}{limits}")).await;
-    let start = Instant::now();
     let half = b"POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"type\":";
     assert_eq!(send_raw(relay.running.address, half).await.map(|answer| answer.status()), Some(408));
     let answer = send_raw(relay.running.address, b"POST /hooks/vero/secret HTTP/1.1\r\nhos").await;
     assert!(answer.is_none_or(|answer| answer.status() == 408), "closed, with or without a word");
-    assert!(start.elapsed() < PATIENCE);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,7 @@ async fn run(scale: Scale) -> Report {
     let starting = Instant::now();
     let up = rig.start().await;
     let started = starting.elapsed();
-    report.hold(started <= START_MAX, || format!("it took {started:?} to start"));
+    report.hold_in_time(started <= START_MAX, || format!("it took {started:?} to start"));
     let mut most = holds_memory(&up, small_max, "starting", &mut report);
     let tried: BTreeSet<String> = crm.copies().into_iter().map(|copy| copy.id).collect();
     crm.say(Says::Ok);

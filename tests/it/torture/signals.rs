@@ -78,7 +78,7 @@ async fn terminate(up: Up, least: Duration, report: &mut Report) {
     let ended = up.ended().await;
     let took = start.elapsed();
     report.hold(ended.code == Some(0), || format!("after a SIGTERM exit code {:?}: {}", ended.code, ended.log));
-    report.hold(took <= GRACE + ON_TOP, || format!("it took {took:?} to stop, with a grace of {GRACE:?}"));
+    report.hold_in_time(took <= GRACE + ON_TOP, || format!("it took {took:?} to stop, with a grace of {GRACE:?}"));
     report.hold(took >= least, || format!("it stopped after {took:?} and left attempts alone that had {GRACE:?}"));
 }
 
@@ -105,5 +105,5 @@ async fn twice(up: Up, stage: &mut Stage, report: &mut Report) {
     stage.crashed(start);
     let is_told = ended.log.contains("ended at once by a second signal");
     report.hold(ended.code == Some(1) && is_told, || format!("after two SIGTERMs {:?}: {}", ended.code, ended.log));
-    report.hold(start.elapsed() < GRACE, || format!("a second SIGTERM took {:?}", start.elapsed()));
+    report.hold_in_time(start.elapsed() < GRACE, || format!("a second SIGTERM took {:?}", start.elapsed()));
 }

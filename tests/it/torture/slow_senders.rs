@@ -76,7 +76,7 @@ async fn run(scale: Scale) -> Report {
     let (heads, bodies, rudely) = (ended(heads).await, ended(bodies).await, ended(rudely).await);
     for (what, closed) in [("half a head", &heads), ("half a body", &bodies)] {
         let late = closed.iter().filter(|closed| !closed.is_in_time(DEADLINE + ON_TOP)).count();
-        report.hold(late == 0, || format!("{late} connections with {what} outlived their deadline"));
+        report.hold_in_time(late == 0, || format!("{late} connections with {what} outlived their deadline"));
     }
     let statuses = |closed: &[Closed], may: &[u16]| closed.iter().all(|closed| may.contains(&closed.status()));
     report.hold(statuses(&heads, &[0, 408]), || "half a head was answered as if it were whole".to_owned());
@@ -87,13 +87,13 @@ async fn run(scale: Scale) -> Report {
         "half a body was not answered 408".to_owned()
     });
     for ((name, _, may), closed) in rude.iter().zip(&rudely) {
-        report.hold(closed.is_in_time(DEADLINE + ON_TOP), || format!("{name}: open for {:?}", closed.took));
+        report.hold_in_time(closed.is_in_time(DEADLINE + ON_TOP), || format!("{name}: open for {:?}", closed.took));
         report.hold(may.contains(&closed.status()), || format!("{name}: answered {:?}", closed.answers));
     }
     let end = Instant::now();
     sending.stop().await;
     let waited = longest_wait(&stage, begin, end);
-    report.hold(waited <= LONGEST_WAIT, || format!("the honest senders had no answer for {waited:?}"));
+    report.hold_in_time(waited <= LONGEST_WAIT, || format!("the honest senders had no answer for {waited:?}"));
     let log = stage.load.log();
     report.hold(log.refused.is_empty() && log.unanswered == 0, || {
         format!("honest senders: {:?} refused, {} unanswered", log.refused, log.unanswered)

@@ -111,9 +111,21 @@ async fn recovers(stage: &Stage, report: &mut Report, down: &mut Requests, from:
 }
 
 /// Splits what a destination that is down got: the burst until the breaker was open, and the probes.
+///
+/// The breaker opens when the relay reads the fifth failure, so no sooner than that was answered, and the first probe is due a while after
+/// that. It is not due a while after the last answer of the burst: on a busy machine that one may be much later than the fifth.
 fn parts(turns: &[Turn]) -> (&[Turn], &[Turn]) {
-    let is_next = |pair: &[Turn]| pair[1].came >= pair[0].answered.unwrap_or(pair[0].came) + PROBE_FIRST;
-    let burst = turns.windows(2).position(is_next).map_or(turns.len(), |last| last + 1);
+    let is_probe_after =
+        |since: Option<Instant>, turn: &Turn| since.is_some_and(|since| turn.came >= since + PROBE_FIRST);
+    let Some(first) = turns.first() else { return (turns, turns) };
+    if turns.get(1).is_none_or(|second| is_probe_after(first.answered, second)) {
+        // The breaker was open before.
+        return turns.split_at(1);
+    }
+    let mut answered: Vec<Instant> = turns.iter().filter_map(|turn| turn.answered).collect();
+    answered.sort();
+    let fifth = answered.get(RETRIES_IN_A_ROW - 1).copied();
+    let burst = turns.iter().position(|turn| is_probe_after(fifth, turn)).unwrap_or(turns.len());
     turns.split_at(burst)
 }
 

@@ -227,7 +227,7 @@ async fn beside(scale: &Scale, name: &str, bads: &[&Bad], report: &mut Report) {
         }
     }
     let (alone, disturbed) = *measured.last().expect("it was measured");
-    report.hold(disturbed <= alone * 2 + slack, || {
+    report.hold_in_time(disturbed <= alone * 2 + slack, || {
         format!("{name}: the good destination's p99 went from {alone:?} to {disturbed:?}, measured as {measured:?}")
     });
     let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
