@@ -102,7 +102,8 @@ impl Watched {
     }
 
     fn has_written<T>(&mut self, result: io::Result<T>) -> Poll<io::Result<T>> {
-        if self.blocked_since.take().is_some() {
+        // After the stop a blocked read may wait for the same timer.
+        if self.blocked_since.take().is_some() && self.patience.stop_at.get().is_none() {
             self.timer = None;
         }
         Poll::Ready(result)

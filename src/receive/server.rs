@@ -1,7 +1,7 @@
 //! The accept loop under warp's filters.
 //!
 //! warp's own server has neither a header timeout nor a connection cap, so warp only filters here and hyper serves, HTTP/1 only.
-//! CONNECT is refused before warp sees it: its path filters panic on a target that is an authority.
+//! CONNECT, and any other target that is an authority, is refused before warp sees it: its path filters panic on that.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -218,6 +218,8 @@ where
     let request = request.map(|body| Drained::new(body, until));
     let mut response = if request.method() == Method::CONNECT {
         answer(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy").into_response()
+    } else if request.uri().path_and_query().is_none() {
+        answer(StatusCode::BAD_REQUEST, "the address of the request has no path").into_response()
     } else {
         match AssertUnwindSafe(async move { call(request).await }).catch_unwind().await {
             Ok(Ok(response)) => response,

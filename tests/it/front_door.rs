@@ -210,6 +210,10 @@ async fn connect_and_garbage_do_not_disturb_the_others() {
     let admin =
         send_raw(relay.running.admin_address, b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n").await;
     assert_eq!(admin.map(|answer| answer.status()), Some(405));
+    for address in [relay.running.address, relay.running.admin_address] {
+        let no_path = send_raw(address, b"GET example.com:443 HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert_eq!(no_path.map(|answer| answer.status()), Some(400));
+    }
     for garbage in [&b"\x16\x03\x01 tls?\r\n\r\n"[..], b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n"] {
         let answer = send_raw(relay.running.address, garbage).await;
         assert!(answer.is_none_or(|answer| answer.status() >= 400));
