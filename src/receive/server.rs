@@ -3,6 +3,7 @@
 //! warp's own server has neither a header timeout nor a connection cap, so warp only filters here and hyper serves, HTTP/1 only.
 //! CONNECT, and any other target that is an authority, is refused before warp sees it: its path filters panic on that.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -233,9 +234,19 @@ where
     response
 }
 
+thread_local! {
+    /// The last `Date` and the second it stands for: a thousand answers a second share one.
+    static DATE: RefCell<(i64, Option<HeaderValue>)> = const { RefCell::new((i64::MIN, None)) };
+}
+
 /// The time as a `Date` header says it, whatever the clock says.
 fn date() -> Option<HeaderValue> {
     let now = crate::time::timestamp(crate::time::wall_ms());
-    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok()?;
-    HeaderValue::try_from(text).ok()
+    DATE.with_borrow_mut(|(second, header)| {
+        if *second != now.as_second() {
+            let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
+            (*second, *header) = (now.as_second(), text.and_then(|text| HeaderValue::from_str(&text).ok()));
+        }
+        header.clone()
+    })
 }

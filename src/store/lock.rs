@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_has_become_of_the_directory_is_told() {
-        let harm: [(&str, &dyn Fn(&Path), &str); 6] = [
+        type Harm<'h> = (&'h str, &'h dyn Fn(&Path), &'h str);
+        let harm: [Harm<'_>; 6] = [
             ("lock removed", &|path| std::fs::remove_file(path.join("lock")).expect("removed"), "lock is not there"),
             ("lock replaced", &|path| replace(&path.join("lock")), "lock was replaced"),
             (
