@@ -3,8 +3,10 @@
 mod changes;
 mod door;
 mod generation;
+mod keep;
 mod place;
 mod reload;
+mod reminders;
 mod what_if;
 mod workers;
 
@@ -21,9 +23,11 @@ use tokio_util::task::TaskTracker;
 use self::changes::{go_on_after_a_change, keep_limits};
 use self::door::{Door, listen, local};
 pub use self::generation::Generation;
+use self::keep::{Kept, keep};
 use self::place::watch_place;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
 use self::reload::{server_options, watch};
+use self::reminders::remind;
 pub use self::what_if::{Change, Comparison, Example, Group};
 use self::workers::Workers;
 use crate::admin;
@@ -253,7 +257,7 @@ async fn start_at(
     let generation = Generation::new(config, None, store.as_ref(), &metrics);
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
     let [workers, admin_tasks] = [(); 2].map(|()| TaskTracker::new());
-    let door = Door::new(doors.clone());
+    let door = Door::new(doors.clone(), &metrics);
     let listeners = door.tasks.clone();
     let changing = Changing {
         workers: Workers {
@@ -270,7 +274,7 @@ async fn start_at(
     };
     let relay = Arc::new(Relay {
         intake: Intake::new(intake_max),
-        refused: Refused::default(),
+        refused: Refused::new(&metrics),
         started: Instant::now(),
         bins: admin::bins::Bins::default(),
         clock,
@@ -287,14 +291,24 @@ async fn start_at(
     go_on_after_a_change(&relay);
     let mut changing = relay.changing.lock().await;
     changing.workers.follow(&relay.generation());
-    workers.spawn(keep_limits(relay.clone(), attempts.clone()));
-    workers.spawn(watch(relay.clone(), attempts.clone()));
+    let kept = |task, stop: &CancellationToken| Kept {
+        task,
+        of: String::new(),
+        metrics: relay.metrics.clone(),
+        stop: stop.clone(),
+    };
+    let with = |relay: &Arc<Relay>| (relay.clone(), attempts.clone());
+    let (limited, watching, reminding) = (with(&relay), with(&relay), with(&relay));
+    workers.spawn(keep(kept("limits", &attempts), move || keep_limits(limited.0.clone(), limited.1.clone())));
+    workers.spawn(keep(kept("watch", &attempts), move || watch(watching.0.clone(), watching.1.clone())));
+    workers.spawn(keep(kept("reminders", &attempts), move || remind(reminding.0.clone(), reminding.1.clone())));
     let lock = lock.map(|mut lock| {
         lock.watch(data_dir.join("state.db"));
         Arc::new(lock)
     });
     if let Some(lock) = lock.clone() {
-        workers.spawn(watch_place(relay.clone(), lock, attempts.clone()));
+        let (relay, stop) = with(&relay);
+        workers.spawn(keep(kept("place", &attempts), move || watch_place(relay.clone(), lock.clone(), stop.clone())));
     }
     for progress in relay.store.replays().into_iter().filter(|progress| !progress.is_done) {
         workers.spawn(relay.replayer.clone().work(progress));
@@ -307,13 +321,12 @@ async fn start_at(
     };
     changing.door.open(&relay, listener, options);
     drop(changing);
-    admin_tasks.spawn(serve(
-        Arc::new(admin_listener),
-        Slots::new(admin_options.connections_max),
-        admin::routes(relay.clone(), admin_address),
-        admin_options,
-        Stops::at_once(admin_stop.clone()),
-    ));
+    let (listener, routes) = (Arc::new(admin_listener), admin::routes(relay.clone(), admin_address));
+    let stops = Stops::at_once(admin_stop.clone());
+    let slots = Slots::new(admin_options.connections_max, relay.metrics.connections("admin"));
+    admin_tasks.spawn(keep(kept("admin_listener", &admin_stop), move || {
+        serve(listener.clone(), slots.clone(), routes.clone(), admin_options.clone(), stops.clone())
+    }));
     Ok(Running {
         relay,
         address,

@@ -131,7 +131,7 @@ impl Relay {
 
     /// Syncs of the journal so far.
     pub fn syncs(&self) -> f64 {
-        self.metric("vero_relay_sync_seconds_count")
+        self.metric("vero_relay_journal_fsync_duration_seconds_count")
     }
 
     /// Deliveries that are not settled.

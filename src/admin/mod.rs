@@ -199,6 +199,9 @@ fn metrics(relay: &Relay) -> Answer {
             now_ms,
         });
     }
+    for (at, source) in generation.config.sources.iter().enumerate() {
+        relay.metrics.set_source_paused(&source.name, generation.is_source_paused(at));
+    }
     relay.metrics.set_store(&relay.store.usage(), relay.health() == Health::Good, now_ms);
     let mut response = Response::new(Bytes::from(relay.metrics.encode()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

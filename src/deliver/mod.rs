@@ -7,6 +7,8 @@
 //! * [`mod@decide`]: what follows from an attempt, as a pure function.
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
 //! * [`pace`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
+//! * [`held`]: claims that are handed back whatever becomes of who holds them.
+//! * [`troubles`]: what the log says of a destination.
 //! * [`replay`]: the history again.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
 
@@ -14,12 +16,14 @@ mod backoff;
 mod bodies;
 mod breaker;
 mod decide;
+mod held;
 mod limits;
 mod pace;
 pub mod replay;
 #[cfg(test)]
 mod simulation;
 mod status;
+mod troubles;
 mod worker;
 
 pub use self::backoff::JITTER;
@@ -29,4 +33,5 @@ pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
 pub use self::pace::Pace;
 pub use self::status::{Shown, Status};
+pub use self::troubles::LOOK_EVERY;
 pub use self::worker::{Reading, Section, Worker, WorkerParts};

@@ -5,8 +5,10 @@
 //! on where it was, and what was selected twice goes out once.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +23,13 @@ use crate::store::{
 pub const STEP: u64 = 16_384;
 /// A replay's description is not longer than this.
 pub const SPEC_BYTES_MAX: usize = 16 << 10;
+
+impl ReplayError {
+    /// A thread that reads for a replay came to nothing.
+    fn of_thread(error: &tokio::task::JoinError) -> Self {
+        if error.is_panic() { ReplayError::Panicked } else { ReplayError::Stopped }
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +65,9 @@ pub enum ReplayError {
     /// Its id is another command's.
     #[error("this id is another command's: it stands for a replay of dead letters")]
     Known,
+    /// It panicked.
+    #[error("it panicked, which is a bug: see the log")]
+    Panicked,
     /// The relay is stopping.
     #[error("the relay is stopping")]
     Stopped,
@@ -237,7 +249,7 @@ impl Replayer {
         }
         let (replayer, asked) = (self.clone(), spec.clone());
         let stretch = tokio::task::spawn_blocking(move || replayer.stretch(&asked)).await;
-        let stretch = stretch.map_err(|_| ReplayError::Stopped)??;
+        let stretch = stretch.map_err(|error| ReplayError::of_thread(&error))??;
         let at_ms = crate::time::wall_ms();
         let (cursor, until) = (stretch.start, stretch.end);
         let progress = ReplayProgress { id, spec: text, cursor, until, selected: 0, at_ms, is_done: false };
@@ -252,7 +264,9 @@ impl Replayer {
 
     /// Works on a replay until it is done or the relay stops.
     pub async fn work(self, mut progress: ReplayProgress) {
-        if let Err(error) = self.try_work(&mut progress).await
+        // A panic is told where it happens.
+        let worked = AssertUnwindSafe(self.try_work(&mut progress)).catch_unwind().await;
+        if let Err(error) = worked.unwrap_or(Err(ReplayError::Panicked))
             && !matches!(error, ReplayError::Stopped)
         {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,7 +286,7 @@ impl Replayer {
                 (self.clone(), spec.clone(), matcher.clone(), to.clone(), progress.cursor);
             let selected =
                 tokio::task::spawn_blocking(move || replayer.select(&asked, &matcher, &to, from..until)).await;
-            let selections = selected.map_err(|_| ReplayError::Stopped)??;
+            let selections = selected.map_err(|error| ReplayError::of_thread(&error))??;
             let answers = self.begin_all(progress.id, selections).await?;
             progress.cursor = until;
             progress.at_ms = crate::time::wall_ms();
@@ -300,7 +314,7 @@ impl Replayer {
             };
             selections.into_iter().map(selection).collect()
         });
-        begun.await.map_err(|_| ReplayError::Stopped)
+        begun.await.map_err(|error| ReplayError::of_thread(&error))
     }
 }
 

@@ -1,12 +1,15 @@
 //! What a worker shows of itself, and the one thing that can be asked of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::troubles::Troubles;
 
 /// One destination's worker, seen from outside.
 #[derive(Debug, Default)]
 pub struct Status {
     shown: Mutex<Shown>,
+    troubles: Mutex<Troubles>,
     begins_gently: AtomicBool,
 }
 
@@ -32,6 +35,11 @@ impl Status {
     /// Lets what waits go out now, gently. The worker looks when it is woken.
     pub fn begin_gently(&self) {
         self.begins_gently.store(true, Ordering::Release);
+    }
+
+    /// What the log has said of it.
+    pub(crate) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn takes_wish(&self) -> bool {

@@ -16,15 +16,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
+use super::held::Held;
 use super::pace::Pace;
 use super::status::Status;
 use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
-use crate::store::{Claim, NameId, ReadError, Settlement, Store, StoredEvent};
+use crate::store::{Claim, NameId, ReadError, Store, StoredEvent};
 use crate::telemetry::{DestinationMetrics, in_full, in_vain};
 use crate::time::{Clock, Instant};
 
 /// What a worker works with.
+#[derive(Clone)]
 pub struct WorkerParts {
     /// Where deliveries come from and go back to.
     pub store: Arc<dyn Store>,
@@ -72,7 +74,8 @@ pub struct Worker {
     /// One read of the disk at a time: reads of one destination wait for each other anyway, and each waiting one would hold a thread.
     disk: Arc<Semaphore>,
     rejects_in_a_row: u32,
-    last_trouble: Option<String>,
+    /// As its troubles say, so that a delivery that arrives need not ask.
+    is_failing: bool,
     breaker: Breaker,
     /// Since when the breaker is open, unix milliseconds: time does not count from there on.
     open_since_ms: Option<u64>,
@@ -82,7 +85,7 @@ pub struct Worker {
 struct Attempted {
     /// What it was made by.
     section: Arc<Section>,
-    claims: Vec<Claim>,
+    claims: Held,
     /// `None`: the delivery was not attempted, for want of room for its body.
     outcomes: Vec<Option<Outcome>>,
     started_ms: u64,
@@ -104,7 +107,8 @@ impl Worker {
             None => Breaker::closed(concurrency),
         };
         let disk = Arc::new(Semaphore::new(1));
-        Self { parts, section, share, disk, rejects_in_a_row: 0, last_trouble: None, breaker, open_since_ms }
+        let is_failing = parts.status.troubles().is_failing();
+        Self { parts, section, share, disk, rejects_in_a_row: 0, is_failing, breaker, open_since_ms }
     }
 
     /// Works until it is stopped; attempts under way are then finished and settled.
@@ -154,31 +158,26 @@ impl Worker {
                 Allowed::AtOnce(_) if pace.is_limited() => (1, config.destination.batch_max(), false),
                 Allowed::AtOnce(most) => (most - attempts.len(), config.destination.batch_max(), false),
             };
-            let claims = store.claim(*id, attempts_max * batch_max);
-            if claims.is_empty() {
+            let mut rest = Held::claim(store, *id, attempts_max * batch_max);
+            if rest.is_empty() {
                 return None;
             }
             if let Err(later) = pace.take(now) {
-                // Somebody who shares the pace was faster.
-                self.release(claims);
+                // Somebody who shares the pace was faster. What is held goes back.
                 return Some(later);
             }
-            let mut rest = claims.as_slice();
             while !rest.is_empty() {
                 let mut recent: Vec<_> =
                     rest.iter().take(batch_max).map(|claim| store.recent(claim.key.sequence)).collect();
                 let expected = self.share.expected();
                 let sizes = recent.iter().map(|event| event.as_ref().map_or(expected, |event| event.body.len()));
                 let (count, bytes) = prefix(sizes, ONE_BYTES_MAX);
-                let (batch, later) = rest.split_at(count);
                 recent.truncate(count);
                 let Some(reservation) = self.share.reserve(bytes) else {
                     // One of our own attempts will end and bring us back here.
-                    self.release(rest.to_vec());
                     return None;
                 };
-                attempts.push(self.attempt(batch.to_vec(), recent, reservation, is_probe).boxed());
-                rest = later;
+                attempts.push(self.attempt(rest.split(count), recent, reservation, is_probe).boxed());
             }
             if is_probe {
                 self.breaker.probe();
@@ -196,10 +195,6 @@ impl Worker {
         }
     }
 
-    fn release(&self, claims: Vec<Claim>) {
-        self.parts.store.settle(claims.into_iter().map(|claim| (claim, Settlement::Released)).collect());
-    }
-
     /// When to look again although nobody wakes us: at the next turn, or when a retry is due.
     fn wake_at(&self, next_turn: Option<Instant>) -> Option<Instant> {
         // A retry that is due and was not handed out waits for room among the bodies; it is looked at again soon.
@@ -213,7 +208,7 @@ impl Worker {
     /// One attempt at some deliveries.
     fn attempt(
         &self,
-        claims: Vec<Claim>,
+        claims: Held,
         recent: Vec<Option<Arc<StoredEvent>>>,
         mut reservation: Reservation,
         is_probe: bool,
@@ -228,7 +223,8 @@ impl Worker {
             let deliveries: Vec<Delivery> =
                 read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
             let (started_ms, started) = (clock.now_ms(), Instant::now());
-            let attempt = AssertUnwindSafe(destination.attempt(&deliveries)).catch_unwind();
+            // The call itself may panic as well as what it returns.
+            let attempt = AssertUnwindSafe(async { destination.attempt(&deliveries).await }).catch_unwind();
             let made = match tokio::time::timeout(timeout, attempt).await {
                 Ok(Ok(outcomes)) => outcomes,
                 Ok(Err(_)) => vec![Outcome::local("a bug: the attempt panicked; see the log"); deliveries.len()],

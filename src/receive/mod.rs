@@ -141,7 +141,7 @@ where
     let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
     match appended {
         Ok(id) => {
-            generation.accepted[source].inc();
+            generation.accepted[source].accepted(received_ms);
             let mut accepted = Response::new(Bytes::from(format!("{{\"id\":\"{id}\"}}\n")));
             accepted
                 .headers_mut()

@@ -5,10 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use crate::config::{Auth, Source};
+use crate::telemetry::Metrics;
+use crate::telemetry::trouble::{News, Trouble};
+use crate::time::Instant;
 
 /// Requests kept.
 pub const KEPT_MAX: usize = 100;
@@ -159,14 +163,51 @@ fn unit(text: &[u8]) -> Option<(u8, usize)> {
 }
 
 /// The last of them.
-#[derive(Debug, Default)]
 pub struct Refused {
     requests: Mutex<VecDeque<RefusedRequest>>,
+    metrics: Metrics,
+    told: Mutex<Told>,
+}
+
+/// Whoever reaches the listener can be refused as often as they like: the log sums it up.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// What the log says of them.
+struct Told {
+    trouble: Trouble,
+    last: (u16, &'static str),
+}
+
+/// Why, in a word for metrics and log; nothing of the request is in it.
+fn in_a_word(status: u16) -> &'static str {
+    match status {
+        404 => "wrong_address",
+        405 => "method",
+        408 => "body_timeout",
+        413 => "too_large",
+        415 => "encoding",
+        400 => "bad_event",
+        503 => "unavailable",
+        _ => "other",
+    }
 }
 
 impl Refused {
+    /// None yet.
+    pub fn new(metrics: &Metrics) -> Self {
+        let told = Told { trouble: Trouble::summed_up(TOLD_EVERY), last: (0, "other") };
+        Self { requests: Mutex::default(), metrics: metrics.clone(), told: Mutex::new(told) }
+    }
+
     /// Adds one, and drops the oldest.
     pub fn add(&self, request: RefusedRequest) {
+        let reason = in_a_word(request.status);
+        self.metrics.refused(reason).inc();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.last = (request.status, reason);
+        let news = told.trouble.happens(Instant::now());
+        told.tell(news);
+        drop(told);
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         if requests.len() == KEPT_MAX {
             requests.pop_back();
@@ -174,9 +215,30 @@ impl Refused {
         requests.push_front(request);
     }
 
+    /// Time has passed: tells what is due.
+    pub fn look(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = told.trouble.look(Instant::now());
+        told.tell(news);
+    }
+
     /// All of them, newest first.
     pub fn list(&self) -> Vec<RefusedRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Told {
+    fn tell(&self, news: Option<News>) {
+        if let Some(News { times, .. }) = news {
+            let (status, reason) = self.last;
+            tracing::warn!(
+                count = times,
+                last_status = status,
+                last_reason = reason,
+                "requests to the hooks were refused: see /api/refused on the admin listener"
+            );
+        }
     }
 }
 

@@ -21,7 +21,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -31,6 +30,8 @@ use super::connection::{Patience, Watched};
 use super::drain::Drained;
 use super::slots::{Slot, Slots};
 use super::{Answer, answer};
+use crate::telemetry::trouble::{News, Trouble};
+use crate::time::Instant;
 
 /// What a listener allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub struct ServerOptions {
 pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (no file descriptors left, most likely), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// While connections cannot be accepted it is told this often.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What ends a server.
 #[derive(Clone, Debug)]
@@ -101,9 +105,9 @@ where
     // A sender that has said all and shuts its side down still waits for the answer.
     http1.half_close(true);
     let body_timeout = options.body_timeout;
-    let mut descriptors = Descriptors::keeping(options.descriptors_kept);
-    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &mut descriptors, &stops.accepting).await
-    {
+    let mut room =
+        Room { descriptors: Descriptors::keeping(options.descriptors_kept), trouble: Trouble::lasting(TOLD_EVERY) };
+    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &mut room, &stops.accepting).await {
         let warp = service.clone();
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut warp = warp.clone();
@@ -174,28 +178,51 @@ impl Descriptors {
     }
 }
 
+/// Whether connections can be accepted, and what the log says of it.
+struct Room {
+    descriptors: Descriptors,
+    trouble: Trouble,
+}
+
+impl Room {
+    fn lacks(&mut self, why: &dyn std::fmt::Display) {
+        if let Some(News { times, .. }) = self.trouble.happens(Instant::now()) {
+            tracing::warn!(%why, times, "connections cannot be accepted: raise the limit of open files (LimitNOFILE=, ulimit -n), or lower connections_max");
+        }
+    }
+
+    fn got(&mut self, stream: &TcpStream) {
+        self.descriptors.saw(stream);
+        if let Some(ended) = self.trouble.ends(Instant::now()) {
+            tracing::info!(after_s = ended.lasted.as_secs(), "connections are accepted again");
+        }
+    }
+}
+
 type Accepted = (TcpStream, SocketAddr, Slot);
 
 /// Waits for a free slot and then for a connection: beyond the cap, the kernel's queue waits.
 async fn next_connection(
     listener: &TcpListener,
     slots: &Arc<Slots>,
-    descriptors: &mut Descriptors,
+    room: &mut Room,
     stop: &CancellationToken,
 ) -> Option<Accepted> {
     let accept = async {
-        let slot = slots.take().await;
+        let mut slot = slots.take().await;
         loop {
-            while !descriptors.has_one(listener) {
+            while !room.descriptors.has_one(listener) {
+                room.lacks(&"nearly all file descriptors are in use");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    descriptors.saw(&stream);
+                    room.got(&stream);
+                    slot.accepted();
                     return (stream, peer, slot);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    room.lacks(&error);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

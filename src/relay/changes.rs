@@ -83,10 +83,7 @@ pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
             Ok(limiter) => limiter,
             // The process is ending.
             Err(error) if error.is_cancelled() => return,
-            Err(_) => {
-                tracing::error!("looking after the limits panicked; backlogs are not limited until the next start");
-                return;
-            }
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         tokio::select! {
             () = stop.cancelled() => return,

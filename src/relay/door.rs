@@ -7,10 +7,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::keep::{Kept, keep};
 use super::{Relay, StartError};
 use crate::receive;
 use crate::receive::server::{ServerOptions, serve};
 use crate::receive::slots::Slots;
+use crate::telemetry::Metrics;
 
 /// File descriptors that webhooks leave to the operator, the journal and the destinations; fewer where there are few in all.
 pub(super) const DESCRIPTORS_KEPT: u64 = 32;
@@ -36,8 +38,8 @@ struct Open {
 }
 
 impl Door {
-    pub(super) fn new(stop: CancellationToken) -> Self {
-        Self { tasks: TaskTracker::new(), stop, slots: Slots::new(0), open: None }
+    pub(super) fn new(stop: CancellationToken, metrics: &Metrics) -> Self {
+        Self { tasks: TaskTracker::new(), stop, slots: Slots::new(0, metrics.connections("hooks")), open: None }
     }
 
     /// Serves a listener from now on. The one before accepts nothing more; its connections stay and are served as ever.
@@ -46,7 +48,16 @@ impl Door {
         let routes = receive::routes(relay.clone());
         let stops = receive::server::Stops { accepting: accepting.clone(), all: self.stop.clone() };
         self.slots.set_max(options.connections_max);
-        self.tasks.spawn(serve(listener.clone(), self.slots.clone(), routes, options.clone(), stops));
+        let kept = Kept {
+            task: "hooks_listener",
+            of: local(&listener, SocketAddr::from(([0, 0, 0, 0], 0))).to_string(),
+            metrics: relay.metrics.clone(),
+            stop: accepting.clone(),
+        };
+        let (serving, slots, allowed) = (listener.clone(), self.slots.clone(), options.clone());
+        self.tasks.spawn(keep(kept, move || {
+            serve(serving.clone(), slots.clone(), routes.clone(), allowed.clone(), stops.clone())
+        }));
         if let Some(before) = self.open.replace(Open { listener, options, accepting }) {
             before.accepting.cancel();
         }

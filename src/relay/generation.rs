@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::deliver::Status;
 use crate::receive::auth::Gate;
 use crate::store::{NameId, NameKind, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, SourceMetrics};
 
 /// One config in force, with everything that is derived from it. A request or an attempt takes one and keeps it.
 pub struct Generation {
@@ -28,7 +28,7 @@ pub struct Generation {
     /// The destinations' numbers.
     pub destination_ids: Vec<NameId>,
     /// Counters of accepted events, by source.
-    pub accepted: Vec<Counter>,
+    pub accepted: Vec<SourceMetrics>,
     /// What each destination's worker shows, by its number. A destination that stays keeps its own.
     pub statuses: HashMap<NameId, Arc<Status>>,
     rule_counters: HashMap<NameId, Counter>,
@@ -48,7 +48,7 @@ impl Generation {
         let destination_ids: Vec<_> = config.destinations.iter().map(|config| destination(&config.name)).collect();
         let rules = config.rules.rules().iter();
         let rule_counters = rule_ids.iter().copied().zip(rules.map(|rule| metrics.rule_counter(&rule.name))).collect();
-        let accepted = config.sources.iter().map(|source| metrics.request_counter(&source.name, 200)).collect();
+        let accepted = config.sources.iter().map(|source| metrics.source(&source.name)).collect();
         let status = |id: &NameId| before.and_then(|before| before.statuses.get(id)).cloned().unwrap_or_default();
         Self {
             number: before.map_or(1, |before| before.number + 1),
@@ -62,6 +62,14 @@ impl Generation {
             rule_counters,
             config,
         }
+    }
+
+    /// Forgets what the metrics show of names that are in this config no more.
+    pub(super) fn forget_others(&self, metrics: &Metrics) {
+        let sources = self.config.sources.iter().map(|source| source.name.as_str()).collect();
+        let rules = self.config.rules.rules().iter().map(|rule| &*rule.name).collect();
+        let destinations = self.config.destinations.iter().map(|destination| destination.name.as_str()).collect();
+        metrics.keep(&sources, &rules, &destinations);
     }
 
     /// The counter of one rule's matches.

@@ -27,7 +27,8 @@ pub(super) async fn watch_place(relay: Arc<Relay>, lock: Arc<DataDirLock>, stop:
         let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| store.trouble()));
         if let Ok(Some(trouble)) = looked.await {
             relay.store.fail(&advice(&trouble));
-            return;
+            // There is nothing more to look for.
+            return stop.cancelled().await;
         }
     }
 }

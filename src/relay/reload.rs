@@ -7,9 +7,11 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +93,8 @@ impl Relay {
     /// Reads the config file again and goes on with it, or says why not.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
         let mut changing = self.changing.lock().await;
-        let outcome = self.reload_alone(&mut changing).await;
+        let reloading = AssertUnwindSafe(self.reload_alone(&mut changing)).catch_unwind();
+        let outcome = reloading.await.unwrap_or(Err(ReloadError::Panicked));
         let error = outcome.as_ref().err().map(ReloadError::in_full);
         match &outcome {
             Ok(reloaded) => {
@@ -141,6 +144,7 @@ impl Relay {
         }
         self.generation.store(generation.clone());
         changing.workers.follow(&generation);
+        generation.forget_others(&self.metrics);
         self.store.set_retention(retention);
         go_on_after_a_change(self);
         let warnings = report.lines().collect();

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Generation;
+use super::keep::{Kept, keep};
 use crate::deliver::{Bodies, Pace, Reading, Section, Worker, WorkerParts};
 use crate::store::{NameId, Store};
 use crate::telemetry::Metrics;
@@ -85,7 +86,7 @@ impl Workers {
 
     fn start(&mut self, id: NameId, section: Arc<Section>, generation: &Generation) {
         let (section, stop) = (Arc::new(ArcSwap::new(section)), self.stop.child_token());
-        let worker = Worker::new(WorkerParts {
+        let parts = WorkerParts {
             store: self.store.clone(),
             id,
             section: section.clone(),
@@ -94,8 +95,10 @@ impl Workers {
             status: generation.statuses.get(&id).cloned().unwrap_or_default(),
             reading: Reading::Aside,
             stop: stop.clone(),
-        });
-        self.tasks.spawn(worker.run());
+        };
+        let of = section.load().config.name.clone();
+        let kept = Kept { task: "worker", of, metrics: self.metrics.clone(), stop: stop.clone() };
+        self.tasks.spawn(keep(kept, move || Worker::new(parts.clone()).run()));
         self.hands.insert(id, Hand { section, stop });
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::*;
+use crate::torture::rig::{Rig, Up};
 
 /// A relay whose log cannot tell where it listens.
 struct Mute {
@@ -274,4 +275,110 @@ async fn a_signal_to_end_while_it_starts_ends_it_well() {
         .await;
         assert_eq!(code, Some(Some(0)));
     }
+}
+
+// ---- what is told, and how often ----------------------------------------------------------------------------------------------------
+
+/// A relay whose log is read.
+async fn telling(rest: &str) -> (Up, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let up = Rig::new(directory.path(), &directory.path().join("data"), rest).start().await;
+    (up, directory)
+}
+
+async fn post_to(up: &Up, path: &str) -> u16 {
+    request(up.hooks, "POST", path, &[], br#"{"type":"sent","user":{"email":"steve@example.com"}}"#).await.status()
+}
+
+/// How many lines hold a text.
+fn count(log: &str, text: &str) -> usize {
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn trouble_is_told_when_it_begins_and_when_it_ends() {
+    let fake = Fake::start([500, 503, 500].map(Act::status)).await;
+    let (up, _directory) = telling(&rules(&fake)).await;
+    assert_eq!(post_to(&up, "/hooks/vero/secret").await, 200);
+    eventually("its end", async || up.said().contains("delivering again")).await;
+    let log = up.said();
+    assert_eq!(
+        (count(&log, "attempts fail, and will be made again"), count(&log, "delivering again")),
+        (1, 1),
+        "{log}"
+    );
+    assert!(log.contains("failed_attempts=3"), "{log}");
+}
+
+#[tokio::test]
+async fn many_dead_letters_are_one_line() {
+    // Not twenty in a row, which would pause the destination.
+    let fake = Fake::start((0..60).map(|number| if number % 3 == 0 { Act::ok() } else { Act::status(422) })).await;
+    let (up, _directory) = telling(&rules(&fake)).await;
+    for _ in 0..60 {
+        assert_eq!(post_to(&up, "/hooks/vero/secret").await, 200);
+    }
+    fake.wait_for(60).await;
+    let log = up.said();
+    assert_eq!((count(&log, "dead letter"), count(&log, "422")), (1, 1), "{log}");
+    assert!(!log.contains("steve@example.com"), "{log}");
+}
+
+#[tokio::test]
+async fn refused_requests_are_told_once_a_minute_without_their_tokens() {
+    let fake = Fake::start([]).await;
+    let (up, _directory) = telling(&rules(&fake)).await;
+    for number in 0..50 {
+        assert_eq!(post_to(&up, &format!("/hooks/vero/guess-{number}")).await, 404);
+    }
+    let log = up.said();
+    assert!((1..=3).contains(&count(&log, "requests to the hooks were refused")), "{log}");
+    assert!(log.contains("last_reason=\"wrong_address\"") && !log.contains("guess"), "{log}");
+}
+
+#[tokio::test]
+async fn what_an_operator_does_is_told_in_a_line_each() {
+    let fake = Fake::start([]).await;
+    let (up, directory) = telling(&rules(&fake)).await;
+    let copy = directory.path().join("copy");
+    let backup = serde_json::json!({ "directory": copy }).to_string();
+    for (path, body) in [
+        ("destinations/a/pause", "{}"),
+        ("destinations/a/retry", "{}"),
+        ("destinations/a/resume", "{}"),
+        ("sources/vero/resume", "{}"),
+        ("replays", r#"{"since": "1h", "match": "{user.email: steve@example.com}"}"#),
+        ("store/trim", "{}"),
+        ("store/backup", backup.as_str()),
+        ("reload", "{}"),
+    ] {
+        let headers = [("x-vero-relay-write", "1")];
+        let answer = request(up.admin, "POST", &format!("/api/{path}"), &headers, body.as_bytes()).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+    }
+    eventually("the last line", async || up.said().contains("the config was reloaded")).await;
+    let log = up.said();
+    for line in
+        ["pause", "retry", "resume destination=a", "resume source=vero", "replay", "trim the store", "backup the store"]
+    {
+        assert_eq!(count(&log, &format!("INFO by the operator: {line}")), 1, "{line}: {log}");
+    }
+    assert!(!log.contains("steve@example.com"), "{log}");
+}
+
+#[tokio::test]
+async fn a_name_with_a_line_break_forges_no_line() {
+    let fake = Fake::start([]).await;
+    let (mut rig, directory) = {
+        let directory = tempfile::tempdir().expect("a directory");
+        (Rig::new(directory.path(), &directory.path().join("data"), &rules(&fake)), directory)
+    };
+    let up = rig.start().await;
+    rig.change("{ to: [a] }", r#"{ name: "x\n2026-01-01T00:00:00Z ERROR faked\e[31m", to: [a] }"#);
+    let answer = request(up.admin, "POST", "/api/reload", &[("x-vero-relay-write", "1")], b"{}").await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    eventually("the change to be told", async || up.said().contains("faked")).await;
+    let log = up.said();
+    assert!(log.lines().all(|line| !line.starts_with("2026-01-01T")) && !log.contains('\u{1b}'), "{log}");
+    drop(directory);
 }

@@ -29,6 +29,7 @@ mod reload;
 mod restart;
 mod schema;
 mod structure;
+mod supervision;
 mod surroundings;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;

@@ -382,10 +382,10 @@ async fn every_limit_is_a_metric_before_it_bites() {
         "vero_relay_store_bytes_max 1073741824",
         "vero_relay_history_bytes_max 104857600",
         "vero_relay_dead_letter_bytes_max 52428800",
-        "vero_relay_free_bytes_min 1048576",
+        "vero_relay_store_filesystem_free_bytes_min 1048576",
         "vero_relay_backlog_bytes_max{destination=\"crm\"} 10485760",
         "vero_relay_backlog_age_max_seconds{destination=\"crm\"} 3600",
-        "vero_relay_breaker_open{destination=\"crm\"} 0",
+        "vero_relay_destination_breaker_open{destination=\"crm\"} 0",
     ] {
         assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
     }

@@ -3,6 +3,7 @@
 //! Every list is a page of at most [`LIMIT_MAX`] entries, and says where the next begins. Reading the disk happens where blocking is
 //! allowed. A wrong parameter is answered with 400 and a sentence; an unknown one too, so that a slip narrows nothing silently.
 
+mod acts;
 mod dead_letters;
 mod destinations;
 mod events;
@@ -72,7 +73,12 @@ pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], que
         _ => Err(Refusal::missing("there is nothing here; / lists what there is")),
     };
     match outcome {
-        Ok(value) => super::json(&value),
+        Ok(value) => {
+            if !is_read {
+                acts::tell(path, body, &value);
+            }
+            super::json(&value)
+        }
         Err(Refusal(status, message)) => refuse(status, &message),
     }
 }

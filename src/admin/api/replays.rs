@@ -71,7 +71,7 @@ fn refusal(error: ReplayError) -> Refusal {
     match &error {
         ReplayError::Match(_) | ReplayError::TooLong | ReplayError::Known => Refusal::wrong(error.to_string()),
         ReplayError::Destination(_) => Refusal::missing(error.to_string()),
-        ReplayError::Read(_) => Refusal::failed(&error),
+        ReplayError::Read(_) | ReplayError::Panicked => Refusal::failed(&error),
         ReplayError::Append(_) | ReplayError::Stopped => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }

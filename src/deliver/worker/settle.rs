@@ -10,6 +10,7 @@ use super::{Attempted, Attempts, Worker};
 use crate::deliver::backoff::spread;
 use crate::deliver::breaker::{Change, Sign};
 use crate::deliver::decide::{Next, decide};
+use crate::deliver::held::Settled;
 use crate::destination::{Outcome, Reason};
 use crate::store::{AttemptNote, Claim, DeliveryKey, Settlement};
 use crate::time::Instant;
@@ -25,78 +26,73 @@ impl Worker {
     /// Settles an attempt and whatever else has ended meanwhile.
     pub(super) fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
         self.section = self.parts.section.load_full();
-        let (mut settlements, mut notes) = (Vec::new(), Vec::new());
+        let (mut settled, mut notes) = (Settled::new(&self.parts.store), Vec::new());
         let mut next = Some(first);
         while let Some(attempted) = next {
-            self.settle_one(attempted, &mut settlements, &mut notes);
-            next = if settlements.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
+            self.settle_one(attempted, &mut settled, &mut notes);
+            next = if settled.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
         }
-        self.parts.store.settle(settlements);
+        drop(settled);
         self.parts.store.note(notes);
     }
 
-    fn settle_one(
-        &mut self,
-        attempted: Attempted,
-        settlements: &mut Vec<(Claim, Settlement)>,
-        notes: &mut Vec<(DeliveryKey, AttemptNote)>,
-    ) {
+    fn settle_one(&mut self, attempted: Attempted, settled: &mut Settled, notes: &mut Vec<(DeliveryKey, AttemptNote)>) {
         let now_ms = self.parts.clock.now_ms();
         // What became of an attempt by an older section says nothing of what this one says: another URL, another token.
         let is_of_now = Arc::ptr_eq(&attempted.section.config.destination, &self.section.config.destination);
         self.watch(&attempted, is_of_now, now_ms);
-        for (claim, outcome) in attempted.claims.into_iter().zip(attempted.outcomes) {
-            let Some(outcome) = outcome else {
-                settlements.push((claim, Settlement::Released));
-                continue;
-            };
-            self.section.metrics.attempt(&outcome);
+        let Attempted { claims, outcomes, started_ms, took, .. } = attempted;
+        claims.settle(outcomes, settled, |claim, outcome| {
+            let Some(outcome) = outcome else { return Settlement::Released };
+            self.section.metrics.attempt(&outcome, took);
             if is_of_now {
                 self.observe(&outcome);
             }
-            let attempts = claim.attempts.saturating_add(1);
-            let first_attempt_ms = claim.first_attempt_ms.unwrap_or(attempted.started_ms);
             if claim.attempts > 0 || outcome != Outcome::Delivered {
-                notes.push((claim.key, note(&outcome, attempted.started_ms, attempted.took)));
+                notes.push((claim.key, note(&outcome, started_ms, took)));
             }
-            let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
-            let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
-            let settlement = match decide(
-                &outcome,
-                attempts,
-                age,
-                spread(claim.key, attempts),
-                &self.section.config.policy,
-            ) {
-                Next::Done => {
-                    self.section.metrics.delivered();
-                    Settlement::Delivered { attempts }
+            self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms })
+        });
+    }
+
+    /// What follows from an outcome for its delivery.
+    fn decide(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        Moments { is_of_now, started_ms, now_ms }: Moments,
+    ) -> Settlement {
+        let attempts = claim.attempts.saturating_add(1);
+        let first_attempt_ms = claim.first_attempt_ms.unwrap_or(started_ms);
+        let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
+        let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
+        match decide(outcome, attempts, age, spread(claim.key, attempts), &self.section.config.policy) {
+            Next::Done => {
+                self.section.metrics.delivered(now_ms);
+                Settlement::Delivered { attempts }
+            }
+            Next::Skip(reason) => {
+                self.section.metrics.skipped();
+                Settlement::Skipped { attempts, reason }
+            }
+            Next::RetryIn(wait) => {
+                // Like all that waited when the section changed, it is due now.
+                let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
+                let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
+                Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
+            }
+            Next::DeadLetter(reason) => {
+                self.section.metrics.dead();
+                self.parts.status.troubles().died(&self.section.config.name, outcome.reason());
+                Settlement::Dead { attempts, reason }
+            }
+            Next::Pause(reason) => {
+                let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
+                if is_of_now {
+                    self.pause(&reason, brief);
                 }
-                Next::Skip(reason) => {
-                    self.section.metrics.skipped();
-                    Settlement::Skipped { attempts, reason }
-                }
-                Next::RetryIn(wait) => {
-                    // Like all that waited when the section changed, it is due now.
-                    let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
-                    let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
-                    Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
-                }
-                Next::DeadLetter(reason) => {
-                    self.section.metrics.dead();
-                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                    tracing::warn!(destination = %self.section.config.name, attempts, reason = brief, "dead letter");
-                    Settlement::Dead { attempts, reason }
-                }
-                Next::Pause(reason) => {
-                    let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
-                    if is_of_now {
-                        self.pause(&reason, brief);
-                    }
-                    Settlement::Released
-                }
-            };
-            settlements.push((claim, settlement));
+                Settlement::Released
+            }
         }
     }
 
@@ -115,12 +111,14 @@ impl Worker {
         let name = &self.section.config.name;
         match self.breaker.observe(sign, attempted.is_probe, Instant::now()) {
             Some(Change::Opened) => {
-                tracing::warn!(destination = %name, "it fails again and again: one attempt at a time until one succeeds");
+                tracing::debug!(destination = %name, "it fails again and again: one attempt at a time until one succeeds");
+                self.parts.status.troubles().gets_worse(name);
+                self.is_failing = true;
                 self.open_since_ms = Some(now_ms);
                 self.show_open(true);
             }
             Some(Change::Closed) => {
-                tracing::info!(destination = %name, "it answers again: deliveries go on, a few at first");
+                tracing::debug!(destination = %name, "it answers again: deliveries go on, a few at first");
                 self.open_since_ms = None;
                 self.show_open(false);
             }
@@ -149,8 +147,8 @@ impl Worker {
         match outcome {
             Outcome::Delivered => {
                 self.rejects_in_a_row = 0;
-                if self.last_trouble.take().is_some() {
-                    tracing::info!(destination = %name, "delivering again");
+                if std::mem::take(&mut self.is_failing) {
+                    self.parts.status.troubles().delivered(name);
                 }
             }
             Outcome::Retry { reason, after, holds_all } => {
@@ -176,24 +174,30 @@ impl Worker {
         }
     }
 
-    /// Tells of trouble once, and not again until it changes or has passed.
+    /// Takes down a failure, which the log tells once.
     fn tell(&mut self, reason: &Reason) {
-        let (name, reason, is_config_slip) = (&self.section.config.name, reason.brief.as_str(), reason.is_config_slip);
-        if self.last_trouble.as_deref() == Some(reason) {
-            tracing::debug!(destination = %name, reason, "attempt failed");
-        } else if is_config_slip {
-            tracing::error!(destination = %name, reason, "attempt failed; most likely the URL or a credential in the config is wrong");
-        } else {
-            tracing::warn!(destination = %name, reason, "attempt failed, will be tried again");
-        }
-        self.last_trouble = Some(reason.to_owned());
+        let (name, reason_brief) = (&self.section.config.name, reason.brief.as_str());
+        tracing::debug!(destination = %name, reason = reason_brief, "an attempt failed");
+        self.parts.status.troubles().failed(name, reason);
+        self.is_failing = true;
     }
 
     fn pause(&self, reason: &str, brief: &str) {
         let name = &self.section.config.name;
-        tracing::error!(destination = %name, reason = brief, "destination paused; its queue is kept until somebody resumes it");
+        // What was in flight beside it says the same.
+        if self.parts.store.standing(self.parts.id).paused.is_none() {
+            tracing::error!(destination = %name, reason = brief, "the destination is paused; its queue is kept until somebody resumes it");
+        }
         self.parts.store.pause(self.parts.id, reason);
     }
+}
+
+/// When an attempt was made and when it is settled, unix milliseconds; and whether by the section in force.
+#[derive(Clone, Copy)]
+struct Moments {
+    is_of_now: bool,
+    started_ms: u64,
+    now_ms: u64,
 }
 
 /// What is kept of an attempt for who wants to know.

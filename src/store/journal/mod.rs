@@ -153,7 +153,9 @@ impl JournalStore {
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Opened), OpenError> {
         let index = Index::open(&options.index);
         let (store, opened, writer, index_failed) = Self::prepare(disk, options, index)?;
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run())?;
+        let thread = std::thread::Builder::new().name("journal".to_owned());
+        let shared = store.shared.clone();
+        let thread = thread.spawn(move || shared.watched("journal", || writer.run()))?;
         *lock(&store.thread) = Some(thread);
         Index::start(&store.shared, index_failed)?;
         // Where what was carried lies since the old end was moved.

@@ -1,6 +1,7 @@
 //! What the store's threads and callers share.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -153,22 +154,25 @@ impl Shared {
         destinations.entry(id).or_insert_with(|| Destination::new(Queue::new(id))).clone()
     }
 
+    /// Says whether the store can do its work. What has failed stays so: only a restart can tell what is on the disk.
     pub fn set_health(&self, health: Health) {
         self.health.send_if_modified(|now| {
-            // What has failed stays so.
             if *now == health || matches!(now, Health::Poisoned(_)) {
                 return false;
             }
-            match &health {
-                Health::Good => tracing::info!("the store takes events again"),
-                Health::Full(why) => {
-                    tracing::error!(why, "the store has no room: events are refused with 503, deliveries go on")
-                }
-                Health::Poisoned(why) => tracing::error!(why, "the store has failed; nothing is acknowledged any more"),
+            if let Health::Poisoned(why) = &health {
+                tracing::error!(why, "the store has failed; nothing is acknowledged any more");
             }
             *now = health;
             true
         });
+    }
+
+    /// Does what a thread of the store is for. If that panics, nothing is known any more, and the process must end.
+    pub fn watched(&self, thread: &str, work: impl FnOnce()) {
+        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.set_health(Health::Poisoned(format!("its {thread} thread panicked, which is a bug: see the log")));
+        }
     }
 
     pub fn all_names(&self) -> Vec<(NameKind, NameId, String)> {

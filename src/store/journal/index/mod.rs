@@ -207,7 +207,8 @@ impl Index {
         let thread = std::thread::Builder::new().name("index".to_owned());
         let (database, pending) = (index.database.clone(), Vec::new());
         let worker = Worker { keeper, database, receiver, deferred: VecDeque::new(), pending, is_broken: false };
-        let thread = thread.spawn(move || worker.run())?;
+        let watching = shared.clone();
+        let thread = thread.spawn(move || watching.watched("index", || worker.run()))?;
         let _ = index.thread.set(Mutex::new(Some(thread)));
         Ok(())
     }

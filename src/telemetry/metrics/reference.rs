@@ -1,0 +1,25 @@
+//! docs/metrics.md, made from the table.
+
+use std::fmt::Write;
+
+use super::table::{Kind, TABLE};
+
+/// All metrics as a page of Markdown.
+pub fn reference() -> String {
+    let mut page = include_str!("reference.md").to_owned();
+    for (about, metrics) in TABLE {
+        // Writing to a string cannot fail.
+        let _ = write!(page, "\n## {about}\n\n| Metric | Type | Labels | Unit | Meaning |\n|---|---|---|---|---|\n");
+        for metric in *metrics {
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, labels, unit, help) = (metric.exposed(), labels.join(", "), metric.unit, metric.help);
+            let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {unit} | {help}. |");
+        }
+    }
+    page
+}

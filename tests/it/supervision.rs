@@ -1,0 +1,218 @@
+//! Every thread and task is watched: one that panics is started again, or the process is told to end.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+use vero_relay::config::reader::Secret;
+use vero_relay::destination::{Delivery, Destination, Outcome, Preview, Unsent};
+use vero_relay::relay::{Running, start_on};
+use vero_relay::store::journal::disk::{Disk, DiskFile, Space};
+use vero_relay::store::journal::model::ModelDisk;
+
+use crate::harness::*;
+
+async fn post(running: &Running) -> Message {
+    request(running.address, "POST", "/hooks/vero/secret", &[], br#"{"type":"sent"}"#).await
+}
+
+async fn readyz(running: &Running) -> u16 {
+    request(running.address, "GET", "/readyz", &[], b"").await.status()
+}
+
+async fn metrics(running: &Running) -> String {
+    request(running.admin_address, "GET", "/metrics", &[], b"").await.text()
+}
+
+fn config(directory: &Path, fake: &Fake) -> vero_relay::config::Config {
+    let url = fake.url();
+    parse(
+        directory,
+        &format!("{HEAD}rules: [{{ to: [a] }}]\ndestinations: {{ a: {{ http: {{ url: \"{url}\" }}, {QUICK} }} }}\n"),
+    )
+}
+
+/// A destination that panics on demand: in its worker's hands, or when it is asked for an attempt.
+struct Touchy {
+    inner: Arc<dyn Destination>,
+    breaks_worker: AtomicBool,
+    breaks_attempt: AtomicBool,
+}
+
+impl Destination for Touchy {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+        assert!(!self.breaks_attempt.swap(false, Ordering::SeqCst), "a test breaks an attempt");
+        self.inner.attempt(deliveries)
+    }
+
+    fn batch_max(&self) -> usize {
+        assert!(!self.breaks_worker.swap(false, Ordering::SeqCst), "a test breaks a worker");
+        self.inner.batch_max()
+    }
+
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
+        self.inner.preview(delivery)
+    }
+
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
+        self.inner.content(delivery)
+    }
+
+    fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
+        self.inner.way(delivery)
+    }
+
+    fn is_loopback(&self) -> bool {
+        true
+    }
+
+    fn address(&self) -> String {
+        self.inner.address()
+    }
+}
+
+async fn with_touchy(directory: &Path, fake: &Fake) -> (Running, Arc<Touchy>) {
+    let mut config = config(directory, fake);
+    let inner = config.destinations[0].destination.clone();
+    let touchy =
+        Arc::new(Touchy { inner, breaks_worker: AtomicBool::default(), breaks_attempt: AtomicBool::default() });
+    config.destinations[0].destination = touchy.clone();
+    (start_on(config, Arc::new(ModelDisk::default())).await.expect("it starts"), touchy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_panics_is_started_again_and_nothing_stays_in_flight() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The first attempt is in flight, and stays there, when the worker panics.
+    let fake = Fake::start([Act::Hang]).await;
+    let (running, touchy) = with_touchy(directory.path(), &fake).await;
+    assert_eq!(post(&running).await.status(), 200);
+    fake.wait_for(1).await;
+    touchy.breaks_worker.store(true, Ordering::SeqCst);
+    assert_eq!(post(&running).await.status(), 200);
+    fake.wait_for(3).await;
+    let mut shown = String::new();
+    eventually("both to be delivered", async || {
+        shown = metrics(&running).await;
+        shown.contains("vero_relay_deliveries_total{destination=\"a\",outcome=\"delivered\"} 2")
+    })
+    .await;
+    assert!(shown.contains("vero_relay_task_restarts_total{task=\"worker\"} 1"), "{shown}");
+    assert_eq!(readyz(&running).await, 200);
+    assert_eq!(running.stop().await.failure, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_panics_costs_one_delivery_and_no_worker() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fake = Fake::start([]).await;
+    let (running, touchy) = with_touchy(directory.path(), &fake).await;
+    touchy.breaks_attempt.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert_eq!(post(&running).await.status(), 200);
+    }
+    let mut shown = String::new();
+    eventually("both to end", async || {
+        shown = metrics(&running).await;
+        shown.contains("outcome=\"delivered\"} 1") && shown.contains("outcome=\"dead_letter\"} 1")
+    })
+    .await;
+    assert!(!shown.contains("task_restarts_total{"), "{shown}");
+    running.stop().await;
+}
+
+/// A disk on which one thread of the store panics, once it is told to.
+#[derive(Clone)]
+struct Trap {
+    disk: ModelDisk,
+    thread: &'static str,
+    is_set: Arc<AtomicBool>,
+}
+
+impl Trap {
+    fn step(&self) {
+        let is_it = std::thread::current().name() == Some(self.thread);
+        assert!(!(is_it && self.is_set.load(Ordering::SeqCst)), "a test breaks the {} thread", self.thread);
+    }
+}
+
+struct TrapFile(Trap, Arc<dyn DiskFile>);
+
+impl Disk for Trap {
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(TrapFile(self.clone(), self.disk.create(name, bytes)?)))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(TrapFile(self.clone(), self.disk.open(name)?)))
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.copy(from, to)
+    }
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_names()
+    }
+    fn space(&self) -> Option<Space> {
+        self.step();
+        self.disk.space()
+    }
+}
+
+impl DiskFile for TrapFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.1.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.step();
+        self.1.write_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.1.sync()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.1.set_len(bytes)
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.1.length()
+    }
+}
+
+async fn ends_when_it_panics(thread: &'static str) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fake = Fake::start([]).await;
+    let trap = Trap { disk: ModelDisk::default(), thread, is_set: Arc::default() };
+    let running = start_on(config(directory.path(), &fake), Arc::new(trap.clone())).await.expect("it starts");
+    assert_eq!(post(&running).await.status(), 200);
+    trap.is_set.store(true, Ordering::SeqCst);
+    if thread == "journal" {
+        assert_eq!(post(&running).await.status(), 503);
+    }
+    let why = tokio::time::timeout(PATIENCE, running.failed()).await.expect("it says that it must end");
+    assert!(why.contains(&format!("its {thread} thread panicked")), "{why}");
+    assert_eq!(readyz(&running).await, 503);
+    // Also when the rest of the store sees that there is room.
+    trap.is_set.store(false, Ordering::SeqCst);
+    post(&running).await;
+    assert_eq!(readyz(&running).await, 503);
+    assert!(running.stop().await.failure.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_whose_thread_panics_is_not_ready_and_ends_the_process() {
+    ends_when_it_panics("journal").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_whose_thread_panics_is_not_ready_and_ends_the_process() {
+    ends_when_it_panics("index").await;
+}
