@@ -19,6 +19,7 @@ mod harness;
 mod isolation;
 mod log;
 mod messages;
+mod metrics;
 mod operator;
 mod oracle;
 mod outgoing;
