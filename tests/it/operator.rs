@@ -100,7 +100,7 @@ async fn a_removed_destination_keeps_its_queue_until_its_time_is_over_and_goes_o
     let crm = relay.destination("crm").await;
     assert_eq!(crm["state"], "up");
 
-    fake.then(fails(1));
+    fake.then(fails(1000));
     let id = relay.accept(SENT).await;
     relay.until(&id, "postponed").await;
     let gone = format!("removed_grace: 1s\n{without}");
