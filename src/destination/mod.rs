@@ -9,6 +9,7 @@
 //! * [`template`], [`view`], [`structure`]: what `text:`, `json:`, `blocks:` and URLs with `{{ … }}` are made of.
 
 mod answer;
+mod bounds;
 pub mod client;
 mod file;
 mod http;

@@ -25,6 +25,7 @@ use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
 
 use self::operands::Rewritten;
 use self::texts::Encoded;
+use super::bounds;
 use super::view::{VALUE_CHARACTERS_MAX, View};
 use crate::config::problem::did_you_mean;
 use crate::event::vero;
@@ -103,6 +104,7 @@ pub struct Template {
 impl Template {
     /// Compiles a template, or says what is wrong and where in it.
     pub fn compile(source: &str, escape: Escape) -> Result<Self, Fault> {
+        bounds::check(source)?;
         let base = &BASES[escape as usize];
         let mut environment = base.clone();
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
