@@ -42,9 +42,36 @@ pub struct FieldSet {
 struct Node {
     slot: Option<Slot>,
     /// Steps that cross arrays of objects.
-    keys: Vec<(Box<[u8]>, usize)>,
+    keys: Children,
     /// JSON Pointer tokens: a key, or an index.
-    tokens: Vec<(Box<[u8]>, usize)>,
+    tokens: Children,
+}
+
+/// Where each step leads. Few are looked through faster than looked up, and a config may name many thousands.
+#[derive(Debug, Default)]
+struct Children {
+    list: Vec<(Box<[u8]>, usize)>,
+    /// The same once they are many.
+    places: HashMap<Box<[u8]>, usize>,
+}
+
+impl Children {
+    const FEW: usize = 16;
+
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        match self.places.is_empty() {
+            true => self.list.iter().find(|(known, _)| **known == *text).map(|(_, child)| *child),
+            false => self.places.get(text).copied(),
+        }
+    }
+
+    fn add(&mut self, text: &[u8], child: usize) {
+        self.list.push((text.into(), child));
+        if self.list.len() > Self::FEW {
+            let known = self.places.len();
+            self.places.extend(self.list[known..].iter().cloned());
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -155,10 +182,10 @@ impl FieldSetBuilder {
                 Segment::Token(_) => &mut nodes[at].tokens,
             };
             let text = segment.text().as_bytes();
-            match children.iter().find(|(known, _)| **known == *text) {
-                Some((_, child)) => at = *child,
+            match children.find(text) {
+                Some(child) => at = child,
                 None => {
-                    children.push((text.into(), fresh));
+                    children.add(text, fresh);
                     nodes.push(Node::default());
                     at = fresh;
                 }
@@ -373,7 +400,7 @@ impl<'a> Walk<'_, 'a> {
         if let Some(slot) = slot {
             self.captures.push((*slot, raw));
         }
-        if keys.is_empty() && tokens.is_empty() {
+        if keys.list.is_empty() && tokens.list.is_empty() {
             return;
         }
         let mut json = serde_json::Deserializer::from_str(raw);
@@ -392,7 +419,7 @@ impl<'a> Walk<'_, 'a> {
 impl Node {
     /// Whether its value matters only for what lies in it.
     fn only_leads_on(&self) -> bool {
-        self.slot.is_none() && self.tokens.is_empty()
+        self.slot.is_none() && self.tokens.list.is_empty()
     }
 }
 
@@ -471,11 +498,8 @@ impl Visitor<'_> for Key<'_, '_> {
 
     fn visit_bytes<E: de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
         *self.control |= key.iter().any(u8::is_ascii_control);
-        let find = |children: &[(Box<[u8]>, usize)]| {
-            children.iter().find(|(known, _)| **known == *key).map(|(_, child)| *child)
-        };
-        let token = if self.keys_only { None } else { find(&self.node.tokens) };
-        Ok([find(&self.node.keys), token])
+        let token = if self.keys_only { None } else { self.node.tokens.find(key) };
+        Ok([self.node.keys.find(key), token])
     }
 }
 
@@ -497,13 +521,13 @@ impl<'a> Visitor<'a> for Array<'_, '_, 'a> {
         let mut index = 0usize;
         while let Some(raw) = seq.next_element::<&'a RawValue>()? {
             let raw = raw.get().trim_ascii();
-            if !node.tokens.is_empty() {
+            if !node.tokens.list.is_empty() {
                 let text = index.to_string();
-                if let Some((_, child)) = node.tokens.iter().find(|(token, _)| **token == *text.as_bytes()) {
-                    self.walk.enter(raw, *child);
+                if let Some(child) = node.tokens.find(text.as_bytes()) {
+                    self.walk.enter(raw, child);
                 }
             }
-            if !node.keys.is_empty() && raw.starts_with('{') {
+            if !node.keys.list.is_empty() && raw.starts_with('{') {
                 let object = Object { walk: &mut *self.walk, node: self.node, keys_only: true };
                 let read = serde_json::Deserializer::from_str(raw).deserialize_map(object);
                 debug_assert!(read.is_ok(), "{read:?}");

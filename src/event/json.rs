@@ -1,8 +1,8 @@
 //! A whole body as a tree, for templates; and its text without white space, for lines.
 
-use std::fmt;
+use std::collections::HashMap;
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
@@ -31,25 +31,10 @@ pub enum Json {
 impl Json {
     /// Reads well-formed JSON text. Text that is not well-formed reads as null: bodies are checked when they arrive.
     pub fn read(text: &str) -> Self {
-        Self::read_within(text.trim_ascii(), DEPTH_MAX)
-    }
-
-    fn read_within(raw: &str, depth: usize) -> Self {
-        match raw.as_bytes().first() {
-            Some(b'"') => Json::String(decode_string(raw).into_owned()),
-            Some(b't') => Json::Bool(true),
-            Some(b'f') => Json::Bool(false),
-            Some(b'-' | b'0'..=b'9') => Json::Number(raw.to_owned()),
-            Some(b'[') if depth > 0 => {
-                let items = serde_json::from_str::<Vec<&RawValue>>(raw).unwrap_or_default();
-                Json::Array(items.iter().map(|item| Self::read_within(item.get(), depth - 1)).collect())
-            }
-            Some(b'{') if depth > 0 => {
-                let members = serde_json::Deserializer::from_str(raw).deserialize_map(Members).unwrap_or_default();
-                let read = |(key, value): (String, &RawValue)| (key, Self::read_within(value.get(), depth - 1));
-                Json::Object(members.into_iter().map(read).collect())
-            }
-            _ => Json::Null,
+        // Afterwards nothing can be wrong, and each byte is looked at once, however deep it lies.
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Reading { text, at: 0 }.value(DEPTH_MAX),
+            Err(_) => Json::Null,
         }
     }
 
@@ -71,54 +56,132 @@ impl Json {
     }
 }
 
-struct Members;
+/// How far well-formed text has been read.
+struct Reading<'t> {
+    text: &'t str,
+    at: usize,
+}
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(String, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl<'t> Reading<'t> {
+    /// The next byte that is no white space.
+    fn next(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while bytes.get(self.at).is_some_and(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Vec<(String, &RawValue)> = Vec::new();
-        let mut places = std::collections::HashMap::new();
-        while let Some(key) = map.next_key_seed(KeyText)? {
-            let value = map.next_value::<&RawValue>()?;
-            match places.get(&key) {
-                Some(at) => {
-                    let (_, slot): &mut (String, &RawValue) = &mut members[*at];
-                    *slot = value;
-                }
+    /// Goes over a `,` or a `:`, and says whether there is more before the closing bracket, which is gone over too.
+    fn goes_on(&mut self, closing: u8) -> bool {
+        let next = self.next();
+        if next.is_some_and(|byte| byte == b',' || byte == closing) {
+            self.at += 1;
+        }
+        next.is_some_and(|byte| byte != closing)
+    }
+
+    fn value(&mut self, depth: usize) -> Json {
+        match self.next() {
+            Some(b'"') => Json::String(self.string()),
+            Some(b't') => self.word(Json::Bool(true)),
+            Some(b'f') => self.word(Json::Bool(false)),
+            Some(b'-' | b'0'..=b'9') => {
+                let rest = &self.text[self.at..];
+                let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+                let number = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+                self.at += number.len();
+                Json::Number(number.to_owned())
+            }
+            Some(b'[') if depth > 0 => self.array(depth),
+            Some(b'{') if depth > 0 => self.object(depth),
+            Some(b'[' | b'{') => {
+                self.skip();
+                Json::Null
+            }
+            _ => self.word(Json::Null),
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Json {
+        self.at += 1;
+        let mut items = Vec::new();
+        while self.goes_on(b']') {
+            items.push(self.value(depth - 1));
+        }
+        items.shrink_to_fit();
+        Json::Array(items)
+    }
+
+    fn object(&mut self, depth: usize) -> Json {
+        self.at += 1;
+        let (mut members, mut places): (Vec<(String, Json)>, HashMap<String, usize>) = Default::default();
+        while self.goes_on(b'}') {
+            self.next();
+            let key = self.string();
+            self.next();
+            self.at += 1;
+            let value = self.value(depth - 1);
+            let known = match members.len() <= FEW_MEMBERS {
+                true => members.iter().position(|(known, _)| *known == key),
+                false => places.get(&key).copied(),
+            };
+            match known {
+                Some(at) => members[at].1 = value,
                 None => {
-                    places.insert(key.clone(), members.len());
                     members.push((key, value));
+                    if members.len() > FEW_MEMBERS {
+                        let fresh = places.len()..members.len();
+                        places.extend(fresh.map(|at| (members[at].0.clone(), at)));
+                    }
                 }
             }
         }
-        Ok(members)
+        members.shrink_to_fit();
+        Json::Object(members)
+    }
+
+    /// A string, from its quote on.
+    fn string(&mut self) -> String {
+        let (bytes, start) = (self.text.as_bytes(), self.at);
+        self.at += 1;
+        while bytes.get(self.at).is_some_and(|byte| *byte != b'"') {
+            self.at += if bytes[self.at] == b'\\' { 2 } else { 1 };
+        }
+        self.at = (self.at + 1).min(bytes.len());
+        decode_string(&self.text[start..self.at]).into_owned()
+    }
+
+    /// `null`, `true` or `false`.
+    fn word(&mut self, value: Json) -> Json {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += rest.iter().take_while(|byte| byte.is_ascii_lowercase()).count().max(1);
+        value
+    }
+
+    /// An array or an object that lies too deep.
+    fn skip(&mut self) {
+        let mut depth = 0_usize;
+        while let Some(byte) = self.next() {
+            match byte {
+                b'"' => {
+                    self.string();
+                    continue;
+                }
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
     }
 }
 
-/// A key, read as bytes so that an escaped lone surrogate does not fail.
-struct KeyText;
-
-impl<'de> de::DeserializeSeed<'de> for KeyText {
-    type Value = String;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for KeyText {
-    type Value = String;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<String, E> {
-        Ok(String::from_utf8_lossy(bytes).into_owned())
-    }
-}
+/// Members that are looked through for a duplicate key; beyond, they are looked up.
+const FEW_MEMBERS: usize = 16;
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -184,6 +247,11 @@ mod tests {
         round_trip(r#""\u003cb\u003e""#, r#""<b>""#);
         let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
         round_trip(&deep, &format!("{}null{}", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX)));
+        let after = format!("[{}{{\"]\":[\"\\\"}}\"]}}{},2]", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX));
+        let cut = format!("[{}null{},2]", "[".repeat(DEPTH_MAX - 1), "]".repeat(DEPTH_MAX - 1));
+        round_trip(&after, &cut);
+        round_trip("[1,2", "null");
+        round_trip(" { \"a\" : [ ] , \"b\" : { } , \"c\" : -1.5E+3 } ", r#"{"a":[],"b":{},"c":-1.5E+3}"#);
     }
 
     #[test]
@@ -192,7 +260,26 @@ mod tests {
         assert_eq!(minify(text), b"{\"a b\":[1,\" \\\" \\\\\",2.50]}");
     }
 
+    #[test]
+    fn of_duplicate_keys_the_last_counts_among_few_and_among_many() {
+        for count in [3, FEW_MEMBERS, FEW_MEMBERS + 1, 100] {
+            let members = |value: usize| (0..count).map(move |key| format!("\"k{key}\":{value}"));
+            let twice: Vec<_> = members(1).chain(members(2)).collect();
+            let once: Vec<_> = members(2).collect();
+            round_trip(&format!("{{{}}}", twice.join(",")), &format!("{{{}}}", once.join(",")));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_tree_says_what_serde_json_says(keys in prop::collection::vec(("\\PC{0,4}", -9i64..9, "\\PC{0,4}"), 0..40)) {
+            let members = keys.iter().map(|(key, number, text)| (key.clone(), serde_json::json!([number, text, null, true])));
+            let value = serde_json::Value::Object(members.collect());
+            let read = serde_json::to_string(&Json::read(&serde_json::to_string_pretty(&value).expect("text")));
+            let again: serde_json::Value = serde_json::from_str(&read.expect("serialises")).expect("JSON");
+            prop_assert_eq!(again, value);
+        }
+
         #[test]
         fn a_minified_pretty_print_is_the_compact_one(keys in prop::collection::hash_map("\\PC{0,8}", "\\PC{0,8}", 0..6)) {
             let pretty = serde_json::to_string_pretty(&keys).expect("serialises");
