@@ -4,6 +4,7 @@ mod changes;
 mod door;
 mod generation;
 mod keep;
+mod patience;
 mod place;
 mod reload;
 mod reminders;
@@ -24,6 +25,7 @@ use self::changes::{go_on_after_a_change, keep_limits};
 use self::door::{Door, listen, local};
 pub use self::generation::Generation;
 use self::keep::{Kept, keep};
+use self::patience::Patience;
 use self::place::watch_place;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
 use self::reload::{server_options, watch};
@@ -67,6 +69,9 @@ pub struct Relay {
     generation: ArcSwap<Generation>,
     /// Held by who changes what is in force.
     changing: tokio::sync::Mutex<Changing>,
+    /// Held by who reads the config anew. Nobody else waits for that: a file may never be read.
+    reloading: tokio::sync::Mutex<()>,
+    patience: Patience,
     last_reload: Mutex<Option<LastReload>>,
     address: Mutex<SocketAddr>,
     health: Receiver<Health>,
@@ -280,6 +285,8 @@ async fn start_at(
         clock,
         generation: ArcSwap::from_pointee(generation),
         changing: tokio::sync::Mutex::new(changing),
+        reloading: tokio::sync::Mutex::default(),
+        patience: Patience::default(),
         last_reload: Mutex::default(),
         address: Mutex::new(address),
         health: health.clone(),

@@ -99,6 +99,8 @@ type Key = (String, String, String);
 struct Alike {
     count: u64,
     examples: Vec<Value>,
+    /// Why the contents were not compared, if they were not.
+    not_compared: Option<String>,
 }
 
 impl Alike {
@@ -121,6 +123,7 @@ impl Found {
             let text = |key: &str| group[key].as_str().unwrap_or("?").to_owned();
             let alike = self.groups.entry((text("change"), text("rule"), text("destination"))).or_default();
             alike.add(&group["deliveries"], &group["examples"]);
+            alike.not_compared = group["not_compared"].as_str().map(str::to_owned);
         }
         self.no_longer_taken.add(&piece["no_longer_taken"]["events"], &piece["no_longer_taken"]["examples"]);
         let texts = |key: &str| -> Vec<String> {
@@ -143,13 +146,17 @@ impl Found {
 
     fn json(&self) -> Value {
         let groups = self.sorted().into_iter().map(|((change, rule, destination), alike)| {
-            value!({
+            let mut told = value!({
                 "change": change,
                 "rule": rule,
                 "destination": destination,
                 "deliveries": alike.count,
                 "examples": alike.examples,
-            })
+            });
+            if let Some(why) = &alike.not_compared {
+                told["not_compared"] = value!(why);
+            }
+            told
         });
         let mut told = value!({
             "groups": groups.collect::<Vec<_>>(),
@@ -241,12 +248,15 @@ fn shown((change, rule, destination): &Key, alike: &Alike) -> String {
     if change == "moves" {
         out.push_str("  the same content with another URL, method, header, key or file\n");
     }
+    if let Some(why) = &alike.not_compared {
+        out.push_str(&format!("  not compared: {}\n", plain(why)));
+    }
     for example in &alike.examples {
         out.push_str(&line(example));
         let excerpt = |key: &str| example[key].as_str().map(plain);
         match (excerpt("now"), excerpt("then")) {
             (Some(now), Some(then)) => out.push_str(&format!("    - {now}\n    + {then}\n")),
-            _ if change == "changes" => out.push_str("    what a ${…} stands for is in it, so it is not shown\n"),
+            _ if change == "changes" && alike.not_compared.is_none() => out.push_str("    what a ${…} stands for is in it, so it is not shown\n"),
             _ => {}
         }
     }

@@ -1,5 +1,6 @@
 //! `destinations:` → [`DestinationConfig`]: what every kind may set, and the kind's own section.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,56 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CONCURRENCY_MAX: u64 = 256;
 const ATTEMPTS_MAX: u64 = 10_000;
 
-/// The names and nodes of all destinations.
-pub(super) fn names(node: Option<&Node>) -> Vec<(String, bool)> {
-    node.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| (key.text.clone(), false)).collect()
+/// The names of all destinations, and which of them some rule sends to.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    names: Vec<(String, bool)>,
+    places: HashMap<String, usize>,
+}
+
+impl Names {
+    pub fn of(node: Option<&Node>) -> Self {
+        let mut all = Self::default();
+        for (key, _) in node.map(Node::entries).unwrap_or_default() {
+            all.places.entry(key.text.clone()).or_insert(all.names.len());
+            all.names.push((key.text.clone(), false));
+        }
+        all
+    }
+
+    /// The place of a name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    pub fn name(&self, at: usize) -> &str {
+        &self.names[at].0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The first of them in a sentence; `None`: there are none.
+    pub fn listed(&self, most: usize) -> Option<String> {
+        let first: Vec<_> = self.iter().take(most).collect();
+        let more = if self.names.len() > most { ", …" } else { "" };
+        (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
+    }
+
+    /// Some rule sends there.
+    pub fn mark(&mut self, at: usize) {
+        self.names[at].1 = true;
+    }
+
+    /// It cannot be said which are used.
+    pub fn use_all(&mut self) {
+        self.names.iter_mut().for_each(|(_, is_used)| *is_used = true);
+    }
+
+    fn is_used(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|at| self.names[at].1)
+    }
 }
 
 /// What a destination is read with.
@@ -32,18 +80,13 @@ pub(super) struct Parts<'c> {
 }
 
 /// Reads all destinations; `used` tells which of them some rule sends to.
-pub(super) fn read_all(
-    parts: &Parts<'_>,
-    node: Option<&Node>,
-    used: &[(String, bool)],
-) -> Option<Vec<DestinationConfig>> {
+pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> Option<Vec<DestinationConfig>> {
     let Some(node) = node else { return Some(Vec::new()) };
     let reader = parts.reader;
     let mut entries = reader.map(node, "`destinations`")?;
-    let (mut read, mut is_complete) = (Vec::new(), true);
+    let (mut read, mut is_complete, mut files) = (Vec::new(), true, advice::files::Files::default());
     for (key, node) in entries.rest() {
-        let is_used = used.iter().any(|(name, is_used)| *name == key.text && *is_used);
-        if !is_used {
+        if !used.is_used(&key.text) {
             reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
         }
         if !is_name(&key.text) {
@@ -52,7 +95,7 @@ pub(super) fn read_all(
         }
         match read_one(parts, &key.text, node) {
             Some(destination) => {
-                check_file(reader, node, (key, &destination), &read);
+                check_file(reader, node, (key, &destination), &mut files);
                 read.push(destination);
             }
             None => is_complete = false,
@@ -63,21 +106,23 @@ pub(super) fn read_all(
 }
 
 /// A file is written by one destination only.
-fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), others: &[DestinationConfig]) {
+fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), files: &mut advice::files::Files) {
     let (key, destination) = of;
     let Some(pattern) = destination.destination.file_pattern() else { return };
+    if reader.would_tell(node) {
+        return;
+    }
     let at = node.get(destination.kind).and_then(|section| section.get("path")).map_or(key.id, |path| path.id);
     let help = || "name another, or let the rules send to one of them".to_owned();
-    for other in others {
-        let Some(other_pattern) = other.destination.file_pattern() else { continue };
-        let both = format!("`{}` and `{}`", other.name, destination.name);
-        if other_pattern == pattern {
+    match files.add(&destination.name, &pattern) {
+        None => {}
+        Some((other, advice::files::Overlap::Same)) => {
+            let both = format!("`{other}` and `{}`", destination.name);
             reader.error_with(at, format!("{both} write to the same file"), help());
-            return;
         }
-        if advice::files::may_be_one(&other_pattern, &pattern) {
+        Some((other, advice::files::Overlap::Perhaps)) => {
+            let both = format!("`{other}` and `{}`", destination.name);
             reader.warning(at, format!("{both} may write to the same file, and the second finds it locked"), help());
-            return;
         }
     }
 }
@@ -85,14 +130,16 @@ fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), othe
 /// A name whose queue is taken over is gone, and only one can take it.
 fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig]) {
     let at = |name: &str| node.get(name).and_then(|node| node.get("renamed_from")).map_or(node.id, |node| node.id);
-    for (i, destination) in destinations.iter().enumerate() {
+    let names: HashSet<&str> = destinations.iter().map(|destination| destination.name.as_str()).collect();
+    let mut taken_over = HashSet::new();
+    for destination in destinations {
         let Some(old) = &destination.renamed_from else { continue };
-        if destinations.iter().any(|other| other.name == *old && other.name != destination.name) {
+        if old != &destination.name && names.contains(old.as_str()) {
             let help = "take that one out, or leave `renamed_from` out: its queue can be in one place only".to_owned();
             let message = format!("`{}` takes over the queue of `{old}`, which is still there", destination.name);
             reader.error_with(at(&destination.name), message, help);
         }
-        if destinations[..i].iter().any(|other| other.renamed_from.as_ref() == Some(old)) {
+        if !taken_over.insert(old) {
             reader.error(at(&destination.name), format!("two destinations take over the queue of `{old}`"));
         }
     }

@@ -1,7 +1,9 @@
 //! `tests:` → [`ConfigTest`]s: what the config is expected to do with an event. Read here, run by `check` alone.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
+use super::destinations::Names;
 use super::problem::did_you_mean;
 use super::raw::{Node, Style, Value};
 use super::reader::{Entries, Reader};
@@ -36,14 +38,19 @@ pub enum TestEvent {
     /// Here: it has been read, and it is an event.
     Body(Vec<u8>),
     /// In a file, which is read when the test is run: a file that is gone must not keep a relay from starting.
-    File(PathBuf),
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// The same, fit to be shown.
+        shown: String,
+    },
 }
 
 /// What tests can speak of.
 pub(super) struct Known<'k> {
     pub reader: &'k Reader,
     /// The names of the destinations, in order.
-    pub destinations: &'k [String],
+    pub destinations: &'k Names,
     /// The sources, if they are good.
     pub sources: Option<&'k [Source]>,
 }
@@ -54,13 +61,12 @@ pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
         known.reader.error(node.id, format!("`tests` should be a list, and it is {}", node.kind()));
         return None;
     };
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: HashSet<&str> = HashSet::new();
     for name in items.iter().filter_map(|item| item.get("name")) {
         let Some(text) = name.scalar().map(|scalar| scalar.text.as_str()) else { continue };
-        if names.contains(&text) {
+        if !names.insert(text) {
             known.reader.error(name.id, format!("there are two tests named `{text}`"));
         }
-        names.push(text);
     }
     let tests: Vec<_> = items.iter().map(|item| read_test(known, item)).collect();
     tests.into_iter().collect()
@@ -83,7 +89,12 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
     let source = read_source(known, source);
     let event = match (event, file) {
         (Some(node), None) => read_event(reader, node),
-        (None, Some(node)) => reader.text(node).map(|path| TestEvent::File(reader.directory.join(path))),
+        (None, Some(node)) => reader.text(node).map(|path| {
+            let path = reader.directory.join(path);
+            let is_put_together = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
+            let shown = if is_put_together { "the file of the test".to_owned() } else { path.display().to_string() };
+            TestEvent::File { path, shown }
+        }),
         _ => None,
     };
     let expected = expect.and_then(|node| reader.map(node, "`expect`")).and_then(|entries| read_expect(known, entries));
@@ -190,13 +201,13 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
 
 fn read_to(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {
     let reader = known.reader;
-    let mut places = Vec::new();
+    let (mut places, mut seen) = (Vec::new(), HashSet::new());
     let mut is_complete = true;
     for item in reader.list(node) {
         let name = reader.text(item);
         match name.and_then(|name| rules::find_destination(reader, item.id, name, known.destinations)) {
-            Some(at) if places.contains(&at) => {
-                reader.error(item.id, format!("`{}` is named twice in one test", known.destinations[at]));
+            Some(at) if !seen.insert(at) => {
+                reader.error(item.id, format!("`{}` is named twice in one test", known.destinations.name(at)));
             }
             Some(at) => places.push(at),
             None => is_complete = false,

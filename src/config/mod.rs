@@ -3,6 +3,8 @@
 //! # Cast
 //!
 //! * [`load`]: YAML → [`raw`] nodes, and a node's place in the file. Alone names serde_yaml.
+//! * [`regular`]: reads the files that are named, and nothing else than files; [`resolved`]: what `${…}` stood for.
+//! * [`masked`]: what a message may quote of a value.
 //! * [`values`]: what stands behind `${…}`; durations, sizes, rates.
 //! * [`reader`]: typed reading that collects problems and goes on.
 //! * [`problem`]: the problems as people read them.
@@ -20,16 +22,18 @@ mod expectations;
 mod keeping;
 mod limits;
 pub mod load;
+mod masked;
 mod outline;
 pub mod problem;
 pub mod raw;
 pub mod reader;
+pub mod regular;
+pub mod resolved;
 mod rules;
 pub mod schema;
 mod sources;
 pub mod values;
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +47,8 @@ pub use self::outline::Outline;
 use self::problem::{Problem, Report, Severity};
 use self::raw::{Key, Node, Value};
 use self::reader::{MERGE, Reader};
+pub use self::resolved::Resolved;
+use self::resolved::Successor;
 pub use self::sources::{Auth, Source};
 use self::values::Surroundings;
 use crate::deliver::{BacklogLimits, Policy};
@@ -86,6 +92,10 @@ pub struct Config {
     pub tests: Vec<ConfigTest>,
     /// What came out of variables, files and credentials, and is not shown.
     pub masks: Masks,
+    /// The same by what asked for it, and where.
+    pub resolved: Resolved,
+    /// What `VERO_RELAY_LISTEN` said.
+    overridden: Option<String>,
     /// The limits.
     pub limits: Limits,
     /// What the store keeps.
@@ -188,10 +198,7 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
 /// Reads a config file's text, without proving anything of it.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    // One byte beyond the limit shows that there is more; the rest, which may never end, is left unread.
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = regular::read_beyond(path, FILE_BYTES_MAX).map_err(unreadable)?;
     if bytes.len() > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
@@ -226,14 +233,11 @@ impl Config {
         Self::prove(path, directory_of(path), text, surroundings, client)
     }
 
-    /// Proves the text of a config that is to take the place of this one: relative paths mean the same. `path` is for messages.
-    pub fn parse_successor(
-        &self,
-        path: &Path,
-        text: String,
-        surroundings: &dyn Surroundings,
-    ) -> Result<(Self, Report), ConfigError> {
-        Self::prove(path, directory_of(&self.path), text, surroundings, self.client.clone())
+    /// Proves the text of a config that is to take the place of this one, brought by somebody who may not know what this one's `${…}`
+    /// stand for: no variable or file is looked at, and no message, warning or comparison depends on a value. `path` is for messages.
+    pub fn parse_successor(&self, path: &Path, text: String) -> Result<(Self, Report), ConfigError> {
+        let surroundings = Successor { of: &self.resolved, overridden: self.overridden.clone() };
+        Self::prove(path, directory_of(&self.path), text, &surroundings, self.client.clone())
     }
 
     fn prove(
@@ -261,9 +265,8 @@ impl Config {
         let said = Said::find(path, &text, &root, overridden(surroundings).is_some());
         let config = read(&reader, &root, &directory, &client, surroundings, said);
         let config = config.map(|config| Config { path: path.to_owned(), digest, ..config });
-        let (problems, unshown) = reader.into_problems();
-        let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
-        let report = Report::new(path.to_owned(), text, Some(&root), problems, &unshown);
+        let has_errors = reader.errors() > 0;
+        let report = Report::new(path.to_owned(), text, Some(&root), reader.into_found());
         match config {
             Some(config) if !has_errors => Ok((config, report)),
             _ => Err(ConfigError::Problems(Box::new(report))),
@@ -335,18 +338,17 @@ fn read(
         of_kinds.finish();
     }
     let destination_nodes = entries.optional("destinations");
-    let mut names = destinations::names(destination_nodes);
+    let mut names = destinations::Names::of(destination_nodes);
     let errors_before = reader.errors();
     let rules = entries.required("rules").and_then(|node| rules::read(reader, node, &mut names));
     if rules.is_none() || reader.errors() > errors_before {
         // After an error in a rule it cannot be said which destinations are meant.
-        names.iter_mut().for_each(|(_, is_used)| *is_used = true);
+        names.use_all();
     }
     let parts = destinations::Parts { reader, client, data_dir: &data_dir, defaults };
     reader.hide_values(true);
     let destinations = destinations::read_all(&parts, destination_nodes, &names);
     reader.hide_values(false);
-    let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
     let tests = entries.optional("tests").map_or(Some(Vec::new()), |node| {
         expectations::read(&expectations::Known { reader, destinations: &names, sources: sources.as_deref() }, node)
     });
@@ -381,6 +383,8 @@ fn read(
         destinations: destinations?,
         tests: tests?,
         masks: Masks::from_texts(reader.taken()),
+        resolved: reader.resolved(),
+        overridden: overridden(surroundings),
         limits,
         retention,
         removed_grace,
@@ -404,7 +408,7 @@ pub fn parse_match_with_warnings(text: &str) -> Result<(RuleSet, Vec<String>), S
     let root = load::parse(text).map_err(|error| format!("it is not YAML: {}", error.message))?;
     let reader = Reader::new(PathBuf::from("."));
     let rules = rules::read_single(&reader, &root);
-    let (problems, _) = reader.into_problems();
+    let problems = reader.into_found().problems;
     let (errors, warnings): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.severity == Severity::Error);
     let errors: Vec<_> = errors.into_iter().map(in_words).collect();
     match rules {

@@ -10,8 +10,27 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use super::load::{OPEN_QUOTE, Place, SyntaxError, locate};
 use super::raw::{Node, NodeId, Value};
 
-/// Problems shown with their place; one walk over the file each. Whoever has more will come back.
+/// Problems shown with their place. Whoever has more will come back.
 const SHOWN_MAX: usize = 50;
+/// Each place costs one more walk over the file, so that of a very long file fewer problems are shown: so many bytes are walked over.
+const WALKED_BYTES_MAX: usize = 8 << 20;
+/// And at least so many of a file of any length.
+const SHOWN_MIN: usize = 5;
+
+/// How many problems of a file of this length are shown.
+fn shown_max(bytes: usize) -> usize {
+    (WALKED_BYTES_MAX / bytes.max(1)).clamp(SHOWN_MIN, SHOWN_MAX)
+}
+
+/// What reading a file has found.
+pub(super) struct Found {
+    /// The problems, or the first of them.
+    pub problems: Vec<Problem>,
+    /// How many there are in all, by severity.
+    pub counts: [usize; 2],
+    /// Texts whose lines must not be shown.
+    pub unshown: Vec<String>,
+}
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +70,8 @@ pub struct Problem {
 
 /// A line longer than this was not written by hand, and underlining its end helps nobody.
 const LINE_BYTES_MAX: usize = 300;
+/// And beyond this it is not shown.
+const SHOWN_LINE_BYTES_MAX: usize = 16 << 10;
 /// Shorter texts are no secrets, and would be found on every line.
 const UNSHOWN_BYTES_MIN: usize = 4;
 /// Where a line of a file that is not YAML has one of these, it probably holds a secret.
@@ -145,23 +166,18 @@ pub struct Report {
     file: PathBuf,
     text: String,
     placed: Vec<Placed>,
-    /// Those beyond [`SHOWN_MAX`], by severity.
+    /// Those that are not shown, by severity.
     hidden: [usize; 2],
 }
 
 impl Report {
-    /// Finds the place of each problem. `unshown` are texts whose lines must not be shown.
-    pub(super) fn new(
-        file: PathBuf,
-        text: String,
-        root: Option<&Node>,
-        mut problems: Vec<Problem>,
-        unshown: &[String],
-    ) -> Self {
+    /// Finds the place of each problem.
+    pub(super) fn new(file: PathBuf, text: String, root: Option<&Node>, found: Found) -> Self {
+        let Found { mut problems, counts, unshown } = found;
         problems.sort_by_key(|problem| (problem.severity, problem.at));
-        let beyond = problems.split_off(problems.len().min(SHOWN_MAX));
-        let count = |severity| beyond.iter().filter(|problem| problem.severity == severity).count();
-        let hidden = [count(Severity::Error), count(Severity::Warning)];
+        problems.truncate(shown_max(text.len()));
+        let shown = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+        let hidden = [Severity::Error, Severity::Warning].map(|severity| counts[severity as usize] - shown(severity));
         let mut placed: Vec<_> = problems.into_iter().map(|problem| Placed::find(problem, &text, root)).collect();
         placed.sort_by_key(|placed| (placed.place.map(|place| place.offset), placed.problem.severity));
         // Through an anchor that is used twice, one slip would be told twice.
@@ -171,7 +187,8 @@ impl Report {
         for Placed { problem, place, .. } in &mut placed {
             let line = place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
             let holds = |secret: &&String| secret.len() >= UNSHOWN_BYTES_MIN && line.contains(secret.as_str());
-            problem.is_secret |= unshown.iter().any(|secret| holds(&secret));
+            // Nobody reads such a line, and looking for every secret in it would take long.
+            problem.is_secret |= line.len() > SHOWN_LINE_BYTES_MAX || unshown.iter().any(|secret| holds(&secret));
         }
         Self { file, text, placed, hidden }
     }
@@ -384,12 +401,27 @@ fn unquoted(line: &str) -> Option<String> {
     })
 }
 
+/// Nobody mistypes a longer word, and comparing two costs the product of their lengths.
+const NEAREST_CHARACTERS_MAX: usize = 100;
+const NEAREST_BYTES_MAX: usize = 4 * (NEAREST_CHARACTERS_MAX + NEAREST_CHARACTERS_MAX / 3);
+/// Words that are looked at for one.
+const NEAREST_AMONG_MAX: usize = 1000;
+
 /// The nearest of the known words, if one is near enough to be meant.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let allowed = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    if length > NEAREST_CHARACTERS_MAX {
+        return None;
+    }
+    let (allowed, word) = ((length / 3).max(1), word.to_lowercase());
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .take(NEAREST_AMONG_MAX)
+        // Each character that one has more than the other is one step away from it.
+        .filter(|candidate| {
+            candidate.len() <= NEAREST_BYTES_MAX && candidate.chars().count().abs_diff(length) <= allowed
+        })
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -1,31 +1,51 @@
 //! Typed reading of nodes. Every wrong value becomes a problem and reading goes on, so that all problems are told at once.
 
-use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::advice::exposure::names_a_secret;
-use super::problem::{Problem, Severity, did_you_mean, nearest};
+use super::masked::{Everywhere, Mixed};
+use super::problem::{Found, Problem, Severity, did_you_mean, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
-use super::values::{self, Interpolated, Surroundings, interpolate, shown_duration, shown_size};
+use super::resolved::{Resolved, step};
+use super::values::{self, At, Interpolated, InterpolationError, Surroundings, interpolate};
+use super::values::{shown_duration, shown_size};
 use crate::fault::Fault;
+use crate::rules::operators::PATTERNS_BYTES_MAX;
 
 /// YAML 1.1's merge key. With it serde_yaml would lose all places.
 pub const MERGE: &str = "<<";
 
+/// Problems of one severity that are kept. More are counted; whoever has as many mends some and comes back.
+const KEPT_MAX: usize = 500;
+
 /// Collects problems, and knows where relative paths start.
 pub struct Reader {
     problems: RefCell<Vec<Problem>>,
-    /// What stood behind each `${…}`: it is taken out of every message.
-    interpolated: RefCell<Vec<String>>,
-    /// What variables, files and credentials held.
-    taken: RefCell<Vec<String>>,
+    /// How many there are by severity, kept or not.
+    counts: [Cell<usize>; 2],
+    /// The scalars with something in them that came from outside.
+    mixed: RefCell<HashMap<NodeId, Mixed>>,
+    /// Those in which something stands for a value, and its name.
+    placeholders: RefCell<HashMap<NodeId, String>>,
+    /// What variables, files and credentials held, and where it went.
+    resolved: RefCell<Resolved>,
+    /// The same, as it is taken out of messages about other places.
+    everywhere: OnceCell<Everywhere>,
+    /// The names in the file.
+    keys: RefCell<HashSet<String>>,
+    /// The file was brought by somebody who may not know what came from outside.
+    is_strangers: Cell<bool>,
     /// What stands in the file and must not be shown with its line.
-    unshown: RefCell<Vec<String>>,
+    unshown: RefCell<HashSet<String>>,
     /// Secrets that stand in the file as they are, and how many characters each has.
     plain: RefCell<Vec<(NodeId, usize)>>,
     /// In a section where any value may be a secret, a line is shown only if the value on it is known to be none.
     hides_values: Cell<bool>,
+    /// What all patterns count for so far.
+    pattern_bytes: Cell<usize>,
     /// The directory of the config file: what is read is relative to it.
     pub directory: PathBuf,
 }
@@ -35,23 +55,45 @@ impl Reader {
     pub fn new(directory: PathBuf) -> Self {
         Self {
             problems: RefCell::default(),
-            interpolated: RefCell::default(),
-            taken: RefCell::default(),
+            counts: Default::default(),
+            mixed: RefCell::default(),
+            placeholders: RefCell::default(),
+            resolved: RefCell::default(),
+            everywhere: OnceCell::new(),
+            keys: RefCell::default(),
+            is_strangers: Cell::new(false),
             unshown: RefCell::default(),
             plain: RefCell::default(),
             hides_values: Cell::new(false),
+            pattern_bytes: Cell::new(0),
             directory,
         }
     }
 
     /// How many errors have been found so far.
     pub fn errors(&self) -> usize {
-        self.problems.borrow().iter().filter(|problem| problem.severity == Severity::Error).count()
+        self.counts[Severity::Error as usize].get()
+    }
+
+    /// Whether one more error would not be told but counted: then what it costs to say how to mend it is saved.
+    pub fn is_full(&self) -> bool {
+        self.errors() >= KEPT_MAX
+    }
+
+    /// Whether one more pattern may be compiled.
+    pub fn has_room_for_patterns(&self) -> bool {
+        self.pattern_bytes.get() <= PATTERNS_BYTES_MAX
+    }
+
+    /// Counts a pattern that was compiled, or found too large.
+    pub fn count_pattern(&self, bytes: usize) {
+        self.pattern_bytes.set(self.pattern_bytes.get() + bytes);
     }
 
     /// All problems so far, and the texts of the file that must not be shown with them.
-    pub fn into_problems(self) -> (Vec<Problem>, Vec<String>) {
-        (self.problems.into_inner(), self.unshown.into_inner())
+    pub(super) fn into_found(self) -> Found {
+        let counts = self.counts.map(|count| count.get());
+        Found { problems: self.problems.into_inner(), counts, unshown: self.unshown.into_inner().into_iter().collect() }
     }
 
     /// Adds an error.
@@ -107,7 +149,7 @@ impl Reader {
             Value::Scalar(scalar) if scalar.is_interpolated => {}
             // The name of a variable that is not set is no secret, and what its owner needs to see.
             Value::Scalar(scalar) if scalar.style == Style::Unresolved && scalar.text.starts_with("${") => {}
-            Value::Scalar(scalar) => self.unshown.borrow_mut().push(scalar.text.clone()),
+            Value::Scalar(scalar) => drop(self.unshown.borrow_mut().insert(scalar.text.clone())),
             Value::List(items) => items.iter().for_each(|item| self.hide(item)),
             Value::Map(entries) => entries.iter().for_each(|(_, node)| self.hide(node)),
         }
@@ -119,38 +161,124 @@ impl Reader {
     }
 
     fn push(&self, at: NodeId, severity: Severity, fault: Fault, is_secret: bool) {
-        let Fault { message, help, within } = fault;
-        let redact = |text: String| {
-            let interpolated = self.interpolated.borrow();
-            let mut values: Vec<&String> = interpolated.iter().filter(|value| !value.is_empty()).collect();
-            // The longest first: a value that is a part of another would leave the rest of it to be read.
-            values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-            values.into_iter().fold(text, |text, value| text.replace(value.as_str(), "…"))
+        let placeholder = self.placeholders.borrow().get(&at).cloned();
+        if placeholder.is_some() && severity == Severity::Warning {
+            return;
+        }
+        let count = &self.counts[severity as usize];
+        count.set(count.get() + 1);
+        if count.get() > KEPT_MAX {
+            return;
+        }
+        let Fault { message, help, within } = match placeholder {
+            Some(reference) => Fault::from(InterpolationError::NewPlace(reference).to_string()),
+            None => self.masked(at, fault),
         };
-        let (message, help) = (redact(message), help.map(redact));
         self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, within, is_secret });
+    }
+
+    /// What is wrong, with nothing of what came from outside.
+    fn masked(&self, at: NodeId, fault: Fault) -> Fault {
+        let fault = match self.mixed.borrow().get(&at) {
+            Some(mixed) => match (mixed.mask(&fault.message), fault.help.as_deref().map(|help| mixed.mask(help))) {
+                (Some(message), help) => Fault { message, help: help.flatten(), within: None },
+                (None, _) => mixed.in_general().into(),
+            },
+            None => fault,
+        };
+        if self.is_strangers.get() {
+            // Whether a guess is hidden would tell that it is right, and no value goes anywhere else.
+            return fault;
+        }
+        let keys = self.keys.borrow();
+        let everywhere =
+            self.everywhere.get_or_init(|| Everywhere::of(self.resolved.borrow().values(), |text| keys.contains(text)));
+        Fault { message: everywhere.mask(fault.message), help: fault.help.map(|help| everywhere.mask(help)), ..fault }
     }
 
     /// Puts values in the place of every `${…}` below a node. Keys are left alone.
     pub fn interpolate(&self, root: &mut Node, surroundings: &dyn Surroundings) {
-        let directory: &Path = &self.directory;
-        root.for_each_scalar(&mut |id, scalar| match interpolate(&scalar.text, directory, surroundings) {
-            Ok(None) => {}
-            Ok(Some(Interpolated { text, taken })) => {
-                self.taken.borrow_mut().extend(taken);
-                self.interpolated.borrow_mut().push(text.clone());
-                *scalar = Scalar { text, style: Style::String, is_interpolated: true };
+        self.is_strangers.set(surroundings.resolved().is_some());
+        let mut unresolved = Vec::new();
+        self.interpolate_below(root, &mut String::new(), surroundings, &mut unresolved);
+        // Not before all values are known: a message is not to show one that comes later.
+        unresolved.into_iter().for_each(|(id, error)| self.error(id, error));
+    }
+
+    fn interpolate_below(
+        &self,
+        node: &mut Node,
+        place: &mut String,
+        surroundings: &dyn Surroundings,
+        unresolved: &mut Vec<(NodeId, String)>,
+    ) {
+        let length = place.len();
+        match &mut node.value {
+            Value::List(items) => {
+                let are_rules = place == "\0rules";
+                for (at, item) in items.iter_mut().enumerate() {
+                    // A rule is known by its name, wherever it stands.
+                    let name = item.get("name").filter(|_| are_rules).and_then(Node::scalar);
+                    step(place, &name.map_or_else(|| at.to_string(), |name| name.text.clone()));
+                    self.interpolate_below(item, place, surroundings, unresolved);
+                    place.truncate(length);
+                }
             }
-            Err(error) => {
-                self.error(id, error.to_string());
-                scalar.style = Style::Unresolved;
+            Value::Map(entries) => {
+                for (key, node) in entries {
+                    step(place, &key.text);
+                    self.keys.borrow_mut().insert(key.text.clone());
+                    self.interpolate_below(node, place, surroundings, unresolved);
+                    place.truncate(length);
+                }
             }
-        });
+            Value::Scalar(scalar) => {
+                match interpolate(&scalar.text, At { directory: &self.directory, place }, surroundings) {
+                    Ok(None) => {}
+                    Ok(Some(interpolated)) => self.put_in(node.id, scalar, place, interpolated),
+                    Err(error) => {
+                        unresolved.push((node.id, error.to_string()));
+                        scalar.style = Style::Unresolved;
+                    }
+                }
+            }
+        }
+    }
+
+    fn put_in(&self, id: NodeId, scalar: &mut Scalar, place: &str, interpolated: Interpolated) {
+        let Interpolated { text, taken, has_placeholder } = interpolated;
+        let raw = std::mem::replace(&mut scalar.text, text.clone());
+        (scalar.style, scalar.is_interpolated) = (Style::String, true);
+        if let Some((reference, _)) = taken.first() {
+            let values = taken.iter().map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect();
+            match has_placeholder {
+                true => drop(self.placeholders.borrow_mut().insert(id, reference.clone())),
+                false => drop(self.mixed.borrow_mut().insert(id, Mixed { values, whole: text, raw: raw.clone() })),
+            }
+            self.resolved.borrow_mut().note(place, &raw, taken.into_iter());
+        }
+    }
+
+    /// Whether the file came from somebody who may not know what stands behind its `${…}`, and a comparison with one of them would tell.
+    pub fn would_tell(&self, node: &Node) -> bool {
+        fn is_put_in(node: &Node) -> bool {
+            match &node.value {
+                Value::Scalar(scalar) => scalar.is_interpolated,
+                Value::List(items) => items.iter().any(is_put_in),
+                Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
+            }
+        }
+        self.is_strangers.get() && is_put_in(node)
     }
 
     /// What was put in from variables, files and credentials: wherever it goes, it is not shown.
     pub fn taken(&self) -> Vec<String> {
-        self.taken.borrow().clone()
+        self.resolved.borrow().values().collect()
+    }
+
+    /// The same by what asked for it, and where.
+    pub fn resolved(&self) -> Resolved {
+        self.resolved.borrow().clone()
     }
 
     /// The entries of a map.
@@ -322,6 +450,9 @@ fn holds_secrets(key: &str) -> bool {
         || names_a_secret(key)
 }
 
+/// Unknown keys among which the one that is meant is looked for.
+const MISSPELT_MAX: usize = 100;
+
 /// The entries of a map, taken one by one; what nobody took is an unknown key.
 pub struct Entries<'r, 'n> {
     reader: &'r Reader,
@@ -334,23 +465,21 @@ pub struct Entries<'r, 'n> {
 
 impl<'r, 'n> Entries<'r, 'n> {
     fn new(reader: &'r Reader, at: NodeId, what: String, entries: Vec<(&'n Key, &'n Node)>) -> Self {
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen = HashSet::with_capacity(entries.len());
         for (key, _) in &entries {
-            if seen.contains(&key.text.as_str()) {
+            if !seen.insert(key.text.as_str()) {
                 reader.error(key.id, format!("`{}` is given twice in {what}", key.text));
             }
-            seen.push(&key.text);
         }
         Self { reader, at, what, entries, known: Vec::new(), missing: Vec::new() }
     }
 
     /// Adds the entries of another map for keys that this one does not have. What is left of them is not an unknown key here.
     pub fn with_defaults(mut self, defaults: &'n Node) -> Self {
-        for (key, node) in defaults.entries() {
-            if !self.entries.iter().any(|(known, _)| known.text == key.text) {
-                self.entries.push((key, node));
-            }
-        }
+        let known: HashSet<&str> = self.entries.iter().map(|(known, _)| known.text.as_str()).collect();
+        let more = defaults.entries().iter().filter(|(key, _)| !known.contains(key.text.as_str()));
+        let more: Vec<_> = more.map(|(key, node)| (key, node)).collect();
+        self.entries.extend(more);
         self
     }
 
@@ -395,13 +524,18 @@ impl<'r, 'n> Entries<'r, 'n> {
     /// Tells of keys that nobody took, and of keys that are missing, unless one of the former is most likely meant.
     pub fn finish(self) {
         for missing in &self.missing {
-            let is_misspelt =
-                self.entries.iter().any(|(key, _)| nearest(&key.text, self.known.iter().copied()) == Some(missing));
+            let mut unknown = self.entries.iter().take(MISSPELT_MAX);
+            let is_misspelt = unknown.any(|(key, _)| nearest(&key.text, self.known.iter().copied()) == Some(missing));
             if !is_misspelt {
                 self.reader.error(self.at, format!("{} needs `{missing}`", self.what));
             }
         }
         for (key, node) in &self.entries {
+            if self.reader.is_full() {
+                self.reader.hide(node);
+                self.reader.error(key.id, "unknown key");
+                continue;
+            }
             let known = self.known.iter().copied();
             let may_be_secret = nearest(&key.text, known.clone()).is_none_or(holds_secrets);
             if self.reader.hides_values.get() && may_be_secret {

@@ -1,21 +1,25 @@
 //! `rules:` → [`RuleSet`].
 
+use std::collections::HashSet;
+
 use super::advice;
+use super::destinations::Names;
 use super::expectations::ConfigTest;
 use super::problem::did_you_mean;
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::reader::Reader;
+use super::values::shown_size;
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
-use crate::rules::operators::{Argument, OPERATORS, OperatorKind, equals_any};
+use crate::rules::operators::{Argument, OPERATORS, OperatorKind, PATTERNS_BYTES_MAX, equals_any, pattern_bytes};
 use crate::rules::{Condition, Label, Rule, RuleSet};
 
 /// The store keeps names up to a kilobyte; people read far shorter ones.
 pub(super) const NAME_BYTES_MAX: usize = 200;
 
 /// Reads all rules. `destinations` are the names that `to:` may use; each that is used is marked.
-pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Option<RuleSet> {
+pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Option<RuleSet> {
     let mut fields = FieldSetBuilder::default();
-    let mut names: Vec<String> = Vec::new();
+    let mut names: HashSet<String> = HashSet::new();
     let mut rules = Vec::new();
     let Value::List(items) = &node.value else {
         reader.error(node.id, format!("`rules` should be a list, and it is {}", node.kind()));
@@ -25,17 +29,16 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut [(String, bo
     for (at, item) in items.iter().enumerate() {
         match read_rule(reader, item, at, destinations, &mut fields) {
             Some((rule, name_at)) => {
-                if names.contains(&rule.name) {
+                if !names.insert(rule.name.clone()) {
                     reader.error(name_at, format!("there are two rules named `{}`", rule.name));
                 }
-                names.push(rule.name.clone());
                 rules.push(rule);
             }
             None => is_complete = false,
         }
     }
     // After an error it cannot be said what was meant.
-    if reader.errors() == errors_before {
+    if reader.errors() == errors_before && !reader.would_tell(node) {
         advice::rules::advise(reader, node, items, &rules, &mut fields);
     }
     is_complete.then(|| RuleSet::new(fields.build(), rules))
@@ -45,7 +48,7 @@ fn read_rule(
     reader: &Reader,
     node: &Node,
     at: usize,
-    destinations: &mut [(String, bool)],
+    destinations: &mut Names,
     fields: &mut FieldSetBuilder,
 ) -> Option<(Rule, NodeId)> {
     let mut entries = reader.map(node, "a rule")?;
@@ -81,31 +84,35 @@ fn read_rule(
     Some((Rule { name, condition: condition?, to: targets, stop }, name_at))
 }
 
-fn read_to(reader: &Reader, node: &Node, destinations: &mut [(String, bool)]) -> Vec<usize> {
-    let mut targets = Vec::new();
-    let names: Vec<_> = destinations.iter().map(|(name, _)| name.clone()).collect();
+fn read_to(reader: &Reader, node: &Node, destinations: &mut Names) -> Vec<usize> {
+    let (mut targets, mut seen) = (Vec::new(), HashSet::new());
     for item in reader.list(node) {
         let Some(name) = reader.text(item) else { continue };
-        let Some(at) = find_destination(reader, item.id, name, &names) else { continue };
-        destinations[at].1 = true;
-        if targets.contains(&at) {
-            reader.warning(item.id, format!("`{name}` is named twice in one rule"), None);
-        } else {
+        let Some(at) = find_destination(reader, item.id, name, destinations) else { continue };
+        destinations.mark(at);
+        if seen.insert(at) {
             targets.push(at);
+        } else {
+            reader.warning(item.id, format!("`{name}` is named twice in one rule"), None);
         }
     }
     targets
 }
 
+/// Names that are listed where none is near.
+const LISTED_MAX: usize = 20;
+
 /// The place of a destination among the known ones; that there is none is told.
-pub(super) fn find_destination(reader: &Reader, at: NodeId, name: &str, known: &[String]) -> Option<usize> {
-    let found = known.iter().position(|known| known == name);
-    if found.is_none() {
-        let all = || match known {
-            [] => "there are no destinations".to_owned(),
-            names => format!("the destinations are {}", names.join(", ")),
+pub(super) fn find_destination(reader: &Reader, at: NodeId, name: &str, known: &Names) -> Option<usize> {
+    let found = known.find(name);
+    if found.is_none() && reader.is_full() {
+        reader.error(at, "there is no such destination");
+    } else if found.is_none() {
+        let all = || match known.listed(LISTED_MAX) {
+            None => "there are no destinations".to_owned(),
+            Some(names) => format!("the destinations are {names}"),
         };
-        let help = did_you_mean(name, known.iter().map(String::as_str)).unwrap_or_else(all);
+        let help = did_you_mean(name, known.iter()).unwrap_or_else(all);
         reader.error_with(at, format!("there is no destination named `{name}`"), help);
     }
     found
@@ -318,7 +325,17 @@ fn read_operator(
     let test = |item: &&Node| {
         let argument = argument(reader, item)?;
         let label = label(field, operator.name, std::slice::from_ref(item), ignore_case);
-        match (operator.build)(&argument, ignore_case) {
+        if !reader.has_room_for_patterns() {
+            reader.error_with(
+                item.id,
+                format!("the patterns of this config take more than {}", shown_size(PATTERNS_BYTES_MAX as u64)),
+                "use fewer large ones: `\\w`, `\\d` and `.` take much, since they are about all of Unicode".to_owned(),
+            );
+            return None;
+        }
+        let built = (operator.build)(&argument, ignore_case);
+        reader.count_pattern(pattern_bytes(&built));
+        match built {
             Ok(operator) => Some(Condition::Test { field: field.id, operator, label }),
             Err(fault) => {
                 reader.fault(item.id, fault);

@@ -1,5 +1,7 @@
 //! `sources:`: the ways in, and how each proves that it is Vero who calls.
 
+use std::collections::HashMap;
+
 use super::advice;
 use super::raw::Node;
 use super::reader::{Reader, Secret};
@@ -36,6 +38,8 @@ pub enum Auth {
 pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<Source>> {
     let mut entries = reader.map(node, "`sources`")?;
     let (mut sources, mut is_complete) = (Vec::<Source>::new(), true);
+    // By whom each is used: in the form of a digest, which can neither be shown nor read back.
+    let mut secrets: HashMap<[u8; 32], String> = HashMap::new();
     let all = entries.rest();
     if all.is_empty() {
         reader.error(node.id, "there is no source, so nothing could come in");
@@ -50,8 +54,14 @@ pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<
         let plain = reader.take_plain();
         match read {
             Some(source) => {
-                if let Some(other) = sources.iter().find(|other| shares_secret(other, &source)) {
-                    let message = format!("the sources `{}` and `{}` have the same token", other.name, key.text);
+                // Where it would tell a stranger what a value is, nothing is compared with it.
+                let compared = if reader.would_tell(node) { Vec::new() } else { secrets_of(&source) };
+                let shared = compared.into_iter().find_map(|secret| {
+                    let first = secrets.entry(secret).or_insert_with(|| key.text.clone());
+                    (*first != key.text).then(|| first.clone())
+                });
+                if let Some(other) = shared {
+                    let message = format!("the sources `{other}` and `{}` have the same token", key.text);
                     reader.error_with(key.id, message, "give each its own, so that one can be taken back".to_owned());
                 }
                 // `try-me` on this machine only is no secret.
@@ -66,12 +76,13 @@ pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<
     is_complete.then_some(sources)
 }
 
-fn shares_secret(one: &Source, other: &Source) -> bool {
-    match (&one.auth, &other.auth) {
-        (Auth::Token(one), Auth::Token(other)) => one.iter().any(|token| other.contains(token)),
-        (Auth::Basic(one), Auth::Basic(other)) => one == other,
-        (Auth::Header { value: one, .. }, Auth::Header { value: other, .. }) => one == other,
-        _ => false,
+/// What two sources cannot have both, each with how it is used.
+fn secrets_of(source: &Source) -> Vec<[u8; 32]> {
+    let digest = |how: &str, secret: &Secret| super::digest_of(format!("{how} {}", secret.expose()).as_bytes());
+    match &source.auth {
+        Auth::Token(tokens) => tokens.iter().map(|token| digest("token", token)).collect(),
+        Auth::Basic(pair) => vec![digest("basic", pair)],
+        Auth::Header { value, .. } => vec![digest("header", value)],
     }
 }
 

@@ -1,9 +1,10 @@
 //! Single values: what stands behind `${…}`, and durations, sizes and rates.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use super::regular;
+use super::resolved::{Resolved, stands_for};
 use crate::fault::Fault;
 
 /// Where interpolation finds its values. A trait of one process's surroundings, so that tests have their own.
@@ -12,6 +13,10 @@ pub trait Surroundings {
     fn variable(&self, name: &str) -> Option<String>;
     /// A file's text.
     fn file(&self, path: &Path) -> std::io::Result<String>;
+    /// What the `${…}` of another config stood for, if those of this one can stand for nothing else.
+    fn resolved(&self) -> Option<&Resolved> {
+        None
+    }
 }
 
 /// The process's environment and the file system.
@@ -24,21 +29,13 @@ impl Surroundings for Process {
     }
 
     fn file(&self, path: &Path) -> std::io::Result<String> {
-        // A pipe may never end, and opening one may wait for ever: a reload would wait with it.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
-        }
-        let mut text = String::new();
-        std::fs::File::open(path)?.take(FILE_VALUE_BYTES_MAX + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > FILE_VALUE_BYTES_MAX {
-            return Err(std::io::Error::other(format!("it has more than {FILE_VALUE_BYTES_MAX} bytes")));
-        }
-        Ok(text)
+        let bytes = regular::read(path, FILE_VALUE_BYTES_MAX)?;
+        String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))
     }
 }
 
 /// What stands behind `${file:…}` is a secret or a line of text, and not the wrong file.
-const FILE_VALUE_BYTES_MAX: u64 = 64 << 10;
+const FILE_VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// Why a `${…}` has no value.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +59,16 @@ pub enum InterpolationError {
         /// Why not.
         why: String,
     },
+    /// In a config that is tried: the one in force does not have it, so it is not looked up. Whether there is such a thing is not said.
+    #[error(
+        "the config in force does not use ${{{0}}}, so what-if does not look it up: reload with it, or give it a default"
+    )]
+    NotInForce(String),
+    /// In a config that is tried: the one in force has it elsewhere.
+    #[error(
+        "${{{0}}} does not stand in this place in the config in force, so what-if cannot tell what it would do here: reload with it, or write another value"
+    )]
+    NewPlace(String),
 }
 
 /// A text with its values in place.
@@ -69,83 +76,115 @@ pub enum InterpolationError {
 pub struct Interpolated {
     /// The text.
     pub text: String,
-    /// What came out of variables, files and credentials. A default is not among them: it stands in the config.
-    pub taken: Vec<String>,
+    /// What came out of variables, files and credentials, each by what asked for it. A default is not among them: it stands in the
+    /// config.
+    pub taken: Vec<(String, String)>,
+    /// Something in the text stands for a value that may not go there.
+    pub has_placeholder: bool,
+}
+
+/// Where a text stands.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// What a path is relative to.
+    pub directory: &'a Path,
+    /// The keys that lead to it.
+    pub place: &'a str,
 }
 
 /// Puts values in the place of `${VAR}`, `${VAR:-default}`, `${file:path}` and `${credential:NAME}`; `$${` stands for `${`.
 ///
-/// Set but empty counts as unset. Paths are relative to `directory`. `None`: there was nothing to put in.
+/// Set but empty counts as unset. `None`: there was nothing to put in.
 pub fn interpolate(
     text: &str,
-    directory: &Path,
+    at: At<'_>,
     surroundings: &dyn Surroundings,
 ) -> Result<Option<Interpolated>, InterpolationError> {
     if !text.contains("${") {
         return Ok(None);
     }
-    let (mut out, mut taken, mut rest) = (String::with_capacity(text.len()), Vec::new(), text);
-    while let Some(at) = rest.find("${") {
-        let (before, from) = rest.split_at(at);
+    let is_same = surroundings.resolved().is_some_and(|resolved| resolved.has(at.place, text));
+    let mut done = Interpolated { text: String::with_capacity(text.len()), taken: Vec::new(), has_placeholder: false };
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
         if let Some(before) = before.strip_suffix('$') {
-            out.push_str(before);
-            out.push_str("${");
+            done.text.push_str(before);
+            done.text.push_str("${");
             rest = &from[2..];
             continue;
         }
-        out.push_str(before);
+        done.text.push_str(before);
         let end = from.find('}').ok_or(InterpolationError::Unclosed)?;
-        let inner = &from[2..end];
-        match resolve(inner, directory, surroundings)? {
-            Some(value) => {
-                out.push_str(&value);
-                taken.push(value);
+        let asked = Asked::parse(&from[2..end])?;
+        let value = match surroundings.resolved() {
+            Some(resolved) if resolved.value(asked.reference).is_none() && asked.default.is_some() => None,
+            Some(resolved) => {
+                done.has_placeholder |= !is_same;
+                Some(stands_for(resolved, asked.reference, at.place, is_same, done.text.is_empty())?)
             }
-            None => out.push_str(inner.split_once(":-").map_or("", |(_, default)| default)),
+            None => asked.resolve(at.directory, surroundings)?,
+        };
+        match value {
+            Some(value) => {
+                done.text.push_str(&value);
+                done.taken.push((asked.reference.to_owned(), value));
+            }
+            None => done.text.push_str(asked.default.unwrap_or_default()),
         }
         rest = &from[end + 1..];
     }
-    out.push_str(rest);
-    Ok(Some(Interpolated { text: out, taken }))
+    done.text.push_str(rest);
+    Ok(Some(done))
 }
 
-/// What stands behind the inside of a `${…}`; `None`: its default.
-fn resolve(
-    inner: &str,
-    directory: &Path,
-    surroundings: &dyn Surroundings,
-) -> Result<Option<String>, InterpolationError> {
-    let read = |path: &Path| {
-        let read = surroundings
-            .file(path)
-            .map_err(|error| InterpolationError::File { path: path.display().to_string(), why: error.to_string() });
-        let read = read
-            .map(|text| text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t).to_owned()).unwrap_or(text));
-        read.map(Some)
-    };
-    if let Some(path) = inner.strip_prefix("file:") {
-        return read(&directory.join(path));
+/// The inside of a `${…}`.
+struct Asked<'t> {
+    /// A variable's name, or `file:` or `credential:` and what follows.
+    reference: &'t str,
+    default: Option<&'t str>,
+}
+
+impl<'t> Asked<'t> {
+    fn parse(inner: &'t str) -> Result<Self, InterpolationError> {
+        let unknown = || InterpolationError::Unknown(inner.to_owned());
+        if inner.starts_with("file:") {
+            return Ok(Self { reference: inner, default: None });
+        }
+        if let Some(name) = inner.strip_prefix("credential:") {
+            let is_plain = !name.is_empty() && !name.contains('/') && name != "..";
+            return if is_plain { Ok(Self { reference: inner, default: None }) } else { Err(unknown()) };
+        }
+        let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+        let is_name = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_name { Ok(Self { reference: name, default }) } else { Err(unknown()) }
     }
-    if let Some(name) = inner.strip_prefix("credential:") {
-        let unset = || InterpolationError::Unset("CREDENTIALS_DIRECTORY".to_owned());
-        let directory = surroundings.variable("CREDENTIALS_DIRECTORY").ok_or_else(unset)?;
-        let is_plain = !name.is_empty() && !name.contains('/') && name != "..";
-        return if is_plain {
-            read(&Path::new(&directory).join(name))
-        } else {
-            Err(InterpolationError::Unknown(inner.to_owned()))
+
+    /// What it stands for; `None`: its default.
+    fn resolve(&self, directory: &Path, surroundings: &dyn Surroundings) -> Result<Option<String>, InterpolationError> {
+        let read = |path: &Path| {
+            let read = surroundings.file(path);
+            let text = read.map_err(|error| InterpolationError::File {
+                path: path.display().to_string(),
+                why: error.to_string(),
+            })?;
+            let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned());
+            Ok(Some(line.unwrap_or(text)))
         };
-    }
-    let (name, has_default) = inner.split_once(":-").map_or((inner, false), |(name, _)| (name, true));
-    let is_name = !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !is_name {
-        return Err(InterpolationError::Unknown(inner.to_owned()));
-    }
-    match surroundings.variable(name).filter(|value| !value.is_empty()) {
-        None if !has_default => Err(InterpolationError::Unset(name.to_owned())),
-        found => Ok(found),
+        if let Some(path) = self.reference.strip_prefix("file:") {
+            return read(&directory.join(path));
+        }
+        if let Some(name) = self.reference.strip_prefix("credential:") {
+            let unset = || InterpolationError::Unset("CREDENTIALS_DIRECTORY".to_owned());
+            let directory = surroundings.variable("CREDENTIALS_DIRECTORY").ok_or_else(unset)?;
+            return read(&Path::new(&directory).join(name));
+        }
+        match surroundings.variable(self.reference).filter(|value| !value.is_empty()) {
+            None if self.default.is_none() => Err(InterpolationError::Unset(self.reference.to_owned())),
+            found => Ok(found),
+        }
     }
 }
 
@@ -304,6 +343,10 @@ mod tests {
 
     struct Fixed;
 
+    fn at() -> At<'static> {
+        At { directory: Path::new("/etc/relay"), place: "" }
+    }
+
     impl Surroundings for Fixed {
         fn variable(&self, name: &str) -> Option<String> {
             match name {
@@ -324,7 +367,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Result<Option<&str>, &str>) {
-        match (interpolate(text, Path::new("/etc/relay"), &Fixed), expected) {
+        match (interpolate(text, at(), &Fixed), expected) {
             (Ok(got), Ok(expected)) => assert_eq!(got.map(|got| got.text).as_deref(), expected),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
             (got, expected) => panic!("{text}: got {got:?}, expected {expected:?}"),
@@ -336,7 +379,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("secret");
         for (bytes, is_taken) in [(FILE_VALUE_BYTES_MAX, true), (FILE_VALUE_BYTES_MAX + 1, false)] {
-            std::fs::write(&path, "x".repeat(bytes as usize)).expect("written");
+            std::fs::write(&path, "x".repeat(bytes)).expect("written");
             assert_eq!(Process.file(&path).is_ok(), is_taken, "{bytes}");
         }
         for not_a_file in ["/dev/zero", "/dev/null", "/"] {
@@ -367,8 +410,12 @@ mod tests {
 
     #[test]
     fn what_came_from_outside_is_told_apart_from_what_stands_in_the_config() {
-        let taken = |text: &str| interpolate(text, Path::new("/etc/relay"), &Fixed).expect("good").expect("some").taken;
-        assert_eq!(taken("a${SET}b${file:secret.txt}c${UNSET:-default}$${x}"), ["value", "s3cret"]);
+        let taken = |text: &str| -> Vec<String> {
+            let taken = interpolate(text, at(), &Fixed).expect("good").expect("some").taken;
+            taken.into_iter().map(|(reference, value)| format!("{reference}={value}")).collect()
+        };
+        let found = taken("a${SET}b${file:secret.txt}c${UNSET:-default}$${x}");
+        assert_eq!(found, ["SET=value", "file:secret.txt=s3cret"]);
         assert!(taken("${UNSET:-default}").is_empty());
     }
 

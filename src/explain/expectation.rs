@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Explanation;
-use crate::config::{Config, ConfigTest, TestEvent};
+use crate::config::{Config, ConfigTest, TestEvent, regular};
 use crate::event::RelayFields;
 
 /// What became of one test.
@@ -48,9 +48,9 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest) -> Tested<'c> {
     let without_event = |why: String| Tested { test, missed: vec![Missed::Event(why)], explanation: None };
     let body = match &test.event {
         TestEvent::Body(body) => body.clone(),
-        TestEvent::File(path) => match std::fs::read(path) {
+        TestEvent::File { path, shown } => match regular::read(path, config.limits.body_max) {
             Ok(body) => body,
-            Err(error) => return without_event(format!("{} could not be read: {error}", path.display())),
+            Err(error) => return without_event(format!("{shown} could not be read: {error}")),
         },
     };
     match Explanation::of(config, &body, &test.source) {

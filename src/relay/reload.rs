@@ -5,11 +5,14 @@
 //! anything, so one that is down holds nothing up. What waits is bound to names, and goes by their new sections from the next attempt
 //! on; what is under way ends by the old ones.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
@@ -17,14 +20,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes::go_on_after_a_change;
 use super::door::{listen, local};
+use super::patience::NotDone;
 use super::{Generation, Relay, StartError};
+use crate::config::load::FILE_BYTES_MAX;
 use crate::config::values::Process;
-use crate::config::{Config, ConfigError, digest_of};
+use crate::config::{Config, ConfigError, FileDigest, digest_of, regular};
 use crate::receive::server::ServerOptions;
 use crate::telemetry::in_full;
 
 /// How often a watched file is looked at. A change is taken when it has stood still from one look to the next.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Reading the config and what it names takes a second at most; whoever waits longer waits for a file system that is away.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A file that was written so short a time ago may be written again without another stamp.
+const STAMP_SETTLES: Duration = Duration::from_secs(3);
 
 /// What a reload did.
 #[derive(Clone, Debug)]
@@ -62,6 +72,24 @@ pub enum ReloadError {
     /// Reading it panicked.
     #[error("reading the config panicked, which is a bug: see the log. The config before stays in force")]
     Panicked,
+    /// Reading it did not end.
+    #[error("reading the config did not end within {}s, and the config before stays in force: look at the file system that it, or a `${{file:…}}` in it, is on", READ_TIMEOUT.as_secs())]
+    Late,
+    /// Earlier ones have not ended yet.
+    #[error(
+        "reading the config has not ended for several reloads before, and the config before stays in force: look at the file system that it, or a `${{file:…}}` in it, is on"
+    )]
+    Stuck,
+}
+
+impl From<NotDone> for ReloadError {
+    fn from(why: NotDone) -> Self {
+        match why {
+            NotDone::Panicked => ReloadError::Panicked,
+            NotDone::Late => ReloadError::Late,
+            NotDone::TooMany => ReloadError::Stuck,
+        }
+    }
 }
 
 impl ReloadError {
@@ -92,8 +120,8 @@ pub struct LastReload {
 impl Relay {
     /// Reads the config file again and goes on with it, or says why not.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
-        let mut changing = self.changing.lock().await;
-        let reloading = AssertUnwindSafe(self.reload_alone(&mut changing)).catch_unwind();
+        let _one_after_the_other = self.reloading.lock().await;
+        let reloading = AssertUnwindSafe(self.reload_alone()).catch_unwind();
         let outcome = reloading.await.unwrap_or(Err(ReloadError::Panicked));
         let error = outcome.as_ref().err().map(ReloadError::in_full);
         match &outcome {
@@ -118,15 +146,17 @@ impl Relay {
         outcome
     }
 
-    async fn reload_alone(self: &Arc<Self>, changing: &mut super::Changing) -> Result<Reloaded, ReloadError> {
+    async fn reload_alone(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
         let before = self.generation().clone();
         let (path, client) = (before.config.path.clone(), before.config.client.clone());
-        let read = tokio::task::spawn_blocking(move || Config::load_again(&path, &Process, client));
-        let (mut config, report) = read.await.map_err(|_| ReloadError::Panicked)?.map_err(ReloadError::Config)?;
+        let read = self.patience.wait(READ_TIMEOUT, move || Config::load_again(&path, &Process, client));
+        let (mut config, report) = read.await?.map_err(ReloadError::Config)?;
         let fixed = needs_restart(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
         }
+        // Nobody waits for who reads: from here on nothing takes long.
+        let mut changing = self.changing.lock().await;
         let options = server_options(&config);
         let moved = match config.listen == before.config.listen {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
@@ -187,8 +217,9 @@ fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
 
 /// A destination whose section is as it was goes on with its connections and its open files.
 fn keep_what_is_the_same(before: &Config, config: &mut Config) {
+    let known: HashMap<&str, _> = before.destinations.iter().map(|known| (known.name.as_str(), known)).collect();
     for destination in &mut config.destinations {
-        let same = before.destinations.iter().find(|known| known.name == destination.name);
+        let same = known.get(destination.name.as_str());
         if let Some(known) = same.filter(|known| known.fingerprint == destination.fingerprint) {
             destination.destination = known.destination.clone();
         }
@@ -198,7 +229,7 @@ fn keep_what_is_the_same(before: &Config, config: &mut Config) {
 /// Reloads when the file has changed, while the config says `watch: true`. Whoever replaces the file by renaming, or swaps a link
 /// on the way to it, is seen as well: what counts is what stands under the path.
 pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
-    let mut seen = None;
+    let (mut seen, mut looked_at) = (None, None);
     let mut tried = relay.generation().config.digest;
     loop {
         tokio::select! {
@@ -210,10 +241,12 @@ pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
             continue;
         }
         let path = generation.config.path.clone();
+        let known = looked_at.clone();
+        let look = relay.patience.wait(READ_TIMEOUT, move || look(&path, known.as_ref()));
         // While an editor writes it anew there may be none for a moment.
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-        let Ok(Ok(text)) = read else { continue };
-        let digest = digest_of(&text);
+        let Ok(Ok((stamp, found))) = look.await else { continue };
+        let Some(digest) = found.or(seen) else { continue };
+        looked_at = Some(stamp);
         let has_settled = seen.replace(digest) == Some(digest);
         if digest == generation.config.digest {
             tried = digest;
@@ -222,5 +255,53 @@ pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
             // It is told where every reload is told.
             let _ = relay.reload().await;
         }
+    }
+}
+
+/// By what it is seen that a file is as it was: device, number, length, and when it and its entry were changed.
+type Stamp = [i128; 7];
+
+/// Looks at the file; reads it only if it may have changed, and no further than a config may go.
+fn look(path: &Path, known: Option<&Stamp>) -> std::io::Result<(Stamp, Option<FileDigest>)> {
+    let metadata = std::fs::metadata(path)?;
+    let numbers = [u64::from(metadata.dev()), metadata.ino(), metadata.len()].map(i128::from);
+    let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()].map(i128::from);
+    let stamp = [numbers[0], numbers[1], numbers[2], times[0], times[1], times[2], times[3]];
+    let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    let is_settled = age.is_some_and(|age| age > STAMP_SETTLES);
+    if is_settled && known == Some(&stamp) {
+        return Ok((stamp, None));
+    }
+    Ok((stamp, Some(digest_of(&regular::read_beyond(path, FILE_BYTES_MAX)?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watched_file_is_read_when_it_has_changed_and_no_further_than_a_config_may_go() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.yaml");
+        std::fs::write(&path, "a: 1").expect("written");
+        let file = std::fs::File::options().write(true).open(&path).expect("open");
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        file.set_modified(long_ago).expect("stamped");
+        let (stamp, found) = look(&path, None).expect("read");
+        assert_eq!(found, Some(digest_of(b"a: 1")));
+        assert_eq!(look(&path, Some(&stamp)).expect("looked at"), (stamp, None), "nothing has changed");
+        // A sparse file of terabytes takes no longer than any other.
+        file.set_len(1 << 42).expect("longer");
+        file.set_modified(long_ago).expect("stamped");
+        let (longer, found) = look(&path, Some(&stamp)).expect("read");
+        assert!(longer != stamp && found.is_some(), "as far as the limit");
+        std::fs::write(&path, "a: 2").expect("written");
+        let (fresh, found) = look(&path, Some(&longer)).expect("read");
+        assert_eq!(found, Some(digest_of(b"a: 2")));
+        assert_eq!(
+            look(&path, Some(&fresh)).expect("read").1,
+            found,
+            "it was written just now: its stamp says nothing"
+        );
     }
 }

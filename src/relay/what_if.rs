@@ -7,9 +7,10 @@
 //!
 //! Both configs route the event as if it came in now; what became of it then does not matter. Nothing is sent or written. Whoever asks
 //! brings the second config, so it may be made to tell: nothing is shown that a `${…}` of it stands for, neither in content nor in a
-//! rule's name, and where a delivery would go is compared and never shown.
+//! rule's name; where a delivery would go is compared and never shown; and nothing is compared at all where a `${…}` stands in another place
+//! than in the config in force, since "alike or not" tells a value bit by bit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::{Config, DestinationConfig};
@@ -61,6 +62,9 @@ pub struct Group {
     pub deliveries: u64,
     /// The first of them.
     pub examples: Vec<Example>,
+    /// What a `${…}` stands for would go to a place where the config in force does not have it. Then the contents are not compared: to
+    /// say whether they are alike would tell, asked often enough, what the value is.
+    pub is_not_compared: bool,
 }
 
 /// An event to look at.
@@ -101,6 +105,8 @@ pub struct Comparison<'c> {
     text: &'c str,
     /// For each destination of the second config the one of the first that it is, perhaps under its old name.
     counterparts: Vec<Option<usize>>,
+    /// For each destination of the second config whether each `${…}` of it stands where the first has it.
+    are_compared: Vec<bool>,
     /// Sources that the second config does not have any more.
     pub sources_gone: Vec<String>,
     groups: HashMap<Key, Group>,
@@ -121,9 +127,25 @@ pub struct Comparison<'c> {
 impl<'c> Comparison<'c> {
     /// Puts the config in force and one that may follow it side by side; `text` is what the second was read from.
     pub fn new(now: &'c Config, then: &'c Config, text: &'c str) -> Self {
-        let is_gone = |name: &String| then.sources.iter().all(|source| source.name != *name);
+        let sources: HashSet<&str> = then.sources.iter().map(|source| source.name.as_str()).collect();
+        let is_gone = |name: &String| !sources.contains(name.as_str());
+        let places: HashMap<&str, usize> =
+            now.destinations.iter().enumerate().map(|(at, known)| (known.name.as_str(), at)).collect();
+        let counterparts: Vec<_> =
+            then.destinations.iter().map(|destination| counterpart(destination, &places)).collect();
+        let is_compared = |(destination, same): (&DestinationConfig, &Option<usize>)| {
+            same.is_none_or(|same| {
+                let known = &now.destinations[same];
+                let put_in = |config: &'c Config, of: &DestinationConfig| {
+                    let own = config.resolved.below(&["destinations", &of.name]);
+                    (own, config.resolved.below(&["defaults", of.kind]))
+                };
+                put_in(now, known) == put_in(then, destination)
+            })
+        };
         Self {
-            counterparts: then.destinations.iter().map(|destination| counterpart(destination, now)).collect(),
+            are_compared: then.destinations.iter().zip(&counterparts).map(is_compared).collect(),
+            counterparts,
             sources_gone: now.sources.iter().map(|source| source.name.clone()).filter(is_gone).collect(),
             now: Side::new(now),
             then: Side::new(then),
@@ -183,6 +205,10 @@ impl<'c> Comparison<'c> {
     fn compare(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>, [before, after]: Pair) {
         let (now, then) = (&self.now.config.destinations[before.0], &self.then.config.destinations[after.0]);
         let (now_rule, then_rule) = (&self.now.rules[before.1], &self.then.rules[after.1]);
+        if !self.are_compared[after.0] {
+            self.add((Change::Changes, after.1, after.0), || Example::of(event, None));
+            return;
+        }
         let is_same_section = now.fingerprint == then.fingerprint;
         if is_same_section && now_rule == then_rule {
             self.stays += 1;
@@ -209,6 +235,7 @@ impl<'c> Comparison<'c> {
             return;
         }
         let group = self.groups.entry(key).or_default();
+        group.is_not_compared = key.0 == Change::Changes && !self.are_compared[key.2];
         group.deliveries += 1;
         if group.examples.len() < EXAMPLES_MAX {
             group.examples.push(example());
@@ -229,8 +256,8 @@ impl<'c> Comparison<'c> {
 }
 
 /// The destination of the config in force that one of another config is.
-fn counterpart(destination: &DestinationConfig, now: &Config) -> Option<usize> {
-    let named = |name: &String| now.destinations.iter().position(|known| known.name == *name);
+fn counterpart(destination: &DestinationConfig, places: &HashMap<&str, usize>) -> Option<usize> {
+    let named = |name: &String| places.get(name.as_str()).copied();
     named(&destination.name).or_else(|| destination.renamed_from.as_ref().and_then(named))
 }
 

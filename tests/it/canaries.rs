@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
+use vero_relay::config::{Config, ConfigError};
 
 use crate::cli::{err, out};
 use crate::harness::*;
@@ -194,4 +195,124 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
     daemon.0.wait().expect("ended");
     searched.search("the log", &std::fs::read_to_string(&log).expect("written"));
     assert!(searched.count > 80, "all of it was searched: {}", searched.count);
+}
+
+/// A surrounding in which every variable holds one value.
+struct Everywhere(&'static str);
+
+impl vero_relay::config::values::Surroundings for Everywhere {
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "S").then(|| self.0.to_owned())
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Ok(format!("{}\n", self.0))
+    }
+}
+
+/// What may stand in a config that is good but for one of these, each with a value in a place where it is wrong.
+const SLIPS: [(&str, &str); 58] = [
+    ("text: hello", "text: \"{{ type | ${S} }}\""),
+    ("text: hello", "text: \"{{ type | upper | ${S}(1) }}\""),
+    ("text: hello", "text: \"{{ ${S}() }}\""),
+    ("text: hello", "text: \"{{ type is ${S} }}\""),
+    ("text: hello", "text: \"{{ type.${S}() }}\""),
+    ("text: hello", "text: \"{{ type ${S} }}\""),
+    ("text: hello", "text: \"{% ${S} %}\""),
+    ("text: hello", "text: \"{% if ${S} } %}\""),
+    ("text: hello", "text: \"{{ '${S}' | int + [] }}\""),
+    ("text: hello", "text: \"{% include '${S}' %}\""),
+    ("text: hello", "text: \"{{ ${S}\""),
+    ("text: hello", "text: \"{{ '${S}'.x.y.z() }}\""),
+    ("text: hello", "text: \"{{ type | round('${S}') }}\""),
+    ("text: hello", "text: \"{{ type | default(${S}=1) }}\""),
+    ("text: hello", "text: \"{{ type | replace('${S}') }}\""),
+    ("text: hello", "blocks: [ { type: section, text: \"{{ x | ${S} }}\" } ]"),
+    ("text: hello", "blocks: \"${S}\""),
+    ("text: hello", "unfurl_links: \"${S}\""),
+    ("json: { a: b }", "json: { a: \"{{ x | ${S} }}\" }"),
+    ("json: { a: b }", "json: { a: [ { b: \"{{ ${S}() }}\" } ] }"),
+    ("json: { a: b }", "json: { a: b }, method: \"${S}\""),
+    ("json: { a: b }", "json: { a: b }, method: \"POST${S}\""),
+    ("json: { a: b }", "json: { a: b }, omit_missing: \"${S}\""),
+    ("json: { a: b }", "json: { a: b }, headers: { x: \"${S}\\n\" }"),
+    ("json: { a: b }", "json: { a: b }, headers: \"${S}\""),
+    ("json: { a: b }", "json: { a: b }, auth: \"${S}\""),
+    ("json: { a: b }", "json: { a: b }, auth: { header: { name: \"${S} x\", value: y } }"),
+    ("json: { a: b }", "json: { a: b }, auth: { header: { name: \"connection${S} x\", value: \"${S}\" } }"),
+    ("json: { a: b }", "json: { a: b }, signing_secrets: [\"${S}\"]"),
+    ("json: { a: b }", "json: { a: b }, signing_secrets: [\"whsec_${S}\"]"),
+    ("http://127.0.0.1:9/x", "${S}"),
+    ("http://127.0.0.1:9/x", "http://${S}:port/x"),
+    ("http://127.0.0.1:9/x", "http://127.0.0.1:${S}/x"),
+    ("http://127.0.0.1:9/x", "${S}://127.0.0.1/x"),
+    ("http://127.0.0.1:9/x", "http://127.0.0.1:9/{{ x | ${S} }}"),
+    ("http://127.0.0.1:9/x", "http://{{ ${S} }}/x"),
+    ("path: archive", "path: \"a/{${S}}\""),
+    ("path: archive", "path: \"a/{${S}\""),
+    ("path: archive", "path: \"../${S}\""),
+    ("path: archive", "path: archive, timezone: \"${S}\""),
+    ("path: archive", "path: archive, timezone: \"Europe/${S}\""),
+    ("type: bounced", "type: { glob: \"[${S}\" }"),
+    ("type: bounced", "type: { glob: \"{${S}\" }"),
+    ("type: bounced", "type: { regex: \"(${S}\" }"),
+    ("type: bounced", "type: { regex: \"(?<${S}>\" }"),
+    ("type: bounced", "type: { regex: \"\\\\p{${S}}\" }"),
+    ("type: bounced", "type: { gt: \"${S}\" }"),
+    ("type: bounced", "type: { exists: \"${S}\" }"),
+    ("type: bounced", "type: \"${S}\""),
+    ("type: bounced", "campaign.type: \"${S}\""),
+    ("to: [slack, http, file]", "to: [slack, http, file, \"${S}\"]"),
+    ("to: [slack, http, file]", "to: [slack, http, file, \"x${S}\"]"),
+    ("slack: { slack:", "slack: { timeout: \"${S}\", rate: \"${S}/s\", concurrency: \"${S}\", slack:"),
+    ("slack: { slack:", "slack: { backlog: { max_size: \"1${S}\" }, retry: { initial: \"${S}\" }, slack:"),
+    (
+        "rules:",
+        "limits: { body_max: \"${S}\", header_timeout: \"5${S}\" }\nlisten: \"${S}\"\npublic_url: \"${S}\"\nrules:",
+    ),
+    ("token: try-me", "token: \"${S}/?\""),
+    ("rules:", "tests: [ { name: a, event: { type: x }, source: \"${S}\", expect: { to: [\"${S}\"] } } ]\nrules:"),
+    (
+        "rules:",
+        "tests: [ { name: a, event: { type: x }, expect: { to: [], content: { http: { regex: \"(${S}\" } } } } ]\nrules:",
+    ),
+];
+
+const SLIPPED: &str = "
+sources: { vero: { token: try-me } }
+rules:
+  - { name: all, match: { type: bounced }, to: [slack, http, file] }
+destinations:
+  slack: { slack: { url: \"http://127.0.0.1:9/x\", text: hello } }
+  http: { http: { url: \"http://127.0.0.1:9/y\", json: { a: b } } }
+  file: { file: { path: archive } }
+";
+
+#[test]
+fn no_message_about_a_wrong_value_shows_a_part_of_it() {
+    let mut wrong = 0;
+    for secret in ["hunter2hunter2", "Zx9-Qw7/Kp5.Lm3", "xyzzy", "a \"b' \\ qqqq\tjjjj", "ZZZZ QQQQ"] {
+        for (from, to) in SLIPS {
+            for reference in ["${S}", "${file:x}"] {
+                assert!(SLIPPED.contains(from), "{from}");
+                let text = SLIPPED.replacen(from, &to.replace("${S}", reference), 1);
+                let report = match Config::parse(Path::new("config.yaml"), text, &Everywhere(secret)) {
+                    Ok((_, report)) if report.is_empty() => continue,
+                    Ok((_, report)) => report,
+                    Err(ConfigError::Problems(report)) => *report,
+                    Err(error) => panic!("{error}"),
+                };
+                wrong += 1;
+                let lines: Vec<_> = report.lines().collect();
+                let said = format!("{}\n{}\n{:?}", report.render(false), lines.join("\n"), report.json());
+                let said = said.to_lowercase();
+                let lowered = secret.to_lowercase();
+                let pieces = lowered.as_bytes().windows(4).map(|piece| String::from_utf8_lossy(piece).into_owned());
+                for piece in pieces {
+                    assert!(!said.contains(&piece), "`{piece}` of `{secret}` is shown where it stands in {to}: {said}");
+                }
+            }
+        }
+    }
+    assert!(wrong > 400, "they are slips: {wrong}");
 }

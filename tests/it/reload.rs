@@ -91,6 +91,34 @@ async fn a_bad_config_changes_nothing_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_never_ends_is_not_read_and_holds_nothing_up() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let good = to_two(&one, &two, "one");
+    let reloading = Reloading::start(&good).await;
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    std::fs::remove_file(&reloading.path).expect("removed");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &reloading.path, mode).expect("made");
+    let error = reloading.relay.running.relay.reload().await.expect_err("a pipe is no config").in_full();
+    assert!(error.contains("it is not a regular file"), "{error}");
+    std::fs::remove_file(&reloading.path).expect("removed");
+    let pipe = reloading.relay.directory.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("made");
+    for endless in ["/proc/kmsg", "/proc/self/environ", "/dev/zero", "pipe"] {
+        let error = reloading.reload(&format!("{good}x-more: \"${{file:{endless}}}\"\n")).await.expect_err(endless);
+        assert!(error.in_full().contains("it is not a regular file"), "{}", error.in_full());
+    }
+    let paused = request(
+        reloading.relay.running.admin_address,
+        "POST",
+        "/api/sources/vero/pause",
+        &[("x-vero-relay-write", "1")],
+        b"",
+    );
+    assert_eq!(paused.await.status(), 200);
+    reloading.reload(&good).await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_start_can_set_is_refused_by_name() {
     let (one, two) = (Fake::start([]).await, Fake::start([]).await);
     let good = to_two(&one, &two, "one");

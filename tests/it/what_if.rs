@@ -42,6 +42,24 @@ impl Trying {
         trying
     }
 
+    /// A relay with a config in force that reads `${file:secret}`.
+    async fn with_secret(rest: &str, secret: &str) -> Self {
+        let trying = Self::start(NOW).await;
+        let write =
+            |name: &str, text: &str| std::fs::write(trying.relay.directory.path().join(name), text).expect("written");
+        write("secret", secret);
+        write("number", "1");
+        write("type", "sent");
+        trying.put_in_force(rest).await;
+        trying
+    }
+
+    async fn put_in_force(&self, rest: &str) {
+        let config = self.relay.directory.path().join("config.yaml");
+        std::fs::write(config, format!("{HEAD}{rest}")).expect("written");
+        self.relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    }
+
     /// The answer to a candidate over the whole history.
     async fn ask(&self, config: &str, more: &[(&str, Value)]) -> Message {
         let stretch = self.relay.admin("/api/what-if").await.json();
@@ -192,28 +210,115 @@ async fn nothing_is_sent_or_written_and_the_config_in_force_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_relay_knows_and_the_asker_need_not_is_not_shown() {
-    let trying = Trying::start(&NOW.replace("who: \"{{ user.id }}\"", "who: one")).await;
-    trying.relay.accept(SENT).await;
     let canary = "canary-in-a-file";
-    std::fs::write(trying.relay.directory.path().join("secret"), canary).expect("written");
     let turned: String = canary.chars().rev().collect();
+    let bearer = |text: &str| text.replace("9/crm\"", "9/crm\", auth: { bearer: \"${file:secret}\" }");
+    let trying = Trying::with_secret(&bearer(NOW), canary).await;
+    trying.relay.accept(SENT).await;
     for who in ["who: \"${file:secret}\"", "who: \"{{ '${file:secret}' | reverse }}\""] {
-        let told = trying.told(&NOW.replace("who: \"{{ user.id }}\"", who)).await;
-        assert_eq!(groups(&told), ["changes everything crm 1"], "it is compared");
+        let told = trying.told(&bearer(NOW).replace("who: \"{{ user.id }}\"", who)).await;
+        assert_eq!(groups(&told), ["changes everything crm 1"], "it is told");
+        assert_eq!(told["groups"][0]["not_compared"], "it holds a secret in a new place", "{told}");
         assert!(told["groups"][0]["examples"][0]["then"].is_null(), "and not shown: {told}");
         assert!(!told.to_string().contains(canary) && !told.to_string().contains(&turned), "{told}");
     }
-    let named = NOW.replace("name: everything", "name: \"${file:secret}\"").replace("user.id", "relay.rule | reverse");
-    let told = trying.told(&named).await;
-    assert_eq!(groups(&told), ["changes #2 crm 1"]);
-    assert!(!told.to_string().contains(canary) && !told.to_string().contains(&turned), "{told}");
-    // The neighbour: what stands in the file itself, with a value of its own elsewhere, is shown.
-    let shown = NOW
-        .replace("who: \"{{ user.id }}\"", "who: two")
-        .replace("9/crm\"", "9/crm\", auth: { bearer: \"${file:secret}\" }");
-    let told = trying.told(&shown).await;
+    // The neighbours: where the value stands in the place that it has in force, all else is compared; what stands in the file itself
+    // is shown.
+    let same = trying.told(&bearer(NOW)).await;
+    assert!(groups(&same).is_empty(), "{same}");
+    let told = trying.told(&bearer(NOW).replace("who: \"{{ user.id }}\"", "who: two")).await;
     assert_eq!(told["groups"][0]["examples"][0]["then"], r#"{"kind":"sent","who":"two"}"#, "{told}");
-    assert!(!told.to_string().contains(canary), "{told}");
+    assert!(told["groups"][0]["not_compared"].is_null() && !told.to_string().contains(canary), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_resolves_nothing_that_the_config_in_force_has_not_resolved() {
+    let trying = Trying::with_events().await;
+    let there = trying.relay.directory.path().join("there");
+    std::fs::write(&there, "canary-of-a-file").expect("written");
+    let told = async |reference: &str| {
+        let text = NOW.replace("who: \"{{ user.id }}\"", &format!("who: \"a ${{{reference}}}\""));
+        let answer = trying.ask(&format!("{HEAD}{text}"), &[]).await;
+        // The line below the quoted one has as many signs as the reference.
+        (answer.status(), answer.text().replace(reference, "R").replace('^', ""))
+    };
+    let missing = told("NOT_SET_ANYWHERE").await;
+    assert_eq!(missing.0, 422);
+    assert!(missing.1.contains("the config in force does not use ${R}"), "{}", missing.1);
+    // Set, there, unreadable, no file, or not there at all: the answer is one and the same.
+    for reference in [
+        "PATH",
+        "CARGO_MANIFEST_DIR",
+        "file:there",
+        "file:not-there",
+        "file:/etc/shadow",
+        "file:/proc/kmsg",
+        "file:/",
+        "credential:x",
+        "VERO_RELAY_LISTEN",
+    ] {
+        assert_eq!(told(reference).await, missing, "{reference}");
+    }
+    for defaulted in ["NOT_SET_ANYWHERE:-x", "PATH:-x"] {
+        let (status, answer) = told(defaulted).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(!answer.contains("not_compared"), "a default stands in the candidate itself: {answer}");
+    }
+}
+
+/// Ways to ask what stands behind a value, each with a right and a wrong guess of the same length, all of it or a part.
+const QUESTIONS: [(&str, &str); 14] = [
+    ("who: \"{{ user.id }}\"", "who: \"{% if '${file:secret}' is startingwith('GUES') %}A{% else %}B{% endif %}\""),
+    ("who: \"{{ user.id }}\"", "who: \"{% if '${file:secret}' is startingwith('GUES') %}{{ no() }}{% endif %}\""),
+    ("who: \"{{ user.id }}\"", "who: \"{{ {'GUESS': 1}['${file:secret}'] | nothing }}\""),
+    ("crm: { http: {", "crm: { timeout: \"1${file:number}s\", http: {"),
+    ("type: bounced", "type: { glob: \"${file:type}\" }"),
+    ("type: bounced", "type: { regex: \"^GUES.*${file:secret}\" }"),
+    ("name: trouble, match: { type: bounced }", "name: \"${file:secret}\", match: { type: bounced }"),
+    ("path: \"archive.ndjson\"", "path: \"/tmp/${file:secret}\" } }\n  more: { file: { path: \"/tmp/GUES{type}\""),
+    ("path: \"archive.ndjson\"", "path: \"/tmp/${file:secret}\" } }\n  more: { file: { path: \"/tmp/GUESS\""),
+    ("path: \"archive.ndjson\"", "path: \"a/{${file:secret}}\""),
+    ("to: alerts", "to: \"${file:secret}\""),
+    ("http://127.0.0.1:9/crm", "${file:secret}"),
+    ("http://127.0.0.1:9/crm", "http://127.0.0.1:9/crm?GUESS"),
+    ("auth: { bearer: \"${file:secret}\" }", "auth: { bearer: \"GUESS\" }"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_depends_on_what_a_value_is() {
+    let now = NOW.replace(
+        "9/crm\"",
+        "9/crm\", auth: { bearer: \"${file:secret}\" }, headers: { n: \"${file:number}\", t: \"${file:type}\" }",
+    );
+    // Two relays that differ in nothing but what the secret is.
+    let mut answers = Vec::new();
+    for [secret, number, event_type] in [["kappa", "2", "bounced"], ["omega", "9999999", "opened"]] {
+        let trying = Trying::with_secret(&now, secret).await;
+        let write =
+            |name: &str, text: &str| std::fs::write(trying.relay.directory.path().join(name), text).expect("written");
+        write("number", number);
+        write("type", event_type);
+        trying.put_in_force(&now).await;
+        for body in [SENT, r#"{"type":"bounced","user":{"id":"kappa"}}"#] {
+            trying.relay.accept(body).await;
+        }
+        let mut told = Vec::new();
+        for (from, to) in QUESTIONS {
+            assert!(now.contains(from), "{from}");
+            let asked = now.replace(from, &to.replace("GUESS", "kappa").replace("GUES", "kapp"));
+            let stretch = trying.relay.admin("/api/what-if").await.json();
+            let answer = trying.ask(&format!("{HEAD}{asked}"), &[]).await;
+            let mut answer = format!("{} {}", answer.status(), answer.text());
+            for event in trying.relay.admin("/api/events").await.json()["events"].as_array().into_iter().flatten() {
+                answer = answer.replace(event["id"].as_str().unwrap_or("?"), "ID");
+            }
+            told.push((to, answer, stretch["until"].clone()));
+        }
+        answers.push(told);
+    }
+    for (one, other) in answers[0].iter().zip(&answers[1]) {
+        assert_eq!(one, other);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

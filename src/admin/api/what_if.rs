@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::{Asked, Outcome, Query, Refusal, blocking};
 use crate::config::ConfigError;
 use crate::config::load::FILE_BYTES_MAX;
-use crate::config::values::Process;
 use crate::relay::{Change, Comparison, Example, Relay};
 use crate::telemetry::in_full;
 
@@ -23,6 +22,8 @@ pub(in crate::admin) const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 1
 pub(crate) const PIECE_MAX: u64 = 10_000;
 /// Events looked at unless it is said: half a second of routing, and five seconds where each is rendered twice.
 const LAST: u64 = 100_000;
+/// Why it is not known whether the content is another.
+const NOT_COMPARED: &str = "it holds a secret in a new place";
 /// The name of a file, in messages.
 const FILE_CHARACTERS_MAX: usize = 4096;
 
@@ -64,7 +65,7 @@ pub(super) async fn look(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
 
 fn compare(relay: &Relay, file: &Path, text: String, stretch: Range<u64>) -> Outcome {
     let generation = relay.generation().clone();
-    let read = generation.config.parse_successor(file, text.clone(), &Process);
+    let read = generation.config.parse_successor(file, text.clone());
     let (then, report) = read.map_err(|error| {
         let why = match &error {
             ConfigError::Problems(report) => report.to_string(),
@@ -92,13 +93,17 @@ fn compare(relay: &Relay, file: &Path, text: String, stretch: Range<u64>) -> Out
 
 fn shown(comparison: &Comparison<'_>) -> Value {
     let groups = comparison.groups().map(|(change, rule, destination, group)| {
-        json!({
+        let mut told = json!({
             "change": change.word(),
             "rule": rule,
             "destination": destination,
             "deliveries": group.deliveries,
             "examples": examples(&group.examples),
-        })
+        });
+        if group.is_not_compared {
+            told["not_compared"] = json!(NOT_COMPARED);
+        }
+        told
     });
     let mut told = json!({
         "events": comparison.events,

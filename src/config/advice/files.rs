@@ -1,6 +1,9 @@
 //! Two destinations that may write to one file: whoever comes second finds it locked.
 
+use std::collections::HashMap;
 use std::path::Path;
+
+use regex::Regex;
 
 /// What each place in a path can be, as a regular expression.
 const PLACES: [(&str, &str); 4] = [
@@ -10,19 +13,62 @@ const PLACES: [(&str, &str); 4] = [
     ("{source}", "[A-Za-z0-9_.-]+"),
 ];
 
-/// Whether one path has no places in it and is one of those that the other can name. Two with places are not compared.
-pub(in crate::config) fn may_be_one(one: &Path, other: &Path) -> bool {
-    let (one, other) = (one.to_string_lossy(), other.to_string_lossy());
-    let names = |pattern: &str, path: &str| {
-        let has_places = |text: &str| PLACES.iter().any(|(place, _)| text.contains(place));
-        let filled = PLACES
-            .iter()
-            .fold(regex::escape(pattern), |text, (place, value)| text.replace(&regex::escape(place), value));
-        has_places(pattern)
-            && !has_places(path)
-            && regex::Regex::new(&format!("^{filled}$")).is_ok_and(|regex| regex.is_match(path))
-    };
-    names(&one, &other) || names(&other, &one)
+/// Pairs of a path with places and one without that are compared. Beyond, reading a config would take seconds for a warning.
+const PAIRS_MAX: usize = 100_000;
+
+/// What two paths have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Overlap {
+    /// They are one.
+    Same,
+    /// One has no places in it and is one of those that the other can name. Two with places are not compared.
+    Perhaps,
+}
+
+/// The paths of all destinations so far.
+#[derive(Default)]
+pub(in crate::config) struct Files {
+    /// The destination that has a path.
+    known: HashMap<String, String>,
+    /// Paths without places, in order, with their destinations.
+    plain: Vec<(String, String)>,
+    /// Paths with places, and what each can name.
+    open: Vec<(Regex, String)>,
+    pairs: usize,
+}
+
+impl Files {
+    /// Adds a destination's path; tells of the first before that it overlaps with.
+    pub fn add(&mut self, name: &str, pattern: &Path) -> Option<(String, Overlap)> {
+        let path = pattern.to_string_lossy().into_owned();
+        if let Some(other) = self.known.get(&path) {
+            return Some((other.clone(), Overlap::Same));
+        }
+        self.known.insert(path.clone(), name.to_owned());
+        let has_places = PLACES.iter().any(|(place, _)| path.contains(place));
+        self.pairs += if has_places { self.plain.len() } else { self.open.len() };
+        let is_compared = self.pairs <= PAIRS_MAX;
+        let found = if has_places {
+            let regex = Regex::new(&can_name(&path)).ok()?;
+            let found = self.plain.iter().filter(|_| is_compared).find(|(plain, _)| regex.is_match(plain));
+            let found = found.map(|(_, other)| other.clone());
+            self.open.push((regex, name.to_owned()));
+            found
+        } else {
+            let found = self.open.iter().filter(|_| is_compared).find(|(regex, _)| regex.is_match(&path));
+            let found = found.map(|(_, other)| other.clone());
+            self.plain.push((path, name.to_owned()));
+            found
+        };
+        found.map(|other| (other, Overlap::Perhaps))
+    }
+}
+
+/// A path with places, as a regular expression.
+fn can_name(pattern: &str) -> String {
+    let filled =
+        PLACES.iter().fold(regex::escape(pattern), |text, (place, value)| text.replace(&regex::escape(place), value));
+    format!("^{filled}$")
 }
 
 #[cfg(test)]
@@ -31,8 +77,12 @@ mod tests {
 
     #[track_caller]
     fn check(one: &str, other: &str, expected: bool) {
-        assert_eq!(may_be_one(Path::new(one), Path::new(other)), expected, "{one} and {other}");
-        assert_eq!(may_be_one(Path::new(other), Path::new(one)), expected, "{other} and {one}");
+        for (first, second) in [(one, other), (other, one)] {
+            let mut files = Files::default();
+            assert_eq!(files.add("first", Path::new(first)), None);
+            let expected = expected.then(|| ("first".to_owned(), Overlap::Perhaps));
+            assert_eq!(files.add("second", Path::new(second)), expected, "{first} and {second}");
+        }
     }
 
     #[test]

@@ -91,6 +91,11 @@ pub trait Operator: fmt::Debug + Send + Sync {
         None
     }
 
+    /// How many bytes it takes beyond its text, roughly.
+    fn bytes(&self) -> usize {
+        0
+    }
+
     /// Whether only a missing field satisfies it.
     fn wants_missing(&self) -> bool {
         false
@@ -137,6 +142,8 @@ pub(super) fn any_element(value: &Value<'_>, accepts: &dyn Fn(&Value<'_>) -> boo
 struct Pattern {
     matcher: Matcher,
     key: PatternKey,
+    /// What the compiled form takes at most.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -156,6 +163,22 @@ enum PatternKey {
 
 /// A compiled pattern may take this many bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// And all of a config together, where each counts as the least of [`PATTERN_SIZES`] that it fits in. Compiling a mebibyte takes
+/// 7 ms (measured).
+pub const PATTERNS_BYTES_MAX: usize = 64 << 20;
+/// The sizes that are tried, since a compiled pattern does not tell its own. Most patterns fit in the first, which is not counted.
+const PATTERN_SIZES: [usize; 3] = [16 << 10, 128 << 10, PATTERN_BYTES_MAX];
+/// What is said of a pattern beyond the largest. Finding that out takes as long as compiling the largest.
+const TOO_LARGE: &str = "the pattern is too large";
+
+/// How many bytes an operator counts for, built or not.
+pub fn pattern_bytes(built: &Built) -> usize {
+    match built {
+        Ok(operator) => operator.bytes(),
+        Err(fault) if fault.message == TOO_LARGE => PATTERN_BYTES_MAX,
+        Err(_) => 0,
+    }
+}
 
 impl Pattern {
     /// A text that must stand at the start.
@@ -164,7 +187,7 @@ impl Pattern {
             return Self::regex(format!("^{}", ::regex::escape(text)), true);
         }
         let key = PatternKey::Prefix(text.to_owned());
-        Ok(Box::new(Self { matcher: Matcher::Prefix(text.to_owned()), key }))
+        Ok(Box::new(Self { matcher: Matcher::Prefix(text.to_owned()), key, bytes: 0 }))
     }
 
     /// A text that must stand at the end.
@@ -173,7 +196,7 @@ impl Pattern {
             return Self::regex(format!("{}$", ::regex::escape(text)), true);
         }
         let key = PatternKey::Suffix(text.to_owned());
-        Ok(Box::new(Self { matcher: Matcher::Suffix(text.to_owned()), key }))
+        Ok(Box::new(Self { matcher: Matcher::Suffix(text.to_owned()), key, bytes: 0 }))
     }
 
     /// A text that must stand somewhere.
@@ -182,7 +205,7 @@ impl Pattern {
             return Self::regex(::regex::escape(text), true);
         }
         let key = PatternKey::Regex(::regex::escape(text));
-        Ok(Box::new(Self { matcher: Matcher::Part(text.to_owned()), key }))
+        Ok(Box::new(Self { matcher: Matcher::Part(text.to_owned()), key, bytes: 0 }))
     }
 
     /// A regular expression that must match somewhere.
@@ -190,24 +213,35 @@ impl Pattern {
         const NO_CASE: &str = "(?i:";
         let source = if ignore_case { format!("{NO_CASE}{source})") } else { source };
         let in_the_users = |at: usize| if ignore_case { at.saturating_sub(NO_CASE.len()) } else { at };
-        let regex = compile(&source).map_err(|fault| Fault {
+        let (regex, bytes) = compile(&source).map_err(|fault| Fault {
             within: fault.within.map(|range| in_the_users(range.start)..in_the_users(range.end)),
             ..fault
         })?;
-        Ok(Box::new(Self { matcher: Matcher::Regex(Box::new(regex)), key: PatternKey::Regex(source) }))
+        Ok(Box::new(Self { matcher: Matcher::Regex(Box::new(regex)), key: PatternKey::Regex(source), bytes }))
     }
 
     /// A regular expression that can match only a text that begins so.
     fn regex_with_prefix(source: &str, prefix: &str) -> Built {
-        let matcher = Matcher::Regex(Box::new(compile(source)?));
-        Ok(Box::new(Self { matcher, key: PatternKey::Prefix(prefix.to_owned()) }))
+        let (regex, bytes) = compile(source)?;
+        let matcher = Matcher::Regex(Box::new(regex));
+        Ok(Box::new(Self { matcher, key: PatternKey::Prefix(prefix.to_owned()), bytes }))
     }
 }
 
-fn compile(source: &str) -> Result<::regex::Regex, Fault> {
-    match ::regex::RegexBuilder::new(source).size_limit(PATTERN_BYTES_MAX).build() {
-        Ok(regex) => Ok(regex),
-        Err(::regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".into()),
+/// Compiles a pattern; with it comes how many bytes it counts for.
+fn compile(source: &str) -> Result<(::regex::Regex, usize), Fault> {
+    let build = |size: usize| ::regex::RegexBuilder::new(source).size_limit(size).build().map(|regex| (regex, size));
+    let is_too_big = |built: &Result<_, ::regex::Error>| matches!(built, Err(::regex::Error::CompiledTooBig(_)));
+    let mut sizes = PATTERN_SIZES.into_iter();
+    let mut built = build(sizes.next().unwrap_or(PATTERN_BYTES_MAX));
+    while is_too_big(&built)
+        && let Some(size) = sizes.next()
+    {
+        built = build(size);
+    }
+    match built {
+        Ok((regex, size)) => Ok((regex, if size == PATTERN_SIZES[0] { 0 } else { size })),
+        Err(::regex::Error::CompiledTooBig(_)) => Err(TOO_LARGE.into()),
         Err(error) => {
             let text = error.to_string();
             let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -234,6 +268,10 @@ impl Operator for Pattern {
             Matcher::Part(part) => text.contains(part.as_str()),
             Matcher::Regex(regex) => regex.is_match(text),
         })
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn key(&self) -> Key<'_> {

@@ -1,0 +1,129 @@
+//! What the `${…}` of a config stood for when it was read, and where each stands.
+//!
+//! A config that somebody else brings, to be tried against the one in force, is read by this alone: neither the environment nor a file is
+//! looked at for it. A `${…}` gets its value only in the place where the config in force has it, in the same words. In any other place it
+//! would tell what it stands for, by an error, a match or a comparison, so there a placeholder stands for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::values::{InterpolationError, Surroundings};
+
+/// Between the keys of a place.
+const STEP: char = '\u{0}';
+/// What stands for a value that must not go where it is asked for.
+const PLACEHOLDER: &str = "what-if-placeholder";
+/// The same where only a URL can stand: <https://www.rfc-editor.org/rfc/rfc2606> keeps the name from being anybody's.
+const PLACEHOLDER_URL: &str = "https://what-if-placeholder.invalid";
+/// The same for a key that signs: 32 bytes that nobody has.
+const PLACEHOLDER_KEY: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// What the `${…}` of a config stand for.
+#[derive(Clone, Default)]
+pub struct Resolved {
+    values: HashMap<String, String>,
+    /// The text of each scalar that holds one, as it stands in the file, by the keys that lead to it.
+    places: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolved").field("places", &self.places.len()).finish_non_exhaustive()
+    }
+}
+
+impl Resolved {
+    /// Notes a scalar that holds values.
+    pub(super) fn note(&mut self, place: &str, raw: &str, taken: impl Iterator<Item = (String, String)>) {
+        self.places.insert(place.to_owned(), raw.to_owned());
+        self.values.extend(taken);
+    }
+
+    /// Whether the same scalar stands in the same place here.
+    pub(super) fn has(&self, place: &str, raw: &str) -> bool {
+        self.places.get(place).is_some_and(|known| known == raw)
+    }
+
+    /// What a reference stands for.
+    pub(super) fn value(&self, reference: &str) -> Option<&str> {
+        self.values.get(reference).map(String::as_str)
+    }
+
+    /// All that came from outside.
+    pub(super) fn values(&self) -> impl Iterator<Item = String> {
+        self.values.values().cloned()
+    }
+
+    /// The scalars below some keys that hold values, each with what leads to it from there.
+    pub fn below(&self, keys: &[&str]) -> Vec<(&str, &str)> {
+        let mut prefix = String::new();
+        keys.iter().for_each(|key| step(&mut prefix, key));
+        let below = self.places.range(prefix.clone()..).map_while(|(place, raw)| {
+            let rest = place.strip_prefix(&prefix)?;
+            Some((rest, raw.as_str()))
+        });
+        below.filter(|(rest, _)| rest.is_empty() || rest.starts_with(STEP)).collect()
+    }
+}
+
+/// Goes one key further.
+pub(super) fn step(place: &mut String, key: &str) {
+    place.push(STEP);
+    place.push_str(key);
+}
+
+/// Whether a placeholder may stand here: where it decides neither what matches nor what the relay itself does.
+pub(super) fn takes_placeholders(place: &str) -> bool {
+    let section = place.split(STEP).nth(1).unwrap_or_default();
+    matches!(section, "sources" | "destinations" | "defaults" | "tests") || section.starts_with("x-")
+}
+
+/// What stands in the place of a value, by nothing but the place and the name of what was asked for.
+pub(super) fn placeholder(place: &str, is_first: bool, reference: &str) -> String {
+    let mut keys = place.rsplit(STEP).filter(|key| key.parse::<usize>().is_err());
+    match keys.next() {
+        Some("url") if is_first => PLACEHOLDER_URL.to_owned(),
+        Some("signing_secrets") => PLACEHOLDER_KEY.to_owned(),
+        _ => {
+            let name: String = reference.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+            format!("{PLACEHOLDER}-{name}")
+        }
+    }
+}
+
+/// The surroundings of a config that is to follow another, and came from somebody else.
+pub(super) struct Successor<'c> {
+    pub of: &'c Resolved,
+    /// What overrides `listen`: a fact of the process and not of a config.
+    pub overridden: Option<String>,
+}
+
+impl Surroundings for Successor<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.overridden.clone().filter(|_| name == super::OVERRIDE)
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn resolved(&self) -> Option<&Resolved> {
+        Some(self.of)
+    }
+}
+
+/// What a reference of such a config stands for. Whether there is anything behind it is not looked at.
+pub(super) fn stands_for(
+    of: &Resolved,
+    reference: &str,
+    place: &str,
+    is_same: bool,
+    is_first: bool,
+) -> Result<String, InterpolationError> {
+    match of.value(reference) {
+        Some(value) if is_same => Ok(value.to_owned()),
+        Some(_) if takes_placeholders(place) => Ok(placeholder(place, is_first, reference)),
+        Some(_) => Err(InterpolationError::NewPlace(reference.to_owned())),
+        None => Err(InterpolationError::NotInForce(reference.to_owned())),
+    }
+}
