@@ -21,6 +21,7 @@ use warp::Filter;
 
 use self::guard::Guard;
 use self::work::{Effort, Places};
+use crate::destination::hops::VIA;
 use crate::receive::body::{self, Intake};
 use crate::receive::{Answer, answer, healthz, readyz, text};
 use crate::relay::Relay;
@@ -90,6 +91,9 @@ where
     let Request { path, method, headers, query } = request;
     let relay = &admin.relay;
     let steps: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    if headers.contains_key(VIA) && steps.first() != Some(&"bin") {
+        return answer(StatusCode::LOOP_DETECTED, "an event of a relay's cannot act here: only a bin is a destination");
+    }
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let is_post_to_bin = *method == Method::POST && steps.first() == Some(&"bin");
     if let Some(refusal) = admin.guard.refusal(headers, !is_read && !is_post_to_bin) {

@@ -9,6 +9,7 @@ use super::outline;
 use super::problem::did_you_mean;
 use super::raw::{Key, Node};
 use super::reader::{Entries, Reader};
+use super::values::Surroundings;
 use super::{DestinationConfig, is_name};
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
@@ -75,6 +76,7 @@ impl Names {
 pub(super) struct Parts<'c> {
     pub reader: &'c Reader,
     pub client: &'c Client,
+    pub surroundings: &'c dyn Surroundings,
     pub data_dir: &'c std::path::Path,
     pub defaults: Option<&'c Node>,
 }
@@ -183,7 +185,8 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     });
     entries.finish();
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
-    let context = Context { reader, client: parts.client, data_dir: parts.data_dir, answers };
+    let Parts { client, surroundings, data_dir, .. } = *parts;
+    let context = Context { reader, client, surroundings, data_dir, answers };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {

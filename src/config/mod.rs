@@ -345,7 +345,7 @@ fn read(
         // After an error in a rule it cannot be said which destinations are meant.
         names.use_all();
     }
-    let parts = destinations::Parts { reader, client, data_dir: &data_dir, defaults };
+    let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
     reader.hide_values(true);
     let destinations = destinations::read_all(&parts, destination_nodes, &names);
     reader.hide_values(false);
@@ -366,6 +366,12 @@ fn read(
         let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
         let message = format!("`listen` ({listen}) and `admin.listen` ({admin_listen}) cannot have one port");
         reader.error_with(node.id, message, "give one of them another".to_owned());
+    }
+    if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
+        let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
+        let own = advice::itself::Own { listen, admin_listen, public_url: public_url.as_deref() };
+        advice::ways::refuse_itself(&looked, &own);
+        advice::ways::advise_of_empty_values(&looked);
     }
     Some(Config {
         path: PathBuf::new(),

@@ -446,7 +446,7 @@ impl std::fmt::Debug for Secret {
 fn holds_secrets(key: &str) -> bool {
     let kinds = crate::destination::KINDS.map(|kind| kind.name);
     kinds.contains(&key)
-        || matches!(key, "url" | "bearer" | "basic" | "header" | "headers" | "value")
+        || matches!(key, "url" | "proxy" | "bearer" | "basic" | "header" | "headers" | "value")
         || names_a_secret(key)
 }
 

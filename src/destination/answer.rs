@@ -81,8 +81,10 @@ fn usual(status: u16) -> Meaning {
     match status {
         200..=299 => Meaning::Delivered,
         410 => Meaning::Pause,
-        401 | 403 | 404 | 405 | 408 | 425 | 429 | 300..=399 | 500.. => Meaning::Retry,
-        _ => Meaning::Reject,
+        401 | 403 | 404 | 405 | 408 | 425 | 429 => Meaning::Retry,
+        400..=499 => Meaning::Reject,
+        // Also what HTTP has no such place for: an interim status as the last word, or one beyond 599, says nothing of the event.
+        _ => Meaning::Retry,
     }
 }
 
@@ -106,7 +108,13 @@ mod tests {
     fn every_row_of_the_table() {
         let rows: [(&[u16], &str); 4] = [
             (&[200, 201, 202, 204, 299], "delivered"),
-            (&[300, 301, 302, 307, 308, 399, 401, 403, 404, 405, 408, 425, 429, 500, 502, 503, 504, 599], "retry"),
+            (
+                &[
+                    0, 99, 100, 101, 103, 199, 300, 301, 302, 307, 308, 399, 401, 403, 404, 405, 408, 425, 429, 500,
+                    502, 503, 504, 508, 599, 600, 999, 65535,
+                ],
+                "retry",
+            ),
             (&[400, 402, 406, 407, 409, 411, 413, 415, 418, 422, 451, 499], "reject"),
             (&[410], "pause"),
         ];

@@ -32,6 +32,7 @@ use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
 pub use self::transport::{NetworkParts, Way};
 pub use self::url::{Url, is_loopback, parse_url, shown, shown_with_query};
+use super::{hops, retry_after};
 use crate::config::reader::Secret;
 
 /// What is read of a destination's answer; a larger one is cut off and its connection closed.
@@ -118,6 +119,16 @@ impl Answer {
         text
     }
 
+    /// Whether a relay refuses an event that it had sent itself.
+    pub fn is_loop(&self) -> bool {
+        self.status == 508 && self.headers.contains_key(hops::LOOP)
+    }
+
+    /// When the other side wants to be asked again, if it says so.
+    pub fn wish(&self) -> Option<Duration> {
+        retry_after::wish(self.status, &self.headers, crate::time::wall_ms())
+    }
+
     /// A header's value as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -152,14 +163,15 @@ impl Client {
         Self { transport: self.transport.network().transport(way) }
     }
 
+    /// The relays that events have come through.
+    pub fn hops(&self) -> &hops::Hops {
+        self.transport.network().hops()
+    }
+
     /// The way it goes, to be compared and never shown.
     pub fn way_text(&self) -> String {
-        let Way { ca, proxy } = self.transport.way();
-        let mut text = proxy.text().to_owned();
-        for certificate in ca {
-            text.push_str(&format!("\n{}", base64::engine::general_purpose::STANDARD.encode(certificate)));
-        }
-        text
+        let Way { ca_path, proxy, .. } = self.transport.way();
+        format!("{}\n{ca_path}", proxy.text())
     }
 
     /// Makes one request and reads the beginning of its answer.

@@ -9,11 +9,13 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AG
 use http::{HeaderMap, Method};
 
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
+use super::hops::VIA;
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, is_template, sole_path};
+use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent, one_by_one, retry_after};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent, one_by_one};
+use super::{url_template, way};
 use crate::config::advice::exposure;
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::{Entries, Reader, Secret};
@@ -28,7 +30,7 @@ pub(super) const KIND: Kind = Kind {
 const METHODS: [Method; 3] = [Method::POST, Method::PUT, Method::PATCH];
 
 /// Headers that belong to the protocol or to the relay.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 11] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -38,6 +40,8 @@ const RESERVED: [&str; 9] = [
     "webhook-id",
     "webhook-timestamp",
     "webhook-signature",
+    "x-vero-relay-via",
+    "x-vero-relay-loop",
 ];
 
 /// Headers that say nothing but how the body is to be read: they are shown as they are. All others may hold a secret.
@@ -48,7 +52,7 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const RECEIVED_AT: HeaderName = HeaderName::from_static("x-vero-relay-received-at");
 /// So many of these, and what the client adds.
-const OWN_HEADERS: usize = 6;
+const OWN_HEADERS: usize = 7;
 
 struct Http {
     client: Client,
@@ -64,13 +68,24 @@ struct Http {
 
 enum Target {
     Fixed(Url),
-    /// The URL up to its path, and its path and query as a template.
-    Templated {
-        base: Url,
-        rest: Template,
-        /// The path and query as they may be shown: an event's values stay, all else is `…`.
-        shown: Option<Template>,
-    },
+    Templated(Box<Templated>),
+}
+
+/// A URL with templates.
+struct Templated {
+    /// Up to its path.
+    base: Url,
+    /// Its path and query.
+    source: String,
+    rest: Template,
+    /// The path and query as they may be shown: an event's values stay, all else is `…`.
+    shown: Option<Template>,
+}
+
+impl Templated {
+    fn url(&self, view: &View) -> Result<Url, Unsent> {
+        url_template::url(&self.base, &self.source, &self.rest.render_marked(view)?)
+    }
 }
 
 enum Body {
@@ -102,13 +117,14 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         }
     }
     let answers = Answers::read(reader, context.answers);
+    let client = way::read(context, &mut entries);
     entries.finish();
     let target = target?;
     // A secret that was put into the body comes back in an answer that echoes it.
     let masks = Masks::new(&headers, target.base()).with(reader.taken());
     let content_masks = Masks::of_content(&headers, target.base()).with(reader.taken());
     Some(Http {
-        client: context.client.clone(),
+        client: client?,
         method: method?,
         target,
         headers,
@@ -144,33 +160,10 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
             reader.secret_fault(node.id, Fault { within: fault.within.clone().map(in_the_url), ..fault });
         })
         .ok()?;
-    let shown = shown_source(&text[path_at..]).and_then(|source| Template::compile(&source, Escape::Segment).ok());
-    Some(Target::Templated { base, rest, shown })
-}
-
-/// The template of a path and query with `…` for all that is not a value of the event: a part that is the same for every event may
-/// be a password. `None` where the two cannot be told apart.
-fn shown_source(source: &str) -> Option<String> {
-    let (mut shown, mut rest) = (String::new(), source);
-    while let Some(at) = rest.find("{{") {
-        let (fixed, from) = rest.split_at(at);
-        let end = from.find("}}")? + 2;
-        shown.push_str(&hidden(fixed));
-        shown.push_str(sole_path(&from[..end]).map_or("…", |_| &from[..end]));
-        rest = &from[end..];
-    }
-    shown.push_str(&hidden(rest));
-    (!source.contains("{%") && !source.contains("{#")).then_some(shown)
-}
-
-/// `…` for a part of a URL, between the signs that it begins and ends with.
-fn hidden(fixed: &str) -> String {
-    let is_sign = |c: char| matches!(c, '/' | '?' | '&' | '=');
-    let begin = if fixed.starts_with(is_sign) { &fixed[..1] } else { "" };
-    let rest = &fixed[begin.len()..];
-    let end = if rest.ends_with(is_sign) { &rest[rest.len() - 1..] } else { "" };
-    let inner = if rest.len() > end.len() { "…" } else { "" };
-    format!("{begin}{inner}{end}")
+    let source = text[path_at..].to_owned();
+    let shown = url_template::shown_source(&source);
+    let shown = shown.and_then(|source| Template::compile(&source, Escape::Segment).ok());
+    Some(Target::Templated(Box::new(Templated { base, source, rest, shown })))
 }
 
 fn advise(reader: &Reader, node: &Node, url: &Url) {
@@ -293,24 +286,22 @@ impl Http {
             Err(unsent) => return unsent.into(),
         };
         match self.client.call(call).await {
-            Ok(answer) => self.answers.outcome(answer.status, || {
-                let after = answer.header("retry-after");
-                let now_ms = crate::time::wall_ms();
-                let wish = after.and_then(|value| retry_after::parse(value, answer.header("date"), now_ms));
-                (answer.excerpt(&self.masks), wish)
-            }),
+            Ok(answer) if answer.is_loop() => Outcome::reject(
+                "508 Loop Detected: the destination leads back to this relay, which had sent this event",
+            ),
+            Ok(answer) => self.answers.outcome(answer.status, || (answer.excerpt(&self.masks), answer.wish())),
             Err(error) => Outcome::retry(error.to_string()),
         }
     }
 
     /// The exact request of an attempt made now.
     fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
-        let needs_view = matches!(self.target, Target::Templated { .. }) || !matches!(self.body, Body::AsItCame);
+        let needs_view = matches!(self.target, Target::Templated(_)) || !matches!(self.body, Body::AsItCame);
         let view = needs_view.then(|| View::new(delivery));
         let url = match (&self.target, &view) {
             (Target::Fixed(url), _) => url.clone(),
-            (Target::Templated { base, rest, .. }, Some(view)) => templated_url(base, &rest.render(view, None)?)?,
-            (Target::Templated { .. }, None) => unreachable!("a template has a view"),
+            (Target::Templated(templated), Some(view)) => templated.url(view)?,
+            (Target::Templated(_), None) => unreachable!("a template has a view"),
         };
         let body = match (&self.body, &view) {
             (Body::Json(structure), Some(view)) => {
@@ -334,6 +325,10 @@ impl Http {
             headers.insert(WEBHOOK_SIGNATURE, signature);
         }
         headers.insert(WEBHOOK_ID, value(id));
+        let mut via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
+        // It is another with each start, and says nothing to people.
+        via.set_sensitive(true);
+        headers.insert(VIA, via);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp_s));
         headers.insert(RECEIVED_AT, value(crate::time::rfc3339(delivery.event.received_ms)));
         Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
@@ -344,9 +339,10 @@ impl Http {
     /// A call's URL, fit to be shown.
     fn shown_url(&self, call: &Call, delivery: &Delivery) -> String {
         match &self.target {
-            Target::Templated { base, shown: Some(shown), .. } if !is_loopback(base) => {
-                let rest = shown.render(&View::new(delivery), None);
-                format!("{}{}", client::shown(base), rest.as_deref().unwrap_or("/…"))
+            Target::Templated(templated) if !is_loopback(&templated.base) && templated.shown.is_some() => {
+                let shown = templated.shown.as_ref();
+                let rest = shown.map(|shown| shown.render(&View::new(delivery), None).unwrap_or("/…".to_owned()));
+                format!("{}{}", client::shown(&templated.base), rest.unwrap_or_default())
             }
             _ => client::shown_with_query(&call.url),
         }
@@ -356,20 +352,6 @@ impl Http {
 /// A header value of the relay's own making.
 fn value(text: String) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-fn templated_url(base: &Url, rest: &str) -> Result<Url, String> {
-    let path = rest.split('?').next().unwrap_or_default();
-    // Templates leave dots alone, so a value of `..` would climb.
-    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err("a value in the URL would be a step up or down in its path".to_owned());
-    }
-    let whole = format!("{}{rest}", base.as_str().trim_end_matches('/'));
-    let url = Url::parse(&whole).map_err(|error| format!("the URL with its values is none: {error}"))?;
-    if url.origin() != base.origin() {
-        return Err("a value in the URL would lead to another host".to_owned());
-    }
-    Ok(url)
 }
 
 impl Destination for Http {
@@ -389,9 +371,9 @@ impl Destination for Http {
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
         let url = match &self.target {
             Target::Fixed(url) => url.clone(),
-            Target::Templated { base, rest, .. } => templated_url(base, &rest.render(&View::new(delivery), None)?)?,
+            Target::Templated(templated) => templated.url(&View::new(delivery))?,
         };
-        let mut way = format!("{} {url}\n", self.method);
+        let mut way = format!("{} {url}\n{}\n", self.method, self.client.way_text());
         for (name, value) in &self.headers {
             way.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
         }
@@ -406,6 +388,13 @@ impl Destination for Http {
         is_loopback(self.target.base())
     }
 
+    fn url(&self) -> Option<(&Url, &str)> {
+        Some(match &self.target {
+            Target::Fixed(url) => (url, url.path()),
+            Target::Templated(templated) => (&templated.base, templated.source.as_str()),
+        })
+    }
+
     fn address(&self) -> String {
         client::shown(self.target.base())
     }
@@ -414,29 +403,8 @@ impl Destination for Http {
 impl Target {
     fn base(&self) -> &Url {
         match self {
-            Target::Fixed(url) | Target::Templated { base: url, .. } => url,
+            Target::Fixed(url) => url,
+            Target::Templated(templated) => &templated.base,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(source: &str, expected: Option<&str>) {
-        assert_eq!(shown_source(source).as_deref(), expected, "{source}");
-    }
-
-    #[test]
-    fn of_a_url_with_templates_only_the_values_of_the_event_are_shown() {
-        check("/users/{{ user.id }}", Some("/…/{{ user.id }}"));
-        check(
-            "/{{ type }}/{{ user.id }}?key=s3cret&who={{ user.email }}&x",
-            Some("/{{ type }}/{{ user.id }}?…={{ user.email }}&…"),
-        );
-        check("/s3cret/{{ \"s3cret\" ~ user.id }}", Some("/…/…"));
-        check("/a/{% if user.id %}s3cret{% endif %}{{ type }}", None);
-        check("/a/{{ type }}{# s3cret #}", None);
     }
 }

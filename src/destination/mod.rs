@@ -10,8 +10,10 @@
 
 mod answer;
 mod bounds;
+mod chat;
 pub mod client;
 mod file;
+pub mod hops;
 mod http;
 pub mod path_template;
 pub mod preview;
@@ -22,7 +24,9 @@ mod structure;
 pub mod template;
 mod timezone;
 mod unsent;
+mod url_template;
 pub mod view;
+mod way;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +41,7 @@ pub use self::preview::{Form, Preview};
 pub use self::unsent::Unsent;
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
+use crate::config::values::Surroundings;
 use crate::store::StoredEvent;
 
 /// All kinds of destination.
@@ -71,6 +76,8 @@ pub struct Context<'c> {
     pub reader: &'c Reader,
     /// The one HTTP client.
     pub client: &'c Client,
+    /// Where files are read.
+    pub surroundings: &'c dyn Surroundings,
     /// What is written is relative to this.
     pub data_dir: &'c std::path::Path,
     /// `answers:`, which stands beside the kind.
@@ -249,6 +256,11 @@ pub trait Destination: Send + Sync {
 
     /// Whether all it can reach is this machine.
     fn is_loopback(&self) -> bool;
+
+    /// Its URL, up to its path at least, and what of its path is the same for every event or begins so. To be compared, not shown.
+    fn url(&self) -> Option<(&client::Url, &str)> {
+        None
+    }
 
     /// Where it delivers to, fit to be shown: without user, password, path token or query.
     fn address(&self) -> String;

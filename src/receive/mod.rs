@@ -37,6 +37,7 @@ use warp::Filter;
 use self::body::BodyError;
 use self::coding::Coding;
 use self::refused::{RefusedRequest, Seen};
+use crate::destination::hops::LOOP;
 use crate::event::{EventId, RelayFields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
@@ -107,6 +108,13 @@ where
         refusal.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("POST"));
         return refusal;
     }
+    let hops = generation.config.client.hops();
+    if hops.is_loop(headers) {
+        let why = "this relay sent this event itself: a destination leads back here";
+        let mut refusal = refuse(StatusCode::LOOP_DETECTED, why, &[]);
+        refusal.headers_mut().insert(LOOP, http::HeaderValue::from_static("1"));
+        return refusal;
+    }
     if generation.is_source_paused(source) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]);
     }
@@ -137,6 +145,7 @@ where
         Ok(routing) => generation.new_event(source, received_ms, &routing, body.clone()),
         Err(refused) => return refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
     };
+    hops.remember(headers, received_ms, &body);
     count_rules(relay, &generation, &event);
     let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
     match appended {

@@ -148,6 +148,11 @@ impl TestRelay {
         Self::start_in(Arc::new(tempfile::tempdir().expect("a directory")), config).await
     }
 
+    /// Starts one in a directory that has something in it already.
+    pub async fn start_at(directory: Arc<TempDir>, rest: &str) -> Self {
+        Self::start_in(directory, &format!("{HEAD}{rest}")).await
+    }
+
     async fn start_in(directory: Arc<TempDir>, config: &str) -> Self {
         let running = start(parse(directory.path(), config)).await.expect("the relay starts");
         Self { running, directory, config: config.to_owned() }

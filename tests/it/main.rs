@@ -1,6 +1,7 @@
 //! The relay through its real front door, against fake destinations with a script of answers; one program for all of it.
 
 mod admin_door;
+mod answers;
 mod bins;
 mod bodies;
 mod canaries;

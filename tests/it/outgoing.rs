@@ -119,3 +119,127 @@ async fn after_some_failures_in_a_row_the_name_is_looked_up_anew() {
     last.store(3, Ordering::SeqCst);
     new.wait_for(1).await;
 }
+
+const CA: &str = include_str!("../tls/ca.pem");
+const SERVER: &str = include_str!("../tls/server.pem");
+const EXPIRED: &str = include_str!("../tls/expired.pem");
+const KEY: &str = include_str!("../tls/server.key");
+
+/// A server by TLS that answers each connection's first request with 200; its port.
+fn serve_tls(certificate: &'static str) -> u16 {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use std::io::{Read as _, Write as _};
+
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(|one| one.expect("PEM")).collect();
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate");
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let Ok(connection) = rustls::ServerConnection::new(config.clone()) else { return };
+            let mut stream = rustls::StreamOwned::new(connection, stream);
+            let mut head = [0; 4096];
+            if stream.read(&mut head).is_ok_and(|count| count > 0) {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    port
+}
+
+async fn tls_outcome(certificate: &'static str, host: &str, ca: &str) -> serde_json::Value {
+    let port = serve_tls(certificate);
+    let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+    std::fs::write(directory.path().join("ca.pem"), CA).expect("written");
+    let rest = format!(
+        "rules: [ {{ to: a }} ]\ndestinations:\n  a:\n    http: {{ url: \"https://{host}:{port}/\"{ca} }}\n    \
+         retry: {{ initial: 20ms, max: 20ms, max_attempts: 1 }}\n"
+    );
+    let relay = TestRelay::start_at(directory, &rest).await;
+    let id = relay.accept(SENT).await;
+    eventually("an end", async || {
+        let state = relay.deliveries(&id).await[0]["state"].clone();
+        state == "delivered" || state == "dead"
+    })
+    .await;
+    relay.deliveries(&id).await[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_ca_is_trusted_by_the_destination_that_names_it_and_troubles_are_told() {
+    let ca = ", ca: ca.pem";
+    assert_eq!(tls_outcome(SERVER, "localhost", ca).await["state"], "delivered");
+    for (certificate, host, ca, told) in [
+        (SERVER, "localhost", "", "unknown issuer: name a private CA's file in `ca:`"),
+        (EXPIRED, "localhost", ca, "has expired"),
+        (SERVER, "127.0.0.1", ca, "is for another name"),
+    ] {
+        let dead = tls_outcome(certificate, host, ca).await;
+        assert!(dead["reason"].as_str().is_some_and(|reason| reason.contains(told)), "{told}: {dead}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_ones_own_is_used_and_its_password_is_shown_nowhere() {
+    let proxy = Fake::start([]).await;
+    let with = format!(", proxy: \"http://relay:s3cret-word@{}\"", proxy.address);
+    let config = format!(
+        "rules: [ {{ to: a }} ]\ndestinations:\n  a: {{ http: {{ url: \"http://crm.invalid/x\"{with} }}, {QUICK} }}\n"
+    );
+    let relay = TestRelay::start(&config).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "delivered").await;
+    let seen = proxy.seen();
+    assert_eq!(seen[0].first_line, "POST http://crm.invalid/x HTTP/1.1");
+    assert_eq!(seen[0].header("proxy-authorization"), Some("Basic cmVsYXk6czNjcmV0LXdvcmQ="));
+    for path in ["/api/destinations", "/api/status", "/metrics", &format!("/api/events/{id}")] {
+        let shown = relay.admin(path).await.text();
+        assert!(!shown.contains("s3cret-word"), "{path}: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environments_proxy_is_used_but_for_loopback_and_where_the_config_says_none() {
+    let (proxy, direct) = (Fake::start([]).await, Fake::start([]).await);
+    let of_environment = proxy.url();
+    let client = Client::new(move |name| (name == "http_proxy").then(|| of_environment.clone()));
+    let urls = [("far", "http://crm.invalid/x".to_owned()), ("near", format!("{}/near", direct.url()))];
+    let rest = destinations(&urls, "") + "  none: { http: { url: \"http://none.invalid/x\", proxy: none } }\n";
+    let (running, _directory) = start_by(client, &rest.replace("to: [", "to: [none, ")).await;
+    post(&running, SENT).await;
+    assert_eq!(proxy.wait_for(1).await[0].first_line, "POST http://crm.invalid/x HTTP/1.1");
+    assert_eq!(direct.wait_for(1).await[0].first_line, "POST /near HTTP/1.1");
+    assert_eq!(proxy.seen().len(), 1);
+}
+
+#[test]
+fn without_ca_certificates_check_is_about_the_file_and_a_start_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("config.yaml");
+    let rest = "rules: [ { to: a } ]\ndestinations:\n  a:\n    http: { url: \"https://127.0.0.1:1/\" }\n    \
+                retry: { max_attempts: 1 }\n";
+    std::fs::write(&path, format!("{HEAD}{rest}")).expect("written");
+    let bare = |command: &mut std::process::Command| {
+        command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    };
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+        bare(command.args(args).arg("-c").arg(&path));
+        command.output().expect("it runs")
+    };
+    assert_eq!(run(&["check"]).status.code(), Some(0));
+    let tried = run(&["send", "sent", "--to", "a", "--yes"]);
+    let said = String::from_utf8_lossy(&tried.stdout).into_owned() + &String::from_utf8_lossy(&tried.stderr);
+    assert!(said.contains("ca-certificates") && said.contains("SSL_CERT_FILE"), "{said}");
+}

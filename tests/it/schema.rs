@@ -69,16 +69,18 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 80] = [
+const UNSEEN: [&str; 83] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
     "a_bad_regex_from_the_environment",
     "a_bad_regex_in_a_plain_scalar",
     "a_bad_regex_with_ignore_case",
+    "a_ca_that_is_no_certificate",
     "a_channel_that_is_a_template",
     "a_credential_that_cannot_be_read",
     "a_date_format_that_there_is_not",
+    "a_destination_that_is_the_relay_itself",
     "a_field_twice_in_a_match",
     "a_file_in_the_relays_own_directory",
     "a_file_that_a_type_can_make_the_relays_own",
@@ -100,6 +102,7 @@ const UNSEEN: [&str; 80] = [
     "a_path_with_a_brace_that_is_never_closed",
     "a_path_with_a_place_that_there_is_not",
     "a_path_without_a_file",
+    "a_proxy_that_is_none",
     "a_secret_file_that_cannot_be_read",
     "a_short_token_on_a_public_listener",
     "a_signing_secret_that_is_too_short",

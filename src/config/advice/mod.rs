@@ -6,8 +6,11 @@
 //! * [`fields`]: names and values that Vero does not use.
 //! * [`files`]: destinations that may write to one file.
 //! * [`exposure`]: what strangers could read.
+//! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
 pub(crate) mod exposure;
 pub(super) mod fields;
 pub(super) mod files;
+pub(super) mod itself;
 pub(super) mod rules;
+pub(super) mod ways;

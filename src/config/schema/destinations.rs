@@ -137,7 +137,7 @@ fn http() -> Section {
         key("json", Of::Structure, "{ who: \"{{ user.email }}\" }", "The body, as a structure whose texts are templates. A text that is nothing but one `{{ path }}` keeps its JSON type and digits.").otherwise("the body, byte for byte as it came"),
         key("omit_missing", Of::Boolean, "true", "With `json`: a path to a missing value drops its key in place of writing null.").or(false),
         key("text", Of::Text, "\"{{ user.email }},{{ type }}\"", "The body, as one template; `text/plain` unless `headers` say otherwise. Not beside `json`."),
-    ])
+    ].into_iter().chain(way()).collect())
     .never("json", "text")
 }
 
@@ -163,7 +163,15 @@ fn slack() -> Section {
         key("icon_emoji", Of::Text, "\":email:\"", "The icon of the message, an emoji, where the server lets a message choose it.").otherwise("the webhook's"),
         key("icon_url", Of::Text, "\"https://example.com/icon.png\"", "The same, a picture.").otherwise("the webhook's"),
         key("unfurl_links", Of::Boolean, "true", "Whether Slack shows previews of links.").or(false),
-    ])
+    ].into_iter().chain(way()).collect())
+}
+
+/// How requests go out.
+fn way() -> [Key; 2] {
+    [
+        key("ca", Of::Text, "internal-ca.pem", "A PEM file, relative to the config, with the certificates of a private CA. They are trusted beside the system's, by this destination alone.").otherwise("the system's certificates alone"),
+        key("proxy", Of::Text, "\"http://proxy.example.com:3128\"", "The proxy that requests go by: `http://`, `https://`, `socks5://` (names looked up here) or `socks5h://` (by the proxy), with `user:password@` if it asks for them; or `none`.").otherwise("what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in lower case too; never for loopback"),
+    ]
 }
 
 fn file() -> Section {

@@ -11,6 +11,7 @@ use super::lookup::{Lookups, Resolve, system};
 use super::proxy::{ProxyChoice, ProxyEnvironment};
 use super::trouble::no_answer;
 use super::{CONNECT_TIMEOUT, NoAnswer, Url};
+use crate::destination::hops::Hops;
 use crate::time::Instant;
 
 /// Below the idle timeout of common servers (Node 5 s, ALB 60 s, nginx 75 s): a connection that the other side is just closing
@@ -25,6 +26,8 @@ const ANSWER_HEADERS_MAX: usize = 1024;
 /// How a destination's requests go out.
 #[derive(Clone, Default)]
 pub struct Way {
+    /// The file of `ca`, as the config names it.
+    pub ca_path: String,
     /// Roots to trust beside the system's.
     pub ca: Vec<CertificateDer<'static>>,
     /// By which proxy.
@@ -33,7 +36,7 @@ pub struct Way {
 
 impl Way {
     fn is_same(&self, other: &Way) -> bool {
-        self.ca == other.ca && self.proxy.text() == other.proxy.text()
+        self.ca_path == other.ca_path && self.ca == other.ca && self.proxy.text() == other.proxy.text()
     }
 }
 
@@ -42,6 +45,7 @@ pub struct Network {
     lookups: Lookups,
     environment: ProxyEnvironment,
     age_max: Duration,
+    hops: Hops,
     transports: Mutex<Vec<Weak<Transport>>>,
 }
 
@@ -79,8 +83,14 @@ impl Network {
             lookups: Lookups::new(resolve),
             environment,
             age_max: connection_age_max,
+            hops: Hops::new(),
             transports: Mutex::default(),
         })
+    }
+
+    /// The relays that events have come through.
+    pub fn hops(&self) -> &Hops {
+        &self.hops
     }
 
     /// The transport of a way; the same one for all that ask for the same.

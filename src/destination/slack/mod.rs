@@ -4,19 +4,19 @@ mod blocks;
 mod messages;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 
+use super::chat::{Said, said};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
-use super::{
-    Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, retry_after,
-};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, way};
 use crate::config::advice::exposure;
 use crate::config::raw::Node;
 use crate::config::reader::{Entries, Reader, Secret};
@@ -38,20 +38,6 @@ pub(super) const KIND: Kind = Kind {
 /// The most characters of a message's text: <https://docs.slack.dev/reference/methods/chat.postMessage#truncating>.
 const TEXT_MAX: usize = 4000;
 
-/// Slack's words for a message that it will never take: <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>.
-const REJECTS: [&str; 5] = ["invalid_payload", "no_text", "invalid_blocks", "too_many_attachments", "user_not_found"];
-/// And for a webhook that takes none until somebody acts.
-const PAUSES: [&str; 8] = [
-    "action_prohibited",
-    "channel_not_found",
-    "channel_is_archived",
-    "no_service",
-    "no_active_hooks",
-    "no_team",
-    "team_disabled",
-    "invalid_token",
-];
-
 struct Slack {
     client: Client,
     url: Url,
@@ -64,6 +50,7 @@ struct Slack {
     /// Keys of the message that are the same for every event.
     extras: Vec<(&'static str, String)>,
     answers: Answers,
+    has_told: AtomicBool,
 }
 
 enum Message {
@@ -112,6 +99,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let extras = EXTRAS.iter().filter_map(|key| entries.optional(key).and_then(|node| extra(key, node))).collect();
     let unfurls = entries.optional("unfurl_links").and_then(|node| reader.boolean(node)).unwrap_or(false);
     let answers = Answers::read(reader, context.answers);
+    let client = way::read(context, &mut entries);
     entries.finish();
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
@@ -121,7 +109,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     }
     let url = url?;
     Some(Slack {
-        client: context.client.clone(),
+        client: client?,
         masks: Masks::new(&headers, &url).with(reader.taken()),
         content_masks: Masks::of_content(&headers, &url).with(reader.taken()),
         url,
@@ -131,6 +119,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         unfurls,
         extras,
         answers,
+        has_told: AtomicBool::new(false),
     })
 }
 
@@ -198,39 +187,49 @@ impl Slack {
             .map_err(|error| Unsent::Failed(format!("the message could not be written: {error}")))
     }
 
-    /// Slack's text counts first, then the status.
+    /// What the body says counts first, then the status.
     fn outcome(&self, answer: &Answer) -> Outcome {
+        let status = answer.status;
         let text = answer.excerpt(&self.masks);
         let text = text.trim();
-        let reason = || {
-            let said = if text.is_empty() { "without a word" } else { text };
-            let mut reason = Reason::new(format!("{} {said}", answer.status));
-            (reason.status, reason.answer) = (answer.status, text.to_owned());
-            if !REJECTS.contains(&text) && !PAUSES.contains(&text) {
-                reason.brief = format!("{} without ok", answer.status);
-            }
-            reason
+        let by_table = || self.answers.outcome(status, || (text.to_owned(), answer.wish()));
+        if self.answers.names(status) {
+            return by_table();
+        }
+        let reason = |brief: String| Reason {
+            status,
+            answer: text.to_owned(),
+            brief,
+            ..Reason::new(format!("{status} {}", if text.is_empty() { "without a word" } else { text }))
         };
-        if self.answers.names(answer.status) {
-            return self.answers.outcome(answer.status, || (text.to_owned(), self.wish(answer)));
+        let later = |reason| Outcome::Retry { reason, after: answer.wish(), holds_all: matches!(status, 429 | 503) };
+        let is_success = (200..300).contains(&status);
+        match said(answer.header("content-type"), &answer.body) {
+            Said::Never(word) => Outcome::Reject { reason: reason(format!("{status} {word}")) },
+            Said::Closed(word) => Outcome::Pause { reason: reason(format!("{status} {word}")) },
+            Said::Later(word) => later(reason(format!("{status} {word}"))),
+            Said::Page if is_success => {
+                let brief = format!(
+                    "{status} with an HTML page in place of a chat server's answer: is it a login page or a proxy?"
+                );
+                later(Reason { text: brief.clone(), is_config_slip: true, ..reason(brief) })
+            }
+            Said::No if is_success => later(reason(format!("{status}, and the body says that it failed"))),
+            Said::Ok if is_success => Outcome::Delivered,
+            Said::NotNo if is_success => {
+                self.tell_of_another_yes(status);
+                Outcome::Delivered
+            }
+            _ => by_table(),
         }
-        if REJECTS.contains(&text) {
-            return Outcome::Reject { reason: reason() };
-        }
-        if PAUSES.contains(&text) {
-            return Outcome::Pause { reason: reason() };
-        }
-        if answer.status == 200 && text == "ok" {
-            return Outcome::Delivered;
-        }
-        if text == "rollup_error" || (200..300).contains(&answer.status) {
-            return Outcome::Retry { reason: reason(), after: None, holds_all: false };
-        }
-        self.answers.outcome(answer.status, || (text.to_owned(), self.wish(answer)))
     }
 
-    fn wish(&self, answer: &Answer) -> Option<Duration> {
-        retry_after::parse(answer.header("retry-after")?, answer.header("date"), crate::time::wall_ms())
+    /// Tells once what is taken for a yes.
+    fn tell_of_another_yes(&self, status: u16) {
+        if !self.has_told.swap(true, Ordering::Relaxed) {
+            let address = client::shown(&self.url);
+            tracing::info!(address, status, "it answers 2xx without Slack's `ok`, which counts as delivered");
+        }
     }
 }
 
@@ -289,7 +288,7 @@ impl Destination for Slack {
     }
 
     fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
-        Ok(Secret::from(self.url.to_string()))
+        Ok(Secret::from(format!("{}\n{}", self.url, self.client.way_text())))
     }
 
     fn pace_key(&self) -> Option<String> {
@@ -300,6 +299,10 @@ impl Destination for Slack {
         is_loopback(&self.url)
     }
 
+    fn url(&self) -> Option<(&Url, &str)> {
+        Some((&self.url, self.url.path()))
+    }
+
     fn address(&self) -> String {
         client::shown(&self.url)
     }
@@ -307,6 +310,7 @@ impl Destination for Slack {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chat::{PAUSES, REJECTS, RETRIES};
     use super::super::template::tests::delivery;
     use super::*;
 
@@ -322,6 +326,7 @@ mod tests {
             unfurls: false,
             extras: Vec::new(),
             answers: Answers::default(),
+            has_told: AtomicBool::new(false),
         }
     }
 
@@ -338,27 +343,27 @@ mod tests {
             let answer = Answer { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() };
             assert_eq!(slack.outcome(&answer).name(), expected, "{status} {body}");
         };
-        check(200, "ok", "delivered");
-        check(200, "ok\n", "delivered");
-        check(200, "", "retry");
-        check(200, "fine", "retry");
-        check(201, "ok", "retry");
+        for (status, body) in [(200, "ok"), (200, "ok\n"), (200, ""), (200, "fine"), (201, "ok"), (204, "")] {
+            check(status, body, "delivered");
+        }
         for word in REJECTS {
-            check(400, word, "reject");
-            check(500, word, "reject");
-            check(200, word, "reject");
+            [200, 400, 500].into_iter().for_each(|status| check(status, word, "reject"));
         }
         for word in PAUSES {
-            check(403, word, "pause");
-            check(404, word, "pause");
+            [200, 403, 404].into_iter().for_each(|status| check(status, word, "pause"));
         }
+        for word in RETRIES {
+            [200, 400, 500].into_iter().for_each(|status| check(status, word, "retry"));
+        }
+        check(200, "<html>", "retry");
+        check(200, r#"{"ok":false}"#, "retry");
+        check(400, r#"{"ok":false}"#, "reject");
         check(429, "", "retry");
-        check(500, "rollup_error", "retry");
-        check(400, "rollup_error", "retry");
-        check(503, "", "retry");
+        check(503, "ok", "retry");
         check(410, "", "pause");
         check(404, "", "retry");
         check(418, "", "reject");
+        check(101, "", "retry");
     }
 
     #[test]

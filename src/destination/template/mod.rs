@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use minijinja::value::ValueKind;
-use minijinja::{Environment, ErrorKind, State, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, Value};
 
 use self::operands::Rewritten;
 use self::texts::Encoded;
@@ -70,6 +70,7 @@ fn base(escape: Escape) -> Environment<'static> {
     environment.add_filter("tojson", shown::tojson);
     environment.set_formatter(move |out, state, value| {
         let text = match value.kind() {
+            ValueKind::Undefined | ValueKind::None if escape == Escape::Segment => String::new(),
             ValueKind::Undefined | ValueKind::None => return Ok(()),
             // As JSON has them, and not as Python does.
             ValueKind::Bool | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => shown::compact(value),
@@ -80,8 +81,8 @@ fn base(escape: Escape) -> Environment<'static> {
         let is_written = match escape {
             Escape::None => out.write_str(text),
             Escape::Slack => write_slack(out, text),
-            Escape::Segment | Escape::Url if is_encoded => out.write_str(text),
-            Escape::Segment => write!(out, "{}", percent_encoding::utf8_percent_encode(text, SEGMENT)),
+            Escape::Segment => write_segment(out, value, text, is_encoded),
+            Escape::Url if is_encoded => out.write_str(text),
             Escape::Url => write!(out, "{VALUE_BEGIN}{}{VALUE_END}", text.replace([VALUE_BEGIN, VALUE_END], "")),
         };
         is_written.map_err(minijinja::Error::from)
@@ -89,10 +90,28 @@ fn base(escape: Escape) -> Environment<'static> {
     environment
 }
 
+/// A value of a URL's path or query, with what it is before it.
+fn write_segment(out: &mut Output<'_>, value: &Value, text: &str, is_encoded: bool) -> std::fmt::Result {
+    let is_listing = matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable);
+    let mark = if is_listing { LISTING } else { VALUE };
+    // What a template has put together already has marks of its own.
+    let text = text.replace([VALUE, LISTING], "");
+    if is_encoded {
+        write!(out, "{mark}{text}")
+    } else {
+        write!(out, "{mark}{}", percent_encoding::utf8_percent_encode(&text, SEGMENT))
+    }
+}
+
 fn capped<'t>(state: &State, text: &'t str) -> &'t str {
     let cap = state.lookup(VALUE_CHARACTERS_MAX).and_then(|cap| usize::try_from(cap).ok());
     cap.map_or(text, |cap| cut(text, cap))
 }
+
+/// Stands before each value in what [`Template::render_marked`] renders. No text holds it: Unicode keeps it for such uses.
+pub const VALUE: char = '\u{fdd0}';
+/// The same, before a list or a map.
+pub const LISTING: char = '\u{fdd1}';
 
 /// A template, compiled.
 #[derive(Debug)]
@@ -155,7 +174,17 @@ impl Template {
     /// Renders an event. `value_characters_max` cuts each value before it is escaped.
     pub fn render(&self, view: &View, value_characters_max: Option<usize>) -> Result<String, String> {
         let rendered = self.render_view(view, value_characters_max);
-        let rendered = rendered.map(|text| if self.escape == Escape::Url { whole_url(&text) } else { text });
+        let rendered = rendered.map(|text| match self.escape {
+            Escape::Url => whole_url(&text),
+            Escape::Segment => text.replace([VALUE, LISTING], ""),
+            Escape::None | Escape::Slack => text,
+        });
+        rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
+    }
+
+    /// Renders an event by [`Escape::Segment`], with [`VALUE`] or [`LISTING`] before each value, also an empty one.
+    pub fn render_marked(&self, view: &View) -> Result<String, String> {
+        let rendered = self.render_view(view, None);
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }
 

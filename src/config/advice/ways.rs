@@ -1,0 +1,104 @@
+//! Where destinations lead: back to this relay, or for some events nowhere.
+
+use super::itself::{Leads, Own, leads};
+use crate::config::DestinationConfig;
+use crate::config::raw::{Node, NodeId};
+use crate::config::reader::Reader;
+use crate::destination::{Delivery, Unsent};
+use crate::event::{EventId, RelayFields, vero};
+use crate::fault::Fault;
+use crate::rules::RuleSet;
+use crate::store::{NameId, StoredEvent};
+
+/// What is looked at.
+pub(in crate::config) struct Looked<'c> {
+    pub reader: &'c Reader,
+    pub node: Option<&'c Node>,
+    pub destinations: &'c [DestinationConfig],
+    pub rules: &'c RuleSet,
+}
+
+/// The place of a destination's URL.
+fn place(looked: &Looked<'_>, destination: &DestinationConfig) -> Option<NodeId> {
+    let section = looked.node?.get(&destination.name)?;
+    let kind = section.get(destination.kind)?;
+    Some(kind.get("url").map_or(kind.id, |url| url.id))
+}
+
+/// A destination that is the relay itself is refused.
+pub(in crate::config) fn refuse_itself(looked: &Looked<'_>, own: &Own<'_>) {
+    for destination in looked.destinations {
+        let Some((url, path)) = destination.destination.url() else { continue };
+        let Some(at) = place(looked, destination) else { continue };
+        let name = &destination.name;
+        match leads(own, url, path) {
+            Leads::Away => {}
+            Leads::ToListen => {
+                let message = format!(
+                    "the destination `{name}` is this relay itself: each event would come in again, without end"
+                );
+                let help = format!(
+                    "name another program's address; to try things out, post to a bin: http://{}/bin/NAME",
+                    own.admin_listen
+                );
+                looked.reader.secret_fault(at, Fault::with_help(message, help));
+            }
+            Leads::ToAdmin => {
+                let message = format!(
+                    "the destination `{name}` is this relay's own admin listener: events would act as the operator"
+                );
+                let help = format!("only a bin can be a destination there: http://{}/bin/NAME", own.admin_listen);
+                looked.reader.secret_fault(at, Fault::with_help(message, help));
+            }
+            Leads::ToPublicUrl => looked.reader.secret_warning(
+                at,
+                format!(
+                    "the destination `{name}` is at `public_url`, which leads to this relay: events would come in again"
+                ),
+                "name the address of another program".to_owned(),
+            ),
+        }
+    }
+}
+
+/// A URL whose path has no value for one of Vero's samples that a rule sends there.
+pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
+    let mut told: Vec<usize> = Vec::new();
+    for (sample, body) in vero::SAMPLES {
+        let relay = RelayFields { source: "", received_ms: 0 };
+        let Ok(routing) = looked.rules.route(body.as_bytes(), relay) else { continue };
+        for (place_of, _) in &routing.deliveries {
+            let Some(destination) = looked.destinations.get(*place_of).filter(|_| !told.contains(place_of)) else {
+                continue;
+            };
+            if destination.destination.url().is_none() {
+                continue;
+            }
+            let Err(Unsent::Failed(why)) = destination.destination.way(&delivery(body)) else { continue };
+            let Some(at) = place(looked, destination).filter(|_| why.contains("stands in the URL's path")) else {
+                continue;
+            };
+            told.push(*place_of);
+            let why = why.split(':').next().unwrap_or_default();
+            let message = format!("an event `{sample}` cannot be delivered to `{}`: {why}", destination.name);
+            let field = why.split('`').nth(1).unwrap_or("user.id");
+            let help = format!(
+                "give it a default, like `{{{{ {field} | default(\"none\") }}}}`, or let a rule send only events that have it"
+            );
+            looked.reader.secret_warning(at, message, help);
+        }
+    }
+}
+
+fn delivery(body: &str) -> Delivery {
+    let event = StoredEvent {
+        id: EventId::mint(0, 0, 0),
+        received_ms: 0,
+        source: NameId(0),
+        generation: 0,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        body: body.as_bytes().to_vec().into(),
+    };
+    Delivery { event: std::sync::Arc::new(event), source: "".into(), rule: "".into() }
+}

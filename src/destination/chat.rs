@@ -1,0 +1,223 @@
+//! What a chat server's answer means. Pure.
+//!
+//! Slack says `ok`, or one word for what is wrong. Others that take Slack's messages say yes in a dozen ways, so a 2xx that does not say
+//! no is a yes: a channel that gets a message again and again is worse off than one that misses it.
+
+use serde_json::Value;
+
+/// Slack's words for a message that it will never accept:
+/// <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>, and those of `chat.postMessage`, which others repeat.
+pub const REJECTS: [&str; 11] = [
+    "invalid_payload",
+    "no_text",
+    "invalid_blocks",
+    "invalid_blocks_format",
+    "too_many_attachments",
+    "invalid_attachments",
+    "msg_too_long",
+    "msg_blocks_too_long",
+    "missing_text_or_fallback_or_attachments",
+    "user_not_found",
+    "cannot_reply_to_message",
+];
+/// And for a webhook that accepts none until somebody acts.
+pub const PAUSES: [&str; 19] = [
+    "action_prohibited",
+    "posting_to_general_channel_denied",
+    "channel_not_found",
+    "channel_is_archived",
+    "is_archived",
+    "not_in_channel",
+    "restricted_action",
+    "no_service",
+    "no_service_id",
+    "no_active_hooks",
+    "no_team",
+    "team_disabled",
+    "team_access_not_granted",
+    "invalid_token",
+    "invalid_auth",
+    "not_authed",
+    "account_inactive",
+    "token_revoked",
+    "token_expired",
+];
+/// And for one that will accept it later.
+pub const RETRIES: [&str; 9] = [
+    "rollup_error",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+    "ratelimited",
+    "rate_limited",
+    "message_limit_exceeded",
+    "team_added_to_org",
+];
+/// What a yes may be beside `ok`.
+const YES: [&str; 4] = ["ok", "1", "true", "success"];
+/// How Teams' connectors begin to say, under 200, that they could not: <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>.
+const NO_OF_TEAMS: &str = "webhook message delivery failed";
+
+/// What the body of an answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// `ok`, as Slack does.
+    Ok,
+    /// Nothing against it.
+    NotNo,
+    /// One of [`REJECTS`].
+    Never(String),
+    /// One of [`PAUSES`].
+    Closed(String),
+    /// One of [`RETRIES`].
+    Later(String),
+    /// No, for a reason that is none of Slack's words.
+    No,
+    /// A page for people: a login, or a proxy's. The chat server was never asked.
+    Page,
+}
+
+/// Reads the body of an answer.
+pub fn said(content_type: Option<&str>, body: &[u8]) -> Said {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    if text == "ok" {
+        return Said::Ok;
+    }
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    match &json {
+        Some(Value::Object(object)) => of_object(object),
+        Some(Value::String(word)) => of_word(word.trim()),
+        Some(Value::Bool(false)) => Said::No,
+        Some(_) => Said::NotNo,
+        None if is_page(content_type, text) => Said::Page,
+        None => of_word(text.trim_matches(['"', '\'']).trim()),
+    }
+}
+
+fn of_word(word: &str) -> Said {
+    let is_in = |words: &[&str]| words.contains(&word);
+    match word {
+        _ if is_in(&REJECTS) => Said::Never(word.to_owned()),
+        _ if is_in(&PAUSES) => Said::Closed(word.to_owned()),
+        _ if is_in(&RETRIES) => Said::Later(word.to_owned()),
+        _ if word.to_ascii_lowercase().starts_with(NO_OF_TEAMS) => Said::No,
+        _ => Said::NotNo,
+    }
+}
+
+/// `{"ok":false,"error":"…"}` (Slack), `{"success":false}` (Rocket.Chat), `{"result":"error"}` (Zulip), `{"status":"error"}`, `{"error":…}`.
+fn of_object(object: &serde_json::Map<String, Value>) -> Said {
+    let is = |key: &str, value: &Value| object.get(key) == Some(value);
+    let says_yes = ["ok", "success"].iter().any(|key| is(key, &Value::Bool(true)));
+    let says_no = ["ok", "success"].iter().any(|key| is(key, &Value::Bool(false)))
+        || ["result", "status"].iter().any(|key| {
+            let word = object.get(*key).and_then(Value::as_str).unwrap_or_default();
+            ["error", "failed", "failure", "fail"].iter().any(|no| word.eq_ignore_ascii_case(no))
+        });
+    let is_empty = |value: &Value| matches!(value, Value::Null | Value::Bool(false)) || *value == "" || *value == 0;
+    let has_error = ["error", "errors"].iter().filter_map(|key| object.get(*key)).any(|value| !is_empty(value));
+    if says_yes || !(says_no || has_error) {
+        return Said::NotNo;
+    }
+    let words = ["error", "message", "msg", "code"].iter().filter_map(|key| object.get(*key)?.as_str());
+    let known = words.map(|word| of_word(word.trim())).find(|said| *said != Said::NotNo);
+    known.unwrap_or(Said::No)
+}
+
+fn is_page(content_type: Option<&str>, text: &str) -> bool {
+    let begins = |with: &str| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    if ["<!doctype", "<html", "<head", "<body", "<!--"].into_iter().any(begins) {
+        return true;
+    }
+    let is_html = content_type.is_some_and(|kind| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("text/html") || kind.eq_ignore_ascii_case("application/xhtml+xml")
+    });
+    // Some servers call everything HTML that they do not name.
+    is_html && !text.is_empty() && !YES.iter().any(|yes| text.eq_ignore_ascii_case(yes)) && of_word(text) == Said::NotNo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(content_type: &str, body: &str, expected: Said) {
+        assert_eq!(said(Some(content_type), body.as_bytes()), expected, "{content_type} {body}");
+    }
+
+    #[test]
+    fn what_known_servers_say_to_a_message_that_they_have_posted() {
+        check("text/plain", "ok", Said::Ok);
+        check("text/html", "ok\n", Said::Ok);
+        let mattermost_and_others = ["", "OK", "\"ok\"", "1", "true", "null", "Ok.", "posted", "\u{feff}ok ok"];
+        for body in mattermost_and_others {
+            check("text/plain", body, Said::NotNo);
+        }
+        let json = [
+            r#"{"success":true}"#,
+            r#"{"ok":true}"#,
+            r#"{"ok":true,"error":null}"#,
+            r#"{"ok":true,"warning":"missing_charset"}"#,
+            r#"{"result":"success","msg":""}"#,
+            r#"{"name":"spaces/A/messages/B"}"#,
+            r#"{"error":"","id":7}"#,
+            r#"{"id":"7","content":"channel_not_found"}"#,
+            "[]",
+            "{}",
+        ];
+        for body in json {
+            check("application/json", body, Said::NotNo);
+        }
+        check("text/html; charset=utf-8", "", Said::NotNo);
+        check("text/html; charset=utf-8", "1", Said::NotNo);
+        check("text/html", "OK", Said::NotNo);
+    }
+
+    #[test]
+    fn how_they_say_no() {
+        check("text/plain", "invalid_payload", Said::Never("invalid_payload".into()));
+        check("text/plain", " no_text\r\n", Said::Never("no_text".into()));
+        check("text/plain", "\"channel_not_found\"", Said::Closed("channel_not_found".into()));
+        check("text/plain", "'channel_not_found'", Said::Closed("channel_not_found".into()));
+        check("text/html", "invalid_token", Said::Closed("invalid_token".into()));
+        check("text/plain", "rollup_error", Said::Later("rollup_error".into()));
+        check(
+            "application/json",
+            r#"{"ok":false,"error":"channel_not_found"}"#,
+            Said::Closed("channel_not_found".into()),
+        );
+        check("application/json", r#"{"ok":false,"error":"invalid_blocks"}"#, Said::Never("invalid_blocks".into()));
+        check("application/json", r#"{"ok":false,"error":"ratelimited"}"#, Said::Later("ratelimited".into()));
+        for no in [
+            r#"{"ok":false}"#,
+            r#"{"ok":false,"error":"something_new"}"#,
+            r#"{"success":false}"#,
+            r#"{"result":"error","msg":"Bad","code":"BAD_REQUEST"}"#,
+            r#"{"status":"error"}"#,
+            r#"{"error":{"code":403}}"#,
+            r#"{"errors":["x"]}"#,
+            "false",
+        ] {
+            check("application/json", no, Said::No);
+        }
+        check("text/plain", "Webhook message delivery failed with error: 429", Said::No);
+    }
+
+    #[test]
+    fn a_page_for_people_is_no_answer_of_a_chat_server() {
+        check("text/html", "<h1>Please log in</h1>", Said::Page);
+        check("text/html; charset=utf-8", "Please log in", Said::Page);
+        check("text/plain", "<!DOCTYPE html><title>Proxy</title>", Said::Page);
+        check("application/json", "\n <HTML lang=en>", Said::Page);
+        assert_eq!(said(None, b"<html>"), Said::Page);
+    }
+
+    #[test]
+    fn the_words_are_exact() {
+        check("text/plain", "Invalid_Payload", Said::NotNo);
+        check("text/plain", "no_text here", Said::NotNo);
+    }
+}

@@ -1,0 +1,133 @@
+//! The relays that an event has come through, so that one which comes back to where it was is seen.
+//!
+//! Each request to a destination names them in [`VIA`]: those that the event came by, and this one. A relay that finds itself there
+//! refuses the event. The journal keeps no headers, so what an event came by is known as long as the process lives and the event is
+//! among the newest; a ring of relays is cut when it comes round the next time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ring::digest;
+use ring::rand::SecureRandom;
+
+/// Where a request of a relay's says by which relays it came.
+pub const VIA: HeaderName = HeaderName::from_static("x-vero-relay-via");
+/// With 508, by which the refusal of a relay is told from another server's.
+pub const LOOP: HeaderName = HeaderName::from_static("x-vero-relay-loop");
+/// Events whose way is remembered; some hundred bytes each.
+const REMEMBERED_MAX: usize = 10_000;
+/// More relays in a row than anybody puts there.
+const RELAYS_MAX: usize = 16;
+
+/// What this relay knows of the ways that events came.
+pub struct Hops {
+    own: String,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    ways: HashMap<Key, String>,
+    order: VecDeque<Key>,
+}
+
+/// An event before it has an id: when it came, and a digest of its body.
+type Key = (u64, [u8; 32]);
+
+impl Hops {
+    /// Draws the name by which this process knows itself.
+    pub fn new() -> Self {
+        let mut bytes = [0; 8];
+        // Without randomness there is no TLS either; the process's number is unlike its neighbours'.
+        if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
+            bytes = u64::from(std::process::id()).to_be_bytes();
+        }
+        Self { own: format!("{:016x}", u64::from_be_bytes(bytes)), known: Mutex::default() }
+    }
+
+    /// Whether a request was sent by this relay, or has come through too many others.
+    pub fn is_loop(&self, headers: &HeaderMap) -> bool {
+        let mut names = named(headers);
+        names.any(|name| name == self.own) || named(headers).count() > RELAYS_MAX
+    }
+
+    /// Remembers how an event came, if by another relay.
+    pub fn remember(&self, headers: &HeaderMap, received_ms: u64, body: &[u8]) {
+        let way: Vec<_> = named(headers).collect();
+        if way.is_empty() {
+            return;
+        }
+        let key = key(received_ms, body);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.ways.insert(key, way.join(", ")).is_none() {
+            known.order.push_back(key);
+        }
+        while known.order.len() > REMEMBERED_MAX {
+            let oldest = known.order.pop_front();
+            oldest.map(|oldest| known.ways.remove(&oldest));
+        }
+    }
+
+    /// The value of [`VIA`] for an event that goes on.
+    pub fn via(&self, received_ms: u64, body: &[u8]) -> HeaderValue {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let way = if known.ways.is_empty() { None } else { known.ways.get(&key(received_ms, body)) };
+        let text = way.map_or_else(|| self.own.clone(), |way| format!("{way}, {}", self.own));
+        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+}
+
+impl Default for Hops {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn key(received_ms: u64, body: &[u8]) -> Key {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
+    (received_ms, hash)
+}
+
+/// The relays that a request names; what is no name of one is left out.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(VIA).into_iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).map(str::trim);
+    names.filter(|name| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(via: &HeaderValue) -> HeaderMap {
+        HeaderMap::from_iter([(VIA, via.clone())])
+    }
+
+    #[test]
+    fn a_relay_knows_itself_also_by_way_of_others() {
+        let (one, two) = (Hops::new(), Hops::new());
+        let sent = headers(&one.via(1, b"{}"));
+        assert!(one.is_loop(&sent));
+        assert!(!two.is_loop(&sent));
+        two.remember(&sent, 5, b"{}");
+        let back = headers(&two.via(5, b"{}"));
+        assert!(one.is_loop(&back));
+        assert!(two.is_loop(&back));
+        assert!(!one.is_loop(&headers(&two.via(6, b"{}"))), "another event");
+        assert!(!one.is_loop(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_so_much_is_remembered_and_only_so_many_relays_are_passed() {
+        let (one, two) = (Hops::new(), Hops::new());
+        let sent = headers(&one.via(0, b""));
+        for at in 0..REMEMBERED_MAX as u64 + 5 {
+            two.remember(&sent, at, b"");
+        }
+        assert_eq!(two.known.lock().expect("the lock").ways.len(), REMEMBERED_MAX);
+        let many: Vec<_> = (0..=RELAYS_MAX).map(|i| format!("{i:016x}")).collect();
+        assert!(two.is_loop(&headers(&HeaderValue::from_str(&many.join(",")).expect("a value"))));
+    }
+}

@@ -1,0 +1,71 @@
+//! `ca:` and `proxy:`, how a destination's requests go out.
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::Context;
+use super::client::proxy::{self, ProxyChoice};
+use super::client::{Client, Way};
+use crate::config::raw::Node;
+use crate::config::reader::Entries;
+
+/// Reads both, and gives the client that goes that way. Destinations that say the same share its connections.
+pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Option<Client> {
+    let ca_node = entries.optional("ca");
+    let ca = ca_node.map_or(Some(Vec::new()), |node| read_ca(context, node));
+    let ca_path = ca_node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
+    let proxy = entries.optional("proxy").map_or(Some(ProxyChoice::Environment), |node| read_proxy(context, node));
+    Some(context.client.by(Way { ca_path, ca: ca?, proxy: proxy? }))
+}
+
+/// The certificates of a PEM file.
+fn read_ca(context: &Context<'_>, node: &Node) -> Option<Vec<CertificateDer<'static>>> {
+    let reader = context.reader;
+    let text = reader.text(node)?;
+    // Another's config only says which file; whether it is there is not told to who may not look.
+    if context.surroundings.resolved().is_some() {
+        return Some(Vec::new());
+    }
+    let fail = |message: String, help: &str| {
+        reader.error_with(node.id, message, help.to_owned());
+        None
+    };
+    let form = "`ca` is the path of a PEM file: the CA's certificate, beginning with `-----BEGIN CERTIFICATE-----`";
+    let pem = match context.surroundings.file(&reader.directory.join(text)) {
+        Ok(pem) => pem,
+        Err(error) => return fail(format!("the CA file could not be read: {error}"), form),
+    };
+    let certificates: Vec<_> = match CertificateDer::pem_slice_iter(pem.as_bytes()).collect() {
+        Ok(certificates) => certificates,
+        Err(error) => return fail(format!("the CA file is not PEM: {error}"), form),
+    };
+    if certificates.is_empty() {
+        return fail("the CA file holds no certificate".to_owned(), form);
+    }
+    let mut roots = RootCertStore::empty();
+    for (i, certificate) in certificates.iter().enumerate() {
+        if let Err(error) = roots.add(certificate.clone()) {
+            return fail(format!("certificate {} of the CA file cannot be used: {error}", i + 1), form);
+        }
+    }
+    Some(certificates)
+}
+
+fn read_proxy(context: &Context<'_>, node: &Node) -> Option<ProxyChoice> {
+    let reader = context.reader;
+    let text = reader.text(node)?;
+    if text.eq_ignore_ascii_case("none") {
+        return Some(ProxyChoice::None);
+    }
+    if text.contains('@') {
+        reader.note_secret(node);
+    }
+    match proxy::parse(text) {
+        Ok(_) => reader.secret(node).map(ProxyChoice::Fixed),
+        Err(message) => {
+            reader.secret_error(node.id, format!("{message}; or `none`, for no proxy"));
+            None
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What an answer means when it is not said the usual way: odd heads, odd statuses, other servers' yes and no.
+
+use crate::harness::*;
+
+/// Whether a delivery arrives at once by an answer of these bytes.
+async fn counts(relay: &TestRelay, fake: &Fake, answer: &str) {
+    fake.then([Act::Raw(answer.as_bytes().to_vec())]);
+    let id = relay.accept(SENT).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 1, "{}", &answer[..answer.len().min(200)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_line_counts_whatever_the_headers_look_like() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let end = "content-length: 2\r\n\r\nok";
+    for odd in [
+        "x-a: b\r\n  folded\r\n",
+        "x-a: b\r\n\tfolded\r\n",
+        "x-a : b\r\n",
+        "x-a\t: b\r\n",
+        "no colon here\r\n",
+        "nocolon\r\n",
+        "x-a: \u{1}b\r\n",
+        "x-a: \u{7f}\r\n",
+        "x-\u{e9}: b\r\n",
+        ": no name\r\n",
+        "x(a): b\r\n",
+        "x-a:\r\n",
+    ] {
+        counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{odd}{end}")).await;
+    }
+    for count in [110, 256, 900] {
+        let many: String = (0..count).map(|i| format!("x-{i}: {i}\r\n")).collect();
+        counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{many}{end}")).await;
+    }
+    let large = format!("x-large: {}\r\n", "x".repeat(100_000));
+    counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{large}{end}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_and_hand_written_servers_are_understood() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for answer in [
+        "HTTP/1.0 200 OK\r\n\r\nok",
+        "HTTP/1.0 204\r\n\r\n",
+        "HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\ncontent-length: 2\n\nok",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\ncut",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        counts(&relay, &fake, answer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_http_has_no_place_for_is_tried_again() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for status in ["101 Switching Protocols", "000 Nothing", "099 X", "600 X", "999 Request denied", "20 X", "abc X"] {
+        fake.then([Act::Raw(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes())]);
+        let id = relay.accept(SENT).await;
+        assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_a_wish_holds_the_destination() {
+    for (name, value) in [("retry-after", "1.5"), ("retry-after", "90s"), ("ratelimit-reset", "60")] {
+        let fake = Fake::start([Act::with(429, &[(name, value)], "")]).await;
+        let relay = TestRelay::start(&to_crm(&fake, "")).await;
+        let id = relay.accept(SENT).await;
+        relay.until(&id, "postponed").await;
+        assert!(!relay.destination("crm").await["held_until"].is_null(), "{name}: {value}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_chat_servers_yes_is_posted_once_and_its_no_is_seen() {
+    let fake = Fake::start([]).await;
+    let config = format!(
+        "rules: [ {{ to: chat }} ]\ndestinations:\n  chat:\n    slack: {{ url: \"{}/T/B/x\" }}\n    rate: 1000/s\n    {QUICK}\n",
+        fake.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    let yes = ["", "OK", "\"ok\"", "1", r#"{"success":true}"#, r#"{"ok":true}"#, r#"{"result":"success"}"#];
+    for body in yes {
+        for status in [200, 201, 204] {
+            let body = if status == 204 { "" } else { body };
+            fake.then([Act::with(status, &[], body)]);
+            let id = relay.accept(SENT).await;
+            assert_eq!(relay.until(&id, "delivered").await["attempts"], 1, "{status} {body}");
+        }
+    }
+    let no = [r#"{"ok":false}"#, r#"{"success":false}"#, "<!doctype html><h1>Log in</h1>", "rollup_error"];
+    for body in no {
+        fake.then([Act::with(200, &[], body)]);
+        let id = relay.accept(SENT).await;
+        assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{body}");
+    }
+    fake.then([Act::with(200, &[], r#"{"ok":false,"error":"no_text"}"#)]);
+    let id = relay.accept(SENT).await;
+    assert_eq!(relay.until(&id, "dead").await["attempts"], 1);
+    fake.then([Act::with(200, &[], r#"{"ok":false,"error":"channel_not_found"}"#)]);
+    relay.accept(SENT).await;
+    eventually("the pause", async || !relay.destination("chat").await["paused"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_back_to_its_relay_is_refused_and_not_tried_again() {
+    // The relay's own address, as `check` cannot see it: by a port that another program forwards.
+    let fake = Fake::start([]).await;
+    let config = to_crm(&fake, "").replace("/hook\"", "/{{ type }}\"");
+    let relay = TestRelay::start(&config).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "delivered").await;
+    let sent = fake.seen().pop().expect("seen");
+    let via = sent.header("x-vero-relay-via").expect("the relay names itself").to_owned();
+    let headers = [("x-vero-relay-via", via.as_str()), ("content-type", "application/json")];
+    let back = request(relay.running.address, "POST", "/hooks/vero/secret", &headers, &sent.body).await;
+    assert_eq!(back.status(), 508);
+    assert_eq!(fake.seen().len(), 1, "it became no event");
+    let admin = request(relay.running.admin_address, "POST", "/api/reload", &headers, b"").await;
+    assert_eq!(admin.status(), 508, "an event is no operator");
+
+    fake.then([Act::with(508, &[("x-vero-relay-loop", "1")], "")]);
+    let id = relay.accept(SENT).await;
+    assert_eq!(relay.until(&id, "dead").await["attempts"], 1, "nothing would change by trying again");
+    fake.then([Act::status(508)]);
+    let id = relay.accept(SENT).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "another server's 508 is its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_of_relays_is_cut_and_a_chain_is_not() {
+    let end = Fake::start([]).await;
+    let first = TestRelay::start(&to_crm(&end, "")).await;
+    // A second relay that sends all to the first and to the end.
+    let to_first = format!(
+        "rules: [ {{ to: [back, end] }} ]\ndestinations:\n  back: {{ http: {{ url: \"http://{}/hooks/vero/secret\" }}, {QUICK} }}\n  \
+         end: {{ http: {{ url: \"{}/end\" }}, {QUICK} }}\n",
+        first.running.address,
+        end.url()
+    );
+    let second = TestRelay::start(&to_first).await;
+    // A chain: second → first → end.
+    let id = second.accept(SENT).await;
+    second.until(&id, "delivered").await;
+    end.wait_for(2).await;
+    // The ring: what the first sent comes to the second, which sends it back.
+    let sent = end.seen().into_iter().find(|message| message.first_line.contains("/hook ")).expect("the first's");
+    let via = sent.header("x-vero-relay-via").expect("a way").to_owned();
+    let only_first = via.split(", ").last().expect("a name").to_owned();
+    let headers = [("x-vero-relay-via", only_first.as_str()), ("content-type", "application/json")];
+    let body = br#"{"type":"round"}"#;
+    let taken = request(second.running.address, "POST", "/hooks/vero/secret", &headers, body).await;
+    assert_eq!(taken.status(), 200, "a chain is allowed");
+    eventually("the dead letter", async || second.destination("back").await["dead_letters"] == 1).await;
+}
