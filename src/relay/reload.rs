@@ -241,7 +241,7 @@ pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
             continue;
         }
         let path = generation.config.path.clone();
-        let known = looked_at.clone();
+        let known = looked_at;
         let look = relay.patience.wait(READ_TIMEOUT, move || look(&path, known.as_ref()));
         // While an editor writes it anew there may be none for a moment.
         let Ok(Ok((stamp, found))) = look.await else { continue };
@@ -264,7 +264,7 @@ type Stamp = [i128; 7];
 /// Looks at the file; reads it only if it may have changed, and no further than a config may go.
 fn look(path: &Path, known: Option<&Stamp>) -> std::io::Result<(Stamp, Option<FileDigest>)> {
     let metadata = std::fs::metadata(path)?;
-    let numbers = [u64::from(metadata.dev()), metadata.ino(), metadata.len()].map(i128::from);
+    let numbers = [metadata.dev(), metadata.ino(), metadata.len()].map(i128::from);
     let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()].map(i128::from);
     let stamp = [numbers[0], numbers[1], numbers[2], times[0], times[1], times[2], times[3]];
     let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
