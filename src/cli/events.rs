@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Only what goes to this destination
     #[arg(long)]
     destination: Option<String>,
-    /// Only with a delivery in this state: waiting, under_way, postponed, delivered, skipped, dead, settled
+    /// Only with a delivery in this state: waiting, under_way, postponed, delivered, skipped, dead, dropped, moved, unknown
     #[arg(long)]
     state: Option<String>,
     /// Arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
@@ -111,8 +111,8 @@ fn line(event: &Value) -> String {
         let (name, state) =
             (plain(delivery["destination"].as_str().unwrap_or("?")), delivery["state"].as_str().unwrap_or("?"));
         let colour = match state {
-            "delivered" | "settled" | "skipped" => "32",
-            "dead" => "31",
+            "delivered" | "skipped" | "moved" => "32",
+            "dead" | "dropped" => "31",
             _ => "33",
         };
         format!("{name} {}", paint(colour, state))
@@ -131,7 +131,9 @@ fn one(event: &Value) -> String {
         let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
         let attempts = delivery["attempts"].as_u64().map(|n| format!(", attempts: {n}")).unwrap_or_default();
         let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
-        out.push_str(&format!("→ {} {state}{attempts}{reason}\n", text(&delivery["destination"])));
+        let [to, at] = ["to", "at"].map(|key| delivery[key].as_str().map(|of| format!(" {key} {}", plain(of))));
+        let (to, at) = (to.unwrap_or_default(), at.unwrap_or_default());
+        out.push_str(&format!("→ {} {state}{to}{at}{attempts}{reason}\n", text(&delivery["destination"])));
         out.push_str(&attempts_of(delivery));
     }
     out.push_str(&plain(event["body"].as_str().unwrap_or("")));

@@ -37,7 +37,7 @@ pub(super) fn take_over_renamed(config: &Config, store: &dyn Store) {
                 sequences: sequences.clone(),
             };
             drop(store.select(selection(to, Selecting::Again)));
-            drop(store.select(selection(id, Selecting::Yield)));
+            drop(store.select(selection(id, Selecting::Yield(to))));
             tracing::info!(destination = %name, from = %old, deliveries = count, "it was renamed, and takes up what waited");
         }
     }

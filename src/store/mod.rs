@@ -128,8 +128,7 @@ pub trait Store: Send + Sync + 'static {
     /// Reads events of a stretch of the history in order and shows each to `visit` until it says that it is enough.
     fn scan(&self, stretch: std::ops::Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError>;
 
-    /// Where a delivery stands as far as memory knows, which costs nothing: [`DeliveryState::Settled`] for what has arrived or was
-    /// dropped.
+    /// Where a delivery stands as far as memory knows, which costs nothing: [`DeliveryState::Settled`] for what ended a while ago.
     fn state(&self, key: DeliveryKey) -> DeliveryState;
 
     /// Writes down how far a replay has come.
@@ -140,6 +139,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// One event and where its deliveries stand. Reads the disk.
     fn event(&self, id: EventId) -> Result<EventView, ReadError>;
+
+    /// Where all deliveries of some events stand, also to where only a replay sent them, and how those that are over ended. Searches
+    /// the journal behind the events, in one pass for all of them.
+    fn states(&self, events: &[Arc<StoredEvent>], search: &mut SearchLimit) -> Result<Vec<States>, ReadError>;
 
     /// The event behind a number, wherever it lies. Reads the disk.
     fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError>;

@@ -11,6 +11,11 @@ use crate::event::EventId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NameId(pub u32);
 
+impl NameId {
+    /// Names nothing.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// What a name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NameKind {
@@ -162,11 +167,42 @@ pub enum DeliveryState {
     Skipped {
         /// When, unix milliseconds.
         at_ms: u64,
-        /// Why.
+        /// Why; empty when that is not known any more.
         reason: String,
     },
-    /// It is settled, and how is not kept any more.
+    /// It was a dead letter, and is kept no longer.
+    Dropped {
+        /// When, unix milliseconds.
+        at_ms: u64,
+    },
+    /// Another destination was given it.
+    Moved {
+        /// When, unix milliseconds.
+        at_ms: u64,
+        /// Which; [`NameId::NONE`] where the journal does not say.
+        to: NameId,
+    },
+    /// It is over. How is not in memory; where the journal was searched, it is not there either.
     Settled,
+}
+
+/// The deliveries of one event, and where each stands.
+pub type States = Vec<(PlannedDelivery, DeliveryState)>;
+
+/// How much of the journal may be read to find out how deliveries ended.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchLimit {
+    /// Bytes that may still be read.
+    pub bytes_left: u64,
+    /// Deliveries whose end was not found within it.
+    pub unfound: u64,
+}
+
+impl SearchLimit {
+    /// The whole journal.
+    pub fn whole() -> Self {
+        Self { bytes_left: u64::MAX, unfound: 0 }
+    }
 }
 
 /// An event with where each of its deliveries stands.
@@ -175,7 +211,7 @@ pub struct EventView {
     /// The event.
     pub event: Arc<StoredEvent>,
     /// In the order of its deliveries.
-    pub states: Vec<(PlannedDelivery, DeliveryState)>,
+    pub states: States,
 }
 
 /// How a destination stands that does not simply go on.
@@ -292,8 +328,10 @@ pub enum Selecting {
     Bury,
     /// Dead letters that are kept no longer.
     Drop,
-    /// They wait elsewhere now.
-    Yield,
+    /// Dead letters that are kept no longer, because another destination was given them.
+    Move(NameId),
+    /// What waits goes to another destination.
+    Yield(NameId),
 }
 
 /// How far a replay of the history has come.

@@ -274,6 +274,78 @@ async fn the_history_is_listed_in_pages_by_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_each_delivery_ended_is_listed_truly_after_a_restart_without_the_index() {
+    let fake = Fake::start([503, 200, 400, 400, 400].map(Act::status)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "  other: { file: { path: out } }\n")).await;
+    let mut ids = Vec::new();
+    for (body, state) in
+        [("late", "delivered"), ("dropped", "dead"), ("moved", "dead"), ("dead", "dead"), ("now", "delivered")]
+    {
+        ids.push(relay.accept(&format!(r#"{{"type":"{body}"}}"#)).await);
+        relay.until(ids.last().expect("one"), state).await;
+    }
+    told(&relay, "/api/dead-letters/drop", json!({ "destination": "crm", "event": ids[1] })).await;
+    told(&relay, "/api/dead-letters/replay", json!({ "destination": "crm", "event": ids[2], "to": "other" })).await;
+    eventually("the moved one to arrive", async || {
+        relay.deliveries(&ids[2]).await.iter().any(|delivery| delivery["state"] == "delivered")
+    })
+    .await;
+    let Relayed { listed, shown } = Relayed::of(&relay, &ids).await;
+    assert_eq!(
+        listed,
+        [
+            ("delivered", vec![ids[4].clone(), ids[2].clone(), ids[0].clone()]),
+            ("dropped", vec![ids[1].clone()]),
+            ("moved", vec![ids[2].clone()]),
+            ("dead", vec![ids[3].clone()]),
+            ("unknown", vec![]),
+        ]
+    );
+    assert_eq!(shown[0][0]["attempts"], 2);
+    assert_eq!((shown[2][0]["to"].as_str(), shown[2][1]["destination"].as_str()), (Some("other"), Some("other")));
+    assert!(shown.iter().flatten().all(|delivery| delivery["at"].is_string()), "{shown:?}");
+    let before = (listed, shown);
+    let directory = relay.directory.clone();
+    let relay = relay
+        .restart(|config| {
+            for suffix in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(directory.path().join(format!("data/state.db{suffix}")));
+            }
+            config
+        })
+        .await;
+    let Relayed { listed, shown } = Relayed::of(&relay, &ids).await;
+    let without_notes = |shown: &[Vec<Value>]| {
+        let mut shown = shown.to_vec();
+        // The details of attempts are kept in the index alone.
+        shown.iter_mut().flatten().for_each(|delivery| delivery["failed_attempts"] = Value::Null);
+        shown
+    };
+    assert_eq!((listed, without_notes(&shown)), (before.0, without_notes(&before.1)));
+}
+
+/// What the API says of deliveries: the events in each state, and each event's deliveries.
+struct Relayed {
+    listed: Vec<(&'static str, Vec<String>)>,
+    shown: Vec<Vec<Value>>,
+}
+
+impl Relayed {
+    async fn of(relay: &TestRelay, ids: &[String]) -> Self {
+        let (mut listed, mut shown) = (Vec::new(), Vec::new());
+        for state in ["delivered", "dropped", "moved", "dead", "unknown"] {
+            let page = relay.admin(&format!("/api/events?state={state}")).await.json();
+            let events = page["events"].as_array().expect("a list").iter();
+            listed.push((state, events.map(|event| event["id"].as_str().expect("an id").to_owned()).collect()));
+        }
+        for id in ids {
+            shown.push(relay.deliveries(id).await);
+        }
+        Self { listed, shown }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_source_is_answered_with_503_across_a_restart() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;

@@ -147,7 +147,7 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
             (true, _) => vec![selection(from, Selecting::Drop)],
             (false, true) => vec![selection(from, Selecting::Again)],
             // To another destination: first they are there, then they are dead letters no longer.
-            (false, false) => vec![selection(to, Selecting::Again), selection(from, Selecting::Drop)],
+            (false, false) => vec![selection(to, Selecting::Again), selection(from, Selecting::Move(to))],
         })
     })
     .await?;

@@ -8,16 +8,21 @@ use super::{Outcome, Query, Refusal, blocking, destination, name, shown_state, s
 use crate::deliver::replay::{Matcher, ReplayError};
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{AttemptNote, DeliveryKey, DeliveryState, NameId, ReadError, StoredEvent};
+use crate::store::{AttemptNote, DeliveryKey, DeliveryState, NameId, ReadError, SearchLimit, States, StoredEvent};
 use crate::time::rfc3339;
 
 /// Events looked at for one page: a filter that finds little gives an emptier page and where to go on.
 const LOOKED_AT_MAX: u64 = 50_000;
 /// Events read backwards in one step.
 const STEP: u64 = 512;
+/// Events whose outcomes are looked for in one walk through the journal behind them, and the bytes of their bodies.
+const AT_ONCE: (usize, usize) = (4096, 8 << 20);
+/// Bytes of the journal that such a walk reads at most, and beyond which a page ends: half a second from a disk of 500 MB/s.
+const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 const PARAMETERS: [&str; 10] =
     ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "before"];
-const STATES: [&str; 7] = ["waiting", "under_way", "postponed", "delivered", "skipped", "dead", "settled"];
+const STATES: [&str; 9] =
+    ["waiting", "under_way", "postponed", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 
 /// What is looked for.
 struct Filter {
@@ -64,44 +69,67 @@ impl Filter {
         })
     }
 
-    /// The event as a list shows it, if it is meant.
-    fn shown(&self, relay: &Relay, event: &StoredEvent) -> Option<Value> {
-        let is_meant = (self.since_ms..self.until_ms).contains(&event.received_ms)
+    /// Whether an event is meant, whatever became of it.
+    fn holds(&self, relay: &Relay, event: &StoredEvent) -> bool {
+        (self.since_ms..self.until_ms).contains(&event.received_ms)
             && self.source.is_none_or(|source| source == event.source)
             && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
             && self.matcher.holds(&*relay.store, event)
-            && self.person.as_ref().is_none_or(|person| person.holds(&*relay.store, event));
-        if !is_meant {
+            && self.person.as_ref().is_none_or(|person| person.holds(&*relay.store, event))
+    }
+
+    /// The event as a list shows it, if its deliveries stand as is meant.
+    fn shown(&self, relay: &Relay, event: &StoredEvent, states: &States) -> Option<Value> {
+        let is_meant = |(delivery, state): &(_, DeliveryState)| {
+            let delivery: &crate::store::PlannedDelivery = delivery;
+            self.destination.is_none_or(|id| id == delivery.destination)
+                && self.state.as_deref().is_none_or(|wanted| wanted == state_name(state))
+        };
+        if self.state.is_some() && !states.iter().any(is_meant) {
             return None;
         }
-        let mut has_state = self.state.is_none();
-        let deliveries: Vec<_> = event
-            .deliveries
-            .iter()
-            .map(|delivery| {
-                let key = DeliveryKey { sequence: event.id.sequence(), destination: delivery.destination };
-                let state = relay.store.state(key);
-                let is_its = self.destination.is_none_or(|id| id == delivery.destination);
-                let wanted = self.state.as_deref();
-                // Of what was settled a while ago memory knows no more than that: nearly all of it arrived.
-                let is_old_delivery = wanted == Some("delivered") && state == DeliveryState::Settled;
-                has_state |= is_its && (is_old_delivery || wanted == Some(state_name(&state)));
-                json!({ "destination": name(relay, delivery.destination), "state": state_name(&state) })
-            })
-            .collect();
-        has_state.then(|| {
-            let known = crate::event::summary(&event.body);
-            json!({
-                "id": event.id.to_string(),
-                "received_at": rfc3339(event.received_ms),
-                "source": name(relay, event.source),
-                "type": known.event_type,
-                "campaign": known.campaign,
-                "who": known.who,
-                "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
-                "deliveries": deliveries,
-            })
-        })
+        let deliveries = states.iter().map(
+            |(delivery, state)| json!({ "destination": name(relay, delivery.destination), "state": state_name(state) }),
+        );
+        let known = crate::event::summary(&event.body);
+        Some(json!({
+            "id": event.id.to_string(),
+            "received_at": rfc3339(event.received_ms),
+            "source": name(relay, event.source),
+            "type": known.event_type,
+            "campaign": known.campaign,
+            "who": known.who,
+            "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
+            "deliveries": deliveries.collect::<Vec<_>>(),
+        }))
+    }
+
+    /// Events of a range of the history that may be meant, newest first, and the number below which they were not looked for.
+    fn gather(
+        &self,
+        relay: &Relay,
+        range: std::ops::Range<u64>,
+        most: usize,
+    ) -> Result<(Vec<Arc<StoredEvent>>, u64), ReadError> {
+        let (mut found, mut bytes, mut end) = (Vec::new(), 0, range.end);
+        while end > range.start {
+            let start = end.saturating_sub(STEP.min(most as u64 * 4)).max(range.start);
+            let mut step = Vec::new();
+            relay.store.scan(start..end, &mut |event| {
+                step.push(event);
+                true
+            })?;
+            for event in step.into_iter().rev().filter(|event| self.holds(relay, event)) {
+                bytes += event.body.len();
+                let sequence = event.id.sequence();
+                found.push(Arc::new(event));
+                if found.len() == most || bytes >= AT_ONCE.1 {
+                    return Ok((found, sequence));
+                }
+            }
+            end = start;
+        }
+        Ok((found, end))
     }
 }
 
@@ -117,18 +145,20 @@ fn page(relay: &Relay, filter: &Filter, limit: usize, before: u64) -> Result<Val
     if filter.until_ms < u64::MAX {
         end = end.min(relay.store.first_since(filter.until_ms)?);
     }
-    let (mut events, mut looked_at) = (Vec::new(), 0);
-    while end > oldest && events.len() < limit && looked_at < LOOKED_AT_MAX {
-        let start = end.saturating_sub(STEP.min(limit as u64 * 4)).max(oldest);
-        let mut stretch = Vec::new();
-        relay.store.scan(start..end, &mut |event| {
-            stretch.push(event);
-            true
-        })?;
+    let (mut events, mut looked_at, mut searched_bytes, mut unfound) = (Vec::new(), 0, 0, 0);
+    while end > oldest && events.len() < limit && looked_at < LOOKED_AT_MAX && searched_bytes < SEARCHED_BYTES_MAX {
+        let from = end.saturating_sub(LOOKED_AT_MAX - looked_at).max(oldest);
+        // Without a state to look for, each that is found is shown.
+        let most = if filter.state.is_some() { AT_ONCE.0 } else { (limit - events.len()).min(AT_ONCE.0) };
+        let (found, start) = filter.gather(relay, from..end, most)?;
+        let mut search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
+        let states = relay.store.states(&found, &mut search)?;
+        searched_bytes += SEARCHED_BYTES_MAX - search.bytes_left;
+        unfound += if search.bytes_left == 0 { search.unfound } else { 0 };
         looked_at += end - start;
         end = start;
-        for event in stretch.iter().rev() {
-            if let Some(shown) = filter.shown(relay, event) {
+        for (event, states) in found.iter().zip(&states) {
+            if let Some(shown) = filter.shown(relay, event, states) {
                 events.push(shown);
                 if events.len() == limit {
                     end = event.id.sequence();
@@ -138,7 +168,14 @@ fn page(relay: &Relay, filter: &Filter, limit: usize, before: u64) -> Result<Val
         }
     }
     let before = (end > oldest).then_some(end);
-    Ok(json!({ "events": events, "before": before, "warnings": filter.warnings }))
+    let mut warnings = filter.warnings.clone();
+    if unfound > 0 {
+        let mib = SEARCHED_BYTES_MAX >> 20;
+        warnings.push(format!(
+            "{unfound} deliveries ended more than {mib} MiB further on in the journal: they are shown as `unknown`; ask for one event by its id"
+        ));
+    }
+    Ok(json!({ "events": events, "before": before, "warnings": warnings }))
 }
 
 pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
@@ -153,7 +190,7 @@ pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
         let deliveries = view.states.iter().map(|(planned, state)| {
             let key = DeliveryKey { sequence: id.sequence(), destination: planned.destination };
             let notes = relay.store.attempts(key);
-            let mut shown = shown_state(&as_noted(state, &notes));
+            let mut shown = shown_state(relay, &as_noted(state, &notes));
             shown["destination"] = json!(name(relay, planned.destination));
             shown["rule"] = json!(name(relay, planned.rule));
             shown["failed_attempts"] = shown_notes(notes);
@@ -171,11 +208,12 @@ pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
     .await
 }
 
-/// Where a delivery stands by its last attempt too: the journal does not tell one that was skipped from one that arrived.
+/// The journal does not say why a delivery was skipped; the note of the attempt does.
 fn as_noted(state: &DeliveryState, notes: &[AttemptNote]) -> DeliveryState {
-    match (state, notes.iter().max_by_key(|note| note.at_ms)) {
-        (DeliveryState::Delivered { .. } | DeliveryState::Settled, Some(note)) if note.outcome == "skipped" => {
-            DeliveryState::Skipped { at_ms: note.at_ms, reason: note.reason.clone() }
+    let newest = notes.iter().filter(|note| note.outcome == "skipped").max_by_key(|note| note.at_ms);
+    match (state, newest) {
+        (DeliveryState::Skipped { at_ms, reason }, Some(note)) if reason.is_empty() => {
+            DeliveryState::Skipped { at_ms: *at_ms, reason: note.reason.clone() }
         }
         (state, _) => state.clone(),
     }

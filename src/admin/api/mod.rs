@@ -229,20 +229,23 @@ async fn blocking<T: Send + 'static>(
 
 fn state_name(state: &DeliveryState) -> &'static str {
     match state {
-        DeliveryState::Settled => "settled",
+        DeliveryState::Settled => "unknown",
         DeliveryState::Waiting => "waiting",
         DeliveryState::UnderWay => "under_way",
         DeliveryState::Postponed { .. } => "postponed",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Dead { .. } => "dead",
         DeliveryState::Skipped { .. } => "skipped",
+        DeliveryState::Dropped { .. } => "dropped",
+        DeliveryState::Moved { .. } => "moved",
     }
 }
 
-fn shown_state(state: &DeliveryState) -> Value {
+fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
     let mut shown = json!({ "state": state_name(state) });
     match state {
-        DeliveryState::Settled | DeliveryState::Waiting | DeliveryState::UnderWay => {}
+        DeliveryState::Waiting | DeliveryState::UnderWay => {}
+        DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
         DeliveryState::Postponed { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);
             shown["next_attempt_at"] = json!(rfc3339(*due_ms));
@@ -254,7 +257,12 @@ fn shown_state(state: &DeliveryState) -> Value {
         }
         DeliveryState::Skipped { at_ms, reason } => {
             shown["at"] = json!(rfc3339(*at_ms));
-            shown["reason"] = json!(reason);
+            shown["reason"] = json!((!reason.is_empty()).then_some(reason));
+        }
+        DeliveryState::Dropped { at_ms } => shown["at"] = json!(rfc3339(*at_ms)),
+        DeliveryState::Moved { at_ms, to } => {
+            shown["at"] = json!(rfc3339(*at_ms));
+            shown["to"] = json!(name(relay, *to));
         }
         DeliveryState::Dead { attempts, at_ms, reason } => {
             shown["attempts"] = json!(attempts);

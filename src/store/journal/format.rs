@@ -17,13 +17,14 @@
 //! record  kind u8, 0 u8 ×3, head length u32, and by kind:
 //!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | generation u32 | rules u32 | deliveries u32
 //!               rule u32 … | destination u32, rule u32 …
-//!   2 outcomes  count u32, and for each: state u8, 0 u8, attempts u16 | destination u32 | 0 u32 | sequence u64 | at ms u64
+//!   2 outcomes  count u32, and for each: state u8, end u8, attempts u16 | destination u32 | to u32 | sequence u64 | at ms u64
+//!               delivered: end 0 arrived, 1 skipped, 2 dropped, 3 moved to; else 0
 //!               postponed: first attempt ms u64, due ms u64;  postponed and dead: length u16, reason
 //!   3 name      kind u8 | number u32 | length u16, text
 //!   4 control   what u8 | destination u32 | at ms u64 | length u16, reason
 //!   5 carried   as 1: an event of an older segment, moved here before that one was removed. Its number is not dense
 //!   6 selection act u8 | destination u32 | at ms u64 | replay 16 bytes | length u16, reason
-//!               chunks u32, and for each: key u64 | length u32, bytes
+//!               chunks u32, and for each: key u64 | length u32, bytes;  moved and yielded: to u32
 //!   7 replay    done u8 | replay 16 bytes | at ms u64 | cursor u64 | until u64 | selected u64 | length u32, spec
 //! ```
 //!
@@ -182,6 +183,12 @@ pub struct OutcomeRecord {
 pub enum OutcomeState {
     /// The destination has it.
     Delivered,
+    /// There was nothing to send. Older releases read this, and the next two, as delivered: it is over.
+    Skipped,
+    /// It was a dead letter and was dropped: said again where its event is carried.
+    Dropped,
+    /// It was given to another destination: said again where its event is carried.
+    Moved(NameId),
     /// To be tried again.
     Postponed {
         /// When the first attempt was made.
@@ -209,6 +216,11 @@ const KIND_REPLAY: u8 = 7;
 const STATE_DELIVERED: u8 = 1;
 const STATE_POSTPONED: u8 = 2;
 const STATE_DEAD: u8 = 3;
+
+const END_ARRIVED: u8 = 0;
+const END_SKIPPED: u8 = 1;
+const END_DROPPED: u8 = 2;
+const END_MOVED: u8 = 3;
 
 /// Collects records and bodies into one group.
 #[derive(Debug, Default)]
@@ -270,19 +282,23 @@ impl GroupBuilder {
         self.record(KIND_OUTCOMES, |out| {
             put_u32(out, count(outcomes.len()));
             for outcome in outcomes {
-                let state = match outcome.state {
-                    OutcomeState::Delivered => STATE_DELIVERED,
-                    OutcomeState::Postponed { .. } => STATE_POSTPONED,
-                    OutcomeState::Dead { .. } => STATE_DEAD,
+                let (state, end, to) = match outcome.state {
+                    OutcomeState::Delivered => (STATE_DELIVERED, END_ARRIVED, 0),
+                    OutcomeState::Skipped => (STATE_DELIVERED, END_SKIPPED, 0),
+                    OutcomeState::Dropped => (STATE_DELIVERED, END_DROPPED, 0),
+                    OutcomeState::Moved(to) => (STATE_DELIVERED, END_MOVED, to.0),
+                    OutcomeState::Postponed { .. } => (STATE_POSTPONED, 0, 0),
+                    OutcomeState::Dead { .. } => (STATE_DEAD, 0, 0),
                 };
-                out.extend_from_slice(&[state, 0]);
+                out.extend_from_slice(&[state, end]);
                 out.extend_from_slice(&outcome.attempts.to_le_bytes());
                 put_u32(out, outcome.key.destination.0);
-                put_u32(out, 0);
+                put_u32(out, to);
                 put_u64(out, outcome.key.sequence);
                 put_u64(out, outcome.at_ms);
                 match &outcome.state {
-                    OutcomeState::Delivered => {}
+                    OutcomeState::Delivered | OutcomeState::Skipped => {}
+                    OutcomeState::Dropped | OutcomeState::Moved(_) => {}
                     OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
                         put_u64(out, *first_attempt_ms);
                         put_u64(out, *due_ms);
@@ -424,15 +440,18 @@ fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
 }
 
 fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
-    let state = take.u8()?;
-    take.u8()?;
+    let (state, end) = (take.u8()?, take.u8()?);
     let attempts = u16::from_le_bytes(take.bytes(2)?.try_into().ok()?);
-    let destination = NameId(take.u32()?);
-    take.u32()?;
+    let (destination, to) = (NameId(take.u32()?), NameId(take.u32()?));
     let key = DeliveryKey { sequence: take.u64()?, destination };
     let at_ms = take.u64()?;
     let state = match state {
-        STATE_DELIVERED => OutcomeState::Delivered,
+        STATE_DELIVERED => match end {
+            END_SKIPPED => OutcomeState::Skipped,
+            END_DROPPED => OutcomeState::Dropped,
+            END_MOVED => OutcomeState::Moved(to),
+            _ => OutcomeState::Delivered,
+        },
         STATE_POSTPONED => {
             OutcomeState::Postponed { first_attempt_ms: take.u64()?, due_ms: take.u64()?, reason: take.text()? }
         }
@@ -451,6 +470,9 @@ mod tests {
     fn outcome() -> impl Strategy<Value = OutcomeRecord> {
         let state = prop_oneof![
             Just(OutcomeState::Delivered),
+            Just(OutcomeState::Skipped),
+            Just(OutcomeState::Dropped),
+            any::<u32>().prop_map(|to| OutcomeState::Moved(NameId(to))),
             (any::<u64>(), any::<u64>(), "\\PC{0,20}").prop_map(|(first_attempt_ms, due_ms, reason)| {
                 OutcomeState::Postponed { first_attempt_ms, due_ms, reason }
             }),
@@ -499,7 +521,8 @@ mod tests {
                 builder.control(&control);
                 expected.push(Record::Control(control));
             }
-            for act in [Selecting::Again, Selecting::Bury, Selecting::Drop, Selecting::Yield] {
+            let moves = [Selecting::Move(NameId(7)), Selecting::Yield(NameId(7))];
+            for act in [Selecting::Again, Selecting::Bury, Selecting::Drop].into_iter().chain(moves) {
                 let sequences = [1, 2, 70_000].into_iter().collect();
                 let reason = "operator".to_owned();
                 let selection = SelectionRecord { destination: NameId(3), at_ms: 6, act, replay: 99, reason, sequences };

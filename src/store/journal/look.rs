@@ -1,20 +1,17 @@
 //! Reading for people: one event and what became of it, pages of dead letters, stretches of the history, counts.
 
-use std::collections::HashMap;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::format::{Record, records};
 use super::index::resolve;
 use super::segments::{Window, events_in, read_body};
-use super::shared::{Shared, state_of};
+use super::shared::Shared;
 use super::{LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
-    AttemptNote, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, EventView, NameId, Page, PlannedDelivery,
-    ReadError, StoredEvent, Usage,
+    AttemptNote, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, EventView, NameId, Page, ReadError,
+    SearchLimit, StoredEvent, Usage,
 };
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
@@ -35,62 +32,8 @@ impl Shared {
             return Err(ReadError::Missing);
         }
         self.index.flush();
-        let mut planned = event.deliveries.clone();
-        // Replayed to where no rule sent it.
-        for destination in self.destination_ids() {
-            let is_known = planned.iter().any(|delivery| delivery.destination == destination);
-            if !is_known && lock(&self.destination(destination).queue).needs(sequence) {
-                planned.push(PlannedDelivery { destination, rule: NameId(u32::MAX) });
-            }
-        }
-        let mut states: HashMap<NameId, DeliveryState> = HashMap::new();
-        let mut settled = Vec::new();
-        for delivery in &planned {
-            let key = DeliveryKey { sequence, destination: delivery.destination };
-            match self.state(&key) {
-                DeliveryState::Settled => settled.push(key),
-                state => drop(states.insert(key.destination, state)),
-            }
-        }
-        if !settled.is_empty() {
-            for (destination, attempts, at_ms) in lock(&self.index.database).late(sequence).unwrap_or_default() {
-                if settled.iter().any(|key| key.destination == destination) {
-                    states.insert(destination, DeliveryState::Delivered { attempts, at_ms });
-                }
-            }
-            settled.retain(|key| !states.contains_key(&key.destination));
-            self.search_outcomes(sequence, &settled, &mut states)?;
-        }
-        let state =
-            |delivery: &PlannedDelivery| states.get(&delivery.destination).cloned().unwrap_or(DeliveryState::Settled);
-        Ok(EventView { states: planned.iter().map(|delivery| (*delivery, state(delivery))).collect(), event })
-    }
-
-    /// Looks in the journal, from the event on, for how deliveries arrived. Segments that speak of other events only are passed over.
-    fn search_outcomes(
-        &self,
-        sequence: u64,
-        settled: &[DeliveryKey],
-        states: &mut HashMap<NameId, DeliveryState>,
-    ) -> io::Result<()> {
-        let Some(mut scan) = self.segments.scan_from(sequence) else { return Ok(()) };
-        let mut window = Window::new(LAG_READ_BYTES);
-        let mut open: Vec<NameId> = settled.iter().map(|key| key.destination).collect();
-        while !open.is_empty() {
-            scan.skip_segments(|info| info.outcomes.is_none_or(|(low, high)| sequence < low || sequence > high));
-            let Some(group) = scan.next_group(&mut window)? else { break };
-            for record in records(window.heads(&group.file, group.offset, &group.head)?) {
-                let Record::Outcomes(outcomes) = record else { continue };
-                for outcome in outcomes.iter().filter(|outcome| outcome.key.sequence == sequence) {
-                    let state = state_of(outcome);
-                    if matches!(state, DeliveryState::Delivered { .. }) && open.contains(&outcome.key.destination) {
-                        open.retain(|destination| *destination != outcome.key.destination);
-                        states.insert(outcome.key.destination, state);
-                    }
-                }
-            }
-        }
-        Ok(())
+        let states = self.states(std::slice::from_ref(&event), &mut SearchLimit::whole())?;
+        Ok(EventView { states: states.into_iter().next().unwrap_or_default(), event })
     }
 
     /// Where a delivery stands as far as memory, and for a dead letter the index, knows.

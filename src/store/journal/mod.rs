@@ -9,7 +9,7 @@
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk.
 //! * [`mod@recover`]: opening: what holds together, where everything stands.
 //! * [`index`]: SQLite, on a thread of its own, and the keeper of limits.
-//! * [`shared`]: what all of these share. [`look`]: reading for people. [`backup`], [`verify`]: copies, and their proof.
+//! * [`shared`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`], [`model`]: the real disk, and one that fails and forgets on demand.
 //!
 //! # Order
@@ -26,6 +26,7 @@
 mod backup;
 mod bitmap;
 pub mod disk;
+mod ends;
 pub mod format;
 mod index;
 mod look;
@@ -69,7 +70,7 @@ use self::writer::{Message, Position, Urgency, inbox};
 use super::{
     AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState,
     Durability, EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention,
-    Selection, Settlement, Standing, Store, StoredEvent, Usage,
+    SearchLimit, Selection, Settlement, Standing, States, Store, StoredEvent, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -379,10 +380,10 @@ impl Store for JournalStore {
                         continue;
                     }
                     Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
-                    // To the journal it is over, as if it had arrived; the note of the attempt says what it was.
+                    // The note of the attempt says why, also after a restart.
                     Settlement::Skipped { attempts, reason } => {
                         skipped.push((claim.key, DeliveryState::Skipped { at_ms, reason: cut(reason) }));
-                        (attempts, OutcomeState::Delivered)
+                        (attempts, OutcomeState::Skipped)
                     }
                     Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason: cut(reason) }),
                     Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
@@ -519,6 +520,10 @@ impl Store for JournalStore {
 
     fn event(&self, id: EventId) -> Result<EventView, ReadError> {
         self.shared.event(id)
+    }
+
+    fn states(&self, events: &[Arc<StoredEvent>], search: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
+        self.shared.states(events, search)
     }
 
     fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {

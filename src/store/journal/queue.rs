@@ -227,7 +227,7 @@ impl Queue {
         self.take_postponed(sequence);
         self.dead.remove(sequence);
         match state {
-            OutcomeState::Delivered => {}
+            OutcomeState::Delivered | OutcomeState::Skipped | OutcomeState::Dropped | OutcomeState::Moved(_) => {}
             OutcomeState::Dead { .. } => drop(self.dead.insert(sequence)),
             OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
                 let entry = Postponed { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.clone() };
@@ -248,7 +248,7 @@ impl Queue {
 
     /// Does something to some deliveries; returns those to which it was done. What is under way is left alone.
     pub fn select(&mut self, act: Selecting, sequences: &Bitmap) -> Bitmap {
-        if matches!(act, Selecting::Bury | Selecting::Yield) {
+        if matches!(act, Selecting::Bury | Selecting::Yield(_)) {
             self.take_back_released();
         }
         sequences.iter_from(0).filter(|sequence| self.select_one(act, *sequence)).collect()
@@ -264,16 +264,16 @@ impl Queue {
                 self.again_cursor = self.again_cursor.min(sequence);
                 self.again.insert(sequence)
             }
-            Selecting::Bury | Selecting::Yield => {
+            Selecting::Bury | Selecting::Yield(_) => {
                 if self.claimed.contains_key(&sequence) || !self.is_pending(sequence) {
                     return false;
                 }
                 self.unsettled.remove(sequence);
                 self.again.remove(sequence);
                 self.take_postponed(sequence);
-                act == Selecting::Yield || self.dead.insert(sequence)
+                act != Selecting::Bury || self.dead.insert(sequence)
             }
-            Selecting::Drop => self.dead.remove(sequence),
+            Selecting::Drop | Selecting::Move(_) => self.dead.remove(sequence),
         }
     }
 

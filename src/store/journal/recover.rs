@@ -338,6 +338,9 @@ impl<'d> State<'d> {
                 if let Record::Outcomes(outcomes) = &record {
                     info.note_outcomes(outcomes);
                 }
+                if let Record::Selection(selection) = &record {
+                    info.note_selection(selection);
+                }
                 self.apply(record, Place { segment, offset: at });
             }
             if self.updates.len() >= UPDATES_AT_ONCE {

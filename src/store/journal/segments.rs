@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::disk::{Disk, DiskFile};
-use super::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, OutcomeRecord, Record, records};
-use crate::store::{ReadError, StoredEvent};
+use super::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, OutcomeRecord, Record, SelectionRecord, records};
+use crate::store::{ReadError, Selecting, StoredEvent};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
 /// journal of ten million events is indexed in a few megabytes.
@@ -44,6 +44,8 @@ pub struct SegmentInfo {
     pub made_ms: u64,
     /// The lowest and the highest number that an outcome in it speaks of.
     pub outcomes: Option<(u64, u64)>,
+    /// The same for acts that change what a delivery came to: redelivered, dropped, moved.
+    pub acts: Option<(u64, u64)>,
     /// Some groups: the number of their first event, and their offset.
     pub index: Vec<(u64, u64)>,
 }
@@ -51,15 +53,24 @@ pub struct SegmentInfo {
 impl SegmentInfo {
     /// A segment that nothing has been written to.
     pub fn empty(segment: u64, first_sequence: u64, start: u64, created_ms: u64) -> Self {
-        Self { segment, first_sequence, start, end: start, created_ms, made_ms: 0, outcomes: None, index: Vec::new() }
+        let (made_ms, outcomes, acts, index) = (0, None, None, Vec::new());
+        Self { segment, first_sequence, start, end: start, created_ms, made_ms, outcomes, acts, index }
     }
 
     /// Takes note of outcomes that are in it.
     pub fn note_outcomes<'a>(&mut self, outcomes: impl IntoIterator<Item = &'a OutcomeRecord>) {
         for outcome in outcomes {
-            let sequence = outcome.key.sequence;
-            let (low, high) = self.outcomes.unwrap_or((sequence, sequence));
-            self.outcomes = Some((low.min(sequence), high.max(sequence)));
+            widen(&mut self.outcomes, outcome.key.sequence);
+        }
+    }
+
+    /// Takes note of an act on deliveries that is in it. A dead letter is known as one without being looked for.
+    pub fn note_selection(&mut self, selection: &SelectionRecord) {
+        if selection.act != Selecting::Bury {
+            [selection.sequences.next(0), selection.sequences.previous(u64::MAX)]
+                .into_iter()
+                .flatten()
+                .for_each(|sequence| widen(&mut self.acts, sequence));
         }
     }
 
@@ -69,6 +80,11 @@ impl SegmentInfo {
             self.index.push((first_sequence, offset));
         }
     }
+}
+
+fn widen(range: &mut Option<(u64, u64)>, sequence: u64) {
+    let (low, high) = range.unwrap_or((sequence, sequence));
+    *range = Some((low.min(sequence), high.max(sequence)));
 }
 
 /// All segments, oldest first.
@@ -123,6 +139,7 @@ impl Segments {
             created_ms: info.created_ms,
             made_ms: info.made_ms,
             outcomes: info.outcomes,
+            acts: info.acts,
             index: Vec::new(),
         };
         self.with(|list| list.iter().map(plain).collect())
@@ -224,6 +241,14 @@ impl Segments {
             let entry = info.index.partition_point(|(first, _)| *first <= sequence).checked_sub(1);
             let offset = entry.map_or(info.start, |entry| info.index[entry].1);
             Some(Scan { segments: self, segment: info.segment, offset, end: info.end, is_done: false })
+        })
+    }
+
+    /// Goes through the groups from one on.
+    pub fn scan_at(&self, place: Place) -> Option<Scan<'_>> {
+        self.with(|list| {
+            let info = list.iter().find(|info| info.segment == place.segment)?;
+            Some(Scan { segments: self, segment: info.segment, offset: place.offset, end: info.end, is_done: false })
         })
     }
 
@@ -331,6 +356,11 @@ pub struct Scan<'s> {
 }
 
 impl Scan<'_> {
+    /// Whether it begins at an older place than another.
+    pub fn begins_before(&self, other: &Scan<'_>) -> bool {
+        (self.segment, self.offset) < (other.segment, other.offset)
+    }
+
     /// Passes over whole segments, from the one that comes next, of which `skips` says so.
     pub fn skip_segments(&mut self, skips: impl Fn(&SegmentInfo) -> bool) {
         let next = self.segments.with(|list| {

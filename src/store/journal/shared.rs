@@ -22,8 +22,9 @@ use crate::store::{
 };
 use crate::time::Clock;
 
-/// Of what is given up at once, so many are remembered until the index has heard of them: an eighth of what there is room for.
-const BURIED_REMEMBERED: usize = 1024;
+/// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
+/// for.
+const SELECTED_REMEMBERED: usize = 1024;
 
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
@@ -103,10 +104,23 @@ pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
     let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
     match &outcome.state {
         OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
+        OutcomeState::Skipped => DeliveryState::Skipped { at_ms, reason: String::new() },
+        OutcomeState::Dropped => DeliveryState::Dropped { at_ms },
+        OutcomeState::Moved(to) => DeliveryState::Moved { at_ms, to: *to },
         OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
         OutcomeState::Postponed { due_ms, reason, .. } => {
             DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
         }
+    }
+}
+
+/// What an act makes of a delivery, where it ends it.
+pub fn state_after(act: Selecting, at_ms: u64, reason: &str) -> Option<DeliveryState> {
+    match act {
+        Selecting::Again => None,
+        Selecting::Bury => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
+        Selecting::Drop => Some(DeliveryState::Dropped { at_ms }),
+        Selecting::Move(to) | Selecting::Yield(to) => Some(DeliveryState::Moved { at_ms, to }),
     }
 }
 
@@ -281,11 +295,10 @@ impl Shared {
         let at_ms = self.clock.now_ms();
         let mut outcomes = lock(&self.outcomes);
         outcomes.forget(id, &sequences);
-        if act == Selecting::Bury {
+        if let Some(state) = state_after(act, at_ms, &reason) {
             // The index hears of it when it is synced, and who looks at one of a few may be sooner.
-            for sequence in sequences.iter_from(0).take(BURIED_REMEMBERED) {
-                let state = DeliveryState::Dead { attempts: 0, at_ms, reason: reason.clone() };
-                outcomes.push(DeliveryKey { sequence, destination: id }, state);
+            for sequence in sequences.iter_from(0).take(SELECTED_REMEMBERED) {
+                outcomes.push(DeliveryKey { sequence, destination: id }, state.clone());
             }
         }
         drop(outcomes);

@@ -373,7 +373,10 @@ impl Writer {
                     self.shared.segments.update_last(|info| info.note_outcomes(&outcomes));
                     self.updates.extend(outcomes.into_iter().filter_map(Update::of_outcome));
                 }
-                Item::Selection(selection) => self.updates.push(Update::Selection(selection)),
+                Item::Selection(selection) => {
+                    self.shared.segments.update_last(|info| info.note_selection(&selection));
+                    self.updates.push(Update::Selection(selection));
+                }
                 Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
                 Item::Name(..) | Item::Control(_) => {}
             }
@@ -508,6 +511,7 @@ impl Writer {
                         places.push((head.id.sequence(), place, u64::from(head.body_bytes)));
                     }
                     Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
+                    Record::Selection(selection) => info.note_selection(selection),
                     _ => {}
                 }
             }

@@ -90,8 +90,8 @@ impl SelectionRecord {
         out.push(match self.act {
             Selecting::Again => 1,
             Selecting::Bury => 2,
-            Selecting::Drop => 3,
-            Selecting::Yield => 4,
+            Selecting::Drop | Selecting::Move(_) => 3,
+            Selecting::Yield(_) => 4,
         });
         put_u32(out, self.destination.0);
         put_u64(out, self.at_ms);
@@ -104,6 +104,9 @@ impl SelectionRecord {
             put_u32(out, count(bytes.len()));
             out.extend_from_slice(&bytes);
         }
+        if let Selecting::Move(to) | Selecting::Yield(to) = self.act {
+            put_u32(out, to.0);
+        }
     }
 
     pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
@@ -111,7 +114,7 @@ impl SelectionRecord {
             1 => Selecting::Again,
             2 => Selecting::Bury,
             3 => Selecting::Drop,
-            4 => Selecting::Yield,
+            4 => Selecting::Yield(NameId::NONE),
             _ => return None,
         };
         let (destination, at_ms) = (NameId(take.u32()?), take.u64()?);
@@ -124,6 +127,12 @@ impl SelectionRecord {
                 return None;
             }
         }
+        // Behind the rest, where an older release does not look.
+        let act = match (act, take.u32().map(NameId)) {
+            (Selecting::Drop, Some(to)) => Selecting::Move(to),
+            (Selecting::Yield(_), Some(to)) => Selecting::Yield(to),
+            (act, _) => act,
+        };
         Some(Self { destination, at_ms, act, replay, reason, sequences })
     }
 }

@@ -52,6 +52,7 @@ CREATE INDEX IF NOT EXISTS buried_seen ON buried (seen_ms);
 CREATE TABLE IF NOT EXISTS age (one INTEGER PRIMARY KEY CHECK (one = 1), ran_ms INTEGER, passed_ms INTEGER, clock_ms INTEGER);
 CREATE TABLE IF NOT EXISTS arrived (sequence INTEGER PRIMARY KEY, passed_ms INTEGER);
 CREATE TABLE IF NOT EXISTS made (segment INTEGER PRIMARY KEY, ran_ms INTEGER);
+CREATE TABLE IF NOT EXISTS acts (segment INTEGER PRIMARY KEY, low INTEGER, high INTEGER);
 CREATE TABLE IF NOT EXISTS late (sequence INTEGER, destination INTEGER, attempts INTEGER, at_ms INTEGER,
     PRIMARY KEY (sequence, destination)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempt (sequence INTEGER, destination INTEGER, at_ms INTEGER, took_ms INTEGER, outcome TEXT,
@@ -69,7 +70,8 @@ CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRI
 ";
 
 /// Everything but facts and attempts can be read from the journal again.
-const DERIVED: [&str; 9] = ["meta", "segment", "bits", "postponed", "dead", "buried", "late", "carried", "damage"];
+const DERIVED: [&str; 10] =
+    ["meta", "segment", "acts", "bits", "postponed", "dead", "buried", "late", "carried", "damage"];
 
 /// The sets of a queue, as the table `bits` numbers them.
 const KINDS: [i64; 3] = [0, 1, 2];
@@ -247,7 +249,7 @@ impl Database {
     fn selection(&self, selection: &SelectionRecord) -> Result<()> {
         let destination = selection.destination.0;
         match selection.act {
-            Selecting::Again | Selecting::Drop => {
+            Selecting::Again | Selecting::Drop | Selecting::Move(_) => {
                 self.unbury(selection)?;
                 let count: i64 = self
                     .connection
@@ -287,7 +289,7 @@ impl Database {
                 }
                 Ok(())
             }
-            Selecting::Yield => Ok(()),
+            Selecting::Yield(_) => Ok(()),
         }
     }
 
@@ -648,17 +650,26 @@ impl Database {
         let [segment, first, start, end, created_ms] =
             [info.segment, info.first_sequence, info.start, info.end, info.created_ms].map(signed);
         let mut statement = self.connection.prepare_cached(sql)?;
-        statement.execute(params![segment, first, start, end, created_ms, low, high, marks]).map(drop)
+        statement.execute(params![segment, first, start, end, created_ms, low, high, marks])?;
+        let (low, high) = info.acts.map_or((None, None), |(low, high)| (Some(signed(low)), Some(signed(high))));
+        let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO acts VALUES (?1, ?2, ?3)")?;
+        statement.execute(params![segment, low, high]).map(drop)
     }
 
     pub fn load_segments(&self) -> Result<Vec<SegmentInfo>> {
-        let sql = "SELECT segment, first, start, finish, created_ms, low, high, marks FROM segment ORDER BY segment";
+        // Of what an older release wrote it is not known which deliveries were acted on in it: any may have been.
+        let sql = "SELECT s.segment, first, start, finish, created_ms, s.low, s.high, marks, \
+                   CASE WHEN a.segment IS NULL THEN 0 ELSE a.low END, CASE WHEN a.segment IS NULL THEN -1 ELSE a.high END \
+                   FROM segment s LEFT JOIN acts a ON a.segment = s.segment ORDER BY s.segment";
         let mut statement = self.connection.prepare(sql)?;
         let rows = statement.query_map([], |row| {
             let marks = row.get_ref(7)?.as_blob()?;
             let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes were cut off"));
             let index = marks.chunks_exact(16).map(|pair| (number(&pair[..8]), number(&pair[8..])));
-            let (low, high): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
+            let range = |at| {
+                let (low, high): (Option<i64>, Option<i64>) = (row.get(at)?, row.get(at + 1)?);
+                Ok::<_, rusqlite::Error>(low.zip(high).map(|(low, high)| (low.cast_unsigned(), high.cast_unsigned())))
+            };
             Ok(SegmentInfo {
                 segment: unsigned(row, 0)?,
                 first_sequence: unsigned(row, 1)?,
@@ -666,7 +677,8 @@ impl Database {
                 end: unsigned(row, 3)?,
                 created_ms: unsigned(row, 4)?,
                 made_ms: 0,
-                outcomes: low.zip(high).map(|(low, high)| (low.cast_unsigned(), high.cast_unsigned())),
+                outcomes: range(5)?,
+                acts: range(8)?,
                 index: index.collect(),
             })
         })?;
@@ -677,6 +689,7 @@ impl Database {
     pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
         let (segment, start) = (signed(info.segment), signed(history_start));
         self.connection.prepare_cached("DELETE FROM segment WHERE segment = ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM acts WHERE segment = ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM carried WHERE segment = ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM damage WHERE file = ?1")?.execute([file])?;
         for table in ["late", "attempt"] {

@@ -11,7 +11,9 @@ use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
-use crate::store::{AppendError, DeliveryKey, NameId, ReadError, Retention, Selecting, Selection, StoredEvent};
+use crate::store::{
+    AppendError, DeliveryKey, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent,
+};
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
 const HISTORY_BYTES: u64 = 10 << 30;
@@ -21,6 +23,8 @@ const FREE_BYTES: u64 = 256 << 20;
 const FREE_BYTES_LEAST: u64 = 12 << 20;
 /// After a crash, everything is younger by this at most.
 const SAVE_AGES_EVERY: Duration = Duration::from_secs(60);
+/// Bytes of the journal that are searched for how deliveries of a group of carried events ended: four segments.
+const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 /// Dead letters that expire in one go: a step between two looks at the channel.
 const EXPIRE_AT_ONCE: usize = 4096;
 
@@ -276,6 +280,14 @@ impl Keeper {
     }
 
     fn carry_batch(&self, ids: &[NameId], events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
+        let mut limit = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
+        let states = self.shared.states(&events, &mut limit);
+        let states = states.map_err(|error| std::io::Error::other(error.to_string()))?;
+        let by_event = events.iter().zip(states).flat_map(|(event, states)| {
+            let key = |destination| DeliveryKey { sequence: event.id.sequence(), destination };
+            states.into_iter().map(move |(delivery, state)| (key(delivery.destination), state))
+        });
+        let ends = by_event.collect();
         let mut dead = HashMap::new();
         let database = lock(&self.shared.index.database);
         for event in &events {
@@ -291,7 +303,7 @@ impl Keeper {
         drop(database);
         let (reply, done) = sync_channel(1);
         let ended = || std::io::Error::other("the writer has ended");
-        self.shared.sender.send(Message::Carry(Carrying { events, dead, reply })).map_err(|_| ended())?;
+        self.shared.sender.send(Message::Carry(Carrying { events, dead, ends, reply })).map_err(|_| ended())?;
         done.recv().map_err(|_| ended())?
     }
 

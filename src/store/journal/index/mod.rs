@@ -87,7 +87,7 @@ impl Update {
                 Some(Update::Dead(DeadLetter { sequence, destination, attempts, at_ms, reason }))
             }
             OutcomeState::Delivered if attempts > 1 => Some(Update::Late { key, attempts, at_ms }),
-            OutcomeState::Delivered | OutcomeState::Postponed { .. } => None,
+            _ => None,
         }
     }
 }

@@ -74,7 +74,7 @@ fn what_was_handed_back_waits_and_can_be_moved_to_another_queue() {
     queue.release(retry);
     let waiting = queue.waiting();
     assert_eq!(waiting.iter_from(0).collect::<Vec<_>>(), [0, 2]);
-    assert_eq!(queue.select(Selecting::Yield, &waiting).len(), 2);
+    assert_eq!(queue.select(Selecting::Yield(NameId(9)), &waiting).len(), 2);
     assert_eq!((queue.backlog(), queue.under_way()), (1, 1));
 }
 
@@ -222,7 +222,7 @@ fn another_destination_takes_over_what_waits() {
     old.claim(2, 0);
     old.settle(0, 1, &postponed(100));
     old.settle(1, 1, &OutcomeState::Dead { reason: "400".into() });
-    let given = old.select(Selecting::Yield, &old.waiting());
+    let given = old.select(Selecting::Yield(NameId(9)), &old.waiting());
     new.select(Selecting::Again, &given);
     assert_eq!((old.backlog(), old.dead().len()), (0, 1));
     assert_eq!(sequences(&new.claim(9, 0)), [0, 2, 3]);

@@ -231,7 +231,7 @@ fn dropping_survives_a_power_cut() {
 
 #[test]
 fn yielding_survives_a_power_cut() {
-    check_selection(Selecting::Yield, None, (0, 0));
+    check_selection(Selecting::Yield(NameId(9)), None, (0, 0));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The journal against a disk that fails, forgets and lies.
 
+mod ends;
 mod index;
 mod model_test;
 mod retention;

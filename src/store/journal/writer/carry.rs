@@ -10,11 +10,12 @@ use std::sync::mpsc::SyncSender;
 
 use super::{Failure, GROUP_BYTES_MAX, Writer};
 use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::ends::Ends;
 use crate::store::journal::format::{EventHead, OutcomeRecord, OutcomeState, SelectionRecord};
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
 use crate::store::journal::segments::Place;
-use crate::store::{DeadLetter, DeliveryKey, NameId, Selecting, StoredEvent};
+use crate::store::{DeadLetter, DeliveryKey, DeliveryState, NameId, Selecting, StoredEvent};
 
 /// Events to be written again.
 pub struct Carrying {
@@ -22,6 +23,8 @@ pub struct Carrying {
     pub events: Vec<Arc<StoredEvent>>,
     /// What the index knows of those of their deliveries that are dead.
     pub dead: HashMap<DeliveryKey, DeadLetter>,
+    /// How those of their deliveries ended that are over: it stands in the segment that goes.
+    pub ends: Ends,
     /// Resolved when they are synced.
     pub reply: SyncSender<io::Result<()>>,
 }
@@ -41,7 +44,7 @@ pub struct Retiring {
 impl Writer {
     /// Writes events again. Fails only where nothing is known any more.
     pub(super) fn carry(&mut self, carrying: Carrying) -> io::Result<()> {
-        let Carrying { events, dead, reply } = carrying;
+        let Carrying { events, dead, ends, reply } = carrying;
         let (mut from, mut outcome) = (0, Ok(()));
         while from < events.len() && outcome.is_ok() {
             let mut bytes = 0;
@@ -50,7 +53,7 @@ impl Writer {
                 bytes <= GROUP_BYTES_MAX
             });
             let until = from + fitting.count().max(1);
-            outcome = self.carry_group(&events[from..until], &dead);
+            outcome = self.carry_group(&events[from..until], &dead, &ends);
             from = until;
         }
         // Where there was no room for all of it, what was written is sound all the same.
@@ -72,6 +75,7 @@ impl Writer {
         &mut self,
         events: &[Arc<StoredEvent>],
         dead: &HashMap<DeliveryKey, DeadLetter>,
+        ends: &Ends,
     ) -> Result<(), Failure> {
         self.builder.clear();
         for event in events {
@@ -87,22 +91,19 @@ impl Writer {
             self.builder.carried(&head, event.body.clone());
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
+        let (mut said, mut selected) = (Vec::new(), Vec::new());
         for id in self.shared.destination_ids() {
-            let (outcomes, again) = self.standing_of(id, &numbers, dead);
+            let (outcomes, again) = self.standing_of(id, &numbers, dead, ends);
             if !outcomes.is_empty() {
                 self.builder.outcomes(&outcomes);
+                said.extend(outcomes);
             }
             if !again.is_empty() {
-                let reason = String::new();
-                let at_ms = self.shared.clock.now_ms();
-                self.builder.selection(&SelectionRecord {
-                    destination: id,
-                    at_ms,
-                    act: Selecting::Again,
-                    replay: 0,
-                    reason,
-                    sequences: again,
-                });
+                let (act, at_ms) = (Selecting::Again, self.shared.clock.now_ms());
+                let (reason, sequences) = (String::new(), again);
+                let record = SelectionRecord { destination: id, at_ms, act, replay: 0, reason, sequences };
+                self.builder.selection(&record);
+                selected.push(record);
             }
         }
         let needed = self.builder.length() as u64;
@@ -112,6 +113,10 @@ impl Writer {
         let active = self.active.as_ref().expect("there is an active segment: roll was called where there was none");
         let place = Place { segment: active.segment, offset: active.offset };
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
+        self.shared.segments.update_last(|info| {
+            info.note_outcomes(&said);
+            selected.iter().for_each(|selection| info.note_selection(selection));
+        });
         let places = events.iter().map(|event| (event.id.sequence(), place, event.body.len() as u64)).collect();
         self.updates.push(Update::Carried(places));
         Ok(())
@@ -123,6 +128,7 @@ impl Writer {
         id: NameId,
         numbers: &BTreeSet<u64>,
         dead: &HashMap<DeliveryKey, DeadLetter>,
+        ends: &Ends,
     ) -> (Vec<OutcomeRecord>, Bitmap) {
         let destination = self.shared.destination(id);
         let queue = lock(&destination.queue);
@@ -141,6 +147,10 @@ impl Writer {
                 let known = dead.get(&key).map(|letter| (letter.attempts, letter.at_ms, letter.reason.clone()));
                 let (attempts, at_ms, reason) = known.or_else(|| self.shared.just_died(&key)).unwrap_or_else(unknown);
                 outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
+            } else if !queue.is_pending(*sequence) {
+                // It may have ended once more since it was looked for.
+                let recent = lock(&self.shared.outcomes).get(&key);
+                outcomes.extend(recent.as_ref().or_else(|| ends.get(&key)).and_then(|end| outcome_of(key, end)));
             }
         }
         (outcomes, again)
@@ -160,4 +170,16 @@ impl Writer {
         }
         let _ = reply.send(may_go);
     }
+}
+
+/// The record that says how a delivery ended, if it did.
+fn outcome_of(key: DeliveryKey, end: &DeliveryState) -> Option<OutcomeRecord> {
+    let (attempts, at_ms, state) = match end {
+        DeliveryState::Delivered { attempts, at_ms } => (*attempts, *at_ms, OutcomeState::Delivered),
+        DeliveryState::Skipped { at_ms, .. } => (0, *at_ms, OutcomeState::Skipped),
+        DeliveryState::Dropped { at_ms } => (0, *at_ms, OutcomeState::Dropped),
+        DeliveryState::Moved { at_ms, to } => (0, *at_ms, OutcomeState::Moved(*to)),
+        _ => return None,
+    };
+    Some(OutcomeRecord { key, attempts, at_ms, state })
 }

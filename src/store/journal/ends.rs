@@ -1,0 +1,180 @@
+//! How deliveries ended: what memory has forgotten stands in the journal, behind the event.
+//!
+//! An outcome is written after its event, so one walk over record heads, from the oldest event in question on, finds those of many
+//! events. It ends as soon as everything is found, but for segments in which somebody acted on such deliveries since (redelivered,
+//! dropped, moved): what was said last holds. A segment that speaks of none of them is passed over without reading it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::format::{OutcomeState, Record, records};
+use super::segments::{Place, Scan, SegmentInfo, Window};
+use super::shared::{Shared, state_after, state_of};
+use super::{LAG_READ_BYTES, lock};
+use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent};
+
+/// How deliveries ended, by event and then by destination.
+pub type Ends = BTreeMap<DeliveryKey, DeliveryState>;
+
+impl Shared {
+    /// Where all deliveries of some events stand.
+    pub fn states(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
+        let ids = self.destination_ids();
+        let (mut known, mut open) = (Ends::new(), BTreeSet::new());
+        for event in events {
+            let sequence = event.id.sequence();
+            let planned = event.deliveries.iter().map(|delivery| delivery.destination);
+            for destination in planned.chain(ids.iter().copied()) {
+                let key = DeliveryKey { sequence, destination };
+                let is_planned = || event.deliveries.iter().any(|delivery| delivery.destination == destination);
+                match self.state(&key) {
+                    DeliveryState::Settled if is_planned() => drop(open.insert(key)),
+                    DeliveryState::Settled => {}
+                    state => drop(known.insert(key, state)),
+                }
+            }
+        }
+        let wanted: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
+        let mut ends = self.ends(wanted, open, limit)?;
+        // Memory is never behind the journal.
+        ends.extend(known);
+        let states_of = |event: &Arc<StoredEvent>| {
+            let sequence = event.id.sequence();
+            let key = |destination| DeliveryKey { sequence, destination };
+            let planned = event.deliveries.iter().map(|delivery| {
+                let state = ends.get(&key(delivery.destination)).cloned();
+                (*delivery, state.unwrap_or(DeliveryState::Settled))
+            });
+            // To where no rule sent it.
+            let of_event = ends.range(key(NameId(0))..=key(NameId::NONE));
+            let others = of_event.filter_map(|(key, state)| {
+                let is_planned = event.deliveries.iter().any(|delivery| delivery.destination == key.destination);
+                let delivery = PlannedDelivery { destination: key.destination, rule: NameId::NONE };
+                (!is_planned).then(|| (delivery, state.clone()))
+            });
+            planned.chain(others).collect()
+        };
+        Ok(events.iter().map(states_of).collect())
+    }
+
+    /// How deliveries of the `wanted` events ended, and in any case the `open` ones if that stands in the journal.
+    pub fn ends(
+        &self,
+        wanted: BTreeSet<u64>,
+        open: BTreeSet<DeliveryKey>,
+        limit: &mut SearchLimit,
+    ) -> Result<Ends, ReadError> {
+        let mut search = Search { shared: self, wanted, open, ends: Ends::new() };
+        search.find_late();
+        if let Some(mut scan) = self.scan_for(&search.wanted)? {
+            let mut window = Window::new(LAG_READ_BYTES);
+            while limit.bytes_left > 0 {
+                scan.skip_segments(|info| !search.is_spoken_of(info));
+                let Some(group) = scan.next_group(&mut window)? else { break };
+                limit.bytes_left = limit.bytes_left.saturating_sub(group.head.length());
+                records(window.heads(&group.file, group.offset, &group.head)?).for_each(|record| search.note(&record));
+            }
+        }
+        limit.unfound += search.open.len() as u64;
+        Ok(search.ends)
+    }
+
+    /// A walk that meets everything said of some events.
+    fn scan_for(&self, wanted: &BTreeSet<u64>) -> Result<Option<Scan<'_>>, ReadError> {
+        let Some(first) = wanted.first() else { return Ok(None) };
+        let start = self.segments.history_start();
+        let mut oldest: Option<Place> = None;
+        let database = lock(&self.index.database);
+        for sequence in wanted.range(..start) {
+            let place = database.place(*sequence);
+            let place = place.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
+            let is_older =
+                |known: &Place, place: &Place| (known.segment, known.offset) <= (place.segment, place.offset);
+            oldest = match (oldest, place) {
+                (Some(known), Some(place)) if !is_older(&known, &place) => Some(place),
+                (known, place) => known.or(place),
+            };
+        }
+        drop(database);
+        let carried = oldest.and_then(|place| self.segments.scan_at(place));
+        // What is in the history may lie before what was carried into it.
+        let in_history = wanted.range(start..).next().and_then(|sequence| self.segments.scan_from(*sequence));
+        Ok(match (carried, in_history) {
+            (Some(carried), Some(in_history)) => {
+                Some(if carried.begins_before(&in_history) { carried } else { in_history })
+            }
+            (carried, in_history) => carried.or(in_history).or_else(|| self.segments.scan_from(*first)),
+        })
+    }
+}
+
+struct Search<'s> {
+    shared: &'s Shared,
+    wanted: BTreeSet<u64>,
+    /// What is over, and it is not known how.
+    open: BTreeSet<DeliveryKey>,
+    ends: Ends,
+}
+
+impl Search<'_> {
+    /// What arrived after an attempt that failed may have done so long after its event: the index knows when, where nobody acted on it
+    /// since.
+    fn find_late(&mut self) {
+        let (start, segments) = (self.shared.segments.history_start(), self.shared.segments.outline());
+        let is_acted_on = |sequence: u64| {
+            let covers = |(low, high): (u64, u64)| (low..=high).contains(&sequence);
+            segments.iter().any(|info| info.acts.is_some_and(covers))
+        };
+        let sequences: BTreeSet<u64> = self.open.iter().map(|key| key.sequence).collect();
+        let database = lock(&self.shared.index.database);
+        for sequence in sequences.into_iter().filter(|sequence| *sequence >= start && !is_acted_on(*sequence)) {
+            for (destination, attempts, at_ms) in database.late(sequence).unwrap_or_default() {
+                let key = DeliveryKey { sequence, destination };
+                if self.open.remove(&key) {
+                    self.ends.insert(key, DeliveryState::Delivered { attempts, at_ms });
+                }
+            }
+        }
+    }
+
+    fn is_spoken_of(&self, info: &SegmentInfo) -> bool {
+        let key = |sequence, destination| DeliveryKey { sequence, destination };
+        let is_open = |(low, high)| self.open.range(key(low, NameId(0))..=key(high, NameId::NONE)).next().is_some();
+        let is_wanted = |(low, high)| self.wanted.range(low..=high).next().is_some();
+        info.outcomes.is_some_and(is_open) || info.acts.is_some_and(is_wanted)
+    }
+
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::Outcomes(outcomes) => {
+                for outcome in outcomes.iter().filter(|outcome| self.wanted.contains(&outcome.key.sequence)) {
+                    if matches!(outcome.state, OutcomeState::Postponed { .. }) {
+                        self.ends.remove(&outcome.key);
+                        continue;
+                    }
+                    self.open.remove(&outcome.key);
+                    self.ends.insert(outcome.key, state_of(outcome));
+                }
+            }
+            Record::Selection(selection) => {
+                let state = state_after(selection.act, selection.at_ms, &selection.reason);
+                for sequence in self.wanted.iter().filter(|sequence| selection.sequences.contains(**sequence)) {
+                    let key = DeliveryKey { sequence: *sequence, destination: selection.destination };
+                    match &state {
+                        Some(state) => {
+                            self.open.remove(&key);
+                            self.ends.insert(key, state.clone());
+                        }
+                        None => {
+                            self.ends.remove(&key);
+                            if self.shared.state(&key) == DeliveryState::Settled {
+                                self.open.insert(key);
+                            }
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
