@@ -57,6 +57,14 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
             if is_strict && report.count(Severity::Warning) > 0 {
                 return fail(&report, Severity::Warning);
             }
+            let warnings = report.count(Severity::Warning);
+            if warnings > 0 {
+                if !tested.is_empty() {
+                    say!("{} passed", count(tested.len(), "test"));
+                }
+                say!("{file}: {}", count(warnings, "warning"));
+                return Ok(());
+            }
             let sources = count(config.sources.len(), "source");
             let rules = count(config.rules.rules().len(), "rule");
             let destinations = count(config.destinations.len(), "destination");

@@ -9,7 +9,7 @@ use super::outline;
 use super::problem::did_you_mean;
 use super::raw::{Key, Node};
 use super::reader::{Entries, Reader};
-use super::values::Surroundings;
+use super::values::{Surroundings, shown_duration};
 use super::{DestinationConfig, is_name};
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
@@ -30,9 +30,20 @@ pub(super) struct Names {
 impl Names {
     pub fn of(node: Option<&Node>) -> Self {
         let mut all = Self::default();
-        for (key, _) in node.map(Node::entries).unwrap_or_default() {
-            all.places.entry(key.text.clone()).or_insert(all.names.len());
-            all.names.push((key.text.clone(), false));
+        let names: Vec<String> = match node.map(|node| &node.value) {
+            // It is told of as no map; that its names are not known need not be told as well.
+            Some(super::raw::Value::List(items)) => {
+                let name = |item: &Node| {
+                    let named = item.get("name").and_then(Node::scalar).map(|scalar| scalar.text.clone());
+                    named.or_else(|| item.entries().first().map(|(key, _)| key.text.clone()))
+                };
+                items.iter().filter_map(name).collect()
+            }
+            _ => node.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.clone()).collect(),
+        };
+        for name in names {
+            all.places.entry(name.clone()).or_insert(all.names.len());
+            all.names.push((name, false));
         }
         all
     }
@@ -89,11 +100,11 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     let (mut read, mut is_complete, mut files) = (Vec::new(), true, advice::files::Files::default());
     for (key, node) in entries.rest() {
         if !used.is_used(&key.text) {
-            reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), None);
+            let help = format!("name it in a rule: to: [{}]; or take it out", key.text);
+            reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), help);
         }
         if !is_name(&key.text) {
-            reader
-                .error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
+            super::tell_of_name(reader, key);
         }
         match read_one(parts, &key.text, node) {
             Some(destination) => {
@@ -142,7 +153,9 @@ fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig
             reader.error_with(at(&destination.name), message, help);
         }
         if !taken_over.insert(old) {
-            reader.error(at(&destination.name), format!("two destinations take over the queue of `{old}`"));
+            let help = "leave `renamed_from` out of one of them".to_owned();
+            let message = format!("two destinations take over the queue of `{old}`");
+            reader.error_with(at(&destination.name), message, help);
         }
     }
 }
@@ -157,16 +170,21 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     drop(kinds);
     let Some((kind, section)) = first else {
         let names = KINDS.map(|kind| kind.name);
-        let near = entries.rest().into_iter().find_map(|(key, _)| did_you_mean(&key.text, names));
-        let help = near.unwrap_or_else(|| format!("its kind is a key below its name: {}", names.join(", ")));
+        let rest = entries.rest();
+        let near = rest.iter().find_map(|(key, _)| did_you_mean(&key.text, names));
+        let help = near
+            .or_else(|| kind_of(name, &rest))
+            .unwrap_or_else(|| format!("its kind is a key below its name: {}", names.join(", ")));
         reader.error_with(node.id, format!("{what} has no kind"), help);
         return None;
     };
     if let Some((other, _)) = second {
-        reader.error(
-            section.id,
-            format!("{what} has two kinds, {} and {}: give each a name of its own", kind.name, other.name),
+        let message = format!("{what} has two kinds, {} and {}", kind.name, other.name);
+        let help = format!(
+            "give each a name of its own: {name}: {{ {}: … }}, {name}-{}: {{ {}: … }}",
+            kind.name, other.name, other.name
         );
+        reader.error_with(section.id, message, help);
         return None;
     }
     let nothing = Node { id: section.id, value: super::raw::Value::Map(Vec::new()) };
@@ -179,7 +197,8 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let renamed_from = entries.optional("renamed_from").and_then(|node| {
         let old = reader.text(node)?;
         if old == name {
-            reader.error(node.id, "`renamed_from` is the name that it has now");
+            let help = "write the name that it had before, or take `renamed_from` out".to_owned();
+            reader.error_with(node.id, "`renamed_from` is the name that it has now", help);
         }
         Some(old.to_owned())
     });
@@ -196,6 +215,21 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let shows_content = !puts_into_content(section) && !puts_into_content(defaults);
     let (name, destination, kind) = (name.to_owned(), destination?, kind.name);
     Some(DestinationConfig { name, kind, policy, backlog, renamed_from, fingerprint, shows_content, destination })
+}
+
+/// The kind that the keys of a destination without one belong to.
+fn kind_of(name: &str, entries: &[(&Key, &Node)]) -> Option<String> {
+    let has = |wanted: &str| entries.iter().any(|(key, _)| key.text == wanted);
+    let said = |text: &str| entries.iter().any(|(_, node)| node.scalar().is_some_and(|scalar| scalar.text == text));
+    let kind = KINDS.iter().map(|kind| kind.name).find(|kind| said(kind));
+    let kind = kind.or_else(|| match () {
+        () if has("blocks") || has("unfurl_links") => Some("slack"),
+        () if has("path") || has("fsync") || has("envelope") => Some("file"),
+        () if has("url") || has("headers") || has("auth") || has("json") => Some("http"),
+        () => None,
+    })?;
+    let key = if kind == "file" { "path" } else { "url" };
+    Some(format!("its kind is a key below its name: {name}: {{ {kind}: {{ {key}: … }} }}"))
 }
 
 /// Keys that every destination may set, whatever its kind.
@@ -286,7 +320,8 @@ fn read_policy(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> P
         policy.attempts_max = Some(attempts as u16);
     }
     if policy.initial > policy.max {
-        reader.error(retry.at(), "`initial` is longer than `max`");
+        let help = format!("write max: {}, or more", shown_duration(policy.initial));
+        reader.error_with(retry.at(), "`initial` is longer than `max`", help);
     }
     retry.finish();
     policy

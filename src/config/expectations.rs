@@ -58,14 +58,17 @@ pub(super) struct Known<'k> {
 /// Reads all tests.
 pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
     let Value::List(items) = &node.value else {
-        known.reader.error(node.id, format!("`tests` should be a list, and it is {}", node.kind()));
+        let help =
+            "each test begins with `-`: - { name: …, event: { type: bounced }, expect: { to: [alerts] } }".to_owned();
+        known.reader.error_with(node.id, format!("`tests` should be a list, and it is {}", node.kind()), help);
         return None;
     };
     let mut names: HashSet<&str> = HashSet::new();
     for name in items.iter().filter_map(|item| item.get("name")) {
         let Some(text) = name.scalar().map(|scalar| scalar.text.as_str()) else { continue };
         if !names.insert(text) {
-            known.reader.error(name.id, format!("there are two tests named `{text}`"));
+            let help = "give one of them another name".to_owned();
+            known.reader.error_with(name.id, format!("there are two tests named `{text}`"), help);
         }
     }
     let tests: Vec<_> = items.iter().map(|item| read_test(known, item)).collect();
@@ -107,7 +110,8 @@ const EVENT_HELP: &str = "write event: { type: bounced, … }, or file: with the
 fn read_name(reader: &Reader, node: &Node) -> Option<String> {
     let name = reader.text(node)?;
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        reader.error(node.id, format!("a test's name has from 1 to {NAME_BYTES_MAX} bytes"));
+        let help = "write what it shows, like: a hard bounce is told".to_owned();
+        reader.error_with(node.id, format!("a test's name has from 1 to {NAME_BYTES_MAX} bytes"), help);
         return None;
     }
     Some(name.to_owned())
@@ -141,7 +145,7 @@ fn read_event(reader: &Reader, node: &Node) -> Option<TestEvent> {
             Refused::NoType { .. } => "this event has no `type`, and an event without one is refused".to_owned(),
             refused => format!("this event would be refused: {refused}"),
         };
-        reader.error(node.id, message);
+        reader.error_with(node.id, message, "write event: { type: bounced, user: { id: 1 } }".to_owned());
         return None;
     }
     Some(TestEvent::Body(body))
@@ -166,7 +170,8 @@ fn json(reader: &Reader, node: &Node) -> Option<Json> {
             Style::String => Some(Json::String(scalar.text.clone())),
             Style::Number if rules::is_plain_number(&scalar.text) => Some(Json::Number(scalar.text.clone())),
             Style::Number => {
-                reader.error(node.id, format!("JSON cannot hold the number {}: quote it", scalar.text));
+                let help = format!("quote it: \"{}\"", scalar.text);
+                reader.error_with(node.id, format!("JSON cannot hold the number {}", scalar.text), help);
                 None
             }
         },
@@ -192,7 +197,8 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
     for (key, node) in content.map(|mut entries| entries.rest()).unwrap_or_default() {
         let Some(at) = rules::find_destination(reader, key.id, &key.text, known.destinations) else { continue };
         if to.as_ref().is_some_and(|to| !to.contains(&at)) {
-            reader.error(key.id, format!("content is expected for `{}`, which is not in this test's `to`", key.text));
+            let message = format!("content is expected for `{}`, which is not in this test's `to`", key.text);
+            reader.error_with(key.id, message, format!("add `{}` to `to`, or take it out here", key.text));
         }
         expected.extend(rules::read_content(reader, node).map(|condition| (at, condition)));
     }
@@ -207,7 +213,8 @@ fn read_to(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {
         let name = reader.text(item);
         match name.and_then(|name| rules::find_destination(reader, item.id, name, known.destinations)) {
             Some(at) if !seen.insert(at) => {
-                reader.error(item.id, format!("`{}` is named twice in one test", known.destinations.name(at)));
+                let message = format!("`{}` is named twice in one test", known.destinations.name(at));
+                reader.error_with(item.id, message, "name it once".to_owned());
             }
             Some(at) => places.push(at),
             None => is_complete = false,

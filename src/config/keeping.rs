@@ -42,9 +42,10 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
     if let (Some(most), Some(history)) = (retention.bytes_max, retention.history_bytes)
         && most < history
     {
-        reader.error(
+        reader.error_with(
             entries.at(),
             "`store.max_size` is less than `history.max_size`, so the store would be full before it trims",
+            "make `store.max_size` the larger one".to_owned(),
         );
     }
     entries.finish();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::raw::Node;
 use super::reader::Reader;
+use super::values::shown_size;
 
 /// What one relay takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,9 @@ impl Limits {
         duration("header_timeout", &mut limits.header_timeout);
         duration("shutdown_grace", &mut limits.shutdown_grace);
         if limits.intake_max < limits.body_max {
-            reader.error(entries.at(), "`intake_max` is less than `body_max`, so the largest body could never come in");
+            let help = format!("write intake_max: {}, or more", shown_size(limits.body_max as u64));
+            let message = "`intake_max` is less than `body_max`, so the largest body could never come in";
+            reader.error_with(entries.at(), message, help);
         }
         entries.finish();
         limits

@@ -48,11 +48,9 @@ impl From<serde_yaml::Error> for SyntaxError {
     }
 }
 
-/// What libyaml calls an unexpected end.
-pub(super) const OPEN_QUOTE: &str = "a quote is opened and never closed";
 /// serde_yaml's words, and what they mean to somebody who edits a config.
 const OWN_WORDS: [(&str, &str); 6] = [
-    ("found unexpected end of stream", OPEN_QUOTE),
+    ("found unexpected end of stream", "a quote is opened and never closed"),
     ("repetition limit exceeded", "its aliases repeat one another: written out, it would be a hundred times as long"),
     ("more than one document is not supported", "it holds more than one document (`---`)"),
     ("invalid type: map, expected a string", "a key here is a map, and a key is a text"),
@@ -72,6 +70,10 @@ fn place(error: &serde_yaml::Error) -> Option<Place> {
 pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     refuse_deep_nesting(text)?;
     let mut count = 0;
+    if text.contains('\0') {
+        let message = "it holds a NUL, so it is no text: save it as UTF-8".to_owned();
+        return Err(SyntaxError { message, place: None });
+    }
     let mut node = Build { count: &mut count, depth: 0 }.deserialize(serde_yaml::Deserializer::from_str(text))?;
     let mut texts = Vec::new();
     let mut visit = |step: Step<'_>| {

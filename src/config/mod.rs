@@ -10,6 +10,8 @@
 //! * [`problem`]: the problems as people read them.
 //! * `rules`, `destinations`, `sources`, `expectations` (the key `tests`): the sections.
 //! * `advice`: the warnings.
+//! * `scan`, `slip`: the YAML as it is typed, for what its reader cannot tell.
+//! * `words`, `unknown`, `meant`: what other programs call the same, and what is told of a key or a form that is not ours.
 //! * [`schema`]: all keys once more, for editors and for `docs/config.md`.
 //!
 //! Two types: `raw::Node` is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
@@ -23,6 +25,7 @@ mod keeping;
 mod limits;
 pub mod load;
 mod masked;
+mod meant;
 mod outline;
 pub mod problem;
 pub mod raw;
@@ -30,9 +33,13 @@ pub mod reader;
 pub mod regular;
 pub mod resolved;
 mod rules;
+mod scan;
 pub mod schema;
+mod slip;
 mod sources;
+mod unknown;
 pub mod values;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -203,7 +210,20 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
     let not_text = |error| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+    if let Some(encoding) = encoding_of(&bytes) {
+        let message = format!("it is written in {encoding}: save it as UTF-8");
+        return Err(unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, message)));
+    }
     String::from_utf8(bytes).map_err(not_text)
+}
+
+/// Another encoding than UTF-8, by its mark or by the zeros between ASCII letters.
+fn encoding_of(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, ..] | [1..=0x7f, 0, 1..=0x7f, 0, ..] => Some("UTF-16 (little-endian)"),
+        [0xfe, 0xff, ..] | [0, 1..=0x7f, 0, 1..=0x7f, ..] => Some("UTF-16 (big-endian)"),
+        _ => None,
+    }
 }
 
 /// Where what a config names relatively is looked for.
@@ -256,7 +276,7 @@ impl Config {
         let mut root = match load::parse(&text) {
             Ok(root) => root,
             Err(error) => {
-                return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, error))));
+                return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, &error))));
             }
         };
         let reader = Reader::new(directory.clone());
@@ -265,6 +285,7 @@ impl Config {
         let said = Said::find(path, &text, &root, overridden(surroundings).is_some());
         let config = read(&reader, &root, &directory, &client, surroundings, said);
         let config = config.map(|config| Config { path: path.to_owned(), digest, ..config });
+        slip::advise(&reader, &text);
         let has_errors = reader.errors() > 0;
         let report = Report::new(path.to_owned(), text, Some(&root), reader.into_found());
         match config {
@@ -310,16 +331,17 @@ fn read(
     let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
     let listen = entries.optional("listen");
     let listen = match (&overridden(surroundings), listen) {
-        (Some(text), _) => {
-            address(text).map_err(|message| reader.error(root.id, format!("{OVERRIDE}: {message}"))).ok()
-        }
+        (Some(text), _) => address(text)
+            .map_err(|message| reader.error_with(root.id, format!("{OVERRIDE}: {message}"), ADDRESS_HELP.to_owned()))
+            .ok(),
         (None, Some(node)) => read_address(reader, node),
         (None, None) => Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
     };
     let admin_listen = read_admin(reader, entries.optional("admin"));
     let public_url = entries.optional("public_url").and_then(|node| {
-        let parsed = crate::destination::client::parse_url(reader.text(node)?);
-        let url = parsed.map_err(|message| reader.error(node.id, message)).ok()?;
+        let text = reader.text(node)?;
+        let parsed = crate::destination::client::parse_url(text);
+        let url = parsed.map_err(|message| reader.error_with(node.id, message, unknown::url(text))).ok()?;
         Some(url.as_str().trim_end_matches('/').to_owned())
     });
     let limits = Limits::read(reader, entries.optional("limits"));
@@ -328,7 +350,8 @@ fn read(
     let watch = entries.optional("watch").and_then(|node| reader.boolean(node)).unwrap_or(false);
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
     reader.hide_values(true);
-    let sources = entries.required("sources").and_then(|node| sources::read(reader, node, is_public));
+    let sources = entries.required("sources").or_else(|| entries.meant("sources"));
+    let sources = sources.and_then(|node| sources::read(reader, node, is_public));
     reader.hide_values(false);
     let defaults = entries.optional("defaults");
     if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
@@ -337,18 +360,23 @@ fn read(
         }
         of_kinds.finish();
     }
-    let destination_nodes = entries.optional("destinations");
+    let destination_nodes = entries.optional("destinations").or_else(|| entries.meant("destinations"));
     let mut names = destinations::Names::of(destination_nodes);
     let errors_before = reader.errors();
-    let rules = entries.required("rules").and_then(|node| rules::read(reader, node, &mut names));
+    let rules = entries.required("rules").or_else(|| entries.meant("rules"));
+    let rules = rules.and_then(|node| rules::read(reader, node, &mut names));
     if rules.is_none() || reader.errors() > errors_before {
         // After an error in a rule it cannot be said which destinations are meant.
         names.use_all();
     }
+    let (rules, sent) = rules.unzip();
     let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
     reader.hide_values(true);
     let destinations = destinations::read_all(&parts, destination_nodes, &names);
     reader.hide_values(false);
+    if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
+        advice::templates::advise(reader, nodes, defaults, sent);
+    }
     let tests = entries.optional("tests").map_or(Some(Vec::new()), |node| {
         expectations::read(&expectations::Known { reader, destinations: &names, sources: sources.as_deref() }, node)
     });
@@ -430,6 +458,20 @@ fn is_name(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.len() <= 64 && text.chars().all(is_plain)
 }
 
+/// Tells of a name that cannot stand in URLs, metrics and logs, and of one that can.
+fn tell_of_name(reader: &Reader, key: &Key) {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let plain: String = key.text.trim().chars().map(|c| if is_plain(c) { c } else { '-' }).take(64).collect();
+    let help = words::oddity(&key.text).unwrap_or_else(|| match is_name(&plain) {
+        true => format!("write {plain}"),
+        false => "write a short name, like crm".to_owned(),
+    });
+    let message = format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text);
+    reader.error_with(key.id, message, help);
+}
+
+const ADDRESS_HELP: &str = "write 127.0.0.1:8080, or 0.0.0.0:8080 for all addresses of this machine";
+
 fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| format!("`{text}` is not an address to listen on, like 127.0.0.1:8080 or [::]:8080"))
@@ -440,6 +482,7 @@ fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
     // A port alone, as other programs take it, or a host alone.
     let meant = [format!("127.0.0.1:{}", text.trim_start_matches(':')), format!("{text}:8080")];
     let meant = meant.into_iter().find(|meant| address(meant).is_ok()).map(|meant| format!("did you mean `{meant}`?"));
+    let meant = meant.unwrap_or_else(|| ADDRESS_HELP.to_owned());
     address(text).map_err(|message| reader.error_with(node.id, message, meant)).ok()
 }
 

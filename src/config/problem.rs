@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use super::load::{OPEN_QUOTE, Place, SyntaxError, locate};
+use super::load::{Place, SyntaxError, locate};
 use super::raw::{Node, NodeId, Value};
+use super::slip::{self, Diagnosis};
+pub use super::words::{did_you_mean, nearest};
 
 /// Problems shown with their place. Whoever has more will come back.
 const SHOWN_MAX: usize = 50;
@@ -66,6 +68,10 @@ pub struct Problem {
     pub within: Option<Range<usize>>,
     /// The line holds a secret and must not be shown.
     pub is_secret: bool,
+    /// A place that is no value's own.
+    pub place: Option<Place>,
+    /// It is told before the others, which may follow from it.
+    pub is_first: bool,
 }
 
 /// A line longer than this was not written by hand, and underlining its end helps nobody.
@@ -88,7 +94,7 @@ struct Placed {
 
 impl Placed {
     fn find(mut problem: Problem, text: &str, root: Option<&Node>) -> Self {
-        let place = root.zip(problem.at).and_then(|(root, at)| locate(text, root, at));
+        let place = problem.place.or_else(|| root.zip(problem.at).and_then(|(root, at)| locate(text, root, at)));
         let (Some(within), Some(place)) = (problem.within.clone(), place) else {
             return Self { problem, place, span: None };
         };
@@ -154,7 +160,7 @@ fn in_file(text: &str, offset: usize, scalar: &str, within: &Range<usize>) -> Op
 }
 
 /// The whole line that an offset is on.
-fn line_at(text: &str, offset: usize) -> &str {
+pub(super) fn line_at(text: &str, offset: usize) -> &str {
     let offset = text.floor_char_boundary(offset.min(text.len()));
     let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
     text[start..].lines().next().unwrap_or_default()
@@ -174,15 +180,20 @@ impl Report {
     /// Finds the place of each problem.
     pub(super) fn new(file: PathBuf, text: String, root: Option<&Node>, found: Found) -> Self {
         let Found { mut problems, counts, unshown } = found;
-        problems.sort_by_key(|problem| (problem.severity, problem.at));
+        problems.sort_by_key(|problem| (!problem.is_first, problem.severity, problem.at));
         problems.truncate(shown_max(text.len()));
         let shown = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
         let hidden = [Severity::Error, Severity::Warning].map(|severity| counts[severity as usize] - shown(severity));
         let mut placed: Vec<_> = problems.into_iter().map(|problem| Placed::find(problem, &text, root)).collect();
-        placed.sort_by_key(|placed| (placed.place.map(|place| place.offset), placed.problem.severity));
+        placed.sort_by_key(|placed| {
+            (!placed.problem.is_first, placed.place.map(|place| place.offset), placed.problem.severity)
+        });
         // Through an anchor that is used twice, one slip would be told twice.
         placed.dedup_by(|one, other| {
-            one.place.is_some() && one.place == other.place && one.problem.message == other.problem.message
+            // What was seen in the file itself tells why a value is as odd as another warning says.
+            let is_explained = other.problem.place.is_some() && one.problem.severity == Severity::Warning;
+            let is_same = one.problem.message == other.problem.message;
+            one.place.is_some() && one.place == other.place && (is_same || is_explained)
         });
         for Placed { problem, place, .. } in &mut placed {
             let line = place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
@@ -194,14 +205,16 @@ impl Report {
     }
 
     /// The report of a file that is not YAML.
-    pub(super) fn syntax(file: PathBuf, text: String, error: SyntaxError) -> Self {
-        let slip = error.place.and_then(|place| slip(&text, place, &error.message));
-        let message = format!("this cannot be read as YAML: {}", error.message);
+    pub(super) fn syntax(file: PathBuf, text: String, error: &SyntaxError) -> Self {
+        let Diagnosis { message, help, place } = slip::diagnose(&text, error);
+        let message = format!("this cannot be read as YAML: {message}");
         // What it holds is not known, so its keys must tell.
-        let line = error.place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
+        let line = place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
         let is_secret = names_secret(line) && !line.contains("${");
-        let problem = Problem { at: None, severity: Severity::Error, message, help: slip, within: None, is_secret };
-        Self { file, text, placed: vec![Placed { problem, place: error.place, span: None }], hidden: [0; 2] }
+        let severity = Severity::Error;
+        let problem =
+            Problem { at: None, place: None, severity, message, help, within: None, is_secret, is_first: false };
+        Self { file, text, placed: vec![Placed { problem, place, span: None }], hidden: [0; 2] }
     }
 
     /// Whether any of them is an error.
@@ -301,13 +314,13 @@ impl fmt::Display for Report {
 }
 
 /// Whether a line of a file that is not YAML has a key that a secret probably stands behind.
-fn names_secret(line: &str) -> bool {
+pub(super) fn names_secret(line: &str) -> bool {
     SECRET_KEYS.iter().any(|key| line.contains(key))
 }
 
 /// Whether a secret is written out on a line, wherever in the file it is: indented wrongly it is in no section that is known to hold
 /// one, and in a file that is not YAML there are no sections.
-fn may_hold_secret(line: &str) -> bool {
+pub(super) fn may_hold_secret(line: &str) -> bool {
     const KEYS: [&str; 5] = ["token", "tokens", "bearer", "password", "signing_secrets"];
     let is_written_out = |after: &str| {
         let value = after.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':');
@@ -354,94 +367,9 @@ fn plain_length(rest: &str) -> usize {
     rest.char_indices().skip(1).find(ends).map_or(rest.len(), |(at, _)| at)
 }
 
-/// The common slips of those who write templates in YAML, and the quoted form.
-fn slip(text: &str, place: Place, message: &str) -> Option<String> {
-    let lines: Vec<_> = text.lines().collect();
-    let nearby = || lines.iter().enumerate().filter(|(i, _)| (i + 1).abs_diff(place.line) <= 1).map(|(_, line)| *line);
-    if nearby().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
-        return Some("indent by spaces: YAML takes no tabs there".to_owned());
-    }
-    let above = || lines[..place.line.min(lines.len())].iter().enumerate().rev();
-    nearby().find_map(unquoted).or_else(|| match message {
-        message if message.contains("could not find expected ':'") => {
-            let is_bare =
-                |line: &&&str| !line.trim().is_empty() && !line.contains(':') && !line.trim().starts_with(['-', '#']);
-            above().find(|(_, line)| is_bare(line)).map(|(i, _)| format!("line {} has no `:` after its key", i + 1))
-        }
-        message if message == OPEN_QUOTE => {
-            let is_open = |line: &&&str| line.matches('"').count() % 2 == 1 || line.matches('\'').count() % 2 == 1;
-            above().find(|(_, line)| is_open(line)).map(|(i, _)| format!("line {} has one quote too few", i + 1))
-        }
-        message if message.contains("mapping values are not allowed") => {
-            Some("indent a key like the one above it; quote a value that holds `: `".to_owned())
-        }
-        _ => None,
-    })
-}
-
-/// A value that must be quoted, and the quoted form.
-fn unquoted(line: &str) -> Option<String> {
-    let (key, value) = line.split_once(": ")?;
-    let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
-    let is_bare = !value.starts_with(['"', '\'', '|', '>']);
-    let is_quoted_at =
-        |at: usize| value[..at].matches('"').count() % 2 == 1 || value[..at].matches('\'').count() % 2 == 1;
-    let has_bare = |tag: &str| value.find(tag).is_some_and(|at| !is_quoted_at(at));
-    if is_bare && has_bare("${") {
-        return Some("quote every value that holds `${`: url: \"${NAME}\"".to_owned());
-    }
-    let is_flow = value.starts_with(['{', '[']) && !value.starts_with("{{") && value.ends_with(['}', ']']);
-    if is_bare && is_flow {
-        return has_bare("{{").then(|| "quote every value that holds `{{`".to_owned());
-    }
-    let has_sign = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':', '{', '[']);
-    (is_bare && has_sign).then(|| match names_secret(line) || may_hold_secret(line) {
-        true => format!("quote the value of `{key}`"),
-        false => format!("quote the value: {key}: \"{}\"", value.replace('"', "'")),
-    })
-}
-
-/// Nobody mistypes a longer word, and comparing two costs the product of their lengths.
-const NEAREST_CHARACTERS_MAX: usize = 100;
-const NEAREST_BYTES_MAX: usize = 4 * (NEAREST_CHARACTERS_MAX + NEAREST_CHARACTERS_MAX / 3);
-/// Words that are looked at for one.
-const NEAREST_AMONG_MAX: usize = 1000;
-
-/// The nearest of the known words, if one is near enough to be meant.
-pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let length = word.chars().count();
-    if length > NEAREST_CHARACTERS_MAX {
-        return None;
-    }
-    let (allowed, word) = ((length / 3).max(1), word.to_lowercase());
-    known
-        .into_iter()
-        .take(NEAREST_AMONG_MAX)
-        // Each character that one has more than the other is one step away from it.
-        .filter(|candidate| {
-            candidate.len() <= NEAREST_BYTES_MAX && candidate.chars().count().abs_diff(length) <= allowed
-        })
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// "did you mean …", if there is something near.
-pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
-    nearest(word, known).map(|near| format!("did you mean `{near}`?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_word_is_near() {
-        assert_eq!(nearest("bounsed", ["sent", "bounced", "opened"]), Some("bounced"));
-        assert_eq!(nearest("x", ["sent", "bounced"]), None);
-        assert_eq!(nearest("Campaign", ["campaign"]), Some("campaign"));
-    }
 
     #[test]
     fn a_line_that_writes_a_secret_out_is_known_and_one_that_names_a_variable_is_harmless() {
@@ -470,12 +398,12 @@ mod tests {
         for (line, help) in [
             ("token: @abcdef", "quote the value of `token`"),
             ("password: %abcdef", "quote the value of `password`"),
-            ("vero: { token: @abcdef", "quote the value of `vero`"),
+            ("vero: { token: @abcdef", "quote the value of `token`"),
             ("text: @abcdef", "quote the value: text: \"@abcdef\""),
         ] {
             let text = format!("sources:\n  {line}\n");
             let error = super::super::load::parse(&text).expect_err(line);
-            let report = Report::syntax(PathBuf::from("x"), text, error);
+            let report = Report::syntax(PathBuf::from("x"), text, &error);
             assert_eq!(report.json()[0]["help"], help, "{line}");
             assert_eq!(report.to_string().contains("abcdef"), line.starts_with("text"), "{report}");
         }

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::advice::exposure::names_a_secret;
+use super::load::Place;
 use super::masked::{Everywhere, Mixed};
-use super::problem::{Found, Problem, Severity, did_you_mean, nearest};
+use super::problem::{Found, Problem, Severity, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 use super::resolved::{Resolved, step};
+use super::unknown;
 use super::values::{self, At, Interpolated, InterpolationError, Surroundings, interpolate};
 use super::values::{shown_duration, shown_size};
+use super::words::meant;
 use crate::fault::Fault;
 use crate::rules::operators::PATTERNS_BYTES_MAX;
 
@@ -20,6 +23,10 @@ pub const MERGE: &str = "<<";
 
 /// Problems of one severity that are kept. More are counted; whoever has as many mends some and comes back.
 const KEPT_MAX: usize = 500;
+/// A report shows fifty problems. Beyond some more, no help is looked for.
+const LOOKS_MAX: u16 = 200;
+/// The keys at the top on which others depend.
+const TOP: [&str; 3] = ["sources", "rules", "destinations"];
 
 /// Collects problems, and knows where relative paths start.
 pub struct Reader {
@@ -42,6 +49,8 @@ pub struct Reader {
     unshown: RefCell<HashSet<String>>,
     /// Secrets that stand in the file as they are, and how many characters each has.
     plain: RefCell<Vec<(NodeId, usize)>>,
+    /// How many more times the right word is looked for, for errors and for warnings.
+    looks: Cell<[u16; 2]>,
     /// In a section where any value may be a secret, a line is shown only if the value on it is known to be none.
     hides_values: Cell<bool>,
     /// What all patterns count for so far.
@@ -64,6 +73,7 @@ impl Reader {
             is_strangers: Cell::new(false),
             unshown: RefCell::default(),
             plain: RefCell::default(),
+            looks: Cell::new([LOOKS_MAX; 2]),
             hides_values: Cell::new(false),
             pattern_bytes: Cell::new(0),
             directory,
@@ -106,6 +116,40 @@ impl Reader {
         self.fault(at, Fault::with_help(message, help));
     }
 
+    /// Whether the right word is still looked for: more problems than are shown cost no more than they must.
+    pub fn may_look(&self, severity: Severity) -> bool {
+        let mut looks = self.looks.get();
+        let left = &mut looks[severity as usize];
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        self.looks.set(looks);
+        may
+    }
+
+    /// Adds an error that is told before all others: they may follow from it.
+    pub fn first_error(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
+        let before = self.problems.borrow().len();
+        self.error_with(at, message, help);
+        // More than are kept are only counted.
+        if let Some(problem) = self.problems.borrow_mut().get_mut(before) {
+            problem.is_first = true;
+        }
+    }
+
+    /// Adds a warning at a place that is no value's own.
+    pub fn warning_at(&self, place: Place, message: impl Into<String>, help: impl Into<Option<String>>) {
+        let before = self.problems.borrow().len();
+        self.warning(NodeId(0), message, help);
+        if let Some(problem) = self.problems.borrow_mut().get_mut(before) {
+            (problem.at, problem.place) = (None, Some(place));
+        }
+    }
+
+    /// Adds a warning about a part of a text.
+    pub fn warning_within(&self, at: NodeId, fault: Fault) {
+        self.push(at, Severity::Warning, fault, false);
+    }
+
     /// Adds an error in a text, at its place there.
     pub fn fault(&self, at: NodeId, fault: Fault) {
         self.push(at, Severity::Error, fault, false);
@@ -114,6 +158,18 @@ impl Reader {
     /// Adds an error about a value that is a secret: its line will not be shown.
     pub fn secret_error(&self, at: NodeId, message: impl Into<String>) {
         self.push(at, Severity::Error, Fault::with_help(message, None), true);
+    }
+
+    /// The same, with what to do about it.
+    pub fn secret_error_with(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.push(at, Severity::Error, Fault::with_help(message, help), true);
+    }
+
+    /// Adds an error about a URL. Its line is shown only where it is a reference to a variable and nothing else.
+    pub fn url_error(&self, node: &Node, message: impl Into<String>) {
+        let text = node.scalar().filter(|scalar| !scalar.is_interpolated).map_or("", |scalar| &scalar.text);
+        let help = unknown::url(text);
+        self.push(node.id, Severity::Error, Fault::with_help(message, help), !unknown::is_reference(text));
     }
 
     /// Adds an error in a text that is a secret.
@@ -174,7 +230,9 @@ impl Reader {
             Some(reference) => Fault::from(InterpolationError::NewPlace(reference).to_string()),
             None => self.masked(at, fault),
         };
-        self.problems.borrow_mut().push(Problem { at: Some(at), severity, message, help, within, is_secret });
+        let at = Some(at);
+        let problem = Problem { at, place: None, severity, message, help, within, is_secret, is_first: false };
+        self.problems.borrow_mut().push(problem);
     }
 
     /// What is wrong, with nothing of what came from outside.
@@ -202,7 +260,7 @@ impl Reader {
         let mut unresolved = Vec::new();
         self.interpolate_below(root, &mut String::new(), surroundings, &mut unresolved);
         // Not before all values are known: a message is not to show one that comes later.
-        unresolved.into_iter().for_each(|(id, error)| self.error(id, error));
+        unresolved.into_iter().for_each(|(id, error)| self.error_with(id, error.to_string(), error.help()));
     }
 
     fn interpolate_below(
@@ -210,7 +268,7 @@ impl Reader {
         node: &mut Node,
         place: &mut String,
         surroundings: &dyn Surroundings,
-        unresolved: &mut Vec<(NodeId, String)>,
+        unresolved: &mut Vec<(NodeId, InterpolationError)>,
     ) {
         let length = place.len();
         match &mut node.value {
@@ -237,7 +295,7 @@ impl Reader {
                     Ok(None) => {}
                     Ok(Some(interpolated)) => self.put_in(node.id, scalar, place, interpolated),
                     Err(error) => {
-                        unresolved.push((node.id, error.to_string()));
+                        unresolved.push((node.id, error));
                         scalar.style = Style::Unresolved;
                     }
                 }
@@ -294,7 +352,7 @@ impl Reader {
                 if self.hides_values.get() {
                     self.hide(node);
                 }
-                self.error(node.id, message);
+                self.error_with(node.id, message, unknown::map(what, node));
                 return None;
             }
         };
@@ -315,8 +373,8 @@ impl Reader {
             Some(Scalar { style: Style::Unresolved, .. }) => None,
             Some(scalar) if scalar.style != Style::Null => Some(&scalar.text),
             _ => {
-                let help = looks_like_braces(node).then(|| "quote the value: YAML reads `{…}` as a map".to_owned());
-                self.error_with(node.id, format!("this should be a text, and it is {}", node.kind()), help);
+                let message = format!("this should be a text, and it is {}", node.kind());
+                self.error_with(node.id, message, unknown::text(node));
                 None
             }
         }
@@ -329,11 +387,13 @@ impl Reader {
             Some(Scalar { style: Style::Unresolved, .. }) => None,
             Some(scalar) if !scalar.text.is_empty() => Some(Secret(scalar.text.clone())),
             Some(_) => {
-                self.secret_error(node.id, "a secret cannot be empty");
+                let help = "write \"${NAME}\", and set the variable NAME".to_owned();
+                self.secret_error_with(node.id, "a secret cannot be empty", help);
                 None
             }
             None => {
-                self.secret_error(node.id, format!("this should be a text, and it is {}", node.kind()));
+                let message = format!("this should be a text, and it is {}", node.kind());
+                self.secret_error_with(node.id, message, "write \"${NAME}\"".to_owned());
                 None
             }
         }
@@ -361,7 +421,9 @@ impl Reader {
             Some((_, "true")) => Some(true),
             Some((_, "false")) => Some(false),
             _ => {
-                self.error(node.id, format!("this should be true or false, and it is {}", node.kind()));
+                let message = format!("this should be true or false, and it is {}", node.kind());
+                let help = unknown::boolean(node).unwrap_or_else(|| "write true or false".to_owned());
+                self.error_with(node.id, message, help);
                 None
             }
         }
@@ -376,7 +438,8 @@ impl Reader {
         let good = number.filter(|number| within.contains(number));
         if good.is_none() {
             let (least, most) = (within.start(), within.end());
-            self.error(node.id, format!("this should be a whole number from {least} to {most}"));
+            let message = format!("this should be a whole number from {least} to {most}");
+            self.error_with(node.id, message, unknown::number(node, *least, *most));
         }
         good
     }
@@ -385,8 +448,9 @@ impl Reader {
     pub fn duration(&self, node: &Node, least: Duration, most: Duration) -> Option<Duration> {
         let duration = self.measured(node, values::duration)?;
         if duration < least || duration > most {
+            let nearest = shown_duration(duration.clamp(least, most));
             let (least, most) = (shown_duration(least), shown_duration(most));
-            self.error(node.id, format!("this should be from {least} to {most}"));
+            self.error_with(node.id, format!("this should be from {least} to {most}"), format!("write {nearest}"));
             return None;
         }
         Some(duration)
@@ -397,7 +461,8 @@ impl Reader {
         let size = self.measured(node, values::size)?;
         if !within.contains(&size) {
             let (least, most) = (shown_size(*within.start()), shown_size(*within.end()));
-            self.error(node.id, format!("this should be from {least} to {most}"));
+            let nearest = shown_size(size.clamp(*within.start(), *within.end()));
+            self.error_with(node.id, format!("this should be from {least} to {most}"), format!("write {nearest}"));
             return None;
         }
         Some(size)
@@ -412,11 +477,6 @@ impl Reader {
         let text = self.text(node)?;
         read(text).map_err(|fault| self.fault(node.id, fault)).ok()
     }
-}
-
-/// `{{ x }}` without quotes is a map in a map to YAML, and `{x}` a map with a key and no value.
-fn looks_like_braces(node: &Node) -> bool {
-    node.entries().first().is_some_and(|(_, value)| value.is_null())
 }
 
 /// A text that is never shown: no `Display`, no `Serialize`, and `Debug` prints no more than that it is there.
@@ -468,7 +528,8 @@ impl<'r, 'n> Entries<'r, 'n> {
         let mut seen = HashSet::with_capacity(entries.len());
         for (key, _) in &entries {
             if !seen.insert(key.text.as_str()) {
-                reader.error(key.id, format!("`{}` is given twice in {what}", key.text));
+                let help = "leave one of them out, or put both values into one".to_owned();
+                reader.error_with(key.id, format!("`{}` is given twice in {what}", key.text), help);
             }
         }
         Self { reader, at, what, entries, known: Vec::new(), missing: Vec::new() }
@@ -506,6 +567,14 @@ impl<'r, 'n> Entries<'r, 'n> {
         found
     }
 
+    /// An entry that nobody has taken and that most likely means a key: read in its place, it spares the errors that would follow.
+    /// [`finish`](Self::finish) tells of it all the same.
+    pub fn meant(&self, wanted: &'static str) -> Option<&'n Node> {
+        let known: Vec<_> = TOP.to_vec();
+        let found = self.entries.iter().find(|(key, _)| meant(&key.text, known.iter().copied()) == Some(wanted));
+        found.map(|(_, node)| *node).filter(|node| !node.is_null())
+    }
+
     /// Whether there are entries that nobody has taken.
     pub fn has_unknown(&self) -> bool {
         !self.entries.is_empty()
@@ -523,11 +592,13 @@ impl<'r, 'n> Entries<'r, 'n> {
 
     /// Tells of keys that nobody took, and of keys that are missing, unless one of the former is most likely meant.
     pub fn finish(self) {
+        let known = self.known.iter().copied();
         for missing in &self.missing {
             let mut unknown = self.entries.iter().take(MISSPELT_MAX);
-            let is_misspelt = unknown.any(|(key, _)| nearest(&key.text, self.known.iter().copied()) == Some(missing));
-            if !is_misspelt {
-                self.reader.error(self.at, format!("{} needs `{missing}`", self.what));
+            if !unknown.any(|(key, _)| meant(&key.text, known.clone()) == Some(*missing)) {
+                let may_look = self.reader.may_look(Severity::Error);
+                let help = may_look.then(|| unknown::missing(&self.what, missing, &self.known)).flatten();
+                self.reader.error_with(self.at, format!("{} needs `{missing}`", self.what), help);
             }
         }
         for (key, node) in &self.entries {
@@ -536,15 +607,19 @@ impl<'r, 'n> Entries<'r, 'n> {
                 self.reader.error(key.id, "unknown key");
                 continue;
             }
-            let known = self.known.iter().copied();
-            let may_be_secret = nearest(&key.text, known.clone()).is_none_or(holds_secrets);
+            let hides = self.reader.hides_values.get();
+            let may_be_secret = hides && nearest(&key.text, known.clone()).is_none_or(holds_secrets);
             if self.reader.hides_values.get() && may_be_secret {
                 self.reader.hide(node);
             }
-            let help = did_you_mean(&key.text, known.clone())
-                .unwrap_or_else(|| format!("{} can have {}", self.what, known.collect::<Vec<_>>().join(", ")));
+            let may_look = self.reader.may_look(Severity::Error);
+            let help = may_look.then(|| unknown::key(&key.text, node, &self.what, &self.known));
             let message = format!("unknown key `{}` in {}", key.text, self.what);
-            self.reader.error_with(key.id, message, help);
+            match self.what.as_str() {
+                // What depends on it is told behind it, wherever it stands.
+                "the config" => self.reader.first_error(key.id, message, help),
+                _ => self.reader.error_with(key.id, message, help),
+            }
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 
 use super::advice;
+use super::advice::templates::Sent;
 use super::destinations::Names;
 use super::expectations::ConfigTest;
-use super::problem::did_you_mean;
+use super::problem::{Severity, did_you_mean};
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::reader::Reader;
 use super::values::shown_size;
+use super::{meant, unknown, words};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{Argument, OPERATORS, OperatorKind, PATTERNS_BYTES_MAX, equals_any, pattern_bytes};
 use crate::rules::{Condition, Label, Rule, RuleSet};
@@ -16,13 +18,14 @@ use crate::rules::{Condition, Label, Rule, RuleSet};
 /// The store keeps names up to a kilobyte; people read far shorter ones.
 pub(super) const NAME_BYTES_MAX: usize = 200;
 
-/// Reads all rules. `destinations` are the names that `to:` may use; each that is used is marked.
-pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Option<RuleSet> {
+/// Reads all rules, and what they may send where. `destinations` are the names that `to:` may use; each that is used is marked.
+pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Option<(RuleSet, Sent)> {
     let mut fields = FieldSetBuilder::default();
     let mut names: HashSet<String> = HashSet::new();
     let mut rules = Vec::new();
     let Value::List(items) = &node.value else {
-        reader.error(node.id, format!("`rules` should be a list, and it is {}", node.kind()));
+        let help = "each rule begins with `-`: - { name: everything, to: [archive] }".to_owned();
+        reader.error_with(node.id, format!("`rules` should be a list, and it is {}", node.kind()), help);
         return None;
     };
     let (mut is_complete, errors_before) = (true, reader.errors());
@@ -30,7 +33,8 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Op
         match read_rule(reader, item, at, destinations, &mut fields) {
             Some((rule, name_at)) => {
                 if !names.insert(rule.name.clone()) {
-                    reader.error(name_at, format!("there are two rules named `{}`", rule.name));
+                    let help = "give one of them another name: logs and metrics tell rules by their names".to_owned();
+                    reader.error_with(name_at, format!("there are two rules named `{}`", rule.name), help);
                 }
                 rules.push(rule);
             }
@@ -41,7 +45,9 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Op
     if reader.errors() == errors_before && !reader.would_tell(node) {
         advice::rules::advise(reader, node, items, &rules, &mut fields);
     }
-    is_complete.then(|| RuleSet::new(fields.build(), rules))
+    let type_field = FieldPath::parse("type").map(|path| fields.add(&path)).ok();
+    let sent = Sent::of(&rules, type_field);
+    is_complete.then(|| (RuleSet::new(fields.build(), rules), sent))
 }
 
 fn read_rule(
@@ -69,7 +75,8 @@ fn read_rule(
         None => (format!("rule {}", at + 1), node.id),
     };
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        reader.error(name_at, format!("a rule's name has from 1 to {NAME_BYTES_MAX} bytes"));
+        let help = "write a short name, or leave `name` out".to_owned();
+        reader.error_with(name_at, format!("a rule's name has from 1 to {NAME_BYTES_MAX} bytes"), help);
     }
     let (to, stop) = (to?, stop?);
     let targets = read_to(reader, to, destinations);
@@ -112,7 +119,11 @@ pub(super) fn find_destination(reader: &Reader, at: NodeId, name: &str, known: &
             None => "there are no destinations".to_owned(),
             Some(names) => format!("the destinations are {names}"),
         };
-        let help = did_you_mean(name, known.iter()).unwrap_or_else(all);
+        let near = || did_you_mean(name.trim(), known.iter());
+        let may_look = reader.may_look(Severity::Error);
+        let look =
+            || meant::destinations(name, known).or_else(|| words::oddity(name)).or_else(near).unwrap_or_else(all);
+        let help = may_look.then(look);
         reader.error_with(at, format!("there is no destination named `{name}`"), help);
     }
     found
@@ -128,7 +139,12 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
             "any" => read_matches(reader, value, fields).map(Condition::Any),
             "all" => read_matches(reader, value, fields).map(Condition::All),
             "none" => read_matches(reader, value, fields).map(Condition::None),
-            text => read_field_path(reader, key.id, text).and_then(|path| {
+            text if meant::combinator(text, value).is_some() => {
+                let ours = meant::combinator(text, value).unwrap_or_default();
+                reader.error_with(key.id, format!("there is no `{text}`"), format!("`{text}` is written `{ours}:`"));
+                None
+            }
+            text => read_field_path(reader, key.id, text, value).and_then(|path| {
                 let field = fields.add(&path);
                 read_test(reader, value, &Field { id: field, path: text })
             }),
@@ -144,7 +160,8 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
 /// Reads a match map that stands by itself, as a set of one rule.
 pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
     if !matches!(&node.value, Value::Map(entries) if !entries.is_empty()) {
-        reader.error(node.id, "a match map looks like {type: bounced, campaign.name: {glob: \"Cart*\"}}");
+        let help = unknown::map("`match`", node);
+        reader.error_with(node.id, "a match map looks like {type: bounced, campaign.name: {glob: \"Cart*\"}}", help);
         return None;
     }
     let mut fields = FieldSetBuilder::default();
@@ -156,7 +173,8 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
 /// Reads what a test expects of a content, as a set of one rule: operators as they stand below a field of a rule.
 pub(super) fn read_content(reader: &Reader, node: &Node) -> Option<RuleSet> {
     if node.is_null() {
-        reader.error(node.id, "this should say what is expected, like { contains: Receipt }");
+        let help = "write { contains: Receipt }, or another operator".to_owned();
+        reader.error_with(node.id, "this should say what is expected", help);
         return None;
     }
     let mut fields = FieldSetBuilder::default();
@@ -169,16 +187,26 @@ pub(super) fn read_content(reader: &Reader, node: &Node) -> Option<RuleSet> {
 
 fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Vec<Condition>> {
     let Value::List(items) = &node.value else {
-        reader.error(node.id, format!("this should be a list of match maps, and it is {}", node.kind()));
+        let help = match &node.value {
+            Value::Map(entries) if !entries.is_empty() => {
+                let maps: Vec<_> = entries.iter().map(|(key, _)| format!("{{ {}: … }}", key.text)).collect();
+                format!("each match map begins with `-`, or stands in a list: [{}]", maps.join(", "))
+            }
+            _ => "write a list of match maps: [{ type: bounced }, { type: failed }]".to_owned(),
+        };
+        let message = format!("this should be a list of match maps, and it is {}", node.kind());
+        reader.error_with(node.id, message, help);
         return None;
     };
     if items.is_empty() {
-        reader.error(node.id, "this list of match maps is empty");
+        let help = "write match maps into it, or take the key out".to_owned();
+        reader.error_with(node.id, "this list of match maps is empty", help);
         return None;
     }
     let read = |item: &Node| {
         if item.is_null() || matches!(&item.value, Value::Map(entries) if entries.is_empty()) {
-            reader.error(item.id, "this match map is empty, so it would hold for every event");
+            let help = "write a condition, like { type: bounced }, or take it out of the list".to_owned();
+            reader.error_with(item.id, "this match map is empty, so it would hold for every event", help);
             return None;
         }
         read_match(reader, item, fields)
@@ -187,7 +215,12 @@ fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> O
     conditions.into_iter().collect()
 }
 
-fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath> {
+fn read_field_path(reader: &Reader, at: NodeId, text: &str, value: &Node) -> Option<FieldPath> {
+    if let Some((field, behind)) = text.split_once(':').filter(|(_, behind)| value.is_null() && !behind.is_empty()) {
+        let help = format!("write a space after the colon: {field}: {behind}");
+        reader.error_with(at, format!("`{text}` is a key with nothing behind it"), help);
+        return None;
+    }
     if text == "not" {
         let help = "`none:` takes a list of match maps; `not` goes below a field: type: { not: sent }".to_owned();
         reader.error_with(at, "`not` stands below a field, not in its place", help);
@@ -209,7 +242,19 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str) -> Option<FieldPath>
         }
         Ok(path) => Some(path),
         Err(error) => {
-            reader.error(at, error.to_string());
+            let near = text.strip_prefix("relay.").and_then(|name| {
+                did_you_mean(name, ["source", "received_at", "occurred_at"])
+                    .map(|help| help.replace('`', "").replace("mean ", "mean relay."))
+            });
+            let steps: Vec<_> = text.split('.').filter(|step| !step.is_empty()).collect();
+            let help = near.unwrap_or_else(|| match steps.as_slice() {
+                [] => "write a field like campaign.name".to_owned(),
+                _ if text.starts_with("relay.") => {
+                    "rules can use relay.source, relay.received_at and relay.occurred_at".to_owned()
+                }
+                steps => format!("write {}", steps.join(".")),
+            });
+            reader.error_with(at, error.to_string(), help);
             None
         }
     }
@@ -236,7 +281,7 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
     let (mut is_complete, mut has_case) = (true, false);
     let rest = entries.rest();
     if rest.is_empty() {
-        reader.error_with(node.id, "there is no operator here", operators_help());
+        reader.error_with(node.id, "there is no operator here", meant::operators());
         return None;
     }
     for (key, value) in rest {
@@ -256,8 +301,8 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
                     read_operator(reader, value, field, operator, wants_no_case)
                 }
                 None => {
-                    let names = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
-                    let help = did_you_mean(name, names).unwrap_or_else(operators_help);
+                    let look = || meant::operator(field.path, name, value).unwrap_or_else(meant::operators);
+                    let help = reader.may_look(Severity::Error).then(look);
                     reader.error_with(key.id, format!("there is no operator `{name}`"), help);
                     None
                 }
@@ -269,15 +314,11 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
         }
     }
     if let (Some(node), false, true) = (ignore_case, has_case, is_complete) {
-        reader.error(node.id, "`ignore_case` means nothing to the operators beside it");
+        let help = "take it out: case counts only where texts are compared".to_owned();
+        reader.error_with(node.id, "`ignore_case` means nothing to the operators beside it", help);
         return None;
     }
     is_complete.then(|| if conditions.len() == 1 { conditions.remove(0) } else { Condition::All(conditions) })
-}
-
-fn operators_help() -> String {
-    let names: Vec<_> = OPERATORS.iter().map(|operator| operator.name).collect();
-    format!("the operators are {} and not", names.join(", "))
 }
 
 fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) -> Option<Condition> {
@@ -299,7 +340,8 @@ fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) 
 fn read_equals(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool, name: &str) -> Option<Condition> {
     let items = reader.list(node);
     if items.is_empty() {
-        reader.error(node.id, "this list is empty, so nothing could match");
+        let help = "write a value into it; for a missing field, { exists: false }".to_owned();
+        reader.error_with(node.id, "this list is empty, so nothing could match", help);
         return None;
     }
     let arguments: Vec<_> = items.iter().map(|item| argument(reader, item)).collect();
@@ -318,7 +360,8 @@ fn read_operator(
 ) -> Option<Condition> {
     let items = reader.list(node);
     if items.is_empty() {
-        reader.error(node.id, "this list is empty, so nothing could match");
+        let help = "write a value into it; for a missing field, { exists: false }".to_owned();
+        reader.error_with(node.id, "this list is empty, so nothing could match", help);
         return None;
     }
     let ignore_case = ignore_case && operator.has_case;
@@ -338,7 +381,8 @@ fn read_operator(
         match built {
             Ok(operator) => Some(Condition::Test { field: field.id, operator, label }),
             Err(fault) => {
-                reader.fault(item.id, fault);
+                let help = fault.help.clone().or_else(|| meant::argument(field.path, operator.name, item));
+                reader.fault(item.id, crate::fault::Fault { help, ..fault });
                 None
             }
         }
@@ -351,7 +395,16 @@ fn read_operator(
 /// A single value as an operator's argument. A number must be one that JSON could hold, since Vero's are compared by their text.
 fn argument(reader: &Reader, node: &Node) -> Option<Argument> {
     let Some(Scalar { text, style, .. }) = node.scalar() else {
-        reader.error(node.id, format!("this should be a single value, and it is {}", node.kind()));
+        let help = match &node.value {
+            Value::Map(entries) => match entries.first() {
+                Some((key, value)) => {
+                    format!("an operator takes the list: {{ {}: [{}, …] }}", key.text, meant::shown(value))
+                }
+                None => "write a value".to_owned(),
+            },
+            _ => "write its values into the outer list".to_owned(),
+        };
+        reader.error_with(node.id, format!("this should be a single value, and it is {}", node.kind()), help);
         return None;
     };
     match style {

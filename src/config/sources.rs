@@ -42,13 +42,13 @@ pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<
     let mut secrets: HashMap<[u8; 32], String> = HashMap::new();
     let all = entries.rest();
     if all.is_empty() {
-        reader.error(node.id, "there is no source, so nothing could come in");
+        let help = "write sources: { vero: { token: \"${VERO_TOKEN}\" } }".to_owned();
+        reader.error_with(node.id, "there is no source, so nothing could come in", help);
         return None;
     }
     for (key, node) in all {
         if !super::is_name(&key.text) {
-            reader
-                .error(key.id, format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text));
+            super::tell_of_name(reader, key);
         }
         let read = read_source(reader, &key.text, node, is_public);
         let plain = reader.take_plain();
@@ -109,7 +109,8 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
             let node = token.or(tokens)?;
             let nodes = reader.list(node);
             if nodes.is_empty() {
-                reader.error(node.id, format!("{what} has an empty list of tokens, so nothing could come in"));
+                let message = format!("{what} has an empty list of tokens, so nothing could come in");
+                reader.error_with(node.id, message, "write tokens: [\"${VERO_TOKEN}\"]".to_owned());
                 return None;
             }
             let read: Vec<_> = nodes.iter().map(|node| read_token(reader, node, is_public)).collect();
@@ -124,12 +125,13 @@ fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
     let text = secret.expose();
     let is_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     if !text.chars().all(is_segment) || text.len() > 256 {
-        reader.secret_error(node.id, "a token stands in a URL: letters, digits, `-`, `_`, `.` and `~`, at most 256");
+        let message = "a token stands in a URL: letters, digits, `-`, `_`, `.` and `~`, at most 256";
+        reader.secret_error_with(node.id, message, "make one with: openssl rand -hex 24".to_owned());
         return None;
     }
     if is_public && text.chars().count() < TOKEN_CHARACTERS_MIN {
         let message = format!("on a listener that is not loopback a token needs {TOKEN_CHARACTERS_MIN} characters");
-        reader.secret_error(node.id, message);
+        reader.secret_error_with(node.id, message, "make one with: openssl rand -hex 24".to_owned());
         return None;
     }
     Some(secret)
@@ -151,13 +153,16 @@ fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
             match http::HeaderName::from_bytes(reader.text(name)?.as_bytes()) {
                 Ok(name) => Some(Auth::Header { name, value }),
                 Err(_) => {
-                    reader.error(name.id, "this is not the name of a header");
+                    let help = "write a name like X-Vero-Token, without the colon".to_owned();
+                    reader.error_with(name.id, "this is not the name of a header", help);
                     None
                 }
             }
         }
         _ => {
-            reader.error(at, "`auth` is either basic or header");
+            let help =
+                "write auth: { header: { name: X-Vero-Token, value: \"${VERO_TOKEN}\" } }, or auth: { basic: … }";
+            reader.error_with(at, "`auth` is either basic or header", help.to_owned());
             None
         }
     }

@@ -309,3 +309,14 @@ fn a_listen_that_a_variable_overrides_is_no_change() {
     assert_eq!(changes(&Container), Vec::<String>::new());
     assert_eq!(changes(&Env), ["`listen` has changed"]);
 }
+
+#[test]
+fn another_encoding_is_known_by_its_mark_or_by_the_zeros_between_its_letters() {
+    let little: Vec<u8> = "rules".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = "rules".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert_eq!(encoding_of(&little), Some("UTF-16 (little-endian)"));
+    assert_eq!(encoding_of(&big), Some("UTF-16 (big-endian)"));
+    assert_eq!(encoding_of(&[0xff, 0xfe]), Some("UTF-16 (little-endian)"));
+    assert_eq!(encoding_of("rules: []".as_bytes()), None);
+    assert_eq!(encoding_of("ü".as_bytes()), None);
+}

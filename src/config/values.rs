@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::advice::shapes::variable_name;
 use super::regular;
 use super::resolved::{Resolved, stands_for};
+use crate::event::vero;
 use crate::fault::Fault;
 
 /// Where interpolation finds its values. A trait of one process's surroundings, so that tests have their own.
@@ -69,6 +71,37 @@ pub enum InterpolationError {
         "${{{0}}} does not stand in this place in the config in force, so what-if cannot tell what it would do here: reload with it, or write another value"
     )]
     NewPlace(String),
+}
+
+impl InterpolationError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            // They say it themselves.
+            Self::NotInForce(_) | Self::NewPlace(_) => return None,
+            Self::Unset(name) if matches!(name.as_str(), "date" | "hour") => {
+                format!("in a path it is written {{{name}}}")
+            }
+            Self::Unset(name) if name.starts_with(|c: char| c.is_ascii_lowercase()) && vero::meant(name).is_some() => {
+                format!("a value of the event is written {{{{ {name} }}}}; a variable has a default by ${{{name}:-…}}")
+            }
+            Self::Unset(name) => format!("export {name}, or write ${{{name}:-…}} with a default"),
+            Self::Unclosed => "close it with `}`".to_owned(),
+            Self::Unknown(inner) if variable_name(&format!("${{{inner}}}}}")).is_some() => {
+                format!("write ${{{}}}", variable_name(&format!("${{{inner}}}}}")).unwrap_or_default())
+            }
+            Self::Unknown(inner) => match inner.trim_start_matches('{').trim() {
+                inner if inner.trim_end_matches('}').contains('.') && !inner.contains(':') => {
+                    "write \"${NAME}\" for a variable; a value of the event is written {{ campaign.name }}".to_owned()
+                }
+                inner => match inner.split([':', '-', '?', ' ', '}']).next().unwrap_or_default() {
+                    "" => "write ${NAME}".to_owned(),
+                    name => format!("write ${{{name}}}, or ${{{name}:-…}} with a default"),
+                },
+            },
+            Self::File { .. } => "the path is relative to this file; its owner must be able to read it".to_owned(),
+        })
+    }
 }
 
 /// A text with its values in place.
@@ -291,7 +324,10 @@ fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// The right way to write `5`, `15 minutes`, `1.5h` or `1mb`.
 fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<String> {
-    let text = text.trim().to_lowercase();
+    let text = text.trim().trim_matches(['"', '\'', '~', '+']).to_lowercase().replace(',', ".");
+    if let Some(sum) = summed(&text, words, units) {
+        return Some(sum);
+    }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, word) = (&text[..end], text[end..].trim());
     let (_, unit) = words.iter().find(|(known, _)| *known == word)?;
@@ -312,8 +348,33 @@ fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<St
     Some(format!("{}{name}", scaled / scale / factor))
 }
 
+/// `1d12h`, `1h 30m`: several of them, as one in the smallest unit that is named.
+fn summed(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<String> {
+    let (mut rest, mut total, mut parts, mut least) = (text.trim(), 0_u64, 0, u64::MAX);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..end].parse().ok()?;
+        let behind = rest[end..].trim_start();
+        let end = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
+        let word = behind[..end].trim().trim_end_matches("and").trim();
+        let known = words.iter().find(|(known, _)| *known == word && !known.is_empty()).map_or(word, |(_, unit)| unit);
+        let (_, factor) = units.iter().find(|(name, _)| *name == known)?;
+        total = total.checked_add(number.checked_mul(*factor)?)?;
+        (rest, parts, least) = (behind[end..].trim_start(), parts + 1, least.min(*factor));
+    }
+    let (name, factor) = units.iter().find(|(_, factor)| *factor == least)?;
+    (parts > 1).then(|| format!("{}{name}", total / factor))
+}
+
 fn meant_rate(text: &str) -> Option<String> {
-    let text = text.to_lowercase().replace(" per ", "/");
+    let text = text.to_lowercase().replace(" per ", "/").replace("per ", "/");
+    let text = match text.trim().strip_suffix("rps").or(text.trim().strip_suffix("qps")) {
+        Some(count) => format!("{}/s", count.trim()),
+        None => match text.trim().strip_suffix("rpm") {
+            Some(count) => format!("{}/m", count.trim()),
+            None => text,
+        },
+    };
     let (count, word) = text.split_once('/').unwrap_or((&text, ""));
     let (_, unit) = TIME_WORDS.iter().find(|(known, _)| *known == word.trim())?;
     let count = count.trim().parse::<u32>().ok().filter(|count| (1..=RATE_MAX).contains(count))?;
@@ -450,7 +511,17 @@ mod tests {
         {
             assert_eq!(help(size(text).expect_err(text)), format!("did you mean `{meant}`?"));
         }
-        for (text, meant) in [("5", "5/s"), ("5 per second", "5/s"), ("100/min", "100/m")] {
+        for (text, meant) in [("1d12h", "36h"), ("1h 30m", "90m"), ("1 hour and 5 minutes", "65m")] {
+            assert_eq!(help(duration(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        for (text, meant) in [
+            ("5", "5/s"),
+            ("10 rps", "10/s"),
+            ("5/second", "5/s"),
+            ("60rpm", "60/m"),
+            ("5 per second", "5/s"),
+            ("100/min", "100/m"),
+        ] {
             assert_eq!(help(rate(text).expect_err(text)), format!("did you mean `{meant}`?"));
         }
         assert!(help(duration("5 parsecs").expect_err("no unit")).starts_with("write a number"));

@@ -37,7 +37,11 @@ impl Answers {
         for (key, value) in entries.map(|mut entries| entries.rest()).unwrap_or_default() {
             let status = key.text.parse::<u16>().ok().filter(|status| (200..600).contains(status));
             if status.is_none() {
-                reader.error(key.id, format!("`{}` is not an HTTP status from 200 to 599", key.text));
+                let help = match key.text.to_lowercase().ends_with("xx") || key.text.contains('-') {
+                    true => "write each status by itself: { 404: reject, 409: delivered }".to_owned(),
+                    false => "write a status like 404".to_owned(),
+                };
+                reader.error_with(key.id, format!("`{}` is not an HTTP status from 200 to 599", key.text), help);
             }
             let Some(text) = reader.text(value) else { continue };
             match (status, MEANINGS.iter().find(|(name, _)| *name == text)) {

@@ -112,7 +112,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     for node in entries.optional("signing_secrets").map(|node| reader.list(node)).unwrap_or_default() {
         match reader.credential(node).map(|secret| SigningKey::parse(&secret)) {
             Some(Ok(key)) => signing_keys.push(key),
-            Some(Err(message)) => reader.secret_error(node.id, message),
+            Some(Err(message)) => {
+                let help = "make one with: echo whsec_$(openssl rand -base64 32)".to_owned();
+                reader.secret_error_with(node.id, message, help);
+            }
             None => {}
         }
     }
@@ -138,7 +141,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
 
 fn target(reader: &Reader, node: &Node) -> Option<Target> {
     let text = reader.text(node)?;
-    let fail = |message: String| reader.secret_error(node.id, message);
+    let fail = |message: String| reader.url_error(node, message);
     let Some(template_at) = ["{{", "{%"].iter().filter_map(|tag| text.find(tag)).min() else {
         let url = client::parse_url(text).map_err(fail).ok()?;
         advise(reader, node, &url);
@@ -177,7 +180,9 @@ fn method(reader: &Reader, node: &Node) -> Option<Method> {
     let text = reader.text(node)?;
     let found = METHODS.into_iter().find(|method| method.as_str() == text);
     if found.is_none() {
-        reader.error(node.id, format!("`{text}` is not a method an event can be sent by: POST, PUT or PATCH"));
+        let upper = METHODS.iter().find(|method| method.as_str() == text.trim().to_uppercase());
+        let help = upper.map_or_else(|| "write POST, PUT or PATCH".to_owned(), |method| format!("write {method}"));
+        reader.error_with(node.id, format!("`{text}` is not a method an event can be sent by"), help);
     }
     found
 }
@@ -186,7 +191,8 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
     let (json, text) = (entries.optional("json"), entries.optional("text"));
     let omits_missing = entries.optional("omit_missing").map(|node| (node, reader.boolean(node)));
     if let (Some((node, _)), None) = (omits_missing, json) {
-        reader.error(node.id, "`omit_missing` belongs to `json`, and there is none");
+        let help = "write json: with the body's structure, or take `omit_missing` out".to_owned();
+        reader.error_with(node.id, "`omit_missing` belongs to `json`, and there is none", help);
     }
     match (json, text) {
         (None, None) => Some(Body::AsItCame),
@@ -201,7 +207,8 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Body::Text)
         }
         (Some(_), Some(node)) => {
-            reader.error(node.id, "a body is either `json` or `text`, not both");
+            let help = "take one of them out".to_owned();
+            reader.error_with(node.id, "a body is either `json` or `text`, not both", help);
             None
         }
     }
@@ -228,7 +235,11 @@ fn read_headers(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
 fn header_name(reader: &Reader, at: NodeId, text: &str) -> Option<HeaderName> {
     let name = HeaderName::from_bytes(text.as_bytes()).ok().filter(|name| !RESERVED.contains(&name.as_str()));
     if name.is_none() {
-        reader.error(at, format!("`{text}` is not a header that can be set here"));
+        let help = match text {
+            text if RESERVED.contains(&text.to_lowercase().as_str()) => "take it out: the relay sets it itself",
+            _ => "write a name like x-api-key: letters, digits and `-`",
+        };
+        reader.error_with(at, format!("`{text}` is not a header that can be set here"), help.to_owned());
     }
     name
 }
@@ -240,7 +251,8 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     let header = entries.optional("header");
     let given = [bearer, basic, header].iter().flatten().count();
     if given != 1 && !(given == 0 && entries.has_unknown()) {
-        reader.error(entries.at(), "`auth` is one of bearer, basic and header");
+        let help = "write auth: { bearer: \"${CRM_TOKEN}\" }, and no other beside it".to_owned();
+        reader.error_with(entries.at(), "`auth` is one of bearer, basic and header", help);
     }
     entries.finish();
     if let Some(node) = bearer {
@@ -264,10 +276,9 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
 fn insert_secret(reader: &Reader, node: &Node, headers: &mut HeaderMap, name: HeaderName, prefix: &str) {
     let Some(secret) = reader.secret(node) else { return };
     if is_template(secret.expose()) {
-        reader.secret_error(
-            node.id,
-            "a header is the same for every event: templates go into `json`, `text` and the URL's path",
-        );
+        let message = "a header is the same for every event";
+        let help = "write templates into `json`, `text` or the URL's path".to_owned();
+        reader.secret_error_with(node.id, message, help);
         return;
     }
     match HeaderValue::from_str(&format!("{prefix}{}", secret.expose())) {
@@ -275,7 +286,11 @@ fn insert_secret(reader: &Reader, node: &Node, headers: &mut HeaderMap, name: He
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        Err(_) => reader.secret_error(node.id, "a header's value cannot hold line breaks or control characters"),
+        Err(_) => {
+            let help = "a file that ends with a line break is fine; take other line breaks out".to_owned();
+            let message = "a header's value cannot hold line breaks or control characters";
+            reader.secret_error_with(node.id, message, help);
+        }
     }
 }
 

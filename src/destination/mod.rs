@@ -12,6 +12,7 @@ mod answer;
 mod bounds;
 mod chat;
 pub mod client;
+pub(crate) mod dialect;
 mod file;
 pub mod hops;
 mod http;

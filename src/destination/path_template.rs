@@ -44,29 +44,50 @@ pub struct BadPath {
     pub help: Option<String>,
 }
 
-impl From<&str> for BadPath {
-    fn from(message: &str) -> Self {
-        Self { message: message.to_owned(), help: None }
-    }
+/// A place by the name that others have for it.
+fn same_place(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "day" | "today" | "yyyy-mm-dd" | "y-m-d" | "ymd" | "yyyymmdd" | "year" | "month" | "dt" | "time" => "date",
+        "hh" | "h" => "hour",
+        "event_type" | "event" | "event.type" | "kind" => "type",
+        "relay.source" | "project" => "source",
+        _ => return None,
+    })
 }
 
 impl PathTemplate {
     /// Reads a path as written in a config. One that does not begin with `/` is relative to `data_dir`.
     pub fn parse(text: &str, data_dir: &Path) -> Result<Self, BadPath> {
         if text.is_empty() || text.ends_with('/') || text.contains('\0') {
-            return Err("this is not the path of a file".into());
+            let help = match text.strip_suffix('/') {
+                Some(directory) if !directory.is_empty() => {
+                    format!("write the name of a file: {directory}/{{date}}.ndjson")
+                }
+                _ => "write the name of a file: archive/{date}.ndjson".to_owned(),
+            };
+            return Err(BadPath { message: "this is not the path of a file".to_owned(), help: Some(help) });
         }
         if Path::new(text).components().any(|part| part == Component::ParentDir) {
-            return Err("a path cannot climb by `..`: write it relative to data_dir, or whole from `/`".into());
+            let help = "write it relative to data_dir, or whole from `/`".to_owned();
+            return Err(BadPath { message: "a path cannot climb by `..`".to_owned(), help: Some(help) });
         }
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some(at) = rest.find('{') {
             parts.push(Part::Text(rest[..at].to_owned()));
             let Some((name, after)) = rest[at + 1..].split_once('}') else {
-                return Err("a `{` in the path is never closed".into());
+                let name: String = rest[at + 1..].chars().take_while(char::is_ascii_alphabetic).collect();
+                let help = match PLACES.iter().find(|(known, _)| *known == name) {
+                    Some((known, _)) => format!("write {{{known}}}"),
+                    None => "a path can hold {date}, {hour}, {type} and {source}".to_owned(),
+                };
+                return Err(BadPath { message: "a `{` in the path is never closed".to_owned(), help: Some(help) });
             };
             let Some((_, part)) = PLACES.iter().find(|(known, _)| *known == name) else {
-                let help = did_you_mean(name, PLACES.map(|(name, _)| name));
+                let word = name.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_lowercase();
+                let near =
+                    PLACES.iter().find(|(known, _)| *known == word).map(|(known, _)| format!("write {{{known}}}"));
+                let help = near.or_else(|| did_you_mean(name, PLACES.map(|(name, _)| name)));
+                let help = help.or_else(|| same_place(&word).map(|ours| format!("write {{{ours}}}")));
                 let help = help.unwrap_or_else(|| "a path can hold {date}, {hour}, {type} and {source}".to_owned());
                 return Err(BadPath { message: format!("`{{{name}}}` is not known in a path"), help: Some(help) });
             };

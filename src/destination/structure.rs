@@ -53,7 +53,8 @@ impl Structure {
             Value::Map(entries) => {
                 for (i, (key, _)) in entries.iter().enumerate() {
                     if entries[..i].iter().any(|(earlier, _)| earlier.text == key.text) {
-                        reader.error(key.id, format!("`{}` is given twice", key.text));
+                        let help = "leave one of them out".to_owned();
+                        reader.error_with(key.id, format!("`{}` is given twice", key.text), help);
                     }
                 }
                 let compile = |(key, node): &(crate::config::raw::Key, Node)| {
@@ -72,7 +73,8 @@ impl Structure {
                     Some(Structure::Literal(Json::Number(scalar.text.clone())))
                 }
                 Style::Number => {
-                    reader.error(node.id, format!("JSON cannot hold the number {}: quote it", scalar.text));
+                    let help = format!("quote it: \"{}\"", scalar.text);
+                    reader.error_with(node.id, format!("JSON cannot hold the number {}", scalar.text), help);
                     None
                 }
                 Style::String if options.keeps_types && sole_path(&scalar.text).is_some() => {

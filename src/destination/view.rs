@@ -31,7 +31,7 @@ impl View {
     }
 
     /// One of Vero's samples, as if it had come in.
-    pub(super) fn of_sample(body: &str) -> Self {
+    pub(crate) fn of_sample(body: &str) -> Self {
         Self::build(body, 1_435_016_238_000, ["vero", "01a2091f-1b49-768a-8000-000000000000", "everything"])
     }
 

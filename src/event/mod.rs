@@ -15,7 +15,7 @@ mod decimal;
 mod fields;
 mod id;
 mod json;
-mod path;
+pub(crate) mod path;
 mod summary;
 mod value;
 pub mod vero;

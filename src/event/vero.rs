@@ -81,6 +81,65 @@ pub fn sends(path: &str) -> bool {
     is_free || FIELDS.contains(&path)
 }
 
+/// What people call a field that Vero has under another name, or at another place.
+const OTHER_NAMES: [(&str, &str); 22] = [
+    ("event.type", "type"),
+    ("event_type", "type"),
+    ("eventtype", "type"),
+    ("event", "type"),
+    ("user.email_address", "user.email"),
+    ("email_address", "user.email"),
+    ("recipient", "user.email"),
+    ("to", "user.email"),
+    ("user_id", "user.id"),
+    ("userid", "user.id"),
+    ("customer.id", "user.id"),
+    ("subject", "campaign.subject"),
+    ("name", "campaign.name"),
+    ("campaign_name", "campaign.name"),
+    ("campaign_id", "campaign.id"),
+    ("campaign_type", "campaign.type"),
+    ("permalink", "campaign.permalink"),
+    ("tags", "campaign.tags"),
+    ("ip", "sender_ip"),
+    ("useragent", "user_agent"),
+    ("timestamp", "relay.occurred_at"),
+    ("reason", "bounce_message"),
+];
+
+/// The field that is meant by a path that Vero does not send: Vero's own under another name, below a level that does not exist,
+/// or in another style.
+pub fn meant(path: &str) -> Option<&'static str> {
+    let plain = path.to_lowercase().replace('-', "_");
+    let exact = |text: &str| FIELDS.iter().find(|field| field.replace('-', "_") == text).copied();
+    let other = |text: &str| OTHER_NAMES.iter().find(|(theirs, _)| *theirs == text).map(|(_, ours)| *ours);
+    let known = |text: &str| exact(text).or_else(|| other(text));
+    // One step is a common word: it means something only right below another.
+    let is_short = plain.matches('.').count() == 1;
+    // `data.subject`, `event.campaign.subject`, `payload.user.email`: a level too many.
+    let below = || {
+        let mut rest = plain.as_str();
+        std::iter::from_fn(|| {
+            rest = rest.split_once('.')?.1;
+            Some(rest)
+        })
+        .find_map(|text| match text {
+            "email" => Some("user.email"),
+            "id" => Some("user.id"),
+            text if is_short => known(text),
+            text => exact(text),
+        })
+    };
+    let camel = || {
+        let spaced: String = path
+            .chars()
+            .flat_map(|c| if c.is_uppercase() { vec!['_', c.to_ascii_lowercase()] } else { vec![c] })
+            .collect();
+        known(spaced.trim_start_matches('_').replace("._", ".").as_str())
+    };
+    known(&plain).or_else(camel).or_else(below)
+}
+
 /// The types of the events that an email makes; the others are about a person alone.
 const EMAIL_TYPES: [&str; 8] =
     ["sent", "delivered", "opened", "clicked", "failed", "bounced", "converted", "complained"];
@@ -111,7 +170,8 @@ pub fn shows(event_type: &str, path: &str) -> bool {
             is_email || (event_type == "unsubscribed" && UNSUBSCRIBED_CAMPAIGN.contains(&path))
         }
         "bounce_type" | "bounce_code" | "bounce_message" => event_type == "bounced",
-        "changes" => event_type == "user_updated",
+        // Vero documents two forms of this event: the older one has no `user`, and `action` for `type`.
+        "changes" | "email" | "id" | "action" => event_type == "user_updated",
         "event" | "sender_ip" => is_email || event_type == "unsubscribed",
         "user_agent" => {
             !matches!(event_type, "sent" | "delivered" | "failed" | "bounced" | "complained")
@@ -192,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn a_field_by_another_name_is_known() {
+        for (theirs, ours) in [
+            ("event.type", "type"),
+            ("data.subject", "campaign.subject"),
+            ("event.campaign.subject", "campaign.subject"),
+            ("User.Email", "user.email"),
+            ("userAgent", "user_agent"),
+            ("campaign.triggerEvent", "campaign.trigger-event"),
+            ("payload.user.email", "user.email"),
+        ] {
+            assert_eq!(meant(theirs), Some(ours), "{theirs}");
+        }
+        assert_eq!(meant("campaign.owner"), None);
+    }
+
+    #[test]
     fn every_field_of_a_sample_is_shown_with_its_type() {
         fn walk(json: &serde_json::Value, path: &str, seen: &mut Vec<String>) {
             for (key, value) in json.as_object().into_iter().flatten() {
@@ -212,6 +288,7 @@ mod tests {
             }
         }
         assert!(!shows("unsubscribed", "campaign.type") && !shows("resubscribed", "campaign.name"));
+        assert!(!shows("bounced", "email") && shows("user_updated", "email") && shows("bounced", "user.email"));
         assert!(!shows("opened", "bounce_type") && !shows("sent", "opened_at") && shows("sent", "user.plan_at"));
     }
 }

@@ -153,7 +153,7 @@ fn check_runs_the_tests_of_a_config_and_counts_them() {
     let config = directory.path().join("config.yaml").display().to_string();
     let checked = vero_relay(elsewhere.path(), &["check", "-c", &config]);
     assert_eq!(checked.status.code(), Some(0), "{}", err(&checked));
-    assert!(out(&checked).ends_with("1 source, 4 rules, 4 destinations, 2 tests passed\n"), "{}", out(&checked));
+    assert_eq!(out(&checked), format!("2 tests passed\n{config}: 4 warnings\n"));
     let in_json = vero_relay(elsewhere.path(), &["check", "--json", "-c", &config]);
     let said: Value = serde_json::from_slice(&in_json.stdout).expect("JSON");
     assert_eq!((&said["ok"], &said["tests_passed"], &said["tests_failed"]), (&json!(true), &json!(2), &json!(0)));

@@ -69,7 +69,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 83] = [
+const UNSEEN: [&str; 92] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -145,6 +145,15 @@ const UNSEEN: [&str; 83] = [
     "renamed_from_its_own_name",
     "retry_that_begins_above_its_most",
     "size_beyond_its_limit",
+    "slip_a_filter_of_liquid",
+    "slip_a_filter_with_nothing_near",
+    "slip_a_method_of_javascript",
+    "slip_an_elsif",
+    "slip_handlebars",
+    "slip_liquid_in_single_quotes",
+    "slip_three_braces",
+    "slip_to_is_a_list_in_a_text",
+    "slip_two_question_marks",
     "the_place_is_right_behind_other_alphabets",
     "two_destinations_of_one_name",
     "two_destinations_that_write_one_file",

@@ -1,8 +1,10 @@
 //! Names and values that Vero does not use: they match nothing, and below a `not` everything.
 
-use crate::config::problem::{did_you_mean, nearest};
+use super::shapes;
+use crate::config::problem::{Severity, did_you_mean, nearest};
 use crate::config::raw::{Key, Node, Style, Value};
 use crate::config::reader::Reader;
+use crate::config::words::{self, meant_type};
 use crate::event::{FieldPath, Segment, vero};
 use crate::rules::operators::OPERATORS;
 
@@ -53,27 +55,37 @@ fn selected(node: &Node) -> Option<Vec<String>> {
 }
 
 fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
+    let mut told = std::collections::HashSet::new();
+    if !is_operator(&key.text) {
+        shapes::advise(reader, &key.text, node, &mut told);
+    }
     let Ok(path @ FieldPath::Body(_)) = FieldPath::parse(&key.text) else { return };
     let FieldPath::Body(segments) = &path else { return };
     if matches!(segments.first(), Some(Segment::Token(_))) {
         return;
     }
     let path = path.to_string();
-    if matches!(path.as_str(), "not" | "ignore_case") || OPERATORS.iter().any(|operator| operator.name == path) {
-        // It has been told of as an error.
+    // It has been told of as an error.
+    if (key.text.contains(':') && node.is_null())
+        || is_operator(&path)
+        || super::super::meant::combinator(&key.text, node).is_some()
+    {
         return;
     }
     if !vero::sends(&path) {
         let hyphened = path.replace('_', "-");
-        let meant =
-            if vero::sends(&hyphened) { Some(hyphened) } else { nearest(&path, vero::FIELDS).map(str::to_owned) };
-        let help = meant.map(|field| format!("did you mean `{field}`?"));
+        let near = || vero::meant(&path).or_else(|| nearest(&path, vero::FIELDS)).map(str::to_owned);
+        let meant = || if vero::sends(&hyphened) { Some(hyphened) } else { near() };
+        let look = || words::oddity(&path).or_else(|| meant().map(|field| format!("did you mean `{field}`?")));
+        let help = if reader.may_look(Severity::Warning) { look() } else { None };
         reader.warning(key.id, format!("Vero sends no field `{path}` today"), help);
         return;
     }
     if path == "type" {
         return for_each_text(reader, node, false, &mut |item, text, ignores_case| {
-            advise_of_type(reader, item, text, ignores_case);
+            if !told.contains(&item.id) {
+                advise_of_type(reader, item, text, ignores_case);
+            }
         });
     }
     for (_, known, is_all) in vero::VALUES.iter().filter(|(field, ..)| *field == path) {
@@ -81,7 +93,7 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
             let is_known =
                 known.iter().any(|value| *value == text || (ignores_case && value.eq_ignore_ascii_case(text)));
             let near = did_you_mean(text, known.iter().copied());
-            if !is_known && (*is_all || near.is_some()) {
+            if !is_known && !told.contains(&item.id) && (*is_all || near.is_some()) {
                 let help = near.unwrap_or_else(|| format!("Vero writes {}", known.join(" or ")));
                 reader.warning(item.id, format!("Vero's documentation shows no `{path}` that is `{text}`"), help);
             }
@@ -99,6 +111,7 @@ fn advise_of_missing(reader: &Reader, key: &Key, node: &Node, path: &str, around
         return;
     }
     let help = match (around.is_denied, node.get("not").is_some()) {
+        _ if matches!(path, "email" | "id") => &format!("write user.{path}: Vero has it below `user`"),
         (true, _) => "so this leaves no such event out",
         (false, true) => "so the `not` holds for every such event",
         (false, false) if lacking.len() == types.len() => "so this never holds",
@@ -109,6 +122,10 @@ fn advise_of_missing(reader: &Reader, key: &Key, node: &Node, path: &str, around
         format!("Vero's documentation shows no `{path}` with {}", lacking.join(" and ")),
         help.to_owned(),
     );
+}
+
+fn is_operator(text: &str) -> bool {
+    matches!(text, "not" | "ignore_case") || OPERATORS.iter().any(|operator| operator.name == text)
 }
 
 fn asks_for_absence(node: &Node) -> bool {
@@ -144,7 +161,13 @@ fn for_each_text(reader: &Reader, node: &Node, ignores_case: bool, tell: &mut dy
 fn advise_of_type(reader: &Reader, item: &Node, text: &str, ignores_case: bool) {
     let is_known = |name: &str| name == text || (ignores_case && name.eq_ignore_ascii_case(text));
     if !vero::TYPES.iter().any(|name| is_known(name)) {
-        let help = did_you_mean(text, vero::TYPES).unwrap_or_else(|| format!("Vero has {}", vero::TYPES.join(", ")));
+        let found = if reader.may_look(Severity::Warning) { meant_type(text) } else { None };
+        let near = found.map(|near| match text.to_lowercase() {
+            lower if lower.contains("hard") => "write type: bounced, and bounce_type: hard beside it".to_owned(),
+            lower if lower.contains("soft") => "write type: bounced, and bounce_type: soft beside it".to_owned(),
+            _ => format!("did you mean `{near}`?"),
+        });
+        let help = near.unwrap_or_else(|| format!("Vero has {}", vero::TYPES.join(", ")));
         reader.warning(item.id, format!("Vero has no event type `{text}` today"), help);
     }
 }

@@ -4,6 +4,10 @@
 //!
 //! * [`rules`]: rules that can never match or are never tried, and events that none of them catches.
 //! * [`fields`]: names and values that Vero does not use.
+//! * [`shapes`]: plain texts in a match that look like something else.
+//! * [`templates`]: what templates read and Vero does not send, and messages that are always empty.
+//! * `reads`: what a template reads.
+//! * `texts`: what is sent as it is, and was written for another program.
 //! * [`files`]: destinations that may write to one file.
 //! * [`exposure`]: what strangers could read.
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
@@ -12,5 +16,9 @@ pub(crate) mod exposure;
 pub(super) mod fields;
 pub(super) mod files;
 pub(super) mod itself;
+mod reads;
 pub(super) mod rules;
+pub(crate) mod shapes;
+pub(super) mod templates;
+mod texts;
 pub(super) mod ways;

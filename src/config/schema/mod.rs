@@ -5,12 +5,14 @@
 //! * [`Section`], [`Key`], [`Of`]: the keys, each with its type, limits, default, reason and example. `keys` and `destinations` have them.
 //! * `json`: the keys → a JSON Schema (draft 2020-12).
 //! * `markdown`: the keys → tables, put into what `reference.md` tells by hand.
+//! * `find`: where a key stands, for messages.
 //!
 //! The reader reads nodes by hand, so nothing could be derived from its types: a second set of types made for a derive would be a second
 //! description as well, and could say neither `15m` nor `${…}`. Instead the tests ask the reader itself. They put an unknown key
 //! into every map and a value beyond all limits behind every key, and compare what the reader then says it takes with what stands here.
 
 mod destinations;
+pub(in crate::config) mod find;
 mod json;
 mod keys;
 mod markdown;

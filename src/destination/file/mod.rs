@@ -72,7 +72,8 @@ impl Root {
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     let reader = context.reader;
     if let Some(answers) = context.answers {
-        reader.error(answers.id, "`answers` is about HTTP, and a file gives none");
+        let help = "take `answers` out".to_owned();
+        reader.error_with(answers.id, "`answers` is about HTTP, and a file gives none", help);
     }
     let path_node = entries.required("path");
     let path = path_node.and_then(|node| read_path(reader, node, context.data_dir));
@@ -81,7 +82,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
         Some("never") => false,
         Some("batch") | None => true,
         Some(_) => {
-            reader.error(node.id, "`fsync` is batch (before a line counts as delivered) or never");
+            let help = "write batch, the default: a line is synced before it counts as delivered; or never".to_owned();
+            reader.error_with(node.id, "`fsync` is batch or never", help);
             true
         }
     });

@@ -66,21 +66,20 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let url = entries.required("url").and_then(|node| {
         let text = reader.text(node)?;
         if is_template(text) {
-            reader.secret_error(
-                node.id,
-                "a Slack URL is the same for every event: templates go into `text` and `blocks`",
-            );
+            let message = "a Slack URL is the same for every event: templates go into `text` and `blocks`";
+            reader.url_error(node, message);
             return None;
         }
+        let url = client::parse_url(text).map_err(|message| reader.url_error(node, message)).ok()?;
         reader.note_secret(node);
-        let url = client::parse_url(text).map_err(|message| reader.secret_error(node.id, message)).ok()?;
         exposure::advise_of_plain_http(reader, node.id, &url);
         Some(url)
     });
     let blocks = entries.optional("blocks");
     let compiled_blocks = blocks.and_then(|node| {
         if !matches!(node.value, crate::config::raw::Value::List(_)) {
-            reader.error(node.id, "`blocks` is a list of Slack's blocks");
+            let help = "each block begins with `-`: - { type: section, text: { type: mrkdwn, text: \"{{ type }}\" } }";
+            reader.error_with(node.id, "`blocks` is a list of Slack's blocks", help.to_owned());
             return None;
         }
         let options =

@@ -26,8 +26,8 @@ use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, Value}
 use self::operands::Rewritten;
 use self::texts::Encoded;
 use super::bounds;
+use super::dialect;
 use super::view::{VALUE_CHARACTERS_MAX, View};
-use crate::config::problem::did_you_mean;
 use crate::event::vero;
 use crate::fault::Fault;
 
@@ -127,7 +127,10 @@ impl Template {
         let base = &BASES[escape as usize];
         let mut environment = base.clone();
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
-            Fault::within(format!("the template does not compile: {}", detail(&error)), range(&error, source))
+            let help = dialect::form(source).or_else(|| dialect::unclosed(source));
+            let help = help.unwrap_or_else(|| dialect::USUAL.to_owned());
+            let message = format!("the template does not compile: {}", detail(&error));
+            Fault { message, help: Some(help), within: range(&error, source) }
         })?;
         let rewritten = operands::rewrite(source);
         check_names(base, &rewritten, source)?;
@@ -242,7 +245,11 @@ fn unknown_name(error: &minijinja::Error, within: Option<Range<usize>>) -> Fault
     let said = detail(error);
     match said.strip_suffix(" is unknown").map(|said| said.rsplit(' ').next().unwrap_or_default()) {
         Some(name) => unknown(error.kind(), name, within),
-        None => Fault { message: said, help: None, within },
+        // Of a method it says `string has no method named upper`.
+        None => match said.rsplit_once("has no method named ") {
+            Some((_, name)) => unknown(ErrorKind::UnknownMethod, name, within),
+            None => Fault { message: said, help: Some(dialect::USUAL.to_owned()), within },
+        },
     }
 }
 
@@ -254,7 +261,7 @@ fn unknown(kind: ErrorKind, name: &str, within: Option<Range<usize>>) -> Fault {
         _ => ("function", library::functions().collect()),
     };
     let message = format!("there is no {what} `{name}` in templates");
-    Fault { message, help: did_you_mean(name, known), within }
+    Fault { message, help: Some(dialect::name(what, name, known)), within }
 }
 
 /// Whether a text has something for a template to do.

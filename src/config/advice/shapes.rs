@@ -1,0 +1,238 @@
+//! Plain texts in a match that look like something else: a pattern, a comparison, a list, a variable, a text in quotes of another kind.
+//!
+//! One table a place, and each row is one kind of slip with the form that was meant. A text may be meant as it stands, so these are
+//! warnings, and each says how to write that: `{ equals: … }` is taken word for word.
+
+use std::collections::HashSet;
+
+use crate::config::raw::{Node, NodeId, Style, Value};
+use crate::config::reader::Reader;
+
+mod table;
+
+use self::table::*;
+pub(crate) use self::table::{seconds, variable_name};
+
+/// A text in a match, and where it stands.
+struct Text<'t> {
+    field: &'t str,
+    operator: Option<&'t str>,
+    text: &'t str,
+}
+
+/// What a text looks like.
+struct Meant {
+    /// Why it is not what it looks like.
+    why: String,
+    /// The form below the field: `{ glob: "Spring*" }`.
+    form: String,
+}
+
+type Shape = fn(&Text<'_>) -> Option<Meant>;
+
+/// Where a field is compared with a text as a whole.
+const COMPARED: [Shape; 13] = [
+    quotes,
+    invisible,
+    blanks,
+    template,
+    variable,
+    slashes,
+    comparison,
+    regex_signs,
+    sql_signs,
+    digit_signs,
+    glob_signs,
+    list,
+    date,
+];
+/// Where a text is looked for in a field, at its start or its end.
+const PARTIAL: [Shape; 7] = [quotes, invisible, template, variable, slashes, regex_signs, glob_signs];
+/// Where a glob stands.
+const GLOBBED: [Shape; 7] = [quotes, invisible, template, variable, slashes, regex_signs, sql_signs];
+/// Where a regular expression stands.
+const REGEXED: [Shape; 5] = [quotes, invisible, template, variable, slashes];
+
+/// What stands around a text.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    /// The field, as it is written.
+    field: &'a str,
+    /// The operator, `None` where the text stands behind the field itself.
+    operator: Option<&'a str>,
+    is_negated: bool,
+}
+
+/// Tells of texts behind a field that look like something else. Those told of are pushed to `told`.
+pub(in crate::config) fn advise(reader: &Reader, field: &str, node: &Node, told: &mut HashSet<NodeId>) {
+    walk(reader, node, Around { field, operator: None, is_negated: false }, told);
+}
+
+fn walk(reader: &Reader, node: &Node, around: Around<'_>, told: &mut HashSet<NodeId>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for (key, below) in entries {
+                match key.text.as_str() {
+                    "not" if !matches!(below.value, Value::Map(_)) || around.operator.is_none() => {
+                        walk(reader, below, Around { is_negated: true, operator: None, ..around }, told);
+                    }
+                    // Taken word for word: whoever writes it means it.
+                    "equals" => {}
+                    name => walk(reader, below, Around { operator: Some(name), ..around }, told),
+                }
+            }
+        }
+        Value::List(items) => items.iter().for_each(|item| walk(reader, item, around, told)),
+        Value::Scalar(scalar) if scalar.style == Style::String && !scalar.is_interpolated => {
+            if tell(reader, node, &scalar.text, around) {
+                told.insert(node.id);
+            }
+        }
+        Value::Scalar(_) => {}
+    }
+}
+
+/// Longer texts are no slips, and looking at each sign of them takes time.
+const TEXT_BYTES_MAX: usize = 1000;
+
+fn tell(reader: &Reader, node: &Node, text: &str, around: Around<'_>) -> bool {
+    if text.len() > TEXT_BYTES_MAX {
+        return false;
+    }
+    let shapes: &[Shape] = match around.operator {
+        None => &COMPARED,
+        Some("contains" | "starts_with" | "ends_with") => &PARTIAL,
+        Some("glob") => &GLOBBED,
+        Some("regex") => &REGEXED,
+        Some(_) => return false,
+    };
+    let of = Text { field: around.field, operator: around.operator, text };
+    let found = shapes.iter().find_map(|shape| shape(&of)).or_else(|| of_operator(&of));
+    let Some(Meant { why, form }) = found else { return false };
+    // What is right but for its quotes or blanks stays below its operator.
+    let form = match around.operator {
+        Some(operator) if !form.starts_with('{') => format!("{{ {operator}: {form} }}"),
+        _ => form,
+    };
+    let whole = |form: &str| match around.is_negated {
+        true => format!("{}: {{ not: {form} }}", around.field),
+        false => format!("{}: {form}", around.field),
+    };
+    let literal = match around.operator {
+        // A text of several lines has no form on one.
+        _ if text.contains('\n') => String::new(),
+        None => format!("; for the text as it is: {}", whole(&format!("{{ equals: {} }}", quoted(text)))),
+        Some("contains" | "starts_with" | "ends_with") => {
+            let (start, end) = match around.operator {
+                Some("starts_with") => ("^", ""),
+                Some("ends_with") => ("", "$"),
+                _ => ("", ""),
+            };
+            let pattern = format!("{start}{}{end}", regex::escape(text));
+            format!("; for the text as it is: {}", whole(&format!("{{ regex: {} }}", single_quoted(&pattern))))
+        }
+        Some(_) => String::new(),
+    };
+    reader.warning(node.id, why, format!("write {}{literal}", whole(&form)));
+    true
+}
+
+/// A text as YAML has it: plain where that is safe, in quotes otherwise.
+pub(in crate::config) fn yaml(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '@' | '/' | '-' | ' ');
+    let begins = text.starts_with(|c: char| c.is_alphabetic() || c == '_' || c.is_ascii_digit());
+    let is_word = !matches!(text.to_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off");
+    if begins && is_word && text.chars().all(is_plain) && !text.ends_with(' ') { text.to_owned() } else { quoted(text) }
+}
+
+/// A text in quotes: double ones, and single ones where a backslash or a double quote would need care.
+fn quoted(text: &str) -> String {
+    if text.contains(['\\', '"']) { single_quoted(text) } else { format!("\"{text}\"") }
+}
+
+fn single_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn meant(why: impl Into<String>, form: impl Into<String>) -> Option<Meant> {
+    Some(Meant { why: why.into(), form: form.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(field: &str, text: &str, expected: Option<&str>) {
+        let of = Text { field, operator: None, text };
+        let found = COMPARED.iter().find_map(|shape| shape(&of)).map(|meant| meant.form);
+        assert_eq!(found.as_deref(), expected, "{field}: {text}");
+    }
+
+    #[test]
+    fn a_text_that_looks_like_something_else_is_known() {
+        for (text, form) in [
+            ("Spring*", "{ glob: \"Spring*\" }"),
+            ("Cart [A-D]", "{ glob: \"Cart [A-D]\" }"),
+            ("{Order,Receipt}", "{ glob: \"{Order,Receipt}\" }"),
+            ("^Spring", "{ regex: '^Spring' }"),
+            ("Spring.*", "{ regex: 'Spring.*' }"),
+            ("/Spring.*/i", "{ regex: 'Spring.*', ignore_case: true }"),
+            ("%Spring%", "{ glob: \"*Spring*\" }"),
+            ("“Spring”", "\"Spring\""),
+            ("'Spring'", "\"Spring\""),
+            ("!= Spring", "{ not: Spring }"),
+            ("!Spring", "{ not: Spring }"),
+            ("> 5", "{ gt: 5 }"),
+            ("<=5.5", "{ lte: 5.5 }"),
+            ("=~ Spr", "{ regex: 'Spr' }"),
+            ("$SPRING", "\"${SPRING}\""),
+            ("%SPRING%", "\"${SPRING}\""),
+            ("{{ env.SPRING }}", "\"${SPRING}\""),
+            ("Spring|Summer", "[Spring, Summer]"),
+            ("\u{a0}Spring", "Spring"),
+            ("Spr\u{200b}ing", "Spring"),
+            (" Spring", "Spring"),
+        ] {
+            check("campaign.name", text, Some(form));
+        }
+        check("bounce_code", "5xx", Some("{ glob: \"5??\" }"));
+        check("bounce_code", "500-599", Some("{ gte: 500, lte: 599 }"));
+        check("bounce_type", "not soft", Some("{ not: soft }"));
+        check("type", "bounced, failed", Some("[bounced, failed]"));
+        check("type", "open|click", Some("[opened, clicked]"));
+        check("user.email", "a@x.com,b@x.com", Some("[a@x.com, b@x.com]"));
+        check("bounced_at", "2026-01-01", Some("{ gte: 1767225600, lt: 1767312000 }"));
+    }
+
+    #[test]
+    fn a_name_that_a_person_gave_is_left_alone() {
+        for text in [
+            "Spring",
+            "Save 50%",
+            "Vero | Welcome",
+            "Don’t miss: Spring – Summer",
+            "Did you forget something?",
+            "[VIP] Spring",
+            "Hello {name}",
+            "A, B and C",
+            "Price $5",
+            "Spring & Summer (2026)",
+            "<none>",
+            "> Sale",
+            "24/7",
+            "C++",
+            "10x",
+            "Soldes\u{a0}!",
+            "l'été",
+            "“Quotes” within",
+            "a@example.com",
+            "2026-01-01",
+        ] {
+            check("campaign.name", text, None);
+        }
+        check("sender_ip", "10.0.0.0/8", None);
+        check("user.id", "a-b", None);
+        check("user_agent", "Mozilla/5.0 (X11)", None);
+    }
+}

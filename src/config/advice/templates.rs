@@ -1,0 +1,267 @@
+//! Templates that read what Vero does not send, and messages that are empty whatever comes.
+//!
+//! A path is certain to be wrong only where the template does not itself provide for its absence: behind `default`, `is defined` or
+//! the first part of an `or` nothing is told, nor of a loop's own names.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use minijinja::machinery::parse;
+
+use super::reads::Reads;
+use super::texts;
+use crate::config::raw::{Node, NodeId, Style, Value};
+use crate::config::reader::Reader;
+use crate::config::words;
+use crate::destination::dialect;
+use crate::destination::template::{Escape, Template, is_template};
+use crate::destination::view::View;
+use crate::event::FieldId;
+use crate::event::path::RELAY_FIELDS;
+use crate::event::vero;
+use crate::fault::Fault;
+use crate::rules::{Rule, Verdict};
+
+/// Templates that are looked at. Each costs some ten microseconds, and thousands of destinations do not differ in their slips.
+const TEMPLATES_MAX: usize = 1000;
+/// A longer template is not looked at.
+const TEMPLATE_BYTES_MAX: usize = 16 << 10;
+
+/// What a destination's templates are looked at with.
+pub(in crate::config) struct Sent {
+    /// Vero's types that the rules may send there, as bits in the order of [`vero::TYPES`].
+    by_destination: HashMap<usize, u16>,
+}
+
+impl Sent {
+    /// What the rules may send to each destination.
+    pub(in crate::config) fn of(rules: &[Rule], type_field: Option<FieldId>) -> Self {
+        let mut by_destination: HashMap<usize, u16> = HashMap::new();
+        let mut stopped = 0_u16;
+        for rule in rules {
+            let mut types = 0;
+            for (at, name) in vero::TYPES.iter().enumerate() {
+                if stopped & (1 << at) != 0 {
+                    continue;
+                }
+                let verdict = type_field.map_or(Verdict::Perhaps, |field| rule.condition.foresee(field, Some(name)));
+                types |= u16::from(verdict != Verdict::Never) << at;
+                stopped |= u16::from(rule.stop && verdict == Verdict::Always) << at;
+            }
+            rule.to.iter().for_each(|to| *by_destination.entry(*to).or_default() |= types);
+        }
+        Self { by_destination }
+    }
+
+    fn bits(&self, destination: usize) -> u16 {
+        self.by_destination.get(&destination).copied().unwrap_or_default()
+    }
+
+    fn names(bits: u16) -> Vec<&'static str> {
+        vero::TYPES.iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0).map(|(_, name)| *name).collect()
+    }
+}
+
+/// Tells what can be said of the templates of all destinations.
+pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: Option<&Node>, sent: &Sent) {
+    let mut templates = Vec::new();
+    let mut seen = HashSet::new();
+    for (at, (_, node)) in destinations.entries().iter().enumerate() {
+        for (kind, section) in node.entries() {
+            let kind = kind.text.as_str();
+            let usual = defaults.and_then(|defaults| defaults.get(kind));
+            let own = section.entries().iter();
+            let inherited = usual.map(Node::entries).unwrap_or_default().iter();
+            let inherited = inherited.filter(|(key, _)| section.get(&key.text).is_none());
+            for (key, node) in own.chain(inherited).filter(|(key, _)| holds_templates(kind, &key.text)) {
+                if (kind, key.text.as_str()) == ("slack", "text")
+                    && node
+                        .scalar()
+                        .is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty())
+                {
+                    let help = "leave `text` out: each type of event has a message of its own".to_owned();
+                    reader.warning(node.id, "this message is always empty, and an empty message is not sent", help);
+                }
+                // What stands in the defaults is looked at once.
+                if seen.insert(node.id) {
+                    texts::advise(reader, kind, &key.text, node);
+                }
+                collect(node, &mut |at_node, source| {
+                    templates.push(Found { kind, key: &key.text, at: at_node, source, types: sent.bits(at) });
+                });
+            }
+        }
+    }
+    // One template that serves several destinations may read what only some of them get.
+    let mut types: HashMap<&str, u16> = HashMap::new();
+    templates.iter().for_each(|found| *types.entry(found.source).or_default() |= found.types);
+    let mut seen = HashSet::new();
+    templates.retain(|found| seen.insert(found.at));
+    for found in templates.iter().filter(|found| found.kind != "file").take(TEMPLATES_MAX) {
+        let types = Sent::names(types.get(found.source).copied().unwrap_or_default());
+        Of { reader, key: found.key, types: &types }.look_at(found.at, found.source);
+    }
+}
+
+/// A template of a destination.
+struct Found<'n> {
+    kind: &'n str,
+    key: &'n str,
+    at: NodeId,
+    source: &'n str,
+    types: u16,
+}
+
+fn collect<'n>(node: &'n Node, see: &mut dyn FnMut(NodeId, &'n str)) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| collect(item, see)),
+        Value::Map(entries) => entries.iter().for_each(|(_, node)| collect(node, see)),
+        Value::Scalar(scalar) => {
+            // What came from outside is not advised of: what is told, and what is not, would tell of it.
+            let is_plain = scalar.style == Style::String && !scalar.is_interpolated;
+            let is_looked_at = is_plain && scalar.text.len() <= TEMPLATE_BYTES_MAX;
+            if is_looked_at && is_template(&scalar.text) {
+                see(node.id, &scalar.text);
+            }
+        }
+    }
+}
+
+fn holds_templates(kind: &str, key: &str) -> bool {
+    matches!((kind, key), ("http", "url" | "json" | "text") | ("slack", "text" | "blocks") | ("file", "path"))
+}
+
+/// Words that begin a statement, where somebody wrote it in `{{ … }}`.
+const STATEMENTS: [&str; 10] = ["if", "else", "elif", "end", "endif", "for", "range", "with", "endfor", "unless"];
+
+/// Where a template stands.
+struct Of<'a> {
+    reader: &'a Reader,
+    key: &'a str,
+    types: &'a [&'static str],
+}
+
+impl Of<'_> {
+    fn look_at(&self, at: NodeId, source: &str) {
+        // A path's template begins behind the host; its values are escaped otherwise, and that changes no path.
+        let Ok(parsed) = parse(source, "template", Default::default()) else { return };
+        let mut reads = Reads::default();
+        reads.statement(&parsed);
+        let mut has_told = false;
+        let mut told = HashSet::new();
+        for (path, span) in reads.paths {
+            if let Some(fault) = self.fault_of(&path, span, source).filter(|_| told.insert(path)) {
+                has_told = true;
+                self.tell(at, fault);
+            }
+        }
+        let is_certain = reads.all.iter().all(|path| self.is_in_a_sample(path));
+        if !has_told && is_certain && matches!(self.key, "text" | "blocks") {
+            self.advise_of_emptiness(at, source);
+        }
+    }
+
+    /// Whether some sample of what comes here has a value there: of another nothing can be said.
+    fn is_in_a_sample(&self, path: &str) -> bool {
+        path.starts_with("relay.") || self.samples().any(|body| View::of_sample(body).find(path).is_some())
+    }
+
+    /// The samples of the types that come here.
+    fn samples(&self) -> impl Iterator<Item = &'static str> {
+        let is_sent = |name: &str| {
+            self.types
+                .iter()
+                .any(|sent| name.strip_prefix(sent).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+        };
+        vero::SAMPLES.iter().filter(move |(name, _)| is_sent(name)).map(|(_, body)| *body)
+    }
+
+    fn tell(&self, at: NodeId, fault: Fault) {
+        match self.key {
+            // A URL's line may hold a secret, and its place would show the rest of it.
+            "url" => self.reader.secret_warning(at, fault.message, fault.help),
+            _ => self.reader.warning_within(at, fault),
+        }
+    }
+
+    /// What is wrong with a path, if it is certain.
+    fn fault_of(&self, path: &str, span: Range<usize>, source: &str) -> Option<Fault> {
+        let within = source.get(span.clone()).map(|_| span);
+        let fault = |message: String, help: String| Some(Fault { message, help: Some(help), within: within.clone() });
+        let first = path.split('.').next().unwrap_or_default();
+        if let Some(name) = path.strip_prefix("relay.") {
+            let known = RELAY_FIELDS.map(|(name, _)| name);
+            if known.contains(&name) {
+                return None;
+            }
+            let near = words::nearest(name, known).map(|near| format!("did you mean `relay.{near}`?"));
+            let all = || format!("it has relay.{}", known.join(", relay."));
+            return fault(format!("the relay has no field `{path}`"), near.unwrap_or_else(all));
+        }
+        if matches!(first, "loop" | "self" | "relay" | "debug") || vero_sends(path) {
+            let field = vero_name(path);
+            let lacks = |name: &&&str| !vero::shows(name, &field);
+            let lacking: Vec<_> = self.types.iter().filter(lacks).collect();
+            if lacking.is_empty() || lacking.len() < self.types.len() || first == "relay" {
+                return None;
+            }
+            let names: Vec<_> = lacking.iter().map(|name| format!("`{name}`")).collect();
+            let help = match field.as_str() {
+                "email" | "id" => format!("write user.{field}: Vero has it below `user`"),
+                _ => format!("no other type comes here; where it may be missing: {{{{ {path} | default('–') }}}}"),
+            };
+            return fault(format!("Vero's documentation shows no `{path}` with {}", names.join(" and ")), help);
+        }
+        let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
+        let help = match vero::meant(path) {
+            _ if STATEMENTS.contains(&first) => dialect::form(source)
+                .unwrap_or_else(|| "statements stand in {% … %}: {% if type == 'bounced' %}…{% endif %}".to_owned()),
+            _ if vero_sends(before) && dialect::is_filter(last) => {
+                format!("a filter stands behind a `|`: {{{{ {before} | {last} }}}}")
+            }
+            Some("type") if first == "event" => "write {{ type }}: the event's fields stand at the top".to_owned(),
+            Some(field) => {
+                let field = field.replace('-', "_");
+                let is_below = path.ends_with(&format!(".{field}"));
+                let why = if is_below { ": the event's fields stand at the top" } else { "" };
+                format!("write {{{{ {field} }}}}{why}")
+            }
+            None => match words::nearest(path, vero::FIELDS) {
+                Some(near) => format!("did you mean `{}`?", near.replace('-', "_")),
+                None => {
+                    let written = within.clone().and_then(|within| source.get(within)).unwrap_or(path);
+                    format!("where your events have it: {{{{ {written} | default('') }}}}")
+                }
+            },
+        };
+        fault(format!("Vero sends no field `{path}` today"), help)
+    }
+
+    /// A message that is empty for every sample of what comes here.
+    fn advise_of_emptiness(&self, at: NodeId, source: &str) {
+        let Ok(template) = Template::compile(source, Escape::None) else { return };
+        let is_empty =
+            |body: &str| template.render(&View::of_sample(body), None).is_ok_and(|text| text.trim().is_empty());
+        if self.samples().next().is_some() && self.samples().all(is_empty) {
+            let names = self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let help = "`vero-relay explain` shows what would be sent for an event".to_owned();
+            self.reader.warning(
+                at,
+                format!("this is empty for every sample of {names}, and nothing else comes here"),
+                help,
+            );
+        }
+    }
+}
+
+/// Whether a path is one of Vero's, written as templates write it: a hyphen is an underscore there.
+fn vero_sends(path: &str) -> bool {
+    let field = vero_name(path);
+    let is_free = ["event.data.", "changes."].iter().any(|start| path.starts_with(start));
+    is_free || vero::FIELDS.contains(&field.as_str())
+}
+
+fn vero_name(path: &str) -> String {
+    let is_it = |field: &&&str| field.replace('-', "_") == path;
+    vero::FIELDS.iter().find(is_it).map_or_else(|| path.to_owned(), |field| (*field).to_owned())
+}

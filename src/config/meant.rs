@@ -1,0 +1,175 @@
+//! What was meant by a word or a value in a match that is not ours, as the form to write in its place.
+
+use super::advice::shapes::{seconds, yaml};
+use super::destinations::Names;
+use super::raw::{Node, Style, Value};
+use super::words;
+use crate::event::vero;
+use crate::rules::operators::OPERATORS;
+
+/// `to: alerts, archive`: a list without its brackets.
+pub(super) fn destinations(text: &str, known: &Names) -> Option<String> {
+    let parts = words::listed(text)?;
+    let near: Option<Vec<_>> = parts.iter().map(|part| words::nearest(part, known.iter())).collect();
+    near.map(|near| format!("write a list: [{}]", near.join(", ")))
+}
+
+/// Which of `any`, `all` and `none` is meant by a key with a list of maps, or a map of fields, behind it.
+pub(super) fn combinator(text: &str, value: &Node) -> Option<&'static str> {
+    const OURS: [&str; 3] = ["any", "all", "none"];
+    if OURS.contains(&text) || vero::sends(text) {
+        return None;
+    }
+    let is_field = |key: &str| vero::sends(key) || key.contains('.');
+    let holds_matches = match &value.value {
+        Value::List(items) => !items.is_empty() && items.iter().all(|item| matches!(item.value, Value::Map(_))),
+        Value::Map(entries) => !entries.is_empty() && entries.iter().all(|(key, _)| is_field(&key.text)),
+        Value::Scalar(_) => false,
+    };
+    (holds_matches && text != "not").then(|| words::meant(text, OURS)).flatten()
+}
+
+/// What was meant by an operator that there is not: a field below another, a list, or one of ours.
+pub(super) fn operator(field: &str, name: &str, value: &Node) -> Option<String> {
+    let names = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
+    let value_shown = shown(value);
+    if let Some((operator, behind)) = name.split_once(':').filter(|_| value.is_null()) {
+        return Some(format!("write a space after the colon: {{ {operator}: {behind} }}"));
+    }
+    let path = format!("{field}.{name}");
+    let known = vero::FIELDS.contains(&path.as_str());
+    let near = words::meant(name, names);
+    if value.is_null() && near.is_none() && !known {
+        return Some(format!("put a list into brackets: {field}: [{name}, …]"));
+    }
+    let is_nested =
+        known || (matches!(value.value, Value::Map(_)) || near.is_none()) && vero::sends(&path) && name != "in";
+    if is_nested {
+        let (path, value) = below(path, value);
+        return Some(format!("write the path as one key: {path}: {}", shown(value)));
+    }
+    if let Some(field) = words::nearest(&path, vero::FIELDS)
+        .filter(|found| near.is_none() && found.starts_with(field) && *found != field)
+    {
+        return Some(format!("write the path as one key: {field}: {value_shown}"));
+    }
+    let spelt: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    Some(match spelt.as_str() {
+        "in" | "oneof" | "anyof" | "any" | "isin" | "isoneof" | "or" | "values" => {
+            format!("a list is any of them: {field}: {}", listed_form(value))
+        }
+        "notin" | "nin" | "noneof" | "none" => format!("write {field}: {{ not: {} }}", listed_form(value)),
+        "missing" | "absent" | "isnull" | "null" | "isempty" | "empty" | "notexists" | "isblank" | "undefined" => {
+            format!("write {field}: {{ exists: false }}")
+        }
+        "notnull" | "isnotnull" | "notempty" | "isnotempty" => format!("write {field}: {{ exists: true }}"),
+        "between" | "range" | "within" => match &value.value {
+            Value::List(items) if items.len() == 2 => {
+                format!("write {field}: {{ gte: {}, lte: {} }}", shown(&items[0]), shown(&items[1]))
+            }
+            _ => format!("write {field}: {{ gte: …, lte: … }}"),
+        },
+        "notcontains" | "doesnotcontain" | "excludes" => {
+            format!("write {field}: {{ not: {{ contains: {value_shown} }} }}")
+        }
+        "notmatches" | "notregex" => format!("write {field}: {{ not: {{ regex: {value_shown} }} }}"),
+        "notlike" | "notglob" => format!("write {field}: {{ not: {{ glob: {value_shown} }} }}"),
+        "iequals" | "equalsignorecase" => format!("write {field}: {{ equals: {value_shown}, ignore_case: true }}"),
+        "icontains" | "containsignorecase" => {
+            format!("write {field}: {{ contains: {value_shown}, ignore_case: true }}")
+        }
+        _ => {
+            let near = near?;
+            if near == "equals" && matches!(value.value, Value::Map(_)) {
+                return None;
+            }
+            match near {
+                near if matches!(value.value, Value::Map(_)) => format!("did you mean `{near}`?"),
+                near => format!("did you mean `{near}`? {field}: {{ {near}: {value_shown} }}"),
+            }
+        }
+    })
+}
+
+/// A path through maps of one key each, down to what an operator or a value is.
+fn below(mut path: String, mut value: &Node) -> (String, &Node) {
+    while let [(key, node)] = value.entries() {
+        if key.text == "not" || OPERATORS.iter().any(|operator| operator.name == key.text) {
+            break;
+        }
+        path = format!("{path}.{}", key.text);
+        value = node;
+    }
+    (path, value)
+}
+
+/// A value as it may be written on one line.
+pub(super) fn shown(node: &Node) -> String {
+    match &node.value {
+        Value::Scalar(scalar) if scalar.is_interpolated => "…".to_owned(),
+        Value::Scalar(scalar) if scalar.style == Style::String => yaml(&scalar.text),
+        Value::Scalar(scalar) => scalar.text.clone(),
+        Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Map(entries) => {
+            let entries: Vec<_> = entries.iter().map(|(key, node)| format!("{}: {}", key.text, shown(node))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+    }
+}
+
+/// A value as a list.
+fn listed_form(node: &Node) -> String {
+    match &node.value {
+        Value::List(_) => shown(node),
+        Value::Scalar(scalar) => match words::listed(&scalar.text) {
+            Some(parts) => format!("[{}]", parts.join(", ")),
+            None => format!("[{}]", shown(node)),
+        },
+        Value::Map(_) => "[…]".to_owned(),
+    }
+}
+
+/// All operators.
+pub(super) fn operators() -> String {
+    let names: Vec<_> = OPERATORS.iter().map(|operator| operator.name).collect();
+    format!("the operators are {} and not", names.join(", "))
+}
+
+/// What to write where an operator does not take its argument.
+pub(super) fn argument(field: &str, operator: &str, node: &Node) -> Option<String> {
+    let text = node.scalar().filter(|scalar| !scalar.is_interpolated).map(|scalar| scalar.text.as_str())?;
+    match operator {
+        "exists" => Some(match text.to_lowercase().as_str() {
+            "yes" | "on" | "1" | "true" => "write { exists: true }".to_owned(),
+            "no" | "off" | "0" | "false" => "write { exists: false }".to_owned(),
+            _ => "write { exists: true }, or { exists: false } for a field that is missing".to_owned(),
+        }),
+        "gt" | "gte" | "lt" | "lte" => Some(match seconds(text) {
+            Some(_) if field.starts_with("relay.") => {
+                format!("`{field}` is a text: write {field}: {{ glob: \"{text}*\" }}")
+            }
+            Some(seconds) => {
+                format!("times are seconds since 1970: write {{ {operator}: {seconds} }} for {text} in UTC")
+            }
+            None => {
+                let number = text.trim().trim_start_matches(['>', '<', '=', '~', '+']).trim();
+                let number = number.replace([',', '_', ' ', '\''], "");
+                match number.parse::<f64>() {
+                    Ok(_) if !number.is_empty() => format!("write {{ {operator}: {number} }}"),
+                    _ if field.ends_with("_at") => {
+                        format!("times are seconds since 1970: {{ {operator}: 1767225600 }}")
+                    }
+                    _ => format!("write a number: {{ {operator}: 500 }}"),
+                }
+            }
+        }),
+        "regex" if text.starts_with(['*', '?']) => {
+            Some(format!("if a glob is meant: {field}: {{ glob: {} }}", yaml(text)))
+        }
+        "regex" => Some("write `\\` before a sign that stands for itself: \\( \\[ \\{ \\. \\* \\+ \\?".to_owned()),
+        "glob" => Some(format!(
+            "write `\\` before a sign that stands for itself; a regular expression is {field}: {{ regex: … }}"
+        )),
+        _ => Some("write a text or a number".to_owned()),
+    }
+}

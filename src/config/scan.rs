@@ -1,0 +1,476 @@
+//! A look at the YAML as it is typed: what its reader cannot tell, because it stops at the first error, or because it throws comments away.
+//!
+//! It is no YAML reader. It walks over the lines once, knows quotes, brackets, blocks and comments, and notes what people get wrong. After
+//! each slip it goes on as if that had been right, so that one slip does not make others.
+
+use super::load::Place;
+use super::words;
+
+/// Something that is probably a slip.
+#[derive(Debug)]
+pub(super) struct Finding {
+    /// What.
+    pub slip: Slip,
+    /// Where.
+    pub place: Place,
+    /// The keys above, outermost first; the last is the one that it stands behind.
+    pub keys: Vec<String>,
+}
+
+/// What people get wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Slip {
+    /// `[` or `{` that is not closed, and what it would be closed with. The second: a comment begins behind it.
+    Open(char, bool),
+    /// A quote that is not closed.
+    OpenQuote(char),
+    /// A quote within quotes of its own kind.
+    InnerQuote(char),
+    /// `\d` within double quotes.
+    Escape(char),
+    /// A value that begins with a sign that means something to YAML.
+    Sign(char),
+    /// `type:bounced`
+    NoBlank,
+    /// A blank that is none to YAML, in the indentation or behind a colon.
+    OddBlank(char),
+    /// A tab in the indentation.
+    Tab,
+    /// A second `: ` in a plain text.
+    Colon,
+    /// A key, or a key and a value, without a colon between them.
+    NoColon,
+    /// A list's dash, or a quote, that is a typographic one.
+    Odd(char),
+    /// `[a}`
+    Mixed(char, char),
+    /// Something behind a closing bracket.
+    Behind(char),
+    /// Deeper than the line above, which has its value already, or between two levels.
+    Indentation(usize, usize),
+    /// A plain text that ends at ` #`.
+    Cut { text: String, rest: String },
+    /// `>5`: to YAML the head of a folded text.
+    Block(String),
+}
+
+impl Slip {
+    /// Whether YAML cannot be read behind it.
+    pub(super) fn is_certain(&self) -> bool {
+        matches!(
+            self,
+            Slip::Open(..)
+                | Slip::OpenQuote(_)
+                | Slip::InnerQuote(_)
+                | Slip::Escape(_)
+                | Slip::Sign(_)
+                | Slip::Tab
+                | Slip::NoColon
+                | Slip::Mixed(..)
+                | Slip::Behind(_)
+                | Slip::Colon
+        )
+    }
+}
+
+/// What is open on a line: a quote or a bracket.
+#[derive(Clone, Copy)]
+struct Opened {
+    sign: char,
+    place: Place,
+    indentation: usize,
+    has_comment: bool,
+}
+
+/// Looks at a whole text.
+pub(super) fn scan(text: &str) -> Vec<Finding> {
+    let mut scan = Scan::default();
+    let mut offset = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        scan.line(number + 1, offset, line.trim_end_matches(['\n', '\r']));
+        offset += line.len();
+    }
+    if let Some(opened) = scan.quote {
+        scan.find(Slip::OpenQuote(opened.sign), opened.place);
+    } else if let Some(opened) = scan.brackets.first().copied() {
+        scan.find(Slip::Open(opened.sign, opened.has_comment), opened.place);
+    }
+    scan.found
+}
+
+#[derive(Default)]
+struct Scan {
+    found: Vec<Finding>,
+    /// The keys above, each with its indentation.
+    keys: Vec<(usize, String)>,
+    quote: Option<Opened>,
+    brackets: Vec<Opened>,
+    /// The indentation of the key whose block of text goes on.
+    block: Option<usize>,
+    /// A key with `>5` behind it, until the next line shows whether text follows.
+    folded: Option<(Place, String)>,
+    /// The last line that was a key with a plain or quoted value: its indentation.
+    complete: Option<usize>,
+}
+
+/// Deeper levels are not told apart.
+const KEYS_MAX: usize = 64;
+/// More slips in one file than anybody reads.
+const FOUND_MAX: usize = 1000;
+
+impl Scan {
+    fn find(&mut self, slip: Slip, place: Place) {
+        if self.found.len() < FOUND_MAX {
+            let keys = self.keys.iter().map(|(_, key)| key.clone()).collect();
+            self.found.push(Finding { slip, place, keys });
+        }
+    }
+
+    fn line(&mut self, number: usize, offset: usize, line: &str) {
+        let indentation = line.len() - line.trim_start_matches(' ').len();
+        let rest = &line[indentation..];
+        if rest.trim().is_empty() {
+            return;
+        }
+        let at = |byte: usize| Place { line: number, column: line[..byte].chars().count() + 1, offset: offset + byte };
+        if let Some(block) = self.block {
+            if indentation > block {
+                self.folded = None;
+                return;
+            }
+            self.block = None;
+            if let Some((place, head)) = self.folded.take() {
+                self.find(Slip::Block(head), place);
+            }
+        }
+        let entry = entry(rest);
+        if let Some(quote) = self.quote.filter(|quote| entry.is_some() && indentation <= quote.indentation) {
+            self.find(Slip::OpenQuote(quote.sign), quote.place);
+            self.quote = None;
+        }
+        let first = self.brackets.first().copied();
+        if let Some(opened) =
+            first.filter(|opened| self.quote.is_none() && entry.is_some() && indentation <= opened.indentation)
+        {
+            self.find(Slip::Open(opened.sign, opened.has_comment), opened.place);
+            self.brackets.clear();
+        }
+        if self.quote.is_none() && self.brackets.is_empty() && !rest.starts_with('#') {
+            self.indentation(indentation, rest, entry, &at);
+        }
+        self.signs(line, indentation, &at);
+    }
+
+    /// The beginning of a line of its own: its indentation and its key.
+    fn indentation(&mut self, indentation: usize, rest: &str, entry: Option<Entry<'_>>, at: &dyn Fn(usize) -> Place) {
+        if rest.starts_with('\t') {
+            self.find(Slip::Tab, at(indentation));
+        } else if let Some(odd) = rest.chars().next().filter(|c| words::is_blank(*c)) {
+            self.find(Slip::OddBlank(odd), at(indentation));
+        } else if let Some(odd) = rest.chars().next().filter(|c| is_odd_dash(*c)) {
+            self.find(Slip::Odd(odd), at(indentation));
+        }
+        let Some(entry) = entry else {
+            // A text that goes on is deeper than its key; what is as deep as another key should be one.
+            let is_word = rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            if is_word && self.keys.iter().any(|(level, _)| *level == indentation) {
+                self.find(Slip::NoColon, at(indentation));
+                self.keys.retain(|(level, _)| *level < indentation);
+                let key = rest.split([' ', '=', '[', '{']).next().unwrap_or_default();
+                self.keys.push((indentation, key.to_owned()));
+                self.complete = None;
+            }
+            return;
+        };
+        let own = indentation + entry.dashes;
+        if let Some(complete) = self.complete.filter(|complete| indentation > *complete && entry.dashes == 0) {
+            self.find(Slip::Indentation(indentation, complete), at(indentation));
+        }
+        let mut left = None;
+        while let Some((level, _)) = self.keys.last().filter(|(level, _)| *level >= own) {
+            left = Some(*level);
+            self.keys.pop();
+        }
+        if let Some(level) =
+            left.filter(|level| *level != own && self.complete.is_none_or(|complete| indentation <= complete))
+        {
+            self.find(Slip::Indentation(indentation, level), at(indentation));
+        }
+        self.complete = None;
+        if let Some(key) = entry.key {
+            if self.keys.len() < KEYS_MAX {
+                self.keys.push((own, key.trim_matches(['"', '\'']).to_owned()));
+            }
+            let value = entry.value.trim();
+            self.complete =
+                (!value.is_empty() && !value.starts_with(['|', '>', '#', '&', '[', '{', '"', '\''])).then_some(own);
+        }
+        if let Some((key, behind)) = no_blank(&rest[entry.dashes..]) {
+            if self.keys.len() < KEYS_MAX {
+                self.keys.push((own, key.to_owned()));
+            }
+            let slip = match behind.chars().next() {
+                Some(odd) if words::is_blank(odd) => Slip::OddBlank(odd),
+                _ => Slip::NoBlank,
+            };
+            self.find(slip, at(own));
+            self.keys.pop();
+        }
+    }
+
+    /// The rest of a line, sign by sign.
+    fn signs(&mut self, line: &str, indentation: usize, at: &dyn Fn(usize) -> Place) {
+        let bytes = line.as_bytes();
+        let mut i = indentation;
+        // Whether a value may begin here, and where the plain text that goes on began.
+        let (mut is_start, mut plain, mut colons) = (self.quote.is_none(), None::<usize>, 0);
+        while i < bytes.len() {
+            let c = line[i..].chars().next().unwrap_or(' ');
+            let is_blank_behind = bytes.get(i + c.len_utf8()).is_none_or(|byte| matches!(byte, b' ' | b'\t'));
+            if let Some(opened) = self.quote {
+                match c {
+                    '\\' if opened.sign == '"' => {
+                        let escaped = line[i + 1..].chars().next();
+                        if let Some(odd) = escaped.filter(|c| !"0abt\tnvfre \"/\\N_LPxuU".contains(*c)) {
+                            self.find(Slip::Escape(odd), at(i));
+                        }
+                        i += 1 + escaped.map_or(0, char::len_utf8);
+                        continue;
+                    }
+                    '\'' if opened.sign == '\'' && bytes.get(i + 1) == Some(&b'\'') => {
+                        i += 2;
+                        continue;
+                    }
+                    c if c == opened.sign => {
+                        self.quote = None;
+                        let behind = line[i + 1..].trim_start();
+                        let ends = behind.is_empty()
+                            || behind.starts_with([',', ']', '}', ':'])
+                            || (behind.starts_with('#') && line[i + 1..].starts_with([' ', '\t']));
+                        if !ends {
+                            self.find(Slip::InnerQuote(c), at(i));
+                            // Whatever it was meant to be, it ends with the line.
+                            return;
+                        }
+                    }
+                    _ => {}
+                }
+                i += c.len_utf8();
+                continue;
+            }
+            match c {
+                '#' if i == indentation || matches!(bytes[i - 1], b' ' | b'\t') => {
+                    if let Some(start) = plain {
+                        self.comment(line, start, i, at);
+                    }
+                    self.brackets.iter_mut().for_each(|opened| opened.has_comment = true);
+                    return;
+                }
+                ' ' | '\t' => {}
+                '"' | '\'' if is_start => {
+                    self.quote = Some(Opened { sign: c, place: at(i), indentation, has_comment: false });
+                    (is_start, plain) = (false, None);
+                }
+                '[' | '{' if is_start || !self.brackets.is_empty() => {
+                    self.brackets.push(Opened { sign: c, place: at(i), indentation, has_comment: false });
+                    (is_start, plain) = (true, None);
+                }
+                ']' | '}' if !self.brackets.is_empty() => {
+                    let opened = self.brackets.pop().map_or('[', |opened| opened.sign);
+                    if (opened == '[') != (c == ']') {
+                        self.find(Slip::Mixed(opened, c), at(i));
+                        self.brackets.clear();
+                        return;
+                    }
+                    let behind = line[i + 1..].trim_start();
+                    let ends = behind.is_empty() || behind.starts_with(['#', ':', ',']);
+                    if self.brackets.is_empty() && !ends {
+                        let place = at(line.len() - behind.len());
+                        self.find(Slip::Behind(behind.chars().next().unwrap_or(c)), place);
+                        return;
+                    }
+                    (is_start, plain) = (false, None);
+                }
+                ',' if !self.brackets.is_empty() => (is_start, plain) = (true, None),
+                '-' | '?' if is_start && is_blank_behind && self.brackets.is_empty() => {}
+                ':' if is_blank_behind || (!self.brackets.is_empty() && plain.is_none() && !is_start) => {
+                    colons += 1;
+                    if colons == 2 && self.brackets.is_empty() && plain.is_some() {
+                        self.find(Slip::Colon, at(i));
+                        return;
+                    }
+                    (is_start, plain) = (true, None);
+                }
+                '|' | '>' if is_start && self.brackets.is_empty() => {
+                    self.block_head(line, i, at);
+                    return;
+                }
+                '*' | '&' | '!' | '%' | '@' | '`' if is_start => {
+                    let word: String =
+                        line[i + 1..].chars().take_while(|c| c.is_alphanumeric() || "_-".contains(*c)).collect();
+                    let ends = line[i + 1 + word.len()..].chars().next().is_none_or(|c| " ,]}".contains(c));
+                    if !(matches!(c, '*' | '&') && !word.is_empty() && ends) {
+                        self.find(Slip::Sign(c), at(i));
+                        return;
+                    }
+                    // Behind an anchor the value begins.
+                    i += word.len();
+                    (is_start, plain) = (c == '&', None);
+                }
+                _ => {
+                    if is_start && words::odd_character(c) == Some("a typographic quote") {
+                        self.find(Slip::Odd(c), at(i));
+                    }
+                    if is_start {
+                        (is_start, plain) = (false, Some(i));
+                    }
+                }
+            }
+            i += c.len_utf8();
+        }
+    }
+
+    /// A plain text that began at `start` ends with a comment.
+    fn comment(&mut self, line: &str, start: usize, at_sign: usize, at: &dyn Fn(usize) -> Place) {
+        let before = &line[start..at_sign];
+        let text = before.trim_end();
+        let rest = &line[at_sign..];
+        // Two blanks before the sign, or one behind it, make a comment as people write it.
+        let is_spaced = before.len() - text.len() > 1;
+        let is_comment = is_spaced || matches!(rest.as_bytes().get(1), None | Some(b' ' | b'\t' | b'#' | b'!'));
+        let holds_values = rest.contains("{{") || rest.contains("{%");
+        if (!is_comment || (holds_values && !is_spaced)) && !text.is_empty() {
+            self.find(Slip::Cut { text: text.to_owned(), rest: rest.to_owned() }, at(start));
+        }
+    }
+
+    /// `|` or `>` where a value begins: a block of text, or a comparison.
+    fn block_head(&mut self, line: &str, i: usize, at: &dyn Fn(usize) -> Place) {
+        let head = line[i + 1..].split(" #").next().unwrap_or_default().trim_end();
+        let is_head = head.len() <= 2 && head.chars().all(|c| matches!(c, '+' | '-' | '1'..='9'));
+        if !is_head {
+            self.find(Slip::Sign(line[i..].chars().next().unwrap_or('>')), at(i));
+            return;
+        }
+        let level = self.keys.last().map_or(0, |(level, _)| *level);
+        let dash = line.len() - line.trim_start_matches(' ').len();
+        self.block = Some(if line.trim_start().starts_with("- ") && !line.contains(':') { dash } else { level });
+        if head.contains(|c: char| c.is_ascii_digit()) {
+            self.folded = Some((at(i), line[i..].trim_end().to_owned()));
+        }
+    }
+}
+
+fn is_odd_dash(c: char) -> bool {
+    words::odd_character(c) == Some("a typographic dash") || matches!(c, '•' | '·' | '◦')
+}
+
+/// The beginning of an entry of a map or a list.
+#[derive(Clone, Copy)]
+struct Entry<'l> {
+    /// The bytes of the dashes, with their blanks.
+    dashes: usize,
+    key: Option<&'l str>,
+    value: &'l str,
+}
+
+/// The entry that a line begins, if it begins one.
+fn entry(rest: &str) -> Option<Entry<'_>> {
+    let mut behind = rest;
+    while let Some(next) = behind.strip_prefix("- ") {
+        behind = next.trim_start_matches(' ');
+    }
+    let dashes = rest.len() - behind.len();
+    let plain = |text: &str| !text.is_empty() && !text.starts_with(['[', '{', '#']) && !text.contains(['{', '[', ',']);
+    let key = match behind.chars().next() {
+        Some(quote @ ('"' | '\'')) => behind[1..].find(quote).map(|end| end + 2),
+        _ => behind.find(": ").or_else(|| behind.strip_suffix(':').map(str::len)).filter(|end| plain(&behind[..*end])),
+    };
+    let key = key.filter(|end| behind[*end..].starts_with(':'));
+    match key {
+        Some(end) => Some(Entry { dashes, key: Some(&behind[..end]), value: &behind[end + 1..] }),
+        None if dashes > 0 || rest == "-" => Some(Entry { dashes, key: None, value: behind }),
+        None => no_blank(behind).map(|_| Entry { dashes, key: None, value: behind }),
+    }
+}
+
+/// `type:bounced`: a key, and its value right behind the colon.
+fn no_blank(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split_once(':')?;
+    let is_key = !key.is_empty()
+        && key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let begins = value.chars().next()?;
+    let is_value = !begins.is_whitespace() || words::is_blank(begins);
+    (is_key && is_value && !value.starts_with(['/', ':']) && !text.contains(": ") && !value.ends_with(':'))
+        .then_some((key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(Slip, usize, usize)]) {
+        let found: Vec<_> =
+            scan(text).into_iter().map(|found| (found.slip, found.place.line, found.place.column)).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn what_is_not_closed_is_told_where_it_was_opened() {
+        check("a:\n  to: [x, y\nb: c\n", &[(Slip::Open('[', false), 2, 7)]);
+        check("a: { b: c\nd: e\n", &[(Slip::Open('{', false), 1, 4)]);
+        check("a: { b: [c }\nd: e\n", &[(Slip::Mixed('[', '}'), 1, 12)]);
+        check(
+            "a: { b: c #d }\ne: f\n",
+            &[(Slip::Cut { text: "c".into(), rest: "#d }".into() }, 1, 9), (Slip::Open('{', true), 1, 4)],
+        );
+        check("a: \"b\n", &[(Slip::OpenQuote('"'), 1, 4)]);
+        check("a: 'b\nc: d\n", &[(Slip::OpenQuote('\''), 1, 4)]);
+        check("a:\n  - [b,\n     c]\nd: \"e\n  f\"\n", &[]);
+        check("- { a: b,\n    c: [d,\n        e] }\n", &[]);
+    }
+
+    #[test]
+    fn quotes_and_escapes() {
+        check("a: \"b \"c\" d\"\n", &[(Slip::InnerQuote('"'), 1, 7)]);
+        check("a: 'it's'\n", &[(Slip::InnerQuote('\''), 1, 7)]);
+        check("a: \"\\d+\"\n", &[(Slip::Escape('d'), 1, 5)]);
+        check("a: 'it''s \"b\"'  # c\nb: \"\\n\\\"\"\n", &[]);
+        check("a: it's \"b\"\n", &[]);
+    }
+
+    #[test]
+    fn blanks_signs_and_levels() {
+        check("a:\n  type:bounced\n", &[(Slip::NoBlank, 2, 3)]);
+        check("a: http://x\nb: 12:30\n- c:d\n", &[(Slip::NoBlank, 3, 3)]);
+        check("a:\n\u{a0} b: c\n", &[(Slip::OddBlank('\u{a0}'), 2, 1)]);
+        check("a:\u{a0}b\n", &[(Slip::OddBlank('\u{a0}'), 1, 1)]);
+        check("a:\n\tb: c\n", &[(Slip::Tab, 2, 1)]);
+        check("a: b\nc\nd: e\n", &[(Slip::NoColon, 2, 1)]);
+        check("a:\n  b: c\n  d [e]\n", &[(Slip::NoColon, 3, 3)]);
+        check("a: b\n  c\nd: e\n- f\n  g\n", &[]);
+        check("a:\n  – b: c\n", &[(Slip::Odd('–'), 2, 3)]);
+        check("a: [b}\n", &[(Slip::Mixed('[', '}'), 1, 6)]);
+        check("a: [b]]\nc: [d];\n", &[(Slip::Behind(']'), 1, 7), (Slip::Behind(';'), 2, 7)]);
+        check("a:\n  - b: c\n - d: e\n", &[(Slip::Indentation(1, 4), 3, 2)]);
+        check("a: @b\n", &[(Slip::Sign('@'), 1, 4)]);
+        check("a: != b\n", &[(Slip::Sign('!'), 1, 4)]);
+        check("a: > 5\n", &[(Slip::Sign('>'), 1, 4)]);
+        check("a: *{{ b }}\nc: *d\ne: &f g\n", &[(Slip::Sign('*'), 1, 4)]);
+        check("a: b: c\n", &[(Slip::Colon, 1, 5)]);
+        check("a: b\n  c: d\n", &[(Slip::Indentation(2, 0), 2, 3)]);
+        check("a: >5\nb: c\n", &[(Slip::Block(">5".into()), 1, 4)]);
+        check("a: |2\n    b: \"c\nd: >-\n  e: [\nf: g\n", &[]);
+    }
+
+    #[test]
+    fn a_text_that_a_comment_cuts() {
+        let cut = |text: &str, rest: &str| Slip::Cut { text: text.into(), rest: rest.into() };
+        check("a: b #c\n", &[(cut("b", "#c"), 1, 4)]);
+        check("a: b # {{ c }}\n", &[(cut("b", "# {{ c }}"), 1, 4)]);
+        check("- b #c\n", &[(cut("b", "#c"), 1, 3)]);
+        check("a: b # c\nd: e  #f\ng: 'h' #i\nj: k#l\n#m\nn: # o\n", &[]);
+    }
+}

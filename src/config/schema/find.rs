@@ -1,0 +1,77 @@
+//! Where a key stands, for messages: the schema asked backwards.
+
+use super::super::words::letters;
+use super::{Key, Of, Section, keys};
+
+/// Where a key may stand.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::config) struct Home {
+    /// The keys that lead there from the top; a name that the user chooses is left out.
+    pub above: Vec<&'static str>,
+    /// The key as it is written.
+    pub key: &'static str,
+    /// A value, as YAML on one line.
+    pub example: &'static str,
+}
+
+/// The places of a key in the whole config, in whatever style it is written; the outermost first.
+pub(in crate::config) fn homes(key: &str) -> Vec<Home> {
+    let (mut found, wanted) = (Vec::new(), letters(key));
+    walk(&keys::root(), &mut Vec::new(), &mut |section, above| {
+        let own = section.keys.iter().find(|known| letters(known.name) == wanted);
+        found.extend(own.map(|known| Home { above: above.to_vec(), key: known.name, example: known.example }));
+    });
+    found.retain(|home| home.above.first() != Some(&"defaults"));
+    found.sort_by_key(|home| home.above.len());
+    found
+}
+
+/// The keys that lead to the map that has exactly these keys.
+pub(in crate::config) fn place_of(names: &[&str]) -> Option<Vec<&'static str>> {
+    let mut found = None;
+    walk(&keys::root(), &mut Vec::new(), &mut |section, above| {
+        let is_it = section.keys.len() == names.len() && section.keys.iter().all(|key| names.contains(&key.name));
+        if is_it && found.is_none() && above.first() != Some(&"defaults") {
+            found = Some(above.to_vec());
+        }
+    });
+    found
+}
+
+/// An example of what stands behind the last of some keys, each below the one before.
+pub(in crate::config) fn example(above: &[&str]) -> Option<&'static str> {
+    let (key, above) = above.split_last()?;
+    homes(key).into_iter().find(|home| home.above.ends_with(above)).map(|home| home.example)
+}
+
+fn walk(section: &Section, above: &mut Vec<&'static str>, see: &mut dyn FnMut(&Section, &[&'static str])) {
+    see(section, above);
+    for Key { name, of, .. } in &section.keys {
+        let (Of::Map(below) | Of::Named(below) | Of::List(below)) = of else { continue };
+        above.push(name);
+        walk(below, above, see);
+        above.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(key: &str, expected: &[&[&str]]) {
+        let found: Vec<_> = homes(key).into_iter().map(|home| home.above).collect();
+        assert_eq!(found, expected, "{key}");
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_it_may_stand() {
+        check("url", &[&["destinations", "http"], &["destinations", "slack"]]);
+        check("max_attempts", &[&["destinations", "retry"]]);
+        check("rate", &[&["destinations"]]);
+        check("stop", &[&["rules"]]);
+        check("webserver", &[]);
+        assert!(example(&["retry", "factor"]).is_some());
+        assert_eq!(place_of(&["name", "match", "to", "stop"]), Some(vec!["rules"]));
+    }
+}

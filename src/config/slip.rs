@@ -1,0 +1,388 @@
+//! What a slip in the YAML was meant to be, told where it was made and not where YAML noticed it.
+
+use super::advice::shapes::yaml;
+use super::load::{Place, SyntaxError};
+use super::problem::{line_at, may_hold_secret, names_secret};
+use super::reader::Reader;
+use super::scan::{Finding, Slip, scan};
+use super::words;
+use crate::rules::operators::OPERATORS;
+
+/// A slip in a file that YAML cannot read.
+#[derive(Debug)]
+pub(super) struct Diagnosis {
+    /// What is wrong.
+    pub message: String,
+    /// What to write.
+    pub help: Option<String>,
+    /// Where it was made.
+    pub place: Option<Place>,
+}
+
+/// YAML may notice a slip some lines behind it.
+const LINES_BEHIND: usize = 4;
+
+/// What is told of limits, which are no slips.
+const LIMITS: [(&str, &str); 3] = [
+    ("aliases repeat", "write out what is repeated, or leave some of it out"),
+    ("more than one document", "take the `---` out, with what does not belong to this config"),
+    ("deep", "nothing in a config lies so deep: look for brackets that are not closed"),
+];
+
+/// Finds what was probably meant.
+pub(super) fn diagnose(text: &str, error: &SyntaxError) -> Diagnosis {
+    let told = Diagnosis { message: error.message.clone(), help: None, place: error.place };
+    if let Some((_, help)) = LIMITS.iter().find(|(part, _)| error.message.contains(part)) {
+        return Diagnosis { help: Some((*help).to_owned()), ..told };
+    }
+    if error.message.contains("'-' indicator") {
+        let help = "each item of a list begins with `- `".to_owned();
+        return Diagnosis { message: "an item of this list begins without `-`".to_owned(), help: Some(help), ..told };
+    }
+    let at = error.place.map_or(usize::MAX, |place| place.line);
+    let found = scan(text);
+    let is_before = |found: &&Finding| found.place.line <= at;
+    let is_slip = |found: &&Finding| !matches!(found.slip, Slip::Cut { .. } | Slip::Block(_));
+    let certain = found.iter().filter(is_before).find(|found| found.slip.is_certain());
+    let near = || {
+        let uncertain = found.iter().filter(is_before).filter(is_slip);
+        uncertain
+            .filter(|found| at == usize::MAX || found.place.line + LINES_BEHIND > at)
+            .find(|found| !found.slip.is_certain())
+    };
+    let chosen = match (certain, near()) {
+        // The earlier of two: what follows may come of it.
+        (Some(certain), Some(near))
+            if near.place.offset < certain.place.offset && near.place.line + LINES_BEHIND > at =>
+        {
+            Some(near)
+        }
+        (certain, near) => certain.or(near),
+    };
+    match chosen {
+        Some(found) => of_finding(text, found, error),
+        None => Diagnosis { help: by_message(text, error), ..told },
+    }
+}
+
+/// The key and the value of a line, without a comment and without the dash.
+fn entry(line: &str) -> (&str, &str) {
+    let line = line.trim().trim_start_matches("- ").trim_start();
+    match line.split_once(':') {
+        Some((key, value)) => (key.trim(), value.trim()),
+        None => ("", line),
+    }
+}
+
+fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
+    let Place { line: number, offset, .. } = found.place;
+    let line = line_at(text, offset);
+    let is_secret = (names_secret(line) || may_hold_secret(line)) && !is_harmless(line);
+    let (key, value) = entry(line);
+    // What stands on a line that may hold a secret is not repeated.
+    let form = |form: String, instead: &str| if is_secret { instead.to_owned() } else { format!("write {form}") };
+    let behind = &text[offset..];
+    let behind = behind.lines().next().unwrap_or_default().trim_end();
+    let keyed = |value: &str| if key.is_empty() { value.to_owned() } else { format!("{key}: {value}") };
+    let (message, help) = match &found.slip {
+        Slip::Open(sign, has_comment) => {
+            let closed = close(behind.split(" #").next().unwrap_or_default().trim_end());
+            let help = match has_comment {
+                true => "` #` begins a comment: put the text that holds it into quotes".to_owned(),
+                false => form(keyed_before(line, behind, &closed), &format!("close it with `{}`", closing(*sign))),
+            };
+            (format!("`{sign}` of line {number} is not closed"), help)
+        }
+        Slip::OpenQuote(quote) => {
+            let help = form(keyed(&format!("{behind}{quote}")), &format!("close it with `{quote}`"));
+            (format!("the quote `{quote}` of line {number} is not closed"), help)
+        }
+        Slip::InnerQuote(_) if alternatives(behind).is_some() => {
+            let parts = alternatives(value).unwrap_or_default().join(", ");
+            (
+                format!("a second text follows the first in line {number}"),
+                form(keyed(&format!("[{parts}]")), "write a list: [\"…\", \"…\"]"),
+            )
+        }
+        Slip::InnerQuote('"') => {
+            let inner = value.trim_matches('"');
+            let help = match inner.contains('\'') || is_secret || !value.starts_with('"') {
+                true => "write `\\\"` for each `\"` within \"…\", or put the text into '…'".to_owned(),
+                false => format!("put the text into '…': {}", keyed(&format!("'{inner}'"))),
+            };
+            (format!("a `\"` within \"…\" ends the text, in line {number}"), help)
+        }
+        Slip::InnerQuote(_) => {
+            let inner = value.trim_matches('\'');
+            let help = match inner.contains(['"', '\\']) || is_secret || !value.starts_with('\'') {
+                true => "write `''` for each `'` within '…'".to_owned(),
+                false => format!("put the text into \"…\": {}", keyed(&format!("\"{inner}\""))),
+            };
+            (format!("a `'` within '…' ends the text, in line {number}"), help)
+        }
+        Slip::Escape(c) => {
+            let quoted = quoted_at(line, text, offset);
+            let help = match quoted.filter(|_| !is_secret) {
+                Some(inner) => format!("put a text with backslashes into '…': '{}'", inner.replace('\'', "''")),
+                None => "put a text with backslashes into '…'".to_owned(),
+            };
+            (format!("`\\{c}` is no escape within \"…\""), help)
+        }
+        Slip::Sign(sign) => of_sign(*sign, behind, line, is_secret, found),
+        Slip::NoBlank => {
+            let (key, value) = entry(behind);
+            let help = form(format!("{key}: {value}"), &format!("write a space after `{key}:`"));
+            (format!("line {number} has no space after the colon"), help)
+        }
+        Slip::OddBlank(odd) => {
+            let name = words::odd_character(*odd).unwrap_or("an odd character");
+            let begins = behind.starts_with(*odd);
+            let has = if begins { "begins with" } else { "has, behind its colon," };
+            (format!("line {number} {has} U+{:04X}, {name}", u32::from(*odd)), "type ordinary spaces there".to_owned())
+        }
+        Slip::NoColon => {
+            let end = behind.find([' ', '=', '[', '{', '：']).unwrap_or(behind.len());
+            let (key, value) = (&behind[..end], behind[end..].trim_start_matches([' ', '=', '：']));
+            let keyed = if value.is_empty() { format!("{key}:") } else { format!("{key}: {value}") };
+            (format!("line {number} has no `:` after its key"), form(keyed, &format!("write {key}:")))
+        }
+        Slip::Odd(odd) => {
+            let name = words::odd_character(*odd).unwrap_or("a bullet");
+            let plain = if name.contains("quote") { "plain quotes: \"…\"" } else { "a plain `-`" };
+            (format!("line {number} has U+{:04X}, {name}", u32::from(*odd)), format!("write {plain}"))
+        }
+        Slip::Mixed(open, close) => {
+            (format!("`{open}` is closed by `{close}` in line {number}"), format!("write `{}`", closing(*open)))
+        }
+        Slip::Behind(sign) => (
+            format!("something stands behind a closing bracket in line {number}"),
+            format!("take `{sign}` out, or quote the whole value"),
+        ),
+        Slip::Tab => {
+            (format!("line {number} is indented by a tab"), "indent by spaces: YAML takes no tabs there".to_owned())
+        }
+        Slip::Colon => {
+            let value = value.split(" #").next().unwrap_or_default().trim();
+            let help = match is_secret {
+                true => format!("quote the value of `{key}`"),
+                false => format!("quote the value: {key}: {}", quote(value)),
+            };
+            (error.message.clone(), help)
+        }
+        Slip::Indentation(own, other) => {
+            // A dash stands two before its key.
+            let other = if behind.starts_with("- ") { other.saturating_sub(2) } else { *other };
+            let help = format!(
+                "indent a key like the one above it, here by {other} {}",
+                if other == 1 { "space" } else { "spaces" }
+            );
+            (format!("line {number} is indented by {own}, and that is no level of the lines above"), help)
+        }
+        Slip::Cut { .. } | Slip::Block(_) => (error.message.clone(), String::new()),
+    };
+    Diagnosis { message, help: Some(help).filter(|help| !help.is_empty()), place: Some(found.place) }
+}
+
+/// `"a" or "b"`, `"a", "b"`: several texts in quotes.
+fn alternatives(text: &str) -> Option<Vec<String>> {
+    let text = text.trim_start_matches(['"', '\'']);
+    let signs = ["\" or \"", "\", \"", "\" | \"", "\" || \"", "' or '", "', '"];
+    let sign = signs.iter().find(|sign| {
+        text.contains(**sign) || format!("\"{text}").contains(**sign) || format!("'{text}").contains(**sign)
+    })?;
+    let parts = text.split(sign).map(|part| yaml(part.trim_matches(['"', '\'', ' '])));
+    Some(parts.filter(|part| part != "\"\"").collect())
+}
+
+/// A line that names a secret but holds none: its value is a variable, or it is no value at all.
+fn is_harmless(line: &str) -> bool {
+    line.contains("${") && !may_hold_secret(line)
+}
+
+fn closing(sign: char) -> char {
+    if sign == '[' { ']' } else { '}' }
+}
+
+/// What is open in a text, closed.
+fn close(text: &str) -> String {
+    let (mut open, mut quote) = (Vec::new(), None);
+    for c in text.chars() {
+        match (c, quote) {
+            (c, Some(opened)) if c == opened => quote = None,
+            (_, Some(_)) => {}
+            ('"' | '\'', None) => quote = Some(c),
+            ('[' | '{', None) => open.push(c),
+            (']' | '}', None) => drop(open.pop()),
+            _ => {}
+        }
+    }
+    let space = if open.last() == Some(&'{') { " " } else { "" };
+    let end: String = open.into_iter().rev().map(closing).collect();
+    format!("{}{space}{end}", text.trim_end_matches(','))
+}
+
+/// The line up to what is open, and that closed.
+fn keyed_before(line: &str, behind: &str, closed: &str) -> String {
+    let start = line.find(behind).unwrap_or_default();
+    format!("{}{closed}", line[..start].trim_start().trim_start_matches("- "))
+}
+
+/// What stands in double quotes around a place.
+fn quoted_at<'t>(line: &'t str, text: &str, offset: usize) -> Option<&'t str> {
+    let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+    let at = offset - start;
+    let open = line.get(..at)?.rfind('"')?;
+    let end = line[at..].find('"').map_or(line.len(), |end| at + end);
+    line.get(open + 1..end)
+}
+
+/// A value in quotes: double ones, unless it holds some.
+fn quote(value: &str) -> String {
+    if value.contains('"') { format!("'{}'", value.replace('\'', "''")) } else { format!("\"{value}\"") }
+}
+
+/// A value that begins with a sign: a comparison, or a text that must be quoted.
+fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, found: &Finding) -> (String, String) {
+    let message = match sign {
+        '!' => "a value that begins with `!` is a tag to YAML".to_owned(),
+        '>' | '|' => format!("`{sign}` begins a block of text in YAML, and nothing stands behind it on its line"),
+        '*' => "a value that begins with `*` is an alias to YAML".to_owned(),
+        '&' => "a value that begins with `&` is an anchor to YAML".to_owned(),
+        '`' => "a plain value cannot begin with a backtick".to_owned(),
+        _ => format!("a plain value cannot begin with `{sign}`"),
+    };
+    let key = found.keys.last().map(String::as_str).unwrap_or_default();
+    // In `{ … }` the sign's own key stands right before it.
+    let before = line.find(behind).map(|at| &line[..at]).unwrap_or_default().trim_end();
+    let own = before.strip_suffix(':').map(|before| before.rsplit(['{', ',', ' ']).next().unwrap_or_default());
+    let key = own.filter(|own| !own.is_empty()).unwrap_or(key);
+    let value = match before.contains(['{', '[']) {
+        true => behind.split([',', ']', '}']).next().unwrap_or_default().trim(),
+        false => behind.split(" #").next().unwrap_or_default().trim(),
+    };
+    if is_secret {
+        return (message, format!("quote the value of `{key}`"));
+    }
+    let signs = [("!=", "not"), (">=", "gte"), ("<=", "lte"), (">", "gt"), ("<", "lt"), ("!", "not")];
+    let compared = signs.iter().find_map(|(sign, operator)| Some((*operator, value.strip_prefix(sign)?.trim())));
+    let is_number = |rest: &str| rest.trim_matches('"').parse::<f64>().is_ok();
+    let help = match compared {
+        Some((operator, rest))
+            if !rest.is_empty() && (operator == "not" || is_number(rest)) && is_field(key, &found.keys) =>
+        {
+            let rest = rest.trim_matches(['"', '\'']);
+            let rest = if operator == "not" { yaml(rest) } else { rest.to_owned() };
+            match OPERATORS.iter().any(|operator| operator.name == key) || key == "not" {
+                true => format!("write {key}: {rest}"),
+                false => format!("write {key}: {{ {operator}: {rest} }}"),
+            }
+        }
+        _ if key.is_empty() => format!("quote the value: {}", quote(value)),
+        _ => format!("quote the value: {key}: {}", quote(value)),
+    };
+    (message, help)
+}
+
+/// Whether a key is probably a field of a match.
+fn is_field(key: &str, above: &[String]) -> bool {
+    above.iter().any(|above| matches!(above.as_str(), "match" | "any" | "all" | "none")) || key.contains('.')
+}
+
+/// The rest, by what YAML says.
+fn by_message(text: &str, error: &SyntaxError) -> Option<String> {
+    let place = error.place?;
+    let lines: Vec<_> = text.lines().collect();
+    let nearby = || lines.iter().enumerate().filter(|(i, _)| (i + 1).abs_diff(place.line) <= 1).map(|(_, line)| *line);
+    let above = || lines[..place.line.min(lines.len())].iter().enumerate().rev();
+    let unknown_anchor = error.message.contains("unknown anchor").then(|| {
+        let line = line_at(text, place.offset);
+        let name: String =
+            line.get(line.find('*')? + 1..)?.chars().take_while(|c| c.is_alphanumeric() || "-_".contains(*c)).collect();
+        (!names_secret(line) && entry(line).0 == "<<").then(|| format!("there is no `&{name}` above it"))
+    });
+    unknown_anchor.flatten().or_else(|| nearby().find_map(unquoted)).or_else(|| match &error.message {
+        message if message.contains("could not find expected ':'") => {
+            let is_bare =
+                |line: &&&str| !line.trim().is_empty() && !line.contains(':') && !line.trim().starts_with(['-', '#']);
+            above().find(|(_, line)| is_bare(line)).map(|(i, _)| format!("line {} has no `:` after its key", i + 1))
+        }
+        message if message.contains("mapping values are not allowed") => {
+            Some("indent a key like the one above it; quote a value that holds `: `".to_owned())
+        }
+        message if message.contains("expected ',' or") => Some(
+            "separate values by `,`, close what is open, and quote a value that holds one of { } [ ] , # : "
+                .trim_end()
+                .to_owned(),
+        ),
+        message if message.contains("did not find expected") => Some(
+            "indent keys of one map alike, and items of one list alike; quote a value that holds a sign".to_owned(),
+        ),
+        message if message.contains("a key here is") => Some("quote what begins with `{` or `[`".to_owned()),
+        _ => Some("quote the value".to_owned()),
+    })
+}
+
+/// A value that must be quoted, and the quoted form.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once(": ")?;
+    let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
+    let is_bare = !value.starts_with(['"', '\'', '|', '>']);
+    let is_quoted_at =
+        |at: usize| value[..at].matches('"').count() % 2 == 1 || value[..at].matches('\'').count() % 2 == 1;
+    let has_bare = |tag: &str| value.find(tag).is_some_and(|at| !is_quoted_at(at));
+    if is_bare && has_bare("${") {
+        return Some("quote every value that holds `${`: url: \"${NAME}\"".to_owned());
+    }
+    let is_flow = value.starts_with(['{', '[']) && !value.starts_with("{{") && value.ends_with(['}', ']']);
+    if is_bare && is_flow {
+        return has_bare("{{").then(|| "quote every value that holds `{{`".to_owned());
+    }
+    let has_sign = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':', '{', '[']);
+    (is_bare && has_sign).then(|| match names_secret(line) || may_hold_secret(line) {
+        true => format!("quote the value of `{key}`"),
+        false => format!("quote the value: {key}: \"{}\"", value.replace('"', "'")),
+    })
+}
+
+/// Keys behind which any text may stand.
+const TEXTS: [&str; 5] = ["text", "name", "path", "url", "content"];
+
+/// Tells of texts that YAML read and that lost a part, or all of it.
+pub(super) fn advise(reader: &Reader, text: &str) {
+    for Finding { slip, place, keys } in scan(text) {
+        let key = keys.last().map(String::as_str).unwrap_or_default();
+        let is_in_match = keys.iter().any(|key| matches!(key.as_str(), "match" | "content"));
+        match slip {
+            Slip::Cut { text, rest } if holds_text(key, &keys, is_in_match) => {
+                if key == "url" {
+                    let message = "YAML takes what begins with ` #` for a comment: the URL ends before it";
+                    reader.warning_at(place, message, "quote the URL, or put two spaces before a comment".to_owned());
+                    continue;
+                }
+                let message = format!("YAML takes `{rest}` for a comment: the text is `{text}`");
+                let quoted = quote(&format!("{text} {rest}"));
+                let item = if keys.is_empty() { quoted } else { format!("{key}: {quoted}") };
+                let help = format!("quote it if it belongs to the text: {item}; before a comment put two spaces");
+                reader.warning_at(place, message, help);
+            }
+            Slip::Block(head) if is_in_match => {
+                let number = head.trim_start_matches(['>', '|', '+']);
+                let operator = if head.starts_with('>') { "gt" } else { "equals" };
+                let help = format!("write {key}: {{ {operator}: {number} }}");
+                reader.warning_at(
+                    place,
+                    format!("`{head}` begins a block of text in YAML, and the block is empty"),
+                    help,
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn holds_text(key: &str, keys: &[String], is_in_match: bool) -> bool {
+    let is_operator = OPERATORS.iter().any(|operator| operator.name == key && !matches!(key, "exists"));
+    let is_leaf = keys.iter().any(|above| matches!(above.as_str(), "json" | "blocks"));
+    let is_value = is_in_match && !matches!(key, "type" | "bounce_type" | "bounce_code" | "match") && !keys.is_empty();
+    TEXTS.contains(&key) || is_operator || is_leaf || is_value
+}

@@ -1,0 +1,297 @@
+//! What is told of a key that there is not, of one that is missing, and of a value of another form: the form that was meant.
+//!
+//! The forms are the schema's examples, so none of them can be one that the reader refuses. None repeats a value that may be a secret.
+
+use super::advice::shapes::{variable_name, yaml};
+use super::raw::{Node, Style, Value};
+use super::schema::find;
+use super::words::{self, meant};
+use crate::destination::KINDS;
+use crate::event::vero;
+
+/// What to do about a key that nobody took: the right word, the right place, or what there is.
+pub(super) fn key(text: &str, node: &Node, what: &str, known: &[&'static str]) -> String {
+    let list = || match known {
+        [] => format!("{what} has no keys"),
+        _ => format!("{what} can have {}", known.join(", ")),
+    };
+    without_blank(text, node)
+        .or_else(|| words::oddity(text))
+        .or_else(|| {
+            known.iter().find(|known| **known == text).map(|known| format!("`{known}` is given twice: leave one out"))
+        })
+        .or_else(|| own_spelling(text, known))
+        .or_else(|| of_another_program(text, node, what))
+        .or_else(|| elsewhere(text, known))
+        .or_else(|| meant(text, known.iter().copied()).map(|near| format!("did you mean `{near}`?")))
+        .unwrap_or_else(list)
+}
+
+/// Our own word in another style, or nearly so.
+fn own_spelling(text: &str, known: &[&'static str]) -> Option<String> {
+    let near = words::nearest(text, known.iter().copied())?;
+    (near.len() > 3 && find::homes(text).is_empty()).then(|| format!("did you mean `{near}`?"))
+}
+
+/// `{type:bounced}` is a key with nothing behind it.
+fn without_blank(text: &str, node: &Node) -> Option<String> {
+    let (key, value) = text.split_once(':')?;
+    (node.is_null() && !value.is_empty() && !value.starts_with(':') && !value.contains("//"))
+        .then(|| format!("write a space after the colon: {key}: {value}"))
+}
+
+/// Whole constructs that other programs have.
+fn of_another_program(text: &str, node: &Node, what: &str) -> Option<String> {
+    let said = node.scalar().map(|scalar| scalar.text.as_str());
+    let kind = KINDS.iter().find(|kind| said == Some(kind.name));
+    match (text, kind) {
+        ("type" | "kind" | "driver" | "backend", Some(kind)) if what.starts_with("the destination") => {
+            let name = what.split('`').nth(1).unwrap_or("name");
+            let example = find::example(&["destinations", kind.name])?;
+            Some(format!("the kind is a key: {name}: {{ {}: {example} }}", kind.name))
+        }
+        ("continue", _) if what == "a rule" => {
+            Some("all rules are tried; `stop: true` ends it after this one".to_owned())
+        }
+        ("enabled" | "disabled" | "active", _) if what.starts_with("the destination") => {
+            Some("a destination is held by `vero-relay pause NAME`, or left out of every `to`".to_owned())
+        }
+        ("event" | "events" | "type" | "types" | "event_type", _) if what == "a rule" => {
+            Some("conditions stand below `match`: match: { type: bounced }".to_owned())
+        }
+        (text, _) if what == "a rule" && vero::sends(text) => {
+            Some(format!("conditions stand below `match`: match: {{ {text}: … }}"))
+        }
+        _ => None,
+    }
+}
+
+/// A key that stands at another place: above this one, below one of its neighbours, or at the top.
+fn elsewhere(text: &str, known: &[&'static str]) -> Option<String> {
+    let here = find::place_of(known);
+    let homes = find::homes(text);
+    let text = homes.first().map_or(text, |home| home.key);
+    let is_near = |home: &&find::Home| {
+        let above = home.above.as_slice();
+        let is_below = above.last().is_some_and(|parent| known.contains(parent));
+        let is_above = here.as_ref().is_some_and(|here| here.len() > above.len() && here.starts_with(above));
+        // Beside `http`, not in it: what every destination can have.
+        let is_common = here.as_ref().is_some_and(|here| {
+            here.first() == Some(&"destinations")
+                && here.last().is_some_and(|last| KINDS.iter().any(|kind| kind.name == *last))
+                && above.first() == Some(&"destinations")
+                && above.last().is_some_and(|last| !KINDS.iter().any(|kind| kind.name == *last))
+                && above.len() == 2
+        });
+        is_common || is_below || is_above || above.is_empty()
+    };
+    let home = homes.iter().find(is_near)?;
+    let example = home.example;
+    match (home.above.as_slice(), here.as_deref()) {
+        ([], _) => Some(format!("`{text}` stands at the top of the file: {text}: {example}")),
+        (["destinations"], Some([.., kind])) if KINDS.iter().any(|known| known.name == *kind) => {
+            Some(format!("`{text}` stands beside `{kind}`, not in it"))
+        }
+        (["destinations"], _) if KINDS.iter().any(|kind| kind.name == text) => Some(format!(
+            "`{text}` stands below the name of a destination: destinations: {{ crm: {{ {text}: {example} }} }}"
+        )),
+        (["destinations", parent], Some(["destinations", kind])) => {
+            Some(format!("`{text}` stands in `{parent}`, beside `{kind}`: {parent}: {{ {text}: {example} }}"))
+        }
+        (["destinations"], _) => Some(format!("`{text}` stands in a destination, beside its kind")),
+        ([.., parent], _) => Some(format!("`{text}` stands in `{parent}`: {parent}: {{ {text}: {example} }}")),
+    }
+}
+
+/// The name in a phrase like "`retry`" or "`http` of the destination `crm`".
+fn name_of(what: &str) -> Option<&str> {
+    what.strip_prefix('`')?.split('`').next()
+}
+
+/// How a key that is missing is written.
+pub(super) fn missing(what: &str, key: &str, known: &[&'static str]) -> Option<String> {
+    let above: Vec<&str> = match (find::place_of(known), name_of(what)) {
+        (Some(above), _) => above,
+        (None, Some(name)) => vec![name],
+        (None, None) => Vec::new(),
+    };
+    let of_its_own = find::homes(key);
+    let home = of_its_own.iter().find(|home| home.above.ends_with(&above)).or(of_its_own.first())?;
+    Some(format!("write {key}: {}", home.example))
+}
+
+/// How a map is written, where something else stands.
+pub(super) fn map(what: &str, node: &Node) -> Option<String> {
+    let text = node.scalar().filter(|scalar| !scalar.is_interpolated).map(|scalar| scalar.text.trim());
+    let named = what.split('`').nth(1).unwrap_or("name");
+    if let Some((key, value)) = text.and_then(|text| text.split_once(':'))
+        && !value.starts_with([' ', '/'])
+        && !may_be_secret(what)
+    {
+        return Some(format!("write a space after the colon: {key}: {value}"));
+    }
+    if let (Value::List(items), true) = (&node.value, what != "`match`")
+        && let [one] = items.as_slice()
+        && matches!(one.value, Value::Map(_))
+        && !matches!(name_of(what), Some("sources" | "destinations"))
+    {
+        return Some("write it without the `-`".to_owned());
+    }
+    if let (Some(text), Some(key @ ("history" | "dead_letters" | "backlog"))) = (text, name_of(what)) {
+        let age = super::values::duration(text).is_ok().then_some("max_age");
+        let size = super::values::size(text).is_ok().then_some("max_size");
+        if let Some(own) = age.or(size) {
+            return Some(format!("write {key}: {{ {own}: {text} }}"));
+        }
+    }
+    match (what, name_of(what)) {
+        ("`retry`", _) if text.is_some_and(|text| text.parse::<u16>().is_ok()) => {
+            Some(format!("write retry: {{ max_attempts: {} }}", text.unwrap_or_default()))
+        }
+        ("`match`", _) => Some(match_map(node, text)),
+        ("a rule", _) => Some("a rule is a map: - { name: everything, to: [archive] }".to_owned()),
+        ("a test", _) => find::homes("tests").first().map(|home| format!("a test is a map: tests: {}", home.example)),
+        ("the config", _) => Some("a config begins with keys: sources:, rules: and destinations:".to_owned()),
+        ("`auth`", _) => {
+            let is_basic = text.is_some_and(|text| text.to_lowercase().starts_with("basic"));
+            let example = if is_basic {
+                ["basic", "{ username: relay, password: \"${CRM_PASSWORD}\" }"]
+            } else {
+                ["bearer", "\"${CRM_TOKEN}\""]
+            };
+            Some(format!("write auth: {{ {}: {} }}", example[0], example[1]))
+        }
+        ("`expect`", _) => Some("write expect: { to: [archive] }".to_owned()),
+        (_, Some("sources" | "destinations" | "headers" | "answers" | "content"))
+            if matches!(node.value, Value::List(_)) =>
+        {
+            let key = name_of(what)?;
+            let example = find::homes(key).first()?.example;
+            Some(format!("a map of names, without the `-`: {key}: {example}"))
+        }
+        (_, Some("http")) => Some("write http: { url: \"https://…\" }".to_owned()),
+        (_, Some("slack")) => Some("write slack: { url: \"${SLACK_WEBHOOK_URL}\" }".to_owned()),
+        (_, Some("file")) => Some("write file: { path: \"archive/{date}.ndjson\" }".to_owned()),
+        (what, None) if what.starts_with("the source") => {
+            Some(format!("write {named}: {{ token: \"${{VERO_TOKEN}}\" }}"))
+        }
+        (what, None) if what.starts_with("the destination") => {
+            let kind = match text {
+                Some(text) if text.contains("hooks.slack.com") => "slack: { url: \"${SLACK_WEBHOOK_URL}\" }",
+                Some(text) if text.contains("://") => "http: { url: \"https://…\" }",
+                _ => "file: { path: \"archive/{date}.ndjson\" }",
+            };
+            Some(format!("a destination has a kind: {named}: {{ {kind} }}"))
+        }
+        ("a map of operators", _) => None,
+        (_, Some(key)) => find::homes(key).first().map(|home| format!("write {key}: {}", home.example)),
+        _ => None,
+    }
+}
+
+/// Whether what stands in place of a map may be a secret.
+fn may_be_secret(what: &str) -> bool {
+    !matches!(what, "`match`" | "a rule" | "a test" | "`expect`" | "`retry`" | "`store`" | "`limits`")
+}
+
+/// `match: bounced`, `match: [bounced, failed]` and `match: [{ … }, { … }]`.
+fn match_map(node: &Node, text: Option<&str>) -> String {
+    let example = "write match: { type: bounced }".to_owned();
+    match &node.value {
+        Value::List(items) if items.iter().all(|item| item.scalar().is_some()) && !items.is_empty() => {
+            let types: Vec<_> = items.iter().filter_map(Node::scalar).map(|scalar| scalar.text.as_str()).collect();
+            let types: Option<Vec<_>> = types.into_iter().map(words::meant_type).collect();
+            types.map_or(example, |types| format!("write match: {{ type: [{}] }}", types.join(", ")))
+        }
+        Value::List(_) => {
+            "one of several: match: { any: [{ type: bounced }, { type: failed }] }; all at once: the keys of one map"
+                .to_owned()
+        }
+        _ if text.is_some_and(|text| text.contains('=')) => {
+            let (key, value) = text.and_then(|text| text.split_once('=')).unwrap_or_default();
+            let value = value.trim_start_matches('=').trim();
+            format!("write match: {{ {}: {} }}", key.trim_end_matches(['=', '!', ' ']), yaml(value))
+        }
+        _ => match text.and_then(words::meant_type) {
+            Some(name) => format!("write match: {{ type: {name} }}"),
+            None if text.is_some_and(|text| matches!(text, "*" | "all" | "any" | "everything" | "true")) => {
+                "a rule without `match` takes every event".to_owned()
+            }
+            None => example,
+        },
+    }
+}
+
+/// How `true` or `false` is written.
+pub(super) fn boolean(node: &Node) -> Option<String> {
+    let text = node.scalar().map(|scalar| scalar.text.to_lowercase())?;
+    let is_true = matches!(text.as_str(), "yes" | "on" | "y" | "1" | "true" | "always" | "enabled");
+    let is_false = matches!(text.as_str(), "no" | "off" | "n" | "0" | "false" | "never" | "disabled");
+    (is_true || is_false).then(|| format!("write {is_true}"))
+}
+
+/// How a text is written, where something else stands.
+pub(super) fn text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Map(entries) => match entries.as_slice() {
+            // `{{ x }}` without quotes is a map in a map to YAML, and `{x}` a map with a key and no value.
+            [(_, value), ..] if value.is_null() => Some("quote the value: YAML reads `{…}` as a map".to_owned()),
+            [(key, _)] => Some(format!("quote the value if it is one text with a colon in it: \"{}: …\"", key.text)),
+            _ => Some("one text stands here, without keys below it".to_owned()),
+        },
+        Value::List(items) if items.len() == 1 => Some("write it without `[…]` or `-`".to_owned()),
+        Value::List(_) => Some("one text stands here, and no list".to_owned()),
+        Value::Scalar(scalar) if scalar.style == Style::Null => {
+            Some("write a text behind the key; a `#` with a space before it begins a comment".to_owned())
+        }
+        Value::Scalar(_) => None,
+    }
+}
+
+/// A whole number in words, with a unit or with signs between its digits.
+pub(super) fn number(node: &Node, least: u64, most: u64) -> String {
+    let text = node.scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let is_plain = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '_' | ',' | '\'' | ' ' | '"'));
+    match digits.parse::<u64>() {
+        Ok(number) if is_plain && (least..=most).contains(&number) => format!("write {number}"),
+        Ok(number) if is_plain && number > most => format!("write {most}, or less"),
+        Ok(number) if is_plain && number < least => format!("write {least}, or more"),
+        _ => format!("write a number like {}", 10.clamp(least, most)),
+    }
+}
+
+/// How a URL is written.
+pub(super) fn url(text: &str) -> Option<String> {
+    if let Some(name) = variable_name(text) {
+        return Some(format!("write \"${{{name}}}\""));
+    }
+    let begins = text.split(['/', '?']).next().unwrap_or_default();
+    let scheme = text.split(':').next().unwrap_or_default().to_lowercase();
+    Some(match text {
+        _ if words::oddity(text).is_some() => {
+            "it holds a character that only looks like another: type it anew".to_owned()
+        }
+        text if text.trim() != text => "take the spaces around it away".to_owned(),
+        text if text.contains(' ') && !text.contains("{{") => "write %20 for a space".to_owned(),
+        text if text.contains('@') && text.contains("://") => {
+            "write auth: { basic: { username: relay, password: \"${CRM_PASSWORD}\" } }".to_owned()
+        }
+        text if text.contains("://") && begins.contains("{{") => "write the host itself, or \"${CRM_URL}\"".to_owned(),
+        text if text.starts_with("{{") => {
+            "write \"${CRM_URL}\": a value of the event may follow behind the host".to_owned()
+        }
+        text if text.contains("{{") && text.contains("://") => {
+            "write the host itself: https://crm.example.com/users/{{ user.id }}".to_owned()
+        }
+        text if text.starts_with('$') => "write \"${NAME}\"".to_owned(),
+        _ if words::nearest(&scheme, ["http", "https"]).is_some() => "write https:// before the host".to_owned(),
+        text if text.starts_with("//") || !text.contains("://") => "write https:// before the host".to_owned(),
+        _ => "write https://…, or \"${CRM_URL}\"".to_owned(),
+    })
+}
+
+/// Whether a text is a reference to a variable, as other programs have it, and so no secret.
+pub(super) fn is_reference(text: &str) -> bool {
+    variable_name(text).is_some()
+}
