@@ -8,6 +8,7 @@ mod patience;
 mod place;
 mod reload;
 mod reminders;
+mod sources;
 mod what_if;
 mod workers;
 
@@ -30,6 +31,7 @@ use self::place::watch_place;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
 use self::reload::{server_options, watch};
 use self::reminders::remind;
+pub use self::sources::{SourceAct, SourceState};
 pub use self::what_if::{Change, Comparison, Example, Group};
 use self::workers::Workers;
 use crate::admin;
@@ -101,21 +103,6 @@ impl Relay {
     /// How the last reload went; `None` before the first.
     pub fn last_reload(&self) -> Option<LastReload> {
         self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Holds a source or lets it go on; returns whether the config names it. Blocks while the config is being changed.
-    pub fn set_source_paused(&self, name: &str, is_paused: bool) -> bool {
-        let _nobody_else = self.changing.blocking_lock();
-        let generation = self.generation();
-        let Some(at) = generation.config.sources.iter().position(|source| source.name == name) else { return false };
-        let id = generation.source_ids[at];
-        if is_paused {
-            self.store.pause(id, "paused by the operator");
-        } else {
-            self.store.resume(id);
-        }
-        generation.show_source_paused(at, is_paused);
-        true
     }
 
     /// Makes what waits for a destination due now, a few at first.

@@ -145,6 +145,7 @@ fn valid_segments() -> Vec<Vec<u8>> {
             paused: Some(Pause { since_ms: 7, reason: "410".to_owned() }),
             open_since_ms: Some(5),
             removed_since_ms: None,
+            held_since_ms: Some(6),
         };
         let header = SegmentHeader {
             segment,

@@ -164,7 +164,8 @@ const OVERVIEW: &str = "vero-relay\n\n\
     GET  /api/events/ID                      one event, what became of its deliveries, and the attempts that failed\n\
     GET  /api/destinations                   every destination: backlog, age of the oldest, dead letters, breaker, paused\n\
     POST /api/destinations/NAME/pause        hold its queue                    resume: let it go on; retry: make what waits due now\n\
-    POST /api/sources/NAME/pause             answer its events with 503        resume: take them in again\n\
+    POST /api/sources/NAME/pause             keep its events: nothing is delivered; with refuse: answer them with 503\n\
+    POST /api/sources/NAME/resume            accept its events, and deliver what was kept\n\
     GET  /api/dead-letters                   ?destination= ?since= ?until= ?reason= ?limit= ?before=\n\
     POST /api/dead-letters/replay            {destination, event?, since?, until?, reason?, to?, id?, dry_run?}\n\
     POST /api/dead-letters/drop              the same, but to; they are kept no longer\n\
@@ -203,8 +204,9 @@ fn metrics(relay: &Relay) -> Answer {
             now_ms,
         });
     }
-    for (at, source) in generation.config.sources.iter().enumerate() {
-        relay.metrics.set_source_paused(&source.name, generation.is_source_paused(at));
+    for (source, id) in generation.config.sources.iter().zip(&generation.source_ids) {
+        let is_paused = relay.source_state(*id).since_ms().is_some();
+        relay.metrics.set_source(&source.name, is_paused, relay.store.held(*id).len());
     }
     relay.metrics.set_store(&relay.store.usage(), relay.health() == Health::Good, now_ms);
     let mut response = Response::new(Bytes::from(relay.metrics.encode()));

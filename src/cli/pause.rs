@@ -11,9 +11,19 @@ use super::{Failure, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The destination's name, or with --source a source's: its events are then answered with 503
+    #[command(flatten)]
+    target: Target,
+    /// Answer the source's events with 503 instead of keeping them
+    #[arg(long, requires = "source")]
+    refuse: bool,
+}
+
+/// What is paused or resumed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// The name of a destination, or with --source of a source
     pub(super) name: String,
-    /// It is a source
+    /// It is a source: its events are accepted and kept, and delivered on `resume --source`
     #[arg(long)]
     source: bool,
     #[command(flatten)]
@@ -21,19 +31,24 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let said = act(named, &args, "pause")?;
-    if args.at.json {
+    let asked = if args.refuse { value!({ "refuse": true }) } else { value!({}) };
+    let said = act(named, &args.target, "pause", &asked)?;
+    if args.target.at.json {
         json(&said);
         return Ok(());
     }
-    let what = if args.source { "its events are answered with 503" } else { "its queue is kept" };
-    say!("paused {}: {what}", plain(&args.name));
+    let what = match (args.target.source, args.refuse) {
+        (false, _) => "its queue is kept",
+        (true, false) => "its events are accepted and kept; `resume --source` delivers them",
+        (true, true) => "its events are answered with 503",
+    };
+    say!("paused {}: {what}", plain(&args.target.name));
     Ok(())
 }
 
 /// Tells the running relay to pause or resume.
-pub(super) fn act(named: Option<&Path>, args: &Args, act: &str) -> Result<Value, Failure> {
-    let relay = RunningRelay::at(named, &args.at)?;
-    let what = if args.source { "sources" } else { "destinations" };
-    block_on(async { relay.act(&format!("/api/{what}/{}/{act}", step(&args.name)), &value!({})).await })
+pub(super) fn act(named: Option<&Path>, target: &Target, act: &str, asked: &Value) -> Result<Value, Failure> {
+    let relay = RunningRelay::at(named, &target.at)?;
+    let what = if target.source { "sources" } else { "destinations" };
+    block_on(async { relay.act(&format!("/api/{what}/{}/{act}", step(&target.name)), asked).await })
 }

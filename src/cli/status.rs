@@ -36,13 +36,14 @@ fn screen(status: &Value) -> String {
         Some(why) => format!("{} for {up}, accepts NO events: {}\n", paint("31", "up"), plain(why)),
     };
     for source in status["sources"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        if source["paused"] == true {
-            out.push_str(&format!(
-                "source {} is {}\n",
-                plain(source["name"].as_str().unwrap_or("?")),
-                paint("33", "paused")
-            ));
-        }
+        let what = match source["state"].as_str() {
+            Some("held") => "its events are kept and not delivered",
+            Some("refusing") => "its events are answered with 503",
+            _ => continue,
+        };
+        let [name, state, since] = ["name", "state", "since"].map(|key| plain(source[key].as_str().unwrap_or("?")));
+        let (state, held) = (paint("33", &state), count(number(&source["held"])));
+        out.push_str(&format!("source {name} is {state} since {since}: {what}; {held} events held\n"));
     }
     let last = &status["config"]["last_reload"];
     if let Some(why) = last["error"].as_str() {

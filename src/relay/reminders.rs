@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Relay;
+use super::sources::Pauses;
 use crate::deliver::LOOK_EVERY;
 use crate::store::Health;
 use crate::telemetry::trouble::{News, TOLD_EVERY, Trouble};
@@ -14,9 +15,11 @@ use crate::time::Instant;
 pub(super) async fn remind(relay: Arc<Relay>, stop: CancellationToken) {
     let mut health = relay.health.clone();
     let mut full = Trouble::lasting(TOLD_EVERY);
+    let mut pauses = Pauses::default();
     loop {
         let now = health.borrow_and_update().clone();
         tell_of_room(&mut full, &now);
+        pauses.look(&relay);
         tokio::select! {
             () = stop.cancelled() => return,
             // Whoever could change it is gone: the process is ending.

@@ -72,8 +72,18 @@ pub trait Store: Send + Sync + 'static {
     fn standing(&self, destination: NameId) -> Standing;
 
     /// Holds a destination's queue until [`resume`](Self::resume), across restarts. A second call changes nothing. A source can be
-    /// held as well; what that means is the caller's business.
+    /// paused as well; that its events are refused then is the caller's business.
     fn pause(&self, destination: NameId, reason: &str);
+
+    /// Holds a source until [`resume`](Self::resume), across restarts: what is appended from then on is durable and no claim. Ends a
+    /// pause of the source. Is in force once [`sync`](Self::sync) returns.
+    fn hold(&self, source: NameId);
+
+    /// The events of a source that are held.
+    fn held(&self, source: NameId) -> NumberSet;
+
+    /// Waits until everything that was said so far is durable. Blocks on the disk.
+    fn sync(&self) -> Result<(), AppendError>;
 
     /// Lets a paused destination go on. Its postponed deliveries are due now, and the time it was paused does not count.
     /// Returns whether it was paused.

@@ -134,6 +134,8 @@ pub enum Settlement {
 /// Where one delivery stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
+    /// Its source is held: no attempt is made before that is over.
+    Held,
     /// No attempt has been settled yet.
     Waiting,
     /// An attempt is under way.
@@ -217,8 +219,11 @@ pub struct EventView {
 /// How a destination stands that does not simply go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Held until somebody acts.
+    /// Held until somebody acts. A source that is paused refuses its events.
     pub paused: Option<Pause>,
+    /// Events of this source are kept and not delivered, since then, unix milliseconds. What came in meanwhile waits for its end, also
+    /// while the source refuses.
+    pub held_since_ms: Option<u64>,
     /// Its breaker is open since then, unix milliseconds: time does not count.
     pub open_since_ms: Option<u64>,
     /// The config does not name it any more, since then, unix milliseconds.
@@ -245,6 +250,8 @@ pub struct Counts {
     pub again: u64,
     /// Of them, in the hands of a worker.
     pub under_way: u64,
+    /// Deliveries whose sources are held. They do not count as backlog.
+    pub held: u64,
     /// When the oldest of them arrived, unix milliseconds.
     pub oldest_ms: Option<u64>,
     /// When the oldest of them arrived that was never attempted and is not under way, unix milliseconds.

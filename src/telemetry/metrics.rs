@@ -70,6 +70,7 @@ pub struct Metrics {
 struct Sources {
     last_accepted: Series<SourceLabel, Moment>,
     paused: Series<SourceLabel, Gauge>,
+    held: Series<SourceLabel, Gauge>,
 }
 
 /// What a scrape says of each destination, and what may be.
@@ -128,7 +129,11 @@ impl Default for Metrics {
             registry: Arc::default(),
             requests: Series::new(Counter::default),
             refused: Series::new(Counter::default),
-            sources: Sources { last_accepted: Series::new(Moment::default), paused: Series::new(Gauge::default) },
+            sources: Sources {
+                last_accepted: Series::new(Moment::default),
+                paused: Series::new(Gauge::default),
+                held: Series::new(Gauge::default),
+            },
             rules: Series::new(Counter::default),
             unmatched: Counter::default(),
             deliveries: Series::new(Counter::default),
@@ -163,12 +168,13 @@ impl Metrics {
     fn register(&self, book: &mut Book) {
         let version = Series::new(Gauge::default as fn() -> Gauge);
         version.get(VersionLabel { version: env!("CARGO_PKG_VERSION").to_owned() }).set(1);
-        let Sources { last_accepted, paused } = self.sources.clone();
+        let Sources { last_accepted, paused, held } = self.sources.clone();
         book.add("build_info", version);
         book.add("requests", self.requests.clone());
         book.add("requests_refused", self.refused.clone());
         book.add("source_last_accepted_timestamp_seconds", last_accepted);
         book.add("source_paused", paused);
+        book.add("source_held_events", held);
         book.add("rule_matches", self.rules.clone());
         book.add("unmatched_events", self.unmatched.clone());
         book.add("attempts", self.attempts.clone());
@@ -208,6 +214,7 @@ impl Metrics {
         self.requests.retain(|labels| labels.source.is_empty() || sources.contains(labels.source.as_str()));
         self.sources.last_accepted.retain(|label| sources.contains(label.source.as_str()));
         self.sources.paused.retain(|label| sources.contains(label.source.as_str()));
+        self.sources.held.retain(|label| sources.contains(label.source.as_str()));
         self.rules.retain(|label| rules.contains(label.rule.as_str()));
         for outcomes in [&self.deliveries, &self.attempts] {
             outcomes.retain(|labels| destinations.contains(labels.destination.as_str()));
@@ -240,9 +247,10 @@ impl Metrics {
         }
     }
 
-    /// Says whether a source is paused.
-    pub fn set_source_paused(&self, name: &str, is_paused: bool) {
+    /// Says whether a source is paused, and how many of its events are held.
+    pub fn set_source(&self, name: &str, is_paused: bool, held: u64) {
         self.sources.paused.get(SourceLabel { source: name.to_owned() }).set(i64::from(is_paused));
+        self.sources.held.get(SourceLabel { source: name.to_owned() }).set(held as i64);
     }
 
     /// The counter for one rule's matches.
@@ -470,7 +478,7 @@ mod tests {
         let metrics = Metrics::default();
         for name in ["stays", "goes"] {
             metrics.source(name).accepted(1_500);
-            metrics.set_source_paused(name, true);
+            metrics.set_source(name, true, 1);
             metrics.request(name, 413);
             metrics.rule_counter(name).inc();
             let destination = metrics.destination(name);

@@ -157,7 +157,14 @@ async fn a_refusal_of_a_large_body_arrives_also_where_all_is_written_first() {
         let taken = if bytes > 1 << 20 { 413 } else { 200 };
         assert_eq!(written_whole(admin, bin.as_bytes()).await.status(), taken, "{bytes} to a bin");
     }
-    assert_eq!(relay.act("/api/sources/vero/pause").await.status(), 200);
+    let pause = request(
+        relay.running.admin_address,
+        "POST",
+        "/api/sources/vero/pause",
+        &[("x-vero-relay-write", "1")],
+        b"{\"refuse\":true}",
+    );
+    assert_eq!(pause.await.status(), 200);
     assert_eq!(written_whole(to, &post(PATH, "", &vec![b' '; 3_000_000])).await.status(), 503);
 }
 

@@ -346,10 +346,59 @@ impl Relayed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_source_is_answered_with_503_across_a_restart() {
+async fn a_held_source_takes_in_and_keeps_across_restarts_and_delivers_in_order_when_it_is_resumed() {
+    let fake = Fake::start([]).await;
+    let one = format!("{}    concurrency: 1\n", to_crm(&fake, ""));
+    let relay = TestRelay::start(&one).await;
+    let before = relay.accept(r#"{"type":"before"}"#).await;
+    relay.until(&before, "delivered").await;
+    assert_eq!(told(&relay, "/api/sources/vero/pause", json!({})).await["state"], "held");
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(relay.accept(&format!(r#"{{"type":"held{n}"}}"#)).await);
+    }
+    let source = async |relay: &TestRelay| relay.admin("/api/status").await.json()["sources"][0].clone();
+    let shown = source(&relay).await;
+    assert_eq!((shown["state"].as_str(), shown["held"].as_u64()), (Some("held"), Some(3)), "{shown}");
+    assert_eq!(relay.admin("/readyz").await.status(), 200);
+    let metrics = relay.admin("/metrics").await.text();
+    assert!(metrics.contains("vero_relay_source_held_events{source=\"vero\"} 3"), "{metrics}");
+    assert_eq!(relay.admin("/api/events?state=held").await.json()["events"].as_array().map(Vec::len), Some(3));
+    // A second pause changes what it is, and not what is held.
+    assert_eq!(told(&relay, "/api/sources/vero/pause", json!({ "refuse": true })).await["state"], "refusing");
+    assert_eq!(relay.post(SENT).await.status(), 503);
+    assert_eq!(source(&relay).await["held"], 3);
+    told(&relay, "/api/sources/vero/pause", json!({})).await;
+    let directory = relay.directory.clone();
+    let mut relay = relay.restart(|config| config).await;
+    for without_index in [false, true] {
+        ids.push(relay.accept(&format!(r#"{{"type":"held{}"}}"#, ids.len())).await);
+        relay = relay
+            .restart(|config| {
+                for suffix in ["", "-wal", "-shm"].into_iter().filter(|_| without_index) {
+                    let _ = std::fs::remove_file(directory.path().join(format!("data/state.db{suffix}")));
+                }
+                config
+            })
+            .await;
+        for id in &ids {
+            assert_eq!(relay.deliveries(id).await[0]["state"], "held");
+        }
+    }
+    assert_eq!(types(&fake), ["before"], "nothing of what came in meanwhile");
+    assert_eq!(told(&relay, "/api/sources/vero/resume", json!({})).await["state"], "accepting");
+    ids.push(relay.accept(r#"{"type":"after"}"#).await);
+    for id in &ids {
+        relay.until(id, "delivered").await;
+    }
+    assert_eq!(types(&fake), ["before", "held0", "held1", "held2", "held3", "held4", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_refuses_is_answered_with_503_across_a_restart() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
-    told(&relay, "/api/sources/vero/pause", json!({})).await;
+    told(&relay, "/api/sources/vero/pause", json!({ "refuse": true })).await;
     let refused = relay.post(SENT).await;
     assert_eq!((refused.status(), refused.header("retry-after").is_some()), (503, true));
     let relay = relay.restart(|config| config).await;

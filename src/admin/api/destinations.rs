@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, blocking, destination};
 use crate::config::problem::did_you_mean;
-use crate::relay::Relay;
+use crate::relay::{Relay, SourceAct};
 use crate::store::{NameId, NameKind};
 use crate::time::rfc3339;
 
@@ -69,6 +69,7 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
         "postponed": counts.postponed,
         "replaying": counts.again,
         "under_way": counts.under_way,
+        "held": counts.held,
         "oldest_at": counts.oldest_ms.map(rfc3339),
         "oldest_age_s": counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
         "backlog_bytes": counts.backlog_bytes,
@@ -103,12 +104,20 @@ fn act_now(relay: &Relay, name: &str, act: &str) -> Outcome {
 }
 
 pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
-    Asked::read(body, &[])?;
-    let (name, act) = (name.to_owned(), act.to_owned());
-    blocking(relay, move |relay| act_on_source_now(relay, &name, &act)).await
+    let act = match act {
+        "pause" if Asked::read(body, &["refuse"])?.flag("refuse")? => SourceAct::Refuse,
+        "pause" => SourceAct::Hold,
+        "resume" => {
+            Asked::read(body, &[])?;
+            SourceAct::Resume
+        }
+        _ => return Err(unknown_act(act)),
+    };
+    let name = name.to_owned();
+    blocking(relay, move |relay| act_on_source_now(relay, &name, act)).await
 }
 
-fn act_on_source_now(relay: &Relay, name: &str, act: &str) -> Outcome {
+fn act_on_source_now(relay: &Relay, name: &str, act: SourceAct) -> Outcome {
     let generation = relay.generation();
     let sources = &generation.config.sources;
     if !sources.iter().any(|source| source.name == name) {
@@ -116,15 +125,30 @@ fn act_on_source_now(relay: &Relay, name: &str, act: &str) -> Outcome {
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
     }
-    let is_paused = match act {
-        "pause" => true,
-        "resume" => false,
-        _ => return Err(unknown_act(act)),
-    };
-    if !relay.set_source_paused(name, is_paused) {
-        return Err(Refusal::missing(format!("there is no source `{name}` any more")));
+    match relay.act_on_source(name, act) {
+        Ok(Some(state)) => {
+            let since = state.since_ms().map(rfc3339);
+            Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))
+        }
+        Ok(None) => Err(Refusal::missing(format!("there is no source `{name}` any more"))),
+        Err(error) => Err(Refusal(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
     }
-    Ok(json!({ "source": name, "paused": is_paused }))
+}
+
+/// How each source stands.
+pub(super) fn sources(relay: &Relay) -> Value {
+    let generation = relay.generation();
+    let sources = generation.config.sources.iter().zip(&generation.source_ids).map(|(source, id)| {
+        let state = relay.source_state(*id);
+        json!({
+            "name": source.name,
+            "state": state.name(),
+            "paused": state.since_ms().is_some(),
+            "since": state.since_ms().map(rfc3339),
+            "held": relay.store.held(*id).len(),
+        })
+    });
+    sources.collect()
 }
 
 fn unknown_act(act: &str) -> Refusal {

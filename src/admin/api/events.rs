@@ -21,8 +21,8 @@ const AT_ONCE: (usize, usize) = (4096, 8 << 20);
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 const PARAMETERS: [&str; 10] =
     ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "before"];
-const STATES: [&str; 9] =
-    ["waiting", "under_way", "postponed", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
+const STATES: [&str; 10] =
+    ["held", "waiting", "under_way", "postponed", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 
 /// What is looked for.
 struct Filter {

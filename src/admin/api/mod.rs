@@ -230,6 +230,7 @@ async fn blocking<T: Send + 'static>(
 fn state_name(state: &DeliveryState) -> &'static str {
     match state {
         DeliveryState::Settled => "unknown",
+        DeliveryState::Held => "held",
         DeliveryState::Waiting => "waiting",
         DeliveryState::UnderWay => "under_way",
         DeliveryState::Postponed { .. } => "postponed",
@@ -244,7 +245,7 @@ fn state_name(state: &DeliveryState) -> &'static str {
 fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
     let mut shown = json!({ "state": state_name(state) });
     match state {
-        DeliveryState::Waiting | DeliveryState::UnderWay => {}
+        DeliveryState::Held | DeliveryState::Waiting | DeliveryState::UnderWay => {}
         DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
         DeliveryState::Postponed { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);

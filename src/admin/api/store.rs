@@ -42,9 +42,6 @@ fn config(relay: &Relay) -> Value {
 }
 
 pub(super) fn status(relay: &Relay) -> Value {
-    let generation = relay.generation();
-    let sources = generation.config.sources.iter().enumerate();
-    let sources = sources.map(|(at, source)| json!({ "name": source.name, "paused": generation.is_source_paused(at) }));
     let (ready, trouble) = match relay.health() {
         Health::Good => (true, None),
         Health::Full(why) | Health::Poisoned(why) => (false, Some(why)),
@@ -55,7 +52,7 @@ pub(super) fn status(relay: &Relay) -> Value {
         "uptime_s": relay.started.elapsed().as_secs(),
         "ready": ready,
         "trouble": trouble,
-        "sources": sources.collect::<Vec<_>>(),
+        "sources": destinations::sources(relay),
         "destinations": destinations::list(relay)["destinations"],
         "store": usage(relay),
     })

@@ -9,7 +9,7 @@
 //! header  magic "VEROJRNL" | version u32 | header length u32 | segment u64 | first sequence u64 | first group u64
 //!         journal u64 | created ms u64 | sealed segment u64 | sealed at u64 | names u32 | pauses u32
 //!         names: kind u8, number u32, length u16, text … | pauses: number u32, since ms u64, length u16, text …
-//!         marks u32, and for each: number u32, what u8, since ms u64     (breaker open, removed; not in version 1)
+//!         marks u32, and for each: number u32, what u8, since ms u64     (breaker open, removed, held; not in version 1)
 //!         zeros to a multiple of 8, less 4 | CRC32C u32 over all before it
 //! group   magic u32 | CRC32C u32 over the rest of the head and the record heads | segment u64 | own offset u64 | group u64
 //!         durable up to u64 | first sequence u64 | heads length u32 | bodies length u32 | events u32 | records u32
@@ -515,7 +515,7 @@ mod tests {
             builder.name(NameKind::Rule, NameId(5), &name);
             expected.push(Record::Name(NameKind::Rule, NameId(5), name));
             for act in [
-                Act::Pause("410".into()), Act::Resume, Act::Open, Act::Close, Act::Remove, Act::Restore, Act::RetryNow,
+                Act::Pause("410".into()), Act::Resume, Act::Open, Act::Close, Act::Remove, Act::Restore, Act::RetryNow, Act::Hold,
             ] {
                 let control = Control { destination: NameId(2), at_ms: 5, act };
                 builder.control(&control);
@@ -575,7 +575,8 @@ mod tests {
                     NameId(1),
                     Standing { paused: Some(Pause { since_ms: 9, reason: "gone".into() }), ..Standing::default() },
                 ),
-                (NameId(2), Standing { paused: None, open_since_ms: Some(4), removed_since_ms: Some(5) }),
+                (NameId(2), Standing { open_since_ms: Some(4), removed_since_ms: Some(5), ..Standing::default() }),
+                (NameId(4), Standing { held_since_ms: Some(6), ..Standing::default() }),
             ],
         };
         let bytes = header.encode();

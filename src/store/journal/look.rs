@@ -157,6 +157,7 @@ impl Shared {
             postponed: queue.postponed() as u64,
             again: queue.again(),
             under_way: queue.under_way() as u64,
+            held: queue.held_in_all(),
             oldest_ms: None,
             oldest_unattempted_ms: None,
             backlog_bytes: 0,

@@ -434,6 +434,26 @@ impl Store for JournalStore {
         self.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
     }
 
+    fn hold(&self, source: NameId) {
+        self.control(source, Act::Hold, Urgency::Now);
+    }
+
+    fn held(&self, source: NameId) -> NumberSet {
+        let mut all = NumberSet::default();
+        for id in self.shared.destination_ids() {
+            if let Some(held) = lock(&self.destination(id).queue).held(source) {
+                all.insert_all(held);
+            }
+        }
+        all
+    }
+
+    fn sync(&self) -> Result<(), AppendError> {
+        let (reply, done) = sync_channel(1);
+        self.shared.sender.send(Message::Barrier(reply)).map_err(|_| AppendError::Closed)?;
+        done.recv().map_err(|_| AppendError::Closed)
+    }
+
     fn resume(&self, id: NameId) -> bool {
         self.control(id, Act::Resume, Urgency::Now)
     }

@@ -1,6 +1,6 @@
 //! What waits for one destination: pure bookkeeping, no disk and no clock of its own.
 //!
-//! A delivery is in exactly one place: in `unsettled` (no attempt settled yet), in `again` (selected for another delivery), in
+//! A delivery is in exactly one place: in `held` (its source is held), in `unsettled` (no attempt settled yet), in `again` (selected for another delivery), in
 //! `postponed`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
 //! neither a backlog nor a heap of dead letters costs memory; `postponed` is bounded by [`POSTPONED_MAX`], since beyond it no first
 //! attempts are handed out.
@@ -54,6 +54,8 @@ pub struct Queue {
     /// What is under way, or was handed back.
     claimed: BTreeMap<u64, Option<(u64, Postponed)>>,
     dead: Bitmap,
+    /// What came in while its source is held, by source.
+    held: BTreeMap<NameId, Bitmap>,
     standing: Standing,
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
@@ -71,6 +73,8 @@ pub struct Snapshot {
     pub dead: Bitmap,
     /// What waits for another attempt: number, due time, and the rest.
     pub postponed: Vec<(u64, u64, Postponed)>,
+    /// What came in while its source is held, by source.
+    pub held: BTreeMap<NameId, Bitmap>,
 }
 
 impl Queue {
@@ -86,6 +90,7 @@ impl Queue {
             due: BTreeMap::new(),
             claimed: BTreeMap::new(),
             dead: Bitmap::default(),
+            held: BTreeMap::new(),
             standing: Standing::default(),
             stopped_since: None,
             turn: 0,
@@ -94,8 +99,8 @@ impl Queue {
 
     /// A queue as a snapshot left it.
     pub fn restore(destination: NameId, snapshot: Snapshot) -> Self {
-        let Snapshot { unsettled, again, dead, postponed } = snapshot;
-        let mut queue = Self { unsettled, again, dead, ..Self::new(destination) };
+        let Snapshot { unsettled, again, dead, postponed, held } = snapshot;
+        let mut queue = Self { unsettled, again, dead, held, ..Self::new(destination) };
         for (sequence, due_ms, entry) in postponed {
             queue.postpone(sequence, due_ms, entry);
         }
@@ -114,6 +119,7 @@ impl Queue {
             again: self.again.clone(),
             dead: self.dead.clone(),
             postponed: waiting.chain(claimed).collect(),
+            held: self.held.clone(),
         }
     }
 
@@ -122,12 +128,56 @@ impl Queue {
         self.unsettled.insert(sequence);
     }
 
-    /// The same while the journal is read, where something newer may be known of it already: that is read again as well.
-    pub fn read_again(&mut self, sequence: u64) {
+    /// The same for an event whose source is held.
+    pub fn hold(&mut self, source: NameId, sequence: u64) {
+        self.held.entry(source).or_default().insert(sequence);
+    }
+
+    /// What came in by a source while it is held may be delivered now. Returns how much that is.
+    pub fn let_go(&mut self, source: NameId) -> u64 {
+        let Some(held) = self.held.remove(&source) else { return 0 };
+        self.cursor = self.cursor.min(held.next(0).unwrap_or(u64::MAX));
+        self.unsettled.insert_all(&held);
+        held.len()
+    }
+
+    /// What came in by a source while it is held.
+    pub fn held(&self, source: NameId) -> Option<&Bitmap> {
+        self.held.get(&source)
+    }
+
+    /// How much is held, whatever the source.
+    pub fn held_in_all(&self) -> u64 {
+        self.held.values().map(Bitmap::len).sum()
+    }
+
+    /// All that is held.
+    pub fn all_held(&self) -> impl Iterator<Item = u64> + '_ {
+        self.held.values().flat_map(|held| held.iter_from(0))
+    }
+
+    fn is_held(&self, sequence: u64) -> bool {
+        self.held.values().any(|held| held.contains(sequence))
+    }
+
+    fn remove_held(&mut self, sequence: u64) {
+        for held in self.held.values_mut() {
+            held.remove(sequence);
+        }
+    }
+
+    /// An event is read from the journal, where something newer may be known of it already: that is read again as well. `holder` is
+    /// its source, where that was held.
+    pub fn read_again(&mut self, sequence: u64, holder: Option<NameId>) {
         self.again.remove(sequence);
         self.dead.remove(sequence);
         self.take_postponed(sequence);
-        self.unsettled.insert(sequence);
+        self.remove_held(sequence);
+        self.unsettled.remove(sequence);
+        match holder {
+            Some(source) => self.hold(source, sequence),
+            None => drop(self.unsettled.insert(sequence)),
+        }
     }
 
     /// Hands out at most `max` deliveries: released ones first, then due retries, first attempts and repeated ones in turn.
@@ -226,6 +276,7 @@ impl Queue {
         self.again.remove(sequence);
         self.take_postponed(sequence);
         self.dead.remove(sequence);
+        self.remove_held(sequence);
         match state {
             OutcomeState::Delivered | OutcomeState::Skipped | OutcomeState::Dropped | OutcomeState::Moved(_) => {}
             OutcomeState::Dead { .. } => drop(self.dead.insert(sequence)),
@@ -268,6 +319,7 @@ impl Queue {
                 if self.claimed.contains_key(&sequence) || !self.is_pending(sequence) {
                     return false;
                 }
+                self.remove_held(sequence);
                 self.unsettled.remove(sequence);
                 self.again.remove(sequence);
                 self.take_postponed(sequence);
@@ -283,6 +335,7 @@ impl Queue {
             || self.again.contains(sequence)
             || self.due.contains_key(&sequence)
             || self.claimed.contains_key(&sequence)
+            || self.is_held(sequence)
     }
 
     /// Whether it is a dead letter.
@@ -329,11 +382,20 @@ impl Queue {
         let standing = &mut self.standing;
         let changed = match act {
             Act::Pause(_) if standing.paused.is_some() => false,
+            Act::Hold => {
+                let was_paused = standing.paused.take().is_some();
+                let was_held = standing.held_since_ms.is_some();
+                standing.held_since_ms.get_or_insert(at_ms);
+                was_paused || !was_held
+            }
             Act::Pause(reason) => {
                 standing.paused = Some(Pause { since_ms: at_ms, reason: reason.clone() });
                 true
             }
-            Act::Resume => standing.paused.take().is_some(),
+            Act::Resume => {
+                let was_held = standing.held_since_ms.take().is_some();
+                standing.paused.take().is_some() || was_held
+            }
             Act::Open if standing.open_since_ms.is_some() => false,
             Act::Open => {
                 standing.open_since_ms = Some(at_ms);
@@ -416,9 +478,9 @@ impl Queue {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
             self.postpone(sequence, due_ms.min(moved(due_ms)), entry);
         }
-        let Standing { paused, open_since_ms, removed_since_ms } = &mut self.standing;
+        let Standing { paused, held_since_ms, open_since_ms, removed_since_ms } = &mut self.standing;
         let pauses = paused.iter_mut().map(|pause| &mut pause.since_ms);
-        let others = [open_since_ms, removed_since_ms, &mut self.stopped_since].into_iter().flatten();
+        let others = [held_since_ms, open_since_ms, removed_since_ms, &mut self.stopped_since].into_iter().flatten();
         pauses.chain(others).for_each(|at_ms| *at_ms = moved(*at_ms));
     }
 
@@ -461,7 +523,8 @@ impl Queue {
     /// Whether something waits in a stretch of the history, which can therefore not go yet.
     pub fn waits_in(&self, stretch: &Range<u64>) -> bool {
         let first = [self.unsettled.next(stretch.start), self.again.next(stretch.start)];
-        first.into_iter().flatten().any(|sequence| sequence < stretch.end)
+        let held = self.held.values().filter_map(|held| held.next(stretch.start));
+        first.into_iter().flatten().chain(held).any(|sequence| sequence < stretch.end)
     }
 
     /// The oldest event of which no attempt was made or is under way.
@@ -512,6 +575,9 @@ impl Queue {
             self.claimed.contains_key(&sequence) && !self.released.iter().any(|claim| claim.key.sequence == sequence);
         if is_under_way {
             return Some(DeliveryState::UnderWay);
+        }
+        if self.is_held(sequence) {
+            return Some(DeliveryState::Held);
         }
         if self.unsettled.contains(sequence) || self.again.contains(sequence) {
             return Some(DeliveryState::Waiting);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk::{Disk, DiskFile};
-use super::format::{EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
+use super::format::{Act, EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, Update};
 use super::queue::{Queue, Snapshot};
 use super::segments::{Place, SegmentInfo, Window, events_in, file_name, next_group, segment_of};
@@ -400,8 +400,11 @@ impl<'d> State<'d> {
                 if self.tail.is_empty() {
                     self.tail_first = self.next_sequence;
                 }
+                let source = self.queues.get(&event.source);
+                let is_held = source.is_some_and(|source| source.standing().held_since_ms.is_some());
+                let holder = is_held.then_some(event.source);
                 for delivery in &event.deliveries {
-                    self.queue(delivery.destination).read_again(sequence);
+                    self.queue(delivery.destination).read_again(sequence, holder);
                 }
             }
             Record::Carried(event) => {
@@ -415,7 +418,14 @@ impl<'d> State<'d> {
                 }
             }
             Record::Name(kind, id, name) => drop(self.names.insert(id, (kind, name))),
-            Record::Control(control) => drop(self.queue(control.destination).control(&control.act, control.at_ms)),
+            Record::Control(control) => {
+                self.queue(control.destination).control(&control.act, control.at_ms);
+                if control.act == Act::Resume {
+                    for queue in self.queues.values_mut() {
+                        queue.let_go(control.destination);
+                    }
+                }
+            }
             Record::Selection(selection) => {
                 self.queue(selection.destination).select(selection.act, &selection.sequences);
                 self.updates.push(Update::Selection(selection));

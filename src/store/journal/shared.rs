@@ -1,6 +1,6 @@
 //! What the store's threads and callers share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::disk::Disk;
-use super::format::{OutcomeRecord, OutcomeState, SelectionRecord, cut};
+use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord, cut};
 use super::index::{Arrivals, Index, Lived, Resolved, resolve};
 use super::queue::Queue;
 use super::recent::{RecentEvents, RecentOutcomes};
@@ -49,6 +49,8 @@ pub struct Shared {
     pub pins: AtomicUsize,
     pub next_sequence: AtomicU64,
     pub next_group: AtomicU64,
+    /// The sources whose events are held from here on in the journal. Changed by the writer alone.
+    pub holding: Mutex<BTreeSet<NameId>>,
     pub dead_expired: AtomicU64,
     pub replays: Mutex<Vec<ReplayProgress>>,
     pub lived: Lived,
@@ -130,6 +132,8 @@ impl Shared {
         for (kind, id, name) in parts.names {
             names.insert(kind, id, name.into());
         }
+        let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
+        let holding = parts.queues.iter().filter_map(is_held).collect();
         let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let database = lock(&parts.index.database);
         let replays = database.replays().unwrap_or_default();
@@ -155,6 +159,7 @@ impl Shared {
             pins: AtomicUsize::new(0),
             next_sequence: AtomicU64::new(parts.next_sequence),
             next_group: AtomicU64::new(parts.next_group),
+            holding: Mutex::new(holding),
             dead_expired: AtomicU64::new(0),
             replays: Mutex::new(replays),
         }
@@ -343,10 +348,33 @@ impl Shared {
         self.segments.bytes() + self.index.bytes()
     }
 
+    /// An act on a whole destination, or source, stands in the journal: what comes behind it goes by it.
+    pub fn written(&self, control: &Control) {
+        let id = control.destination;
+        match control.act {
+            Act::Hold => drop(lock(&self.holding).insert(id)),
+            Act::Resume if lock(&self.holding).remove(&id) => {
+                for destination in self.destination_ids().into_iter().map(|id| self.destination(id)) {
+                    if lock(&destination.queue).let_go(id) > 0 {
+                        destination.wakeup.notify_one();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Hands durable events to memory and to their destinations.
     pub fn publish(&self, events: Vec<Arc<StoredEvent>>) {
         let mut by_destination: Vec<(NameId, Vec<u64>)> = Vec::new();
-        for event in &events {
+        let holding = lock(&self.holding).clone();
+        let is_held = |event: &Arc<StoredEvent>| holding.contains(&event.source);
+        for event in events.iter().filter(|event| !holding.is_empty() && is_held(event)) {
+            for delivery in &event.deliveries {
+                lock(&self.destination(delivery.destination).queue).hold(event.source, event.id.sequence());
+            }
+        }
+        for event in events.iter().filter(|event| holding.is_empty() || !is_held(event)) {
             for delivery in &event.deliveries {
                 let known = by_destination.iter_mut().find(|(id, _)| *id == delivery.destination);
                 match known {

@@ -59,7 +59,7 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
     verified.bytes = segments.bytes();
     check_bodies(&segments, &mut verified, progress)?;
     for (id, queue) in &recovered.queues {
-        for sequence in queue.waiting().iter_from(0).chain(queue.dead().iter_from(0)) {
+        for sequence in queue.waiting().iter_from(0).chain(queue.dead().iter_from(0)).chain(queue.all_held()) {
             let is_there =
                 sequence >= segments.history_start() || fresh.place(sequence).is_ok_and(|place| place.is_some());
             if !is_there {

@@ -378,7 +378,8 @@ impl Writer {
                     self.updates.push(Update::Selection(selection));
                 }
                 Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
-                Item::Name(..) | Item::Control(_) => {}
+                Item::Control(control) => self.shared.written(&control),
+                Item::Name(..) => {}
             }
         }
         Ok(())

@@ -98,7 +98,13 @@ const INTAKE: &[Described] = &[
         "unix seconds",
         "When an event was last accepted from a source; not shown before the first since the start",
     ),
-    gauge("source_paused", &["source"], "0 or 1", "1 while a source is paused: its events are answered with 503"),
+    gauge(
+        "source_paused",
+        &["source"],
+        "0 or 1",
+        "1 while a source is paused: its events are kept and not delivered, or answered with 503",
+    ),
+    gauge("source_held_events", &["source"], "events", "Events of a source that are kept until it is resumed"),
     counter("rule_matches", &["rule"], "events", "Events that a rule matched"),
     counter("unmatched_events", &[], "events", "Events that no rule sends anywhere"),
 ];

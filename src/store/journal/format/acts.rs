@@ -20,7 +20,9 @@ pub struct Control {
 pub enum Act {
     /// It is held, for a reason.
     Pause(String),
-    /// It goes on: what is postponed is due now.
+    /// A source: what comes in by it is kept, and not delivered until it goes on.
+    Hold,
+    /// It goes on: what is postponed is due now, and what was held may be delivered.
     Resume,
     /// Its breaker opened: time does not count from here on.
     Open,
@@ -44,6 +46,7 @@ impl Control {
             Act::Remove => (5, ""),
             Act::Restore => (6, ""),
             Act::RetryNow => (7, ""),
+            Act::Hold => (8, ""),
         };
         out.push(what);
         put_u32(out, self.destination.0);
@@ -62,6 +65,7 @@ impl Control {
             5 => Act::Remove,
             6 => Act::Restore,
             7 => Act::RetryNow,
+            8 => Act::Hold,
             _ => return None,
         };
         Some(Self { destination, at_ms, act })

@@ -6,6 +6,7 @@ use crate::store::{NameId, NameKind, Pause, Standing};
 
 const MARK_OPEN: u8 = 1;
 const MARK_REMOVED: u8 = 2;
+const MARK_HELD: u8 = 3;
 
 /// What stands at the start of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +70,9 @@ impl SegmentHeader {
         }
         let opened = |(id, s): &(NameId, Standing)| Some((*id, MARK_OPEN, s.open_since_ms?));
         let removed = |(id, s): &(NameId, Standing)| Some((*id, MARK_REMOVED, s.removed_since_ms?));
+        let held = |(id, s): &(NameId, Standing)| Some((*id, MARK_HELD, s.held_since_ms?));
         let marks = self.standings.iter().filter_map(opened).chain(self.standings.iter().filter_map(removed));
-        let marks: Vec<_> = marks.collect();
+        let marks: Vec<_> = marks.chain(self.standings.iter().filter_map(held)).collect();
         put_u32(&mut out, count(marks.len()));
         for (id, what, since_ms) in marks {
             put_u32(&mut out, id.0);
@@ -147,6 +149,7 @@ impl SegmentHeader {
             match what {
                 MARK_OPEN => header.standing(id).open_since_ms = Some(since_ms),
                 MARK_REMOVED => header.standing(id).removed_since_ms = Some(since_ms),
+                MARK_HELD => header.standing(id).held_since_ms = Some(since_ms),
                 _ => return None,
             }
         }

@@ -75,6 +75,8 @@ const DERIVED: [&str; 10] =
 
 /// The sets of a queue, as the table `bits` numbers them.
 const KINDS: [i64; 3] = [0, 1, 2];
+/// What is held is numbered from here on, by its source.
+const KIND_HELD: i64 = 16;
 
 pub const META_JOURNAL: &str = "journal";
 pub const META_SEGMENT: &str = "checkpoint segment";
@@ -570,7 +572,16 @@ impl Database {
             self.written.clear();
             self.knows_written = true;
         }
-        for (kind, set) in KINDS.into_iter().zip(sets) {
+        let held = snapshot.held.iter().map(|(source, set)| (KIND_HELD + i64::from(source.0), set));
+        let mut kinds: Vec<_> = KINDS.into_iter().zip(sets).chain(held).collect();
+        // What was held and is not any more.
+        let none = Bitmap::default();
+        let known: std::collections::BTreeSet<i64> =
+            self.written.keys().filter(|key| key.0 == destination.0).map(|key| key.1).collect();
+        let gone = known.into_iter().filter(|kind| kinds.iter().all(|(other, _)| other != kind));
+        let gone: Vec<_> = gone.map(|kind| (kind, &none)).collect();
+        kinds.extend(gone);
+        for (kind, set) in kinds {
             let mut gone: std::collections::HashSet<u64> = self
                 .written
                 .keys()
@@ -620,6 +631,10 @@ impl Database {
             let set = match kind {
                 0 => &mut queue.unsettled,
                 1 => &mut queue.again,
+                KIND_HELD.. => {
+                    let source = u32::try_from(kind - KIND_HELD).map_err(|_| rusqlite::Error::InvalidQuery)?;
+                    queue.held.entry(NameId(source)).or_default()
+                }
                 _ => &mut queue.dead,
             };
             if !set.decode(chunk, bits) {

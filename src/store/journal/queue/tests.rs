@@ -244,7 +244,7 @@ fn a_snapshot_holds_everything_and_counts_what_is_claimed_as_waiting() {
 fn a_stretch_read_twice_changes_nothing() {
     let mut queue = queue(3);
     let read = |queue: &mut Queue| {
-        (0..3).for_each(|sequence| queue.read_again(sequence));
+        (0..3).for_each(|sequence| queue.read_again(sequence, None));
         queue.apply(0, 1, &postponed(50));
         queue.apply(0, 2, &OutcomeState::Dead { reason: "400".into() });
         queue.apply(1, 1, &OutcomeState::Delivered);

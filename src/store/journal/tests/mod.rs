@@ -1,6 +1,7 @@
 //! The journal against a disk that fails, forgets and lies.
 
 mod ends;
+mod hold;
 mod index;
 mod model_test;
 mod retention;

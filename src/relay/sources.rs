@@ -1,0 +1,135 @@
+//! Sources that are held or refuse: by whom, since when, and what the log says of it.
+
+use std::collections::HashMap;
+
+use super::Relay;
+use crate::store::{AppendError, NameId};
+use crate::telemetry::trouble::{TOLD_EVERY, Trouble};
+use crate::time::Instant;
+
+/// What an operator does with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceAct {
+    /// Its events are accepted and kept, and delivered once it is resumed.
+    Hold,
+    /// Its events are answered with 503.
+    Refuse,
+    /// It goes on.
+    Resume,
+}
+
+/// How a source stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// Its events are accepted and delivered.
+    Accepting,
+    /// Its events are accepted and kept, since then, unix milliseconds.
+    Held(u64),
+    /// Its events are answered with 503, since then, unix milliseconds.
+    Refusing(u64),
+}
+
+impl SourceState {
+    /// As people see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepting => "accepting",
+            Self::Held(_) => "held",
+            Self::Refusing(_) => "refusing",
+        }
+    }
+
+    /// Since when it does not simply go on, unix milliseconds.
+    pub fn since_ms(self) -> Option<u64> {
+        match self {
+            Self::Accepting => None,
+            Self::Held(since_ms) | Self::Refusing(since_ms) => Some(since_ms),
+        }
+    }
+}
+
+impl Relay {
+    /// How a source stands.
+    pub fn source_state(&self, id: NameId) -> SourceState {
+        let standing = self.store.standing(id);
+        match (standing.paused, standing.held_since_ms) {
+            (Some(pause), _) => SourceState::Refusing(pause.since_ms),
+            (None, Some(since_ms)) => SourceState::Held(since_ms),
+            (None, None) => SourceState::Accepting,
+        }
+    }
+
+    /// Does something with a source; returns how it stands then, `None` where the config does not name it. It is durable, and in
+    /// force for whatever comes in from then on. Blocks on the disk, and while the config is being changed.
+    pub fn act_on_source(&self, name: &str, act: SourceAct) -> Result<Option<SourceState>, AppendError> {
+        let _nobody_else = self.changing.blocking_lock();
+        let generation = self.generation();
+        let Some(at) = generation.config.sources.iter().position(|source| source.name == name) else { return Ok(None) };
+        let id = generation.source_ids[at];
+        match act {
+            SourceAct::Hold => self.store.hold(id),
+            SourceAct::Refuse => self.store.pause(id, "paused by the operator"),
+            SourceAct::Resume => {
+                // What was held comes all at once: a few deliveries at first.
+                let has_held = |id: &NameId| self.store.counts(*id).held > 0;
+                let statuses = generation.statuses.iter().filter(|(id, _)| has_held(id));
+                statuses.for_each(|(_, status)| status.begin_gently());
+                self.store.resume(id);
+            }
+        }
+        if act == SourceAct::Refuse {
+            generation.show_source_paused(at, true);
+        }
+        self.store.sync()?;
+        let state = self.source_state(id);
+        // Not before a hold is in force.
+        generation.show_source_paused(at, matches!(state, SourceState::Refusing(_)));
+        Ok(Some(state))
+    }
+}
+
+/// What the log says of sources: when one is held or refuses, every quarter of an hour while it is, and when that is over.
+#[derive(Default)]
+pub(super) struct Pauses(HashMap<String, (SourceState, Trouble)>);
+
+impl Pauses {
+    /// Tells what is due.
+    pub(super) fn look(&mut self, relay: &Relay) {
+        let generation = relay.generation();
+        let sources = &generation.config.sources;
+        self.0.retain(|name, _| sources.iter().any(|source| source.name == *name));
+        for (source, id) in sources.iter().zip(&generation.source_ids) {
+            self.look_at(relay, &source.name, *id);
+        }
+    }
+
+    fn look_at(&mut self, relay: &Relay, name: &str, id: NameId) {
+        let (now, state) = (Instant::now(), relay.source_state(id));
+        let known = self.0.get(name).map(|(known, _)| *known);
+        if state == SourceState::Accepting {
+            if let Some((_, mut trouble)) = self.0.remove(name) {
+                let after_s = trouble.ends(now).map(|ended| ended.lasted.as_secs());
+                tracing::info!(source = %name, after_s, "the source is resumed: its events are accepted and delivered");
+            }
+            return;
+        }
+        let news = if known == Some(state) {
+            self.0.get_mut(name).and_then(|(_, trouble)| trouble.look(now))
+        } else {
+            let mut trouble = Trouble::lasting(TOLD_EVERY);
+            let news = trouble.happens(now);
+            self.0.insert(name.to_owned(), (state, trouble));
+            news
+        };
+        if news.is_none() {
+            return;
+        }
+        let held = relay.store.held(id).len();
+        let since = state.since_ms().map(crate::time::rfc3339);
+        if matches!(state, SourceState::Held(_)) {
+            tracing::warn!(source = %name, since, held, "the source is held: its events are kept, and delivered when it is resumed");
+        } else {
+            tracing::warn!(source = %name, since, held, "the source refuses its events with 503 until it is resumed");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A source that is held: what comes in by it is kept, whatever happens, until it is resumed.
+
+use super::retention::{Kept, fill, id, select};
+use super::*;
+use crate::store::Selecting;
+
+const SEGMENT: u64 = 64 << 10;
+
+fn vero(store: &JournalStore) -> NameId {
+    store.name(NameKind::Source, "vero")
+}
+
+fn append_from(store: &JournalStore, source: &str, body: &str) -> EventId {
+    let source = store.name(NameKind::Source, source);
+    let event = NewEvent { source, ..event(store, body, &[CRM, ALERTS]) };
+    store.append(event).blocking_recv().expect("an answer").expect("taken")
+}
+
+fn held(store: &JournalStore) -> Vec<u64> {
+    store.held(vero(store)).iter_from(0).collect()
+}
+
+/// Event 0 from before the hold, 1 and 3 held, 2 of another source.
+fn with_held(kept: &Kept) -> JournalStore {
+    let store = kept.open();
+    append_from(&store, "vero", "before");
+    store.hold(vero(&store));
+    store.sync().expect("durable");
+    for (source, body) in [("vero", "held"), ("other", "free"), ("vero", "held too")] {
+        append_from(&store, source, body);
+    }
+    store
+}
+
+#[track_caller]
+fn check(store: &JournalStore) {
+    assert_eq!(held(store), [1, 3]);
+    let counts = store.counts(crm(store));
+    assert_eq!((counts.backlog, counts.held), (2, 2));
+    let state = |sequence| store.state(DeliveryKey { sequence, destination: crm(store) });
+    assert_eq!(
+        (0..4).map(state).collect::<Vec<_>>(),
+        [DeliveryState::Waiting, DeliveryState::Held, DeliveryState::Waiting, DeliveryState::Held,]
+    );
+    assert_eq!(store.unattempted_below(crm(store), u64::MAX).iter_from(0).collect::<Vec<_>>(), [0, 2], "never stale");
+}
+
+#[test]
+fn what_is_held_is_so_after_restarts_with_and_without_an_index_and_a_power_cut() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = with_held(&kept);
+    check(&store);
+    let cut = open_with(&kept.disk.after_power_cut(|_| 0), SEGMENT).0;
+    check(&cut);
+    store.close();
+    let store = kept.open();
+    check(&store);
+    // Behind a segment whose header alone says so.
+    fill(&store, 3 * SEGMENT);
+    store.close();
+    let store = kept.open();
+    assert_eq!(held(&store)[..2], [1, 3]);
+    store.close();
+    kept.remove_index();
+    let store = kept.open();
+    assert_eq!(held(&store)[..2], [1, 3]);
+    assert!(store.resume(vero(&store)));
+    store.sync().expect("durable");
+    assert_eq!(waiting(&store, ALERTS), ["before", "held", "free", "held too"]);
+    store.close();
+    let store = kept.open();
+    assert_eq!((held(&store), store.counts(crm(&store)).backlog), (Vec::new(), 4));
+}
+
+#[test]
+fn what_is_held_keeps_its_segment_and_goes_with_nothing_but_its_source() {
+    let kept = Kept::new(4 * SEGMENT);
+    let store = with_held(&kept);
+    assert_eq!(waiting(&store, CRM), ["before", "free"]);
+    // A replay of the history leaves alone what is still to come.
+    assert_eq!(select(&store, CRM, Selecting::Again, &[1, 3]), 0);
+    let claims = store.claim(id(&store, ALERTS), 9);
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    fill(&store, 12 * SEGMENT);
+    store.trim();
+    assert_eq!(store.history().start, 0, "what is held is never trimmed");
+    assert!(store.resume(vero(&store)));
+    store.sync().expect("durable");
+    assert_eq!(waiting(&store, CRM), ["held", "held too"]);
+}
+
+#[test]
+fn a_second_pause_changes_the_kind_and_a_pause_of_an_old_journal_refuses() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = with_held(&kept);
+    store.pause(vero(&store), "refuse");
+    let standing = store.standing(vero(&store));
+    assert!(standing.paused.is_some() && standing.held_since_ms.is_some());
+    check(&store);
+    store.close();
+    let store = kept.open();
+    assert_eq!(store.standing(vero(&store)), standing);
+    store.hold(vero(&store));
+    assert_eq!(store.standing(vero(&store)).paused, None);
+    check(&store);
+}
