@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::changes::{go_on_after_a_change, keep_limits};
-use self::door::{Door, listen, local};
+use self::door::{Door, first_listener, listen, local};
 pub use self::generation::Generation;
 use self::keep::{Kept, keep};
 use self::patience::Patience;
@@ -172,6 +172,10 @@ fn help(error: &std::io::Error) -> &'static str {
     }
 }
 
+/// Who is being answered when the listener closes has this long, also where attempts have taken all of the grace: a little more than
+/// a connection without progress.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
 /// A relay that runs.
 pub struct Running {
     /// What its listeners share.
@@ -180,7 +184,7 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where the operator looks in.
     pub admin_address: SocketAddr,
-    doors: CancellationToken,
+    ending: CancellationToken,
     attempts: CancellationToken,
     admin: CancellationToken,
     listeners: TaskTracker,
@@ -225,7 +229,7 @@ async fn start_at(
     lock: Option<DataDirLock>,
     place: Place,
 ) -> Result<Running, StartError> {
-    let listener = Arc::new(listen(config.listen, &config.said.listen).await?);
+    let listener = first_listener(config.listen, &config.said.listen).await?;
     let admin_listener = listen(config.admin_listen, &config.said.admin_listen).await?;
     let (metrics, clock) = (Metrics::default(), Clock::start());
     let on_sync = metrics.clone();
@@ -243,14 +247,15 @@ async fn start_at(
     tell_what_was_found(&opened, &metrics);
     let store: Arc<dyn Store> = Arc::new(store);
     let health = store.health();
-    let (address, admin_address) = (local(&listener, config.listen), local(&admin_listener, config.admin_listen));
+    let (address, admin_address) =
+        (local(&listener.listener, config.listen), local(&admin_listener, config.admin_listen));
     let data_dir = config.data_dir.clone();
     let (intake_max, options) = (config.limits.intake_max, server_options(&config));
     let generation = Generation::new(config, None, store.as_ref(), &metrics);
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
     let [workers, admin_tasks] = [(); 2].map(|()| TaskTracker::new());
     let door = Door::new(doors.clone(), &metrics);
-    let listeners = door.tasks.clone();
+    let (listeners, ending) = (door.tasks.clone(), door.ending.clone());
     let changing = Changing {
         workers: Workers {
             store: store.clone(),
@@ -325,7 +330,7 @@ async fn start_at(
         relay,
         address,
         admin_address,
-        doors,
+        ending,
         attempts,
         admin: admin_stop,
         listeners,
@@ -374,18 +379,23 @@ impl Running {
         }
     }
 
-    /// Stops: no new connections, attempts under way are finished within the grace, everything settled is synced.
+    /// Stops: attempts in flight are finished within the grace while events are still accepted, which the next process delivers. Then
+    /// the listener closes, who has begun is answered, and everything settled is synced.
     pub async fn stop(self) -> Stopped {
         let grace = self.relay.generation().config.limits.shutdown_grace;
-        self.doors.cancel();
+        let until = tokio::time::Instant::now() + grace;
+        self.ending.cancel();
         self.attempts.cancel();
-        self.listeners.close();
         self.workers.close();
-        let all = async { tokio::join!(self.listeners.wait(), self.workers.wait()) };
-        let in_time = tokio::time::timeout(grace, all).await.is_ok();
+        let attempts_ended = tokio::time::timeout_at(until, self.workers.wait()).await.is_ok();
+        // Before the door, so that it is shut for as short as can be.
         self.admin.cancel();
         self.admin_tasks.close();
         self.admin_tasks.wait().await;
+        self.relay.changing.lock().await.door.close();
+        let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
+        let answered = tokio::time::timeout_at(until, self.listeners.wait()).await.is_ok();
+        let in_time = attempts_ended && answered;
         let store = self.relay.store.clone();
         if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
             tracing::error!("closing the store panicked");

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -56,11 +57,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// While connections cannot be accepted it is told this often.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
+/// At the stop, the first request of a connection that has just been accepted may still be on its way for so long: a round trip.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_millis(100);
+
 /// What ends a server.
 #[derive(Clone, Debug)]
 pub struct Stops {
+    /// The end is near: each answer ends its connection, so that senders come anew, to the next process if it is there.
+    pub ending: CancellationToken,
     /// No connection is accepted any more; those that are open stay, and are served as ever.
     pub accepting: CancellationToken,
+    /// Set before that where the listener itself ends. What the system has accepted for it is served then, and not reset.
+    pub closes: Arc<AtomicBool>,
     /// Connections finish what they have begun.
     pub all: CancellationToken,
 }
@@ -68,7 +76,7 @@ pub struct Stops {
 impl Stops {
     /// One end for both.
     pub fn at_once(stop: CancellationToken) -> Self {
-        Self { accepting: stop.clone(), all: stop }
+        Self { ending: stop.clone(), accepting: stop.clone(), closes: Arc::new(AtomicBool::new(true)), all: stop }
     }
 }
 
@@ -107,11 +115,20 @@ where
     let body_timeout = options.body_timeout;
     let mut room =
         Room { descriptors: Descriptors::keeping(options.descriptors_kept), trouble: Trouble::lasting(TOLD_EVERY) };
-    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &mut room, &stops.accepting).await {
-        let warp = service.clone();
+    let begin = |(stream, peer, slot): Accepted| {
+        let (warp, ending) = (service.clone(), stops.ending.clone());
+        let is_asked = Arc::<AtomicBool>::default();
+        let asked = is_asked.clone();
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut warp = warp.clone();
-            async move { Ok::<_, Infallible>(handle(request, body_timeout, |request| warp.call(request)).await) }
+            let (mut warp, ending) = (warp.clone(), ending.clone());
+            asked.store(true, Ordering::Relaxed);
+            async move {
+                let mut response = handle(request, body_timeout, |request| warp.call(request)).await;
+                if ending.is_cancelled() {
+                    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         // Answers are small and whole: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
@@ -122,8 +139,19 @@ where
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 biased;
-                ended = connection.as_mut() => ended,
-                () = come(&mut phases, Phase::Stopping) => {
+                ended = connection.as_mut() => Some(ended),
+                () = come(&mut phases, Phase::Stopping) => None,
+            };
+            let ended = match ended {
+                // hyper would close it, and what its sender says in this moment would be lost.
+                None if !is_asked.load(Ordering::Relaxed) => {
+                    tokio::time::timeout(FIRST_REQUEST_WITHIN, connection.as_mut()).await.ok()
+                }
+                ended => ended,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
@@ -137,6 +165,16 @@ where
             }
             drop(slot);
         });
+    };
+    while let Some(accepted) = next_connection(&listener, &slots, &mut room, &stops.accepting).await {
+        begin(accepted);
+    }
+    if stops.closes.load(Ordering::Acquire) {
+        // Right behind one another: what comes between the two is reset.
+        while let Some(accepted) = taken_by_the_system(&listener, &slots) {
+            begin(accepted);
+        }
+        close(&listener);
     }
     drop(listener);
     stops.all.cancelled().await;
@@ -231,6 +269,30 @@ async fn next_connection(
     tokio::select! {
         accepted = accept => Some(accepted),
         () = stop.cancelled() => None,
+    }
+}
+
+/// A connection that the system has accepted and nobody has taken from it yet, if there is a slot for it.
+fn taken_by_the_system(listener: &TcpListener, slots: &Arc<Slots>) -> Option<Accepted> {
+    let mut slot = slots.take().now_or_never()?;
+    loop {
+        // Not by tokio, which does not ask before it has heard of the connection.
+        let stream = std::net::TcpStream::from(rustix::net::accept(listener).ok()?);
+        // One that has gone in the meantime is no reason to leave the others.
+        let Ok(peer) = stream.peer_addr() else { continue };
+        if stream.set_nonblocking(true).is_err() {
+            continue;
+        }
+        let Ok(stream) = TcpStream::from_std(stream) else { continue };
+        slot.accepted();
+        return Some((stream, peer, slot));
+    }
+}
+
+/// Ends a listener at once, whoever still holds it: who connects from now on is refused, and may try again elsewhere or later.
+fn close(listener: &TcpListener) {
+    if let Err(error) = rustix::net::shutdown(listener, rustix::net::Shutdown::Both) {
+        tracing::debug!(%error, "the listener ends with the process");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// The listener that is open, and what is needed to open another.
 pub(super) struct Door {
     pub tasks: TaskTracker,
+    /// Answers end their connections once this is cancelled.
+    pub ending: CancellationToken,
     /// Connections finish what they have begun once this is cancelled.
     pub stop: CancellationToken,
     /// Connections count over every listener that was ever open: those of one that moved stay.
@@ -35,18 +38,29 @@ struct Open {
     listener: Arc<TcpListener>,
     options: ServerOptions,
     accepting: CancellationToken,
+    closes: Arc<AtomicBool>,
+    /// The service manager holds it too: it lives on, and what the system accepts for it waits for the next process.
+    is_handed_over: bool,
 }
 
 impl Door {
     pub(super) fn new(stop: CancellationToken, metrics: &Metrics) -> Self {
-        Self { tasks: TaskTracker::new(), stop, slots: Slots::new(0, metrics.connections("hooks")), open: None }
+        let ending = CancellationToken::new();
+        Self { tasks: TaskTracker::new(), ending, stop, slots: Slots::new(0, metrics.connections("hooks")), open: None }
     }
 
     /// Serves a listener from now on. The one before accepts nothing more; its connections stay and are served as ever.
-    pub(super) fn open(&mut self, relay: &Arc<Relay>, listener: Arc<TcpListener>, options: ServerOptions) {
+    pub(super) fn open(&mut self, relay: &Arc<Relay>, listener: Listener, options: ServerOptions) {
+        let Listener { listener, is_handed_over } = listener;
+        let closes = Arc::<AtomicBool>::default();
         let accepting = self.stop.child_token();
         let routes = receive::routes(relay.clone());
-        let stops = receive::server::Stops { accepting: accepting.clone(), all: self.stop.clone() };
+        let stops = receive::server::Stops {
+            ending: self.ending.clone(),
+            accepting: accepting.clone(),
+            closes: closes.clone(),
+            all: self.stop.clone(),
+        };
         self.slots.set_max(options.connections_max);
         let kept = Kept {
             task: "hooks_listener",
@@ -58,20 +72,66 @@ impl Door {
         self.tasks.spawn(keep(kept, move || {
             serve(serving.clone(), slots.clone(), routes.clone(), allowed.clone(), stops.clone())
         }));
-        if let Some(before) = self.open.replace(Open { listener, options, accepting }) {
-            before.accepting.cancel();
+        let open = Open { listener, options, accepting, closes, is_handed_over };
+        if let Some(before) = self.open.replace(open) {
+            let is_the_same = self.open.as_ref().is_some_and(|open| Arc::ptr_eq(&open.listener, &before.listener));
+            before.end(!is_the_same);
         }
     }
 
+    /// Ends it: what the system has accepted is served, and connections finish what they have begun.
+    pub(super) fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.end(true);
+        }
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
     /// The listener that is open.
-    pub(super) fn listener(&self) -> Option<Arc<TcpListener>> {
-        self.open.as_ref().map(|open| open.listener.clone())
+    pub(super) fn listener(&self) -> Option<Listener> {
+        let of = |open: &Open| Listener { listener: open.listener.clone(), is_handed_over: open.is_handed_over };
+        self.open.as_ref().map(of)
     }
 
     /// What it allows.
     pub(super) fn options(&self) -> Option<&ServerOptions> {
         self.open.as_ref().map(|open| &open.options)
     }
+}
+
+impl Open {
+    /// Accepts nothing more. `is_over` where nobody else serves the listener.
+    fn end(&self, is_over: bool) {
+        self.closes.store(is_over && !self.is_handed_over, Ordering::Release);
+        self.accepting.cancel();
+    }
+}
+
+/// A listener, and whose it is.
+#[derive(Clone)]
+pub(super) struct Listener {
+    pub listener: Arc<TcpListener>,
+    /// The service manager made it and holds it too.
+    pub is_handed_over: bool,
+}
+
+impl Listener {
+    pub(super) fn own(listener: TcpListener) -> Self {
+        Self { listener: Arc::new(listener), is_handed_over: false }
+    }
+}
+
+/// The listener that the service manager hands over (`LISTEN_FDS`), or one on an address.
+pub(super) async fn first_listener(address: SocketAddr, said: &str) -> Result<Listener, StartError> {
+    let refused = |source| StartError::Listen { address, said: "LISTEN_FDS".to_owned(), source };
+    let Some(handed) = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(refused)? else {
+        return listen(address, said).await.map(Listener::own);
+    };
+    handed.set_nonblocking(true).map_err(refused)?;
+    let listener = TcpListener::from_std(handed).map_err(refused)?;
+    tracing::info!(listen = %local(&listener, address), "the service manager handed a listener over: `listen` is not used");
+    Ok(Listener { listener: Arc::new(listener), is_handed_over: true })
 }
 
 /// Listens on an address; `said` tells who names it.

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::changes::go_on_after_a_change;
-use super::door::{listen, local};
+use super::door::{Listener, listen, local};
 use super::patience::NotDone;
 use super::{Generation, Relay, StartError};
 use crate::config::load::FILE_BYTES_MAX;
@@ -160,7 +160,7 @@ impl Relay {
         let options = server_options(&config);
         let moved = match config.listen == before.config.listen {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
-            false => Some(Arc::new(listen_anew(self.address(), &config).await?)),
+            false => Some(Listener::own(listen_anew(self.address(), &config).await?)),
         };
         // From here on nothing fails.
         keep_what_is_the_same(&before.config, &mut config);
@@ -169,7 +169,7 @@ impl Relay {
         let generation = Arc::new(Generation::new(config, Some(&before), &*self.store, &self.metrics));
         if let Some(listener) = moved {
             *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                local(&listener, generation.config.listen);
+                local(&listener.listener, generation.config.listen);
             changing.door.open(self, listener, options);
         }
         self.generation.store(generation.clone());

@@ -3,6 +3,7 @@
 use vero_relay::relay::{StartError, start};
 
 use crate::harness::*;
+use crate::torture::rig::Rig;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_work_is_done_after_a_restart_and_finished_work_is_not_done_again() {
@@ -84,4 +85,109 @@ async fn data_is_for_its_owner_only() {
     let mode = |path: &str| std::fs::metadata(data.join(path)).expect(path).permissions().mode() & 0o777;
     assert_eq!([mode("."), mode("journal"), mode("archive")], [0o700; 3]);
     assert_eq!([mode("journal/0000000001.journal"), mode("archive/a.ndjson"), mode("lock")], [0o600; 3]);
+}
+
+/// What became of one post.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Posted {
+    Accepted(String),
+    /// Nobody listened.
+    Refused,
+    /// It was cut off, or answered otherwise.
+    Broken(String),
+}
+
+async fn post_once(address: std::net::SocketAddr) -> Posted {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = match tokio::net::TcpStream::connect(address).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Posted::Refused,
+        Err(error) => return Posted::Broken(error.to_string()),
+    };
+    let head = format!("POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", SENT.len());
+    if let Err(error) = stream.write_all(&[head.as_bytes(), SENT.as_bytes()].concat()).await {
+        return Posted::Broken(error.to_string());
+    }
+    match read_message(&mut stream, &mut Vec::new()).await {
+        Some(answer) if answer.status() == 200 => {
+            Posted::Accepted(answer.json()["id"].as_str().expect("an id").to_owned())
+        }
+        Some(answer) => Posted::Broken(answer.first_line),
+        None => Posted::Broken("no whole answer".to_owned()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_with_a_slow_destination_takes_events_to_its_end_and_cuts_nobody_off() {
+    use std::sync::{Arc, Mutex};
+    let fake = Fake::start([Act::Hang]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let rest = to_crm(&fake, "limits: { shutdown_grace: 1s }\n");
+    let mut rig = Rig::new(directory.path(), &directory.path().join("data"), &rest);
+    let port = closed_port();
+    rig.change("listen: 127.0.0.1:0\nadmin", &format!("listen: {port}\nadmin"));
+    let up = rig.start().await;
+    let posts: Arc<Mutex<Vec<Posted>>> = Arc::default();
+    let noted = posts.clone();
+    let posting = tokio::spawn(async move {
+        loop {
+            let posted = post_once(port).await;
+            noted.lock().expect("sound").push(posted);
+            tokio::task::yield_now().await;
+        }
+    });
+    let count = || posts.lock().expect("sound").len();
+    eventually("posts", async || count() > 5).await;
+    fake.wait_for(1).await;
+    let before = count();
+    up.signal(rustix::process::Signal::TERM);
+    eventually("posts while it stops", async || count() > before + 20).await;
+    let ended = up.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let at_its_end = count();
+    eventually("a refusal", async || posts.lock().expect("sound").contains(&Posted::Refused)).await;
+    let up = rig.start().await;
+    let restarted = count();
+    eventually("posts to the next", async || count() > restarted + 20).await;
+    posting.abort();
+    let posts = posts.lock().expect("sound").clone();
+    let broken: Vec<_> = posts.iter().filter(|posted| matches!(posted, Posted::Broken(_))).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+    assert!(posts[before..before + 20].iter().all(|posted| *posted != Posted::Refused), "accepted while it stops");
+    assert!(at_its_end > before + 20);
+    let mut changes = posts.iter().map(|posted| *posted == Posted::Refused).collect::<Vec<_>>();
+    changes.dedup();
+    assert_eq!(changes, [false, true, false], "refused only between the end of the one and the start of the other");
+    for posted in &posts {
+        if let Posted::Accepted(id) = posted {
+            let found = request(up.admin, "GET", &format!("/api/events/{id}"), &[], b"").await;
+            assert_eq!(found.status(), 200, "{id}: {}", found.text());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_listener_of_the_service_manager_nobody_is_refused_between_two_processes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, format!("{HEAD}rules: [ {{ to: [], stop: true }} ]\n")).expect("written");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it listens");
+    let start = || {
+        // As a service manager does it: the listener is the fourth file.
+        let script = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" run -c \"$1\"";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_vero-relay")]).arg(&config);
+        let handed = std::os::fd::OwnedFd::from(listener.try_clone().expect("cloned"));
+        Daemon(command.stdin(handed).spawn().expect("started"))
+    };
+    let mut first = start();
+    assert!(matches!(post_once(address).await, Posted::Accepted(_)));
+    let pid = i32::try_from(first.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
+    eventually("its end", async || first.0.try_wait().expect("our child").is_some()).await;
+    let between = tokio::spawn(post_once(address));
+    let _second = start();
+    let posted = between.await.expect("posted");
+    assert!(matches!(posted, Posted::Accepted(_)), "{posted:?}");
 }
