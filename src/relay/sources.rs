@@ -1,9 +1,10 @@
 //! Sources that are held or refuse: by whom, since when, and what the log says of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Relay;
-use crate::store::{AppendError, NameId};
+use crate::store::{AppendError, NameId, NameKind};
 use crate::telemetry::trouble::{TOLD_EVERY, Trouble};
 use crate::time::Instant;
 
@@ -59,13 +60,28 @@ impl Relay {
         }
     }
 
-    /// Does something with a source; returns how it stands then, `None` where the config does not name it. It is durable, and in
+    /// Sources that are held or refuse, and that the config does not name any more.
+    pub fn paused_sources_gone(&self) -> Vec<(NameId, Arc<str>)> {
+        let generation = self.generation();
+        let mut known = self.store.names(NameKind::Source);
+        known.retain(|(id, _)| !generation.source_ids.contains(id) && self.source_state(*id) != SourceState::Accepting);
+        known
+    }
+
+    /// Does something with a source; returns how it stands then, `None` where the config does not name it, unless it is resumed. It is durable, and in
     /// force for whatever comes in from then on. Blocks on the disk, and while the config is being changed.
     pub fn act_on_source(&self, name: &str, act: SourceAct) -> Result<Option<SourceState>, AppendError> {
         let _nobody_else = self.changing.blocking_lock();
         let generation = self.generation();
-        let Some(at) = generation.config.sources.iter().position(|source| source.name == name) else { return Ok(None) };
-        let id = generation.source_ids[at];
+        let at = generation.config.sources.iter().position(|source| source.name == name);
+        let id = match at {
+            Some(at) => generation.source_ids[at],
+            // What it had accepted is kept, and can be let go.
+            None => match self.paused_sources_gone().into_iter().find(|(_, known)| **known == *name) {
+                Some((id, _)) if act == SourceAct::Resume => id,
+                _ => return Ok(None),
+            },
+        };
         match act {
             SourceAct::Hold => self.store.hold(id),
             SourceAct::Refuse => self.store.pause(id, "paused by the operator"),
@@ -77,13 +93,15 @@ impl Relay {
                 self.store.resume(id);
             }
         }
-        if act == SourceAct::Refuse {
+        if let Some(at) = at.filter(|_| act == SourceAct::Refuse) {
             generation.show_source_paused(at, true);
         }
         self.store.sync()?;
         let state = self.source_state(id);
         // Not before a hold is in force.
-        generation.show_source_paused(at, matches!(state, SourceState::Refusing(_)));
+        if let Some(at) = at {
+            generation.show_source_paused(at, matches!(state, SourceState::Refusing(_)));
+        }
         Ok(Some(state))
     }
 }

@@ -395,6 +395,21 @@ async fn a_held_source_takes_in_and_keeps_across_restarts_and_delivers_in_order_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_held_source_that_leaves_the_config_is_shown_and_can_be_resumed() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    told(&relay, "/api/sources/vero/pause", json!({})).await;
+    let id = relay.accept(SENT).await;
+    let relay = relay.restart(|config| config.replace("sources: { vero:", "sources: { other:")).await;
+    let sources = relay.admin("/api/status").await.json()["sources"].clone();
+    assert_eq!((sources[1]["name"].as_str(), sources[1]["held"].as_u64()), (Some("vero"), Some(1)), "{sources}");
+    assert_eq!(ask(&relay, "/api/sources/vero/pause", json!({})).await.status(), 404);
+    told(&relay, "/api/sources/vero/resume", json!({})).await;
+    relay.until(&id, "delivered").await;
+    assert_eq!(ask(&relay, "/api/sources/vero/resume", json!({})).await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_refuses_is_answered_with_503_across_a_restart() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;

@@ -120,7 +120,8 @@ pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, bod
 fn act_on_source_now(relay: &Relay, name: &str, act: SourceAct) -> Outcome {
     let generation = relay.generation();
     let sources = &generation.config.sources;
-    if !sources.iter().any(|source| source.name == name) {
+    let is_gone = || relay.paused_sources_gone().iter().any(|(_, known)| **known == *name);
+    if !sources.iter().any(|source| source.name == name) && !(act == SourceAct::Resume && is_gone()) {
         let help = did_you_mean(name, sources.iter().map(|source| source.name.as_str()));
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
@@ -138,17 +139,20 @@ fn act_on_source_now(relay: &Relay, name: &str, act: SourceAct) -> Outcome {
 /// How each source stands.
 pub(super) fn sources(relay: &Relay) -> Value {
     let generation = relay.generation();
-    let sources = generation.config.sources.iter().zip(&generation.source_ids).map(|(source, id)| {
-        let state = relay.source_state(*id);
+    let shown = |(name, id): (&str, NameId)| {
+        let state = relay.source_state(id);
         json!({
-            "name": source.name,
+            "name": name,
             "state": state.name(),
             "paused": state.since_ms().is_some(),
             "since": state.since_ms().map(rfc3339),
-            "held": relay.store.held(*id).len(),
+            "held": relay.store.held(id).len(),
         })
-    });
-    sources.collect()
+    };
+    let named = generation.config.sources.iter().map(|source| source.name.as_str());
+    let gone = relay.paused_sources_gone();
+    let gone = gone.iter().map(|(id, name)| (&**name, *id));
+    named.zip(generation.source_ids.iter().copied()).chain(gone).map(shown).collect()
 }
 
 fn unknown_act(act: &str) -> Refusal {
