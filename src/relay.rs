@@ -392,6 +392,9 @@ impl Running {
         self.admin.cancel();
         self.admin_tasks.close();
         self.admin_tasks.wait().await;
+        let store = self.relay.store.clone();
+        // A panic is one of the store's, and is told when it is closed.
+        let _ = tokio::task::spawn_blocking(move || store.checkpoint()).await;
         self.relay.changing.lock().await.door.close();
         let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
         let answered = tokio::time::timeout_at(until, self.listeners.wait()).await.is_ok();

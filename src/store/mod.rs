@@ -191,6 +191,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store can do its work, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;
 
+    /// Writes down where everything stands, so that closing, and the next start, have little to do. Blocks on the disk.
+    fn checkpoint(&self);
+
     /// Makes everything settled so far durable and closes: later appends are refused. Blocks on the disk.
     fn close(&self);
 }

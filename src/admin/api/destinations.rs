@@ -121,7 +121,8 @@ fn act_on_source_now(relay: &Relay, name: &str, act: SourceAct) -> Outcome {
     let generation = relay.generation();
     let sources = &generation.config.sources;
     let is_gone = || relay.paused_sources_gone().iter().any(|(_, known)| **known == *name);
-    if !sources.iter().any(|source| source.name == name) && !(act == SourceAct::Resume && is_gone()) {
+    let is_known = sources.iter().any(|source| source.name == name) || (act == SourceAct::Resume && is_gone());
+    if !is_known {
         let help = did_you_mean(name, sources.iter().map(|source| source.name.as_str()));
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));

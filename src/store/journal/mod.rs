@@ -603,11 +603,15 @@ impl Store for JournalStore {
         self.shared.health.subscribe()
     }
 
-    fn close(&self) {
-        // So that the next start reads little. Without it, it would read what was written since the last one.
+    fn checkpoint(&self) {
         if !matches!(*self.shared.health.borrow(), Health::Poisoned(_)) {
             self.shared.index.checkpoint();
         }
+    }
+
+    fn close(&self) {
+        // So that the next start reads little. Without it, it would read what was written since the last one.
+        self.checkpoint();
         let (reply, done) = sync_channel(1);
         if self.shared.sender.send(Message::Close(reply)).is_ok() {
             // An error means that the writer ended by itself: there is nothing left to wait for.
