@@ -120,6 +120,10 @@ impl Disk for Unsynced {
     fn open(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(UnsyncedFile(self.0.open(name)?)))
     }
+    fn is_taken(&self, name: &str) -> bool {
+        self.0.is_taken(name)
+    }
+
     fn list(&self) -> std::io::Result<Vec<String>> {
         self.0.list()
     }

@@ -29,7 +29,7 @@ use self::keep::{Kept, keep};
 use self::patience::Patience;
 use self::place::watch_place;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
-use self::reload::{server_options, watch};
+use self::reload::{names_of, server_options, watch};
 use self::reminders::remind;
 pub use self::sources::{SourceAct, SourceState};
 pub use self::what_if::{Change, Comparison, Example, Group};
@@ -44,7 +44,7 @@ use crate::receive::slots::Slots;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NameId, Store};
+use crate::store::{Health, NameId, NamesFull, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -138,6 +138,9 @@ pub enum StartError {
     /// The journal could not be opened.
     #[error("the store could not be opened")]
     Store(#[from] OpenError),
+    /// The store has no room for the config's names.
+    #[error("the config has too many names for this store")]
+    Names(#[from] NamesFull),
     /// The data directory could not be made or read.
     #[error("the data directory {path} cannot be used")]
     DataDir {
@@ -251,7 +254,9 @@ async fn start_at(
         (local(&listener.listener, config.listen), local(&admin_listener, config.admin_listen));
     let data_dir = config.data_dir.clone();
     let (intake_max, options) = (config.limits.intake_max, server_options(&config));
-    let generation = Generation::new(config, None, store.as_ref(), &metrics);
+    store.room_for_names(&names_of(&config))?;
+    let (generation, taken_over) = Generation::new(config, None, store.as_ref(), &metrics);
+    taken_over.iter().for_each(|taken_over| tracing::info!("config: {taken_over}"));
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
     let [workers, admin_tasks] = [(); 2].map(|()| TaskTracker::new());
     let door = Door::new(doors.clone(), &metrics);
@@ -351,6 +356,15 @@ fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics
             end,
             "the journal is damaged here: what these bytes held is lost; a copy is kept beside it"
         );
+    }
+    for file in &opened.strays {
+        tracing::warn!(
+            file,
+            "this file is not part of the journal and is not read: move it out of the journal directory"
+        );
+    }
+    for destination in &opened.nameless {
+        tracing::error!(destination, "the name of this destination is lost: what waits for it is kept under this one");
     }
     if opened.torn_bytes > 0 {
         let bytes = opened.torn_bytes;

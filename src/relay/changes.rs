@@ -8,39 +8,77 @@ use tokio_util::sync::CancellationToken;
 use super::{Generation, Relay};
 use crate::config::{Config, DestinationConfig};
 use crate::deliver::{Limited, Limiter};
-use crate::store::{NameId, NameKind, Selecting, Selection, Store};
+use crate::store::{NameId, NameKind, Store, TakenOver};
 
-/// What waits for a destination's old name waits for its new one.
-pub(super) fn take_over_renamed(config: &Config, store: &dyn Store) {
+/// When what is renamed is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When<'a> {
+    /// A config comes into force, and nothing goes by it yet. These numbers are of the one before: requests that it let in go there.
+    Changing { before: &'a [NameId] },
+    /// It is in force, and its workers have their queues.
+    InForce,
+}
+
+/// What a destination's old name has, its new one takes over: what waits and what is scheduled, dead letters, a pause, an open breaker.
+/// Returns what was taken over, in sentences.
+pub(super) fn take_over_renamed(config: &Config, store: &dyn Store, when: When<'_>) -> Vec<String> {
+    let mut told = Vec::new();
     for destination in &config.destinations {
-        let Some(old) = &destination.renamed_from else { continue };
-        let is_in_use = config.destinations.iter().any(|other| other.name == *old);
-        let known = store.names(NameKind::Destination).into_iter().find(|(_, name)| **name == **old);
-        let Some((id, _)) = known.filter(|_| !is_in_use) else { continue };
         let name = &destination.name;
-        if store.rename(id, name) {
-            store.set_removed(id, false);
-            tracing::info!(destination = %name, from = %old, "it was renamed, and keeps its queue");
+        let Some(from) = old_number(config, store, destination, when) else {
             continue;
-        }
-        // The new name has a queue of its own already, which takes the old one's deliveries up. First they are there, then they are
-        // no longer here: a crash in between delivers twice, and loses nothing.
-        let sequences = store.waiting(id);
-        if !sequences.is_empty() {
-            let to = store.name(NameKind::Destination, name);
-            let count = sequences.len();
-            let selection = |destination, act| Selection {
-                destination,
-                act,
-                reason: format!("{old} was renamed to {name}"),
-                replay: 0,
-                sequences: sequences.clone(),
-            };
-            drop(store.select(selection(to, Selecting::Again)));
-            drop(store.select(selection(id, Selecting::Yield(to))));
-            tracing::info!(destination = %name, from = %old, deliveries = count, "it was renamed, and takes up what waited");
+        };
+        let old = store.name_of(from).unwrap_or_else(|| "".into());
+        let own = store.find(NameKind::Destination, name);
+        let is_worth_it = own.is_none() || !store.is_blank(from);
+        // A queue that something is on its way to, or whose worker is at work, stays where it is.
+        let may_change = matches!(when, When::Changing { before } if own.is_none_or(|own| !before.contains(&own)));
+        if is_worth_it && may_change && store.rename(from, name) {
+            store.set_removed(from, false);
+            tracing::info!(destination = %name, from = %old, "it was renamed, and keeps its queue");
+            told.push(format!("`{name}` was `{old}` and keeps its queue"));
+        } else if is_worth_it {
+            let own = own.unwrap_or_else(|| store.name(NameKind::Destination, name));
+            told.extend(in_words(name, &old, store.take_over(from, own)));
         }
     }
+    told.iter().filter(|_| when == When::InForce).for_each(|told| tracing::info!("config: {told}"));
+    told
+}
+
+/// The number of the queue that a destination takes over, if there is one: of the name that it is renamed from, or, where a renaming
+/// is taken back, of the name that its own queue has now. A name that is in the config keeps what it has.
+fn old_number(config: &Config, store: &dyn Store, destination: &DestinationConfig, when: When<'_>) -> Option<NameId> {
+    let kind = NameKind::Destination;
+    let is_free = |id: &NameId| {
+        store.name_of(*id).is_some_and(|name| !config.destinations.iter().any(|other| *other.name == *name))
+    };
+    let named = destination.renamed_from.as_ref().and_then(|old| {
+        let of_name = store.find(kind, old).filter(is_free);
+        of_name.or_else(|| store.former(kind, old).filter(is_free))
+    });
+    let taken_back = || {
+        let before = store.former(kind, &destination.name).filter(is_free)?;
+        // What was taken out of the config earlier stays out.
+        (when != When::InForce && store.standing(before).removed_since_ms.is_none()).then_some(before)
+    };
+    named.or_else(taken_back)
+}
+
+/// What was taken over, unless it was nothing.
+fn in_words(name: &str, old: &str, taken: TakenOver) -> Option<String> {
+    let TakenOver { waiting, scheduled, dead, paused, in_flight } = taken;
+    let counts = [(waiting, "waiting"), (scheduled, "scheduled"), (dead, "dead letters")];
+    let mut parts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if paused {
+        parts.push("its pause".to_owned());
+    }
+    let in_flight = match in_flight {
+        0 => String::new(),
+        count => format!("; {count} in flight under the old name follow when their attempts have failed"),
+    };
+    (!parts.is_empty()).then(|| format!("`{name}` takes over from `{old}`: {}{in_flight}", parts.join(", ")))
 }
 
 /// What waits for a destination whose section of the config has changed is due now: most likely the change is to help it.
@@ -63,7 +101,7 @@ pub(super) fn go_on_after_a_change(relay: &Relay) {
 /// old name's worker when it ended.
 async fn take_over_late(relay: &Relay) {
     let _nobody_else = relay.changing.lock().await;
-    take_over_renamed(&relay.generation().config, &*relay.store);
+    take_over_renamed(&relay.generation().config, &*relay.store, When::InForce);
 }
 
 /// How often limits on what waits are looked at.

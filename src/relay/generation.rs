@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::changes::take_over_renamed;
+use super::changes::{When, take_over_renamed};
 use crate::config::Config;
 use crate::deliver::Status;
 use crate::receive::auth::Gate;
@@ -39,19 +39,30 @@ pub struct Generation {
 impl Generation {
     /// Makes the generation of a config that follows `before`, and numbers its names. What waits for a renamed destination's old
     /// name waits for the new one from here on.
-    pub(super) fn new(config: Config, before: Option<&Generation>, store: &dyn Store, metrics: &Metrics) -> Self {
-        take_over_renamed(&config, store);
+    /// Also returns what it has taken over, in sentences.
+    pub(super) fn new(
+        config: Config,
+        before: Option<&Generation>,
+        store: &dyn Store,
+        metrics: &Metrics,
+    ) -> (Self, Vec<String>) {
+        let taken_over = {
+            let before = before.map(|before| before.destination_ids.as_slice()).unwrap_or_default();
+            take_over_renamed(&config, store, When::Changing { before })
+        };
         let source_ids: Vec<_> =
             config.sources.iter().map(|source| store.name(NameKind::Source, &source.name)).collect();
         let rule_ids: Vec<_> = config.rules.rules().iter().map(|rule| store.name(NameKind::Rule, &rule.name)).collect();
         let destination = |name: &str| store.name(NameKind::Destination, name);
         let destination_ids: Vec<_> = config.destinations.iter().map(|config| destination(&config.name)).collect();
+        let number = before.map_or(1, |before| before.number + 1);
+        store.use_names(number, &[&*source_ids, &*rule_ids, &*destination_ids].concat());
         let rules = config.rules.rules().iter();
         let rule_counters = rule_ids.iter().copied().zip(rules.map(|rule| metrics.rule_counter(&rule.name))).collect();
         let accepted = config.sources.iter().map(|source| metrics.source(&source.name)).collect();
         let status = |id: &NameId| before.and_then(|before| before.statuses.get(id)).cloned().unwrap_or_default();
-        Self {
-            number: before.map_or(1, |before| before.number + 1),
+        let generation = Self {
+            number,
             gate: Gate::new(&config.sources),
             statuses: destination_ids.iter().map(|id| (*id, status(id))).collect(),
             paused_sources: source_ids.iter().map(|id| AtomicBool::new(store.standing(*id).paused.is_some())).collect(),
@@ -61,7 +72,8 @@ impl Generation {
             accepted,
             rule_counters,
             config,
-        }
+        };
+        (generation, taken_over)
     }
 
     /// Forgets what the metrics show of names that are in this config no more.

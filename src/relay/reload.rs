@@ -26,6 +26,7 @@ use crate::config::load::FILE_BYTES_MAX;
 use crate::config::values::Process;
 use crate::config::{Config, ConfigError, FileDigest, digest_of, regular};
 use crate::receive::server::ServerOptions;
+use crate::store::{NameKind, NamesFull};
 use crate::telemetry::in_full;
 
 /// How often a watched file is looked at. A change is taken when it has stood still from one look to the next.
@@ -53,6 +54,9 @@ pub enum ReloadError {
     /// The config is not good.
     #[error("the config is not good, and the one before stays in force")]
     Config(#[source] ConfigError),
+    /// The store has no room for its names.
+    #[error("the config has too many names, and the one before stays in force")]
+    Names(#[from] NamesFull),
     /// It changes what only a start can set.
     #[error("{} cannot be changed while the relay runs, and the config before stays in force: restart it to apply the change", in_words(.0))]
     NeedsRestart(Vec<&'static str>),
@@ -162,11 +166,14 @@ impl Relay {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
             false => Some(Listener::own(listen_anew(self.address(), &config).await?)),
         };
+        self.store.room_for_names(&names_of(&config))?;
         // From here on nothing fails.
         keep_what_is_the_same(&before.config, &mut config);
-        let changes = before.config.outline.changes_to(&config.outline);
+        let mut changes = before.config.outline.changes_to(&config.outline);
         let retention = config.retention;
-        let generation = Arc::new(Generation::new(config, Some(&before), &*self.store, &self.metrics));
+        let (generation, taken_over) = Generation::new(config, Some(&before), &*self.store, &self.metrics);
+        changes.extend(taken_over);
+        let generation = Arc::new(generation);
         if let Some(listener) = moved {
             *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 local(&listener.listener, generation.config.listen);
@@ -192,6 +199,14 @@ async fn listen_anew(old: SocketAddr, config: &Config) -> Result<TcpListener, Re
         }
         listener => Ok(listener?),
     }
+}
+
+/// All names that a config has for what it sets.
+pub(super) fn names_of(config: &Config) -> Vec<(NameKind, &str)> {
+    let sources = config.sources.iter().map(|source| (NameKind::Source, source.name.as_str()));
+    let rules = config.rules.rules().iter().map(|rule| (NameKind::Rule, rule.name.as_str()));
+    let destinations = config.destinations.iter().map(|config| (NameKind::Destination, config.name.as_str()));
+    sources.chain(rules).chain(destinations).collect()
 }
 
 /// What a listener allows by a config.

@@ -41,6 +41,19 @@ pub trait Store: Send + Sync + 'static {
     /// The names of one kind that the store has ever heard, with their numbers.
     fn names(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)>;
 
+    /// The number of a name, if it has one.
+    fn find(&self, kind: NameKind, name: &str) -> Option<NameId>;
+
+    /// The number that had a name before it was renamed, unless the name has come to another since.
+    fn former(&self, kind: NameKind, name: &str) -> Option<NameId>;
+
+    /// Whether there is room for names beside those that are known.
+    fn room_for_names(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull>;
+
+    /// Says which names the config in force uses, and which generation it is. Those that neither it nor the one before uses go, when
+    /// no event and no queue refers to them any more. Events of an older generation are refused from then on.
+    fn use_names(&self, generation: u32, ids: &[NameId]);
+
     /// Takes an event in. The receiver resolves once the event and its deliveries are durable, or cannot be made so.
     /// Dropping the receiver cancels nothing.
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>>;
@@ -89,6 +102,10 @@ pub trait Store: Send + Sync + 'static {
     /// Returns whether it was paused.
     fn resume(&self, destination: NameId) -> bool;
 
+    /// Resolves once everything that was asked for so far is durable: pauses, their ends, and whatever else takes effect at once. Where
+    /// there is no room on the disk it waits.
+    fn durable(&self) -> oneshot::Receiver<Result<u64, AppendError>>;
+
     /// Makes a destination's postponed deliveries due now.
     fn retry_now(&self, destination: NameId);
 
@@ -98,9 +115,16 @@ pub trait Store: Send + Sync + 'static {
     /// Says that the config does not name a destination any more, or that it does again.
     fn set_removed(&self, destination: NameId, is_removed: bool);
 
-    /// Gives a name to a number that had another, so that what waits for the old name waits for the new one. Only where the new
-    /// name has no number yet; returns whether it was done.
+    /// Gives a name to a number that had another, with everything that its queue is. Only where the new name has no number yet, or
+    /// one whose queue is blank, which is called something else from then on; returns whether it was done.
     fn rename(&self, id: NameId, name: &str) -> bool;
+
+    /// Moves everything that one destination's queue is to another's: what waits and what is scheduled, dead letters, a pause. What is
+    /// in flight ends where it began. A crash in between may deliver twice, and loses nothing. Reads the index.
+    fn take_over(&self, from: NameId, to: NameId) -> TakenOver;
+
+    /// Whether nothing waits for a destination, nothing of it is dead, and it is neither paused nor down.
+    fn is_blank(&self, id: NameId) -> bool;
 
     /// Does something to some deliveries of one destination, named by their events' numbers. Takes effect at once; the receiver
     /// resolves with how many it was done to, once it is durable. What is under way is left alone, and what is already as asked.
@@ -219,6 +243,12 @@ pub struct Selection {
 /// Why no copy could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
+    /// It would lie among the store's own files.
+    #[error("{0} is inside the data directory, and a copy there would go with it: name a directory elsewhere")]
+    Inside(String),
+    /// Where it leads is not known before some of it is made.
+    #[error("{0} goes through `..` below a directory that is not there: write the path without it")]
+    Unclear(String),
     /// The directory holds something.
     #[error("{0} is not empty: name a new directory")]
     NotEmpty(String),

@@ -44,6 +44,14 @@ pub struct NewEvent {
     pub body: Bytes,
 }
 
+impl NewEvent {
+    /// Everything that it refers to by number.
+    pub fn names(&self) -> impl Iterator<Item = NameId> + '_ {
+        let deliveries = self.deliveries.iter().flat_map(|delivery| [delivery.destination, delivery.rule]);
+        std::iter::once(self.source).chain(self.rules.iter().copied()).chain(deliveries)
+    }
+}
+
 /// One destination of an event, and the rule that chose it first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedDelivery {
@@ -452,6 +460,39 @@ pub enum AppendError {
     /// The store is closing.
     #[error("the store is closing")]
     Closed,
+    /// Two other configs have come into force since it was let in, and what its own named may be gone.
+    #[error("the config has changed since: send it again")]
+    Outdated,
+    /// It can never be written down in one piece.
+    #[error("this is too large for the store: {0}")]
+    TooLarge(String),
+}
+
+/// Why a config cannot be used: the store has no room for its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the names of rules, destinations and sources since the oldest event of the history take {bytes} bytes with this config, and {bytes_max} are the most: use names that stay the same from one config to the next, or keep a shorter history"
+)]
+pub struct NamesFull {
+    /// What they would take.
+    pub bytes: usize,
+    /// What they may take.
+    pub bytes_max: usize,
+}
+
+/// What one destination has taken over from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Deliveries that wait for an attempt.
+    pub waiting: u64,
+    /// Deliveries that wait for another attempt, with the attempts that were made.
+    pub scheduled: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// It was paused, and the other is now.
+    pub paused: bool,
+    /// Attempts that were in flight. They end where they began.
+    pub in_flight: u64,
 }
 
 /// Why a stored event could not be read.

@@ -150,6 +150,9 @@ impl Disk for Trap {
     fn list(&self) -> io::Result<Vec<String>> {
         self.disk.list()
     }
+    fn is_taken(&self, name: &str) -> bool {
+        self.disk.is_taken(name)
+    }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.disk.rename(from, to)
     }

@@ -1,13 +1,14 @@
 //! `/api/destinations`: how each stands, and the operator's hands on it. `/api/sources`: hold one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, blocking, destination};
 use crate::config::problem::did_you_mean;
 use crate::relay::{Relay, SourceAct};
-use crate::store::{NameId, NameKind};
+use crate::store::{AppendError, NameId, NameKind};
 use crate::time::rfc3339;
 
 pub(super) fn list(relay: &Relay) -> Value {
@@ -85,7 +86,23 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
 pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
     Asked::read(body, &[])?;
     let (name, act) = (name.to_owned(), act.to_owned());
-    blocking(relay, move |relay| act_now(relay, &name, &act)).await
+    let done = blocking(relay, move |relay| act_now(relay, &name, &act)).await?;
+    durable(relay).await?;
+    Ok(done)
+}
+
+/// How long an answer waits until what was done is on the disk.
+const DURABLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Waits until what was done would outlive the end of the process and of the machine.
+async fn durable(relay: &Relay) -> Result<(), Refusal> {
+    let closed = || AppendError::Closed;
+    match tokio::time::timeout(DURABLE_WITHIN, relay.store.durable()).await {
+        Ok(answered) => answered.unwrap_or_else(|_| Err(closed())).map(drop).map_err(|error| Refusal::failed(&error)),
+        Err(_) => Err(Refusal::unavailable(
+            "it is in effect, but it is not on the disk yet and a restart would undo it: the disk is full or slow",
+        )),
+    }
 }
 
 fn act_now(relay: &Relay, name: &str, act: &str) -> Outcome {
@@ -114,7 +131,9 @@ pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, bod
         _ => return Err(unknown_act(act)),
     };
     let name = name.to_owned();
-    blocking(relay, move |relay| act_on_source_now(relay, &name, act)).await
+    let done = blocking(relay, move |relay| act_on_source_now(relay, &name, act)).await?;
+    durable(relay).await?;
+    Ok(done)
 }
 
 fn act_on_source_now(relay: &Relay, name: &str, act: SourceAct) -> Outcome {

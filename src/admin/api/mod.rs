@@ -44,6 +44,10 @@ impl Refusal {
         Self(StatusCode::NOT_FOUND, message.into())
     }
 
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, message.into())
+    }
+
     fn failed(error: &dyn std::error::Error) -> Self {
         Self(StatusCode::INTERNAL_SERVER_ERROR, crate::telemetry::in_full(error))
     }

@@ -74,7 +74,9 @@ pub(super) async fn backup(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     };
     blocking(relay, move |relay| match relay.store.backup(&directory) {
         Ok(()) => Ok(json!({ "directory": directory.display().to_string(), "bytes": relay.store.usage().bytes })),
-        Err(error @ BackupError::NotEmpty(_)) => Err(Refusal::wrong(error.to_string())),
+        Err(error @ (BackupError::NotEmpty(_) | BackupError::Inside(_) | BackupError::Unclear(_))) => {
+            Err(Refusal::wrong(error.to_string()))
+        }
         Err(error) => Err(Refusal::failed(&error)),
     })
     .await

@@ -5,8 +5,8 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
 use super::lock;
@@ -14,11 +14,43 @@ use super::segments::{SegmentInfo, file_name};
 use super::shared::Shared;
 use crate::store::BackupError;
 
+/// Where a directory lies, seen from the store's own.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Elsewhere,
+    /// It is one of them or below one, by whatever way its path goes.
+    Inside,
+    /// Below something that is not there, its path goes up again.
+    Unclear,
+}
+
+/// Where a directory lies or would lie, whether it is there or not.
+fn place_of(directory: &Path, own: &[&Path]) -> std::io::Result<Place> {
+    let known = directory.ancestors().find_map(|at| Some((at, at.canonicalize().ok()?)));
+    let Some((known, real)) = known else { return Ok(Place::Unclear) };
+    let rest = directory.strip_prefix(known).unwrap_or(Path::new(""));
+    if rest.components().any(|component| component == Component::ParentDir) {
+        return Ok(Place::Unclear);
+    }
+    // By their numbers and not by their names: one directory may be mounted at two places.
+    let number = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    let own = own.iter().map(|path| number(path)).collect::<std::io::Result<Vec<_>>>()?;
+    let is_own = |at: &Path| number(at).is_ok_and(|number| own.contains(&number));
+    Ok(if real.ancestors().any(is_own) { Place::Inside } else { Place::Elsewhere })
+}
+
 const CHUNK_BYTES: usize = 1 << 20;
 
 impl Shared {
     pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
         let path = directory.display().to_string();
+        let own: Vec<&Path> = self.disk.directory().into_iter().chain(self.index.directory()).collect();
+        match place_of(directory, &own) {
+            Ok(Place::Elsewhere) => {}
+            Ok(Place::Inside) => return Err(BackupError::Inside(path)),
+            Ok(Place::Unclear) => return Err(BackupError::Unclear(path)),
+            Err(source) => return Err(BackupError::Io { path, source }),
+        }
         let failed = |source| BackupError::Io { path: path.clone(), source };
         crate::directory::make(directory).map_err(failed)?;
         if std::fs::read_dir(directory).map_err(failed)?.next().is_some() {
@@ -68,5 +100,44 @@ impl Shared {
             offset += read as u64;
         }
         to.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(own: &Path, rows: &[(String, Place)]) {
+        for (path, expected) in rows {
+            assert_eq!(place_of(Path::new(path), &[own]).expect("it can be looked at"), *expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_inside_by_whatever_way_its_path_goes() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let at = |path: &str| format!("{}/{path}", scratch.path().display());
+        std::fs::create_dir_all(at("data/journal")).expect("made");
+        std::fs::create_dir_all(at("database")).expect("made");
+        std::os::unix::fs::symlink(at("data/journal"), at("link")).expect("linked");
+        let proc = format!("/proc/self/root{}", at("data/journal/x"));
+        check(
+            Path::new(&at("data")),
+            &[
+                (at("data"), Place::Inside),
+                (at("data/copy"), Place::Inside),
+                (at("data/journal/a/b/c"), Place::Inside),
+                (at("link/x"), Place::Inside),
+                (at("database/../data/x"), Place::Inside),
+                (proc, Place::Inside),
+                (at("missing/../data/x"), Place::Unclear),
+                (at("database"), Place::Elsewhere),
+                (at("database/x"), Place::Elsewhere),
+                (at("data/../database/x"), Place::Elsewhere),
+                (at(""), Place::Elsewhere),
+                ("/".to_owned(), Place::Elsewhere),
+            ],
+        );
     }
 }

@@ -121,6 +121,21 @@ impl Bitmap {
         None
     }
 
+    /// How many chunks [`encode`](Self::encode) gives.
+    pub fn chunks(&self) -> usize {
+        self.chunks.values().filter(|chunk| chunk.length > 0).count()
+    }
+
+    /// The same numbers in sets of at most so many chunks each.
+    pub fn split(&self, chunks_max: usize) -> Vec<Self> {
+        let full: Vec<_> = self.chunks.iter().filter(|(_, chunk)| chunk.length > 0).collect();
+        let part = |part: &[(&u64, &Chunk)]| Self {
+            chunks: part.iter().map(|(key, chunk)| (**key, (*chunk).clone())).collect(),
+            length: part.iter().map(|(_, chunk)| u64::from(chunk.length)).sum(),
+        };
+        full.chunks(chunks_max).map(part).collect()
+    }
+
     /// Adds all numbers of another set.
     pub fn insert_all(&mut self, other: &Bitmap) {
         for number in other.iter_from(0) {
@@ -138,6 +153,31 @@ impl Bitmap {
     /// The chunks that hold something, each as its number and its bytes.
     pub fn encode(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
         self.chunks.iter().filter(|(_, chunk)| chunk.length > 0).map(|(key, chunk)| (*key, chunk.encode()))
+    }
+
+    /// The whole set in one piece.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (key, bytes) in self.encode() {
+            out.extend_from_slice(&key.to_le_bytes());
+            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            out.extend_from_slice(&bytes);
+        }
+        out
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let mut set = Self::default();
+        while let Some((key, rest)) = bytes.split_first_chunk() {
+            let (length, rest) = rest.split_first_chunk()?;
+            let (chunk, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+            if !set.decode(u64::from_le_bytes(*key), chunk) {
+                return None;
+            }
+            bytes = rest;
+        }
+        bytes.is_empty().then_some(set)
     }
 
     /// Adds a chunk that [`encode`](Self::encode) wrote. Returns whether the bytes are such a chunk.

@@ -19,8 +19,10 @@ pub trait Disk: Send + Sync + 'static {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Names of all files.
+    /// Names of all files. What is no regular file is not one of ours.
     fn list(&self) -> io::Result<Vec<String>>;
+    /// Whether a name is taken, by whatever it is.
+    fn is_taken(&self, name: &str) -> bool;
     /// Renames a file. Durable after [`sync_names`](Self::sync_names).
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -29,6 +31,10 @@ pub trait Disk: Send + Sync + 'static {
     fn copy(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes the names durable.
     fn sync_names(&self) -> io::Result<()>;
+    /// Where it lies, if it is a directory of a file system.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
     /// How much room the file system has; `None` when it does not say.
     fn space(&self) -> Option<Space>;
     /// What has become of the directory or of files in it, if they are not what they were: removed, replaced, cut, written to by
@@ -186,8 +192,19 @@ impl Disk for RealDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let entries = std::fs::read_dir(&self.directory)?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            // Somebody may have put a directory here, or a pipe, which nobody could read to its end.
+            if std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        std::fs::symlink_metadata(self.path(name)).is_ok()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -210,6 +227,10 @@ impl Disk for RealDisk {
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path(to))?;
         io::copy(&mut File::open(self.path(from))?, &mut copy)?;
         copy.sync_all()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.directory)
     }
 
     fn sync_names(&self) -> io::Result<()> {

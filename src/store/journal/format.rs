@@ -37,6 +37,7 @@
 mod acts;
 mod codec;
 mod header;
+mod limits;
 
 use bytes::Bytes;
 
@@ -45,6 +46,7 @@ use self::acts::{decode_replay, encode_replay};
 pub use self::codec::cut;
 use self::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
 pub use self::header::{HeaderError, SegmentHeader};
+pub use self::limits::*;
 use crate::event::EventId;
 use crate::store::{DeliveryKey, NameId, NameKind, PlannedDelivery, ReplayProgress};
 
@@ -61,13 +63,6 @@ pub const GROUP_HEAD: usize = 64;
 /// Groups begin at multiples of this, so that a search for the next one steps by it.
 pub const ALIGN: usize = 8;
 const HEADER_FIXED: usize = 80;
-/// A segment's header may be this long: some hundred thousand names.
-pub const HEADER_MAX: usize = 16 << 20;
-/// Events, groups and segments count no further: an event's id has 62 bits for its number. What says more is damage, whatever its
-/// CRC says, and nobody need mind an overflow.
-const NUMBER_MAX: u64 = (1 << 62) - 1;
-/// The longest reason or name that is kept.
-pub const TEXT_MAX: usize = 1024;
 
 /// The head of a group, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +234,32 @@ impl GroupBuilder {
         self.records == 0
     }
 
+    /// Bytes of record heads so far.
+    pub fn heads_bytes(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Bytes of bodies so far.
+    pub fn bodies_bytes(&self) -> usize {
+        self.bodies_bytes
+    }
+
+    /// Adds something, unless its records would then have more than `heads_max` bytes of heads and there are others before it: then
+    /// everything is as it was, and it goes into the next group. Returns whether it was added.
+    #[must_use]
+    pub fn add_within(&mut self, heads_max: usize, add: impl FnOnce(&mut Self)) -> bool {
+        let (heads, bodies, records) = (self.heads.len(), self.bodies.len(), self.records);
+        let (bodies_bytes, events) = (self.bodies_bytes, self.events);
+        add(self);
+        let fits = records == 0 || self.heads.len() <= heads_max;
+        if !fits {
+            self.heads.truncate(heads);
+            self.bodies.truncate(bodies);
+            (self.bodies_bytes, self.events, self.records) = (bodies_bytes, events, records);
+        }
+        fits
+    }
+
     /// Bytes it would take.
     pub fn length(&self) -> usize {
         (GROUP_HEAD + self.heads.len() + self.bodies_bytes).next_multiple_of(ALIGN)
@@ -343,8 +364,9 @@ impl GroupBuilder {
         self.records += 1;
     }
 
-    /// Writes the group out for its place, and empties the builder.
+    /// Writes the group out for its place, and empties the builder. Panics if no reader would take it: whoever adds to it counts.
     pub fn finish(&mut self, at: GroupPlace, out: &mut Vec<u8>) {
+        assert!(self.heads.len() <= HEADS_MAX, "a group of {} bytes of heads could not be read", self.heads.len());
         out.clear();
         out.reserve_exact(self.length());
         put_u32(out, GROUP_MAGIC);

@@ -31,9 +31,11 @@ pub mod format;
 mod index;
 mod look;
 pub mod model;
+mod names;
 mod queue;
 mod recent;
 mod recover;
+mod rename;
 mod segments;
 mod shared;
 pub mod verify;
@@ -69,8 +71,8 @@ pub(crate) use self::writer::Writer;
 use self::writer::{Message, Position, Urgency, inbox};
 use super::{
     AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState,
-    Durability, EventView, Health, NameId, NameKind, NewEvent, NumberSet, Page, ReadError, ReplayProgress, Retention,
-    SearchLimit, Selection, Settlement, Standing, States, Store, StoredEvent, Usage,
+    Durability, EventView, Health, NameId, NameKind, NamesFull, NewEvent, NumberSet, Page, ReadError, ReplayProgress,
+    Retention, SearchLimit, Selection, Settlement, Standing, States, Store, StoredEvent, TakenOver, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -128,6 +130,10 @@ pub struct Opened {
     pub damage: Vec<Damage>,
     /// Bytes of a group that was being written when the last process ended; nobody was told that it is there.
     pub torn_bytes: u64,
+    /// Files that are named like segments and are not part of the journal. They are left alone.
+    pub strays: Vec<String>,
+    /// Queues of numbers that have no name, which have one now that says so.
+    pub nameless: Vec<String>,
     /// Segments there are.
     pub segments: usize,
     /// Segments that had to be read: the others are known from the index.
@@ -177,7 +183,7 @@ impl JournalStore {
 
     /// Everything but the threads. Also returns whether the index failed.
     fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<(Self, Opened, Writer, bool), OpenError> {
-        for leftover in disk.list()?.iter().filter(|name| name.ends_with(".tmp")) {
+        for leftover in disk.list()?.iter().filter(|name| segments::is_unfinished(name)) {
             disk.remove(leftover)?;
         }
         index.go_on(options.clock);
@@ -200,6 +206,8 @@ impl JournalStore {
             backlog: recovered.queues.values().map(Queue::backlog).sum(),
             damage: recovered.damage,
             torn_bytes: recovered.torn_bytes,
+            strays: recovered.strays,
+            nameless: recovered.nameless,
             segments: recovered.segments.len(),
             segments_read: recovered.segments_read,
         };
@@ -285,6 +293,17 @@ impl Drop for JournalStore {
     }
 }
 
+/// Why an event can never be written down in one piece, if so.
+fn never_fits(event: &NewEvent) -> Option<String> {
+    let (rules, destinations, bytes) = (event.rules.len(), event.deliveries.len(), event.body.len());
+    if format::event_head_bytes(rules, destinations) > format::RECORD_MAX {
+        return Some(format!(
+            "it matches {rules} rules and goes to {destinations} destinations: use fewer rules or destinations"
+        ));
+    }
+    (bytes > format::BODY_MAX).then(|| format!("its body has {bytes} bytes"))
+}
+
 fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
@@ -310,11 +329,10 @@ fn keep_copies(disk: &Arc<dyn Disk>, damage: &[Damage]) {
 impl Store for JournalStore {
     fn name(&self, kind: NameKind, name: &str) -> NameId {
         let mut names = self.shared.names.write().unwrap_or_else(PoisonError::into_inner);
-        let name: Arc<str> = name.into();
-        if let Some(id) = names.by_name.get(&(kind, name.clone())) {
-            return *id;
+        if let Some(id) = names.find(kind, name) {
+            return id;
         }
-        let id = NameId(names.next);
+        let (id, name): (_, Arc<str>) = (names.next(), name.into());
         names.insert(kind, id, name.clone());
         // Sent under the lock, so that nobody can use the number before the writer has heard of it. If the writer is gone,
         // every append is refused anyway.
@@ -324,19 +342,37 @@ impl Store for JournalStore {
 
     fn name_of(&self, id: NameId) -> Option<Arc<str>> {
         let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.by_id.get(&id).map(|(_, name)| name.clone())
+        names.of(id).map(|(_, name)| name.clone())
+    }
+
+    fn find(&self, kind: NameKind, name: &str) -> Option<NameId> {
+        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).find(kind, name)
+    }
+
+    fn former(&self, kind: NameKind, name: &str) -> Option<NameId> {
+        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).former(kind, name)
+    }
+
+    fn room_for_names(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull> {
+        self.shared.begin_with_names(names);
+        self.shared.forget_names();
+        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).have_room(names)
+    }
+
+    fn use_names(&self, generation: u32, ids: &[NameId]) {
+        self.shared.use_names(generation, ids);
     }
 
     fn names(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)> {
-        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
-        let of_kind = names.by_id.iter().filter(|(_, (other, _))| *other == kind);
-        let mut found: Vec<_> = of_kind.map(|(id, (_, name))| (*id, name.clone())).collect();
-        found.sort_by_key(|(id, _)| *id);
-        found
+        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).of_kind(kind)
     }
 
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>> {
         let (reply, answer) = oneshot::channel();
+        if let Some(why) = never_fits(&event) {
+            let _ = reply.send(Err(AppendError::TooLarge(why)));
+            return answer;
+        }
         if let Err(refused) = self.shared.sender.send(Message::Append(event, reply))
             && let Message::Append(_, reply) = *refused
         {
@@ -458,6 +494,16 @@ impl Store for JournalStore {
         self.control(id, Act::Resume, Urgency::Now)
     }
 
+    fn durable(&self) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let (done, answer) = oneshot::channel();
+        if let Err(refused) = self.shared.sender.send(Message::Durable(done))
+            && let Message::Durable(done) = *refused
+        {
+            let _ = done.send(Err(AppendError::Closed));
+        }
+        answer
+    }
+
     fn retry_now(&self, id: NameId) {
         self.control(id, Act::RetryNow, Urgency::Now);
     }
@@ -472,6 +518,14 @@ impl Store for JournalStore {
 
     fn rename(&self, id: NameId, name: &str) -> bool {
         self.shared.rename(id, name)
+    }
+
+    fn take_over(&self, from: NameId, to: NameId) -> TakenOver {
+        self.shared.take_over(from, to)
+    }
+
+    fn is_blank(&self, id: NameId) -> bool {
+        lock(&self.destination(id).queue).is_blank()
     }
 
     fn select(&self, selection: Selection) -> oneshot::Receiver<Result<u64, AppendError>> {
@@ -526,6 +580,12 @@ impl Store for JournalStore {
 
     fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>> {
         let (done, answer) = oneshot::channel();
+        if progress.spec.len() > format::SPEC_MAX {
+            let why =
+                format!("what is asked for has {} bytes, and {} is the most", progress.spec.len(), format::SPEC_MAX);
+            let _ = done.send(Err(AppendError::TooLarge(why)));
+            return answer;
+        }
         let mut replays = lock(&self.shared.replays);
         replays.retain(|known| known.id != progress.id);
         replays.insert(0, progress.clone());

@@ -119,6 +119,10 @@ impl Disk for ModelDisk {
         Ok(Arc::new(ModelFile { disk: self.clone(), file }))
     }
 
+    fn is_taken(&self, name: &str) -> bool {
+        self.lock().names.contains_key(name)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.lock().names.keys().cloned().collect())
     }

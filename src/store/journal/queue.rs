@@ -493,6 +493,32 @@ impl Queue {
         self.claimed.values().filter(|retry| retry.is_some()).count()
     }
 
+    /// Whether nothing of it would be missed.
+    pub fn is_blank(&self) -> bool {
+        let Standing { paused, held_since_ms, open_since_ms, removed_since_ms: _ } = &self.standing;
+        self.holds_nothing() && paused.is_none() && held_since_ms.is_none() && open_since_ms.is_none()
+    }
+
+    /// What may be moved elsewhere: all but what is in flight and what is held, dead letters aside.
+    pub fn movable(&mut self) -> Snapshot {
+        self.take_back_released();
+        let unclaimed =
+            |set: &Bitmap| set.iter_from(0).filter(|sequence| !self.claimed.contains_key(sequence)).collect();
+        let scheduled = self.postponed.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
+        Snapshot {
+            unsettled: unclaimed(&self.unsettled),
+            again: unclaimed(&self.again),
+            dead: Bitmap::default(),
+            postponed: scheduled.collect(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    /// Whether nothing waits and nothing is dead.
+    pub fn holds_nothing(&self) -> bool {
+        self.backlog() == 0 && self.dead.is_empty() && self.claimed.is_empty() && self.held_in_all() == 0
+    }
+
     /// How many wait for another attempt.
     pub fn postponed(&self) -> usize {
         self.postponed.len()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::bitmap::Bitmap;
 use crate::store::{DeliveryKey, DeliveryState, NameId, StoredEvent};
 
-/// Bodies of recent events kept in memory, in bytes.
+/// Bodies of recent events kept in memory, with the lists of their rules and destinations, in bytes.
 pub const BODIES_MAX: usize = 8 << 20;
 /// Recent events kept, however small: a third of a second at full load, and some 7 MiB with bodies of 600 B.
 const EVENTS_MAX: usize = 8 << 10;
@@ -19,7 +19,7 @@ const OUTCOMES_MAX: usize = 8 << 10;
 #[derive(Debug, Default)]
 pub struct RecentEvents {
     events: VecDeque<Arc<StoredEvent>>,
-    body_bytes: usize,
+    bytes: usize,
 }
 
 impl RecentEvents {
@@ -28,13 +28,13 @@ impl RecentEvents {
         let follows = self.events.back().is_none_or(|last| last.id.sequence() + 1 == event.id.sequence());
         if !follows {
             self.events.clear();
-            self.body_bytes = 0;
+            self.bytes = 0;
         }
-        self.body_bytes += event.body.len();
+        self.bytes += bytes_of(&event);
         self.events.push_back(event);
-        while self.body_bytes > BODIES_MAX || self.events.len() > EVENTS_MAX {
+        while self.bytes > BODIES_MAX || self.events.len() > EVENTS_MAX {
             let Some(oldest) = self.events.pop_front() else { break };
-            self.body_bytes -= oldest.body.len();
+            self.bytes -= bytes_of(&oldest);
         }
     }
 
@@ -44,6 +44,11 @@ impl RecentEvents {
         let at = usize::try_from(sequence.checked_sub(first)?).ok()?;
         self.events.get(at).cloned()
     }
+}
+
+/// What an event takes beside its own size. An event may match ten thousand rules, and has a number for each.
+fn bytes_of(event: &StoredEvent) -> usize {
+    event.body.len() + std::mem::size_of_val(&*event.rules) + std::mem::size_of_val(&*event.deliveries)
 }
 
 /// The newest outcomes that ended a delivery.
@@ -101,7 +106,7 @@ mod tests {
         (0..100).for_each(|sequence| recent.push(event(sequence, BODIES_MAX / 10)));
         assert!(recent.get(99).is_some() && recent.get(90).is_some());
         assert!(recent.get(89).is_none() && recent.get(100).is_none());
-        assert!(recent.body_bytes <= BODIES_MAX);
+        assert!(recent.bytes <= BODIES_MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! holds, whether or not it is in there already: every record sets a state, so reading it twice changes nothing. A checkpoint that
 //! does not fit the journal (an index of another journal, an older or a newer one) is not used, and everything is read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::disk::{Disk, DiskFile};
 use super::format::{Act, EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, Update};
+use super::names::Names;
 use super::queue::{Queue, Snapshot};
 use super::segments::{Place, SegmentInfo, Window, events_in, file_name, next_group, segment_of};
 use crate::store::{NameId, NameKind, Standing};
@@ -65,7 +66,9 @@ pub struct Recovered {
     /// All segments; the last one ends where its sound groups do.
     pub segments: Vec<SegmentInfo>,
     /// All names.
-    pub names: Vec<(NameKind, NameId, String)>,
+    pub names: Names,
+    /// Queues of numbers that had no name, which have one now that says so.
+    pub nameless: Vec<String>,
     /// The queues of all destinations that have one.
     pub queues: HashMap<NameId, Queue>,
     /// The number for the next event.
@@ -84,6 +87,8 @@ pub struct Recovered {
     pub damage: Vec<Damage>,
     /// Bytes of the torn tail, 0 when the journal ended cleanly.
     pub torn_bytes: u64,
+    /// Files that are named like segments and are not part of the journal. They are left alone.
+    pub strays: Vec<String>,
     /// Segments that had to be read.
     pub segments_read: usize,
     /// The index could not be written, so its checkpoints cannot be used.
@@ -92,19 +97,15 @@ pub struct Recovered {
 
 /// Reads a journal, from the index's checkpoint on if it has one that fits.
 pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovered, OpenError> {
-    let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(|name| segment_of(name)).collect();
-    numbers.sort_unstable();
-    let mut headers = Vec::new();
-    for segment in numbers {
-        // One at a time: there may be more segments than file descriptors.
-        let file = disk.open(&file_name(segment))?;
-        headers.push((segment, read_header(segment, &file)?));
-    }
+    let Found { headers, mut strays } = Found::look(disk)?;
     if let Some(checkpoint) = Checkpoint::load(database, &headers) {
         let group = checkpoint.next_group;
-        let recovered = read(disk, database, &headers, Some(checkpoint))?;
+        let (before, known): (Vec<_>, Vec<_>) =
+            headers.iter().cloned().partition(|found| checkpoint.is_older_than_known(found.segment));
+        let recovered = read(disk, database, &known, Some(checkpoint))?;
         if recovered.next_group >= group {
-            return Ok(recovered);
+            strays.extend(before.iter().map(|found| file_name(found.segment)));
+            return Ok(Recovered { strays, ..recovered });
         }
         tracing::error!(
             "the index is newer than the journal, which has lost its end or was put back; the index is made again"
@@ -118,10 +119,69 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
         tracing::error!(%error, "the index could not be emptied");
         recovered.index_failed = true;
     }
-    Ok(recovered)
+    Ok(Recovered { strays, ..recovered })
 }
 
-type Headers = [(u64, Option<SegmentHeader>)];
+/// A segment on the disk.
+#[derive(Clone)]
+struct Header {
+    segment: u64,
+    /// Bytes of its file.
+    length: u64,
+    /// `None` when it is damaged, or says that this is another segment.
+    header: Option<SegmentHeader>,
+    /// It is sound and of another journal.
+    is_foreign: bool,
+}
+
+/// What is on the disk.
+struct Found {
+    /// All segments, oldest first.
+    headers: Vec<Header>,
+    strays: Vec<String>,
+}
+
+impl Found {
+    fn look(disk: &Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let names = disk.list()?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_of(name)).collect();
+        numbers.sort_unstable();
+        let is_stray = |name: &&String| name.ends_with(".journal") && segment_of(name).is_none();
+        let mut found = Self { headers: Vec::new(), strays: names.iter().filter(is_stray).cloned().collect() };
+        for segment in numbers {
+            // One at a time: there may be more segments than file descriptors.
+            let file = disk.open(&file_name(segment))?;
+            let header = read_header(segment, &file)?;
+            let previous = found.headers.last().map(|last| last.segment);
+            // Nothing says that it belongs here, neither its head nor its number nor anything in it.
+            let is_far = previous.is_some_and(|previous| previous + 1 != segment);
+            let mut window = Window::new(READ_BYTES);
+            if header.is_none() && is_far && next_group(&file, segment, 0, file.length()?, &mut window)?.is_none() {
+                found.strays.push(file_name(segment));
+                continue;
+            }
+            found.headers.push(Header { segment, length: file.length()?, header, is_foreign: false });
+        }
+        let journal = journal_of(&found.headers);
+        for found in &mut found.headers {
+            found.is_foreign = found.header.as_ref().is_some_and(|header| Some(header.journal) != journal);
+        }
+        Ok(found)
+    }
+}
+
+/// The journal that most segments are of; of two with as many, the newest's.
+fn journal_of(headers: &[Header]) -> Option<u64> {
+    let mut counts: Vec<(u64, usize)> = Vec::new();
+    for journal in headers.iter().rev().filter_map(|found| Some(found.header.as_ref()?.journal)) {
+        match counts.iter_mut().find(|(known, _)| *known == journal) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((journal, 1)),
+        }
+    }
+    let most = counts.iter().map(|(_, count)| *count).max()?;
+    counts.into_iter().find(|(_, count)| *count == most).map(|(journal, _)| journal)
+}
 
 /// What the index knew of the journal.
 struct Checkpoint {
@@ -131,63 +191,105 @@ struct Checkpoint {
     queues: HashMap<NameId, Snapshot>,
     segments: Vec<SegmentInfo>,
     damage: Vec<Damage>,
+    /// The oldest segment that is known.
+    oldest: u64,
 }
 
 impl Checkpoint {
+    /// Whether a segment had gone from the journal before.
+    fn is_older_than_known(&self, segment: u64) -> bool {
+        segment < self.oldest
+    }
+
     /// Loads it, if it fits the journal whose headers these are.
-    fn load(database: &mut Database, headers: &Headers) -> Option<Self> {
+    fn load(database: &mut Database, headers: &[Header]) -> Option<Self> {
         let meta = |key| database.meta(key).ok().flatten();
         let journal = meta(META_JOURNAL)?;
-        if headers.iter().filter_map(|(_, header)| header.as_ref()).any(|header| header.journal != journal) {
+        if journal_of(headers).is_some_and(|of_segments| of_segments != journal) {
             tracing::error!("the index belongs to another journal; it is made again");
             // What it says of attempts and replays is about other events.
             return database.clear_all().ok().and(None);
         }
         let (segment, next_group) = (meta(META_SEGMENT)?, meta(META_GROUP)?);
-        let Some((_, header)) = headers.iter().find(|(number, _)| *number == segment) else {
+        let Some(newest) = headers.iter().find(|found| found.segment == segment) else {
             tracing::error!(
                 segment,
                 "the index knows of a segment that is not there: the journal has lost its end or was put back; the index is made again"
             );
             return None;
         };
-        header.as_ref()?;
-        let mut segments = database.load_segments().ok()?;
-        let older = headers.iter().filter(|(number, _)| *number < segment);
-        segments.retain(|info| older.clone().any(|(number, _)| *number == info.segment));
-        if segments.len() != older.count() {
+        newest.header.as_ref()?;
+        // What events of a segment refer to is not known where an earlier release noted the segment: then it is everything.
+        let all = newest.header.iter().flat_map(|header| &header.names).map(|(_, id, _)| u64::from(id.0)).collect();
+        let mut segments = database.load_segments(&all).ok()?;
+        segments.retain(|info| info.segment < segment);
+        let oldest = segments.first().map_or(segment, |info| info.segment);
+        let is_known = |found: &&Header| segments.iter().any(|info| info.segment == found.segment);
+        let mut older = headers.iter().filter(|found| (oldest..segment).contains(&found.segment));
+        if segments.is_empty() && headers.iter().any(|found| found.segment < segment)
+            || !older.all(|found| is_known(&found))
+        {
             return None;
         }
         let queues = database.load_queues().ok()?;
-        let damage = database.damage().ok()?;
-        Some(Self { segment, next_group, queues, segments, damage })
+        let mut damage = database.damage().ok()?;
+        // The index hears of a new segment at once. One that has not heard of several is an old copy, and does not know what has
+        // gone from the history since.
+        let is_old_copy = headers.iter().filter(|found| found.segment > segment).count() > 1;
+        let first = headers.first().map_or(segment, |found| found.segment);
+        let may_have_gone = |info: &&SegmentInfo| is_old_copy && info.segment < first;
+        let known = segments.iter().filter(|info| !may_have_gone(info));
+        damage.extend(known.filter_map(|info| lost_of(info, headers)));
+        segments.retain(|info| headers.iter().any(|found| found.segment == info.segment));
+        Some(Self { segment, next_group, queues, segments, damage, oldest })
     }
+}
+
+/// What is missing of a segment that is not read, as far as its header and its length tell: all of it, if it is gone or another one
+/// lies in its place.
+fn lost_of(info: &SegmentInfo, headers: &[Header]) -> Option<Damage> {
+    let found = headers.iter().find(|found| found.segment == info.segment);
+    let is_it =
+        |header: &SegmentHeader| (header.first_sequence, header.created_ms) == (info.first_sequence, info.created_ms);
+    let bytes = match found {
+        Some(Header { header: Some(header), length, is_foreign: false, .. }) if is_it(header) => *length..info.end,
+        _ => 0..info.end,
+    };
+    (!bytes.is_empty()).then(|| Damage { file: file_name(info.segment), bytes })
 }
 
 fn read(
     disk: &Arc<dyn Disk>,
     database: &mut Database,
-    headers: &Headers,
+    headers: &[Header],
     checkpoint: Option<Checkpoint>,
 ) -> Result<Recovered, OpenError> {
     let mut state = State::new(database);
     let mut from = 0;
     if let Some(checkpoint) = checkpoint {
-        from = headers.partition_point(|(segment, _)| *segment < checkpoint.segment);
+        from = headers.partition_point(|found| found.segment < checkpoint.segment);
         let restored = checkpoint.queues.into_iter().map(|(id, snapshot)| (id, Queue::restore(id, snapshot)));
         state.queues = restored.collect();
         state.segments = checkpoint.segments;
         let is_older = |damage: &Damage| segment_of(&damage.file).is_some_and(|segment| segment < checkpoint.segment);
         state.damage = checkpoint.damage.into_iter().filter(is_older).collect();
+        state.damage.sort_by(|one, other| (&one.file, one.bytes.start).cmp(&(&other.file, other.bytes.start)));
+        state.damage.dedup();
     }
     for at in from..headers.len() {
-        let (segment, header) = &headers[at];
+        let Header { segment, length, header, is_foreign } = &headers[at];
+        let is_last = at + 1 == headers.len();
+        if *is_foreign {
+            state.foreign(*segment, *length, is_last);
+            continue;
+        }
         let file = disk.open(&file_name(*segment))?;
-        let sealed_at = headers.get(at + 1).and_then(|(_, next)| next.as_ref()).and_then(|next| {
+        let next = headers.get(at + 1).filter(|next| !next.is_foreign);
+        let sealed_at = next.and_then(|next| next.header.as_ref()).and_then(|next| {
             // Said by the segment that took over; what lies beyond was moved there.
             (next.sealed_segment == *segment).then_some(next.sealed_at)
         });
-        state.segment(*segment, header.as_ref(), &file, sealed_at, at + 1 == headers.len())?;
+        state.segment(*segment, header.as_ref(), &file, sealed_at, is_last)?;
     }
     Ok(state.finish(headers.len() - from))
 }
@@ -221,7 +323,7 @@ struct State<'d> {
     /// A segment's header was read, and every record since.
     knows_standings: bool,
     segments: Vec<SegmentInfo>,
-    names: BTreeMap<NameId, (NameKind, String)>,
+    names: Names,
     queues: HashMap<NameId, Queue>,
     next_sequence: u64,
     next_group: u64,
@@ -241,7 +343,7 @@ impl<'d> State<'d> {
             index_failed: false,
             knows_standings: false,
             segments: Vec::new(),
-            names: BTreeMap::new(),
+            names: Names::default(),
             queues: HashMap::new(),
             next_sequence: 0,
             next_group: 0,
@@ -285,7 +387,8 @@ impl<'d> State<'d> {
         let end = sealed_at.map_or(length, |at| at.min(length));
         // Told before the header is read: after a gap it is the header that knows how destinations stand.
         let last = self.segments.last().map(|last| last.segment);
-        if let Some(last) = last.filter(|last| last + 1 != segment) {
+        let follows = header.map_or(segment.saturating_sub(1), |header| header.sealed_segment);
+        if let Some(last) = last.filter(|last| *last != follows && last + 1 != segment) {
             self.damaged(last + 1, 0..0);
         }
         let start = match header {
@@ -335,8 +438,10 @@ impl<'d> State<'d> {
                 if let Record::Event(event) | Record::Carried(event) = &record {
                     body_at += u64::from(event.body_bytes);
                 }
-                if let Record::Outcomes(outcomes) = &record {
-                    info.note_outcomes(outcomes);
+                match &record {
+                    Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
+                    Record::Event(event) | Record::Carried(event) => info.note_names([event]),
+                    _ => {}
                 }
                 if let Record::Selection(selection) = &record {
                     info.note_selection(selection);
@@ -357,12 +462,24 @@ impl<'d> State<'d> {
         Ok(())
     }
 
+    /// A segment of another journal in the place of one of ours, which is lost.
+    fn foreign(&mut self, segment: u64, length: u64, is_last: bool) {
+        self.damaged(segment, 0..length);
+        let mut info = SegmentInfo::empty(segment, self.next_sequence, length, 0);
+        info.end = length;
+        self.segments.push(info);
+        if is_last {
+            (self.mark, self.tail_first) = (length, self.next_sequence);
+        }
+    }
+
     fn header(&mut self, header: &SegmentHeader) {
         self.journal.get_or_insert(header.journal);
         self.next_sequence = self.next_sequence.max(header.first_sequence);
         self.next_group = self.next_group.max(header.first_group);
+        self.names.keep(&header.names);
         for (kind, id, name) in &header.names {
-            self.names.insert(*id, (*kind, name.clone()));
+            self.names.insert(*kind, *id, name.as_str().into());
         }
         for (destination, _) in &header.standings {
             self.queue(*destination);
@@ -417,7 +534,7 @@ impl<'d> State<'d> {
                     self.updates.extend(Update::of_outcome(outcome));
                 }
             }
-            Record::Name(kind, id, name) => drop(self.names.insert(id, (kind, name))),
+            Record::Name(kind, id, name) => self.names.insert(kind, id, name.into()),
             Record::Control(control) => {
                 self.queue(control.destination).control(&control.act, control.at_ms);
                 if control.act == Act::Resume {
@@ -438,9 +555,11 @@ impl<'d> State<'d> {
         if !self.updates.is_empty() {
             self.flush();
         }
+        let nameless = self.name_the_nameless();
         Recovered {
             segments: self.segments,
-            names: self.names.into_iter().map(|(id, (kind, name))| (kind, id, name)).collect(),
+            names: self.names,
+            nameless,
             queues: self.queues,
             next_sequence: self.next_sequence,
             next_group: self.next_group,
@@ -450,9 +569,26 @@ impl<'d> State<'d> {
             mark: self.mark,
             damage: self.damage,
             torn_bytes: self.torn_bytes,
+            strays: Vec::new(),
             segments_read,
             index_failed: self.index_failed,
         }
+    }
+}
+
+impl State<'_> {
+    /// What waits where nobody finds it would be served by nobody and limited by nobody.
+    fn name_the_nameless(&mut self) -> Vec<String> {
+        let lost = |(id, queue): (&NameId, &Queue)| (!queue.is_blank() && !self.names.is_reachable(*id)).then_some(*id);
+        let mut lost: Vec<NameId> = self.queues.iter().filter_map(lost).collect();
+        lost.sort_unstable();
+        let name_it = |id: NameId| {
+            let name = self.names.of(id).map_or("unnamed", |(_, name)| name).to_owned();
+            let name = format!("{name} (former {})", id.0);
+            self.names.insert(NameKind::Destination, id, name.as_str().into());
+            name
+        };
+        lost.into_iter().map(name_it).collect()
     }
 }
 

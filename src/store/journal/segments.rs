@@ -5,26 +5,38 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::bitmap::Bitmap;
 use super::disk::{Disk, DiskFile};
-use super::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, OutcomeRecord, Record, SelectionRecord, records};
-use crate::store::{ReadError, Selecting, StoredEvent};
+use super::format::{
+    ALIGN, EventHead, GROUP_HEAD, GroupHead, HEADS_MAX, OutcomeRecord, Record, SEGMENT_MAX, SelectionRecord, records,
+};
+use crate::store::{NameId, ReadError, Selecting, StoredEvent};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
 /// journal of ten million events is indexed in a few megabytes.
 const INDEX_STEP: u64 = 32 << 10;
 /// Segments kept open for reading. There may be hundreds, and file descriptors are few.
 const OPEN_MAX: usize = 8;
-/// No honest group has more record heads than this; a larger length is damage and is not believed.
-const HEADS_MAX: u32 = 64 << 20;
 
 /// The file name of a segment.
 pub fn file_name(segment: u64) -> String {
     format!("{segment:010}.journal")
 }
 
-/// The segment that a file name names.
-pub fn segment_of(file_name: &str) -> Option<u64> {
-    file_name.strip_suffix(".journal").filter(|digits| digits.len() >= 10)?.parse().ok()
+/// The segment that a file name names: exactly what [`file_name`] makes of a number that a segment may have.
+pub fn segment_of(name: &str) -> Option<u64> {
+    let segment = name.strip_suffix(".journal")?.parse().ok()?;
+    (segment <= SEGMENT_MAX && file_name(segment) == name).then_some(segment)
+}
+
+/// The name that a segment has until it is complete.
+pub fn unfinished(segment: u64) -> String {
+    format!("{}.tmp", file_name(segment))
+}
+
+/// Whether a file is a segment that was never completed.
+pub fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(|name| segment_of(name).is_some())
 }
 
 /// Where a segment lies among the others.
@@ -46,6 +58,8 @@ pub struct SegmentInfo {
     pub outcomes: Option<(u64, u64)>,
     /// The same for acts that change what a delivery came to: redelivered, dropped, moved.
     pub acts: Option<(u64, u64)>,
+    /// The numbers of all names that events in it refer to.
+    pub names: Bitmap,
     /// Some groups: the number of their first event, and their offset.
     pub index: Vec<(u64, u64)>,
 }
@@ -53,8 +67,39 @@ pub struct SegmentInfo {
 impl SegmentInfo {
     /// A segment that nothing has been written to.
     pub fn empty(segment: u64, first_sequence: u64, start: u64, created_ms: u64) -> Self {
-        let (made_ms, outcomes, acts, index) = (0, None, None, Vec::new());
-        Self { segment, first_sequence, start, end: start, created_ms, made_ms, outcomes, acts, index }
+        Self {
+            segment,
+            first_sequence,
+            start,
+            end: start,
+            created_ms,
+            made_ms: 0,
+            outcomes: None,
+            acts: None,
+            names: Bitmap::default(),
+            index: Vec::new(),
+        }
+    }
+
+    /// Takes note of the names that events refer to.
+    pub fn note_names<'e>(&mut self, heads: impl IntoIterator<Item = &'e EventHead>) {
+        let mut last: Option<&EventHead> = None;
+        for head in heads {
+            self.names.insert(head.source.0.into());
+            // Under load most events are like the one before, and one may match ten thousand rules.
+            if last.is_none_or(|last| last.rules != head.rules) {
+                for rule in &head.rules {
+                    self.names.insert(rule.0.into());
+                }
+            }
+            if last.is_none_or(|last| last.deliveries != head.deliveries) {
+                for delivery in &head.deliveries {
+                    self.names.insert(delivery.destination.0.into());
+                    self.names.insert(delivery.rule.0.into());
+                }
+            }
+            last = Some(head);
+        }
     }
 
     /// Takes note of outcomes that are in it.
@@ -66,6 +111,11 @@ impl SegmentInfo {
 
     /// Takes note of an act on deliveries that is in it. A dead letter is known as one without being looked for.
     pub fn note_selection(&mut self, selection: &SelectionRecord) {
+        if let Selecting::Move(to) | Selecting::Yield(to) = selection.act
+            && to != NameId::NONE
+        {
+            self.names.insert(to.0.into());
+        }
         if selection.act != Selecting::Bury {
             [selection.sequences.next(0), selection.sequences.previous(u64::MAX)]
                 .into_iter()
@@ -140,9 +190,15 @@ impl Segments {
             made_ms: info.made_ms,
             outcomes: info.outcomes,
             acts: info.acts,
+            names: Bitmap::default(),
             index: Vec::new(),
         };
         self.with(|list| list.iter().map(plain).collect())
+    }
+
+    /// Adds the numbers of all names that events refer to.
+    pub fn add_names_to(&self, names: &mut Bitmap) {
+        self.with(|list| list.iter().for_each(|info| names.insert_all(&info.names)));
     }
 
     /// The oldest number that is found by arithmetic; what is older was carried.
@@ -417,7 +473,7 @@ fn group_at(
 ) -> io::Result<Option<GroupHead>> {
     let Some(start) = window.get(file, offset, GROUP_HEAD, end)? else { return Ok(None) };
     let Some(head) = GroupHead::peek(start, segment, offset) else { return Ok(None) };
-    if head.heads_bytes > HEADS_MAX || offset + head.length() > end {
+    if head.heads_bytes as usize > HEADS_MAX || offset + head.length() > end {
         return Ok(None);
     }
     let heads = window.get(file, offset, head.heads_end(), end)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::disk::Disk;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord, cut};
 use super::index::{Arrivals, Index, Lived, Resolved, resolve};
+use super::names::Names;
 use super::queue::Queue;
 use super::recent::{RecentEvents, RecentOutcomes};
 use super::segments::{SegmentInfo, Segments, Window};
@@ -36,6 +37,8 @@ pub struct Shared {
     pub journal: u64,
     pub clock: Clock,
     pub names: RwLock<Names>,
+    /// Of the config in force; 0 before the first.
+    pub generation: AtomicU32,
     pub destinations: RwLock<HashMap<NameId, Arc<Destination>>>,
     pub recent: Mutex<RecentEvents>,
     pub outcomes: Mutex<RecentOutcomes>,
@@ -66,26 +69,11 @@ pub struct Parts {
     pub clock: Clock,
     pub retention: Retention,
     pub segments: Vec<SegmentInfo>,
-    pub names: Vec<(NameKind, NameId, String)>,
+    pub names: Names,
     pub queues: HashMap<NameId, Queue>,
     pub next_sequence: u64,
     pub next_group: u64,
     pub lived: Lived,
-}
-
-#[derive(Default)]
-pub struct Names {
-    pub by_id: HashMap<NameId, (NameKind, Arc<str>)>,
-    pub by_name: HashMap<(NameKind, Arc<str>), NameId>,
-    pub next: u32,
-}
-
-impl Names {
-    pub fn insert(&mut self, kind: NameKind, id: NameId, name: Arc<str>) {
-        self.by_id.insert(id, (kind, name.clone()));
-        self.by_name.insert((kind, name), id);
-        self.next = self.next.max(id.0 + 1);
-    }
 }
 
 /// What is kept in memory of one destination.
@@ -128,10 +116,6 @@ pub fn state_after(act: Selecting, at_ms: u64, reason: &str) -> Option<DeliveryS
 
 impl Shared {
     pub fn new(parts: Parts) -> Self {
-        let mut names = Names::default();
-        for (kind, id, name) in parts.names {
-            names.insert(kind, id, name.into());
-        }
         let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
         let holding = parts.queues.iter().filter_map(is_held).collect();
         let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
@@ -148,7 +132,8 @@ impl Shared {
             sender: parts.sender,
             journal: parts.journal,
             clock: parts.clock,
-            names: RwLock::new(names),
+            names: RwLock::new(parts.names),
+            generation: AtomicU32::new(0),
             destinations: RwLock::new(destinations),
             recent: Mutex::default(),
             outcomes: Mutex::default(),
@@ -195,10 +180,7 @@ impl Shared {
     }
 
     pub fn all_names(&self) -> Vec<(NameKind, NameId, String)> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = names.by_id.iter().map(|(id, (kind, name))| (*kind, *id, name.to_string())).collect();
-        all.sort_by_key(|(_, id, _)| *id);
-        all
+        self.names.read().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     /// Where destinations stand that do not simply go on.
@@ -288,6 +270,10 @@ impl Shared {
             let is_there = |sequence: &u64| *sequence < end && (*sequence >= start || self.needs(*sequence));
             sequences = sequences.iter_from(0).filter(is_there).collect();
         }
+        if self.names.read().unwrap_or_else(PoisonError::into_inner).of(id).is_none() {
+            let _ = done.send(Ok(0));
+            return 0;
+        }
         let destination = self.destination(id);
         let mut queue = lock(&destination.queue);
         let sequences = queue.select(act, &sequences);
@@ -315,20 +301,6 @@ impl Shared {
         }
         destination.wakeup.notify_one();
         count
-    }
-
-    /// Gives a number another name, if that has none yet.
-    pub fn rename(&self, id: NameId, name: &str) -> bool {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        let Some((kind, old)) = names.by_id.get(&id).cloned() else { return false };
-        let name: Arc<str> = name.into();
-        if names.by_name.contains_key(&(kind, name.clone())) {
-            return false;
-        }
-        names.by_name.remove(&(kind, old));
-        names.insert(kind, id, name.clone());
-        let _ = self.sender.send(Message::Name(kind, id, name));
-        true
     }
 
     /// Notes what has come by now.
@@ -364,34 +336,32 @@ impl Shared {
         }
     }
 
-    /// Hands durable events to memory and to their destinations.
-    pub fn publish(&self, events: Vec<Arc<StoredEvent>>) {
-        let mut by_destination: Vec<(NameId, Vec<u64>)> = Vec::new();
+    /// Hands durable events to memory and to their destinations. Returns who is to be woken for them: an event may go to thousands, and
+    /// its sender is answered before they all set out.
+    pub fn publish(&self, events: Vec<Arc<StoredEvent>>) -> Vec<Arc<Notify>> {
         let holding = lock(&self.holding).clone();
-        let is_held = |event: &Arc<StoredEvent>| holding.contains(&event.source);
-        for event in events.iter().filter(|event| !holding.is_empty() && is_held(event)) {
-            for delivery in &event.deliveries {
-                lock(&self.destination(delivery.destination).queue).hold(event.source, event.id.sequence());
-            }
-        }
-        for event in events.iter().filter(|event| holding.is_empty() || !is_held(event)) {
-            for delivery in &event.deliveries {
-                let known = by_destination.iter_mut().find(|(id, _)| *id == delivery.destination);
-                match known {
-                    Some((_, sequences)) => sequences.push(event.id.sequence()),
-                    None => by_destination.push((delivery.destination, vec![event.id.sequence()])),
+        let mut deliveries: Vec<(NameId, u64)> = Vec::new();
+        for event in &events {
+            let sequence = event.id.sequence();
+            if !holding.is_empty() && holding.contains(&event.source) {
+                for delivery in &event.deliveries {
+                    lock(&self.destination(delivery.destination).queue).hold(event.source, sequence);
                 }
+            } else {
+                deliveries.extend(event.deliveries.iter().map(|delivery| (delivery.destination, sequence)));
             }
         }
+        deliveries.sort_by_key(|(destination, _)| *destination);
         let mut recent = lock(&self.recent);
         events.into_iter().for_each(|event| recent.push(event));
         drop(recent);
-        for (id, sequences) in by_destination {
-            let destination = self.destination(id);
+        let of_one = |of: &[(NameId, u64)]| {
+            let destination = self.destination(of[0].0);
             let mut queue = lock(&destination.queue);
-            sequences.into_iter().for_each(|sequence| queue.add(sequence));
+            of.iter().for_each(|(_, sequence)| queue.add(*sequence));
             drop(queue);
-            destination.wakeup.notify_one();
-        }
+            destination.wakeup.clone()
+        };
+        deliveries.chunk_by(|(one, _), (other, _)| one == other).map(of_one).collect()
     }
 }

@@ -55,6 +55,9 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
         let (start, end) = (damage.bytes.start, damage.bytes.end);
         verified.problems.push(format!("{}: bytes {start} to {end} do not hold together", damage.file));
     }
+    for stray in &recovered.strays {
+        verified.problems.push(format!("{stray} is not part of the journal and is not read"));
+    }
     let segments = Segments::new(disk, recovered.segments);
     verified.bytes = segments.bytes();
     check_bodies(&segments, &mut verified, progress)?;

@@ -17,8 +17,8 @@ mod inbox;
 mod tail;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::batch::{Batch, Item, Reply};
@@ -27,10 +27,10 @@ pub use self::carry::{Carrying, Retiring};
 pub use self::inbox::{Receiver, Sender, inbox};
 use self::tail::{sequence, stretches, tail_bytes};
 use super::disk::{DiskFile, is_full};
-use super::format::{EventHead, GroupBuilder, GroupPlace, Record, SegmentHeader};
+use super::format::{EventHead, GROUP_HEADS_MAX, GroupBuilder, GroupPlace, HEADER_MAX, Record, SegmentHeader};
 use super::index::Update;
 use super::recover::TailRecord;
-use super::segments::{Place, SegmentInfo, file_name, stored};
+use super::segments::{Place, SegmentInfo, file_name, stored, unfinished};
 use super::{OnSync, Shared};
 use crate::event::EventId;
 use crate::store::{AppendError, Health, NewEvent};
@@ -248,10 +248,11 @@ impl Writer {
     /// Writes the batch; events are synced and answered. Fails only where nothing is known any more.
     fn write_batch(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.batch.events);
-        self.batch.event_bytes = 0;
+        (self.batch.event_bytes, self.batch.event_heads) = (0, 0);
         if let Some(why) = self.shared.refusal() {
             self.refuse_full(std::mem::take(&mut events), &why);
         }
+        self.refuse_outdated(&mut events);
         self.last_events = events.len();
         let first_sequence = self.position.next_sequence;
         let heads = events.iter_mut().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
@@ -339,37 +340,67 @@ impl Writer {
         }
     }
 
-    /// Writes one group of the given events and everything else in the batch, which is emptied when it is written.
+    /// Writes everything else in the batch, which is emptied as far as it is written, and the given events in one group.
     fn write_group(&mut self, heads: &[EventHead], events: &[(NewEvent, Reply)]) -> Result<(), Failure> {
         self.builder.clear();
-        for item in &self.batch.items {
-            match item {
-                Item::Outcomes(outcomes) if outcomes.is_empty() => {}
-                Item::Outcomes(outcomes) => self.builder.outcomes(outcomes),
-                Item::Name(kind, id, name) => self.builder.name(*kind, *id, name),
-                Item::Control(control) => self.builder.control(control),
-                Item::Selection(selection) => self.builder.selection(selection),
-                Item::Replay(replay) => self.builder.replay(replay),
+        let mut added = 0;
+        while let Some(item) = self.batch.items.get(added) {
+            if self.builder.add_within(GROUP_HEADS_MAX, |builder| item.add_to(builder)) {
+                added += 1;
+                continue;
             }
+            self.place_group(false)?;
+            self.items_are_written(std::mem::take(&mut added));
         }
         for (head, (event, _)) in heads.iter().zip(events) {
             self.builder.event(head, event.body.clone());
         }
-        if self.builder.is_empty() {
-            return Ok(());
+        if !self.builder.is_empty() {
+            self.place_group(!heads.is_empty())?;
+            self.shared.segments.update_last(|info| info.note_names(heads));
         }
-        let reserve = if heads.is_empty() { 0 } else { self.reserve() };
+        self.items_are_written(added);
+        Ok(())
+    }
+
+    /// Names that only an older config had may be gone by now. Where they are not, they stay from here on.
+    fn refuse_outdated(&self, events: &mut Vec<(NewEvent, Reply)>) {
+        let in_force = self.shared.generation.load(Ordering::Acquire);
+        let is_outdated = |event: &NewEvent| event.generation.saturating_add(1) < in_force;
+        if !events.iter().any(|(event, _)| is_outdated(event)) {
+            return;
+        }
+        // No name goes while this is held.
+        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
+        let is_lost = |event: &NewEvent| is_outdated(event) && !event.names().all(|id| names.of(id).is_some());
+        let (lost, rest): (Vec<_>, Vec<_>) = std::mem::take(events).into_iter().partition(|(event, _)| is_lost(event));
+        for (event, _) in rest.iter().filter(|(event, _)| is_outdated(event)) {
+            self.shared.segments.update_last(|info| {
+                event.names().for_each(|id| {
+                    info.names.insert(id.0.into());
+                });
+            });
+        }
+        *events = rest;
+        refuse(lost, &AppendError::Outdated);
+    }
+
+    /// Writes the builder's group where there is room for it.
+    fn place_group(&mut self, has_events: bool) -> Result<(), Failure> {
+        let reserve = if has_events { self.reserve() } else { 0 };
         let needed = self.builder.length() as u64 + reserve;
         if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
-            if heads.is_empty() { self.roll(needed)? } else { self.roll_for_events(needed)? }
+            if has_events { self.roll_for_events(needed)? } else { self.roll(needed)? }
         }
-        self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
-        let items = std::mem::take(&mut self.batch.items);
-        self.batch.outcomes = 0;
-        self.batch.items_since = None;
-        for item in items {
+        self.append_group(self.position.next_sequence).map_err(Failure::of_write)
+    }
+
+    /// The first so many of the batch's items are in the journal.
+    fn items_are_written(&mut self, count: usize) {
+        for item in self.batch.items.drain(..count) {
             match item {
                 Item::Outcomes(outcomes) => {
+                    self.batch.outcomes -= outcomes.len();
                     self.shared.segments.update_last(|info| info.note_outcomes(&outcomes));
                     self.updates.extend(outcomes.into_iter().filter_map(Update::of_outcome));
                 }
@@ -382,7 +413,9 @@ impl Writer {
                 Item::Name(..) => {}
             }
         }
-        Ok(())
+        if self.batch.items.is_empty() {
+            self.batch.items_since = None;
+        }
     }
 
     /// Writes the builder's group to the active segment.
@@ -448,8 +481,14 @@ impl Writer {
         if let Some(active) = &self.active {
             self.position.sealed = (active.segment, active.offset);
         }
+        // A name may be taken by what is no segment. The new header says which segment it follows, whatever their numbers.
+        let is_taken =
+            |segment| self.shared.disk.is_taken(&file_name(segment)) || self.shared.disk.is_taken(&unfinished(segment));
+        while is_taken(self.position.next_segment) {
+            self.position.next_segment += 1;
+        }
         let segment = self.position.next_segment;
-        let (temporary, name) = (format!("{}.tmp", file_name(segment)), file_name(segment));
+        let (temporary, name) = (unfinished(segment), file_name(segment));
         let made = self.make_segment(segment, &temporary, &name, needed);
         if made.is_err() {
             // Nothing of it counts without its name; leftovers are removed at the next start too.
@@ -489,6 +528,13 @@ impl Writer {
         };
         let created_ms = header.created_ms;
         let header = header.encode();
+        if header.len() > HEADER_MAX {
+            let why = format!(
+                "the names of all rules, destinations and sources need {} bytes, and {HEADER_MAX} are the most in a segment",
+                header.len()
+            );
+            return Err(Failure::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
+        }
         let (start, tail_bytes) = (header.len() as u64, tail_bytes(&self.position.tail));
         // Whatever kept the file from being made (no room, no file descriptors), nothing has been written, and it may pass.
         let (file, limit) = self.create(temporary, start + tail_bytes + needed).map_err(Failure::Full)?;
@@ -499,17 +545,20 @@ impl Writer {
         let mut places = Vec::new();
         let mut next = first_sequence;
         let mut group = self.position.next_group;
-        let mut bytes = Vec::new();
+        let (mut builder, mut bytes) = (GroupBuilder::default(), Vec::new());
         for stretch in stretches(&self.position.tail) {
-            let mut builder = GroupBuilder::default();
             let first = stretch.iter().find_map(sequence).unwrap_or(next);
             for record in stretch {
                 tail::add(&mut builder, record);
                 match &record.record {
-                    Record::Event(head) => next = head.id.sequence() + 1,
+                    Record::Event(head) => {
+                        next = head.id.sequence() + 1;
+                        info.note_names([head]);
+                    }
                     Record::Carried(head) => {
                         let place = Place { segment, offset: info.end };
                         places.push((head.id.sequence(), place, u64::from(head.body_bytes)));
+                        info.note_names([head]);
                     }
                     Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
                     Record::Selection(selection) => info.note_selection(selection),
@@ -564,13 +613,14 @@ impl Writer {
             replies.push((head.id, reply));
             published.push(Arc::new(stored(head, event.body)));
         }
-        self.shared.publish(published);
+        let woken = self.shared.publish(published);
         // Only now are they history: who selects one of it must find it in its queues.
         self.shared.next_sequence.store(self.position.next_sequence, Ordering::Release);
         for (id, reply) in replies {
             // The sender may have hung up: the event is taken all the same.
             let _ = reply.send(Ok(id));
         }
+        woken.into_iter().for_each(|wakeup| wakeup.notify_one());
     }
 
     /// Refuses everything from now on.
@@ -593,7 +643,7 @@ impl Writer {
             let Some(message) = self.receiver.take() else { continue };
             match message {
                 Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
-                Message::Selection(_, done) | Message::Replay(_, done) => {
+                Message::Selection(_, done) | Message::Replay(_, done) | Message::Durable(done) => {
                     let _ = done.send(Err(AppendError::Poisoned(why.clone())));
                 }
                 Message::Close(_) | Message::Abandon => return,

@@ -1,5 +1,6 @@
 //! What somebody did, as records: to a whole destination, to some of its deliveries, or over the history.
 
+use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::{NameId, ReplayProgress, Selecting};
@@ -90,6 +91,15 @@ pub struct SelectionRecord {
 }
 
 impl SelectionRecord {
+    /// The same as records of which each has at most [`CHUNKS_MAX`] chunks: one nearly always.
+    pub fn split(self) -> Vec<Self> {
+        if self.sequences.chunks() <= CHUNKS_MAX {
+            return vec![self];
+        }
+        let parts = self.sequences.split(CHUNKS_MAX);
+        parts.into_iter().map(|sequences| Self { sequences, reason: self.reason.clone(), ..self }).collect()
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(match self.act {
             Selecting::Again => 1,

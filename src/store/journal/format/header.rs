@@ -1,9 +1,15 @@
 //! The header of a segment: everything that is needed to read the segment alone.
 
+use std::collections::BTreeMap;
+
 use super::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
 use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, NUMBER_MAX, VERSION, VERSION_MIN};
 use crate::store::{NameId, NameKind, Pause, Standing};
 
+/// Bytes of a pause without its reason.
+const PAUSE_BYTES: usize = 14;
+/// Bytes of a mark.
+const MARK_BYTES: usize = 13;
 const MARK_OPEN: u8 = 1;
 const MARK_REMOVED: u8 = 2;
 const MARK_HELD: u8 = 3;
@@ -63,10 +69,13 @@ impl SegmentHeader {
             put_u32(&mut out, id.0);
             put_text(&mut out, name);
         }
+        // That it is paused must be known; of why, as much as fits.
+        let fixed = out.len() + pauses.len() * PAUSE_BYTES + 4 + self.standings.len() * 3 * MARK_BYTES + 4 + ALIGN;
+        let reason_max = HEADER_MAX.saturating_sub(fixed) / pauses.len().max(1);
         for (id, pause) in pauses {
             put_u32(&mut out, id.0);
             put_u64(&mut out, pause.since_ms);
-            put_text(&mut out, &pause.reason);
+            put_text(&mut out, &pause.reason[..pause.reason.floor_char_boundary(reason_max)]);
         }
         let opened = |(id, s): &(NameId, Standing)| Some((*id, MARK_OPEN, s.open_since_ms?));
         let removed = |(id, s): &(NameId, Standing)| Some((*id, MARK_REMOVED, s.removed_since_ms?));
@@ -134,6 +143,7 @@ impl SegmentHeader {
         if [header.segment, header.first_sequence, header.first_group].iter().any(|number| *number > NUMBER_MAX) {
             return None;
         }
+        let mut standings: BTreeMap<NameId, Standing> = BTreeMap::new();
         let (names, pauses) = (take.u32()?, take.u32()?);
         for _ in 0..names {
             header.names.push((kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?));
@@ -141,26 +151,19 @@ impl SegmentHeader {
         for _ in 0..pauses {
             let id = NameId(take.u32()?);
             let pause = Pause { since_ms: take.u64()?, reason: take.text()? };
-            header.standing(id).paused = Some(pause);
+            standings.entry(id).or_default().paused = Some(pause);
         }
         let marks = if version == 1 { 0 } else { take.u32()? };
         for _ in 0..marks {
             let (id, what, since_ms) = (NameId(take.u32()?), take.u8()?, take.u64()?);
             match what {
-                MARK_OPEN => header.standing(id).open_since_ms = Some(since_ms),
-                MARK_REMOVED => header.standing(id).removed_since_ms = Some(since_ms),
-                MARK_HELD => header.standing(id).held_since_ms = Some(since_ms),
+                MARK_OPEN => standings.entry(id).or_default().open_since_ms = Some(since_ms),
+                MARK_REMOVED => standings.entry(id).or_default().removed_since_ms = Some(since_ms),
+                MARK_HELD => standings.entry(id).or_default().held_since_ms = Some(since_ms),
                 _ => return None,
             }
         }
+        header.standings = standings.into_iter().collect();
         Some(header)
-    }
-
-    fn standing(&mut self, id: NameId) -> &mut Standing {
-        let at = self.standings.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
-            self.standings.push((id, Standing::default()));
-            self.standings.len() - 1
-        });
-        &mut self.standings[at].1
     }
 }

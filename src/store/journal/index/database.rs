@@ -66,12 +66,13 @@ INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total);
 CREATE TABLE IF NOT EXISTS replay (id BLOB PRIMARY KEY, spec TEXT, cursor INTEGER, until INTEGER, selected INTEGER, at_ms INTEGER,
     done INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (destination INTEGER PRIMARY KEY, fact TEXT);
+CREATE TABLE IF NOT EXISTS uses (segment INTEGER PRIMARY KEY, names BLOB);
 CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRIMARY KEY (file, start)) WITHOUT ROWID;
 ";
 
 /// Everything but facts and attempts can be read from the journal again.
-const DERIVED: [&str; 10] =
-    ["meta", "segment", "acts", "bits", "postponed", "dead", "buried", "late", "carried", "damage"];
+const DERIVED: [&str; 11] =
+    ["meta", "segment", "acts", "uses", "bits", "postponed", "dead", "buried", "late", "carried", "damage"];
 
 /// The sets of a queue, as the table `bits` numbers them.
 const KINDS: [i64; 3] = [0, 1, 2];
@@ -234,8 +235,19 @@ impl Database {
                     self.connection.prepare_cached("INSERT OR REPLACE INTO damage VALUES (?1, ?2, ?3)")?;
                 statement.execute(params![file, signed(bytes.start), signed(bytes.end)]).map(drop)
             }
+            Update::NamesGone(ids) => ids.iter().try_for_each(|id| self.forget_name(*id)),
             Update::Rolled => Ok(()),
         }
+    }
+
+    /// A number that nothing refers to any more. Its queue is blank, and what is left here is about events that are gone.
+    fn forget_name(&mut self, NameId(id): NameId) -> Result<()> {
+        for table in ["fact", "dead", "buried", "bits", "postponed"] {
+            let sql = format!("DELETE FROM {table} WHERE destination = ?1");
+            self.connection.prepare_cached(&sql)?.execute([id])?;
+        }
+        self.written.retain(|(destination, ..), _| *destination != id);
+        Ok(())
     }
 
     fn dead(&self, letter: &DeadLetter) -> Result<()> {
@@ -668,14 +680,18 @@ impl Database {
         statement.execute(params![segment, first, start, end, created_ms, low, high, marks])?;
         let (low, high) = info.acts.map_or((None, None), |(low, high)| (Some(signed(low)), Some(signed(high))));
         let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO acts VALUES (?1, ?2, ?3)")?;
-        statement.execute(params![segment, low, high]).map(drop)
+        statement.execute(params![segment, low, high])?;
+        let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO uses VALUES (?1, ?2)")?;
+        statement.execute(params![segment, info.names.to_bytes()]).map(drop)
     }
 
-    pub fn load_segments(&self) -> Result<Vec<SegmentInfo>> {
+    /// The segments that are known. `all` are the names of those of which it is not known what they use.
+    pub fn load_segments(&self, all: &Bitmap) -> Result<Vec<SegmentInfo>> {
         // Of what an older release wrote it is not known which deliveries were acted on in it: any may have been.
         let sql = "SELECT s.segment, first, start, finish, created_ms, s.low, s.high, marks, \
-                   CASE WHEN a.segment IS NULL THEN 0 ELSE a.low END, CASE WHEN a.segment IS NULL THEN -1 ELSE a.high END \
-                   FROM segment s LEFT JOIN acts a ON a.segment = s.segment ORDER BY s.segment";
+                   CASE WHEN a.segment IS NULL THEN 0 ELSE a.low END, CASE WHEN a.segment IS NULL THEN -1 ELSE a.high END, \
+                   u.names FROM segment s LEFT JOIN acts a ON a.segment = s.segment \
+                   LEFT JOIN uses u ON u.segment = s.segment ORDER BY s.segment";
         let mut statement = self.connection.prepare(sql)?;
         let rows = statement.query_map([], |row| {
             let marks = row.get_ref(7)?.as_blob()?;
@@ -685,6 +701,7 @@ impl Database {
                 let (low, high): (Option<i64>, Option<i64>) = (row.get(at)?, row.get(at + 1)?);
                 Ok::<_, rusqlite::Error>(low.zip(high).map(|(low, high)| (low.cast_unsigned(), high.cast_unsigned())))
             };
+            let names = row.get_ref(10)?.as_blob_or_null()?.and_then(Bitmap::from_bytes);
             Ok(SegmentInfo {
                 segment: unsigned(row, 0)?,
                 first_sequence: unsigned(row, 1)?,
@@ -694,6 +711,7 @@ impl Database {
                 made_ms: 0,
                 outcomes: range(5)?,
                 acts: range(8)?,
+                names: names.unwrap_or_else(|| all.clone()),
                 index: index.collect(),
             })
         })?;
@@ -703,8 +721,9 @@ impl Database {
     /// A segment is gone, and with it everything before a number that was not carried.
     pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
         let (segment, start) = (signed(info.segment), signed(history_start));
-        self.connection.prepare_cached("DELETE FROM segment WHERE segment = ?1")?.execute([segment])?;
-        self.connection.prepare_cached("DELETE FROM acts WHERE segment = ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM segment WHERE segment <= ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM uses WHERE segment <= ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM acts WHERE segment <= ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM carried WHERE segment = ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM damage WHERE file = ?1")?.execute([file])?;
         for table in ["late", "attempt"] {

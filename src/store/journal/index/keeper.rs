@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Update;
 use super::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::format::event_head_bytes;
 use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
@@ -57,6 +58,9 @@ pub struct Carried {
     stretch: std::ops::Range<u64>,
     numbers: Bitmap,
 }
+
+/// Deliveries whose events are carried at once: with the longest reasons, some megabytes of dead letters in memory.
+const CARRIED_AT_ONCE: usize = 4096;
 
 type Answer = tokio::sync::oneshot::Receiver<Result<u64, AppendError>>;
 
@@ -253,12 +257,14 @@ impl Keeper {
             needed.extend(earlier.iter().filter(|sequence| queue.needs(**sequence)));
         }
         let (mut window, mut batch, mut batch_bytes) = (Window::new(LAG_READ_BYTES), Vec::new(), 0);
+        let mut batch_deliveries = 0;
         let mut carried = Bitmap::default();
         for sequence in needed {
             carried.insert(sequence);
             match shared.read_anywhere(sequence, &mut window) {
                 Ok(event) => {
-                    batch_bytes += event.body.len();
+                    batch_bytes += event.body.len() + event_head_bytes(event.rules.len(), event.deliveries.len());
+                    batch_deliveries += event.deliveries.len().max(1);
                     batch.push(Arc::new(event));
                 }
                 // It may be read another time, so its segment stays.
@@ -268,9 +274,9 @@ impl Keeper {
                     tracing::warn!(sequence, %error, "an event that is still needed cannot be read and is lost")
                 }
             }
-            if batch_bytes >= GROUP_BYTES_MAX {
+            if batch_bytes >= GROUP_BYTES_MAX || batch_deliveries >= CARRIED_AT_ONCE {
                 self.carry_batch(&ids, std::mem::take(&mut batch))?;
-                batch_bytes = 0;
+                (batch_bytes, batch_deliveries) = (0, 0);
             }
         }
         if !batch.is_empty() {
@@ -290,14 +296,14 @@ impl Keeper {
         let ends = by_event.collect();
         let mut dead = HashMap::new();
         let database = lock(&self.shared.index.database);
-        for event in &events {
-            for id in ids {
-                let key = DeliveryKey { sequence: event.id.sequence(), destination: *id };
-                if lock(&self.shared.destination(*id).queue).is_dead(key.sequence) {
-                    let letter = database.dead_letter(&key);
-                    let letter = letter.map_err(|error| std::io::Error::other(error.to_string()))?;
-                    dead.extend(letter.map(|letter| (key, letter)));
-                }
+        for id in ids {
+            let destination = self.shared.destination(*id);
+            let is_dead = |sequence: &u64| lock(&destination.queue).is_dead(*sequence);
+            for sequence in events.iter().map(|event| event.id.sequence()).filter(is_dead) {
+                let key = DeliveryKey { sequence, destination: *id };
+                let letter = database.dead_letter(&key);
+                let letter = letter.map_err(|error| std::io::Error::other(error.to_string()))?;
+                dead.extend(letter.map(|letter| (key, letter)));
             }
         }
         drop(database);
@@ -312,10 +318,17 @@ impl Keeper {
         for (info, history_start) in std::mem::take(&mut self.retired) {
             let (segment, file) = (info.segment, file_name(info.segment));
             let mut database = lock(&self.shared.index.database);
-            if let Err(error) = database.transaction(|database| database.forget_segment(&info, &file, history_start)) {
-                tracing::debug!(%error, "rows about a segment that is gone are still in the index");
-            }
+            // Durable before the file goes: a segment that the index knows and that is not there is told as lost.
+            let forgotten = database
+                .sync_commits(true)
+                .and_then(|()| database.transaction(|database| database.forget_segment(&info, &file, history_start)));
+            let relaxed = database.sync_commits(false);
             drop(database);
+            if let Err(error) = forgotten.and(relaxed) {
+                tracing::debug!(segment, %error, "a segment that is not needed any more stays until the index can be written");
+                self.retired.push((info, history_start));
+                continue;
+            }
             if let Err(error) = self.shared.disk.remove(&file) {
                 tracing::warn!(segment, %error, "a segment that is not needed any more could not be removed");
             }
@@ -325,6 +338,11 @@ impl Keeper {
         if let Err(error) = self.shared.disk.sync_names() {
             tracing::debug!(%error, "names of removed segments may come back after a crash");
         }
+    }
+
+    /// With a segment may go what only its events referred to.
+    pub fn forget_names(&self) {
+        self.shared.forget_names();
     }
 
     /// What was given up before the store had run for so long goes.

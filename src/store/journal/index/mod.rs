@@ -71,6 +71,8 @@ pub enum Update {
     Notes(Vec<(DeliveryKey, AttemptNote)>),
     /// Something to remember of a destination.
     Fact(NameId, String),
+    /// Nothing refers to these any more.
+    NamesGone(Vec<NameId>),
     /// The journal is damaged.
     Damage(Damage),
     /// There is a new segment: time for a checkpoint.
@@ -190,6 +192,11 @@ impl Index {
             }
         }
         true
+    }
+
+    /// The directory that its file lies in.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        self.path.as_ref()?.parent()
     }
 
     /// Bytes on the disk.
@@ -368,6 +375,7 @@ impl Worker {
                 return;
             }
             self.keeper.remove_retired();
+            self.keeper.forget_names();
             // What was carried counts among the dead letters now.
             self.expire();
         }

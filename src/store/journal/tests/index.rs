@@ -347,7 +347,13 @@ fn a_backup_of_a_busy_store_has_everything_acknowledged_before_it_began_and_veri
 fn a_backup_goes_into_an_empty_directory_only() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open_real(&directory.path().join("data"));
-    assert!(matches!(store.backup(&directory.path().join("data")), Err(BackupError::NotEmpty(_))));
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    std::fs::write(elsewhere.path().join("something"), "").expect("written");
+    assert!(matches!(store.backup(elsewhere.path()), Err(BackupError::NotEmpty(_))));
+    for inside in [directory.path().join("data"), directory.path().join("data/journal/x.tmp")] {
+        assert!(matches!(store.backup(&inside), Err(BackupError::Inside(_))), "{}", inside.display());
+    }
+    assert!(!directory.path().join("data/journal/x.tmp").exists());
 }
 
 /// A store with some events, closed; and its first segment.
@@ -397,4 +403,68 @@ fn verify_finds_a_flipped_bit_in_a_head() {
         let body = find(bytes, b"body number 3");
         bytes[..body].windows(4).rposition(|window| window == b"VGRP").expect("a group") + 70
     });
+}
+
+/// Closes a store of several segments, does something to the older ones, and says what is told at this start and at the next.
+#[track_caller]
+fn told_after(change: impl FnOnce(&ModelDisk)) -> (Vec<String>, Vec<String>) {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    fill(&store, 6 * SEGMENT);
+    store.close();
+    drop(store);
+    change(&kept.disk);
+    let told = |opened: &Opened| -> Vec<String> { opened.damage.iter().map(|damage| damage.file.clone()).collect() };
+    let (store, opened) = kept.try_open();
+    assert!(opened.segments_read <= 2, "{} were read", opened.segments_read);
+    let first = (told(&opened), opened.strays);
+    store.close();
+    drop(store);
+    let (_, opened) = kept.try_open();
+    assert_eq!((told(&opened), &opened.strays), (first.0.clone(), &first.1), "it is told at every start");
+    first
+}
+
+#[test]
+fn an_older_segment_that_is_missing_exchanged_cut_or_too_many_is_told_without_reading_all() {
+    let remove = |disk: &ModelDisk, segment| disk.remove(&file_name(segment)).expect("removed");
+    let bytes = |disk: &ModelDisk, segment| {
+        let mut found = Vec::new();
+        disk.edit(&file_name(segment), |bytes| found.clone_from(bytes));
+        found
+    };
+    let set = |disk: &ModelDisk, segment, bytes: Vec<u8>| disk.edit(&file_name(segment), |known| *known = bytes);
+    assert_eq!(told_after(|_| {}), (vec![], vec![]));
+    assert_eq!(told_after(|disk| remove(disk, 3)), (vec![file_name(3)], vec![]));
+    assert_eq!(told_after(|disk| remove(disk, 1)), (vec![file_name(1)], vec![]));
+    let both = told_after(|disk| {
+        let (two, three) = (bytes(disk, 2), bytes(disk, 3));
+        set(disk, 2, three);
+        set(disk, 3, two);
+    });
+    assert_eq!(both, (vec![file_name(2), file_name(3)], vec![]));
+    assert_eq!(told_after(|disk| disk.edit(&file_name(2), |bytes| bytes.truncate(4096))), (vec![file_name(2)], vec![]));
+    let extra = told_after(|disk| {
+        let old = bytes(disk, 1);
+        disk.create(&file_name(0), 0).expect("made");
+        set(disk, 0, old);
+    });
+    assert_eq!(extra, (vec![], vec![file_name(0)]));
+}
+
+#[test]
+fn a_missing_segment_is_told_until_the_history_has_passed_it() {
+    let kept = Kept::new(8 * SEGMENT);
+    let store = kept.open();
+    fill(&store, 4 * SEGMENT);
+    store.close();
+    drop(store);
+    kept.disk.remove(&file_name(2)).expect("removed");
+    let (store, opened) = kept.try_open();
+    assert_eq!(opened.damage.len(), 1);
+    fill(&store, 12 * SEGMENT);
+    store.trim();
+    store.close();
+    drop(store);
+    assert_eq!(kept.try_open().1.damage, []);
 }

@@ -3,7 +3,9 @@
 mod ends;
 mod hold;
 mod index;
+mod limits;
 mod model_test;
+mod names;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -319,6 +321,86 @@ fn a_missing_segment_is_told_and_the_others_are_read() {
     assert_eq!(opened.damage.len(), 1);
     let waiting = waiting(&store, CRM);
     assert!(waiting.contains(&"one".to_owned()) && waiting.contains(&"three".to_owned()), "{waiting:?}");
+}
+
+#[test]
+fn a_file_that_only_looks_like_a_segment_does_no_harm_and_is_told() {
+    for name in [
+        "18446744073709551615.journal",
+        "4611686018427387903.journal",
+        "1099511627776.journal",
+        "0000009999.journal",
+        "1.journal",
+        "x.journal",
+    ] {
+        let disk = ModelDisk::default();
+        let (store, _) = open(&disk);
+        append(&store, "one", &[CRM]).expect("taken");
+        drop(store);
+        disk.create(name, 0).expect("made");
+        for body in ["two", "three", "four"] {
+            let (store, opened) = open(&disk);
+            assert_eq!((opened.damage, opened.strays), (Vec::new(), vec![name.to_owned()]));
+            append(&store, body, &[CRM]).expect("taken");
+        }
+        let (store, _) = open(&disk.after_power_cut(|_| 0));
+        assert_eq!(waiting(&store, CRM), ["one", "two", "three", "four"], "{name}");
+    }
+}
+
+#[test]
+fn a_segment_of_another_journal_in_the_place_of_one_brings_none_of_its_events_in() {
+    let [disk, other] = [(); 2].map(|()| ModelDisk::default());
+    for (disk, word) in [(&disk, "ours"), (&other, "theirs")] {
+        for at in 0..3 {
+            let (store, _) = open(disk);
+            append(&store, &format!("{word} {at}"), &[CRM]).expect("taken");
+            append(&store, "and one that is synced for sure", &[]).expect("taken");
+            store.close();
+        }
+    }
+    let mut theirs = Vec::new();
+    other.edit(&file_name(2), |bytes| theirs.clone_from(bytes));
+    disk.edit(&file_name(2), |bytes| *bytes = theirs);
+    let (store, opened) = open(&disk);
+    assert_eq!(opened.damage.first().map(|damage| damage.file.clone()), Some(file_name(2)));
+    assert_eq!(waiting(&store, CRM), ["ours 0", "ours 2"]);
+}
+
+#[test]
+fn a_name_that_is_taken_by_something_else_is_passed_over_without_a_gap() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let real = || Arc::new(disk::RealDisk::open(directory.path()).expect("it opens"));
+    let at = |name: &str| directory.path().join(name);
+    for name in [file_name(2), segments::unfinished(3), "x.tmp".to_owned(), "x.journal".to_owned()] {
+        std::fs::create_dir(at(&name)).expect("made");
+    }
+    for body in ["one", "two", "three"] {
+        let (store, opened) = JournalStore::open(real(), Options::default()).expect("it opens");
+        assert_eq!(opened.damage, []);
+        append(&store, body, &[CRM]).expect("taken");
+    }
+    let (store, opened) = JournalStore::open(real(), Options::default()).expect("it opens");
+    assert_eq!((opened.damage, opened.strays), (Vec::new(), Vec::<String>::new()));
+    assert_eq!(waiting(&store, CRM), ["one", "two", "three"]);
+    assert!(at(&file_name(2)).is_dir() && at("x.tmp").is_dir(), "they are left alone");
+}
+
+#[test]
+fn a_pause_that_is_durable_outlives_a_power_cut_and_so_does_its_end() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    let source = store.name(NameKind::Source, "vero");
+    for id in [crm(&store), source] {
+        store.pause(id, "by hand");
+        assert_eq!(store.durable().blocking_recv().expect("an answer"), Ok(0));
+        let (after, _) = open(&disk.after_power_cut(|_| 0));
+        assert_eq!(after.standing(id).paused.map(|pause| pause.reason), Some("by hand".to_owned()));
+        assert!(store.resume(id));
+        store.durable().blocking_recv().expect("an answer").expect("durable");
+        let (after, _) = open(&disk.after_power_cut(|_| 0));
+        assert_eq!(after.standing(id).paused, None);
+    }
 }
 
 #[test]

@@ -69,6 +69,8 @@ struct Run {
     model: Model,
     /// Copies of the index that were taken earlier.
     copies: Vec<PathBuf>,
+    /// One of them has taken the index's place.
+    is_old_copy: bool,
     log: Vec<String>,
 }
 
@@ -82,6 +84,7 @@ impl Run {
             disk,
             directory,
             store: None,
+            is_old_copy: false,
             model: Model::default(),
             copies: Vec::new(),
             log: Vec::new(),
@@ -103,7 +106,12 @@ impl Run {
         let options =
             Options { segment_bytes: 4 << 10, index: Location::File(self.index()), retention, ..Options::default() };
         let (store, opened) = JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens");
-        assert_eq!(opened.damage, [], "{}", self.story());
+        // An old copy of the index does not know what has gone from the history since, and calls that lost.
+        let oldest = store.shared.segments.outline().first().map_or(0, |info| info.segment);
+        let has_gone = |damage: &Damage| {
+            self.is_old_copy && segments::segment_of(&damage.file).is_some_and(|segment| segment < oldest)
+        };
+        assert!(opened.damage.iter().all(has_gone), "{:?} {}", opened.damage, self.story());
         self.store = Some(store);
     }
 
@@ -304,6 +312,7 @@ impl Run {
             drop(store);
             self.disk = after;
             replace_database(&self.index(), self.copies.last().map(PathBuf::as_path));
+            self.is_old_copy = true;
         }
         self.store = None;
         let what = self.dice.below(4);
@@ -312,6 +321,7 @@ impl Run {
             1 if !self.copies.is_empty() => {
                 let at = self.dice.below(self.copies.len() as u64) as usize;
                 replace_database(&self.index(), Some(&self.copies[at]));
+                self.is_old_copy = true;
                 self.log.push(format!("index rolled back to {}", self.copies[at].display()));
             }
             _ => {}

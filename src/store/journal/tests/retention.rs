@@ -25,8 +25,16 @@ impl Kept {
     }
 
     pub fn try_open(&self) -> (JournalStore, Opened) {
+        self.try_open_with(SEGMENT)
+    }
+
+    pub fn open_with(&self, segment_bytes: u64) -> JournalStore {
+        self.try_open_with(segment_bytes).0
+    }
+
+    fn try_open_with(&self, segment_bytes: u64) -> (JournalStore, Opened) {
         let index = Location::File(self.index());
-        let options = Options { segment_bytes: SEGMENT, index, retention: self.retention, ..Options::default() };
+        let options = Options { segment_bytes, index, retention: self.retention, ..Options::default() };
         JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens")
     }
 

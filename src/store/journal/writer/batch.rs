@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use super::{Carrying, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Retiring};
 use crate::event::EventId;
-use crate::store::journal::format::{Control, OutcomeRecord, SelectionRecord};
+use crate::store::journal::format::{
+    Control, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, SelectionRecord, event_head_bytes,
+};
 use crate::store::{AppendError, NameId, NameKind, NewEvent, ReplayProgress};
 use crate::time::Instant;
 
@@ -26,6 +28,8 @@ pub enum Message {
     Carry(Carrying),
     /// Lets the oldest segment go, if nothing needs it any more.
     Retire(Retiring),
+    /// Says when everything before it is written and synced, which may take until there is room.
+    Durable(Done),
     /// Says when everything before it is synced.
     Barrier(SyncSender<()>),
     /// Looks whether events can be taken in.
@@ -59,11 +63,27 @@ pub(super) enum Item {
     Replay(ReplayProgress),
 }
 
+impl Item {
+    /// Adds its record to a group.
+    pub(super) fn add_to(&self, builder: &mut GroupBuilder) {
+        match self {
+            Item::Outcomes(outcomes) if outcomes.is_empty() => {}
+            Item::Outcomes(outcomes) => builder.outcomes(outcomes),
+            Item::Name(kind, id, name) => builder.name(*kind, *id, name),
+            Item::Control(control) => builder.control(control),
+            Item::Selection(selection) => builder.selection(selection),
+            Item::Replay(replay) => builder.replay(replay),
+        }
+    }
+}
+
 /// What has been taken and not yet written.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) events: Vec<(NewEvent, Reply)>,
     pub(super) event_bytes: usize,
+    /// Bytes of their record heads.
+    pub(super) event_heads: usize,
     pub(super) items: Vec<Item>,
     pub(super) outcomes: usize,
     pub(super) items_since: Option<Instant>,
@@ -83,14 +103,12 @@ impl Batch {
         match message {
             Message::Append(event, reply) => {
                 self.event_bytes += event.body.len();
+                self.event_heads += event_head_bytes(event.rules.len(), event.deliveries.len());
                 self.events.push((event, reply));
             }
             Message::Outcomes(outcomes) => {
                 self.outcomes += outcomes.len();
-                match self.items.last_mut() {
-                    Some(Item::Outcomes(last)) => last.extend(outcomes),
-                    _ => self.items.push(Item::Outcomes(outcomes)),
-                }
+                self.take_outcomes(outcomes);
                 self.items_since.get_or_insert_with(Instant::now);
                 self.forget_old_outcomes();
             }
@@ -104,7 +122,7 @@ impl Batch {
             }
             Message::Selection(selection, done) => {
                 self.waiting.push((done, selection.sequences.len()));
-                self.item(Item::Selection(selection));
+                selection.split().into_iter().for_each(|part| self.item(Item::Selection(part)));
                 self.is_urgent = true;
             }
             Message::Replay(replay, done) => {
@@ -114,11 +132,27 @@ impl Batch {
             }
             Message::Carry(carrying) => self.carrying = Some(carrying),
             Message::Retire(retiring) => self.retiring = Some(retiring),
+            Message::Durable(done) => {
+                self.waiting.push((done, 0));
+                self.is_urgent = true;
+            }
             Message::Barrier(reply) => self.barriers.push(reply),
             Message::LookForRoom => {}
             Message::Close(reply) => self.closing = Some(reply),
             Message::Abandon => self.is_abandoned = true,
             Message::Fail(why) => self.failed = Some(why),
+        }
+    }
+
+    /// Outcomes come together as far as they fit into one record.
+    fn take_outcomes(&mut self, mut outcomes: Vec<OutcomeRecord>) {
+        if let Some(Item::Outcomes(last)) = self.items.last_mut() {
+            let room = OUTCOMES_MAX.saturating_sub(last.len()).min(outcomes.len());
+            last.extend(outcomes.drain(..room));
+        }
+        while !outcomes.is_empty() {
+            let rest = outcomes.split_off(outcomes.len().min(OUTCOMES_MAX));
+            self.items.push(Item::Outcomes(std::mem::replace(&mut outcomes, rest)));
         }
     }
 
@@ -131,6 +165,9 @@ impl Batch {
     fn forget_old_outcomes(&mut self) {
         for item in &mut self.items {
             let excess = self.outcomes.saturating_sub(OUTCOMES_HELD_MAX);
+            if excess == 0 {
+                return;
+            }
             if let Item::Outcomes(outcomes) = item {
                 let going = excess.min(outcomes.len());
                 outcomes.drain(..going);
@@ -142,6 +179,7 @@ impl Batch {
     /// Whether it must be written before more is taken.
     pub(super) fn is_full(&self) -> bool {
         self.event_bytes >= GROUP_BYTES_MAX
+            || self.event_heads >= GROUP_HEADS_MAX
             || self.events.len() >= GROUP_RECORDS_MAX
             || self.carrying.is_some()
             || self.retiring.is_some()

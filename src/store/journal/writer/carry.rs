@@ -11,7 +11,9 @@ use std::sync::mpsc::SyncSender;
 use super::{Failure, GROUP_BYTES_MAX, Writer};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::ends::Ends;
-use crate::store::journal::format::{EventHead, OutcomeRecord, OutcomeState, SelectionRecord};
+use crate::store::journal::format::{
+    EventHead, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, OutcomeState, SelectionRecord,
+};
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
 use crate::store::journal::segments::Place;
@@ -41,21 +43,21 @@ pub struct Retiring {
     pub reply: SyncSender<bool>,
 }
 
+/// What a group that is put together says.
+#[derive(Default)]
+struct InGroup {
+    /// The numbers of events and the bytes of their bodies.
+    events: Vec<(u64, u64)>,
+    heads: Vec<EventHead>,
+    outcomes: Vec<OutcomeRecord>,
+    selections: Vec<SelectionRecord>,
+}
+
 impl Writer {
     /// Writes events again. Fails only where nothing is known any more.
     pub(super) fn carry(&mut self, carrying: Carrying) -> io::Result<()> {
         let Carrying { events, dead, ends, reply } = carrying;
-        let (mut from, mut outcome) = (0, Ok(()));
-        while from < events.len() && outcome.is_ok() {
-            let mut bytes = 0;
-            let fitting = events[from..].iter().take_while(|event| {
-                bytes += event.body.len();
-                bytes <= GROUP_BYTES_MAX
-            });
-            let until = from + fitting.count().max(1);
-            outcome = self.carry_group(&events[from..until], &dead, &ends);
-            from = until;
-        }
+        let outcome = self.carry_all(&events, &dead, &ends);
         // Where there was no room for all of it, what was written is sound all the same.
         let (answer, synced) = match outcome {
             Ok(()) => (Ok(()), self.sync()),
@@ -71,13 +73,16 @@ impl Writer {
         Ok(())
     }
 
-    fn carry_group(
+    /// The events first and where they stand behind them, in as many groups as it takes. Where it ends between two of them, their old
+    /// segment still says it all.
+    fn carry_all(
         &mut self,
         events: &[Arc<StoredEvent>],
         dead: &HashMap<DeliveryKey, DeadLetter>,
         ends: &Ends,
     ) -> Result<(), Failure> {
         self.builder.clear();
+        let mut carried = InGroup::default();
         for event in events {
             let head = EventHead {
                 id: event.id,
@@ -88,24 +93,50 @@ impl Writer {
                 rules: event.rules.clone(),
                 deliveries: event.deliveries.clone(),
             };
-            self.builder.carried(&head, event.body.clone());
+            if self.builder.bodies_bytes() + event.body.len() > GROUP_BYTES_MAX && !self.builder.is_empty() {
+                self.place_carried(&mut carried)?;
+            }
+            self.add_carried(&mut carried, |builder| builder.carried(&head, event.body.clone()))?;
+            carried.events.push((event.id.sequence(), event.body.len() as u64));
+            carried.heads.push(head);
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
-        let (mut said, mut selected) = (Vec::new(), Vec::new());
         for id in self.shared.destination_ids() {
             let (outcomes, again) = self.standing_of(id, &numbers, dead, ends);
-            if !outcomes.is_empty() {
-                self.builder.outcomes(&outcomes);
-                said.extend(outcomes);
+            for some in outcomes.chunks(OUTCOMES_MAX) {
+                self.add_carried(&mut carried, |builder| builder.outcomes(some))?;
+                carried.outcomes.extend_from_slice(some);
             }
-            if !again.is_empty() {
-                let (act, at_ms) = (Selecting::Again, self.shared.clock.now_ms());
-                let (reason, sequences) = (String::new(), again);
-                let record = SelectionRecord { destination: id, at_ms, act, replay: 0, reason, sequences };
-                self.builder.selection(&record);
-                selected.push(record);
+            if again.is_empty() {
+                continue;
+            }
+            let selection = SelectionRecord {
+                destination: id,
+                at_ms: self.shared.clock.now_ms(),
+                act: Selecting::Again,
+                replay: 0,
+                reason: String::new(),
+                sequences: again,
+            };
+            for part in selection.split() {
+                self.add_carried(&mut carried, |builder| builder.selection(&part))?;
+                carried.selections.push(part);
             }
         }
+        if self.builder.is_empty() { Ok(()) } else { self.place_carried(&mut carried) }
+    }
+
+    /// Adds a record to the group, or to the next one where this one is full.
+    fn add_carried(&mut self, carried: &mut InGroup, add: impl Fn(&mut GroupBuilder)) -> Result<(), Failure> {
+        if !self.builder.add_within(GROUP_HEADS_MAX, &add) {
+            self.place_carried(carried)?;
+            add(&mut self.builder);
+        }
+        Ok(())
+    }
+
+    /// Writes the group, and notes where its events lie now.
+    fn place_carried(&mut self, carried: &mut InGroup) -> Result<(), Failure> {
         let needed = self.builder.length() as u64;
         if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
             self.roll(needed)?;
@@ -113,11 +144,13 @@ impl Writer {
         let active = self.active.as_ref().expect("there is an active segment: roll was called where there was none");
         let place = Place { segment: active.segment, offset: active.offset };
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
+        let InGroup { events, heads, outcomes, selections } = std::mem::take(carried);
         self.shared.segments.update_last(|info| {
-            info.note_outcomes(&said);
-            selected.iter().for_each(|selection| info.note_selection(selection));
+            info.note_names(&heads);
+            info.note_outcomes(&outcomes);
+            selections.iter().for_each(|selection| info.note_selection(selection));
         });
-        let places = events.iter().map(|event| (event.id.sequence(), place, event.body.len() as u64)).collect();
+        let places = events.into_iter().map(|(sequence, bytes)| (sequence, place, bytes)).collect();
         self.updates.push(Update::Carried(places));
         Ok(())
     }

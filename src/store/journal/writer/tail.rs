@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::GROUP_BYTES_MAX;
-use crate::store::journal::format::{EventHead, GroupBuilder, Record};
+use crate::store::journal::format::{ALIGN, GROUP_HEAD, GROUP_HEADS_MAX, GroupBuilder, Record, event_head_bytes};
 use crate::store::journal::recover::TailRecord;
 
 /// The number of an event that counts on from the one before it; a carried one does not.
@@ -14,25 +14,37 @@ pub(super) fn sequence(record: &TailRecord) -> Option<u64> {
     }
 }
 
-/// Cuts records into stretches of at most [`GROUP_BYTES_MAX`] of bodies, in each of which the events follow one another
-/// without a gap: damage before them may have left one.
+/// Cuts records into stretches of at most [`GROUP_BYTES_MAX`] of bodies and [`GROUP_HEADS_MAX`] of heads, in each of which the events
+/// follow one another without a gap: damage before them may have left one.
 pub(super) fn stretches(tail: &[TailRecord]) -> Vec<&[TailRecord]> {
-    let (mut stretches, mut start, mut bytes, mut last) = (Vec::new(), 0, 0, None);
+    let (mut stretches, mut start, mut bytes, mut heads, mut last) = (Vec::new(), 0, 0, 0, None);
     for (i, record) in tail.iter().enumerate() {
-        let body = record.body.len();
+        let (body, head) = (record.body.len(), head_bytes(record));
         let number = sequence(record);
         let is_gap = number.is_some_and(|number| last.is_some_and(|last| number != last + 1));
-        if i > start && (is_gap || bytes + body > GROUP_BYTES_MAX) {
+        if i > start && (is_gap || bytes + body > GROUP_BYTES_MAX || heads + head > GROUP_HEADS_MAX) {
             stretches.push(&tail[start..i]);
-            (start, bytes) = (i, 0);
+            (start, bytes, heads) = (i, 0, 0);
         }
-        bytes += body;
+        (bytes, heads) = (bytes + body, heads + head);
         last = number.or(last);
     }
     if start < tail.len() {
         stretches.push(&tail[start..]);
     }
     stretches
+}
+
+/// Bytes of a record's head.
+fn head_bytes(TailRecord { record, .. }: &TailRecord) -> usize {
+    match record {
+        Record::Event(head) | Record::Carried(head) => event_head_bytes(head.rules.len(), head.deliveries.len()),
+        record => {
+            let mut builder = GroupBuilder::default();
+            add(&mut builder, &TailRecord { record: record.clone(), body: Bytes::new() });
+            builder.heads_bytes()
+        }
+    }
 }
 
 /// Adds a record as it was.
@@ -50,16 +62,8 @@ pub(super) fn add(builder: &mut GroupBuilder, TailRecord { record, body }: &Tail
 
 /// Bytes that the records will take, or a few more.
 pub(super) fn tail_bytes(tail: &[TailRecord]) -> u64 {
-    let mut builder = GroupBuilder::default();
-    let mut bodies = 0;
-    for TailRecord { record, body } in tail {
-        bodies += body.len() as u64;
-        match record {
-            Record::Event(head) | Record::Carried(head) => {
-                builder.event(&EventHead { body_bytes: 0, ..head.clone() }, Bytes::new());
-            }
-            _ => add(&mut builder, &TailRecord { record: record.clone(), body: Bytes::new() }),
-        }
-    }
-    builder.length() as u64 + bodies
+    // Each group has a head of its own, and ends at a multiple.
+    let groups = stretches(tail).len() * (GROUP_HEAD + ALIGN);
+    let records = tail.iter().map(|record| (record.body.len() + head_bytes(record)) as u64);
+    groups as u64 + records.sum::<u64>()
 }

@@ -1,0 +1,235 @@
+//! The names of destinations, sources and rules, and their numbers.
+//!
+//! A number is given once and never used again. A name may go from one number to another: a destination that is renamed keeps its
+//! number, with its queue and all its history. What it was called before is remembered, so that a renaming that is taken back finds it.
+//!
+//! Every segment's header repeats all names, so they have to fit into one ([`NAMES_BYTES_MAX`]). Those that nothing refers to any more
+//! go: no event on the disk, no queue, and neither of the last two configs (a request may have come in by the one before).
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::bitmap::Bitmap;
+use super::format::HEADER_MAX;
+use super::index::Update;
+use super::lock;
+use super::shared::Shared;
+use crate::store::{NameId, NameKind, NamesFull};
+
+/// Bytes that names may take in a header, each counted with how its destination may stand. The rest is for the reasons of pauses.
+pub const NAMES_BYTES_MAX: usize = HEADER_MAX / 4 * 3;
+/// Kind, number and length; and the numbers of a pause, an open breaker, a removal and a hold.
+const NAME_BYTES: usize = 7 + 14 + 13 + 13 + 13;
+/// Former names that are remembered.
+const FORMER_MAX: usize = 1024;
+
+type Name = (NameKind, Arc<str>);
+
+/// All names.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    by_id: HashMap<NameId, Name>,
+    by_name: HashMap<Name, NameId>,
+    /// What numbers were called before, each with the last that was called so.
+    former: HashMap<Name, NameId>,
+    next: u32,
+    bytes: usize,
+    /// The names of the config in force, and of the one before; none before the first.
+    in_force: Option<[Vec<NameId>; 2]>,
+}
+
+impl Names {
+    /// Gives a number a name, which it may have had before or not. Nobody goes back to a name that somebody else has.
+    pub fn insert(&mut self, kind: NameKind, id: NameId, name: Arc<str>) {
+        let new = (kind, name);
+        self.bytes += NAME_BYTES + new.1.len();
+        if let Some(old) = self.by_id.insert(id, new.clone()) {
+            self.bytes -= NAME_BYTES + old.1.len();
+            if self.by_name.get(&old) == Some(&id) {
+                self.by_name.remove(&old);
+            }
+            if old != new && self.former.len() < FORMER_MAX {
+                self.bytes += NAME_BYTES + old.1.len();
+                self.former.insert(old, id);
+            }
+        }
+        if self.former.remove(&new).is_some() {
+            self.bytes -= NAME_BYTES + new.1.len();
+        }
+        self.by_name.insert(new, id);
+        self.next = self.next.max(id.0 + 1);
+    }
+
+    /// The number of a name.
+    pub fn find(&self, kind: NameKind, name: &str) -> Option<NameId> {
+        self.by_name.get(&(kind, name.into())).copied()
+    }
+
+    /// The number that had a name before it got another.
+    pub fn former(&self, kind: NameKind, name: &str) -> Option<NameId> {
+        self.former.get(&(kind, name.into())).copied()
+    }
+
+    /// The name of a number.
+    pub fn of(&self, id: NameId) -> Option<&Name> {
+        self.by_id.get(&id)
+    }
+
+    /// Whether a number is found by its name.
+    pub fn is_reachable(&self, id: NameId) -> bool {
+        self.by_id.get(&id).is_some_and(|name| self.by_name.get(name) == Some(&id))
+    }
+
+    /// The number for a name that has none yet.
+    pub fn next(&self) -> NameId {
+        NameId(self.next)
+    }
+
+    /// All names of a kind that are found.
+    pub fn of_kind(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)> {
+        let of_kind = self.by_name.iter().filter(|((of, _), _)| *of == kind);
+        let mut found: Vec<_> = of_kind.map(|((_, name), id)| (*id, name.clone())).collect();
+        found.sort_by_key(|(id, _)| *id);
+        found
+    }
+
+    /// Everything, as a header lists it: what numbers were called before comes first, so that who reads it in order ends with what
+    /// they are called now.
+    pub fn all(&self) -> Vec<(NameKind, NameId, String)> {
+        let mut former: Vec<_> = self.former.iter().map(|((kind, name), id)| (*kind, *id, name.to_string())).collect();
+        let mut all: Vec<_> = self.by_id.iter().map(|(id, (kind, name))| (*kind, *id, name.to_string())).collect();
+        former.sort_by_key(|(_, id, _)| *id);
+        all.sort_by_key(|(_, id, _)| *id);
+        former.append(&mut all);
+        former
+    }
+
+    /// Forgets a number and all its names.
+    pub fn remove(&mut self, id: NameId) {
+        let Some(name) = self.by_id.remove(&id) else { return };
+        self.bytes -= NAME_BYTES + name.1.len();
+        if self.by_name.get(&name) == Some(&id) {
+            self.by_name.remove(&name);
+        }
+        let bytes = &mut self.bytes;
+        self.former.retain(|(_, name), of| {
+            *bytes -= if *of == id { NAME_BYTES + name.len() } else { 0 };
+            *of != id
+        });
+    }
+
+    /// Keeps only what a header lists: it lists everything that there was.
+    pub fn keep(&mut self, listed: &[(NameKind, NameId, String)]) {
+        let listed: std::collections::HashSet<NameId> = listed.iter().map(|(_, id, _)| *id).collect();
+        let gone: Vec<_> = self.by_id.keys().filter(|id| !listed.contains(id)).copied().collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// Whether these fit beside those that there are.
+    pub fn have_room(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull> {
+        let is_new = |(kind, name): &&(NameKind, &str)| self.find(*kind, name).is_none();
+        let more: usize = names.iter().filter(is_new).map(|(_, name)| NAME_BYTES + name.len()).sum();
+        let bytes = self.bytes + more;
+        if bytes <= NAMES_BYTES_MAX { Ok(()) } else { Err(NamesFull { bytes, bytes_max: NAMES_BYTES_MAX }) }
+    }
+}
+
+impl Shared {
+    /// Goes by the names of a new config from now on, and forgets those that nothing refers to any more.
+    pub fn use_names(&self, generation: u32, ids: &[NameId]) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let before = names.in_force.take().map(|[current, _]| current).unwrap_or_default();
+        names.in_force = Some([ids.to_vec(), before]);
+        drop(names);
+        self.generation.store(generation, Ordering::Release);
+        self.forget_names();
+    }
+
+    /// Before the first config is in force, those of its names that are known are in use.
+    pub fn begin_with_names(&self, used: &[(NameKind, &str)]) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if names.in_force.is_none() {
+            let known = used.iter().filter_map(|(kind, name)| names.find(*kind, name)).collect();
+            names.in_force = Some([known, Vec::new()]);
+        }
+    }
+
+    /// Forgets the names that nothing refers to any more. What is left behind is small: their rows in the index go too.
+    pub fn forget_names(&self) {
+        // Nothing is chosen from the history meanwhile, and nothing of it goes.
+        let _selecting = lock(&self.selecting);
+        if lock(&self.replays).iter().any(|replay| !replay.is_done) {
+            // It may name destinations that have nothing yet.
+            return;
+        }
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(in_force) = &names.in_force else { return };
+        let mut kept: Bitmap = in_force.iter().flatten().map(|id| u64::from(id.0)).collect();
+        self.segments.add_names_to(&mut kept);
+        // The newest stays, so that its number is not given again.
+        let newest = names.next.saturating_sub(1);
+        let is_free = |id: &&NameId| id.0 != newest && !kept.contains(u64::from(id.0));
+        let free: Vec<NameId> = names.by_id.keys().filter(is_free).copied().collect();
+        let mut destinations = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        for id in free {
+            let is_blank = destinations.get(&id).is_none_or(|destination| lock(&destination.queue).is_blank());
+            if is_blank {
+                destinations.remove(&id);
+                names.remove(id);
+                gone.push(id);
+            }
+        }
+        drop((names, destinations));
+        if !gone.is_empty() {
+            tracing::debug!(names = gone.len(), "names that nothing refers to any more are forgotten");
+            self.index.update(vec![Update::NamesGone(gone)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: NameKind = NameKind::Destination;
+
+    fn names(given: &[(u32, &str)]) -> Names {
+        let mut names = Names::default();
+        given.iter().for_each(|(id, name)| names.insert(KIND, NameId(*id), (*name).into()));
+        names
+    }
+
+    #[track_caller]
+    fn check(given: &[(u32, &str)], current: &[(&str, Option<u32>)], former: &[(&str, Option<u32>)]) {
+        let names = names(given);
+        let mut read = Names::default();
+        names.all().into_iter().for_each(|(kind, id, name)| read.insert(kind, id, name.into()));
+        for names in [names, read] {
+            for (name, id) in current {
+                assert_eq!(names.find(KIND, name), id.map(NameId), "{name}");
+            }
+            for (name, id) in former {
+                assert_eq!(names.former(KIND, name), id.map(NameId), "{name}, before");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_number_was_called_before_is_remembered_until_somebody_else_is_called_so() {
+        check(&[(1, "a")], &[("a", Some(1)), ("b", None)], &[("a", None)]);
+        check(&[(1, "a"), (1, "b")], &[("a", None), ("b", Some(1))], &[("a", Some(1)), ("b", None)]);
+        check(&[(1, "a"), (1, "b"), (1, "a")], &[("a", Some(1)), ("b", None)], &[("a", None), ("b", Some(1))]);
+        check(&[(1, "a"), (1, "b"), (2, "a")], &[("a", Some(2)), ("b", Some(1))], &[("a", None)]);
+        check(&[(1, "a"), (1, "b"), (1, "c")], &[("c", Some(1))], &[("a", Some(1)), ("b", Some(1))]);
+    }
+
+    #[test]
+    fn what_names_take_is_counted_and_given_back() {
+        let mut names = names(&[(1, "a"), (2, "bb"), (1, "ccc"), (1, "a"), (3, "x")]);
+        [1, 2, 3].into_iter().for_each(|id| names.remove(NameId(id)));
+        assert_eq!((names.bytes, names.by_id.len(), names.by_name.len(), names.former.len()), (0, 0, 0, 0));
+        assert_eq!(names.next(), NameId(4), "numbers are not given again");
+    }
+}

@@ -1,0 +1,164 @@
+//! What a destination's queue is, under another name: by giving its number the name, or by moving everything to the name's own number.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use super::bitmap::Bitmap;
+use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord};
+use super::lock;
+use super::queue::Queue;
+use super::shared::Shared;
+use super::writer::{Message, Urgency};
+use crate::store::{DeadLetter, DeliveryKey, NameId, Selecting, TakenOver};
+
+/// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
+const DEAD_AT_ONCE: usize = 4096;
+
+impl Shared {
+    /// Gives a number another name, unless somebody who would be missed has it.
+    pub fn rename(&self, id: NameId, name: &str) -> bool {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let Some((kind, old)) = names.of(id).cloned() else { return false };
+        if let Some(other) = names.find(kind, name).filter(|other| *other != id) {
+            if !lock(&self.destination(other).queue).is_blank() {
+                return false;
+            }
+            // It has a past, which is shown by this. No config can name it.
+            let past: std::sync::Arc<str> = format!("{name} (former {})", other.0).into();
+            names.insert(kind, other, past.clone());
+            let _ = self.sender.send(Message::Name(kind, other, past));
+        }
+        tracing::debug!(from = %old, to = name, number = id.0, "a destination is called something else");
+        let name: std::sync::Arc<str> = name.into();
+        names.insert(kind, id, name.clone());
+        let _ = self.sender.send(Message::Name(kind, id, name));
+        true
+    }
+
+    /// Moves everything that one queue is to another: first it is there, then it is no longer here.
+    pub fn take_over(&self, from: NameId, to: NameId) -> TakenOver {
+        let mut taken = TakenOver::default();
+        if from == to {
+            return taken;
+        }
+        let mut after = 0;
+        loop {
+            let some: Vec<u64> = {
+                let destination = self.destination(from);
+                let queue = lock(&destination.queue);
+                queue.dead().iter_from(after).take(DEAD_AT_ONCE).collect()
+            };
+            let Some(last) = some.last() else { break };
+            after = last + 1;
+            taken.dead += self.move_dead(from, to, &some);
+        }
+        self.move_rest(from, to, &mut taken);
+        taken
+    }
+
+    /// Does something to both queues at once, while nothing of the history goes.
+    fn with_both<T>(&self, from: NameId, to: NameId, act: impl FnOnce(&mut Queue, &mut Queue) -> T) -> T {
+        let _selecting = lock(&self.selecting);
+        let (here, there) = (self.destination(from), self.destination(to));
+        // In the order of their numbers, whoever else does the same.
+        let done = if from < to {
+            let mut from = lock(&here.queue);
+            act(&mut from, &mut lock(&there.queue))
+        } else {
+            let mut to = lock(&there.queue);
+            act(&mut lock(&here.queue), &mut to)
+        };
+        there.wakeup.notify_one();
+        done
+    }
+
+    fn move_dead(&self, from: NameId, to: NameId, sequences: &[u64]) -> u64 {
+        // What died a moment ago may be on its way to the index.
+        self.index.flush();
+        let letter = |sequence: &u64| {
+            let key = DeliveryKey { sequence: *sequence, destination: from };
+            (*sequence, lock(&self.index.database).dead_letter(&key).ok().flatten())
+        };
+        let letters: HashMap<u64, Option<DeadLetter>> = sequences.iter().map(letter).collect();
+        self.with_both(from, to, |here, there| {
+            let (mut outcomes, mut moved) = (Vec::new(), Bitmap::default());
+            for sequence in sequences.iter().copied().filter(|sequence| here.is_dead(*sequence)) {
+                moved.insert(sequence);
+                // What waits there goes out anyway, and what is dead there is known.
+                if there.needs(sequence) {
+                    continue;
+                }
+                let unknown = || (0, self.clock.now_ms(), String::new());
+                let known = letters.get(&sequence).cloned().flatten();
+                let known = known.map(|letter| (letter.attempts, letter.at_ms, letter.reason));
+                let key = DeliveryKey { sequence, destination: from };
+                let (attempts, at_ms, reason) = known.or_else(|| self.just_died(&key)).unwrap_or_else(unknown);
+                let state = OutcomeState::Dead { reason };
+                there.apply(sequence, attempts, &state);
+                outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
+            }
+            let count = moved.len();
+            here.select(Selecting::Move(to), &moved);
+            self.tell(outcomes);
+            self.tell_selected(from, Selecting::Move(to), moved);
+            count
+        })
+    }
+
+    fn move_rest(&self, from: NameId, to: NameId, taken: &mut TakenOver) {
+        let at_ms = self.clock.now_ms();
+        self.with_both(from, to, |here, there| {
+            let moving = here.movable();
+            let mut gone: Bitmap = moving.unsettled.iter_from(0).chain(moving.again.iter_from(0)).collect();
+            (taken.waiting, taken.scheduled) = (gone.len(), moving.postponed.len() as u64);
+            let again = there.select(Selecting::Again, &gone);
+            let mut outcomes = Vec::new();
+            for (sequence, due_ms, entry) in moving.postponed {
+                gone.insert(sequence);
+                if there.is_pending(sequence) {
+                    continue;
+                }
+                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason);
+                let state = OutcomeState::Postponed { first_attempt_ms, due_ms, reason };
+                there.apply(sequence, entry.attempts, &state);
+                let key = DeliveryKey { sequence, destination: to };
+                outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms, state });
+            }
+            self.tell(outcomes);
+            self.tell_selected(to, Selecting::Again, again);
+            if let Some(pause) = here.standing().paused.clone() {
+                taken.paused = true;
+                self.control(there, to, Act::Pause(pause.reason), at_ms);
+            }
+            here.select(Selecting::Yield(to), &gone);
+            self.tell_selected(from, Selecting::Yield(to), gone);
+            for act in [Act::Resume, Act::Close] {
+                self.control(here, from, act, at_ms);
+            }
+            taken.in_flight = here.under_way() as u64;
+        });
+    }
+
+    fn control(&self, queue: &mut Queue, destination: NameId, act: Act, at_ms: u64) {
+        if queue.control(&act, at_ms) {
+            let _ = self.sender.send(Message::Control(Control { destination, at_ms, act }, Urgency::Now));
+        }
+    }
+
+    fn tell(&self, outcomes: Vec<OutcomeRecord>) {
+        if !outcomes.is_empty() {
+            // If the writer is gone the process is ending, and nothing has moved.
+            let _ = self.sender.send(Message::Outcomes(outcomes));
+        }
+    }
+
+    fn tell_selected(&self, destination: NameId, act: Selecting, sequences: Bitmap) {
+        if sequences.is_empty() {
+            return;
+        }
+        lock(&self.outcomes).forget(destination, &sequences);
+        let (at_ms, reason) = (self.clock.now_ms(), "the destination was renamed".to_owned());
+        let record = SelectionRecord { destination, at_ms, act, replay: 0, reason, sequences };
+        let _ = self.sender.send(Message::Selection(record, tokio::sync::oneshot::channel().0));
+    }
+}
