@@ -28,6 +28,7 @@ mod packaging;
 mod recipes;
 mod refused;
 mod reload;
+mod rename;
 mod restart;
 mod schema;
 mod structure;
