@@ -2,8 +2,8 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, clock, damage, descriptors, errors, kill, signals, slow_senders, storm, two_processes, unruly,
-    vanished,
+    archive, backlog, carried, clock, damage, descriptors, errors, heads, kill, names, rename, signals, slow_senders,
+    storm, two_processes, unruly, vanished,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,4 +69,24 @@ async fn a_file_that_is_rotated_cut_deleted_or_replaced_loses_no_line_and_holds_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_costs_no_memory_and_goes_out_in_order_of_age_after_a_restart() {
     short(&backlog::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_thousands_of_rules_match_are_all_there_after_a_kill_9_while_the_disk_stalls() {
+    short(&heads::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_small_events_outlive_a_trim_and_a_kill_9() {
+    short(&carried::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_with_other_names_leave_a_small_header_and_a_paused_queue_as_it_was() {
+    short(&names::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_renamed_and_back_under_load_and_kill_9_loses_nothing() {
+    short(&rename::FAULT).await;
 }

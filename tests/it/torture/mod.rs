@@ -9,7 +9,7 @@
 //! `make torture` alone: [`power`], [`disk_full`] and [`archive_disk`]. What can be shown of these without root is in
 //! `front_door.rs` and the journal's own tests, on a disk that fails on demand.
 //!
-//! [`errors`] needs strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
+//! [`errors`] and [`heads`] need strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
 //!
 //! `VERO_RELAY_TORTURE=kill,power` picks faults by name; `VERO_RELAY_TORTURE_SEED=N` repeats a run;
 //! `VERO_RELAY_TORTURE_SHORT=1` takes the short cuts; `VERO_RELAY_TORTURE_ALLOW_SKIPS=1` lets faults be left out where root or a
@@ -18,6 +18,7 @@
 pub mod archive;
 pub mod archive_disk;
 pub mod backlog;
+pub mod carried;
 pub mod clock;
 pub mod clock_start;
 pub mod damage;
@@ -25,13 +26,16 @@ pub mod descriptors;
 pub mod dice;
 pub mod disk_full;
 pub mod errors;
+pub mod heads;
 pub mod kill;
 pub mod ledger;
 pub mod load;
 pub mod mount;
+pub mod names;
 pub mod oracle;
 pub mod power;
 pub mod recorder;
+pub mod rename;
 pub mod rig;
 pub mod signals;
 pub mod slow_senders;
@@ -60,5 +64,9 @@ pub const FAULTS: &[&Fault] = &[
     &archive::FAULT,
     &archive_disk::FAULT,
     &descriptors::FAULT,
+    &heads::FAULT,
+    &carried::FAULT,
+    &names::FAULT,
+    &rename::FAULT,
     &backlog::FAULT,
 ];

@@ -177,6 +177,7 @@ fn a_header_with_more_reasons_than_it_holds_keeps_every_pause_and_as_much_of_why
         (0..20_000).map(|at| (NameKind::Destination, NameId(at), format!("destination {at}"))).collect();
     let pause = |at| Standing {
         paused: Some(crate::store::Pause { since_ms: 5, reason: format!("{at:<1024}") }),
+        held_since_ms: Some(8),
         open_since_ms: Some(6),
         removed_since_ms: Some(7),
     };
