@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Only what goes to this destination
     #[arg(long)]
     destination: Option<String>,
-    /// Only with a delivery in this state: held, waiting, under_way, postponed, delivered, skipped, dead, dropped, moved, unknown
+    /// Only with a delivery in this state: held, waiting, in_flight, scheduled, delivered, skipped, dead, dropped, moved, unknown
     #[arg(long)]
     state: Option<String>,
     /// Arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)

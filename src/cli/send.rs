@@ -129,7 +129,7 @@ async fn wait_until_settled(relay: &RunningRelay, id: &str, slow: &mut Vec<Value
     let start = Instant::now();
     loop {
         let view = relay.get(&format!("/api/events/{id}")).await?;
-        let is_open = |delivery: &Value| matches!(delivery["state"].as_str(), Some("waiting" | "under_way"));
+        let is_open = |delivery: &Value| matches!(delivery["state"].as_str(), Some("waiting" | "in_flight"));
         let open = deliveries(&view).iter().filter(|delivery| is_open(delivery)).map(|delivery| &delivery["destination"]);
         let open: Vec<_> = open.filter(|name| !slow.contains(name)).cloned().collect();
         if start.elapsed() > WAIT {

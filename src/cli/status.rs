@@ -58,7 +58,7 @@ fn screen(status: &Value) -> String {
         let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
         let name = plain(destination["name"].as_str().unwrap_or("?"));
         let [waiting, postponed, dead] =
-            ["backlog", "postponed", "dead_letters"].map(|key| count(number(&destination[key])));
+            ["backlog", "scheduled", "dead_letters"].map(|key| count(number(&destination[key])));
         out.push_str(&format!(
             "{name:<20} {} {waiting:>9} {postponed:>11} {oldest:>8} {dead:>14}\n",
             paint(colour, &format!("{state:<10}"))

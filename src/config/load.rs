@@ -57,7 +57,7 @@ const OWN_WORDS: [(&str, &str); 6] = [
     ("invalid type: sequence, expected a string", "a key here is a list, and a key is a text"),
     (
         "invalid type: enum, expected a plain value without a tag",
-        "a value has a tag (`!`): quote it if the text is meant",
+        "a value has a tag (`!`): for a text, quote it",
     ),
 ];
 

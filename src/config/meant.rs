@@ -164,7 +164,7 @@ pub(super) fn argument(field: &str, operator: &str, node: &Node) -> Option<Strin
             }
         }),
         "regex" if text.starts_with(['*', '?']) => {
-            Some(format!("if a glob is meant: {field}: {{ glob: {} }}", yaml(text)))
+            Some(format!("for a glob: {field}: {{ glob: {} }}", yaml(text)))
         }
         "regex" => Some("write `\\` before a sign that stands for itself: \\( \\[ \\{ \\. \\* \\+ \\?".to_owned()),
         "glob" => Some(format!(

@@ -415,7 +415,7 @@ fn argument(reader: &Reader, node: &Node) -> Option<Argument> {
         Style::Number if is_plain_number(text) => Some(Argument::Number(text.clone())),
         Style::Number => {
             let message = format!("the number {text} is written as JSON never writes it, so it could not match");
-            reader.error_with(node.id, message, format!("quote it if the text is meant: \"{text}\""));
+            reader.error_with(node.id, message, format!("for this text, quote it: \"{text}\""));
             None
         }
     }

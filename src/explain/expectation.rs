@@ -113,9 +113,9 @@ impl Missed {
     pub fn json(&self) -> Value {
         match self {
             Missed::Event(why) => json!({ "event": why }),
-            Missed::To { expected, met } => json!({ "to": { "expected": expected, "met": met } }),
+            Missed::To { expected, met } => json!({ "to": { "expected": expected, "got": met } }),
             Missed::Content { destination, expected, met } => {
-                json!({ "content": { "destination": destination, "expected": expected, "met": met } })
+                json!({ "content": { "destination": destination, "expected": expected, "got": met } })
             }
         }
     }

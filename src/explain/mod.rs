@@ -108,7 +108,7 @@ impl<'c> Explanation<'c> {
                 TraceNode::Test { label, met } => {
                     let met: Vec<_> = met.iter().map(|met| json!({ "value": met.value, "type": met.kind })).collect();
                     let (field, wanted) = (&label.field, &label.wanted);
-                    json!({ "depth": step.depth, "holds": step.verdict, "field": field, "wanted": wanted, "met": met })
+                    json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": wanted, "got": met })
                 }
             });
             json!({

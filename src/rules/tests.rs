@@ -82,7 +82,7 @@ fn equality_is_textual() {
     check(r#"{ x: A }"#, r#"{"x":"a"}"#, false);
     check(r#"{ x: { equals: A, ignore_case: true } }"#, r#"{"x":"a"}"#, true);
     check(r#"{ x: { equals: ÄÖ, ignore_case: true } }"#, r#"{"x":"äö"}"#, true);
-    refused(r#"{ x: 0x1F }"#, "quote it if the text is meant");
+    refused(r#"{ x: 0x1F }"#, "for this text, quote it");
     refused(r#"{ x: +5 }"#, "quote it");
     refused(r#"{ x: .5 }"#, "quote it");
     refused(r#"{ x: { glob: [a, .inf] } }"#, "quote it");

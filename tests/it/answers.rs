@@ -76,7 +76,7 @@ async fn every_form_of_a_wish_holds_the_destination() {
         let fake = Fake::start([Act::with(429, &[(name, value)], "")]).await;
         let relay = TestRelay::start(&to_crm(&fake, "")).await;
         let id = relay.accept(SENT).await;
-        relay.until(&id, "postponed").await;
+        relay.until(&id, "scheduled").await;
         assert!(!relay.destination("crm").await["held_until"].is_null(), "{name}: {value}");
     }
 }

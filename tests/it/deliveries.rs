@@ -55,7 +55,7 @@ async fn a_destination_that_nobody_listens_at_is_tried_until_somebody_does() {
     let refused = to_crm(&fake, "").replace(&fake.address.to_string(), &closed_port().to_string());
     let relay = TestRelay::start(&refused).await;
     let id = relay.accept(SENT).await;
-    let postponed = relay.until(&id, "postponed").await;
+    let postponed = relay.until(&id, "scheduled").await;
     assert!(postponed["reason"].as_str().is_some_and(|reason| reason.starts_with("could not connect")), "{postponed}");
 }
 
@@ -142,7 +142,7 @@ async fn retry_after_is_a_floor_for_its_delivery_and_holds_the_destination() {
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     let first = relay.accept(r#"{"type":"first"}"#).await;
     fake.wait_for(1).await;
-    relay.until(&first, "postponed").await;
+    relay.until(&first, "scheduled").await;
     relay.accept(r#"{"type":"second"}"#).await;
     let seen = fake.wait_for(3).await;
     let (start, next) = (seen[0].at.expect("a time"), seen[1].at.expect("a time"));
@@ -154,10 +154,10 @@ async fn retry_after_on_another_status_holds_only_its_delivery() {
     let fake = Fake::start([Act::with(500, &[("retry-after", "2")], "")]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     let first = relay.accept(r#"{"type":"first"}"#).await;
-    relay.until(&first, "postponed").await;
+    relay.until(&first, "scheduled").await;
     let second = relay.accept(r#"{"type":"second"}"#).await;
     relay.until(&second, "delivered").await;
-    assert_eq!(relay.deliveries(&first).await[0]["state"], "postponed");
+    assert_eq!(relay.deliveries(&first).await[0]["state"], "scheduled");
     let seen = fake.wait_for(3).await;
     assert!(seen[2].at.expect("a time") - seen[0].at.expect("a time") >= Duration::from_millis(1900));
 }

@@ -191,7 +191,7 @@ fn a_test_that_fails_exits_78_with_what_was_expected_and_why_it_went_otherwise()
     let failed = &said["tests"][2];
     assert_eq!(
         failed["missed"][0]["to"],
-        json!({ "expected": ["archive", "rest"], "met": ["crm", "alerts", "archive"] })
+        json!({ "expected": ["archive", "rest"], "got": ["crm", "alerts", "archive"] })
     );
     assert_eq!(failed["explanation"]["rules"][0]["because"], "campaign.id is \"43\"");
 }

@@ -20,7 +20,7 @@ async fn a_hung_destination_delays_no_other() {
     eventually("the file to have all", async || relay.destination("file").await["backlog"] == 0).await;
     // Its timeout is an hour, so nobody has waited for it: the same eight attempts are in flight still.
     let shown = relay.destination("hung").await;
-    assert_eq!((shown["backlog"].as_u64(), shown["under_way"].as_u64()), (Some(200), Some(8)));
+    assert_eq!((shown["backlog"].as_u64(), shown["in_flight"].as_u64()), (Some(200), Some(8)));
     assert_eq!(hung.seen().len(), 8);
 }
 

@@ -56,7 +56,7 @@ async fn an_open_breaker_is_known_after_a_restart_and_begins_with_a_probe() {
     let relay = relay.restart(|config| config).await;
     fake.wait_for(before + 1).await;
     let crm = relay.destination("crm").await;
-    assert_eq!((crm["state"].as_str(), crm["backlog"].as_u64()), (Some("down"), Some(20)));
+    assert_eq!((crm["state"].as_str(), crm["backlog"].as_u64()), (Some("failing"), Some(20)));
     assert!(fake.seen().len() <= before + 2, "one probe, and the next comes later");
 }
 
@@ -65,7 +65,7 @@ async fn retry_makes_what_waits_due_now() {
     let fake = Fake::start(fails(1)).await;
     let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
     let id = relay.accept(SENT).await;
-    relay.until(&id, "postponed").await;
+    relay.until(&id, "scheduled").await;
     let said = told(&relay, "/api/destinations/crm/retry", json!({})).await;
     assert_eq!(said["due_now"], 1);
     assert_eq!(relay.until(&id, "delivered").await["attempts"], 2);
@@ -76,9 +76,9 @@ async fn a_changed_section_makes_what_waits_due_now_and_an_unchanged_one_does_no
     let fake = Fake::start(fails(1)).await;
     let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
     let id = relay.accept(SENT).await;
-    relay.until(&id, "postponed").await;
+    relay.until(&id, "scheduled").await;
     let relay = relay.restart(|config| config).await;
-    assert_eq!(relay.deliveries(&id).await[0]["state"], "postponed");
+    assert_eq!(relay.deliveries(&id).await[0]["state"], "scheduled");
     let relay = relay.restart(|config| config.replace("/hook", "/other")).await;
     relay.until(&id, "delivered").await;
 }
@@ -88,7 +88,7 @@ async fn a_removed_destination_keeps_its_queue_until_its_time_is_over_and_goes_o
     let fake = Fake::start(fails(1)).await;
     let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
     let id = relay.accept(SENT).await;
-    relay.until(&id, "postponed").await;
+    relay.until(&id, "scheduled").await;
     let with = to_crm(&fake, "");
     let without = "rules: [ { name: all, to: other } ]\ndestinations: { other: { file: { path: out } } }\n";
     let relay = relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], without)).await;
@@ -102,7 +102,7 @@ async fn a_removed_destination_keeps_its_queue_until_its_time_is_over_and_goes_o
 
     fake.then(fails(1000));
     let id = relay.accept(SENT).await;
-    relay.until(&id, "postponed").await;
+    relay.until(&id, "scheduled").await;
     let gone = format!("removed_grace: 1s\n{without}");
     let relay = relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], &gone)).await;
     let dead = relay.until(&id, "dead").await;
@@ -114,7 +114,7 @@ async fn a_renamed_destination_keeps_its_queue() {
     let fake = Fake::start(fails(1)).await;
     let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
     let id = relay.accept(SENT).await;
-    relay.until(&id, "postponed").await;
+    relay.until(&id, "scheduled").await;
     let relay = relay
         .restart(|config| {
             let renamed = config.replace("crm", "hubspot").replace("1h, max: 1h }", "20ms, max: 1h }");
@@ -137,7 +137,7 @@ async fn a_stale_delivery_becomes_a_dead_letter_and_can_be_replayed() {
     let stale = relay.accept(r#"{"type":"stale"}"#).await;
     let dead = relay.until(&stale, "dead").await;
     assert!(dead["reason"].as_str().is_some_and(|reason| reason.starts_with("stale")), "{dead}");
-    assert_eq!(relay.deliveries(&hung).await[0]["state"], "under_way", "what is under way is left alone");
+    assert_eq!(relay.deliveries(&hung).await[0]["state"], "in_flight", "what is under way is left alone");
     let listed = relay.admin("/api/dead-letters?destination=crm&reason=STALE").await.json();
     assert_eq!(listed["dead_letters"][0]["event"], stale.as_str());
 }
@@ -532,7 +532,7 @@ async fn a_hold_is_shown_while_it_lasts() {
     let fake = Fake::start([Act::with(429, &[("retry-after", "30")], "slow down")]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     let id = relay.accept(SENT).await;
-    relay.until(&id, "postponed").await;
+    relay.until(&id, "scheduled").await;
     let crm = relay.destination("crm").await;
     assert!(!crm["held_until"].is_null() && crm["last_error"]["reason"] == "429 Too Many Requests", "{crm}");
     tokio::time::timeout(Duration::from_secs(20), relay.running.stop()).await.expect("a hold keeps nobody from ending");
@@ -615,12 +615,12 @@ async fn a_renamed_destination_whose_new_name_has_a_queue_already_takes_up_the_o
     let slow = "retry: { initial: 1h, max: 1h }";
     let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, slow)).await;
     let old = relay.accept(r#"{"type":"old"}"#).await;
-    relay.until(&old, "postponed").await;
+    relay.until(&old, "scheduled").await;
     // Renamed without a word of it, so the new name begins with nothing.
     fake.then(fails(1));
     let relay = relay.restart(|config| config.replace("crm", "hubspot")).await;
     let new = relay.accept(r#"{"type":"new"}"#).await;
-    relay.until(&new, "postponed").await;
+    relay.until(&new, "scheduled").await;
     let relay = relay.restart(|config| format!("{config}    renamed_from: crm\n")).await;
     fake.wait_for(4).await;
     eventually("both to be settled", async || relay.destination("hubspot").await["backlog"] == 0).await;

@@ -84,7 +84,7 @@ async fn what_did_not_arrive_is_lost_unless_the_relay_has_it() {
         );
     }
     assert_eq!(Judged::breaches(missing(shown("another", "waiting"))).await, [Breach::Lost]);
-    for state in ["waiting", "under_way", "postponed", "dead"] {
+    for state in ["waiting", "in_flight", "scheduled", "dead"] {
         let verdict = Judged::verdict(missing(shown("crm", state))).await;
         assert_eq!((verdict.breaches, verdict.waiting + verdict.dead), (Vec::new(), 1), "{state}");
     }

@@ -16,7 +16,7 @@ async fn pending_work_is_done_after_a_restart_and_finished_work_is_not_done_agai
     for i in 0..20 {
         ids.push(relay.accept(&format!(r#"{{"type":"pending","n":{i}}}"#)).await);
     }
-    relay.until(&ids[0], "postponed").await;
+    relay.until(&ids[0], "scheduled").await;
     let other = Fake::start([]).await;
     let relay = relay.restart(|config| config.replace(&fake.address.to_string(), &other.address.to_string())).await;
     for id in &ids {

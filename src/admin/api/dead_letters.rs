@@ -99,7 +99,7 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
     let keys = ["destination", "event", "since", "until", "reason", "email", "to", "id", "dry_run"];
     let asked = Asked::read(body, &keys)?;
     let Some(from_name) = asked.text("destination")? else {
-        return Err(Refusal::wrong("`destination` says whose dead letters are meant"));
+        return Err(Refusal::wrong("name a `destination`: whose dead letters?"));
     };
     let from = destination(relay, from_name)?;
     let to = match asked.text("to")? {

@@ -59,7 +59,7 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
     } else if standing.removed_since_ms.is_some() {
         "removed"
     } else if standing.open_since_ms.is_some() {
-        "down"
+        "failing"
     } else {
         "up"
     };
@@ -67,9 +67,9 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
         "name": name,
         "state": state,
         "backlog": counts.backlog,
-        "postponed": counts.postponed,
+        "scheduled": counts.postponed,
         "replaying": counts.again,
-        "under_way": counts.under_way,
+        "in_flight": counts.under_way,
         "held": counts.held,
         "oldest_at": counts.oldest_ms.map(rfc3339),
         "oldest_age_s": counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),

@@ -22,7 +22,7 @@ const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 const PARAMETERS: [&str; 10] =
     ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "before"];
 const STATES: [&str; 10] =
-    ["held", "waiting", "under_way", "postponed", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
+    ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 
 /// What is looked for.
 struct Filter {

@@ -77,7 +77,7 @@ fn tell_of_what_is_not_caught(reader: &Reader, at: &Node, rules: &[Rule], type_f
     let verdicts = vero::TYPES.map(|event_type| (event_type, foreseen(event_type).unwrap_or_else(|always| always)));
     let never: Vec<_> =
         verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Never).map(|(name, _)| *name).collect();
-    let help = "a last rule without `match` takes all that is left, for an archive; with `to: []` and `stop: true` it says that this is meant";
+    let help = "a last rule without `match` takes all that is left, for an archive; with `to: []` and `stop: true` it says that nobody wants them";
     let message = match never.as_slice() {
         // Without a rule nothing is caught, and nobody needs to hear the twelve names.
         _ if rules.is_empty() => "there is no rule: every event is kept and delivered nowhere".to_owned(),

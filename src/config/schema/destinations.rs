@@ -101,7 +101,7 @@ fn common() -> Vec<Key> {
     vec![
         key("retry", Of::Map(retry), "{ initial: 5s, factor: 2, max: 10m, give_up_after: 24h }", "When to try again, and when to give up."),
         key("timeout", Of::Duration(100 * MILLISECOND, HOUR), "10s", "For one attempt, from connecting to the answer's end.").or_duration(usual.timeout),
-        key("concurrency", Of::Whole(1, 256), "4", "Attempts under way at once. More would only queue on the other side.").otherwise(by_kind(|pace| Some(pace.concurrency.to_string()))),
+        key("concurrency", Of::Whole(1, 256), "4", "Attempts in flight at once. More would only queue on the other side.").otherwise(by_kind(|pace| Some(pace.concurrency.to_string()))),
         key("rate", Of::Rate, "5/s", "Attempts in a second (`s`), minute (`m`) or hour (`h`), at most 100000 in one, evenly spaced. Slack destinations with one URL share theirs.").otherwise(by_kind(|pace| pace.interval.map(per_second)) + ", the others no limit"),
         key("answers", Of::Answers, "{ 404: reject, 409: delivered }", "What an HTTP status means, in place of [the table](#what-an-answer-means). Not for `file`, which gets none."),
         key("backlog", Of::Map(backlog), "{ max_age: 12h, max_size: 1GiB }", "What may wait. Without it a destination that is down for good keeps its events until the disk is full."),

@@ -47,7 +47,7 @@ fn property(key: &Key) -> Value {
     }
     match &key.absent {
         Absent::Means(value) => schema["default"] = value.clone(),
-        Absent::Told(told) => description.push_str(&format!(" Unless said: {told}.")),
+        Absent::Told(told) => description.push_str(&format!(" Default: {told}.")),
         Absent::Nothing | Absent::Refused | Absent::RefusedWithoutDefault => {}
     }
     schema["description"] = json!(description);

@@ -26,7 +26,7 @@ pub(super) fn root() -> Section {
         key("admin", Of::Map(admin()), "{ listen: \"127.0.0.1:8081\" }", "Where the operator looks in: health, metrics, the API, the bins."),
         key("data_dir", Of::Text, "/var/lib/vero-relay", "Where the journal, its index and all archives are written; relative to this file. One relay at a time.").or("data"),
         key("public_url", URL, "https://hooks.example.com", "The address by which Vero reaches `listen`, for `vero-relay urls` to print. Without it that of `listen` is printed."),
-        key("watch", Of::Boolean, "true", "Reload when this file changes. A file that does not check changes nothing. Off unless said, so that a half-edited file is not taken by surprise.").or(false),
+        key("watch", Of::Boolean, "true", "Reload when this file changes. A file that does not check changes nothing. Off by default, so that a half-edited file is not put in force.").or(false),
         key("sources", Of::Named(source()), "{ vero: { token: \"${VERO_TOKEN}\" } }", "The ways in, by name. A name stands in the URL that Vero is given: letters, digits, `-`, `_` and `.`, at most 64.").required(),
         key("rules", Of::List(rule()), "[{ name: everything, to: [archive] }]", "All are tried, in order; an event goes once to each destination that any matching rule names.").required(),
         key("destinations", Of::Named(destinations::destination()), "{ archive: { file: { path: \"archive/{date}.ndjson\" } } }", "Where events go, by name: letters, digits, `-`, `_` and `.`, at most 64. A delivery belongs to the name, so a new section under an old name takes over what waits."),
@@ -130,7 +130,7 @@ fn limits() -> Section {
         key("header_timeout", time(), "20s", "For a request's head to arrive, for a connection to stay idle, and for an answer to go on: a connection whose other side takes no byte for so long is closed.").or_duration(usual.header_timeout),
         key("connections_max", Of::Whole(1, 100_000), "500", "Open connections, also over reloads; more wait in the kernel's queue. Each costs a file descriptor, and 32 descriptors are kept for the rest of the relay (an eighth, where there are few).").or(usual.connections_max),
         key("intake_max", Of::Size(1 << 20, 1 << 30), "32MiB", "Bytes of all bodies that are being received or wait for the sync: what a burst may cost in memory. Without room within 2 s the answer is 503. Not less than `body_max`.").or_size(usual.intake_max as u64),
-        key("shutdown_grace", time(), "5s", "How long attempts under way may take after SIGTERM: containers are killed at 10 s.").or_duration(usual.shutdown_grace),
+        key("shutdown_grace", time(), "5s", "How long attempts in flight may take after SIGTERM: containers are killed at 10 s.").or_duration(usual.shutdown_grace),
     ])
 }
 

@@ -33,7 +33,7 @@ pub fn reference() -> String {
             continue;
         };
         let section = find(&root, ROOT, path).unwrap_or_else(|| panic!("reference.md: there is no section {path}"));
-        out.push_str("| Key | Type | Unless said | What it is |\n|---|---|---|---|\n");
+        out.push_str("| Key | Type | Default | What it is |\n|---|---|---|---|\n");
         rows(section, path, "", &places, &mut out);
     }
     out

@@ -65,7 +65,7 @@ impl Argument {
     fn text(&self) -> Result<&str, Fault> {
         match self {
             Argument::Text(text) | Argument::Number(text) => Ok(text),
-            Argument::Bool(_) => Err("this needs a text; quote it if the text is meant".into()),
+            Argument::Bool(_) => Err("this needs a text: quote it".into()),
             Argument::Null => Err("this needs a text".into()),
         }
     }

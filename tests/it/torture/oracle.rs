@@ -271,7 +271,7 @@ async fn find_missing(
             format!("status {}", answer.status())
         };
         match state.as_str() {
-            "waiting" | "under_way" | "postponed" => verdict.waiting += 1,
+            "waiting" | "in_flight" | "scheduled" => verdict.waiting += 1,
             "dead" => verdict.dead += 1,
             _ if case.doubtful.iter().any(|moment| moment.contains(&acknowledged.at)) => verdict.lost_in_doubt += 1,
             _ => {

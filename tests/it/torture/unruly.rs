@@ -280,7 +280,7 @@ async fn judge_all(scale: &Scale, with: &Side, bads: &[&Bad], recorders: &[Recor
     // What a destination takes meanwhile would be missed: it is held.
     for bad in bads.iter().filter(|bad| !matches!(bad.fate, Fate::Waits(_))) {
         with.up.act(&format!("/api/destinations/{}/pause", bad.name)).await;
-        let is_still = |shown: &serde_json::Value| shown["name"] != bad.name || shown["under_way"] == 0;
+        let is_still = |shown: &serde_json::Value| shown["name"] != bad.name || shown["in_flight"] == 0;
         eventually("attempts to end", async || with.up.destinations().await.iter().all(is_still)).await;
     }
     let witness = |name, recorder: &Recorder| Witness { name, wants: Wants::Every, copies: recorder.copies() };
