@@ -55,10 +55,7 @@ const OWN_WORDS: [(&str, &str); 6] = [
     ("more than one document is not supported", "it holds more than one document (`---`)"),
     ("invalid type: map, expected a string", "a key here is a map, and a key is a text"),
     ("invalid type: sequence, expected a string", "a key here is a list, and a key is a text"),
-    (
-        "invalid type: enum, expected a plain value without a tag",
-        "a value has a tag (`!`): for a text, quote it",
-    ),
+    ("invalid type: enum, expected a plain value without a tag", "a value has a tag (`!`): for a text, quote it"),
 ];
 
 fn place(error: &serde_yaml::Error) -> Option<Place> {

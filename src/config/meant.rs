@@ -163,9 +163,7 @@ pub(super) fn argument(field: &str, operator: &str, node: &Node) -> Option<Strin
                 }
             }
         }),
-        "regex" if text.starts_with(['*', '?']) => {
-            Some(format!("for a glob: {field}: {{ glob: {} }}", yaml(text)))
-        }
+        "regex" if text.starts_with(['*', '?']) => Some(format!("for a glob: {field}: {{ glob: {} }}", yaml(text))),
         "regex" => Some("write `\\` before a sign that stands for itself: \\( \\[ \\{ \\. \\* \\+ \\?".to_owned()),
         "glob" => Some(format!(
             "write `\\` before a sign that stands for itself; a regular expression is {field}: {{ regex: … }}"

@@ -228,35 +228,35 @@ fn catches(pid: u32, signal: u32) -> bool {
     mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
-/// A relay that waits for its config: it is a pipe that nobody has written to.
-async fn starting(directory: &Path) -> (Daemon, std::path::PathBuf) {
+/// A relay that has just set its handlers. Its config is long, so that it is still being read.
+async fn starting(directory: &Path) -> Daemon {
     let config = directory.join("config.yaml");
-    let made = Command::new("mkfifo").arg(&config).status().expect("mkfifo");
-    assert!(made.success());
+    let rules: String =
+        (0..3000).map(|i| format!("  - {{ name: r{i}, match: {{ campaign.id: {i} }}, to: [a] }}\n")).collect();
+    let text = format!("{HEAD}rules:\n{rules}destinations: {{ a: {{ file: {{ path: a }} }} }}\n");
+    std::fs::write(&config, text).expect("written");
     let daemon = Daemon::start(&config, |command| {
         command.stderr(Stdio::piped());
     });
     eventually("its handlers", async || catches(daemon.0.id(), 1) && catches(daemon.0.id(), 15)).await;
-    (daemon, config)
+    daemon
 }
 
 #[tokio::test]
 async fn a_hangup_while_it_starts_is_a_reload_afterwards() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (mut daemon, config) = starting(directory.path()).await;
+    let mut daemon = starting(directory.path()).await;
     for _ in 0..5 {
         kill_process(Pid::from_child(&daemon.0), Signal::HUP).expect("signalled");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(daemon.0.try_wait().expect("our child").is_none(), "it lives");
-    let text = format!("{HEAD}rules: [{{ to: [a] }}]\ndestinations: {{ a: {{ file: {{ path: a }} }} }}\n");
     let stderr = daemon.0.stderr.take().expect("piped");
     let reading = tokio::task::spawn_blocking(move || {
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         let ready = lines.by_ref().find(|line| line.contains("vero-relay is ready"));
         (ready, lines.find(|line| line.contains("the config is read again")))
     });
-    tokio::task::spawn_blocking(move || std::fs::write(config, text).expect("written")).await.expect("written");
     let (ready, reloading) = tokio::time::timeout(PATIENCE, reading).await.expect("in time").expect("read");
     assert!(ready.is_some() && reloading.is_some(), "{ready:?} {reloading:?}");
 }
@@ -265,7 +265,7 @@ async fn a_hangup_while_it_starts_is_a_reload_afterwards() {
 async fn a_signal_to_end_while_it_starts_ends_it_well() {
     for signal in [Signal::TERM, Signal::INT] {
         let directory = tempfile::tempdir().expect("a directory");
-        let (mut daemon, _) = starting(directory.path()).await;
+        let mut daemon = starting(directory.path()).await;
         kill_process(Pid::from_child(&daemon.0), signal).expect("signalled");
         let mut code = None;
         eventually("it to end", async || {
