@@ -17,6 +17,9 @@ pub const NODES_MAX: u32 = 500_000;
 /// Lists and maps may lie in one another this deep. Nobody reads deeper, and libyaml's time grows with the square of it.
 pub const NESTING_MAX: usize = 64;
 
+/// Brackets that text stands behind may be open at once, over all lines; a text in several lines may hold some that open nothing.
+const OPEN_MAX: usize = 256;
+
 /// A place in the file, counting from 1; the column counts characters as serde_yaml does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -93,14 +96,36 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 
 /// Finds what is nested too deep before libyaml sees it: a megabyte of `[` would keep it busy for minutes.
 ///
-/// Coarse: it counts what each line opens, also in quotes, and lines that do nothing but open count on. [`Build`] counts exactly.
+/// Coarse: it counts what each line opens, also in quotes, and lines that do nothing but open count on. What lines with text open and none
+/// closes is counted apart: libyaml's time grows with each bracket that is open. [`Build`] counts exactly.
 fn refuse_deep_nesting(text: &str) -> Result<(), SyntaxError> {
     let (mut depth, mut start) = (0_usize, 0);
+    // The line, and the offset, of each bracket that is open still.
+    let mut open: Vec<(usize, usize)> = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
         if line.chars().any(|c| !c.is_whitespace() && !"[]{},-?".contains(c)) {
             depth = 0;
         }
+        let (mut quote, mut before) = (None, ' ');
         for (at, c) in line.char_indices() {
+            match (quote, c) {
+                (Some(open_by), c) if c == open_by => quote = None,
+                (None, '"' | '\'') if is_flow_place(before) => quote = Some(c),
+                (None, '[' | '{') if is_flow_place(before) => open.push((i + 1, start + at)),
+                (None, ']' | '}') => drop(open.pop()),
+                _ => {}
+            }
+            if open.len() > OPEN_MAX {
+                let message = format!("more than {OPEN_MAX} brackets are opened and not closed; this is the first");
+                let place = open.first().map(|(line, offset)| {
+                    let begin = text[..*offset].rfind('\n').map_or(0, |at| at + 1);
+                    Place { line: *line, column: text[begin..*offset].chars().count() + 1, offset: *offset }
+                });
+                return Err(SyntaxError { message, place });
+            }
+            if !c.is_whitespace() {
+                before = c;
+            }
             match c {
                 '[' | '{' => depth += 1,
                 // `- - - x` opens a list with each.
@@ -119,6 +144,11 @@ fn refuse_deep_nesting(text: &str) -> Result<(), SyntaxError> {
         start += line.len();
     }
     Ok(())
+}
+
+/// Whether a bracket or a quote behind this opens something, rather than being a part of a text.
+fn is_flow_place(before: char) -> bool {
+    matches!(before, ' ' | ':' | '-' | '[' | '{' | ',')
 }
 
 fn too_deep() -> String {
@@ -342,6 +372,20 @@ mod tests {
         }
         let place = locate(text, &root, node.id).expect("a place");
         assert_eq!(format!("{}:{}", place.line, place.column), expected, "{path:?} in {text}");
+    }
+
+    #[test]
+    fn brackets_that_nothing_closes_are_refused_before_they_are_parsed() {
+        let open = |count: usize| "a: [b,\n".repeat(count);
+        let told = parse(&open(OPEN_MAX + 1)).expect_err("too many");
+        assert!(told.message.contains("256 brackets are opened"), "{}", told.message);
+        assert_eq!(told.place.map(|place| (place.line, place.column)), Some((1, 4)));
+        let told = parse(&open(OPEN_MAX)).expect_err("not closed");
+        assert!(!told.message.contains("256"), "{}", told.message);
+        for closed in ["- [a, {b: c}]\n", "- 'a [ {'\n", "- \"[ ' {\"\n", "- a [ b { c\n", "- '{{ x }} [{% if a %}'\n"]
+        {
+            parse(&closed.repeat(OPEN_MAX + 1)).unwrap_or_else(|error| panic!("{closed}: {}", error.message));
+        }
     }
 
     #[test]

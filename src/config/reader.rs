@@ -59,6 +59,17 @@ pub struct Reader {
     pub directory: PathBuf,
 }
 
+/// A message or a help repeats what stands in the file; of a value as long as the file it shows the beginning.
+const TOLD_CHARS_MAX: usize = 600;
+
+fn shortened(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(TOLD_CHARS_MAX) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}
+
 impl Reader {
     /// A reader for a file in `directory`.
     pub fn new(directory: PathBuf) -> Self {
@@ -230,6 +241,7 @@ impl Reader {
             Some(reference) => Fault::from(InterpolationError::NewPlace(reference).to_string()),
             None => self.masked(at, fault),
         };
+        let (message, help) = (shortened(message), help.map(shortened));
         let at = Some(at);
         let problem = Problem { at, place: None, severity, message, help, within, is_secret, is_first: false };
         self.problems.borrow_mut().push(problem);
@@ -327,6 +339,12 @@ impl Reader {
             }
         }
         self.is_strangers.get() && is_put_in(node)
+    }
+
+    /// Whether the file was brought by somebody who may know neither what came from outside nor what this machine has: then nothing is
+    /// looked at, and nothing compared, that would tell.
+    pub fn is_strangers(&self) -> bool {
+        self.is_strangers.get()
     }
 
     /// What was put in from variables, files and credentials: wherever it goes, it is not shown.

@@ -21,7 +21,7 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
         if matches!(&*decoded, "." | "..") {
             return Err(Unsent::Failed("a value in the URL would be a step up or down in its path".to_owned()));
         }
-        if has_value && decoded.trim().is_empty() {
+        if has_value && decoded.trim_matches(is_blank).is_empty() {
             let name = named();
             return Err(Unsent::Failed(format!(
                 "{name} is missing or empty, and stands in the URL's path: `| default(…)` says what stands there then"
@@ -29,12 +29,41 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
         }
     }
     let rest = marked.replace([VALUE, LISTING], "");
+    if is_hollow(&rest[..path_of(&rest)]) && !is_hollow(&with_all_blocks(&source[..path_of(source)])) {
+        return Err(Unsent::Failed(
+            "a block left a step of the URL's path empty: `{% else %}` says what stands there".to_owned(),
+        ));
+    }
     let whole = format!("{}{rest}", base.as_str().trim_end_matches('/'));
     let url = Url::parse(&whole).map_err(|error| format!("the URL with its values is none: {error}"))?;
     if url.origin() != base.origin() {
         return Err(Unsent::Failed("a value in the URL would lead to another host".to_owned()));
     }
     Ok(url)
+}
+
+/// Blank, also where nothing shows: zero-width characters.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+}
+
+/// Whether a path has an empty step, or ends with one.
+fn is_hollow(path: &str) -> bool {
+    path.contains("//") || (path.len() > 1 && path.ends_with('/'))
+}
+
+/// A template's path as if every block were written out and every value were there.
+fn with_all_blocks(source: &str) -> String {
+    let (mut out, mut rest) = (String::new(), source);
+    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
+        let (close, stands) = if rest[at..].starts_with("{%") { ("%}", "") } else { ("}}", "x") };
+        out.push_str(&rest[..at]);
+        out.push_str(stands);
+        let Some(end) = rest[at..].find(close) else { return out };
+        rest = &rest[at + end + 2..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// What stands in a segment of a template's path, if it is one path of the event alone. Filters may hold slashes, and are no path.
@@ -142,6 +171,16 @@ mod tests {
         check("/{{ type }}/", r#"{"type":"a"}"#, "/a/");
         check("/u?who={{ user.id }}&l={{ l }}&p=/{{ user.id }}", r#"{"type":"a","l":[1]}"#, "/u?who=&l=%5B1%5D&p=/");
         check("/u{% if user.id %}/{{ user.id }}{% endif %}", r#"{"type":"a"}"#, "/u");
+        let block = "a block left a step";
+        check("/u/{% if user.id %}{{ user.id }}{% endif %}", r#"{"type":"a"}"#, block);
+        check("/u/{% if user.id %}x{% endif %}/y", r#"{"type":"a"}"#, block);
+        check("/u/{% if user.id %}x{% else %}y{% endif %}/z", r#"{"type":"a"}"#, "/u/y/z");
+        check("/u//{% if user.id %}x{% endif %}/", r#"{"type":"a"}"#, "/u///");
+        check(
+            "/users/{{ user.id }}",
+            "{\"type\":\"a\",\"user\":{\"id\":\"\u{200b}\"}}",
+            "`user.id` is missing or empty",
+        );
         check("/{% set id = 7 %}{{ id }}", r#"{"type":"a"}"#, "/7");
         check("/{% set x %}{{ type }}{% endset %}{{ x }}", r#"{"type":"a"}"#, "/a");
     }

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 
 use bytes::Bytes;
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{GzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -13,6 +13,9 @@ use super::body::{BodyError, Intake};
 pub const TAKEN: &str = "gzip, deflate, identity";
 /// Bytes unpacked in one go, before others have their turn: a fraction of a millisecond.
 const STEP: usize = 64 << 10;
+
+/// A gzip file may be several, one behind the other. Nobody sends a body so; thousands of empty ones would be work without end.
+const MEMBERS_MAX: usize = 64;
 
 /// How a body came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Coding {
     ) -> Result<(Bytes, OwnedSemaphorePermit), BodyError> {
         let mut decoder: Box<dyn Read + Send + '_> = match self {
             Self::Plain => return Ok((packed, permit)),
-            Self::Gzip => Box::new(MultiGzDecoder::new(&packed[..])),
+            Self::Gzip => Box::new(Members { decoder: GzDecoder::new(&packed[..]), read: 1 }),
             Self::Deflate => Box::new(ZlibDecoder::new(&packed[..])),
         };
         let (mut body, mut step) = (Vec::new(), vec![0; STEP]);
@@ -77,6 +80,30 @@ impl Coding {
     }
 }
 
+/// The members of a gzip file, one after the other.
+struct Members<'p> {
+    decoder: GzDecoder<&'p [u8]>,
+    read: usize,
+}
+
+impl Read for Members<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let read = self.decoder.read(into)?;
+            // Zeros fill up a block, and are nothing (RFC 1952 says nothing of them; gzip takes them so).
+            let rest = *self.decoder.get_ref();
+            if read > 0 || rest.iter().all(|byte| *byte == 0) {
+                return Ok(read);
+            }
+            if self.read == MEMBERS_MAX {
+                return Err(std::io::Error::new(ErrorKind::InvalidData, "too many members"));
+            }
+            self.read += 1;
+            self.decoder = GzDecoder::new(rest);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -90,6 +117,26 @@ mod tests {
             headers.append(http::header::CONTENT_ENCODING, HeaderValue::from_static(value));
         }
         assert_eq!(Coding::of(&headers), expected, "{values:?}");
+    }
+
+    #[test]
+    fn a_gzip_file_has_so_many_members_and_no_more() {
+        let member = |text: &str| {
+            let mut packed = Vec::new();
+            let mut encoder = flate2::bufread::GzEncoder::new(text.as_bytes(), flate2::Compression::fast());
+            encoder.read_to_end(&mut packed).expect("packed");
+            packed
+        };
+        let unpacked = |members: usize, padding: usize| {
+            let packed = [member("").repeat(members - 1), member("{}"), vec![0; padding]].concat();
+            let mut out = String::new();
+            let mut reader = Members { decoder: GzDecoder::new(&packed[..]), read: 1 };
+            reader.read_to_string(&mut out).map(|_| out).map_err(|error| error.kind())
+        };
+        assert_eq!(unpacked(1, 0), Ok("{}".to_owned()));
+        assert_eq!(unpacked(1, 512), Ok("{}".to_owned()), "zeros behind it are nothing");
+        assert_eq!(unpacked(MEMBERS_MAX, 0), Ok("{}".to_owned()));
+        assert_eq!(unpacked(MEMBERS_MAX + 1, 0), Err(ErrorKind::InvalidData));
     }
 
     #[test]

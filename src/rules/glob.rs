@@ -6,8 +6,18 @@
 
 use crate::fault::Fault;
 
+/// A longer glob is none that somebody has written, and compiling it takes seconds and hundreds of megabytes.
+pub(super) const GLOB_BYTES_MAX: usize = 4 << 10;
+
 /// Translates a glob, or says what is wrong with it.
 pub(super) fn to_regex(glob: &str) -> Result<String, Fault> {
+    if glob.len() > GLOB_BYTES_MAX {
+        let help = "write a list of globs: { glob: [\"Spring*\", \"Cart*\"] }".to_owned();
+        return Err(Fault::with_help(
+            format!("this glob has {} bytes, and {GLOB_BYTES_MAX} are the most", glob.len()),
+            help,
+        ));
+    }
     let mut regex = String::with_capacity(glob.len() + 16);
     regex.push_str("^(?s:");
     let unclosed = |what: &str, at: usize| Fault::within(what, Some(at..glob.len()));
@@ -74,6 +84,12 @@ mod tests {
     fn check(glob: &str, text: &str, expected: bool) {
         let regex = regex::Regex::new(&to_regex(glob).expect("a good glob")).expect("a good regex");
         assert_eq!(regex.is_match(text), expected, "{glob} on {text}");
+    }
+
+    #[test]
+    fn a_glob_has_so_many_bytes_and_no_more() {
+        assert!(to_regex(&"a".repeat(GLOB_BYTES_MAX)).is_ok());
+        assert!(to_regex(&"a".repeat(GLOB_BYTES_MAX + 1)).is_err());
     }
 
     #[test]

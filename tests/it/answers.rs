@@ -138,6 +138,21 @@ async fn an_event_that_comes_back_to_its_relay_is_refused_and_not_tried_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_back_without_the_header_of_the_way_is_known_by_its_id() {
+    let end = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&end, "")).await;
+    let id = relay.accept(SENT).await;
+    end.wait_for(1).await;
+    let post = async |id: &str| {
+        let headers = [("webhook-id", id)];
+        request(relay.running.address, "POST", "/hooks/vero/secret", &headers, SENT.as_bytes()).await.status()
+    };
+    assert_eq!(post(&id).await, 508);
+    let others = id.replace(|c: char| c.is_ascii_digit(), "1");
+    assert_eq!(post(&others).await, 200, "an id of another relay, or of nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ring_of_relays_is_cut_and_a_chain_is_not() {
     let end = Fake::start([]).await;
     let first = TestRelay::start(&to_crm(&end, "")).await;

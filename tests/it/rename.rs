@@ -49,7 +49,7 @@ impl Renaming {
     async fn with_everything(&self, name: &str) {
         self.fake.then([Act::status(503), Act::status(400)]);
         let scheduled = self.relay.accept(r#"{"type":"scheduled"}"#).await;
-        self.relay.until(&scheduled, "postponed").await;
+        self.relay.until(&scheduled, "scheduled").await;
         let dead = self.relay.accept(r#"{"type":"dead"}"#).await;
         self.relay.until(&dead, "dead").await;
         assert_eq!(self.relay.act(&format!("/api/destinations/{name}/pause")).await.status(), 200);
@@ -59,7 +59,7 @@ impl Renaming {
 
     #[track_caller]
     fn shown(destination: &Value) -> Value {
-        json!([destination["state"], destination["backlog"], destination["postponed"], destination["dead_letters"]])
+        json!([destination["state"], destination["backlog"], destination["scheduled"], destination["dead_letters"]])
     }
 
     async fn has_everything(&self, name: &str) {
@@ -143,7 +143,7 @@ async fn a_queue_that_meets_another_one_is_joined_to_it_with_its_dead_letters_an
     it.fake.then([Act::status(503)]);
     it.now(&[("a", ""), ("b", "")]).await;
     let own = it.relay.accept(r#"{"type":"own"}"#).await;
-    eventually("one to be scheduled", async || it.relay.destination("b").await["postponed"] == 1).await;
+    eventually("one to be scheduled", async || it.relay.destination("b").await["scheduled"] == 1).await;
     let told = it.now(&[("b", ", renamed_from: a")]).await;
     assert!(told.contains("`b` takes over from `a`: 2 waiting, 1 scheduled, 1 dead letters, its pause"), "{told}");
     let joined = it.relay.destination("b").await;

@@ -27,6 +27,10 @@ fn place(looked: &Looked<'_>, destination: &DestinationConfig) -> Option<NodeId>
 
 /// A destination that is the relay itself is refused.
 pub(in crate::config) fn refuse_itself(looked: &Looked<'_>, own: &Own<'_>) {
+    // Or a guess at `listen` would tell the host and port of a URL that nobody is shown.
+    if looked.reader.is_strangers() {
+        return;
+    }
     for destination in looked.destinations {
         let Some((url, path)) = destination.destination.url() else { continue };
         let Some(at) = place(looked, destination) else { continue };

@@ -121,7 +121,7 @@ fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<PathTempla
 
 /// A path that is the same for every event is looked at now.
 fn check_place(reader: &Reader, node: &Node, path: &PathTemplate, syncs: bool) {
-    if path.has_places() {
+    if path.has_places() || reader.is_strangers() {
         return;
     }
     match place::look(path.pattern()) {

@@ -49,7 +49,7 @@ async fn run(scale: Scale) -> Report {
     futures_util::future::join_all(posts).await;
     // Those that were tried before the breaker opened are scheduled, and nobody buries them.
     eventually("all but those that were tried to be dead", async || {
-        up.destinations().await.iter().all(|one| one["backlog"] == one["postponed"] && one["under_way"] == 0)
+        up.destinations().await.iter().all(|one| one["backlog"] == one["scheduled"] && one["in_flight"] == 0)
     })
     .await;
     let filler = format!(r#"{{"type":"filler","x":"{}"}}"#, "x".repeat(FILLER_BYTES));
