@@ -1,17 +1,16 @@
 //! URLs with templates in their path and query: rendered, checked, and fit to be shown. Pure.
 
 use super::client::Url;
-use super::template::{LISTING, VALUE, sole_path};
+use super::template::{EMPTY, LISTING, MARKS, sole_path};
 use super::unsent::Unsent;
 
-/// The URL of a base and a rendered path and query, in which each value begins with [`VALUE`] or [`LISTING`]. A value must fill its
-/// place in the path: an empty one would lead to the collection above, dots would climb.
+/// The URL of a base and a rendered path and query with the marks of [`MARKS`]. A value must fill its place in the path, also where a text
+/// stands beside it: an empty one would lead to another thing or to the collection above, dots would climb.
 pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent> {
     let path_of = |text: &str| text.split(['?', '#']).next().unwrap_or_default().len();
     let path = &marked[..path_of(marked)];
     for (i, segment) in path.split('/').enumerate() {
-        let has_value = segment.contains([VALUE, LISTING]);
-        let text = segment.replace([VALUE, LISTING], "");
+        let text = segment.replace(MARKS, "");
         let decoded = percent_encoding::percent_decode_str(&text).decode_utf8_lossy();
         let named = || in_segment(source, i).map_or_else(|| "a value".to_owned(), |name| format!("`{name}`"));
         if segment.contains(LISTING) {
@@ -21,14 +20,14 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
         if matches!(&*decoded, "." | "..") {
             return Err(Unsent::Failed("a value in the URL would be a step up or down in its path".to_owned()));
         }
-        if has_value && decoded.trim_matches(is_blank).is_empty() {
+        if segment.contains(EMPTY) {
             let name = named();
             return Err(Unsent::Failed(format!(
                 "{name} is missing or empty, and stands in the URL's path: `| default(…)` says what stands there then"
             )));
         }
     }
-    let rest = marked.replace([VALUE, LISTING], "");
+    let rest = marked.replace(MARKS, "");
     if is_hollow(&rest[..path_of(&rest)]) && !is_hollow(&with_all_blocks(&source[..path_of(source)])) {
         return Err(Unsent::Failed(
             "a block left a step of the URL's path empty: `{% else %}` says what stands there".to_owned(),
@@ -40,11 +39,6 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
         return Err(Unsent::Failed("a value in the URL would lead to another host".to_owned()));
     }
     Ok(url)
-}
-
-/// Blank, also where nothing shows: zero-width characters.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
 /// Whether a path has an empty step, or ends with one.
@@ -166,7 +160,10 @@ mod tests {
     #[test]
     fn what_is_meant_to_be_empty_may_be() {
         check("/u/{{ user.id | default(\"none\") }}", r#"{"type":"a"}"#, "/u/none");
-        check("/u/x-{{ user.id }}", r#"{"type":"a"}"#, "/u/x-");
+        check("/u/x-{{ user.id }}", r#"{"type":"a"}"#, "`user.id` is missing or empty");
+        check("/u/{{ user.id }}.json", r#"{"type":"a","user":{"id":""}}"#, "`user.id` is missing or empty");
+        check("/u/{{ user.id }}-{{ type }}", r#"{"type":"a"}"#, "`user.id` is missing or empty");
+        check("/u/x-{{ user.id or 0 }}", r#"{"type":"a"}"#, "/u/x-0");
         check("/u//x", r#"{"type":"a"}"#, "/u//x");
         check("/{{ type }}/", r#"{"type":"a"}"#, "/a/");
         check("/u?who={{ user.id }}&l={{ l }}&p=/{{ user.id }}", r#"{"type":"a","l":[1]}"#, "/u?who=&l=%5B1%5D&p=/");

@@ -95,8 +95,10 @@ fn write_segment(out: &mut Output<'_>, value: &Value, text: &str, is_encoded: bo
     let is_listing = matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable);
     let mark = if is_listing { LISTING } else { VALUE };
     // What a template has put together already has marks of its own.
-    let text = text.replace([VALUE, LISTING], "");
-    if is_encoded {
+    let text = text.replace(MARKS, "");
+    if text.trim_matches(is_blank).is_empty() {
+        write!(out, "{mark}{EMPTY}{}", percent_encoding::utf8_percent_encode(&text, SEGMENT))
+    } else if is_encoded {
         write!(out, "{mark}{text}")
     } else {
         write!(out, "{mark}{}", percent_encoding::utf8_percent_encode(&text, SEGMENT))
@@ -112,6 +114,15 @@ fn capped<'t>(state: &State, text: &'t str) -> &'t str {
 pub const VALUE: char = '\u{fdd0}';
 /// The same, before a list or a map.
 pub const LISTING: char = '\u{fdd1}';
+/// Stands behind [`VALUE`] where the value shows nothing.
+pub const EMPTY: char = '\u{fdd2}';
+/// All that [`Template::render_marked`] puts into a text.
+pub const MARKS: [char; 3] = [VALUE, LISTING, EMPTY];
+
+/// Blank, also where nothing shows: zero-width characters.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+}
 
 /// A template, compiled.
 #[derive(Debug)]
@@ -179,7 +190,7 @@ impl Template {
         let rendered = self.render_view(view, value_characters_max);
         let rendered = rendered.map(|text| match self.escape {
             Escape::Url => whole_url(&text),
-            Escape::Segment => text.replace([VALUE, LISTING], ""),
+            Escape::Segment => text.replace(MARKS, ""),
             Escape::None | Escape::Slack => text,
         });
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
