@@ -1,6 +1,7 @@
 //! Time zones by name, from the system's database.
 //!
-//! A name must be written as the database has it. Where there is no database the message says so and leaves the name alone.
+//! A name must be written as the database has it. Where there is no database the message says so and leaves the name alone. For an
+//! offset or an abbreviation no zone is guessed: `Etc/GMT+2` is two hours *behind* UTC, and `BST` is three zones.
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
@@ -9,6 +10,10 @@ use crate::fault::Fault;
 
 /// What to do where the system has no database.
 const INSTALL: &str = "install the package tzdata, or set TZDIR to a directory with the zone files; UTC needs neither";
+
+/// What to write for an offset or an abbreviation.
+const PLACE: &str =
+    "a time zone is a place, like Europe/Berlin or America/New_York, or UTC: a place knows its summer time";
 
 /// Finds a zone. `UTC` needs no database: a small container has none.
 pub fn find(name: &str) -> Result<TimeZone, Fault> {
@@ -41,10 +46,22 @@ fn find_in(database: &TimeZoneDatabase, name: &str) -> Result<TimeZone, Fault> {
         let is_its_city = |known: &&String| known.rsplit('/').next().is_some_and(|city| is_same_place(city, name));
         names.iter().filter(|known| !known.starts_with("posix/") && !known.starts_with("right/")).find(is_its_city)
     };
-    let help = alike.or_else(city).map(|known| format!("did you mean `{known}`?"));
+    let known = if is_offset(name) { alike } else { alike.or_else(city) };
+    let help = known.map(|known| format!("did you mean `{known}`?"));
+    let help = help.or_else(|| (is_offset(name) || is_abbreviation(name)).then(|| PLACE.to_owned()));
     let help = help.or_else(|| did_you_mean(name, names.iter().map(String::as_str)));
     let help = help.unwrap_or_else(|| "write it like Europe/Berlin, America/New_York or UTC".to_owned());
     Err(Fault::with_help(format!("`{name}` is not a time zone"), Some(help)))
+}
+
+/// `GMT+2`, `UTC 1`, `+02:00`: a name with a number.
+fn is_offset(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// `PST`, `cest`: two to five letters.
+fn is_abbreviation(name: &str) -> bool {
+    (2..=5).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 /// `berlin` or `new york` for what the database calls `Berlin` and `New_York`.
@@ -99,6 +116,40 @@ mod tests {
         refused(database, "Middle/Earth", "is not a time zone", "write it like Europe/Berlin");
         refused(database, "../../etc/passwd", "is not a time zone", "");
         refused(database, "", "is not a time zone", "");
+    }
+
+    #[test]
+    fn no_zone_is_guessed_for_an_offset_or_an_abbreviation() {
+        let database = jiff::tz::db();
+        for name in [
+            "GMT+2",
+            "gmt+2",
+            "GMT-5",
+            "UTC+1",
+            "UTC 1",
+            "UTC+01:00",
+            "+02:00",
+            "-0500",
+            "+2",
+            "GMT+5:30",
+            "Etc/UTC+2",
+            "PST",
+            "PDT",
+            "IST",
+            "BST",
+            "CEST",
+            "MEZ",
+            "AEST",
+            "pst",
+            "AKDT",
+        ] {
+            refused(database, name, "is not a time zone", "a time zone is a place, like Europe/Berlin");
+            let help = find_in(database, name).expect_err(name).help.unwrap_or_default();
+            assert!(!help.contains("did you mean"), "{name}: {help}");
+        }
+        refused(database, "PARIS", "is not a time zone", "did you mean `Europe/Paris`?");
+        refused(database, "etc/gmt+2", "is not a time zone", "did you mean `Etc/GMT+2`?");
+        check("Etc/GMT+2", 1_735_689_600, "2024-12-31/22");
     }
 
     #[test]

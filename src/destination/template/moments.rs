@@ -32,6 +32,13 @@ pub fn date(value: &Value, format: Option<Value>, zone: Option<Value>, kwargs: K
     if format.len() > FORMAT_BYTES_MAX {
         return Err(invalid(format!("a date's format has at most {FORMAT_BYTES_MAX} bytes")));
     }
+    if !format.contains('%') {
+        let help = match timezone::find(format.trim()) {
+            Ok(_) => format!("the zone stands second: date(\"%Y-%m-%d %H:%M\", \"{}\")", format.trim()),
+            Err(_) => "write strftime: %Y-%m-%d".to_owned(),
+        };
+        return Err(invalid(format!("`{format}` is no format of a date: {help}")));
+    }
     let write = |moment: Timestamp| {
         strtime::format(&format, &moment.to_zoned(zone.clone()))
             .map_err(|error| invalid(format!("`{format}` is no format of a date like %Y-%m-%d: {error}")))
@@ -139,6 +146,13 @@ mod tests {
         refused(f64::MAX, None, None, "is no moment");
         refused(Value::UNDEFINED, Some("%!"), None, "is no format of a date");
         refused(Value::UNDEFINED, None, Some("europe/berlin"), "did you mean `Europe/Berlin`?");
+        for format in ["YYYY-MM-DD", "yyyy-MM-dd HH:mm", "short", "", "d.m.Y"] {
+            refused(Value::UNDEFINED, Some(format), None, "write strftime: %Y-%m-%d");
+        }
+        for zone in ["Europe/Berlin", "UTC"] {
+            refused(0, Some(zone), None, &format!("date(\"%Y-%m-%d %H:%M\", \"{zone}\")"));
+        }
+        refused(0, None, Some("GMT+2"), "a time zone is a place");
         refused(0, Some(&"%Y".repeat(200)), None, "at most 200 bytes");
     }
 }
