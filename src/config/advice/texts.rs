@@ -6,6 +6,7 @@ use regex::Regex;
 
 use crate::config::raw::{Node, NodeId, Style, Value};
 use crate::config::reader::Reader;
+use crate::destination::template::sole_path;
 use crate::event::vero;
 use crate::fault::Fault;
 
@@ -74,6 +75,18 @@ fn advise_of_json_in_a_text(reader: &Reader, node: &Node) {
         let help = "take the quotes around it away, or the `|`: JSON is YAML, and its texts are templates".to_owned();
         reader.warning(node.id, "`json` is one text here, so a text is sent and no object", help);
     }
+    if let Some(path) = path_made_json(text) {
+        let help = format!("write json: \"{{{{ {path} }}}}\": a value alone keeps its type");
+        reader.warning(node.id, "`tojson` makes a text, so a text is sent and no object", help);
+    }
+}
+
+/// The path of `{{ path | tojson }}`.
+fn path_made_json(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim_matches('-');
+    let (path, filter) = inner.split_once('|')?;
+    let filter = filter.split('(').next().unwrap_or_default().trim();
+    (filter == "tojson" && sole_path(&format!("{{{{{path}}}}}")).is_some()).then(|| path.trim())
 }
 
 fn regex(source: &str) -> Regex {
