@@ -43,6 +43,18 @@ impl Decimal {
         Some(Self { negative: negative && !is_zero, digits, magnitude: if is_zero { 0 } else { magnitude } })
     }
 
+    /// The whole number that it is, if it is one and not too large.
+    pub fn to_integer(&self) -> Option<i128> {
+        let places =
+            usize::try_from(self.magnitude).ok().filter(|places| *places < 39 && self.digits.len() <= places + 1);
+        let digits = match places {
+            _ if self.is_zero() => "0".to_owned(),
+            Some(places) => format!("{:0<1$}", String::from_utf8_lossy(&self.digits), places + 1),
+            None => return None,
+        };
+        digits.parse::<i128>().ok().map(|size| if self.negative { -size } else { size })
+    }
+
     /// Whether it is zero, of either sign.
     pub fn is_zero(&self) -> bool {
         self.digits.is_empty()
@@ -102,6 +114,24 @@ mod tests {
         let (a, b) = (Decimal::parse(a).expect("a number"), Decimal::parse(b).expect("a number"));
         assert_eq!(a.cmp(&b), expected, "{a:?} {b:?}");
         assert_eq!(b.cmp(&a), expected.reverse(), "{b:?} {a:?}");
+    }
+
+    #[test]
+    fn a_whole_number_is_found_however_it_is_written() {
+        for (text, expected) in [
+            ("20", Some(20)),
+            ("20.00", Some(20)),
+            ("2e1", Some(20)),
+            ("-1.5e1", Some(-15)),
+            ("0.00", Some(0)),
+            ("1e-400", None),
+            ("20.5", None),
+            ("1e400", None),
+            ("170141183460469231731687303715884105727", Some(i128::MAX)),
+            ("170141183460469231731687303715884105728", None),
+        ] {
+            assert_eq!(Decimal::parse(text).expect("a number").to_integer(), expected, "{text}");
+        }
     }
 
     #[test]

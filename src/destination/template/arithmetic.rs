@@ -5,14 +5,18 @@
 use std::cmp::Ordering;
 
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
-use minijinja::{Environment, Error, State, filters};
+use minijinja::{Environment, Error, State, filters, functions};
 
 use super::number::{self, Digits};
-use super::operands::{COMPARISONS, NATIVE};
+use super::operands::{COMPARISONS, FACTOR, KEY, NATIVE, TEXT};
+use super::shown;
 
 /// Gives an environment all that computes and compares.
 pub fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter(NATIVE, number::native);
+    environment.add_filter(FACTOR, number::factor);
+    environment.add_filter(KEY, number::key);
+    environment.add_filter(TEXT, printed);
     for (sign, name) in COMPARISONS {
         environment.add_filter(name, move |state: &State, one: &Value, other: &Value| {
             is_so(sign, state, one, other).map(Value::from)
@@ -21,6 +25,11 @@ pub fn add_to(environment: &mut Environment<'_>) {
     for (name, sign) in TESTS {
         environment.add_test(name, move |state: &State, one: &Value, other: &Value| is_so(sign, state, one, other));
     }
+    let range = Value::from_function(functions::range);
+    environment.add_function("range", move |state: &mut State, args: Rest<ValueOrKwargs>| {
+        let args: Vec<Value> = args.into_values().into_iter().map(number::key).collect();
+        range.call(state, &args)
+    });
     add_filters(environment);
     add_tests(environment);
 }
@@ -55,10 +64,10 @@ fn is_so(sign: &str, state: &State, one: &Value, other: &Value) -> Result<bool, 
     Ok(match sign {
         "==" => number::is_equal(one, other),
         "!=" => !number::is_equal(one, other),
-        "<" => ordering() == Ordering::Less,
-        "<=" => ordering() != Ordering::Greater,
-        ">" => ordering() == Ordering::Greater,
-        ">=" => ordering() != Ordering::Less,
+        "<" => ordering()? == Ordering::Less,
+        "<=" => ordering()? != Ordering::Greater,
+        ">" => ordering()? == Ordering::Greater,
+        ">=" => ordering()? != Ordering::Less,
         "in" => number::contains(other, one),
         _ => !number::contains(other, one),
     })
@@ -81,6 +90,9 @@ macro_rules! converted {
 
 fn add_filters(environment: &mut Environment<'_>) {
     environment.add_filter("format", format);
+    environment.add_filter("count", |state: &mut State, value: &Value| {
+        state.apply_filter("length", std::slice::from_ref(value))
+    });
     converted!(environment,
         round: |_, args| Ok(missing(args).or_else(|| natives(args))),
         abs: |_, args| Ok(missing(args).or_else(|| without_sign(args)).or_else(|| natives(args))),
@@ -89,6 +101,20 @@ fn add_filters(environment: &mut Environment<'_>) {
         batch: |_, args| Ok(natives_but_the_first(args)),
         slice: |_, args| Ok(natives_but_the_first(args)),
         sum: addends,
+        join: |state, args| joined(state, args),
+        length: |_, args| Ok(nothing(args).or_else(|| natives(args))),
+        first: |_, args| Ok(nothing(args)),
+        last: |_, args| Ok(nothing(args)),
+        items: |_, args| Ok(nothing(args)),
+        reverse: |_, args| Ok(nothing(args)),
+        upper: |_, args| Ok(nothing(args)),
+        lower: |_, args| Ok(nothing(args)),
+        title: |_, args| Ok(nothing(args)),
+        capitalize: |_, args| Ok(nothing(args)),
+        trim: |_, args| Ok(nothing(args)),
+        indent: |_, args| Ok(nothing(args)),
+        replace: |_, args| Ok(nothing(args)),
+        string: |_, args| Ok(nothing(args)),
         sort: |_, args| Ok(items_alike(args)),
         min: |_, args| Ok(items_alike(args)),
         max: |_, args| Ok(items_alike(args)),
@@ -99,15 +125,71 @@ fn add_filters(environment: &mut Environment<'_>) {
 /// `"%.2f" | format(total)`: where a number is missing, all is missing.
 fn format(state: &mut State, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let mut args = args.into_values();
-    natives(&mut args);
+    let conversions = args.first().and_then(Value::as_str).map(conversions).unwrap_or_default();
+    for (value, conversion) in args.iter_mut().skip(1).zip(conversions.into_iter().chain(std::iter::repeat('f'))) {
+        if value.is_kwargs() {
+            continue;
+        }
+        *value = match conversion {
+            's' => printed(value.clone()),
+            'd' | 'i' | 'u' | 'x' | 'X' | 'o' => number::key(value.clone()),
+            _ => number::native(value.clone()),
+        };
+    }
     let formatted = Value::from_function(filters::format).call(state, &args);
     let is_missing = |value: &Value| value.is_undefined() || value.is_none();
     if formatted.is_err() && args.iter().skip(1).any(is_missing) { Ok(Value::UNDEFINED) } else { formatted }
 }
 
+/// What a printf format does with each of its values.
+fn conversions(format: &str) -> Vec<char> {
+    let (mut conversions, mut signs) = (Vec::new(), format.chars());
+    while signs.by_ref().any(|sign| sign == '%') {
+        for sign in signs.by_ref() {
+            match sign {
+                '%' => break,
+                sign if sign.is_ascii_alphabetic() && !matches!(sign, 'h' | 'l' | 'L') => {
+                    conversions.push(sign);
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    conversions
+}
+
+/// A value as `{{ … }}` prints it: of null nothing, and containers as JSON.
+fn printed(value: Value) -> Value {
+    match value.kind() {
+        ValueKind::None => Value::UNDEFINED,
+        ValueKind::Bool | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => Value::from(shown::compact(&value)),
+        _ => value,
+    }
+}
+
+/// What `join` puts together: its items as they print, of an attribute if one is named.
+fn joined(state: &mut State, args: &mut [Value]) -> Result<Option<Value>, Error> {
+    let Some(list) = args.first().cloned() else { return Ok(None) };
+    let has_attribute = args.len() > 2 || args.last().is_some_and(|value| value.is_kwargs());
+    if list.is_none() {
+        args[0] = Value::UNDEFINED;
+    } else if !has_attribute && matches!(list.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        state.consume_fuel(list.len().unwrap_or_default() as u64)?;
+        args[0] = Value::from(list.try_iter()?.map(printed).collect::<Vec<_>>());
+    }
+    Ok(None)
+}
+
 /// Nothing of nothing.
 fn missing(args: &mut [Value]) -> Option<Value> {
     args.first().filter(|value| value.is_undefined() || value.is_none()).map(|_| Value::UNDEFINED)
+}
+
+/// Null is as good as missing.
+fn nothing(args: &mut [Value]) -> Option<Value> {
+    args.first_mut().filter(|value| value.is_none()).into_iter().for_each(|value| *value = Value::UNDEFINED);
+    None
 }
 
 fn natives(args: &mut [Value]) -> Option<Value> {
@@ -152,6 +234,9 @@ fn addends(state: &mut State, args: &mut Vec<Value>) -> Result<Option<Value>, Er
     let named = args.last().filter(|value| value.is_kwargs()).and_then(|kwargs| kwargs.get_attr("attribute").ok());
     let attribute = args.get(1).filter(|value| value.as_str().is_some()).cloned().or(named);
     let Some(attribute) = attribute.filter(|value| value.as_str().is_some()) else {
+        if matches!(list.kind(), ValueKind::Seq | ValueKind::Iterable) {
+            args[0] = Value::from(list.try_iter()?.filter(|value| !value.is_none()).collect::<Vec<_>>());
+        }
         natives(args);
         return Ok(None);
     };
@@ -159,7 +244,7 @@ fn addends(state: &mut State, args: &mut Vec<Value>) -> Result<Option<Value>, Er
     let start = args.get(2).filter(|value| !value.is_kwargs()).cloned().or(start).filter(|start| !start.is_undefined());
     let by_attribute: Kwargs = [("attribute", attribute)].into_iter().collect();
     let values = state.apply_filter("map", &[list, by_attribute.into()])?;
-    let values: Vec<Value> = values.try_iter()?.map(number::native).collect();
+    let values: Vec<Value> = values.try_iter()?.filter(|value| !value.is_none()).map(number::native).collect();
     let start = start.map(|start| Kwargs::from_iter([("start", number::native(start))]));
     let mut without_attribute = vec![Value::from(values)];
     without_attribute.extend(start.map(Value::from));

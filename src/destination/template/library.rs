@@ -25,7 +25,7 @@ pub const FILTERS: [Entry; 52] = [
     entry(
         "truncate",
         "campaign.subject | truncate(40, end=\"…\")",
-        "At most so many characters, the sign of the cut among them. Default: 255 and `…`.",
+        "At most so many characters, the sign of the cut among them. Default: 255 and `…`. With `killwords=false` it cuts between words.",
     ),
     entry(
         "urlencode",
@@ -64,7 +64,11 @@ pub const FILTERS: [Entry; 52] = [
     entry("dictsort", "changes | dictsort", "A map as a list of names and values, sorted."),
     entry("first", "items | first", "The first item or character."),
     entry("float", "amount | float", "A number with a fraction, from a number or a text."),
-    entry("format", "\"%.2f\" | format(event.data.total)", "A printf format, with values put in."),
+    entry(
+        "format",
+        "\"%.2f\" | format(event.data.total)",
+        "A printf format, with values put in. `%d` takes 20, 20.00 and 2e1; 20.50 is an error.",
+    ),
     entry("groupby", "items | groupby(\"kind\")", "Items with the same member together."),
     entry("indent", "text | indent(2)", "Each line but the first further to the right."),
     entry("int", "amount | int", "A whole number, from a number or a text."),
@@ -118,9 +122,9 @@ pub const TESTS: [Entry; 30] = [
     entry("iterable", "x is iterable", "It can be gone through."),
     entry("true", "x is true", "It is the value true."),
     entry("false", "x is false", "It is the value false."),
-    entry("eq", "x is eq 1", "It is equal; also `equalto` and `==`."),
+    entry("eq", "x is eq 1", "It is equal; a text never equals a number; also `equalto` and `==`."),
     entry("ne", "x is ne 1", "It is not equal; also `!=`."),
-    entry("lt", "x is lt 1", "It is less; also `lessthan` and `<`."),
+    entry("lt", "x is lt 1", "It is less, and a text that says a number counts as one; also `lessthan` and `<`."),
     entry("le", "x is le 1", "It is not greater; also `<=`."),
     entry("gt", "x is gt 1", "It is greater; also `greaterthan` and `>`."),
     entry("ge", "x is ge 1", "It is not less; also `>=`."),

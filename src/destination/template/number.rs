@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use minijinja::Value;
 use minijinja::value::{DynObject, Object, ObjectRepr, ValueKind};
+use minijinja::{Error, ErrorKind, Value};
 
 use crate::event::{Decimal, Json};
 
@@ -125,12 +125,52 @@ fn list_with(value: &Value, exchange: impl Fn(&Value) -> Option<Value>) -> Optio
     (!is_same).then(|| Value::from(exchanged.into_iter().zip(items).map(join).collect::<Vec<_>>()))
 }
 
-/// How two values compare, exactly where both are numbers.
-pub fn compare(one: &Value, other: &Value) -> Ordering {
-    match (exact(one), exact(other)) {
-        (Some(one), Some(other)) => one.cmp(&other),
-        _ => native(one.clone()).cmp(&native(other.clone())),
+/// How two values compare, exactly where both are numbers. Against a number, a text is the number that it says; what says none has
+/// no order with it.
+pub fn compare(one: &Value, other: &Value) -> Result<Ordering, Error> {
+    let (is_number, is_other_number) = (exact(one).is_some(), exact(other).is_some());
+    let side = |value: &Value, beside_a_number: bool| match (exact(value), value.as_str()) {
+        (Some(number), _) => Ok(Some(number)),
+        (None, _) if !beside_a_number => Ok(None),
+        (None, Some(text)) => Decimal::parse(text).map(Some).ok_or_else(|| no_number(value)),
+        (None, None) if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) => {
+            Err(no_number(value))
+        }
+        (None, None) => Ok(None),
+    };
+    match (side(one, is_other_number)?, side(other, is_number)?) {
+        (Some(one), Some(other)) => Ok(one.cmp(&other)),
+        _ => Ok(native(one.clone()).cmp(&native(other.clone()))),
     }
+}
+
+fn no_number(value: &Value) -> Error {
+    let message = match value.as_str() {
+        Some(text) => format!("the text `{}` cannot be compared with a number", super::cut(text, 40)),
+        None => format!("a {} cannot be compared with a number", value.kind()),
+    };
+    Error::new(ErrorKind::InvalidOperation, message)
+}
+
+/// An operand of `*`. A text that says a number would be repeated, and what comes out would look like a number.
+pub fn factor(value: Value) -> Result<Value, Error> {
+    match value.as_str().filter(|text| Decimal::parse(text.trim()).is_some()) {
+        Some(text) => {
+            let message = format!("`{}` is a text and no number: write `| float` behind it", super::cut(text, 40));
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        }
+        None => Ok(native(value)),
+    }
+}
+
+/// A key of a map or a list: a whole number, however it is written, finds what that number finds.
+pub fn key(value: Value) -> Value {
+    whole(&value).unwrap_or_else(|| native(value))
+}
+
+/// A whole number, however it is written: 20, 20.00 and 2e1.
+pub fn whole(value: &Value) -> Option<Value> {
+    exact(value)?.to_integer().map(Value::from)
 }
 
 /// Whether two values are equal, exactly where both are numbers.
@@ -248,6 +288,66 @@ mod tests {
         is("n == '20.50'", "20.50", false);
         is("n == missing", "20.50", false);
         is("'0.5' in n ~ ''", "20.50", true);
+    }
+
+    #[test]
+    fn a_number_that_came_as_a_text_compares_as_one_and_another_text_not_at_all() {
+        let body = r#"{"type":"a","t":"20.00","big":"9007199254740993","neg":"-3","e":"1e3","n":20.00,"i":20,"w":"many","null":null,"l":[1],"m":{"t":["20"]}}"#;
+        for (test, expected) in [
+            ("t > 100", false),
+            ("t < 100", true),
+            ("100 > t", true),
+            ("t >= n", true),
+            ("t <= i", true),
+            ("big > 9007199254740992", true),
+            ("neg < 0", true),
+            ("e > 999", true),
+            ("t > 100 * 1", false),
+            ("i + 1 > t", true),
+            ("10 < t < 30", true),
+            ("10 < t < 15", false),
+            ("10 < m.t[0] < 30 and i > 1", true),
+            ("not 10 < t < 15", true),
+            ("t is gt 100", false),
+            ("t is lt(100) and t > 5", true),
+            ("t > '100'", true),
+            ("w > 'a'", true),
+            ("x > 100", false),
+            ("null > 100", false),
+            ("t == 20", false),
+        ] {
+            check(&format!("{{% if {test} %}}true{{% else %}}false{{% endif %}}"), body, &expected.to_string());
+        }
+        for test in [
+            "w > 100",
+            "100 < w",
+            "w <= n",
+            "n + 1 > w",
+            "1 < w < 3",
+            "w is gt 100",
+            "l > 1",
+            "t * 2",
+            "'7.10' * 2",
+            "2 * t",
+            "t * n",
+        ] {
+            failure(&format!("{{{{ {test} }}}}"), body);
+        }
+        check("{{ t | float * 2 }} {{ '-' * 3 }} {{ w * 2 }}", body, "40.0 --- manymany");
+    }
+
+    #[test]
+    fn a_whole_number_is_whole_however_it_is_written() {
+        for number in ["20", "20.00", "2e1", "20.0", "0.2e2"] {
+            let body = format!(r#"{{"type":"a","n":{number},"l":[1,2]}}"#);
+            check("{{ '%d' | format(n) }} {{ '%05d|%x|%-4d|' | format(n, n, n) }}", &body, "20 00020|14|20  |");
+            check("{{ '%s %d %% %.2f' | format(n, n, n) }}", &body, &format!("{number} 20 % 20.00"));
+            check("{{ range(n) | list | length }} {{ range(1, n, 5) | list }}", &body, "20 [1,6,11,16]");
+            check("{{ {20: 'small'}[n] }}{{ l[n - 19] }}", &body, "small2");
+        }
+        check("{{ range(1e2) | list | length }}", r#"{"type":"a"}"#, "100");
+        failure("{{ '%d' | format(n) }}", r#"{"type":"a","n":20.5}"#);
+        failure("{{ n | length }}", r#"{"type":"a","n":20.50}"#);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Rewrites a template so that its operators meet numbers: `{% if total > 100 %}` becomes `{% if total|GT(100) %}`. Pure.
 //!
 //! An event's number may be an object (see [`number`](super::number)), and minijinja's operators take none. So each operand of an
-//! arithmetic operator goes through [`NATIVE`], and a comparison of two plain operands becomes a filter that compares exactly.
+//! arithmetic operator goes through [`NATIVE`] or [`FACTOR`], and a comparison becomes a filter that compares exactly. An operand of
+//! `~` goes through [`TEXT`], so that it prints as it does in `{{ … }}`, and what picks from a map or a list through [`KEY`].
 //! What is not an operator's operand stays as it is, and prints the digits that were sent.
 //!
 //! Only templates that compile as they are are rewritten; what is not understood here is left alone.
@@ -10,6 +11,12 @@ use std::ops::Range;
 
 /// The filter that makes an operand minijinja's own number. No template can name it.
 pub const NATIVE: &str = "_native";
+/// The same for an operand of `*`: a number that came as a text must not be repeated.
+pub const FACTOR: &str = "_factor";
+/// The filter that makes an operand of `~` a text as the relay prints it.
+pub const TEXT: &str = "_text";
+/// The filter that makes what stands in `a[…]` a key.
+pub const KEY: &str = "_key";
 /// The filters that compare, by operator.
 pub const COMPARISONS: [(&str, &str); 8] = [
     ("==", "_eq"),
@@ -246,6 +253,8 @@ struct Operand {
     is_test: bool,
     /// It is written out, so it is minijinja's own already.
     is_literal: bool,
+    /// It is written out, in quotes.
+    is_text: bool,
 }
 
 enum Item {
@@ -292,7 +301,7 @@ impl<'t> Parser<'t> {
             };
             items.push(item);
         }
-        write(items)
+        write(items, self.source)
     }
 
     fn operator(&mut self, after_operand: bool) -> Option<Item> {
@@ -333,6 +342,7 @@ impl<'t> Parser<'t> {
             operand.pieces.extend(has_sign.then(|| Piece::New("(".to_owned())));
         }
         operand.is_literal = self.kind() == Some(Kind::Literal);
+        operand.is_text = operand.is_literal && self.word().is_some_and(|word| word.starts_with(['"', '\'']));
         self.primary(&mut operand.pieces);
         // A sign binds closer than a filter.
         if has_sign {
@@ -369,10 +379,28 @@ impl<'t> Parser<'t> {
                     self.same(pieces);
                     self.same(pieces);
                 }
-                Some(bracket @ ("[" | "(")) => self.brackets(pieces, bracket),
+                Some("[") => self.subscript(pieces),
+                Some("(") => self.brackets(pieces, "("),
                 _ => return,
             }
         }
+    }
+
+    /// `[key]`, or the part of a list or a text: `[1:2]`.
+    fn subscript(&mut self, pieces: &mut Vec<Piece>) {
+        self.same(pieces);
+        let begin = self.next;
+        let key = self.level();
+        let within = &self.tokens[begin..self.next];
+        let is_written_out = matches!(within, [] | [Token { kind: Kind::Literal, .. }]);
+        if is_written_out || within.iter().any(|token| &self.source[token.at.clone()] == ":") {
+            pieces.extend(key);
+        } else {
+            pieces.push(Piece::New("(".to_owned()));
+            pieces.extend(key);
+            pieces.push(Piece::New(format!(")|{KEY}")));
+        }
+        self.same(pieces);
     }
 
     /// `is`, `is not`, the test's name and its argument.
@@ -407,47 +435,120 @@ impl<'t> Parser<'t> {
 }
 
 /// Puts the items of a level together.
-fn write(items: Vec<Item>) -> Vec<Piece> {
+fn write(items: Vec<Item>, source: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut run = Vec::new();
     for item in items {
         match item {
             Item::Joint(at) => {
-                write_run(std::mem::take(&mut run), &mut pieces);
+                write_run(&std::mem::take(&mut run), source, &mut pieces);
                 pieces.push(Piece::Same(at));
             }
             item => run.push(item),
         }
     }
-    write_run(run, &mut pieces);
+    write_run(&run, source, &mut pieces);
     pieces
 }
 
+/// A longer operand between two comparisons is not written twice.
+const REPEATED_BYTES_MAX: usize = 200;
+
 /// Operands with operators between them.
-fn write_run(run: Vec<Item>, pieces: &mut Vec<Piece>) {
-    if let [Item::Operand(left), Item::Operator(sign, at), Item::Operand(right)] = run.as_slice()
-        && let Some((_, filter)) = COMPARISONS.iter().find(|(known, _)| known == sign)
-        && left.is_plain
-        && !right.is_test
-    {
-        pieces.extend(left.pieces.iter().cloned());
-        pieces.push(Piece::Gone(at.clone()));
-        pieces.push(Piece::New(format!("|{filter}(")));
-        pieces.extend(right.pieces.iter().cloned());
-        pieces.push(Piece::New(")".to_owned()));
-        return;
+fn write_run(run: &[Item], source: &str, pieces: &mut Vec<Piece>) {
+    match comparisons(run, source) {
+        Some(compared) => pieces.extend(compared),
+        None => write_computed(run, pieces),
     }
+}
+
+/// `a < b` as a filter, and `a < b < c` as two.
+fn comparisons(run: &[Item], source: &str) -> Option<Vec<Piece>> {
+    let filter = |item: &Item| match item {
+        Item::Operator(sign, at) => {
+            COMPARISONS.iter().find(|(known, _)| known == sign).map(|(_, filter)| (*filter, at.clone()))
+        }
+        _ => None,
+    };
+    let signs: Vec<_> = run.iter().filter_map(filter).collect();
+    let sides: Vec<&[Item]> = run.split(|item| filter(item).is_some()).collect();
+    let is_whole =
+        |side: &&[Item]| matches!((side.first(), side.last()), (Some(Item::Operand(_)), Some(Item::Operand(_))));
+    let has_test = run.iter().any(|item| matches!(item, Item::Operand(operand) if operand.is_test));
+    if signs.is_empty() || has_test || !sides.iter().all(is_whole) {
+        return None;
+    }
+    let is_chain = signs.len() > 1;
+    let mut pieces = Vec::new();
+    pieces.extend(is_chain.then(|| Piece::New("(".to_owned())));
+    for (i, (filter, at)) in signs.into_iter().enumerate() {
+        let left = left_of_a_filter(sides[i]);
+        if i == 0 {
+            pieces.extend(left);
+        } else {
+            let again = repeated(&left, source);
+            pieces.push(Piece::New(format!(" and {}", again.filter(|text| text.len() <= REPEATED_BYTES_MAX)?)));
+        }
+        pieces.push(Piece::Gone(at));
+        pieces.push(Piece::New(format!("|{filter}(")));
+        write_computed(sides[i + 1], &mut pieces);
+        pieces.push(Piece::New(")".to_owned()));
+    }
+    pieces.extend(is_chain.then(|| Piece::New(")".to_owned())));
+    Some(pieces)
+}
+
+/// What a filter is put behind: in brackets if it is more than a plain operand.
+fn left_of_a_filter(side: &[Item]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    if let [Item::Operand(operand)] = side
+        && operand.is_plain
+    {
+        pieces.extend(operand.pieces.iter().cloned());
+        return pieces;
+    }
+    pieces.push(Piece::New("(".to_owned()));
+    write_computed(side, &mut pieces);
+    pieces.push(Piece::New(")".to_owned()));
+    pieces
+}
+
+/// The text of pieces, to be written once more.
+fn repeated(pieces: &[Piece], source: &str) -> Option<String> {
+    let mut text = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Same(at) => {
+                text.push_str(source.get(at.clone())?);
+                text.push(' ');
+            }
+            Piece::New(new) => text.push_str(new),
+            Piece::Gone(_) => {}
+        }
+    }
+    Some(text)
+}
+
+/// Operands of arithmetic and of `~`.
+fn write_computed(run: &[Item], pieces: &mut Vec<Piece>) {
     let operator = |at: Option<usize>| match at.and_then(|at| run.get(at)) {
-        Some(Item::Operator(sign, _)) if *sign != "~" => Some(*sign),
+        Some(Item::Operator(sign, _)) => Some(*sign),
         _ => None,
     };
     for (i, item) in run.iter().enumerate() {
         match item {
             Item::Operand(operand) => {
                 pieces.extend(operand.pieces.iter().cloned());
-                let is_computed = operator(i.checked_sub(1)).or(operator(Some(i + 1))).is_some();
-                if is_computed && operand.is_plain && !operand.is_literal {
-                    pieces.push(Piece::New(format!("|{NATIVE}")));
+                let around = [operator(i.checked_sub(1)), operator(Some(i + 1))];
+                let filter = match around {
+                    [None, None] => None,
+                    _ if around.contains(&Some("*")) => Some(FACTOR),
+                    [Some("~"), None | Some("~")] | [None, Some("~")] => Some(TEXT),
+                    _ => Some(NATIVE),
+                };
+                let is_fit = |filter: &&str| !operand.is_literal || (operand.is_text && *filter == FACTOR);
+                if let Some(filter) = filter.filter(|filter| operand.is_plain && is_fit(filter)) {
+                    pieces.push(Piece::New(format!("|{filter}")));
                 }
             }
             Item::Operator(_, at) | Item::Joint(at) => pieces.push(Piece::Same(at.clone())),
@@ -475,16 +576,25 @@ mod tests {
         check("{% set n = a <= b %}", "{% set n = a|_le( b) %}");
         check("{{ a|round(2) > b[0].c }}", "{{ a|round(2)|_gt( b[0].c) }}");
         check("{{ x > -1 }}", "{{ x|_gt( -1) }}");
+        check("{{ -1 < x }}", "{{ (-1)|_lt( x) }}");
+        check("{{ a + 1 > b - c }}", "{{ (a|_native + 1)|_gt( b|_native - c|_native) }}");
+        check("{% if not a < b <= c and d %}", "{% if not( a|_lt( b) and b |_le( c)) and d %}");
     }
 
     #[test]
     fn an_operand_of_arithmetic_is_made_a_number() {
-        check("{{ a + b * 2 }}", "{{ a|_native + b|_native * 2 }}");
-        check("{{ (a or 0) * 2 > 3 }}", "{{ (a or 0)|_native * 2 > 3 }}");
+        check("{{ a + b * 2 }}", "{{ a|_native + b|_factor * 2 }}");
+        check("{{ (a or 0) * 2 > 3 }}", "{{ ((a or 0)|_factor * 2)|_gt( 3) }}");
         check("{{ -a|abs }}", "{{ -(a|_native)|abs }}");
         check("{{ -1 }}", "{{ -1 }}");
-        check("{{ a < b < c }}", "{{ a|_native < b|_native < c|_native }}");
         check("{%- if a - 1 -%}x{%- endif -%}", "{%- if a|_native - 1 -%}x{%- endif -%}");
+    }
+
+    #[test]
+    fn an_operand_of_a_concatenation_is_made_a_text_and_one_in_brackets_a_key() {
+        check("{{ a ~ ' > ' ~ b | default('1 + 1') }}", "{{ a|_text ~ ' > ' ~ b | default('1 + 1')|_text }}");
+        check("{{ a ~ b + 1 }}", "{{ a|_text ~ b|_native + 1 }}");
+        check("{{ a[b].c['d'][e:1][0] }}", "{{ a[(b)|_key].c['d'][e:1][0] }}");
     }
 
     #[test]
@@ -492,7 +602,6 @@ mod tests {
         for source in [
             "plain { text } %}",
             "{{ a }}",
-            "{{ a ~ ' > ' ~ b | default('1 + 1') }}",
             "{# a > b #}{{ a }}",
             "{% raw %}{{ a > b }}{% endraw %}{{ a }}",
             "{{ a is defined and b is not none or c }}",

@@ -136,6 +136,13 @@ fn the_relays_own_filters() {
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
     );
     check("{{ x | urlencode }}{{ x | hmac_sha256('k') }}{{ x | date }}", body, "");
+    check(
+        "{{ t | truncate(10, true) }}|{{ t | truncate(10, false) }}|{{ t | truncate(10, killwords=true) }}",
+        body,
+        "Grüße & m…|Grüße &…|Grüße & m…",
+    );
+    check("{{ t | truncate(9, true, '..') }}|{{ t | truncate(9, false, end='') }}", body, "Grüße &..|Grüße &");
+    failure("{{ e | truncate(9, 5) }}", body);
     failure("{{ e | truncate('many') }}", body);
     failure("{{ e | date }}", body);
 }
@@ -155,7 +162,7 @@ fn every_filter_test_and_function_of_the_table_is_there_and_no_other() {
     let listed = environment.split_once("filters: [").and_then(|(_, rest)| rest.split_once(']')).expect("filters").0;
     let names: Vec<_> = listed.split(", ").map(|name| name.trim_matches('"')).collect();
     let (hidden, shown): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.starts_with('_'));
-    assert_eq!((hidden.len(), shown.len()), (9, library::FILTERS.len()), "{names:?}");
+    assert_eq!((hidden.len(), shown.len()), (12, library::FILTERS.len()), "{names:?}");
 }
 
 #[test]
@@ -222,6 +229,32 @@ fn what_is_no_text_is_written_as_json() {
         r#"{"type":"a","flag":true,"list":[1,"x"],"map":{"b":1,"a":null}}"#,
         r#"true [1,"x"] {"b":1,"a":null}"#,
     );
+}
+
+#[test]
+fn null_prints_nothing_inside_of_an_expression_too() {
+    let body = r#"{"type":"a","x":null,"f":true,"l":[1,null,"b"],"i":[{"p":2.50},{"p":null},{"p":1}]}"#;
+    check("{{ x ~ '!' }}{{ '<' ~ x ~ missing ~ '>' }}", body, "!<>");
+    check("{{ f ~ ' ' ~ l }}", body, r#"true [1,null,"b"]"#);
+    check("{{ [x] | join }}|{{ l | join(',') }}|{{ i | map(attribute='p') | join(',') }}", body, "|1,,b|2.50,,1");
+    check("{{ i | sum(attribute='p') }} {{ i | map(attribute='p') | sum }} {{ [1, x] | sum }}", body, "3.5 3.5 1");
+    check("{{ '%s!' | format(x) }}{{ x is none }}{{ x | default('-', true) }}", body, "!true-");
+    check(
+        "{{ x | upper }}{{ x | lower }}{{ x | trim }}{{ x | capitalize }}{{ x | title }}{{ x | string }}{{ x | replace('a', 'b') }}{{ x | indent(2) }}",
+        body,
+        "",
+    );
+}
+
+#[test]
+fn every_filter_makes_of_null_what_it_makes_of_a_missing_value() {
+    let body = r#"{"type":"a","null":null}"#;
+    let tells_them_apart = ["default", "d", "tojson", "pprint"];
+    for entry in library::FILTERS.iter().filter(|entry| !tells_them_apart.contains(&entry.name)) {
+        let (_, call) = entry.example.split_once("| ").unwrap_or_default();
+        let made = |value: &str| render(&format!("{{{{ {value} | {call} }}}}"), body, Escape::None).ok();
+        assert_eq!(made("null"), made("missing"), "{}", entry.name);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Object, ObjectRepr, Value, ValueKind};
+use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 use ring::{digest, hmac};
 
@@ -52,29 +52,50 @@ fn url(value: &Value) -> String {
 const TRUNCATED_CHARACTERS: usize = 255;
 
 /// At most so many characters, the sign of the cut among them.
-fn truncate(value: &Value, length: Option<Value>, end: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
-    let length = match length {
+///
+/// Behind the length stands the sign, or Jinja's `killwords`, and then the sign. It cuts within a word unless that is false.
+fn truncate(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut rest = rest.into_values();
+    let kwargs = match rest.pop_if(|last| last.is_kwargs()) {
+        Some(kwargs) => Kwargs::try_from(kwargs)?,
+        None => Kwargs::from_iter::<[(&str, Value); 0]>([]),
+    };
+    let mut rest = rest.into_iter().peekable();
+    let length = match rest.next() {
         Some(length) => Some(length),
         None => kwargs.get::<Option<Value>>("length")?,
     };
-    let end = match end {
+    let cuts_words = match rest.next_if(|value| value.kind() == ValueKind::Bool) {
+        Some(cuts_words) => Some(cuts_words.is_true()),
+        None => kwargs.get::<Option<bool>>("killwords")?,
+    };
+    let end = match rest.next() {
         Some(end) => Some(end),
         None => kwargs.get::<Option<Value>>("end")?,
     };
     kwargs.assert_all_used()?;
-    let length = match length.map(super::number::native) {
+    let invalid = |message: &'static str| Error::new(ErrorKind::InvalidOperation, message);
+    let length = match length.map(super::number::key) {
         None => TRUNCATED_CHARACTERS,
-        Some(length) => length
-            .as_usize()
-            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "truncate takes a number of characters, like 40"))?,
+        Some(length) => length.as_usize().ok_or_else(|| invalid("truncate takes a number of characters, like 40"))?,
     };
-    let end = end.filter(|end| !end.is_undefined()).map_or_else(|| "…".to_owned(), |end| end.to_string());
+    let end = match end.filter(|end| !end.is_undefined()) {
+        None => "…".to_owned(),
+        Some(end) => end.as_str().ok_or_else(|| invalid("the end of truncate is a text, like \"…\""))?.to_owned(),
+    };
+    if rest.next().is_some() {
+        return Err(invalid("truncate takes a length and an end, like truncate(40, \"…\")"));
+    }
     of_text(value, |text| {
         if text.chars().count() <= length {
             return text.to_owned();
         }
-        let kept = length.saturating_sub(end.chars().count());
-        format!("{}{}", cut(text, kept).trim_end(), cut(&end, length))
+        let mut kept = cut(text, length.saturating_sub(end.chars().count()));
+        let is_within_a_word = text[kept.len()..].chars().next().is_some_and(|next| !next.is_whitespace());
+        if cuts_words == Some(false) && is_within_a_word {
+            kept = kept.rfind(char::is_whitespace).map_or(kept, |blank| &kept[..blank]);
+        }
+        format!("{}{}", kept.trim_end(), cut(&end, length))
     })
 }
 
