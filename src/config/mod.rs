@@ -39,6 +39,7 @@ mod slip;
 mod sources;
 mod unknown;
 pub mod values;
+mod whole;
 mod words;
 
 use std::net::SocketAddr;

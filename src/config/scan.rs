@@ -15,6 +15,8 @@ pub(super) struct Finding {
     pub place: Place,
     /// The keys above, outermost first; the last is the one that it stands behind.
     pub keys: Vec<String>,
+    /// Whether it stands behind a dash, and behind no key of its own.
+    pub is_item: bool,
 }
 
 /// What people get wrong.
@@ -50,6 +52,8 @@ pub(super) enum Slip {
     Indentation(usize, usize),
     /// A plain text that ends at ` #`.
     Cut { text: String, rest: String },
+    /// `channel: #alerts`: to YAML a comment, and no value.
+    Swallowed(String),
     /// `>5`: to YAML the head of a folded text.
     Block(String),
 }
@@ -90,6 +94,9 @@ pub(super) fn scan(text: &str) -> Vec<Finding> {
         scan.line(number + 1, offset, line.trim_end_matches(['\n', '\r']));
         offset += line.len();
     }
+    if let Some((finding, _)) = scan.swallowed.take() {
+        scan.found.push(finding);
+    }
     if let Some(opened) = scan.quote {
         scan.find(Slip::OpenQuote(opened.sign), opened.place);
     } else if let Some(opened) = scan.brackets.first().copied() {
@@ -109,6 +116,8 @@ struct Scan {
     block: Option<usize>,
     /// A key with `>5` behind it, until the next line shows whether text follows.
     folded: Option<(Place, String)>,
+    /// A key or a dash with `#alerts` behind it, until the next line shows whether a value follows: the finding, and its level.
+    swallowed: Option<(Finding, usize)>,
     /// The last line that was a key with a plain or quoted value: its indentation.
     complete: Option<usize>,
 }
@@ -122,7 +131,7 @@ impl Scan {
     fn find(&mut self, slip: Slip, place: Place) {
         if self.found.len() < FOUND_MAX {
             let keys = self.keys.iter().map(|(_, key)| key.clone()).collect();
-            self.found.push(Finding { slip, place, keys });
+            self.found.push(Finding { slip, place, keys, is_item: false });
         }
     }
 
@@ -131,6 +140,13 @@ impl Scan {
         let rest = &line[indentation..];
         if rest.trim().is_empty() {
             return;
+        }
+        if !rest.starts_with('#')
+            && let Some((finding, level)) = self.swallowed.take()
+            && !(indentation > level || (indentation == level && rest.starts_with("- ") && !finding.is_item))
+            && self.found.len() < FOUND_MAX
+        {
+            self.found.push(finding);
         }
         let at = |byte: usize| Place { line: number, column: line[..byte].chars().count() + 1, offset: offset + byte };
         if let Some(block) = self.block {
@@ -262,6 +278,8 @@ impl Scan {
                 '#' if i == indentation || matches!(bytes[i - 1], b' ' | b'\t') => {
                     if let Some(start) = plain {
                         self.comment(line, start, i, at);
+                    } else if is_start && i > indentation && self.brackets.is_empty() {
+                        self.swallow(line, i, at);
                     }
                     self.brackets.iter_mut().for_each(|opened| opened.has_comment = true);
                     return;
@@ -305,6 +323,10 @@ impl Scan {
                     self.block_head(line, i, at);
                     return;
                 }
+                '#' if is_start && !self.brackets.is_empty() && line[i + 1..].starts_with(char::is_alphanumeric) => {
+                    self.find(Slip::Sign(c), at(i));
+                    return;
+                }
                 '*' | '&' | '!' | '%' | '@' | '`' if is_start => {
                     let word: String =
                         line[i + 1..].chars().take_while(|c| c.is_alphanumeric() || "_-".contains(*c)).collect();
@@ -341,6 +363,20 @@ impl Scan {
         let holds_values = rest.contains("{{") || rest.contains("{%");
         if (!is_comment || (holds_values && !is_spaced)) && !text.is_empty() {
             self.find(Slip::Cut { text: text.to_owned(), rest: rest.to_owned() }, at(start));
+        }
+    }
+
+    /// A `#` where a value may begin: a comment, unless a word follows it at once and nothing else comes.
+    fn swallow(&mut self, line: &str, at_sign: usize, at: &dyn Fn(usize) -> Place) {
+        let rest = line[at_sign..].trim_end();
+        if rest[1..].starts_with(|c: char| c.is_alphanumeric() || matches!(c, '{' | '$')) {
+            let level = line.len() - line.trim_start_matches(' ').len();
+            let is_item = line[level..at_sign].trim_end().ends_with('-');
+            let dashes = line[level..].len() - line[level..].trim_start_matches(['-', ' ']).len();
+            let level = if is_item { level } else { level + dashes };
+            let keys = self.keys.iter().map(|(_, key)| key.clone()).collect();
+            let finding = Finding { slip: Slip::Swallowed(rest.to_owned()), place: at(at_sign), keys, is_item };
+            self.swallowed = Some((finding, level));
         }
     }
 
@@ -472,5 +508,15 @@ mod tests {
         check("a: b # {{ c }}\n", &[(cut("b", "# {{ c }}"), 1, 4)]);
         check("- b #c\n", &[(cut("b", "#c"), 1, 3)]);
         check("a: b # c\nd: e  #f\ng: 'h' #i\nj: k#l\n#m\nn: # o\n", &[]);
+    }
+
+    #[test]
+    fn a_value_that_a_comment_swallows() {
+        let swallowed = |rest: &str| Slip::Swallowed(rest.into());
+        check("a: #b\nc: d\n", &[(swallowed("#b"), 1, 4)]);
+        check("a:\n  - #b\n  - #c\n", &[(swallowed("#b"), 2, 5), (swallowed("#c"), 3, 5)]);
+        check("- a: #b c\n  # d\n\n  e: f\n", &[(swallowed("#b c"), 1, 6)]);
+        check("a: [#b]\n", &[(Slip::Sign('#'), 1, 5)]);
+        check("a: #b\n  c: d\ne: #f\n- g\nh: # i\nj: #\n- #k\n  l: m\n- n: #o\n  - p\n#q\n", &[]);
     }
 }

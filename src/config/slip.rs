@@ -5,6 +5,7 @@ use super::load::{Place, SyntaxError};
 use super::problem::{line_at, may_hold_secret, names_secret};
 use super::reader::Reader;
 use super::scan::{Finding, Slip, scan};
+use super::whole;
 use super::words;
 use crate::rules::operators::OPERATORS;
 
@@ -42,7 +43,7 @@ pub(super) fn diagnose(text: &str, error: &SyntaxError) -> Diagnosis {
     let at = error.place.map_or(usize::MAX, |place| place.line);
     let found = scan(text);
     let is_before = |found: &&Finding| found.place.line <= at;
-    let is_slip = |found: &&Finding| !matches!(found.slip, Slip::Cut { .. } | Slip::Block(_));
+    let is_slip = |found: &&Finding| !matches!(found.slip, Slip::Cut { .. } | Slip::Block(_) | Slip::Swallowed(_));
     let certain = found.iter().filter(is_before).find(|found| found.slip.is_certain());
     let near = || {
         let uncertain = found.iter().filter(is_before).filter(is_slip);
@@ -94,31 +95,32 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             (format!("`{sign}` of line {number} is not closed"), help)
         }
         Slip::OpenQuote(quote) => {
-            let help = form(keyed(&format!("{behind}{quote}")), &format!("close it with `{quote}`"));
+            let before = line.find(behind).map(|at| line[..at].trim_start()).unwrap_or_default();
+            let before = before.trim_start_matches("- ");
+            let help = form(
+                format!("{before}{}", whole::closed_quote(before, behind, *quote)),
+                &format!("close it with `{quote}`"),
+            );
             (format!("the quote `{quote}` of line {number} is not closed"), help)
         }
-        Slip::InnerQuote(_) if alternatives(behind).is_some() => {
+        Slip::InnerQuote(_) if !whole::holds_tags(value) && alternatives(behind).is_some() => {
             let parts = alternatives(value).unwrap_or_default().join(", ");
             (
                 format!("a second text follows the first in line {number}"),
                 form(keyed(&format!("[{parts}]")), "write a list: [\"…\", \"…\"]"),
             )
         }
-        Slip::InnerQuote('"') => {
-            let inner = value.trim_matches('"');
-            let help = match inner.contains('\'') || is_secret || !value.starts_with('"') {
-                true => "write `\\\"` for each `\"` within \"…\", or put the text into '…'".to_owned(),
-                false => format!("put the text into '…': {}", keyed(&format!("'{inner}'"))),
+        Slip::InnerQuote(sign) => {
+            let start = line.find(value).unwrap_or_default();
+            let begins = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+            let requoted = (offset - begins).checked_sub(start).and_then(|at| whole::requoted(value, at));
+            let help = match (requoted.filter(|_| !is_secret), sign) {
+                (Some(requoted), _) => format!("put the whole text into quotes: {}", keyed(&requoted)),
+                (None, '"') => "write `\\\"` for each `\"` within \"…\", or put the text into '…'".to_owned(),
+                (None, _) => "write `''` for each `'` within '…'".to_owned(),
             };
-            (format!("a `\"` within \"…\" ends the text, in line {number}"), help)
-        }
-        Slip::InnerQuote(_) => {
-            let inner = value.trim_matches('\'');
-            let help = match inner.contains(['"', '\\']) || is_secret || !value.starts_with('\'') {
-                true => "write `''` for each `'` within '…'".to_owned(),
-                false => format!("put the text into \"…\": {}", keyed(&format!("\"{inner}\""))),
-            };
-            (format!("a `'` within '…' ends the text, in line {number}"), help)
+            let around = if *sign == '"' { "\"…\"" } else { "'…'" };
+            (format!("a `{sign}` within {around} ends the text, in line {number}"), help)
         }
         Slip::Escape(c) => {
             let quoted = quoted_at(line, text, offset);
@@ -127,6 +129,12 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
                 None => "put a text with backslashes into '…'".to_owned(),
             };
             (format!("`\\{c}` is no escape within \"…\""), help)
+        }
+        Slip::Sign(_) | Slip::Behind(_) if whole::holds_tags(value) && !key.is_empty() && begins_as_template(value) => {
+            (
+                format!("a template without quotes is a map or a list to YAML, in line {number}"),
+                form(keyed(&whole::quote(whole::uncommented(value))), "quote the whole value"),
+            )
         }
         Slip::Sign(sign) => of_sign(*sign, behind, line, is_secret, found),
         Slip::NoBlank => {
@@ -154,10 +162,16 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
         Slip::Mixed(open, close) => {
             (format!("`{open}` is closed by `{close}` in line {number}"), format!("write `{}`", closing(*open)))
         }
-        Slip::Behind(sign) => (
-            format!("something stands behind a closing bracket in line {number}"),
-            format!("take `{sign}` out, or quote the whole value"),
-        ),
+        Slip::Behind(sign) => {
+            let is_sign = behind.chars().all(|c| c.is_ascii_punctuation());
+            let help = match whole::second_key(behind) {
+                Some(key) => format!("begin a line of its own with `{key}:`"),
+                None if is_sign => format!("take `{sign}` out, or quote the whole value"),
+                None if key.is_empty() => "quote the whole value".to_owned(),
+                None => form(keyed(&whole::quote(whole::uncommented(value))), "quote the whole value"),
+            };
+            (format!("something stands behind a closing bracket in line {number}"), help)
+        }
         Slip::Tab => {
             (format!("line {number} is indented by a tab"), "indent by spaces: YAML takes no tabs there".to_owned())
         }
@@ -165,7 +179,7 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             let value = value.split(" #").next().unwrap_or_default().trim();
             let help = match is_secret {
                 true => format!("quote the value of `{key}`"),
-                false => format!("quote the value: {key}: {}", quote(value)),
+                false => format!("quote the value: {key}: {}", whole::quote(value)),
             };
             (error.message.clone(), help)
         }
@@ -178,7 +192,7 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             );
             (format!("line {number} is indented by {own}, and that is no level of the lines above"), help)
         }
-        Slip::Cut { .. } | Slip::Block(_) => (error.message.clone(), String::new()),
+        Slip::Cut { .. } | Slip::Block(_) | Slip::Swallowed(_) => (error.message.clone(), String::new()),
     };
     Diagnosis { message, help: Some(help).filter(|help| !help.is_empty()), place: Some(found.place) }
 }
@@ -236,10 +250,13 @@ fn quoted_at<'t>(line: &'t str, text: &str, offset: usize) -> Option<&'t str> {
     line.get(open + 1..end)
 }
 
-/// A value in quotes: double ones, unless it holds some.
-fn quote(value: &str) -> String {
-    if value.contains('"') { format!("'{}'", value.replace('\'', "''")) } else { format!("\"{value}\"") }
+/// `{{ type }} …`, `{% if … %}`, `[{{ type }}] …`: what somebody writes as a text.
+fn begins_as_template(value: &str) -> bool {
+    whole::holds_tags(value.trim_start_matches('[').get(..2).unwrap_or_default())
 }
+
+/// A longer line is not written out again.
+const SHOWN_BYTES_MAX: usize = 160;
 
 /// A value that begins with a sign: a comparison, or a text that must be quoted.
 fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, found: &Finding) -> (String, String) {
@@ -266,6 +283,20 @@ fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, found: &Findin
     let signs = [("!=", "not"), (">=", "gte"), ("<=", "lte"), (">", "gt"), ("<", "lt"), ("!", "not")];
     let compared = signs.iter().find_map(|(sign, operator)| Some((*operator, value.strip_prefix(sign)?.trim())));
     let is_number = |rest: &str| rest.trim_matches('"').parse::<f64>().is_ok();
+    let rest = &behind[value.len().min(behind.len())..];
+    let in_list = before.rfind('[').filter(|_| before.matches('[').count() > before.matches(']').count());
+    if let Some(open) = in_list.filter(|open| !before[*open..].contains('{') && line.len() <= SHOWN_BYTES_MAX) {
+        let start = before[..open].trim_start().trim_start_matches("- ");
+        let items = format!("{}{}", &before[open..], line[before.len()..].trim_end());
+        let help = match sign {
+            '!' => format!("write {start}{{ not: {} }}", items.replace('!', "")),
+            _ => format!("quote the value: {start}{}{}{rest}", &before[open..], whole::quote(value)),
+        };
+        return (message, help);
+    }
+    if sign == '@' && key.ends_with("email") && is_field(key, &found.keys) {
+        return (message, format!("write {key}: {{ ends_with: {} }}", whole::quote(value)));
+    }
     let help = match compared {
         Some((operator, rest))
             if !rest.is_empty() && (operator == "not" || is_number(rest)) && is_field(key, &found.keys) =>
@@ -277,8 +308,8 @@ fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, found: &Findin
                 false => format!("write {key}: {{ {operator}: {rest} }}"),
             }
         }
-        _ if key.is_empty() => format!("quote the value: {}", quote(value)),
-        _ => format!("quote the value: {key}: {}", quote(value)),
+        _ if key.is_empty() => format!("quote the value: {}", whole::quote(value)),
+        _ => format!("quote the value: {key}: {}", whole::quote(value)),
     };
     (message, help)
 }
@@ -349,7 +380,7 @@ const TEXTS: [&str; 5] = ["text", "name", "path", "url", "content"];
 
 /// Tells of texts that YAML read and that lost a part, or all of it.
 pub(super) fn advise(reader: &Reader, text: &str) {
-    for Finding { slip, place, keys } in scan(text) {
+    for Finding { slip, place, keys, is_item } in scan(text) {
         let key = keys.last().map(String::as_str).unwrap_or_default();
         let is_in_match = keys.iter().any(|key| matches!(key.as_str(), "match" | "content"));
         match slip {
@@ -360,10 +391,17 @@ pub(super) fn advise(reader: &Reader, text: &str) {
                     continue;
                 }
                 let message = format!("YAML takes `{rest}` for a comment: the text is `{text}`");
-                let quoted = quote(&format!("{text} {rest}"));
+                let quoted = whole::quote(&format!("{text} {rest}"));
                 let item = if keys.is_empty() { quoted } else { format!("{key}: {quoted}") };
                 let help = format!("quote it if it belongs to the text: {item}; before a comment put two spaces");
                 reader.warning_at(place, message, help);
+            }
+            // A secret that is left out is left out by intent, and its line is not repeated.
+            Slip::Swallowed(rest) if !lies_in_secret(line_at(text, place.offset), &keys) => {
+                let quoted = whole::quote(&rest);
+                let item = if is_item { format!("- {quoted}") } else { format!("{key}: {quoted}") };
+                let help = format!("quote it if it is the value: {item}; a comment has a space behind its `#`");
+                reader.warning_at(place, format!("YAML takes `{rest}` for a comment: there is no value"), help);
             }
             Slip::Block(head) if is_in_match => {
                 let number = head.trim_start_matches(['>', '|', '+']);
@@ -378,6 +416,12 @@ pub(super) fn advise(reader: &Reader, text: &str) {
             _ => {}
         }
     }
+}
+
+/// Whether a secret may stand in a line, or below its keys.
+fn lies_in_secret(line: &str, keys: &[String]) -> bool {
+    let is_secret = |key: &String| names_secret(key) || matches!(key.as_str(), "headers" | "auth" | "url");
+    names_secret(line) || keys.iter().any(is_secret)
 }
 
 fn holds_text(key: &str, keys: &[String], is_in_match: bool) -> bool {
