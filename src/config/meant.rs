@@ -1,8 +1,8 @@
 //! What was meant by a word or a value in a match that is not ours, as the form to write in its place.
 
-use super::advice::shapes::{seconds, yaml};
+use super::advice::shapes::{RELAY_TIMES, seconds, yaml};
 use super::destinations::Names;
-use super::raw::{Node, Style, Value};
+use super::raw::{Key, Node, Style, Value};
 use super::words;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
@@ -30,7 +30,10 @@ pub(super) fn combinator(text: &str, value: &Node) -> Option<&'static str> {
 }
 
 /// What was meant by an operator that there is not: a field below another, a list, or one of ours.
-pub(super) fn operator(field: &str, name: &str, value: &Node) -> Option<String> {
+pub(super) fn operator(field: &str, name: &str, value: &Node, around: &Node) -> Option<String> {
+    if let Some(number) = with_thousands(around).filter(|_| value.is_null()) {
+        return Some(format!("write the number without commas: {field}: {number}"));
+    }
     let names = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
     let value_shown = shown(value);
     if let Some((operator, behind)) = name.split_once(':').filter(|_| value.is_null()) {
@@ -84,11 +87,41 @@ pub(super) fn operator(field: &str, name: &str, value: &Node) -> Option<String> 
                 return None;
             }
             match near {
+                "ignore_case" => format!("did you mean `ignore_case`? {field}: {}", renamed(around, name, near)),
                 near if matches!(value.value, Value::Map(_)) => format!("did you mean `{near}`?"),
                 near => format!("did you mean `{near}`? {field}: {{ {near}: {value_shown} }}"),
             }
         }
     })
+}
+
+/// A map with one of its keys under another name.
+fn renamed(map: &Node, from: &str, to: &str) -> String {
+    let name = |text: &str| if text == from { to.to_owned() } else { text.to_owned() };
+    let entries = map.entries().iter().map(|(key, node)| format!("{}: {}", name(&key.text), shown(node)));
+    format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+}
+
+/// `{ gt: 1,000 }`: to YAML a second key. The map with the number as it was meant.
+fn with_thousands(map: &Node) -> Option<String> {
+    let [(operator, first), rest @ ..] = map.entries() else { return None };
+    let is_group = |(key, node): &(Key, Node)| {
+        node.is_null() && key.text.len() == 3 && key.text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let number = first.scalar().filter(|scalar| scalar.style == Style::Number)?;
+    let groups: String = rest.iter().map(|(key, _)| key.text.as_str()).collect();
+    (!rest.is_empty() && rest.iter().all(is_group)).then(|| format!("{{ {}: {}{groups} }}", operator.text, number.text))
+}
+
+/// `any: [bounced, failed]`: types where match maps stand.
+pub(super) fn types(name: &str, items: &[Node]) -> Option<String> {
+    let meant = |item: &Node| {
+        item.scalar().and_then(|scalar| words::meant_type(&scalar.text).filter(|_| !scalar.is_interpolated))
+    };
+    let types: Vec<&str> = items.iter().map(meant).collect::<Option<_>>()?;
+    let maps: Vec<_> = types.iter().map(|kind| format!("{{ type: {kind} }}")).collect();
+    let maps = format!("{name}: [{}]", maps.join(", "));
+    Some(if name == "any" { format!("type: [{}], or {maps}", types.join(", ")) } else { maps })
 }
 
 /// A path through maps of one key each, down to what an operator or a value is.
@@ -144,10 +177,10 @@ pub(super) fn argument(field: &str, operator: &str, node: &Node) -> Option<Strin
             "no" | "off" | "0" | "false" => "write { exists: false }".to_owned(),
             _ => "write { exists: true }, or { exists: false } for a field that is missing".to_owned(),
         }),
+        "gt" | "gte" | "lt" | "lte" if field.starts_with("relay.") && field.ends_with("_at") => {
+            Some(RELAY_TIMES.to_owned())
+        }
         "gt" | "gte" | "lt" | "lte" => Some(match seconds(text) {
-            Some(_) if field.starts_with("relay.") => {
-                format!("`{field}` is a text: write {field}: {{ glob: \"{text}*\" }}")
-            }
             Some(seconds) => {
                 format!("times are seconds since 1970: write {{ {operator}: {seconds} }} for {text} in UTC")
             }

@@ -136,9 +136,9 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
     let mut is_complete = true;
     for (key, value) in entries.rest() {
         let condition = match key.text.as_str() {
-            "any" => read_matches(reader, value, fields).map(Condition::Any),
-            "all" => read_matches(reader, value, fields).map(Condition::All),
-            "none" => read_matches(reader, value, fields).map(Condition::None),
+            "any" => read_matches(reader, "any", value, fields).map(Condition::Any),
+            "all" => read_matches(reader, "all", value, fields).map(Condition::All),
+            "none" => read_matches(reader, "none", value, fields).map(Condition::None),
             text if meant::combinator(text, value).is_some() => {
                 let ours = meant::combinator(text, value).unwrap_or_default();
                 reader.error_with(key.id, format!("there is no `{text}`"), format!("`{text}` is written `{ours}:`"));
@@ -185,7 +185,7 @@ pub(super) fn read_content(reader: &Reader, node: &Node) -> Option<RuleSet> {
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 
-fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Vec<Condition>> {
+fn read_matches(reader: &Reader, name: &str, node: &Node, fields: &mut FieldSetBuilder) -> Option<Vec<Condition>> {
     let Value::List(items) = &node.value else {
         let help = match &node.value {
             Value::Map(entries) if !entries.is_empty() => {
@@ -201,6 +201,11 @@ fn read_matches(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> O
     if items.is_empty() {
         let help = "write match maps into it, or take the key out".to_owned();
         reader.error_with(node.id, "this list of match maps is empty", help);
+        return None;
+    }
+    if let Some(types) = meant::types(name, items).filter(|_| items.iter().all(|item| item.scalar().is_some())) {
+        let message = "this is a list of match maps, and it holds types of events";
+        reader.error_with(node.id, message, format!("write {types}"));
         return None;
     }
     let read = |item: &Node| {
@@ -301,7 +306,7 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
                     read_operator(reader, value, field, operator, wants_no_case)
                 }
                 None => {
-                    let look = || meant::operator(field.path, name, value).unwrap_or_else(meant::operators);
+                    let look = || meant::operator(field.path, name, value, node).unwrap_or_else(meant::operators);
                     let help = reader.may_look(Severity::Error).then(look);
                     reader.error_with(key.id, format!("there is no operator `{name}`"), help);
                     None

@@ -325,6 +325,7 @@ impl Scan {
                 }
                 '#' if is_start && !self.brackets.is_empty() && line[i + 1..].starts_with(char::is_alphanumeric) => {
                     self.find(Slip::Sign(c), at(i));
+                    self.brackets.clear();
                     return;
                 }
                 '*' | '&' | '!' | '%' | '@' | '`' if is_start => {

@@ -285,10 +285,20 @@ pub(super) fn url(text: &str) -> Option<String> {
             "write the host itself: https://crm.example.com/users/{{ user.id }}".to_owned()
         }
         text if text.starts_with('$') => "write \"${NAME}\"".to_owned(),
+        text if mended_scheme(text).is_some() => mended_scheme(text).unwrap_or_default(),
         _ if words::nearest(&scheme, ["http", "https"]).is_some() => "write https:// before the host".to_owned(),
         text if text.starts_with("//") || !text.contains("://") => "write https:// before the host".to_owned(),
         _ => "write https://…, or \"${CRM_URL}\"".to_owned(),
     })
+}
+
+/// `htp://`, `http//`, `http:/`: a scheme that is nearly one.
+fn mended_scheme(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_ascii_alphabetic())?;
+    let (scheme, rest) = text.split_at(end);
+    let signs = &rest[..rest.len() - rest.trim_start_matches([':', '/', ';', '\\']).len()];
+    let near = words::nearest(&scheme.to_lowercase(), ["https", "http"])?;
+    (signs.contains(['/', '\\']) && scheme.len() >= 3).then(|| format!("write {near}:// in place of {scheme}{signs}"))
 }
 
 /// Whether a text is a reference to a variable, as other programs have it, and so no secret.

@@ -257,6 +257,15 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     entries.finish();
     if let Some(node) = bearer {
         reader.note_secret(node);
+        let is_twice = |text: &str| text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("Bearer "));
+        if node.scalar().is_some_and(|scalar| is_twice(&scalar.text)) {
+            let help = "leave that word out".to_owned();
+            reader.secret_warning(
+                node.id,
+                "this begins with the word that the relay puts before it, and the header would hold it twice",
+                help,
+            );
+        }
         insert_secret(reader, node, headers, AUTHORIZATION, "Bearer ");
     }
     if let Some(pair) = basic.and_then(|node| reader.basic(node)) {

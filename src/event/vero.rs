@@ -116,6 +116,11 @@ pub fn meant(path: &str) -> Option<&'static str> {
     let known = |text: &str| exact(text).or_else(|| other(text));
     // One step is a common word: it means something only right below another.
     let is_short = plain.matches('.').count() == 1;
+    // A person's or a list's name is not the campaign's.
+    let is_name = plain.ends_with(".name")
+        && !["event", "data", "payload", "message", "body", "email"]
+            .iter()
+            .any(|start| plain.split('.').next() == Some(start));
     // `data.subject`, `event.campaign.subject`, `payload.user.email`: a level too many.
     let below = || {
         let mut rest = plain.as_str();
@@ -126,6 +131,7 @@ pub fn meant(path: &str) -> Option<&'static str> {
         .find_map(|text| match text {
             "email" => Some("user.email"),
             "id" => Some("user.id"),
+            "name" if is_name => None,
             text if is_short => known(text),
             text => exact(text),
         })

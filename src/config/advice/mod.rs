@@ -8,10 +8,12 @@
 //! * [`templates`]: what templates read and Vero does not send, and messages that are always empty.
 //! * `reads`: what a template reads.
 //! * `texts`: what is sent as it is, and was written for another program.
+//! * `blocks`: Slack's blocks.
 //! * [`files`]: destinations that may write to one file.
 //! * [`exposure`]: what strangers could read.
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
+mod blocks;
 pub(crate) mod exposure;
 pub(super) mod fields;
 pub(super) mod files;

@@ -8,8 +8,10 @@ use std::collections::HashSet;
 use crate::config::raw::{Node, NodeId, Style, Value};
 use crate::config::reader::Reader;
 
+mod spoken;
 mod table;
 
+use self::spoken::*;
 use self::table::*;
 pub(crate) use self::table::{seconds, variable_name};
 
@@ -31,13 +33,15 @@ struct Meant {
 type Shape = fn(&Text<'_>) -> Option<Meant>;
 
 /// Where a field is compared with a text as a whole.
-const COMPARED: [Shape; 13] = [
+const COMPARED: [Shape; 15] = [
     quotes,
     invisible,
     blanks,
     template,
     variable,
     slashes,
+    spoken,
+    domain,
     comparison,
     regex_signs,
     sql_signs,
@@ -47,11 +51,11 @@ const COMPARED: [Shape; 13] = [
     date,
 ];
 /// Where a text is looked for in a field, at its start or its end.
-const PARTIAL: [Shape; 7] = [quotes, invisible, template, variable, slashes, regex_signs, glob_signs];
+const PARTIAL: [Shape; 8] = [quotes, invisible, template, variable, slashes, regex_signs, glob_signs, bars];
 /// Where a glob stands.
 const GLOBBED: [Shape; 7] = [quotes, invisible, template, variable, slashes, regex_signs, sql_signs];
 /// Where a regular expression stands.
-const REGEXED: [Shape; 5] = [quotes, invisible, template, variable, slashes];
+const REGEXED: [Shape; 6] = [quotes, invisible, template, variable, slashes, flags];
 
 /// What stands around a text.
 #[derive(Clone, Copy)]
@@ -73,6 +77,9 @@ fn walk(reader: &Reader, node: &Node, around: Around<'_>, told: &mut HashSet<Nod
         Value::Map(entries) => {
             for (key, below) in entries {
                 match key.text.as_str() {
+                    "gt" | "gte" | "lt" | "lte" if is_relay_time(around.field) && is_number(below) => {
+                        tell_of_relay_time(reader, below, told)
+                    }
                     "not" if !matches!(below.value, Value::Map(_)) || around.operator.is_none() => {
                         walk(reader, below, Around { is_negated: true, operator: None, ..around }, told);
                     }
@@ -82,14 +89,61 @@ fn walk(reader: &Reader, node: &Node, around: Around<'_>, told: &mut HashSet<Nod
                 }
             }
         }
+        Value::List(items) if around.operator.is_none() && globs(items).is_some() => {
+            let form = format!("{{ glob: {} }}", globs(items).unwrap_or_default());
+            let form = if around.is_negated { format!("{{ not: {form} }}") } else { form };
+            let why = "`*` stands for itself here: only a glob takes it for a pattern";
+            reader.warning(node.id, why, format!("write {}: {form}", around.field));
+            told.extend(items.iter().map(|item| item.id));
+        }
         Value::List(items) => items.iter().for_each(|item| walk(reader, item, around, told)),
         Value::Scalar(scalar) if scalar.style == Style::String && !scalar.is_interpolated => {
-            if tell(reader, node, &scalar.text, around) {
+            if around.operator.is_none()
+                && is_relay_time(around.field)
+                && scalar.text.len() <= "2026-01-01T10:00".len()
+                && seconds(&scalar.text).is_some()
+            {
+                tell_of_relay_time(reader, node, told);
+            } else if tell(reader, node, &scalar.text, around) {
                 told.insert(node.id);
             }
         }
         Value::Scalar(_) => {}
     }
+}
+
+fn is_number(node: &Node) -> bool {
+    node.scalar().is_some_and(|scalar| scalar.style == Style::Number && !scalar.is_interpolated)
+}
+
+fn is_relay_time(field: &str) -> bool {
+    matches!(field, "relay.occurred_at" | "relay.received_at")
+}
+
+fn tell_of_relay_time(reader: &Reader, node: &Node, told: &mut HashSet<NodeId>) {
+    reader.warning(
+        node.id,
+        "a time of the relay is a text with a date and a time: this holds for none",
+        RELAY_TIMES.to_owned(),
+    );
+    told.insert(node.id);
+}
+
+/// What is said of comparisons of the relay's own times.
+pub(in crate::config) const RELAY_TIMES: &str =
+    "rules cannot compare the relay's times by gt and lt: compare a time that Vero sends, in seconds since 1970";
+
+/// The items of a list as globs, if one of them looks like one and none like something else.
+fn globs(items: &[Node]) -> Option<String> {
+    let text = |item: &Node| {
+        let scalar = item.scalar().filter(|scalar| scalar.style == Style::String && !scalar.is_interpolated)?;
+        Some(scalar.text.clone())
+            .filter(|text| text.len() <= TEXT_BYTES_MAX && !text.contains([',', '%', '^', '$', '\\', '|', '{']))
+    };
+    let texts: Vec<_> = items.iter().map(text).collect::<Option<_>>()?;
+    let is_some = texts.len() > 1 && texts.iter().any(|text| text.contains('*') && !text.contains(".*"));
+    let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+    is_some.then(|| format!("[{}]", texts.join(", ")))
 }
 
 /// Longer texts are no slips, and looking at each sign of them takes time.
@@ -196,6 +250,25 @@ mod tests {
         ] {
             check("campaign.name", text, Some(form));
         }
+        for (text, form) in [
+            ("contains Spring", "{ contains: Spring }"),
+            ("starts with \"Spring\"", "{ starts_with: Spring }"),
+            ("ends_with ing", "{ ends_with: ing }"),
+            ("LIKE 'Spring%'", "{ glob: \"Spring*\" }"),
+            ("is not 'Spring'", "{ not: Spring }"),
+            ("is \"Spring\"", "Spring"),
+            ("~= Spr", "{ regex: 'Spr' }"),
+            ("exists", "{ exists: true }"),
+            ("is null", "{ exists: false }"),
+            ("Spring*, Cart?", "{ glob: [\"Spring*\", \"Cart?\"] }"),
+        ] {
+            check("campaign.name", text, Some(form));
+        }
+        check("campaign.id", "gt 5", Some("{ gt: 5 }"));
+        check("campaign.id", "less than 5", Some("{ lt: 5 }"));
+        check("campaign.id", "not 5", Some("{ not: 5 }"));
+        check("campaign.id", "5..10", Some("{ gte: 5, lte: 10 }"));
+        check("user.email", "@getvero.com", Some("{ ends_with: \"@getvero.com\" }"));
         check("bounce_code", "5xx", Some("{ glob: \"5??\" }"));
         check("bounce_code", "500-599", Some("{ gte: 500, lte: 599 }"));
         check("bounce_type", "not soft", Some("{ not: soft }"));
@@ -226,6 +299,13 @@ mod tests {
             "Soldes\u{a0}!",
             "l'été",
             "“Quotes” within",
+            "Is it Spring?",
+            "Not your Spring",
+            "not your Spring",
+            "like Spring",
+            "Contains nuts",
+            "lt colonel",
+            "@home",
             "a@example.com",
             "2026-01-01",
         ] {

@@ -214,6 +214,13 @@ impl Of<'_> {
         }
         let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
         let help = match vero::meant(path) {
+            _ if first == "env" && path != "env" => {
+                let name = path.trim_start_matches("env.");
+                format!("write ${{{name}}}, without the braces around it: variables are read with the config")
+            }
+            _ if matches!(path, "now" | "today" | "time" | "date") => {
+                "write {{ relay.received_at }}: when the relay took the event".to_owned()
+            }
             _ if STATEMENTS.contains(&first) => dialect::form(source)
                 .unwrap_or_else(|| "statements stand in {% … %}: {% if type == 'bounced' %}…{% endif %}".to_owned()),
             _ if vero_sends(before) && dialect::is_filter(last) => {

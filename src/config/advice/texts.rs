@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::blocks;
 use crate::config::raw::{Node, NodeId, Style, Value};
 use crate::config::reader::Reader;
 use crate::destination::template::sole_path;
@@ -33,6 +34,9 @@ struct Slip {
 pub(in crate::config) fn advise(reader: &Reader, kind: &str, key: &str, node: &Node) {
     if (kind, key) == ("http", "json") {
         advise_of_json_in_a_text(reader, node);
+    }
+    if (kind, key) == ("slack", "blocks") {
+        blocks::advise(reader, node);
     }
     walk(reader, node, Place { kind, key, element: "" });
 }
@@ -106,7 +110,7 @@ static MARKDOWN_STRIKE: LazyLock<Regex> = LazyLock::new(|| regex(r"~~([^~\n]+)~~
 static MARKDOWN_HEADING: LazyLock<Regex> = LazyLock::new(|| regex(r"(?m)^#{1,6} +(\S.*)$"));
 static HTML: LazyLock<Regex> =
     LazyLock::new(|| regex(r#"(?i)</?(?:b|i|u|strong|em|br|p|code|pre|ul|li|h[1-6])\s*/?>|<a\s[^>]*>"#));
-static MENTION: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:^|\s)@(here|channel|everyone)\b"));
+static MENTION: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:^|\s|<)@(here|channel|everyone)\b>?"));
 static STRFTIME: LazyLock<Regex> = LazyLock::new(|| regex(r"%[-0_]?[YmdHMSFjyT](?:[-_./]?%[-0_]?[YmdHMSFjyT])*"));
 static LETTERED_DATE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"[{<\[(]?(?:YYYY|yyyy)[-_./]?(?:MM|mm)(?:[-_./]?(?:DD|dd))?[}>\])]?"));
@@ -116,7 +120,10 @@ fn slip(text: &str, place: Place<'_>) -> Option<Slip> {
         return of_a_path(text);
     }
     let (blank, filled) = (without_tags(text, b' '), without_tags(text, b'x'));
-    let own = foreign(&blank).or_else(|| backslash(&blank, place));
+    let own = foreign(&blank)
+        .or_else(|| backslash(&blank, place))
+        .or_else(|| of_a_url(&blank, place))
+        .or_else(|| stray(text, &blank));
     let is_markup = place.kind == "slack" && !matches!(place.element, "markdown" | "plain_text");
     own.or_else(|| if is_markup { markup(text, &filled) } else { None })
 }
@@ -162,6 +169,32 @@ fn foreign(text: &str) -> Option<Slip> {
         let message = format!("`{}` is sent as it is", whole.as_str());
         Some(Slip { message, help: format!("write {{{{ {field} }}}}"), within: whole.range() })
     })
+}
+
+/// `}}` that closes nothing.
+fn stray(text: &str, blank: &str) -> Option<Slip> {
+    let count = |tag: &str| text.matches(tag).count();
+    let at = blank.find("}}").filter(|_| !blank.contains('{'))?;
+    // A map within a value's braces ends like this.
+    if text.matches('{').count() != 2 * count("{{") + count("{%") + count("{#") {
+        return None;
+    }
+    let message = "this `}}` closes nothing: it is sent as it is".to_owned();
+    Some(Slip { message, help: "take it out, or write `{{` before the name".to_owned(), within: at..at + 2 })
+}
+
+/// `/users/:id`: a value of the event as routes of web servers have it.
+fn of_a_url(text: &str, place: Place<'_>) -> Option<Slip> {
+    static PARAMETER: LazyLock<Regex> = LazyLock::new(|| regex(r"/:([a-z_]+)(?:$|[/?#])"));
+    let found = PARAMETER.captures(text).filter(|_| place.key == "url")?;
+    let name = found.get(1)?;
+    let field = match name.as_str() {
+        "id" | "user" | "user_id" => "user.id",
+        "email" => "user.email",
+        name => vero::meant(name)?,
+    };
+    let message = format!("`:{}` is sent as it is", name.as_str());
+    Some(Slip { message, help: format!("write {{{{ {field} }}}}"), within: name.start() - 1..name.end() })
 }
 
 /// `\n` in single quotes or without any: YAML knows escapes in double quotes only.
@@ -220,8 +253,10 @@ fn markup(text: &str, filled: &str) -> Option<Slip> {
     }
     let found = MENTION.captures(filled)?;
     let (name, start) = (found.get(1)?, found.get(1)?.start() - 1);
+    let is_open = text[..start].ends_with('<') && text[name.end()..].starts_with('>');
+    let range = if is_open { start - 1..name.end() + 1 } else { start..name.end() };
     let help = format!("write <!{}>", name.as_str());
-    slip(&format!("`@{}` notifies nobody in a message from a webhook", name.as_str()), help, start..name.end())
+    slip(&format!("`{}` notifies nobody in a message from a webhook", of(range.clone())), help, range)
 }
 
 /// A path with another program's dates or values.
@@ -235,6 +270,11 @@ fn of_a_path(text: &str) -> Option<Slip> {
             _ => "{date}",
         }
     };
+    if let Some((sign, rest)) = ["~/", "$HOME/"].iter().find_map(|sign| Some((*sign, text.strip_prefix(sign)?))) {
+        let sign = sign.trim_end_matches('/');
+        let message = format!("`{sign}` is the name of a directory here: no shell reads this");
+        return Some(Slip { message, help: format!("write \"${{HOME}}/{rest}\""), within: 0..sign.len() });
+    }
     let found = STRFTIME.find(text).or_else(|| LETTERED_DATE.find(text));
     if let Some(found) = found {
         let whole = format!("{}{}{}", &text[..found.start()], place(found.as_str()), &text[found.end()..]);
@@ -293,6 +333,7 @@ mod tests {
             ("~~old~~", "write ~old~"),
             ("# Bounced", "write *Bounced*, or a `header` block"),
             ("@here {{ type }}", "write <!here>"),
+            ("<@here> {{ type }}", "write <!here>"),
         ] {
             check("slack", text, Some(help));
             check("http", text, None);
@@ -325,6 +366,8 @@ mod tests {
             ("archive/YYYY-MM-DD.ndjson", "write \"archive/{date}.ndjson\""),
             ("archive/$type.ndjson", "write \"archive/{type}.ndjson\""),
             ("archive/<date>.ndjson", "write \"archive/{date}.ndjson\""),
+            ("~/a.ndjson", "write \"${HOME}/a.ndjson\""),
+            ("$HOME/a.ndjson", "write \"${HOME}/a.ndjson\""),
         ] {
             check("file", text, Some(help));
         }

@@ -1,5 +1,6 @@
 //! The shapes themselves: each says what a text looks like, and the form that was probably meant.
 
+use super::spoken::several_globs;
 use super::{Meant, Text, meant, quoted, single_quoted, yaml};
 use crate::config::words;
 use crate::event::vero;
@@ -107,13 +108,14 @@ pub(super) fn slashes(of: &Text<'_>) -> Option<Meant> {
 
 /// `>5`, `!= Spring`, `not: soft`, `1-5`.
 pub(super) fn comparison(of: &Text<'_>) -> Option<Meant> {
-    const SIGNS: [(&str, &str); 17] = [
+    const SIGNS: [(&str, &str); 18] = [
         ("!==", "not"),
         ("===", ""),
         ("!=", "not"),
         ("<>", "not"),
         ("==", ""),
         ("=~", "regex"),
+        ("~=", "regex"),
         ("!~", "not regex"),
         (">=", "gte"),
         ("=>", "gte"),
@@ -171,7 +173,8 @@ fn is_numeric(text: &str) -> bool {
 
 /// `500-599`, `500..599` and `500 to 599` behind a field that holds a number.
 fn range(field: &str, text: &str) -> Option<String> {
-    if field != "bounce_code" && !field.ends_with("_at") {
+    let is_dotted = field.ends_with(".id") && text.contains("..");
+    if field != "bounce_code" && !field.ends_with("_at") && !is_dotted {
         return None;
     }
     let text = text.trim_matches(['[', ']', '(', ')']);
@@ -248,6 +251,10 @@ pub(super) fn glob_signs(of: &Text<'_>) -> Option<Meant> {
     } else {
         return None;
     };
+    if let Some(globs) = several_globs(text).filter(|_| of.operator.is_none()) {
+        let why = format!("`{sign}` stands for itself here: only a glob takes it for a pattern");
+        return meant(why, format!("{{ glob: {globs} }}"));
+    }
     let start = if matches!(of.operator, Some("contains" | "ends_with")) && !text.starts_with('*') { "*" } else { "" };
     let end = if matches!(of.operator, Some("contains" | "starts_with")) && !text.ends_with('*') { "*" } else { "" };
     let glob = quoted(&format!("{start}{text}{end}"));
@@ -336,6 +343,10 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
 pub(super) fn of_operator(of: &Text<'_>) -> Option<Meant> {
     let text = of.text;
     match of.operator {
+        Some("glob") if several_globs(text).is_some() => {
+            let globs = several_globs(text).unwrap_or_default();
+            meant("the comma is a part of the pattern", format!("{{ glob: {globs} }}"))
+        }
         Some("glob") if !text.contains(['*', '?', '[', '{', '\\']) => meant(
             format!("without a sign like `*` this matches only the whole text `{text}`"),
             format!("{{ contains: {} }}", yaml(text)),
