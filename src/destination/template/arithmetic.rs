@@ -101,7 +101,7 @@ fn add_filters(environment: &mut Environment<'_>) {
         batch: |_, args| Ok(natives_but_the_first(args)),
         slice: |_, args| Ok(natives_but_the_first(args)),
         sum: addends,
-        join: |state, args| joined(state, args),
+        join: joined,
         length: |_, args| Ok(nothing(args).or_else(|| natives(args))),
         first: |_, args| Ok(nothing(args)),
         last: |_, args| Ok(nothing(args)),
@@ -169,12 +169,20 @@ fn printed(value: Value) -> Value {
 }
 
 /// What `join` puts together: its items as they print, of an attribute if one is named.
-fn joined(state: &mut State, args: &mut [Value]) -> Result<Option<Value>, Error> {
-    let Some(list) = args.first().cloned() else { return Ok(None) };
-    let has_attribute = args.len() > 2 || args.last().is_some_and(|value| value.is_kwargs());
+fn joined(state: &mut State, args: &mut Vec<Value>) -> Result<Option<Value>, Error> {
+    let Some(mut list) = args.first().cloned() else { return Ok(None) };
     if list.is_none() {
         args[0] = Value::UNDEFINED;
-    } else if !has_attribute && matches!(list.kind(), ValueKind::Seq | ValueKind::Iterable) {
+    }
+    let kwargs = args.last().filter(|value| value.is_kwargs() && value.len() == Some(1));
+    let named = kwargs.and_then(|kwargs| kwargs.get_attr("attribute").ok());
+    if let Some(attribute) = named.filter(|attribute| attribute.as_str().is_some()) {
+        let by_attribute: Kwargs = [("attribute", attribute)].into_iter().collect();
+        list = state.apply_filter("map", &[args[0].clone(), by_attribute.into()])?;
+        args.pop();
+    }
+    let is_plain = args.len() < 3 && !args.last().is_some_and(|value| value.is_kwargs());
+    if is_plain && matches!(list.kind(), ValueKind::Seq | ValueKind::Iterable) {
         state.consume_fuel(list.len().unwrap_or_default() as u64)?;
         args[0] = Value::from(list.try_iter()?.map(printed).collect::<Vec<_>>());
     }

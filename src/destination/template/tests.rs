@@ -237,6 +237,11 @@ fn null_prints_nothing_inside_of_an_expression_too() {
     check("{{ x ~ '!' }}{{ '<' ~ x ~ missing ~ '>' }}", body, "!<>");
     check("{{ f ~ ' ' ~ l }}", body, r#"true [1,null,"b"]"#);
     check("{{ [x] | join }}|{{ l | join(',') }}|{{ i | map(attribute='p') | join(',') }}", body, "|1,,b|2.50,,1");
+    check(
+        "{{ i | join(',', attribute='p') }} {{ i | join(attribute='p') }}{{ x | join(',', attribute='p') }}",
+        body,
+        "2.50,,1 2.501",
+    );
     check("{{ i | sum(attribute='p') }} {{ i | map(attribute='p') | sum }} {{ [1, x] | sum }}", body, "3.5 3.5 1");
     check("{{ '%s!' | format(x) }}{{ x is none }}{{ x | default('-', true) }}", body, "!true-");
     check(
