@@ -74,7 +74,9 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
     }
     if !vero::sends(&path) {
         let hyphened = path.replace('_', "-");
-        let near = || vero::meant(&path).or_else(|| nearest(&path, vero::FIELDS)).map(str::to_owned);
+        // Two letters are near to any other two: `if` is no `id`.
+        let nearest = || nearest(&path, vero::FIELDS).filter(|_| path.len() > 2);
+        let near = || vero::meant(&path).or_else(nearest).map(str::to_owned);
         let meant = || if vero::sends(&hyphened) { Some(hyphened) } else { near() };
         let look = || words::oddity(&path).or_else(|| meant().map(|field| format!("did you mean `{field}`?")));
         let help = if reader.may_look(Severity::Warning) { look() } else { None };
