@@ -75,8 +75,8 @@ impl Mute {
 
     /// Makes it log more than it can hold: a config with many problems, read again and again.
     async fn flood(&self, until: u64) {
-        let long = "x".repeat(30_000);
-        let rules: String = (0..3).map(|number| format!("  - {{ to: [{long}{number}] }}\n")).collect();
+        let long = "x".repeat(500);
+        let rules: String = (0..50).map(|number| format!("  - {{ to: [{long}{number}] }}\n")).collect();
         let rest = format!("rules:\n{rules}destinations: {{ a: {{ http: {{ url: \"http://127.0.0.1:1\" }} }} }}\n");
         let text = config_text(self.hooks, self.admin, &rest);
         std::fs::write(self.directory.path().join("config.yaml"), text).expect("written");
