@@ -34,6 +34,8 @@ fn twenty_configs_with_other_names_leave_a_small_header_and_every_queue_where_it
         let mut ids = rules(&store, round, 4700);
         ids.push(crm(&store));
         store.use_names(round, &ids);
+        // The writer has this round before the next begins, as between two reloads; else one group may hold several.
+        store.sync().expect("synced");
     }
     store.close();
     drop(store);
@@ -43,8 +45,7 @@ fn twenty_configs_with_other_names_leave_a_small_header_and_every_queue_where_it
         }
         let (store, opened) = kept.try_open();
         assert_eq!((opened.damage, opened.nameless), (Vec::new(), Vec::<String>::new()), "the index is {index}");
-        // Of the 18 MiB that all would take. How many rounds one header still holds depends on the writer's turns.
-        assert!(header_bytes(&kept.disk) < 8 << 20, "{} bytes, the index is {index}", header_bytes(&kept.disk));
+        assert!(header_bytes(&kept.disk) < 4 << 20, "{} bytes, the index is {index}", header_bytes(&kept.disk));
         assert_eq!(store.standing(crm(&store)).paused.map(|pause| pause.reason), Some("by hand".to_owned()));
         assert_eq!(store.counts(crm(&store)).backlog, 1);
         store.use_names(1, &[crm(&store)]);
