@@ -27,6 +27,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
+use self::lines::Line;
 pub use self::masks::Masks;
 use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
@@ -177,23 +178,22 @@ impl Client {
     /// Makes one request and reads the beginning of its answer.
     pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
         let line = self.transport.line(&call.url)?;
-        let mut watch = Watch { transport: &self.transport, url: call.url.clone(), has_failed: true };
-        let answer = execute(&line, call).await;
+        let mut watch = Watch { line: &line, has_failed: true };
+        let answer = execute(&line.what, call).await;
         watch.has_failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);
         answer
     }
 }
 
-/// Tells the transport what became of a request, also of one that is dropped at its timeout.
-struct Watch<'c> {
-    transport: &'c Transport,
-    url: Url,
+/// Tells a line what became of a request, also of one that is dropped at its timeout.
+struct Watch<'l> {
+    line: &'l Line<reqwest::Client>,
     has_failed: bool,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.transport.observe(&self.url, self.has_failed);
+        self.line.observe(self.has_failed);
     }
 }
 

@@ -193,6 +193,35 @@ async fn dead_letters_are_listed_shown_with_their_answers_replayed_once_and_drop
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_never_go_to_a_destination_that_has_left_the_config() {
+    let fake = Fake::start([Act::status(400), Act::status(400)]).await;
+    let more = format!("  hubspot: {{ http: {{ url: \"{}\" }} }}\n", fake.url());
+    let relay = TestRelay::start(&to_crm(&fake, &more)).await;
+    let id = relay.accept(r#"{"type":"moved"}"#).await;
+    relay.until(&id, "dead").await;
+    let without = "rules: [ { name: all, to: other } ]\ndestinations: { other: { file: { path: out } } }\n";
+    let relay = relay.restart(|config| config.replace(&config[config.find("rules:").expect("there")..], without)).await;
+    for asked in [
+        json!({ "destination": "crm" }),
+        json!({ "destination": "crm", "event": id }),
+        json!({ "destination": "crm", "to": "crm" }),
+        json!({ "destination": "crm", "to": "hubspot" }),
+        json!({ "destination": "crm", "dry_run": true }),
+    ] {
+        let refused = ask(&relay, "/api/dead-letters/replay", asked.clone()).await;
+        assert_eq!(refused.status(), 404, "{asked}: {}", refused.text());
+        let crm = relay.destination("crm").await;
+        assert_eq!((&crm["state"], &crm["dead_letters"], &crm["backlog"]), (&json!("removed"), &json!(1), &json!(0)));
+    }
+    assert_eq!(
+        told(&relay, "/api/dead-letters/replay", json!({ "destination": "crm", "to": "other" })).await["deliveries"],
+        1
+    );
+    eventually("it to be written elsewhere", async || relay.directory.path().join("data/out").exists()).await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_of_one_destination_go_to_another() {
     let (crm, hubspot) = (Fake::start([Act::status(400)]).await, Fake::start([]).await);
     let more = format!("  hubspot: {{ http: {{ url: \"{}\" }} }}\n", hubspot.url());

@@ -115,3 +115,24 @@ async fn a_limit_on_the_size_of_files_is_lived_with_like_a_disk_with_little_room
     assert_eq!(request(started.hooks, "GET", "/readyz", &[], b"").await.status(), 200);
     assert!(started.daemon.0.try_wait().expect("it is our child").is_none(), "it runs on");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_fewer_open_files_than_it_needs_it_says_so_and_does_not_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, format!("{HEAD}rules: []\ndestinations: {{}}\n")).expect("written");
+    for limit in [8, 16, 20, 63] {
+        let words = format!("ulimit -n {limit}; exec \"$0\" run -c \"$1\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &words, env!("CARGO_BIN_EXE_vero-relay")]).arg(&config);
+        let ended = command.output().expect("it runs");
+        assert_eq!(ended.status.code(), Some(1), "{limit}");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let expected = format!("the limit of open files is {limit}, and at least 64 are needed: raise it");
+        assert!(said.contains(&expected), "{limit}: {said}");
+        assert!(!directory.path().join("data").exists(), "{limit}: nothing is begun");
+    }
+    let started = Started::under(directory.path(), "ulimit -n 64").await;
+    let answer = request(started.hooks, "POST", "/hooks/vero/secret", &[], b"{\"type\":\"sent\"}").await;
+    assert_eq!(answer.status(), 200);
+}

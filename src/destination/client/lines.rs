@@ -4,6 +4,8 @@
 //! name has long moved elsewhere; so would one to a server that goes on failing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -15,40 +17,48 @@ pub const FAILURES_IN_A_ROW_MAX: u32 = 3;
 #[derive(Debug)]
 pub struct Lines<T> {
     age_max: Duration,
-    lines: HashMap<String, Line<T>>,
+    lines: HashMap<String, Arc<Line<T>>>,
 }
 
+/// What connects to one origin.
 #[derive(Debug)]
-struct Line<T> {
-    what: T,
+pub struct Line<T> {
+    /// It itself.
+    pub what: T,
     since: Instant,
-    failures: u32,
+    failures: AtomicU32,
 }
 
-impl<T: Clone> Lines<T> {
+impl<T> Line<T> {
+    /// A request by it has ended, or was given up.
+    pub fn observe(&self, has_failed: bool) {
+        if has_failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T> Lines<T> {
     /// None yet; each is used for so long.
     pub fn new(age_max: Duration) -> Self {
         Self { age_max, lines: HashMap::new() }
     }
 
     /// The one for an origin, if it is to be used still.
-    pub fn current(&self, origin: &str, now: Instant) -> Option<T> {
+    pub fn current(&self, origin: &str, now: Instant) -> Option<Arc<Line<T>>> {
         let line = self.lines.get(origin)?;
-        let is_usable = now.duration_since(line.since) < self.age_max && line.failures < FAILURES_IN_A_ROW_MAX;
-        is_usable.then(|| line.what.clone())
+        let is_young = now.duration_since(line.since) < self.age_max;
+        (is_young && line.failures.load(Ordering::Relaxed) < FAILURES_IN_A_ROW_MAX).then(|| line.clone())
     }
 
     /// Another in its place. Those of other origins that are too old go, so that no origin of an old config stays.
-    pub fn replace(&mut self, origin: &str, what: T, now: Instant) {
+    pub fn replace(&mut self, origin: &str, what: T, now: Instant) -> Arc<Line<T>> {
         self.lines.retain(|_, line| now.duration_since(line.since) < self.age_max);
-        self.lines.insert(origin.to_owned(), Line { what, since: now, failures: 0 });
-    }
-
-    /// A request to an origin has ended, or was given up.
-    pub fn observe(&mut self, origin: &str, has_failed: bool) {
-        if let Some(line) = self.lines.get_mut(origin) {
-            line.failures = if has_failed { line.failures.saturating_add(1) } else { 0 };
-        }
+        let line = Arc::new(Line { what, since: now, failures: AtomicU32::new(0) });
+        self.lines.insert(origin.to_owned(), line.clone());
+        line
     }
 }
 
@@ -66,11 +76,10 @@ mod tests {
             let now = start + Duration::from_secs(*at_s);
             let line = lines.current("origin", now).unwrap_or_else(|| {
                 made += 1;
-                lines.replace("origin", made, now);
-                made
+                lines.replace("origin", made, now)
             });
-            used.push(line);
-            lines.observe("origin", *outcome == 'x');
+            used.push(line.what);
+            line.observe(*outcome == 'x');
         }
         assert_eq!(used, expected, "{script:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::lines::Lines;
+use super::lines::{Line, Lines};
 use super::lookup::{Lookups, Resolve, system};
 use super::proxy::{ProxyChoice, ProxyEnvironment};
 use super::trouble::no_answer;
@@ -120,20 +120,14 @@ impl Transport {
     }
 
     /// What a request to a URL goes out by.
-    pub fn line(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
-        let origin = url.origin().ascii_serialization();
+    pub fn line(&self, url: &Url) -> Result<Arc<Line<reqwest::Client>>, NoAnswer> {
+        let origin = origin(url);
         let now = Instant::now();
-        if let Some(line) = lock(&self.lines).current(&origin, now) {
+        if let Some(line) = lock(&self.lines).current(origin, now) {
             return Ok(line);
         }
-        let line = self.connect_anew(url)?;
-        lock(&self.lines).replace(&origin, line.clone(), now);
-        Ok(line)
-    }
-
-    /// A request to a URL has ended, or was given up.
-    pub fn observe(&self, url: &Url, has_failed: bool) {
-        lock(&self.lines).observe(&url.origin().ascii_serialization(), has_failed);
+        let made = self.connect_anew(url)?;
+        Ok(lock(&self.lines).replace(origin, made, now))
     }
 
     fn connect_anew(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
@@ -187,6 +181,11 @@ impl Transport {
         }
         Ok(roots)
     }
+}
+
+/// Scheme, host and port, as the URL has them: without a copy, since this is asked for each request.
+fn origin(url: &Url) -> &str {
+    &url.as_str()[..url.scheme().len() + "://".len() + url.authority().len()]
 }
 
 fn tls_config(roots: RootCertStore) -> Result<ClientConfig, NoAnswer> {
