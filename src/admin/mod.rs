@@ -24,9 +24,9 @@ use self::work::{Effort, Places};
 use crate::destination::hops::VIA;
 use crate::receive::body::{self, Intake};
 use crate::receive::{Answer, answer, healthz, readyz, text};
-use crate::relay::Relay;
+use crate::relay::{Relay, SourceState};
 use crate::store::Health;
-use crate::telemetry::DestinationGauges;
+use crate::telemetry::{DestinationGauges, SourceGauges};
 
 /// A write needs this header, with any value.
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
@@ -157,7 +157,7 @@ fn show_bin(relay: &Relay, name: &str) -> Answer {
 
 const OVERVIEW: &str = "vero-relay\n\n\
     GET  /healthz                            the process is there\n\
-    GET  /readyz                             events can be taken in\n\
+    GET  /readyz                             events are accepted\n\
     GET  /metrics                            for Prometheus\n\
     GET  /api/status                         everything on one page\n\
     GET  /api/events                         the history, newest first: ?type= ?source= ?destination= ?state= ?since= ?until= ?match= ?limit= ?before=\n\
@@ -205,8 +205,13 @@ fn metrics(relay: &Relay) -> Answer {
         });
     }
     for (source, id) in generation.config.sources.iter().zip(&generation.source_ids) {
-        let is_paused = relay.source_state(*id).since_ms().is_some();
-        relay.metrics.set_source(&source.name, is_paused, relay.store.held(*id).len());
+        let state = relay.source_state(*id);
+        relay.metrics.set_source(&SourceGauges {
+            name: &source.name,
+            is_paused: state.since_ms().is_some(),
+            is_refusing: matches!(state, SourceState::Refusing(_)),
+            held: relay.store.held(*id).len(),
+        });
     }
     relay.metrics.set_store(&relay.store.usage(), relay.health() == Health::Good, now_ms);
     let mut response = Response::new(Bytes::from(relay.metrics.encode()));

@@ -70,6 +70,7 @@ pub struct Metrics {
 struct Sources {
     last_accepted: Series<SourceLabel, Moment>,
     paused: Series<SourceLabel, Gauge>,
+    refusing: Series<SourceLabel, Gauge>,
     held: Series<SourceLabel, Gauge>,
 }
 
@@ -132,6 +133,7 @@ impl Default for Metrics {
             sources: Sources {
                 last_accepted: Series::new(Moment::default),
                 paused: Series::new(Gauge::default),
+                refusing: Series::new(Gauge::default),
                 held: Series::new(Gauge::default),
             },
             rules: Series::new(Counter::default),
@@ -168,12 +170,13 @@ impl Metrics {
     fn register(&self, book: &mut Book) {
         let version = Series::new(Gauge::default as fn() -> Gauge);
         version.get(VersionLabel { version: env!("CARGO_PKG_VERSION").to_owned() }).set(1);
-        let Sources { last_accepted, paused, held } = self.sources.clone();
+        let Sources { last_accepted, paused, refusing, held } = self.sources.clone();
         book.add("build_info", version);
         book.add("requests", self.requests.clone());
         book.add("requests_refused", self.refused.clone());
         book.add("source_last_accepted_timestamp_seconds", last_accepted);
         book.add("source_paused", paused);
+        book.add("source_refusing", refusing);
         book.add("source_held_events", held);
         book.add("rule_matches", self.rules.clone());
         book.add("unmatched_events", self.unmatched.clone());
@@ -213,8 +216,9 @@ impl Metrics {
         // Requests that proved no source are counted under no name.
         self.requests.retain(|labels| labels.source.is_empty() || sources.contains(labels.source.as_str()));
         self.sources.last_accepted.retain(|label| sources.contains(label.source.as_str()));
-        self.sources.paused.retain(|label| sources.contains(label.source.as_str()));
-        self.sources.held.retain(|label| sources.contains(label.source.as_str()));
+        for gauge in [&self.sources.paused, &self.sources.refusing, &self.sources.held] {
+            gauge.retain(|label| sources.contains(label.source.as_str()));
+        }
         self.rules.retain(|label| rules.contains(label.rule.as_str()));
         for outcomes in [&self.deliveries, &self.attempts] {
             outcomes.retain(|labels| destinations.contains(labels.destination.as_str()));
@@ -247,10 +251,15 @@ impl Metrics {
         }
     }
 
-    /// Says whether a source is paused, and how many of its events are held.
-    pub fn set_source(&self, name: &str, is_paused: bool, held: u64) {
-        self.sources.paused.get(SourceLabel { source: name.to_owned() }).set(i64::from(is_paused));
-        self.sources.held.get(SourceLabel { source: name.to_owned() }).set(held as i64);
+    /// Says whether a source is paused, in which way, and how many of its events are held.
+    pub fn set_source(&self, gauges: &SourceGauges<'_>) {
+        for (series, value) in [
+            (&self.sources.paused, i64::from(gauges.is_paused)),
+            (&self.sources.refusing, i64::from(gauges.is_refusing)),
+            (&self.sources.held, gauges.held as i64),
+        ] {
+            series.get(SourceLabel { source: gauges.name.to_owned() }).set(value);
+        }
     }
 
     /// The counter for one rule's matches.
@@ -377,6 +386,18 @@ impl StoreGauges {
     }
 }
 
+/// What a scrape says of one source.
+pub struct SourceGauges<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether its events are kept, or answered with 503.
+    pub is_paused: bool,
+    /// Whether they are answered with 503.
+    pub is_refusing: bool,
+    /// How many are kept.
+    pub held: u64,
+}
+
 /// What a scrape says of one destination.
 pub struct DestinationGauges<'a> {
     /// Its name.
@@ -478,7 +499,7 @@ mod tests {
         let metrics = Metrics::default();
         for name in ["stays", "goes"] {
             metrics.source(name).accepted(1_500);
-            metrics.set_source(name, true, 1);
+            metrics.set_source(&SourceGauges { name, is_paused: true, is_refusing: true, held: 1 });
             metrics.request(name, 413);
             metrics.rule_counter(name).inc();
             let destination = metrics.destination(name);

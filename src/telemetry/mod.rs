@@ -9,7 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod trouble;
 
-pub use self::metrics::{DestinationGauges, DestinationMetrics, Metrics, SourceMetrics};
+pub use self::metrics::{DestinationGauges, DestinationMetrics, Metrics, SourceGauges, SourceMetrics};
 
 /// Whether a stream is a terminal on which somebody wants colours: <https://no-color.org>.
 pub(crate) fn has_colours(stream: &impl std::io::IsTerminal) -> bool {

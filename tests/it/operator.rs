@@ -392,11 +392,14 @@ async fn a_held_source_takes_in_and_keeps_across_restarts_and_delivers_in_order_
     assert_eq!(relay.admin("/readyz").await.status(), 200);
     let metrics = relay.admin("/metrics").await.text();
     assert!(metrics.contains("vero_relay_source_held_events{source=\"vero\"} 3"), "{metrics}");
+    assert!(metrics.contains("vero_relay_source_refusing{source=\"vero\"} 0"), "{metrics}");
     assert_eq!(relay.admin("/api/events?state=held").await.json()["events"].as_array().map(Vec::len), Some(3));
     // A second pause changes what it is, and not what is held.
     assert_eq!(told(&relay, "/api/sources/vero/pause", json!({ "refuse": true })).await["state"], "refusing");
     assert_eq!(relay.post(SENT).await.status(), 503);
     assert_eq!(source(&relay).await["held"], 3);
+    let metrics = relay.admin("/metrics").await.text();
+    assert!(metrics.contains("vero_relay_source_refusing{source=\"vero\"} 1"), "{metrics}");
     told(&relay, "/api/sources/vero/pause", json!({})).await;
     let directory = relay.directory.clone();
     let mut relay = relay.restart(|config| config).await;

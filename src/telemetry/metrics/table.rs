@@ -104,6 +104,12 @@ const INTAKE: &[Described] = &[
         "0 or 1",
         "1 while a source is paused: its events are kept and not delivered, or answered with 503",
     ),
+    gauge(
+        "source_refusing",
+        &["source"],
+        "0 or 1",
+        "1 while a source is paused by `--refuse`: its events are answered with 503 and not kept",
+    ),
     gauge("source_held_events", &["source"], "events", "Events of a source that are kept until it is resumed"),
     counter("rule_matches", &["rule"], "events", "Events that a rule matched"),
     counter("unmatched_events", &[], "events", "Events that no rule sends anywhere"),
