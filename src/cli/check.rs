@@ -130,7 +130,7 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
             Missed::To { expected, met } => to(expected, met),
             Missed::Content { destination, expected, met } => {
                 let (expected, met) = (plain(expected), plain(met));
-                format!("  {destination} was to get  {expected}\n  {destination} would get   {met}\n")
+                format!("  {destination}: expected  {expected}\n  {destination}: got       {met}\n")
             }
         });
     }

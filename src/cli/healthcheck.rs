@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::client::{At, RunningRelay};
 use super::output::{json, say};
-use super::{Failure, File, block_on};
+use super::{Failure, AdminFile, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    file: File,
+    file: AdminFile,
     /// Ask only whether the process is alive, not whether it accepts events
     #[arg(long)]
     live: bool,

@@ -8,7 +8,7 @@ use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::telemetry::in_full;
 
-/// Takes in Vero's webhooks, stores each before answering, and fans it out to HTTP endpoints, Slack and files.
+/// Accepts Vero's webhooks, stores each before it answers, and delivers it to HTTP endpoints, Slack and files.
 #[derive(Debug, Parser)]
 #[command(name = "vero-relay", version, about, long_about = None, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
@@ -134,6 +134,21 @@ struct File {
 }
 
 impl File {
+    /// The file that was named, in one of the two ways.
+    fn or<'f>(&'f self, named: Option<&'f std::path::Path>) -> Option<&'f std::path::Path> {
+        self.file.as_deref().or(named)
+    }
+}
+
+/// The config file of the relay that is asked, for verbs that take nothing but an address from it.
+#[derive(Debug, clap::Args)]
+struct AdminFile {
+    /// A config whose `admin.listen` says which relay to ask, instead of --config; nothing else of it is read
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl AdminFile {
     /// The file that was named, in one of the two ways.
     fn or<'f>(&'f self, named: Option<&'f std::path::Path>) -> Option<&'f std::path::Path> {
         self.file.as_deref().or(named)

@@ -9,12 +9,12 @@ use serde_json::{Value, json as value};
 use super::client::{At, RunningRelay};
 use super::output::{json, say, tell};
 use super::terminal::plain;
-use super::{BAD_CONFIG, Failure, File, block_on};
+use super::{BAD_CONFIG, Failure, AdminFile, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    file: File,
+    file: AdminFile,
     #[command(flatten)]
     at: At,
 }

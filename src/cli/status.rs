@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::client::{At, RunningRelay};
 use super::output::{json, print};
 use super::terminal::{age, count, paint, plain, size};
-use super::{FAILED, Failure, File, block_on};
+use super::{FAILED, Failure, AdminFile, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    file: File,
+    file: AdminFile,
     #[command(flatten)]
     at: At,
 }

@@ -429,7 +429,7 @@ impl Store for JournalStore {
                 if queue.settle(claim.key.sequence, attempts, &state) {
                     written.push(OutcomeRecord { key: claim.key, attempts, at_ms, state });
                 } else {
-                    tracing::warn!(?claim, "settled a delivery that was not under way; nothing was changed");
+                    tracing::warn!(?claim, "settled a delivery that was not in flight; nothing was changed");
                 }
             }
             if written.is_empty() {
