@@ -132,3 +132,41 @@ fn what_the_package_holds_exists() {
         assert!(root(path.trim_end_matches('*')).exists(), "{path}");
     }
 }
+
+/// The blocks of one language in a page: what stands between its fences.
+fn blocks(path: &str, language: &str) -> Vec<String> {
+    let page = text(path);
+    let open = format!("```{language}\n");
+    let found: Vec<_> =
+        page.split(&open).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned())).collect();
+    assert!(!found.is_empty(), "{path} has a block of {language}");
+    found
+}
+
+#[test]
+fn the_proxies_of_the_page_pass_webhooks_on_and_answer_the_rest_and_log_no_token() {
+    let caddy = blocks("docs/connect-vero.md", "caddy").concat();
+    // Caddy sorts what stands at the top of a site by an order of its own, in which `respond` comes before `reverse_proxy`.
+    let site = caddy.split_once("hooks.example.com {\n").expect("a site").1;
+    let top: Vec<_> = site.lines().filter(|line| line.starts_with('\t') && !line.starts_with("\t\t")).collect();
+    assert_eq!(top, ["\thandle /hooks/* {", "\t}", "\thandle {", "\t}"]);
+    assert!(caddy.contains("exclude http.log.error"), "a 502 writes the path into the log");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("Caddyfile");
+    std::fs::write(&file, caddy + "\n").expect("written");
+    // Where Caddy is, it judges: the first route that fits a webhook must be the one to the relay.
+    match Command::new("caddy").args(["adapt", "--config"]).arg(&file).output() {
+        Ok(adapted) => {
+            let said = String::from_utf8_lossy(&adapted.stderr);
+            assert!(adapted.status.success() && !said.contains("not formatted"), "{said}");
+            let adapted = String::from_utf8(adapted.stdout).expect("JSON");
+            let (relay, rest) = (adapted.find("reverse_proxy"), adapted.find("static_response"));
+            assert!(relay.is_some() && relay < rest, "{adapted}");
+        }
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
+    }
+    let nginx = blocks("docs/connect-vero.md", "nginx").concat();
+    for line in ["access_log off;", "error_log /dev/null emerg;", "location /hooks/ {", "location / {"] {
+        assert!(nginx.lines().any(|found| found.trim() == line), "nginx: {line}");
+    }
+}
