@@ -11,14 +11,15 @@ fail() {
 [ "$(id -u)" = 0 ] || fail "dpkg needs root"
 [ $# = 1 ] && [ -f "$1" ] || fail "name one package"
 deb=$1
-for left in /etc/vero-relay /var/lib/vero-relay /usr/bin/vero-relay; do
+for left in /etc/vero-relay /var/lib/vero-relay /var/backups/vero-relay /usr/bin/vero-relay; do
     [ ! -e "$left" ] || fail "$left is there already: this test would remove it"
 done
 
 purge() {
     [ -z "${relay:-}" ] || kill "$relay" 2>/dev/null || true
-    rm -rf /var/lib/vero-relay
+    rm -rf /var/lib/vero-relay /var/lib/vero-relay.old /var/backups/vero-relay
     dpkg --purge vero-relay >/dev/null 2>&1 || true
+    deluser --system --quiet vero-relay >/dev/null 2>&1 || true
 }
 trap purge EXIT
 
@@ -36,9 +37,13 @@ has /etc/vero-relay/config.yaml root:vero-relay 640
 has /etc/vero-relay/token root:vero-relay 640
 has /etc/vero-relay/environment root:root 600
 has /var/lib/vero-relay vero-relay:vero-relay 700
+has /var/backups/vero-relay vero-relay:vero-relay 700
 has /usr/share/doc/vero-relay/docs/config.md root:root 644
+has /usr/share/doc/vero-relay/packaging/socket/vero-relay.socket root:root 644
 unit=$(dpkg --listfiles vero-relay | grep '/systemd/system/vero-relay.service$') || fail "the package has no unit"
 [ -f "$unit" ] || fail "$unit is missing"
+! dpkg --listfiles vero-relay | grep -q '/systemd/system/vero-relay.socket$' || fail "an upgrade would restart the socket"
+grep -q '^ReadWritePaths=.*/var/backups/vero-relay' "$unit" || fail "the unit cannot write backups"
 [ "$(wc -c </etc/vero-relay/token)" = 48 ] || fail "the token should be 48 hexadecimal digits"
 getent passwd vero-relay >/dev/null || fail "there is no user vero-relay"
 if command -v systemd-analyze >/dev/null; then
@@ -57,13 +62,41 @@ for _ in $(seq 150); do
 done
 vero-relay send bounced -c /etc/vero-relay/config.yaml || fail "a sample is not accepted: $(cat /tmp/vero-relay-deb.log)"
 ls /var/lib/vero-relay/archive/*.ndjson >/dev/null || fail "the archive is not there"
+
+# A backup, made by the relay and looked at as its user; then the drill of docs/operations.md.
+copy=/var/backups/vero-relay/2026-11-25
+vero-relay store backup "$copy" -c /etc/vero-relay/config.yaml >/dev/null || fail "the relay cannot write a backup"
+$as_service vero-relay store verify "$copy" >/dev/null || fail "the backup is not good"
 kill "$relay"
 wait "$relay" || fail "the relay did not end well: $(cat /tmp/vero-relay-deb.log)"
 relay=
+mv /var/lib/vero-relay /var/lib/vero-relay.old
+cp -a "$copy" /var/lib/vero-relay
+cp -a /var/lib/vero-relay.old/archive /var/lib/vero-relay/
+chown -R vero-relay: /var/lib/vero-relay
+$as_service vero-relay store verify /var/lib/vero-relay >/dev/null || fail "what was restored is not good"
+alien=$(find /var/lib/vero-relay ! -user vero-relay)
+[ -z "$alien" ] || fail "not the service's own after the drill: $alien"
 
+# What the administrator has made of /etc/vero-relay survives an upgrade: a file that is gone, a token and rights.
+rm /etc/vero-relay/environment
+chmod 0600 /etc/vero-relay/config.yaml
+chown vero-relay /etc/vero-relay/config.yaml
 token=$(cat /etc/vero-relay/token)
-dpkg --install "$deb" >/dev/null
+dpkg --install "$deb" >/dev/null || fail "an upgrade fails where a config file was deleted"
+[ ! -e /etc/vero-relay/environment ] || fail "an upgrade has brought a deleted file back"
+has /etc/vero-relay/config.yaml vero-relay:vero-relay 600
 [ "$token" = "$(cat /etc/vero-relay/token)" ] || fail "an upgrade has changed the token"
+
+# A first installation on a full disk leaves no half of a token, and the next try makes it. (No file may grow: as good as full.)
+scripts=$(dpkg-query --control-path vero-relay postinst)
+rm /etc/vero-relay/token
+if (ulimit -f 0 && "$scripts" configure "" >/dev/null 2>&1); then fail "nobody noticed that the token could not be written"; fi
+[ -z "$(find /etc/vero-relay -name '*token*')" ] || fail "a token was left that could not be written"
+"$scripts" configure "" >/dev/null 2>&1 || fail "the next try fails"
+[ "$(wc -c </etc/vero-relay/token)" = 48 ] || fail "the next try makes no token"
+has /etc/vero-relay/token root:vero-relay 640
+
 dpkg --remove vero-relay >/dev/null
 [ ! -e /usr/bin/vero-relay ] || fail "the program is still there"
 [ -e /etc/vero-relay/config.yaml ] || fail "removing took the config"
@@ -71,4 +104,6 @@ dpkg --remove vero-relay >/dev/null
 dpkg --purge vero-relay >/dev/null 2>&1
 [ ! -e /etc/vero-relay ] || fail "purging left /etc/vero-relay"
 [ -d /var/lib/vero-relay/journal ] || fail "purging took the events: they go by hand alone"
-echo "deb: installed, used, upgraded, removed, purged"
+[ -d /var/backups/vero-relay/2026-11-25 ] || fail "purging took the backups: they go by hand alone"
+getent passwd vero-relay >/dev/null || fail "purging took the user whose files are still there"
+echo "deb: installed, used, backed up, restored, upgraded, removed, purged"

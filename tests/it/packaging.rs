@@ -54,6 +54,7 @@ fn the_unit_asks_for_little_where_systemd_can_judge_it() {
         "Type=notify",
         "ExecReload=/usr/bin/vero-relay reload --config /etc/vero-relay/config.yaml",
         "StateDirectory=vero-relay",
+        "ReadWritePaths=-/var/backups/vero-relay",
         "RestartPreventExitStatus=75 78",
     ] {
         assert!(unit.lines().any(|found| found == line), "the unit says {line}");
@@ -100,7 +101,12 @@ fn compose_mounts_what_exists_and_keeps_the_data() {
         relay["volumes"].as_sequence().expect("volumes").iter().filter_map(|v| v.as_str()).collect();
     let config = volumes.iter().find(|volume| volume.contains("config.yaml")).expect("the config is mounted");
     assert!(root("packaging").join(config.split(':').next().expect("a path")).exists(), "{config}");
-    assert!(volumes.contains(&"data:/var/lib/vero-relay/data"), "{volumes:?}");
+    let image = text("packaging/Dockerfile");
+    for (name, path) in [("data", "/var/lib/vero-relay/data"), ("backups", "/var/backups/vero-relay")] {
+        assert!(volumes.contains(&format!("{name}:{path}").as_str()), "{volumes:?}");
+        assert!(compose["volumes"].get(name).is_some(), "the volume {name}");
+        assert!(image.contains(path), "the image has no {path} that its user may write");
+    }
     assert!(relay["build"]["dockerfile"].as_str().is_some_and(|path| root(path).exists()));
 }
 
@@ -111,26 +117,151 @@ fn the_installed_config_is_good_and_has_no_warnings() {
         .expect("a token");
     let config = parse(directory.path(), &text("packaging/config.yaml"));
     assert_eq!(config.data_dir, Path::new("/var/lib/vero-relay"));
+    // As it is, and with what stands in it as a comment: a shell has none of the service's variables, and needs none.
+    std::fs::write(directory.path().join("slack_url"), "https://hooks.slack.com/services/T0/B0/x\n").expect("a secret");
+    let whole: String = text("packaging/config.yaml")
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .map(|line| match line.trim_start().strip_prefix("# ") {
+            Some(_) => format!("{}\n", line.replacen("# ", "", 1)),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let whole = whole.replace(
+        "to: [archive] }",
+        "to: [archive] }\n  - { name: t, event: { type: bounced }, expect: { to: [archive, alerts] } }",
+    );
+    assert!(whole.contains("\n  alerts:\n    slack:\n      url: \"${file:slack_url}\""), "{whole}");
     let path = directory.path().join("config.yaml");
-    std::fs::write(&path, text("packaging/config.yaml")).expect("a config");
-    let checked = Command::new(env!("CARGO_BIN_EXE_vero-relay"))
-        .args(["check", "--strict", "-c"])
-        .arg(&path)
-        .output()
-        .expect("check runs");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for config in [text("packaging/config.yaml"), whole] {
+        std::fs::write(&path, &config).expect("a config");
+        let checked = Command::new(env!("CARGO_BIN_EXE_vero-relay"))
+            .args(["check", "--strict", "-c"])
+            .arg(&path)
+            .env_clear()
+            .output()
+            .expect("check runs");
+        assert!(checked.status.success(), "{config}{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+/// What the package installs below its documentation: each file of the repository, as it is named there.
+fn documentation() -> Vec<(PathBuf, PathBuf)> {
+    let manifest = text("Cargo.toml");
+    let assets = manifest.split_once("assets = [").and_then(|(_, rest)| rest.split_once("\n]")).expect("assets").0;
+    let mut installed = Vec::new();
+    for line in assets.lines().filter(|line| line.trim().starts_with("[\"")) {
+        let words: Vec<_> = line.split('"').collect();
+        let (from, to) = (words[1], words[3]);
+        if from.starts_with("target/") {
+            continue;
+        }
+        let files = match from.strip_suffix("/*") {
+            Some(directory) => {
+                let entries = std::fs::read_dir(root(directory)).expect("a directory");
+                let files = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
+                files.map(|path| path.strip_prefix(root("")).expect("below").to_owned()).collect()
+            }
+            None => vec![PathBuf::from(from)],
+        };
+        assert!(!files.is_empty() && files.iter().all(|file| root("").join(file).exists()), "{from}");
+        let Some(below) = to.strip_prefix("usr/share/doc/vero-relay/") else { continue };
+        let named = |file: &PathBuf| match to.ends_with('/') {
+            true => Path::new(below).join(file.file_name().expect("a name")),
+            false => PathBuf::from(below),
+        };
+        installed.extend(files.iter().map(|file| (file.clone(), named(file))));
+    }
+    assert!(installed.len() >= 20, "{installed:?}");
+    installed
+}
+
+/// Without `.` and `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            std::path::Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// A heading as the address of its section.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 #[test]
-fn what_the_package_holds_exists() {
-    let manifest = text("Cargo.toml");
-    let assets = manifest.split_once("assets = [").and_then(|(_, rest)| rest.split_once("\n]")).expect("assets").0;
-    let paths: Vec<&str> =
-        assets.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
-    assert!(paths.len() >= 8, "{paths:?}");
-    for path in paths.iter().filter(|path| !path.starts_with("target/")) {
-        assert!(root(path.trim_end_matches('*')).exists(), "{path}");
+fn every_link_of_a_page_leads_somewhere_in_the_repository_and_in_the_package() {
+    let installed = documentation();
+    let mut links = 0;
+    for (file, name) in installed.iter().filter(|(file, _)| file.extension().is_some_and(|kind| kind == "md")) {
+        assert_eq!(file, name, "the package lays its pages out as the repository does");
+        let page = text(file.to_str().expect("text"));
+        for link in page.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)) {
+            if link.contains("://") || link.contains(' ') {
+                continue;
+            }
+            links += 1;
+            let (path, section) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => name.clone(),
+                path => plain(&name.parent().expect("a directory").join(path)),
+            };
+            assert!(root("").join(&target).exists(), "{}: {link}", file.display());
+            assert!(
+                installed.iter().any(|(_, name)| *name == target),
+                "not in the package: {}: {link}",
+                file.display()
+            );
+            let there = || text(target.to_str().expect("text"));
+            let is_heading =
+                |line: &str| line.starts_with('#') && anchor(line.trim_start_matches(['#', ' '])) == section;
+            assert!(
+                section.is_empty() || there().lines().any(is_heading),
+                "no such section: {}: {link}",
+                file.display()
+            );
+        }
     }
+    assert!(links >= 40, "the links were found: {links}");
+}
+
+#[test]
+fn the_unit_may_write_where_the_pages_put_a_backup() {
+    let unit = text("packaging/vero-relay.service");
+    let may: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ReadWritePaths=-")).collect();
+    let mut named = 0;
+    for page in ["docs/operations.md", "packaging/compose.yaml"] {
+        for rest in text(page).split("store backup /").skip(1) {
+            let path = format!("/{}", rest.split_whitespace().next().unwrap_or_default());
+            assert!(
+                may.iter().any(|may| Path::new(&path).starts_with(may) && Path::new(&path) != Path::new(may)),
+                "{path}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named >= 3, "the pages name some: {named}");
+    for script in ["packaging/debian/postinst", "packaging/test-deb.sh", "docs/install.md"] {
+        assert!(may.iter().all(|may| text(script).contains(may)), "{script} makes it");
+    }
+}
+
+#[test]
+fn an_upgrade_of_the_package_restarts_the_service_and_not_the_socket() {
+    // cargo-deb takes each unit of this name in `unit-scripts` for one to restart.
+    assert!(text("Cargo.toml").contains("unit-name = \"vero-relay\", unit-scripts = \"packaging\","));
+    let units =
+        std::fs::read_dir(root("packaging")).expect("packaging").map(|entry| entry.expect("an entry").file_name());
+    let units: Vec<_> = units.filter(|name| name.to_string_lossy().starts_with("vero-relay.")).collect();
+    assert_eq!(units, ["vero-relay.service"]);
+    assert!(text("packaging/socket/vero-relay.socket").contains("ListenStream=127.0.0.1:8080"));
 }
 
 /// The blocks of one language in a page: what stands between its fences.
