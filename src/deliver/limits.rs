@@ -143,7 +143,7 @@ impl Limiter {
             if backlog > 0 && gone >= self.removed_grace {
                 let count =
                     bury(&*self.store, id, self.store.waiting(id), "the destination was removed from the config");
-                tracing::warn!(destination = %name, dead_letters = count, "its time of grace is over: what waited for it are dead letters now");
+                tracing::warn!(destination = %name, dead_letters = count, "removed_grace has passed: what waited for it became dead letters");
             }
         }
     }
