@@ -135,8 +135,9 @@ impl Limiter {
                 if backlog > 0 {
                     let hours = self.removed_grace.as_secs() / 3600;
                     tracing::warn!(destination = %name, deliveries = backlog, grace_hours = hours, "deliveries wait for a destination that the config does not name: they become dead letters unless it comes back (or another has `renamed_from: {name}`)");
-                    self.store.set_removed(id, true);
                 }
+                // Also where nothing waits: nobody may replay anything to it.
+                self.store.set_removed(id, true);
                 continue;
             };
             let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));

@@ -47,7 +47,8 @@ pub(super) fn list(relay: &Relay) -> Value {
 fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
     let counts = relay.store.counts(id);
     let now_ms = relay.clock.now_ms();
-    let worker = relay.generation().statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
+    let generation = relay.generation();
+    let worker = generation.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
     let standing = counts.standing;
     let breaker = match (standing.open_since_ms, worker.ramp) {
         (Some(_), _) => "open",
@@ -56,7 +57,7 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
     };
     let state = if standing.paused.is_some() {
         "paused"
-    } else if standing.removed_since_ms.is_some() {
+    } else if !generation.destination_ids.contains(&id) {
         "removed"
     } else if standing.open_since_ms.is_some() {
         "failing"
