@@ -75,8 +75,8 @@ impl Limiter {
             if let Some(age) = limits.max_age.filter(|_| counts.standing.paused.is_none()) {
                 self.bury_stale(id, &name, age);
             }
-            if let Some(most) = limits.max_size.filter(|most| counts.backlog_bytes > *most) {
-                self.bury_oldest(id, &name, counts.backlog_bytes, most);
+            if let Some(most) = limits.max_size.filter(|most| counts.limited_bytes > *most) {
+                self.bury_oldest(id, &name, counts.limited_bytes, most);
             }
         }
         self.look_at_removed();
@@ -89,7 +89,7 @@ impl Limiter {
             return;
         }
         // Arrivals are stamped by the wall clock, which may be wrong now or have been so then: their stamps are not asked.
-        let sequences = self.store.unattempted_below(id, self.store.older_than(age));
+        let sequences = self.store.stale(id, age);
         if sequences.is_empty() {
             return;
         }

@@ -133,11 +133,13 @@ pub trait Store: Send + Sync + 'static {
     /// What waits for a destination and is not under way.
     fn waiting(&self, destination: NameId) -> NumberSet;
 
-    /// What waits for a destination and keeps the journal from being trimmed: first attempts and deliveries to go out again.
+    /// What waits for a destination and keeps the journal from being trimmed: first attempts and deliveries to go out again, but none
+    /// that a source had held.
     fn pinning(&self, destination: NameId) -> NumberSet;
 
-    /// What waits for a destination and was never attempted, below a number.
-    fn unattempted_below(&self, destination: NameId, end: u64) -> NumberSet;
+    /// What waits for a destination, was never attempted, and came longer ago than this, by the time that the store has lived through.
+    /// What its source had held came when that was resumed.
+    fn stale(&self, destination: NameId, age: Duration) -> NumberSet;
 
     /// One page of a destination's dead letters whose events are older than `before`, newest event first. Looks at a bounded number
     /// of them, so a page may hold fewer than `max` and not be the last. Reads the index.

@@ -266,6 +266,8 @@ pub struct Counts {
     pub oldest_unattempted_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
+    /// The same from the oldest that no source had held: what `backlog.max_size` is about.
+    pub limited_bytes: u64,
     /// Dead letters.
     pub dead: u64,
     /// How it stands.

@@ -138,8 +138,13 @@ impl Bitmap {
 
     /// Adds all numbers of another set.
     pub fn insert_all(&mut self, other: &Bitmap) {
-        for number in other.iter_from(0) {
-            self.insert(number);
+        for (key, chunk) in other.chunks.iter().filter(|(_, chunk)| chunk.length > 0) {
+            let own = self.chunk(*key);
+            let before = own.length;
+            own.words.iter_mut().zip(chunk.words.iter()).for_each(|(own, other)| *own |= other);
+            own.length = own.words.iter().map(|word| word.count_ones()).sum();
+            own.end = own.end.max(chunk.end);
+            self.length += u64::from(own.length - before);
         }
     }
 
@@ -206,8 +211,23 @@ impl Bitmap {
         }
     }
 
+    /// The numbers that are in none of these sets, in order.
+    pub fn iter_outside<'b>(&'b self, others: &'b [&Bitmap]) -> impl Iterator<Item = u64> + 'b {
+        let mut next = self.next_outside(0, others);
+        std::iter::from_fn(move || {
+            let number = next?;
+            next = self.next_outside(number + 1, others);
+            Some(number)
+        })
+    }
+
     /// The smallest number at or above `from`.
     pub fn next(&self, from: u64) -> Option<u64> {
+        self.next_outside(from, &[])
+    }
+
+    /// The smallest number at or above `from` that is in none of these sets.
+    fn next_outside(&self, from: u64, others: &[&Bitmap]) -> Option<u64> {
         for (key, chunk) in self.chunks.range(from / CHUNK..) {
             if chunk.length == 0 {
                 continue;
@@ -215,7 +235,11 @@ impl Bitmap {
             let start = if *key == from / CHUNK { from % CHUNK } else { 0 };
             let first_word = (start / 64) as usize;
             for (i, word) in chunk.words[..chunk.end].iter().enumerate().skip(first_word) {
-                let masked = if i == first_word { word & (u64::MAX << (start % 64)) } else { *word };
+                let word = others
+                    .iter()
+                    .filter_map(|other| other.chunks.get(key))
+                    .fold(*word, |word, other| word & !other.words[i]);
+                let masked = if i == first_word { word & (u64::MAX << (start % 64)) } else { word };
                 if masked != 0 {
                     return Some(key * CHUNK + i as u64 * 64 + u64::from(masked.trailing_zeros()));
                 }
@@ -286,6 +310,21 @@ mod tests {
                 prop_assert_eq!(bitmap.previous(base), model.range(..base).next_back().copied());
                 prop_assert_eq!(bitmap.contains(number), model.contains(&number));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn adds_and_leaves_out_other_sets(sets in prop::collection::vec(prop::collection::btree_set(0u64..3 * CHUNK / 64, 0..40), 3)) {
+            let sets: Vec<BTreeSet<u64>> = sets.into_iter().map(|set| set.into_iter().map(|n| n * 61).collect()).collect();
+            let bitmaps: Vec<Bitmap> = sets.iter().map(|set| set.iter().copied().collect()).collect();
+            let outside = sets[0].iter().filter(|number| !sets[1].contains(number) && !sets[2].contains(number));
+            prop_assert!(bitmaps[0].iter_outside(&[&bitmaps[1], &bitmaps[2]]).eq(outside.copied()));
+            let mut all = bitmaps[0].clone();
+            all.insert_all(&bitmaps[1]);
+            let union = &sets[0] | &sets[1];
+            prop_assert_eq!(all.len(), union.len() as u64);
+            prop_assert!(all.iter_from(0).eq(union.iter().copied()));
         }
     }
 

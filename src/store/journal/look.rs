@@ -152,6 +152,7 @@ impl Shared {
         let destination = self.destination(id);
         let queue = lock(&destination.queue);
         let (oldest, unattempted, pinning) = (queue.oldest(), queue.oldest_unattempted(), queue.oldest_pinning());
+        let limited = queue.oldest_never_held();
         let mut counts = Counts {
             backlog: queue.backlog(),
             postponed: queue.postponed() as u64,
@@ -161,11 +162,14 @@ impl Shared {
             oldest_ms: None,
             oldest_unattempted_ms: None,
             backlog_bytes: 0,
+            limited_bytes: 0,
             dead: queue.dead().len(),
             standing: queue.standing().clone(),
         };
         drop(queue);
-        counts.backlog_bytes = pinning.map_or(0, |sequence| self.segments.bytes_from(sequence));
+        let bytes_from = |sequence| self.segments.bytes_from(sequence);
+        counts.backlog_bytes = pinning.map_or(0, bytes_from);
+        counts.limited_bytes = limited.map_or(0, bytes_from);
         let arrival = |sequence| {
             let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
             let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();

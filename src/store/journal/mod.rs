@@ -539,11 +539,11 @@ impl Store for JournalStore {
     }
 
     fn pinning(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).pinning()
+        lock(&self.destination(id).queue).never_held()
     }
 
-    fn unattempted_below(&self, id: NameId, end: u64) -> NumberSet {
-        lock(&self.destination(id).queue).unattempted_below(end)
+    fn stale(&self, id: NameId, age: Duration) -> NumberSet {
+        self.shared.stale(id, age)
     }
 
     fn dead_letters(&self, id: NameId, query: &DeadQuery, before: u64, max: usize) -> Page<DeadLetter> {

@@ -31,6 +31,9 @@ pub struct Postponed {
     pub reason: String,
 }
 
+/// So many times something was let go are told apart.
+const LET_GO_MAX: usize = 64;
+
 /// What a claim takes turns over.
 const TURNS: usize = 3;
 
@@ -56,6 +59,9 @@ pub struct Queue {
     dead: Bitmap,
     /// What came in while its source is held, by source.
     held: BTreeMap<NameId, Bitmap>,
+    /// What was held before, by when it was let go, in milliseconds that the store had lived through: it is as old as that. What is
+    /// settled since may be in it still.
+    let_go: BTreeMap<u64, Bitmap>,
     standing: Standing,
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
@@ -75,6 +81,8 @@ pub struct Snapshot {
     pub postponed: Vec<(u64, u64, Postponed)>,
     /// What came in while its source is held, by source.
     pub held: BTreeMap<NameId, Bitmap>,
+    /// What was held before and was not attempted yet, by when it was let go.
+    pub let_go: BTreeMap<u64, Bitmap>,
 }
 
 impl Queue {
@@ -91,6 +99,7 @@ impl Queue {
             claimed: BTreeMap::new(),
             dead: Bitmap::default(),
             held: BTreeMap::new(),
+            let_go: BTreeMap::new(),
             standing: Standing::default(),
             stopped_since: None,
             turn: 0,
@@ -99,8 +108,8 @@ impl Queue {
 
     /// A queue as a snapshot left it.
     pub fn restore(destination: NameId, snapshot: Snapshot) -> Self {
-        let Snapshot { unsettled, again, dead, postponed, held } = snapshot;
-        let mut queue = Self { unsettled, again, dead, held, ..Self::new(destination) };
+        let Snapshot { unsettled, again, dead, postponed, held, let_go } = snapshot;
+        let mut queue = Self { unsettled, again, dead, held, let_go, ..Self::new(destination) };
         for (sequence, due_ms, entry) in postponed {
             queue.postpone(sequence, due_ms, entry);
         }
@@ -120,6 +129,7 @@ impl Queue {
             dead: self.dead.clone(),
             postponed: waiting.chain(claimed).collect(),
             held: self.held.clone(),
+            let_go: self.let_go.clone(),
         }
     }
 
@@ -133,12 +143,33 @@ impl Queue {
         self.held.entry(source).or_default().insert(sequence);
     }
 
-    /// What came in by a source while it is held may be delivered now. Returns how much that is.
-    pub fn let_go(&mut self, source: NameId) -> u64 {
+    /// What came in by a source while it is held may be delivered now, and is as old as this moment: so many milliseconds the store
+    /// has lived through. Returns how much that is.
+    pub fn let_go(&mut self, source: NameId, passed_ms: u64) -> u64 {
         let Some(held) = self.held.remove(&source) else { return 0 };
         self.cursor = self.cursor.min(held.next(0).unwrap_or(u64::MAX));
         self.unsettled.insert_all(&held);
+        self.forget_let_go();
+        self.let_go.entry(passed_ms).or_default().insert_all(&held);
         held.len()
+    }
+
+    /// The sources of which something is held.
+    pub fn holders(&self) -> impl Iterator<Item = NameId> + '_ {
+        self.held.keys().copied()
+    }
+
+    /// Forgets when something was let go of which nothing waits for its first attempt any more, and which of the oldest was let go
+    /// first where there are too many: it is younger then.
+    pub fn forget_let_go(&mut self) {
+        let unsettled = &self.unsettled;
+        self.let_go.retain(|_, set| set.iter_from(0).any(|sequence| unsettled.contains(sequence)));
+        while self.let_go.len() >= LET_GO_MAX
+            && let Some((_, oldest)) = self.let_go.pop_first()
+            && let Some(mut next) = self.let_go.first_entry()
+        {
+            next.get_mut().insert_all(&oldest);
+        }
     }
 
     /// What came in by a source while it is held.
@@ -343,9 +374,10 @@ impl Queue {
         self.dead.contains(sequence)
     }
 
-    /// What waits and was never attempted, below a number.
-    pub fn unattempted_below(&self, end: u64) -> Bitmap {
-        let first = self.unsettled.iter_from(0).take_while(|sequence| *sequence < end);
+    /// What waits and was never attempted, below a number; but what was held before only if it was let go by then.
+    pub fn unattempted_below(&self, end: u64, let_go_by_ms: u64) -> Bitmap {
+        let younger: Vec<&Bitmap> = self.let_go.range(let_go_by_ms.saturating_add(1)..).map(|(_, set)| set).collect();
+        let first = self.unsettled.iter_outside(&younger).take_while(|sequence| *sequence < end);
         first.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
     }
 
@@ -511,6 +543,7 @@ impl Queue {
             dead: Bitmap::default(),
             postponed: scheduled.collect(),
             held: BTreeMap::new(),
+            let_go: BTreeMap::new(),
         }
     }
 
@@ -558,13 +591,22 @@ impl Queue {
         self.unsettled.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence))
     }
 
-    /// What keeps the journal from being trimmed and is not under way.
-    pub fn pinning(&self) -> Bitmap {
-        let waiting = self.unsettled.iter_from(0).chain(self.again.iter_from(0));
+    /// What keeps the journal from being trimmed, is not under way and was not held before.
+    pub fn never_held(&self) -> Bitmap {
+        let let_go: Vec<&Bitmap> = self.let_go.values().collect();
+        let waiting = self.unsettled.iter_outside(&let_go).chain(self.again.iter_from(0));
         waiting.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
     }
 
     /// The oldest of these.
+    pub fn oldest_never_held(&self) -> Option<u64> {
+        let let_go: Vec<&Bitmap> = self.let_go.values().collect();
+        let is_free = |sequence: &u64| !self.claimed.contains_key(sequence);
+        let first = self.unsettled.iter_outside(&let_go).find(is_free);
+        [first, self.again.iter_from(0).find(is_free)].into_iter().flatten().min()
+    }
+
+    /// The oldest that keeps the journal from being trimmed and is not under way.
     pub fn oldest_pinning(&self) -> Option<u64> {
         let again = self.again.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence));
         [self.oldest_unattempted(), again].into_iter().flatten().min()

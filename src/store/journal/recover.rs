@@ -499,6 +499,11 @@ impl<'d> State<'d> {
         self.queues.entry(destination).or_insert_with(|| Queue::new(destination))
     }
 
+    /// What was let go is as old as this start, where it is not known any more when it was.
+    fn passed_ms(&self) -> u64 {
+        self.database.lived.map_or(0, |lived| lived.passed_ms())
+    }
+
     fn keep_for_later(&mut self, record: &Record, file: &Arc<dyn DiskFile>, body_at: u64) -> Result<(), OpenError> {
         let mut body = Vec::new();
         if let Record::Event(EventHead { body_bytes, .. }) | Record::Carried(EventHead { body_bytes, .. }) = record {
@@ -538,9 +543,8 @@ impl<'d> State<'d> {
             Record::Control(control) => {
                 self.queue(control.destination).control(&control.act, control.at_ms);
                 if control.act == Act::Resume {
-                    for queue in self.queues.values_mut() {
-                        queue.let_go(control.destination);
-                    }
+                    let passed_ms = self.passed_ms();
+                    self.queues.values_mut().for_each(|queue| drop(queue.let_go(control.destination, passed_ms)));
                 }
             }
             Record::Selection(selection) => {

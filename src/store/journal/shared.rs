@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::bitmap::Bitmap;
 use super::disk::Disk;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord, cut};
 use super::index::{Arrivals, Index, Lived, Resolved, resolve};
@@ -315,6 +316,14 @@ impl Shared {
         before_ms.map_or(0, |before_ms| lock(&self.arrivals).before(before_ms))
     }
 
+    /// What waits for a destination, was never attempted, and came longer ago than this.
+    pub fn stale(&self, id: NameId, age: Duration) -> Bitmap {
+        let end = self.older_than(age);
+        let let_go_by_ms = self.lived.passed_ms().checked_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let Some(let_go_by_ms) = let_go_by_ms.filter(|_| end > 0) else { return Bitmap::default() };
+        lock(&self.destination(id).queue).unattempted_below(end, let_go_by_ms)
+    }
+
     /// Bytes of everything.
     pub fn bytes(&self) -> u64 {
         self.segments.bytes() + self.index.bytes()
@@ -326,8 +335,9 @@ impl Shared {
         match control.act {
             Act::Hold => drop(lock(&self.holding).insert(id)),
             Act::Resume if lock(&self.holding).remove(&id) => {
+                let passed_ms = self.lived.passed_ms();
                 for destination in self.destination_ids().into_iter().map(|id| self.destination(id)) {
-                    if lock(&destination.queue).let_go(id) > 0 {
+                    if lock(&destination.queue).let_go(id, passed_ms) > 0 {
                         destination.wakeup.notify_one();
                     }
                 }

@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS segment (segment INTEGER PRIMARY KEY, first INTEGER, 
     low INTEGER, high INTEGER, marks BLOB);
 CREATE TABLE IF NOT EXISTS bits (destination INTEGER, kind INTEGER, chunk INTEGER, bits BLOB,
     PRIMARY KEY (destination, kind, chunk)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS let_go (destination INTEGER, passed_ms INTEGER, chunk INTEGER, bits BLOB,
+    PRIMARY KEY (destination, passed_ms, chunk)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS postponed (destination INTEGER, sequence INTEGER, attempts INTEGER, first_ms INTEGER, due_ms INTEGER,
     reason TEXT, PRIMARY KEY (destination, sequence)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead (destination INTEGER, sequence INTEGER, attempts INTEGER, at_ms INTEGER, reason TEXT,
@@ -71,8 +73,8 @@ CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRI
 ";
 
 /// Everything but facts and attempts can be read from the journal again.
-const DERIVED: [&str; 11] =
-    ["meta", "segment", "acts", "uses", "bits", "postponed", "dead", "buried", "late", "carried", "damage"];
+const DERIVED: [&str; 12] =
+    ["meta", "segment", "acts", "uses", "bits", "let_go", "postponed", "dead", "buried", "late", "carried", "damage"];
 
 /// The sets of a queue, as the table `bits` numbers them.
 const KINDS: [i64; 3] = [0, 1, 2];
@@ -242,7 +244,7 @@ impl Database {
 
     /// A number that nothing refers to any more. Its queue is blank, and what is left here is about events that are gone.
     fn forget_name(&mut self, NameId(id): NameId) -> Result<()> {
-        for table in ["fact", "dead", "buried", "bits", "postponed"] {
+        for table in ["fact", "dead", "buried", "bits", "let_go", "postponed"] {
             let sql = format!("DELETE FROM {table} WHERE destination = ?1");
             self.connection.prepare_cached(&sql)?.execute([id])?;
         }
@@ -623,6 +625,13 @@ impl Database {
             let (first_ms, due_ms) = (signed(*first_attempt_ms), signed(*due_ms));
             statement.execute(params![destination.0, signed(*sequence), attempts, first_ms, due_ms, reason])?;
         }
+        self.connection.prepare_cached("DELETE FROM let_go WHERE destination = ?1")?.execute([destination.0])?;
+        let mut statement = self.connection.prepare_cached("INSERT INTO let_go VALUES (?1, ?2, ?3, ?4)")?;
+        for (passed_ms, set) in &snapshot.let_go {
+            for (chunk, bits) in set.encode() {
+                statement.execute(params![destination.0, signed(*passed_ms), signed(chunk), bits])?;
+            }
+        }
         // What was given up all at once and is kept no longer.
         let first_dead = snapshot.dead.next(0).unwrap_or(u64::MAX) / crate::store::journal::bitmap::CHUNK;
         let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk < ?2";
@@ -653,6 +662,14 @@ impl Database {
                 return Err(rusqlite::Error::InvalidQuery);
             }
             self.written.insert((destination, kind, chunk), crc32c::crc32c(bits));
+        }
+        let mut statement = self.connection.prepare("SELECT destination, passed_ms, chunk, bits FROM let_go")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let set = queues.entry(NameId(row.get(0)?)).or_default().let_go.entry(unsigned(row, 1)?).or_default();
+            if !set.decode(unsigned(row, 2)?, row.get_ref(3)?.as_blob()?) {
+                return Err(rusqlite::Error::InvalidQuery);
+            }
         }
         let sql = "SELECT destination, sequence, attempts, first_ms, due_ms, reason FROM postponed";
         let mut statement = self.connection.prepare(sql)?;

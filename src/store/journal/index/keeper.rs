@@ -99,7 +99,11 @@ impl Keeper {
         let mut updates = Vec::new();
         let done = database.transaction(|database| {
             for id in shared.destination_ids() {
-                let snapshot = lock(&shared.destination(id).queue).snapshot();
+                let destination = shared.destination(id);
+                let mut queue = lock(&destination.queue);
+                queue.forget_let_go();
+                let snapshot = queue.snapshot();
+                drop(queue);
                 database.save_queue(id, &snapshot)?;
             }
             let is_synced = self.wait_for_sync();

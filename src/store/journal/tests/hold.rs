@@ -1,7 +1,10 @@
 //! A source that is held: what comes in by it is kept, whatever happens, until it is resumed.
 
 use super::retention::{Kept, fill, id, select};
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
+use crate::deliver::{BacklogLimits, Limited, Limiter};
 use crate::store::Selecting;
 
 const SEGMENT: u64 = 64 << 10;
@@ -42,7 +45,7 @@ fn check(store: &JournalStore) {
         (0..4).map(state).collect::<Vec<_>>(),
         [DeliveryState::Waiting, DeliveryState::Held, DeliveryState::Waiting, DeliveryState::Held,]
     );
-    assert_eq!(store.unattempted_below(crm(store), u64::MAX).iter_from(0).collect::<Vec<_>>(), [0, 2], "never stale");
+    assert_eq!(store.pinning(crm(store)).iter_from(0).collect::<Vec<_>>(), [0, 2], "never too much");
 }
 
 #[test]
@@ -103,4 +106,56 @@ fn a_second_pause_changes_the_kind_and_a_pause_of_an_old_journal_refuses() {
     store.hold(vero(&store));
     assert_eq!(store.standing(vero(&store)).paused, None);
     check(&store);
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// A store that goes by a clock that stands where it is put, and what looks after a limit of six hours and one of two segments.
+fn open_at(kept: &Kept, hand: &'static AtomicU64) -> (Arc<JournalStore>, Limiter) {
+    let (clock, index) = (Clock::by_hand(hand), Location::File(kept.index()));
+    let options = Options { clock, index, segment_bytes: SEGMENT, retention: kept.retention, ..Options::default() };
+    let store = Arc::new(JournalStore::open(Arc::new(kept.disk.clone()), options).expect("the journal opens").0);
+    let limits = BacklogLimits { max_age: Some(Duration::from_millis(6 * HOUR_MS)), max_size: Some(2 * SEGMENT) };
+    let limited = |name: &str| Limited { id: id(&store, name), name: name.to_owned(), limits };
+    let mut limiter = Limiter::new(store.clone(), clock);
+    limiter.set(vec![limited(CRM), limited(ALERTS)], Duration::MAX);
+    (store, limiter)
+}
+
+#[test]
+fn what_a_source_lets_go_is_as_old_as_its_release_also_after_restarts_and_a_crash() {
+    let hand: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_700_000_000_000)));
+    let pass = |hours: u64| drop(hand.fetch_add(hours * HOUR_MS, Ordering::Relaxed));
+    let kept = Kept::new(64 * SEGMENT);
+    let (store, mut limiter) = open_at(&kept, hand);
+    store.hold(vero(&store));
+    store.sync().expect("durable");
+    append_from(&store, "vero", "held");
+    append_from(&store, "other", "free");
+    append_from(&store, "vero", "held too");
+    // More than the limit lies between what was held and what comes now, and much more time than the other.
+    fill(&store, 4 * SEGMENT);
+    pass(60);
+    limiter.look();
+    let dead = |store: &JournalStore| store.dead(crm(store)).iter_from(0).collect::<Vec<_>>();
+    assert_eq!(dead(&store), [1]);
+    assert!(store.resume(vero(&store)));
+    store.sync().expect("durable");
+    append_from(&store, "vero", "new");
+    limiter.look();
+    assert_eq!((dead(&store), store.counts(crm(&store)).backlog), (vec![1], 3));
+    // A crash, in which the index knows nothing of it; then two restarts, in which the index alone does.
+    drop((store, limiter));
+    for _ in 0..3 {
+        let (store, mut limiter) = open_at(&kept, hand);
+        pass(1);
+        limiter.look();
+        assert_eq!((dead(&store), store.counts(crm(&store)).backlog), (vec![1], 3));
+        fill(&store, SEGMENT / 2);
+        store.close();
+    }
+    let (store, mut limiter) = open_at(&kept, hand);
+    pass(6);
+    limiter.look();
+    assert_eq!(dead(&store)[..3], [0, 1, 2], "six hours after it was let go");
 }
