@@ -544,7 +544,9 @@ impl<'d> State<'d> {
                 self.queue(control.destination).control(&control.act, control.at_ms);
                 if control.act == Act::Resume {
                     let passed_ms = self.passed_ms();
-                    self.queues.values_mut().for_each(|queue| drop(queue.let_go(control.destination, passed_ms)));
+                    for queue in self.queues.values_mut() {
+                        queue.let_go(control.destination, passed_ms);
+                    }
                 }
             }
             Record::Selection(selection) => {
@@ -559,6 +561,7 @@ impl<'d> State<'d> {
         if !self.updates.is_empty() {
             self.flush();
         }
+        self.let_go_of_what_nobody_holds();
         let nameless = self.name_the_nameless();
         Recovered {
             segments: self.segments,
@@ -581,6 +584,25 @@ impl<'d> State<'d> {
 }
 
 impl State<'_> {
+    /// A resume whose record is lost has resumed its source all the same, as later headers say: nobody could let go what came before.
+    fn let_go_of_what_nobody_holds(&mut self) {
+        let is_holding =
+            |id: &NameId| self.queues.get(id).is_some_and(|queue| queue.standing().held_since_ms.is_some());
+        let mut holders: Vec<NameId> = self.queues.values().flat_map(Queue::holders).collect();
+        holders.sort_unstable();
+        holders.dedup();
+        holders.retain(|id| !is_holding(id));
+        let passed_ms = self.passed_ms();
+        for source in holders {
+            let count: u64 = self.queues.values_mut().map(|queue| queue.let_go(source, passed_ms)).sum();
+            tracing::warn!(
+                source = source.0,
+                deliveries = count,
+                "the end of a hold is lost: what the source held is delivered now"
+            );
+        }
+    }
+
     /// What waits where nobody finds it would be served by nobody and limited by nobody.
     fn name_the_nameless(&mut self) -> Vec<String> {
         let lost = |(id, queue): (&NameId, &Queue)| (!queue.is_blank() && !self.names.is_reachable(*id)).then_some(*id);

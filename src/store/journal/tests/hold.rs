@@ -125,7 +125,7 @@ fn open_at(kept: &Kept, hand: &'static AtomicU64) -> (Arc<JournalStore>, Limiter
 #[test]
 fn what_a_source_lets_go_is_as_old_as_its_release_also_after_restarts_and_a_crash() {
     let hand: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_700_000_000_000)));
-    let pass = |hours: u64| drop(hand.fetch_add(hours * HOUR_MS, Ordering::Relaxed));
+    let pass = |hours: u64| hand.fetch_add(hours * HOUR_MS, Ordering::Relaxed);
     let kept = Kept::new(64 * SEGMENT);
     let (store, mut limiter) = open_at(&kept, hand);
     store.hold(vero(&store));
@@ -158,4 +158,33 @@ fn what_a_source_lets_go_is_as_old_as_its_release_also_after_restarts_and_a_cras
     pass(6);
     limiter.look();
     assert_eq!(dead(&store)[..3], [0, 1, 2], "six hours after it was let go");
+}
+
+#[test]
+fn what_was_held_is_let_go_although_the_record_of_the_resume_is_damaged() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = with_held(&kept);
+    // All that is held lies in segments before, and the resume alone in a group of its own.
+    fill(&store, 2 * SEGMENT);
+    let newest = segments::file_name(store.shared.segments.newest());
+    let mut start = 0;
+    kept.disk.edit(&newest, |bytes| start = bytes.iter().rposition(|byte| *byte != 0).expect("written") + 1);
+    assert!(store.resume(vero(&store)));
+    store.sync().expect("durable");
+    kept.disk
+        .edit(&newest, |bytes| bytes[start..].iter_mut().for_each(|byte| *byte ^= if *byte == 0 { 0 } else { 0x55 }));
+    // So that a later header says that the source is not held.
+    fill(&store, 2 * SEGMENT);
+    store.close();
+    drop(store);
+    for index in ["kept", "lost"] {
+        if index == "lost" {
+            kept.remove_index();
+        }
+        let (store, opened) = kept.try_open();
+        assert!(index == "kept" || !opened.damage.is_empty(), "the record is gone");
+        let counts = store.counts(crm(&store));
+        assert_eq!((held(&store), counts.held, counts.backlog), (Vec::new(), 0, 4), "the index is {index}");
+        store.close();
+    }
 }
