@@ -38,8 +38,9 @@ pub trait Disk: Send + Sync + 'static {
     /// How much room the file system has; `None` when it does not say.
     fn space(&self) -> Option<Space>;
     /// What has become of the directory or of files in it, if they are not what they were: removed, replaced, cut, written to by
-    /// another. Each file has at least so many bytes. Where nothing but this program can reach them: nothing.
-    fn trouble(&self, _files: &[(String, u64)]) -> Option<String> {
+    /// another. Each file has at least so many bytes; `is_listed` is asked again of one that is not there, which may have been let go
+    /// since. Where nothing but this program can reach them: nothing.
+    fn trouble(&self, _files: &[(String, u64)], _is_listed: &dyn Fn(&str) -> bool) -> Option<String> {
         None
     }
 }
@@ -85,12 +86,12 @@ pub struct RealDisk {
     /// Kept open to make names durable: opening it for that would fail where no file descriptor is left, which passes, and look
     /// like a failed sync, which does not.
     names: File,
-    /// The file that was made last. Held while it is renamed.
+    /// The file that was made last. Held while it is made, renamed or removed, and while nothing is only looked at.
     newest: Mutex<Option<Newest>>,
 }
 
 /// The file that is written to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Newest {
     name: String,
     identity: Identity,
@@ -144,17 +145,23 @@ impl RealDisk {
     }
 
     /// What has become of the file that was made last: it is the one that is written to.
+    /// Nothing that is written waits for this look, so what it finds holds only if nothing has changed meanwhile.
     fn trouble_with_newest(&self) -> Option<String> {
-        let newest = self.newest();
-        let Newest { name, identity: made, last } = newest.as_ref()?;
+        let Newest { name, identity: made, last } = self.newest().clone()?;
+        let written = lock_last(&last).clone();
         let is_it = |identity| {
-            let is_whole = |file| is_still_there(&file, lock_last(last).as_ref());
-            identity == *made && File::open(self.path(name)).map_or(true, is_whole)
+            let is_whole = |file| is_still_there(&file, written.as_ref()) || *lock_last(&last) != written;
+            identity == made && File::open(self.path(&name)).map_or(true, is_whole)
         };
-        let trouble = self.trouble_with(&self.path(name), |_, identity| is_it(identity));
-        let is_newer = |other: &String| segment_of(other) > segment_of(name) && segment_of(name).is_some();
+        let trouble = self.trouble_with(&self.path(&name), |_, identity| is_it(identity));
+        let is_newer = |other: &String| segment_of(other) > segment_of(&name) && segment_of(&name).is_some();
         let stranger = || self.list().ok()?.into_iter().find(is_newer);
-        trouble.or_else(|| Some(format!("{} was made by another process", self.path(&stranger()?).display())))
+        let trouble =
+            trouble.or_else(|| Some(format!("{} was made by another process", self.path(&stranger()?).display())))?;
+        let newest = self.newest();
+        let is_same = newest.as_ref().is_some_and(|newest| newest.name == name && newest.identity == made);
+        drop(newest);
+        is_same.then_some(trouble)
     }
 }
 
@@ -241,8 +248,10 @@ impl Disk for RealDisk {
         space_of(&self.directory)
     }
 
-    fn trouble(&self, files: &[(String, u64)]) -> Option<String> {
-        let with_file = |(name, least): &(String, u64)| self.trouble_with(&self.path(name), |bytes, _| bytes >= *least);
+    fn trouble(&self, files: &[(String, u64)], is_listed: &dyn Fn(&str) -> bool) -> Option<String> {
+        let with_file = |(name, least): &(String, u64)| {
+            self.trouble_with(&self.path(name), |bytes, _| bytes >= *least).filter(|_| is_listed(name))
+        };
         let with_files = || files.iter().find_map(with_file);
         self.trouble_with_directory().or_else(|| self.trouble_with_newest()).or_else(with_files)
     }
@@ -326,4 +335,21 @@ impl DiskFile for RealFile {
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_let_go_while_it_is_looked_for_is_no_trouble_and_one_that_is_missed_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk = RealDisk::open(directory.path()).expect("it opens");
+        let file = disk.create("0000000002.journal", 0).expect("made");
+        file.write_at(b"something", 0).expect("written");
+        let files = [("0000000001.journal".to_owned(), 1), ("0000000002.journal".to_owned(), 9)];
+        assert_eq!(disk.trouble(&files, &|name| name == "0000000002.journal"), None);
+        let told = disk.trouble(&files, &|_| true).unwrap_or_default();
+        assert!(told.ends_with("0000000001.journal is not there any more"), "{told}");
+    }
 }

@@ -643,9 +643,14 @@ impl Store for JournalStore {
         let look = || {
             let files: Vec<_> = self.shared.segments.outline();
             let files: Vec<_> = files.iter().map(|info| (segments::file_name(info.segment), info.end)).collect();
-            self.shared.disk.trouble(&files)
+            // One that is let go is forgotten before its file is removed.
+            let is_listed = |name: &str| {
+                let listed = self.shared.segments.outline();
+                listed.iter().any(|info| segments::file_name(info.segment) == name)
+            };
+            self.shared.disk.trouble(&files, &is_listed)
         };
-        // A segment may have been let go since it was listed: what is wrong is wrong twice.
+        // What is wrong is wrong twice.
         look().and_then(|_| look())
     }
 
