@@ -165,6 +165,10 @@ impl Shared {
         }
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let Some(in_force) = &names.in_force else { return };
+        // What is being written refers to its names and no segment says so yet: they go another time.
+        if self.writing.load(Ordering::Acquire).saturating_add(1) < self.generation.load(Ordering::Acquire) {
+            return;
+        }
         let mut kept: Bitmap = in_force.iter().flatten().map(|id| u64::from(id.0)).collect();
         self.segments.add_names_to(&mut kept);
         // The newest stays, so that its number is not given again.

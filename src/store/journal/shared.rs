@@ -40,6 +40,8 @@ pub struct Shared {
     pub names: RwLock<Names>,
     /// Of the config in force; 0 before the first.
     pub generation: AtomicU32,
+    /// The oldest config that let in an event which is being written just now; the greatest number where there is none.
+    pub writing: AtomicU32,
     pub destinations: RwLock<HashMap<NameId, Arc<Destination>>>,
     pub recent: Mutex<RecentEvents>,
     pub outcomes: Mutex<RecentOutcomes>,
@@ -135,6 +137,7 @@ impl Shared {
             clock: parts.clock,
             names: RwLock::new(parts.names),
             generation: AtomicU32::new(0),
+            writing: AtomicU32::new(u32::MAX),
             destinations: RwLock::new(destinations),
             recent: Mutex::default(),
             outcomes: Mutex::default(),

@@ -257,7 +257,9 @@ impl Writer {
         let first_sequence = self.position.next_sequence;
         let heads = events.iter_mut().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
         let heads: Vec<EventHead> = heads.collect();
-        match self.write_group(&heads, &events) {
+        let written = self.write_group(&heads, &events);
+        self.shared.writing.store(u32::MAX, Ordering::Release);
+        match written {
             Ok(()) => {}
             Err(Failure::Broken(error)) => {
                 refuse(events, &AppendError::Poisoned(error.to_string()));
@@ -363,24 +365,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Names that only an older config had may be gone by now. Where they are not, they stay from here on.
+    /// Names that only an older config had may be gone by now. Where they are not, they stay from here on, until the events are written
+    /// and their segment says what they refer to.
     fn refuse_outdated(&self, events: &mut Vec<(NewEvent, Reply)>) {
+        let Some(oldest) = events.iter().map(|(event, _)| event.generation).min() else { return };
+        // No name goes while this is held.
+        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
+        self.shared.writing.store(oldest, Ordering::Release);
         let in_force = self.shared.generation.load(Ordering::Acquire);
         let is_outdated = |event: &NewEvent| event.generation.saturating_add(1) < in_force;
         if !events.iter().any(|(event, _)| is_outdated(event)) {
             return;
         }
-        // No name goes while this is held.
-        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
         let is_lost = |event: &NewEvent| is_outdated(event) && !event.names().all(|id| names.of(id).is_some());
         let (lost, rest): (Vec<_>, Vec<_>) = std::mem::take(events).into_iter().partition(|(event, _)| is_lost(event));
-        for (event, _) in rest.iter().filter(|(event, _)| is_outdated(event)) {
-            self.shared.segments.update_last(|info| {
-                event.names().for_each(|id| {
-                    info.names.insert(id.0.into());
-                });
-            });
-        }
         *events = rest;
         refuse(lost, &AppendError::Outdated);
     }
