@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::directory::{Identity, make, narrow};
 
@@ -21,6 +22,25 @@ pub struct DataDirLock {
     _open: [File; 3],
     /// What each path led to when it was taken, and must lead to still.
     places: Vec<(PathBuf, Identity)>,
+    /// Looks in a row at which something of it could not be read.
+    unreadable: Unreadable,
+}
+
+/// A disk that is gone cannot be read, at this look and every other. One that is busy with itself may say the same once.
+const UNREADABLE_LOOKS: usize = 4;
+
+/// Counts looks in a row at which something could not be read.
+#[derive(Debug, Default)]
+struct Unreadable(AtomicUsize);
+
+impl Unreadable {
+    /// Notes what a look came to. Returns what could not be read, where that lasts.
+    fn note<T>(&self, unreadable: Option<T>) -> Option<T> {
+        if unreadable.is_none() {
+            self.0.store(0, Ordering::Relaxed);
+        }
+        unreadable.filter(|_| self.0.fetch_add(1, Ordering::Relaxed) + 1 >= UNREADABLE_LOOKS)
+    }
 }
 
 /// Why a data directory could not be taken.
@@ -76,7 +96,7 @@ impl DataDirLock {
         let identity = |file: &File| file.metadata().map(|metadata| Identity::of(&metadata)).map_err(failed);
         let places =
             vec![(data_dir.to_owned(), identity(&whole)?), (directory, identity(&journal)?), (name, identity(&lock)?)];
-        Ok(Self { _open: [whole, journal, lock], places })
+        Ok(Self { _open: [whole, journal, lock], places, unreadable: Unreadable::default() })
     }
 
     /// The error of who finds it taken.
@@ -95,23 +115,28 @@ impl DataDirLock {
 
     /// What has become of the directory, if it is not what was taken any more. Looks at the disk.
     pub fn trouble(&self) -> Option<String> {
-        self.places.iter().find_map(|(path, taken)| match Identity::at(path) {
+        let mut unreadable = None;
+        let trouble = self.places.iter().find_map(|(path, taken)| match Identity::at(path) {
             Ok(now) if now == *taken => None,
             Ok(_) => Some(format!("{} was replaced by another", path.display())),
             Err(error) if is_gone(&error) => Some(format!("{} is not there any more", path.display())),
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "the data directory cannot be looked at");
+                if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+                    unreadable.get_or_insert_with(|| format!("{} cannot be read any more: {error}", path.display()));
+                }
                 None
             }
-        })
+        });
+        let unreadable = self.unreadable.note(unreadable);
+        trouble.or(unreadable)
     }
 }
 
-/// Whether an error says that a path leads nowhere, or to a disk that is gone.
+/// Whether an error says that a path leads nowhere.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, StaleNetworkFileHandle};
     matches!(error.kind(), NotFound | NotADirectory | StaleNetworkFileHandle)
-        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Opens the lock file and locks it; `None` when somebody else has.
@@ -138,6 +163,23 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_cannot_be_read_once_is_no_trouble_and_what_cannot_be_read_for_long_is() {
+        let unreadable = Unreadable::default();
+        let note = |looks: &str| {
+            looks.chars().map(|look| unreadable.note((look == 'x').then_some(())).is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(note("x-xxx-"), [false; 6]);
+        assert_eq!(note("xxxxx-x"), [false, false, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_gone_and_an_error_of_the_disk_says_nothing_yet() {
+        use rustix::io::Errno;
+        let is_gone = |errno: Errno| is_gone(&errno.into());
+        assert_eq!([Errno::NOENT, Errno::STALE, Errno::IO, Errno::ACCESS].map(is_gone), [true, true, false, false]);
+    }
 
     #[track_caller]
     fn is_refused(path: &Path) {
