@@ -2,7 +2,7 @@
 //!
 //! While destinations keep up, every first attempt finds its event here and the disk is only written.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::bitmap::Bitmap;
@@ -75,6 +75,12 @@ impl RecentOutcomes {
     pub fn forget(&mut self, destination: NameId, sequences: &Bitmap) {
         self.states.retain(|key, _| key.destination != destination || !sequences.contains(key.sequence));
         self.order.retain(|key| self.states.contains_key(key));
+    }
+
+    /// All outcomes of some events.
+    pub fn of<'o>(&'o self, sequences: &'o BTreeSet<u64>) -> impl Iterator<Item = (DeliveryKey, DeliveryState)> + 'o {
+        let of_these = self.states.iter().filter(|(key, _)| sequences.contains(&key.sequence));
+        of_these.map(|(key, state)| (*key, state.clone()))
     }
 
     /// Finds an outcome.

@@ -101,8 +101,11 @@ impl Writer {
             carried.heads.push(head);
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
+        // What has ended since it was looked for. What ends from here on is written behind this.
+        let mut ends = ends.clone();
+        ends.extend(lock(&self.shared.outcomes).of(&numbers));
         for id in self.shared.destination_ids() {
-            let (outcomes, again) = self.standing_of(id, &numbers, dead, ends);
+            let (outcomes, again) = self.standing_of(id, &numbers, dead, &ends);
             for some in outcomes.chunks(OUTCOMES_MAX) {
                 self.add_carried(&mut carried, |builder| builder.outcomes(some))?;
                 carried.outcomes.extend_from_slice(some);
@@ -181,9 +184,7 @@ impl Writer {
                 let (attempts, at_ms, reason) = known.or_else(|| self.shared.just_died(&key)).unwrap_or_else(unknown);
                 outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
             } else if !queue.is_pending(*sequence) {
-                // It may have ended once more since it was looked for.
-                let recent = lock(&self.shared.outcomes).get(&key);
-                outcomes.extend(recent.as_ref().or_else(|| ends.get(&key)).and_then(|end| outcome_of(key, end)));
+                outcomes.extend(ends.get(&key).and_then(|end| outcome_of(key, end)));
             }
         }
         (outcomes, again)
