@@ -14,6 +14,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::settle::Sparing;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
 use super::held::Held;
@@ -74,6 +75,8 @@ pub struct Worker {
     /// One read of the disk at a time: reads of one destination wait for each other anyway, and each waiting one would hold a thread.
     disk: Arc<Semaphore>,
     rejects_in_a_row: u32,
+    /// Of what is skipped.
+    skip_notes: Sparing,
     /// As its troubles say, so that a delivery that arrives need not ask.
     is_failing: bool,
     breaker: Breaker,
@@ -108,7 +111,17 @@ impl Worker {
         };
         let disk = Arc::new(Semaphore::new(1));
         let is_failing = parts.status.troubles().is_failing();
-        Self { parts, section, share, disk, rejects_in_a_row: 0, is_failing, breaker, open_since_ms }
+        Self {
+            parts,
+            section,
+            share,
+            disk,
+            rejects_in_a_row: 0,
+            skip_notes: Sparing::default(),
+            is_failing,
+            breaker,
+            open_since_ms,
+        }
     }
 
     /// Works until it is stopped; attempts under way are then finished and settled.

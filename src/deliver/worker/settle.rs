@@ -22,6 +22,29 @@ const REJECTS_IN_A_ROW_MAX: u32 = 20;
 /// Outcomes settled in one go.
 const SETTLED_AT_ONCE: usize = 64;
 
+/// A template may be empty for most events, and the reason is the same for all: so many notes say it, in [`NOTES_WITHIN`]. Each is a row
+/// of the index for as long as its event is kept.
+const NOTES_MAX: u32 = 60;
+const NOTES_WITHIN: Duration = Duration::from_secs(60);
+
+/// Says how many notes there may be.
+#[derive(Debug, Default)]
+pub(super) struct Sparing {
+    since: Option<Instant>,
+    taken: u32,
+}
+
+impl Sparing {
+    /// Whether there may be one more now, which then counts.
+    fn has_one_more(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= NOTES_WITHIN) {
+            (self.since, self.taken) = (Some(now), 0);
+        }
+        self.taken += 1;
+        self.taken <= NOTES_MAX
+    }
+}
+
 impl Worker {
     /// Settles an attempt and whatever else has ended meanwhile.
     pub(super) fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
@@ -48,7 +71,12 @@ impl Worker {
             if is_of_now {
                 self.observe(&outcome);
             }
-            if claim.attempts > 0 || outcome != Outcome::Delivered {
+            let is_worth_it = match outcome {
+                Outcome::Delivered => claim.attempts > 0,
+                Outcome::Skipped { .. } => claim.attempts > 0 || self.skip_notes.has_one_more(Instant::now()),
+                _ => true,
+            };
+            if is_worth_it {
                 notes.push((claim.key, note(&outcome, started_ms, took)));
             }
             self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms })
@@ -210,5 +238,18 @@ fn note(outcome: &Outcome, at_ms: u64, took: Duration) -> AttemptNote {
         status: reason.map_or(0, |reason| reason.status),
         reason: reason.map(|reason| reason.brief.clone()).unwrap_or_default(),
         answer: reason.map(|reason| reason.answer.clone()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_skipped_all_the_time_is_noted_sixty_times_a_minute() {
+        let (mut sparing, start) = (Sparing::default(), Instant::now());
+        let mut noted =
+            |at_s: u64| (0..1000).filter(|_| sparing.has_one_more(start + Duration::from_secs(at_s))).count();
+        assert_eq!([0, 1, 59, 60, 61, 500].map(&mut noted), [60, 0, 0, 60, 0, 60]);
     }
 }
