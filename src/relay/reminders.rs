@@ -16,6 +16,9 @@ pub(super) async fn remind(relay: Arc<Relay>, stop: CancellationToken) {
     let mut health = relay.health.clone();
     let mut full = Trouble::lasting(TOLD_EVERY);
     let mut pauses = Pauses::default();
+    // A full disk may change what it says all the time: the rest is looked at all the same.
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let now = health.borrow_and_update().clone();
         tell_of_room(&mut full, &now);
@@ -24,7 +27,7 @@ pub(super) async fn remind(relay: Arc<Relay>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             // Whoever could change it is gone: the process is ending.
             changed = health.changed() => if changed.is_err() { return stop.cancelled().await },
-            () = tokio::time::sleep(LOOK_EVERY) => tell_the_rest(&relay),
+            _ = looks.tick() => tell_the_rest(&relay),
         }
     }
 }
