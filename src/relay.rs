@@ -409,8 +409,11 @@ impl Running {
         let store = self.relay.store.clone();
         // A panic is one of the store's, and is told when it is closed.
         let _ = tokio::task::spawn_blocking(move || store.checkpoint()).await;
-        self.relay.changing.lock().await.door.close();
         let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
+        // A change that hangs keeps the listener open until the process ends.
+        if let Ok(mut changing) = tokio::time::timeout_at(until, self.relay.changing.lock()).await {
+            changing.door.close();
+        }
         let answered = tokio::time::timeout_at(until, self.listeners.wait()).await.is_ok();
         let in_time = attempts_ended && answered;
         let store = self.relay.store.clone();

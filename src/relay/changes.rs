@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::patience::joined;
 use super::{Generation, Relay};
 use crate::config::{Config, DestinationConfig};
 use crate::deliver::{Limited, Limiter};
@@ -99,9 +100,16 @@ pub(super) fn go_on_after_a_change(relay: &Relay) {
 
 /// The same for what has come to wait for the old name since: from a request that an older config had let in, or handed back by the
 /// old name's worker when it ended.
-async fn take_over_late(relay: &Relay) {
-    let _nobody_else = relay.changing.lock().await;
-    take_over_renamed(&relay.generation().config, &*relay.store, When::InForce);
+async fn take_over_late(relay: Arc<Relay>) {
+    if relay.generation().config.destinations.iter().all(|destination| destination.renamed_from.is_none()) {
+        return;
+    }
+    // It reads the index, and waits for who writes to it.
+    let late = move || {
+        let _nobody_else = relay.changing.blocking_lock();
+        take_over_renamed(&relay.generation().config, &*relay.store, When::InForce);
+    };
+    joined(tokio::task::spawn_blocking(late)).await;
 }
 
 /// How often limits on what waits are looked at.
@@ -111,22 +119,22 @@ const LIMITS_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
     let mut limiter = Limiter::new(relay.store.clone(), relay.clock);
     loop {
-        take_over_late(&relay).await;
-        set_limits(&mut limiter, &relay.generation());
-        let looked = tokio::task::spawn_blocking(move || {
-            limiter.look();
+        let look = async {
+            take_over_late(relay.clone()).await;
+            set_limits(&mut limiter, &relay.generation());
+            let look = move || {
+                limiter.look();
+                limiter
+            };
+            let limiter = joined(tokio::task::spawn_blocking(look)).await;
+            tokio::time::sleep(LIMITS_EVERY).await;
             limiter
-        });
-        limiter = match looked.await {
-            Ok(limiter) => limiter,
-            // The process is ending.
-            Err(error) if error.is_cancelled() => return,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        tokio::select! {
+        limiter = tokio::select! {
+            // A look that hangs does not hold up the end.
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LIMITS_EVERY) => {}
-        }
+            limiter = look => limiter,
+        };
     }
 }
 

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 /// Threads that may wait at once. Each costs a stack that is hardly touched.
 const THREADS_MAX: usize = 4;
 /// A config lies deep in the stack while it is read; twice what a thread has by default.
@@ -66,6 +68,16 @@ impl Patience {
     }
 }
 
+/// What came of work on a thread that may block. A panic goes on in who waits for it.
+pub(super) async fn joined<T>(work: JoinHandle<T>) -> T {
+    match work.await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // It was never begun: the process is ending.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -111,5 +123,12 @@ mod tests {
                 std::thread::yield_now();
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_work_that_blocks_goes_on_in_who_waits_for_it() {
+        let panicked = tokio::spawn(async { joined(tokio::task::spawn_blocking(|| panic!("a bug"))).await });
+        assert!(panicked.await.is_err_and(|error| error.is_panic()));
+        assert_eq!(joined(tokio::task::spawn_blocking(|| 7)).await, 7);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Relay;
+use super::patience::joined;
 use crate::store::lock::DataDirLock;
 
 /// Between two looks: what is acknowledged meanwhile may be lost with the directory.
@@ -25,7 +26,12 @@ pub(super) async fn watch_place(relay: Arc<Relay>, lock: Arc<DataDirLock>, stop:
         let (store, lock) = (relay.store.clone(), lock.clone());
         // A file system that hangs holds up this look and nothing else.
         let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| store.trouble()));
-        if let Ok(Some(trouble)) = looked.await {
+        let looked = tokio::select! {
+            looked = joined(looked) => looked,
+            // Nor does it hold up the end.
+            () = stop.cancelled() => return,
+        };
+        if let Some(trouble) = looked {
             relay.store.fail(&advice(&trouble));
             // There is nothing more to look for.
             return stop.cancelled().await;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::changes::go_on_after_a_change;
 use super::door::{Listener, listen, local};
-use super::patience::NotDone;
+use super::patience::{NotDone, joined};
 use super::{Generation, Relay, StartError};
 use crate::config::load::FILE_BYTES_MAX;
 use crate::config::values::Process;
@@ -122,7 +122,7 @@ pub struct LastReload {
 }
 
 impl Relay {
-    /// Reads the config file again and goes on with it, or says why not.
+    /// Reads the config file again and goes on with it, or says why not. Who stops waiting must let it end by itself.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, ReloadError> {
         let _one_after_the_other = self.reloading.lock().await;
         let reloading = AssertUnwindSafe(self.reload_alone()).catch_unwind();
@@ -154,26 +154,22 @@ impl Relay {
         let before = self.generation().clone();
         let (path, client) = (before.config.path.clone(), before.config.client.clone());
         let read = self.patience.wait(READ_TIMEOUT, move || Config::load_again(&path, &Process, client));
-        let (mut config, report) = read.await?.map_err(ReloadError::Config)?;
+        let (config, report) = read.await?.map_err(ReloadError::Config)?;
         let fixed = needs_restart(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
         }
-        // Nobody waits for who reads: from here on nothing takes long.
+        // Nobody waits for who reads.
         let mut changing = self.changing.lock().await;
         let options = server_options(&config);
         let moved = match config.listen == before.config.listen {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
             false => Some(Listener::own(listen_anew(self.address(), &config).await?)),
         };
-        self.store.room_for_names(&names_of(&config))?;
-        // From here on nothing fails.
-        keep_what_is_the_same(&before.config, &mut config);
-        let mut changes = before.config.outline.changes_to(&config.outline);
-        let retention = config.retention;
-        let (generation, taken_over) = Generation::new(config, Some(&before), &*self.store, &self.metrics);
-        changes.extend(taken_over);
-        let generation = Arc::new(generation);
+        let relay = self.clone();
+        // It may read the index, and wait for who writes to it.
+        let following = tokio::task::spawn_blocking(move || relay.following(config, &before));
+        let (generation, changes) = joined(following).await?;
         if let Some(listener) = moved {
             *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 local(&listener.listener, generation.config.listen);
@@ -182,10 +178,23 @@ impl Relay {
         self.generation.store(generation.clone());
         changing.workers.follow(&generation);
         generation.forget_others(&self.metrics);
-        self.store.set_retention(retention);
-        go_on_after_a_change(self);
+        self.store.set_retention(generation.config.retention);
+        let relay = self.clone();
+        joined(tokio::task::spawn_blocking(move || go_on_after_a_change(&relay))).await;
         let warnings = report.lines().collect();
         Ok(Reloaded { generation: generation.number, changes, warnings })
+    }
+}
+
+impl Relay {
+    /// The generation that follows another, and what is different, in sentences. Once there is room for its names, nothing fails.
+    fn following(&self, mut config: Config, before: &Generation) -> Result<(Arc<Generation>, Vec<String>), NamesFull> {
+        self.store.room_for_names(&names_of(&config))?;
+        keep_what_is_the_same(&before.config, &mut config);
+        let mut changes = before.config.outline.changes_to(&config.outline);
+        let (generation, taken_over) = Generation::new(config, Some(before), &*self.store, &self.metrics);
+        changes.extend(taken_over);
+        Ok((Arc::new(generation), changes))
     }
 }
 
@@ -258,8 +267,13 @@ pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
         let path = generation.config.path.clone();
         let known = looked_at;
         let look = relay.patience.wait(READ_TIMEOUT, move || look(&path, known.as_ref()));
+        let looked = tokio::select! {
+            looked = look => looked,
+            // One that hangs does not hold up the end.
+            () = stop.cancelled() => return,
+        };
         // While an editor writes it anew there may be none for a moment.
-        let Ok(Ok((stamp, found))) = look.await else { continue };
+        let Ok(Ok((stamp, found))) = looked else { continue };
         let Some(digest) = found.or(seen) else { continue };
         looked_at = Some(stamp);
         let has_settled = seen.replace(digest) == Some(digest);
@@ -267,8 +281,15 @@ pub(super) async fn watch(relay: Arc<Relay>, stop: CancellationToken) {
             tried = digest;
         } else if has_settled && digest != tried {
             tried = digest;
-            // It is told where every reload is told.
-            let _ = relay.reload().await;
+            // It is told where every reload is told. What was begun is finished, and holds up the end no longer than it must.
+            let reloading = tokio::spawn({
+                let relay = relay.clone();
+                async move { relay.reload().await }
+            });
+            tokio::select! {
+                _ = reloading => {}
+                () = stop.cancelled() => return,
+            }
         }
     }
 }
