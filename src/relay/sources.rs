@@ -68,8 +68,9 @@ impl Relay {
         known
     }
 
-    /// Does something with a source; returns how it stands then, `None` where the config does not name it, unless it is resumed. It is durable, and in
-    /// force for whatever comes in from then on. Blocks on the disk, and while the config is being changed.
+    /// Does something with a source; returns how it stands then, `None` where the config does not name it, unless it is resumed. It is in
+    /// force for whatever comes in from then on, and durable once the store says so, which is for the caller to wait for: on a full disk
+    /// it may take long. Blocks on the disk, and while the config is being changed.
     pub fn act_on_source(&self, name: &str, act: SourceAct) -> Result<Option<SourceState>, AppendError> {
         let _nobody_else = self.changing.blocking_lock();
         let generation = self.generation();

@@ -38,7 +38,7 @@ pub trait Store: Send + Sync + 'static {
     /// The name behind a number.
     fn name_of(&self, id: NameId) -> Option<Arc<str>>;
 
-    /// The names of one kind that the store has ever heard, with their numbers.
+    /// The names of one kind that something refers to, or did until a moment ago, with their numbers.
     fn names(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)>;
 
     /// The number of a name, if it has one.
@@ -89,13 +89,14 @@ pub trait Store: Send + Sync + 'static {
     fn pause(&self, destination: NameId, reason: &str);
 
     /// Holds a source until [`resume`](Self::resume), across restarts: what is appended from then on is durable and no claim. Ends a
-    /// pause of the source. Is in force once [`sync`](Self::sync) returns.
+    /// pause of the source. Is in force for what is appended later.
     fn hold(&self, source: NameId);
 
     /// The events of a source that are held.
     fn held(&self, source: NameId) -> NumberSet;
 
-    /// Waits until everything that was said so far is durable. Blocks on the disk.
+    /// Waits until everything that was said so far is durable; where there is no room on the disk, until it waits for room, which
+    /// [`durable`](Self::durable) tells from it. Blocks on the disk.
     fn sync(&self) -> Result<(), AppendError>;
 
     /// Lets a paused destination go on. Its postponed deliveries are due now, and the time it was paused does not count.

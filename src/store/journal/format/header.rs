@@ -31,7 +31,7 @@ pub struct SegmentHeader {
     pub sealed_segment: u64,
     /// Where that one ends. What lies beyond was moved here, or never was.
     pub sealed_at: u64,
-    /// All names so far.
+    /// All names that something refers to.
     pub names: Vec<(NameKind, NameId, String)>,
     /// Where destinations stand that do not simply go on.
     pub standings: Vec<(NameId, Standing)>,

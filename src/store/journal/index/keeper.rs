@@ -207,7 +207,7 @@ impl Keeper {
         match numbers {
             Ok(numbers) => Some(Carried { info, stretch, numbers }),
             Err(error) => {
-                tracing::warn!(segment = info.segment, %error, "the oldest stretch of the history cannot go yet");
+                tracing::warn!(segment = info.segment, %error, "the oldest range of the history cannot be removed yet");
                 None
             }
         }
@@ -220,7 +220,7 @@ impl Keeper {
         if self.shared.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
             return false;
         }
-        tracing::debug!(segment = info.segment, "the oldest stretch of the history is gone");
+        tracing::debug!(segment = info.segment, "the oldest range of the history was removed");
         self.retired.push((info, stretch.end));
         true
     }
@@ -463,7 +463,7 @@ impl Keeper {
             let selection = Selection {
                 destination: *destination,
                 act: Selecting::Drop,
-                reason: "its time was over".to_owned(),
+                reason: "dead letters were older, or took more room, than store.dead_letters allows".to_owned(),
                 replay: 0,
                 sequences: sequences.clone(),
             };
@@ -475,7 +475,7 @@ impl Keeper {
             self.shared.dead_expired.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
             tracing::warn!(
                 dead_letters = dropped,
-                "dead letters were dropped: their time was over, or they were too many"
+                "dead letters were dropped: they were older, or took more room, than store.dead_letters allows"
             );
         }
         // The index is never ahead of the journal: after a power cut a dead letter would be there and its body would not.
