@@ -398,7 +398,9 @@ fn read(
     }
     if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
         let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
-        let own = advice::itself::Own { listen, admin_listen, public_url: public_url.as_deref() };
+        let host_name = surroundings.host_name();
+        let (public_url, host_name) = (public_url.as_deref(), host_name.as_deref());
+        let own = advice::itself::Own { listen, admin_listen, public_url, host_name };
         advice::ways::refuse_itself(&looked, &own);
         advice::ways::advise_of_empty_values(&looked);
     }

@@ -15,6 +15,10 @@ pub trait Surroundings {
     fn variable(&self, name: &str) -> Option<String>;
     /// A file's text.
     fn file(&self, path: &Path) -> std::io::Result<String>;
+    /// What this machine calls itself; `None` where that means nothing.
+    fn host_name(&self) -> Option<String> {
+        None
+    }
     /// What the `${…}` of another config stood for, if those of this one can stand for nothing else.
     fn resolved(&self) -> Option<&Resolved> {
         None
@@ -33,6 +37,10 @@ impl Surroundings for Process {
     fn file(&self, path: &Path) -> std::io::Result<String> {
         let bytes = regular::read(path, FILE_VALUE_BYTES_MAX)?;
         String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))
+    }
+
+    fn host_name(&self) -> Option<String> {
+        rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
     }
 }
 

@@ -54,6 +54,13 @@ pub(in crate::config) fn refuse_itself(looked: &Looked<'_>, own: &Own<'_>) {
                 let help = format!("only a bin can be a destination there: http://{}/bin/NAME", own.admin_listen);
                 looked.reader.secret_fault(at, Fault::with_help(message, help));
             }
+            Leads::ToOwnName => looked.reader.secret_warning(
+                at,
+                format!(
+                    "the destination `{name}` is at this machine's own name and at a port of this relay: events may come in again"
+                ),
+                "name the address of another program".to_owned(),
+            ),
             Leads::ToPublicUrl => looked.reader.secret_warning(
                 at,
                 format!(
