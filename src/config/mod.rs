@@ -35,6 +35,7 @@ pub mod resolved;
 mod rules;
 mod scan;
 pub mod schema;
+mod signs;
 mod slip;
 mod sources;
 mod unknown;
