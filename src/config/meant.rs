@@ -95,6 +95,31 @@ pub(super) fn operator(field: &str, name: &str, value: &Node, around: &Node) -> 
     })
 }
 
+/// `{bounced, failed}`: values where operators stand, as a value or a list.
+pub(super) fn values(entries: &[(&Key, &Node)]) -> Option<String> {
+    let names = || OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
+    let is_value = |(key, node): &(&Key, &Node)| {
+        node.is_null() && !key.text.contains([':', '=', '<', '>']) && !names().any(|name| name == key.text)
+    };
+    let is_slip = entries.len() == 1 && words::meant(&entries[0].0.text, names()).is_some();
+    if entries.is_empty() || is_slip || !entries.iter().all(is_value) {
+        return None;
+    }
+    let values: Vec<_> = entries.iter().map(|(key, _)| yaml(&key.text)).collect();
+    Some(if values.len() == 1 { values.concat() } else { format!("[{}]", values.join(", ")) })
+}
+
+/// A number in another notation, as JSON writes it: `0x1f`, `0o17`, `+5`, `.5`.
+pub(super) fn number(text: &str) -> Option<String> {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.trim_start_matches('+')), |rest| ("-", rest));
+    let of_base = |prefix: &str, base| i64::from_str_radix(&digits.strip_prefix(prefix)?.replace('_', ""), base).ok();
+    if let Some(number) = of_base("0x", 16).or_else(|| of_base("0o", 8)).or_else(|| of_base("0b", 2)) {
+        return Some(format!("{sign}{number}"));
+    }
+    let number: f64 = digits.parse().ok().filter(|number: &f64| number.is_finite())?;
+    Some(format!("{sign}{number}"))
+}
+
 /// A map with one of its keys under another name.
 fn renamed(map: &Node, from: &str, to: &str) -> String {
     let name = |text: &str| if text == from { to.to_owned() } else { text.to_owned() };

@@ -21,6 +21,7 @@ mod addresses;
 pub(crate) mod advice;
 mod destinations;
 mod expectations;
+mod expression;
 mod keeping;
 mod limits;
 pub mod load;

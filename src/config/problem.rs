@@ -166,6 +166,31 @@ pub(super) fn line_at(text: &str, offset: usize) -> &str {
     text[start..].lines().next().unwrap_or_default()
 }
 
+/// What a comment cut off is why the rest of a text is wrong: the error says so, and the warning goes.
+fn explain_by_cuts(placed: &mut Vec<Placed>, text: &str) {
+    let cuts = placed.iter().filter(|placed| placed.problem.place.is_some());
+    let cuts: Vec<_> = cuts.map(|placed| (placed.place, placed.problem.clone())).collect();
+    let mut explained = Vec::new();
+    for Placed { problem, place, .. } in placed.iter_mut().filter(|placed| placed.problem.place.is_none()) {
+        let is_its = |(at, _): &&(Option<Place>, Problem)| {
+            // What is nothing stands where the comment begins, or a blank before it.
+            let is_blank = |from: usize, to: usize| {
+                text.get(from..to).is_some_and(|text| text.trim_matches([' ', ':', '-']).is_empty())
+            };
+            at.zip(*place).is_some_and(|(cut, own)| {
+                cut.line == own.line && (cut.offset <= own.offset || is_blank(own.offset, cut.offset))
+            })
+        };
+        if problem.severity == Severity::Error
+            && let Some((at, cut)) = cuts.iter().find(is_its)
+        {
+            problem.help = Some(format!("{}; {}", cut.message, cut.help.as_deref().unwrap_or_default()));
+            explained.push(*at);
+        }
+    }
+    placed.retain(|placed| placed.problem.place.is_none() || !explained.contains(&placed.place));
+}
+
 /// All problems of one file, in the order of their places. `Display` shows them as people read them.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -188,6 +213,7 @@ impl Report {
         placed.sort_by_key(|placed| {
             (!placed.problem.is_first, placed.place.map(|place| place.offset), placed.problem.severity)
         });
+        explain_by_cuts(&mut placed, &text);
         // Through an anchor that is used twice, one slip would be told twice.
         placed.dedup_by(|one, other| {
             // What was seen in the file itself tells why a value is as odd as another warning says.

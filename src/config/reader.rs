@@ -492,6 +492,11 @@ impl Reader {
     }
 
     fn measured<T>(&self, node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<T> {
+        if node.scalar().is_none() {
+            let message = format!("this should be a text, and it is {}", node.kind());
+            self.error_with(node.id, message, unknown::measure(node, read));
+            return None;
+        }
         let text = self.text(node)?;
         read(text).map_err(|fault| self.fault(node.id, fault)).ok()
     }

@@ -10,7 +10,7 @@ use super::problem::{Severity, did_you_mean};
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::reader::Reader;
 use super::values::shown_size;
-use super::{meant, unknown, words};
+use super::{expression, meant, unknown, words};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{Argument, OPERATORS, OperatorKind, PATTERNS_BYTES_MAX, equals_any, pattern_bytes};
 use crate::rules::{Condition, Label, Rule, RuleSet};
@@ -29,7 +29,21 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Op
         return None;
     };
     let (mut is_complete, errors_before) = (true, reader.errors());
+    let mut parts_until = 0;
     for (at, item) in items.iter().enumerate() {
+        if at < parts_until {
+            continue;
+        }
+        if let Some(last) = split_rule(&items[at..]) {
+            let message = "a `-` begins a rule of its own here, and the rule above it has no `to`";
+            reader.error_with(
+                items[at + 1].id,
+                message,
+                "take the `-` away, and indent the line as the one above it".to_owned(),
+            );
+            (parts_until, is_complete) = (at + last + 1, false);
+            continue;
+        }
         match read_rule(reader, item, at, destinations, &mut fields) {
             Some((rule, name_at)) => {
                 if !names.insert(rule.name.clone()) {
@@ -50,6 +64,23 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Op
     is_complete.then(|| (RuleSet::new(fields.build(), rules), sent))
 }
 
+/// `- name: a`, `- match: …`, `- to: b`: one rule in several items. The place of the one that has the `to`.
+fn split_rule(items: &[Node]) -> Option<usize> {
+    let mut seen: Vec<&str> = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let keys: Vec<_> = item.entries().iter().map(|(key, _)| key.text.as_str()).collect();
+        let are_of_a_rule = keys.iter().all(|key| matches!(*key, "name" | "match" | "to" | "stop"));
+        if keys.is_empty() || !are_of_a_rule || keys.iter().any(|key| seen.contains(key)) {
+            return None;
+        }
+        if keys.contains(&"to") {
+            return (at > 0).then_some(at);
+        }
+        seen.extend(keys);
+    }
+    None
+}
+
 fn read_rule(
     reader: &Reader,
     node: &Node,
@@ -63,6 +94,10 @@ fn read_rule(
     let to = entries.required("to");
     let stop = entries.optional("stop").map_or(Some(false), |node| reader.boolean(node));
     entries.finish();
+    if let Some(nothing) = node.get("match").filter(|node| node.is_null()) {
+        let help = "write its conditions below it; or take `match` out, if every event is wanted".to_owned();
+        reader.warning(nothing.id, "`match` has nothing behind it, so this rule takes every event", help);
+    }
     let condition = match matches {
         Some(node) => {
             advice::fields::advise(reader, node);
@@ -94,6 +129,12 @@ fn read_rule(
 fn read_to(reader: &Reader, node: &Node, destinations: &mut Names) -> Vec<usize> {
     let (mut targets, mut seen) = (Vec::new(), HashSet::new());
     for item in reader.list(node) {
+        if item.scalar().is_none() && !names_below(item).is_empty() {
+            let message = format!("this should be a text, and it is {}", item.kind());
+            let names: Vec<_> = reader.list(node).into_iter().flat_map(names_below).collect();
+            reader.error_with(item.id, message, format!("write to: [{}]", names.join(", ")));
+            continue;
+        }
         let Some(name) = reader.text(item) else { continue };
         let Some(at) = find_destination(reader, item.id, name, destinations) else { continue };
         destinations.mark(at);
@@ -104,6 +145,15 @@ fn read_to(reader: &Reader, node: &Node, destinations: &mut Names) -> Vec<usize>
         }
     }
     targets
+}
+
+/// The names in `{ alerts }`, `{ alerts: true }` and `[alerts]`.
+fn names_below(node: &Node) -> Vec<&str> {
+    match &node.value {
+        Value::Map(entries) => entries.iter().map(|(key, _)| key.text.as_str()).collect(),
+        Value::List(items) => items.iter().flat_map(names_below).collect(),
+        Value::Scalar(scalar) => vec![scalar.text.as_str()],
+    }
 }
 
 /// Names that are listed where none is near.
@@ -226,6 +276,11 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str, value: &Node) -> Opt
         reader.error_with(at, format!("`{text}` is a key with nothing behind it"), help);
         return None;
     }
+    if let Some(map) = expression::match_map(text).filter(|_| value.is_null()) {
+        let form = map.trim_start_matches("{ ").trim_end_matches(" }");
+        reader.error_with(at, format!("`{text}` is a key with nothing behind it"), format!("write {form}"));
+        return None;
+    }
     if text == "not" {
         let help = "`none:` takes a list of match maps; `not` goes below a field: type: { not: sent }".to_owned();
         reader.error_with(at, "`not` stands below a field, not in its place", help);
@@ -287,6 +342,11 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
     let rest = entries.rest();
     if rest.is_empty() {
         reader.error_with(node.id, "there is no operator here", meant::operators());
+        return None;
+    }
+    if let Some(values) = meant::values(&rest) {
+        let help = format!("write {}: {values}", field.path);
+        reader.error_with(node.id, "operators stand in a map, and this one holds values", help);
         return None;
     }
     for (key, value) in rest {
@@ -420,7 +480,8 @@ fn argument(reader: &Reader, node: &Node) -> Option<Argument> {
         Style::Number if is_plain_number(text) => Some(Argument::Number(text.clone())),
         Style::Number => {
             let message = format!("the number {text} is written as JSON never writes it, so it could not match");
-            reader.error_with(node.id, message, format!("for this text, quote it: \"{text}\""));
+            let number = meant::number(text).map(|number| format!("write {number}; ")).unwrap_or_default();
+            reader.error_with(node.id, message, format!("{number}for this text, quote it: \"{text}\""));
             None
         }
     }

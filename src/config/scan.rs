@@ -4,7 +4,7 @@
 //! each slip it goes on as if that had been right, so that one slip does not make others.
 
 use super::load::Place;
-use super::words;
+use super::{whole, words};
 
 /// Something that is probably a slip.
 #[derive(Debug)]
@@ -56,6 +56,18 @@ pub(super) enum Slip {
     Swallowed(String),
     /// `>5`: to YAML the head of a folded text.
     Block(String),
+    /// A plain value within brackets that holds a bracket, or begins with one and goes on behind it.
+    Bracketed,
+    /// A second key in one entry of `{ … }`: a comma is missing before it, or its colon belongs to a text.
+    NoComma,
+    /// `-name: x`: a dash without a space.
+    NoBlankDash,
+    /// `// …`, `/* … */` and `; …`: a comment of another language.
+    Comment,
+    /// `[rules]`: a section of another language.
+    Section,
+    /// A line of a block of text that is not indented as far as the block.
+    Unindented,
 }
 
 impl Slip {
@@ -73,6 +85,8 @@ impl Slip {
                 | Slip::Mixed(..)
                 | Slip::Behind(_)
                 | Slip::Colon
+                | Slip::Bracketed
+                | Slip::NoComma
         )
     }
 }
@@ -84,6 +98,14 @@ struct Opened {
     place: Place,
     indentation: usize,
     has_comment: bool,
+    /// The entry of a map that goes on has its colon.
+    is_keyed: bool,
+}
+
+impl Opened {
+    fn new(sign: char, place: Place, indentation: usize) -> Self {
+        Self { sign, place, indentation, has_comment: false, is_keyed: false }
+    }
 }
 
 /// Looks at a whole text.
@@ -114,6 +136,8 @@ struct Scan {
     brackets: Vec<Opened>,
     /// The indentation of the key whose block of text goes on.
     block: Option<usize>,
+    /// The indentation of that block's first line.
+    block_level: Option<usize>,
     /// A key with `>5` behind it, until the next line shows whether text follows.
     folded: Option<(Place, String)>,
     /// A key or a dash with `#alerts` behind it, until the next line shows whether a value follows: the finding, and its level.
@@ -152,12 +176,32 @@ impl Scan {
         if let Some(block) = self.block {
             if indentation > block {
                 self.folded = None;
+                if !rest.starts_with('#') && self.block_level.is_some_and(|level| indentation < level) {
+                    self.find(Slip::Unindented, at(indentation));
+                }
+                self.block_level = self.block_level.or(Some(indentation));
                 return;
+            }
+            if self.block_level.is_none()
+                && self.folded.is_none()
+                && !rest.starts_with(['#', '-'])
+                && entry(rest).is_none()
+            {
+                self.find(Slip::Unindented, at(indentation));
             }
             self.block = None;
             if let Some((place, head)) = self.folded.take() {
                 self.find(Slip::Block(head), place);
             }
+        }
+        let is_free = self.quote.is_none() && self.brackets.is_empty();
+        if is_free && ["//", "/*", "; ", "-- "].iter().any(|sign| rest.starts_with(sign)) {
+            self.find(Slip::Comment, at(indentation));
+            return;
+        }
+        if is_free && indentation == 0 && is_section(rest) {
+            self.find(Slip::Section, at(indentation));
+            return;
         }
         let entry = entry(rest);
         if let Some(quote) = self.quote.filter(|quote| entry.is_some() && indentation <= quote.indentation) {
@@ -189,7 +233,8 @@ impl Scan {
         let Some(entry) = entry else {
             // A text that goes on is deeper than its key; what is as deep as another key should be one.
             let is_word = rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-            if is_word && self.keys.iter().any(|(level, _)| *level == indentation) {
+            let is_first = self.keys.is_empty() && indentation == 0;
+            if is_word && (is_first || self.keys.iter().any(|(level, _)| *level == indentation)) {
                 self.find(Slip::NoColon, at(indentation));
                 self.keys.retain(|(level, _)| *level < indentation);
                 let key = rest.split([' ', '=', '[', '{']).next().unwrap_or_default();
@@ -199,6 +244,12 @@ impl Scan {
             return;
         };
         let own = indentation + entry.dashes;
+        if rest
+            .strip_prefix('-')
+            .is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_alphabetic()) && entry.key.is_some())
+        {
+            self.find(Slip::NoBlankDash, at(indentation));
+        }
         if let Some(complete) = self.complete.filter(|complete| indentation > *complete && entry.dashes == 0) {
             self.find(Slip::Indentation(indentation, complete), at(indentation));
         }
@@ -247,7 +298,7 @@ impl Scan {
                 match c {
                     '\\' if opened.sign == '"' => {
                         let escaped = line[i + 1..].chars().next();
-                        if let Some(odd) = escaped.filter(|c| !"0abt\tnvfre \"/\\N_LPxuU".contains(*c)) {
+                        if let Some(odd) = escaped.filter(|c| !is_escape(*c, &line[i + 1..])) {
                             self.find(Slip::Escape(odd), at(i));
                         }
                         i += 1 + escaped.map_or(0, char::len_utf8);
@@ -286,15 +337,26 @@ impl Scan {
                 }
                 ' ' | '\t' => {}
                 '"' | '\'' if is_start => {
-                    self.quote = Some(Opened { sign: c, place: at(i), indentation, has_comment: false });
+                    self.quote = Some(Opened::new(c, at(i), indentation));
                     (is_start, plain) = (false, None);
                 }
+                '[' | '{' if plain.is_some() && !self.brackets.is_empty() => {
+                    self.find(Slip::Bracketed, at(plain.unwrap_or(i)));
+                    self.brackets.clear();
+                    return;
+                }
+                '{' if is_start && is_template_within(line, i, self.brackets.is_empty()) => {
+                    self.find(Slip::Bracketed, at(i));
+                    self.brackets.clear();
+                    return;
+                }
                 '[' | '{' if is_start || !self.brackets.is_empty() => {
-                    self.brackets.push(Opened { sign: c, place: at(i), indentation, has_comment: false });
+                    self.brackets.push(Opened::new(c, at(i), indentation));
                     (is_start, plain) = (true, None);
                 }
                 ']' | '}' if !self.brackets.is_empty() => {
-                    let opened = self.brackets.pop().map_or('[', |opened| opened.sign);
+                    let popped = self.brackets.pop();
+                    let opened = popped.map_or('[', |opened| opened.sign);
                     if (opened == '[') != (c == ']') {
                         self.find(Slip::Mixed(opened, c), at(i));
                         self.brackets.clear();
@@ -307,9 +369,30 @@ impl Scan {
                         self.find(Slip::Behind(behind.chars().next().unwrap_or(c)), place);
                         return;
                     }
+                    if let Some(popped) = popped.filter(|_| !ends && !behind.starts_with([']', '}'])) {
+                        let has_key = line[i + 1..].starts_with(' ') && whole::second_key(behind).is_some();
+                        match has_key {
+                            true => self.find(Slip::NoComma, at(line.len() - behind.len())),
+                            false => self.find(Slip::Bracketed, popped.place),
+                        }
+                        self.brackets.clear();
+                        return;
+                    }
                     (is_start, plain) = (false, None);
                 }
-                ',' if !self.brackets.is_empty() => (is_start, plain) = (true, None),
+                ',' if !self.brackets.is_empty() => {
+                    self.brackets.iter_mut().next_back().into_iter().for_each(|opened| opened.is_keyed = false);
+                    (is_start, plain) = (true, None);
+                }
+                '-' | '?'
+                    if is_start
+                        && is_value(line, i)
+                        && (is_blank_behind || (c == '?' && !self.brackets.is_empty())) =>
+                {
+                    self.find(Slip::Sign(c), at(i));
+                    self.brackets.clear();
+                    return;
+                }
                 '-' | '?' if is_start && is_blank_behind && self.brackets.is_empty() => {}
                 ':' if is_blank_behind || (!self.brackets.is_empty() && plain.is_none() && !is_start) => {
                     colons += 1;
@@ -317,10 +400,27 @@ impl Scan {
                         self.find(Slip::Colon, at(i));
                         return;
                     }
+                    if let Some(opened) = self.brackets.last_mut().filter(|opened| opened.sign == '{') {
+                        let is_second = opened.is_keyed && plain.is_some();
+                        opened.is_keyed = true;
+                        if is_second {
+                            let start = plain.unwrap_or(i);
+                            // The last word before the colon is the second key; a word by itself belongs to a text.
+                            let start = line[start..i].rfind(' ').map_or(start, |blank| start + blank + 1);
+                            self.find(Slip::NoComma, at(start));
+                            self.brackets.clear();
+                            return;
+                        }
+                    }
                     (is_start, plain) = (true, None);
                 }
                 '|' | '>' if is_start && self.brackets.is_empty() => {
                     self.block_head(line, i, at);
+                    return;
+                }
+                '|' | '>' if is_start => {
+                    self.find(Slip::Sign(c), at(i));
+                    self.brackets.clear();
                     return;
                 }
                 '#' if is_start && !self.brackets.is_empty() && line[i + 1..].starts_with(char::is_alphanumeric) => {
@@ -389,6 +489,7 @@ impl Scan {
             self.find(Slip::Sign(line[i..].chars().next().unwrap_or('>')), at(i));
             return;
         }
+        self.block_level = None;
         let level = self.keys.last().map_or(0, |(level, _)| *level);
         let dash = line.len() - line.trim_start_matches(' ').len();
         self.block = Some(if line.trim_start().starts_with("- ") && !line.contains(':') { dash } else { level });
@@ -396,6 +497,36 @@ impl Scan {
             self.folded = Some((at(i), line[i..].trim_end().to_owned()));
         }
     }
+}
+
+/// Whether a value begins at a place, and no entry of a list.
+fn is_value(line: &str, at: usize) -> bool {
+    line[..at].trim_end().ends_with(':') && !line[..at].trim_end_matches(' ').trim_start_matches([' ', '-']).is_empty()
+}
+
+/// Whether a template begins at a bracket: `{# … #}` anywhere, the others within brackets.
+fn is_template_within(line: &str, at: usize, is_outermost: bool) -> bool {
+    let behind = &line[at..];
+    behind.starts_with("{#") || (!is_outermost && ["{{", "{%"].iter().any(|tag| behind.starts_with(tag)))
+}
+
+/// Whether what follows a backslash within double quotes is an escape, with as many digits as it needs.
+fn is_escape(c: char, behind: &str) -> bool {
+    let digits = match c {
+        'x' => 2,
+        'u' => 4,
+        'U' => 8,
+        c => return "0abt\tnvfre \"/\\N_LP".contains(c),
+    };
+    behind.bytes().skip(1).take(digits).filter(u8::is_ascii_hexdigit).count() == digits
+}
+
+/// `[rules]`, alone on its line.
+fn is_section(rest: &str) -> bool {
+    let inner = rest.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inner = inner.map(|inner| inner.trim_matches(['[', ']']));
+    inner
+        .is_some_and(|inner| !inner.is_empty() && inner.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)))
 }
 
 fn is_odd_dash(c: char) -> bool {
@@ -433,6 +564,11 @@ fn entry(rest: &str) -> Option<Entry<'_>> {
 
 /// `type:bounced`: a key, and its value right behind the colon.
 fn no_blank(text: &str) -> Option<(&str, &str)> {
+    let quoted = text.chars().next().filter(|quote| matches!(quote, '"' | '\''));
+    if let Some((key, behind)) = quoted.and_then(|quote| text[1..].split_once(quote)) {
+        let value = behind.strip_prefix(':')?;
+        return value.starts_with(|c: char| !c.is_whitespace()).then_some((key, value));
+    }
     let (key, value) = text.split_once(':')?;
     let is_key = !key.is_empty()
         && key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -490,6 +626,29 @@ mod tests {
         check("a: b\n  c\nd: e\n- f\n  g\n", &[]);
         check("a:\n  – b: c\n", &[(Slip::Odd('–'), 2, 3)]);
         check("a: [b}\n", &[(Slip::Mixed('[', '}'), 1, 6)]);
+        check(
+            "a: [b [c]]\nd: { e: f{2} }\ng: { h: [i]j }\n",
+            &[(Slip::Bracketed, 1, 5), (Slip::Bracketed, 2, 9), (Slip::Bracketed, 3, 9)],
+        );
+        check(
+            "a: { b: c d: e }\nf: { g: h\n  i: j }\nk: { l: m, n: { o: p }, q: r }\n",
+            &[(Slip::NoComma, 1, 11), (Slip::NoComma, 3, 3)],
+        );
+        check(
+            "a: - b\nc: { d: - e }\nf: { g: > 5 }\nh: { i: ?j }\n- k: l\n",
+            &[(Slip::Sign('-'), 1, 4), (Slip::Sign('-'), 2, 9), (Slip::Sign('>'), 3, 9), (Slip::Sign('?'), 4, 9)],
+        );
+        check("// a\n[b]\nc: d\n-e: f\n", &[(Slip::Comment, 1, 1), (Slip::Section, 2, 1), (Slip::NoBlankDash, 4, 1)]);
+        check("a = b\nc: d\n", &[(Slip::NoColon, 1, 1)]);
+        check(
+            "\"a\":b\nc: \"\\Users \\x4\"\n",
+            &[(Slip::NoBlank, 1, 1), (Slip::Escape('U'), 2, 5), (Slip::Escape('x'), 2, 12)],
+        );
+        check(
+            "a: |\n{{ b }} c\nd: |\n    e\n  f\n",
+            &[(Slip::Unindented, 2, 1), (Slip::Behind('c'), 2, 9), (Slip::Unindented, 5, 3)],
+        );
+        check("a: {# b #} c\n", &[(Slip::Bracketed, 1, 4)]);
         check("a: [b]]\nc: [d];\n", &[(Slip::Behind(']'), 1, 7), (Slip::Behind(';'), 2, 7)]);
         check("a:\n  - b: c\n - d: e\n", &[(Slip::Indentation(1, 4), 3, 2)]);
         check("a: @b\n", &[(Slip::Sign('@'), 1, 4)]);

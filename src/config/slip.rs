@@ -1,13 +1,16 @@
 //! What a slip in the YAML was meant to be, told where it was made and not where YAML noticed it.
 
 use super::advice::shapes::yaml;
+use super::expression;
 use super::load::{Place, SyntaxError};
 use super::problem::{line_at, may_hold_secret, names_secret};
 use super::reader::Reader;
 use super::scan::{Finding, Slip, scan};
+use super::schema::find;
 use super::signs::of_sign;
 use super::whole;
 use super::words;
+use crate::event::vero;
 use crate::rules::operators::OPERATORS;
 
 /// A slip in a file that YAML cannot read.
@@ -34,8 +37,15 @@ const LIMITS: [(&str, &str); 3] = [
 /// Finds what was probably meant.
 pub(super) fn diagnose(text: &str, error: &SyntaxError) -> Diagnosis {
     let told = Diagnosis { message: error.message.clone(), help: None, place: error.place };
-    if let Some((_, help)) = LIMITS.iter().find(|(part, _)| error.message.contains(part)) {
-        return Diagnosis { help: Some((*help).to_owned()), ..told };
+    let second = error.message.contains("more than one document").then(|| second_document(text));
+    match (LIMITS.iter().find(|(part, _)| error.message.contains(part)), second) {
+        // Without such a line something else made YAML see two documents.
+        (_, Some(None)) => {}
+        (Some((_, help)), place) => {
+            let place = place.flatten().or(told.place);
+            return Diagnosis { help: Some((*help).to_owned()), place, ..told };
+        }
+        (None, _) => {}
     }
     if error.message.contains("'-' indicator") {
         let help = "each item of a list begins with `- `".to_owned();
@@ -67,6 +77,20 @@ pub(super) fn diagnose(text: &str, error: &SyntaxError) -> Diagnosis {
     }
 }
 
+/// Where the second of several documents begins.
+fn second_document(text: &str) -> Option<Place> {
+    let (mut offset, mut has_begun) = (0, false);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let is_mark = line.trim_end() == "---" || line.starts_with("--- ") || line.trim_end() == "...";
+        if is_mark && has_begun {
+            return Some(Place { line: number + 1, column: 1, offset });
+        }
+        has_begun |= is_mark || !(line.trim().is_empty() || line.starts_with('#') || line.starts_with('%'));
+        offset += line.len();
+    }
+    None
+}
+
 /// The key and the value of a line, without a comment and without the dash.
 fn entry(line: &str) -> (&str, &str) {
     let line = line.trim().trim_start_matches("- ").trim_start();
@@ -88,9 +112,19 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
     let keyed = |value: &str| if key.is_empty() { value.to_owned() } else { format!("{key}: {value}") };
     let (message, help) = match &found.slip {
         Slip::Open(sign, has_comment) => {
-            let closed = close(behind.split(" #").next().unwrap_or_default().trim_end());
+            let (inner, comment) = behind.split_once(" #").unwrap_or((behind, ""));
+            let closed = close(inner.trim_end());
             let help = match has_comment {
-                true => "` #` begins a comment: put the text that holds it into quotes".to_owned(),
+                // `[ops, #alerts]`: a word behind the sign stood in the list.
+                true if comment.starts_with(|c: char| c.is_alphanumeric()) && inner.starts_with('[') && !is_secret => {
+                    let rest = comment.split(" #").next().unwrap_or_default().trim_end();
+                    let rest = close(&format!("{inner} #{rest}"));
+                    format!("` #` begins a comment: write {}", keyed_before(line, behind, &signless(key, &rest)))
+                }
+                true if !comment.is_empty() && !is_secret => {
+                    format!("` #` begins a comment: close it before, {}", keyed_before(line, behind, &closed))
+                }
+                true => "` #` begins a comment: close what is open before it".to_owned(),
                 false => form(keyed_before(line, behind, &closed), &format!("close it with `{}`", closing(*sign))),
             };
             (format!("`{sign}` of line {number} is not closed"), help)
@@ -125,13 +159,21 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
         }
         Slip::Escape(c) => {
             let quoted = quoted_at(line, text, offset);
+            let own = text[..offset]
+                .rfind('"')
+                .and_then(|at| own_key(line, line_at(text, at).get(at - line_start(text, at)..)?));
             let help = match quoted.filter(|_| !is_secret) {
+                Some(inner) if matches!(own, Some("path" | "ca" | "data_dir")) => {
+                    format!("write `/` between directories: \"{}\"", inner.replace("\\\\", "/").replace('\\', "/"))
+                }
                 Some(inner) => format!("put a text with backslashes into '…': '{}'", inner.replace('\'', "''")),
                 None => "put a text with backslashes into '…'".to_owned(),
             };
             (format!("`\\{c}` is no escape within \"…\""), help)
         }
-        Slip::Sign(_) | Slip::Behind(_) if whole::holds_tags(value) && !key.is_empty() && begins_as_template(value) => {
+        Slip::Sign(_) | Slip::Behind(_) | Slip::Bracketed
+            if whole::holds_tags(value) && !key.is_empty() && begins_as_template(value) =>
+        {
             (
                 format!("a template without quotes is a map or a list to YAML, in line {number}"),
                 form(keyed(&whole::quote(whole::uncommented(value))), "quote the whole value"),
@@ -165,8 +207,13 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
         }
         Slip::Behind(sign) => {
             let is_sign = behind.chars().all(|c| c.is_ascii_punctuation());
+            let before = value.strip_suffix(behind).unwrap_or_default().trim_end();
+            let joined = joined(before, behind).filter(|_| !is_secret && !key.is_empty());
+            let is_comment = ["//", "/*", "--", "; "].iter().any(|sign| behind.starts_with(sign));
             let help = match whole::second_key(behind) {
                 Some(key) => format!("begin a line of its own with `{key}:`"),
+                None if joined.is_some() => format!("write {}", keyed(&joined.unwrap_or_default())),
+                None if is_comment => "a comment begins with `#`, and a space before it".to_owned(),
                 None if is_sign => format!("take `{sign}` out, or quote the whole value"),
                 None if key.is_empty() => "quote the whole value".to_owned(),
                 None => form(keyed(&whole::quote(whole::uncommented(value))), "quote the whole value"),
@@ -178,7 +225,11 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
         }
         Slip::Colon => {
             let value = value.split(" #").next().unwrap_or_default().trim();
+            let map = if key == "match" { expression::match_map(value) } else { None };
+            let takes_map = map.is_some() || takes_map(key);
             let help = match is_secret {
+                true if takes_map => format!("write what belongs to `{key}` on lines of its own, below it"),
+                false if takes_map => format!("write {key}: {}", map.unwrap_or_else(|| format!("{{ {value} }}"))),
                 true => format!("quote the value of `{key}`"),
                 false => format!("quote the value: {key}: {}", whole::quote(value)),
             };
@@ -193,9 +244,123 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             );
             (format!("line {number} is indented by {own}, and that is no level of the lines above"), help)
         }
+        Slip::Bracketed => {
+            let value = bracketed(behind);
+            let own = own_key(line, behind).unwrap_or(key);
+            let quoted = if own == "regex" { format!("'{}'", value.replace('\'', "''")) } else { whole::quote(value) };
+            let own = if own.is_empty() { quoted } else { format!("{own}: {quoted}") };
+            let message = match whole::holds_tags(value) {
+                true => format!("a template without quotes is a map or a list to YAML, in line {number}"),
+                false => format!("a plain value holds a bracket in line {number}"),
+            };
+            (message, form(own, "quote the value that holds it"))
+        }
+        Slip::NoComma => of_comma(number, line, behind, &form),
+        Slip::NoBlankDash => {
+            let help = form(format!("- {}", behind.trim_start_matches('-')), "write a space after the `-`");
+            (format!("line {number} has no space after its `-`"), help)
+        }
+        Slip::Comment => {
+            let sign: String = behind.chars().take_while(char::is_ascii_punctuation).collect();
+            (format!("line {number} begins with `{sign}`, which is no comment to YAML"), "write `#` there".to_owned())
+        }
+        Slip::Section => {
+            let name = behind.trim().trim_matches(['[', ']']);
+            (format!("line {number} is a section of another language, and a list to YAML"), format!("write {name}:"))
+        }
+        Slip::Unindented => {
+            let help = "indent each line of a text below `|` or `>` alike, and deeper than its key".to_owned();
+            (format!("line {number} is not indented as far as the text that it belongs to"), help)
+        }
         Slip::Cut { .. } | Slip::Block(_) | Slip::Swallowed(_) => (error.message.clone(), String::new()),
     };
     Diagnosis { message, help: Some(help).filter(|help| !help.is_empty()), place: Some(found.place) }
+}
+
+/// In a list of destinations, no name has a sign before it; elsewhere an item with one is quoted.
+fn signless(key: &str, list: &str) -> String {
+    let Some(inner) = list.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return list.to_owned() };
+    let item = |item: &str| match item.trim() {
+        item if key == "to" => item.trim_start_matches('#').to_owned(),
+        item if item.starts_with('#') => whole::quote(item),
+        item => item.to_owned(),
+    };
+    format!("[{}]", inner.split(',').map(item).collect::<Vec<_>>().join(", "))
+}
+
+/// Whether a map stands behind a key.
+fn takes_map(key: &str) -> bool {
+    find::homes(key).first().is_some_and(|home| home.example.starts_with('{'))
+}
+
+/// `{ a } and { b }`: the map that was meant.
+fn joined(before: &str, behind: &str) -> Option<String> {
+    let inner = |map: &str| {
+        let inner = map.trim().strip_prefix('{')?.strip_suffix('}')?.trim().to_owned();
+        (!inner.contains(['{', '}'])).then_some(inner)
+    };
+    let (word, second) = ["and ", "&& ", "AND ", ", ", "& ", "or ", "|| ", "OR "]
+        .iter()
+        .find_map(|word| Some((*word, behind.strip_prefix(*word)?)))?;
+    let (first, second) = (inner(before)?, inner(whole::uncommented(second))?);
+    Some(match word {
+        "or " | "|| " | "OR " => format!("{{ any: [{{ {first} }}, {{ {second} }}] }}"),
+        _ => format!("{{ {first}, {second} }}"),
+    })
+}
+
+/// The key right before a value.
+fn own_key<'l>(line: &'l str, behind: &str) -> Option<&'l str> {
+    let before = line[..line.find(behind)?].trim_end().strip_suffix(':')?;
+    let own = before.rsplit(['{', ',', ' ']).next()?;
+    (!own.is_empty()).then_some(own)
+}
+
+/// A value with brackets in it, as far as it was probably meant.
+fn bracketed(behind: &str) -> &str {
+    let mut depth = 0_usize;
+    for (at, c) in behind.char_indices() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' if depth == 0 => return behind[..at].trim_end(),
+            '}' | ']' => depth -= 1,
+            ',' if depth == 0 => return behind[..at].trim_end(),
+            _ => {}
+        }
+    }
+    whole::uncommented(behind)
+}
+
+/// Two keys in one entry of a map: with the comma between them, or with the text that holds the colon in quotes.
+fn of_comma(number: usize, line: &str, behind: &str, form: &dyn Fn(String, &str) -> String) -> (String, String) {
+    let before = line.find(behind).map(|at| &line[..at]).unwrap_or_default();
+    let word = behind.split(':').next().unwrap_or_default();
+    let is_key = vero::sends(word)
+        || OPERATORS.iter().any(|operator| operator.name == word)
+        || matches!(word, "not" | "any" | "all" | "none")
+        || !find::homes(word).is_empty();
+    let start = before.trim_start().trim_start_matches("- ").trim_end();
+    match () {
+        () if start.is_empty() => {
+            (format!("there is no comma before line {number}"), "put a `,` at the end of the line above".to_owned())
+        }
+        () if is_key && !start.ends_with([':', '{', ',']) => {
+            let start = start.trim_end_matches([';', '|', '&', ' ']).trim_end_matches(" and");
+            let help = form(format!("{start}, {behind}"), "write a `,` between the two");
+            (format!("there is no comma before `{word}` in line {number}"), help)
+        }
+        () => {
+            let from = before.rfind([':', '{', ',']).map_or(0, |at| at + 1);
+            let text = format!("{}{}", before[from..].trim_start(), bracketed(behind));
+            let own = own_key(line, &line[from..]).filter(|own| !own.is_empty());
+            let own = own.or_else(|| before[..from].trim_end_matches(':').rsplit(['{', ',', ' ']).next());
+            let help = form(
+                format!("{}: {}", own.unwrap_or_default(), whole::quote(&text)),
+                "quote the text that holds a `: `",
+            );
+            (format!("a text without quotes holds a `: ` in line {number}"), help)
+        }
+    }
 }
 
 /// `"a" or "b"`, `"a", "b"`: several texts in quotes.
@@ -207,6 +372,11 @@ fn alternatives(text: &str) -> Option<Vec<String>> {
     })?;
     let parts = text.split(sign).map(|part| yaml(part.trim_matches(['"', '\'', ' '])));
     Some(parts.filter(|part| part != "\"\"").collect())
+}
+
+/// Where the line of an offset begins.
+fn line_start(text: &str, offset: usize) -> usize {
+    text[..offset].rfind('\n').map_or(0, |at| at + 1)
 }
 
 /// A line that names a secret but holds none: its value is a variable, or it is no value at all.
@@ -282,6 +452,15 @@ fn by_message(text: &str, error: &SyntaxError) -> Option<String> {
                 .trim_end()
                 .to_owned(),
         ),
+        message
+            if message.contains("did not find expected key")
+                && line_at(text, place.offset).trim_start().starts_with("- ") =>
+        {
+            Some(
+                "a `-` begins an item of a list, and keys stand here: take it out, or indent it below its key"
+                    .to_owned(),
+            )
+        }
         message if message.contains("did not find expected") => Some(
             "indent keys of one map alike, and items of one list alike; quote a value that holds a sign".to_owned(),
         ),
@@ -292,6 +471,9 @@ fn by_message(text: &str, error: &SyntaxError) -> Option<String> {
 
 /// A value that must be quoted, and the quoted form.
 fn unquoted(line: &str) -> Option<String> {
+    if let Some(item) = line.trim().strip_prefix("- ").filter(|item| begins_as_template(item)) {
+        return (!names_secret(line)).then(|| format!("quote the value: - {}", whole::quote(whole::uncommented(item))));
+    }
     let (key, value) = line.split_once(": ")?;
     let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
     let is_bare = !value.starts_with(['"', '\'', '|', '>']);
@@ -335,9 +517,12 @@ pub(super) fn advise(reader: &Reader, text: &str) {
             }
             // A secret that is left out is left out by intent, and its line is not repeated.
             Slip::Swallowed(rest) if !lies_in_secret(line_at(text, place.offset), &keys) => {
-                let quoted = whole::quote(&rest);
+                // No destination has such a name.
+                let is_name = keys.last().is_some_and(|key| key == "to");
+                let quoted = if is_name { rest.trim_start_matches('#').to_owned() } else { whole::quote(&rest) };
                 let item = if is_item { format!("- {quoted}") } else { format!("{key}: {quoted}") };
-                let help = format!("quote it if it is the value: {item}; a comment has a space behind its `#`");
+                let verb = if is_name { "write, if it is the value" } else { "quote it if it is the value" };
+                let help = format!("{verb}: {item}; a comment has a space behind its `#`");
                 reader.warning_at(place, format!("YAML takes `{rest}` for a comment: there is no value"), help);
             }
             Slip::Block(head) if is_in_match => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::advice;
+use super::advice::shapes::variable_name;
 use super::raw::Node;
 use super::reader::{Reader, Secret};
 
@@ -123,6 +124,11 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
 fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
     let secret = reader.credential(node)?;
     let text = secret.expose();
+    if let Some(name) = node.scalar().filter(|scalar| !scalar.is_interpolated).and_then(|_| variable_name(text)) {
+        let message = format!("`{name}` is no variable as it stands here");
+        reader.secret_error_with(node.id, message, format!("write \"${{{name}}}\""));
+        return None;
+    }
     let is_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     if !text.chars().all(is_segment) || text.len() > 256 {
         let message = "a token stands in a URL: letters, digits, `-`, `_`, `.` and `~`, at most 256";

@@ -3,11 +3,13 @@
 //! The forms are the schema's examples, so none of them can be one that the reader refuses. None repeats a value that may be a secret.
 
 use super::advice::shapes::{variable_name, yaml};
+use super::expression;
 use super::raw::{Node, Style, Value};
 use super::schema::find;
 use super::words::{self, meant};
 use crate::destination::KINDS;
 use crate::event::vero;
+use crate::fault::Fault;
 
 /// What to do about a key that nobody took: the right word, the right place, or what there is.
 pub(super) fn key(text: &str, node: &Node, what: &str, known: &[&'static str]) -> String {
@@ -29,6 +31,9 @@ pub(super) fn key(text: &str, node: &Node, what: &str, known: &[&'static str]) -
 
 /// Our own word in another style, or nearly so.
 fn own_spelling(text: &str, known: &[&'static str]) -> Option<String> {
+    if let Some(same) = known.iter().find(|known| words::letters(known) == words::letters(text)) {
+        return Some(format!("did you mean `{same}`?"));
+    }
     let near = words::nearest(text, known.iter().copied())?;
     (near.len() > 3 && find::homes(text).is_empty()).then(|| format!("did you mean `{near}`?"))
 }
@@ -148,7 +153,16 @@ pub(super) fn map(what: &str, node: &Node) -> Option<String> {
         ("`retry`", _) if text.is_some_and(|text| text.parse::<u16>().is_ok()) => {
             Some(format!("write retry: {{ max_attempts: {} }}", text.unwrap_or_default()))
         }
+        ("`retry`", _) if text.is_some_and(|text| attempts(text).is_some()) => {
+            Some(format!("write retry: {{ max_attempts: {} }}", text.and_then(attempts).unwrap_or_default()))
+        }
         ("`match`", _) => Some(match_map(node, text)),
+        ("`admin`", _) if text.is_some_and(|text| text.parse::<std::net::SocketAddr>().is_ok()) => {
+            Some(format!("write admin: {{ listen: \"{}\" }}", text.unwrap_or_default()))
+        }
+        ("`store`", _) if text.is_some_and(|text| super::values::duration(text).is_ok()) => {
+            Some(format!("write store: {{ history: {{ max_age: {} }} }}", text.unwrap_or_default()))
+        }
         ("a rule", _) => Some("a rule is a map: - { name: everything, to: [archive] }".to_owned()),
         ("a test", _) => find::homes("tests").first().map(|home| format!("a test is a map: tests: {}", home.example)),
         ("the config", _) => Some("a config begins with keys: sources:, rules: and destinations:".to_owned()),
@@ -189,6 +203,17 @@ pub(super) fn map(what: &str, node: &Node) -> Option<String> {
     }
 }
 
+/// `5 times`, `5x`, `never`: how many attempts.
+fn attempts(text: &str) -> Option<u16> {
+    let text = text.to_lowercase();
+    if matches!(text.as_str(), "false" | "no" | "off" | "never" | "none" | "disabled") {
+        return Some(1);
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let is_count = matches!(text[end..].trim(), "" | "x" | "times" | "attempts" | "tries" | "retries");
+    text[..end].parse().ok().filter(|count| is_count && *count > 0)
+}
+
 /// Whether what stands in place of a map may be a secret.
 fn may_be_secret(what: &str) -> bool {
     !matches!(what, "`match`" | "a rule" | "a test" | "`expect`" | "`retry`" | "`store`" | "`limits`")
@@ -206,6 +231,9 @@ fn match_map(node: &Node, text: Option<&str>) -> String {
         Value::List(_) => {
             "one of several: match: { any: [{ type: bounced }, { type: failed }] }; all at once: the keys of one map"
                 .to_owned()
+        }
+        _ if text.and_then(expression::match_map).is_some() => {
+            format!("write match: {}", text.and_then(expression::match_map).unwrap_or_default())
         }
         _ if text.is_some_and(|text| text.contains('=')) => {
             let (key, value) = text.and_then(|text| text.split_once('=')).unwrap_or_default();
@@ -240,12 +268,40 @@ pub(super) fn text(node: &Node) -> Option<String> {
             _ => Some("one text stands here, without keys below it".to_owned()),
         },
         Value::List(items) if items.len() == 1 => Some("write it without `[…]` or `-`".to_owned()),
-        Value::List(_) => Some("one text stands here, and no list".to_owned()),
+        Value::List(_) => Some("one text stands here, and no list; several lines go below a `|`".to_owned()),
         Value::Scalar(scalar) if scalar.style == Style::Null => {
             Some("write a text behind the key; a `#` with a space before it begins a comment".to_owned())
         }
         Value::Scalar(_) => None,
     }
+}
+
+/// What is told of a map or a list where a duration, a size or a rate stands: `{ per_second: 5 }` and `[5, s]` as one text.
+pub(super) fn measure<T>(node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<String> {
+    let (mut words, mut pairs): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut see = |text: &str| words.extend(text.split(['_', ' ', '-']).map(str::to_lowercase));
+    match &node.value {
+        Value::List(items) => items.iter().filter_map(Node::scalar).for_each(|scalar| see(&scalar.text)),
+        Value::Map(entries) => {
+            for (key, scalar) in entries.iter().filter_map(|(key, node)| Some((key, node.scalar()?))) {
+                see(&scalar.text);
+                see(&key.text);
+                pairs.push(format!("{}{}", scalar.text, key.text));
+            }
+        }
+        Value::Scalar(_) => {}
+    }
+    let number = words.iter().find(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = number.map(String::as_str).unwrap_or_default();
+    let is_unit = |word: &&String| !word.starts_with(|c: char| c.is_ascii_digit()) && !word.is_empty();
+    let units = words.iter().filter(is_unit).flat_map(|unit| [format!("{number}/{unit}"), format!("{number}{unit}")]);
+    let said = |text: String| match read(&text) {
+        Ok(_) => Some(format!("write {text}")),
+        Err(fault) => fault.help.filter(|help| help.starts_with("did you mean")),
+    };
+    let alone = (words.len() == 1).then(|| words.concat());
+    let found = alone.into_iter().chain([pairs.join(" ")]).chain(units).find_map(said);
+    found.or_else(|| read("").err()?.help)
 }
 
 /// A whole number in words, with a unit or with signs between its digits.
@@ -272,8 +328,15 @@ pub(super) fn url(text: &str) -> Option<String> {
         _ if words::oddity(text).is_some() => {
             "it holds a character that only looks like another: type it anew".to_owned()
         }
+        text if text.starts_with('<') && text.ends_with('>') => "take the `<` and the `>` around it away".to_owned(),
         text if text.trim() != text => "take the spaces around it away".to_owned(),
-        text if text.contains(' ') && !text.contains("{{") => "write %20 for a space".to_owned(),
+        text if text.contains(' ') && !text.contains("{{") => {
+            let host = text.split_once("://").map_or(text, |(_, rest)| rest).split('/').next().unwrap_or_default();
+            match host.contains(' ') {
+                true => "take the space out: a host has none".to_owned(),
+                false => "write %20 for a space".to_owned(),
+            }
+        }
         text if text.contains('@') && text.contains("://") => {
             "write auth: { basic: { username: relay, password: \"${CRM_PASSWORD}\" } }".to_owned()
         }

@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::Context;
 use super::client::proxy::{self, ProxyChoice};
 use super::client::{Client, Way};
-use crate::config::raw::Node;
+use crate::config::raw::{Node, Style};
 use crate::config::reader::Entries;
 
 /// Reads both, and gives the client that goes that way. Destinations that say the same share its connections.
@@ -54,6 +54,13 @@ fn read_ca(context: &Context<'_>, node: &Node) -> Option<Vec<CertificateDer<'sta
 
 fn read_proxy(context: &Context<'_>, node: &Node) -> Option<ProxyChoice> {
     let reader = context.reader;
+    let help = || "write proxy: \"http://proxy.example.com:3128\", or none to use no proxy".to_owned();
+    if node.scalar().is_none_or(|scalar| matches!(scalar.style, Style::Bool(_))) {
+        let message = format!("`proxy` is a URL or `none`, and this is {}", node.kind());
+        let is_off = node.scalar().is_some_and(|scalar| scalar.style == Style::Bool(false));
+        reader.error_with(node.id, message, if is_off { "write proxy: none".to_owned() } else { help() });
+        return None;
+    }
     let text = reader.text(node)?;
     if text.eq_ignore_ascii_case("none") {
         return Some(ProxyChoice::None);
@@ -64,7 +71,7 @@ fn read_proxy(context: &Context<'_>, node: &Node) -> Option<ProxyChoice> {
     match proxy::parse(text) {
         Ok(_) => reader.secret(node).map(ProxyChoice::Fixed),
         Err(message) => {
-            reader.secret_error(node.id, format!("{message}; or `none`, for no proxy"));
+            reader.secret_error_with(node.id, message, help());
             None
         }
     }

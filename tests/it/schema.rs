@@ -69,7 +69,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 92] = [
+const UNSEEN: [&str; 98] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -80,6 +80,7 @@ const UNSEEN: [&str; 92] = [
     "a_channel_that_is_a_template",
     "a_credential_that_cannot_be_read",
     "a_date_format_that_there_is_not",
+    "a_destination_that_is_the_relay_by_another_spelling",
     "a_destination_that_is_the_relay_itself",
     "a_field_twice_in_a_match",
     "a_file_in_the_relays_own_directory",
@@ -148,9 +149,14 @@ const UNSEEN: [&str; 92] = [
     "slip_a_filter_of_liquid",
     "slip_a_filter_with_nothing_near",
     "slip_a_method_of_javascript",
+    "slip_a_mode_in_other_notations",
+    "slip_a_number_in_another_base",
+    "slip_a_url_with_spaces",
     "slip_an_elsif",
+    "slip_an_equation_in_braces",
     "slip_handlebars",
     "slip_liquid_in_single_quotes",
+    "slip_names_in_one_text",
     "slip_three_braces",
     "slip_to_is_a_list_in_a_text",
     "slip_two_question_marks",

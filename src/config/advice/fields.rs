@@ -66,7 +66,7 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
     }
     let path = path.to_string();
     // It has been told of as an error.
-    if (key.text.contains(':') && node.is_null())
+    if (key.text.contains([':', '=']) && node.is_null())
         || is_operator(&path)
         || super::super::meant::combinator(&key.text, node).is_some()
     {

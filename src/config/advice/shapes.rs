@@ -33,7 +33,7 @@ struct Meant {
 type Shape = fn(&Text<'_>) -> Option<Meant>;
 
 /// Where a field is compared with a text as a whole.
-const COMPARED: [Shape; 15] = [
+const COMPARED: [Shape; 16] = [
     quotes,
     invisible,
     blanks,
@@ -47,6 +47,7 @@ const COMPARED: [Shape; 15] = [
     sql_signs,
     digit_signs,
     glob_signs,
+    spelt_number,
     list,
     date,
 ];
@@ -96,6 +97,20 @@ fn walk(reader: &Reader, node: &Node, around: Around<'_>, told: &mut HashSet<Nod
             reader.warning(node.id, why, format!("write {}: {form}", around.field));
             told.extend(items.iter().map(|item| item.id));
         }
+        Value::List(items) if around.operator.is_none() && negated(items).is_some() => {
+            let (others, negated) = negated(items).unwrap_or_default();
+            let list = |items: &[&str]| match items {
+                [one] => yaml(one),
+                items => format!("[{}]", items.iter().map(|item| yaml(item)).collect::<Vec<_>>().join(", ")),
+            };
+            let all_but = format!("{}: {{ not: {} }}", around.field, list(&negated));
+            let help = match others.as_slice() {
+                [] => format!("write {all_but}"),
+                others => format!("write {}: {}; for all but some, {all_but}", around.field, list(others)),
+            };
+            reader.warning(node.id, "`!` in a list is a part of the text: it negates nothing", help);
+            told.extend(items.iter().map(|item| item.id));
+        }
         Value::List(items) => items.iter().for_each(|item| walk(reader, item, around, told)),
         Value::Scalar(scalar) if scalar.style == Style::String && !scalar.is_interpolated => {
             if around.operator.is_none()
@@ -105,6 +120,16 @@ fn walk(reader: &Reader, node: &Node, around: Around<'_>, told: &mut HashSet<Nod
             {
                 tell_of_relay_time(reader, node, told);
             } else if tell(reader, node, &scalar.text, around) {
+                told.insert(node.id);
+            }
+        }
+        Value::Scalar(scalar) if scalar.style == Style::Number && around.operator.is_none() => {
+            // Numbers are compared as they are written.
+            let number = scalar.text.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && number.abs() < 1e15);
+            if let Some(number) = number.filter(|_| scalar.text.contains(['e', 'E']) && !scalar.is_interpolated) {
+                let form = if around.is_negated { format!("{{ not: {number} }}") } else { number.to_string() };
+                let message = format!("`{}` is compared as it is written, and Vero writes {number}", scalar.text);
+                reader.warning(node.id, message, format!("write {}: {form}", around.field));
                 told.insert(node.id);
             }
         }
@@ -133,6 +158,18 @@ fn tell_of_relay_time(reader: &Reader, node: &Node, told: &mut HashSet<NodeId>) 
 pub(in crate::config) const RELAY_TIMES: &str =
     "rules cannot compare the relay's times by gt and lt: compare a time that Vero sends, in seconds since 1970";
 
+/// The items of a list without and with a `!` before them, if one has it.
+fn negated(items: &[Node]) -> Option<(Vec<&str>, Vec<&str>)> {
+    let text = |item: &'_ Node| {
+        item.scalar().is_some_and(|scalar| !scalar.is_interpolated && scalar.text.len() <= TEXT_BYTES_MAX)
+    };
+    let bare = |text: &'_ str| text.starts_with(char::is_alphanumeric) && !text.contains(' ');
+    let texts = items.iter().filter(|item| text(item)).filter_map(|item| Some(item.scalar()?.text.as_str()));
+    let (negated, others): (Vec<_>, Vec<_>) = texts.partition(|text| text.strip_prefix('!').is_some_and(bare));
+    let negated: Vec<_> = negated.into_iter().map(|text| &text[1..]).collect();
+    (items.len() > 1 && others.len() + negated.len() == items.len() && !negated.is_empty()).then_some((others, negated))
+}
+
 /// The items of a list as globs, if one of them looks like one and none like something else.
 fn globs(items: &[Node]) -> Option<String> {
     let text = |item: &Node| {
@@ -149,17 +186,28 @@ fn globs(items: &[Node]) -> Option<String> {
 /// Longer texts are no slips, and looking at each sign of them takes time.
 const TEXT_BYTES_MAX: usize = 1000;
 
-fn tell(reader: &Reader, node: &Node, text: &str, around: Around<'_>) -> bool {
-    if text.len() > TEXT_BYTES_MAX {
-        return false;
-    }
-    let shapes: &[Shape] = match around.operator {
+/// What may be told of a text behind an operator, or behind the field itself.
+fn shapes_of(operator: Option<&str>) -> Option<&'static [Shape]> {
+    Some(match operator {
         None => &COMPARED,
         Some("contains" | "starts_with" | "ends_with") => &PARTIAL,
         Some("glob") => &GLOBBED,
         Some("regex") => &REGEXED,
-        Some(_) => return false,
-    };
+        Some(_) => return None,
+    })
+}
+
+/// The form below a field that a text was probably meant as: `{ glob: "Spring*" }`, or the text itself in another spelling.
+pub(in crate::config) fn form(field: &str, operator: Option<&str>, text: &str) -> Option<String> {
+    let of = Text { field, operator, text };
+    shapes_of(operator)?.iter().find_map(|shape| shape(&of)).map(|meant| meant.form)
+}
+
+fn tell(reader: &Reader, node: &Node, text: &str, around: Around<'_>) -> bool {
+    if text.len() > TEXT_BYTES_MAX {
+        return false;
+    }
+    let Some(shapes) = shapes_of(around.operator) else { return false };
     let of = Text { field: around.field, operator: around.operator, text };
     let found = shapes.iter().find_map(|shape| shape(&of)).or_else(|| of_operator(&of));
     let Some(Meant { why, form }) = found else { return false };
@@ -271,6 +319,12 @@ mod tests {
         check("user.email", "@getvero.com", Some("{ ends_with: \"@getvero.com\" }"));
         check("bounce_code", "5xx", Some("{ glob: \"5??\" }"));
         check("bounce_code", "500-599", Some("{ gte: 500, lte: 599 }"));
+        check("campaign.id", "1_000", Some("1000"));
+        check("campaign.id", "12,345,678", Some("12345678"));
+        check("campaign.id", "0123", Some("123"));
+        check("campaign.id", "1 000", Some("1000"));
+        check("bounced_at", "1_767_225_600", Some("1767225600"));
+        check("user.id", "1_000", Some("1000"));
         check("bounce_type", "not soft", Some("{ not: soft }"));
         check("type", "bounced, failed", Some("[bounced, failed]"));
         check("type", "open|click", Some("[opened, clicked]"));
@@ -313,6 +367,10 @@ mod tests {
         }
         check("sender_ip", "10.0.0.0/8", None);
         check("user.id", "a-b", None);
+        check("user.id", "0123", None);
+        check("user.id", "1_000_00", None);
+        check("campaign.name", "1,000", None);
+        check("campaign.id", "0", None);
         check("user_agent", "Mozilla/5.0 (X11)", None);
     }
 }

@@ -1,7 +1,7 @@
 //! The keys as a JSON Schema, draft 2020-12.
 //!
-//! It is for the editor, and stricter than the reader in one thing: a key with nothing behind it, which the reader takes as missing,
-//! is marked. What a schema cannot see (a name that is not defined, a template that does not compile) is left to `check`.
+//! It is for the editor, and takes what the reader takes: a key with nothing behind it counts as missing, unless it is one of several of
+//! which one must be there. What a schema cannot see (a name that is not defined, a template that does not compile) is left to `check`.
 
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,17 @@ pub fn schema() -> Value {
 }
 
 fn map(section: &Section) -> Value {
-    let properties: Map<_, _> = section.keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    // The reader takes a key with nothing behind it as missing. Where one of several must be there, a schema cannot see that it is.
+    let besides = json!(section.besides).to_string();
+    let may_be_nothing = |key: &Key| {
+        !matches!(key.absent, Absent::Refused | Absent::RefusedWithoutDefault)
+            && !besides.contains(&format!("\"{}\"", key.name))
+    };
+    let one = |key: &Key| {
+        let property = property(key);
+        (key.name.to_owned(), if may_be_nothing(key) { or_nothing(property) } else { property })
+    };
+    let properties: Map<_, _> = section.keys.iter().map(one).collect();
     let required = section.keys.iter().filter(|key| matches!(key.absent, Absent::Refused));
     let required: Vec<_> = required.map(|key| key.name).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
@@ -52,6 +62,23 @@ fn property(key: &Key) -> Value {
     }
     schema["description"] = json!(description);
     schema["examples"] = json!([example(key)]);
+    schema
+}
+
+/// What a schema takes, or nothing. What is said of it stays beside a choice, where editors look.
+fn or_nothing(mut schema: Value) -> Value {
+    let nothing = json!({ "type": "null" });
+    let Value::Object(parts) = &mut schema else { return schema };
+    if let Some(reference) = parts.remove("$ref") {
+        parts.insert("anyOf".to_owned(), json!([{ "$ref": reference }, nothing]));
+    } else if let Some(types) = parts.get_mut("type") {
+        match types {
+            Value::Array(types) => types.push(json!("null")),
+            one => *one = json!([one, "null"]),
+        }
+    } else if let Some(Value::Array(choices)) = parts.get_mut("anyOf") {
+        choices.push(nothing);
+    }
     schema
 }
 

@@ -106,6 +106,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
 fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<PathTemplate> {
     let parsed = PathTemplate::parse(reader.text(node)?, data_dir);
     let path = parsed.map_err(|wrong| reader.error_with(node.id, wrong.message, wrong.help)).ok()?;
+    advise_of_backslashes(reader, node);
     let message = match own::hits(path.pattern(), data_dir) {
         None => return Some(path),
         Some(Hits::Always) => "this is one of the relay's own files in data_dir",
@@ -136,10 +137,37 @@ fn check_place(reader: &Reader, node: &Node, path: &PathTemplate, syncs: bool) {
     }
 }
 
+/// `"C:\temp\new"`: to YAML escapes, and outside of `"…"` a part of the name.
+fn advise_of_backslashes(reader: &Reader, node: &Node) {
+    let Some(scalar) = node.scalar().filter(|scalar| !scalar.is_interpolated) else { return };
+    let letter = |c: char| match c {
+        '\t' => "/t".to_owned(),
+        '\n' => "/n".to_owned(),
+        '\r' => "/r".to_owned(),
+        '\u{7}' => "/a".to_owned(),
+        '\u{8}' => "/b".to_owned(),
+        '\u{b}' => "/v".to_owned(),
+        '\u{c}' => "/f".to_owned(),
+        '\u{1b}' => "/e".to_owned(),
+        '\\' => "/".to_owned(),
+        c => c.to_string(),
+    };
+    let help = || format!("write `/` between directories: \"{}\"", scalar.text.chars().map(letter).collect::<String>());
+    if scalar.text.trim_end().contains(char::is_control) {
+        let message = "the path holds a character that nobody can see: within \"…\" a `\\` begins an escape";
+        reader.warning(node.id, message, help());
+    } else if scalar.text.contains('\\') {
+        reader.warning(node.id, "`\\` is a part of the file's name here, and parts no directories", help());
+    }
+}
+
 /// `"0640"`: the rights of a file as `chmod` takes them.
 fn read_mode(reader: &Reader, node: &Node) -> Option<u32> {
     let text = reader.text(node)?;
-    let help = "write it like \"0640\", in quotes: the owner reads and writes, the group reads".to_owned();
+    let help = match octal(text) {
+        Some(mode) if mode & MODE == MODE && mode & !0o666 == 0 => format!("write \"{mode:04o}\""),
+        _ => "write it like \"0640\", in quotes: the owner reads and writes, the group reads".to_owned(),
+    };
     let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let Some(mode) = u32::from_str_radix(text, 8).ok().filter(|_| is_octal) else {
         reader.error_with(node.id, format!("`{text}` is not the mode of a file"), help);
@@ -152,6 +180,22 @@ fn read_mode(reader: &Reader, node: &Node) -> Option<u32> {
         return None;
     }
     Some(mode)
+}
+
+/// The mode that `0o640`, `rw-r-----` or `-rw-r-----` means.
+fn octal(text: &str) -> Option<u32> {
+    if let Some(digits) = text.strip_prefix("0o") {
+        return u32::from_str_radix(digits, 8).ok();
+    }
+    let letters: Vec<char> = text.strip_prefix('-').filter(|rest| rest.len() == 9).unwrap_or(text).chars().collect();
+    if letters.len() != 9 {
+        return None;
+    }
+    letters.iter().zip("rwxrwxrwx".chars()).try_fold(0, |mode, (letter, right)| match letter {
+        '-' => Some(mode << 1),
+        letter if *letter == right => Some((mode << 1) | 1),
+        _ => None,
+    })
 }
 
 impl Lines {

@@ -128,14 +128,26 @@ const EXTRAS: [&str; 4] = ["channel", "username", "icon_emoji", "icon_url"];
 /// None of them is longer anywhere.
 const EXTRA_CHARACTERS_MAX: usize = 500;
 
+fn extra_example(key: &str) -> &'static str {
+    match key {
+        "channel" => "#alerts",
+        "username" => "Vero",
+        "icon_emoji" => ":mailbox:",
+        _ => "https://www.example.com/icon.png",
+    }
+}
+
 fn read_extra(reader: &Reader, key: &str, node: &Node) -> Option<String> {
     let text = reader.text(node)?;
     if is_template(text) {
-        reader.error(node.id, format!("`{key}` is the same for every event: templates go into `text` and `blocks`"));
+        let message = format!("`{key}` is the same for every event: templates go into `text` and `blocks`");
+        reader.error_with(node.id, message, format!("write one text, like {key}: \"{}\"", extra_example(key)));
         return None;
     }
     if text.trim().is_empty() || text.chars().count() > EXTRA_CHARACTERS_MAX {
-        reader.error(node.id, format!("`{key}` is a text of 1 to {EXTRA_CHARACTERS_MAX} characters"));
+        let message = format!("`{key}` is a text of 1 to {EXTRA_CHARACTERS_MAX} characters");
+        let help = format!("write it like {key}: \"{}\", or take it out", extra_example(key));
+        reader.error_with(node.id, message, help);
         return None;
     }
     Some(text.to_owned())

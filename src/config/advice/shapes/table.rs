@@ -312,6 +312,30 @@ pub(super) fn list(of: &Text<'_>) -> Option<Meant> {
     meant(format!("`{}` is compared as one text", of.text), format!("[{}]", parts.join(", ")))
 }
 
+/// `1_000`, `1,000` and `0123`, which are texts to YAML, behind a field that holds a number.
+pub(super) fn spelt_number(of: &Text<'_>) -> Option<Meant> {
+    let text = of.text.trim();
+    let sign = ['_', ',', ' ', '\''].into_iter().find(|sign| text.contains(*sign));
+    let holds_numbers = matches!(of.field, "campaign.id" | "bounce_code")
+        || (of.field.ends_with("_at") && !of.field.starts_with("relay.") && vero::FIELDS.contains(&of.field));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = match sign {
+        // Names hold commas and blanks; nobody writes an underscore between the digits of one.
+        Some(sign) if holds_numbers || (sign == '_' && of.field.ends_with(".id")) => {
+            let mut groups = text.split(sign);
+            let first = groups.next().filter(|first| is_digits(first) && first.len() <= 3)?;
+            let rest: Vec<_> = groups.collect();
+            let is_grouped = rest.iter().all(|group| group.len() == 3 && is_digits(group));
+            is_grouped.then(|| format!("{first}{}", rest.concat()))?
+        }
+        None if holds_numbers && is_digits(text) && text.len() > 1 && text.starts_with('0') => {
+            text.trim_start_matches('0').to_owned()
+        }
+        _ => return None,
+    };
+    (!digits.is_empty()).then(|| Meant { why: format!("`{text}` is a text to YAML, and no number"), form: digits })
+}
+
 /// A date behind a field that holds seconds.
 pub(super) fn date(of: &Text<'_>) -> Option<Meant> {
     if !of.field.ends_with("_at") || of.field.starts_with("relay.") || !vero::FIELDS.contains(&of.field) {
