@@ -405,6 +405,7 @@ fn read(
         let own = advice::itself::Own { listen, admin_listen, public_url, host_name };
         advice::ways::refuse_itself(&looked, &own);
         advice::ways::advise_of_empty_values(&looked);
+        advice::ways::advise_of_empty_messages(&looked, defaults);
     }
     Some(Config {
         path: PathBuf::new(),

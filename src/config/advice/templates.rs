@@ -10,7 +10,7 @@ use minijinja::machinery::parse;
 
 use super::reads::Reads;
 use super::texts;
-use crate::config::raw::{Node, NodeId, Style, Value};
+use crate::config::raw::{Node, NodeId, Scalar, Style, Value};
 use crate::config::reader::Reader;
 use crate::config::words;
 use crate::destination::dialect;
@@ -100,6 +100,39 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     for found in templates.iter().filter(|found| found.kind != "file").take(TEMPLATES_MAX) {
         let types = Sent::names(types.get(found.source).copied().unwrap_or_default());
         Of { reader, key: found.key, types: &types }.look_at(found.at, found.source);
+    }
+}
+
+/// Whether all that the templates below a node read stands in some sample: of another value nothing can be said.
+pub(super) fn reads_only_what_samples_have(node: &Node) -> bool {
+    let mut is_certain = true;
+    let is_known = |path: &str| {
+        path.starts_with("relay.") || vero::SAMPLES.iter().any(|(_, body)| View::of_sample(body).find(path).is_some())
+    };
+    let mut scalars = 0;
+    each_scalar(node, &mut |scalar| {
+        scalars += 1;
+        let is_looked_at =
+            !scalar.is_interpolated && scalar.text.len() <= TEMPLATE_BYTES_MAX && scalars <= TEMPLATES_MAX;
+        if !is_template(&scalar.text) && is_looked_at {
+            return;
+        }
+        let Ok(parsed) = parse(&scalar.text, "template", Default::default()) else {
+            is_certain = false;
+            return;
+        };
+        let mut reads = Reads::default();
+        reads.statement(&parsed);
+        is_certain &= is_looked_at && reads.all.iter().all(|path| is_known(path));
+    });
+    is_certain
+}
+
+fn each_scalar<'n>(node: &'n Node, see: &mut dyn FnMut(&'n Scalar)) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| each_scalar(item, see)),
+        Value::Map(entries) => entries.iter().for_each(|(_, node)| each_scalar(node, see)),
+        Value::Scalar(scalar) => see(scalar),
     }
 }
 

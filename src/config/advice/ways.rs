@@ -1,6 +1,9 @@
-//! Where destinations lead: back to this relay, or for some events nowhere.
+//! Where destinations lead: back to this relay, or for some events nowhere; and messages of which nothing is left to send.
+
+use std::collections::BTreeMap;
 
 use super::itself::{Leads, Own, leads};
+use super::templates::reads_only_what_samples_have;
 use crate::config::DestinationConfig;
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::Reader;
@@ -99,6 +102,62 @@ pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
             looked.reader.secret_warning(at, message, help);
         }
     }
+}
+
+/// A Slack message with blocks that comes out empty for every sample that the rules send there.
+pub(in crate::config) fn advise_of_empty_messages(looked: &Looked<'_>, defaults: Option<&Node>) {
+    // What comes out of values that a stranger may not know is not told.
+    if looked.reader.is_strangers() {
+        return;
+    }
+    let find = |at: usize| {
+        let destination = looked.destinations.get(at).filter(|destination| destination.kind == "slack")?;
+        let own = looked.node?.get(&destination.name)?.get("slack")?;
+        let usual = defaults.and_then(|defaults| defaults.get("slack"));
+        let part = |key: &str| own.get(key).or_else(|| usual?.get(key)).filter(|node| !node.is_null());
+        let blocks = part("blocks")?;
+        let is_certain = [Some(blocks), part("text")].into_iter().flatten().all(reads_only_what_samples_have);
+        is_certain.then_some(Message { destination, blocks, types: Vec::new() })
+    };
+    // `None`: something of it is left for a sample, or nothing can be said of it.
+    let mut messages: BTreeMap<usize, Option<Message<'_>>> = BTreeMap::new();
+    for (sample, body) in vero::SAMPLES {
+        let relay = RelayFields { source: "", received_ms: 0 };
+        let Ok(routing) = looked.rules.route(body.as_bytes(), relay) else { continue };
+        for (at, _) in &routing.deliveries {
+            if messages.len() >= MESSAGES_MAX && !messages.contains_key(at) {
+                continue;
+            }
+            let known = messages.entry(*at).or_insert_with(|| find(*at));
+            let Some(message) = known else { continue };
+            if !matches!(message.destination.destination.content(&delivery(body)), Err(Unsent::Skipped(_))) {
+                *known = None;
+                continue;
+            }
+            let is_its =
+                |name: &&&str| sample.strip_prefix(**name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+            let name = vero::TYPES.iter().find(is_its).filter(|name| !message.types.contains(*name));
+            message.types.extend(name);
+        }
+    }
+    for message in messages.into_values().flatten() {
+        let types: Vec<_> = message.types.iter().map(|name| format!("`{name}`")).collect();
+        let types = types.join(", ");
+        let why = format!("this message is empty for every sample of {types}, and an empty message is not sent");
+        let help = "a block without text is left out: write a text that is never empty, or add `text` beside `blocks`";
+        looked.reader.warning(message.blocks.id, why, help.to_owned());
+    }
+}
+
+/// More messages do not differ in their slips.
+const MESSAGES_MAX: usize = 1000;
+
+/// A Slack message with blocks.
+struct Message<'c> {
+    destination: &'c DestinationConfig,
+    blocks: &'c Node,
+    /// The types whose samples leave nothing of it.
+    types: Vec<&'static str>,
 }
 
 fn delivery(body: &str) -> Delivery {
