@@ -546,6 +546,23 @@ async fn below_the_free_space_that_must_stay_events_are_refused_and_deliveries_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_finds_no_room_on_the_disk_is_not_answered_as_done() {
+    use vero_relay::store::journal::model::{Faults, ModelDisk};
+    let (disk, fake) = (ModelDisk::default(), Fake::start([]).await);
+    disk.set_faults(Faults { capacity: Some(0), ..Faults::default() });
+    let relay = TestRelay::start_on(&disk, &to_crm(&fake, "")).await;
+    for act in ["/api/sources/vero/pause", "/api/destinations/crm/pause"] {
+        let answer = relay.act(act).await;
+        assert_eq!(answer.status(), 503, "{}", answer.text());
+        assert!(answer.text().contains("not on the disk yet"), "{}", answer.text());
+    }
+    disk.set_faults(Faults::default());
+    assert_eq!(relay.act("/api/sources/vero/pause").await.status(), 200);
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "held").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_limit_is_a_metric_before_it_bites() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "    backlog: { max_age: 1h, max_size: 10MiB }\nstore: { max_size: 1GiB, free_space_min: 1MiB, history: { max_size: 100MiB } }\n")).await;
