@@ -18,6 +18,13 @@ use super::vero;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldId(u32);
 
+impl FieldId {
+    /// Its place among the fields of its set, from 0 on.
+    pub(crate) fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
 type Slot = u32;
 
 /// Raw `type`, raw `action`, the event's type after choosing between them, and the relay's own fields.
@@ -34,6 +41,8 @@ const SLOTS_RESERVED: Slot = 6;
 pub struct FieldSet {
     nodes: Vec<Node>,
     fields: Vec<Field>,
+    /// By slot: the fields that may have their value there.
+    by_slot: Vec<Vec<FieldId>>,
     uses_received_at: bool,
     uses_occurred_at: bool,
 }
@@ -94,6 +103,7 @@ impl Default for FieldSetBuilder {
         let set = FieldSet {
             nodes: vec![Node::default()],
             fields: Vec::new(),
+            by_slot: Vec::new(),
             uses_received_at: false,
             uses_occurred_at: false,
         };
@@ -154,7 +164,13 @@ impl FieldSetBuilder {
     }
 
     /// Finishes the set.
-    pub fn build(self) -> FieldSet {
+    pub fn build(mut self) -> FieldSet {
+        self.set.by_slot = vec![Vec::new(); self.slots as usize];
+        for (at, field) in (0..).zip(&self.set.fields) {
+            for slot in [Some(field.slot), field.other].into_iter().flatten() {
+                self.set.by_slot[slot as usize].push(FieldId(at));
+            }
+        }
         self.set
     }
 
@@ -343,6 +359,12 @@ impl<'a> Fields<'a> {
             }
             _ => found,
         }
+    }
+
+    /// The fields of `set` that may have a value here. One may stand twice.
+    pub(crate) fn present<'f>(&'f self, set: &'f FieldSet) -> impl Iterator<Item = FieldId> + 'f {
+        let slots = self.values.chunk_by(|(one, _), (other, _)| one == other).map(|values| values[0].0);
+        slots.filter_map(|slot| set.by_slot.get(slot as usize)).flatten().copied()
     }
 
     fn slot(&self, slot: Slot) -> &[(u32, Value<'a>)] {

@@ -4,7 +4,7 @@
 //! pattern in a regular expression set of its field. A rule without such a condition is a candidate for every event. Candidates are then evaluated whole and
 //! in order, so the index can only cost time, never change a verdict.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use regex::{RegexSet, RegexSetBuilder};
 
@@ -28,6 +28,11 @@ struct Buckets {
 }
 
 impl Buckets {
+    fn add(&mut self, text: &str, rule: u32) {
+        self.lengths.insert(text.len());
+        self.rules.entry(text.to_owned()).or_default().push(rule);
+    }
+
     fn get(&self, text: &str) -> impl Iterator<Item = &u32> {
         self.rules.get(text).into_iter().flatten()
     }
@@ -53,15 +58,41 @@ enum Lookup {
     Pattern(FieldId, String),
 }
 
+/// What the rules that ask for one field are looked up by.
+#[derive(Debug, Default)]
+struct OfField {
+    exact: Buckets,
+    folded: Buckets,
+    prefixes: Buckets,
+    suffixes: Buckets,
+    patterns: Vec<(RegexSet, Vec<Vec<u32>>)>,
+}
+
 /// The index over all rules of one config.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    exact: Vec<(FieldId, Buckets)>,
-    folded: Vec<(FieldId, Buckets)>,
-    prefixes: Vec<(FieldId, Buckets)>,
-    suffixes: Vec<(FieldId, Buckets)>,
-    patterns: Vec<(FieldId, RegexSet, Vec<Vec<u32>>)>,
+    /// By the field's place in its set.
+    fields: Vec<Option<Box<OfField>>>,
     always: Vec<u32>,
+}
+
+/// Patterns of one field in their order, with the rules that ask for each.
+#[derive(Default)]
+struct Patterns {
+    all: Vec<(String, Vec<u32>)>,
+    places: HashMap<String, usize>,
+}
+
+impl Patterns {
+    fn add(&mut self, source: &str, rule: u32) {
+        match self.places.get(source) {
+            Some(at) => self.all[*at].1.push(rule),
+            None => {
+                self.places.insert(source.to_owned(), self.all.len());
+                self.all.push((source.to_owned(), vec![rule]));
+            }
+        }
+    }
 }
 
 impl Index {
@@ -80,7 +111,7 @@ impl Index {
             option.iter().map(of_one).max().unwrap_or(0)
         };
         let mut index = Self::default();
-        let mut patterns: HashMap<FieldId, Vec<(String, Vec<u32>)>> = HashMap::new();
+        let mut patterns: BTreeMap<FieldId, Patterns> = BTreeMap::new();
         for (at, options) in options.iter().enumerate() {
             let rule = u32::try_from(at).expect("a config of at most 1 MiB has fewer rules");
             let Some(best) = options.iter().min_by_key(|option| cost(option)) else {
@@ -89,26 +120,25 @@ impl Index {
             };
             for lookup in best {
                 match lookup {
-                    Lookup::Exact(field, text) => bucket(&mut index.exact, *field, text).push(rule),
-                    Lookup::Folded(field, text) => bucket(&mut index.folded, *field, text).push(rule),
-                    Lookup::Prefix(field, text) => bucket(&mut index.prefixes, *field, text).push(rule),
-                    Lookup::Suffix(field, text) => bucket(&mut index.suffixes, *field, text).push(rule),
-                    Lookup::Pattern(field, source) => {
-                        let of_field = patterns.entry(*field).or_default();
-                        match of_field.iter_mut().rev().take(PATTERNS_IN_SET).find(|(known, _)| known == source) {
-                            Some((_, rules)) => rules.push(rule),
-                            None => of_field.push((source.clone(), vec![rule])),
-                        }
-                    }
+                    Lookup::Exact(field, text) => index.of(*field).exact.add(text, rule),
+                    Lookup::Folded(field, text) => index.of(*field).folded.add(text, rule),
+                    Lookup::Prefix(field, text) => index.of(*field).prefixes.add(text, rule),
+                    Lookup::Suffix(field, text) => index.of(*field).suffixes.add(text, rule),
+                    Lookup::Pattern(field, source) => patterns.entry(*field).or_default().add(source, rule),
                 }
             }
         }
-        let mut patterns: Vec<_> = patterns.into_iter().collect();
-        patterns.sort_by_key(|(field, _)| *field);
         for (field, of_field) in patterns {
-            of_field.chunks(PATTERNS_IN_SET).for_each(|chunk| index.add_set(field, chunk));
+            of_field.all.chunks(PATTERNS_IN_SET).for_each(|chunk| index.add_set(field, chunk));
         }
         index
+    }
+
+    fn of(&mut self, field: FieldId) -> &mut OfField {
+        if self.fields.len() <= field.at() {
+            self.fields.resize_with(field.at() + 1, || None);
+        }
+        self.fields[field.at()].get_or_insert_default()
     }
 
     fn add_set(&mut self, field: FieldId, patterns: &[(String, Vec<u32>)]) {
@@ -116,51 +146,36 @@ impl Index {
         let built = RegexSetBuilder::new(sources).size_limit(SET_BYTES_MAX).dfa_size_limit(SET_BYTES_MAX).build();
         let rules: Vec<Vec<u32>> = patterns.iter().map(|(_, rules)| rules.clone()).collect();
         match built {
-            Ok(set) => self.patterns.push((field, set, rules)),
+            Ok(set) => self.of(field).patterns.push((set, rules)),
             // Each compiles alone, so together they are too large: then they are asked one by one.
             Err(_) => self.always.extend(rules.into_iter().flatten()),
         }
     }
 
-    /// The rules that may match, in order, each once.
+    /// The rules that may match, in order, each once. Only what is asked of fields that the event has is looked at.
     pub(super) fn candidates(&self, set: &FieldSet, fields: &Fields<'_>, found: &mut Vec<u32>) {
         found.extend(&self.always);
-        for (field, buckets) in &self.exact {
-            for_each_text(set, fields, *field, &mut |text| found.extend(buckets.get(text)));
-        }
-        for (field, buckets) in &self.folded {
-            let mut look = |text: &str| found.extend(buckets.get(&text.to_lowercase()));
-            for_each_text(set, fields, *field, &mut look);
-        }
-        for (field, buckets) in &self.prefixes {
-            let mut look = |text: &str| found.extend(buckets.get_parts(text, |text, length| text.get(..length)));
-            for_each_text(set, fields, *field, &mut look);
-        }
-        for (field, buckets) in &self.suffixes {
-            let mut look = |text: &str| {
-                found.extend(buckets.get_parts(text, |text, length| text.get(text.len() - length..)));
-            };
-            for_each_text(set, fields, *field, &mut look);
-        }
-        for (field, patterns, rules) in &self.patterns {
-            let mut look = |text: &str| {
-                patterns.matches(text).into_iter().for_each(|at| found.extend(&rules[at]));
-            };
-            for_each_text(set, fields, *field, &mut look);
+        for field in fields.present(set) {
+            let Some(of_field) = self.fields.get(field.at()).and_then(Option::as_ref) else { continue };
+            for_each_text(set, fields, field, &mut |text| of_field.look_up(text, found));
         }
         found.sort_unstable();
         found.dedup();
     }
 }
 
-fn bucket<'b>(of_fields: &'b mut Vec<(FieldId, Buckets)>, field: FieldId, text: &str) -> &'b mut Vec<u32> {
-    let at = of_fields.iter().position(|(known, _)| *known == field).unwrap_or_else(|| {
-        of_fields.push((field, Buckets::default()));
-        of_fields.len() - 1
-    });
-    let buckets = &mut of_fields[at].1;
-    buckets.lengths.insert(text.len());
-    buckets.rules.entry(text.to_owned()).or_default()
+impl OfField {
+    fn look_up(&self, text: &str, found: &mut Vec<u32>) {
+        found.extend(self.exact.get(text));
+        if !self.folded.rules.is_empty() {
+            found.extend(self.folded.get(&text.to_lowercase()));
+        }
+        found.extend(self.prefixes.get_parts(text, |text, length| text.get(..length)));
+        found.extend(self.suffixes.get_parts(text, |text, length| text.get(text.len() - length..)));
+        for (patterns, rules) in &self.patterns {
+            patterns.matches(text).into_iter().for_each(|at| found.extend(&rules[at]));
+        }
+    }
 }
 
 fn for_each_text(set: &FieldSet, fields: &Fields<'_>, field: FieldId, look: &mut dyn FnMut(&str)) {

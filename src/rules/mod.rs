@@ -23,6 +23,7 @@ mod index;
 pub mod operators;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 pub use self::condition::{Condition, Label};
 pub use self::explain::{Met, RuleTrace, TraceNode, TraceStep};
@@ -90,6 +91,7 @@ impl RuleSet {
 
     fn decide<'a>(&self, event: Event<'a>, candidates: impl Iterator<Item = usize>) -> Routing<'a> {
         let mut routing = Routing { event_type: event.event_type, rules: Vec::new(), deliveries: Vec::new() };
+        let mut seen = Seen::default();
         for at in candidates {
             let rule = &self.rules[at];
             if !rule.condition.evaluate(&self.fields, &event.fields, &mut ()) {
@@ -97,7 +99,7 @@ impl RuleSet {
             }
             routing.rules.push(at);
             for destination in &rule.to {
-                if routing.deliveries.iter().all(|(known, _)| known != destination) {
+                if seen.insert(*destination, &routing.deliveries) {
                     routing.deliveries.push((*destination, at));
                 }
             }
@@ -106,6 +108,25 @@ impl RuleSet {
             }
         }
         routing
+    }
+}
+
+/// The destinations that are among the deliveries. Few are looked through faster than looked up, and a config may name thousands.
+#[derive(Default)]
+struct Seen(HashSet<usize>);
+
+impl Seen {
+    const FEW: usize = 16;
+
+    /// Whether a destination is not among the deliveries yet. It is expected to become the next of them.
+    fn insert(&mut self, destination: usize, deliveries: &[(usize, usize)]) -> bool {
+        if deliveries.len() < Self::FEW {
+            return deliveries.iter().all(|(known, _)| *known != destination);
+        }
+        if self.0.is_empty() {
+            self.0 = deliveries.iter().map(|(known, _)| *known).collect();
+        }
+        self.0.insert(destination)
     }
 }
 
