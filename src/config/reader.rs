@@ -103,7 +103,7 @@ impl Reader {
 
     /// Whether one more pattern may be compiled.
     pub fn has_room_for_patterns(&self) -> bool {
-        self.pattern_bytes.get() <= PATTERNS_BYTES_MAX
+        self.pattern_bytes.get() < PATTERNS_BYTES_MAX
     }
 
     /// Counts a pattern that was compiled, or found too large.

@@ -12,7 +12,9 @@ use super::reader::Reader;
 use super::values::shown_size;
 use super::{expression, meant, unknown, words};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
-use crate::rules::operators::{Argument, OPERATORS, OperatorKind, PATTERNS_BYTES_MAX, equals_any, pattern_bytes};
+use crate::rules::operators::{
+    Argument, OPERATORS, OperatorKind, PATTERN_BYTES_MIN, PATTERNS_BYTES_MAX, equals_any, pattern_bytes,
+};
 use crate::rules::{Condition, Label, Rule, RuleSet};
 
 /// The store keeps names up to a kilobyte; people read far shorter ones.
@@ -437,7 +439,11 @@ fn read_operator(
             reader.error_with(
                 item.id,
                 format!("the patterns of this config take more than {}", shown_size(PATTERNS_BYTES_MAX as u64)),
-                "use fewer large ones: `\\w`, `\\d` and `.` take much, since they are about all of Unicode".to_owned(),
+                format!(
+                    "use fewer: each `regex` and `glob` counts at least {}, and more with `\\w`, `\\d` or `.`; values, `starts_with`, \
+                     `ends_with` and `contains` count nothing",
+                    shown_size(PATTERN_BYTES_MIN as u64)
+                ),
             );
             return None;
         }

@@ -212,6 +212,49 @@ fn defaults_save_copying_and_a_destination_overrides_them() {
 }
 
 #[test]
+fn a_config_holds_so_many_small_patterns_and_no_more() {
+    let most = crate::rules::operators::PATTERNS_BYTES_MAX / crate::rules::operators::PATTERN_BYTES_MIN;
+    let with_patterns = |count: usize| {
+        let all: Vec<_> = (0..count).map(|i| format!("a{i}")).collect();
+        let rule = format!("  - {{ match: {{ user.email: {{ regex: [{}] }} }}, to: archive }}", all.join(", "));
+        GOOD.replace("rules:", &format!("rules:\n{rule}"))
+    };
+    good(&with_patterns(most));
+    let told = problems(&with_patterns(most + 1));
+    let counted = told.iter().filter(|line| line.contains("take more than 64MiB (use fewer: each `regex`")).count();
+    assert_eq!(counted, 1, "{told:?}");
+}
+
+#[test]
+fn texts_in_any_case_are_no_patterns_that_count() {
+    let most = crate::rules::operators::PATTERNS_BYTES_MAX / crate::rules::operators::PATTERN_BYTES_MIN;
+    let all: Vec<_> = (0..=most).map(|i| format!("a{i}")).collect();
+    let match_map = format!("{{ user.email: {{ starts_with: [{}], ignore_case: true }} }}", all.join(", "));
+    let rules = parse_match(&match_map).unwrap_or_else(|error| panic!("{error}"));
+    let relay = crate::event::RelayFields { source: "", received_ms: 0 };
+    let matches = |email: &str| {
+        let body = format!(r#"{{"type": "sent", "user": {{"email": "{email}"}}}}"#);
+        rules.route(body.as_bytes(), relay).expect("an event").rules.len()
+    };
+    assert_eq!((matches("A4096@x.co"), matches("xA1@x.co")), (1, 0));
+}
+
+#[test]
+fn defaults_written_out_for_all_destinations_have_the_limits_of_a_file() {
+    // Each destination inherits a map, `headers`, a map, and 1000 times a name and a value.
+    let most = load::NODES_MAX as usize / 2003;
+    let with_heirs = |count: usize| {
+        let headers: Vec<_> = (0..1000).map(|i| format!("X-A{i}: b")).collect();
+        let heirs: String =
+            (0..count).map(|i| format!("  d{i}: {{ http: {{ url: 'http://127.0.0.1:1/' }} }}\n")).collect();
+        format!("{GOOD}{heirs}defaults: {{ http: {{ headers: {{ {} }} }} }}\n", headers.join(", "))
+    };
+    assert_eq!(good(&with_heirs(most)).destinations.len(), most + 1);
+    let told = problems(&with_heirs(most + 1));
+    assert!(told.iter().any(|line| line.contains("hold more than 500000 values")), "{told:?}");
+}
+
+#[test]
 fn a_file_that_is_too_large_or_empty_is_refused_at_once() {
     assert!(problems(&"#".repeat(FILE_BYTES_MAX + 1))[0].contains("is larger than 1048576 bytes"));
     assert!(problems("").iter().any(|line| line.contains("the config needs `sources`")));

@@ -11,6 +11,9 @@ use super::Condition;
 use super::operators::{Key, Operator};
 use crate::event::{FieldId, Value};
 
+/// Conditions that must all hold, among which a contradiction is looked for: each is compared with each.
+const PARTS_MAX: usize = 256;
+
 /// What is known of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -67,6 +70,9 @@ impl Condition {
     /// The field of which this asks what nothing can be, if there is one.
     pub fn contradiction(&self, is_single: &dyn Fn(FieldId) -> bool) -> Option<FieldId> {
         let all = self.parts();
+        if all.len() > PARTS_MAX {
+            return None;
+        }
         let tests = || all.iter().filter_map(|part| part.as_test());
         let prints: HashSet<u64> = all.iter().map(|part| print(part)).collect();
         for part in &all {
