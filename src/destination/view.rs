@@ -1,6 +1,6 @@
 //! An event as templates see it: Vero's odd keys under their usual names, numbers that keep their text, hyphens behind underscores.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
@@ -30,8 +30,14 @@ impl View {
         Self::build(body, delivery.event.received_ms, [&delivery.source, &id, &delivery.rule])
     }
 
-    /// One of Vero's samples, as if it had come in.
-    pub(crate) fn of_sample(body: &str) -> Self {
+    /// Vero's samples, in their order, as if they had come in. Each template of a config is tried on all of them.
+    pub(crate) fn samples() -> &'static [View] {
+        static SAMPLES: LazyLock<Vec<View>> =
+            LazyLock::new(|| vero::SAMPLES.iter().map(|(_, body)| View::of_sample(body)).collect());
+        &SAMPLES
+    }
+
+    fn of_sample(body: &str) -> Self {
         Self::build(body, 1_435_016_238_000, ["vero", "01a2091f-1b49-768a-8000-000000000000", "everything"])
     }
 

@@ -196,17 +196,17 @@ impl Of<'_> {
 
     /// Whether some sample of what comes here has a value there: of another nothing can be said.
     fn is_in_a_sample(&self, path: &str) -> bool {
-        path.starts_with("relay.") || self.samples().any(|body| View::of_sample(body).find(path).is_some())
+        path.starts_with("relay.") || self.samples().any(|view| view.find(path).is_some())
     }
 
     /// The samples of the types that come here.
-    fn samples(&self) -> impl Iterator<Item = &'static str> {
+    fn samples(&self) -> impl Iterator<Item = &'static View> {
         let is_sent = |name: &str| {
             self.types
                 .iter()
                 .any(|sent| name.strip_prefix(sent).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
         };
-        vero::SAMPLES.iter().filter(move |(name, _)| is_sent(name)).map(|(_, body)| *body)
+        vero::SAMPLES.iter().zip(View::samples()).filter(move |((name, _), _)| is_sent(name)).map(|(_, view)| view)
     }
 
     fn tell(&self, at: NodeId, fault: Fault) {
@@ -280,8 +280,7 @@ impl Of<'_> {
     /// A message that is empty for every sample of what comes here.
     fn advise_of_emptiness(&self, at: NodeId, source: &str) {
         let Ok(template) = Template::compile(source, Escape::None) else { return };
-        let is_empty =
-            |body: &str| template.render(&View::of_sample(body), None).is_ok_and(|text| text.trim().is_empty());
+        let is_empty = |view: &View| template.render(view, None).is_ok_and(|text| text.trim().is_empty());
         if self.samples().next().is_some() && self.samples().all(is_empty) {
             let names = self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let help = "`vero-relay explain` shows what would be sent for an event".to_owned();

@@ -18,7 +18,7 @@ mod texts;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, Value};
@@ -124,10 +124,15 @@ fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
-/// A template, compiled.
+/// A template that compiles.
+///
+/// Compiled, the shortest takes 14 KiB, and a config may have many thousands, of which few are ever used: so each is compiled once more when
+/// its first event comes.
 #[derive(Debug)]
 pub struct Template {
-    environment: Box<Environment<'static>>,
+    /// As it is compiled.
+    source: String,
+    environment: OnceLock<Box<Environment<'static>>>,
     escape: Escape,
 }
 
@@ -136,8 +141,7 @@ impl Template {
     pub fn compile(source: &str, escape: Escape) -> Result<Self, Fault> {
         bounds::check(source)?;
         let base = &BASES[escape as usize];
-        let mut environment = base.clone();
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
+        let compiled = base.template_from_named_str(NAME, source).map_err(|error| {
             let help = dialect::form(source).or_else(|| dialect::unclosed(source));
             let help = help.unwrap_or_else(|| dialect::USUAL.to_owned());
             let message = format!("the template does not compile: {}", detail(&error));
@@ -145,44 +149,14 @@ impl Template {
         })?;
         let rewritten = operands::rewrite(source);
         check_names(base, &rewritten, source)?;
-        let mut computing = base.clone();
-        let is_rewritten = computing.add_template_owned(NAME, rewritten.source.clone()).is_ok();
-        let template = Self { environment: Box::new(if is_rewritten { computing } else { environment }), escape };
-        template.try_samples(source, is_rewritten.then_some(&rewritten))?;
-        Ok(template)
-    }
-
-    /// A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
-    /// every event.
-    fn try_samples(&self, source: &str, rewritten: Option<&Rewritten>) -> Result<(), Fault> {
-        let mut failed = None;
-        for (name, body) in vero::SAMPLES {
-            let rendered = self.render_view(&View::of_sample(body), None);
-            let Err(error) = rendered else {
-                failed = Some(None);
-                continue;
-            };
-            let is_unknown = matches!(
-                error.kind(),
-                ErrorKind::UnknownFilter
-                    | ErrorKind::UnknownFunction
-                    | ErrorKind::UnknownTest
-                    | ErrorKind::UnknownMethod
-            );
-            if is_unknown {
-                return Err(unknown_name(&error, range_in(&error, rewritten, source)));
+        match base.template_from_named_str(NAME, &rewritten.source) {
+            Ok(computing) => try_samples(&computing, source, Some(&rewritten))?,
+            Err(_) => {
+                try_samples(&compiled, source, None)?;
+                return Ok(Self { source: source.to_owned(), environment: OnceLock::new(), escape });
             }
-            failed = failed.or(Some(Some((name, error))));
         }
-        let Some(Some((name, error))) = failed else { return Ok(()) };
-        // The samples lack what a customer puts into an event; a rule may send only events that have it.
-        if is_about_a_missing_value(&error) && !has_hyphened_name(source) {
-            return Ok(());
-        }
-        let message = format!("the template cannot be rendered, for a `{name}` event: {}", detail(&error));
-        let hint = "in templates a hyphen is a minus: write trigger_event for trigger-event";
-        let help = has_hyphened_name(source).then(|| hint.to_owned());
-        Err(Fault { message, help, within: range_in(&error, rewritten, source) })
+        Ok(Self { source: rewritten.source, environment: OnceLock::new(), escape })
     }
 
     /// Renders an event. `value_characters_max` cuts each value before it is escaped.
@@ -203,8 +177,50 @@ impl Template {
     }
 
     fn render_view(&self, view: &View, cap: Option<usize>) -> Result<String, minijinja::Error> {
-        self.environment.get_template(NAME)?.render(view.root(cap))
+        self.environment.get_or_init(|| Box::new(self.environment())).get_template(NAME)?.render(view.root(cap))
     }
+
+    /// An environment with this template.
+    fn environment(&self) -> Environment<'static> {
+        let mut environment = BASES[self.escape as usize].clone();
+        let added = environment.add_template_owned(NAME, self.source.clone());
+        debug_assert!(added.is_ok(), "it has compiled before");
+        environment
+    }
+}
+
+/// Tries a template on Vero's samples. A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
+/// every event.
+fn try_samples(
+    template: &minijinja::Template<'_, '_>,
+    source: &str,
+    rewritten: Option<&Rewritten>,
+) -> Result<(), Fault> {
+    let mut failed = None;
+    for ((name, _), view) in vero::SAMPLES.into_iter().zip(View::samples()) {
+        let rendered = template.render(view.root(None));
+        let Err(error) = rendered else {
+            failed = Some(None);
+            continue;
+        };
+        let is_unknown = matches!(
+            error.kind(),
+            ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest | ErrorKind::UnknownMethod
+        );
+        if is_unknown {
+            return Err(unknown_name(&error, range_in(&error, rewritten, source)));
+        }
+        failed = failed.or(Some(Some((name, error))));
+    }
+    let Some(Some((name, error))) = failed else { return Ok(()) };
+    // The samples lack what a customer puts into an event; a rule may send only events that have it.
+    if is_about_a_missing_value(&error) && !has_hyphened_name(source) {
+        return Ok(());
+    }
+    let message = format!("the template cannot be rendered, for a `{name}` event: {}", detail(&error));
+    let hint = "in templates a hyphen is a minus: write trigger_event for trigger-event";
+    let help = has_hyphened_name(source).then(|| hint.to_owned());
+    Err(Fault { message, help, within: range_in(&error, rewritten, source) })
 }
 
 fn detail(error: &minijinja::Error) -> String {
