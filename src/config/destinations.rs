@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::advice;
+use super::load::{NODES_MAX, TEXT_BYTES_MAX};
 use super::outline;
 use super::problem::did_you_mean;
-use super::raw::{Key, Node};
+use super::raw::{Key, Node, NodeId};
 use super::reader::{Entries, Reader};
 use super::values::{Surroundings, shown_duration};
 use super::{DestinationConfig, is_name};
@@ -97,6 +98,7 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     let Some(node) = node else { return Some(Vec::new()) };
     let reader = parts.reader;
     let mut entries = reader.map(node, "`destinations`")?;
+    refuse_much_inherited(parts, node)?;
     let (mut read, mut is_complete, mut files) = (Vec::new(), true, advice::files::Files::default());
     for (key, node) in entries.rest() {
         if !used.is_used(&key.text) {
@@ -116,6 +118,29 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     }
     check_renames(reader, node, &read);
     is_complete.then_some(read)
+}
+
+/// What `defaults` say is written out for each destination, as an alias is: all together it has the limits of a file.
+fn refuse_much_inherited(parts: &Parts<'_>, destinations: &Node) -> Option<()> {
+    let (mut values, mut bytes) = (0, 0);
+    for (kind, section) in parts.defaults.map(Node::entries).unwrap_or_default() {
+        let heirs = destinations.entries().iter().filter(|(_, node)| node.get(&kind.text).is_some()).count();
+        let (of_one, bytes_of_one) = section.size();
+        values += heirs * of_one;
+        bytes += heirs * bytes_of_one;
+        if values > NODES_MAX as usize || bytes > TEXT_BYTES_MAX {
+            let message = format!(
+                "the defaults, written out for {heirs} destinations, hold more than {NODES_MAX} values or {TEXT_BYTES_MAX} bytes"
+            );
+            parts.reader.error_with(
+                kind.id,
+                message,
+                "use fewer or shorter defaults for so many destinations".to_owned(),
+            );
+            return None;
+        }
+    }
+    Some(())
 }
 
 /// A file is written by one destination only.
@@ -142,7 +167,9 @@ fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), file
 
 /// A name whose queue is taken over is gone, and only one can take it.
 fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig]) {
-    let at = |name: &str| node.get(name).and_then(|node| node.get("renamed_from")).map_or(node.id, |node| node.id);
+    let renamed = |(key, node): &(Key, Node)| Some((key.text.clone(), node.get("renamed_from")?.id));
+    let places: HashMap<String, NodeId> = node.entries().iter().rev().filter_map(renamed).collect();
+    let at = |name: &str| places.get(name).copied().unwrap_or(node.id);
     let names: HashSet<&str> = destinations.iter().map(|destination| destination.name.as_str()).collect();
     let mut taken_over = HashSet::new();
     for destination in destinations {

@@ -1,12 +1,11 @@
-//! Reading YAML into nodes, and finding a node's place again. Nothing else in the program names serde_yaml.
+//! Reading YAML into nodes. Nothing else in the program names serde_yaml.
 //!
-//! serde_yaml gives a position only with an error, so a place is found by walking to the node a second time and failing there.
-//! That costs one more parse for each problem shown, and nothing when there is none. The tree from the first walk guides the
-//! second, which is also how a number gets its text: asked for a string, serde_yaml hands out what stands in the file.
+//! The tree from the first walk guides a second, which is how a number gets its text: asked for a string, serde_yaml hands out what
+//! stands in the file. Places are found by [`places`](super::places).
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 
@@ -14,6 +13,8 @@ use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 /// A file may hold this many values, aliases written out.
 pub const NODES_MAX: u32 = 500_000;
+/// And texts of so many bytes in all, aliases written out.
+pub const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Lists and maps may lie in one another this deep. Nobody reads deeper, and libyaml's time grows with the square of it.
 pub const NESTING_MAX: usize = 64;
 
@@ -69,19 +70,15 @@ fn place(error: &serde_yaml::Error) -> Option<Place> {
 /// Reads a file's text.
 pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     refuse_deep_nesting(text)?;
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, 0);
     if text.contains('\0') {
         let message = "it holds a NUL, so it is no text: save it as UTF-8".to_owned();
         return Err(SyntaxError { message, place: None });
     }
-    let mut node = Build { count: &mut count, depth: 0 }.deserialize(serde_yaml::Deserializer::from_str(text))?;
+    let mut node = Build { count: &mut count, bytes: &mut bytes, depth: 0 }
+        .deserialize(serde_yaml::Deserializer::from_str(text))?;
     let mut texts = Vec::new();
-    let mut visit = |step: Step<'_>| {
-        if let Step::Scalar(id, text) = step {
-            texts.push((id, text.to_owned()));
-        }
-        true
-    };
+    let mut visit = |id, text: &str| texts.push((id, text.to_owned()));
     Walk { node: &node, visit: &mut visit }.deserialize(serde_yaml::Deserializer::from_str(text))?;
     let mut texts = texts.into_iter().peekable();
     node.for_each_scalar(&mut |id, scalar| {
@@ -155,18 +152,15 @@ fn too_deep() -> String {
     format!("lists and maps lie in one another more than {NESTING_MAX} deep")
 }
 
-/// Finds where a node of a parsed text stands. A node reached by an alias is found at its anchor.
-pub fn locate(text: &str, root: &Node, wanted: NodeId) -> Option<Place> {
-    let mut visit = |step: Step<'_>| match step {
-        Step::Scalar(id, _) | Step::Key(id) | Step::Branch(id) => id != wanted,
-    };
-    let walked = Walk { node: root, visit: &mut visit }.deserialize(serde_yaml::Deserializer::from_str(text));
-    place(&walked.err()?)
+/// What reads a text.
+pub(super) fn deserializer(text: &str) -> impl Deserializer<'_> {
+    serde_yaml::Deserializer::from_str(text)
 }
 
 /// First walk: builds the tree.
 struct Build<'c> {
     count: &'c mut u32,
+    bytes: &'c mut usize,
     depth: usize,
 }
 
@@ -183,10 +177,21 @@ impl Build<'_> {
         if self.depth >= NESTING_MAX {
             return Err(E::custom(too_deep()));
         }
-        Ok(Build { count: self.count, depth: self.depth + 1 })
+        Ok(Build { count: self.count, bytes: self.bytes, depth: self.depth + 1 })
+    }
+
+    fn count_text<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        *self.bytes += text.len();
+        match *self.bytes > TEXT_BYTES_MAX {
+            true => {
+                Err(E::custom(format!("the file's texts, aliases written out, have more than {TEXT_BYTES_MAX} bytes")))
+            }
+            false => Ok(()),
+        }
     }
 
     fn scalar<E: Error>(mut self, text: String, style: Style) -> Result<Node, E> {
+        self.count_text(&text)?;
         let id = self.next_id()?;
         Ok(Node { id, value: Value::Scalar(Scalar { text, style, is_interpolated: false }) })
     }
@@ -255,6 +260,7 @@ impl<'de> Visitor<'de> for Build<'_> {
         let id = self.next_id()?;
         let mut entries = Vec::new();
         while let Some(text) = map.next_key::<String>()? {
+            self.count_text(&text)?;
             let key = Key { id: self.next_id()?, text };
             entries.push((key, map.next_value_seed(self.below()?)?));
         }
@@ -262,34 +268,25 @@ impl<'de> Visitor<'de> for Build<'_> {
     }
 }
 
-/// What the second walk comes by.
-enum Step<'t> {
-    Scalar(NodeId, &'t str),
-    Key(NodeId),
-    Branch(NodeId),
-}
-
-/// Second walk, guided by the tree of the first. Fails, with a position, where `visit` says no.
+/// Second walk, guided by the tree of the first. Shows `visit` the text of each number.
 struct Walk<'n, 'v, F> {
     node: &'n Node,
     visit: &'v mut F,
 }
 
-const HERE: &str = "here";
-
-impl<'de, F: FnMut(Step<'_>) -> bool> DeserializeSeed<'de> for Walk<'_, '_, F> {
+impl<'de, F: FnMut(NodeId, &str)> DeserializeSeed<'de> for Walk<'_, '_, F> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match &self.node.value {
-            Value::Scalar(scalar) if scalar.style == Style::Null => deserializer.deserialize_any(self),
-            Value::Scalar(_) => deserializer.deserialize_str(self),
+            Value::Scalar(scalar) if scalar.style == Style::Number => deserializer.deserialize_str(self),
+            Value::Scalar(_) => deserializer.deserialize_ignored_any(self),
             Value::List(_) => deserializer.deserialize_seq(self),
             Value::Map(_) => deserializer.deserialize_map(self),
         }
     }
 }
 
-impl<'de, F: FnMut(Step<'_>) -> bool> Visitor<'de> for Walk<'_, '_, F> {
+impl<'de, F: FnMut(NodeId, &str)> Visitor<'de> for Walk<'_, '_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -297,21 +294,15 @@ impl<'de, F: FnMut(Step<'_>) -> bool> Visitor<'de> for Walk<'_, '_, F> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        if (self.visit)(Step::Scalar(self.node.id, "")) { Ok(()) } else { Err(E::custom(HERE)) }
-    }
-
-    fn visit_none<E: Error>(self) -> Result<(), E> {
-        self.visit_unit()
+        Ok(())
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if (self.visit)(Step::Scalar(self.node.id, text)) { Ok(()) } else { Err(E::custom(HERE)) }
+        (self.visit)(self.node.id, text);
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if !(self.visit)(Step::Branch(self.node.id)) {
-            return Err(A::Error::custom(HERE));
-        }
         let Value::List(items) = &self.node.value else { return Err(A::Error::custom("no list before")) };
         for item in items {
             seq.next_element_seed(Walk { node: item, visit: self.visit })?;
@@ -320,59 +311,17 @@ impl<'de, F: FnMut(Step<'_>) -> bool> Visitor<'de> for Walk<'_, '_, F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if !(self.visit)(Step::Branch(self.node.id)) {
-            return Err(A::Error::custom(HERE));
-        }
-        for (key, node) in self.node.entries() {
-            map.next_key_seed(KeyWalk { id: key.id, visit: self.visit })?;
+        for (_, node) in self.node.entries() {
+            map.next_key::<IgnoredAny>()?;
             map.next_value_seed(Walk { node, visit: self.visit })?;
         }
         Ok(())
     }
 }
 
-struct KeyWalk<'v, F> {
-    id: NodeId,
-    visit: &'v mut F,
-}
-
-impl<'de, F: FnMut(Step<'_>) -> bool> DeserializeSeed<'de> for KeyWalk<'_, F> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<F: FnMut(Step<'_>) -> bool> Visitor<'_> for KeyWalk<'_, F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        if (self.visit)(Step::Key(self.id)) { Ok(()) } else { Err(E::custom(HERE)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Where the value under a path of keys and indices stands, as `line:column`.
-    #[track_caller]
-    fn check(text: &str, path: &[&str], expected: &str) {
-        let root = parse(text).expect("good YAML");
-        let mut node = &root;
-        for step in path {
-            node = match &node.value {
-                Value::List(items) => &items[step.parse::<usize>().expect("an index")],
-                _ => node.get(step).expect("a key"),
-            };
-        }
-        let place = locate(text, &root, node.id).expect("a place");
-        assert_eq!(format!("{}:{}", place.line, place.column), expected, "{path:?} in {text}");
-    }
 
     #[test]
     fn brackets_that_nothing_closes_are_refused_before_they_are_parsed() {
@@ -389,41 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn places_are_right_for_every_shape_of_value() {
-        check("a: 1\nb: two\n", &["b"], "2:4");
-        check("a:\n  - x\n  - y\n", &["a", "1"], "3:5");
-        check("a: [x, y]\n", &["a", "1"], "1:8");
-        check("a: {b: {c: 7}}\n", &["a", "b", "c"], "1:12");
-        check("a:\n  b:\n    c: \"q\"\n", &["a", "b", "c"], "3:8");
-        check("a:\n  b:\n    c: 1\n", &["a", "b"], "3:5");
-        check("a: |\n  text\nb: 2\n", &["b"], "3:4");
-        check("ä: ö\nb: 2\n", &["b"], "2:4");
-        check("a.b: 1\nc-d: 2\n", &["c-d"], "2:6");
-    }
-
-    #[test]
-    fn a_key_has_a_place_of_its_own() {
-        let text = "a: 1\nbee: 2\nbee: 3\n";
-        let root = parse(text).expect("good YAML");
-        let places: Vec<_> =
-            root.entries().iter().map(|(key, _)| locate(text, &root, key.id).expect("placed").line).collect();
-        assert_eq!(places, [1, 2, 3], "keys given twice are both there");
-    }
-
-    #[test]
     fn numbers_keep_their_text() {
         let root = parse("[1.0, 0x1F, 1e3, 9007199254740993, -7, 12345678901234567890123, \"5\", 012]").expect("good");
         let Value::List(items) = &root.value else { panic!("a list") };
         let texts: Vec<_> = items.iter().map(|item| item.scalar().expect("scalar").text.as_str()).collect();
         assert_eq!(texts, ["1.0", "0x1F", "1e3", "9007199254740993", "-7", "12345678901234567890123", "5", "012"]);
-    }
-
-    #[test]
-    fn an_alias_is_found_at_its_anchor() {
-        let text = "x-a: &a\n  k: v\nb: *a\n";
-        let root = parse(text).expect("good YAML");
-        let node = root.get("b").and_then(|b| b.get("k")).expect("through the alias");
-        assert_eq!(locate(text, &root, node.id).map(|place| place.line), Some(2));
     }
 
     #[test]
@@ -455,6 +374,15 @@ mod tests {
         let listed = |values: u32| format!("[{}]", vec!["1"; values as usize - 1].join(","));
         assert!(parse(&listed(NODES_MAX)).is_ok());
         assert!(parse(&listed(NODES_MAX + 1)).expect_err("too many").message.contains("more than 500000 values"));
+    }
+
+    #[test]
+    fn texts_have_as_many_bytes_as_the_limit_and_no_more() {
+        // The anchored text and fifteen aliases of it; then one more.
+        let text = "x".repeat(1_000_000);
+        let listed = |aliases: usize| format!("[&a {text}{}]", ", *a".repeat(aliases));
+        assert!(parse(&listed(15)).is_ok());
+        assert!(parse(&listed(16)).expect_err("too long").message.contains("more than 16777216 bytes"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! # Cast
 //!
-//! * [`load`]: YAML → [`raw`] nodes, and a node's place in the file. Alone names serde_yaml.
+//! * [`load`]: YAML → [`raw`] nodes. Alone names serde_yaml. `places`: where a node stands in the file.
 //! * [`regular`]: reads the files that are named, and nothing else than files; [`resolved`]: what `${…}` stood for.
 //! * [`masked`]: what a message may quote of a value.
 //! * [`values`]: what stands behind `${…}`; durations, sizes, rates.
@@ -28,6 +28,7 @@ pub mod load;
 mod masked;
 mod meant;
 mod outline;
+mod places;
 pub mod problem;
 pub mod raw;
 pub mod reader;
@@ -54,6 +55,7 @@ pub use self::expectations::{ConfigTest, TestEvent};
 pub use self::limits::Limits;
 use self::load::FILE_BYTES_MAX;
 pub use self::outline::Outline;
+use self::places::Places;
 use self::problem::{Problem, Report, Severity};
 use self::raw::{Key, Node, Value};
 use self::reader::{MERGE, Reader};
@@ -115,7 +117,7 @@ pub struct Config {
 }
 
 /// Who says which address is listened on: a key with its place, a variable, or nobody.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Said {
     /// For webhooks.
     pub listen: String,
@@ -124,14 +126,20 @@ pub struct Said {
 }
 
 impl Said {
-    fn find(path: &Path, text: &str, root: &Node, is_overridden: bool) -> Self {
+    /// The two keys, where they are set.
+    fn nodes(root: &Node) -> [Option<&Node>; 2] {
+        [root.get("listen"), root.get("admin").and_then(|admin| admin.get("listen"))]
+    }
+
+    fn of(path: &Path, root: &Node, places: &Places, is_overridden: bool) -> Self {
         let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let said = |key: &str, node: Option<&Node>| match node.and_then(|node| load::locate(text, root, node.id)) {
+        let said = |key: &str, node: Option<&Node>| match node.and_then(|node| places.get(node.id)) {
             Some(place) => format!("`{key}` ({file}:{}:{})", place.line, place.column),
             None => format!("`{key}`, not set in {file}, by default"),
         };
-        let listen = if is_overridden { OVERRIDE.to_owned() } else { said("listen", root.get("listen")) };
-        Self { listen, admin_listen: said("admin.listen", root.get("admin").and_then(|admin| admin.get("listen"))) }
+        let [listen, admin_listen] = Self::nodes(root);
+        let listen = if is_overridden { OVERRIDE.to_owned() } else { said("listen", listen) };
+        Self { listen, admin_listen: said("admin.listen", admin_listen) }
     }
 }
 
@@ -285,12 +293,16 @@ impl Config {
         let reader = Reader::new(directory.clone());
         reader.interpolate(&mut root, surroundings);
         refuse_merge_keys(&reader, &root, 0);
-        let said = Said::find(path, &text, &root, overridden(surroundings).is_some());
-        let config = read(&reader, &root, &directory, &client, surroundings, said);
-        let config = config.map(|config| Config { path: path.to_owned(), digest, ..config });
+        let config = read(&reader, &root, &directory, &client, surroundings);
         slip::advise(&reader, &text);
         let has_errors = reader.errors() > 0;
-        let report = Report::new(path.to_owned(), text, Some(&root), reader.into_found());
+        let mut found = reader.into_found();
+        found.keep_shown();
+        let said = Said::nodes(&root).into_iter().flatten().map(|node| node.id);
+        let places = Places::find(&text, &root, found.nodes().chain(said));
+        let said = Said::of(path, &root, &places, overridden(surroundings).is_some());
+        let config = config.map(|config| Config { path: path.to_owned(), digest, said, ..config });
+        let report = Report::new(path.to_owned(), text, &root, found, &places);
         match config {
             Some(config) if !has_errors => Ok((config, report)),
             _ => Err(ConfigError::Problems(Box::new(report))),
@@ -327,7 +339,6 @@ fn read(
     directory: &Path,
     client: &Client,
     surroundings: &dyn Surroundings,
-    said: Said,
 ) -> Option<Config> {
     let mut entries = reader.map(root, "the config")?;
     let data_dir = entries.optional("data_dir").map_or(Some("data"), |node| reader.text(node)).map(Path::new);
@@ -415,7 +426,7 @@ fn read(
         client: client.clone(),
         listen,
         admin_listen,
-        said,
+        said: Said::default(),
         data_dir,
         public_url,
         sources: sources?,

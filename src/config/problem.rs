@@ -7,23 +7,14 @@ use std::path::PathBuf;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use super::load::{Place, SyntaxError, locate};
+use super::load::{Place, SyntaxError};
+use super::places::Places;
 use super::raw::{Node, NodeId, Value};
 use super::slip::{self, Diagnosis};
 pub use super::words::{did_you_mean, nearest};
 
 /// Problems shown with their place. Whoever has more will come back.
 const SHOWN_MAX: usize = 50;
-/// Each place costs one more walk over the file, so that of a very long file fewer problems are shown: so many bytes are walked over.
-const WALKED_BYTES_MAX: usize = 8 << 20;
-/// And at least so many of a file of any length.
-const SHOWN_MIN: usize = 5;
-
-/// How many problems of a file of this length are shown.
-fn shown_max(bytes: usize) -> usize {
-    (WALKED_BYTES_MAX / bytes.max(1)).clamp(SHOWN_MIN, SHOWN_MAX)
-}
-
 /// What reading a file has found.
 pub(super) struct Found {
     /// The problems, or the first of them.
@@ -32,6 +23,19 @@ pub(super) struct Found {
     pub counts: [usize; 2],
     /// Texts whose lines must not be shown.
     pub unshown: Vec<String>,
+}
+
+impl Found {
+    /// Keeps the problems that are shown, the first of each severity.
+    pub fn keep_shown(&mut self) {
+        self.problems.sort_by_key(|problem| (!problem.is_first, problem.severity, problem.at));
+        self.problems.truncate(SHOWN_MAX);
+    }
+
+    /// What their places are found by.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.problems.iter().filter(|problem| problem.place.is_none()).filter_map(|problem| problem.at)
+    }
 }
 
 /// How bad it is.
@@ -93,12 +97,12 @@ struct Placed {
 }
 
 impl Placed {
-    fn find(mut problem: Problem, text: &str, root: Option<&Node>) -> Self {
-        let place = problem.place.or_else(|| root.zip(problem.at).and_then(|(root, at)| locate(text, root, at)));
+    fn find(mut problem: Problem, text: &str, root: &Node, places: &Places) -> Self {
+        let place = problem.place.or_else(|| places.get(problem.at?));
         let (Some(within), Some(place)) = (problem.within.clone(), place) else {
             return Self { problem, place, span: None };
         };
-        let scalar = root.zip(problem.at).and_then(|(root, at)| scalar_text(root, at)).unwrap_or_default();
+        let scalar = problem.at.and_then(|at| scalar_text(root, at)).unwrap_or_default();
         match in_file(text, place.offset, scalar, &within) {
             Some(span) => {
                 let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
@@ -202,14 +206,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Finds the place of each problem.
-    pub(super) fn new(file: PathBuf, text: String, root: Option<&Node>, found: Found) -> Self {
+    /// Puts each problem where it is. What is not shown has gone from `found`; `places` has the rest.
+    pub(super) fn new(file: PathBuf, text: String, root: &Node, found: Found, places: &Places) -> Self {
         let Found { mut problems, counts, unshown } = found;
-        problems.sort_by_key(|problem| (!problem.is_first, problem.severity, problem.at));
-        problems.truncate(shown_max(text.len()));
+        problems.retain(|problem| problem.place.is_some() || problem.at.is_none_or(|at| !places.gave_up(at)));
         let shown = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
         let hidden = [Severity::Error, Severity::Warning].map(|severity| counts[severity as usize] - shown(severity));
-        let mut placed: Vec<_> = problems.into_iter().map(|problem| Placed::find(problem, &text, root)).collect();
+        let mut placed: Vec<_> =
+            problems.into_iter().map(|problem| Placed::find(problem, &text, root, places)).collect();
         placed.sort_by_key(|placed| {
             (!placed.problem.is_first, placed.place.map(|place| place.offset), placed.problem.severity)
         });
@@ -324,7 +328,12 @@ impl Report {
         let is_long = line_at(&self.text, place.offset).len() > LINE_BYTES_MAX;
         let word = || if is_long { first(&self.text, place.offset) } else { span(&self.text, place.offset) };
         let span = underlined.clone().unwrap_or_else(word);
-        let snippet = Snippet::source(self.text.as_str()).path(path).annotation(AnnotationKind::Primary.span(span));
+        // The lines alone: the library counts through all that it is given.
+        let start = self.text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+        let end = self.text[span.end..].find('\n').map_or(self.text.len(), |at| span.end + at + 1);
+        let line = self.text[..start].matches('\n').count() + 1;
+        let snippet = Snippet::source(&self.text[start..end]).line_start(line).path(path);
+        let snippet = snippet.annotation(AnnotationKind::Primary.span(span.start - start..span.end - start));
         let group = title.element(snippet);
         renderer.render(&[match help {
             Some(help) => group.element(help),

@@ -1,6 +1,6 @@
 //! What YAML can say: a tree of nodes, before anything is proved of it.
 //!
-//! Every key and value has a number by which [`load::locate`](super::load::locate) finds its line and column again.
+//! Every key and value has a number by which [`places`](super::places) finds its line and column again.
 
 /// Finds a node's place in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +100,19 @@ impl Node {
     /// Whether it is empty: `null` or nothing.
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.style == Style::Null)
+    }
+
+    /// How many values and keys it holds, itself included, and how many bytes their texts have.
+    pub fn size(&self) -> (usize, usize) {
+        let sum = |(values, bytes): (usize, usize), (more, longer)| (values + more, bytes + longer);
+        match &self.value {
+            Value::Scalar(scalar) => (1, scalar.text.len()),
+            Value::List(items) => items.iter().map(Node::size).fold((1, 0), sum),
+            Value::Map(entries) => {
+                let of = |(key, node): &(Key, Node)| sum((1, key.text.len()), node.size());
+                entries.iter().map(of).fold((1, 0), sum)
+            }
+        }
     }
 
     /// Changes every scalar below and including this one.

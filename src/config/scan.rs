@@ -3,6 +3,8 @@
 //! It is no YAML reader. It walks over the lines once, knows quotes, brackets, blocks and comments, and notes what people get wrong. After
 //! each slip it goes on as if that had been right, so that one slip does not make others.
 
+use std::cell::Cell;
+
 use super::load::Place;
 use super::{whole, words};
 
@@ -172,7 +174,14 @@ impl Scan {
         {
             self.found.push(finding);
         }
-        let at = |byte: usize| Place { line: number, column: line[..byte].chars().count() + 1, offset: offset + byte };
+        // How far the columns of this line have been counted, in bytes and in characters.
+        let counted = Cell::new((0, 0));
+        let at = |byte: usize| {
+            let (from, column) = Some(counted.get()).filter(|(from, _)| *from <= byte).unwrap_or_default();
+            let column = column + line[from..byte].chars().count();
+            counted.set((byte, column));
+            Place { line: number, column: column + 1, offset: offset + byte }
+        };
         if let Some(block) = self.block {
             if indentation > block {
                 self.folded = None;

@@ -15,6 +15,8 @@ const PLACES: [(&str, &str); 4] = [
 
 /// Pairs of a path with places and one without that are compared. Beyond, reading a config would take seconds for a warning.
 const PAIRS_MAX: usize = 100_000;
+/// Paths with places that are compared. Each is a regular expression, and thousands of destinations do not differ in their slips.
+const OPEN_MAX: usize = 1000;
 
 /// What two paths have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +49,12 @@ impl Files {
         self.known.insert(path.clone(), name.to_owned());
         let has_places = PLACES.iter().any(|(place, _)| path.contains(place));
         self.pairs += if has_places { self.plain.len() } else { self.open.len() };
-        let is_compared = self.pairs <= PAIRS_MAX;
-        let found = if has_places {
+        let is_compared = self.pairs <= PAIRS_MAX && self.open.len() < OPEN_MAX;
+        let found = if has_places && !is_compared {
+            None
+        } else if has_places {
             let regex = Regex::new(&can_name(&path)).ok()?;
-            let found = self.plain.iter().filter(|_| is_compared).find(|(plain, _)| regex.is_match(plain));
+            let found = self.plain.iter().find(|(plain, _)| regex.is_match(plain));
             let found = found.map(|(_, other)| other.clone());
             self.open.push((regex, name.to_owned()));
             found

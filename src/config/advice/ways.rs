@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::collections::{HashMap, HashSet};
+
 use super::itself::{Leads, Own, leads};
 use super::templates::reads_only_what_samples_have;
 use crate::config::DestinationConfig;
@@ -21,9 +23,16 @@ pub(in crate::config) struct Looked<'c> {
     pub rules: &'c RuleSet,
 }
 
+/// The sections of the destinations, by name.
+fn sections<'c>(looked: &Looked<'c>) -> HashMap<&'c str, &'c Node> {
+    let entries = looked.node.map(Node::entries).unwrap_or_default();
+    // Of a name that stands twice the first is meant.
+    entries.iter().rev().map(|(key, node)| (key.text.as_str(), node)).collect()
+}
+
 /// The place of a destination's URL.
-fn place(looked: &Looked<'_>, destination: &DestinationConfig) -> Option<NodeId> {
-    let section = looked.node?.get(&destination.name)?;
+fn place(sections: &HashMap<&str, &Node>, destination: &DestinationConfig) -> Option<NodeId> {
+    let section = sections.get(destination.name.as_str())?;
     let kind = section.get(destination.kind)?;
     Some(kind.get("url").map_or(kind.id, |url| url.id))
 }
@@ -34,9 +43,10 @@ pub(in crate::config) fn refuse_itself(looked: &Looked<'_>, own: &Own<'_>) {
     if looked.reader.is_strangers() {
         return;
     }
+    let sections = sections(looked);
     for destination in looked.destinations {
         let Some((url, path)) = destination.destination.url() else { continue };
-        let Some(at) = place(looked, destination) else { continue };
+        let Some(at) = place(&sections, destination) else { continue };
         let name = &destination.name;
         match leads(own, url, path) {
             Leads::Away => {}
@@ -77,7 +87,7 @@ pub(in crate::config) fn refuse_itself(looked: &Looked<'_>, own: &Own<'_>) {
 
 /// A URL whose path has no value for one of Vero's samples that a rule sends there.
 pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
-    let mut told: Vec<usize> = Vec::new();
+    let (sections, mut told) = (sections(looked), HashSet::new());
     for (sample, body) in vero::SAMPLES {
         let relay = RelayFields { source: "", received_ms: 0 };
         let Ok(routing) = looked.rules.route(body.as_bytes(), relay) else { continue };
@@ -89,10 +99,10 @@ pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
                 continue;
             }
             let Err(Unsent::Failed(why)) = destination.destination.way(&delivery(body)) else { continue };
-            let Some(at) = place(looked, destination).filter(|_| why.contains("stands in the URL's path")) else {
+            let Some(at) = place(&sections, destination).filter(|_| why.contains("stands in the URL's path")) else {
                 continue;
             };
-            told.push(*place_of);
+            told.insert(*place_of);
             let why = why.split(':').next().unwrap_or_default();
             let message = format!("an event `{sample}` cannot be delivered to `{}`: {why}", destination.name);
             let field = why.split('`').nth(1).unwrap_or("user.id");
