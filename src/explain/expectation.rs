@@ -40,9 +40,25 @@ pub enum Missed {
 }
 
 /// Runs all tests of a config, in order. Reads the files that they name, sends nothing and writes nothing.
+///
+/// The explanations of those that pass are kept, and of those that do not, as long as all together are about [`EXPLAINED_MAX`] rules at most.
 pub fn run_tests(config: &Config) -> Vec<Tested<'_>> {
-    config.tests.iter().map(|test| run(config, test)).collect()
+    let mut explained = [0; 2];
+    let mut tested = Vec::with_capacity(config.tests.len());
+    for test in &config.tests {
+        let mut one = run(config, test);
+        let of_its_kind = &mut explained[usize::from(one.missed.is_empty())];
+        *of_its_kind += config.rules.rules().len();
+        if *of_its_kind > EXPLAINED_MAX {
+            one.explanation = None;
+        }
+        tested.push(one);
+    }
+    tested
 }
+
+/// Rules in the explanations that are kept: a rule takes some 300 bytes in each (measured), and nobody reads thousands of pages.
+const EXPLAINED_MAX: usize = 100_000;
 
 fn run<'c>(config: &'c Config, test: &'c ConfigTest) -> Tested<'c> {
     let without_event = |why: String| Tested { test, missed: vec![Missed::Event(why)], explanation: None };
