@@ -103,6 +103,41 @@ fn every_rule_asked(bencher: Bencher<'_, '_>, count: usize) {
     bencher.bench(|| rules.route_plainly(black_box(BODY.as_bytes()), ARRIVAL).map(|routing| routing.deliveries.len()));
 }
 
+// ---- a large config -------------------------------------------------------------------------------------------------
+
+/// A file of a mebibyte, all of one kind of thing.
+fn large(kind: &str) -> String {
+    let mut text = "sources: { vero: { token: t } }\n".to_owned();
+    let (head, part): (&str, fn(usize) -> String) = match kind {
+        "rules" => ("destinations: { a: { file: { path: a } } }\nrules:\n", |i| {
+            format!("- {{ match: {{ user.id: {i} }}, to: a }}\n")
+        }),
+        "fields" => ("destinations: { a: { file: { path: a } } }\nrules:\n", |i| {
+            format!("- {{ match: {{ user.f{i}: x }}, to: a }}\n")
+        }),
+        "templates" => ("rules: [{ to: d0 }]\ndestinations:\n", |i| {
+            format!("  d{i}: {{ slack: {{ url: 'http://127.0.0.1:1/', text: '{{{{ user.email }}}} {i}' }} }}\n")
+        }),
+        _ => ("destinations: { a: { file: { path: a } } }\nrules:\n", |i| format!("- {{ mtch: {i}, to: a }}\n")),
+    };
+    text.push_str(head);
+    let parts = (0..).map(part);
+    for part in parts {
+        if text.len() + part.len() > 1 << 20 {
+            break;
+        }
+        text.push_str(&part);
+    }
+    text
+}
+
+/// Reading and proving a file of 1 MiB, good or with a problem in each line.
+#[divan::bench(args = ["rules", "fields", "templates", "problems"], sample_count = 5, sample_size = 1)]
+fn read_a_config_of_1_mib(bencher: Bencher<'_, '_>, kind: &str) {
+    let text = large(kind);
+    bencher.bench(|| Config::parse(Path::new("bench.yaml"), black_box(text.clone()), &Process).is_ok());
+}
+
 // ---- the journal ----------------------------------------------------------------------------------------------------
 
 /// Events that go to the writer together, as from so many senders.
