@@ -51,7 +51,9 @@ impl Places {
                 found: &mut places.found,
             };
             let walked = Walk { node: root, look: &mut look }.deserialize(deserializer(text));
-            if let (Err(error), Some(last)) = (walked, look.last) {
+            // A file that is one text, or nothing, fails as a whole.
+            let last = look.last.or(root.scalar().map(|_| root.id));
+            if let (Err(error), Some(last)) = (walked, last) {
                 look.failed(last, &error);
             }
             if wanted.len() == before {
@@ -374,6 +376,8 @@ mod tests {
     #[test]
     fn one_walk_finds_all_places_of_a_text() {
         for text in [
+            "# nothing yet\n",
+            "one text\n",
             "a: 1\nb:\n  - {c: [], d: {}}\n  -\n  - \"e\\n\"\n",
             "- - - x\n- []\n- [a: 1, ? b]\n",
             "a: |\n  one\n  two\nb: >-\n  three\nc: 'it''s'\n",
