@@ -106,9 +106,8 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
 /// Whether all that the templates below a node read stands in some sample: of another value nothing can be said.
 pub(super) fn reads_only_what_samples_have(node: &Node) -> bool {
     let mut is_certain = true;
-    let is_known = |path: &str| {
-        path.starts_with("relay.") || vero::SAMPLES.iter().any(|(_, body)| View::of_sample(body).find(path).is_some())
-    };
+    let is_known =
+        |path: &str| path.starts_with("relay.") || View::samples().iter().any(|view| view.find(path).is_some());
     let mut scalars = 0;
     each_scalar(node, &mut |scalar| {
         scalars += 1;
