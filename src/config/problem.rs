@@ -329,7 +329,10 @@ impl Report {
         let word = || if is_long { first(&self.text, place.offset) } else { span(&self.text, place.offset) };
         let span = underlined.clone().unwrap_or_else(word);
         // The lines alone: the library counts through all that it is given.
-        let start = self.text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+        // The end of the file belongs to its last line.
+        let before = &self.text[..span.start];
+        let before = if span.start == self.text.len() { before.strip_suffix('\n').unwrap_or(before) } else { before };
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
         let end = self.text[span.end..].find('\n').map_or(self.text.len(), |at| span.end + at + 1);
         let line = self.text[..start].matches('\n').count() + 1;
         let snippet = Snippet::source(&self.text[start..end]).line_start(line).path(path);
