@@ -45,8 +45,6 @@ async fn run(scale: Scale) -> Report {
         crm.url()
     );
     let mut rig = Rig::new(&scale.directory, &scale.directory.join("data"), &rest);
-    // As the README says for small machines.
-    rig.variables.push(("MIMALLOC_PURGE_DELAY", "0"));
     let mut report = Report::default();
 
     let up = rig.start().await;
