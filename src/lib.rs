@@ -24,6 +24,7 @@ mod directory;
 pub mod explain;
 mod fault;
 pub mod relay;
+mod spelled;
 pub mod systemd;
 pub mod telemetry;
 pub mod time;

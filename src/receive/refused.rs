@@ -7,9 +7,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 
 use crate::config::{Auth, Source};
+use crate::spelled::{self, Letters, MASK};
 use crate::telemetry::Metrics;
 use crate::telemetry::trouble::{News, Trouble};
 use crate::time::Instant;
@@ -20,8 +23,6 @@ pub const KEPT_MAX: usize = 100;
 const BODY_BYTES_MAX: usize = 1 << 10;
 /// Steps kept of a path: a wrong one is wrong at its beginning.
 const STEPS_MAX: usize = 8;
-/// What stands for something that is not shown.
-const MASK: &str = "…";
 
 /// A request that was turned away.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -74,24 +75,30 @@ fn known(method: &Method) -> &str {
     if all.contains(method) || *method == Method::TRACE { method.as_str() } else { MASK }
 }
 
-/// What proves a source, in each form that may turn up in a body.
-fn secrets(sources: &[Source]) -> Vec<&str> {
-    let mut secrets: Vec<&str> = Vec::new();
+/// What proves a source: what stands in the config, and what of it a request holds.
+fn secrets(sources: &[Source]) -> Vec<String> {
+    let mut secrets: Vec<String> = Vec::new();
     for source in sources {
         match &source.auth {
-            Auth::Token(tokens) => secrets.extend(tokens.iter().map(|token| token.expose())),
-            Auth::Basic(pair) => secrets.extend(pair.expose().split_once(':').map(|(_, password)| password)),
-            Auth::Header { value, .. } => secrets.push(value.expose()),
+            Auth::Token(tokens) => secrets.extend(tokens.iter().map(|token| token.expose().to_owned())),
+            Auth::Basic(pair) => {
+                secrets.extend(pair.expose().split_once(':').map(|(_, password)| password.to_owned()));
+                secrets.push(STANDARD_NO_PAD.encode(pair.expose()));
+                secrets.push(URL_SAFE_NO_PAD.encode(pair.expose()));
+            }
+            Auth::Header { value, .. } => {
+                // Also without the scheme before it.
+                secrets.extend(value.expose().split_once(' ').map(|(_, credential)| credential.to_owned()));
+                secrets.push(value.expose().to_owned());
+            }
         }
     }
     secrets.retain(|secret| !secret.is_empty());
-    // Of two that begin alike the longer one, or its end would stay.
-    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
 }
 
 /// A path in which only the word `hooks` and the sources' names are shown.
-fn masked(path: &str, sources: &[Source], secrets: &[&str]) -> String {
+fn masked(path: &str, sources: &[Source], secrets: &[String]) -> String {
     let is_shown = |step: &str| {
         let is_word = step.is_empty() || step == "hooks" || sources.iter().any(|source| source.name == step);
         is_word && !secrets.iter().any(|secret| secret.eq_ignore_ascii_case(step))
@@ -105,61 +112,9 @@ fn masked(path: &str, sources: &[Source], secrets: &[&str]) -> String {
     shown
 }
 
-/// The beginning of a text, without the secrets: as they are, in other letters, or encoded as a URL or JSON may have them.
-fn without(secrets: &[&str], text: &[u8]) -> String {
-    let (mut kept, mut at) = (Vec::new(), 0);
-    while at < text.len().min(BODY_BYTES_MAX) {
-        match secrets.iter().find_map(|secret| length_of(secret, &text[at..])) {
-            Some(length) => {
-                kept.extend_from_slice(MASK.as_bytes());
-                at += length;
-            }
-            None => {
-                kept.push(text[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&kept).into_owned()
-}
-
-/// How many bytes a secret takes at the beginning of a text, if it stands there.
-fn length_of(secret: &str, text: &[u8]) -> Option<usize> {
-    let mut length = 0;
-    for byte in secret.bytes() {
-        let (found, taken) = unit(&text[length..])?;
-        if !found.eq_ignore_ascii_case(&byte) {
-            return None;
-        }
-        length += taken;
-    }
-    Some(length)
-}
-
-/// The character that a text begins with, decoded (`%6f`, `%256f`, `\u006f`), and the bytes that it takes.
-fn unit(text: &[u8]) -> Option<(u8, usize)> {
-    let hex = |digits: &[u8]| {
-        let is_hex = digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit);
-        is_hex.then(|| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok()))?
-    };
-    if let Some(escaped) = text.strip_prefix(br"\u00") {
-        if let Some(byte) = escaped.get(..2).and_then(hex) {
-            return Some((byte, 6));
-        }
-    } else if let Some(mut escaped) = text.strip_prefix(b"%") {
-        let mut taken = 3;
-        // Encoded twice and more: the sign of the encoding is encoded itself.
-        while let Some(inner) =
-            escaped.strip_prefix(b"25").filter(|inner| inner.get(..2).is_some_and(|d| hex(d).is_some()))
-        {
-            escaped = inner;
-            taken += 2;
-        }
-        if let Some(byte) = escaped.get(..2).and_then(hex) {
-            return Some((byte, taken));
-        }
-    }
-    text.first().map(|byte| (*byte, 1))
+/// The beginning of a text, without the secrets: in any letters, and however they are spelled.
+fn without(secrets: &[String], text: &[u8]) -> String {
+    String::from_utf8_lossy(&spelled::without(secrets, text, BODY_BYTES_MAX, Letters::Any)).into_owned()
 }
 
 /// The last of them.
@@ -254,6 +209,13 @@ mod tests {
             source("vero", token("s3cret-Token")),
             source("shop", token("shop")),
             source("old", Auth::Basic(Secret::from("user:p@ss word".to_owned()))),
+            source(
+                "key",
+                Auth::Header {
+                    name: http::HeaderName::from_static("x-key"),
+                    value: Secret::from("Bearer k/\"y\\z+".to_owned()),
+                },
+            ),
         ]
     }
 
@@ -297,6 +259,11 @@ mod tests {
         check_text(r"\u00733cret-Toke\u006E", "…");
         check_text("key=p@ss word&", "key=…&");
         check_text("p%40ss%20word", "…");
+        check_text("p%40ss+word", "…");
+        check_text("Basic dXNlcjpwQHNzIHdvcmQ=", "Basic …=");
+        check_text("dXNlcjpwQHNzIHdvcmQ%3D", "…%3D");
+        check_text(r#"{"a":"k\/\"y\\z+"}"#, r#"{"a":"…"}"#);
+        check_text("Bearer k/\"y\\z+", "…");
         check_text("s3cret-Toke", "s3cret-Toke");
         check_text("100% of 25% are %zz", "100% of 25% are %zz");
         let long = format!("{}s3cret-Token", "x".repeat(BODY_BYTES_MAX - 1));

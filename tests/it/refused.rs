@@ -68,6 +68,31 @@ async fn a_body_that_is_refused_shows_no_configured_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_refused_shows_no_secret_with_signs_that_are_escaped() {
+    let config =
+        CONFIG.replace("  old:", "  key: { auth: { header: { name: x-key, value: 'hunter/2\"x\\y+z w' } } }\n  old:");
+    let relay = TestRelay::start_with(&config).await;
+    for body in [
+        r#"["hunter\/2\"x\\y+z w" "#,
+        r#"["hunter/2\"x\\y\u002bz w" "#,
+        r#"["{\"k\":\"hunter\\\/2\\\"x\\\\y+z w\"}" "#,
+        "key=hunter%2F2%22x%5Cy%2Bz+w",
+        "key=hunter%252F2%2522x%255Cy%252Bz%2520w",
+        "hunter/2&quot;x\\y+z w",
+    ] {
+        let answer = request(relay.running.address, "POST", "/hooks/vero/canary-one", &[], body.as_bytes()).await;
+        assert_eq!(answer.status(), 400, "{body}");
+        let listed = relay.admin("/api/refused").await.json()["refused"][0]["body"].clone();
+        let listed = listed.as_str().expect("a text");
+        assert!(listed.contains('…') && !listed.contains("hunter") && !listed.contains('w'), "{body}: {listed}");
+    }
+    let body = "Basic dXNlcjpjYW5hcnktdGhyZWU=";
+    request(relay.running.address, "POST", "/hooks/vero/canary-one", &[], body.as_bytes()).await;
+    let listed = relay.admin("/api/refused").await.json()["refused"][0]["body"].clone();
+    assert_eq!(listed, "Basic …=", "the pair as a request has it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_comes_percent_encoded_is_the_token() {
     let relay = TestRelay::start_with(CONFIG).await;
     for path in ["/hooks/vero/canary%2Done", "/hooks/v%65ro/%63anary-one", "/%68ooks/vero/canary-tw%6f/bounced"] {

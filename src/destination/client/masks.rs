@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use super::{Url, is_loopback};
 use crate::config::advice::exposure::names_a_secret;
+use crate::spelled::{self, Letters};
 
 /// What must not come back out of an answer that echoes the request: credentials, and the parts of a URL that may be one.
 #[derive(Clone, Default)]
@@ -36,29 +37,21 @@ impl Masks {
 
     /// The same, and some more texts.
     pub fn with(self, texts: impl IntoIterator<Item = String>) -> Self {
-        let long = texts.into_iter().filter(|text| text.len() >= MASKED_BYTES_MIN);
-        let mut texts = self.0;
-        texts.extend(long.flat_map(as_written));
-        // The longest first, so that no rest of one stays.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        texts.dedup();
-        Self(texts)
+        let mut all = self.0;
+        all.extend(texts.into_iter().filter(|text| text.len() >= MASKED_BYTES_MIN));
+        all.sort();
+        all.dedup();
+        Self(all)
     }
 
-    /// A text without them.
+    /// A text without them, however it spells them.
     pub fn apply(&self, text: String) -> String {
-        self.0.iter().fold(text, |text, secret| if text.contains(secret) { text.replace(secret, "…") } else { text })
+        if self.0.is_empty() {
+            return text;
+        }
+        let kept = spelled::without(&self.0, text.as_bytes(), usize::MAX, Letters::Same);
+        String::from_utf8_lossy(&kept).into_owned()
     }
-}
-
-/// A text as it may stand in a body: as it is, in a JSON string, and in a JSON string of Slack's.
-fn as_written(text: String) -> [String; 3] {
-    let in_json = |text: &str| {
-        let quoted = serde_json::Value::from(text).to_string();
-        quoted[1..quoted.len() - 1].to_owned()
-    };
-    let in_slack = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    [in_json(&text), in_json(&in_slack), text]
 }
 
 /// What the sensitive headers among some hold: whole, without its scheme, and decoded.
@@ -112,6 +105,28 @@ mod tests {
             "no: Bearer s3cret-token, s3cret-token, /services/T000/B000/XXXXXXXX, XXXXXXXX, abcdefgh; application/json";
         let masked = Masks::new(&headers, &url).apply(said.to_owned());
         assert_eq!(masked, "no: …, …, /…, …, …; application/json");
+    }
+
+    #[test]
+    fn an_answer_that_escapes_what_it_echoes_gives_no_secret_away() {
+        let mut headers = HeaderMap::new();
+        let mut value = HeaderValue::from_static(r#"ab/cd"ef\gh+ij kl"#);
+        value.set_sensitive(true);
+        headers.insert("x-key", value);
+        let url = parse_url("https://hooks.example.com/services/T000/B000/XXXXXXXX?key=q%2Fq%20qqqq").expect("a URL");
+        let masks = Masks::new(&headers, &url);
+        for said in [
+            r#"ab\/cd\"ef\\gh+ij kl"#,
+            r#"ab/cd\"ef\\gh\u002bij kl"#,
+            "ab%2Fcd%22ef%5Cgh%2Bij+kl",
+            r#"ab/cd&quot;ef\gh+ij kl"#,
+            r"services\/T000\/B000\/XXXXXXXX",
+            "services%2FT000%2FB000%2FXXXXXXXX",
+            r"q\/q qqqq",
+            "q%2fq+qqqq",
+        ] {
+            assert_eq!(masks.apply(format!("no: {said}.")), "no: ….", "{said}");
+        }
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! Finds secrets in a text, however the text spells them: as they are, percent-encoded (also twice), as a form has them (`+` for a
+//! blank), escaped in a JSON string (also in a string within a string), or with the entities of HTML.
+//!
+//! What echoes a request spells it in its own way: PHP writes `\/`, Go `\u003c`, a web framework `&quot;`.
+
+/// What stands for something that is not shown.
+pub(crate) const MASK: &str = "…";
+/// More signs of one escape than strings lie in one another.
+const BACKSLASHES_MAX: usize = 16;
+
+/// In which letters a secret is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Letters {
+    /// In its own.
+    Same,
+    /// In large and small ones.
+    Any,
+}
+
+/// A text's beginning of so many bytes, without the secrets. One that goes on behind the beginning is found too.
+pub(crate) fn without<S: AsRef<str>>(secrets: &[S], text: &[u8], bytes_max: usize, letters: Letters) -> Vec<u8> {
+    let begins = begins(secrets);
+    let (mut kept, mut at) = (Vec::new(), 0);
+    // Where what is masked ends: another secret may begin in it and reach further.
+    let mut masked_to = 0;
+    while at < text.len().min(bytes_max).max(masked_to) {
+        let longest = || secrets.iter().filter_map(|secret| length_of(secret.as_ref(), &text[at..], letters)).max();
+        if let Some(length) = begins[usize::from(text[at])].then(longest).flatten() {
+            if at >= masked_to {
+                kept.extend_from_slice(MASK.as_bytes());
+            }
+            masked_to = masked_to.max(at + length);
+        } else if at >= masked_to {
+            kept.push(text[at]);
+        }
+        at += 1;
+    }
+    kept
+}
+
+/// By the first byte of a text, whether a secret may stand there.
+fn begins<S: AsRef<str>>(secrets: &[S]) -> [bool; 256] {
+    let mut begins = [false; 256];
+    if secrets.is_empty() {
+        return begins;
+    }
+    b"%\\&+".iter().for_each(|sign| begins[usize::from(*sign)] = true);
+    for first in secrets.iter().filter_map(|secret| secret.as_ref().bytes().next()) {
+        begins[usize::from(first)] = true;
+        begins[usize::from(first.to_ascii_lowercase())] = true;
+        begins[usize::from(first.to_ascii_uppercase())] = true;
+    }
+    begins
+}
+
+/// How many bytes a secret takes at the beginning of a text, if it stands there.
+fn length_of(secret: &str, text: &[u8], letters: Letters) -> Option<usize> {
+    if secret.is_empty() {
+        return None;
+    }
+    let secret = secret.as_bytes();
+    // What is read so far, and where: a sign may stand for itself or begin an escape.
+    let mut reached = vec![(0, 0)];
+    let mut next = 0;
+    let mut longest = None;
+    while let Some((matched, at)) = reached.get(next).copied() {
+        next += 1;
+        if matched == secret.len() {
+            longest = longest.max(Some(at));
+            continue;
+        }
+        readings(&text[at..], &mut |read, taken| {
+            let end = matched + read.len();
+            let is_same = secret.get(matched..end).is_some_and(|part| match letters {
+                Letters::Same => part == read,
+                Letters::Any => part.eq_ignore_ascii_case(read),
+            });
+            if is_same && !reached.contains(&(end, at + taken)) {
+                reached.push((end, at + taken));
+            }
+        });
+    }
+    longest
+}
+
+/// What a text's beginning may mean: each reading, and the bytes that it takes.
+fn readings(text: &[u8], tell: &mut dyn FnMut(&[u8], usize)) {
+    let Some(first) = text.first() else { return };
+    tell(&[*first], 1);
+    let (byte, taken) = unit(text);
+    match byte {
+        b'+' => tell(b" ", taken),
+        b'\\' => escaped(text, tell),
+        b'&' => entity(text, taken, tell),
+        _ if taken > 1 => tell(&[byte], taken),
+        _ => {}
+    }
+    if taken > 1 && matches!(byte, b'+' | b'\\' | b'&') {
+        tell(&[byte], taken);
+    }
+}
+
+/// The byte that a text begins with, percent-decoded as often as it is encoded, and the bytes that it takes.
+fn unit(text: &[u8]) -> (u8, usize) {
+    let Some(mut rest) = text.strip_prefix(b"%") else { return (text.first().copied().unwrap_or(0), 1) };
+    let mut taken = 1;
+    loop {
+        let Some(byte) = rest.get(..2).and_then(|digits| number(digits, 16)).and_then(|byte| u8::try_from(byte).ok())
+        else {
+            return (b'%', 1);
+        };
+        taken += 2;
+        // The sign of an escape may be escaped itself.
+        if byte != b'%' || rest.get(2..4).and_then(|digits| number(digits, 16)).is_none() {
+            return (byte, taken);
+        }
+        rest = &rest[2..];
+    }
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<u32> {
+    let is_number = digits.iter().all(|digit| char::from(*digit).is_digit(radix));
+    is_number.then(|| std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, radix).ok()))?
+}
+
+/// An escape of JSON; of a string within a string it has more backslashes.
+fn escaped(text: &[u8], tell: &mut dyn FnMut(&[u8], usize)) {
+    let (mut at, mut count) = (0, 0);
+    while count < BACKSLASHES_MAX && at < text.len() {
+        let (byte, taken) = unit(&text[at..]);
+        if byte != b'\\' {
+            break;
+        }
+        (at, count) = (at + taken, count + 1);
+        if count > 1 {
+            tell(b"\\", at);
+        }
+    }
+    let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) else { return };
+    let (byte, taken) = unit(rest);
+    let control = match byte {
+        b'n' => b'\n',
+        b't' => b'\t',
+        b'r' => b'\r',
+        b'b' => 8,
+        b'f' => 12,
+        b'u' => return by_number(rest, at, tell),
+        byte if byte.is_ascii_punctuation() => byte,
+        _ => return,
+    };
+    tell(&[control], at + taken);
+}
+
+/// `\u00e9`, and two of them for what lies beyond.
+fn by_number(rest: &[u8], before: usize, tell: &mut dyn FnMut(&[u8], usize)) {
+    let code = |at: usize| rest.get(at + 1..at + 5).and_then(|digits| number(digits, 16));
+    let Some(first) = code(0) else { return };
+    let mut tell_char = |code: u32, taken: usize| {
+        if let Some(c) = char::from_u32(code) {
+            tell(c.encode_utf8(&mut [0; 4]).as_bytes(), before + taken);
+        }
+    };
+    if !(0xd800..0xdc00).contains(&first) {
+        return tell_char(first, 5);
+    }
+    let signs = rest[5..].iter().take_while(|byte| **byte == b'\\').count();
+    if rest.get(5 + signs) == Some(&b'u')
+        && let Some(second) = code(5 + signs).filter(|second| (0xdc00..0xe000).contains(second))
+    {
+        tell_char(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), 10 + signs);
+    }
+}
+
+/// `&lt;`, `&#60;`, `&#x3c;`, and each of them escaped again.
+fn entity(text: &[u8], sign: usize, tell: &mut dyn FnMut(&[u8], usize)) {
+    const NAMES: [(&[u8], &[u8]); 5] =
+        [(b"amp;", b"&"), (b"lt;", b"<"), (b"gt;", b">"), (b"quot;", b"\""), (b"apos;", b"'")];
+    const NUMBER_BYTES_MAX: usize = 8;
+    let mut at = sign;
+    loop {
+        let rest = &text[at..];
+        for (name, meant) in NAMES.iter().filter(|(name, _)| rest.starts_with(name)) {
+            tell(meant, at + name.len());
+        }
+        if let Some(digits) = rest.strip_prefix(b"#")
+            && let Some(end) = digits.iter().take(NUMBER_BYTES_MAX).position(|byte| *byte == b';')
+        {
+            let digits = &digits[..end];
+            let code = match digits.strip_prefix(b"x").or(digits.strip_prefix(b"X")) {
+                Some(digits) => number(digits, 16),
+                None => number(digits, 10),
+            };
+            if let Some(c) = code.and_then(char::from_u32) {
+                tell(c.encode_utf8(&mut [0; 4]).as_bytes(), at + end + 2);
+            }
+        }
+        if !rest.starts_with(b"amp;") {
+            return;
+        }
+        at += b"amp;".len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(secret: &str, text: &str, expected: &str) {
+        let kept = without(&[secret], text.as_bytes(), usize::MAX, Letters::Same);
+        assert_eq!(String::from_utf8_lossy(&kept), expected, "`{secret}` in {text}");
+    }
+
+    #[test]
+    fn a_secret_is_found_as_it_is() {
+        check("ab/cd", "x ab/cd y ab/cd", "x … y …");
+        check("ab/cd", "ab/cd/ab/c", "…/ab/c");
+        check("ab/cd", "AB/CD", "AB/CD");
+        check("a\\b", "a\\b", "…");
+        check("a%2Fb", "a%2Fb", "…");
+        check("a+b", "a+b", "…");
+        check("a&amp;b", "a&amp;b", "…");
+        check("", "ab", "ab");
+        check("é", "é", "…");
+    }
+
+    #[test]
+    fn a_secret_is_found_in_a_json_string_and_in_one_within_it() {
+        check("ab/cd", r#""ab\/cd""#, r#""…""#);
+        check("ab/cd", r"ab\\/cd", "…");
+        check("ab/cd", r"ab\\\/cd", "…");
+        check("ab/cd", r"ab\u002fcd", "…");
+        check("ab/cd", r"ab\\u002Fcd", "…");
+        check("a\"b", r#"a\"b"#, "…");
+        check("a\"b", r#"a\\\"b"#, "…");
+        check("a\\b", r"a\\b", "…");
+        check("a\\b", r"a\\\\b", "…");
+        check("a\\b", r"a\u005cb", "…");
+        check("a\\/b", r"a\\\/b", "…");
+        check("a\tb\nc", r"a\tb\nc", "…");
+        check("é😀", r"\u00e9\ud83d\ude00", "…");
+        check("é😀", r"\\u00e9\\ud83d\\ude00", "…");
+        check("a<b>&c", r"a\u003cb\u003e\u0026c", "…");
+    }
+
+    #[test]
+    fn a_secret_is_found_in_a_form_in_a_url_and_in_a_page() {
+        check("p@ss word", "p%40ss+word", "…");
+        check("p@ss word", "p%40ss%20word", "…");
+        check("p@ss word", "p%2540ss%252520word", "…");
+        check("a+b", "a%2Bb", "…");
+        check("a+b", "a%252bb", "…");
+        check("ab/cd", "ab%5C%2Fcd", "…");
+        check("a%b", "a%25b", "…");
+        check("é", "%C3%A9", "…");
+        check("a<b>\"c'&", "a&lt;b&gt;&quot;c&#39;&amp;", "…");
+        check("a<b\"", "a&#60;b&#x22;", "…");
+        check("a<b", "a&amp;lt;b", "…");
+        check("a<b", "a%26lt;b", "…");
+    }
+
+    #[test]
+    fn secrets_that_overlap_leave_no_rest() {
+        let kept = |text: &str| {
+            let secrets = ["abcdef", "defghi", "abc"];
+            String::from_utf8(without(&secrets, text.as_bytes(), usize::MAX, Letters::Any)).expect("text")
+        };
+        assert_eq!(kept("abcdefghi"), "…");
+        assert_eq!(kept("xABCDEFx"), "x…x");
+        assert_eq!(kept("abcabc"), "……");
+    }
+
+    #[test]
+    fn what_is_no_escape_stays_as_it_is() {
+        for text in
+            ["100% of 25% are %zz", "%", "\\", "&", "&#;", "&#x;", "\\u", "\\u00", "\\ud83d", "a\\", "%2", "&amp"]
+        {
+            check("secret", text, text);
+            check("\u{1}", text, text);
+        }
+    }
+}
