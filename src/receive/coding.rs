@@ -46,11 +46,13 @@ impl Coding {
         }
     }
 
-    /// Unpacks a body. What it grows to counts among the others' bytes while it grows.
+    /// Unpacks a body. What it grows to counts among the others' bytes while it grows, and the packed bytes count with it, not beside
+    /// it: a body that may come in needs no more room than it is long, or it would wait for the room that it holds itself. While it is
+    /// unpacked there may so be twice as many bytes as are counted.
     pub async fn unpack(
         self,
         packed: Bytes,
-        permit: OwnedSemaphorePermit,
+        mut permit: OwnedSemaphorePermit,
         bytes_max: usize,
         intake: &Intake,
     ) -> Result<(Bytes, OwnedSemaphorePermit), BodyError> {
@@ -60,7 +62,6 @@ impl Coding {
             Self::Deflate => Box::new(ZlibDecoder::new(&packed[..])),
         };
         let (mut body, mut step) = (Vec::new(), vec![0; STEP]);
-        let mut permit_of_body = intake.take(0).await?;
         loop {
             let read = match decoder.read(&mut step) {
                 Ok(0) => break,
@@ -71,12 +72,15 @@ impl Coding {
             if read > bytes_max - body.len() {
                 return Err(BodyError::TooLargeUnpacked(bytes_max));
             }
-            permit_of_body.merge(intake.take(read).await?);
+            let lacking = (body.len() + read).saturating_sub(permit.num_permits());
+            permit.merge(intake.take(lacking).await?);
             body.extend_from_slice(&step[..read]);
             tokio::task::yield_now().await;
         }
         body.shrink_to_fit();
-        Ok((Bytes::from(body), permit_of_body))
+        // A body may have come longer than it is.
+        drop(permit.split(permit.num_permits().saturating_sub(body.len())));
+        Ok((Bytes::from(body), permit))
     }
 }
 

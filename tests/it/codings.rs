@@ -98,3 +98,36 @@ async fn what_cannot_be_unpacked_is_400_and_an_unknown_coding_415_with_a_sentenc
     assert_eq!(answer.status(), 404, "a stranger learns nothing");
     assert_eq!(relay.admin("/api/refused").await.json()["refused"][1]["status"], 415);
 }
+
+/// A body of letters that packs to about three quarters.
+fn hardly_packed(bytes: usize) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut seed = 1u64;
+    let mut letter = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        LETTERS[(seed >> 58) as usize]
+    };
+    let head = br#"{"type":"t","x":""#;
+    let letters: Vec<u8> = (0..bytes - head.len() - 2).map(|_| letter()).collect();
+    [&head[..], &letters, b"\"}"].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packed_body_within_body_max_has_room_also_where_intake_max_is_no_larger() {
+    let relay = TestRelay::start(&NOWHERE.replace("64KiB", "2MiB, intake_max: 2MiB")).await;
+    let body = hardly_packed(2 << 20);
+    for pack in [gzipped, deflated] {
+        let packed = pack(&body);
+        assert!(packed.len() > 5 << 18, "packed and unpacked are more than intake_max: {}", packed.len());
+        let coding = if packed[0] == 0x1f { "gzip" } else { "deflate" };
+        // Twice: the room of the first is given back whole.
+        for _ in 0..2 {
+            let answer = post(&relay, coding, &packed).await;
+            assert_eq!(answer.status(), 200, "{coding}: {}", answer.text());
+        }
+    }
+    // A body that is packed to more than it is gives back what it does not need.
+    let longer = [gzipped(SENT.as_bytes()), vec![0; 1 << 20]].concat();
+    assert_eq!(post(&relay, "gzip", &longer).await.status(), 200);
+    assert_eq!(post(&relay, "gzip", &gzipped(&body)).await.status(), 200);
+}
