@@ -5,6 +5,7 @@
 //! among the newest; a ring of relays is cut when it comes round the next time.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +24,10 @@ const RELAYS_MAX: usize = 16;
 /// What this relay knows of the ways that events came.
 pub struct Hops {
     own: String,
+    /// The same, as the value of the header: for an event that came by no relay.
+    alone: HeaderValue,
+    /// Whether any way is known: where no relay stands before this one, no body is hashed and nobody waits for a lock.
+    is_any_known: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -43,7 +48,9 @@ impl Hops {
         if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
             bytes = u64::from(std::process::id()).to_be_bytes();
         }
-        Self { own: format!("{:016x}", u64::from_be_bytes(bytes)), known: Mutex::default() }
+        let own = format!("{:016x}", u64::from_be_bytes(bytes));
+        let alone = value(&own);
+        Self { own, alone, is_any_known: AtomicBool::new(false), known: Mutex::default() }
     }
 
     /// Whether a request was sent by this relay, or has come through too many others.
@@ -59,6 +66,7 @@ impl Hops {
             return;
         }
         let key = key(received_ms, body);
+        self.is_any_known.store(true, Ordering::Release);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.ways.insert(key, way.join(", ")).is_none() {
             known.order.push_back(key);
@@ -71,10 +79,15 @@ impl Hops {
 
     /// The value of [`VIA`] for an event that goes on.
     pub fn via(&self, received_ms: u64, body: &[u8]) -> HeaderValue {
+        if !self.is_any_known.load(Ordering::Acquire) {
+            return self.alone.clone();
+        }
+        // Hashed before the lock is taken, which all deliveries share.
+        let key = key(received_ms, body);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let way = if known.ways.is_empty() { None } else { known.ways.get(&key(received_ms, body)) };
-        let text = way.map_or_else(|| self.own.clone(), |way| format!("{way}, {}", self.own));
-        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        let way = known.ways.get(&key).map(|way| format!("{way}, {}", self.own));
+        drop(known);
+        way.map_or_else(|| self.alone.clone(), |way| value(&way))
     }
 }
 
@@ -84,10 +97,19 @@ impl Default for Hops {
     }
 }
 
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 fn key(received_ms: u64, body: &[u8]) -> Key {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
     (received_ms, hash)
+}
+
+/// Whether a request names relays that it came by.
+pub fn names_relays(headers: &HeaderMap) -> bool {
+    named(headers).next().is_some()
 }
 
 /// The relays that a request names; what is no name of one is left out.

@@ -37,7 +37,7 @@ use warp::Filter;
 use self::body::BodyError;
 use self::coding::Coding;
 use self::refused::{RefusedRequest, Seen};
-use crate::destination::hops::LOOP;
+use crate::destination::hops::{self, LOOP};
 use crate::event::{EventId, RelayFields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
@@ -82,8 +82,12 @@ pub fn readyz(relay: &Relay) -> Answer {
 }
 
 /// Whether a request carries the id of an event of this relay: something between a destination and here has taken away the header that
-/// names the relays on the way. Vero sends no such header, so the disk is read for nobody else.
+/// names the relays on the way. Vero sends no such header, and of another relay's request that one tells all, so the disk is read for
+/// nobody else.
 async fn is_own_event(relay: &Relay, headers: &HeaderMap) -> bool {
+    if hops::names_relays(headers) {
+        return false;
+    }
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     let Some(id) = id else { return false };
     let store = relay.store.clone();

@@ -150,6 +150,13 @@ async fn an_event_that_comes_back_without_the_header_of_the_way_is_known_by_its_
     assert_eq!(post(&id).await, 508);
     let others = id.replace(|c: char| c.is_ascii_digit(), "1");
     assert_eq!(post(&others).await, 200, "an id of another relay, or of nobody");
+    // Where the way is named it tells all, and the journal is not searched.
+    let headers = [("webhook-id", id.as_str()), ("x-vero-relay-via", "0123456789abcdef")];
+    let chained = request(relay.running.address, "POST", "/hooks/vero/secret", &headers, SENT.as_bytes()).await;
+    assert_eq!(chained.status(), 200, "it came by another relay");
+    let headers = [("webhook-id", id.as_str()), ("x-vero-relay-via", "-")];
+    let unnamed = request(relay.running.address, "POST", "/hooks/vero/secret", &headers, SENT.as_bytes()).await;
+    assert_eq!(unnamed.status(), 508, "a header that names no relay tells nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
