@@ -61,7 +61,7 @@ use self::raw::{Key, Node, Value};
 use self::reader::{MERGE, Reader};
 pub use self::resolved::Resolved;
 use self::resolved::Successor;
-pub use self::sources::{Auth, Source};
+pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
 use self::values::Surroundings;
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::client::Masks;

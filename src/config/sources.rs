@@ -10,6 +10,9 @@ use super::reader::{Reader, Secret};
 /// A shorter token on a listener that strangers reach can be guessed.
 pub const TOKEN_CHARACTERS_MIN: usize = 16;
 
+/// Bytes of a header that is looked at as a proof: a stranger should not have more hashed for each request.
+pub const PROOF_BYTES_MAX: usize = 8 << 10;
+
 /// A way in.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -143,6 +146,15 @@ fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
     Some(secret)
 }
 
+/// Whether a header with so many bytes would be looked at; if not, that is told.
+fn is_short_enough(reader: &Reader, node: &Node, bytes: usize) -> bool {
+    if bytes > PROOF_BYTES_MAX {
+        let message = format!("the header would have {bytes} bytes, and a proof may have {PROOF_BYTES_MAX}");
+        reader.secret_error_with(node.id, message, "make a shorter one with: openssl rand -hex 24".to_owned());
+    }
+    bytes <= PROOF_BYTES_MAX
+}
+
 fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
     let mut entries = reader.map(node, "`auth`")?;
     let (basic, header) = (entries.optional("basic"), entries.optional("header"));
@@ -150,12 +162,20 @@ fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
     entries.finish();
     match (basic, header) {
         (None, None) if has_unknown => None,
-        (Some(node), None) => reader.basic(node).map(Auth::Basic),
+        (Some(node), None) => {
+            let pair = reader.basic(node)?;
+            let encoded = "Basic ".len() + pair.expose().len().div_ceil(3) * 4;
+            is_short_enough(reader, node, encoded).then_some(Auth::Basic(pair))
+        }
         (None, Some(node)) => {
             let mut entries = reader.map(node, "`header`")?;
             let (name, value) = (entries.required("name"), entries.required("value"));
             entries.finish();
-            let (name, value) = (name?, reader.credential(value?)?);
+            let (name, value_at) = (name?, value?);
+            let value = reader.credential(value_at)?;
+            if !is_short_enough(reader, value_at, value.expose().len()) {
+                return None;
+            }
             match http::HeaderName::from_bytes(reader.text(name)?.as_bytes()) {
                 Ok(name) => Some(Auth::Header { name, value }),
                 Err(_) => {

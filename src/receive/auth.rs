@@ -12,10 +12,7 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{Context, SHA256};
 use subtle::ConstantTimeEq;
 
-use crate::config::{Auth, Source};
-
-/// Bytes of a header that is looked at as a proof: a stranger should not have more hashed for each request.
-const PROOF_BYTES_MAX: usize = 8 << 10;
+use crate::config::{Auth, PROOF_BYTES_MAX, Source};
 
 /// All sources and their proofs.
 #[derive(Debug)]
