@@ -177,7 +177,7 @@ impl Client {
 
     /// Makes one request and reads the beginning of its answer.
     pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
-        let line = self.transport.line(&call.url)?;
+        let line = self.transport.line(&call.url).await?;
         let mut watch = Watch { line: &line, has_failed: true };
         let answer = execute(&line.what, call).await;
         watch.has_failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);

@@ -242,4 +242,62 @@ fn without_ca_certificates_check_is_about_the_file_and_a_start_goes_on() {
     let tried = run(&["send", "sent", "--to", "a", "--yes"]);
     let said = String::from_utf8_lossy(&tried.stdout).into_owned() + &String::from_utf8_lossy(&tried.stderr);
     assert!(said.contains("ca-certificates") && said.contains("SSL_CERT_FILE"), "{said}");
+    let rest = format!("{}  b: {{ file: {{ path: b.ndjson }} }}\n", rest.replace("to: a", "to: [a, b]"));
+    let mut rig = Rig::new(directory.path(), &directory.path().join("data"), &rest);
+    rig.variables.extend([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")]);
+    let up = rig.start().await;
+    assert_eq!(request(up.hooks, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status(), 200);
+    eventually("what needs no certificates to arrive", async || directory.path().join("data/b.ndjson").exists()).await;
+    eventually("what needs them to be told", async || {
+        up.admin("/api/dead-letters").await.text().contains("there are no CA certificates on this system")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_certificates_are_read_once_and_hold_nothing_up() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let read = Arc::new(AtomicUsize::new(0));
+    let (held, count) = (gate.clone(), read.clone());
+    let read_certificates = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        drop(held.1.wait_while(held.0.lock().expect("the lock"), |is_open| !*is_open));
+        rustls_native_certs::CertificateResult::default()
+    };
+    let parts = NetworkParts { read_certificates: Arc::new(read_certificates), ..NetworkParts::default() };
+    let fake = Fake::start([]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("ca.pem"), CA).expect("written");
+    // More ways by TLS, each of its own, than the runtime has threads.
+    let ways: String = (0..8)
+        .map(|i| {
+            let way = format!("url: \"https://127.0.0.1:1/\", ca: ca.pem, proxy: \"http://127.0.0.{}:1\"", i + 1);
+            format!("  w{i}: {{ http: {{ {way} }}, {QUICK} }}\n")
+        })
+        .collect();
+    let names: Vec<_> = (0..8).map(|i| format!("w{i}")).collect();
+    let rest = format!(
+        "rules: [ {{ to: [plain, {}] }} ]\ndestinations:\n  plain: {{ http: {{ url: \"{}\" }}, {QUICK} }}\n{ways}",
+        names.join(", "),
+        fake.url()
+    );
+    let path = directory.path().join("config.yaml");
+    std::fs::write(&path, format!("{HEAD}{rest}")).expect("written");
+    let (config, _) =
+        Config::load_again(&path, &Process, Client::with(parts)).unwrap_or_else(|error| panic!("{error}"));
+    let running = start(config).await.expect("starts");
+    for _ in 0..20 {
+        post(&running, SENT).await;
+    }
+    fake.wait_for(20).await;
+    assert_eq!(request(running.admin_address, "GET", "/api/status", &[], b"").await.status(), 200);
+    assert_eq!(read.load(Ordering::SeqCst), 1, "all wait for one");
+    *gate.0.lock().expect("the lock") = true;
+    gate.1.notify_all();
+    let tried = async || {
+        let all = request(running.admin_address, "GET", "/api/destinations", &[], b"").await.json();
+        let all = all["destinations"].as_array().expect("a list").clone();
+        all.iter().filter(|one| one["name"] != "plain").all(|one| !one["last_error"].is_null())
+    };
+    eventually("all to go on", tried).await;
 }

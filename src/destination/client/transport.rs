@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::CertificateResult;
 
 use super::lines::{Line, Lines};
 use super::lookup::{Lookups, Resolve, system};
@@ -40,9 +41,26 @@ impl Way {
     }
 }
 
+/// Reads the system's certificates.
+pub type ReadCertificates = dyn Fn() -> CertificateResult + Send + Sync;
+/// Where the system had no certificates, they are looked for again after so long: somebody may install them, and each attempt by TLS
+/// asks for them.
+const CERTIFICATES_AGAIN: Duration = Duration::from_secs(10);
+
+/// The certificates that this system trusts.
+struct SystemRoots {
+    store: RootCertStore,
+    /// What was wrong with some of them.
+    trouble: Option<String>,
+    read_at: Instant,
+}
+
 /// What all transports have in common.
 pub struct Network {
     lookups: Lookups,
+    read_certificates: Arc<ReadCertificates>,
+    /// Read once for all ways, when they are first needed.
+    system_roots: Arc<tokio::sync::Mutex<Option<Arc<SystemRoots>>>>,
     environment: ProxyEnvironment,
     age_max: Duration,
     hops: Hops,
@@ -57,12 +75,19 @@ pub struct NetworkParts {
     pub environment: ProxyEnvironment,
     /// How long a connection is used.
     pub connection_age_max: Duration,
+    /// Reads the system's certificates. May block.
+    pub read_certificates: Arc<ReadCertificates>,
 }
 
 impl Default for NetworkParts {
     fn default() -> Self {
         let environment = ProxyEnvironment::default();
-        Self { resolve: Arc::new(system), environment, connection_age_max: CONNECTION_AGE_MAX }
+        Self {
+            resolve: Arc::new(system),
+            environment,
+            connection_age_max: CONNECTION_AGE_MAX,
+            read_certificates: Arc::new(rustls_native_certs::load_native_certs),
+        }
     }
 }
 
@@ -78,9 +103,11 @@ pub struct Transport {
 impl Network {
     /// Nothing is opened, read or asked yet.
     pub fn new(parts: NetworkParts) -> Arc<Self> {
-        let NetworkParts { resolve, environment, connection_age_max } = parts;
+        let NetworkParts { resolve, environment, connection_age_max, read_certificates } = parts;
         Arc::new(Self {
             lookups: Lookups::new(resolve),
+            read_certificates,
+            system_roots: Arc::default(),
             environment,
             age_max: connection_age_max,
             hops: Hops::new(),
@@ -106,6 +133,32 @@ impl Network {
         transports.push(Arc::downgrade(&made));
         made
     }
+
+    /// The system's certificates. They are files, and a file system may hang: they are read aside, once for all who wait, and whoever
+    /// gives up waiting leaves the reading to the others.
+    async fn system_roots(&self) -> Result<Arc<SystemRoots>, NoAnswer> {
+        let mut known = self.system_roots.clone().lock_owned().await;
+        let is_usable = |roots: &&Arc<SystemRoots>| {
+            !roots.store.is_empty() || Instant::now().duration_since(roots.read_at) < CERTIFICATES_AGAIN
+        };
+        if let Some(roots) = known.as_ref().filter(is_usable) {
+            return Ok(roots.clone());
+        }
+        let read = self.read_certificates.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let found = read();
+            let mut store = RootCertStore::empty();
+            // A bundle holds odd ones now and then; they are left out, as everybody does.
+            store.add_parsable_certificates(found.certs);
+            let trouble = found.errors.first().map(ToString::to_string);
+            let roots = Arc::new(SystemRoots { store, trouble, read_at: Instant::now() });
+            *known = Some(roots.clone());
+            roots
+        });
+        reading
+            .await
+            .map_err(|_| NoAnswer("reading the CA certificates panicked, which is a bug: see the log".to_owned()))
+    }
 }
 
 impl Transport {
@@ -120,20 +173,20 @@ impl Transport {
     }
 
     /// What a request to a URL goes out by.
-    pub fn line(&self, url: &Url) -> Result<Arc<Line<reqwest::Client>>, NoAnswer> {
+    pub async fn line(&self, url: &Url) -> Result<Arc<Line<reqwest::Client>>, NoAnswer> {
         let origin = origin(url);
         let now = Instant::now();
         if let Some(line) = lock(&self.lines).current(origin, now) {
             return Ok(line);
         }
-        let made = self.connect_anew(url)?;
+        let made = self.connect_anew(url).await?;
         Ok(lock(&self.lines).replace(origin, made, now))
     }
 
-    fn connect_anew(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
+    async fn connect_anew(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
         let proxy = self.way.proxy.chosen(&self.network.environment, url).map_err(NoAnswer)?;
         let needs_tls = url.scheme() == "https" || proxy.as_ref().is_some_and(|proxy| proxy.url.scheme() == "https");
-        let tls = if needs_tls { self.tls()? } else { tls_config(RootCertStore::empty())? };
+        let tls = if needs_tls { self.tls().await? } else { tls_config(RootCertStore::empty())? };
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(tls)
@@ -155,21 +208,18 @@ impl Transport {
         builder.build().map_err(no_answer)
     }
 
-    fn tls(&self) -> Result<ClientConfig, NoAnswer> {
-        let mut made = lock(&self.tls);
-        if let Some(tls) = &*made {
+    async fn tls(&self) -> Result<ClientConfig, NoAnswer> {
+        if let Some(tls) = &*lock(&self.tls) {
             return Ok(tls.clone());
         }
-        let tls = tls_config(self.roots()?)?;
-        *made = Some(tls.clone());
-        Ok(tls)
+        let tls = tls_config(self.roots().await?)?;
+        // Of two that were made at once the first is shared, and with it the sessions that it remembers.
+        Ok(lock(&self.tls).get_or_insert(tls).clone())
     }
 
-    fn roots(&self) -> Result<RootCertStore, NoAnswer> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        // A bundle holds odd ones now and then; they are left out, as everybody does.
-        roots.add_parsable_certificates(system.certs);
+    async fn roots(&self) -> Result<RootCertStore, NoAnswer> {
+        let system = self.network.system_roots().await?;
+        let mut roots = system.store.clone();
         let refused = |error: rustls::Error| NoAnswer(format!("a certificate of `ca` cannot be used: {error}"));
         self.way.ca.iter().try_for_each(|certificate| roots.add(certificate.clone())).map_err(refused)?;
         if roots.is_empty() {
