@@ -175,6 +175,12 @@ impl Client {
         format!("{}\n{ca_path}", proxy.text())
     }
 
+    /// What of its proxies must not be shown: a proxy may say it again in a page of its own.
+    pub fn secrets(&self) -> Vec<String> {
+        let environment = self.transport.network().environment();
+        environment.urls().chain([self.transport.way().proxy.text()]).flat_map(proxy::secrets).collect()
+    }
+
     /// Makes one request and reads the beginning of its answer.
     pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
         let line = self.transport.line(&call.url).await?;

@@ -124,7 +124,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     entries.finish();
     let target = target?;
     // A secret that was put into the body comes back in an answer that echoes it.
-    let masks = Masks::new(&headers, target.base()).with(reader.taken());
+    let of_proxy = client.as_ref().map(Client::secrets).unwrap_or_default();
+    let masks = Masks::new(&headers, target.base()).with(reader.taken()).with(of_proxy);
     let content_masks = Masks::of_content(&headers, target.base()).with(reader.taken());
     Some(Http {
         client: client?,

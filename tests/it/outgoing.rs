@@ -13,6 +13,7 @@ use vero_relay::destination::client::NetworkParts;
 use vero_relay::relay::{Running, start};
 
 use crate::harness::*;
+use crate::torture::rig::Rig;
 
 /// A relay in a directory of its own, by a client of the test's.
 async fn start_by(client: Client, rest: &str) -> (Running, tempfile::TempDir) {
@@ -203,9 +204,42 @@ async fn a_proxy_of_ones_own_is_used_and_its_password_is_shown_nowhere() {
     let seen = proxy.seen();
     assert_eq!(seen[0].first_line, "POST http://crm.invalid/x HTTP/1.1");
     assert_eq!(seen[0].header("proxy-authorization"), Some("Basic cmVsYXk6czNjcmV0LXdvcmQ="));
-    for path in ["/api/destinations", "/api/status", "/metrics", &format!("/api/events/{id}")] {
-        let shown = relay.admin(path).await.text();
-        assert!(!shown.contains("s3cret-word"), "{path}: {shown}");
+    // Whatever the other side says again is masked, and so is what the verbs and the log say.
+    proxy.then([Act::with(400, &[], "I got s3cret-word and Basic cmVsYXk6czNjcmV0LXdvcmQ=")]);
+    let echoed = relay.accept(SENT).await;
+    relay.until(&echoed, "dead").await;
+    let mut shown = Vec::new();
+    for path in [
+        "/api/destinations",
+        "/api/dead-letters",
+        "/api/events",
+        "/api/status",
+        "/metrics",
+        &format!("/api/events/{id}"),
+        &format!("/api/events/{echoed}"),
+    ] {
+        shown.push(relay.admin(path).await.text());
+    }
+    assert!(shown.iter().any(|shown| shown.contains("I got ")), "the answer is shown: {shown:?}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let rig = Rig::new(directory.path(), &directory.path().join("data"), &config);
+    for words in [&["check"][..], &["check", "--json"], &["explain", "sent"], &["explain", "sent", "--json"]] {
+        shown.push(rig.verb(words).log);
+    }
+    proxy.then([Act::Close]);
+    shown.push(rig.verb(&["send", "sent", "--to", "a", "--yes"]).log);
+    proxy.then([Act::Close, Act::status(407), Act::with(400, &[], "s3cret-word")]);
+    let mut rig = rig;
+    rig.variables.push(("RUST_LOG", "trace"));
+    let up = rig.start().await;
+    assert_eq!(request(up.hooks, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status(), 200);
+    let count = proxy.seen().len();
+    proxy.wait_for(count + 2).await;
+    up.signal(rustix::process::Signal::TERM);
+    shown.push(up.ended().await.log);
+    for shown in shown {
+        let is_shown = shown.contains("s3cret-word") || shown.contains("cmVsYXk6czNjcmV0LXdvcmQ");
+        assert!(!shown.is_empty() && !is_shown, "{shown}");
     }
 }
 

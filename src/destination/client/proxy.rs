@@ -2,6 +2,7 @@
 
 use super::{Url, is_loopback};
 use crate::config::reader::Secret;
+use base64::Engine as _;
 
 /// What a config says of a destination's proxy.
 #[derive(Clone, Default)]
@@ -87,6 +88,22 @@ impl ProxyChoice {
             ProxyChoice::Fixed(url) => url.expose(),
         }
     }
+}
+
+impl ProxyEnvironment {
+    /// The URLs of all proxies that it names.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        [&self.http, &self.https, &self.all].into_iter().flatten().map(|named| named.value.expose())
+    }
+}
+
+/// What of a proxy's URL must not be shown: the password, and the pair as the proxy gets it.
+pub fn secrets(url: &str) -> Vec<String> {
+    let Some(url) = parse(url).ok().filter(|url| url.password().is_some()) else { return Vec::new() };
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, password) = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+    let pair = base64::engine::general_purpose::STANDARD_NO_PAD.encode(format!("{user}:{password}"));
+    vec![password, pair]
 }
 
 /// Reads the URL of a proxy; without a scheme it is an HTTP proxy. The sentence never holds the URL.

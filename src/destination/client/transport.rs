@@ -115,6 +115,11 @@ impl Network {
         })
     }
 
+    /// What the environment says of proxies.
+    pub fn environment(&self) -> &ProxyEnvironment {
+        &self.environment
+    }
+
     /// The relays that events have come through.
     pub fn hops(&self) -> &Hops {
         &self.hops
@@ -223,7 +228,7 @@ impl Transport {
         let refused = |error: rustls::Error| NoAnswer(format!("a certificate of `ca` cannot be used: {error}"));
         self.way.ca.iter().try_for_each(|certificate| roots.add(certificate.clone())).map_err(refused)?;
         if roots.is_empty() {
-            let why = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+            let why = system.trouble.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
             return Err(NoAnswer(format!(
                 "could not connect: there are no CA certificates on this system{why}: install the package ca-certificates, \
                  or name a bundle in the environment variable SSL_CERT_FILE"

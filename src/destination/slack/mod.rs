@@ -108,8 +108,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     }
     let url = url?;
     Some(Slack {
+        masks: Masks::new(&headers, &url)
+            .with(reader.taken())
+            .with(client.as_ref().map(Client::secrets).unwrap_or_default()),
         client: client?,
-        masks: Masks::new(&headers, &url).with(reader.taken()),
         content_masks: Masks::of_content(&headers, &url).with(reader.taken()),
         url,
         headers,
