@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{Asked, Outcome, Refusal};
-use crate::relay::Relay;
+use crate::relay::{Relay, ReloadError};
 
 pub(super) async fn reload(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     Asked::read(body, &[])?;
@@ -20,7 +20,17 @@ pub(super) async fn reload(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
             "warnings": reloaded.warnings,
         })),
         // The error shows the problems itself, so its causes would say it twice.
-        Ok(Err(error)) => Err(Refusal(StatusCode::UNPROCESSABLE_ENTITY, error.in_full())),
+        Ok(Err(error)) => Err(Refusal(status_of(&error), error.in_full())),
         Err(_) => Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, "reloading panicked; see the log".to_owned())),
+    }
+}
+
+/// 422 says that the config itself is not good; whatever else keeps the old one in force has another status.
+fn status_of(error: &ReloadError) -> StatusCode {
+    match error {
+        ReloadError::Config(_) | ReloadError::Names(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadError::NeedsRestart(_) | ReloadError::OnePort { .. } | ReloadError::Listen(_) => StatusCode::CONFLICT,
+        ReloadError::Late | ReloadError::Stuck => StatusCode::SERVICE_UNAVAILABLE,
+        ReloadError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
