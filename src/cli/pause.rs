@@ -18,14 +18,14 @@ pub(super) struct Args {
     refuse: bool,
 }
 
-/// What is paused or resumed.
+/// What is paused.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
     /// The name of a destination, or with --source of a source
     pub(super) name: String,
-    /// It is a source: its events are accepted and kept, and delivered on `resume --source`
+    /// It is a source: its events are accepted and kept until `resume --source`, or answered with 503 by --refuse
     #[arg(long)]
-    source: bool,
+    pub(super) source: bool,
     #[command(flatten)]
     pub(super) at: At,
 }

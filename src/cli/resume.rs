@@ -5,17 +5,30 @@ use std::path::Path;
 use serde_json::json as value;
 
 use super::Failure;
+use super::client::At;
 use super::output::{json, say};
-pub(super) use super::pause::Target as Args;
-use super::pause::act;
+use super::pause::{Target, act};
 use super::terminal::plain;
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The name of a destination, or with --source of a source
+    name: String,
+    /// It is a source: it accepts events again, and what was kept meanwhile is delivered
+    #[arg(long)]
+    source: bool,
+    #[command(flatten)]
+    at: At,
+}
+
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let said = act(named, &args, "resume", &value!({}))?;
-    if args.at.json {
+    let Args { name, source, at } = args;
+    let target = Target { name, source, at };
+    let said = act(named, &target, "resume", &value!({}))?;
+    if target.at.json {
         json(&said);
     } else {
-        say!("resumed {}", plain(&args.name));
+        say!("resumed {}", plain(&target.name));
     }
     Ok(())
 }
