@@ -5,10 +5,12 @@
 //! * [`start`]: from then on every `tracing` event becomes a line. Who logs never writes: a line goes into a [`queue`](self::queue),
 //!   bounded in lines and in bytes, and a thread of its own writes it out. A full queue drops lines, and counts them.
 //! * [`out`](self::out): that thread. A line that cannot be written is counted, and told when lines can be written again.
+//! * [`level`](self::level): how much is logged.
 //! * [`escape`](self::escape): whatever a line holds, it stays one line, and says nothing to a terminal.
 //! * [`Log`]: the handle of who started it. [`Log::finish`] waits for what is queued, and not for long.
 
 mod escape;
+mod level;
 mod out;
 mod queue;
 
@@ -20,7 +22,6 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, Json, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -41,7 +42,7 @@ pub(super) fn lines_lost() -> Counter {
 /// Starts logging to standard error: text, or JSON lines with `VERO_RELAY_LOG_FORMAT=json`; how much is said by `VERO_RELAY_LOG`
 /// (default `info`). Panics become lines of it. For the daemon, once.
 pub fn start() -> Log {
-    let filter = EnvFilter::try_from_env("VERO_RELAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, trouble) = level::filter(std::env::var("VERO_RELAY_LOG").ok().as_deref());
     let is_json = std::env::var("VERO_RELAY_LOG_FORMAT").is_ok_and(|format| format == "json");
     let style = if is_json { Style::Json } else { Style::Text { is_coloured: super::has_colours(&std::io::stderr()) } };
     let queue = Arc::new(Queue::new(lines_lost()));
@@ -58,6 +59,9 @@ pub fn start() -> Log {
     let log = panics.clone();
     // The usual hook writes to standard error itself, and waits there for who does not read.
     std::panic::set_hook(Box::new(move |panic| panics.line(Level::ERROR, &in_words(panic))));
+    if let Some(trouble) = trouble {
+        log.line(Level::WARN, &trouble);
+    }
     log
 }
 

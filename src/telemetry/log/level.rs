@@ -1,0 +1,70 @@
+//! How much is logged, by the words of `VERO_RELAY_LOG`.
+
+use tracing_subscriber::EnvFilter;
+
+/// The words that say how much.
+const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+/// What is logged where nothing is said, or nothing that is understood.
+const DEFAULT: &str = "info";
+
+/// The filter for a value, and what to tell of a value that is none.
+pub(super) fn filter(value: Option<&str>) -> (EnvFilter, Option<String>) {
+    match chosen(value.unwrap_or_default()) {
+        Ok(directives) => match EnvFilter::try_new(&directives) {
+            Ok(filter) => (filter, None),
+            Err(_) => (EnvFilter::new(DEFAULT), Some(trouble(&directives))),
+        },
+        Err(trouble) => (EnvFilter::new(DEFAULT), Some(trouble)),
+    }
+}
+
+/// The directives that a value stands for: one of the levels, or a list like `info,vero_relay::deliver=debug`. `tracing` takes any
+/// other word for a part of the program, of which all is logged, and of everything else nothing.
+fn chosen(value: &str) -> Result<String, String> {
+    let is_level = |word: &str| LEVELS.contains(&word) || matches!(word, "trace" | "off");
+    let value = value.trim();
+    let lowered = value.to_lowercase();
+    if lowered.is_empty() {
+        return Ok(DEFAULT.to_owned());
+    }
+    let mut parts = lowered.split(',').map(str::trim);
+    if parts.all(|part| part.contains('=') || is_level(part)) {
+        return Ok(if value.contains('=') { value.to_owned() } else { lowered });
+    }
+    Err(trouble(value))
+}
+
+fn trouble(value: &str) -> String {
+    format!(
+        "VERO_RELAY_LOG is `{value}`, which is no level: write {}, or a list like info,vero_relay::deliver=debug. {DEFAULT} is used",
+        LEVELS.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &str, expected: Option<&str>) {
+        let (filter, trouble) = filter(Some(value));
+        assert_eq!(filter.to_string(), expected.unwrap_or("info"), "{value}");
+        assert_eq!(trouble.is_none(), expected.is_some(), "{value}: {trouble:?}");
+    }
+
+    #[test]
+    fn a_level_or_a_list_is_taken_and_any_other_word_is_told() {
+        for level in ["error", "warn", "info", "debug", "trace", "off"] {
+            check(level, Some(level));
+            check(&format!(" {} ", level.to_uppercase()), Some(level));
+        }
+        check("", Some("info"));
+        check("  ", Some("info"));
+        check("vero_relay::deliver=debug,info", Some("vero_relay::deliver=debug,info"));
+        for odd in ["debg", "warning", "all", "1", "true", "info,debg", "vero_relay", "=", "vero_relay=debg"] {
+            check(odd, None);
+        }
+        assert_eq!(filter(None).0.to_string(), "info");
+        assert!(filter(Some("warning")).1.is_some_and(|told| told.contains("write error, warn, info, debug")));
+    }
+}
