@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE};
+use crate::config::problem::Report;
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::relay::{Running, StartError, start};
@@ -87,11 +88,10 @@ async fn work(named: Option<PathBuf>, mut signals: Signals, log: &Log) -> Result
 }
 
 async fn start_up(named: Option<PathBuf>, log: &Log) -> Result<Running, Failure> {
-    let is_coloured = log.is_coloured();
-    let loading = tokio::task::spawn_blocking(move || load(named.as_deref(), is_coloured));
+    let told = log.clone();
+    let loading = tokio::task::spawn_blocking(move || load(named.as_deref(), &told));
     let loaded = loading.await.map_err(|_| Failure::new(BAD_CONFIG, "reading the config panicked, which is a bug"))?;
-    let (path, config, warnings) = loaded?;
-    log.print(Level::WARN, &warnings);
+    let (path, config) = loaded?;
     let running = start(config).await.map_err(|error| match error {
         StartError::Locked(crate::store::lock::LockError::Held { .. }) => Failure::of(IN_USE, &error),
         error => Failure::of(FAILED, &error),
@@ -102,13 +102,32 @@ async fn start_up(named: Option<PathBuf>, log: &Log) -> Result<Running, Failure>
     Ok(running)
 }
 
-/// Finds and proves the config. Also returns its warnings, as they are read best.
-fn load(named: Option<&Path>, is_coloured: bool) -> Result<(PathBuf, Config, String), Failure> {
+/// Finds and proves the config, and tells its problems.
+fn load(named: Option<&Path>, log: &Log) -> Result<(PathBuf, Config), Failure> {
     let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
     match Config::load(&path, &Process) {
-        Ok((config, report)) => Ok((path, config, report.render(is_coloured))),
-        Err(ConfigError::Problems(report)) => Err(Failure::new(BAD_CONFIG, report.render(is_coloured).trim_end())),
+        Ok((config, report)) => {
+            tell(log, Level::WARN, &report);
+            Ok((path, config))
+        }
+        Err(ConfigError::Problems(report)) => {
+            tell(log, Level::ERROR, &report);
+            // It is told.
+            Err(Failure::new(BAD_CONFIG, ""))
+        }
         Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
+    }
+}
+
+/// Tells the problems of a config: with their lines where people read, and a line each where machines do.
+fn tell(log: &Log, level: Level, report: &Report) {
+    if !log.is_json() {
+        log.print(level, &report.render(log.is_coloured()));
+        return;
+    }
+    report.lines().for_each(|line| log.print(level, &line));
+    if report.hidden() > 0 {
+        log.print(level, &format!("… and {} more", report.hidden()));
     }
 }
 

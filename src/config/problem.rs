@@ -277,6 +277,11 @@ impl Report {
         self.placed.is_empty()
     }
 
+    /// How many are counted and not shown.
+    pub fn hidden(&self) -> usize {
+        self.hidden.iter().sum()
+    }
+
     /// One line each: `file:line:column: error: what is wrong (what to do)`. For logs.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.placed.iter().map(|Placed { problem, place, .. }| {
@@ -296,7 +301,7 @@ impl Report {
             out.push_str(&self.render_one(&renderer, placed));
             out.push_str("\n\n");
         }
-        let hidden: usize = self.hidden.iter().sum();
+        let hidden = self.hidden();
         if hidden > 0 {
             out.push_str(&format!("… and {hidden} more\n"));
         }

@@ -84,8 +84,14 @@ impl Log {
         match self.style {
             _ if text.is_empty() => {}
             Style::Json => self.line(level, text),
-            Style::Text { .. } => self.queue.push(format!("{text}\n").as_bytes()),
+            // Line by line: as one it would be cut where it is long.
+            Style::Text { .. } => text.lines().for_each(|line| self.queue.push(format!("{line}\n").as_bytes())),
         }
+    }
+
+    /// Whether each line is a JSON object.
+    pub fn is_json(&self) -> bool {
+        self.style == Style::Json
     }
 
     /// A line, whatever the filter says.

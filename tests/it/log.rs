@@ -219,6 +219,50 @@ async fn lines_that_a_broken_log_could_not_take_are_told_when_it_takes_some_agai
     mute.terminate().await;
 }
 
+#[tokio::test]
+async fn a_starts_report_is_told_whole_and_by_json_in_a_line_for_each_problem() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.yaml");
+    let long = "x".repeat(2000);
+    let rules: String = (0..48).map(|number| format!("  - {{ to: [{long}{number}] }}\n")).collect();
+    std::fs::write(&config, format!("{HEAD}rules:\n{rules}destinations: {{ a: {{ file: {{ path: a }} }} }}\n"))
+        .expect("written");
+    let said = |format: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+        command.args(["run", "-c"]).arg(&config).env("VERO_RELAY_LOG_FORMAT", format);
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(78));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let json = said("json");
+    let lines: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let problems = lines
+        .iter()
+        .filter(|line| line["fields"]["message"].as_str().is_some_and(|said| said.contains("no destination named")));
+    assert_eq!(problems.count(), 48);
+    let text = said("text");
+    assert!(text.len() > 32 << 10, "more than one line may have: {}", text.len());
+    assert!(!text.contains("(cut)") && text.matches("no destination named").count() == 48, "nothing is cut");
+}
+
+#[tokio::test]
+async fn a_level_that_is_none_is_told_and_the_default_is_used() {
+    for (level, is_told) in [("debg", true), ("warning", true), ("info", false), ("", false)] {
+        let fake = Fake::start([]).await;
+        let mut mute = start(&rules(&fake), |command| {
+            command.env("VERO_RELAY_LOG", level).stderr(Stdio::piped());
+        })
+        .await;
+        let pipe = mute.daemon.0.stderr.take().expect("piped");
+        mute.terminate().await;
+        let log = std::io::read_to_string(pipe).expect("read");
+        let told = format!("VERO_RELAY_LOG is `{level}`, which is no level");
+        assert_eq!(log.contains(&told), is_told, "{level}: {log}");
+        assert!(log.contains("vero-relay is ready"), "{level}: {log}");
+    }
+}
+
 // ---- signals that come while it starts --------------------------------------------------------------------------------------------
 
 /// Whether a process catches a signal, by its mask in `/proc`.
