@@ -1,6 +1,7 @@
 //! `send`: Vero's *Test URL* button. Posts samples to a running relay and says what became of them.
 
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ pub(super) struct Args {
     /// Try one destination, without rules and without a running relay
     #[arg(long, value_name = "DESTINATION")]
     to: Option<String>,
-    /// The source to send as [default: the first]
+    /// The source to send as; with --to what `relay.source` says [default: the first]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Do not ask, also where destinations are on other machines
@@ -55,11 +56,15 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         Some(what) => vec![(what.clone(), read_event(what)?)],
         None => vero::SAMPLES.iter().map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect(),
     };
+    let source = find_source(&config, args.source.as_deref())?;
+    if let Some(name) = &args.to {
+        refuse_files_of_root(&config, name)?;
+    }
     ask(&config, &args)?;
     block_on(async {
         match &args.to {
-            Some(name) => try_destination(&config, name, events, args.json).await,
-            None => send_all(&config, find_source(&config, args.source.as_deref())?, events, args.json).await,
+            Some(name) => try_destination(&config, source, name, events, args.json).await,
+            None => send_all(&config, source, events, args.json).await,
         }
     })
 }
@@ -80,7 +85,21 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
         ));
     }
     let is_allowed = says_yes(&format!("This may reach other machines:\n{listed}\nSend?"));
-    if is_allowed { Ok(()) } else { Err(Failure::new(USAGE, "nothing was sent")) }
+    if is_allowed { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent")) }
+}
+
+/// Files that root writes below the relay's directory belong to root, and the relay could not go on with them.
+fn refuse_files_of_root(config: &Config, name: &str) -> Result<(), Failure> {
+    let is_file = config.destinations.iter().any(|d| d.name == name && d.destination.file_pattern().is_some());
+    let owner = std::fs::metadata(&config.data_dir).map_or(0, |metadata| metadata.uid());
+    if !is_file || owner == 0 || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (why, directory) = ("the file would belong to root, and the relay could not write to it", config.data_dir.display());
+    Err(Failure::new(
+        FAILED,
+        format!("{why}: run this as the user that {directory} belongs to, like sudo -u '#{owner}' vero-relay send …"),
+    ))
 }
 
 fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source, Failure> {
@@ -113,7 +132,7 @@ async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>
             say!("{}: accepted: {}", plain(&name), plain(id));
         }
         let view = wait_until_settled(&relay, id, &mut slow).await?;
-        all_arrived &= deliveries(&view).iter().all(|delivery| delivery["state"] == "delivered");
+        all_arrived &= deliveries(&view).iter().all(is_as_intended);
         if !as_json {
             show(&view);
         }
@@ -123,6 +142,12 @@ async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>
         json(&value!({ "sent": told }));
     }
     if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
+}
+
+/// Whether a delivery came to what the config and the operator want: what a template leaves out is skipped, and what a held source
+/// sends is kept until `resume --source`.
+fn is_as_intended(delivery: &Value) -> bool {
+    matches!(delivery["state"].as_str(), Some("delivered" | "skipped" | "held"))
 }
 
 async fn wait_until_settled(relay: &RunningRelay, id: &str, slow: &mut Vec<Value>) -> Result<Value, Failure> {
@@ -164,6 +189,7 @@ fn show(view: &Value) {
 /// One attempt at one destination, straight from here.
 async fn try_destination(
     config: &Config,
+    source: &Source,
     name: &str,
     events: Vec<(String, Vec<u8>)>,
     as_json: bool,
@@ -174,7 +200,6 @@ async fn try_destination(
         let names: Vec<_> = config.destinations.iter().map(|destination| destination.name.as_str()).collect();
         return Err(Failure::new(USAGE, format!("there is no destination `{name}`; there are {}", names.join(", "))));
     };
-    let source = config.sources.first().map(|source| source.name.as_str()).unwrap_or_default();
     let mut all_arrived = true;
     for (i, (event, body)) in events.into_iter().enumerate() {
         let received_ms = crate::time::wall_ms();
@@ -187,7 +212,7 @@ async fn try_destination(
             deliveries: Vec::new(),
             body: body.into(),
         };
-        let delivery = Delivery { event: Arc::new(stored), source: source.into(), rule: "none (send --to)".into() };
+        let delivery = Delivery { event: Arc::new(stored), source: source.name.as_str().into(), rule: "none (send --to)".into() };
         let attempt = destination.destination.attempt(std::slice::from_ref(&delivery));
         let outcome = match tokio::time::timeout(destination.policy.timeout, attempt).await {
             Ok(outcomes) => outcomes.into_iter().next().unwrap_or_else(|| Outcome::retry("no outcome")),
@@ -199,7 +224,7 @@ async fn try_destination(
         }
         let reason = outcome.reason().map(ToString::to_string);
         told.push(value!({ "event": event, "destination": name, "outcome": outcome.name(), "reason": reason }));
-        all_arrived &= outcome == Outcome::Delivered;
+        all_arrived &= matches!(outcome, Outcome::Delivered | Outcome::Skipped { .. });
     }
     if as_json {
         json(&value!({ "attempts": told }));

@@ -210,7 +210,8 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
     if let Some(path) = named {
         return Ok(path.to_owned());
     }
-    USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or(ConfigError::NoFile)
+    // One that cannot be looked at is there, or may be: reading it tells what is wrong.
+    USUAL_PLACES.iter().map(PathBuf::from).find(|path| path.try_exists().unwrap_or(true)).ok_or(ConfigError::NoFile)
 }
 
 /// Reads a config file's text, without proving anything of it.

@@ -12,6 +12,7 @@ mod connections;
 mod contract;
 mod day;
 mod deliveries;
+mod exits;
 mod explain;
 mod faults;
 mod front_door;

@@ -1,0 +1,143 @@
+//! What a verb's exit code says, and what it does not do.
+
+use std::os::unix::fs::{MetadataExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::cli::{err, out};
+use crate::harness::*;
+
+/// A relay of the real binary, with its addresses in its config.
+struct Real {
+    _daemon: Daemon,
+    directory: tempfile::TempDir,
+    head: String,
+}
+
+impl Real {
+    async fn start(rest: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (hooks, admin) = (closed_port(), closed_port());
+        let head = format!(
+            "listen: {hooks}\nadmin: {{ listen: \"{admin}\" }}\ndata_dir: data\nsources:\n  vero: {{ token: secret }}\n  shop: {{ token: other }}\n"
+        );
+        let config = directory.path().join("config.yaml");
+        std::fs::write(&config, format!("{head}{rest}")).expect("written");
+        let daemon = Daemon::start(&config, |command| {
+            command.stderr(Stdio::null());
+        });
+        eventually("it to be ready", async || tokio::net::TcpStream::connect(hooks).await.is_ok()).await;
+        Self { _daemon: daemon, directory, head }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("config.yaml")
+    }
+
+    async fn verb(&self, words: &[&str]) -> Output {
+        verb(self.directory.path(), words).await
+    }
+}
+
+/// A verb in a directory.
+async fn verb(directory: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.args(words).current_dir(directory).env_remove("VERO_RELAY_CONFIG").stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs")
+}
+
+const SILENCE: &str = "rules: [ { name: silence, to: [], stop: true } ]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_says_by_its_exit_code_whether_the_config_is_at_fault() {
+    let real = Real::start(SILENCE).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let in_use = real.head.replacen("listen: ", &format!("listen: {} # ", taken.local_addr().expect("an address")), 1);
+    for (config, code, told) in [
+        (format!("{}{SILENCE}", real.head), 0, "no changes"),
+        (format!("{}{SILENCE}nonsense: 1\n", real.head), 78, "the config is not good"),
+        (format!("{}{SILENCE}x: [\n", real.head), 78, "the config is not good"),
+        (format!("{}{SILENCE}", real.head).replace("data_dir: data", "data_dir: other"), 1, "restart it"),
+        (format!("{in_use}{SILENCE}"), 1, "cannot be listened on"),
+    ] {
+        std::fs::write(real.config(), config).expect("written");
+        let reloaded = real.verb(&["reload"]).await;
+        let said = out(&reloaded) + &err(&reloaded);
+        assert_eq!(reloaded.status.code(), Some(code), "{said}");
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_skipped_or_held_as_somebody_wants_it_is_no_failure_of_send() {
+    let fake = Fake::start([]).await;
+    let real = Real::start(&format!(
+        "rules: [ {{ to: chat }} ]\ndestinations:\n  chat: {{ slack: {{ url: \"{}/T/B/x\", text: \"{{{{ nothing }}}}\" }} }}\n",
+        fake.url()
+    ))
+    .await;
+    for words in [&["send", "sent"][..], &["send", "sent", "--to", "chat"]] {
+        let sent = real.verb(words).await;
+        assert!(out(&sent).contains("skipped"), "{}", out(&sent));
+        assert_eq!(sent.status.code(), Some(0), "{words:?}: {}", err(&sent));
+    }
+    assert_eq!(real.verb(&["pause", "vero", "--source"]).await.status.code(), Some(0));
+    let held = real.verb(&["send", "sent"]).await;
+    assert!(out(&held).contains("held"), "{}", out(&held));
+    assert_eq!(held.status.code(), Some(0), "{}", err(&held));
+    assert_eq!(fake.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_to_says_the_source_that_was_asked_for() {
+    let fake = Fake::start([]).await;
+    let real = Real::start(&format!(
+        "rules: [ {{ to: a }} ]\ndestinations:\n  a: {{ http: {{ url: \"{}/x\", json: {{ from: \"{{{{ relay.source }}}}\" }} }} }}\n",
+        fake.url()
+    ))
+    .await;
+    for (words, source) in
+        [(&["send", "sent", "--to", "a"][..], "vero"), (&["send", "sent", "--to", "a", "--source", "shop"], "shop")]
+    {
+        let sent = real.verb(words).await;
+        assert_eq!(sent.status.code(), Some(0), "{}", err(&sent));
+        let got: Value = fake.seen().pop().expect("it came").json();
+        assert_eq!(got["from"], source);
+    }
+    let unknown = real.verb(&["send", "sent", "--to", "a", "--source", "nobody"]).await;
+    assert_eq!((unknown.status.code(), fake.seen().len()), (Some(2), 2), "{}", err(&unknown));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_as_root_writes_no_file_that_the_relay_could_not_write_to() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    // Only root can show it.
+    if chown(&data, Some(65_534), Some(65_534)).is_err() {
+        return;
+    }
+    let config = format!(
+        "{HEAD}rules: [ {{ to: archive }} ]\ndestinations: {{ archive: {{ file: {{ path: archive.ndjson }} }} }}\n"
+    );
+    std::fs::write(directory.path().join("config.yaml"), config).expect("written");
+    let refused = verb(directory.path(), &["send", "sent", "--to", "archive"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", out(&refused));
+    assert!(err(&refused).contains("sudo -u '#65534' vero-relay send"), "{}", err(&refused));
+    assert!(!data.join("archive.ndjson").exists(), "nothing was written");
+    chown(&data, Some(0), Some(0)).expect("changed");
+    assert_eq!(verb(directory.path(), &["send", "sent", "--to", "archive"]).await.status.code(), Some(0));
+    assert_eq!(std::fs::metadata(data.join("archive.ndjson")).expect("written").uid(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_in_a_usual_place_that_cannot_be_looked_at_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // A link to itself stands for a directory that may not be entered: whoever tests as root may enter each.
+    symlink("config.yaml", directory.path().join("config.yaml")).expect("linked");
+    let checked = verb(directory.path(), &["check"]).await;
+    assert_eq!(checked.status.code(), Some(78));
+    assert!(err(&checked).contains("config.yaml could not be read"), "{}", err(&checked));
+}
