@@ -90,9 +90,11 @@ enum Phase {
     Over,
 }
 
-/// Waits until a phase has come, or the server is gone.
+/// Waits until a phase has come. Of a server that is gone by a panic, connections finish what they have begun, and none is cut.
 async fn come(phases: &mut watch::Receiver<Phase>, phase: Phase) {
-    let _ = phases.wait_for(|now| *now >= phase).await;
+    if phases.wait_for(|now| *now >= phase).await.is_err() && phase > Phase::Stopping {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Serves a filter until it is stopped, then lets connections finish what they have begun.
@@ -338,4 +340,24 @@ fn date() -> Option<HeaderValue> {
         }
         header.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_gone_without_an_end_lets_connections_finish_and_cuts_none() {
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let has_come = |phase| come(&mut phases.clone(), phase).now_or_never().is_some();
+        assert!(!has_come(Phase::Stopping) && !has_come(Phase::Over));
+        phase.send_replace(Phase::Stopping);
+        assert!(has_come(Phase::Stopping) && !has_come(Phase::Over));
+        drop(phase);
+        assert!(has_come(Phase::Stopping), "they finish");
+        assert!(!has_come(Phase::Over), "and are not cut");
+        let (phase, phases) = watch::channel(Phase::Over);
+        drop(phase);
+        assert!(come(&mut phases.clone(), Phase::Over).now_or_never().is_some(), "an end that has come is one");
+    }
 }
