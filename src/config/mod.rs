@@ -37,6 +37,7 @@ pub mod resolved;
 mod rules;
 mod scan;
 pub mod schema;
+mod secrecy;
 mod signs;
 mod slip;
 mod sources;

@@ -1,5 +1,6 @@
 //! What is wrong with a config, told so that it can be mended: where, what, and the nearest right word.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use super::load::{Place, SyntaxError};
 use super::places::Places;
 use super::raw::{Node, NodeId, Value};
+use super::secrecy::{self, may_hold_secret};
 use super::slip::{self, Diagnosis};
 pub use super::words::{did_you_mean, nearest};
 
@@ -84,8 +86,6 @@ const LINE_BYTES_MAX: usize = 300;
 const SHOWN_LINE_BYTES_MAX: usize = 16 << 10;
 /// Shorter texts are no secrets, and would be found on every line.
 const UNSHOWN_BYTES_MIN: usize = 4;
-/// Where a line of a file that is not YAML has one of these, it probably holds a secret.
-const SECRET_KEYS: [&str; 8] = ["token", "url", "bearer", "secret", "password", "value", "auth", "key"];
 
 /// A problem with its place.
 #[derive(Clone, Debug)]
@@ -231,6 +231,12 @@ impl Report {
             // Nobody reads such a line, and looking for every secret in it would take long.
             problem.is_secret |= line.len() > SHOWN_LINE_BYTES_MAX || unshown.iter().any(|secret| holds(&secret));
         }
+        // What one problem of a line must not show, another one must not either.
+        let at_line = |placed: &Placed| placed.place.map(|place| place.line);
+        let secret: HashSet<_> = placed.iter().filter(|placed| placed.problem.is_secret).filter_map(at_line).collect();
+        for one in &mut placed {
+            one.problem.is_secret |= at_line(one).is_some_and(|line| secret.contains(&line));
+        }
         Self { file, text, placed, hidden }
     }
 
@@ -238,9 +244,8 @@ impl Report {
     pub(super) fn syntax(file: PathBuf, text: String, error: &SyntaxError) -> Self {
         let Diagnosis { message, help, place } = slip::diagnose(&text, error);
         let message = format!("this cannot be read as YAML: {message}");
-        // What it holds is not known, so its keys must tell.
-        let line = place.map(|place| line_at(&text, place.offset)).unwrap_or_default();
-        let is_secret = names_secret(line) && !line.contains("${");
+        // What it holds is not known, so its keys must tell, and those above it.
+        let is_secret = place.is_some_and(|place| secrecy::may_show_secret(&text, place.offset));
         let severity = Severity::Error;
         let problem =
             Problem { at: None, place: None, severity, message, help, within: None, is_secret, is_first: false };
@@ -321,7 +326,8 @@ impl Report {
                 None => group,
             }]);
         };
-        if problem.is_secret || may_hold_secret(line_at(&self.text, place.offset)) {
+        let line = line_at(&self.text, place.offset);
+        if problem.is_secret || may_hold_secret(line) || secrecy::lies_beside_secret(&self.text, place.offset) {
             let origin = annotate_snippets::Origin::path(path).line(place.line).char_column(place.column);
             let group =
                 title.element(origin).element(Level::NOTE.message("the line may hold a secret and is not shown"));
@@ -354,32 +360,6 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.render(false).trim_end())
     }
-}
-
-/// Whether a line of a file that is not YAML has a key that a secret probably stands behind.
-pub(super) fn names_secret(line: &str) -> bool {
-    SECRET_KEYS.iter().any(|key| line.contains(key))
-}
-
-/// Whether a secret is written out on a line, wherever in the file it is: indented wrongly it is in no section that is known to hold
-/// one, and in a file that is not YAML there are no sections.
-pub(super) fn may_hold_secret(line: &str) -> bool {
-    const KEYS: [&str; 5] = ["token", "tokens", "bearer", "password", "signing_secrets"];
-    let is_written_out = |after: &str| {
-        let value = after.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':');
-        let value = value.map_or("", |value| value.trim_start_matches([' ', '"', '\'', '[']));
-        // What a variable's name says may be read; a default, or anything behind the `}`, is written out.
-        let is_name = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let unclosed = |rest: &'_ str| Some(rest.trim_end_matches(['"', '\''])).filter(is_name).map(|_| "");
-        let named = value.strip_prefix("${").and_then(|rest| match rest.split_once('}') {
-            Some((name, behind)) => (!name.contains(":-")).then_some(behind),
-            None => unclosed(rest),
-        });
-        let value = named.map_or(value, |behind| behind.trim_start_matches(['"', '\'', ' ', ']', '}', ',']));
-        !value.is_empty() && !value.starts_with('#')
-    };
-    let follows = |key: &str| line.match_indices(key).any(|(at, _)| is_written_out(&line[at + key.len()..]));
-    line.contains("hooks.slack.com/") || KEYS.into_iter().any(follows)
 }
 
 /// The word at an offset: to the end of its line at most.
@@ -415,28 +395,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_writes_a_secret_out_is_known_and_one_that_names_a_variable_is_harmless() {
-        for (line, expected) in [
-            ("    token: abc", true),
-            ("  vero: { \"token\": \"abc\" }", true),
-            ("    tokens: [abc, def]", true),
-            ("url: https://hooks.slack.com/services/T/B/x", true),
-            ("    password: 'abc", true),
-            ("    token: \"${TOKEN}\"", false),
-            ("    token: ${TOKEN}abc", true),
-            ("    token: \"${TOKEN:-abc}\"", true),
-            ("  vero: { token: \"${TOKEN}\" } # from Vero", false),
-            ("    token: \"${TOKEN\"", false),
-            ("    token: \"${TOKEN:-abc\"", true),
-            ("    token:", false),
-            ("    name: token", false),
-        ] {
-            assert_eq!(may_hold_secret(line), expected, "{line}");
-        }
-        assert_eq!(line_at("a: b\n  cä: d\ne", 9), "  cä: d");
-    }
-
-    #[test]
     fn how_to_quote_a_secret_is_told_without_it() {
         for (line, help) in [
             ("token: @abcdef", "quote the value of `token`"),
@@ -454,6 +412,7 @@ mod tests {
 
     #[test]
     fn a_span_is_the_word() {
+        assert_eq!(line_at("a: b\n  cä: d\ne", 9), "  cä: d");
         let of = |text: &'static str, offset| &text[span(text, offset)];
         assert_eq!(of("a: word # note", 3), "word");
         assert_eq!(of("a: \"two words\"\n", 3), "\"two words\"");

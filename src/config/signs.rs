@@ -38,7 +38,7 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
         return (message, keyed(place.key, &format!("\"${{{name}}}\""), "write"));
     }
     if is_secret {
-        return (message, format!("quote the value of `{}`", place.key));
+        return (message, super::slip::quote_unseen(place.key, line));
     }
     if value.starts_with("!include") {
         return (message, "one file holds the whole config: write out what it would take in".to_owned());

@@ -3,10 +3,11 @@
 use super::advice::shapes::yaml;
 use super::expression;
 use super::load::{Place, SyntaxError};
-use super::problem::{line_at, may_hold_secret, names_secret};
+use super::problem::line_at;
 use super::reader::Reader;
 use super::scan::{Finding, Slip, scan};
 use super::schema::find;
+use super::secrecy::{lies_below_secret, lies_beside_secret, may_show_secret, shown_key};
 use super::signs::of_sign;
 use super::whole;
 use super::words;
@@ -103,7 +104,7 @@ fn entry(line: &str) -> (&str, &str) {
 fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
     let Place { line: number, offset, .. } = found.place;
     let line = line_at(text, offset);
-    let is_secret = (names_secret(line) || may_hold_secret(line)) && !is_harmless(line);
+    let is_secret = may_show_secret(text, offset);
     let (key, value) = entry(line);
     // What stands on a line that may hold a secret is not repeated.
     let form = |form: String, instead: &str| if is_secret { instead.to_owned() } else { format!("write {form}") };
@@ -182,7 +183,11 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
         Slip::Sign(sign) => of_sign(*sign, behind, line, is_secret, found),
         Slip::NoBlank => {
             let (key, value) = entry(behind);
-            let help = form(format!("{key}: {value}"), &format!("write a space after `{key}:`"));
+            let instead = match shown_key(key, line, is_secret) {
+                Some(key) => format!("write a space after `{key}:`"),
+                None => "write a space after the colon, or quote the whole value".to_owned(),
+            };
+            let help = form(format!("{key}: {value}"), &instead);
             (format!("line {number} has no space after the colon"), help)
         }
         Slip::OddBlank(odd) => {
@@ -195,7 +200,10 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             let end = behind.find([' ', '=', '[', '{', '：']).unwrap_or(behind.len());
             let (key, value) = (&behind[..end], behind[end..].trim_start_matches([' ', '=', '：']));
             let keyed = if value.is_empty() { format!("{key}:") } else { format!("{key}: {value}") };
-            (format!("line {number} has no `:` after its key"), form(keyed, &format!("write {key}:")))
+            // The word may be the next line of a secret, and no key.
+            let is_key = shown_key(key, "-", is_secret).is_some();
+            let instead = if is_key { format!("write {key}:") } else { "write a colon behind the key".to_owned() };
+            (format!("line {number} has no `:` after its key"), form(keyed, &instead))
         }
         Slip::Odd(odd) => {
             let name = words::odd_character(*odd).unwrap_or("a bullet");
@@ -211,6 +219,9 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             let joined = joined(before, behind).filter(|_| !is_secret && !key.is_empty());
             let is_comment = ["//", "/*", "--", "; "].iter().any(|sign| behind.starts_with(sign));
             let help = match whole::second_key(behind) {
+                Some(key) if shown_key(key, "-", is_secret).is_none() => {
+                    "begin a line of its own with each key".to_owned()
+                }
                 Some(key) => format!("begin a line of its own with `{key}:`"),
                 None if joined.is_some() => format!("write {}", keyed(&joined.unwrap_or_default())),
                 None if is_comment => "a comment begins with `#`, and a space before it".to_owned(),
@@ -230,7 +241,7 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
             let help = match is_secret {
                 true if takes_map => format!("write what belongs to `{key}` on lines of its own, below it"),
                 false if takes_map => format!("write {key}: {}", map.unwrap_or_else(|| format!("{{ {value} }}"))),
-                true => format!("quote the value of `{key}`"),
+                true => quote_unseen(key, line),
                 false => format!("quote the value: {key}: {}", whole::quote(value)),
             };
             (error.message.clone(), help)
@@ -363,6 +374,14 @@ fn of_comma(number: usize, line: &str, behind: &str, form: &dyn Fn(String, &str)
     }
 }
 
+/// How to quote a value that may be a secret.
+pub(super) fn quote_unseen(key: &str, line: &str) -> String {
+    match shown_key(key, line, true) {
+        Some(key) => format!("quote the value of `{key}`"),
+        None => "quote the whole value".to_owned(),
+    }
+}
+
 /// `"a" or "b"`, `"a", "b"`: several texts in quotes.
 fn alternatives(text: &str) -> Option<Vec<String>> {
     let text = text.trim_start_matches(['"', '\'']);
@@ -377,11 +396,6 @@ fn alternatives(text: &str) -> Option<Vec<String>> {
 /// Where the line of an offset begins.
 fn line_start(text: &str, offset: usize) -> usize {
     text[..offset].rfind('\n').map_or(0, |at| at + 1)
-}
-
-/// A line that names a secret but holds none: its value is a variable, or it is no value at all.
-fn is_harmless(line: &str) -> bool {
-    line.contains("${") && !may_hold_secret(line)
 }
 
 fn closing(sign: char) -> char {
@@ -430,49 +444,55 @@ fn begins_as_template(value: &str) -> bool {
 fn by_message(text: &str, error: &SyntaxError) -> Option<String> {
     let place = error.place?;
     let lines: Vec<_> = text.lines().collect();
+    let start = |line: &str| line.as_ptr().addr() - text.as_ptr().addr();
     let nearby = || lines.iter().enumerate().filter(|(i, _)| (i + 1).abs_diff(place.line) <= 1).map(|(_, line)| *line);
     let above = || lines[..place.line.min(lines.len())].iter().enumerate().rev();
     let unknown_anchor = error.message.contains("unknown anchor").then(|| {
         let line = line_at(text, place.offset);
         let name: String =
             line.get(line.find('*')? + 1..)?.chars().take_while(|c| c.is_alphanumeric() || "-_".contains(*c)).collect();
-        (!names_secret(line) && entry(line).0 == "<<").then(|| format!("there is no `&{name}` above it"))
+        (!may_show_secret(text, place.offset) && entry(line).0 == "<<")
+            .then(|| format!("there is no `&{name}` above it"))
     });
-    unknown_anchor.flatten().or_else(|| nearby().find_map(unquoted)).or_else(|| match &error.message {
-        message if message.contains("could not find expected ':'") => {
-            let is_bare =
-                |line: &&&str| !line.trim().is_empty() && !line.contains(':') && !line.trim().starts_with(['-', '#']);
-            above().find(|(_, line)| is_bare(line)).map(|(i, _)| format!("line {} has no `:` after its key", i + 1))
-        }
-        message if message.contains("mapping values are not allowed") => {
-            Some("indent a key like the one above it; quote a value that holds `: `".to_owned())
-        }
-        message if message.contains("expected ',' or") => Some(
-            "separate values by `,`, close what is open, and quote a value that holds one of { } [ ] , # : "
-                .trim_end()
-                .to_owned(),
-        ),
-        message
-            if message.contains("did not find expected key")
-                && line_at(text, place.offset).trim_start().starts_with("- ") =>
-        {
-            Some(
-                "a `-` begins an item of a list, and keys stand here: take it out, or indent it below its key"
+    unknown_anchor
+        .flatten()
+        .or_else(|| nearby().find_map(|line| unquoted(line, || may_show_secret(text, start(line)))))
+        .or_else(|| match &error.message {
+            message if message.contains("could not find expected ':'") => {
+                let is_bare = |line: &&&str| {
+                    !line.trim().is_empty() && !line.contains(':') && !line.trim().starts_with(['-', '#'])
+                };
+                above().find(|(_, line)| is_bare(line)).map(|(i, _)| format!("line {} has no `:` after its key", i + 1))
+            }
+            message if message.contains("mapping values are not allowed") => {
+                Some("indent a key like the one above it; quote a value that holds `: `".to_owned())
+            }
+            message if message.contains("expected ',' or") => Some(
+                "separate values by `,`, close what is open, and quote a value that holds one of { } [ ] , # : "
+                    .trim_end()
                     .to_owned(),
-            )
-        }
-        message if message.contains("did not find expected") => Some(
-            "indent keys of one map alike, and items of one list alike; quote a value that holds a sign".to_owned(),
-        ),
-        message if message.contains("a key here is") => Some("quote what begins with `{` or `[`".to_owned()),
-        _ => Some("quote the value".to_owned()),
-    })
+            ),
+            message
+                if message.contains("did not find expected key")
+                    && line_at(text, place.offset).trim_start().starts_with("- ") =>
+            {
+                Some(
+                    "a `-` begins an item of a list, and keys stand here: take it out, or indent it below its key"
+                        .to_owned(),
+                )
+            }
+            message if message.contains("did not find expected") => Some(
+                "indent keys of one map alike, and items of one list alike; quote a value that holds a sign".to_owned(),
+            ),
+            message if message.contains("a key here is") => Some("quote what begins with `{` or `[`".to_owned()),
+            _ => Some("quote the value".to_owned()),
+        })
 }
 
 /// A value that must be quoted, and the quoted form.
-fn unquoted(line: &str) -> Option<String> {
+fn unquoted(line: &str, is_secret: impl Fn() -> bool) -> Option<String> {
     if let Some(item) = line.trim().strip_prefix("- ").filter(|item| begins_as_template(item)) {
-        return (!names_secret(line)).then(|| format!("quote the value: - {}", whole::quote(whole::uncommented(item))));
+        return (!is_secret()).then(|| format!("quote the value: - {}", whole::quote(whole::uncommented(item))));
     }
     let (key, value) = line.split_once(": ")?;
     let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
@@ -488,8 +508,8 @@ fn unquoted(line: &str) -> Option<String> {
         return has_bare("{{").then(|| "quote every value that holds `{{`".to_owned());
     }
     let has_sign = has_bare("{{") || value.starts_with(['*', '&', '%', '@', '`', ':', '{', '[']);
-    (is_bare && has_sign).then(|| match names_secret(line) || may_hold_secret(line) {
-        true => format!("quote the value of `{key}`"),
+    (is_bare && has_sign).then(|| match is_secret() {
+        true => quote_unseen(key, line),
         false => format!("quote the value: {key}: \"{}\"", value.replace('"', "'")),
     })
 }
@@ -504,6 +524,12 @@ pub(super) fn advise(reader: &Reader, text: &str) {
         let is_in_match = keys.iter().any(|key| matches!(key.as_str(), "match" | "content"));
         match slip {
             Slip::Cut { text, rest } if holds_text(key, &keys, is_in_match) => {
+                if keys.iter().any(|key| matches!(key.as_str(), "headers" | "auth" | "tokens" | "signing_secrets")) {
+                    let message = "YAML takes what begins with ` #` for a comment: the text ends before it";
+                    let help = "quote it if it belongs to the text; before a comment put two spaces".to_owned();
+                    reader.warning_at(place, message, help);
+                    continue;
+                }
                 if key == "url" {
                     let message = "YAML takes what begins with ` #` for a comment: the URL ends before it";
                     reader.warning_at(place, message, "quote the URL, or put two spaces before a comment".to_owned());
@@ -516,7 +542,10 @@ pub(super) fn advise(reader: &Reader, text: &str) {
                 reader.warning_at(place, message, help);
             }
             // A secret that is left out is left out by intent, and its line is not repeated.
-            Slip::Swallowed(rest) if !lies_in_secret(line_at(text, place.offset), &keys) => {
+            Slip::Swallowed(rest)
+                if !lies_below_secret(line_at(text, place.offset), &keys)
+                    && !lies_beside_secret(text, place.offset) =>
+            {
                 // No destination has such a name.
                 let is_name = keys.last().is_some_and(|key| key == "to");
                 let quoted = if is_name { rest.trim_start_matches('#').to_owned() } else { whole::quote(&rest) };
@@ -538,12 +567,6 @@ pub(super) fn advise(reader: &Reader, text: &str) {
             _ => {}
         }
     }
-}
-
-/// Whether a secret may stand in a line, or below its keys.
-fn lies_in_secret(line: &str, keys: &[String]) -> bool {
-    let is_secret = |key: &String| names_secret(key) || matches!(key.as_str(), "headers" | "auth" | "url");
-    names_secret(line) || keys.iter().any(is_secret)
 }
 
 fn holds_text(key: &str, keys: &[String], is_in_match: bool) -> bool {

@@ -316,3 +316,81 @@ fn no_message_about_a_wrong_value_shows_a_part_of_it() {
     }
     assert!(wrong > 400, "they are slips: {wrong}");
 }
+
+/// Lines of a config, each with a secret in it.
+const WITH_SECRETS: [(&str, &str); 13] = [
+    ("sources:\n  vero:\n    ", "token: SECRET"),
+    ("sources:\n  vero:\n    tokens:\n      ", "- SECRET"),
+    ("sources:\n  vero:\n    tokens:\n    ", "- SECRET"),
+    ("sources:\n  vero:\n    auth:\n      header:\n        name: X-Key\n        ", "value: SECRET"),
+    ("destinations:\n  crm:\n    http:\n      headers:\n        ", "Authorization: SECRET"),
+    ("destinations:\n  crm:\n    http:\n      headers:\n        ", "X-Api-Key: SECRET"),
+    ("destinations:\n  crm:\n    http:\n      headers:\n        A: b\n        ", "X-Team: SECRET"),
+    ("destinations:\n  crm:\n    http:\n      headers:\n      ", "X-Team: SECRET"),
+    ("destinations:\n  crm:\n    http:\n      headers: {\n        ", "X-Team: SECRET"),
+    ("destinations:\n  crm:\n    http: { headers: { A: b,\n      ", "X-Team: SECRET"),
+    ("destinations:\n  crm:\n    http:\n      ", "headers: { X-Team: SECRET }"),
+    ("destinations:\n  crm:\n    http:\n      signing_secrets:\n        ", "- SECRET"),
+    (
+        "destinations:\n  crm:\n    http:\n      auth:\n        basic:\n          username: u\n          ",
+        "password: SECRET",
+    ),
+];
+
+/// What makes a line no YAML, or another than was meant.
+const BREAKS: [&str; 24] = [
+    "\"SECRET",
+    "'SECRET",
+    "@SECRET",
+    "`SECRET",
+    "%SECRET",
+    "!SECRET",
+    "*SECRET",
+    "&SECRET",
+    "{SECRET",
+    "[SECRET",
+    "SECRET: x: y",
+    "x SECRET: SECRET: y",
+    "\"SECRET\" SECRET",
+    "\"a \"SECRET\" b\"",
+    "\"\\dSECRET\"",
+    "[SECRET}",
+    "[a] SECRET",
+    "{{ SECRET }}",
+    "a\n    SECRET",
+    "> SECRET",
+    "| SECRET",
+    "#SECRET",
+    "Basic SECRET: ${X}",
+    "a SECRET #SECRET\n      @x: [",
+];
+
+#[test]
+fn no_message_about_a_broken_file_shows_a_secret_of_it() {
+    let (mut wrong, mut shown) = (0, Vec::new());
+    for secret in ["Zx9Qw7Kp5Lm3Vb1", "hunter2hunter2"] {
+        for (above, line) in WITH_SECRETS {
+            for broken in BREAKS {
+                let text = format!("{above}{}\n", line.replace("SECRET", &broken.replace("SECRET", secret)));
+                // A second slip, so that what YAML can read is no YAML either.
+                for text in [format!("{text}rules: []\n"), format!("{text}rules: [ \"\n")] {
+                    let said = match Config::parse(Path::new("config.yaml"), text.clone(), &Everywhere("unused")) {
+                        Ok((_, report)) if report.is_empty() => continue,
+                        Ok((_, report)) => report,
+                        Err(ConfigError::Problems(report)) => *report,
+                        Err(error) => panic!("{error}"),
+                    };
+                    wrong += 1;
+                    let lines: Vec<_> = said.lines().collect();
+                    let said = format!("{}\n{}\n{:?}", said.render(false), lines.join("\n"), said.json());
+                    let mut pieces = secret.as_bytes().windows(5).map(String::from_utf8_lossy);
+                    if let Some(piece) = pieces.find(|piece| said.contains(&**piece)) {
+                        shown.push(format!("`{piece}` is shown:\n{said}\nof:\n{text}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(shown.is_empty(), "{} are shown:\n{}", shown.len(), shown.join("\n"));
+    assert!(wrong > 1000, "they are slips: {wrong}");
+}
