@@ -257,6 +257,27 @@ mod tests {
         assert_eq!(words.as_deref(), expected, "{answer}");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_taken_by_single_bytes_ends_after_a_minute_and_one_that_is_not_taken_before() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let step = Duration::from_millis(500);
+        for (takes_some, seconds) in [(true, 60), (false, 1)] {
+            let parts = Arc::new(Patience::new(Duration::from_secs(1)));
+            let other = TcpStream::connect(address).await.expect("connected");
+            let mut watched = Watched::new(other, parts);
+            let start = Instant::now();
+            while watched.wait_for_room::<()>(&mut cx).is_pending() {
+                if takes_some {
+                    let _ = watched.has_written(Ok(()));
+                }
+                tokio::time::advance(step).await;
+            }
+            assert_eq!(start.elapsed().as_secs(), seconds, "by the clock of the test; some is taken: {takes_some}");
+        }
+    }
+
     #[test]
     fn an_answer_without_a_word_gets_one_and_no_other_does() {
         check(

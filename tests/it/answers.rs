@@ -30,10 +30,14 @@ async fn the_status_line_counts_whatever_the_headers_look_like() {
     ] {
         counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{odd}{end}")).await;
     }
-    for count in [110, 256, 900] {
-        let many: String = (0..count).map(|i| format!("x-{i}: {i}\r\n")).collect();
-        counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{many}{end}")).await;
+    // With the length that is at the end.
+    let many = |count: usize| -> String { (1..count).map(|i| format!("x-{i}: {i}\r\n")).collect() };
+    for count in [110, 256, 900, 1024] {
+        counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{}{end}", many(count))).await;
     }
+    fake.then([Act::Raw(format!("HTTP/1.1 200 OK\r\n{}{end}", many(1025)).into_bytes())]);
+    let id = relay.accept(SENT).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "one header more is no answer");
     let large = format!("x-large: {}\r\n", "x".repeat(100_000));
     counts(&relay, &fake, &format!("HTTP/1.1 200 OK\r\n{large}{end}")).await;
 }
@@ -72,12 +76,41 @@ async fn a_status_that_http_has_no_place_for_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_form_of_a_wish_holds_the_destination() {
-    for (name, value) in [("retry-after", "1.5"), ("retry-after", "90s"), ("ratelimit-reset", "60")] {
-        let fake = Fake::start([Act::with(429, &[(name, value)], "")]).await;
+    let moment = |text: &serde_json::Value| {
+        let at: jiff::Timestamp = text.as_str().expect("a time").parse().expect("RFC 3339");
+        at.as_millisecond()
+    };
+    let day = "Tue, 01 Dec 2026 00:00:00 GMT";
+    for (name, value, wish_s) in [
+        ("retry-after", "77", 77),
+        ("retry-after", "76.5", 77),
+        ("retry-after", "90s", 90),
+        ("retry-after", "1m30s", 90),
+        ("retry-after", "PT2M", 120),
+        ("retry-after", "\"75\"", 75),
+        ("retry-after", "Tue, 01 Dec 2026 00:02:00 GMT", 120),
+        ("retry-after", "2026-12-01T00:02:00Z", 120),
+        ("retry-after-ms", "80000", 80),
+        ("ratelimit-reset", "60", 60),
+        ("x-ratelimit-reset-after", "61", 61),
+        ("x-ratelimit-reset", "1796083320", 120),
+        ("x-rate-limit-reset", "1796083320000", 120),
+        ("x-retry-after", "62", 62),
+        ("x-ratelimit-retry-after", "63", 63),
+        ("x-ratelimit-reset-requests", "1m4s", 64),
+    ] {
+        let fake = Fake::start([Act::with(429, &[(name, value), ("date", day)], "")]).await;
         let relay = TestRelay::start(&to_crm(&fake, "")).await;
+        let before = jiff::Timestamp::now().as_millisecond();
         let id = relay.accept(SENT).await;
         relay.until(&id, "scheduled").await;
-        assert!(!relay.destination("crm").await["held_until"].is_null(), "{name}: {value}");
+        let held_until = async || relay.destination("crm").await["held_until"].clone();
+        eventually("the hold", async || !held_until().await.is_null()).await;
+        let until = moment(&held_until().await);
+        let after = jiff::Timestamp::now().as_millisecond();
+        // The answer came between the two.
+        let (least, most) = (before + wish_s * 1000 - 1, after + wish_s * 1000 + 1);
+        assert!((least..=most).contains(&until), "{name}: {value}: {until} in {least}..={most}");
     }
 }
 

@@ -35,6 +35,17 @@ async fn connect_and_never_read(to: SocketAddr, request: &[u8]) -> TcpStream {
     stream
 }
 
+/// The connections of the public listener that are open.
+async fn open(relay: &TestRelay) -> usize {
+    open_at(relay.running.admin_address).await
+}
+
+async fn open_at(admin: SocketAddr) -> usize {
+    let metrics = request(admin, "GET", "/metrics", &[], b"").await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(r#"vero_relay_connections_open{listener="hooks"} "#));
+    line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("the metric is in {metrics}"))
+}
+
 async fn is_served(to: SocketAddr) -> bool {
     let asked = request(to, "GET", "/healthz", &[], b"");
     tokio::time::timeout(std::time::Duration::from_secs(1), asked).await.is_ok_and(|answer| answer.status() == 200)
@@ -46,14 +57,15 @@ async fn who_never_reads_the_answers_does_not_keep_others_out() {
     let relay = TestRelay::start(&format!("{NOWHERE}{limits}")).await;
     let to = relay.running.address;
     for requests in [b"GET /nope HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), post("/nope", "", SENT.as_bytes())] {
-        let held = tokio::join!(connect_and_never_read(to, &requests), connect_and_never_read(to, &requests));
+        let both = eventually("both places to be taken", async || open(&relay).await == 2);
+        let held = tokio::join!(connect_and_never_read(to, &requests), connect_and_never_read(to, &requests), both);
         eventually("somebody else to be served", async || is_served(to).await).await;
         drop(held);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_a_large_answer_by_single_bytes_is_closed_on_the_admin_listener_too() {
+async fn who_takes_no_byte_of_a_large_answer_is_closed_on_the_admin_listener_too() {
     let limits = "limits: { header_timeout: 1s, body_timeout: 1s }\n";
     let relay = TestRelay::start(&format!("{NOWHERE}{limits}")).await;
     let to = relay.running.admin_address;
@@ -197,12 +209,14 @@ async fn a_body_beyond_what_is_thrown_away_ends_its_connection() {
     let endless = format!("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 1_u64 << 40);
     stream.write_all(endless.as_bytes()).await.expect("sent");
     let block = vec![b' '; 1 << 20];
-    let most = 4 * (vero_relay::receive::drain::DRAIN_BYTES_MAX >> 20);
+    // As much again is read once it is closed, so that the answer arrives; and the system's buffers hold some of it.
+    let drained = vero_relay::receive::drain::DRAIN_BYTES_MAX >> 20;
     let mut sent = 0;
     while stream.write_all(&block).await.is_ok() {
         sent += 1;
-        assert!(sent < most, "it reads on for ever");
+        assert!(sent < 2 * drained + 10, "it reads on for ever");
     }
+    assert!(sent >= drained, "a body of that length is thrown away: {sent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,9 +277,13 @@ async fn a_reload_with_other_limits_gives_no_new_places() {
     let mut late = TcpStream::connect(to).await.expect("the kernel takes it");
     late.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
     let mut buffer = Vec::new();
-    let mut read = Box::pin(read_message(&mut late, &mut buffer));
-    let none = tokio::time::timeout(std::time::Duration::from_millis(200), &mut read).await;
-    assert!(none.is_err(), "one connection is open, and there may be one");
+    let read = read_message(&mut late, &mut buffer);
+    // Two were accepted while there could be so many. When one of them has gone there is one, as there may be: had the others, who
+    // wait already, been given a place, there would be more.
+    let admin = running.admin_address;
+    eventually("two to be open", async || open_at(admin).await == 2).await;
+    drop(held.remove(0));
+    eventually("one to be open", async || open_at(admin).await == 1).await;
     drop(held);
     assert_eq!(tokio::time::timeout(PATIENCE, read).await.expect("in time").map(|answer| answer.status()), Some(200));
     running.stop().await;

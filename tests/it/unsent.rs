@@ -3,6 +3,8 @@
 use crate::harness::*;
 
 const HARD: &str = r#"{"type":"bounced","bounce_type":"hard","user":{"id":7,"email":"mia@example.com"}}"#;
+/// A part of why `n - 1` fails where `n` is a text.
+const NO_NUMBER: &str = "unsupported types string and number";
 /// More than the rejects in a row that pause a destination.
 const MANY: usize = 25;
 
@@ -46,6 +48,7 @@ async fn what_was_skipped_is_told_apart_after_a_restart() {
 
 /// Each of some events becomes a dead letter at once, and then one that can be sent is delivered.
 async fn fails_and_goes_on(config: &str, events: &[&str], reason: &str, good: &str) {
+    assert!(!reason.is_empty(), "each text holds nothing");
     let relay = TestRelay::start(config).await;
     for i in 0..MANY {
         let id = relay.accept(events[i % events.len()]).await;
@@ -63,13 +66,13 @@ async fn templates_that_fail_pause_nothing() {
     fails_and_goes_on(
         &to_chat(&fake, "{% if n is defined %}{{ n - 1 }}{% endif %} of it"),
         &[fails],
-        "",
+        NO_NUMBER,
         r#"{"type":"sent","n":1}"#,
     )
     .await;
     let json = to_crm(&fake, "")
         .replace("/hook\" }", "/hook\", json: { n: \"{% if n is defined %}{{ n - 1 }}{% endif %} of it\" } }");
-    fails_and_goes_on(&json, &[fails], "", r#"{"type":"sent","n":1}"#).await;
+    fails_and_goes_on(&json, &[fails], NO_NUMBER, r#"{"type":"sent","n":1}"#).await;
     assert_eq!(fake.seen().len(), 2);
 }
 
@@ -87,6 +90,11 @@ async fn what_cannot_be_sent_neither_opens_nor_closes_the_breaker() {
     let fake = Fake::start(std::iter::repeat_with(|| Act::status(503)).take(1000)).await;
     let config = to_crm(&fake, "").replace("/hook\"", "/users/{{ user.id }}/x\"");
     let relay = TestRelay::start(&config.replace("max: 50ms", "max: 50ms, max_attempts: 5")).await;
+    for _ in 0..MANY {
+        let id = relay.accept(r#"{"type":"sent","user":{"id":".."}}"#).await;
+        relay.until(&id, "dead").await;
+    }
+    assert_eq!(relay.destination("crm").await["breaker"]["state"], "closed", "nobody failed");
     let id = relay.accept(HARD).await;
     relay.until(&id, "dead").await;
     eventually("the open breaker", async || relay.destination("crm").await["breaker"]["state"] == "open").await;
