@@ -17,6 +17,8 @@ pub struct Rig {
     config: PathBuf,
     logs: PathBuf,
     starts: usize,
+    /// Set in the environment of each process.
+    pub variables: Vec<(&'static str, &'static str)>,
 }
 
 /// A process that runs, and where it listens.
@@ -45,7 +47,7 @@ impl Rig {
             data_dir.display()
         );
         std::fs::write(&config, format!("{head}{rest}")).expect("the config is written");
-        Self { data_dir: data_dir.to_owned(), config, logs: directory.to_owned(), starts: 0 }
+        Self { data_dir: data_dir.to_owned(), config, logs: directory.to_owned(), starts: 0, variables: Vec::new() }
     }
 
     /// Starts it and waits until it takes events.
@@ -77,6 +79,7 @@ impl Rig {
         let words: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_vero-relay"), "run", "-c"]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(self.variables.iter().copied());
         command.env("VERO_RELAY_LOG", "info").stderr(File::create(&log).expect("a log"));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Up { child: command.spawn().expect("it can be started"), log, hooks: nowhere, admin: nowhere }
