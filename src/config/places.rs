@@ -38,7 +38,8 @@ impl Places {
         let lines = if wanted.is_empty() { Vec::new() } else { line_starts(text) };
         let may_alias = begins_with(text, b'&') && begins_with(text, b'*');
         let walks_max = (WALKED_BYTES_MAX / text.len().max(1)).max(WALKS_MIN);
-        while !wanted.is_empty() && places.walks < walks_max {
+        let mut is_stuck = false;
+        while !wanted.is_empty() && !is_stuck && places.walks < walks_max {
             places.walks += 1;
             let before = wanted.len();
             let mut look = Look {
@@ -56,11 +57,13 @@ impl Places {
             if let (Err(error), Some(last)) = (walked, last) {
                 look.failed(last, &error);
             }
-            if wanted.len() == before {
-                return places;
-            }
+            is_stuck = wanted.len() == before;
         }
-        places.is_cut = !wanted.is_empty();
+        // A file of comments alone may end without saying where.
+        if root.scalar().is_some() && wanted.remove(&root.id) {
+            places.found.insert(root.id, Place { line: 1, column: 1, offset: 0 });
+        }
+        places.is_cut = !is_stuck && !wanted.is_empty();
         places
     }
 
@@ -389,6 +392,15 @@ mod tests {
         }
         let many: String = (0..500).map(|i| format!("- {{n{i}: [{i}]}}\n")).collect();
         assert_eq!(check_all(&many), 1);
+    }
+
+    #[test]
+    fn a_file_of_comments_alone_has_a_place() {
+        for text in ["", "#", "# nothing\n# yet", "# nothing yet\n", "\n"] {
+            let root = parse(text).unwrap_or_else(|error| panic!("{text:?}: {}", error.message));
+            let place = Places::find(text, &root, [root.id]).get(root.id);
+            assert!(place.is_some_and(|place| place.offset <= text.len()), "{text:?}: {place:?}");
+        }
     }
 
     #[test]
