@@ -124,7 +124,8 @@ impl Look<'_> {
             return told.ends_with(HERE).then_some(Place { line: 1, column: 1, offset: 0 });
         };
         let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
-        let start = *self.lines.get(line.checked_sub(1)?)?;
+        // To libyaml the end of a file is a line of its own, also where no line ends before it.
+        let start = self.lines.get(line.checked_sub(1)?).copied().unwrap_or(self.text.len());
         let in_line = self.text[start..].char_indices().nth(column.checked_sub(1)?);
         let offset = in_line.map_or(self.text.len(), |(at, _)| start + at);
         Some(Place { line, column, offset })
@@ -380,6 +381,7 @@ mod tests {
     fn one_walk_finds_all_places_of_a_text() {
         for text in [
             "# nothing yet\n",
+            "# nothing yet",
             "one text\n",
             "a: 1\nb:\n  - {c: [], d: {}}\n  -\n  - \"e\\n\"\n",
             "- - - x\n- []\n- [a: 1, ? b]\n",
