@@ -366,31 +366,62 @@ impl Database {
 
     // ---- looking things up -------------------------------------------------------------------------------------------------------
 
+    /// What is known of a dead letter.
     pub fn dead_letter(&self, key: &DeliveryKey) -> Result<Option<DeadLetter>> {
-        let (sequence, destination) = (key.sequence, key.destination);
+        Ok(self.dead_letters(key.destination, [key.sequence])?.pop())
+    }
+
+    /// What is known of a destination's dead letters with these numbers, which come in order.
+    pub fn dead_letters(
+        &self,
+        destination: NameId,
+        sequences: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<DeadLetter>> {
         let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
-        let row = |row: &Row<'_>| {
-            let (attempts, reason) = (row.get(0)?, row.get(2)?);
-            Ok(DeadLetter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
-        };
         let mut statement = self.connection.prepare_cached(sql)?;
-        let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
-        if known.is_some() {
-            return Ok(known);
+        let (mut letters, mut buried) = (Vec::new(), None);
+        for sequence in sequences {
+            let row = |row: &Row<'_>| {
+                let (attempts, reason) = (row.get(0)?, row.get(2)?);
+                Ok(DeadLetter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
+            };
+            let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
+            if known.is_some() {
+                letters.extend(known);
+                continue;
+            }
+            // Read once for all of a chunk: what was given up a little every second fills many rows.
+            let chunk = sequence / crate::store::journal::bitmap::CHUNK;
+            if buried.as_ref().is_none_or(|(of, _)| *of != chunk) {
+                buried = Some((chunk, self.buried(destination, chunk)?));
+            }
+            let rows = buried.iter().flat_map(|(_, rows)| rows);
+            letters.extend(rows.into_iter().find(|(members, ..)| members.contains(sequence)).map(
+                |(_, at_ms, reason)| DeadLetter {
+                    sequence,
+                    destination,
+                    attempts: 0,
+                    at_ms: *at_ms,
+                    reason: reason.clone(),
+                },
+            ));
         }
-        let chunk = signed(sequence / crate::store::journal::bitmap::CHUNK);
+        Ok(letters)
+    }
+
+    /// What was given up all at once, in one chunk: which, when and why, the newest first.
+    fn buried(&self, destination: NameId, chunk: u64) -> Result<Vec<(Bitmap, u64, String)>> {
         let sql = "SELECT at_ms, reason, bits FROM buried WHERE destination = ?1 AND chunk = ?2 ORDER BY at_ms DESC";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![destination.0, chunk])?;
+        let mut rows = statement.query(params![destination.0, signed(chunk)])?;
+        let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            let bits: Vec<u8> = row.get(2)?;
-            let mut members = Bitmap::default();
-            if members.decode(chunk.cast_unsigned(), &bits) && members.contains(sequence) {
-                let (at_ms, reason) = (unsigned(row, 0)?, row.get(1)?);
-                return Ok(Some(DeadLetter { sequence, destination, attempts: 0, at_ms, reason }));
+            let (mut members, bits): (_, Vec<u8>) = (Bitmap::default(), row.get(2)?);
+            if members.decode(chunk, &bits) {
+                found.push((members, unsigned(row, 0)?, row.get(1)?));
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Dead letters that were given up before the store had run for so long, at most so many.

@@ -13,7 +13,7 @@ use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
 use crate::store::{
-    AppendError, DeliveryKey, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent,
+    AppendError, DeadLetter, DeliveryKey, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent,
 };
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
@@ -303,12 +303,10 @@ impl Keeper {
         for id in ids {
             let destination = self.shared.destination(*id);
             let is_dead = |sequence: &u64| lock(&destination.queue).is_dead(*sequence);
-            for sequence in events.iter().map(|event| event.id.sequence()).filter(is_dead) {
-                let key = DeliveryKey { sequence, destination: *id };
-                let letter = database.dead_letter(&key);
-                let letter = letter.map_err(|error| std::io::Error::other(error.to_string()))?;
-                dead.extend(letter.map(|letter| (key, letter)));
-            }
+            let letters = database.dead_letters(*id, events.iter().map(|event| event.id.sequence()).filter(is_dead));
+            let letters = letters.map_err(|error| std::io::Error::other(error.to_string()))?;
+            let key = |letter: &DeadLetter| DeliveryKey { sequence: letter.sequence, destination: *id };
+            dead.extend(letters.into_iter().map(|letter| (key(&letter), letter)));
         }
         drop(database);
         let (reply, done) = sync_channel(1);
