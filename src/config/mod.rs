@@ -66,6 +66,7 @@ pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
 use self::values::Surroundings;
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::client::Masks;
+use crate::destination::template::trial::Budget;
 use crate::destination::{Client, Destination};
 use crate::rules::RuleSet;
 use crate::store::Retention;
@@ -283,6 +284,7 @@ impl Config {
         if text.len() > FILE_BYTES_MAX {
             return Err(ConfigError::TooLarge { path: path.to_owned() });
         }
+        let _budget = Budget::begin();
         let digest = digest_of(text.as_bytes());
         // Some editors put a mark of its encoding before the text.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);

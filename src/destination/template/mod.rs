@@ -5,6 +5,7 @@
 //! * [`number`], [`operands`], [`arithmetic`]: numbers that compute as numbers and print as they were sent.
 //! * [`moments`], [`texts`], [`shown`]: the relay's own filters, and values as JSON.
 //! * [`library`]: the table of all filters, tests and functions.
+//! * [`trial`]: what trying all templates of a config may cost.
 
 mod arithmetic;
 pub mod library;
@@ -15,6 +16,7 @@ mod shown;
 #[cfg(test)]
 pub(super) mod tests;
 mod texts;
+pub mod trial;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,6 +35,8 @@ use crate::fault::Fault;
 
 /// Steps a rendering may take. A message takes some hundred; a loop over a hostile body ends here, within milliseconds.
 const FUEL: u64 = 200_000;
+/// Steps in which a template is tried on a sample first. It bounds what one that fails is charged with.
+const TRIAL_FUEL: u64 = 5_000;
 /// The one template of an environment.
 const NAME: &str = "template";
 /// What happens to a value where it is put in. The template's own text is never changed.
@@ -54,6 +58,13 @@ const VALUE_END: char = '\u{2}';
 
 static BASES: LazyLock<[Environment<'static>; 4]> =
     LazyLock::new(|| [Escape::None, Escape::Slack, Escape::Segment, Escape::Url].map(base));
+/// The same, for what is tried first.
+static TRIAL_BASES: LazyLock<[Environment<'static>; 4]> = LazyLock::new(|| {
+    BASES.clone().map(|mut base| {
+        base.set_fuel(Some(TRIAL_FUEL));
+        base
+    })
+});
 
 /// An environment without a template. Those of a config share what is in it.
 fn base(escape: Escape) -> Environment<'static> {
@@ -140,7 +151,7 @@ impl Template {
     /// Compiles a template, or says what is wrong and where in it.
     pub fn compile(source: &str, escape: Escape) -> Result<Self, Fault> {
         bounds::check(source)?;
-        let base = &BASES[escape as usize];
+        let base = &TRIAL_BASES[escape as usize];
         let compiled = base.template_from_named_str(NAME, source).map_err(|error| {
             let help = dialect::form(source).or_else(|| dialect::unclosed(source));
             let help = help.unwrap_or_else(|| dialect::USUAL.to_owned());
@@ -150,9 +161,9 @@ impl Template {
         let rewritten = operands::rewrite(source);
         check_names(base, &rewritten, source)?;
         match base.template_from_named_str(NAME, &rewritten.source) {
-            Ok(computing) => try_samples(&computing, source, Some(&rewritten))?,
+            Ok(computing) => try_samples(&computing, escape, source, Some(&rewritten))?,
             Err(_) => {
-                try_samples(&compiled, source, None)?;
+                try_samples(&compiled, escape, source, None)?;
                 return Ok(Self { source: source.to_owned(), environment: OnceLock::new(), escape });
             }
         }
@@ -177,7 +188,14 @@ impl Template {
     }
 
     fn render_view(&self, view: &View, cap: Option<usize>) -> Result<String, minijinja::Error> {
-        self.environment.get_or_init(|| Box::new(self.environment())).get_template(NAME)?.render(view.root(cap))
+        let template = self.environment.get_or_init(|| Box::new(self.environment())).get_template(NAME)?;
+        if !trial::is_counted() {
+            return template.render(view.root(cap));
+        }
+        if !trial::is_left() {
+            return Err(ErrorKind::OutOfFuel.into());
+        }
+        render_counted(&template, view.root(cap), FUEL)
     }
 
     /// An environment with this template.
@@ -189,16 +207,40 @@ impl Template {
     }
 }
 
-/// Tries a template on Vero's samples. A name that does not exist, or a hyphen taken for a minus, shows only when a template is rendered: better now than with
-/// every event.
+/// Renders, and takes the steps off the budget of the config; all of `fuel` where it fails, since it is not told then what it took.
+fn render_counted(template: &minijinja::Template<'_, '_>, root: Value, fuel: u64) -> Result<String, minijinja::Error> {
+    match template.render_captured(root) {
+        Ok(captured) => {
+            trial::charge(captured.state().fuel_levels().map_or(fuel, |(consumed, _)| consumed));
+            Ok(captured.into_output())
+        }
+        Err(error) => {
+            trial::charge(fuel);
+            Err(error)
+        }
+    }
+}
+
+/// Tries a template on Vero's samples, as far as the config's budget goes. A name that does not exist, or a hyphen
+/// taken for a minus, shows only when a template is rendered: better now than with every event.
 fn try_samples(
     template: &minijinja::Template<'_, '_>,
+    escape: Escape,
     source: &str,
     rewritten: Option<&Rewritten>,
 ) -> Result<(), Fault> {
+    let at_length = |root: Value| {
+        render_counted(&BASES[escape as usize].template_from_named_str(NAME, template.source())?, root, FUEL)
+    };
     let mut failed = None;
     for ((name, _), view) in vero::SAMPLES.into_iter().zip(View::samples()) {
-        let rendered = template.render(view.root(None));
+        if !trial::is_left() {
+            return Ok(());
+        }
+        let mut rendered = render_counted(template, view.root(None), TRIAL_FUEL);
+        if rendered.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutOfFuel) {
+            rendered = at_length(view.root(None));
+        }
         let Err(error) = rendered else {
             failed = Some(None);
             continue;
