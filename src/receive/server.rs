@@ -3,7 +3,6 @@
 //! warp's own server has neither a header timeout nor a connection cap, so warp only filters here and hyper serves, HTTP/1 only.
 //! CONNECT, and any other target that is an authority, is refused before warp sees it: its path filters panic on that.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -108,8 +107,6 @@ where
     let connections = TaskTracker::new();
     let service = warp::service(filter);
     let mut http1 = http1::Builder::new();
-    // hyper's own Date panics by a clock before 1970 or after 9999: see `date`.
-    http1.auto_date_header(false);
     http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
     http1.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
     // A sender that has said all and shuts its side down still waits for the answer.
@@ -308,7 +305,7 @@ where
     let now = Instant::now();
     let until = if asks_first { now } else { now + body_timeout };
     let request = request.map(|body| Drained::new(body, until));
-    let mut response = if request.method() == Method::CONNECT {
+    if request.method() == Method::CONNECT {
         answer(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy").into_response()
     } else if request.uri().path_and_query().is_none() {
         answer(StatusCode::BAD_REQUEST, "the address of the request has no path").into_response()
@@ -318,28 +315,7 @@ where
             Ok(Err(impossible)) => match impossible {},
             Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "a bug: see the log").into_response(),
         }
-    };
-    if let Some(date) = date() {
-        response.headers_mut().insert(http::header::DATE, date);
     }
-    response
-}
-
-thread_local! {
-    /// The last `Date` and the second it stands for: a thousand answers a second share one.
-    static DATE: RefCell<(i64, Option<HeaderValue>)> = const { RefCell::new((i64::MIN, None)) };
-}
-
-/// The time as a `Date` header says it, whatever the clock says.
-fn date() -> Option<HeaderValue> {
-    let now = crate::time::timestamp(crate::time::wall_ms());
-    DATE.with_borrow_mut(|(second, header)| {
-        if *second != now.as_second() {
-            let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
-            (*second, *header) = (now.as_second(), text.and_then(|text| HeaderValue::from_str(&text).ok()));
-        }
-        header.clone()
-    })
 }
 
 #[cfg(test)]
