@@ -19,9 +19,9 @@ async fn run(scale: Scale) -> Report {
     let mut stage = Stage::set(&scale).await;
     let more = "  - { to: archive }\n".repeat(rules);
     stage.rig.change("  - { name: trouble", &format!("{more}  - {{ name: trouble"));
-    let delay = format!("inject=fdatasync:delay_enter={}", scale.of(300_000, 4_000_000));
+    let delay = "inject=fdatasync:delay_enter=300000";
     let strace =
-        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &delay];
+        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", delay];
     let up = stage.rig.start_under(&strace).await.unwrap_or_else(|ended| panic!("it did not start: {ended:?}"));
     for name in ["crm", "hot", "archive"] {
         up.act(&format!("/api/destinations/{name}/pause")).await;
