@@ -19,20 +19,25 @@ pub type Ends = BTreeMap<DeliveryKey, DeliveryState>;
 impl Shared {
     /// Where all deliveries of some events stand.
     pub fn states(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
-        let ids = self.destination_ids();
+        let ids: BTreeSet<NameId> = self.destination_ids().into_iter().collect();
         let (mut known, mut open) = (Ends::new(), BTreeSet::new());
+        let mut dead: BTreeMap<NameId, BTreeSet<u64>> = BTreeMap::new();
         for event in events {
             let sequence = event.id.sequence();
-            let planned = event.deliveries.iter().map(|delivery| delivery.destination);
-            for destination in planned.chain(ids.iter().copied()) {
-                let key = DeliveryKey { sequence, destination };
-                let is_planned = || event.deliveries.iter().any(|delivery| delivery.destination == destination);
-                match self.state(&key) {
-                    DeliveryState::Settled if is_planned() => drop(open.insert(key)),
-                    DeliveryState::Settled => {}
-                    state => drop(known.insert(key, state)),
+            let planned: BTreeSet<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
+            for destination in planned.union(&ids) {
+                let key = DeliveryKey { sequence, destination: *destination };
+                match self.state_in_memory(&key) {
+                    Some(DeliveryState::Settled) if planned.contains(destination) => drop(open.insert(key)),
+                    Some(DeliveryState::Settled) => {}
+                    Some(state) => drop(known.insert(key, state)),
+                    None => drop(dead.entry(*destination).or_default().insert(sequence)),
                 }
             }
+        }
+        // All at once: many of them may stand in one row.
+        for (destination, sequences) in dead {
+            known.extend(self.dead_states(destination, &sequences));
         }
         let wanted: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
         let mut ends = self.ends(wanted, open, limit)?;

@@ -1,5 +1,6 @@
 //! Reading for people: one event and what became of it, pages of dead letters, stretches of the history, counts.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,23 +39,44 @@ impl Shared {
 
     /// Where a delivery stands as far as memory, and for a dead letter the index, knows.
     pub fn state(&self, key: &DeliveryKey) -> DeliveryState {
+        self.state_in_memory(key).unwrap_or_else(|| dead(self.dead_letter(key)))
+    }
+
+    /// The same without the index; none for a dead letter of which only the index knows more.
+    pub fn state_in_memory(&self, key: &DeliveryKey) -> Option<DeliveryState> {
         let destination = self.destination(key.destination);
         let queue = lock(&destination.queue);
         if let Some(state) = queue.state(key.sequence) {
-            return state;
+            return Some(state);
         }
         let is_dead = queue.is_dead(key.sequence);
         drop(queue);
         if let Some(recent) = lock(&self.outcomes).get(key)
             && matches!(recent, DeliveryState::Dead { .. }) == is_dead
         {
-            return recent;
+            return Some(recent);
         }
         if !is_dead {
-            return DeliveryState::Settled;
+            return Some(DeliveryState::Settled);
         }
-        let DeadLetter { attempts, at_ms, reason, .. } = self.dead_letter(key);
-        DeliveryState::Dead { attempts, at_ms, reason }
+        let (attempts, at_ms, reason) = self.just_died(key)?;
+        Some(DeliveryState::Dead { attempts, at_ms, reason })
+    }
+
+    /// How some of a destination's deliveries became dead letters, as far as the index knows.
+    pub fn dead_states(&self, destination: NameId, sequences: &BTreeSet<u64>) -> Vec<(DeliveryKey, DeliveryState)> {
+        let letters = self.indexed(destination, sequences);
+        letters.map(|letter| (DeliveryKey { sequence: letter.sequence, destination }, dead(letter))).collect()
+    }
+
+    /// What the index knows of a destination's dead letters.
+    fn indexed(&self, destination: NameId, sequences: &BTreeSet<u64>) -> impl Iterator<Item = DeadLetter> {
+        let known = lock(&self.index.database).dead_letters(destination, sequences.iter().copied());
+        let mut known: HashMap<u64, DeadLetter> =
+            known.unwrap_or_default().into_iter().map(|letter| (letter.sequence, letter)).collect();
+        let reason = || "the reason is not known any more: the index was lost".to_owned();
+        let unknown = move |sequence| DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason: reason() };
+        sequences.iter().map(move |sequence| known.remove(sequence).unwrap_or_else(|| unknown(*sequence)))
     }
 
     fn dead_letter(&self, key: &DeliveryKey) -> DeadLetter {
@@ -62,9 +84,7 @@ impl Shared {
         if let Some((attempts, at_ms, reason)) = self.just_died(key) {
             return DeadLetter { sequence, destination, attempts, at_ms, reason };
         }
-        let known = lock(&self.index.database).dead_letter(key).ok().flatten();
-        let reason = || "the reason is not known any more: the index was lost".to_owned();
-        known.unwrap_or_else(|| DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason: reason() })
+        self.indexed(destination, &BTreeSet::from([sequence])).next().expect("one for each that was asked for")
     }
 
     pub fn dead_letters(&self, id: NameId, query: &DeadQuery, mut before: u64, max: usize) -> Page<DeadLetter> {
@@ -204,4 +224,8 @@ impl Shared {
             segments: self.segments.outline().len() as u64,
         }
     }
+}
+
+fn dead(DeadLetter { attempts, at_ms, reason, .. }: DeadLetter) -> DeliveryState {
+    DeliveryState::Dead { attempts, at_ms, reason }
 }
