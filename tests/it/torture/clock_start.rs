@@ -46,7 +46,8 @@ pub(super) async fn check(scale: &Scale, clock: &WallClock, report: &mut Report)
     let now_s = (vero_relay::time::wall_ms() / 1000) as i64;
     let mut starts = vec![(-now_s, -now_s), (IN_2100 - now_s, IN_2100 - now_s), (-now_s, 0)];
     if scale.is_full {
-        let more = [-40 * DAY, -3 * DAY, DAY, 40 * DAY, IN_2232 - now_s];
+        // Less than four days may as well be the time for which it was off, and that counts.
+        let more = [-40 * DAY, -5 * DAY, 5 * DAY, 40 * DAY, IN_2232 - now_s];
         starts.extend(more.map(|step| (step, step)));
         starts.push((IN_2100 - now_s, 0));
     }
