@@ -1,6 +1,6 @@
 //! The segments on disk and how to read them: from an event's number to its bytes, and group after group.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -280,13 +280,29 @@ impl Segments {
 
     /// Reads an event that was carried, from the group that holds it.
     pub fn read_carried(&self, sequence: u64, place: Place, window: &mut Window) -> Result<StoredEvent, ReadError> {
+        if window.carried.as_ref().is_none_or(|known| known.place != place) {
+            window.carried = Some(self.carried_group(place, window)?);
+        }
+        let known = window.carried.as_ref().and_then(|known| Some((&known.group, known.events.get(&sequence)?)));
+        let Some((group, (event, body_offset))) = known else {
+            return Err(ReadError::Damaged("its head is not where it should be".to_owned()));
+        };
+        read_body(group, event.clone(), *body_offset, window)
+    }
+
+    fn carried_group(&self, place: Place, window: &mut Window) -> Result<CarriedGroup, ReadError> {
         let end = self.with(|list| list.iter().find(|info| info.segment == place.segment).map(|info| info.end));
         let file = self.file(place.segment)?;
         let end = end.ok_or(ReadError::Missing)?;
         let Some(head) = group_at(&file, place.segment, place.offset, end, window)? else {
             return Err(ReadError::Damaged("its group is gone".to_owned()));
         };
-        read_from_group(&FoundGroup { file, segment: place.segment, offset: place.offset, head }, sequence, window)
+        let mut events = HashMap::new();
+        for (event, body_offset, _) in events_in(window.heads(&file, place.offset, &head)?) {
+            events.entry(event.id.sequence()).or_insert((event, body_offset));
+        }
+        let group = FoundGroup { file, segment: place.segment, offset: place.offset, head };
+        Ok(CarriedGroup { place, group, events })
     }
 
     /// Goes through the groups from the one that may hold an event on.
@@ -486,12 +502,21 @@ pub struct Window {
     start: u64,
     bytes: Vec<u8>,
     read_bytes: usize,
+    /// The last group of carried events: they are asked for one after the other, and lie in few groups.
+    carried: Option<CarriedGroup>,
+}
+
+/// A group of carried events, with the place of each body.
+struct CarriedGroup {
+    place: Place,
+    group: FoundGroup,
+    events: HashMap<u64, (EventHead, u64)>,
 }
 
 impl Window {
     /// A window that reads this much at a time.
     pub fn new(read_bytes: usize) -> Self {
-        Self { file: None, start: 0, bytes: Vec::new(), read_bytes }
+        Self { file: None, start: 0, bytes: Vec::new(), read_bytes, carried: None }
     }
 
     fn peek(&self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> Option<&[u8]> {
