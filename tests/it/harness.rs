@@ -332,6 +332,11 @@ impl Fake {
         self.state.lock().expect("not poisoned").script.extend(acts);
     }
 
+    /// Throws the rest of the script away.
+    pub fn recovers(&self) {
+        self.state.lock().expect("not poisoned").script.clear();
+    }
+
     /// Everything that has come.
     pub fn seen(&self) -> Vec<Message> {
         self.state.lock().expect("not poisoned").seen.clone()

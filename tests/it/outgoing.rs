@@ -239,9 +239,9 @@ async fn a_proxy_of_ones_own_is_used_and_its_password_is_shown_nowhere() {
     let mut rig = rig;
     rig.variables.push(("RUST_LOG", "trace"));
     let up = rig.start().await;
+    let before = proxy.seen().len();
     assert_eq!(request(up.hooks, "POST", "/hooks/vero/secret", &[], SENT.as_bytes()).await.status(), 200);
-    let count = proxy.seen().len();
-    proxy.wait_for(count + 2).await;
+    proxy.wait_for(before + 2).await;
     up.signal(rustix::process::Signal::TERM);
     shown.push(up.ended().await.log);
     for shown in shown {
