@@ -1,6 +1,6 @@
 //! `make test-busy`: the ordinary tests, again and again, on a machine that has more to do than it can.
 //!
-//! Two threads a core compute, one keeps the disk syncing, one fills and frees memory. A test that passes here asserts what came before
+//! One thread a core computes, one keeps the disk syncing, one fills and frees memory. A test that passes here asserts what came before
 //! what, and not how long it took.
 
 use std::io::{Seek, Write};
@@ -17,7 +17,7 @@ pub fn run() -> bool {
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        for seed in 0..2 * cores {
+        for seed in 0..cores {
             let ends = &ends;
             scope.spawn(move || compute(seed as u64, ends));
         }
@@ -28,7 +28,9 @@ pub fn run() -> bool {
             let tests = tests.args(["test", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
             // What cargo has set for this program would have packages built anew that look at it.
             let is_of_this = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
-            std::env::vars().filter(|(name, _)| is_of_this(name)).for_each(|(name, _)| drop(tests.env_remove(name)));
+            for (name, _) in std::env::vars().filter(|(name, _)| is_of_this(name)) {
+                tests.env_remove(name);
+            }
             let is_good = tests.status().is_ok_and(|status| status.success());
             println!("busy: round {round} of {ROUNDS} {}", if is_good { "passed" } else { "FAILED" });
             is_good
