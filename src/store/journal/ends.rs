@@ -37,7 +37,7 @@ impl Shared {
         }
         // All at once: many of them may stand in one row.
         for (destination, sequences) in dead {
-            known.extend(self.dead_states(destination, &sequences));
+            known.extend(self.dead_states(destination, &sequences)?);
         }
         let wanted: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
         let mut ends = self.ends(wanted, open, limit)?;
@@ -172,7 +172,7 @@ impl Search<'_> {
                         }
                         None => {
                             self.ends.remove(&key);
-                            if self.shared.state(&key) == DeliveryState::Settled {
+                            if self.shared.state_in_memory(&key) == Some(DeliveryState::Settled) {
                                 self.open.insert(key);
                             }
                         }

@@ -17,6 +17,8 @@ use crate::store::{
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
 const LOOKED_AT_MAX: usize = 10_000;
+/// So many of them are asked for together: many may stand in one row of the index.
+const LOOKED_AT_ONCE: usize = 250;
 
 impl Shared {
     pub fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
@@ -39,7 +41,13 @@ impl Shared {
 
     /// Where a delivery stands as far as memory, and for a dead letter the index, knows.
     pub fn state(&self, key: &DeliveryKey) -> DeliveryState {
-        self.state_in_memory(key).unwrap_or_else(|| dead(self.dead_letter(key)))
+        let of_letter = || {
+            let sequences = BTreeSet::from([key.sequence]);
+            let known = self.indexed(key.destination, &sequences).unwrap_or_default();
+            let letter = self.letters(key.destination, &sequences, known).next();
+            dead(letter.expect("one for each that was asked for"))
+        };
+        self.state_in_memory(key).unwrap_or_else(of_letter)
     }
 
     /// The same without the index; none for a dead letter of which only the index knows more.
@@ -63,43 +71,62 @@ impl Shared {
         Some(DeliveryState::Dead { attempts, at_ms, reason })
     }
 
-    /// How some of a destination's deliveries became dead letters, as far as the index knows.
-    pub fn dead_states(&self, destination: NameId, sequences: &BTreeSet<u64>) -> Vec<(DeliveryKey, DeliveryState)> {
-        let letters = self.indexed(destination, sequences);
-        letters.map(|letter| (DeliveryKey { sequence: letter.sequence, destination }, dead(letter))).collect()
+    /// How some of a destination's deliveries became dead letters.
+    pub fn dead_states(
+        &self,
+        destination: NameId,
+        sequences: &BTreeSet<u64>,
+    ) -> Result<Vec<(DeliveryKey, DeliveryState)>, ReadError> {
+        let known = self.indexed(destination, sequences)?;
+        let state = |letter: DeadLetter| (DeliveryKey { sequence: letter.sequence, destination }, dead(letter));
+        Ok(self.letters(destination, sequences, known).map(state).collect())
     }
 
     /// What the index knows of a destination's dead letters.
-    fn indexed(&self, destination: NameId, sequences: &BTreeSet<u64>) -> impl Iterator<Item = DeadLetter> {
+    fn indexed(&self, destination: NameId, sequences: &BTreeSet<u64>) -> Result<HashMap<u64, DeadLetter>, ReadError> {
         let known = lock(&self.index.database).dead_letters(destination, sequences.iter().copied());
-        let mut known: HashMap<u64, DeadLetter> =
-            known.unwrap_or_default().into_iter().map(|letter| (letter.sequence, letter)).collect();
-        let reason = || "the reason is not known any more: the index was lost".to_owned();
-        let unknown = move |sequence| DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason: reason() };
-        sequences.iter().map(move |sequence| known.remove(sequence).unwrap_or_else(|| unknown(*sequence)))
+        known.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))
     }
 
-    fn dead_letter(&self, key: &DeliveryKey) -> DeadLetter {
-        let (sequence, destination) = (key.sequence, key.destination);
-        if let Some((attempts, at_ms, reason)) = self.just_died(key) {
-            return DeadLetter { sequence, destination, attempts, at_ms, reason };
-        }
-        self.indexed(destination, &BTreeSet::from([sequence])).next().expect("one for each that was asked for")
+    /// All of these dead letters, in order, by what the index knows of them and what memory still has.
+    fn letters(
+        &self,
+        destination: NameId,
+        sequences: &BTreeSet<u64>,
+        mut known: HashMap<u64, DeadLetter>,
+    ) -> impl DoubleEndedIterator<Item = DeadLetter> {
+        sequences.iter().map(move |sequence| {
+            let sequence = *sequence;
+            if let Some((attempts, at_ms, reason)) = self.just_died(&DeliveryKey { sequence, destination }) {
+                return DeadLetter { sequence, destination, attempts, at_ms, reason };
+            }
+            let reason = || "the reason is not known any more: the index was lost".to_owned();
+            let unknown = || DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason: reason() };
+            known.remove(&sequence).unwrap_or_else(unknown)
+        })
     }
 
     pub fn dead_letters(&self, id: NameId, query: &DeadQuery, mut before: u64, max: usize) -> Page<DeadLetter> {
         self.index.flush();
-        let mut items = Vec::new();
-        for _ in 0..LOOKED_AT_MAX {
-            let previous = lock(&self.destination(id).queue).dead().previous(before);
-            let Some(sequence) = previous else { return Page { items, before: None } };
-            if items.len() == max {
-                break;
+        let (destination, mut items) = (self.destination(id), Vec::new());
+        for _ in 0..LOOKED_AT_MAX / LOOKED_AT_ONCE {
+            let sequences = {
+                let queue = lock(&destination.queue);
+                let older = std::iter::successors(Some(before), |before| queue.dead().previous(*before));
+                older.skip(1).take(LOOKED_AT_ONCE).collect::<BTreeSet<u64>>()
+            };
+            if sequences.is_empty() {
+                return Page { items, before: None };
             }
-            before = sequence;
-            let letter = self.dead_letter(&DeliveryKey { sequence, destination: id });
-            if query.holds(&letter) {
-                items.push(letter);
+            let known = self.indexed(id, &sequences).unwrap_or_default();
+            for letter in self.letters(id, &sequences, known).rev() {
+                if items.len() == max {
+                    return Page { items, before: Some(before) };
+                }
+                before = letter.sequence;
+                if query.holds(&letter) {
+                    items.push(letter);
+                }
             }
         }
         Page { items, before: Some(before) }

@@ -1,6 +1,5 @@
 //! What a destination's queue is, under another name: by giving its number the name, or by moving everything to the name's own number.
 
-use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use super::bitmap::Bitmap;
@@ -9,7 +8,7 @@ use super::lock;
 use super::queue::Queue;
 use super::shared::Shared;
 use super::writer::{Message, Urgency};
-use crate::store::{DeadLetter, DeliveryKey, NameId, Selecting, TakenOver};
+use crate::store::{DeliveryKey, NameId, Selecting, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
 const DEAD_AT_ONCE: usize = 4096;
@@ -75,11 +74,8 @@ impl Shared {
     fn move_dead(&self, from: NameId, to: NameId, sequences: &[u64]) -> u64 {
         // What died a moment ago may be on its way to the index.
         self.index.flush();
-        let letter = |sequence: &u64| {
-            let key = DeliveryKey { sequence: *sequence, destination: from };
-            (*sequence, lock(&self.index.database).dead_letter(&key).ok().flatten())
-        };
-        let letters: HashMap<u64, Option<DeadLetter>> = sequences.iter().map(letter).collect();
+        let letters = lock(&self.index.database).dead_letters(from, sequences.iter().copied());
+        let mut letters = letters.unwrap_or_default();
         self.with_both(from, to, |here, there| {
             let (mut outcomes, mut moved) = (Vec::new(), Bitmap::default());
             for sequence in sequences.iter().copied().filter(|sequence| here.is_dead(*sequence)) {
@@ -89,8 +85,7 @@ impl Shared {
                     continue;
                 }
                 let unknown = || (0, self.clock.now_ms(), String::new());
-                let known = letters.get(&sequence).cloned().flatten();
-                let known = known.map(|letter| (letter.attempts, letter.at_ms, letter.reason));
+                let known = letters.remove(&sequence).map(|letter| (letter.attempts, letter.at_ms, letter.reason));
                 let key = DeliveryKey { sequence, destination: from };
                 let (attempts, at_ms, reason) = known.or_else(|| self.just_died(&key)).unwrap_or_else(unknown);
                 let state = OutcomeState::Dead { reason };

@@ -3,6 +3,7 @@
 //! Nothing here is the only copy of anything but the details of old attempts and small facts: the rest is read again from the
 //! journal when it is lost. Every row is written so that writing it twice changes nothing.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -366,28 +367,23 @@ impl Database {
 
     // ---- looking things up -------------------------------------------------------------------------------------------------------
 
-    /// What is known of a dead letter.
-    pub fn dead_letter(&self, key: &DeliveryKey) -> Result<Option<DeadLetter>> {
-        Ok(self.dead_letters(key.destination, [key.sequence])?.pop())
-    }
-
     /// What is known of a destination's dead letters with these numbers, which come in order.
     pub fn dead_letters(
         &self,
         destination: NameId,
         sequences: impl IntoIterator<Item = u64>,
-    ) -> Result<Vec<DeadLetter>> {
+    ) -> Result<HashMap<u64, DeadLetter>> {
         let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let (mut letters, mut buried) = (Vec::new(), None);
+        let (mut letters, mut buried) = (HashMap::new(), None);
         for sequence in sequences {
             let row = |row: &Row<'_>| {
                 let (attempts, reason) = (row.get(0)?, row.get(2)?);
                 Ok(DeadLetter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
             };
             let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
-            if known.is_some() {
-                letters.extend(known);
+            if let Some(known) = known {
+                letters.insert(sequence, known);
                 continue;
             }
             // Read once for all of a chunk: what was given up a little every second fills many rows.
@@ -396,15 +392,10 @@ impl Database {
                 buried = Some((chunk, self.buried(destination, chunk)?));
             }
             let rows = buried.iter().flat_map(|(_, rows)| rows);
-            letters.extend(rows.into_iter().find(|(members, ..)| members.contains(sequence)).map(
-                |(_, at_ms, reason)| DeadLetter {
-                    sequence,
-                    destination,
-                    attempts: 0,
-                    at_ms: *at_ms,
-                    reason: reason.clone(),
-                },
-            ));
+            if let Some((_, at_ms, reason)) = rows.into_iter().find(|(members, ..)| members.contains(sequence)) {
+                let (at_ms, reason) = (*at_ms, reason.clone());
+                letters.insert(sequence, DeadLetter { sequence, destination, attempts: 0, at_ms, reason });
+            }
         }
         Ok(letters)
     }

@@ -1,6 +1,6 @@
 //! What keeps the store within its limits: checkpoints, retention, and the word to the writer that there is no room.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
 use crate::store::{
-    AppendError, DeadLetter, DeliveryKey, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent,
+    AppendError, DeliveryKey, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent,
 };
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
@@ -279,17 +279,17 @@ impl Keeper {
                 }
             }
             if batch_bytes >= GROUP_BYTES_MAX || batch_deliveries >= CARRIED_AT_ONCE {
-                self.carry_batch(&ids, std::mem::take(&mut batch))?;
+                self.carry_batch(std::mem::take(&mut batch))?;
                 (batch_bytes, batch_deliveries) = (0, 0);
             }
         }
         if !batch.is_empty() {
-            self.carry_batch(&ids, batch)?;
+            self.carry_batch(batch)?;
         }
         Ok(carried)
     }
 
-    fn carry_batch(&self, ids: &[NameId], events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
+    fn carry_batch(&self, events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
         let mut limit = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
         let states = self.shared.states(&events, &mut limit);
         let states = states.map_err(|error| std::io::Error::other(error.to_string()))?;
@@ -298,20 +298,9 @@ impl Keeper {
             states.into_iter().map(move |(delivery, state)| (key(delivery.destination), state))
         });
         let ends = by_event.collect();
-        let mut dead = HashMap::new();
-        let database = lock(&self.shared.index.database);
-        for id in ids {
-            let destination = self.shared.destination(*id);
-            let is_dead = |sequence: &u64| lock(&destination.queue).is_dead(*sequence);
-            let letters = database.dead_letters(*id, events.iter().map(|event| event.id.sequence()).filter(is_dead));
-            let letters = letters.map_err(|error| std::io::Error::other(error.to_string()))?;
-            let key = |letter: &DeadLetter| DeliveryKey { sequence: letter.sequence, destination: *id };
-            dead.extend(letters.into_iter().map(|letter| (key(&letter), letter)));
-        }
-        drop(database);
         let (reply, done) = sync_channel(1);
         let ended = || std::io::Error::other("the writer has ended");
-        self.shared.sender.send(Message::Carry(Carrying { events, dead, ends, reply })).map_err(|_| ended())?;
+        self.shared.sender.send(Message::Carry(Carrying { events, ends, reply })).map_err(|_| ended())?;
         done.recv().map_err(|_| ended())?
     }
 

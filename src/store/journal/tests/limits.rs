@@ -6,7 +6,7 @@ use crate::store::journal::format::{
     EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, TEXT_MAX,
     event_head_bytes, records,
 };
-use crate::store::{DeadLetter, ReplayProgress, Selecting, Selection};
+use crate::store::{ReplayProgress, Selecting, Selection};
 
 /// An event whose record head has exactly so many bytes, a multiple of four.
 fn event_of(store: &JournalStore, head_bytes: usize) -> NewEvent {
@@ -151,13 +151,12 @@ fn carried_events_with_more_outcomes_than_a_group_holds_are_read_again() {
     let events = (0..EVENTS).map(|sequence| store.event_by_number(sequence).expect("it is there")).collect();
     let at_ms = crate::time::wall_ms();
     let letters = names.iter().flat_map(|name| (0..EVENTS).map(move |sequence| (*name, sequence)));
-    let dead = letters.map(|(name, sequence)| {
-        let destination = id(&store, name);
-        let letter = DeadLetter { sequence, destination, attempts: 2, at_ms, reason: reason(name) };
-        (DeliveryKey { sequence, destination }, letter)
+    let ends = letters.map(|(name, sequence)| {
+        let state = DeliveryState::Dead { attempts: 2, at_ms, reason: reason(name) };
+        (DeliveryKey { sequence, destination: id(&store, name) }, state)
     });
     let (reply, done) = sync_channel(1);
-    let carrying = writer::Carrying { events, dead: dead.collect(), ends: Default::default(), reply };
+    let carrying = writer::Carrying { events, ends: ends.collect(), reply };
     assert!(store.shared.sender.send(Message::Carry(carrying)).is_ok());
     assert!(writer.turn().expect("the disk is good"));
     done.recv().expect("an answer").expect("there is room");

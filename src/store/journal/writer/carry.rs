@@ -2,7 +2,7 @@
 //!
 //! Both steps run on the writer's thread, so nothing that is written comes between looking at a queue and writing down what it says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,15 +17,13 @@ use crate::store::journal::format::{
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
 use crate::store::journal::segments::Place;
-use crate::store::{DeadLetter, DeliveryKey, DeliveryState, NameId, Selecting, StoredEvent};
+use crate::store::{DeliveryKey, DeliveryState, NameId, Selecting, StoredEvent};
 
 /// Events to be written again.
 pub struct Carrying {
     /// The events.
     pub events: Vec<Arc<StoredEvent>>,
-    /// What the index knows of those of their deliveries that are dead.
-    pub dead: HashMap<DeliveryKey, DeadLetter>,
-    /// How those of their deliveries ended that are over: it stands in the segment that goes.
+    /// How those of their deliveries ended that are over, dead letters among them: it stands in the segment that goes.
     pub ends: Ends,
     /// Resolved when they are synced.
     pub reply: SyncSender<io::Result<()>>,
@@ -56,8 +54,8 @@ struct InGroup {
 impl Writer {
     /// Writes events again. Fails only where nothing is known any more.
     pub(super) fn carry(&mut self, carrying: Carrying) -> io::Result<()> {
-        let Carrying { events, dead, ends, reply } = carrying;
-        let outcome = self.carry_all(&events, &dead, &ends);
+        let Carrying { events, ends, reply } = carrying;
+        let outcome = self.carry_all(&events, ends);
         // Where there was no room for all of it, what was written is sound all the same.
         let (answer, synced) = match outcome {
             Ok(()) => (Ok(()), self.sync()),
@@ -75,12 +73,7 @@ impl Writer {
 
     /// The events first and where they stand behind them, in as many groups as it takes. Where it ends between two of them, their old
     /// segment still says it all.
-    fn carry_all(
-        &mut self,
-        events: &[Arc<StoredEvent>],
-        dead: &HashMap<DeliveryKey, DeadLetter>,
-        ends: &Ends,
-    ) -> Result<(), Failure> {
+    fn carry_all(&mut self, events: &[Arc<StoredEvent>], mut ends: Ends) -> Result<(), Failure> {
         self.builder.clear();
         let mut carried = InGroup::default();
         for event in events {
@@ -102,10 +95,9 @@ impl Writer {
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
         // What has ended since it was looked for. What ends from here on is written behind this.
-        let mut ends = ends.clone();
         ends.extend(lock(&self.shared.outcomes).of(&numbers));
         for id in self.shared.destination_ids() {
-            let (outcomes, again) = self.standing_of(id, &numbers, dead, &ends);
+            let (outcomes, again) = self.standing_of(id, &numbers, &ends);
             for some in outcomes.chunks(OUTCOMES_MAX) {
                 self.add_carried(&mut carried, |builder| builder.outcomes(some))?;
                 carried.outcomes.extend_from_slice(some);
@@ -159,13 +151,7 @@ impl Writer {
     }
 
     /// Where the deliveries of some events to one destination stand right now.
-    fn standing_of(
-        &self,
-        id: NameId,
-        numbers: &BTreeSet<u64>,
-        dead: &HashMap<DeliveryKey, DeadLetter>,
-        ends: &Ends,
-    ) -> (Vec<OutcomeRecord>, Bitmap) {
+    fn standing_of(&self, id: NameId, numbers: &BTreeSet<u64>, ends: &Ends) -> (Vec<OutcomeRecord>, Bitmap) {
         let destination = self.shared.destination(id);
         let queue = lock(&destination.queue);
         let (mut outcomes, mut again) = (Vec::new(), Bitmap::default());
@@ -178,10 +164,13 @@ impl Writer {
             } else if queue.goes_again(*sequence) {
                 again.insert(*sequence);
             } else if queue.is_dead(*sequence) {
-                // Given up a moment ago, so that the index has not heard of it: now is near enough.
+                let known = match ends.get(&key) {
+                    Some(DeliveryState::Dead { attempts, at_ms, reason }) => Some((*attempts, *at_ms, reason.clone())),
+                    _ => self.shared.just_died(&key),
+                };
+                // Given up a moment ago, so that nobody has heard of it: now is near enough.
                 let unknown = || (0, self.shared.clock.now_ms(), String::new());
-                let known = dead.get(&key).map(|letter| (letter.attempts, letter.at_ms, letter.reason.clone()));
-                let (attempts, at_ms, reason) = known.or_else(|| self.shared.just_died(&key)).unwrap_or_else(unknown);
+                let (attempts, at_ms, reason) = known.unwrap_or_else(unknown);
                 outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
             } else if !queue.is_pending(*sequence) {
                 outcomes.extend(ends.get(&key).and_then(|end| outcome_of(key, end)));
