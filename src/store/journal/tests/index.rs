@@ -405,6 +405,36 @@ fn verify_finds_a_flipped_bit_in_a_head() {
     });
 }
 
+#[test]
+fn verify_finds_a_dead_letter_of_which_the_index_says_something_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open_real(directory.path());
+    for i in 0..9 {
+        append(&store, &format!("event {i}"), &[CRM]).expect("taken");
+    }
+    select(&store, CRM, Selecting::Bury, &[3, 5, 7]);
+    let claims = store.claim(crm(&store), 2);
+    let dead = |claim| (claim, Settlement::Dead { attempts: 2, reason: "http 500".to_owned() });
+    store.settle(claims.into_iter().map(dead).collect());
+    let crm = crm(&store).0;
+    store.close();
+    drop(store);
+    assert_eq!(verified(directory.path()).problems, Vec::<String>::new());
+    let change = |sql| {
+        let database = rusqlite::Connection::open(directory.path().join("state.db")).expect("opens");
+        database.execute(sql, []).expect("changed")
+    };
+    assert_eq!(change("UPDATE dead SET reason = 'http 418' WHERE sequence = 1"), 1);
+    let differs = |sequence| format!("state.db: the dead letter {sequence} of destination {crm} differs");
+    assert_eq!(verified(directory.path()).problems, [differs(1)]);
+    assert_eq!(change("UPDATE buried SET at_ms = at_ms + 1"), 1);
+    assert_eq!(verified(directory.path()).problems, [1, 3, 5, 7].map(differs));
+    // Without a row it is only behind.
+    change("DELETE FROM dead");
+    change("DELETE FROM buried");
+    assert_eq!(verified(directory.path()).problems, Vec::<String>::new());
+}
+
 /// Closes a store of several segments, does something to the older ones, and says what is told at this start and at the next.
 #[track_caller]
 fn told_after(change: impl FnOnce(&ModelDisk)) -> (Vec<String>, Vec<String>) {
