@@ -14,6 +14,8 @@ use ring::rand::SecureRandom;
 
 /// Where a request of a relay's says by which relays it came.
 pub const VIA: HeaderName = HeaderName::from_static("x-vero-relay-via");
+/// Where it says which event it is.
+pub const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 /// With 508, by which the refusal of a relay is told from another server's.
 pub const LOOP: HeaderName = HeaderName::from_static("x-vero-relay-loop");
 /// Events whose way is remembered; some hundred bytes each.
@@ -54,14 +56,12 @@ impl Hops {
     }
 
     /// Whether a request was sent by this relay, or has come through too many others.
-    pub fn is_loop(&self, headers: &HeaderMap) -> bool {
-        let mut names = named(headers);
-        names.any(|name| name == self.own) || named(headers).count() > RELAYS_MAX
+    pub fn is_loop(&self, way: &[&str]) -> bool {
+        way.contains(&self.own.as_str()) || way.len() > RELAYS_MAX
     }
 
     /// Remembers how an event came, if by another relay.
-    pub fn remember(&self, headers: &HeaderMap, received_ms: u64, body: &[u8]) {
-        let way: Vec<_> = named(headers).collect();
+    pub fn remember(&self, way: &[&str], received_ms: u64, body: &[u8]) {
         if way.is_empty() {
             return;
         }
@@ -107,49 +107,48 @@ fn key(received_ms: u64, body: &[u8]) -> Key {
     (received_ms, hash)
 }
 
-/// Whether a request names relays that it came by.
-pub fn names_relays(headers: &HeaderMap) -> bool {
-    named(headers).next().is_some()
-}
-
-/// The relays that a request names; what is no name of one is left out.
-fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// The relays that a request names, in the order that it came by them; what is no name of one is left out.
+pub fn way(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(VIA).into_iter().filter_map(|value| value.to_str().ok());
     let names = values.flat_map(|value| value.split(',')).map(str::trim);
-    names.filter(|name| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    names.filter(|name| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(via: &HeaderValue) -> HeaderMap {
-        HeaderMap::from_iter([(VIA, via.clone())])
+    fn is_loop(relay: &Hops, via: &HeaderValue) -> bool {
+        relay.is_loop(&way(&HeaderMap::from_iter([(VIA, via.clone())])))
+    }
+
+    fn remember(relay: &Hops, via: &HeaderValue, received_ms: u64, body: &[u8]) {
+        relay.remember(&way(&HeaderMap::from_iter([(VIA, via.clone())])), received_ms, body);
     }
 
     #[test]
     fn a_relay_knows_itself_also_by_way_of_others() {
         let (one, two) = (Hops::new(), Hops::new());
-        let sent = headers(&one.via(1, b"{}"));
-        assert!(one.is_loop(&sent));
-        assert!(!two.is_loop(&sent));
-        two.remember(&sent, 5, b"{}");
-        let back = headers(&two.via(5, b"{}"));
-        assert!(one.is_loop(&back));
-        assert!(two.is_loop(&back));
-        assert!(!one.is_loop(&headers(&two.via(6, b"{}"))), "another event");
-        assert!(!one.is_loop(&HeaderMap::new()));
+        let sent = one.via(1, b"{}");
+        assert!(is_loop(&one, &sent));
+        assert!(!is_loop(&two, &sent));
+        remember(&two, &sent, 5, b"{}");
+        let back = two.via(5, b"{}");
+        assert!(is_loop(&one, &back));
+        assert!(is_loop(&two, &back));
+        assert!(!is_loop(&one, &two.via(6, b"{}")), "another event");
+        assert!(!one.is_loop(&way(&HeaderMap::new())));
     }
 
     #[test]
     fn only_so_much_is_remembered_and_only_so_many_relays_are_passed() {
         let (one, two) = (Hops::new(), Hops::new());
-        let sent = headers(&one.via(0, b""));
+        let sent = one.via(0, b"");
         for at in 0..REMEMBERED_MAX as u64 + 5 {
-            two.remember(&sent, at, b"");
+            remember(&two, &sent, at, b"");
         }
         assert_eq!(two.known.lock().expect("the lock").ways.len(), REMEMBERED_MAX);
         let many: Vec<_> = (0..=RELAYS_MAX).map(|i| format!("{i:016x}")).collect();
-        assert!(two.is_loop(&headers(&HeaderValue::from_str(&many.join(",")).expect("a value"))));
+        assert!(is_loop(&two, &HeaderValue::from_str(&many.join(",")).expect("a value")));
     }
 }

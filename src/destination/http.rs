@@ -9,7 +9,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AG
 use http::{HeaderMap, Method};
 
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
-use super::hops::VIA;
+use super::hops::{VIA, WEBHOOK_ID};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
@@ -47,7 +47,6 @@ const RESERVED: [&str; 11] = [
 /// Headers that say nothing but how the body is to be read: they are shown as they are. All others may hold a secret.
 const HARMLESS: [&str; 4] = ["content-type", "accept", "accept-language", "user-agent"];
 
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const RECEIVED_AT: HeaderName = HeaderName::from_static("x-vero-relay-received-at");

@@ -37,7 +37,7 @@ use warp::Filter;
 use self::body::BodyError;
 use self::coding::Coding;
 use self::refused::{RefusedRequest, Seen};
-use crate::destination::hops::{self, LOOP};
+use crate::destination::hops::{self, LOOP, WEBHOOK_ID};
 use crate::event::{EventId, RelayFields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
@@ -82,13 +82,10 @@ pub fn readyz(relay: &Relay) -> Answer {
 }
 
 /// Whether a request carries the id of an event of this relay: something between a destination and here has taken away the header that
-/// names the relays on the way. Vero sends no such header, and of another relay's request that one tells all, so the disk is read for
-/// nobody else.
+/// names the relays on the way. Vero sends no such header, and of another relay's request that one tells all: it is not asked about, so
+/// the disk is read for nobody else.
 async fn is_own_event(relay: &Relay, headers: &HeaderMap) -> bool {
-    if hops::names_relays(headers) {
-        return false;
-    }
-    let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
+    let id = headers.get(WEBHOOK_ID).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     let Some(id) = id else { return false };
     let store = relay.store.clone();
     // What cannot be looked up is taken for another relay's: to refuse it could lose an event.
@@ -124,8 +121,8 @@ where
         refusal.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("POST"));
         return refusal;
     }
-    let hops = generation.config.client.hops();
-    if hops.is_loop(headers) || is_own_event(relay, headers).await {
+    let (hops, way) = (generation.config.client.hops(), hops::way(headers));
+    if hops.is_loop(&way) || (way.is_empty() && is_own_event(relay, headers).await) {
         let why = "this relay sent this event itself: a destination leads back here";
         let mut refusal = refuse(StatusCode::LOOP_DETECTED, why, &[]);
         refusal.headers_mut().insert(LOOP, http::HeaderValue::from_static("1"));
@@ -161,7 +158,7 @@ where
         Ok(routing) => generation.new_event(source, received_ms, &routing, body.clone()),
         Err(refused) => return refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
     };
-    hops.remember(headers, received_ms, &body);
+    hops.remember(&way, received_ms, &body);
     count_rules(relay, &generation, &event);
     let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
     match appended {
