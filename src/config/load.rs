@@ -5,7 +5,10 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
 
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 
@@ -52,14 +55,17 @@ impl From<serde_yaml::Error> for SyntaxError {
     }
 }
 
+const TAGGED_KEY: &str = "a key has a tag (`!`): for a text, quote it";
+
 /// serde_yaml's words, and what they mean to somebody who edits a config.
-const OWN_WORDS: [(&str, &str); 6] = [
+const OWN_WORDS: [(&str, &str); 7] = [
     ("found unexpected end of stream", "a quote is opened and never closed"),
     ("repetition limit exceeded", "its aliases repeat one another: written out, it would be a hundred times as long"),
     ("more than one document is not supported", "it holds more than one document (`---`)"),
-    ("invalid type: map, expected a string", "a key here is a map, and a key is a text"),
-    ("invalid type: sequence, expected a string", "a key here is a list, and a key is a text"),
+    ("invalid type: map, expected a YAML tag starting with '!'", "a key here is a map, and a key is a text"),
+    ("invalid type: sequence, expected a YAML tag starting with '!'", "a key here is a list, and a key is a text"),
     ("invalid type: enum, expected a plain value without a tag", "a value has a tag (`!`): for a text, quote it"),
+    (TAGGED_KEY, TAGGED_KEY),
 ];
 
 fn place(error: &serde_yaml::Error) -> Option<Place> {
@@ -259,12 +265,40 @@ impl<'de> Visitor<'de> for Build<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Node, A::Error> {
         let id = self.next_id()?;
         let mut entries = Vec::new();
-        while let Some(text) = map.next_key::<String>()? {
+        while let Some(PlainKey(text)) = map.next_key()? {
             self.count_text(&text)?;
             let key = Key { id: self.next_id()?, text };
             entries.push((key, map.next_value_seed(self.below()?)?));
         }
         Ok(Node { id, value: Value::Map(entries) })
+    }
+}
+
+/// A key's text. As a `String` one would also be read that has a tag, and the tag passed over: `{ != : x }` is the key `x` then.
+struct PlainKey(String);
+
+impl<'de> Deserialize<'de> for PlainKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Of a scalar the variant is its text and nothing is in it; of a tagged one it is the tag, and the scalar is in it.
+        deserializer.deserialize_enum("key", &[], KeyVisitor).map(Self)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, key: A) -> Result<String, A::Error> {
+        let (text, rest) = key.variant()?;
+        match rest.newtype_variant::<IgnoredAny>() {
+            Ok(_) => Err(A::Error::custom(TAGGED_KEY)),
+            Err(_) => Ok(text),
+        }
     }
 }
 

@@ -33,6 +33,11 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
         true => behind.split([',', ']', '}']).next().unwrap_or_default().trim(),
         false => whole::uncommented(behind).trim(),
     };
+    if let Some(help) =
+        Some(behind).filter(|_| sign == '!' && !is_secret).and_then(|behind| tagged_key(behind, is_within))
+    {
+        return ("a key that begins with `!` is a tag to YAML".to_owned(), help);
+    }
     let place = Placed::of(found, before, line.starts_with(behind));
     if let Some(name) = reference(value) {
         return (message, keyed(place.key, &format!("\"${{{name}}}\""), "write"));
@@ -48,6 +53,25 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
         return (message, place.list(sign, &items));
     }
     (message, place.single(sign, value))
+}
+
+/// The form that is meant by `!=: value` or `!field: value`.
+fn tagged_key(behind: &str, is_within: bool) -> Option<String> {
+    let (key, value) = behind.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with(' '))?;
+    let (key, value) = (key.trim(), whole::uncommented(value).trim());
+    let end = match value.starts_with('[') {
+        true => value.find(']').map(|end| end + 1),
+        false if is_within => value.find([',', ']', '}']),
+        false => None,
+    };
+    let value = Some(value[..end.unwrap_or(value.len())].trim()).filter(|value| !value.is_empty()).unwrap_or("value");
+    let name = key.trim_start_matches(['!', '=', ' ']);
+    let form = match name.is_empty() {
+        true => format!("not: {value}"),
+        false if vero::sends(name) || name == "type" => format!("{name}: {{ not: {value} }}"),
+        false => format!("{}: {value}", whole::quote(key)),
+    };
+    Some(if is_within { format!("write {{ {form} }}") } else { format!("write {form}") })
 }
 
 /// `key: form`, or the form alone where there is no key.

@@ -485,6 +485,9 @@ fn by_message(text: &str, error: &SyntaxError) -> Option<String> {
                 "indent keys of one map alike, and items of one list alike; quote a value that holds a sign".to_owned(),
             ),
             message if message.contains("a key here is") => Some("quote what begins with `{` or `[`".to_owned()),
+            message if message.starts_with("a key has a tag") => {
+                Some("take the `!` out of the key, or quote it".to_owned())
+            }
             _ => Some("quote the value".to_owned()),
         })
 }

@@ -330,6 +330,9 @@ pub(super) fn url(text: &str) -> Option<String> {
         }
         text if text.starts_with('<') && text.ends_with('>') => "take the `<` and the `>` around it away".to_owned(),
         text if text.trim() != text => "take the spaces around it away".to_owned(),
+        text if text.contains(' ') && text.matches("://").count() > 1 => {
+            "write a destination for each URL, and all of them in `to:`".to_owned()
+        }
         text if text.contains(' ') && !text.contains("{{") => {
             let host = text.split_once("://").map_or(text, |(_, rest)| rest).split('/').next().unwrap_or_default();
             match host.contains(' ') {

@@ -69,7 +69,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 98] = [
+const UNSEEN: [&str; 99] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -160,6 +160,7 @@ const UNSEEN: [&str; 98] = [
     "slip_three_braces",
     "slip_to_is_a_list_in_a_text",
     "slip_two_question_marks",
+    "slip_two_urls_in_one",
     "the_place_is_right_behind_other_alphabets",
     "two_destinations_of_one_name",
     "two_destinations_that_write_one_file",

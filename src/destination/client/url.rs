@@ -37,6 +37,9 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     if !text.contains("://") {
         return Err(begins.to_owned());
     }
+    if text.trim().contains(char::is_whitespace) {
+        return Err("a URL has no space in it".to_owned());
+    }
     let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(begins.to_owned());
