@@ -41,26 +41,24 @@ pub enum Missed {
 
 /// Runs all tests of a config, in order. Reads the files that they name, sends nothing and writes nothing.
 ///
-/// The explanations of those that pass are kept, and of those that do not, as long as all together are about [`EXPLAINED_MAX`] rules at most.
+/// Those that pass are explained, and those that do not, as long as all explanations of a kind are about [`EXPLAINED_MAX`] rules at most.
 pub fn run_tests(config: &Config) -> Vec<Tested<'_>> {
     let mut explained = [0; 2];
     let mut tested = Vec::with_capacity(config.tests.len());
     for test in &config.tests {
-        let mut one = run(config, test);
-        let of_its_kind = &mut explained[usize::from(one.missed.is_empty())];
-        *of_its_kind += config.rules.rules().len();
-        if *of_its_kind > EXPLAINED_MAX {
-            one.explanation = None;
-        }
-        tested.push(one);
+        tested.push(run(config, test, |is_passed| {
+            let of_its_kind = &mut explained[usize::from(is_passed)];
+            *of_its_kind += config.rules.rules().len();
+            *of_its_kind <= EXPLAINED_MAX
+        }));
     }
     tested
 }
 
-/// Rules in the explanations that are kept: a rule takes some 300 bytes in each (measured), and nobody reads thousands of pages.
+/// Rules in the explanations of a kind: a rule takes some 300 bytes in each (measured), and nobody reads thousands of pages.
 const EXPLAINED_MAX: usize = 100_000;
 
-fn run<'c>(config: &'c Config, test: &'c ConfigTest) -> Tested<'c> {
+fn run<'c>(config: &'c Config, test: &'c ConfigTest, is_explained: impl FnOnce(bool) -> bool) -> Tested<'c> {
     let without_event = |why: String| Tested { test, missed: vec![Missed::Event(why)], explanation: None };
     let body = match &test.event {
         TestEvent::Body(body) => body.clone(),
@@ -69,10 +67,11 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest) -> Tested<'c> {
             Err(error) => return without_event(format!("{shown} could not be read: {error}")),
         },
     };
-    match Explanation::of(config, &body, &test.source) {
-        Ok(explanation) => {
-            let missed = missed(config, test, &explanation);
-            Tested { test, missed, explanation: Some(explanation) }
+    match Explanation::in_short(config, &body, &test.source) {
+        Ok(short) => {
+            let missed = missed(config, test, &short);
+            let explained = is_explained(missed.is_empty()).then(|| Explanation::of(config, &body, &test.source));
+            Tested { test, missed, explanation: explained.and_then(Result::ok) }
         }
         Err(refused) => without_event(format!("the event would be refused: {refused}")),
     }

@@ -18,7 +18,7 @@ pub use self::expectation::{Missed, Tested, run_tests};
 use crate::config::{Config, DestinationConfig};
 use crate::destination::{Delivery, Form, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
-use crate::rules::{Met, Rule, RuleTrace, TraceNode};
+use crate::rules::{Met, Routing, Rule, RuleTrace, TraceNode};
 use crate::store::{NameId, StoredEvent};
 
 /// One event through a config.
@@ -49,6 +49,25 @@ impl<'c> Explanation<'c> {
     pub fn of(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
         let received_ms = crate::time::wall_ms();
         let (routing, traces) = config.rules.explain(body, RelayFields { source, received_ms })?;
+        let rules = traces.into_iter().map(|trace| masked(config, trace)).collect();
+        Ok(Self::put_together(config, body, RelayFields { source, received_ms }, routing, rules))
+    }
+
+    /// The same without what became of each rule, which takes far longer than all else where there are many.
+    pub fn in_short(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
+        let relay = RelayFields { source, received_ms: crate::time::wall_ms() };
+        let routing = config.rules.route(body, relay)?;
+        Ok(Self::put_together(config, body, relay, routing, Vec::new()))
+    }
+
+    fn put_together(
+        config: &'c Config,
+        body: &[u8],
+        relay: RelayFields<'_>,
+        routing: Routing<'_>,
+        rules: Vec<RuleTrace>,
+    ) -> Self {
+        let RelayFields { source, received_ms } = relay;
         let event = Arc::new(StoredEvent {
             id: EventId::mint(received_ms, 0, 0),
             received_ms,
@@ -69,13 +88,13 @@ impl<'c> Explanation<'c> {
                 sends: config.destinations[*destination].destination.preview(&delivery),
             }
         };
-        Ok(Self {
+        Self {
             config,
             event_type: routing.event_type.clone().into_owned(),
             source: source.to_owned(),
             deliveries: routing.deliveries.iter().map(explained).collect(),
-            rules: traces.into_iter().map(|trace| masked(config, trace)).collect(),
-        })
+            rules,
+        }
     }
 
     /// The rule of a trace.

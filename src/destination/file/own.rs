@@ -39,11 +39,14 @@ pub fn hits(pattern: &Path, data_dir: &Path) -> Option<Hits> {
     if names().any(|name| name == first) {
         return Some(Hits::Always);
     }
+    if !first.contains("{type}") {
+        return None;
+    }
     // A directory named by a type stands in the way of the files of that name.
     let type_place = regex::escape("{type}");
     let filled = regex::escape(&first).replace(&type_place, "[a-z0-9_.-]+");
     let may_be = regex::Regex::new(&format!("^{filled}$")).is_ok_and(|regex| names().any(|name| regex.is_match(&name)));
-    (first.contains("{type}") && may_be).then_some(Hits::ByType)
+    may_be.then_some(Hits::ByType)
 }
 
 /// Whether a whole path is one of the relay's own files, or leads to one.
