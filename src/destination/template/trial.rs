@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 /// Steps for all templates of one config, on all samples: an ordinary template takes some hundred in all.
-pub const STEPS_MAX: u64 = 20_000_000;
+pub const STEPS_MAX: u64 = 10_000_000;
 
 thread_local! {
     /// What is left for the config that this thread reads; `None` where none is read, and rendering is not counted.
