@@ -50,6 +50,9 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
             let tested = run_tests(&config);
             let failed: Vec<_> = tested.iter().filter(|tested| !tested.missed.is_empty()).collect();
             failed.iter().for_each(|tested| tell!("{}", failing(tested, colours)));
+            if failed.iter().any(|tested| tested.is_cut_short()) {
+                tell!("of so many tests and rules, only the first that failed are explained: mend these first\n");
+            }
             if !failed.is_empty() {
                 let told = format!("{file}: {} of {} failed", failed.len(), count(tested.len(), "test"));
                 return Err(Failure::new(BAD_CONFIG, told));

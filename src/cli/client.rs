@@ -60,8 +60,10 @@ impl RunningRelay {
     pub(super) fn at(named: Option<&Path>, at: &At) -> Result<Self, Failure> {
         let admin = match &at.admin {
             Some(text) => {
+                // What is no URL of the relay's may hold a password.
+                let shown = if text.contains('@') { "…" } else { text.as_str() };
                 let url =
-                    parse_url(text).map_err(|why| Failure::new(USAGE, format!("--admin {}: {why}", plain(text))))?;
+                    parse_url(text).map_err(|why| Failure::new(USAGE, format!("--admin {}: {why}", plain(shown))))?;
                 url.as_str().trim_end_matches('/').to_owned()
             }
             None => format!("http://{}", reachable(admin_of(named)?)),

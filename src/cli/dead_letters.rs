@@ -145,32 +145,33 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 
 fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &args.at)?;
-    let limit = args.limit.to_string();
-    let parameters = [
-        ("destination", args.destination.as_deref()),
-        ("since", args.filters.since.as_deref()),
-        ("until", args.filters.until.as_deref()),
-        ("reason", args.filters.reason.as_deref()),
-        ("email", args.filters.email.as_deref()),
-        ("limit", Some(limit.as_str())),
-    ];
-    let mut page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
-    // A filter that finds little gives empty pages, and where to go on.
-    let mut last = u64::MAX;
-    while page["dead_letters"].as_array().is_some_and(Vec::is_empty) {
+    // A filter that finds little gives pages that are empty or nearly, and where to go on.
+    let (mut letters, mut before) = (Vec::new(), None::<u64>);
+    loop {
+        let (limit, from) = ((args.limit as usize - letters.len()).to_string(), before.map(|before| before.to_string()));
+        let parameters = [
+            ("destination", args.destination.as_deref()),
+            ("since", args.filters.since.as_deref()),
+            ("until", args.filters.until.as_deref()),
+            ("reason", args.filters.reason.as_deref()),
+            ("email", args.filters.email.as_deref()),
+            ("limit", Some(limit.as_str())),
+            ("before", from.as_deref()),
+        ];
+        let mut page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
+        let found = page["dead_letters"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        letters.extend(found);
         // Pages go back in time, so they end.
-        let Some(next) = page["before"].as_u64().filter(|next| *next < last) else { break };
-        last = next;
-        let before = next.to_string();
-        let parameters = [&parameters[..], &[("before", Some(before.as_str()))]].concat();
-        page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
+        before = page["before"].as_u64().filter(|next| before.is_none_or(|last| *next < last));
+        if before.is_none() || letters.len() >= args.limit as usize {
+            break;
+        }
     }
     if args.at.json {
-        json(&page);
+        json(&value!({ "dead_letters": letters, "before": before }));
         return Ok(());
     }
-    let letters = page["dead_letters"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for letter in letters {
+    for letter in &letters {
         let text = |key: &str| plain(letter[key].as_str().unwrap_or(""));
         say!(
             "{}  {:<16} {:<14} {:<28} {:<24} {}",
@@ -184,7 +185,7 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
     }
     if letters.is_empty() {
         say!("no dead letters match");
-    } else if !page["before"].is_null() {
+    } else if before.is_some() {
         say!("… and there may be more: -n, or a filter");
     }
     Ok(())

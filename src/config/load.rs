@@ -3,6 +3,7 @@
 //! The tree from the first walk guides a second, which is how a number gets its text: asked for a string, serde_yaml hands out what
 //! stands in the file. Places are found by [`places`](super::places).
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
@@ -55,8 +56,6 @@ impl From<serde_yaml::Error> for SyntaxError {
     }
 }
 
-const TAGGED_KEY: &str = "a key has a tag (`!`): for a text, quote it";
-
 /// serde_yaml's words, and what they mean to somebody who edits a config.
 const OWN_WORDS: [(&str, &str); 7] = [
     ("found unexpected end of stream", "a quote is opened and never closed"),
@@ -65,8 +64,9 @@ const OWN_WORDS: [(&str, &str); 7] = [
     ("invalid type: map, expected a YAML tag starting with '!'", "a key here is a map, and a key is a text"),
     ("invalid type: sequence, expected a YAML tag starting with '!'", "a key here is a list, and a key is a text"),
     ("invalid type: enum, expected a plain value without a tag", "a value has a tag (`!`): for a text, quote it"),
-    (TAGGED_KEY, TAGGED_KEY),
+    (UNTAGGED_KEY, "a key has a tag (`!`): for a text, quote it"),
 ];
+const UNTAGGED_KEY: &str = "a key without a tag";
 
 fn place(error: &serde_yaml::Error) -> Option<Place> {
     let location = error.location()?;
@@ -274,31 +274,50 @@ impl<'de> Visitor<'de> for Build<'_> {
     }
 }
 
-/// A key's text. As a `String` one would also be read that has a tag, and the tag passed over: `{ != : x }` is the key `x` then.
+/// A key's text. Read as a `String` alone, `{ !=: x }` would be the key `x`, its tag passed over.
 struct PlainKey(String);
 
 impl<'de> Deserialize<'de> for PlainKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Of a scalar the variant is its text and nothing is in it; of a tagged one it is the tag, and the scalar is in it.
-        deserializer.deserialize_enum("key", &[], KeyVisitor).map(Self)
+        deserializer.deserialize_enum("key", &[], KeyVisitor)
     }
 }
 
 struct KeyVisitor;
 
 impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = String;
+    type Value = PlainKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
+        f.write_str(UNTAGGED_KEY)
     }
 
-    fn visit_enum<A: EnumAccess<'de>>(self, key: A) -> Result<String, A::Error> {
+    /// Of a key the variant is its text, and nothing is in it; of one with a tag it is the tag, and the key is in it.
+    fn visit_enum<A: EnumAccess<'de>>(self, key: A) -> Result<PlainKey, A::Error> {
         let (text, rest) = key.variant()?;
-        match rest.newtype_variant::<IgnoredAny>() {
-            Ok(_) => Err(A::Error::custom(TAGGED_KEY)),
-            Err(_) => Ok(text),
+        let is_tagged = Cell::new(false);
+        match rest.newtype_variant_seed(Tagged(&is_tagged)) {
+            Err(error) if is_tagged.get() => Err(error),
+            _ => Ok(PlainKey(text)),
         }
+    }
+}
+
+/// Refuses what has a tag where it stands, and so the error has its place.
+struct Tagged<'f>(&'f Cell<bool>);
+
+impl<'de> DeserializeSeed<'de> for Tagged<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.0.set(true);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Tagged<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(UNTAGGED_KEY)
     }
 }
 

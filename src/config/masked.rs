@@ -106,6 +106,14 @@ impl Everywhere {
         Self(forms)
     }
 
+    /// Of secrets that stand in the file: by an alias one may come to stand where any other text may.
+    pub fn in_the_file<'s>(secrets: impl IntoIterator<Item = &'s String>) -> Self {
+        let is_secret = |text: &&String| text.len() >= SECRET_BYTES_MIN;
+        let mut secrets: Vec<_> = secrets.into_iter().filter(is_secret).cloned().collect();
+        longest_first(&mut secrets);
+        Self(secrets)
+    }
+
     /// A message without it.
     pub fn mask(&self, message: String) -> String {
         self.0.iter().fold(message, |text, form| if text.contains(form) { text.replace(form, HIDDEN) } else { text })

@@ -114,7 +114,13 @@ impl Reader {
     /// All problems so far, and the texts of the file that must not be shown with them.
     pub(super) fn into_found(self) -> Found {
         let counts = self.counts.map(|count| count.get());
-        Found { problems: self.problems.into_inner(), counts, unshown: self.unshown.into_inner().into_iter().collect() }
+        let (mut problems, unshown) = (self.problems.into_inner(), self.unshown.into_inner());
+        let secrets = Everywhere::in_the_file(&unshown);
+        for problem in &mut problems {
+            problem.message = secrets.mask(std::mem::take(&mut problem.message));
+            problem.help = problem.help.take().map(|help| secrets.mask(help));
+        }
+        Found { problems, counts, unshown: unshown.into_iter().collect() }
     }
 
     /// Adds an error.
@@ -179,7 +185,9 @@ impl Reader {
     /// Adds an error about a URL. Its line is shown only where it is a reference to a variable and nothing else.
     pub fn url_error(&self, node: &Node, message: impl Into<String>) {
         let text = node.scalar().filter(|scalar| !scalar.is_interpolated).map_or("", |scalar| &scalar.text);
-        let help = unknown::url(text);
+        let of_variable = || Some("look at what stands behind its `${…}`".to_owned());
+        let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
+        let help = if is_filled { of_variable() } else { unknown::url(text) };
         self.push(node.id, Severity::Error, Fault::with_help(message, help), !unknown::is_reference(text));
     }
 

@@ -33,12 +33,15 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
         true => behind.split([',', ']', '}']).next().unwrap_or_default().trim(),
         false => whole::uncommented(behind).trim(),
     };
-    if let Some(help) =
-        Some(behind).filter(|_| sign == '!' && !is_secret).and_then(|behind| tagged_key(behind, is_within))
+    let place = Placed::of(found, before, line.starts_with(behind));
+    if sign == '!'
+        && !before.ends_with(':')
+        && let Some((key, value)) = tagged_key(behind)
     {
+        let help = Some(&place).filter(|_| !is_secret).and_then(|place| place.negated(key, value, is_within));
+        let help = help.unwrap_or_else(|| "take the `!` out of the key, or quote the key".to_owned());
         return ("a key that begins with `!` is a tag to YAML".to_owned(), help);
     }
-    let place = Placed::of(found, before, line.starts_with(behind));
     if let Some(name) = reference(value) {
         return (message, keyed(place.key, &format!("\"${{{name}}}\""), "write"));
     }
@@ -55,23 +58,26 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
     (message, place.single(sign, value))
 }
 
-/// The form that is meant by `!=: value` or `!field: value`.
-fn tagged_key(behind: &str, is_within: bool) -> Option<String> {
-    let (key, value) = behind.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with(' '))?;
-    let (key, value) = (key.trim(), whole::uncommented(value).trim());
-    let end = match value.starts_with('[') {
-        true => value.find(']').map(|end| end + 1),
-        false if is_within => value.find([',', ']', '}']),
-        false => None,
+/// `!=: value` and `!field: value`: the key and what stands behind it. YAML's own tags (`!!str`, `!<…>`) are none.
+fn tagged_key(behind: &str) -> Option<(&str, &str)> {
+    let (key, value) =
+        behind.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with([' ', '\t']))?;
+    let is_key = !key.starts_with("!!") && !key.contains([',', '[', ']', '{', '}', '<', '#', '"']);
+    is_key.then_some((key, whole::uncommented(value).trim().trim_end_matches(',')))
+}
+
+/// A plain word or number, or a list of some; `…` for anything that cannot be written again without a look at its quotes.
+fn shown_plainly(value: &str, is_within: bool) -> &str {
+    let is_plain = |text: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ' ');
+        !text.trim().is_empty() && text.chars().all(is_plain)
     };
-    let value = Some(value[..end.unwrap_or(value.len())].trim()).filter(|value| !value.is_empty()).unwrap_or("value");
-    let name = key.trim_start_matches(['!', '=', ' ']);
-    let form = match name.is_empty() {
-        true => format!("not: {value}"),
-        false if vero::sends(name) || name == "type" => format!("{name}: {{ not: {value} }}"),
-        false => format!("{}: {value}", whole::quote(key)),
-    };
-    Some(if is_within { format!("write {{ {form} }}") } else { format!("write {form}") })
+    if let Some((items, rest)) = value.strip_prefix('[').and_then(|list| list.split_once(']')) {
+        let is_alone = if is_within { !rest.contains('"') } else { rest.is_empty() };
+        return if is_alone && items.split(',').all(is_plain) { &value[..items.len() + 2] } else { "…" };
+    }
+    let value = if is_within { value.split([',', '}', ']']).next().unwrap_or_default().trim() } else { value };
+    if is_plain(value) { value } else { "…" }
 }
 
 /// `key: form`, or the form alone where there is no key.
@@ -108,6 +114,7 @@ struct Placed<'f> {
     key: &'f str,
     /// In a match: the field, and the operators below it.
     field: Option<(&'f str, Vec<&'f str>)>,
+    is_in_match: bool,
 }
 
 impl<'f> Placed<'f> {
@@ -127,7 +134,26 @@ impl<'f> Placed<'f> {
             Some(&above[at..])
         });
         let field = below.and_then(|below| below.split_first()).map(|(field, rest)| (*field, rest.to_vec()));
-        Self { key, field: field.filter(|(field, _)| !field.is_empty()) }
+        Self { key, field: field.filter(|(field, _)| !field.is_empty()), is_in_match: start.is_some() }
+    }
+
+    /// What is meant by a key that begins with `!`, if this is a place where something can be negated.
+    fn negated(&self, key: &str, value: &str, is_within: bool) -> Option<String> {
+        let name = key.trim_start_matches(['!', '=', ' ']).trim();
+        let value = shown_plainly(value, is_within);
+        // The key itself may be among them.
+        let above = self.field.iter().flat_map(|(field, below)| std::iter::once(field).chain(below));
+        let is_below_a_field = above.into_iter().any(|key| !key.starts_with('!'));
+        match name {
+            _ if !self.is_in_match => None,
+            "" if is_below_a_field => Some(format!("write not: {value}")),
+            _ if is_below_a_field => {
+                let is_operator = OPERATORS.iter().any(|known| known.name == name);
+                is_operator.then(|| format!("write not: {{ {name}: {value} }}"))
+            }
+            "any" => Some("write none: in place of !any:".to_owned()),
+            _ => vero::sends(name).then(|| format!("write {name}: {{ not: {value} }}")),
+        }
     }
 
     fn quoted(&self, value: &str) -> String {

@@ -329,15 +329,25 @@ pub(super) fn url(text: &str) -> Option<String> {
             "it holds a character that only looks like another: type it anew".to_owned()
         }
         text if text.starts_with('<') && text.ends_with('>') => "take the `<` and the `>` around it away".to_owned(),
-        text if text.trim() != text => "take the spaces around it away".to_owned(),
-        text if text.contains(' ') && text.matches("://").count() > 1 => {
-            "write a destination for each URL, and all of them in `to:`".to_owned()
+        text if text.trim() != text && !text.trim().contains(char::is_whitespace) => {
+            "take the spaces around it away".to_owned()
         }
-        text if text.contains(' ') && !text.contains("{{") => {
+        text if text.contains(char::is_whitespace) && !text.contains("{{") => {
+            let words = || text.split_whitespace();
             let host = text.split_once("://").map_or(text, |(_, rest)| rest).split('/').next().unwrap_or_default();
-            match host.contains(' ') {
-                true => "take the space out: a host has none".to_owned(),
-                false => "write %20 for a space".to_owned(),
+            let first = words().next().unwrap_or_default();
+            match () {
+                () if words().filter(|word| word.contains("://")).count() > 1 => {
+                    "one URL stands here: for several, write a destination for each, and all of them in `to:`"
+                        .to_owned()
+                }
+                () if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+                    "write the method beside it: { url: …, method: … }".to_owned()
+                }
+                () if !first.contains("://") || host.contains(char::is_whitespace) => {
+                    "take the space out: a host has none".to_owned()
+                }
+                () => "write %20 for a space".to_owned(),
             }
         }
         text if text.contains('@') && text.contains("://") => {

@@ -22,6 +22,8 @@ pub const LOOP: HeaderName = HeaderName::from_static("x-vero-relay-loop");
 const REMEMBERED_MAX: usize = 10_000;
 /// More relays in a row than anybody puts there.
 const RELAYS_MAX: usize = 16;
+/// What is said of an event that comes back.
+pub const OWN_EVENT: &str = "this relay sent this event itself: a destination leads back here";
 
 /// What this relay knows of the ways that events came.
 pub struct Hops {
@@ -55,9 +57,12 @@ impl Hops {
         Self { own, alone, is_any_known: AtomicBool::new(false), known: Mutex::default() }
     }
 
-    /// Whether a request was sent by this relay, or has come through too many others.
-    pub fn is_loop(&self, way: &[&str]) -> bool {
-        way.contains(&self.own.as_str()) || way.len() > RELAYS_MAX
+    /// Why an event that came this way goes round in a loop, if it does.
+    pub fn loop_of(&self, way: &[&str]) -> Option<&'static str> {
+        if way.iter().any(|name| name.eq_ignore_ascii_case(&self.own)) {
+            return Some(OWN_EVENT);
+        }
+        (way.len() > RELAYS_MAX).then_some("this event came through more than 16 relays: they lead into one another")
     }
 
     /// Remembers how an event came, if by another relay.
@@ -109,8 +114,8 @@ fn key(received_ms: u64, body: &[u8]) -> Key {
 
 /// The relays that a request names, in the order that it came by them; what is no name of one is left out.
 pub fn way(headers: &HeaderMap) -> Vec<&str> {
-    let values = headers.get_all(VIA).into_iter().filter_map(|value| value.to_str().ok());
-    let names = values.flat_map(|value| value.split(',')).map(str::trim);
+    let parts = headers.get_all(VIA).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = parts.filter_map(|part| std::str::from_utf8(part).ok()).map(str::trim);
     names.filter(|name| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
 }
 
@@ -119,7 +124,7 @@ mod tests {
     use super::*;
 
     fn is_loop(relay: &Hops, via: &HeaderValue) -> bool {
-        relay.is_loop(&way(&HeaderMap::from_iter([(VIA, via.clone())])))
+        relay.loop_of(&way(&HeaderMap::from_iter([(VIA, via.clone())]))).is_some()
     }
 
     fn remember(relay: &Hops, via: &HeaderValue, received_ms: u64, body: &[u8]) {
@@ -137,7 +142,10 @@ mod tests {
         assert!(is_loop(&one, &back));
         assert!(is_loop(&two, &back));
         assert!(!is_loop(&one, &two.via(6, b"{}")), "another event");
-        assert!(!one.is_loop(&way(&HeaderMap::new())));
+        assert_eq!(one.loop_of(&way(&HeaderMap::new())), None);
+        let as_bytes = |bytes: Vec<u8>| HeaderValue::from_bytes(&bytes).expect("a value");
+        assert!(is_loop(&one, &as_bytes(sent.as_bytes().to_ascii_uppercase())));
+        assert!(is_loop(&one, &as_bytes([b"\xff\xfe, ", sent.as_bytes()].concat())), "among what is no name");
     }
 
     #[test]

@@ -155,6 +155,10 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
         return None;
     };
     let base = client::parse_url(&text[..path_at]).map_err(fail).ok()?;
+    if url_template::has_space(&text[path_at..]) {
+        reader.secret_fault(node.id, Fault::with_help(client::SPACE, "write %20 for a space".to_owned()));
+        return None;
+    }
     advise(reader, node, &base);
     let compiled = Template::compile(&text[path_at..], Escape::Segment);
     let in_the_url = |range: std::ops::Range<usize>| range.start + path_at..range.end + path_at;

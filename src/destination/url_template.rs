@@ -60,6 +60,11 @@ fn with_all_blocks(source: &str) -> String {
     out
 }
 
+/// Whether a space stands in the part of a URL that is the same for every event.
+pub(super) fn has_space(source: &str) -> bool {
+    !source.contains("{#") && with_all_blocks(source).trim_end().contains(char::is_whitespace)
+}
+
 /// What stands in a segment of a template's path, if it is one path of the event alone. Filters may hold slashes, and are no path.
 fn in_segment(source: &str, at: usize) -> Option<&str> {
     if source.contains("{%") {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Explanation;
+use super::{ExplainedDelivery, Explanation, deliveries};
 use crate::config::{Config, ConfigTest, TestEvent, regular};
 use crate::event::RelayFields;
 
@@ -12,7 +12,7 @@ pub struct Tested<'c> {
     pub test: &'c ConfigTest,
     /// What did not come as expected; nothing: it passed.
     pub missed: Vec<Missed>,
-    /// Why it went as it did; `None` where there was no event.
+    /// Why it went as it did: of the first that fail.
     pub explanation: Option<Explanation<'c>>,
 }
 
@@ -40,25 +40,15 @@ pub enum Missed {
 }
 
 /// Runs all tests of a config, in order. Reads the files that they name, sends nothing and writes nothing.
-///
-/// Those that pass are explained, and those that do not, as long as all explanations of a kind are about [`EXPLAINED_MAX`] rules at most.
 pub fn run_tests(config: &Config) -> Vec<Tested<'_>> {
-    let mut explained = [0; 2];
-    let mut tested = Vec::with_capacity(config.tests.len());
-    for test in &config.tests {
-        tested.push(run(config, test, |is_passed| {
-            let of_its_kind = &mut explained[usize::from(is_passed)];
-            *of_its_kind += config.rules.rules().len();
-            *of_its_kind <= EXPLAINED_MAX
-        }));
-    }
-    tested
+    let mut to_explain = (EXPLAINED_RULES_MAX / config.rules.rules().len().max(1)).max(1);
+    config.tests.iter().map(|test| run(config, test, &mut to_explain)).collect()
 }
 
-/// Rules in the explanations of a kind: a rule takes some 300 bytes in each (measured), and nobody reads thousands of pages.
-const EXPLAINED_MAX: usize = 100_000;
+/// Rules in all explanations together: a rule takes some 300 bytes in each (measured), and nobody reads thousands of pages.
+const EXPLAINED_RULES_MAX: usize = 100_000;
 
-fn run<'c>(config: &'c Config, test: &'c ConfigTest, is_explained: impl FnOnce(bool) -> bool) -> Tested<'c> {
+fn run<'c>(config: &'c Config, test: &'c ConfigTest, to_explain: &mut usize) -> Tested<'c> {
     let without_event = |why: String| Tested { test, missed: vec![Missed::Event(why)], explanation: None };
     let body = match &test.event {
         TestEvent::Body(body) => body.clone(),
@@ -67,24 +57,27 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest, is_explained: impl FnOnce(b
             Err(error) => return without_event(format!("{shown} could not be read: {error}")),
         },
     };
-    match Explanation::in_short(config, &body, &test.source) {
-        Ok(short) => {
-            let missed = missed(config, test, &short);
-            let explained = is_explained(missed.is_empty()).then(|| Explanation::of(config, &body, &test.source));
-            Tested { test, missed, explanation: explained.and_then(Result::ok) }
-        }
-        Err(refused) => without_event(format!("the event would be refused: {refused}")),
-    }
+    let relay = RelayFields { source: &test.source, received_ms: crate::time::wall_ms() };
+    let routing = match config.rules.route(&body, relay) {
+        Ok(routing) => routing,
+        Err(refused) => return without_event(format!("the event would be refused: {refused}")),
+    };
+    let missed = missed(config, test, &deliveries(config, &body, relay, &routing));
+    // What became of each rule takes far longer to find out than all else, where there are many.
+    let is_explained = !missed.is_empty() && *to_explain > 0;
+    *to_explain -= usize::from(is_explained);
+    let explanation = is_explained.then(|| Explanation::at(config, &body, relay));
+    Tested { test, missed, explanation: explanation.and_then(Result::ok) }
 }
 
-fn missed(config: &Config, test: &ConfigTest, explanation: &Explanation<'_>) -> Vec<Missed> {
+fn missed(config: &Config, test: &ConfigTest, deliveries: &[ExplainedDelivery]) -> Vec<Missed> {
     let mut missed = Vec::new();
     let names = |destinations: &mut dyn Iterator<Item = usize>| -> Vec<String> {
         let mut places: Vec<_> = destinations.collect();
         places.sort_unstable();
         places.into_iter().map(|place| config.destinations[place].name.clone()).collect()
     };
-    let met = names(&mut explanation.deliveries.iter().map(|delivery| delivery.destination));
+    let met = names(&mut deliveries.iter().map(|delivery| delivery.destination));
     if let Some(to) = &test.to {
         let expected = names(&mut to.iter().copied());
         if expected != met {
@@ -93,7 +86,7 @@ fn missed(config: &Config, test: &ConfigTest, explanation: &Explanation<'_>) -> 
     }
     for (destination, condition) in &test.content {
         let name = config.destinations[*destination].name.clone();
-        let found = explanation.deliveries.iter().find(|delivery| delivery.destination == *destination);
+        let found = deliveries.iter().find(|delivery| delivery.destination == *destination);
         let (holds, met) = match found.map(|delivery| &delivery.sends) {
             Some(Ok(preview)) => (holds(condition, preview.exact_content()), preview.shown_content()),
             Some(Err(error)) => (false, format!("nothing: {error}")),
@@ -137,10 +130,15 @@ impl Missed {
 }
 
 impl Tested<'_> {
+    /// Whether it failed, and why it went as it did is not told, because it is of others.
+    pub fn is_cut_short(&self) -> bool {
+        self.explanation.is_none() && self.missed.iter().any(|missed| !matches!(missed, Missed::Event(_)))
+    }
+
     /// It for scripts: `name`, `ok`, what was missed, and the explanation of a test that did not pass.
     pub fn json(&self) -> Value {
         let is_ok = self.missed.is_empty();
-        let explanation = self.explanation.as_ref().filter(|_| !is_ok).map(Explanation::json);
+        let explanation = self.explanation.as_ref().map(Explanation::json);
         let missed: Vec<_> = self.missed.iter().map(Missed::json).collect();
         json!({ "name": self.test.name, "ok": is_ok, "missed": missed, "explanation": explanation })
     }

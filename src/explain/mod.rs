@@ -45,56 +45,20 @@ pub struct ExplainedDelivery {
 }
 
 impl<'c> Explanation<'c> {
-    /// Explains an event that comes in now. Its id is made up.
+    /// Explains an event that comes in now.
     pub fn of(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
-        let received_ms = crate::time::wall_ms();
-        let (routing, traces) = config.rules.explain(body, RelayFields { source, received_ms })?;
-        let rules = traces.into_iter().map(|trace| masked(config, trace)).collect();
-        Ok(Self::put_together(config, body, RelayFields { source, received_ms }, routing, rules))
+        Self::at(config, body, RelayFields { source, received_ms: crate::time::wall_ms() })
     }
 
-    /// The same without what became of each rule, which takes far longer than all else where there are many.
-    pub fn in_short(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
-        let relay = RelayFields { source, received_ms: crate::time::wall_ms() };
-        let routing = config.rules.route(body, relay)?;
-        Ok(Self::put_together(config, body, relay, routing, Vec::new()))
-    }
-
-    fn put_together(
-        config: &'c Config,
-        body: &[u8],
-        relay: RelayFields<'_>,
-        routing: Routing<'_>,
-        rules: Vec<RuleTrace>,
-    ) -> Self {
-        let RelayFields { source, received_ms } = relay;
-        let event = Arc::new(StoredEvent {
-            id: EventId::mint(received_ms, 0, 0),
-            received_ms,
-            source: NameId(0),
-            generation: 0,
-            rules: Vec::new(),
-            deliveries: Vec::new(),
-            body: body.to_vec().into(),
-        });
-        let all_rules = config.rules.rules();
-        let explained = |(destination, rule): &(usize, usize)| {
-            let name = all_rules[*rule].name.as_str();
-            let delivery = Delivery { event: event.clone(), source: source.into(), rule: name.into() };
-            let names_it = |rule: &&usize| all_rules[**rule].to.contains(destination);
-            ExplainedDelivery {
-                destination: *destination,
-                rules: routing.rules.iter().filter(names_it).copied().collect(),
-                sends: config.destinations[*destination].destination.preview(&delivery),
-            }
-        };
-        Self {
+    fn at(config: &'c Config, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
+        let (routing, traces) = config.rules.explain(body, relay)?;
+        Ok(Self {
             config,
             event_type: routing.event_type.clone().into_owned(),
-            source: source.to_owned(),
-            deliveries: routing.deliveries.iter().map(explained).collect(),
-            rules,
-        }
+            source: relay.source.to_owned(),
+            deliveries: deliveries(config, body, relay, &routing),
+            rules: traces.into_iter().map(|trace| masked(config, trace)).collect(),
+        })
     }
 
     /// The rule of a trace.
@@ -154,6 +118,31 @@ impl<'c> Explanation<'c> {
             "deliveries": deliveries.collect::<Vec<_>>(),
         })
     }
+}
+
+/// What each destination would get of an event. Its id is made up.
+fn deliveries(config: &Config, body: &[u8], relay: RelayFields<'_>, routing: &Routing<'_>) -> Vec<ExplainedDelivery> {
+    let event = Arc::new(StoredEvent {
+        id: EventId::mint(relay.received_ms, 0, 0),
+        received_ms: relay.received_ms,
+        source: NameId(0),
+        generation: 0,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        body: body.to_vec().into(),
+    });
+    let all_rules = config.rules.rules();
+    let explained = |(destination, rule): &(usize, usize)| {
+        let name = all_rules[*rule].name.as_str();
+        let delivery = Delivery { event: event.clone(), source: relay.source.into(), rule: name.into() };
+        let names_it = |rule: &&usize| all_rules[**rule].to.contains(destination);
+        ExplainedDelivery {
+            destination: *destination,
+            rules: routing.rules.iter().filter(names_it).copied().collect(),
+            sends: config.destinations[*destination].destination.preview(&delivery),
+        }
+    };
+    routing.deliveries.iter().map(explained).collect()
 }
 
 fn as_json(preview: &Preview) -> Value {

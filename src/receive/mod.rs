@@ -82,8 +82,8 @@ pub fn readyz(relay: &Relay) -> Answer {
 }
 
 /// Whether a request carries the id of an event of this relay: something between a destination and here has taken away the header that
-/// names the relays on the way. Vero sends no such header, and of another relay's request that one tells all: it is not asked about, so
-/// the disk is read for nobody else.
+/// names the relays on the way. Vero sends no such header, and of another relay's request that one tells all: only a request that names
+/// no relay is asked about, so the disk is read for nobody else.
 async fn is_own_event(relay: &Relay, headers: &HeaderMap) -> bool {
     let id = headers.get(WEBHOOK_ID).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     let Some(id) = id else { return false };
@@ -122,8 +122,11 @@ where
         return refusal;
     }
     let (hops, way) = (generation.config.client.hops(), hops::way(headers));
-    if hops.is_loop(&way) || (way.is_empty() && is_own_event(relay, headers).await) {
-        let why = "this relay sent this event itself: a destination leads back here";
+    let mut loops = hops.loop_of(&way);
+    if way.is_empty() && is_own_event(relay, headers).await {
+        loops = Some(hops::OWN_EVENT);
+    }
+    if let Some(why) = loops {
         let mut refusal = refuse(StatusCode::LOOP_DETECTED, why, &[]);
         refusal.headers_mut().insert(LOOP, http::HeaderValue::from_static("1"));
         return refusal;

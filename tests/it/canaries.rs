@@ -338,13 +338,16 @@ const WITH_SECRETS: [(&str, &str); 13] = [
 ];
 
 /// What makes a line no YAML, or another than was meant.
-const BREAKS: [&str; 24] = [
+const BREAKS: [&str; 27] = [
     "\"SECRET",
     "'SECRET",
     "@SECRET",
     "`SECRET",
     "%SECRET",
     "!SECRET",
+    "!SECRET: x",
+    "!x: SECRET",
+    "{ !x: SECRET, !SECRET }",
     "*SECRET",
     "&SECRET",
     "{SECRET",
@@ -393,4 +396,31 @@ fn no_message_about_a_broken_file_shows_a_secret_of_it() {
     }
     assert!(shown.is_empty(), "{} are shown:\n{}", shown.len(), shown.join("\n"));
     assert!(wrong > 1000, "they are slips: {wrong}");
+}
+
+#[test]
+fn no_message_shows_a_secret_that_an_alias_puts_where_another_text_may_stand() {
+    const SECRET: &str = "Zx9Qw7Kp5Lm3Vb1";
+    for elsewhere in [
+        "to: [*k]",
+        "to: *k",
+        "to: [a], match: { *k : x }",
+        "to: [a], match: { type: *k }",
+        "to: [a], match: { type: { *k : x } }",
+        "to: [a], match: { type: { regex: *k }, *k : 1 }",
+        "to: [a], stop: *k",
+        "to: [a], *k : x",
+    ] {
+        let text = format!(
+            "data_dir: /var/lib/vero-relay\nsources: {{ vero: {{ token: &k {SECRET} }} }}\n\
+             destinations: {{ a: {{ http: {{ url: \"https://example.com/\" }} }} }}\nrules: [ {{ {elsewhere} }} ]\n"
+        );
+        let said = match Config::parse(Path::new("config.yaml"), text, &Everywhere("unused")) {
+            Ok((_, report)) => report,
+            Err(ConfigError::Problems(report)) => *report,
+            Err(error) => panic!("{error}"),
+        };
+        let said = format!("{}\n{:?}", said.render(false), said.json());
+        assert!(!said.contains(SECRET) && !said.contains(&SECRET.to_lowercase()), "{elsewhere}: {said}");
+    }
 }

@@ -196,6 +196,32 @@ fn a_test_that_fails_exits_78_with_what_was_expected_and_why_it_went_otherwise()
     assert_eq!(failed["explanation"]["rules"][0]["because"], "campaign.id is \"43\"");
 }
 
+#[test]
+fn all_tests_that_fail_are_told_and_of_many_the_first_are_explained() {
+    // 50 explanations of 2000 rules each are as many as are made.
+    let rules: String = (0..2000).map(|i| format!("  - {{ match: {{ campaign.id: {i} }}, to: [a] }}\n")).collect();
+    let test = |id: usize| {
+        let to = if id.is_multiple_of(10) { "a" } else { "" };
+        format!("  - {{ name: t{id}, event: {{ type: sent, campaign: {{ id: {id} }} }}, expect: {{ to: [{to}] }} }}\n")
+    };
+    let tests: String = (0..70).map(test).collect();
+    let directory = written(&format!(
+        "data_dir: /var/lib/vero-relay\nsources: {{ vero: {{ token: \"a-token-that-is-long-enough\" }} }}\n\
+         rules:\n{rules}tests:\n{tests}destinations: {{ a: {{ http: {{ url: \"https://example.com/\" }} }} }}\n"
+    ));
+    let checked = vero_relay(directory.path(), &["check", "--json"]);
+    assert_eq!(checked.status.code(), Some(78));
+    let said: Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+    assert_eq!((&said["tests_passed"], &said["tests_failed"]), (&json!(7), &json!(63)));
+    let tested = said["tests"].as_array().expect("a list").iter();
+    let failed: Vec<_> = tested.filter(|one| one["ok"] == json!(false)).collect();
+    assert!(failed.iter().all(|one| one["missed"][0]["to"]["got"] == json!(["a"])));
+    let is_explained: Vec<_> = failed.iter().map(|one| !one["explanation"].is_null()).collect();
+    assert_eq!(is_explained, [vec![true; 50], vec![false; 13]].concat());
+    let told = err(&vero_relay(directory.path(), &["check"]));
+    assert!(told.contains("only the first that failed are explained"), "{told}");
+}
+
 #[tokio::test]
 async fn a_test_keeps_no_relay_from_starting_and_sends_and_writes_nothing() {
     let fake = Fake::start([]).await;

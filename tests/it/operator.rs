@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::cli::{root, vero_relay};
 use crate::harness::*;
 
 /// A config whose only destination is down until somebody helps it.
@@ -191,6 +192,27 @@ async fn dead_letters_are_listed_shown_with_their_answers_replayed_once_and_drop
     let relay = relay.restart(|config| config).await;
     assert_eq!(relay.destination("crm").await["dead_letters"], 1);
     assert_eq!(relay.deliveries(&ids[0]).await[0]["state"], "delivered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_of_one_person_are_listed_up_to_the_limit_however_many_others_lie_between() {
+    let fake = Fake::start([400; 5].map(Act::status)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for (number, who) in ["a", "b", "a", "b", "a"].into_iter().enumerate() {
+        let event = json!({ "type": "sent", "user": { "id": number, "email": format!("{who}@example.com") } });
+        let id = relay.accept(&event.to_string()).await;
+        relay.until(&id, "dead").await;
+    }
+    let admin = format!("http://{}", relay.running.admin_address);
+    let listed = |who: &str, limit: &str| {
+        let args = ["dead-letters", "list", "--email", who, "-n", limit, "--json", "--admin", &admin];
+        let listed: Value = serde_json::from_slice(&vero_relay(root(), &args).stdout).expect("JSON");
+        (listed["dead_letters"].as_array().map(Vec::len), listed["before"].is_null())
+    };
+    assert_eq!(listed("a@example.com", "2"), (Some(2), false));
+    assert_eq!(listed("a@example.com", "9"), (Some(3), true));
+    assert_eq!(listed("b@example.com", "9"), (Some(2), true));
+    assert_eq!(listed("c@example.com", "9"), (Some(0), true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,14 +31,18 @@ pub fn shown_with_query(url: &Url) -> String {
     format!("{}{query}", shown(url))
 }
 
+/// Why a text with a space in it is no URL.
+pub const SPACE: &str = "a URL has no space in it";
+
 /// Reads an http or https URL, or says what is wrong with it. The sentence never holds the URL.
 pub fn parse_url(text: &str) -> Result<Url, String> {
     let begins = "a URL here begins with http:// or https://";
     if !text.contains("://") {
         return Err(begins.to_owned());
     }
-    if text.trim().contains(char::is_whitespace) {
-        return Err("a URL has no space in it".to_owned());
+    // The parser takes blanks of ASCII around it away, and lines and tabs out of it.
+    if text.trim_matches(|c: char| c.is_ascii_whitespace()).contains(char::is_whitespace) {
+        return Err(SPACE.to_owned());
     }
     let url = Url::parse(text).map_err(|error| format!("this is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {

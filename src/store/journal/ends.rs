@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::format::{OutcomeState, Record, records};
+use super::look::{died, unexplained_death};
 use super::segments::{Place, Scan, SegmentInfo, Window};
 use super::shared::{Shared, state_after, state_of};
 use super::{LAG_READ_BYTES, lock};
@@ -16,33 +17,18 @@ use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadErro
 /// How deliveries ended, by event and then by destination.
 pub type Ends = BTreeMap<DeliveryKey, DeliveryState>;
 
+/// What is known of some deliveries.
+pub struct Known {
+    pub ends: Ends,
+    /// Dead letters of which nobody knows more, because the index was lost.
+    pub unexplained: Vec<DeliveryKey>,
+}
+
 impl Shared {
     /// Where all deliveries of some events stand.
     pub fn states(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
-        let ids: BTreeSet<NameId> = self.destination_ids().into_iter().collect();
-        let (mut known, mut open) = (Ends::new(), BTreeSet::new());
-        let mut dead: BTreeMap<NameId, BTreeSet<u64>> = BTreeMap::new();
-        for event in events {
-            let sequence = event.id.sequence();
-            let planned: BTreeSet<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
-            for destination in planned.union(&ids) {
-                let key = DeliveryKey { sequence, destination: *destination };
-                match self.state_in_memory(&key) {
-                    Some(DeliveryState::Settled) if planned.contains(destination) => drop(open.insert(key)),
-                    Some(DeliveryState::Settled) => {}
-                    Some(state) => drop(known.insert(key, state)),
-                    None => drop(dead.entry(*destination).or_default().insert(sequence)),
-                }
-            }
-        }
-        // All at once: many of them may stand in one row.
-        for (destination, sequences) in dead {
-            known.extend(self.dead_states(destination, &sequences)?);
-        }
-        let wanted: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
-        let mut ends = self.ends(wanted, open, limit)?;
-        // Memory is never behind the journal.
-        ends.extend(known);
+        let Known { mut ends, unexplained } = self.known(events, limit)?;
+        ends.extend(unexplained.into_iter().map(|key| (key, unexplained_death())));
         let states_of = |event: &Arc<StoredEvent>| {
             let sequence = event.id.sequence();
             let key = |destination| DeliveryKey { sequence, destination };
@@ -60,6 +46,43 @@ impl Shared {
             planned.chain(others).collect()
         };
         Ok(events.iter().map(states_of).collect())
+    }
+
+    /// What is known of where all deliveries of some events stand.
+    pub fn known(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Known, ReadError> {
+        let ids: BTreeSet<NameId> = self.destination_ids().into_iter().collect();
+        let (mut known, mut open) = (Ends::new(), BTreeSet::new());
+        let mut dead: BTreeMap<NameId, BTreeSet<u64>> = BTreeMap::new();
+        for event in events {
+            let sequence = event.id.sequence();
+            let planned: BTreeSet<NameId> = event.deliveries.iter().map(|delivery| delivery.destination).collect();
+            for destination in planned.union(&ids) {
+                let key = DeliveryKey { sequence, destination: *destination };
+                match self.state_in_memory(&key) {
+                    Some(DeliveryState::Settled) if planned.contains(destination) => drop(open.insert(key)),
+                    Some(DeliveryState::Settled) => {}
+                    Some(state) => drop(known.insert(key, state)),
+                    None => drop(dead.entry(*destination).or_default().insert(sequence)),
+                }
+            }
+        }
+        let mut unexplained = Vec::new();
+        for (destination, sequences) in dead {
+            // All at once: many of them may stand in one row.
+            let mut letters = self.letters(destination, &sequences)?;
+            for sequence in sequences {
+                let key = DeliveryKey { sequence, destination };
+                match letters.remove(&sequence) {
+                    Some(letter) => drop(known.insert(key, died(letter))),
+                    None => unexplained.push(key),
+                }
+            }
+        }
+        let wanted: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
+        let mut ends = self.ends(wanted, open, limit)?;
+        // Memory is never behind the journal.
+        ends.extend(known);
+        Ok(Known { ends, unexplained })
     }
 
     /// How deliveries of the `wanted` events ended, and in any case the `open` ones if that stands in the journal.

@@ -42,10 +42,8 @@ impl Shared {
     /// Where a delivery stands as far as memory, and for a dead letter the index, knows.
     pub fn state(&self, key: &DeliveryKey) -> DeliveryState {
         let of_letter = || {
-            let sequences = BTreeSet::from([key.sequence]);
-            let known = self.indexed(key.destination, &sequences).unwrap_or_default();
-            let letter = self.letters(key.destination, &sequences, known).next();
-            dead(letter.expect("one for each that was asked for"))
+            let letters = self.letters(key.destination, &BTreeSet::from([key.sequence])).unwrap_or_default();
+            letters.into_values().next().map_or_else(unexplained_death, died)
         };
         self.state_in_memory(key).unwrap_or_else(of_letter)
     }
@@ -71,59 +69,43 @@ impl Shared {
         Some(DeliveryState::Dead { attempts, at_ms, reason })
     }
 
-    /// How some of a destination's deliveries became dead letters.
-    pub fn dead_states(
+    /// What is known of some of a destination's dead letters, by what the index says and what memory still has.
+    pub fn letters(
         &self,
         destination: NameId,
         sequences: &BTreeSet<u64>,
-    ) -> Result<Vec<(DeliveryKey, DeliveryState)>, ReadError> {
-        let known = self.indexed(destination, sequences)?;
-        let state = |letter: DeadLetter| (DeliveryKey { sequence: letter.sequence, destination }, dead(letter));
-        Ok(self.letters(destination, sequences, known).map(state).collect())
-    }
-
-    /// What the index knows of a destination's dead letters.
-    fn indexed(&self, destination: NameId, sequences: &BTreeSet<u64>) -> Result<HashMap<u64, DeadLetter>, ReadError> {
-        let known = lock(&self.index.database).dead_letters(destination, sequences.iter().copied());
-        known.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))
-    }
-
-    /// All of these dead letters, in order, by what the index knows of them and what memory still has.
-    fn letters(
-        &self,
-        destination: NameId,
-        sequences: &BTreeSet<u64>,
-        mut known: HashMap<u64, DeadLetter>,
-    ) -> impl DoubleEndedIterator<Item = DeadLetter> {
-        sequences.iter().map(move |sequence| {
-            let sequence = *sequence;
-            if let Some((attempts, at_ms, reason)) = self.just_died(&DeliveryKey { sequence, destination }) {
-                return DeadLetter { sequence, destination, attempts, at_ms, reason };
+    ) -> Result<HashMap<u64, DeadLetter>, ReadError> {
+        let indexed = lock(&self.index.database).dead_letters(destination, sequences.iter().copied());
+        let mut letters = indexed.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
+        for sequence in sequences {
+            let (sequence, key) = (*sequence, DeliveryKey { sequence: *sequence, destination });
+            if let Some((attempts, at_ms, reason)) = self.just_died(&key) {
+                letters.insert(sequence, DeadLetter { sequence, destination, attempts, at_ms, reason });
             }
-            let reason = || "the reason is not known any more: the index was lost".to_owned();
-            let unknown = || DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason: reason() };
-            known.remove(&sequence).unwrap_or_else(unknown)
-        })
+        }
+        Ok(letters)
     }
 
     pub fn dead_letters(&self, id: NameId, query: &DeadQuery, mut before: u64, max: usize) -> Page<DeadLetter> {
         self.index.flush();
-        let (destination, mut items) = (self.destination(id), Vec::new());
-        for _ in 0..LOOKED_AT_MAX / LOOKED_AT_ONCE {
-            let sequences = {
+        let (destination, mut items, mut looked_at) = (self.destination(id), Vec::new(), 0);
+        while looked_at < LOOKED_AT_MAX {
+            let sequences: BTreeSet<u64> = {
                 let queue = lock(&destination.queue);
-                let older = std::iter::successors(Some(before), |before| queue.dead().previous(*before));
-                older.skip(1).take(LOOKED_AT_ONCE).collect::<BTreeSet<u64>>()
+                let older = |before: u64| queue.dead().previous(before);
+                std::iter::successors(older(before), |before| older(*before)).take(LOOKED_AT_ONCE).collect()
             };
             if sequences.is_empty() {
                 return Page { items, before: None };
             }
-            let known = self.indexed(id, &sequences).unwrap_or_default();
-            for letter in self.letters(id, &sequences, known).rev() {
+            looked_at += sequences.len();
+            let mut letters = self.letters(id, &sequences).unwrap_or_default();
+            for sequence in sequences.into_iter().rev() {
                 if items.len() == max {
                     return Page { items, before: Some(before) };
                 }
-                before = letter.sequence;
+                before = sequence;
+                let letter = letters.remove(&sequence).unwrap_or_else(|| unexplained(sequence, id));
                 if query.holds(&letter) {
                     items.push(letter);
                 }
@@ -253,6 +235,18 @@ impl Shared {
     }
 }
 
-fn dead(DeadLetter { attempts, at_ms, reason, .. }: DeadLetter) -> DeliveryState {
+/// A dead letter of which nobody knows more.
+fn unexplained(sequence: u64, destination: NameId) -> DeadLetter {
+    let reason = "the reason is not known any more: the index was lost".to_owned();
+    DeadLetter { sequence, destination, attempts: 0, at_ms: 0, reason }
+}
+
+/// What it is as a state.
+pub fn unexplained_death() -> DeliveryState {
+    died(unexplained(0, NameId::NONE))
+}
+
+/// A dead letter as a state.
+pub fn died(DeadLetter { attempts, at_ms, reason, .. }: DeadLetter) -> DeliveryState {
     DeliveryState::Dead { attempts, at_ms, reason }
 }

@@ -1,5 +1,6 @@
 //! What a destination's queue is, under another name: by giving its number the name, or by moving everything to the name's own number.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::bitmap::Bitmap;
@@ -8,7 +9,7 @@ use super::lock;
 use super::queue::Queue;
 use super::shared::Shared;
 use super::writer::{Message, Urgency};
-use crate::store::{DeliveryKey, NameId, Selecting, TakenOver};
+use crate::store::{DeliveryKey, NameId, ReadError, Selecting, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
 const DEAD_AT_ONCE: usize = 4096;
@@ -42,14 +43,20 @@ impl Shared {
         }
         let mut after = 0;
         loop {
-            let some: Vec<u64> = {
+            let some: BTreeSet<u64> = {
                 let destination = self.destination(from);
                 let queue = lock(&destination.queue);
                 queue.dead().iter_from(after).take(DEAD_AT_ONCE).collect()
             };
             let Some(last) = some.last() else { break };
             after = last + 1;
-            taken.dead += self.move_dead(from, to, &some);
+            match self.move_dead(from, to, &some) {
+                Ok(moved) => taken.dead += moved,
+                Err(error) => {
+                    tracing::warn!(%error, "dead letters stay where they are until the next start: the index cannot be read");
+                    break;
+                }
+            }
         }
         self.move_rest(from, to, &mut taken);
         taken
@@ -71,12 +78,11 @@ impl Shared {
         done
     }
 
-    fn move_dead(&self, from: NameId, to: NameId, sequences: &[u64]) -> u64 {
+    fn move_dead(&self, from: NameId, to: NameId, sequences: &BTreeSet<u64>) -> Result<u64, ReadError> {
         // What died a moment ago may be on its way to the index.
         self.index.flush();
-        let letters = lock(&self.index.database).dead_letters(from, sequences.iter().copied());
-        let mut letters = letters.unwrap_or_default();
-        self.with_both(from, to, |here, there| {
+        let mut letters = self.letters(from, sequences)?;
+        Ok(self.with_both(from, to, |here, there| {
             let (mut outcomes, mut moved) = (Vec::new(), Bitmap::default());
             for sequence in sequences.iter().copied().filter(|sequence| here.is_dead(*sequence)) {
                 moved.insert(sequence);
@@ -86,8 +92,7 @@ impl Shared {
                 }
                 let unknown = || (0, self.clock.now_ms(), String::new());
                 let known = letters.remove(&sequence).map(|letter| (letter.attempts, letter.at_ms, letter.reason));
-                let key = DeliveryKey { sequence, destination: from };
-                let (attempts, at_ms, reason) = known.or_else(|| self.just_died(&key)).unwrap_or_else(unknown);
+                let (attempts, at_ms, reason) = known.unwrap_or_else(unknown);
                 let state = OutcomeState::Dead { reason };
                 there.apply(sequence, attempts, &state);
                 outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
@@ -97,7 +102,7 @@ impl Shared {
             self.tell(outcomes);
             self.tell_selected(from, Selecting::Move(to), moved);
             count
-        })
+        }))
     }
 
     fn move_rest(&self, from: NameId, to: NameId, taken: &mut TakenOver) {

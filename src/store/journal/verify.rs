@@ -148,8 +148,15 @@ fn compare(path: &Path, said: &Said<'_>, verified: &mut Verified) {
     for (id, queue) in queues {
         let dead: Vec<u64> = queue.dead().iter_from(0).collect();
         for some in dead.chunks(COMPARED_AT_ONCE) {
-            let letters = |database: &Database| database.dead_letters(*id, some.iter().copied()).unwrap_or_default();
-            let (known, said) = (letters(&index), letters(fresh));
+            let letters = |database: &Database| database.dead_letters(*id, some.iter().copied());
+            let (known, said) = match (letters(&index), letters(fresh)) {
+                (Ok(known), Ok(said)) => (known, said),
+                (Err(error), _) | (_, Err(error)) => {
+                    let problem = format!("state.db: dead letters of destination {} cannot be read: {error}", id.0);
+                    verified.problems.push(problem);
+                    continue;
+                }
+            };
             let differs = |sequence: &&u64| match (known.get(sequence), said.get(sequence)) {
                 (Some(known), Some(said)) => (known.at_ms, &known.reason) != (said.at_ms, &said.reason),
                 // Without a row the index is only behind; with another one than the journal's it is wrong.

@@ -12,9 +12,7 @@ use crate::store::journal::format::event_head_bytes;
 use crate::store::journal::segments::{SegmentInfo, Window, file_name};
 use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
-use crate::store::{
-    AppendError, DeliveryKey, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent,
-};
+use crate::store::{AppendError, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent};
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
 const HISTORY_BYTES: u64 = 10 << 30;
@@ -291,13 +289,8 @@ impl Keeper {
 
     fn carry_batch(&self, events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
         let mut limit = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
-        let states = self.shared.states(&events, &mut limit);
-        let states = states.map_err(|error| std::io::Error::other(error.to_string()))?;
-        let by_event = events.iter().zip(states).flat_map(|(event, states)| {
-            let key = |destination| DeliveryKey { sequence: event.id.sequence(), destination };
-            states.into_iter().map(move |(delivery, state)| (key(delivery.destination), state))
-        });
-        let ends = by_event.collect();
+        let known = self.shared.known(&events, &mut limit);
+        let ends = known.map_err(|error| std::io::Error::other(error.to_string()))?.ends;
         let (reply, done) = sync_channel(1);
         let ended = || std::io::Error::other("the writer has ended");
         self.shared.sender.send(Message::Carry(Carrying { events, ends, reply })).map_err(|_| ended())?;

@@ -405,34 +405,102 @@ fn verify_finds_a_flipped_bit_in_a_head() {
     });
 }
 
+/// Changes the index of a store behind its back. Returns how many rows it changed.
+fn edit_index(file: &Path, sql: &str) -> usize {
+    rusqlite::Connection::open(file).expect("opens").execute(sql, []).expect("changed")
+}
+
 #[test]
 fn verify_finds_a_dead_letter_of_which_the_index_says_something_else() {
+    // More than are compared in one go.
+    const DEAD: u64 = 4200;
     let directory = tempfile::tempdir().expect("a directory");
     let store = open_real(directory.path());
-    for i in 0..9 {
-        append(&store, &format!("event {i}"), &[CRM]).expect("taken");
-    }
-    select(&store, CRM, Selecting::Bury, &[3, 5, 7]);
+    let mut answers: Vec<_> = (0..DEAD).map(|_| store.append(event(&store, "{}", &[CRM]))).collect();
+    answers.pop().expect("some").blocking_recv().expect("an answer").expect("taken");
     let claims = store.claim(crm(&store), 2);
     let dead = |claim| (claim, Settlement::Dead { attempts: 2, reason: "http 500".to_owned() });
     store.settle(claims.into_iter().map(dead).collect());
+    select(&store, CRM, Selecting::Bury, &(2..DEAD).collect::<Vec<_>>());
     let crm = crm(&store).0;
     store.close();
     drop(store);
-    assert_eq!(verified(directory.path()).problems, Vec::<String>::new());
-    let change = |sql| {
-        let database = rusqlite::Connection::open(directory.path().join("state.db")).expect("opens");
-        database.execute(sql, []).expect("changed")
-    };
+    let change = |sql| edit_index(&directory.path().join("state.db"), sql);
+    let problems = || verified(directory.path()).problems;
+    assert_eq!(problems(), Vec::<String>::new());
     assert_eq!(change("UPDATE dead SET reason = 'http 418' WHERE sequence = 1"), 1);
     let differs = |sequence| format!("state.db: the dead letter {sequence} of destination {crm} differs");
-    assert_eq!(verified(directory.path()).problems, [differs(1)]);
+    assert_eq!(problems(), [differs(1)]);
     assert_eq!(change("UPDATE buried SET at_ms = at_ms + 1"), 1);
-    assert_eq!(verified(directory.path()).problems, [1, 3, 5, 7].map(differs));
+    assert_eq!(problems(), (1..DEAD).map(differs).collect::<Vec<_>>());
+    // A row that cannot be read is no row that is missing.
+    change("UPDATE dead SET reason = x'ff' WHERE sequence = 1");
+    assert!(problems()[0].starts_with(&format!("state.db: dead letters of destination {crm} cannot be read")));
     // Without a row it is only behind.
     change("DELETE FROM dead");
     change("DELETE FROM buried");
-    assert_eq!(verified(directory.path()).problems, Vec::<String>::new());
+    assert_eq!(problems(), Vec::<String>::new());
+}
+
+#[test]
+fn a_dead_letter_whose_row_cannot_be_read_is_neither_carried_nor_moved_without_its_reason() {
+    let kept = Kept::new(4 * SEGMENT);
+    let store = kept.open();
+    append(&store, "dead", &[CRM]).expect("taken");
+    let claims = store.claim(crm(&store), 1);
+    store.settle(vec![(claims[0], Settlement::Dead { attempts: 3, reason: "400 no".into() })]);
+    store.close();
+    drop(store);
+    // Nothing is remembered of it any more but what the index knows.
+    let store = kept.open();
+    assert_eq!(edit_index(&kept.index(), "UPDATE dead SET reason = x'ff'"), 1);
+    fill(&store, 12 * SEGMENT);
+    store.trim();
+    assert_eq!(store.history().start, 0, "its segment stays");
+    assert_eq!(store.take_over(crm(&store), id(&store, ALERTS)).dead, 0, "it stays where it is");
+    assert_eq!(edit_index(&kept.index(), "UPDATE dead SET reason = '400 no'"), 1);
+    store.trim();
+    assert!(store.history().start > 0, "it was carried");
+    let known = |name| {
+        let page = store.dead_letters(id(&store, name), &DeadQuery::default(), u64::MAX, 9);
+        page.items.into_iter().map(|letter| (letter.attempts, letter.reason)).collect::<Vec<_>>()
+    };
+    assert_eq!(known(CRM), [(3, "400 no".to_owned())]);
+    assert_eq!(store.take_over(crm(&store), id(&store, ALERTS)).dead, 1);
+    append(&store, "behind it", &[]).expect("taken");
+    assert_eq!(known(ALERTS), [(3, "400 no".to_owned())]);
+}
+
+#[test]
+fn pages_of_dead_letters_go_on_where_they_ended_however_many_are_looked_at() {
+    // More than one page looks at.
+    const DEAD: u64 = 10_600;
+    let kept = Kept::new(1 << 30);
+    let store = kept.open();
+    let mut answers: Vec<_> = (0..DEAD).map(|_| store.append(event(&store, "{}", &[CRM]))).collect();
+    answers.pop().expect("some").blocking_recv().expect("an answer").expect("taken");
+    let claims = store.claim(crm(&store), 1);
+    store.settle(vec![(claims[0], Settlement::Dead { attempts: 1, reason: "http 404".to_owned() })]);
+    select(&store, CRM, Selecting::Bury, &(1..DEAD).collect::<Vec<_>>());
+    let page = |reason: Option<&str>, before, max| {
+        let query = DeadQuery { reason: reason.map(str::to_owned), ..DeadQuery::default() };
+        let page = store.dead_letters(crm(&store), &query, before, max);
+        (page.items.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), page.before)
+    };
+    let (mut seen, mut before) = (Vec::new(), Some(u64::MAX));
+    while let Some(from) = before {
+        let (items, next) = page(None, from, 97);
+        assert!(!items.is_empty() && items.len() <= 97);
+        seen.extend(items);
+        before = next;
+    }
+    assert_eq!(seen, (0..DEAD).rev().collect::<Vec<_>>());
+    let down_to = |from: u64, to: u64| (to..from).rev().collect::<Vec<_>>();
+    assert_eq!(page(None, 300, 300), (down_to(300, 0), None), "as many as there are");
+    assert_eq!(page(None, 300, 299), (down_to(300, 1), Some(1)), "one less");
+    assert_eq!(page(None, u64::MAX, usize::MAX), (down_to(DEAD, 600), Some(600)), "as many as a page looks at");
+    assert_eq!(page(Some("404"), u64::MAX, 9), (vec![], Some(600)), "what is looked for lies further back");
+    assert_eq!(page(Some("404"), 600, 9), (vec![0], None));
 }
 
 /// Closes a store of several segments, does something to the older ones, and says what is told at this start and at the next.

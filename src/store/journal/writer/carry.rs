@@ -168,7 +168,7 @@ impl Writer {
                     Some(DeliveryState::Dead { attempts, at_ms, reason }) => Some((*attempts, *at_ms, reason.clone())),
                     _ => self.shared.just_died(&key),
                 };
-                // Given up a moment ago, so that nobody has heard of it: now is near enough.
+                // Its record was lost with the index, or many were given up a moment ago: now is as near as anybody gets.
                 let unknown = || (0, self.shared.clock.now_ms(), String::new());
                 let (attempts, at_ms, reason) = known.unwrap_or_else(unknown);
                 outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
