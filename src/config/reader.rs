@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::advice::exposure::names_a_secret;
+use super::advice::shapes::variable_name;
 use super::load::Place;
 use super::masked::{Everywhere, Mixed};
 use super::problem::{Found, Problem, Severity, nearest};
@@ -210,6 +211,11 @@ impl Reader {
     pub fn note_secret(&self, node: &Node) {
         self.hide(node);
         let plain = node.scalar().filter(|scalar| !scalar.is_interpolated && scalar.style != Style::Unresolved);
+        if let Some(name) = plain.and_then(|scalar| variable_name(&scalar.text)) {
+            let message = "this is no variable: the sign is a part of the secret";
+            self.secret_warning(node.id, message, format!("write \"${{{name}}}\""));
+            return;
+        }
         self.plain.borrow_mut().extend(plain.map(|scalar| (node.id, scalar.text.chars().count())));
     }
 

@@ -165,6 +165,12 @@ impl<'f> Placed<'f> {
             return format!("write to: {}", value.trim_start_matches(SIGNS).trim());
         }
         let Some((field, operators)) = &self.field else { return self.quoted(value) };
+        if let Some((name, rest)) = value.strip_prefix('!').and_then(|value| value.split_once(' '))
+            && (name == "not" || OPERATORS.iter().any(|known| known.name == name))
+        {
+            let rest = yaml(rest.trim().trim_matches(['"', '\'']));
+            return format!("write {}", keyed(self.key, &format!("{{ {name}: {rest} }}"), "").trim());
+        }
         let bare = value.trim_start_matches('-').trim();
         let (operator, is_negated) = (operators.last().copied(), operators.contains(&"not"));
         let wrapped = |form: String| if is_negated { format!("{{ not: {form} }}") } else { form };

@@ -56,6 +56,14 @@ pub const RETRIES: [&str; 9] = [
 ];
 /// What a yes may be beside `ok`.
 const YES: [&str; 4] = ["ok", "1", "true", "success"];
+/// What a yes may begin with, in a field of JSON.
+const FINE: [&str; 2] = ["ok", "success"];
+/// What a no may begin with.
+const NO: [&str; 4] = ["error", "failed", "failure", "fail"];
+/// Where a number says no, and the least that does: WeCom's `errcode`, Mattermost's `status_code`, and the codes of Lark and Discord, which
+/// have thousands where others repeat the status of HTTP.
+const NUMBERED: [(&str, i64); 5] =
+    [("errcode", 1), ("status_code", 400), ("StatusCode", 400), ("status", 400), ("code", 1000)];
 /// How Teams' connectors begin to say, under 200, that they could not: <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>.
 const NO_OF_TEAMS: &str = "webhook message delivery failed";
 
@@ -103,27 +111,46 @@ fn of_word(word: &str) -> Said {
         _ if is_in(&PAUSES) => Said::Closed(word.to_owned()),
         _ if is_in(&RETRIES) => Said::Later(word.to_owned()),
         _ if word.to_ascii_lowercase().starts_with(NO_OF_TEAMS) => Said::No,
+        _ if NO.iter().any(|no| word.eq_ignore_ascii_case(no)) => Said::No,
         _ => Said::NotNo,
     }
 }
 
-/// `{"ok":false,"error":"…"}` (Slack), `{"success":false}` (Rocket.Chat), `{"result":"error"}` (Zulip), `{"status":"error"}`, `{"error":…}`.
+/// `{"ok":false,"error":"…"}` (Slack), `{"success":false}` (Rocket.Chat), `{"result":"error"}` (Zulip), `{"status":"error"}`, `{"error":…}`,
+/// and those that say it by a number.
 fn of_object(object: &serde_json::Map<String, Value>) -> Said {
-    let is = |key: &str, value: &Value| object.get(key) == Some(value);
-    let says_yes = ["ok", "success"].iter().any(|key| is(key, &Value::Bool(true)));
-    let says_no = ["ok", "success"].iter().any(|key| is(key, &Value::Bool(false)))
-        || ["result", "status"].iter().any(|key| {
-            let word = object.get(*key).and_then(Value::as_str).unwrap_or_default();
-            ["error", "failed", "failure", "fail"].iter().any(|no| word.eq_ignore_ascii_case(no))
-        });
-    let is_empty = |value: &Value| matches!(value, Value::Null | Value::Bool(false)) || *value == "" || *value == 0;
-    let has_error = ["error", "errors"].iter().filter_map(|key| object.get(*key)).any(|value| !is_empty(value));
+    let is = |key: &str, value: bool| object.get(key) == Some(&Value::Bool(value));
+    let says = |key: &str, words: &[&str]| {
+        let said = object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let first = said.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        words.iter().any(|word| first.eq_ignore_ascii_case(word))
+    };
+    let has_code =
+        NUMBERED.iter().any(|(key, from)| object.get(*key).and_then(Value::as_i64).is_some_and(|code| code >= *from));
+    let says_yes =
+        ["ok", "success"].iter().any(|key| is(key, true)) || ["result", "status"].iter().any(|key| says(key, &FINE));
+    let says_no = ["ok", "success"].iter().any(|key| is(key, false))
+        || ["result", "status"].iter().any(|key| says(key, &NO))
+        || (has_code && !["message", "msg", "errmsg"].iter().any(|key| says(key, &FINE)));
+    let has_error = ["error", "errors"].iter().filter_map(|key| object.get(*key)).any(|value| !is_nothing(value));
     if says_yes || !(says_no || has_error) {
         return Said::NotNo;
     }
     let words = ["error", "message", "msg", "code"].iter().filter_map(|key| object.get(*key)?.as_str());
-    let known = words.map(|word| of_word(word.trim())).find(|said| *said != Said::NotNo);
+    let known = words.map(|word| of_word(word.trim())).find(|said| !matches!(said, Said::NotNo | Said::No));
     known.unwrap_or(Said::No)
+}
+
+/// Whether the value of an `error` says that there is none.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty() || text.eq_ignore_ascii_case("none"),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    }
 }
 
 fn is_page(content_type: Option<&str>, text: &str) -> bool {
@@ -164,6 +191,15 @@ mod tests {
             r#"{"result":"success","msg":""}"#,
             r#"{"name":"spaces/A/messages/B"}"#,
             r#"{"error":"","id":7}"#,
+            r#"{"message":"ok","errors":[]}"#,
+            r#"{"result":"success","errors":[]}"#,
+            r#"{"status":"ok","error":["a warning"]}"#,
+            r#"{"errors":{},"error":"none"}"#,
+            r#"{"code":0,"msg":"success"}"#,
+            r#"{"code":200,"message":"OK","status":200}"#,
+            r#"{"code":100000,"message":"Success"}"#,
+            r#"{"errcode":0,"errmsg":"ok"}"#,
+            r#"{"StatusCode":0,"StatusMessage":"success"}"#,
             r#"{"id":"7","content":"channel_not_found"}"#,
             "[]",
             "{}",
@@ -199,7 +235,14 @@ mod tests {
             r#"{"status":"error"}"#,
             r#"{"error":{"code":403}}"#,
             r#"{"errors":["x"]}"#,
+            r#"{"errcode":93000,"errmsg":"invalid webhook url"}"#,
+            r#"{"code":19001,"msg":"param invalid"}"#,
+            r#"{"code":50006,"message":"Cannot send an empty message"}"#,
+            r#"{"id":"api.webhook.app_error","message":"Unable to post","status_code":404}"#,
+            r#"{"status":"error: no such room"}"#,
+            r#"{"ok":false,"message":"ok"}"#,
             "false",
+            "error",
         ] {
             check("application/json", no, Said::No);
         }

@@ -7,12 +7,13 @@ use regex::Regex;
 use crate::config::problem::did_you_mean;
 
 /// A form of another language: its pattern, and what is told. `$1` is its first group.
-const FORMS: [(&str, &str); 29] = [
+const FORMS: [(&str, &str); 34] = [
     // Handlebars and Mustache.
     (r"\{\{\{\s*([\w.]+)\s*\}\}\}", "write two braces: {{ $1 }}"),
     (r"\{\{~?\s*#(?:if|with)\s+([\w.]+)\s*~?\}\}", "write {% if $1 %}…{% endif %}"),
     (r"\{\{~?\s*#unless\s+([\w.]+)\s*~?\}\}", "write {% if not $1 %}…{% endif %}"),
     (r"\{\{~?\s*#each\s+([\w.]+).*?\}\}", "write {% for item in $1 %}…{% endfor %}"),
+    (r"\{\{~?\s*#(?:if|unless|with)\b.*?\}\}", "a condition is written {% if bounce_type == 'hard' %}…{% endif %}"),
     (r"\{\{~?\s*#([\w.]+).*?\}\}", "write {% if $1 %}…{% endif %}, or {% for item in $1 %}…{% endfor %}"),
     (r"\{\{~?\s*\^\s*([\w.]+)\s*~?\}\}", "write {% if not $1 %}…{% endif %}"),
     (r"\{\{~?\s*else\s*~?\}\}", "write {% else %}"),
@@ -32,8 +33,12 @@ const FORMS: [(&str, &str); 29] = [
     (r"\{\{-?\s*\.([\w.]+)\s*-?\}\}", "write {{ $1 }}, without the dot before it"),
     (r"\{\{\s*\$([\w.]+)", "write {{ $1 }}, without the `$`"),
     // Liquid.
+    (r#"\|\s*(?:append|concat)\s*:?\s*\(?\s*("[^"]*"|'[^']*'|[\w.]+)"#, "write ~ $1 behind the value"),
+    (r#"\|\s*prepend\s*:?\s*\(?\s*("[^"]*"|'[^']*'|[\w.]+)"#, "write $1 ~ before the value"),
+    (r"[^|]\|\s*slice\s*:\s*(\d+)\s*,\s*(\d+)", "write [$1:] behind the value, or | truncate($2)"),
+    (r"\{%-?\s*unless\s+([\w.]+)\s*-?%\}", "write {% if not $1 %}…{% endif %}"),
     (r#"\|\s*(\w+)\s*:\s*("[^"]*"|'[^']*'|[\w.]+)(?:\s*,\s*("[^"]*"|'[^']*'|[\w.]+))?"#, "write $1($2)"),
-    (r"\{%-?\s*unless\s+(.+?)\s*-?%\}", "write {% if not $1 %}…{% endif %}"),
+    (r"\{%-?\s*unless\s+(.+?)\s*-?%\}", "write {% if not ($1) %}…{% endif %}"),
     (r"\{%-?\s*(?:elsif|elseif|else if)\s+(.+?)\s*-?%\}", "write {% elif $1 %}"),
     (r"\{%-?\s*(?:assign|let|var)\s+(\w+)\s*=\s*(.+?)\s*-?%\}", "write {% set $1 = $2 %}"),
     (r"\{%-?\s*capture\s+(\w+)\s*-?%\}", "write {% set $1 %}…{% endset %}"),
@@ -212,6 +217,11 @@ mod tests {
         check("{{ x | truncate: 20, '…' }}", "an argument stands in (…): write truncate(20, '…')");
         check("{% elsif a == 1 %}", "write {% elif a == 1 %}");
         check("{% unless a %}", "write {% if not a %}…{% endif %}");
+        check("{% unless a or b %}", "write {% if not (a or b) %}…{% endif %}");
+        check("{{#if (eq type 'x')}}", "a condition is written {% if bounce_type == 'hard' %}…{% endif %}");
+        check("{{ a | append: 'x' }}", "write ~ 'x' behind the value");
+        check("{{ a | prepend: 'x' }}", "write 'x' ~ before the value");
+        check("{{ a | slice: 0, 5 }}", "write [0:] behind the value, or | truncate(5)");
         check("{% assign a = b.c %}", "write {% set a = b.c %}");
         check("{{ a ?? 'x' }}", "write {{ a or 'x' }}");
         check("{{ a || 'x' }}", "write {{ a or 'x' }}");

@@ -173,7 +173,19 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
     Some(Target::Templated(Box::new(Templated { base, source, rest, shown })))
 }
 
+/// The name of a variable, as a shell has it, that a text begins with.
+fn leading_name(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let name = &text[..end];
+    (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_uppercase())).then_some(name)
+}
+
 fn advise(reader: &Reader, node: &Node, url: &Url) {
+    let written = node.scalar().filter(|scalar| !scalar.is_interpolated).map_or("", |scalar| &scalar.text);
+    if let Some(name) = written.split('$').skip(1).find_map(leading_name) {
+        let message = format!("`${name}` is no variable here: the sign is a part of the URL");
+        reader.secret_warning(node.id, message, format!("write ${{{name}}}"));
+    }
     exposure::advise_of_plain_http(reader, node.id, url);
     if url.query_pairs().any(|(name, value)| !value.is_empty() && exposure::names_a_secret(&name)) {
         reader.note_secret(node);

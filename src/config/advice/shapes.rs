@@ -33,7 +33,8 @@ struct Meant {
 type Shape = fn(&Text<'_>) -> Option<Meant>;
 
 /// Where a field is compared with a text as a whole.
-const COMPARED: [Shape; 16] = [
+const COMPARED: [Shape; 17] = [
+    escapes,
     quotes,
     invisible,
     blanks,
@@ -52,11 +53,11 @@ const COMPARED: [Shape; 16] = [
     date,
 ];
 /// Where a text is looked for in a field, at its start or its end.
-const PARTIAL: [Shape; 8] = [quotes, invisible, template, variable, slashes, regex_signs, glob_signs, bars];
+const PARTIAL: [Shape; 9] = [escapes, quotes, invisible, template, variable, slashes, regex_signs, glob_signs, bars];
 /// Where a glob stands.
-const GLOBBED: [Shape; 7] = [quotes, invisible, template, variable, slashes, regex_signs, sql_signs];
+const GLOBBED: [Shape; 8] = [escapes, quotes, invisible, template, variable, slashes, regex_signs, sql_signs];
 /// Where a regular expression stands.
-const REGEXED: [Shape; 6] = [quotes, invisible, template, variable, slashes, flags];
+const REGEXED: [Shape; 7] = [escapes, quotes, invisible, template, variable, slashes, flags];
 
 /// What stands around a text.
 #[derive(Clone, Copy)]

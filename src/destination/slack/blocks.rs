@@ -72,7 +72,7 @@ const COUNTS: [(&str, &str, usize); 9] = [
 ];
 
 /// What a thing cannot be without, by its kind: one of each group.
-const NEEDS: [(&str, &[&[&str]]); 34] = [
+const NEEDS: [(&str, &[&[&str]]); 43] = [
     ("plain_text", &[&["text"]]),
     ("mrkdwn", &[&["text"]]),
     ("section", &[&["text", "fields"]]),
@@ -85,6 +85,15 @@ const NEEDS: [(&str, &[&[&str]]); 34] = [
     ("input", &[&["label"], &["element"]]),
     ("markdown", &[&["text"]]),
     ("table", &[&["rows"]]),
+    ("raw_text", &[&["text"]]),
+    ("alert", &[&["text"]]),
+    ("file", &[&["external_id"]]),
+    ("slack_file", &[&["id", "url"]]),
+    ("workflow", &[&["trigger"]]),
+    ("trigger", &[&["url"]]),
+    ("color", &[&["value"]]),
+    ("positive_button", &[&["text"], &["value"]]),
+    ("negative_button", &[&["text"], &["value"]]),
     ("button", &[&["text"]]),
     ("workflow_button", &[&["text"], &["workflow"]]),
     ("static_select", &[&["options", "option_groups"]]),
@@ -148,13 +157,19 @@ fn tidy_within(value: Json, place: &Place<'_>) -> Option<Json> {
         Json::Object(members) => tidy_map(members, place),
         Json::Array(items) => {
             let is_empty = items.is_empty();
-            let mut kept: Vec<Json> = items.into_iter().filter_map(|item| tidy_within(item, place)).collect();
+            let mut kept: Vec<Json> = items.into_iter().filter_map(|item| tidy_item(item, place)).collect();
             kept.truncate(count(place));
             (is_empty || !kept.is_empty()).then_some(Json::Array(kept))
         }
         Json::String(text) => tidy_text(text, place).map(Json::String),
         other => Some(other),
     }
+}
+
+/// A cell of a table that came out empty keeps its column.
+fn tidy_item(item: Json, place: &Place<'_>) -> Option<Json> {
+    let is_cell = place.last() == Some(&("table", "rows")) && matches!(item, Json::Object(_));
+    tidy_within(item, place).or_else(|| is_cell.then(|| Json::read(r#"{"type":"raw_text","text":" "}"#)))
 }
 
 fn count(place: &Place<'_>) -> usize {
@@ -189,6 +204,8 @@ fn tidy_map(members: Vec<(String, Json)>, place: &Place<'_>) -> Option<Json> {
     for (key, value) in members {
         let below: Vec<(&str, &str)> = place.iter().copied().chain([(kind.as_str(), key.as_str())]).collect();
         if let Some(value) = tidy_within(value, &below) {
+            let value =
+                if (kind.as_str(), key.as_str()) == ("date", "timestamp") { whole_number(value) } else { value };
             kept.push((key, value));
         }
     }
@@ -197,6 +214,14 @@ fn tidy_map(members: Vec<(String, Json)>, place: &Place<'_>) -> Option<Json> {
     // A button that was to lead somewhere, and has nowhere to lead to, is none.
     let leads = kind != "button" || !had_url || has("url");
     (leads && needs.iter().all(|one_of| one_of.iter().any(|key| has(key)))).then_some(Json::Object(kept))
+}
+
+/// A template makes a text, and Slack takes a time as a number alone.
+fn whole_number(value: Json) -> Json {
+    match &value {
+        Json::String(text) if text.trim().parse::<i64>().is_ok() => Json::read(text.trim()),
+        _ => value,
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +260,26 @@ mod tests {
         ] {
             check(gone, "");
         }
+    }
+
+    #[test]
+    fn a_cell_keeps_its_column_and_a_time_is_a_number() {
+        let rows = |cells: &str| format!(r#"{{"type":"table","rows":[[{cells}]]}}"#);
+        let (full, blank) = (r#"{"type":"raw_text","text":"a"}"#, r#"{"type":"raw_text","text":" "}"#);
+        for empty in [
+            r#"{"type":"raw_text","text":""}"#,
+            r#"{"type":"rich_text","elements":[{"type":"rich_text_section","elements":[{"type":"text","text":""}]}]}"#,
+        ] {
+            check(&rows(&format!("{full},{empty},{full}")), &rows(&format!("{full},{blank},{full}")));
+        }
+        let date = |timestamp: &str| {
+            format!(
+                r#"{{"type":"rich_text","elements":[{{"type":"rich_text_section","elements":[{{"type":"date","timestamp":{timestamp},"format":"{{date}}"}}]}}]}}"#
+            )
+        };
+        check(&date(r#""1700000000""#), &date("1700000000"));
+        check(&date("1700000000"), &date("1700000000"));
+        check(&date(r#""""#), "");
     }
 
     #[test]

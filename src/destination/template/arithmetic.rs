@@ -107,14 +107,14 @@ fn add_filters(environment: &mut Environment<'_>) {
         last: |_, args| Ok(nothing(args)),
         items: |_, args| Ok(nothing(args)),
         reverse: |_, args| Ok(nothing(args)),
-        upper: |_, args| Ok(nothing(args)),
-        lower: |_, args| Ok(nothing(args)),
-        title: |_, args| Ok(nothing(args)),
-        capitalize: |_, args| Ok(nothing(args)),
-        trim: |_, args| Ok(nothing(args)),
-        indent: |_, args| Ok(nothing(args)),
-        replace: |_, args| Ok(nothing(args)),
-        string: |_, args| Ok(nothing(args)),
+        upper: |_, args| Ok(missing(args)),
+        lower: |_, args| Ok(missing(args)),
+        title: |_, args| Ok(missing(args)),
+        capitalize: |_, args| Ok(missing(args)),
+        trim: |_, args| Ok(missing(args)),
+        indent: |_, args| Ok(missing(args)),
+        replace: |_, args| Ok(missing(args)),
+        string: |_, args| Ok(missing(args)),
         sort: |_, args| Ok(items_alike(args)),
         min: |_, args| Ok(items_alike(args)),
         max: |_, args| Ok(items_alike(args)),
@@ -226,7 +226,11 @@ fn without_sign(args: &mut [Value]) -> Option<Value> {
 fn whole(args: &mut [Value]) -> Option<Value> {
     let text = args.first()?.downcast_object_ref::<Digits>()?.text();
     let before = text.split('.').next().unwrap_or_default();
-    (!text.contains(['e', 'E'])).then(|| match before {
+    if text.contains(['e', 'E']) {
+        // Beyond these a number of the template language would be another; with such an exponent it is a whole number as it stands.
+        return text.parse::<f64>().is_ok_and(|number| number.abs() > 1e36).then(|| args[0].clone());
+    }
+    Some(match before {
         "-0" => Value::from(0),
         before => number::of_json(before),
     })

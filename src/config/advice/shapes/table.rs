@@ -28,6 +28,15 @@ pub(super) fn quotes(of: &Text<'_>) -> Option<Meant> {
     meant(format!("the quotes are a part of the text: `{text}`"), quoted(inner))
 }
 
+/// `"\bSpring\b"`: within "…" YAML reads the backslash itself.
+pub(super) fn escapes(of: &Text<'_>) -> Option<Meant> {
+    if !of.text.contains('\u{8}') {
+        return None;
+    }
+    let pattern = single_quoted(&of.text.replace('\u{8}', "\\b"));
+    meant("`\\b` within \"…\" is a backspace to YAML", format!("{{ regex: {pattern} }}"))
+}
+
 /// Characters that nobody can see, and odd blanks at an end.
 pub(super) fn invisible(of: &Text<'_>) -> Option<Meant> {
     let is_blank = |c: char| c.is_whitespace() || words::is_blank(c);
@@ -193,6 +202,13 @@ pub(super) fn regex_signs(of: &Text<'_>) -> Option<Meant> {
     let end = (text.len() > 1 && text.ends_with('$') && !text.ends_with(" $")).then_some("$");
     // A glob may hold `[^…]`-like classes and a dot before a star by chance: `*.example.*`.
     let sign = sign.filter(|sign| *sign != ".*" || !text.starts_with('*')).or(start).or(end)?;
+    if of.operator == Some("glob") {
+        // Where all else is a glob's, the glob was meant.
+        let glob = text.trim_start_matches('^').trim_end_matches('$').replace("[^", "[!");
+        if !SIGNS.iter().any(|sign| glob.contains(sign)) {
+            return meant(format!("`{sign}` is a part of the text here"), format!("{{ glob: {} }}", quoted(&glob)));
+        }
+    }
     let start = if of.operator == Some("starts_with") && !text.starts_with('^') { "^" } else { "" };
     let end = if of.operator == Some("ends_with") && !text.ends_with('$') { "$" } else { "" };
     let pattern = single_quoted(&format!("{start}{text}{end}"));
@@ -363,6 +379,18 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
     timestamp().or_else(civil).or_else(date).map(|timestamp| timestamp.as_second())
 }
 
+/// `a*|b*` and `(a|b)*` as several globs.
+fn alternatives(text: &str) -> Option<Vec<String>> {
+    let (inner, end) = match text.strip_prefix('(') {
+        Some(rest) => rest.split_once(')').filter(|(_, end)| end.chars().all(|c| c == '*'))?,
+        None => (text, ""),
+    };
+    let is_plain = |part: &&str| !part.is_empty() && !part.contains(['(', ')', '[', '{', '\\']);
+    let parts: Vec<_> = inner.split('|').collect();
+    (parts.len() > 1 && parts.iter().all(is_plain))
+        .then(|| parts.iter().map(|part| quoted(&format!("{part}{end}"))).collect())
+}
+
 /// What one operator makes of a text that would suit another.
 pub(super) fn of_operator(of: &Text<'_>) -> Option<Meant> {
     let text = of.text;
@@ -371,6 +399,16 @@ pub(super) fn of_operator(of: &Text<'_>) -> Option<Meant> {
             let globs = several_globs(text).unwrap_or_default();
             meant("the comma is a part of the pattern", format!("{{ glob: {globs} }}"))
         }
+        Some("glob") if text.strip_prefix('!').is_some_and(|rest| rest.starts_with(char::is_alphanumeric)) => meant(
+            "`!` does not negate a glob: it is a part of the text",
+            format!("{{ not: {{ glob: {} }} }}", quoted(&text[1..])),
+        ),
+        Some("glob") if alternatives(text).is_some() => {
+            let globs = alternatives(text).unwrap_or_default();
+            meant("`|` is a part of the pattern in a glob", format!("{{ glob: [{}] }}", globs.join(", ")))
+        }
+        Some("glob") if digit_signs(of).is_some() => digit_signs(of),
+        Some("glob") if text.is_empty() => meant("this compares with an empty text", "{ exists: false }"),
         Some("glob") if !text.contains(['*', '?', '[', '{', '\\']) => meant(
             format!("without a sign like `*` this matches only the whole text `{text}`"),
             format!("{{ contains: {} }}", yaml(text)),
