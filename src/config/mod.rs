@@ -67,7 +67,7 @@ use self::values::Surroundings;
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::client::Masks;
 use crate::destination::template::trial::Budget;
-use crate::destination::{Client, Destination, path_template};
+use crate::destination::{Client, Destination};
 use crate::rules::RuleSet;
 use crate::store::Retention;
 
@@ -345,12 +345,7 @@ fn read(
     surroundings: &dyn Surroundings,
 ) -> Option<Config> {
     let mut entries = reader.map(root, "the config")?;
-    let data_dir = entries.optional("data_dir");
-    if let Some((node, help)) = data_dir.and_then(|node| Some((node, path_template::elsewhere(&node.scalar()?.text)?)))
-    {
-        reader.error_with(node.id, path_template::AS_IT_STANDS, help.to_owned());
-    }
-    let data_dir = data_dir.map_or(Some("data"), |node| reader.text(node)).map(Path::new);
+    let data_dir = entries.optional("data_dir").map_or(Some("data"), |node| reader.text(node)).map(Path::new);
     let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
     let listen = entries.optional("listen");
     let listen = match (&overridden(surroundings), listen) {

@@ -336,6 +336,10 @@ impl Http {
 
     /// The exact request of an attempt made now.
     fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
+        self.made_call(delivery).map_err(|unsent| unsent.masked(&self.content_masks))
+    }
+
+    fn made_call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
         let needs_view = matches!(self.target, Target::Templated(_)) || !matches!(self.body, Body::AsItCame);
         let view = needs_view.then(|| View::new(delivery));
         let url = match (&self.target, &view) {
@@ -384,7 +388,7 @@ impl Http {
                 let rest = shown.map(|shown| shown.render(&View::new(delivery), None).unwrap_or("/…".to_owned()));
                 format!("{}{}", client::shown(&templated.base), rest.unwrap_or_default())
             }
-            _ => client::shown_with_query(&call.url),
+            _ => self.content_masks.apply(client::shown_with_query(&call.url)),
         }
     }
 }
@@ -436,7 +440,7 @@ impl Destination for Http {
     }
 
     fn address(&self) -> String {
-        client::shown(self.target.base())
+        self.content_masks.apply(client::shown(self.target.base()))
     }
 }
 

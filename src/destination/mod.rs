@@ -200,8 +200,13 @@ impl Reason {
     }
 
     /// A reason of our own: the attempt never reached the other side.
+    ///
+    /// What stands between backquotes may be a value of the event: it stays out of the log.
     pub fn local(text: impl Into<String>) -> Self {
-        Self { is_local: true, ..Self::new(text) }
+        let reason = Self::new(text);
+        let parts = reason.text.split('`').enumerate();
+        let brief = parts.map(|(at, part)| if at % 2 == 1 { "…" } else { part }).collect::<Vec<_>>().join("`");
+        Self { is_local: true, brief, ..reason }
     }
 }
 

@@ -55,21 +55,6 @@ fn same_place(word: &str) -> Option<&'static str> {
     })
 }
 
-/// How paths begin for a shell or a browser, and what to write here.
-const ELSEWHERE: [(&str, &str); 3] = [
-    ("~/", "write the home directory itself, or \"${HOME}/…\""),
-    ("$HOME/", "write \"${HOME}/…\""),
-    ("file:/", "write the path alone: /var/log/events.ndjson"),
-];
-
-/// What is said of a path that begins so.
-pub const AS_IT_STANDS: &str = "a path here is taken as it stands: this would be a directory of that name";
-
-/// What to write in place of a path as a shell or a browser has it.
-pub fn elsewhere(path: &str) -> Option<&'static str> {
-    ELSEWHERE.iter().find(|(start, _)| path.starts_with(start)).map(|(_, help)| *help)
-}
-
 impl PathTemplate {
     /// Reads a path as written in a config. One that does not begin with `/` is relative to `data_dir`.
     pub fn parse(text: &str, data_dir: &Path) -> Result<Self, BadPath> {
@@ -86,8 +71,9 @@ impl PathTemplate {
             let help = "write it relative to data_dir, or whole from `/`".to_owned();
             return Err(BadPath { message: "a path cannot climb by `..`".to_owned(), help: Some(help) });
         }
-        if let Some(help) = elsewhere(text) {
-            return Err(BadPath { message: AS_IT_STANDS.to_owned(), help: Some(help.to_owned()) });
+        if text.starts_with("file:/") {
+            let help = "write the path alone: /var/log/events.ndjson".to_owned();
+            return Err(BadPath { message: "this is a URL, and a path stands here".to_owned(), help: Some(help) });
         }
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some(at) = rest.find('{') {

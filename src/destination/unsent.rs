@@ -1,6 +1,7 @@
 //! Why nothing is sent for a delivery. The other side was not asked, so it says nothing of the destination.
 
 use super::Outcome;
+use super::client::Masks;
 
 /// Why nothing can be sent for a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +10,16 @@ pub enum Unsent {
     Skipped(String),
     /// It cannot be made: a template fails, or a value has no place in a URL. The delivery becomes a dead letter.
     Failed(String),
+}
+
+impl Unsent {
+    /// The same without what must not be shown: what does not render may quote a part of its template.
+    pub(super) fn masked(self, masks: &Masks) -> Self {
+        match self {
+            Unsent::Skipped(why) => Unsent::Skipped(masks.apply(why)),
+            Unsent::Failed(why) => Unsent::Failed(masks.apply(why)),
+        }
+    }
 }
 
 impl std::fmt::Display for Unsent {

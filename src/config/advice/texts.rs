@@ -275,20 +275,20 @@ fn of_a_path(text: &str) -> Option<Slip> {
         let message = format!("`{sign}` is the name of a directory here: no shell reads this");
         return Some(Slip { message, help: format!("write \"${{HOME}}/{rest}\""), within: 0..sign.len() });
     }
-    let found = STRFTIME.find(text).or_else(|| LETTERED_DATE.find(text));
-    if let Some(found) = found {
-        let whole = format!("{}{}{}", &text[..found.start()], place(found.as_str()), &text[found.end()..]);
-        let message = format!("`{}` is a part of the file's name: nothing is put in its place", found.as_str());
-        return Some(Slip { message, help: format!("write \"{whole}\""), within: found.range() });
-    }
     static PLACES: LazyLock<Regex> = LazyLock::new(|| {
         regex(r"\$(date|hour|type|source)\b|%(date|hour|type|source)%|[<\[](date|hour|type|source)[>\]]")
     });
-    let found = PLACES.captures(text)?;
-    let (whole, name) = (found.get(0)?, found.iter().skip(1).flatten().next()?.as_str());
-    let fixed = format!("{}{{{name}}}{}", &text[..whole.start()], &text[whole.end()..]);
-    let message = format!("`{}` is a part of the file's name: nothing is put in its place", whole.as_str());
-    Some(Slip { message, help: format!("write \"{fixed}\""), within: whole.range() })
+    if let Some(found) = PLACES.captures(text)
+        && let Some((whole, name)) = found.get(0).zip(found.iter().skip(1).flatten().next())
+    {
+        let fixed = format!("{}{{{}}}{}", &text[..whole.start()], name.as_str(), &text[whole.end()..]);
+        let message = format!("`{}` is a part of the file's name: nothing is put in its place", whole.as_str());
+        return Some(Slip { message, help: format!("write \"{fixed}\""), within: whole.range() });
+    }
+    let found = STRFTIME.find(text).or_else(|| LETTERED_DATE.find(text))?;
+    let whole = format!("{}{}{}", &text[..found.start()], place(found.as_str()), &text[found.end()..]);
+    let message = format!("`{}` is a part of the file's name: nothing is put in its place", found.as_str());
+    Some(Slip { message, help: format!("write \"{whole}\""), within: found.range() })
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ fn store() -> Section {
         key("history", Of::Map(history), "{ max_age: 14d, max_size: 20GiB }", "Events that are settled, for looking back and for `replay`."),
         key("dead_letters", Of::Map(dead), "{ max_age: 60d, max_size: 1GiB }", "Deliveries that were given up."),
         key("max_size", size(), "40GiB", "All the store may take. At that size events are answered with 503; deliveries go on. History may have three quarters of it.").otherwise("only the disk is the limit"),
-        key("free_space_min", Of::Size(0, 1 << 50), "512MiB", "With less than this free on the file system events are answered with 503; deliveries go on.").otherwise("256MiB, or a twentieth of a small file system"),
+        key("free_space_min", Of::Size(0, 1 << 50), "512MiB", "With less than this free on the file system events are answered with 503; deliveries go on.").otherwise("256MiB, or a twentieth of a small file system, and 12MiB at least"),
     ])
 }
 

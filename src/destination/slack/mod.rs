@@ -109,6 +109,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let url = url?;
     Some(Slack {
         masks: Masks::new(&headers, &url)
+            .with(url.path().split('/').filter(|_| hides_path(&url)).map(str::to_owned))
             .with(reader.taken())
             .with(client.as_ref().map(Client::secrets).unwrap_or_default()),
         client: client?,
@@ -175,6 +176,10 @@ impl Slack {
 
     /// The message's JSON.
     fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
+        self.made_body(delivery).map_err(|unsent| unsent.masked(&self.content_masks))
+    }
+
+    fn made_body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         let view = View::new(delivery);
         let text = match &self.message {
             Message::Own(template) => Some(fit(template, &view, TEXT_MAX)?),
@@ -240,7 +245,7 @@ impl Slack {
     /// Tells once what is taken for a yes.
     fn tell_of_another_yes(&self, status: u16) {
         if !self.has_told.swap(true, Ordering::Relaxed) {
-            let address = client::shown(&self.url);
+            let address = shown(&self.url);
             tracing::info!(address, status, "it answers 2xx without Slack's `ok`, which counts as delivered");
         }
     }
@@ -293,7 +298,7 @@ impl Destination for Slack {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let call = self.call(delivery)?;
-        Ok(Preview::request(&call, client::shown_with_query(&call.url), self.content_masks.clone()))
+        Ok(Preview::request(&call, shown(&call.url), self.content_masks.clone()))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
@@ -317,7 +322,19 @@ impl Destination for Slack {
     }
 
     fn address(&self) -> String {
-        client::shown(&self.url)
+        shown(&self.url)
+    }
+}
+
+/// A webhook's path is a password, also on this machine; a bin of the relay's own has none.
+fn hides_path(url: &Url) -> bool {
+    url.path().len() > 1 && !(is_loopback(url) && url.path().starts_with("/bin/"))
+}
+
+fn shown(url: &Url) -> String {
+    match hides_path(url) {
+        true => format!("{}/…", url.origin().ascii_serialization()),
+        false => client::shown_with_query(url),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A trait, because the promise of the store is about what a disk does when it is full, fails a sync or loses power, and a real
 //! disk does none of that on demand: see [`model`](super::model).
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -88,6 +89,8 @@ pub struct RealDisk {
     names: File,
     /// The file that was made last. Held while it is made, renamed or removed, and while nothing is only looked at.
     newest: Mutex<Option<Newest>>,
+    /// What lay there when it was opened.
+    at_first: HashSet<String>,
 }
 
 /// The file that is written to.
@@ -103,8 +106,11 @@ impl RealDisk {
     pub fn open(directory: &Path) -> io::Result<Self> {
         make(directory)?;
         narrow(directory);
-        let disk = Self { directory: directory.to_owned(), names: File::open(directory)?, newest: Mutex::default() };
-        disk.list()?.iter().for_each(|name| narrow(&disk.path(name)));
+        let names = File::open(directory)?;
+        let mut disk =
+            Self { directory: directory.to_owned(), names, newest: Mutex::default(), at_first: HashSet::default() };
+        disk.at_first = disk.list()?.into_iter().collect();
+        disk.at_first.iter().for_each(|name| narrow(&disk.path(name)));
         Ok(disk)
     }
 
@@ -154,7 +160,10 @@ impl RealDisk {
             identity == made && File::open(self.path(&name)).map_or(true, is_whole)
         };
         let trouble = self.trouble_with(&self.path(&name), |_, identity| is_it(identity));
-        let is_newer = |other: &String| segment_of(other) > segment_of(&name) && segment_of(&name).is_some();
+        // What lay there from the first was put there by hand, and is told of then.
+        let is_newer = |other: &String| {
+            segment_of(other) > segment_of(&name) && segment_of(&name).is_some() && !self.at_first.contains(other)
+        };
         let stranger = || self.list().ok()?.into_iter().find(is_newer);
         let trouble =
             trouble.or_else(|| Some(format!("{} was made by another process", self.path(&stranger()?).display())))?;
