@@ -45,3 +45,16 @@ impl From<Unsent> for Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reason_quotes_stays_out_of_the_log() {
+        let outcome = Outcome::from(Unsent::Failed("`bob@example.com` is no moment: `date` takes seconds".to_owned()));
+        let reason = outcome.reason().expect("a reason");
+        assert_eq!(reason.brief, "`…` is no moment: `…` takes seconds");
+        assert_eq!(reason.text, "`bob@example.com` is no moment: `date` takes seconds");
+    }
+}

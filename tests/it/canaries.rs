@@ -424,3 +424,37 @@ fn no_message_shows_a_secret_that_an_alias_puts_where_another_text_may_stand() {
         assert!(!said.contains(SECRET) && !said.contains(&SECRET.to_lowercase()), "{elsewhere}: {said}");
     }
 }
+
+#[test]
+fn no_reason_for_which_nothing_is_sent_and_no_address_shows_a_secret() {
+    const SECRET: &str = "Zx9Qw7Kp5Lm3Vb1";
+    let mut unsent = 0;
+    for destination in [
+        r#"http: { url: "https://example.com/u/{{ ${S} }}" }"#,
+        r#"http: { url: "https://example.com/u/{{ user.${S} }}" }"#,
+        r#"http: { url: "https://example.com/", text: "{% if type == 'odd' %}{{ '${S}' | date }}{% endif %}" }"#,
+        r#"http: { url: "https://example.com/", json: { a: "{% if type == 'odd' %}{{ 1 | date('%Y', '${S}') }}{% endif %}" } }"#,
+        r#"slack: { url: "https://example.com/", text: "{% if type == 'odd' %}{{ 'a' ~ ('${S}' > 5) }}{% endif %}" }"#,
+        r#"slack: { url: "http://127.0.0.1:9/hooks/${S}" }"#,
+        r#"slack: { url: "http://127.0.0.1:9/hooks/Zx9Qw7Kp5Lm3Vb1" }"#,
+        r#"http: { url: "http://127.0.0.1:9/s/${S}?k=${S}" }"#,
+        r#"http: { url: "http://localhost:9/s/${S}/{{ user.id }}" }"#,
+    ] {
+        let text = format!(
+            "data_dir: /var/lib/vero-relay\nsources: {{ vero: {{ token: \"a-token-that-is-long\" }} }}\n\
+             destinations: {{ a: {{ {destination} }} }}\nrules: [ {{ to: [a] }} ]\n"
+        );
+        let config = match Config::parse(Path::new("config.yaml"), text, &Everywhere(SECRET)) {
+            Ok((config, _)) => config,
+            // What is told of it is another test's.
+            Err(ConfigError::Problems(_)) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        let body = br#"{"type":"odd","user":{"id":7}}"#;
+        let explained = vero_relay::explain::Explanation::of(&config, body, "vero").expect("an event");
+        unsent += usize::from(explained.deliveries[0].sends.is_err());
+        let said = format!("{} {}", explained.json(), config.destinations[0].destination.address());
+        assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{destination}: {said}");
+    }
+    assert!(unsent >= 4, "some cannot be made: {unsent}");
+}

@@ -351,6 +351,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_later_segment_that_lay_there_from_the_first_is_no_other_process() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let put = |name: &str| std::fs::write(directory.path().join(name), "anything").expect("written");
+        put("0000000099.journal");
+        let disk = RealDisk::open(directory.path()).expect("it opens");
+        let file = disk.create("0000000002.journal", 0).expect("made");
+        file.write_at(b"something", 0).expect("written");
+        assert_eq!(disk.trouble(&[], &|_| true), None);
+        put("0000000098.journal");
+        let told = disk.trouble(&[], &|_| true).unwrap_or_default();
+        assert!(told.ends_with("0000000098.journal was made by another process"), "{told}");
+    }
+
+    #[test]
     fn a_file_that_is_let_go_while_it_is_looked_for_is_no_trouble_and_one_that_is_missed_is() {
         let directory = tempfile::tempdir().expect("a directory");
         let disk = RealDisk::open(directory.path()).expect("it opens");
