@@ -31,11 +31,14 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 fn screen(status: &Value) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let up = age(number(&status["uptime_s"]));
+    let sources = status["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let refuses_all = !sources.is_empty() && sources.iter().all(|source| source["state"] == "refusing");
     let mut out = match status["trouble"].as_str() {
+        None if refuses_all => format!("{} for {up}, accepts NO events: every source refuses them\n", paint("33", "up")),
         None => format!("{} for {up}, accepts events\n", paint("32", "up")),
         Some(why) => format!("{} for {up}, accepts NO events: {}\n", paint("31", "up"), plain(why)),
     };
-    for source in status["sources"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for source in sources {
         let what = match source["state"].as_str() {
             Some("held") => "its events are kept and not delivered",
             Some("refusing") => "its events are answered with 503",
@@ -44,6 +47,11 @@ fn screen(status: &Value) -> String {
         let [name, state, since] = ["name", "state", "since"].map(|key| plain(source[key].as_str().unwrap_or("?")));
         let (state, held) = (paint("33", &state), count(number(&source["held"])));
         out.push_str(&format!("source {name} is {state} since {since}: {what}; {held} events held\n"));
+    }
+    let damaged = number(&status["store"]["damaged_ranges"]);
+    if damaged > 0 {
+        let what = paint("31", &format!("the journal had {damaged} damaged ranges at the start"));
+        out.push_str(&format!("{what}: the log says what was lost; `vero-relay store verify` looks at all of it\n"));
     }
     let last = &status["config"]["last_reload"];
     if let Some(why) = last["error"].as_str() {
@@ -89,11 +97,18 @@ mod tests {
     use serde_json::json as value;
 
     #[test]
-    fn a_reload_that_failed_is_on_the_screen_and_one_that_did_not_is_not() {
+    fn what_is_wrong_is_on_the_screen_and_what_is_not_is_not() {
         let screen = |error: Value| {
             let last = value!({ "at": "2026-01-02T03:04:05Z", "error": error });
             screen(&value!({ "uptime_s": 1, "config": { "last_reload": last } }))
         };
+        let of_sources = |states: [&str; 2]| {
+            let sources = states.map(|state| value!({ "name": "vero", "state": state, "since": "now" }));
+            super::screen(&value!({ "uptime_s": 1, "sources": sources, "store": { "damaged_ranges": 2 } }))
+        };
+        assert!(of_sources(["refusing", "refusing"]).contains("accepts NO events: every source refuses them\n"));
+        assert!(of_sources(["refusing", "open"]).contains(", accepts events\n"));
+        assert!(of_sources(["open", "open"]).contains("the journal had 2 damaged ranges at the start"));
         let failed = screen(value!("the config is not good\nerror: …"));
         assert!(failed.contains("the last reload failed"), "{failed}");
         assert!(failed.contains(" at 2026-01-02T03:04:05Z: the config is not good\n"), "{failed}");

@@ -45,7 +45,16 @@ pub fn wish(status: u16, headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
         values.map(|ms| clamped(ms / 1000.0)).max()
     };
     let asked = of("retry-after").max(in_ms("retry-after-ms"));
-    asked.or_else(|| matches!(status, 429 | 503).then(|| RESETS.into_iter().filter_map(of).max()).flatten())
+    let reset = || RESETS.into_iter().filter_map(of).max().or_else(|| in_rate_limit(headers));
+    asked.or_else(|| matches!(status, 429 | 503).then(reset).flatten())
+}
+
+/// `RateLimit: limit=10, remaining=0, reset=120` and `"default";r=0;t=120`, as the drafts of draft-ietf-httpapi-ratelimit-headers have it.
+fn in_rate_limit(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all("ratelimit").into_iter().filter_map(|value| value.to_str().ok());
+    let parts = values.flat_map(|value| value.split([',', ';'])).filter_map(|part| part.trim().split_once('='));
+    let resets = parts.filter(|(name, _)| matches!(*name, "reset" | "t")).filter_map(|(_, value)| number(value));
+    resets.map(clamped).max()
 }
 
 /// Reads one value, which may be a list. `date` is the answer's own `Date`; without it a date is judged against `now_ms`. `None` if
@@ -121,8 +130,10 @@ fn http_date(text: &str) -> Option<Timestamp> {
             let year = if year.len() == 2 { century(year.parse().ok()?).to_string() } else { year.to_owned() };
             imf(day, month, &year, time)
         }
-        // asctime: Sun Nov  6 08:49:37 1994.
-        [_, month, day, time, year] => imf(day, month, year, time),
+        // With a whole month's name, or an hour of one digit, which no RFC has.
+        [day, month, year, time] | [day, month, year, time, "GMT" | "UTC"] => imf(day, month, year, time),
+        // asctime: Sun Nov  6 08:49:37 1994; and date(1), which says UTC before the year.
+        [_, month, day, time, year] | [_, month, day, time, "GMT" | "UTC", year] => imf(day, month, year, time),
         _ => None,
     }
 }
@@ -133,7 +144,9 @@ fn century(year: u16) -> u16 {
 }
 
 fn imf(day: &str, month: &str, year: &str, time: &str) -> Option<Timestamp> {
-    let stamp = jiff::fmt::rfc2822::parse(&format!("{day} {month} {year} {time} GMT")).ok()?;
+    let month = month.get(..3)?;
+    let hour = if time.find(':') == Some(1) { "0" } else { "" };
+    let stamp = jiff::fmt::rfc2822::parse(&format!("{day} {month} {year} {hour}{time} GMT")).ok()?;
     Some(stamp.timestamp())
 }
 
@@ -144,6 +157,10 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     let text = text.trim_end_matches(" UTC").trim_end_matches(" GMT");
     if let Ok(stamp) = text.parse::<Timestamp>() {
         return Some(stamp);
+    }
+    // 2026-10-21 07:30:00 +0200: with a blank before the offset, and none in it.
+    if let Some((civil, offset)) = text.rsplit_once(' ').filter(|(_, offset)| offset.len() == 5 && offset.is_ascii()) {
+        return format!("{civil}{}:{}", &offset[..3], &offset[3..]).parse().ok();
     }
     let civil: DateTime = text.parse().ok()?;
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
@@ -216,6 +233,13 @@ mod tests {
         check("Wed, 21 Oct 2026 07:00:00 GMT", Some(1));
         check("Fri, 21 Oct 2033 07:00:00 GMT", Some(86_400));
         check("21 Oct 2026 07:30:00 GMT", Some(120));
+        check("Wed, 21 Oct 2026 07:30:00", Some(120));
+        check("Wed, 21 Oct 2026 7:30:00 GMT", Some(120));
+        check("Wednesday, 21 October 2026 07:30:00 GMT", Some(120));
+        check("Wed Oct 21 07:30:00 UTC 2026", Some(120));
+        check("Wed Oct 21 07:30:00 GMT 2026", Some(120));
+        check("2026-10-21 07:30:00 +0000", Some(120));
+        check("2026-10-21 09:30:00 +0200", Some(120));
         check("Mon, 21 Oct 2026 07:30:00 GMT", Some(120));
         check("Wednesday, 21-Oct-26 07:30:00 GMT", Some(120));
         check("Wed, 21-Oct-2026 07:30:00 GMT", Some(120));
@@ -270,6 +294,10 @@ mod tests {
         check_headers(429, &[("retry-after", "5"), ("x-ratelimit-reset", "3600")], Some(5));
         check_headers(429, &[("retry-after", "soon"), ("ratelimit-reset", "30")], Some(30));
         check_headers(500, &[("ratelimit-reset", "30")], None);
+        check_headers(429, &[("ratelimit", "limit=10, remaining=0, reset=120")], Some(120));
+        check_headers(429, &[("ratelimit", "\"default\";r=0;t=120")], Some(120));
+        check_headers(429, &[("ratelimit", "limit=10"), ("ratelimit-reset", "7")], Some(7));
+        check_headers(500, &[("ratelimit", "\"default\";r=0;t=120")], None);
         check_headers(429, &[("date", DATE), ("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT")], Some(7));
     }
 

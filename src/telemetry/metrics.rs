@@ -358,6 +358,11 @@ impl Metrics {
         self.store.damaged_ranges.set(ranges as i64);
     }
 
+    /// How many damaged ranges were found at the start.
+    pub fn damage(&self) -> u64 {
+        u64::try_from(self.store.damaged_ranges.get()).unwrap_or(0)
+    }
+
     /// Everything in Prometheus' text format (OpenMetrics).
     pub fn encode(&self) -> String {
         let mut text = String::new();

@@ -26,6 +26,7 @@ pub(super) fn usage(relay: &Relay) -> Value {
         "events": usage.events,
         "oldest_at": usage.oldest_ms.map(rfc3339),
         "segments": usage.segments,
+        "damaged_ranges": relay.metrics.damage(),
     })
 }
 
