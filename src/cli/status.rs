@@ -50,8 +50,8 @@ fn screen(status: &Value) -> String {
     }
     let damaged = number(&status["store"]["damaged_ranges"]);
     if damaged > 0 {
-        let what = paint("31", &format!("the journal had {damaged} damaged ranges at the start"));
-        out.push_str(&format!("{what}: the log says what was lost; `vero-relay store verify` looks at all of it\n"));
+        let what = paint("31", &format!("damaged ranges of the journal at the start: {damaged}"));
+        out.push_str(&format!("{what}; the log says what was lost, `vero-relay store verify` looks at all of it\n"));
     }
     let last = &status["config"]["last_reload"];
     if let Some(why) = last["error"].as_str() {
@@ -108,7 +108,7 @@ mod tests {
         };
         assert!(of_sources(["refusing", "refusing"]).contains("accepts NO events: every source refuses them\n"));
         assert!(of_sources(["refusing", "open"]).contains(", accepts events\n"));
-        assert!(of_sources(["open", "open"]).contains("the journal had 2 damaged ranges at the start"));
+        assert!(of_sources(["open", "open"]).contains("damaged ranges of the journal at the start: 2; the log says"));
         let failed = screen(value!("the config is not good\nerror: …"));
         assert!(failed.contains("the last reload failed"), "{failed}");
         assert!(failed.contains(" at 2026-01-02T03:04:05Z: the config is not good\n"), "{failed}");

@@ -211,9 +211,10 @@ impl Reader {
     pub fn note_secret(&self, node: &Node) {
         self.hide(node);
         let plain = node.scalar().filter(|scalar| !scalar.is_interpolated && scalar.style != Style::Unresolved);
-        if let Some(name) = plain.and_then(|scalar| variable_name(&scalar.text)) {
-            let message = "this is no variable: the sign is a part of the secret";
-            self.secret_warning(node.id, message, format!("write \"${{{name}}}\""));
+        if plain.is_some_and(|scalar| variable_name(&scalar.text).is_some()) {
+            // It may be one all the same, and is not repeated.
+            let message = "this looks like a variable, and is taken as it stands: its signs are a part of the secret";
+            self.secret_warning(node.id, message, "a variable is written \"${NAME}\"".to_owned());
             return;
         }
         self.plain.borrow_mut().extend(plain.map(|scalar| (node.id, scalar.text.chars().count())));

@@ -479,8 +479,7 @@ impl Scan {
     /// A `#` where a value may begin: a comment, unless a word follows it at once and nothing else comes.
     fn swallow(&mut self, line: &str, at_sign: usize, at: &dyn Fn(usize) -> Place) {
         let rest = line[at_sign..].trim_end();
-        let is_template = ["{{", "{%"].iter().any(|tag| rest[1..].trim_start().starts_with(tag));
-        if is_template || rest[1..].starts_with(|c: char| c.is_alphanumeric() || matches!(c, '{' | '$')) {
+        if rest[1..].starts_with(|c: char| c.is_alphanumeric() || matches!(c, '{' | '$')) {
             let level = line.len() - line.trim_start_matches(' ').len();
             let is_item = line[level..at_sign].trim_end().ends_with('-');
             let dashes = line[level..].len() - line[level..].trim_start_matches(['-', ' ']).len();

@@ -168,7 +168,9 @@ impl<'f> Placed<'f> {
         if let Some((name, rest)) = value.strip_prefix('!').and_then(|value| value.split_once(' '))
             && (name == "not" || OPERATORS.iter().any(|known| known.name == name))
         {
-            let rest = yaml(rest.trim().trim_matches(['"', '\'']));
+            let rest = rest.trim().trim_matches(['"', '\'']);
+            let is_word = matches!(rest, "true" | "false") || rest.parse::<f64>().is_ok();
+            let rest = if is_word { rest.to_owned() } else { yaml(rest) };
             return format!("write {}", keyed(self.key, &format!("{{ {name}: {rest} }}"), "").trim());
         }
         let bare = value.trim_start_matches('-').trim();

@@ -56,9 +56,9 @@ pub const RETRIES: [&str; 9] = [
 ];
 /// What a yes may be beside `ok`.
 const YES: [&str; 4] = ["ok", "1", "true", "success"];
-/// What a yes may begin with, in a field of JSON.
+/// How the first word of a yes begins, in a field of JSON.
 const FINE: [&str; 2] = ["ok", "success"];
-/// What a no may begin with.
+/// And of a no.
 const NO: [&str; 4] = ["error", "failed", "failure", "fail"];
 /// Where a number says no, and the least that does: WeCom's `errcode`, Mattermost's `status_code`, and the codes of Lark and Discord, which
 /// have thousands where others repeat the status of HTTP.
@@ -123,12 +123,11 @@ fn of_object(object: &serde_json::Map<String, Value>) -> Said {
     let says = |key: &str, words: &[&str]| {
         let said = object.get(key).and_then(Value::as_str).unwrap_or_default();
         let first = said.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        words.iter().any(|word| first.eq_ignore_ascii_case(word))
+        words.iter().any(|word| first.to_lowercase().starts_with(word))
     };
     let has_code =
         NUMBERED.iter().any(|(key, from)| object.get(*key).and_then(Value::as_i64).is_some_and(|code| code >= *from));
-    let says_yes =
-        ["ok", "success"].iter().any(|key| is(key, true)) || ["result", "status"].iter().any(|key| says(key, &FINE));
+    let says_yes = ["ok", "success"].iter().any(|key| is(key, true));
     let says_no = ["ok", "success"].iter().any(|key| is(key, false))
         || ["result", "status"].iter().any(|key| says(key, &NO))
         || (has_code && !["message", "msg", "errmsg"].iter().any(|key| says(key, &FINE)));
@@ -193,7 +192,8 @@ mod tests {
             r#"{"error":"","id":7}"#,
             r#"{"message":"ok","errors":[]}"#,
             r#"{"result":"success","errors":[]}"#,
-            r#"{"status":"ok","error":["a warning"]}"#,
+            r#"{"status":"ok","error":[]}"#,
+            r#"{"code":20000,"message":"Successfully sent"}"#,
             r#"{"errors":{},"error":"none"}"#,
             r#"{"code":0,"msg":"success"}"#,
             r#"{"code":200,"message":"OK","status":200}"#,
@@ -241,6 +241,7 @@ mod tests {
             r#"{"id":"api.webhook.app_error","message":"Unable to post","status_code":404}"#,
             r#"{"status":"error: no such room"}"#,
             r#"{"ok":false,"message":"ok"}"#,
+            r#"{"status":"ok","error":"no such room"}"#,
             "false",
             "error",
         ] {

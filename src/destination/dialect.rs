@@ -35,7 +35,7 @@ const FORMS: [(&str, &str); 34] = [
     // Liquid.
     (r#"\|\s*(?:append|concat)\s*:?\s*\(?\s*("[^"]*"|'[^']*'|[\w.]+)"#, "write ~ $1 behind the value"),
     (r#"\|\s*prepend\s*:?\s*\(?\s*("[^"]*"|'[^']*'|[\w.]+)"#, "write $1 ~ before the value"),
-    (r"[^|]\|\s*slice\s*:\s*(\d+)\s*,\s*(\d+)", "write [$1:] behind the value, or | truncate($2)"),
+    (r"[^|]\|\s*slice\s*:\s*(\d+)\s*,\s*(\d+)", "write [$1:][:$2] behind the value"),
     (r"\{%-?\s*unless\s+([\w.]+)\s*-?%\}", "write {% if not $1 %}…{% endif %}"),
     (r#"\|\s*(\w+)\s*:\s*("[^"]*"|'[^']*'|[\w.]+)(?:\s*,\s*("[^"]*"|'[^']*'|[\w.]+))?"#, "write $1($2)"),
     (r"\{%-?\s*unless\s+(.+?)\s*-?%\}", "write {% if not ($1) %}…{% endif %}"),
@@ -221,7 +221,7 @@ mod tests {
         check("{{#if (eq type 'x')}}", "a condition is written {% if bounce_type == 'hard' %}…{% endif %}");
         check("{{ a | append: 'x' }}", "write ~ 'x' behind the value");
         check("{{ a | prepend: 'x' }}", "write 'x' ~ before the value");
-        check("{{ a | slice: 0, 5 }}", "write [0:] behind the value, or | truncate(5)");
+        check("{{ a | slice: 0, 5 }}", "write [0:][:5] behind the value");
         check("{% assign a = b.c %}", "write {% set a = b.c %}");
         check("{{ a ?? 'x' }}", "write {{ a or 'x' }}");
         check("{{ a || 'x' }}", "write {{ a or 'x' }}");

@@ -182,7 +182,9 @@ fn leading_name(text: &str) -> Option<&str> {
 
 fn advise(reader: &Reader, node: &Node, url: &Url) {
     let written = node.scalar().filter(|scalar| !scalar.is_interpolated).map_or("", |scalar| &scalar.text);
-    if let Some(name) = written.split('$').skip(1).find_map(leading_name) {
+    // A query may have names of its own with the sign (OData's `$filter`), and a template texts.
+    let fixed = written.split(['?', '{']).next().unwrap_or_default();
+    if let Some(name) = fixed.split('$').skip(1).find_map(leading_name) {
         let message = format!("`${name}` is no variable here: the sign is a part of the URL");
         reader.secret_warning(node.id, message, format!("write ${{{name}}}"));
     }

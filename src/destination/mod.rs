@@ -200,13 +200,14 @@ impl Reason {
     }
 
     /// A reason of our own: the attempt never reached the other side.
-    ///
-    /// What stands between backquotes may be a value of the event: it stays out of the log.
     pub fn local(text: impl Into<String>) -> Self {
-        let reason = Self::new(text);
-        let parts = reason.text.split('`').enumerate();
-        let brief = parts.map(|(at, part)| if at % 2 == 1 { "…" } else { part }).collect::<Vec<_>>().join("`");
-        Self { is_local: true, brief, ..reason }
+        Self { is_local: true, ..Self::new(text) }
+    }
+
+    /// A template failed: what it says may quote values of the event, and those stay out of the log.
+    pub fn unrendered(text: impl Into<String>) -> Self {
+        let brief = "a template fails with this event: `vero-relay dead-letters` says why".to_owned();
+        Self { brief, ..Self::local(text) }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Read are seconds (also `1.5`, `"30"`, `120s`, `2m`, `1m30s`, `PT30S`), unix times, and dates: the three forms of RFC 9110, section
 //! 5.6.7, and RFC 3339. A date is judged against the answer's own `Date`, since the two clocks are one. Whatever is asked is rounded up
-//! to whole seconds, never down.
+//! to whole seconds, never down. Read as well are dates as programs print them: without a zone, with an hour of one digit or a month's
+//! whole name, of date(1), and with a blank before the offset.
 
 use std::time::Duration;
 
@@ -52,9 +53,23 @@ pub fn wish(status: u16, headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
 /// `RateLimit: limit=10, remaining=0, reset=120` and `"default";r=0;t=120`, as the drafts of draft-ietf-httpapi-ratelimit-headers have it.
 fn in_rate_limit(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("ratelimit").into_iter().filter_map(|value| value.to_str().ok());
-    let parts = values.flat_map(|value| value.split([',', ';'])).filter_map(|part| part.trim().split_once('='));
-    let resets = parts.filter(|(name, _)| matches!(*name, "reset" | "t")).filter_map(|(_, value)| number(value));
-    resets.map(clamped).max()
+    // The older form is one limit with commas in it, the newer a list of limits with semicolons in each.
+    let limits = values.flat_map(|value| {
+        let (between, within) = if value.contains(';') { (',', ';') } else { ('\n', ',') };
+        value.split(between).map(move |limit| limit.split(within).filter_map(|part| part.trim().split_once('=')))
+    });
+    let wait = |limit: &mut dyn Iterator<Item = (&str, &str)>| {
+        let (mut has_room, mut reset) = (false, None);
+        for (name, value) in limit {
+            match name {
+                "remaining" | "r" => has_room = number(value).is_some_and(|left| left > 0.0),
+                "reset" | "t" => reset = number(value),
+                _ => {}
+            }
+        }
+        reset.filter(|_| !has_room)
+    };
+    limits.filter_map(|mut limit| wait(&mut limit)).map(clamped).max()
 }
 
 /// Reads one value, which may be a list. `date` is the answer's own `Date`; without it a date is judged against `now_ms`. `None` if
@@ -159,7 +174,8 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
         return Some(stamp);
     }
     // 2026-10-21 07:30:00 +0200: with a blank before the offset, and none in it.
-    if let Some((civil, offset)) = text.rsplit_once(' ').filter(|(_, offset)| offset.len() == 5 && offset.is_ascii()) {
+    let is_offset = |offset: &str| offset.len() == 5 && offset.is_ascii() && offset.starts_with(['+', '-']);
+    if let Some((civil, offset)) = text.rsplit_once(' ').filter(|(_, offset)| is_offset(offset)) {
         return format!("{civil}{}:{}", &offset[..3], &offset[3..]).parse().ok();
     }
     let civil: DateTime = text.parse().ok()?;
@@ -240,6 +256,7 @@ mod tests {
         check("Wed Oct 21 07:30:00 GMT 2026", Some(120));
         check("2026-10-21 07:30:00 +0000", Some(120));
         check("2026-10-21 09:30:00 +0200", Some(120));
+        check("2026-10-21 07:30", Some(120));
         check("Mon, 21 Oct 2026 07:30:00 GMT", Some(120));
         check("Wednesday, 21-Oct-26 07:30:00 GMT", Some(120));
         check("Wed, 21-Oct-2026 07:30:00 GMT", Some(120));
@@ -296,6 +313,8 @@ mod tests {
         check_headers(500, &[("ratelimit-reset", "30")], None);
         check_headers(429, &[("ratelimit", "limit=10, remaining=0, reset=120")], Some(120));
         check_headers(429, &[("ratelimit", "\"default\";r=0;t=120")], Some(120));
+        check_headers(429, &[("ratelimit", "\"burst\";r=0;t=5, \"daily\";r=900;t=86400")], Some(5));
+        check_headers(429, &[("ratelimit", "limit=10, remaining=3, reset=120")], None);
         check_headers(429, &[("ratelimit", "limit=10"), ("ratelimit-reset", "7")], Some(7));
         check_headers(500, &[("ratelimit", "\"default\";r=0;t=120")], None);
         check_headers(429, &[("date", DATE), ("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT")], Some(7));

@@ -41,20 +41,15 @@ fn find_in(database: &TimeZoneDatabase, name: &str) -> Result<TimeZone, Fault> {
     {
         return Ok(zone);
     }
-    let utc = Some("UTC".to_owned());
+    if matches!(name, "Z" | "z") {
+        return Err(Fault::with_help(format!("`{name}` is not a time zone"), Some("write UTC".to_owned())));
+    }
     let alike = names.iter().find(|known| known.eq_ignore_ascii_case(name));
     let city = || {
         let is_its_city = |known: &&String| known.rsplit('/').next().is_some_and(|city| is_same_place(city, name));
         names.iter().filter(|known| !known.starts_with("posix/") && !known.starts_with("right/")).find(is_its_city)
     };
-    let city = || city().filter(|_| !matches!(name, "Z" | "z"));
-    let known = if matches!(name, "Z" | "z" | "zulu") {
-        utc.as_ref()
-    } else if is_offset(name) {
-        alike
-    } else {
-        alike.or_else(city)
-    };
+    let known = if is_offset(name) { alike } else { alike.or_else(city) };
     let help = known.map(|known| format!("did you mean `{known}`?"));
     let help = help.or_else(|| (is_offset(name) || is_abbreviation(name)).then(|| PLACE.to_owned()));
     let help = help.or_else(|| did_you_mean(name, names.iter().map(String::as_str)));

@@ -1,15 +1,17 @@
 //! Why nothing is sent for a delivery. The other side was not asked, so it says nothing of the destination.
 
-use super::Outcome;
 use super::client::Masks;
+use super::{Outcome, Reason};
 
 /// Why nothing can be sent for a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unsent {
     /// There is nothing to send, and that is right so: the message is empty.
     Skipped(String),
-    /// It cannot be made: a template fails, or a value has no place in a URL. The delivery becomes a dead letter.
+    /// It cannot be made: a value has no place in a URL. The delivery becomes a dead letter.
     Failed(String),
+    /// The same, because a template fails: the sentence may quote values of the event.
+    Unrendered(String),
 }
 
 impl Unsent {
@@ -18,6 +20,7 @@ impl Unsent {
         match self {
             Unsent::Skipped(why) => Unsent::Skipped(masks.apply(why)),
             Unsent::Failed(why) => Unsent::Failed(masks.apply(why)),
+            Unsent::Unrendered(why) => Unsent::Unrendered(masks.apply(why)),
         }
     }
 }
@@ -26,14 +29,15 @@ impl std::fmt::Display for Unsent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unsent::Skipped(why) => write!(f, "skipped: {why}"),
-            Unsent::Failed(why) => f.write_str(why),
+            Unsent::Failed(why) | Unsent::Unrendered(why) => f.write_str(why),
         }
     }
 }
 
 impl From<String> for Unsent {
+    /// What rendering says.
     fn from(why: String) -> Self {
-        Unsent::Failed(why)
+        Unsent::Unrendered(why)
     }
 }
 
@@ -42,6 +46,7 @@ impl From<Unsent> for Outcome {
         match unsent {
             Unsent::Skipped(why) => Outcome::skipped(why),
             Unsent::Failed(why) => Outcome::local(why),
+            Unsent::Unrendered(why) => Outcome::Reject { reason: Reason::unrendered(why) },
         }
     }
 }
@@ -51,10 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reason_quotes_stays_out_of_the_log() {
-        let outcome = Outcome::from(Unsent::Failed("`bob@example.com` is no moment: `date` takes seconds".to_owned()));
+    fn what_a_template_says_of_an_event_stays_out_of_the_log() {
+        let said = "`bob@example.com` is no moment: a ` within";
+        let outcome = Outcome::from(Unsent::from(said.to_owned()));
         let reason = outcome.reason().expect("a reason");
-        assert_eq!(reason.brief, "`…` is no moment: `…` takes seconds");
-        assert_eq!(reason.text, "`bob@example.com` is no moment: `date` takes seconds");
+        assert_eq!((reason.text.as_str(), reason.is_local), (said, true));
+        assert!(!reason.brief.contains("bob") && !reason.brief.contains("within"), "{}", reason.brief);
+        let outcome = Outcome::from(Unsent::Failed("`user.id` is missing".to_owned()));
+        assert_eq!(outcome.reason().expect("a reason").brief, "`user.id` is missing");
     }
 }

@@ -106,6 +106,8 @@ async fn what_an_explanation_shows_is_what_is_sent() {
         let Form::Request { method, url, headers } = &preview.form else { panic!("a request") };
         let path =
             url.strip_prefix("http://").and_then(|url| url.split_once('/')).map(|(_, path)| path).expect("a path");
+        // The path of a webhook of Slack's is a password.
+        let path = if name == "alerts" { path.replace('…', "slack") } else { path.to_owned() };
         assert_eq!(sent.first_line, format!("{method} /{path} HTTP/1.1"));
         let mut sent_names: Vec<_> = sent.headers.iter().map(|(name, _)| name).collect();
         sent_names.sort();

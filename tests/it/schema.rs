@@ -69,7 +69,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 99] = [
+const UNSEEN: [&str; 100] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -151,6 +151,7 @@ const UNSEEN: [&str; 99] = [
     "slip_a_method_of_javascript",
     "slip_a_mode_in_other_notations",
     "slip_a_number_in_another_base",
+    "slip_a_path_that_is_a_url",
     "slip_a_url_with_spaces",
     "slip_an_elsif",
     "slip_an_equation_in_braces",

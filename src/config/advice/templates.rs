@@ -270,9 +270,6 @@ impl Of<'_> {
                 None if matches!(path, "null" | "nil" | "None" | "undefined") => {
                     "what is not there is `x is none`, or `not x`".to_owned()
                 }
-                None if dialect::is_filter(last) && !before.is_empty() => {
-                    format!("a filter stands behind a `|`: {{{{ {before} | {last} }}}}")
-                }
                 None => {
                     let written = within.clone().and_then(|within| source.get(within)).unwrap_or(path);
                     format!("where your events have it: {{{{ {written} | default('') }}}}")

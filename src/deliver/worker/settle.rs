@@ -236,7 +236,11 @@ fn note(outcome: &Outcome, at_ms: u64, took: Duration) -> AttemptNote {
         took_ms: took.as_millis() as u64,
         outcome: outcome.name().to_owned(),
         status: reason.map_or(0, |reason| reason.status),
-        reason: reason.map(|reason| reason.brief.clone()).unwrap_or_default(),
+        // It is for who may see the event: of a template that fails all is told.
+        reason: reason
+            .map(|reason| if reason.is_local { &reason.text } else { &reason.brief })
+            .cloned()
+            .unwrap_or_default(),
         answer: reason.map(|reason| reason.answer.clone()).unwrap_or_default(),
     }
 }

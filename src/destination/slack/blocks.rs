@@ -169,7 +169,19 @@ fn tidy_within(value: Json, place: &Place<'_>) -> Option<Json> {
 /// A cell of a table that came out empty keeps its column.
 fn tidy_item(item: Json, place: &Place<'_>) -> Option<Json> {
     let is_cell = place.last() == Some(&("table", "rows")) && matches!(item, Json::Object(_));
-    tidy_within(item, place).or_else(|| is_cell.then(|| Json::read(r#"{"type":"raw_text","text":" "}"#)))
+    tidy_within(item, place).or_else(|| is_cell.then(blank_cell))
+}
+
+fn blank_cell() -> Json {
+    Json::read(r#"{"type":"raw_text","text":" "}"#)
+}
+
+/// Whether rows say nothing.
+fn are_blank(rows: &Json) -> bool {
+    match rows {
+        Json::Array(items) => items.iter().all(are_blank),
+        cell => *cell == blank_cell(),
+    }
 }
 
 fn count(place: &Place<'_>) -> usize {
@@ -213,13 +225,15 @@ fn tidy_map(members: Vec<(String, Json)>, place: &Place<'_>) -> Option<Json> {
     let needs = NEEDS.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, needs)| needs);
     // A button that was to lead somewhere, and has nowhere to lead to, is none.
     let leads = kind != "button" || !had_url || has("url");
-    (leads && needs.iter().all(|one_of| one_of.iter().any(|key| has(key)))).then_some(Json::Object(kept))
+    let says_something = kind != "table" || !kept.iter().any(|(key, rows)| key == "rows" && are_blank(rows));
+    (leads && says_something && needs.iter().all(|one_of| one_of.iter().any(|key| has(key))))
+        .then_some(Json::Object(kept))
 }
 
 /// A template makes a text, and Slack takes a time as a number alone.
 fn whole_number(value: Json) -> Json {
     match &value {
-        Json::String(text) if text.trim().parse::<i64>().is_ok() => Json::read(text.trim()),
+        Json::String(text) if text.parse::<i64>().is_ok_and(|number| number.to_string() == *text) => Json::read(text),
         _ => value,
     }
 }
@@ -280,6 +294,8 @@ mod tests {
         check(&date(r#""1700000000""#), &date("1700000000"));
         check(&date("1700000000"), &date("1700000000"));
         check(&date(r#""""#), "");
+        check(&date(r#""0170""#), &date(r#""0170""#));
+        check(&rows(r#"{"type":"raw_text","text":""}"#), "");
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let url = url?;
     Some(Slack {
         masks: Masks::new(&headers, &url)
-            .with(url.path().split('/').filter(|_| hides_path(&url)).map(str::to_owned))
+            .with(if hides_path(&url) { url.path().split('/').map(str::to_owned).collect() } else { Vec::new() })
             .with(reader.taken())
             .with(client.as_ref().map(Client::secrets).unwrap_or_default()),
         client: client?,
@@ -332,10 +332,7 @@ fn hides_path(url: &Url) -> bool {
 }
 
 fn shown(url: &Url) -> String {
-    match hides_path(url) {
-        true => format!("{}/…", url.origin().ascii_serialization()),
-        false => client::shown_with_query(url),
-    }
+    if hides_path(url) { format!("{}/…", url.origin().ascii_serialization()) } else { client::shown_with_query(url) }
 }
 
 #[cfg(test)]

@@ -107,14 +107,14 @@ fn add_filters(environment: &mut Environment<'_>) {
         last: |_, args| Ok(nothing(args)),
         items: |_, args| Ok(nothing(args)),
         reverse: |_, args| Ok(nothing(args)),
-        upper: |_, args| Ok(missing(args)),
-        lower: |_, args| Ok(missing(args)),
-        title: |_, args| Ok(missing(args)),
-        capitalize: |_, args| Ok(missing(args)),
-        trim: |_, args| Ok(missing(args)),
-        indent: |_, args| Ok(missing(args)),
-        replace: |_, args| Ok(missing(args)),
-        string: |_, args| Ok(missing(args)),
+        upper: |_, args| Ok(nothing(args)),
+        lower: |_, args| Ok(nothing(args)),
+        title: |_, args| Ok(nothing(args)),
+        capitalize: |_, args| Ok(nothing(args)),
+        trim: |_, args| Ok(nothing(args)),
+        indent: |_, args| Ok(nothing(args)),
+        replace: |_, args| Ok(nothing(args)),
+        string: |_, args| Ok(nothing(args)),
         sort: |_, args| Ok(items_alike(args)),
         min: |_, args| Ok(items_alike(args)),
         max: |_, args| Ok(items_alike(args)),
@@ -222,13 +222,17 @@ fn without_sign(args: &mut [Value]) -> Option<Value> {
     Some(number::of_json(text.strip_prefix('-').unwrap_or(text)))
 }
 
+/// Below the largest whole number that minijinja holds, 2^127.
+const NATIVE_MAX: f64 = 1e36;
+
 /// `int` of a number with digits: what stands before the point, however long it is.
 fn whole(args: &mut [Value]) -> Option<Value> {
     let text = args.first()?.downcast_object_ref::<Digits>()?.text();
     let before = text.split('.').next().unwrap_or_default();
     if text.contains(['e', 'E']) {
-        // Beyond these a number of the template language would be another; with such an exponent it is a whole number as it stands.
-        return text.parse::<f64>().is_ok_and(|number| number.abs() > 1e36).then(|| args[0].clone());
+        // A number that large has no digits behind its point, and is none that minijinja could hold.
+        let is_large = text.parse::<f64>().is_ok_and(|number| number.abs() > NATIVE_MAX);
+        return is_large.then(|| args[0].clone());
     }
     Some(match before {
         "-0" => Value::from(0),

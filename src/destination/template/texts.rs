@@ -39,6 +39,11 @@ fn of_text(value: &Value, make: impl FnOnce(&str) -> String) -> Result<Value, Er
     Ok(text(value)?.map_or(Value::UNDEFINED, |text| Value::from(make(&text))))
 }
 
+fn of_some_text(value: &Value, make: impl FnOnce(&str) -> String) -> Result<Value, Error> {
+    let text = text(value)?.filter(|text| !text.is_empty());
+    Ok(text.map_or(Value::UNDEFINED, |text| Value::from(make(&text))))
+}
+
 /// `{{ campaign.permalink | url }}`: an http or https address that is safe between `<` and `|`; nothing for anything else.
 fn url(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
@@ -139,9 +144,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// As 64 hexadecimal digits, in small letters.
+/// As 64 hexadecimal digits, in small letters. Of an empty text it would be the same for all who have none: that is missing too.
 fn sha256(value: &Value) -> Result<Value, Error> {
-    of_text(value, |text| hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()))
+    of_some_text(value, |text| hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()))
 }
 
 /// The same with a key.
@@ -149,7 +154,7 @@ fn hmac_sha256(value: &Value, key: &Value) -> Result<Value, Error> {
     let key = key.as_str().filter(|key| !key.is_empty());
     let key = key.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "hmac_sha256 takes a key, and it is empty"))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
-    of_text(value, |text| hex(hmac::sign(&key, text.as_bytes()).as_ref()))
+    of_some_text(value, |text| hex(hmac::sign(&key, text.as_bytes()).as_ref()))
 }
 
 /// Texts up to so many characters are masked whole: a letter of them would say too much.

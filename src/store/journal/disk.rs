@@ -160,7 +160,7 @@ impl RealDisk {
             identity == made && File::open(self.path(&name)).map_or(true, is_whole)
         };
         let trouble = self.trouble_with(&self.path(&name), |_, identity| is_it(identity));
-        // What lay there from the first was put there by hand, and is told of then.
+        // What lay there from the first is this journal's own, or was put there and is told of at the start.
         let is_newer = |other: &String| {
             segment_of(other) > segment_of(&name) && segment_of(&name).is_some() && !self.at_first.contains(other)
         };

@@ -201,12 +201,14 @@ pub(super) fn regex_signs(of: &Text<'_>) -> Option<Meant> {
     let start = text.strip_prefix('^').filter(|rest| !rest.is_empty()).map(|_| "^");
     let end = (text.len() > 1 && text.ends_with('$') && !text.ends_with(" $")).then_some("$");
     // A glob may hold `[^…]`-like classes and a dot before a star by chance: `*.example.*`.
-    let sign = sign.filter(|sign| *sign != ".*" || !text.starts_with('*')).or(start).or(end)?;
+    let sign = sign.filter(|sign| *sign != ".*" || !text.starts_with('*'));
+    // A class of a glob negates by `^` as well.
+    let sign = sign.filter(|sign| *sign != "[^" || of.operator != Some("glob")).or(start).or(end)?;
     if of.operator == Some("glob") {
         // Where all else is a glob's, the glob was meant.
-        let glob = text.trim_start_matches('^').trim_end_matches('$').replace("[^", "[!");
+        let glob = text.trim_start_matches('^').trim_end_matches('$');
         if !SIGNS.iter().any(|sign| glob.contains(sign)) {
-            return meant(format!("`{sign}` is a part of the text here"), format!("{{ glob: {} }}", quoted(&glob)));
+            return meant(format!("`{sign}` is a part of the text here"), format!("{{ glob: {} }}", quoted(glob)));
         }
     }
     let start = if of.operator == Some("starts_with") && !text.starts_with('^') { "^" } else { "" };
@@ -385,7 +387,8 @@ fn alternatives(text: &str) -> Option<Vec<String>> {
         Some(rest) => rest.split_once(')').filter(|(_, end)| end.chars().all(|c| c == '*'))?,
         None => (text, ""),
     };
-    let is_plain = |part: &&str| !part.is_empty() && !part.contains(['(', ')', '[', '{', '\\']);
+    // Names hold bars with spaces around them.
+    let is_plain = |part: &&str| !part.is_empty() && !part.contains(['(', ')', '[', '{', '\\']) && part.trim() == *part;
     let parts: Vec<_> = inner.split('|').collect();
     (parts.len() > 1 && parts.iter().all(is_plain))
         .then(|| parts.iter().map(|part| quoted(&format!("{part}{end}"))).collect())
