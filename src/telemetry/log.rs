@@ -2,11 +2,11 @@
 //!
 //! # Cast
 //!
-//! * [`start`]: from then on every `tracing` event becomes a line. Who logs never writes: a line goes into a [`queue`](self::queue),
+//! * [`start`]: from then on every `tracing` event becomes a line. Who logs never writes: a line goes into a [`queue`],
 //!   bounded in lines and in bytes, and a thread of its own writes it out. A full queue drops lines, and counts them.
-//! * [`out`](self::out): that thread. A line that cannot be written is counted, and told when lines can be written again.
-//! * [`level`](self::level): how much is logged.
-//! * [`escape`](self::escape): whatever a line holds, it stays one line, and says nothing to a terminal.
+//! * [`out`]: that thread. A line that cannot be written is counted, and told when lines can be written again.
+//! * [`level`]: how much is logged.
+//! * [`escape`]: whatever a line holds, it stays one line, and says nothing to a terminal.
 //! * [`Log`]: the handle of who started it. [`Log::finish`] waits for what is queued, and not for long.
 
 mod escape;
