@@ -116,7 +116,10 @@ impl Reader {
     pub(super) fn into_found(self) -> Found {
         let counts = self.counts.map(|count| count.get());
         let (mut problems, unshown) = (self.problems.into_inner(), self.unshown.into_inner());
-        let secrets = Everywhere::in_the_file(&unshown);
+        // There may be tens of thousands, and hardly any is quoted anywhere: each is looked for once, in all that is said together.
+        let texts = problems.iter().flat_map(|problem| [Some(&problem.message), problem.help.as_ref()]).flatten();
+        let said = texts.map(String::as_str).collect::<HashSet<_>>().into_iter().collect::<Vec<_>>().join("\n");
+        let secrets = Everywhere::in_the_file(unshown.iter().filter(|secret| said.contains(secret.as_str())));
         for problem in &mut problems {
             problem.message = secrets.mask(std::mem::take(&mut problem.message));
             problem.help = problem.help.take().map(|help| secrets.mask(help));

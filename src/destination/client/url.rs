@@ -17,12 +17,16 @@ pub fn is_loopback(url: &Url) -> bool {
 
 /// A URL fit to be shown. On another machine a path may be a password, so it is left out.
 pub fn shown(url: &Url) -> String {
-    let origin = url.origin().ascii_serialization();
     match url.path() {
-        "/" | "" => origin,
-        path if is_loopback(url) => format!("{origin}{path}"),
-        _ => format!("{origin}/…"),
+        path if is_loopback(url) && path != "/" => format!("{}{path}", url.origin().ascii_serialization()),
+        _ => without_path(url),
     }
+}
+
+/// The same without its path, on whatever machine.
+pub fn without_path(url: &Url) -> String {
+    let path = if matches!(url.path(), "/" | "") { "" } else { "/…" };
+    format!("{}{path}", url.origin().ascii_serialization())
 }
 
 /// The same, and a sign that there is more where there is a query.

@@ -332,7 +332,7 @@ fn hides_path(url: &Url) -> bool {
 }
 
 fn shown(url: &Url) -> String {
-    if hides_path(url) { format!("{}/…", url.origin().ascii_serialization()) } else { client::shown_with_query(url) }
+    if hides_path(url) { client::without_path(url) } else { client::shown_with_query(url) }
 }
 
 #[cfg(test)]
