@@ -167,6 +167,10 @@ impl JournalStore {
         Index::start(&store.shared, index_failed)?;
         // Where what was carried lies since the old end was moved.
         store.shared.index.flush();
+        if store.shared.lived.moved_by_ms != 0 {
+            // Before anything is stamped by the new clock, so that a crash leaves stamps of one clock alone.
+            store.shared.index.checkpoint();
+        }
         Ok((store, opened))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub struct Shared {
     pub dead_expired: AtomicU64,
     pub replays: Mutex<Vec<ReplayProgress>>,
     pub lived: Lived,
+    /// Whether nothing in the segment that is written to was stamped by a clock other than ours.
+    pub is_by_one_clock: AtomicBool,
     pub arrivals: Mutex<Arrivals>,
 }
 
@@ -127,6 +129,7 @@ impl Shared {
         let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), parts.next_sequence);
         drop(database);
         Self {
+            is_by_one_clock: AtomicBool::new(parts.lived.moved_by_ms == 0),
             lived: parts.lived,
             arrivals: Mutex::new(arrivals),
             segments: Segments::new(parts.disk.clone(), parts.segments),

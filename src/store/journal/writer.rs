@@ -500,9 +500,17 @@ impl Writer {
         self.shared.segments.seal_last(self.position.sealed.1);
         self.shared.segments.push(info);
         self.shared.index.update(vec![Update::Rolled]);
-        self.position.tail = Vec::new();
+        let tail = std::mem::take(&mut self.position.tail);
         self.position.next_segment += 1;
         self.unsynced_since = None;
+        if self.shared.is_by_one_clock.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if !tail.is_empty() {
+            // It was stamped by another clock, and is read again at the next start if a checkpoint names its segment.
+            return self.roll(needed);
+        }
+        self.shared.is_by_one_clock.store(true, Ordering::Release);
         Ok(())
     }
 

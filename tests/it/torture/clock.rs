@@ -106,8 +106,7 @@ async fn run(scale: Scale) -> Report {
         report.hold(up.readyz().await == 200, || format!("not ready after a step by {step} s"));
         check_told(&up, *step, &mut report).await;
         down.say(Says::Ok);
-        up.act("/api/destinations/down/retry").await;
-        up.drained().await;
+        up.drained_with("down").await;
     }
     check_history(&up, &old, &mut report).await;
     check_retries(&flaky, &mut report);

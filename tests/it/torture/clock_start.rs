@@ -63,8 +63,7 @@ pub(super) async fn check(scale: &Scale, clock: &WallClock, report: &mut Report)
     }
     let up = rig.start().await;
     down.say(Says::Ok);
-    up.act("/api/destinations/down/retry").await;
-    up.drained().await;
+    up.drained_with("down").await;
     let arrived = down.copies().len();
     report.hold(arrived >= kept.events.len(), || format!("{arrived} of {} events came at last", kept.events.len()));
     up.stop().await;

@@ -213,6 +213,16 @@ impl Up {
         self.drained_but(&[]).await;
     }
 
+    /// Waits until nothing waits after a destination was down: what is in flight when it comes back may still be refused, and then
+    /// waits for long.
+    pub async fn drained_with(&self, back: &str) {
+        eventually("the backlog to drain", async || {
+            self.act(&format!("/api/destinations/{back}/retry")).await;
+            self.destinations().await.iter().all(|destination| destination["backlog"] == 0)
+        })
+        .await;
+    }
+
     /// Waits until nothing waits, but for some destinations.
     pub async fn drained_but(&self, not: &[&str]) {
         let has_none =

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -88,10 +89,14 @@ impl Keeper {
     /// Copies every queue, and says from where the journal is to be read at the next start. `more` gives what was synced meanwhile.
     pub fn checkpoint(&mut self, more: &mut dyn FnMut() -> Vec<Update>) -> rusqlite::Result<()> {
         let shared = self.shared.clone();
+        if !shared.is_by_one_clock.load(Ordering::Acquire) {
+            // What the last one says, and how far ages had come by it, hold together until then.
+            return Ok(());
+        }
         let newest = shared.segments.newest();
         // Noted before the sync is waited for: a group that is written later may be lost with the power, and then the index would
         // look newer than the journal.
-        let next_group = shared.next_group.load(std::sync::atomic::Ordering::Acquire);
+        let next_group = shared.next_group.load(Ordering::Acquire);
         let mut database = lock(&shared.index.database);
         database.sync_commits(true)?;
         let mut updates = Vec::new();
@@ -183,7 +188,7 @@ impl Keeper {
             let waits = |id| lock(&self.shared.destination(id).queue).waits_in(&stretch);
             self.shared.destination_ids().into_iter().any(waits)
         };
-        let is_pinned = self.shared.pins.load(std::sync::atomic::Ordering::Acquire) > 0;
+        let is_pinned = self.shared.pins.load(Ordering::Acquire) > 0;
         (is_over && !is_pinned && !is_waited_for()).then(|| (oldest.clone(), next.first_sequence))
     }
 
@@ -339,7 +344,8 @@ impl Keeper {
     /// Notes what has come by now, and writes it down now and then.
     pub fn note_ages(&mut self) {
         self.shared.note_arrivals();
-        if self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
+        let may_save = self.shared.is_by_one_clock.load(Ordering::Acquire);
+        if !may_save || self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
             return;
         }
         self.ages_saved_at = Instant::now();
@@ -452,7 +458,7 @@ impl Keeper {
             answers.push(answer);
         }
         if dropped > 0 {
-            self.shared.dead_expired.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+            self.shared.dead_expired.fetch_add(dropped, Ordering::Relaxed);
             tracing::warn!(
                 dead_letters = dropped,
                 "dead letters were dropped: they were older, or took more room, than store.dead_letters allows"

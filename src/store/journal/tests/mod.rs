@@ -1,5 +1,6 @@
 //! The journal against a disk that fails, forgets and lies.
 
+mod clock;
 mod ends;
 mod hold;
 mod index;
