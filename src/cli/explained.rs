@@ -77,7 +77,7 @@ fn delivery(explanation: &Explanation<'_>, delivery: &ExplainedDelivery, colours
     let mut out = format!("→ {name} ({}), by {by} {}\n", destination.kind, plain(&rules));
     let sends = match &delivery.sends {
         Ok(preview) => self::preview(preview, colours),
-        Err(Unsent::Failed(why) | Unsent::Unrendered(why)) => {
+        Err(Unsent::Failed { why, .. }) => {
             format!("{}: {}; it would be a dead letter\n", colours.paint("31", "nothing"), plain(why))
         }
         Err(Unsent::Skipped(why)) => format!("{}: {}\n", colours.paint("33", "skipped"), plain(why)),

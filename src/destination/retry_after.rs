@@ -54,22 +54,24 @@ pub fn wish(status: u16, headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
 fn in_rate_limit(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("ratelimit").into_iter().filter_map(|value| value.to_str().ok());
     // The older form is one limit with commas in it, the newer a list of limits with semicolons in each.
-    let limits = values.flat_map(|value| {
+    let resets = values.flat_map(|value| {
         let (between, within) = if value.contains(';') { (',', ';') } else { ('\n', ',') };
-        value.split(between).map(move |limit| limit.split(within).filter_map(|part| part.trim().split_once('=')))
+        value.split(between).filter_map(move |limit| reset_of(limit.split(within)))
     });
-    let wait = |limit: &mut dyn Iterator<Item = (&str, &str)>| {
-        let (mut has_room, mut reset) = (false, None);
-        for (name, value) in limit {
-            match name {
-                "remaining" | "r" => has_room = number(value).is_some_and(|left| left > 0.0),
-                "reset" | "t" => reset = number(value),
-                _ => {}
-            }
+    resets.map(clamped).max()
+}
+
+/// In how many seconds one limit begins anew, where nothing is left of it.
+fn reset_of<'v>(parts: impl Iterator<Item = &'v str>) -> Option<f64> {
+    let (mut has_room, mut reset) = (false, None);
+    for (name, value) in parts.filter_map(|part| part.trim().split_once('=')) {
+        match name {
+            "remaining" | "r" => has_room = number(value).is_some_and(|left| left > 0.0),
+            "reset" | "t" => reset = number(value),
+            _ => {}
         }
-        reset.filter(|_| !has_room)
-    };
-    limits.filter_map(|mut limit| wait(&mut limit)).map(clamped).max()
+    }
+    reset.filter(|_| !has_room)
 }
 
 /// Reads one value, which may be a list. `date` is the answer's own `Date`; without it a date is judged against `now_ms`. `None` if

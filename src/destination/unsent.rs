@@ -8,19 +8,26 @@ use super::{Outcome, Reason};
 pub enum Unsent {
     /// There is nothing to send, and that is right so: the message is empty.
     Skipped(String),
-    /// It cannot be made: a value has no place in a URL. The delivery becomes a dead letter.
-    Failed(String),
-    /// The same, because a template fails: the sentence may quote values of the event.
-    Unrendered(String),
+    /// It cannot be made: a value has no place in a URL, or a template fails. The delivery becomes a dead letter.
+    Failed {
+        /// Why not.
+        why: String,
+        /// A template says so, and may quote values of the event: those stay out of the log.
+        is_of_template: bool,
+    },
 }
 
 impl Unsent {
+    /// It cannot be made, for a reason of our own.
+    pub(crate) fn failed(why: impl Into<String>) -> Self {
+        Unsent::Failed { why: why.into(), is_of_template: false }
+    }
+
     /// The same without what must not be shown: what does not render may quote a part of its template.
     pub(super) fn masked(self, masks: &Masks) -> Self {
         match self {
             Unsent::Skipped(why) => Unsent::Skipped(masks.apply(why)),
-            Unsent::Failed(why) => Unsent::Failed(masks.apply(why)),
-            Unsent::Unrendered(why) => Unsent::Unrendered(masks.apply(why)),
+            Unsent::Failed { why, is_of_template } => Unsent::Failed { why: masks.apply(why), is_of_template },
         }
     }
 }
@@ -29,7 +36,7 @@ impl std::fmt::Display for Unsent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unsent::Skipped(why) => write!(f, "skipped: {why}"),
-            Unsent::Failed(why) | Unsent::Unrendered(why) => f.write_str(why),
+            Unsent::Failed { why, .. } => f.write_str(why),
         }
     }
 }
@@ -37,7 +44,7 @@ impl std::fmt::Display for Unsent {
 impl From<String> for Unsent {
     /// What rendering says.
     fn from(why: String) -> Self {
-        Unsent::Unrendered(why)
+        Unsent::Failed { why, is_of_template: true }
     }
 }
 
@@ -45,8 +52,8 @@ impl From<Unsent> for Outcome {
     fn from(unsent: Unsent) -> Self {
         match unsent {
             Unsent::Skipped(why) => Outcome::skipped(why),
-            Unsent::Failed(why) => Outcome::local(why),
-            Unsent::Unrendered(why) => Outcome::Reject { reason: Reason::unrendered(why) },
+            Unsent::Failed { why, is_of_template: false } => Outcome::local(why),
+            Unsent::Failed { why, is_of_template: true } => Outcome::Reject { reason: Reason::unrendered(why) },
         }
     }
 }
@@ -62,7 +69,7 @@ mod tests {
         let reason = outcome.reason().expect("a reason");
         assert_eq!((reason.text.as_str(), reason.is_local), (said, true));
         assert!(!reason.brief.contains("bob") && !reason.brief.contains("within"), "{}", reason.brief);
-        let outcome = Outcome::from(Unsent::Failed("`user.id` is missing".to_owned()));
+        let outcome = Outcome::from(Unsent::failed("`user.id` is missing"));
         assert_eq!(outcome.reason().expect("a reason").brief, "`user.id` is missing");
     }
 }

@@ -15,28 +15,26 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
         let named = || in_segment(source, i).map_or_else(|| "a value".to_owned(), |name| format!("`{name}`"));
         if segment.contains(LISTING) {
             let name = named();
-            return Err(Unsent::Failed(format!("{name} is a list or a map, and stands in the URL's path")));
+            return Err(Unsent::failed(format!("{name} is a list or a map, and stands in the URL's path")));
         }
         if matches!(&*decoded, "." | "..") {
-            return Err(Unsent::Failed("a value in the URL would be a step up or down in its path".to_owned()));
+            return Err(Unsent::failed("a value in the URL would be a step up or down in its path"));
         }
         if segment.contains(EMPTY) {
             let name = named();
-            return Err(Unsent::Failed(format!(
+            return Err(Unsent::failed(format!(
                 "{name} is missing or empty, and stands in the URL's path: `| default(…)` says what stands there then"
             )));
         }
     }
     let rest = marked.replace(MARKS, "");
     if is_hollow(&rest[..path_of(&rest)]) && !is_hollow(&with_all_blocks(&source[..path_of(source)])) {
-        return Err(Unsent::Failed(
-            "a block left a step of the URL's path empty: `{% else %}` says what stands there".to_owned(),
-        ));
+        return Err(Unsent::failed("a block left a step of the URL's path empty: `{% else %}` says what stands there"));
     }
     let whole = format!("{}{rest}", base.as_str().trim_end_matches('/'));
     let url = Url::parse(&whole).map_err(|error| format!("the URL with its values is none: {error}"))?;
     if url.origin() != base.origin() {
-        return Err(Unsent::Failed("a value in the URL would lead to another host".to_owned()));
+        return Err(Unsent::failed("a value in the URL would lead to another host"));
     }
     Ok(url)
 }

@@ -103,9 +103,7 @@ impl<'c> Explanation<'c> {
             let destination = self.destination(delivery);
             let (sends, error, skipped) = match &delivery.sends {
                 Ok(preview) => (as_json(preview), Value::Null, Value::Null),
-                Err(Unsent::Failed(why) | Unsent::Unrendered(why)) => {
-                    (Value::Null, Value::from(why.as_str()), Value::Null)
-                }
+                Err(Unsent::Failed { why, .. }) => (Value::Null, Value::from(why.as_str()), Value::Null),
                 Err(Unsent::Skipped(why)) => (Value::Null, Value::Null, Value::from(why.as_str())),
             };
             json!({

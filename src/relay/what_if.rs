@@ -277,7 +277,7 @@ fn excerpts(old: &Result<Vec<u8>, Unsent>, new: &Result<Vec<u8>, Unsent>) -> [St
     let text = |content: &Result<Vec<u8>, Unsent>| match content {
         Ok(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Err(unsent @ Unsent::Skipped(_)) => unsent.to_string(),
-        Err(Unsent::Failed(why) | Unsent::Unrendered(why)) => format!("cannot be sent: {why}"),
+        Err(Unsent::Failed { why, .. }) => format!("cannot be sent: {why}"),
     };
     let both = [text(old), text(new)];
     let alike = both[0].chars().zip(both[1].chars()).take_while(|(old, new)| old == new).count();
@@ -313,7 +313,7 @@ mod tests {
             &format!("{same}2{long}"),
             [&format!("…{alike}1"), &format!("…{alike}2{}…", &long[..71])],
         );
-        let refused = excerpts(&Ok(b"{}".to_vec()), &Err(Unsent::Failed("too much".to_owned())));
+        let refused = excerpts(&Ok(b"{}".to_vec()), &Err(Unsent::failed("too much")));
         assert_eq!(refused[1], "cannot be sent: too much");
         let skipped = excerpts(&Ok(b"{}".to_vec()), &Err(Unsent::Skipped("it is empty".to_owned())));
         assert_eq!(skipped[1], "skipped: it is empty");

@@ -98,8 +98,7 @@ pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
             if destination.destination.url().is_none() {
                 continue;
             }
-            let Err(Unsent::Failed(why) | Unsent::Unrendered(why)) = destination.destination.way(&delivery(body))
-            else {
+            let Err(Unsent::Failed { why, .. }) = destination.destination.way(&delivery(body)) else {
                 continue;
             };
             let Some(at) = place(&sections, destination).filter(|_| why.contains("stands in the URL's path")) else {

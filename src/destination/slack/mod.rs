@@ -202,7 +202,7 @@ impl Slack {
         message.extend(self.extras.iter().map(|(key, text)| ((*key).to_owned(), Json::String(text.clone()))));
         message.push(("unfurl_links".to_owned(), Json::Bool(self.unfurls)));
         serde_json::to_vec(&Json::Object(message))
-            .map_err(|error| Unsent::Failed(format!("the message could not be written: {error}")))
+            .map_err(|error| Unsent::failed(format!("the message could not be written: {error}")))
     }
 
     /// What the body says counts first, then the status.

@@ -500,13 +500,10 @@ impl Writer {
         self.shared.segments.seal_last(self.position.sealed.1);
         self.shared.segments.push(info);
         self.shared.index.update(vec![Update::Rolled]);
-        let tail = std::mem::take(&mut self.position.tail);
+        let has_tail = !std::mem::take(&mut self.position.tail).is_empty();
         self.position.next_segment += 1;
         self.unsynced_since = None;
-        if self.shared.is_by_one_clock.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        if !tail.is_empty() {
+        if has_tail && !self.shared.is_by_one_clock.load(Ordering::Acquire) {
             // It was stamped by another clock, and is read again at the next start if a checkpoint names its segment.
             return self.roll(needed);
         }

@@ -90,7 +90,7 @@ impl Keeper {
     pub fn checkpoint(&mut self, more: &mut dyn FnMut() -> Vec<Update>) -> rusqlite::Result<()> {
         let shared = self.shared.clone();
         if !shared.is_by_one_clock.load(Ordering::Acquire) {
-            // What the last one says, and how far ages had come by it, hold together until then.
+            // The last one, and how far ages had come by it, go by the other clock, and so does what would be read again.
             return Ok(());
         }
         let newest = shared.segments.newest();
@@ -344,8 +344,8 @@ impl Keeper {
     /// Notes what has come by now, and writes it down now and then.
     pub fn note_ages(&mut self) {
         self.shared.note_arrivals();
-        let may_save = self.shared.is_by_one_clock.load(Ordering::Acquire);
-        if !may_save || self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
+        // They hold together with the stamps in the last checkpoint, which may be another clock's until there is one of this process.
+        if self.saved_up_to == 0 || self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
             return;
         }
         self.ages_saved_at = Instant::now();

@@ -2,20 +2,16 @@
 
 use std::sync::atomic::AtomicU64;
 
-use super::retention::{Kept, id};
+use super::retention::{Kept, SEGMENT, id};
 use super::*;
 
-const SEGMENT: u64 = 64 << 10;
 const NOW_MS: u64 = 1_764_000_000_000;
 const IN_2100_MS: u64 = 4_102_444_800_000;
 /// What the first process and its successors live through, at most.
 const LIVED_MS: u64 = 60_000;
 
 fn open_at(kept: &Kept, now_ms: u64) -> JournalStore {
-    let clock = Clock::by_hand(Box::leak(Box::new(AtomicU64::new(now_ms))));
-    let index = Location::File(kept.index());
-    let options = Options { clock, index, segment_bytes: SEGMENT, retention: kept.retention, ..Options::default() };
-    JournalStore::open(Arc::new(kept.disk.clone()), options).expect("the journal opens").0
+    kept.open_by(Clock::by_hand(Box::leak(Box::new(AtomicU64::new(now_ms)))))
 }
 
 /// How old what is to be tried again is, and the removal of its destination.

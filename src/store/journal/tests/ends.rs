@@ -1,10 +1,9 @@
 //! How deliveries ended is known for as long as their events are: after restarts, without an index, and carried.
 
-use super::retention::{Kept, fill, id, select};
+use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
 use crate::store::{SearchLimit, Selecting};
 
-const SEGMENT: u64 = 64 << 10;
 const OTHER: &str = "other";
 
 fn states(store: &JournalStore, id: EventId) -> Vec<(String, String)> {

@@ -1,13 +1,11 @@
 //! A source that is held: what comes in by it is kept, whatever happens, until it is resumed.
 
-use super::retention::{Kept, fill, id, select};
+use super::retention::{Kept, SEGMENT, fill, id, select};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::deliver::{BacklogLimits, Limited, Limiter};
 use crate::store::Selecting;
-
-const SEGMENT: u64 = 64 << 10;
 
 fn vero(store: &JournalStore) -> NameId {
     store.name(NameKind::Source, "vero")
@@ -112,9 +110,8 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// A store that goes by a clock that stands where it is put, and what looks after a limit of six hours and one of two segments.
 fn open_at(kept: &Kept, hand: &'static AtomicU64) -> (Arc<JournalStore>, Limiter) {
-    let (clock, index) = (Clock::by_hand(hand), Location::File(kept.index()));
-    let options = Options { clock, index, segment_bytes: SEGMENT, retention: kept.retention, ..Options::default() };
-    let store = Arc::new(JournalStore::open(Arc::new(kept.disk.clone()), options).expect("the journal opens").0);
+    let clock = Clock::by_hand(hand);
+    let store = Arc::new(kept.open_by(clock));
     let limits = BacklogLimits { max_age: Some(Duration::from_millis(6 * HOUR_MS)), max_size: Some(2 * SEGMENT) };
     let limited = |name: &str| Limited { id: id(&store, name), name: name.to_owned(), limits };
     let mut limiter = Limiter::new(store.clone(), clock);

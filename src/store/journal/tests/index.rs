@@ -1,12 +1,10 @@
 //! The index beside the journal: lost, damaged, strange, old; checkpoints; copies.
 
-use super::retention::{Kept, fill, id, select};
+use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
 use crate::store::journal::disk::RealDisk;
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::{DeadQuery, ReplayProgress, Selecting};
-
-const SEGMENT: u64 = 64 << 10;
 
 /// Delivered, dead, postponed, buried and waiting, and a pause: everything that the index knows of.
 fn with_everything(kept: &Kept) -> JournalStore {

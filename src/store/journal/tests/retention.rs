@@ -4,7 +4,8 @@ use super::*;
 use crate::store::{DeadQuery, ReplayProgress, Selecting, Selection};
 
 const DEAD: &str = "dead";
-const SEGMENT: u64 = 64 << 10;
+/// A small one, so that there are soon several.
+pub(super) const SEGMENT: u64 = 64 << 10;
 
 /// A store on a model disk with its index in a file.
 pub(super) struct Kept {
@@ -25,16 +26,20 @@ impl Kept {
     }
 
     pub fn try_open(&self) -> (JournalStore, Opened) {
-        self.try_open_with(SEGMENT)
+        self.try_open_with(SEGMENT, Clock::start())
     }
 
     pub fn open_with(&self, segment_bytes: u64) -> JournalStore {
-        self.try_open_with(segment_bytes).0
+        self.try_open_with(segment_bytes, Clock::start()).0
     }
 
-    fn try_open_with(&self, segment_bytes: u64) -> (JournalStore, Opened) {
-        let index = Location::File(self.index());
-        let options = Options { segment_bytes, index, retention: self.retention, ..Options::default() };
+    pub fn open_by(&self, clock: Clock) -> JournalStore {
+        self.try_open_with(SEGMENT, clock).0
+    }
+
+    fn try_open_with(&self, segment_bytes: u64, clock: Clock) -> (JournalStore, Opened) {
+        let (index, retention) = (Location::File(self.index()), self.retention);
+        let options = Options { segment_bytes, clock, index, retention, ..Options::default() };
         JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens")
     }
 
