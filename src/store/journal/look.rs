@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::index::resolve;
+use super::retention::resolve;
 use super::segments::{Window, events_in, read_body};
 use super::shared::Shared;
 use super::{LAG_READ_BYTES, lock};

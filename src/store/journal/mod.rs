@@ -8,7 +8,7 @@
 //! * [`queue`]: what waits for one destination, as a bit an event; a backlog of ten million takes 1.25 MB.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk.
 //! * [`mod@recover`]: opening: what holds together, where everything stands.
-//! * [`index`]: SQLite, on a thread of its own, and the keeper of limits.
+//! * [`index`]: SQLite, on a thread of its own. [`mod@retention`]: checkpoints, what goes, limits.
 //! * [`shared`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`], [`model`]: the real disk, and one that fails and forgets on demand.
 //!
@@ -36,6 +36,7 @@ mod queue;
 mod recent;
 mod recover;
 mod rename;
+mod retention;
 mod segments;
 mod shared;
 pub mod verify;
@@ -117,7 +118,7 @@ const SEGMENT_BYTES_LEAST: u64 = 4 << 20;
 /// The bytes of a segment for a history: sixteen of them at least, so that it goes in small steps.
 pub fn segment_bytes(retention: &Retention, directory: &Path) -> u64 {
     let total = disk::space_of(directory).map(|space| space.total);
-    let history_bytes = index::resolve(retention, total).history_bytes;
+    let history_bytes = retention::resolve(retention, total).history_bytes;
     (history_bytes / 16).clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MAX).next_multiple_of(4096)
 }
 

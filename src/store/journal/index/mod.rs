@@ -5,7 +5,7 @@
 //! * [`Index`]: the handle. Lookups go straight to the database; what has happened is sent to a thread of its own.
 //! * [`Update`]: something that is synced in the journal. Nothing else enters, so the index is never ahead of it.
 //! * [`database`]: SQLite, and every statement.
-//! * [`keeper`]: what that thread does besides: checkpoints, retention, limits.
+//! * [`retention`](super::retention): what that thread does besides: checkpoints, retention, limits.
 //!
 //! It is never on the way of an acknowledgement, and it may be lost: the journal is read again then. While it cannot be written (a
 //! full disk), what has happened waits in memory; beyond [`UPDATES_MAX`] it is forgotten, and the next start reads the journal.
@@ -18,7 +18,6 @@
 
 mod ages;
 mod database;
-pub(super) mod keeper;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -29,10 +28,9 @@ use std::time::{Duration, Instant};
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
-use self::keeper::Keeper;
-pub use self::keeper::{Resolved, resolve};
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
 use super::recover::Damage;
+use super::retention::Keeper;
 use super::segments::Place;
 use super::{Shared, lock};
 use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress};

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::Update;
-use super::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::event_head_bytes;
-use crate::store::journal::segments::{SegmentInfo, Window, file_name};
-use crate::store::journal::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
-use crate::store::journal::{LAG_READ_BYTES, Shared, lock};
+use super::bitmap::Bitmap;
+use super::format::event_head_bytes;
+use super::index::Update;
+use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
+use super::segments::{SegmentInfo, Window, file_name};
+use super::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
+use super::{LAG_READ_BYTES, Shared, lock};
 use crate::store::{AppendError, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent};
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
