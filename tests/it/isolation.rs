@@ -1,5 +1,10 @@
 //! A destination that hangs, lags or fails costs the others nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use vero_relay::store::journal::model::ModelDisk;
+
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,4 +65,39 @@ async fn a_destination_that_lags_reads_its_backlog_from_the_disk_and_gets_all_of
     let mut numbers: Vec<_> = seen.iter().map(|message| message.json()["n"].as_u64().expect("a number")).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..count as u64).collect::<Vec<_>>());
+}
+
+/// While something holds the thread that lets history go, on whichever disk call, all else goes on: a reload, a look at what went
+/// wrong, an operator's hand on a source, and the runtime itself.
+#[tokio::test(flavor = "current_thread")]
+async fn a_disk_that_hangs_while_history_goes_holds_nothing_else_up() {
+    let fake = Fake::start([Act::status(400)]).await;
+    let config = |timeout: u32| to_crm(&fake, &format!("    timeout: {timeout}s\n"));
+    let disk = ModelDisk::default();
+    let relay = TestRelay::start_on(&disk, &config(1)).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "dead").await;
+    let (held, (go, gate)) = (Arc::new(AtomicBool::default()), std::sync::mpsc::channel::<()>());
+    let (is_held, gate) = (held.clone(), Mutex::new(gate));
+    disk.before_each_call(move |_| {
+        if std::thread::current().name() == Some("retention") {
+            is_held.store(true, Ordering::SeqCst);
+            // Until the other end goes.
+            let _ = gate.lock().expect("nobody panicked with it").recv();
+        }
+    });
+    eventually("the thread to be held", async || held.load(Ordering::SeqCst)).await;
+    std::fs::write(relay.directory.path().join("config.yaml"), format!("{HEAD}{}", config(2))).expect("written");
+    let changes = in_time("a reload", relay.running.relay.reload()).await.expect("it is reloaded").changes;
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    let shown = in_time("an event", relay.admin(&format!("/api/events/{id}"))).await.json();
+    assert_eq!(shown["deliveries"][0]["state"], "dead");
+    let letters = in_time("a page", relay.admin("/api/dead-letters")).await.json();
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(1), "{letters}");
+    assert_eq!(in_time("a pause", relay.act("/api/sources/vero/pause")).await.json()["state"], "held");
+    drop(go);
+}
+
+async fn in_time<T>(what: &str, done: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, done).await.unwrap_or_else(|_| panic!("{what} waited for the disk"))
 }

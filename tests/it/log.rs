@@ -363,7 +363,7 @@ async fn many_dead_letters_are_one_line() {
     }
     fake.wait_for(60).await;
     let log = up.said();
-    assert_eq!((count(&log, "dead letter"), count(&log, "422")), (1, 1), "{log}");
+    assert_eq!((count(&log, "dead letter"), count(&log, "422 Unprocessable")), (1, 1), "{log}");
     assert!(!log.contains("steve@example.com"), "{log}");
 }
 

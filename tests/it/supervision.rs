@@ -1,6 +1,5 @@
 //! Every thread and task is watched: one that panics is started again, or the process is told to end.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +8,7 @@ use futures_util::future::BoxFuture;
 use vero_relay::config::reader::Secret;
 use vero_relay::destination::{Delivery, Destination, Outcome, Preview, Unsent};
 use vero_relay::relay::{Running, start_on};
-use vero_relay::store::journal::disk::{Disk, DiskFile, Space};
-use vero_relay::store::journal::model::ModelDisk;
+use vero_relay::store::journal::model::{Call, ModelDisk};
 
 use crate::harness::*;
 
@@ -123,80 +121,18 @@ async fn a_destination_that_panics_costs_one_delivery_and_no_worker() {
     running.stop().await;
 }
 
-/// A disk on which one thread of the store panics, once it is told to.
-#[derive(Clone)]
-struct Trap {
-    disk: ModelDisk,
-    thread: &'static str,
-    is_set: Arc<AtomicBool>,
-}
-
-impl Trap {
-    fn step(&self) {
-        let is_it = std::thread::current().name() == Some(self.thread);
-        assert!(!(is_it && self.is_set.load(Ordering::SeqCst)), "a test breaks the {} thread", self.thread);
-    }
-}
-
-struct TrapFile(Trap, Arc<dyn DiskFile>);
-
-impl Disk for Trap {
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(TrapFile(self.clone(), self.disk.create(name, bytes)?)))
-    }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(TrapFile(self.clone(), self.disk.open(name)?)))
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn is_taken(&self, name: &str) -> bool {
-        self.disk.is_taken(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn copy(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.copy(from, to)
-    }
-    fn sync_names(&self) -> io::Result<()> {
-        self.disk.sync_names()
-    }
-    fn space(&self) -> Option<Space> {
-        self.step();
-        self.disk.space()
-    }
-}
-
-impl DiskFile for TrapFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.1.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.step();
-        self.1.write_at(bytes, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.1.sync()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.1.set_len(bytes)
-    }
-    fn length(&self) -> io::Result<u64> {
-        self.1.length()
-    }
-}
-
 async fn ends_when_it_panics(thread: &'static str) {
     let directory = tempfile::tempdir().expect("a directory");
     let fake = Fake::start([]).await;
-    let trap = Trap { disk: ModelDisk::default(), thread, is_set: Arc::default() };
-    let running = start_on(config(directory.path(), &fake), Arc::new(trap.clone())).await.expect("it starts");
+    let (disk, is_set) = (ModelDisk::default(), Arc::new(AtomicBool::default()));
+    let trap = is_set.clone();
+    disk.before_each_call(move |call| {
+        let is_it = matches!(call, Call::Write | Call::Space) && std::thread::current().name() == Some(thread);
+        assert!(!(is_it && trap.load(Ordering::SeqCst)), "a test breaks the {thread} thread");
+    });
+    let running = start_on(config(directory.path(), &fake), Arc::new(disk)).await.expect("it starts");
     assert_eq!(post(&running).await.status(), 200);
-    trap.is_set.store(true, Ordering::SeqCst);
+    is_set.store(true, Ordering::SeqCst);
     if thread == "journal" {
         assert_eq!(post(&running).await.status(), 503);
     }
@@ -204,7 +140,7 @@ async fn ends_when_it_panics(thread: &'static str) {
     assert!(why.contains(&format!("its {thread} thread panicked")), "{why}");
     assert_eq!(readyz(&running).await, 503);
     // Also when the rest of the store sees that there is room.
-    trap.is_set.store(false, Ordering::SeqCst);
+    is_set.store(false, Ordering::SeqCst);
     post(&running).await;
     assert_eq!(readyz(&running).await, 503);
     assert!(running.stop().await.failure.is_some());
@@ -216,6 +152,6 @@ async fn a_journal_whose_thread_panics_is_not_ready_and_ends_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_whose_thread_panics_is_not_ready_and_ends_the_process() {
-    ends_when_it_panics("index").await;
+async fn upkeep_whose_thread_panics_is_not_ready_and_ends_the_process() {
+    ends_when_it_panics("retention").await;
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
-use super::lock;
+use super::index::Database;
 use super::segments::{SegmentInfo, file_name};
 use super::shared::Shared;
 use crate::store::BackupError;
@@ -61,7 +61,7 @@ impl Shared {
         // Segments stay while they are copied.
         self.pins.fetch_add(1, Ordering::AcqRel);
         let copied = self.copy_index(directory).and_then(|()| {
-            self.index.checkpoint();
+            self.upkeep.checkpoint();
             let copy = |info: &SegmentInfo| self.copy_segment(info, &journal);
             self.segments.outline().iter().try_for_each(copy).map_err(failed)
         });
@@ -78,9 +78,10 @@ impl Shared {
         let failed = |source| BackupError::Io { path: path.display().to_string(), source };
         // Made by us first, so that nobody else may read it for a moment.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        let database = lock(&self.index.database);
-        let text = path.display().to_string();
-        database.connection.execute("VACUUM INTO ?1", [text]).map_err(index)?;
+        let own = self.index.another_reader().transpose().map_err(index)?;
+        let copy =
+            |database: &Database| database.connection.execute("VACUUM INTO ?1", [path.display().to_string()]).map(drop);
+        own.as_ref().map_or_else(|| copy(&self.index.write()), copy).map_err(index)?;
         file.sync_all().map_err(failed)
     }
 

@@ -4,6 +4,7 @@
 //! goes to the disk as its words, or as a list of its numbers where that is shorter.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Numbers in a chunk. A chunk is 8 KiB and goes when its last number does.
 pub const CHUNK: u64 = 1 << 16;
@@ -26,7 +27,8 @@ struct Chunk {
     length: u32,
     /// No word from here on was ever set: who keeps up asks again and again what comes after the newest number.
     end: usize,
-    words: Box<[u64; WORDS]>,
+    /// Shared with copies, until one of them changes: a checkpoint copies every queue.
+    words: Arc<[u64; WORDS]>,
 }
 
 impl PartialEq for Chunk {
@@ -52,12 +54,14 @@ impl Bitmap {
     pub fn insert(&mut self, number: u64) -> bool {
         let chunk = self.chunk(number / CHUNK);
         let (word, bit) = place(number);
-        let is_new = chunk.words[word] & bit == 0;
-        chunk.words[word] |= bit;
-        chunk.length += u32::from(is_new);
+        if chunk.words[word] & bit != 0 {
+            return false;
+        }
+        Arc::make_mut(&mut chunk.words)[word] |= bit;
+        chunk.length += 1;
         chunk.end = chunk.end.max(word + 1);
-        self.length += u64::from(is_new);
-        is_new
+        self.length += 1;
+        true
     }
 
     fn chunk(&mut self, key: u64) -> &mut Chunk {
@@ -78,7 +82,7 @@ impl Bitmap {
         if chunk.words[word] & bit == 0 {
             return false;
         }
-        chunk.words[word] &= !bit;
+        Arc::make_mut(&mut chunk.words)[word] &= !bit;
         chunk.length -= 1;
         self.length -= 1;
         // The topmost chunk stays: a destination that keeps up would make and drop it with every event.
@@ -141,7 +145,7 @@ impl Bitmap {
         for (key, chunk) in other.chunks.iter().filter(|(_, chunk)| chunk.length > 0) {
             let own = self.chunk(*key);
             let before = own.length;
-            own.words.iter_mut().zip(chunk.words.iter()).for_each(|(own, other)| *own |= other);
+            Arc::make_mut(&mut own.words).iter_mut().zip(chunk.words.iter()).for_each(|(own, other)| *own |= other);
             own.length = own.words.iter().map(|word| word.count_ones()).sum();
             own.end = own.end.max(chunk.end);
             self.length += u64::from(own.length - before);
@@ -150,8 +154,17 @@ impl Bitmap {
 
     /// Takes all numbers of another set out.
     pub fn remove_all(&mut self, other: &Bitmap) {
-        for number in other.iter_from(0) {
-            self.remove(number);
+        let topmost = self.chunks.last_key_value().map(|(key, _)| *key);
+        for (key, chunk) in other.chunks.iter().filter(|(_, chunk)| chunk.length > 0) {
+            let Some(own) = self.chunks.get_mut(key) else { continue };
+            let before = own.length;
+            Arc::make_mut(&mut own.words).iter_mut().zip(chunk.words.iter()).for_each(|(own, other)| *own &= !other);
+            own.length = own.words.iter().map(|word| word.count_ones()).sum();
+            self.length -= u64::from(before - own.length);
+            // The topmost one stays, as it does in `remove`.
+            if own.length == 0 && topmost != Some(*key) {
+                self.chunks.remove(key);
+            }
         }
     }
 
@@ -199,7 +212,7 @@ impl Bitmap {
             Some((&AS_WORDS, words)) if words.len() == WORDS * 8 => {
                 let chunk = self.chunk(key);
                 let before = chunk.length;
-                for (known, word) in chunk.words.iter_mut().zip(words.chunks_exact(8)) {
+                for (known, word) in Arc::make_mut(&mut chunk.words).iter_mut().zip(words.chunks_exact(8)) {
                     *known |= u64::from_le_bytes(word.try_into().expect("chunks of eight"));
                 }
                 chunk.length = chunk.words.iter().map(|word| word.count_ones()).sum();
@@ -261,7 +274,7 @@ impl FromIterator<u64> for Bitmap {
 
 impl Chunk {
     fn empty() -> Self {
-        Self { length: 0, end: 0, words: Box::new([0; WORDS]) }
+        Self { length: 0, end: 0, words: Arc::new([0; WORDS]) }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -325,6 +338,12 @@ mod tests {
             let union = &sets[0] | &sets[1];
             prop_assert_eq!(all.len(), union.len() as u64);
             prop_assert!(all.iter_from(0).eq(union.iter().copied()));
+            let mut rest = all.clone();
+            rest.remove_all(&bitmaps[2]);
+            let without = &union - &sets[2];
+            prop_assert_eq!(rest.len(), without.len() as u64);
+            prop_assert!(rest.iter_from(0).eq(without.iter().copied()));
+            prop_assert!(all.iter_from(0).eq(union.iter().copied()), "a copy was changed and not this");
         }
     }
 

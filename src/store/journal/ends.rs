@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::LAG_READ_BYTES;
 use super::format::{OutcomeState, Record, records};
 use super::look::{died, unexplained_death};
 use super::segments::{Place, Scan, SegmentInfo, Window};
 use super::shared::{Shared, state_after, state_of};
-use super::{LAG_READ_BYTES, lock};
 use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent};
 
 /// How deliveries ended, by event and then by destination.
@@ -112,7 +112,7 @@ impl Shared {
         let Some(first) = wanted.first() else { return Ok(None) };
         let start = self.segments.history_start();
         let mut oldest: Option<Place> = None;
-        let database = lock(&self.index.database);
+        let database = self.index.read();
         for sequence in wanted.range(..start) {
             let place = database.place(*sequence);
             let place = place.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
@@ -154,7 +154,7 @@ impl Search<'_> {
             segments.iter().any(|info| info.acts.is_some_and(covers))
         };
         let sequences: BTreeSet<u64> = self.open.iter().map(|key| key.sequence).collect();
-        let database = lock(&self.shared.index.database);
+        let database = self.shared.index.read();
         for sequence in sequences.into_iter().filter(|sequence| *sequence >= start && !is_acted_on(*sequence)) {
             for (destination, attempts, at_ms) in database.late(sequence).unwrap_or_default() {
                 let key = DeliveryKey { sequence, destination };

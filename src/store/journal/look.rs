@@ -75,7 +75,7 @@ impl Shared {
         destination: NameId,
         sequences: &BTreeSet<u64>,
     ) -> Result<HashMap<u64, DeadLetter>, ReadError> {
-        let indexed = lock(&self.index.database).dead_letters(destination, sequences.iter().copied());
+        let indexed = self.index.read().dead_letters(destination, sequences.iter().copied());
         let mut letters = indexed.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
         for sequence in sequences {
             let (sequence, key) = (*sequence, DeliveryKey { sequence: *sequence, destination });
@@ -116,7 +116,7 @@ impl Shared {
 
     pub fn attempts(&self, key: &DeliveryKey) -> Vec<AttemptNote> {
         self.index.flush();
-        lock(&self.index.database).notes(key).unwrap_or_default()
+        self.index.read().notes(key).unwrap_or_default()
     }
 
     pub fn history(&self) -> Range<u64> {
@@ -223,7 +223,7 @@ impl Shared {
             journal_bytes,
             history_bytes_max: resolved.history_bytes,
             index_bytes,
-            dead_bytes: lock(&self.index.database).carried_bytes().unwrap_or(0),
+            dead_bytes: self.index.read().carried_bytes().unwrap_or(0),
             dead_bytes_max: resolved.dead_bytes,
             free_bytes: space.map(|space| space.free),
             free_bytes_min: resolved.free_bytes_min,

@@ -8,7 +8,8 @@
 //! * [`queue`]: what waits for one destination, as a bit an event; a backlog of ten million takes 1.25 MB.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk.
 //! * [`mod@recover`]: opening: what holds together, where everything stands.
-//! * [`index`]: SQLite, on a thread of its own. [`mod@retention`]: checkpoints, what goes, limits.
+//! * [`index`]: SQLite, on a thread of its own.
+//! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer.
 //! * [`shared`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`], [`model`]: the real disk, and one that fails and forgets on demand.
 //!
@@ -39,6 +40,7 @@ mod rename;
 mod retention;
 mod segments;
 mod shared;
+mod upkeep;
 pub mod verify;
 mod writer;
 
@@ -68,6 +70,7 @@ use self::index::{Index, Update};
 use self::queue::Queue;
 use self::recover::recover;
 use self::shared::{Shared, state_of};
+use self::upkeep::Upkeep;
 pub(crate) use self::writer::Writer;
 use self::writer::{Message, Position, Urgency, inbox};
 use super::{
@@ -165,12 +168,16 @@ impl JournalStore {
         let shared = store.shared.clone();
         let thread = thread.spawn(move || shared.watched("journal", || writer.run()))?;
         *lock(&store.thread) = Some(thread);
-        Index::start(&store.shared, index_failed)?;
+        if index_failed {
+            store.shared.index.forget();
+        }
+        Index::start(&store.shared)?;
         // Where what was carried lies since the old end was moved.
         store.shared.index.flush();
+        Upkeep::start(&store.shared)?;
         if store.shared.lived.moved_by_ms != 0 {
             // Before anything is stamped by the new clock, so that a crash leaves stamps of one clock alone.
-            store.shared.index.checkpoint();
+            store.shared.upkeep.checkpoint();
         }
         Ok((store, opened))
     }
@@ -192,14 +199,14 @@ impl JournalStore {
             disk.remove(leftover)?;
         }
         index.go_on(options.clock);
-        let mut recovered = recover(&disk, &mut lock(&index.database))?;
+        let mut recovered = recover(&disk, &mut index.write())?;
         if recovered.index_failed && index.remake() {
             index.go_on(options.clock);
-            recovered = recover(&disk, &mut lock(&index.database))?;
+            recovered = recover(&disk, &mut index.write())?;
         }
-        let lived = lock(&index.database).lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
+        let lived = index.write().lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
         recovered.queues.values_mut().for_each(|queue| queue.move_by(lived.moved_by_ms));
-        let made = lock(&index.database).made().unwrap_or_default();
+        let made = index.write().made().unwrap_or_default();
         for info in &mut recovered.segments {
             // One that the index has not heard of counts from now on.
             info.made_ms = made.get(&info.segment).copied().unwrap_or_else(|| lived.ran_ms());
@@ -294,6 +301,7 @@ impl Drop for JournalStore {
     fn drop(&mut self) {
         let _ = self.shared.sender.send(Message::Abandon);
         self.join();
+        self.shared.upkeep.close();
         self.shared.index.close();
     }
 }
@@ -624,7 +632,7 @@ impl Store for JournalStore {
     }
 
     fn trim(&self) {
-        self.shared.index.trim();
+        self.shared.upkeep.trim();
     }
 
     fn usage(&self) -> Usage {
@@ -632,12 +640,12 @@ impl Store for JournalStore {
     }
 
     fn set_fact(&self, id: NameId, fact: &str) {
+        lock(&self.shared.facts).insert(id, fact.to_owned());
         self.shared.index.update(vec![Update::Fact(id, fact.to_owned())]);
     }
 
     fn fact(&self, id: NameId) -> Option<String> {
-        self.shared.index.flush();
-        lock(&self.shared.index.database).fact(id).ok().flatten()
+        lock(&self.shared.facts).get(&id).cloned()
     }
 
     fn backup(&self, directory: &Path) -> Result<(), BackupError> {
@@ -675,7 +683,7 @@ impl Store for JournalStore {
 
     fn checkpoint(&self) {
         if !matches!(*self.shared.health.borrow(), Health::Poisoned(_)) {
-            self.shared.index.checkpoint();
+            self.shared.upkeep.checkpoint();
         }
     }
 
@@ -688,6 +696,7 @@ impl Store for JournalStore {
             let _ = done.recv();
         }
         self.join();
+        self.shared.upkeep.close();
         self.shared.index.close();
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::disk::{Disk, DiskFile, Space};
 
@@ -13,6 +13,34 @@ use super::disk::{Disk, DiskFile, Space};
 #[derive(Clone, Debug, Default)]
 pub struct ModelDisk {
     state: Arc<Mutex<State>>,
+    hook: Arc<RwLock<Option<Hook>>>,
+}
+
+/// Something that the disk is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A file is made.
+    Create,
+    /// A file is read.
+    Read,
+    /// A file is written.
+    Write,
+    /// A file is synced.
+    Sync,
+    /// A file is removed.
+    Remove,
+    /// The file system says how much room it has.
+    Space,
+}
+
+/// Called before what it is told of is done, by who asked for it; it may wait, or panic.
+#[derive(Clone)]
+struct Hook(Arc<dyn Fn(Call) + Send + Sync>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +86,18 @@ impl ModelDisk {
         self.lock().faults = faults;
     }
 
+    /// Calls this before everything that the disk is asked to do from now on.
+    pub fn before_each_call(&self, hook: impl Fn(Call) + Send + Sync + 'static) {
+        *self.hook.write().unwrap_or_else(PoisonError::into_inner) = Some(Hook(Arc::new(hook)));
+    }
+
+    fn called(&self, call: Call) {
+        let hook = self.hook.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Hook(hook)) = hook {
+            hook(call);
+        }
+    }
+
     /// What a power cut leaves: everything synced, and of each later write as many bytes as `keep(length)` says.
     pub fn after_power_cut(&self, mut keep: impl FnMut(usize) -> usize) -> ModelDisk {
         let state = self.lock();
@@ -72,7 +112,7 @@ impl ModelDisk {
         let names = state.synced_names.clone();
         let files = files.collect();
         let state = State { synced_names: names.clone(), names, files, faults: Faults::default() };
-        ModelDisk { state: Arc::new(Mutex::new(state)) }
+        ModelDisk { state: Arc::new(Mutex::new(state)), hook: Arc::default() }
     }
 
     /// The bytes of a file, and a way to change them.
@@ -102,6 +142,7 @@ fn not_found() -> io::Error {
 
 impl Disk for ModelDisk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        self.called(Call::Create);
         let mut state = self.lock();
         let used = state.used();
         if state.faults.capacity.is_some_and(|capacity| used + bytes > capacity) {
@@ -135,6 +176,7 @@ impl Disk for ModelDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.called(Call::Remove);
         let mut state = self.lock();
         // Its bytes stay until the names are synced: a power cut before brings it back.
         state.names.remove(name).map(drop).ok_or_else(not_found)
@@ -163,6 +205,7 @@ impl Disk for ModelDisk {
     }
 
     fn space(&self) -> Option<Space> {
+        self.called(Call::Space);
         self.lock().faults.space
     }
 }
@@ -174,6 +217,7 @@ struct ModelFile {
 
 impl DiskFile for ModelFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.called(Call::Read);
         let state = self.disk.lock();
         let rest = state.files[self.file].bytes.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
@@ -182,6 +226,7 @@ impl DiskFile for ModelFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.called(Call::Write);
         let mut state = self.disk.lock();
         if state.faults.write_breaks {
             return Err(io::Error::other("the model disk breaks every write"));
@@ -199,6 +244,7 @@ impl DiskFile for ModelFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.disk.called(Call::Sync);
         let mut state = self.disk.lock();
         if state.faults.sync_fails {
             return Err(io::Error::other("the model disk fails every sync"));

@@ -188,6 +188,7 @@ impl Shared {
         drop((names, destinations));
         if !gone.is_empty() {
             tracing::debug!(names = gone.len(), "names that nothing refers to any more are forgotten");
+            lock(&self.facts).retain(|id, _| !gone.contains(id));
             self.index.update(vec![Update::NamesGone(gone)]);
         }
     }

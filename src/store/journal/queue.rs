@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::bitmap::Bitmap;
 use super::format::{Act, OutcomeState};
@@ -27,8 +28,8 @@ pub struct Postponed {
     pub attempts: u16,
     /// When the first was made, unix milliseconds; moved on by the time that did not count.
     pub first_attempt_ms: u64,
-    /// What the last one came to.
-    pub reason: String,
+    /// What the last one came to. Shared with copies: a checkpoint copies every queue.
+    pub reason: Arc<str>,
 }
 
 /// So many times something was let go are told apart.
@@ -312,7 +313,7 @@ impl Queue {
             OutcomeState::Delivered | OutcomeState::Skipped | OutcomeState::Dropped | OutcomeState::Moved(_) => {}
             OutcomeState::Dead { .. } => drop(self.dead.insert(sequence)),
             OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
-                let entry = Postponed { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.clone() };
+                let entry = Postponed { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.as_str().into() };
                 self.postpone(sequence, *due_ms, entry);
             }
         }
@@ -651,7 +652,7 @@ impl Queue {
             return Some(DeliveryState::Waiting);
         }
         let (due_ms, postponed) = self.postponed_state(sequence)?;
-        Some(DeliveryState::Postponed { attempts: postponed.attempts, due_ms, reason: postponed.reason })
+        Some(DeliveryState::Postponed { attempts: postponed.attempts, due_ms, reason: postponed.reason.to_string() })
     }
 }
 

@@ -118,7 +118,7 @@ impl Shared {
                 if there.is_pending(sequence) {
                     continue;
                 }
-                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason);
+                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason.to_string());
                 let state = OutcomeState::Postponed { first_attempt_ms, due_ms, reason };
                 there.apply(sequence, entry.attempts, &state);
                 let key = DeliveryKey { sequence, destination: to };

@@ -1,15 +1,14 @@
-//! What keeps the store within its limits: checkpoints, retention, and the word to the writer that there is no room.
+//! What is kept no longer: the oldest range of the history, and dead letters whose time is over or that are too many.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bitmap::Bitmap;
 use super::format::event_head_bytes;
-use super::index::Update;
-use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
+use super::index::Database;
 use super::segments::{SegmentInfo, Window, file_name};
 use super::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use super::{LAG_READ_BYTES, Shared, lock};
@@ -21,12 +20,12 @@ const HISTORY_BYTES: u64 = 10 << 30;
 const FREE_BYTES: u64 = 256 << 20;
 /// But no less than this, unless the config says so: what is carried out of one segment needs room in another.
 const FREE_BYTES_LEAST: u64 = 12 << 20;
-/// After a crash, everything is younger by this at most.
-const SAVE_AGES_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of the journal that are searched for how deliveries of a group of carried events ended: four segments.
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;
-/// Dead letters that expire in one go: a step between two looks at the channel.
+/// Dead letters that expire in one go: who waits for the index waits for no more.
 const EXPIRE_AT_ONCE: usize = 4096;
+/// Carried events that are looked at in one go, for the same reason.
+const LOOKED_AT_ONCE: usize = 4096;
 
 /// The limits in bytes, with the file system's share worked out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub fn resolve(retention: &Retention, total: Option<u64>) -> Resolved {
 }
 
 /// What of the oldest segment was written again.
-pub struct Carried {
+struct Carried {
     info: SegmentInfo,
     stretch: std::ops::Range<u64>,
     numbers: Bitmap,
@@ -63,116 +62,51 @@ const CARRIED_AT_ONCE: usize = 4096;
 
 type Answer = tokio::sync::oneshot::Receiver<Result<u64, AppendError>>;
 
-pub struct Keeper {
+/// Lets go of what is kept no longer: the oldest range of the history, and dead letters whose time is over or that are too many.
+pub struct Trimmer {
     shared: Arc<Shared>,
-    pub is_checkpoint_due: bool,
-    /// Updates were lost, so no checkpoint may be used at the next start.
-    pub has_forgotten: bool,
-    saved_up_to: u64,
-    ages_saved_at: Instant,
     /// Segments that are forgotten and whose files are still there, each with where the history begins without it.
     retired: Vec<(SegmentInfo, u64)>,
 }
 
-impl Keeper {
-    pub fn new(shared: Arc<Shared>, has_forgotten: bool) -> Self {
-        Self {
-            shared,
-            is_checkpoint_due: true,
-            has_forgotten,
-            saved_up_to: 0,
-            ages_saved_at: Instant::now(),
-            retired: Vec::new(),
+impl Trimmer {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, retired: Vec::new() }
+    }
+
+    /// Lets go of what may go, as far as the last checkpoint allows.
+    pub fn trim(&mut self) {
+        self.expire();
+        let newest = self.shared.segments.newest();
+        while !self.shared.index.is_broken()
+            && let Some(carried) = self.carry_oldest(newest)
+        {
+            // Who asks for a carried event must find it from the moment on in which its old place is gone.
+            if !self.shared.index.flush() || !self.retire(carried) {
+                return;
+            }
+            self.remove_retired();
+            // With a segment may go what only its events referred to.
+            self.shared.forget_names();
+            // What was carried counts among the dead letters now.
+            self.expire();
         }
     }
 
-    /// Copies every queue, and says from where the journal is to be read at the next start. `more` gives what was synced meanwhile.
-    pub fn checkpoint(&mut self, more: &mut dyn FnMut() -> Vec<Update>) -> rusqlite::Result<()> {
-        let shared = self.shared.clone();
-        if !shared.is_by_one_clock.load(Ordering::Acquire) {
-            // The last one, and how far ages had come by it, go by the other clock, and so does what would be read again.
-            return Ok(());
+    fn expire(&self) {
+        while !self.shared.index.is_broken() && self.expire_some() {
+            self.shared.index.flush();
         }
-        let newest = shared.segments.newest();
-        // Noted before the sync is waited for: a group that is written later may be lost with the power, and then the index would
-        // look newer than the journal.
-        let next_group = shared.next_group.load(Ordering::Acquire);
-        let mut database = lock(&shared.index.database);
-        database.sync_commits(true)?;
-        let mut updates = Vec::new();
-        let done = database.transaction(|database| {
-            for id in shared.destination_ids() {
-                let destination = shared.destination(id);
-                let mut queue = lock(&destination.queue);
-                queue.forget_let_go();
-                let snapshot = queue.snapshot();
-                drop(queue);
-                database.save_queue(id, &snapshot)?;
-            }
-            let is_synced = self.wait_for_sync();
-            updates = more();
-            updates.iter().try_for_each(|update| database.apply(update))?;
-            shared.note_arrivals();
-            self.save_ages(database)?;
-            if !is_synced || self.has_forgotten {
-                return database.forget_checkpoint();
-            }
-            for info in shared.segments.between(self.saved_up_to..newest) {
-                database.save_segment(&info)?;
-            }
-            database.set_meta(META_JOURNAL, shared.journal)?;
-            database.set_meta(META_GROUP, next_group)?;
-            database.set_meta(META_SEGMENT, newest)
-        });
-        let relaxed = database.sync_commits(false);
-        drop(database);
-        match done.and(relaxed) {
-            Ok(()) => {
-                self.saved_up_to = newest;
-                self.is_checkpoint_due = shared.segments.newest() != newest;
-                Ok(())
-            }
-            Err(error) => {
-                // They were taken from the channel and are not written.
-                shared.index.update(updates);
-                Err(error)
-            }
-        }
-    }
-
-    /// The number of the segment that is written to.
-    pub fn newest(&self) -> u64 {
-        self.shared.segments.newest()
-    }
-
-    /// Waits until everything that was sent to the writer is synced. False when it has ended.
-    fn wait_for_sync(&self) -> bool {
-        let (reply, done) = sync_channel(1);
-        self.shared.sender.send(Message::Barrier(reply)).is_ok() && done.recv().is_ok()
-    }
-
-    fn resolved(&self) -> (Retention, Resolved) {
-        self.shared.limits()
-    }
-
-    /// Tells the writer to take nothing in while a limit is reached, and that it may again.
-    pub fn look_at_room(&self) {
-        let why = self.shared.no_room_for(0);
-        let mut refusal = lock(&self.shared.refusal);
-        if refusal.is_some() != why.is_some() {
-            let _ = self.shared.sender.send(Message::LookForRoom);
-        }
-        *refusal = why;
     }
 
     /// Whether something is beyond its time or its size.
-    pub fn is_trim_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         self.going(u64::MAX).is_some() || !self.expired_by_age(self.dead_before_ms()).is_empty()
     }
 
     /// The oldest segment below a number, if history has no claim on it any more.
     fn going(&self, below: u64) -> Option<(SegmentInfo, u64)> {
-        let (retention, resolved) = self.resolved();
+        let (retention, resolved) = self.shared.limits();
         let list = self.shared.segments.outline();
         let [oldest, next, ..] = list.as_slice() else { return None };
         if oldest.segment >= below {
@@ -193,13 +127,13 @@ impl Keeper {
     }
 
     fn carried_bytes(&self) -> u64 {
-        lock(&self.shared.index.database).carried_bytes().unwrap_or_default()
+        self.shared.index.read().carried_bytes().unwrap_or_default()
     }
 
     /// Writes what is still needed of the oldest segment again, if it may go and its number is below `below`: what was carried
     /// a moment ago is not carried again at once. Says what is to be let go once the index knows where everything lies.
-    pub fn carry_oldest(&mut self, below: u64) -> Option<Carried> {
-        if self.has_forgotten {
+    fn carry_oldest(&mut self, below: u64) -> Option<Carried> {
+        if self.shared.index.has_forgotten() {
             // The index does not know where everything lies that was carried before.
             return None;
         }
@@ -217,7 +151,7 @@ impl Keeper {
     }
 
     /// Lets a segment go. Returns whether it went.
-    pub fn retire(&mut self, Carried { info, stretch, numbers }: Carried) -> bool {
+    fn retire(&mut self, Carried { info, stretch, numbers }: Carried) -> bool {
         let (reply, answer) = sync_channel(1);
         let retiring = Retiring { segment: info.segment, stretch: stretch.clone(), carried: numbers, reply };
         if self.shared.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
@@ -247,14 +181,14 @@ impl Keeper {
 
     /// Waits until what was sent to the writer is synced, and says whether that holds for these: without room they wait on.
     fn is_durable(&self, answers: &mut [Answer]) -> bool {
-        self.wait_for_sync() && answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_))))
+        self.shared.wait_for_sync() && answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_))))
     }
 
     /// Moves what is needed of a segment to the journal's end. Returns the numbers of the events.
     fn carry(&self, info: &SegmentInfo, stretch: &std::ops::Range<u64>) -> std::io::Result<Bitmap> {
         let shared = &self.shared;
         let other = |error: rusqlite::Error| std::io::Error::other(error.to_string());
-        let earlier = lock(&shared.index.database).carried_in(info.segment).map_err(other)?;
+        let earlier = shared.index.read().carried_in(info.segment).map_err(other)?;
         let ids = shared.destination_ids();
         let mut needed: BTreeSet<u64> = BTreeSet::new();
         for id in &ids {
@@ -303,10 +237,10 @@ impl Keeper {
     }
 
     /// Removes the files of segments that are forgotten, once the index knows where everything carried lies now.
-    pub fn remove_retired(&mut self) {
+    fn remove_retired(&mut self) {
         for (info, history_start) in std::mem::take(&mut self.retired) {
             let (segment, file) = (info.segment, file_name(info.segment));
-            let mut database = lock(&self.shared.index.database);
+            let mut database = self.shared.index.write();
             // Durable before the file goes: a segment that the index knows and that is not there is told as lost.
             let forgotten = database
                 .sync_commits(true)
@@ -329,40 +263,16 @@ impl Keeper {
         }
     }
 
-    /// With a segment may go what only its events referred to.
-    pub fn forget_names(&self) {
-        self.shared.forget_names();
-    }
-
     /// What was given up before the store had run for so long goes.
     fn dead_before_ms(&self) -> u64 {
-        let (retention, _) = self.resolved();
+        let (retention, _) = self.shared.limits();
         let age_ms = u64::try_from(retention.dead_age.as_millis()).unwrap_or(u64::MAX);
         self.shared.lived.ran_ms().saturating_sub(age_ms)
     }
 
-    /// Notes what has come by now, and writes it down now and then.
-    pub fn note_ages(&mut self) {
-        self.shared.note_arrivals();
-        // They hold together with the stamps in the last checkpoint, which may be another clock's until there is one of this process.
-        if self.saved_up_to == 0 || self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
-            return;
-        }
-        self.ages_saved_at = Instant::now();
-        let mut database = lock(&self.shared.index.database);
-        if let Err(error) = database.transaction(|database| self.save_ages(database)) {
-            tracing::debug!(%error, "ages are written down later");
-        }
-    }
-
-    fn save_ages(&self, database: &Database) -> rusqlite::Result<()> {
-        database.save_ages(self.shared.lived.save(), lock(&self.shared.arrivals).notes())?;
-        database.save_made(&self.shared.segments.outline())
-    }
-
     /// Dead letters whose time is over, some of them.
     fn expired_by_age(&self, before_ms: u64) -> Vec<(NameId, Bitmap)> {
-        let database = lock(&self.shared.index.database);
+        let database = self.shared.index.read();
         let (singly, at_once) = (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
         let mut expired: Vec<(NameId, Bitmap)> = at_once.unwrap_or_default();
         for (id, sequence) in singly.unwrap_or_default() {
@@ -377,29 +287,32 @@ impl Keeper {
     /// The oldest dead letters of those that are too many, some of them. What nobody needs any more goes first. `coming` are those
     /// that are about to be carried too, with the bytes of their bodies.
     fn expired_by_size(&self, coming: &[(u64, u64)]) -> Vec<(NameId, Bitmap)> {
-        let (_, resolved) = self.resolved();
+        let (_, resolved) = self.shared.limits();
         let coming_bytes: u64 = coming.iter().map(|(_, bytes)| bytes).sum();
         if self.carried_bytes() + coming_bytes <= resolved.dead_bytes {
             return Vec::new();
         }
         let (mut unneeded, mut dead, mut dead_bytes) = (Vec::new(), Vec::new(), 0);
-        let mut database = lock(&self.shared.index.database);
-        let looked = database.oldest_carried(&mut |sequence, bytes| {
-            // What waits for another attempt is no dead letter: it stays, and does not count.
-            if !self.shared.needs(sequence) {
-                unneeded.push(sequence);
-            } else if !self.shared.is_pending(sequence) {
-                dead.push((sequence, bytes));
-                dead_bytes += bytes;
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let Ok(some) = self.shared.index.read().carried_from(start, LOOKED_AT_ONCE) else { return Vec::new() };
+            from = some.last().filter(|_| some.len() == LOOKED_AT_ONCE).map(|(sequence, _)| sequence + 1);
+            for (sequence, bytes) in some {
+                // What waits for another attempt is no dead letter: it stays, and does not count.
+                if !self.shared.needs(sequence) {
+                    unneeded.push(sequence);
+                } else if !self.shared.is_pending(sequence) {
+                    dead.push((sequence, bytes));
+                    dead_bytes += bytes;
+                }
             }
-            true
-        });
-        let forget =
-            |database: &mut Database| unneeded.iter().try_for_each(|sequence| database.forget_carried(*sequence));
-        let forgotten = looked.and_then(|()| database.transaction(forget));
-        drop(database);
-        if forgotten.is_err() {
-            return Vec::new();
+        }
+        for some in unneeded.chunks(LOOKED_AT_ONCE) {
+            let forget =
+                |database: &mut Database| some.iter().try_for_each(|sequence| database.forget_carried(*sequence));
+            if self.shared.index.write().transaction(forget).is_err() {
+                return Vec::new();
+            }
         }
         // Carried ones are older than any that are still in the history.
         dead.extend_from_slice(coming);
@@ -419,7 +332,7 @@ impl Keeper {
     }
 
     /// Drops dead letters whose time is over or that are too many. Returns whether there may be more.
-    pub fn expire_some(&self) -> bool {
+    fn expire_some(&self) -> bool {
         // One moment for all of it: what is forgotten must be what was dropped.
         let before_ms = self.dead_before_ms();
         let mut expired = self.expired_by_age(before_ms);
@@ -468,7 +381,7 @@ impl Keeper {
         if !self.is_durable(&mut answers) {
             return false;
         }
-        let mut database = lock(&self.shared.index.database);
+        let mut database = self.shared.index.write();
         let forgotten = database.transaction(|database| {
             database.forget_buried_before(before_ms)?;
             for (destination, sequences) in expired {

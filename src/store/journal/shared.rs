@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use super::disk::Disk;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord, cut};
 use super::index::{Arrivals, Index, Lived};
 use super::names::Names;
-use super::queue::Queue;
+use super::queue::{Queue, Snapshot};
 use super::recent::{RecentEvents, RecentOutcomes};
 use super::retention::{Resolved, resolve};
 use super::segments::{SegmentInfo, Segments, Window};
+use super::upkeep::Upkeep;
 use super::writer::{Done, Message, Sender};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
@@ -33,6 +35,7 @@ pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub segments: Segments,
     pub index: Index,
+    pub upkeep: Upkeep,
     /// To the writer.
     pub sender: Sender,
     /// The journal's own number.
@@ -60,6 +63,8 @@ pub struct Shared {
     pub holding: Mutex<BTreeSet<NameId>>,
     pub dead_expired: AtomicU64,
     pub replays: Mutex<Vec<ReplayProgress>>,
+    /// What is remembered of destinations, as the index has it.
+    pub facts: Mutex<HashMap<NameId, String>>,
     pub lived: Lived,
     /// Whether nothing in the segment that is written to was stamped by a clock other than ours.
     pub is_by_one_clock: AtomicBool,
@@ -125,8 +130,9 @@ impl Shared {
         let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
         let holding = parts.queues.iter().filter_map(is_held).collect();
         let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
-        let database = lock(&parts.index.database);
+        let database = parts.index.read();
         let replays = database.replays().unwrap_or_default();
+        let facts = database.facts().unwrap_or_default();
         let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), parts.next_sequence);
         drop(database);
         Self {
@@ -136,6 +142,7 @@ impl Shared {
             segments: Segments::new(parts.disk.clone(), parts.segments),
             disk: parts.disk,
             index: parts.index,
+            upkeep: Upkeep::default(),
             sender: parts.sender,
             journal: parts.journal,
             clock: parts.clock,
@@ -155,6 +162,7 @@ impl Shared {
             holding: Mutex::new(holding),
             dead_expired: AtomicU64::new(0),
             replays: Mutex::new(replays),
+            facts: Mutex::new(facts),
         }
     }
 
@@ -242,6 +250,20 @@ impl Shared {
         lock(&self.refusal).clone()
     }
 
+    /// Waits until everything that was sent to the writer is synced. False when it has ended.
+    pub fn wait_for_sync(&self) -> bool {
+        let (reply, done) = sync_channel(1);
+        self.sender.send(Message::Barrier(reply)).is_ok() && done.recv().is_ok()
+    }
+
+    /// A queue as it is written down.
+    pub fn snapshot(&self, id: NameId) -> Snapshot {
+        let destination = self.destination(id);
+        let mut queue = lock(&destination.queue);
+        queue.forget_let_go();
+        queue.snapshot()
+    }
+
     /// Whether any destination may still ask for an event's body.
     pub fn needs(&self, sequence: u64) -> bool {
         self.destination_ids().into_iter().any(|id| lock(&self.destination(id).queue).needs(sequence))
@@ -260,7 +282,7 @@ impl Shared {
                 read => return read,
             }
         }
-        let place = lock(&self.index.database).place(sequence);
+        let place = self.index.read().place(sequence);
         let place = place.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
         self.segments.read_carried(sequence, place.ok_or(ReadError::Missing)?, window)
     }

@@ -499,7 +499,6 @@ impl Writer {
         }
         self.shared.segments.seal_last(self.position.sealed.1);
         self.shared.segments.push(info);
-        self.shared.index.update(vec![Update::Rolled]);
         let has_tail = !std::mem::take(&mut self.position.tail).is_empty();
         self.position.next_segment += 1;
         self.unsynced_since = None;

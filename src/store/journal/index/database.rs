@@ -150,7 +150,14 @@ impl Database {
     /// Opens an existing file to look into it.
     pub fn open_to_read(path: &Path) -> Result<Self> {
         let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // A quarter of a mebibyte: it finds single rows.
+        connection.pragma_update(None, "cache_size", -256)?;
         Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false, lived: None })
+    }
+
+    /// Whether it lies in a file, and not in memory.
+    pub fn is_in_file(&self) -> bool {
+        self.connection.path().is_some_and(|path| !path.is_empty())
     }
 
     /// SQLite's own look at the whole file: what is wrong with it.
@@ -239,7 +246,6 @@ impl Database {
                 statement.execute(params![file, signed(bytes.start), signed(bytes.end)]).map(drop)
             }
             Update::NamesGone(ids) => ids.iter().try_for_each(|id| self.forget_name(*id)),
-            Update::Rolled => Ok(()),
         }
     }
 
@@ -490,16 +496,14 @@ impl Database {
         self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
     }
 
-    /// Shows carried events with the bytes of their bodies, oldest first, until it is enough.
-    pub fn oldest_carried(&self, visit: &mut dyn FnMut(u64, u64) -> bool) -> Result<()> {
-        let mut statement = self.connection.prepare_cached("SELECT sequence, bytes FROM carried ORDER BY sequence")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            if !visit(unsigned(row, 0)?, unsigned(row, 1)?) {
-                break;
-            }
-        }
-        Ok(())
+    /// Carried events from a number on with the bytes of their bodies, oldest first, at most so many.
+    pub fn carried_from(&self, sequence: u64, max: usize) -> Result<Vec<(u64, u64)>> {
+        let sql = "SELECT sequence, bytes FROM carried WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![signed(sequence), signed(max as u64)], |row| {
+            Ok((unsigned(row, 0)?, unsigned(row, 1)?))
+        })?;
+        rows.collect()
     }
 
     pub fn forget_dead(&self, destination: NameId, sequence: u64) -> Result<()> {
@@ -518,9 +522,10 @@ impl Database {
         statement.execute([signed(sequence)]).map(drop)
     }
 
-    pub fn fact(&self, destination: NameId) -> Result<Option<String>> {
-        let mut statement = self.connection.prepare_cached("SELECT fact FROM fact WHERE destination = ?1")?;
-        statement.query_row([destination.0], |row| row.get(0)).optional()
+    pub fn facts(&self) -> Result<HashMap<NameId, String>> {
+        let mut statement = self.connection.prepare_cached("SELECT destination, fact FROM fact")?;
+        let rows = statement.query_map([], |row| Ok((NameId(row.get(0)?), row.get(1)?)))?;
+        rows.collect()
     }
 
     pub fn replays(&self) -> Result<Vec<ReplayProgress>> {
@@ -697,7 +702,8 @@ impl Database {
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let entry = Postponed { attempts: row.get(2)?, first_attempt_ms: unsigned(row, 3)?, reason: row.get(5)? };
+            let reason = row.get_ref(5)?.as_str()?.into();
+            let entry = Postponed { attempts: row.get(2)?, first_attempt_ms: unsigned(row, 3)?, reason };
             let queue = queues.entry(NameId(row.get(0)?)).or_default();
             queue.postponed.push((unsigned(row, 1)?, unsigned(row, 4)?, entry));
         }

@@ -2,27 +2,23 @@
 //!
 //! # Cast
 //!
-//! * [`Index`]: the handle. Lookups go straight to the database; what has happened is sent to a thread of its own.
+//! * [`Index`]: the handle. What has happened is sent to a thread of its own; look-ups have a connection of their own.
 //! * [`Update`]: something that is synced in the journal. Nothing else enters, so the index is never ahead of it.
 //! * [`database`]: SQLite, and every statement.
-//! * [`retention`](super::retention): what that thread does besides: checkpoints, retention, limits.
 //!
 //! It is never on the way of an acknowledgement, and it may be lost: the journal is read again then. While it cannot be written (a
 //! full disk), what has happened waits in memory; beyond [`UPDATES_MAX`] it is forgotten, and the next start reads the journal.
 //!
-//! # Checkpoints
-//!
-//! The number of the newest segment is noted *first*, then every queue is copied from memory, then the writer says that everything
-//! before is synced, and only then is it all committed. Memory is ahead of the journal, so what lies in older segments is in the
-//! copies; whatever is not lies in the noted segment or behind it, and a start reads those again.
+//! Its thread does nothing but write what it is told, so whoever waits for that ([`Index::flush`]) waits for a few rows. What may take
+//! long is done by the [upkeep](super::upkeep), which has a thread of its own.
 
 mod ages;
 mod database;
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,7 +26,6 @@ pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
 use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
 use super::recover::Damage;
-use super::retention::Keeper;
 use super::segments::Place;
 use super::{Shared, lock};
 use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress};
@@ -42,8 +37,8 @@ const COMMIT_WITHIN: Duration = Duration::from_millis(100);
 const COMMIT_ROWS_MAX: usize = 4096;
 /// Updates kept while the index cannot be written; some hundred bytes each.
 pub const UPDATES_MAX: usize = 65_536;
-/// Limits are looked at this often, and the index is tried again.
-const TICK: Duration = Duration::from_secs(1);
+/// What could not be written is tried again this often.
+const TRIED_EVERY: Duration = Duration::from_secs(1);
 
 /// Something that has happened, and is synced in the journal where it stands there at all.
 #[derive(Clone, Debug)]
@@ -73,8 +68,6 @@ pub enum Update {
     NamesGone(Vec<NameId>),
     /// The journal is damaged.
     Damage(Damage),
-    /// There is a new segment: time for a checkpoint.
-    Rolled,
 }
 
 impl Update {
@@ -115,22 +108,25 @@ impl Default for Untold {
 
 enum Message {
     Updates(Vec<Update>),
-    /// Applies everything before it, and says so.
-    Flush(SyncSender<()>),
-    /// Trims what may go.
-    Trim(SyncSender<()>),
-    /// A checkpoint, then the end of the thread with the next `Close`.
-    Checkpoint(SyncSender<()>),
+    /// Applies everything before it, and says whether it could.
+    Flush(SyncSender<bool>),
     Close,
 }
 
 /// The handle.
 pub struct Index {
-    pub database: Arc<Mutex<Database>>,
+    /// What is read by: nobody who looks waits for a commit and its sync. It goes before the other, which cleans up when it is the last.
+    reader: OnceLock<Mutex<Database>>,
+    /// What is written by; where it lies in memory, also what is read by.
+    database: Arc<Mutex<Database>>,
     path: Option<PathBuf>,
     sender: Sender<Message>,
     receiver: Mutex<Option<Receiver<Message>>>,
     thread: OnceLock<Mutex<Option<JoinHandle<()>>>>,
+    /// What was told last could not be written.
+    is_broken: AtomicBool,
+    /// Updates were lost, so no checkpoint may be used at the next start.
+    has_forgotten: AtomicBool,
 }
 
 impl Index {
@@ -152,20 +148,66 @@ impl Index {
         });
         let database = database.expect("SQLite opens a database in memory");
         let (sender, receiver) = channel();
-        let (database, receiver) = (Arc::new(Mutex::new(database)), Mutex::new(Some(receiver)));
-        Self { database, path: path.map(std::path::Path::to_owned), sender, receiver, thread: OnceLock::new() }
+        Self::new(Arc::new(Mutex::new(database)), path.map(Path::to_owned), sender, Some(receiver))
+    }
+
+    fn new(
+        database: Arc<Mutex<Database>>,
+        path: Option<PathBuf>,
+        sender: Sender<Message>,
+        receiver: Option<Receiver<Message>>,
+    ) -> Self {
+        Self {
+            database,
+            reader: OnceLock::new(),
+            path,
+            sender,
+            receiver: Mutex::new(receiver),
+            thread: OnceLock::new(),
+            is_broken: AtomicBool::new(false),
+            has_forgotten: AtomicBool::new(false),
+        }
     }
 
     /// An index that is told nothing: each start reads the whole journal.
     #[cfg(test)]
     pub fn untold(Untold(database): &Untold) -> Self {
-        let (database, thread) = (database.clone(), OnceLock::new());
-        Self { database, path: None, sender: channel().0, receiver: Mutex::default(), thread }
+        Self::new(database.clone(), None, channel().0, None)
+    }
+
+    /// The connection to write by. Whoever holds it may wait for the disk.
+    pub fn write(&self) -> MutexGuard<'_, Database> {
+        lock(&self.database)
+    }
+
+    /// The connection to look things up by, in what is committed.
+    pub fn read(&self) -> MutexGuard<'_, Database> {
+        lock(self.reader.get().unwrap_or(&*self.database))
+    }
+
+    /// A connection of one's own, for who reads for long; none where the index lies in memory.
+    pub fn another_reader(&self) -> Option<rusqlite::Result<Database>> {
+        Some(Database::open_to_read(self.reader.get().and(self.path.as_ref())?))
+    }
+
+    /// Whether what was told last could not be written.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
+    }
+
+    /// Whether updates were lost, so that no checkpoint may be used at the next start.
+    pub fn has_forgotten(&self) -> bool {
+        self.has_forgotten.load(Ordering::Acquire)
+    }
+
+    /// From now on no checkpoint may be used.
+    pub fn forget(&self) {
+        self.has_forgotten.store(true, Ordering::Release);
     }
 
     /// Goes on counting the time that the store lives through.
     pub fn go_on(&self, clock: Clock) {
-        if let Err(error) = lock(&self.database).go_on(clock) {
+        if let Err(error) = self.write().go_on(clock) {
             tracing::error!(%error, "the index cannot be read: everything in the store counts as new");
         }
     }
@@ -173,7 +215,7 @@ impl Index {
     /// Makes a new database in place of one that cannot be written: what is damaged is put aside, and where there only is no room
     /// it lies in memory until the next start. Returns whether there is a new one.
     pub fn remake(&self) -> bool {
-        let mut database = lock(&self.database);
+        let mut database = self.write();
         let Some(path) = &self.path else { return false };
         let is_sound = database.check().is_ok_and(|faults| faults.is_empty());
         // Closes the old one before its file is moved.
@@ -193,7 +235,7 @@ impl Index {
     }
 
     /// The directory that its file lies in.
-    pub fn directory(&self) -> Option<&std::path::Path> {
+    pub fn directory(&self) -> Option<&Path> {
         self.path.as_ref()?.parent()
     }
 
@@ -205,17 +247,25 @@ impl Index {
     }
 
     /// Starts the thread. Called once, when everything is recovered.
-    pub(super) fn start(shared: &Arc<Shared>, has_forgotten: bool) -> std::io::Result<()> {
+    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
         let index = &shared.index;
         let Some(receiver) = lock(&index.receiver).take() else { return Ok(()) };
-        let keeper = Keeper::new(shared.clone(), has_forgotten);
-        let thread = std::thread::Builder::new().name("index".to_owned());
-        let (database, pending) = (index.database.clone(), Vec::new());
-        let worker = Worker { keeper, database, receiver, deferred: VecDeque::new(), pending, is_broken: false };
+        index.open_reader();
+        let worker = Worker { shared: shared.clone(), receiver, pending: Vec::new() };
         let watching = shared.clone();
+        let thread = std::thread::Builder::new().name("index".to_owned());
         let thread = thread.spawn(move || watching.watched("index", || worker.run()))?;
         let _ = index.thread.set(Mutex::new(Some(thread)));
         Ok(())
+    }
+
+    /// Opens the second connection, where the file is the index: it may lie in memory for want of a better place.
+    fn open_reader(&self) {
+        let Some(path) = self.path.as_ref().filter(|_| self.write().is_in_file()) else { return };
+        match Database::open_to_read(path) {
+            Ok(reader) => drop(self.reader.set(Mutex::new(reader))),
+            Err(error) => tracing::warn!(%error, "the index cannot be read beside its writer: who looks waits for it"),
+        }
     }
 
     /// Tells what has happened. Returns at once.
@@ -224,26 +274,22 @@ impl Index {
         let _ = self.sender.send(Message::Updates(updates));
     }
 
-    /// Waits until everything told so far is in the database.
-    pub fn flush(&self) {
-        self.ask(Message::Flush);
-    }
-
-    /// Trims what need not be kept.
-    pub fn trim(&self) {
-        self.ask(Message::Trim);
-    }
-
-    /// Writes a checkpoint.
-    pub fn checkpoint(&self) {
-        self.ask(Message::Checkpoint);
-    }
-
-    fn ask(&self, message: impl FnOnce(SyncSender<()>) -> Message) {
+    /// Waits until everything told so far is in the database, and says whether it is: while it cannot be written, it is not.
+    pub fn flush(&self) -> bool {
         let (reply, done) = std::sync::mpsc::sync_channel(1);
-        if self.sender.send(message(reply)).is_ok() {
-            // An error means that the thread has ended: there is nothing left to wait for.
-            let _ = done.recv();
+        // An error means that the thread has ended: there is nothing left to wait for.
+        self.sender.send(Message::Flush(reply)).is_ok() && done.recv().unwrap_or(false)
+    }
+
+    /// Takes down whether the database could be written; tells of trouble once, and of its end.
+    pub fn note_written(&self, written: rusqlite::Result<()>) {
+        let was_broken = self.is_broken.swap(written.is_err(), Ordering::AcqRel);
+        match written {
+            Ok(()) if was_broken => tracing::info!("the index is written again"),
+            Err(error) if !was_broken => {
+                tracing::error!(%error, "the index cannot be written; events and deliveries go on, and it is tried again");
+            }
+            _ => {}
         }
     }
 
@@ -276,172 +322,76 @@ fn put_aside(path: &std::path::Path) {
 }
 
 struct Worker {
-    keeper: Keeper,
-    database: Arc<Mutex<Database>>,
+    shared: Arc<Shared>,
     receiver: Receiver<Message>,
-    /// Came in while a checkpoint was made.
-    deferred: VecDeque<Message>,
+    /// What was told and is not written yet.
     pending: Vec<Update>,
-    is_broken: bool,
 }
 
 impl Worker {
     fn run(mut self) {
-        let mut next_tick = Instant::now() + TICK;
         let mut commit_at: Option<Instant> = None;
         loop {
-            let wake = commit_at.map_or(next_tick, |at| at.min(next_tick));
-            match self.receive(wake.saturating_duration_since(Instant::now())) {
+            match self.receive(commit_at) {
                 Ok(Message::Updates(updates)) => {
                     self.take(updates);
                     commit_at.get_or_insert_with(|| Instant::now() + COMMIT_WITHIN);
                 }
                 Ok(Message::Flush(done)) => {
                     self.commit();
-                    let _ = done.send(());
+                    // Who asked may have gone.
+                    let _ = done.send(self.pending.is_empty());
                 }
-                Ok(Message::Trim(done)) => {
-                    self.commit();
-                    self.trim();
-                    let _ = done.send(());
-                }
-                Ok(Message::Checkpoint(done)) => {
-                    self.checkpoint();
-                    let _ = done.send(());
-                }
-                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => {
-                    self.commit();
-                    return;
-                }
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return self.commit(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let now = Instant::now();
-            if commit_at.is_some_and(|at| now >= at) || self.pending.len() >= COMMIT_ROWS_MAX {
+            if commit_at.is_some_and(|at| Instant::now() >= at) || self.is_much() {
                 self.commit();
-                commit_at = None;
-            }
-            if now >= next_tick {
-                self.tick();
-                next_tick = Instant::now() + TICK;
+                commit_at = (!self.pending.is_empty()).then(|| Instant::now() + TRIED_EVERY);
             }
         }
     }
 
-    fn receive(&mut self, wait: Duration) -> Result<Message, RecvTimeoutError> {
-        self.deferred.pop_front().map_or_else(|| self.receiver.recv_timeout(wait), Ok)
+    /// Whether so much is pending that it is written at once; what cannot be written waits for its time.
+    fn is_much(&self) -> bool {
+        self.pending.len() >= COMMIT_ROWS_MAX && !self.shared.index.is_broken()
+    }
+
+    fn receive(&self, until: Option<Instant>) -> Result<Message, RecvTimeoutError> {
+        match until {
+            Some(until) => self.receiver.recv_timeout(until.saturating_duration_since(Instant::now())),
+            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
     }
 
     fn take(&mut self, updates: Vec<Update>) {
-        for update in updates {
-            match update {
-                Update::Rolled => self.keeper.is_checkpoint_due = true,
-                // Nothing depends on them, and each may hold a kilobyte of an answer.
-                Update::Notes(_) if self.is_broken => {}
-                update => self.pending.push(update),
-            }
-        }
+        let is_broken = self.shared.index.is_broken();
+        // Nothing depends on notes, and each may hold a kilobyte of an answer.
+        let is_kept = |update: &Update| !(is_broken && matches!(update, Update::Notes(_)));
+        self.pending.extend(updates.into_iter().filter(is_kept));
         if self.pending.len() > UPDATES_MAX {
             self.pending.clear();
-            self.keeper.has_forgotten = true;
+            self.shared.index.forget();
             tracing::error!(
                 "the index could not be written for too long; the next start makes it again from the journal"
             );
         }
     }
 
-    fn tick(&mut self) {
-        self.commit();
-        self.keeper.note_ages();
-        self.keeper.look_at_room();
-        if !self.is_broken && (self.keeper.is_checkpoint_due || self.keeper.is_trim_due()) {
-            self.trim();
-        }
-    }
-
-    /// A checkpoint, and then whatever it allows to go.
-    fn trim(&mut self) {
-        self.checkpoint();
-        self.expire();
-        let newest = self.keeper.newest();
-        while !self.is_broken
-            && let Some(carried) = self.keeper.carry_oldest(newest)
-        {
-            // Who asks for a carried event must find it from the moment on in which its old place is gone.
-            self.drain();
-            self.commit();
-            if self.is_broken || !self.keeper.retire(carried) {
-                return;
-            }
-            self.keeper.remove_retired();
-            self.keeper.forget_names();
-            // What was carried counts among the dead letters now.
-            self.expire();
-        }
-    }
-
-    fn expire(&mut self) {
-        while !self.is_broken && self.keeper.expire_some() {
-            self.drain();
-            self.commit();
-        }
-    }
-
-    fn checkpoint(&mut self) {
-        self.drain();
-        let Self { keeper, receiver, deferred, pending, .. } = self;
-        let done = keeper.checkpoint(&mut || {
-            pending.extend(updates_waiting(receiver, deferred));
-            std::mem::take(pending)
-        });
-        self.tell(done);
-    }
-
-    /// What has come in meanwhile, without waiting.
-    fn drain(&mut self) {
-        let updates = updates_waiting(&self.receiver, &mut self.deferred);
-        self.take(updates);
-    }
-
+    /// Writes what is pending; what cannot be written stays so.
     fn commit(&mut self) {
         while !self.pending.is_empty() {
             let rows = self.pending.len().min(COMMIT_ROWS_MAX);
-            let mut database = lock(&self.database);
+            let mut database = self.shared.index.write();
             let written = database
                 .transaction(|database| self.pending[..rows].iter().try_for_each(|update| database.apply(update)));
             drop(database);
             let is_written = written.is_ok();
-            self.tell(written);
+            self.shared.index.note_written(written);
             if !is_written {
                 return;
             }
             self.pending.drain(..rows);
         }
     }
-
-    /// Tells of trouble once, and of its end.
-    fn tell(&mut self, written: rusqlite::Result<()>) {
-        match written {
-            Ok(()) if self.is_broken => {
-                self.is_broken = false;
-                tracing::info!("the index is written again");
-            }
-            Err(error) if !self.is_broken => {
-                self.is_broken = true;
-                tracing::error!(%error, "the index cannot be written; events and deliveries go on, and it is tried again");
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Takes the updates that have come in; what else has come is left for later.
-fn updates_waiting(receiver: &Receiver<Message>, deferred: &mut VecDeque<Message>) -> Vec<Update> {
-    let mut updates = Vec::new();
-    while let Ok(message) = receiver.try_recv() {
-        match message {
-            Message::Updates(more) => updates.extend(more),
-            other => deferred.push_back(other),
-        }
-    }
-    updates
 }

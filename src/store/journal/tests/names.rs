@@ -3,6 +3,7 @@
 use super::retention::{Kept, fill, id};
 use super::*;
 use crate::store::journal::format::{HEADER_MAX, SegmentHeader};
+use crate::store::journal::model::Call;
 
 /// The rules of a generator that puts something new into every name: as long as a rule's name may nearly be.
 fn rules(store: &JournalStore, round: u32, count: usize) -> Vec<NameId> {
@@ -229,53 +230,12 @@ proptest! {
     }
 }
 
-/// A disk that does something else first, once, when the next segment is made.
-struct Hooked {
-    disk: ModelDisk,
-    hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Disk for Hooked {
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn disk::DiskFile>> {
-        let hook = lock(&self.hook).take();
-        if let Some(hook) = hook {
-            hook();
-        }
-        self.disk.create(name, bytes)
-    }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn disk::DiskFile>> {
-        self.disk.open(name)
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn is_taken(&self, name: &str) -> bool {
-        self.disk.is_taken(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn copy(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.copy(from, to)
-    }
-    fn sync_names(&self) -> io::Result<()> {
-        self.disk.sync_names()
-    }
-    fn space(&self) -> Option<disk::Space> {
-        self.disk.space()
-    }
-}
-
 #[test]
 fn names_of_an_event_that_is_being_written_stay_whatever_is_reloaded_meanwhile() {
     const SEGMENT: u64 = 64 << 10;
     let disk = ModelDisk::default();
-    let hooked = Arc::new(Hooked { disk: disk.clone(), hook: Mutex::default() });
     let options = Options { segment_bytes: SEGMENT, ..Options::default() };
-    let (store, _) = JournalStore::open(hooked.clone(), options).expect("it opens");
+    let (store, _) = JournalStore::open(Arc::new(disk.clone()), options).expect("it opens");
     let store = Arc::new(store);
     let new = event(&store, &"b".repeat(SEGMENT as usize), &["going"]);
     let going = id(&store, "going");
@@ -284,9 +244,15 @@ fn names_of_an_event_that_is_being_written_stay_whatever_is_reloaded_meanwhile()
     store.use_names(1, &used);
     // Two reloads while the event is on its way into a segment of its own.
     let reloading = store.clone();
-    *lock(&hooked.hook) = Some(Box::new(move || (2..4).for_each(|round| reloading.use_names(round, &[last]))));
+    let rounds = Arc::new(Mutex::new(2..4));
+    let left = rounds.clone();
+    disk.before_each_call(move |call| {
+        if call == Call::Create {
+            lock(&left).by_ref().for_each(|round| reloading.use_names(round, &[last]));
+        }
+    });
     store.append(new).blocking_recv().expect("an answer").expect("taken");
-    assert!(lock(&hooked.hook).is_none(), "both were in between");
+    assert!(lock(&rounds).is_empty(), "both were in between");
     assert_eq!(store.name_of(going).as_deref(), Some("going"));
     store.close();
     let (store, opened) = open_with(&disk, SEGMENT);

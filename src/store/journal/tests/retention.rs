@@ -298,7 +298,7 @@ fn buried_twice_a_dead_letter_is_as_old_as_its_second_burial() {
     }
     select(&store, CRM, Selecting::Bury, &[0]);
     store.shared.index.flush();
-    let found = lock(&store.shared.index.database).buried_before(first_ms + 1).expect("reads");
+    let found = store.shared.index.read().buried_before(first_ms + 1).expect("reads");
     assert_eq!(found, []);
 }
 

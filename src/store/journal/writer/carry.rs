@@ -158,7 +158,7 @@ impl Writer {
         for sequence in numbers {
             let key = DeliveryKey { sequence: *sequence, destination: id };
             if let Some((due_ms, entry)) = queue.postponed_state(*sequence) {
-                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason);
+                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason.to_string());
                 let state = OutcomeState::Postponed { first_attempt_ms, due_ms, reason };
                 outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms: first_attempt_ms, state });
             } else if queue.goes_again(*sequence) {

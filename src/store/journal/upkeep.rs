@@ -1,0 +1,219 @@
+//! The journal's upkeep, on a thread of its own: checkpoints, what is kept no longer, and the word to the writer that there is no room.
+//!
+//! It reads and copies whole segments and waits for syncs, so it may take long, and on a disk that hangs for ever. Nobody waits for it
+//! but who asks for it by name: no lock that others need is held while it waits for the disk.
+//!
+//! # Checkpoints
+//!
+//! The number of the newest segment is noted *first*, then every queue is copied from memory, then the writer says that everything
+//! before is synced and the index that it has heard of it, and only then is it all committed. Memory is ahead of the journal, so what
+//! lies in older segments is in the copies; whatever is not lies in the noted segment or behind it, and a start reads those again.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
+use super::queue::Snapshot;
+use super::retention::Trimmer;
+use super::writer::Message as ToWriter;
+use super::{Shared, lock};
+use crate::store::NameId;
+
+/// Limits are looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+/// After a crash, everything is younger by this at most.
+const SAVE_AGES_EVERY: Duration = Duration::from_secs(60);
+
+enum Message {
+    /// Trims what may go.
+    Trim(SyncSender<()>),
+    Checkpoint(SyncSender<()>),
+    Close,
+}
+
+/// The handle. Until it is started nothing is done, whoever asks for it.
+#[derive(Default)]
+pub struct Upkeep(OnceLock<Started>);
+
+struct Started {
+    sender: Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Upkeep {
+    /// Starts the thread. Called once, when everything is recovered.
+    pub fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
+        let (sender, receiver) = channel();
+        let worker = Worker {
+            trimmer: Trimmer::new(shared.clone()),
+            shared: shared.clone(),
+            receiver,
+            saved_up_to: 0,
+            ages_saved_at: Instant::now(),
+        };
+        let watching = shared.clone();
+        let thread = std::thread::Builder::new().name("retention".to_owned());
+        let thread = thread.spawn(move || watching.watched("retention", || worker.run()))?;
+        let _ = shared.upkeep.0.set(Started { sender, thread: Mutex::new(Some(thread)) });
+        Ok(())
+    }
+
+    /// Trims what need not be kept. Waits until that is done.
+    pub fn trim(&self) {
+        self.ask(Message::Trim);
+    }
+
+    /// Writes a checkpoint. Waits until that is done, or cannot be.
+    pub fn checkpoint(&self) {
+        self.ask(Message::Checkpoint);
+    }
+
+    fn ask(&self, message: impl FnOnce(SyncSender<()>) -> Message) {
+        let (reply, done) = std::sync::mpsc::sync_channel(1);
+        if self.0.get().is_some_and(|started| started.sender.send(message(reply)).is_ok()) {
+            // An error means that the thread has ended: there is nothing left to wait for.
+            let _ = done.recv();
+        }
+    }
+
+    /// Ends the thread, when it has done what it was asked for.
+    pub fn close(&self) {
+        let Some(Started { sender, thread }) = self.0.get() else { return };
+        let _ = sender.send(Message::Close);
+        if let Some(thread) = lock(thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread for retention panicked");
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    trimmer: Trimmer,
+    receiver: Receiver<Message>,
+    /// The segment of the last checkpoint; 0 before the first of this process.
+    saved_up_to: u64,
+    ages_saved_at: Instant,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            match self.receiver.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+                Ok(Message::Trim(done)) => {
+                    self.trim();
+                    // Who asked may have gone.
+                    let _ = done.send(());
+                }
+                Ok(Message::Checkpoint(done)) => {
+                    self.checkpoint();
+                    let _ = done.send(());
+                }
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() >= next_tick {
+                self.tick();
+                next_tick = Instant::now() + TICK;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.note_ages();
+        self.look_at_room();
+        let is_checkpoint_due = self.shared.segments.newest() != self.saved_up_to;
+        if !self.shared.index.is_broken() && (is_checkpoint_due || self.trimmer.is_due()) {
+            self.trim();
+        }
+    }
+
+    /// A checkpoint, and then whatever it allows to go.
+    fn trim(&mut self) {
+        self.checkpoint();
+        self.trimmer.trim();
+    }
+
+    fn checkpoint(&mut self) {
+        match self.try_checkpoint() {
+            Ok(true) => self.shared.index.note_written(Ok(())),
+            Ok(false) => {}
+            Err(error) => self.shared.index.note_written(Err(error)),
+        }
+    }
+
+    /// Copies every queue, and says from where the journal is to be read at the next start. False where there is none to be written yet.
+    fn try_checkpoint(&mut self) -> rusqlite::Result<bool> {
+        let shared = self.shared.clone();
+        if !shared.is_by_one_clock.load(Ordering::Acquire) {
+            // The last one, and how far ages had come by it, go by the other clock, and so does what would be read again.
+            return Ok(false);
+        }
+        let newest = shared.segments.newest();
+        // Noted before the sync is waited for: a group that is written later may be lost with the power, and then the index would
+        // look newer than the journal.
+        let next_group = shared.next_group.load(Ordering::Acquire);
+        let snapshots: Vec<(NameId, Snapshot)> =
+            shared.destination_ids().into_iter().map(|id| (id, shared.snapshot(id))).collect();
+        let is_synced = shared.wait_for_sync();
+        // The writer tells the index of everything before it says that it is synced.
+        if !shared.index.flush() {
+            return Ok(false);
+        }
+        shared.note_arrivals();
+        let mut database = shared.index.write();
+        database.sync_commits(true)?;
+        let done = database.transaction(|database| {
+            snapshots.iter().try_for_each(|(id, snapshot)| database.save_queue(*id, snapshot))?;
+            self.save_ages(database)?;
+            if !is_synced || shared.index.has_forgotten() {
+                return database.forget_checkpoint();
+            }
+            for info in shared.segments.between(self.saved_up_to..newest) {
+                database.save_segment(&info)?;
+            }
+            database.set_meta(META_JOURNAL, shared.journal)?;
+            database.set_meta(META_GROUP, next_group)?;
+            database.set_meta(META_SEGMENT, newest)
+        });
+        let relaxed = database.sync_commits(false);
+        drop(database);
+        done.and(relaxed)?;
+        self.saved_up_to = newest;
+        Ok(true)
+    }
+
+    /// Tells the writer to take nothing in while a limit is reached, and that it may again.
+    fn look_at_room(&self) {
+        let why = self.shared.no_room_for(0);
+        let mut refusal = lock(&self.shared.refusal);
+        if refusal.is_some() != why.is_some() {
+            let _ = self.shared.sender.send(ToWriter::LookForRoom);
+        }
+        *refusal = why;
+    }
+
+    /// Notes what has come by now, and writes it down now and then.
+    fn note_ages(&mut self) {
+        self.shared.note_arrivals();
+        // They hold together with the stamps in the last checkpoint, which may be another clock's until there is one of this process.
+        if self.saved_up_to == 0 || self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
+            return;
+        }
+        self.ages_saved_at = Instant::now();
+        let mut database = self.shared.index.write();
+        if let Err(error) = database.transaction(|database| self.save_ages(database)) {
+            tracing::debug!(%error, "ages are written down later");
+        }
+    }
+
+    fn save_ages(&self, database: &Database) -> rusqlite::Result<()> {
+        database.save_ages(self.shared.lived.save(), lock(&self.shared.arrivals).notes())?;
+        database.save_made(&self.shared.segments.outline())
+    }
+}
