@@ -164,7 +164,7 @@ fn look(store: &JournalStore, crm: NameId) {
         store.event(event.id).expect("there");
     });
     timed("the latest 100 dead letters of a destination", |_| {
-        let page = store.dead_letters(crm, &DeadQuery::default(), u64::MAX, 100);
+        let page = store.dead_letters(crm, &DeadQuery::default(), u64::MAX, 100).expect("a page");
         assert_eq!(page.items.len(), 100);
     });
     timed("the first event since a time", |run| {

@@ -236,7 +236,7 @@ async fn start_at(
     let admin_listener = listen(config.admin_listen, &config.said.admin_listen).await?;
     let (metrics, clock) = (Metrics::default(), Clock::start());
     let on_sync = metrics.clone();
-    let options = Options {
+    let store_options = Options {
         clock,
         on_sync: Box::new(move |took| on_sync.synced(took)),
         index: place.index,
@@ -244,19 +244,15 @@ async fn start_at(
         retention: config.retention,
         ..Options::default()
     };
-    let (store, opened) = tokio::task::spawn_blocking(move || JournalStore::open(disk, options))
-        .await
-        .map_err(|_| OpenError::Io(std::io::Error::other("opening the journal panicked")))??;
-    tell_what_was_found(&opened, &metrics);
-    let store: Arc<dyn Store> = Arc::new(store);
-    let health = store.health();
     let (address, admin_address) =
         (local(&listener.listener, config.listen), local(&admin_listener, config.admin_listen));
     let data_dir = config.data_dir.clone();
     let (intake_max, options) = (config.limits.intake_max, server_options(&config));
-    store.room_for_names(&names_of(&config))?;
-    let (generation, taken_over) = Generation::new(config, None, store.as_ref(), &metrics);
-    taken_over.iter().for_each(|taken_over| tracing::info!("config: {taken_over}"));
+    let shown = metrics.clone();
+    let opening = tokio::task::spawn_blocking(move || open(config, disk, store_options, &shown));
+    let opened = opening.await.map_err(|_| OpenError::Io(std::io::Error::other("opening the store panicked")))?;
+    let (store, generation) = opened?;
+    let health = store.health();
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
     let [workers, admin_tasks] = [(); 2].map(|()| TaskTracker::new());
     let door = Door::new(doors.clone(), &metrics);
@@ -344,6 +340,21 @@ async fn start_at(
         health,
         _lock: lock,
     })
+}
+
+/// Opens the store, and makes the first generation on it. Blocks on the disk.
+fn open(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    options: Options,
+    metrics: &Metrics,
+) -> Result<(Arc<dyn Store>, Generation), StartError> {
+    let (store, opened) = JournalStore::open(disk, options)?;
+    tell_what_was_found(&opened, metrics);
+    store.room_for_names(&names_of(&config))?;
+    let (generation, taken_over) = Generation::new(config, None, &store, metrics);
+    taken_over.iter().for_each(|taken_over| tracing::info!("config: {taken_over}"));
+    Ok((Arc::new(store), generation))
 }
 
 fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics) {

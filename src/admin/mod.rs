@@ -200,6 +200,7 @@ fn metrics(relay: &Relay) -> Answer {
         relay.metrics.set_destination(&DestinationGauges {
             name: &config.name,
             counts: &counts,
+            oldest_ms: relay.store.oldest_ms(*id),
             backlog: config.backlog,
             now_ms,
         });

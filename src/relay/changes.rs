@@ -82,7 +82,8 @@ fn in_words(name: &str, old: &str, taken: TakenOver) -> Option<String> {
     (!parts.is_empty()).then(|| format!("`{name}` takes over from `{old}`: {}{in_flight}", parts.join(", ")))
 }
 
-/// What waits for a destination whose section of the config has changed is due now: most likely the change is to help it.
+/// What waits for a destination whose section of the config has changed is due now: most likely the change is to help it. Touches no
+/// disk.
 pub(super) fn go_on_after_a_change(relay: &Relay) {
     let generation = relay.generation();
     for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {

@@ -179,8 +179,7 @@ impl Relay {
         changing.workers.follow(&generation);
         generation.forget_others(&self.metrics);
         self.store.set_retention(generation.config.retention);
-        let relay = self.clone();
-        joined(tokio::task::spawn_blocking(move || go_on_after_a_change(&relay))).await;
+        go_on_after_a_change(self);
         let warnings = report.lines().collect();
         Ok(Reloaded { generation: generation.number, changes, warnings })
     }

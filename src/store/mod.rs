@@ -144,13 +144,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// One page of a destination's dead letters whose events are older than `before`, newest event first. Looks at a bounded number
     /// of them, so a page may hold fewer than `max` and not be the last. Reads the index.
-    fn dead_letters(&self, destination: NameId, query: &DeadQuery, before: u64, max: usize) -> Page<DeadLetter>;
+    fn dead_letters(
+        &self,
+        destination: NameId,
+        query: &DeadQuery,
+        before: u64,
+        max: usize,
+    ) -> Result<Page<DeadLetter>, ReadError>;
 
     /// All dead letters of a destination.
     fn dead(&self, destination: NameId) -> NumberSet;
 
     /// What is known of the attempts at a delivery, oldest first. Reads the index.
-    fn attempts(&self, key: DeliveryKey) -> Vec<AttemptNote>;
+    fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError>;
 
     /// The numbers of the events that the history holds.
     fn history(&self) -> std::ops::Range<u64>;
@@ -164,9 +170,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads events of a stretch of the history in order and shows each to `visit` until it says that it is enough.
     fn scan(&self, stretch: std::ops::Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError>;
-
-    /// Where a delivery stands as far as memory knows, which costs nothing: [`DeliveryState::Settled`] for what ended a while ago.
-    fn state(&self, key: DeliveryKey) -> DeliveryState;
 
     /// Writes down how far a replay has come.
     fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>>;
@@ -184,8 +187,11 @@ pub trait Store: Send + Sync + 'static {
     /// The event behind a number, wherever it lies. Reads the disk.
     fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError>;
 
-    /// What waits for a destination. May read the disk for the age of the oldest.
+    /// What waits for a destination, by what is in memory.
     fn counts(&self, destination: NameId) -> Counts;
+
+    /// When the oldest event arrived that waits for a destination, unix milliseconds. May read the disk.
+    fn oldest_ms(&self, destination: NameId) -> Option<u64>;
 
     /// What is kept from now on.
     fn set_retention(&self, retention: Retention);
@@ -197,9 +203,10 @@ pub trait Store: Send + Sync + 'static {
     fn usage(&self) -> Usage;
 
     /// Remembers something small about a destination, like what its section of the config was. It may be forgotten; `None` then.
+    /// Returns at once.
     fn set_fact(&self, destination: NameId, fact: &str);
 
-    /// What was remembered.
+    /// What was remembered, by what is in memory.
     fn fact(&self, destination: NameId) -> Option<String>;
 
     /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.

@@ -260,10 +260,6 @@ pub struct Counts {
     pub under_way: u64,
     /// Deliveries whose sources are held. They do not count as backlog.
     pub held: u64,
-    /// When the oldest of them arrived, unix milliseconds.
-    pub oldest_ms: Option<u64>,
-    /// When the oldest of them arrived that was never attempted and is not under way, unix milliseconds.
-    pub oldest_unattempted_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
     /// The same from the oldest that no source had held: what `backlog.max_size` is about.
@@ -414,8 +410,8 @@ pub struct Usage {
     pub history_bytes_max: u64,
     /// Bytes of the index.
     pub index_bytes: u64,
-    /// Bytes of dead letters' bodies.
-    pub dead_bytes: u64,
+    /// Bytes of dead letters' bodies; `None` while the index cannot be read.
+    pub dead_bytes: Option<u64>,
     /// Above this, the oldest of them go.
     pub dead_bytes_max: u64,
     /// Free bytes on the file system; `None` when it does not say.

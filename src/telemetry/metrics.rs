@@ -312,7 +312,7 @@ impl Metrics {
     /// Sets what is only known when somebody looks.
     pub fn set_destination(&self, gauges: &DestinationGauges<'_>) {
         let counts = gauges.counts;
-        let oldest = counts.oldest_ms.map_or(0, |oldest_ms| gauges.now_ms.saturating_sub(oldest_ms) / 1000);
+        let oldest = gauges.oldest_ms.map_or(0, |oldest_ms| gauges.now_ms.saturating_sub(oldest_ms) / 1000);
         let age_max = gauges.backlog.max_age.map_or(0, |age| age.as_secs());
         let waiting = &self.waiting;
         for (series, number) in [
@@ -338,16 +338,20 @@ impl Metrics {
             (&store.ready, u64::from(is_ready)),
             (&store.bytes, usage.bytes),
             (&store.bytes_max, usage.bytes_max),
-            (&store.free_bytes, usage.free_bytes.unwrap_or(0)),
             (&store.free_bytes_min, usage.free_bytes_min),
             (&store.history_bytes, usage.journal_bytes),
             (&store.history_bytes_max, usage.history_bytes_max),
             (&store.history_events, usage.events),
             (&store.history_age, age),
-            (&store.dead_bytes, usage.dead_bytes),
             (&store.dead_bytes_max, usage.dead_bytes_max),
         ] {
             gauge.set(number as i64);
+        }
+        // What cannot be read now is what it was.
+        for (gauge, number) in [(&store.free_bytes, usage.free_bytes), (&store.dead_bytes, usage.dead_bytes)] {
+            if let Some(number) = number {
+                gauge.set(number as i64);
+            }
         }
         // The store counts it, from its start on.
         self.dead_expired.inner().store(usage.dead_expired, std::sync::atomic::Ordering::Relaxed);
@@ -409,6 +413,8 @@ pub struct DestinationGauges<'a> {
     pub name: &'a str,
     /// What waits for it.
     pub counts: &'a crate::store::Counts,
+    /// When the oldest event arrived that waits, unix milliseconds.
+    pub oldest_ms: Option<u64>,
     /// What may wait for it.
     pub backlog: crate::deliver::BacklogLimits,
     /// The time, unix milliseconds.
@@ -514,6 +520,7 @@ mod tests {
             metrics.set_destination(&DestinationGauges {
                 name,
                 counts: &counts,
+                oldest_ms: None,
                 backlog: Default::default(),
                 now_ms: 0,
             });

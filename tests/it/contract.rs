@@ -452,7 +452,7 @@ fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_r
         assert_eq!(select(&*store, "a", Selecting::Again, 0, [0]), 1);
         let counts = store.counts(a);
         assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 1, 1));
-        assert_eq!(counts.oldest_ms, Some(1_700_000_000_000));
+        assert_eq!(store.oldest_ms(a), Some(1_700_000_000_000));
         store.close();
         let store = backend.open();
         let counts = store.counts(a);

@@ -30,7 +30,7 @@ pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
         Some(name) => vec![destination(relay, name)?],
         None => relay.store.names(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
     };
-    blocking(relay, move |relay| Ok(page(relay, &of, &filter, limit, before))).await
+    blocking(relay, move |relay| page(relay, &of, &filter, limit, before)).await
 }
 
 /// Which dead letters are looked for.
@@ -42,14 +42,15 @@ struct Filter {
 
 impl Filter {
     /// One page of a destination's, and where the next begins.
-    fn page(&self, relay: &Relay, id: NameId, before: u64, max: usize) -> Page<DeadLetter> {
-        let mut page = relay.store.dead_letters(id, &self.query, before, max);
+    fn page(&self, relay: &Relay, id: NameId, before: u64, max: usize) -> Result<Page<DeadLetter>, Refusal> {
+        let read = relay.store.dead_letters(id, &self.query, before, max);
+        let mut page = read.map_err(|error| Refusal::failed(&error))?;
         if let Some(person) = &self.person {
             page.items.retain(|letter| {
                 relay.store.event_by_number(letter.sequence).is_ok_and(|event| person.holds(&*relay.store, &event))
             });
         }
-        page
+        Ok(page)
     }
 
     fn is_all(&self) -> bool {
@@ -62,8 +63,8 @@ fn person(email: Option<&str>) -> Result<Option<Matcher>, Refusal> {
 }
 
 /// One page over some destinations, newest event first.
-fn page(relay: &Relay, of: &[NameId], filter: &Filter, limit: usize, before: u64) -> Value {
-    let pages: Vec<_> = of.iter().map(|id| filter.page(relay, *id, before, limit)).collect();
+fn page(relay: &Relay, of: &[NameId], filter: &Filter, limit: usize, before: u64) -> Outcome {
+    let pages = of.iter().map(|id| filter.page(relay, *id, before, limit)).collect::<Result<Vec<_>, _>>()?;
     // Below the highest place where some destination's page ends nothing is known of that destination.
     let mut next = pages.iter().filter_map(|page| page.before).max();
     let mut letters: Vec<DeadLetter> = pages.into_iter().flat_map(|page| page.items).collect();
@@ -76,7 +77,7 @@ fn page(relay: &Relay, of: &[NameId], filter: &Filter, limit: usize, before: u64
         next = Some(last);
     }
     let shown: Vec<_> = letters.iter().map(|letter| shown(relay, letter)).collect();
-    json!({ "dead_letters": shown, "before": next })
+    Ok(json!({ "dead_letters": shown, "before": next }))
 }
 
 fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
@@ -131,7 +132,7 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
         }
         return Ok(json!({ "id": shown_id, "deliveries": known.selected, "repeated": true }));
     }
-    let sequences = blocking(relay, move |relay| Ok(chosen(relay, from, event, &filter))).await?;
+    let sequences = blocking(relay, move |relay| chosen(relay, from, event, &filter)).await?;
     let count = sequences.len();
     if is_dry || count == 0 {
         return Ok(json!({ "id": shown_id, "deliveries": count, "dry_run": is_dry }));
@@ -179,23 +180,28 @@ async fn wait(answer: tokio::sync::oneshot::Receiver<Result<u64, AppendError>>) 
 }
 
 /// The dead letters that are meant.
-fn chosen(relay: &Relay, from: NameId, event: Option<crate::event::EventId>, filter: &Filter) -> NumberSet {
+fn chosen(
+    relay: &Relay,
+    from: NameId,
+    event: Option<crate::event::EventId>,
+    filter: &Filter,
+) -> Result<NumberSet, Refusal> {
     let all = relay.store.dead(from);
     if let Some(event) = event {
         let is_it = all.contains(event.sequence())
             && relay.store.event_by_number(event.sequence()).is_ok_and(|known| known.id == event);
-        return is_it.then(|| event.sequence()).into_iter().collect();
+        return Ok(is_it.then(|| event.sequence()).into_iter().collect());
     }
     if filter.is_all() {
-        return all;
+        return Ok(all);
     }
     let (mut chosen, mut before) = (NumberSet::default(), u64::MAX);
     loop {
-        let page = filter.page(relay, from, before, STEP);
+        let page = filter.page(relay, from, before, STEP)?;
         chosen.insert_all(&page.items.iter().map(|letter| letter.sequence).collect());
         match page.before {
             Some(next) => before = next,
-            None => return chosen,
+            None => return Ok(chosen),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn list(relay: &Relay) -> Value {
 }
 
 fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
-    let counts = relay.store.counts(id);
+    let (counts, oldest_ms) = (relay.store.counts(id), relay.store.oldest_ms(id));
     let now_ms = relay.clock.now_ms();
     let generation = relay.generation();
     let worker = generation.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
@@ -72,8 +72,8 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
         "replaying": counts.again,
         "in_flight": counts.under_way,
         "held": counts.held,
-        "oldest_at": counts.oldest_ms.map(rfc3339),
-        "oldest_age_s": counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
+        "oldest_at": oldest_ms.map(rfc3339),
+        "oldest_age_s": oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
         "backlog_bytes": counts.backlog_bytes,
         "dead_letters": counts.dead,
         "breaker": { "state": breaker, "open_since": standing.open_since_ms.map(rfc3339), "at_once": worker.ramp },

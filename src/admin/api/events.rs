@@ -189,19 +189,19 @@ pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
         let event = &view.event;
         let deliveries = view.states.iter().map(|(planned, state)| {
             let key = DeliveryKey { sequence: id.sequence(), destination: planned.destination };
-            let notes = relay.store.attempts(key);
+            let notes = relay.store.attempts(key).map_err(|error| Refusal::failed(&error))?;
             let mut shown = shown_state(relay, &as_noted(state, &notes));
             shown["destination"] = json!(name(relay, planned.destination));
             shown["rule"] = json!(name(relay, planned.rule));
             shown["failed_attempts"] = shown_notes(notes);
-            shown
+            Ok(shown)
         });
         Ok(json!({
             "id": id.to_string(),
             "received_at": rfc3339(event.received_ms),
             "source": name(relay, event.source),
             "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
-            "deliveries": deliveries.collect::<Vec<_>>(),
+            "deliveries": deliveries.collect::<Result<Vec<_>, _>>()?,
             "body": String::from_utf8_lossy(&event.body),
         }))
     })

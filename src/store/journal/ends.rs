@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::LAG_READ_BYTES;
 use super::format::{OutcomeState, Record, records};
-use super::look::{died, unexplained_death};
+use super::look::{died, unexplained_death, unreadable};
 use super::segments::{Place, Scan, SegmentInfo, Window};
 use super::shared::{Shared, state_after, state_of};
 use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent};
@@ -93,7 +93,7 @@ impl Shared {
         limit: &mut SearchLimit,
     ) -> Result<Ends, ReadError> {
         let mut search = Search { shared: self, wanted, open, ends: Ends::new() };
-        search.find_late();
+        search.find_late()?;
         if let Some(mut scan) = self.scan_for(&search.wanted)? {
             let mut window = Window::new(LAG_READ_BYTES);
             while limit.bytes_left > 0 {
@@ -115,7 +115,7 @@ impl Shared {
         let database = self.index.read();
         for sequence in wanted.range(..start) {
             let place = database.place(*sequence);
-            let place = place.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
+            let place = place.map_err(unreadable)?;
             let is_older =
                 |known: &Place, place: &Place| (known.segment, known.offset) <= (place.segment, place.offset);
             oldest = match (oldest, place) {
@@ -147,7 +147,7 @@ struct Search<'s> {
 impl Search<'_> {
     /// What arrived after an attempt that failed may have done so long after its event: the index knows when, where nobody acted on it
     /// since.
-    fn find_late(&mut self) {
+    fn find_late(&mut self) -> Result<(), ReadError> {
         let (start, segments) = (self.shared.segments.history_start(), self.shared.segments.outline());
         let is_acted_on = |sequence: u64| {
             let covers = |(low, high): (u64, u64)| (low..=high).contains(&sequence);
@@ -156,13 +156,14 @@ impl Search<'_> {
         let sequences: BTreeSet<u64> = self.open.iter().map(|key| key.sequence).collect();
         let database = self.shared.index.read();
         for sequence in sequences.into_iter().filter(|sequence| *sequence >= start && !is_acted_on(*sequence)) {
-            for (destination, attempts, at_ms) in database.late(sequence).unwrap_or_default() {
+            for (destination, attempts, at_ms) in database.late(sequence).map_err(unreadable)? {
                 let key = DeliveryKey { sequence, destination };
                 if self.open.remove(&key) {
                     self.ends.insert(key, DeliveryState::Delivered { attempts, at_ms });
                 }
             }
         }
+        Ok(())
     }
 
     fn is_spoken_of(&self, info: &SegmentInfo) -> bool {

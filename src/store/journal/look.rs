@@ -39,16 +39,8 @@ impl Shared {
         Ok(EventView { states: states.into_iter().next().unwrap_or_default(), event })
     }
 
-    /// Where a delivery stands as far as memory, and for a dead letter the index, knows.
-    pub fn state(&self, key: &DeliveryKey) -> DeliveryState {
-        let of_letter = || {
-            let letters = self.letters(key.destination, &BTreeSet::from([key.sequence])).unwrap_or_default();
-            letters.into_values().next().map_or_else(unexplained_death, died)
-        };
-        self.state_in_memory(key).unwrap_or_else(of_letter)
-    }
-
-    /// The same without the index; none for a dead letter of which only the index knows more.
+    /// Where a delivery stands as far as memory knows: [`DeliveryState::Settled`] for what ended a while ago, and none for a dead letter
+    /// of which only the index knows more.
     pub fn state_in_memory(&self, key: &DeliveryKey) -> Option<DeliveryState> {
         let destination = self.destination(key.destination);
         let queue = lock(&destination.queue);
@@ -75,8 +67,7 @@ impl Shared {
         destination: NameId,
         sequences: &BTreeSet<u64>,
     ) -> Result<HashMap<u64, DeadLetter>, ReadError> {
-        let indexed = self.index.read().dead_letters(destination, sequences.iter().copied());
-        let mut letters = indexed.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
+        let mut letters = self.index.read().dead_letters(destination, sequences.iter().copied()).map_err(unreadable)?;
         for sequence in sequences {
             let (sequence, key) = (*sequence, DeliveryKey { sequence: *sequence, destination });
             if let Some((attempts, at_ms, reason)) = self.just_died(&key) {
@@ -86,7 +77,13 @@ impl Shared {
         Ok(letters)
     }
 
-    pub fn dead_letters(&self, id: NameId, query: &DeadQuery, mut before: u64, max: usize) -> Page<DeadLetter> {
+    pub fn dead_letters(
+        &self,
+        id: NameId,
+        query: &DeadQuery,
+        mut before: u64,
+        max: usize,
+    ) -> Result<Page<DeadLetter>, ReadError> {
         self.index.flush();
         let (destination, mut items, mut looked_at) = (self.destination(id), Vec::new(), 0);
         while looked_at < LOOKED_AT_MAX {
@@ -96,13 +93,13 @@ impl Shared {
                 std::iter::successors(older(before), |before| older(*before)).take(LOOKED_AT_ONCE).collect()
             };
             if sequences.is_empty() {
-                return Page { items, before: None };
+                return Ok(Page { items, before: None });
             }
             looked_at += sequences.len();
-            let mut letters = self.letters(id, &sequences).unwrap_or_default();
+            let mut letters = self.letters(id, &sequences)?;
             for sequence in sequences.into_iter().rev() {
                 if items.len() == max {
-                    return Page { items, before: Some(before) };
+                    return Ok(Page { items, before: Some(before) });
                 }
                 before = sequence;
                 let letter = letters.remove(&sequence).unwrap_or_else(|| unexplained(sequence, id));
@@ -111,12 +108,12 @@ impl Shared {
                 }
             }
         }
-        Page { items, before: Some(before) }
+        Ok(Page { items, before: Some(before) })
     }
 
-    pub fn attempts(&self, key: &DeliveryKey) -> Vec<AttemptNote> {
+    pub fn attempts(&self, key: &DeliveryKey) -> Result<Vec<AttemptNote>, ReadError> {
         self.index.flush();
-        self.index.read().notes(key).unwrap_or_default()
+        self.index.read().notes(key).map_err(unreadable)
     }
 
     pub fn history(&self) -> Range<u64> {
@@ -180,16 +177,13 @@ impl Shared {
     pub fn counts(&self, id: NameId) -> Counts {
         let destination = self.destination(id);
         let queue = lock(&destination.queue);
-        let (oldest, unattempted, pinning) = (queue.oldest(), queue.oldest_unattempted(), queue.oldest_pinning());
-        let limited = queue.oldest_never_held();
+        let (pinning, limited) = (queue.oldest_pinning(), queue.oldest_never_held());
         let mut counts = Counts {
             backlog: queue.backlog(),
             postponed: queue.postponed() as u64,
             again: queue.again(),
             under_way: queue.under_way() as u64,
             held: queue.held_in_all(),
-            oldest_ms: None,
-            oldest_unattempted_ms: None,
             backlog_bytes: 0,
             limited_bytes: 0,
             dead: queue.dead().len(),
@@ -199,15 +193,14 @@ impl Shared {
         let bytes_from = |sequence| self.segments.bytes_from(sequence);
         counts.backlog_bytes = pinning.map_or(0, bytes_from);
         counts.limited_bytes = limited.map_or(0, bytes_from);
-        let arrival = |sequence| {
-            let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
-            let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
-            recent.or_else(|| from_disk().map(|event| event.received_ms))
-        };
-        counts.oldest_ms = oldest.and_then(arrival);
-        counts.oldest_unattempted_ms =
-            if unattempted == oldest { counts.oldest_ms } else { unattempted.and_then(arrival) };
         counts
+    }
+
+    pub fn oldest_ms(&self, id: NameId) -> Option<u64> {
+        let sequence = lock(&self.destination(id).queue).oldest()?;
+        let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
+        let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
+        recent.or_else(|| from_disk().map(|event| event.received_ms))
     }
 
     pub fn usage(&self) -> Usage {
@@ -223,7 +216,7 @@ impl Shared {
             journal_bytes,
             history_bytes_max: resolved.history_bytes,
             index_bytes,
-            dead_bytes: self.index.read().carried_bytes().unwrap_or(0),
+            dead_bytes: self.index.read().carried_bytes().ok(),
             dead_bytes_max: resolved.dead_bytes,
             free_bytes: space.map(|space| space.free),
             free_bytes_min: resolved.free_bytes_min,
@@ -233,6 +226,11 @@ impl Shared {
             segments: self.segments.outline().len() as u64,
         }
     }
+}
+
+/// The index cannot be read, which is not the same as knowing nothing.
+pub fn unreadable(error: rusqlite::Error) -> ReadError {
+    ReadError::Io(std::io::Error::other(format!("the index: {error}")))
 }
 
 /// A dead letter of which nobody knows more.

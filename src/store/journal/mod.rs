@@ -559,7 +559,13 @@ impl Store for JournalStore {
         self.shared.stale(id, age)
     }
 
-    fn dead_letters(&self, id: NameId, query: &DeadQuery, before: u64, max: usize) -> Page<DeadLetter> {
+    fn dead_letters(
+        &self,
+        id: NameId,
+        query: &DeadQuery,
+        before: u64,
+        max: usize,
+    ) -> Result<Page<DeadLetter>, ReadError> {
         self.shared.dead_letters(id, query, before, max)
     }
 
@@ -567,7 +573,7 @@ impl Store for JournalStore {
         lock(&self.destination(id).queue).dead().clone()
     }
 
-    fn attempts(&self, key: DeliveryKey) -> Vec<AttemptNote> {
+    fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError> {
         self.shared.attempts(&key)
     }
 
@@ -585,10 +591,6 @@ impl Store for JournalStore {
 
     fn scan(&self, stretch: Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError> {
         self.shared.scan(stretch, visit)
-    }
-
-    fn state(&self, key: DeliveryKey) -> DeliveryState {
-        self.shared.state(&key)
     }
 
     fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>> {
@@ -625,6 +627,10 @@ impl Store for JournalStore {
 
     fn counts(&self, id: NameId) -> Counts {
         self.shared.counts(id)
+    }
+
+    fn oldest_ms(&self, id: NameId) -> Option<u64> {
+        self.shared.oldest_ms(id)
     }
 
     fn set_retention(&self, retention: Retention) {

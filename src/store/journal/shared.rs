@@ -13,6 +13,7 @@ use super::bitmap::Bitmap;
 use super::disk::Disk;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord, cut};
 use super::index::{Arrivals, Index, Lived};
+use super::look::unreadable;
 use super::names::Names;
 use super::queue::{Queue, Snapshot};
 use super::recent::{RecentEvents, RecentOutcomes};
@@ -283,8 +284,7 @@ impl Shared {
             }
         }
         let place = self.index.read().place(sequence);
-        let place = place.map_err(|error| ReadError::Io(std::io::Error::other(error.to_string())))?;
-        self.segments.read_carried(sequence, place.ok_or(ReadError::Missing)?, window)
+        self.segments.read_carried(sequence, place.map_err(unreadable)?.ok_or(ReadError::Missing)?, window)
     }
 
     /// Does something to deliveries, and has it written down. Returns to how many.

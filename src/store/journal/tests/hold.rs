@@ -38,7 +38,7 @@ fn check(store: &JournalStore) {
     assert_eq!(held(store), [1, 3]);
     let counts = store.counts(crm(store));
     assert_eq!((counts.backlog, counts.held), (2, 2));
-    let state = |sequence| store.state(DeliveryKey { sequence, destination: crm(store) });
+    let state = |sequence| stands(store, DeliveryKey { sequence, destination: crm(store) });
     assert_eq!(
         (0..4).map(state).collect::<Vec<_>>(),
         [DeliveryState::Waiting, DeliveryState::Held, DeliveryState::Waiting, DeliveryState::Held,]

@@ -27,13 +27,13 @@ fn with_everything(kept: &Kept) -> JournalStore {
 #[track_caller]
 fn check_everything(store: &JournalStore) {
     let id = crm(store);
-    let states: Vec<_> = (0..5).map(|sequence| store.state(DeliveryKey { sequence, destination: id })).collect();
+    let states: Vec<_> = (0..5).map(|sequence| stands(store, DeliveryKey { sequence, destination: id })).collect();
     assert_eq!(states[0], DeliveryState::Settled);
     assert!(matches!(&states[1], DeliveryState::Dead { attempts: 3, reason, .. } if reason == "400 no"), "{states:?}");
     assert!(matches!(&states[2], DeliveryState::Postponed { attempts: 1, .. }), "{states:?}");
     assert_eq!(states[3], DeliveryState::Waiting);
     assert!(matches!(&states[4], DeliveryState::Dead { reason, .. } if reason == "by hand"), "{states:?}");
-    let page = store.dead_letters(id, &DeadQuery::default(), u64::MAX, 9);
+    let page = store.dead_letters(id, &DeadQuery::default(), u64::MAX, 9).expect("a page");
     assert_eq!(page.items.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), [4, 1]);
     assert!(store.standing(super::retention::id(store, ALERTS)).paused.is_some());
 }
@@ -62,7 +62,7 @@ fn why_a_delivery_was_buried_is_known_at_once() {
         };
         // Nobody waits until it is durable.
         drop(store.select(selection));
-        let state = store.state(DeliveryKey { sequence, destination: crm(&store) });
+        let state = stands(&store, DeliveryKey { sequence, destination: crm(&store) });
         assert!(matches!(&state, DeliveryState::Dead { reason, .. } if reason == "stale"), "{state:?}");
     }
 }
@@ -98,6 +98,21 @@ fn an_index_with_damaged_pages_is_put_aside() {
 }
 
 #[test]
+fn an_index_that_cannot_be_read_is_told_as_that_and_not_as_a_loss() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = with_everything(&kept);
+    store.shared.index.flush();
+    let breaking = rusqlite::Connection::open(kept.index()).expect("open");
+    breaking.execute_batch("DROP TABLE dead; DROP TABLE attempt; DROP TABLE total;").expect("broken");
+    let told = |error: ReadError| crate::telemetry::in_full(&error);
+    let page = store.dead_letters(crm(&store), &DeadQuery::default(), u64::MAX, 9).expect_err("no page");
+    assert_eq!(told(page), "reading the store failed: the index: no such table: dead");
+    let attempts = store.attempts(DeliveryKey { sequence: 1, destination: crm(&store) }).expect_err("no attempts");
+    assert_eq!(told(attempts), "reading the store failed: the index: no such table: attempt");
+    assert_eq!(store.usage().dead_bytes, None);
+}
+
+#[test]
 fn an_index_cut_short_is_made_again() {
     check_after(|kept| {
         let bytes = std::fs::read(kept.index()).expect("read");
@@ -122,7 +137,7 @@ fn an_index_of_another_journal_is_made_again_and_leaves_nothing_behind() {
     let store = kept.open();
     check_everything(&store);
     assert_eq!(store.replays(), []);
-    assert_eq!(store.attempts(DeliveryKey { sequence: 3, destination: crm(&store) }), []);
+    assert_eq!(store.attempts(DeliveryKey { sequence: 3, destination: crm(&store) }).expect("read"), []);
 }
 
 #[test]
@@ -152,13 +167,13 @@ fn an_event_that_gets_the_number_of_a_lost_one_does_not_get_its_attempts() {
     let note = AttemptNote { at_ms: 5, outcome: "retry".to_owned(), ..AttemptNote::default() };
     store.note(vec![(key, note)]);
     store.close();
-    assert_eq!(store.attempts(key).len(), 1);
+    assert_eq!(store.attempts(key).expect("read").len(), 1);
     drop(store);
     kept.disk = older;
     let store = kept.open();
     append(&store, "another", &[CRM]).expect("taken");
     assert_eq!(waiting(&store, CRM), ["another"]);
-    assert_eq!(store.attempts(key), []);
+    assert_eq!(store.attempts(key).expect("read"), []);
 }
 
 #[test]
@@ -460,7 +475,7 @@ fn a_dead_letter_whose_row_cannot_be_read_is_neither_carried_nor_moved_without_i
     store.trim();
     assert!(store.history().start > 0, "it was carried");
     let known = |name| {
-        let page = store.dead_letters(id(&store, name), &DeadQuery::default(), u64::MAX, 9);
+        let page = store.dead_letters(id(&store, name), &DeadQuery::default(), u64::MAX, 9).expect("a page");
         page.items.into_iter().map(|letter| (letter.attempts, letter.reason)).collect::<Vec<_>>()
     };
     assert_eq!(known(CRM), [(3, "400 no".to_owned())]);
@@ -482,7 +497,7 @@ fn pages_of_dead_letters_go_on_where_they_ended_however_many_are_looked_at() {
     select(&store, CRM, Selecting::Bury, &(1..DEAD).collect::<Vec<_>>());
     let page = |reason: Option<&str>, before, max| {
         let query = DeadQuery { reason: reason.map(str::to_owned), ..DeadQuery::default() };
-        let page = store.dead_letters(crm(&store), &query, before, max);
+        let page = store.dead_letters(crm(&store), &query, before, max).expect("a page");
         (page.items.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), page.before)
     };
     let (mut seen, mut before) = (Vec::new(), Some(u64::MAX));

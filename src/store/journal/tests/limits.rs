@@ -170,7 +170,7 @@ fn carried_events_with_more_outcomes_than_a_group_holds_are_read_again() {
         assert_eq!(dead.len(), EVENTS, "{name}");
         for sequence in dead.iter_from(0).step_by(997) {
             assert_eq!(store.event_by_number(sequence).expect("carried").body, "{}".as_bytes());
-            let state = store.state(DeliveryKey { sequence, destination: id(&store, name) });
+            let state = stands(&store, DeliveryKey { sequence, destination: id(&store, name) });
             assert_eq!(state, DeliveryState::Dead { attempts: 2, at_ms, reason: reason(name) });
         }
     }

@@ -339,7 +339,7 @@ impl Run {
             let dead = self.store().dead(id);
             for sequence in self.store().waiting(id).iter_from(0).chain(dead.iter_from(0)) {
                 let key = DeliveryKey { sequence, destination: id };
-                let state = match self.store().state(key) {
+                let state = match stands(self.store(), key) {
                     DeliveryState::Waiting => State::Waiting,
                     DeliveryState::Postponed { attempts, .. } => State::Postponed(attempts),
                     DeliveryState::Dead { reason, .. } => State::Dead(reason),
