@@ -14,7 +14,8 @@ use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::RealDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, DeadQuery, NameId, NameKind, NewEvent, PlannedDelivery, Retention, Settlement, Store,
+    AppendError, DeadQuery, EventQuery, Looking, NameId, NameKind, NewEvent, Order, PlannedDelivery, Retention,
+    Settlement, Store, StoredEvent,
 };
 
 /// Events in flight at once, as from so many senders.
@@ -131,7 +132,7 @@ fn play(role: &str, directory: &Path, count: u64) {
 }
 
 /// The median of some runs, in milliseconds.
-fn timed(what: &str, mut act: impl FnMut(u64)) {
+fn timed(what: &str, mut act: impl FnMut(usize)) {
     let mut times: Vec<f64> = (0..21)
         .map(|run| {
             let start = Instant::now();
@@ -144,32 +145,36 @@ fn timed(what: &str, mut act: impl FnMut(u64)) {
 }
 
 fn look(store: &JournalStore, crm: NameId) {
-    let history = store.history();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // Events from everywhere in the history.
+    let mut sample: Vec<Arc<StoredEvent>> = Vec::new();
+    let mut after = None;
+    loop {
+        let page = runtime
+            .block_on(async { store.events(&EventQuery::all(Order::OldestFirst), after.as_ref(), 10_000).await });
+        let page = page.expect("readable");
+        sample.extend(page.items.first().cloned());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let any = |run: usize| &sample[run * 7919 % sample.len()];
     timed("the latest 100 events", |_| {
-        let mut events = 0;
-        store
-            .scan(history.end - 100..history.end, &mut |_| {
-                events += 1;
-                true
-            })
-            .expect("readable");
-        assert_eq!(events, 100);
-    });
-    let length = history.end - history.start;
-    timed("one event by its number, anywhere", |run| {
-        store.event_by_number(history.start + run * 7919 * 4099 % length).expect("there");
+        let latest = EventQuery::all(Order::NewestFirst);
+        let page = runtime.block_on(async { store.events(&latest, None, 100).await });
+        assert_eq!(page.expect("readable").items.len(), 100);
     });
     timed("one event by id with what became of it", |run| {
-        let event = store.event_by_number(history.start + run * 7919 * 4099 % length).expect("there");
-        store.event(event.id).expect("there");
+        runtime.block_on(async { store.event(any(run).id).await }).expect("there");
     });
     timed("the latest 100 dead letters of a destination", |_| {
-        let page = store.dead_letters(crm, &DeadQuery::default(), u64::MAX, 100).expect("a page");
-        assert_eq!(page.items.len(), 100);
+        let page = runtime.block_on(async { store.dead_letters(vec![crm], &DeadQuery::default(), None, 100).await });
+        assert_eq!(page.expect("a page").items.len(), 100);
     });
     timed("the first event since a time", |run| {
-        let event = store.event_by_number(history.start + run * 7919 * 4099 % length).expect("there");
-        store.first_since(event.received_ms).expect("readable");
+        let since = EventQuery { since_ms: any(run).received_ms, ..EventQuery::all(Order::OldestFirst) };
+        runtime.block_on(async { store.events(&since, None, 1).await }).expect("readable");
     });
 }
 

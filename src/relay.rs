@@ -44,7 +44,7 @@ use crate::receive::slots::Slots;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NameId, NamesFull, Store};
+use crate::store::{Answer, Command, Done, Health, NamesFull, PausedSources, Store, What};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -77,6 +77,7 @@ pub struct Relay {
     last_reload: Mutex<Option<LastReload>>,
     address: Mutex<SocketAddr>,
     health: Receiver<Health>,
+    paused_sources: Receiver<PausedSources>,
 }
 
 impl Relay {
@@ -105,21 +106,21 @@ impl Relay {
         self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes what waits for a destination due now, a few at first.
-    pub fn retry_now(&self, id: NameId) {
-        if let Some(status) = self.generation().statuses.get(&id) {
+    /// Has a command carried out on a destination's queue. What waits goes out gently where it is to go on, or at once.
+    pub fn ask(&self, command: Command) -> Answer<'_, Done> {
+        if matches!(command.what, What::Resume | What::RetryNow)
+            && let Some(status) = self.generation().statuses.get(&command.of)
+        {
             status.begin_gently();
         }
-        self.store.retry_now(id);
-        self.store.wakeup(id).notify_one();
-    }
-
-    /// Lets a paused destination go on, a few deliveries at first. Returns whether it was paused.
-    pub fn resume(&self, id: NameId) -> bool {
-        if let Some(status) = self.generation().statuses.get(&id) {
-            status.begin_gently();
-        }
-        self.store.resume(id)
+        let wakeup = self.store.wakeup(command.of);
+        let asked = self.store.ask(command);
+        Box::pin(async move {
+            let done = asked.await;
+            // Also where nothing was scheduled: what the other side had wished does not hold any more.
+            wakeup.notify_one();
+            done
+        })
     }
 }
 
@@ -283,6 +284,7 @@ async fn start_at(
         last_reload: Mutex::default(),
         address: Mutex::new(address),
         health: health.clone(),
+        paused_sources: store.paused_sources(),
         metrics,
         replayer: Replayer::new(store.clone(), attempts.clone()),
         background: workers.clone(),

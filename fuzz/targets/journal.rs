@@ -8,19 +8,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll, Waker};
 
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::Disk;
 use vero_relay::store::journal::format::{
-    Act, Control, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState, SegmentHeader,
-    SelectionRecord,
+    Act, Control, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState, ReplayRecord,
+    SegmentHeader, SelectionRecord,
 };
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
-use vero_relay::store::journal::{JournalStore, Options};
+use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    DeliveryKey, NameId, NameKind, NewEvent, Pause, PlannedDelivery, ReadError, ReplayProgress, Selecting, Standing,
-    Store,
+    Answer, DeliveryKey, EventQuery, Looking, NameId, NameKind, NewEvent, Order, Pause, PlannedDelivery, ReadError,
+    Selecting, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -68,7 +69,12 @@ fn told(verified: &Verified) -> Vec<&String> {
 
 /// Opens the store, reads everything, writes to it, and opens it again.
 fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
-    let options = || Options { segment_bytes: 64 << 10, clock: Clock::by_hand(&NOW_MS), ..Options::default() };
+    let options = || Options {
+        segment_bytes: 64 << 10,
+        clock: Clock::by_hand(&NOW_MS),
+        blocking: Blocking::Here,
+        ..Options::default()
+    };
     let Ok((store, opened)) = JournalStore::open(Arc::new(disk.clone()), options()) else { return };
     if is_honest {
         read_all(&store, opened.damage.is_empty() && told(verified).is_empty());
@@ -88,11 +94,12 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
     drop(store);
     let Ok(id) = answer else { return };
     let (store, _) = JournalStore::open(Arc::new(disk.clone()), options()).expect("what it wrote it can open");
-    assert!(store.waiting(crm).contains(id.sequence()), "what was acknowledged waits");
-    let event = store.event_by_number(id.sequence());
+    let claims = store.claim(crm, usize::MAX);
+    assert!(claims.iter().any(|claim| claim.key.sequence == id.sequence()), "what was acknowledged waits");
+    let event = now(store.event(id));
     // A group whose CRC is right and whose numbers lie hides others; no damage makes one, so it may: but not end the process.
     if is_honest {
-        assert_eq!(&event.expect("what was acknowledged is there").body[..], b"{\"type\":\"new\"}");
+        assert_eq!(&event.expect("what was acknowledged is there").event.body[..], b"{\"type\":\"new\"}");
     }
     store.close();
 }
@@ -115,8 +122,19 @@ fn read_all(store: &JournalStore, is_silent: bool) {
             }
         }
     }
-    let lost = (0..SURE_BELOW).find(|sequence| store.event_by_number(*sequence).is_err());
+    let page = now(store.events(&EventQuery::all(Order::OldestFirst), None, usize::MAX));
+    let found = page.map_or_else(|_| Vec::new(), |page| page.items);
+    let is_found = |sequence: &u64| found.iter().any(|event| event.id.sequence() == *sequence);
+    let lost = (0..SURE_BELOW).find(|sequence| !is_found(sequence));
     assert!(!is_silent || lost.is_none(), "event {lost:?} is gone, and nobody was told");
+}
+
+/// What a store that does everything where it is asked for answers.
+fn now<T>(mut answer: Answer<'_, T>) -> Result<T, StoreError> {
+    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits for somebody"),
+    }
 }
 
 /// The events of the valid journal: body, and where it goes.
@@ -230,11 +248,11 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
             destination: CRM,
             at_ms: 9,
             act: Selecting::Again,
-            replay: 77,
+            command: 77,
             reason: "operator".to_owned(),
             sequences: [0, 1].into_iter().collect(),
         }),
-        _ => builder.replay(&ReplayProgress {
+        _ => builder.replay(&ReplayRecord {
             id: 77,
             at_ms: 9,
             cursor: 2,

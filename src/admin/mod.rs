@@ -160,20 +160,20 @@ const OVERVIEW: &str = "vero-relay\n\n\
     GET  /readyz                             events are accepted\n\
     GET  /metrics                            for Prometheus\n\
     GET  /api/status                         everything on one page\n\
-    GET  /api/events                         the history, newest first: ?type= ?source= ?destination= ?state= ?since= ?until= ?match= ?limit= ?before=\n\
+    GET  /api/events                         the history, newest first: ?type= ?source= ?destination= ?state= ?since= ?until= ?match= ?limit= ?after=\n\
     GET  /api/events/ID                      one event, what became of its deliveries, and the attempts that failed\n\
     GET  /api/destinations                   every destination: backlog, age of the oldest, dead letters, breaker, paused\n\
     POST /api/destinations/NAME/pause        hold its queue                    resume: let it go on; retry: make what waits due now\n\
     POST /api/sources/NAME/pause             keep its events: nothing is delivered; with refuse: answer them with 503\n\
     POST /api/sources/NAME/resume            accept its events, and deliver what was kept\n\
-    GET  /api/dead-letters                   ?destination= ?since= ?until= ?reason= ?limit= ?before=\n\
+    GET  /api/dead-letters                   ?destination= ?since= ?until= ?reason= ?limit= ?after=\n\
     POST /api/dead-letters/replay            {destination, event?, since?, until?, reason?, to?, id?, dry_run?}\n\
     POST /api/dead-letters/drop              the same, but to; they are kept no longer\n\
     GET  /api/replays                        replays of the history; /api/replays/ID one of them\n\
     POST /api/replays                        {id?, since, until?, match?, to?, dry_run?}\n\
     POST /api/reload                         read the config file again: what changed, or what is wrong with it\n\
-    GET  /api/what-if                        ?last= or ?since=: the numbers of these events, from and until\n\
-    POST /api/what-if                        {config, file?, from, until}: which deliveries would change if that config were in force\n\
+    GET  /api/what-if                        ?last= or ?since=: how many events that are, and where they begin\n\
+    POST /api/what-if                        {config, file?, after?}: which deliveries would change if that config were in force\n\
     GET  /api/store                          how much it has, and how much it may have\n\
     POST /api/store/trim                     let go what need not be kept       backup: {directory}, a consistent copy\n\
     GET  /api/refused                        the last requests that were turned away, and why\n\
@@ -211,7 +211,7 @@ fn metrics(relay: &Relay) -> Answer {
             name: &source.name,
             is_paused: state.since_ms().is_some(),
             is_refusing: matches!(state, SourceState::Refusing(_)),
-            held: relay.store.held(*id).len(),
+            held: relay.store.held(*id),
         });
     }
     relay.metrics.set_store(&relay.store.usage(), relay.health() == Health::Good, now_ms);

@@ -146,9 +146,9 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &args.at)?;
     // A filter that finds little gives pages that are empty or nearly, and where to go on.
-    let (mut letters, mut before) = (Vec::new(), None::<u64>);
+    let (mut letters, mut after) = (Vec::new(), None::<String>);
     loop {
-        let (limit, from) = ((args.limit as usize - letters.len()).to_string(), before.map(|before| before.to_string()));
+        let limit = (args.limit as usize - letters.len()).to_string();
         let parameters = [
             ("destination", args.destination.as_deref()),
             ("since", args.filters.since.as_deref()),
@@ -156,19 +156,20 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
             ("reason", args.filters.reason.as_deref()),
             ("email", args.filters.email.as_deref()),
             ("limit", Some(limit.as_str())),
-            ("before", from.as_deref()),
+            ("after", after.as_deref()),
         ];
         let mut page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
         let found = page["dead_letters"].as_array_mut().map(std::mem::take).unwrap_or_default();
         letters.extend(found);
-        // Pages go back in time, so they end.
-        before = page["before"].as_u64().filter(|next| before.is_none_or(|last| *next < last));
-        if before.is_none() || letters.len() >= args.limit as usize {
+        // Pages go back in time, so they end. One that stands still is no relay's.
+        let next = page["next"].as_str().map(str::to_owned).filter(|next| after.as_ref() != Some(next));
+        after = next;
+        if after.is_none() || letters.len() >= args.limit as usize {
             break;
         }
     }
     if args.at.json {
-        json(&value!({ "dead_letters": letters, "before": before }));
+        json(&value!({ "dead_letters": letters, "next": after }));
         return Ok(());
     }
     for letter in &letters {
@@ -185,7 +186,7 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
     }
     if letters.is_empty() {
         say!("no dead letters match");
-    } else if before.is_some() {
+    } else if after.is_some() {
         say!("… and there may be more: -n, or a filter");
     }
     Ok(())

@@ -58,7 +58,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let (mut events, mut before, mut last) = (Vec::new(), None, u64::MAX);
+    let (mut events, mut after): (_, Option<String>) = (Vec::new(), None);
     let wanted = args.limit as usize;
     loop {
         let limit = (wanted - events.len()).min(PAGE_MAX).to_string();
@@ -74,22 +74,21 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
                 ("since", args.since.as_deref()),
                 ("until", args.until.as_deref()),
                 ("limit", Some(&limit)),
-                ("before", before.as_deref()),
+                ("after", after.as_deref()),
             ])
         );
         let mut page = block_on(async { relay.get(&path).await })?;
-        if before.is_none() {
+        if after.is_none() {
             let warnings = page["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
             warnings.for_each(|warning| tell!("warning: {}", plain(warning)));
         }
         events.extend(page["events"].as_array_mut().map(std::mem::take).unwrap_or_default());
-        // Pages go back in time, so they end.
-        let next = page["before"].as_u64().filter(|next| *next < last);
-        last = next.unwrap_or(last);
-        before = next.map(|next| next.to_string());
-        if before.is_none() || events.len() >= wanted {
+        let next = page["next"].as_str().map(str::to_owned);
+        // Pages go back in time, so they end. One that stands still is no relay's.
+        if next.is_none() || next == after || events.len() >= wanted {
             break;
         }
+        after = next;
     }
     if args.at.json {
         json(&Value::Array(events));

@@ -12,7 +12,6 @@ use super::client::{At, RunningRelay, query};
 use super::output::{json, print, tell};
 use super::terminal::{Progress, count, paint, plain};
 use super::{BAD_CONFIG, FAILED, Failure, block_on};
-use crate::admin::api::what_if::PIECE_MAX;
 use crate::config::{self, read_text};
 use crate::relay::Change;
 
@@ -58,26 +57,23 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 async fn ask(relay: &RunningRelay, args: &Args, file: &str, text: &str) -> Result<Found, Failure> {
     let last = args.last.map(|last| last.to_string());
     let parameters = query(&[("last", last.as_deref()), ("since", args.since.as_deref())]);
-    let stretch = relay.get(&format!("/api/what-if{parameters}")).await?;
-    let number = |key: &str| stretch[key].as_u64().unwrap_or(0);
-    let (from, until) = (number("from"), number("until"));
+    let range = relay.get(&format!("/api/what-if{parameters}")).await?;
     let (mut found, progress) = (Found::default(), Progress::new());
-    let mut at = from;
+    let (mut after, events) = (range["next"].clone(), range["events"].as_u64().unwrap_or(0));
     // Also where there is no event at all: the config is proved.
     loop {
-        let end = (at + PIECE_MAX).min(until);
-        let asked = value!({ "config": text, "file": file, "from": at, "until": end });
+        let asked = value!({ "config": text, "file": file, "after": after });
         let piece = relay.try_act("/api/what-if", &asked).await?.map_err(|why| Failure::new(BAD_CONFIG, why))?;
-        if piece["generation"] != stretch["generation"] {
+        if piece["generation"] != range["generation"] {
             return Err(Failure::new(FAILED, "the relay's own config was reloaded meanwhile: ask again"));
         }
         found.add(&piece);
-        at = end;
-        if at >= until {
+        if piece["next"].is_null() {
             return Ok(found);
         }
-        let done = (at - from) as f64 / (until - from) as f64;
-        progress.show(done, &format!("{} events", count(at - from)));
+        after = piece["next"].clone();
+        let done = found.count("events") + found.count("skipped");
+        progress.show(done as f64 / events.max(done) as f64, &format!("{} events", count(done)));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{NameId, NameKind, Selecting, Selection, Store};
+use crate::store::{Command, NameId, NameKind, Store, What, Which};
 use crate::time::Clock;
 use crate::time::Instant;
 
@@ -29,7 +29,7 @@ pub struct Limited {
     pub limits: BacklogLimits,
 }
 
-/// Looks after the limits of all destinations. It is asked to [`look`](Self::look) now and then, where blocking is allowed.
+/// Looks after the limits of all destinations. It is asked to [`look`](Self::look) now and then.
 pub struct Limiter {
     store: Arc<dyn Store>,
     clock: Clock,
@@ -37,11 +37,11 @@ pub struct Limiter {
     removed_grace: Duration,
     /// When stale deliveries of a destination are looked for again, unix milliseconds.
     next_stale_ms: HashMap<NameId, u64>,
-    /// What has been buried and not told yet, and when something was told last.
+    /// What has been given up and not told yet, and when something was told last.
     untold: HashMap<NameId, (u64, Option<Instant>)>,
 }
 
-/// Stale deliveries are buried in bunches: each bunch is a row of the index for each 65 536 events that it touches.
+/// Stale deliveries are given up in bunches: each bunch is a row of the index for each 65 536 events that it touches.
 const STALE_EVERY_MS: u64 = 60_000;
 
 /// Stale deliveries are told at most this often: a flood of them must not flood the log.
@@ -65,48 +65,54 @@ impl Limiter {
         (self.destinations, self.removed_grace) = (destinations, removed_grace);
     }
 
-    /// Buries what is beyond a limit. Reads the disk.
-    pub fn look(&mut self) {
+    /// Gives up what is beyond a limit.
+    pub async fn look(&mut self) {
         for Limited { id, name, limits } in self.destinations.clone() {
             let counts = self.store.counts(id);
             if counts.backlog == 0 {
                 continue;
             }
             if let Some(age) = limits.max_age.filter(|_| counts.standing.paused.is_none()) {
-                self.bury_stale(id, &name, age);
+                self.dead_letter_stale(id, &name, age).await;
             }
             if let Some(most) = limits.max_size.filter(|most| counts.limited_bytes > *most) {
-                self.bury_oldest(id, &name, counts.limited_bytes, most);
+                let why =
+                    format!("the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it");
+                let count = self.dead_letter(id, Which::OldestBeyond(most), why).await;
+                if count > 0 {
+                    tracing::warn!(destination = %name, dead_letters = count, "its backlog is larger than backlog.max_size: the oldest deliveries are dead letters now");
+                }
             }
         }
-        self.look_at_removed();
+        self.look_at_removed().await;
     }
 
-    fn bury_stale(&mut self, id: NameId, name: &str, age: Duration) {
+    async fn dead_letter_stale(&mut self, id: NameId, name: &str, age: Duration) {
         let age_ms = age.as_millis() as u64;
         let now_ms = self.clock.now_ms();
         if self.next_stale_ms.get(&id).is_some_and(|next_ms| now_ms < *next_ms) {
             return;
         }
         // Arrivals are stamped by the wall clock, which may be wrong now or have been so then: their stamps are not asked.
-        let sequences = self.store.stale(id, age);
-        if sequences.is_empty() {
-            return;
-        }
-        self.next_stale_ms.insert(id, now_ms + STALE_EVERY_MS.min(age_ms / 10));
         let why = format!("stale: it waited longer than backlog.max_age ({} s) for its first attempt", age.as_secs());
-        let count = bury(&*self.store, id, sequences, &why);
-        self.tell(id, name, count);
+        let count = self.dead_letter(id, Which::UnattemptedFor(age), why).await;
+        if count > 0 {
+            self.next_stale_ms.insert(id, now_ms + STALE_EVERY_MS.min(age_ms / 10));
+            self.tell(id, name, count);
+        }
     }
 
-    fn bury_oldest(&self, id: NameId, name: &str, bytes: u64, most: u64) {
-        let waiting = self.store.pinning(id);
-        let count = going(waiting.len(), bytes, most);
-        let oldest = waiting.iter_from(0).take(count as usize).collect();
-        let why = format!("the backlog was larger than backlog.max_size ({most} B), and this was the oldest of it");
-        let count = bury(&*self.store, id, oldest, &why);
-        if count > 0 {
-            tracing::warn!(destination = %name, dead_letters = count, "its backlog is larger than backlog.max_size: the oldest deliveries are dead letters now");
+    /// Gives deliveries up. Returns how many.
+    async fn dead_letter(&self, of: NameId, which: Which, reason: String) -> u64 {
+        match self.store.ask(Command::once(of, What::DeadLetter { which, reason })).await {
+            Ok(done) => done.deliveries,
+            Err(error) => {
+                tracing::warn!(
+                    error = crate::telemetry::in_full(&error),
+                    "limits cannot be kept now; it is tried again"
+                );
+                0
+            }
         }
     }
 
@@ -120,7 +126,7 @@ impl Limiter {
     }
 
     /// A delivery is bound to a name. A name that is gone keeps its queue for a while; one that is back goes on.
-    fn look_at_removed(&self) {
+    async fn look_at_removed(&self) {
         for (id, name) in self.store.names(NameKind::Destination) {
             let standing = self.store.standing(id);
             if self.destinations.iter().any(|known| known.id == id) {
@@ -142,40 +148,10 @@ impl Limiter {
             };
             let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
             if backlog > 0 && gone >= self.removed_grace {
-                let count =
-                    bury(&*self.store, id, self.store.waiting(id), "the destination was removed from the config");
+                let why = "the destination was removed from the config".to_owned();
+                let count = self.dead_letter(id, Which::Pending, why).await;
                 tracing::warn!(destination = %name, dead_letters = count, "removed_grace has passed: what waited for it became dead letters");
             }
-        }
-    }
-}
-
-fn bury(store: &dyn Store, destination: NameId, sequences: crate::store::NumberSet, why: &str) -> u64 {
-    let count = sequences.len();
-    if count > 0 {
-        let selection = Selection { destination, act: Selecting::Bury, reason: why.to_owned(), replay: 0, sequences };
-        // It takes effect at once, and is written in order; nobody waits for it.
-        drop(store.select(selection));
-    }
-    count
-}
-
-/// How many of the oldest deliveries must go for a backlog to fit, if all are of one size; at least one.
-fn going(waiting: u64, bytes: u64, most: u64) -> u64 {
-    let share = (bytes - most) as f64 / bytes as f64;
-    ((waiting as f64 * share).ceil() as u64).clamp(1, waiting.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_go_as_are_too_many() {
-        for (waiting, bytes, most, expected) in
-            [(100, 1000, 900, 10), (100, 1000, 999, 1), (100, 1000, 0, 100), (1, 1000, 1, 1), (3, 1000, 500, 2)]
-        {
-            assert_eq!(going(waiting, bytes, most), expected, "{waiting} in {bytes} of {most}");
         }
     }
 }

@@ -4,23 +4,24 @@
 //! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
 //! on where it was, and what was selected twice goes out once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::event::EventId;
 use crate::event::RelayFields;
 use crate::rules::RuleSet;
 use crate::store::{
-    AppendError, NameId, NameKind, NumberSet, ReadError, ReplayProgress, Selecting, Selection, Store, StoredEvent,
+    Command, Cursor, EVENTS_MAX, EventQuery, NameId, NameKind, Order, Page, ReplayProgress, Store, StoreError,
+    StoredEvent, What, Which,
 };
 
 /// Events looked at between two steps of the cursor: what a crash makes a replay look at again.
-pub const STEP: u64 = 16_384;
+pub const STEP: usize = EVENTS_MAX;
 /// A replay's description is not longer than this.
 pub const SPEC_BYTES_MAX: usize = 16 << 10;
 
@@ -56,15 +57,9 @@ pub enum ReplayError {
     /// It is too long.
     #[error("a replay's description has at most {SPEC_BYTES_MAX} bytes")]
     TooLong,
-    /// The history cannot be read.
-    #[error("the history could not be read")]
-    Read(#[from] ReadError),
-    /// It could not be written down.
-    #[error("it could not be written down: {0}")]
-    Append(#[from] AppendError),
-    /// Its id is another command's.
-    #[error("this id is another command's: it stands for a replay of dead letters")]
-    Known,
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// It panicked.
     #[error("it panicked, which is a bug: see the log")]
     Panicked,
@@ -74,6 +69,12 @@ pub enum ReplayError {
 }
 
 impl ReplaySpec {
+    /// The events that it may be about.
+    fn history(&self) -> EventQuery {
+        let Self { since_ms, until_ms, .. } = *self;
+        EventQuery { since_ms, until_ms, last: None, order: Order::OldestFirst }
+    }
+
     /// As it is written down.
     pub fn to_json(&self) -> String {
         let Self { since_ms, until_ms, matching, to } = self;
@@ -123,6 +124,17 @@ impl Matcher {
     }
 }
 
+/// A replay that is asked for, proved.
+#[derive(Clone)]
+struct Asked {
+    spec: ReplaySpec,
+    matcher: Arc<Matcher>,
+    to: Vec<NameId>,
+}
+
+/// Events by where they go.
+type Selected = BTreeMap<NameId, Vec<EventId>>;
+
 /// What a replay would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -153,11 +165,6 @@ impl Replayer {
         Self { store, stop, turn: Arc::default(), failed: Arc::default() }
     }
 
-    /// One command at a time, so that two with one id are one.
-    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
     /// Why a replay stopped, if it did.
     pub fn failure(&self, id: u128) -> Option<String> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
@@ -172,93 +179,86 @@ impl Replayer {
         spec.to.iter().map(|name| find(name).ok_or_else(|| ReplayError::Destination(name.clone()))).collect()
     }
 
-    /// Looks at one stretch of the history: which events go where.
-    fn select(
-        &self,
-        spec: &ReplaySpec,
-        matcher: &Matcher,
-        to: &[NameId],
-        stretch: std::ops::Range<u64>,
-    ) -> Result<Vec<(NameId, NumberSet)>, ReplayError> {
-        let mut selected: Vec<(NameId, NumberSet)> = Vec::new();
+    /// Which of some events go where. Takes CPU.
+    fn select(&self, asked: &Asked, events: &[Arc<StoredEvent>]) -> Selected {
+        let mut selected = Selected::new();
         // Nothing is sent again to where nothing is sent any more.
         let all = self.store.names(NameKind::Destination).into_iter().map(|(id, _)| id);
         let removed: Vec<_> = all.filter(|id| self.store.standing(*id).removed_since_ms.is_some()).collect();
-        self.store.scan(stretch, &mut |event| {
-            let is_meant =
-                (spec.since_ms..spec.until_ms).contains(&event.received_ms) && matcher.holds(&*self.store, &event);
-            if is_meant {
-                let planned = event.deliveries.iter().map(|delivery| delivery.destination);
-                let planned = planned.filter(|id| to.is_empty() && !removed.contains(id));
-                for id in planned.chain(to.iter().copied()) {
-                    match selected.iter_mut().find(|(known, _)| *known == id) {
-                        Some((_, set)) => drop(set.insert(event.id.sequence())),
-                        None => selected.push((id, std::iter::once(event.id.sequence()).collect())),
-                    }
-                }
-            }
-            !self.stop.is_cancelled()
-        })?;
-        if self.stop.is_cancelled() { Err(ReplayError::Stopped) } else { Ok(selected) }
+        for event in events.iter().filter(|event| asked.matcher.holds(&*self.store, event)) {
+            let planned = event.deliveries.iter().map(|delivery| delivery.destination);
+            let planned = planned.filter(|id| asked.to.is_empty() && !removed.contains(id));
+            // Each of them once, however often it is named.
+            let ids: BTreeSet<NameId> = planned.chain(asked.to.iter().copied()).collect();
+            ids.into_iter().for_each(|id| selected.entry(id).or_default().push(event.id));
+        }
+        selected
     }
 
-    fn stretch(&self, spec: &ReplaySpec) -> Result<std::ops::Range<u64>, ReplayError> {
-        let history = self.store.history();
-        let from = self.store.first_since(spec.since_ms)?.max(history.start);
-        Ok(from.min(history.end)..history.end)
+    /// The next events of a replay and where they go; where it goes on then, and about how many are left.
+    async fn step(
+        &self,
+        asked: &Asked,
+        after: Option<&Cursor>,
+    ) -> Result<(Selected, Option<Cursor>, u64), ReplayError> {
+        let Page { items, next, left } = self.store.events(&asked.spec.history(), after, STEP).await?;
+        let (replayer, asked) = (self.clone(), asked.clone());
+        let selected = tokio::task::spawn_blocking(move || replayer.select(&asked, &items)).await;
+        let selected = selected.map_err(|error| ReplayError::of_thread(&error))?;
+        if self.stop.is_cancelled() { Err(ReplayError::Stopped) } else { Ok((selected, next, left)) }
     }
 
-    /// Counts what a replay would do. Reads the disk.
-    pub fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
-        let (matcher, to) = (Matcher::parse(spec.matching.as_deref())?, self.destinations(spec)?);
-        let stretch = self.stretch(spec)?;
-        let (mut counted, mut from) = (Counted::default(), stretch.start);
-        while from < stretch.end {
-            let until = (from + STEP).min(stretch.end);
-            let mut events = NumberSet::default();
-            for (id, set) in self.select(spec, &matcher, &to, from..until)? {
-                events.insert_all(&set);
-                counted.deliveries += set.len();
+    /// What is asked for, proved.
+    fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
+        let matcher = Arc::new(Matcher::parse(spec.matching.as_deref())?);
+        Ok(Asked { matcher, to: self.destinations(spec)?, spec: spec.clone() })
+    }
+
+    /// Counts what a replay would do.
+    pub async fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
+        let asked = self.prove(spec)?;
+        let (mut counted, mut after) = (Counted::default(), None);
+        loop {
+            let (selected, next, _) = self.step(&asked, after.as_ref()).await?;
+            let mut events = BTreeSet::new();
+            for (id, selected) in selected {
+                let count = selected.len() as u64;
+                counted.deliveries += count;
+                events.extend(selected);
                 let name = self.store.name_of(id).map(|name| name.to_string()).unwrap_or_default();
                 match counted.by_destination.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, count)) => *count += set.len(),
-                    None => counted.by_destination.push((name, set.len())),
+                    Some((_, known)) => *known += count,
+                    None => counted.by_destination.push((name, count)),
                 }
             }
-            counted.events += events.len();
-            from = until;
+            counted.events += events.len() as u64;
+            after = next;
+            if after.is_none() {
+                return Ok(counted);
+            }
         }
-        Ok(counted)
     }
 
     /// Takes a replay down, or finds the one that has its id already. Work on it begins with [`work`](Self::work).
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<(ReplayProgress, bool), ReplayError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn.lock().await;
         if let Some(known) = self.store.replays().into_iter().find(|known| known.id == id) {
-            return if ReplaySpec::from_json(&known.spec).is_some() {
-                Ok((known, false))
-            } else {
-                Err(ReplayError::Known)
-            };
+            return Ok((known, false));
         }
-        Matcher::parse(spec.matching.as_deref())?;
-        self.destinations(spec)?;
+        self.prove(spec)?;
         let text = spec.to_json();
         if text.len() > SPEC_BYTES_MAX {
             return Err(ReplayError::TooLong);
         }
-        let (replayer, asked) = (self.clone(), spec.clone());
-        let stretch = tokio::task::spawn_blocking(move || replayer.stretch(&asked)).await;
-        let stretch = stretch.map_err(|error| ReplayError::of_thread(&error))??;
+        let Page { next: cursor, left, .. } = self.store.events(&spec.history(), None, 0).await?;
         let at_ms = crate::time::wall_ms();
-        let (cursor, until) = (stretch.start, stretch.end);
-        let progress = ReplayProgress { id, spec: text, cursor, until, selected: 0, at_ms, is_done: false };
+        let progress = ReplayProgress { id, spec: text, cursor, left, selected: 0, at_ms, is_done: false };
         self.write(&progress).await?;
         Ok((progress, true))
     }
 
     async fn write(&self, progress: &ReplayProgress) -> Result<(), ReplayError> {
-        self.store.set_replay(progress.clone()).await.unwrap_or(Err(AppendError::Closed))?;
+        self.store.save_replay(progress.clone()).await?;
         Ok(())
     }
 
@@ -279,42 +279,21 @@ impl Replayer {
     async fn try_work(&self, progress: &mut ReplayProgress) -> Result<(), ReplayError> {
         let unreadable = || ReplayError::Match("its description cannot be read".to_owned());
         let spec = ReplaySpec::from_json(&progress.spec).ok_or_else(unreadable)?;
-        let (matcher, to) = (Arc::new(Matcher::parse(spec.matching.as_deref())?), self.destinations(&spec)?);
-        while progress.cursor < progress.until {
-            let until = (progress.cursor + STEP).min(progress.until);
-            let (replayer, asked, matcher, to, from) =
-                (self.clone(), spec.clone(), matcher.clone(), to.clone(), progress.cursor);
-            let selected =
-                tokio::task::spawn_blocking(move || replayer.select(&asked, &matcher, &to, from..until)).await;
-            let selections = selected.map_err(|error| ReplayError::of_thread(&error))??;
-            let answers = self.begin_all(progress.id, selections).await?;
-            progress.cursor = until;
-            progress.at_ms = crate::time::wall_ms();
-            // Right behind the selections, before any of them is known to be durable: a crash leaves both or neither, nearly always.
-            let written = self.store.set_replay(progress.clone());
-            for answer in answers {
-                progress.selected += answer.await.unwrap_or(Err(AppendError::Closed))?;
+        let asked = self.prove(&spec)?;
+        while let Some(after) = &progress.cursor {
+            let (selected, next, left) = self.step(&asked, Some(after)).await?;
+            for (of, events) in selected {
+                // Twice, after a crash, finds what waits already.
+                let done = self.store.ask(Command::once(of, What::Redeliver(Which::Events(events)))).await?;
+                progress.selected += done.deliveries;
             }
-            written.await.unwrap_or(Err(AppendError::Closed))?;
+            (progress.cursor, progress.left) = (next, left);
+            progress.at_ms = crate::time::wall_ms();
+            // Right behind them, before any of them is known to be durable: a crash leaves all or none, nearly always.
+            self.write(progress).await?;
         }
         progress.is_done = true;
         self.write(progress).await
-    }
-
-    async fn begin_all(
-        &self,
-        replay: u128,
-        selections: Vec<(NameId, NumberSet)>,
-    ) -> Result<Vec<oneshot::Receiver<Result<u64, AppendError>>>, ReplayError> {
-        let store = self.store.clone();
-        let begun = tokio::task::spawn_blocking(move || {
-            let selection = |(destination, sequences)| {
-                let (act, reason) = (Selecting::Again, "replayed".to_owned());
-                store.select(Selection { destination, act, reason, replay, sequences })
-            };
-            selections.into_iter().map(selection).collect()
-        });
-        begun.await.map_err(|error| ReplayError::of_thread(&error))
     }
 }
 

@@ -19,8 +19,18 @@ impl EventId {
     /// `salt` (12 bits are used) tells two journals apart that were started in the same millisecond.
     pub fn mint(received_ms: u64, salt: u16, sequence: u64) -> Self {
         let time = u128::from(received_ms & 0xffff_ffff_ffff) << 80;
-        let salt = u128::from(salt & 0x0fff) << 64;
+        let salt = u128::from(Self::salt_of(salt.into())) << 64;
         Self(time | VERSION_7 | salt | VARIANT | (u128::from(sequence) & SEQUENCE_MASK))
+    }
+
+    /// What tells two journals apart, as [`mint`](Self::mint) was given it.
+    pub fn salt(self) -> u16 {
+        Self::salt_of((self.0 >> 64) as u64)
+    }
+
+    /// The same of a journal's own number.
+    pub fn salt_of(journal: u64) -> u16 {
+        journal as u16 & 0x0fff
     }
 
     /// The event's dense number in the journal.
@@ -77,7 +87,7 @@ mod tests {
     fn an_id_is_a_version_7_uuid_that_keeps_its_sequence() {
         for sequence in [0, 1, 42, u64::from(u32::MAX) + 1, (1 << 62) - 1] {
             let id = EventId::mint(1_700_000_000_123, 0xabc, sequence);
-            assert_eq!(id.sequence(), sequence);
+            assert_eq!((id.sequence(), id.salt()), (sequence, 0xabc));
             assert_eq!(id.received_ms(), 1_700_000_000_123);
             let uuid = uuid::Uuid::from_u128(id.0);
             assert_eq!(uuid.get_version_num(), 7);

@@ -87,11 +87,8 @@ pub fn readyz(relay: &Relay) -> Answer {
 async fn is_own_event(relay: &Relay, headers: &HeaderMap) -> bool {
     let id = headers.get(WEBHOOK_ID).and_then(|id| id.to_str().ok()?.parse::<EventId>().ok());
     let Some(id) = id else { return false };
-    let store = relay.store.clone();
     // What cannot be looked up is taken for another relay's: to refuse it could lose an event.
-    tokio::task::spawn_blocking(move || store.event_by_number(id.sequence()).is_ok_and(|event| event.id == id))
-        .await
-        .unwrap_or(false)
+    relay.store.event(id).await.is_ok()
 }
 
 /// A request that goes on as an event, or the answer that ends it.
@@ -131,7 +128,7 @@ where
         refusal.headers_mut().insert(LOOP, http::HeaderValue::from_static("1"));
         return refusal;
     }
-    if generation.is_source_paused(source) {
+    if relay.is_source_paused(generation.source_ids[source]) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]);
     }
     let Some(coding) = Coding::of(headers) else {

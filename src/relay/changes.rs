@@ -9,7 +9,7 @@ use super::patience::joined;
 use super::{Generation, Relay};
 use crate::config::{Config, DestinationConfig};
 use crate::deliver::{Limited, Limiter};
-use crate::store::{NameId, NameKind, Store, TakenOver};
+use crate::store::{Command, NameId, NameKind, Store, TakenOver, What};
 
 /// When what is renamed is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(super) fn go_on_after_a_change(relay: &Relay) {
         relay.store.set_fact(*id, &config.fingerprint);
         if before.is_some() && relay.store.counts(*id).backlog > 0 {
             tracing::info!(destination = %config.name, "its section of the config has changed: what waits for it is due now");
-            relay.retry_now(*id);
+            drop(relay.ask(Command::once(*id, What::RetryNow)));
         }
     }
 }
@@ -123,19 +123,14 @@ pub(super) async fn keep_limits(relay: Arc<Relay>, stop: CancellationToken) {
         let look = async {
             take_over_late(relay.clone()).await;
             set_limits(&mut limiter, &relay.generation());
-            let look = move || {
-                limiter.look();
-                limiter
-            };
-            let limiter = joined(tokio::task::spawn_blocking(look)).await;
+            limiter.look().await;
             tokio::time::sleep(LIMITS_EVERY).await;
-            limiter
         };
-        limiter = tokio::select! {
+        tokio::select! {
             // A look that hangs does not hold up the end.
             () = stop.cancelled() => return,
-            limiter = look => limiter,
-        };
+            () = look => {}
+        }
     }
 }
 

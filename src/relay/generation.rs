@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -32,8 +31,6 @@ pub struct Generation {
     /// What each destination's worker shows, by its number. A destination that stays keeps its own.
     pub statuses: HashMap<NameId, Arc<Status>>,
     rule_counters: HashMap<NameId, Counter>,
-    /// Sources that are held, as the store has them.
-    paused_sources: Vec<AtomicBool>,
 }
 
 impl Generation {
@@ -65,7 +62,6 @@ impl Generation {
             number,
             gate: Gate::new(&config.sources),
             statuses: destination_ids.iter().map(|id| (*id, status(id))).collect(),
-            paused_sources: source_ids.iter().map(|id| AtomicBool::new(store.standing(*id).paused.is_some())).collect(),
             source_ids,
             rule_ids,
             destination_ids,
@@ -87,16 +83,5 @@ impl Generation {
     /// The counter of one rule's matches.
     pub fn rule_counter(&self, rule: NameId) -> Option<&Counter> {
         self.rule_counters.get(&rule)
-    }
-
-    /// Whether a source, by its place in the config, is held.
-    pub fn is_source_paused(&self, source: usize) -> bool {
-        self.paused_sources.get(source).is_some_and(|paused| paused.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn show_source_paused(&self, source: usize, is_paused: bool) {
-        if let Some(paused) = self.paused_sources.get(source) {
-            paused.store(is_paused, Ordering::Relaxed);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Relay;
-use crate::store::{AppendError, NameId, NameKind};
+use crate::store::{NameId, NameKind, What};
 use crate::telemetry::trouble::{TOLD_EVERY, Trouble};
 use crate::time::Instant;
 
@@ -68,42 +68,35 @@ impl Relay {
         known
     }
 
-    /// Does something with a source; returns how it stands then, `None` where the config does not name it, unless it is resumed. It is in
-    /// force for whatever comes in from then on, and durable once the store says so, which is for the caller to wait for: on a full disk
-    /// it may take long. Blocks on the disk, and while the config is being changed.
-    pub fn act_on_source(&self, name: &str, act: SourceAct) -> Result<Option<SourceState>, AppendError> {
-        let _nobody_else = self.changing.blocking_lock();
+    /// Whether a source is paused, so that its events are refused.
+    pub fn is_source_paused(&self, id: NameId) -> bool {
+        self.paused_sources.borrow().contains_key(&id)
+    }
+
+    /// What is to be asked of the store to do something with a source; none where the config does not name it, unless it is resumed: what
+    /// it had accepted is kept, and can be let go.
+    pub fn command_for_source(&self, name: &str, act: SourceAct) -> Option<(NameId, What)> {
         let generation = self.generation();
         let at = generation.config.sources.iter().position(|source| source.name == name);
         let id = match at {
             Some(at) => generation.source_ids[at],
-            // What it had accepted is kept, and can be let go.
-            None => match self.paused_sources_gone().into_iter().find(|(_, known)| **known == *name) {
-                Some((id, _)) if act == SourceAct::Resume => id,
-                _ => return Ok(None),
-            },
+            None if act == SourceAct::Resume => {
+                self.paused_sources_gone().into_iter().find(|(_, known)| **known == *name)?.0
+            }
+            None => return None,
         };
-        match act {
-            SourceAct::Hold => self.store.hold(id),
-            SourceAct::Refuse => self.store.pause(id, "paused by the operator"),
+        let what = match act {
+            SourceAct::Hold => What::Hold,
+            SourceAct::Refuse => What::Pause { reason: "paused by the operator".to_owned() },
             SourceAct::Resume => {
                 // What was held comes all at once: a few deliveries at first.
                 let has_held = |id: &NameId| self.store.counts(*id).held > 0;
                 let statuses = generation.statuses.iter().filter(|(id, _)| has_held(id));
                 statuses.for_each(|(_, status)| status.begin_gently());
-                self.store.resume(id);
+                What::Resume
             }
-        }
-        if let Some(at) = at.filter(|_| act == SourceAct::Refuse) {
-            generation.show_source_paused(at, true);
-        }
-        self.store.sync()?;
-        let state = self.source_state(id);
-        // Not before a hold is in force.
-        if let Some(at) = at {
-            generation.show_source_paused(at, matches!(state, SourceState::Refusing(_)));
-        }
-        Ok(Some(state))
+        };
+        Some((id, what))
     }
 }
 
@@ -143,7 +136,7 @@ impl Pauses {
         if news.is_none() {
             return;
         }
-        let held = relay.store.held(id).len();
+        let held = relay.store.held(id);
         let since = state.since_ms().map(crate::time::rfc3339);
         if matches!(state, SourceState::Held(_)) {
             tracing::warn!(source = %name, since, held, "the source is held: its events are kept, and delivered when it is resumed");

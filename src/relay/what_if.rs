@@ -161,8 +161,7 @@ impl<'c> Comparison<'c> {
     }
 
     /// Looks at an event, which came in by `source`.
-    pub fn consider(&mut self, event: StoredEvent, source: &Arc<str>) {
-        let event = Arc::new(event);
+    pub fn consider(&mut self, event: Arc<StoredEvent>, source: &Arc<str>) {
         let relay = RelayFields { source, received_ms: event.received_ms };
         let (now, then) = (self.now.config, self.then.config);
         let (Ok(before), Ok(mut after)) = (now.rules.route(&event.body, relay), then.rules.route(&event.body, relay))

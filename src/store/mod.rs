@@ -8,7 +8,7 @@
 //! * [`Claim`]: one delivery handed to a worker. It holds a position and not a body, so a backlog costs no memory.
 //! * [`Settlement`]: what became of a claim. It is durable within a second, not on return: after a crash a delivery may happen
 //!   again, and none is forgotten.
-//! * [`Selecting`]: what an operator, or a limit, does to deliveries that are settled or wait: again, buried, dropped.
+//! * [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
 //! * [`Standing`]: how a destination stands: paused, its breaker open, removed from the config.
 //! * [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //!
@@ -16,22 +16,28 @@
 //!
 //! Exactly once; order, within a destination or between two; that a settlement is durable when `settle` returns.
 
+mod command;
 pub mod journal;
 pub mod lock;
+mod looking;
 mod words;
 
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::sync::{Notify, oneshot, watch};
 
+pub use self::command::*;
+pub use self::looking::*;
 pub use self::words::*;
 use crate::event::EventId;
+
+/// What may wait for the disk, or for more than that.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// The durable queue behind the relay. See the [module](self) for who is who.
 ///
 /// No call blocks on another destination. All may be called from any thread; those that touch the disk say so.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Looking + Send + Sync + 'static {
     /// Numbers a name, or finds its number. The number is durable no later than the first event that uses it.
     fn name(&self, kind: NameKind, name: &str) -> NameId;
 
@@ -84,31 +90,15 @@ pub trait Store: Send + Sync + 'static {
     /// How a destination, or a source, stands.
     fn standing(&self, destination: NameId) -> Standing;
 
-    /// Holds a destination's queue until [`resume`](Self::resume), across restarts. A second call changes nothing. A source can be
-    /// paused as well; that its events are refused then is the caller's business.
+    /// Holds a destination's queue until it is resumed, across restarts. A second call changes nothing.
     fn pause(&self, destination: NameId, reason: &str);
 
-    /// Holds a source until [`resume`](Self::resume), across restarts: what is appended from then on is durable and no claim. Ends a
-    /// pause of the source. Is in force for what is appended later.
-    fn hold(&self, source: NameId);
+    /// How many events of a source are held.
+    fn held(&self, source: NameId) -> u64;
 
-    /// The events of a source that are held.
-    fn held(&self, source: NameId) -> NumberSet;
-
-    /// Waits until everything that was said so far is durable; where there is no room on the disk, until it waits for room, which
-    /// [`durable`](Self::durable) tells from it. Blocks on the disk.
-    fn sync(&self) -> Result<(), AppendError>;
-
-    /// Lets a paused destination go on. Its postponed deliveries are due now, and the time it was paused does not count.
-    /// Returns whether it was paused.
-    fn resume(&self, destination: NameId) -> bool;
-
-    /// Resolves once everything that was asked for so far is durable: pauses, their ends, and whatever else takes effect at once. Where
-    /// there is no room on the disk it waits.
-    fn durable(&self) -> oneshot::Receiver<Result<u64, AppendError>>;
-
-    /// Makes a destination's postponed deliveries due now.
-    fn retry_now(&self, destination: NameId);
+    /// Does what a command says, once for each id. Resolves when it is done and durable; it is in effect sooner. What was begun is
+    /// finished although nobody waits for it any more.
+    fn ask(&self, command: Command) -> Answer<'_, Done>;
 
     /// Says that a destination's breaker has opened, so that time does not count, or has closed.
     fn set_open(&self, destination: NameId, is_open: bool);
@@ -127,65 +117,12 @@ pub trait Store: Send + Sync + 'static {
     /// Whether nothing waits for a destination, nothing of it is dead, and it is neither paused nor down.
     fn is_blank(&self, id: NameId) -> bool;
 
-    /// Does something to some deliveries of one destination, named by their events' numbers. Takes effect at once; the receiver
-    /// resolves with how many it was done to, once it is durable. What is under way is left alone, and what is already as asked.
-    fn select(&self, selection: Selection) -> oneshot::Receiver<Result<u64, AppendError>>;
-
-    /// What waits for a destination and is not under way.
-    fn waiting(&self, destination: NameId) -> NumberSet;
-
-    /// What waits for a destination and keeps the journal from being trimmed: first attempts and deliveries to go out again, but none
-    /// that a source had held.
-    fn pinning(&self, destination: NameId) -> NumberSet;
-
-    /// What waits for a destination, was never attempted, and came longer ago than this, by the time that the store has lived through.
-    /// What its source had held came when that was resumed.
-    fn stale(&self, destination: NameId, age: Duration) -> NumberSet;
-
-    /// One page of a destination's dead letters whose events are older than `before`, newest event first. Looks at a bounded number
-    /// of them, so a page may hold fewer than `max` and not be the last. Reads the index.
-    fn dead_letters(
-        &self,
-        destination: NameId,
-        query: &DeadQuery,
-        before: u64,
-        max: usize,
-    ) -> Result<Page<DeadLetter>, ReadError>;
-
-    /// All dead letters of a destination.
-    fn dead(&self, destination: NameId) -> NumberSet;
-
-    /// What is known of the attempts at a delivery, oldest first. Reads the index.
-    fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError>;
-
-    /// The numbers of the events that the history holds.
-    fn history(&self) -> std::ops::Range<u64>;
-
-    /// The number below which everything arrived longer ago than this, by the time that the store has lived through and not by what
-    /// clocks said.
-    fn older_than(&self, age: Duration) -> u64;
-
-    /// The number of the first event in the history that arrived at or after a time; the end of the history if none did.
-    fn first_since(&self, at_ms: u64) -> Result<u64, ReadError>;
-
-    /// Reads events of a stretch of the history in order and shows each to `visit` until it says that it is enough.
-    fn scan(&self, stretch: std::ops::Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError>;
-
-    /// Writes down how far a replay has come.
-    fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>>;
+    /// Begins a replay that is not known, or writes down how far one has come, which is never back. Resolves with what is known, once
+    /// that is durable. Without waiting, what was asked for before is before it.
+    fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress>;
 
     /// All replays that are known, newest first.
     fn replays(&self) -> Vec<ReplayProgress>;
-
-    /// One event and where its deliveries stand. Reads the disk.
-    fn event(&self, id: EventId) -> Result<EventView, ReadError>;
-
-    /// Where all deliveries of some events stand, also to where only a replay sent them, and how those that are over ended. Searches
-    /// the journal behind the events, in one pass for all of them.
-    fn states(&self, events: &[Arc<StoredEvent>], search: &mut SearchLimit) -> Result<Vec<States>, ReadError>;
-
-    /// The event behind a number, wherever it lies. Reads the disk.
-    fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError>;
 
     /// What waits for a destination, by what is in memory.
     fn counts(&self, destination: NameId) -> Counts;
@@ -219,35 +156,17 @@ pub trait Store: Send + Sync + 'static {
     /// Refuses everything from now on, for a reason: the process is expected to end.
     fn fail(&self, why: &str);
 
-    /// What an acknowledgement is worth.
-    fn durability(&self) -> Durability;
-
     /// Whether the store can do its work, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;
+
+    /// The sources that are paused: their events are to be refused.
+    fn paused_sources(&self) -> watch::Receiver<PausedSources>;
 
     /// Writes down where everything stands, so that closing, and the next start, have little to do. Blocks on the disk.
     fn checkpoint(&self);
 
     /// Makes everything settled so far durable and closes: later appends are refused. Blocks on the disk.
     fn close(&self);
-}
-
-/// A set of events' numbers, one bit each.
-pub type NumberSet = journal::Bitmap;
-
-/// What is done to which deliveries.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    /// Of which destination.
-    pub destination: NameId,
-    /// What is done.
-    pub act: Selecting,
-    /// Why.
-    pub reason: String,
-    /// The replay that it is part of; 0 for none.
-    pub replay: u128,
-    /// Which events.
-    pub sequences: NumberSet,
 }
 
 /// Why no copy could be made.

@@ -1,10 +1,12 @@
 //! The store's vocabulary: plain values that go in and come out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Cursor;
 use crate::event::EventId;
 
 /// The number of a name. Numbers are given once and never used again.
@@ -196,34 +198,6 @@ pub enum DeliveryState {
     Settled,
 }
 
-/// The deliveries of one event, and where each stands.
-pub type States = Vec<(PlannedDelivery, DeliveryState)>;
-
-/// How much of the journal may be read to find out how deliveries ended.
-#[derive(Clone, Copy, Debug)]
-pub struct SearchLimit {
-    /// Bytes that may still be read.
-    pub bytes_left: u64,
-    /// Deliveries whose end was not found within it.
-    pub unfound: u64,
-}
-
-impl SearchLimit {
-    /// The whole journal.
-    pub fn whole() -> Self {
-        Self { bytes_left: u64::MAX, unfound: 0 }
-    }
-}
-
-/// An event with where each of its deliveries stands.
-#[derive(Clone, Debug)]
-pub struct EventView {
-    /// The event.
-    pub event: Arc<StoredEvent>,
-    /// In the order of its deliveries.
-    pub states: States,
-}
-
 /// How a destination stands that does not simply go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -246,6 +220,9 @@ pub struct Pause {
     /// Why.
     pub reason: String,
 }
+
+/// The sources that are paused.
+pub type PausedSources = Arc<HashMap<NameId, Pause>>;
 
 /// What waits for one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -287,21 +264,6 @@ pub struct AttemptNote {
     pub answer: String,
 }
 
-/// A delivery that was given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The event.
-    pub sequence: u64,
-    /// Where it was to go.
-    pub destination: NameId,
-    /// Attempts made.
-    pub attempts: u16,
-    /// When it was given up, unix milliseconds; 0 when that is not known any more.
-    pub at_ms: u64,
-    /// Why.
-    pub reason: String,
-}
-
 /// Which dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadQuery {
@@ -311,25 +273,23 @@ pub struct DeadQuery {
     pub until_ms: Option<u64>,
     /// Whose reason holds this, in whatever case.
     pub reason: Option<String>,
+    /// Of these events.
+    pub events: Option<Vec<EventId>>,
 }
 
 impl DeadQuery {
-    /// Whether a dead letter is meant.
-    pub fn holds(&self, letter: &DeadLetter) -> bool {
-        let reason = self.reason.as_ref().map(|part| part.to_lowercase());
-        self.since_ms.is_none_or(|since_ms| letter.at_ms >= since_ms)
-            && self.until_ms.is_none_or(|until_ms| letter.at_ms < until_ms)
-            && reason.is_none_or(|part| letter.reason.to_lowercase().contains(&part))
+    /// Whether it says nothing of what a dead letter is like.
+    pub fn is_of_any_kind(&self) -> bool {
+        self.since_ms.is_none() && self.until_ms.is_none() && self.reason.is_none()
     }
-}
 
-/// One page of something, newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// What is on it.
-    pub items: Vec<T>,
-    /// Ask for what is before this; `None`: there is no more.
-    pub before: Option<u64>,
+    /// Whether a dead letter of one of the events is meant that was given up then, for that reason.
+    pub fn holds(&self, at_ms: u64, reason: &str) -> bool {
+        let part = self.reason.as_ref().map(|part| part.to_lowercase());
+        self.since_ms.is_none_or(|since_ms| at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| at_ms < until_ms)
+            && part.is_none_or(|part| reason.to_lowercase().contains(&part))
+    }
 }
 
 /// What is done to some deliveries of one destination.
@@ -354,10 +314,10 @@ pub struct ReplayProgress {
     pub id: u128,
     /// What was asked for; the store does not look into it.
     pub spec: String,
-    /// Events below this have been looked at.
-    pub cursor: u64,
-    /// Where it ends.
-    pub until: u64,
+    /// Where it goes on in the history; `None`: it has come to the end.
+    pub cursor: Option<Cursor>,
+    /// About how many events are left.
+    pub left: u64,
     /// Deliveries selected so far.
     pub selected: u64,
     /// When this was said, unix milliseconds.
@@ -428,13 +388,6 @@ pub struct Usage {
     pub segments: u64,
 }
 
-/// What an acknowledgement is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Synced to a local disk.
-    LocalFsync,
-}
-
 /// Whether the store can do its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -478,19 +431,43 @@ pub struct NamesFull {
     pub bytes_max: usize,
 }
 
-/// What one destination has taken over from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TakenOver {
-    /// Deliveries that wait for an attempt.
-    pub waiting: u64,
-    /// Deliveries that wait for another attempt, with the attempts that were made.
-    pub scheduled: u64,
-    /// Dead letters.
-    pub dead: u64,
-    /// It was paused, and the other is now.
-    pub paused: bool,
-    /// Attempts that were in flight. They end where they began.
-    pub in_flight: u64,
+/// Why something that was asked of the store was not done, or not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be done now; perhaps later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It is not there.
+    #[error("no such event in the store")]
+    Missing,
+    /// It is there and its bytes are not what was written.
+    #[error("the event's bytes on the disk are damaged ({0})")]
+    Damaged(String),
+    /// An id, or a cursor, is something else's.
+    #[error("{0}")]
+    Conflict(String),
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closed,
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing => Self::Missing,
+            ReadError::Damaged(why) => Self::Damaged(why),
+            ReadError::Io(source) => Self::Unavailable(format!("reading the store failed: {source}")),
+        }
+    }
+}
+
+impl From<AppendError> for StoreError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Closed => Self::Closed,
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
 }
 
 /// Why a stored event could not be read.

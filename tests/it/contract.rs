@@ -1,17 +1,19 @@
 //! The contract of [`Store`], held against every backend. A second backend is proved by these same tests.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Claim, DeliveryState, Health, NameId, NameKind, NewEvent, PlannedDelivery, ReadError, ReplayProgress,
-    Retention, Selecting, Selection, Settlement, Store,
+    AppendError, Claim, Command, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health, NameId, NameKind,
+    NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, SearchLimit, Settlement, Store, StoreError,
+    What, Which,
 };
 use vero_relay::time::Clock;
 
@@ -23,6 +25,11 @@ trait Backend {
 
     /// Opens it by a clock of one's own.
     fn open_by(&self, clock: Clock) -> Arc<dyn Store>;
+
+    /// A second handle on what is open already, where the backend can have one.
+    fn open_again(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
 }
 
 struct OnDisk<D>(D, Location);
@@ -64,22 +71,21 @@ fn event(store: &dyn Store, body: &str, destinations: &[&str]) -> NewEvent {
     }
 }
 
-/// Does something to deliveries of a destination; returns to how many.
-fn select(
-    store: &dyn Store,
-    name: &str,
-    act: Selecting,
-    replay: u128,
-    sequences: impl IntoIterator<Item = u64>,
-) -> u64 {
-    let selection = Selection {
-        destination: destination(store, name),
-        act,
-        reason: "by hand".to_owned(),
-        replay,
-        sequences: sequences.into_iter().collect(),
-    };
-    store.select(selection).blocking_recv().expect("an answer").expect("done")
+/// What may wait is waited for here.
+fn wait<T>(answer: impl AsyncFnOnce() -> T) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    RUNTIME.block_on(answer())
+}
+
+/// Has something done, under an id.
+fn ask(store: &dyn Store, id: u128, of: &str, what: What) -> Done {
+    let command = Command { id, of: destination(store, of), what };
+    wait(async || store.ask(command).await).expect("done")
+}
+
+/// How many it was done to, the first time.
+fn done(deliveries: u64) -> Done {
+    Done { deliveries, ..Done::default() }
 }
 
 /// Waits for a condition, half a minute at most.
@@ -136,7 +142,7 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
         store.close();
         let store = backend.open();
         assert_eq!(bodies(&*store, &store.claim(destination(&*store, "a"), 9)), ["open"]);
-        let state = |id: EventId| store.event(id).expect("found").states[0].1.clone();
+        let state = |id: EventId| wait(async || store.event(id).await).expect("found").deliveries[0].state.clone();
         assert!(matches!(state(ids[0]), DeliveryState::Delivered { attempts: 1, .. }));
         assert!(matches!(state(ids[1]), DeliveryState::Dead { attempts: 2, reason, .. } if reason == "no"));
         assert_eq!(state(ids[2]), DeliveryState::UnderWay);
@@ -209,8 +215,8 @@ fn a_pause_holds_one_destination_across_a_restart() {
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
         assert_eq!((store.claim(a, 9).len(), store.claim(b, 9).len()), (0, 1));
         assert_eq!(store.counts(a).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
-        assert!(store.resume(a));
-        assert!(!store.resume(a));
+        assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
+        assert_eq!(ask(&*store, 2, "a", What::Resume), done(0));
         assert_eq!(store.claim(a, 9).len(), 1);
     });
 }
@@ -242,7 +248,8 @@ fn ids_are_unique_across_restarts_and_a_strange_id_is_missing() {
         }
         let store = backend.open();
         assert_eq!(store.claim(destination(&*store, "a"), 99).len(), 20);
-        assert!(matches!(store.event(EventId::mint(1, 1, 3)), Err(ReadError::Missing)));
+        let unknown = wait(async || store.event(EventId::mint(1, 1, 3)).await);
+        assert!(matches!(unknown, Err(StoreError::Missing)));
     });
 }
 
@@ -285,24 +292,63 @@ fn appends_from_many_threads_are_all_there() {
 }
 
 #[test]
-fn the_same_replay_twice_sends_every_event_out_once_more_also_across_a_restart() {
+fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
     each(|backend| {
         let store = backend.open();
-        for i in 0..10 {
-            append(&*store, &i.to_string(), &["a"]);
-        }
+        let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
-        let claims = store.claim(a, 10);
-        store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
-        assert_eq!(select(&*store, "a", Selecting::Again, 7, 0..10), 10);
-        assert_eq!(select(&*store, "a", Selecting::Again, 7, 0..10), 0, "they wait already");
+        let deliver = |store: &dyn Store| {
+            let claims = store.claim(a, 10);
+            let count = claims.len();
+            store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+            count
+        };
+        assert_eq!(deliver(&*store), 10);
+        let again = || What::Redeliver(Which::Events(ids.clone()));
+        assert_eq!(ask(&*store, 7, "a", again()), done(10));
+        assert_eq!(deliver(&*store), 10);
         // Killed right after the answer.
         drop(store);
+        let mut store = backend.open();
+        let waiting = store.counts(a).backlog;
+        for _ in 0..2 {
+            let repeated = ask(&*store, 7, "a", again());
+            assert_eq!((repeated.deliveries, repeated.was_done_before), (10, true));
+            assert_eq!(store.counts(a).backlog, waiting, "nothing was done");
+            store.close();
+            store = backend.open();
+        }
+        let other = Command { id: 7, of: a, what: What::Drop(Which::Dead(DeadQuery::default())) };
+        let refused = wait(async || store.ask(other).await);
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+        let replay = ReplayProgress { id: 7, ..ReplayProgress::default() };
+        let refused = wait(async || store.save_replay(replay).await);
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    });
+}
+
+#[test]
+fn what_waits_already_is_not_redelivered_and_a_dead_letter_moves_whole() {
+    each(|backend| {
         let store = backend.open();
-        assert_eq!(select(&*store, "a", Selecting::Again, 7, 0..10), 0);
-        assert_eq!((store.counts(a).backlog, store.counts(a).again), (10, 10));
-        let claimed: Vec<u64> = store.claim(a, 99).iter().map(|claim| claim.key.sequence).collect();
-        assert_eq!(claimed, (0..10).collect::<Vec<_>>());
+        let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
+        assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(ids.clone()))), done(0));
+        let give_up = |which| What::DeadLetter { which, reason: "by hand".to_owned() };
+        assert_eq!(ask(&*store, 2, "a", give_up(Which::Events(ids[..3].to_vec()))), done(3));
+        let to = destination(&*store, "b");
+        let which = || Which::Dead(DeadQuery { reason: Some("HAND".into()), ..DeadQuery::default() });
+        let how_many = wait(async || store.how_many(destination(&*store, "a"), which()).await);
+        assert_eq!(how_many, Ok(3));
+        let one = DeadQuery { events: Some(vec![ids[1], ids[3]]), ..DeadQuery::default() };
+        assert_eq!(ask(&*store, 3, "a", What::Drop(Which::Dead(one))), done(1), "one of them is no dead letter");
+        // It waits there already, and is a dead letter here no longer.
+        assert_eq!(ask(&*store, 4, "a", What::Move { which: which(), to }), done(2));
+        let none = DeadQuery { events: Some(Vec::new()), ..DeadQuery::default() };
+        assert_eq!(ask(&*store, 5, "a", What::Drop(Which::Dead(none))), done(0));
+        store.close();
+        let store = backend.open();
+        let counts = ["a", "b", "c"].map(|name| store.counts(destination(&*store, name)));
+        assert_eq!(counts.map(|counts| (counts.backlog, counts.dead)), [(1, 0), (4, 0), (0, 0)]);
     });
 }
 
@@ -310,36 +356,67 @@ fn the_same_replay_twice_sends_every_event_out_once_more_also_across_a_restart()
 fn how_far_a_replay_has_come_is_known_after_a_restart() {
     each(|backend| {
         let store = backend.open();
-        let progress = |id, cursor| ReplayProgress { id, cursor, at_ms: cursor, ..ReplayProgress::default() };
-        for (id, cursor) in [(1, 5), (2, 6), (1, 9)] {
-            let answer = store.set_replay(progress(id, cursor)).blocking_recv();
-            answer.expect("an answer").expect("written");
+        for _ in 0..9 {
+            append(&*store, "x", &["a"]);
         }
+        // Where the walk is after so many.
+        let walked = |store: &dyn Store, events| {
+            let page = wait(async || store.events(&EventQuery::all(Order::OldestFirst), None, events).await);
+            page.expect("a page")
+        };
+        let progress = |store: &dyn Store, id, events| {
+            let Page { next: cursor, left, .. } = walked(store, events);
+            ReplayProgress { id, cursor, left, at_ms: events as u64, ..ReplayProgress::default() }
+        };
+        for (id, events) in [(1, 2), (2, 3), (1, 5)] {
+            let progress = progress(&*store, id, events);
+            assert_eq!(wait(async || store.save_replay(progress.clone()).await), Ok(progress));
+        }
+        let (behind, known) = (progress(&*store, 1, 4), progress(&*store, 1, 5));
+        assert_eq!(wait(async || store.save_replay(behind.clone()).await), Ok(known), "it never goes back");
         store.close();
-        assert_eq!(backend.open().replays(), [progress(1, 9), progress(2, 6)]);
+        let store = backend.open();
+        assert_eq!(store.replays(), [progress(&*store, 1, 5), progress(&*store, 2, 3)]);
     });
 }
 
 #[test]
-fn what_is_buried_is_dead_what_is_dropped_is_gone_and_neither_happens_twice() {
+fn what_is_given_up_is_dead_what_is_dropped_is_gone_and_what_is_in_flight_is_left_alone() {
     each(|backend| {
         let store = backend.open();
-        for i in 0..4 {
-            append(&*store, &i.to_string(), &["a", "b"]);
-        }
-        let under_way = store.claim(destination(&*store, "a"), 1)[0];
-        assert_eq!(select(&*store, "a", Selecting::Bury, 0, 0..4), 3, "what is under way is left alone");
-        assert_eq!(select(&*store, "a", Selecting::Bury, 0, 1..4), 0);
-        assert_eq!(
-            (select(&*store, "a", Selecting::Drop, 0, [1]), select(&*store, "a", Selecting::Drop, 0, [1])),
-            (1, 0)
-        );
-        store.settle(vec![(under_way, Settlement::Delivered { attempts: 1 })]);
+        let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
+        let in_flight = store.claim(destination(&*store, "a"), 1)[0];
+        let give_up = || What::DeadLetter { which: Which::Pending, reason: "by hand".to_owned() };
+        assert_eq!(ask(&*store, 1, "a", give_up()), done(3));
+        assert_eq!(ask(&*store, 2, "a", give_up()), done(0));
+        let of = |id: EventId| Which::Dead(DeadQuery { events: Some(vec![id]), ..DeadQuery::default() });
+        let dropped = [3, 4].map(|id| ask(&*store, id, "a", What::Drop(of(ids[1]))));
+        assert_eq!(dropped, [done(1), done(0)]);
+        store.settle(vec![(in_flight, Settlement::Delivered { attempts: 1 })]);
         store.close();
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
         assert_eq!((store.counts(a).backlog, store.counts(a).dead), (0, 2));
         assert_eq!((store.counts(b).backlog, store.counts(b).dead), (4, 0));
+    });
+}
+
+#[test]
+fn the_oldest_goes_where_too_much_waits() {
+    each(|backend| {
+        let store = backend.open();
+        let body = "b".repeat(10_000);
+        for _ in 0..100 {
+            append(&*store, &body, &["a"]);
+        }
+        let a = destination(&*store, "a");
+        let before = store.counts(a);
+        let most = before.limited_bytes / 2;
+        let oldest = || What::DeadLetter { which: Which::OldestBeyond(most), reason: "too much".to_owned() };
+        assert_eq!(ask(&*store, 1, "a", oldest()).deliveries, before.backlog / 2);
+        assert!(store.counts(a).limited_bytes < before.limited_bytes);
+        let enough = What::DeadLetter { which: Which::OldestBeyond(u64::MAX), reason: "too much".to_owned() };
+        assert_eq!(ask(&*store, 2, "a", enough), done(0));
     });
 }
 
@@ -437,9 +514,7 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
 fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_restart() {
     each(|backend| {
         let store = backend.open();
-        for i in 0..6 {
-            append(&*store, &i.to_string(), &["a"]);
-        }
+        let ids: Vec<EventId> = (0..6).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
         let claims = store.claim(a, 5);
         let due_ms = vero_relay::time::wall_ms() + 3_600_000;
@@ -449,7 +524,7 @@ fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_r
             (claims[2], Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
             (claims[3], Settlement::Released),
         ]);
-        assert_eq!(select(&*store, "a", Selecting::Again, 0, [0]), 1);
+        assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(vec![ids[0]]))), done(1));
         let counts = store.counts(a);
         assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 1, 1));
         assert_eq!(store.oldest_ms(a), Some(1_700_000_000_000));
@@ -489,5 +564,91 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         let mut waiting = bodies(&*store, &store.claim(a, 9));
         waiting.sort();
         assert_eq!(waiting, ["later", "waits"]);
+    });
+}
+
+/// All pages of a list, of at most so many each, and how many there were.
+fn pages<T>(page: impl Fn(Option<&Cursor>) -> Page<T>) -> (Vec<T>, usize) {
+    let (mut all, mut after, mut count) = (Vec::new(), None, 0);
+    loop {
+        let page = page(after.as_ref());
+        all.extend(page.items);
+        count += 1;
+        after = page.next;
+        if after.is_none() {
+            return (all, count);
+        }
+    }
+}
+
+#[test]
+fn a_walk_sees_what_was_there_when_it_began_and_goes_on_while_events_arrive() {
+    each(|backend| {
+        let (store, other) = (backend.open(), backend.open_again());
+        let other = other.unwrap_or_else(|| store.clone());
+        let ids: Vec<EventId> = (0..25).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let query = EventQuery::all(order);
+            let walk = |max: usize, after: Option<&Cursor>| {
+                append(&*store, "meanwhile", &["a"]);
+                let page = wait(async || other.events(&query, after, max).await).expect("a page");
+                assert!(page.items.len() <= max);
+                page
+            };
+            let begins = wait(async || store.events(&query, None, 0).await).expect("a page");
+            assert_eq!((begins.items.len(), begins.left >= 25), (0, true));
+            let (seen, count) = pages(|after| walk(7, Some(after.unwrap_or(begins.next.as_ref().expect("some")))));
+            let mut seen: Vec<EventId> = seen.iter().map(|event| event.id).collect();
+            assert!(count >= 4, "{count} pages");
+            if order == Order::NewestFirst {
+                seen.reverse();
+            }
+            assert_eq!(seen[..25], ids, "{order:?}");
+            assert_eq!(seen.len() as u64, begins.left, "and nothing that came later");
+        }
+        let last = EventQuery { last: Some(3), ..EventQuery::all(Order::OldestFirst) };
+        assert_eq!(wait(async || store.events(&last, None, 9).await).expect("a page").items.len(), 3);
+        // All of them arrived in one millisecond.
+        for (since_ms, until_ms, found) in
+            [(0, 1_700_000_000_000, 0), (1_700_000_000_000, 1_700_000_000_001, 9), (1_700_000_000_001, u64::MAX, 0)]
+        {
+            let of_time = EventQuery { since_ms, until_ms, ..EventQuery::all(Order::NewestFirst) };
+            assert_eq!(wait(async || store.events(&of_time, None, 9).await).expect("a page").items.len(), found);
+        }
+    });
+}
+
+#[test]
+fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_list_alone() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
+        for (id, of) in [(1, "a"), (2, "b")] {
+            let reason = format!("{of} is gone");
+            assert_eq!(ask(&*store, id, of, What::DeadLetter { which: Which::Pending, reason }), done(10));
+        }
+        let of = ["a", "b"].map(|name| destination(&*store, name)).to_vec();
+        let list = |query: &DeadQuery, after: Option<&Cursor>, max: usize| {
+            wait(async || store.dead_letters(of.clone(), query, after, max).await)
+        };
+        let any = DeadQuery::default();
+        for max in [1, 3, 20, 100] {
+            let (letters, _) = pages(|after| list(&any, after, max).expect("a page"));
+            let seen: Vec<_> = letters
+                .iter()
+                .map(|letter| (letter.event.as_ref().expect("read").id, letter.destination, letter.reason.clone()))
+                .collect();
+            let both = |id: &EventId| [(*id, of[0], "a is gone".to_owned()), (*id, of[1], "b is gone".to_owned())];
+            assert_eq!(seen, ids.iter().rev().flat_map(both).collect::<Vec<_>>(), "{max} at once");
+        }
+        let of_b = DeadQuery { reason: Some("B IS".into()), events: Some(ids[2..5].to_vec()), ..any.clone() };
+        assert_eq!(pages(|after| list(&of_b, after, 2).expect("a page")).0.len(), 3);
+        let next = list(&any, None, 1).expect("a page").next.expect("more");
+        let of_events = wait(async || store.events(&EventQuery::all(Order::NewestFirst), Some(&next), 1).await);
+        assert!(matches!(of_events, Err(StoreError::Conflict(_))), "{of_events:?}");
+        let view = wait(async || store.event(ids[0]).await).expect("found");
+        let states = wait(async || store.states(vec![view.event], SearchLimit::whole()).await).expect("known").0;
+        let is_dead = |(_, state): &(_, DeliveryState)| matches!(state, DeliveryState::Dead { .. });
+        assert!(states[0].len() == 2 && states[0].iter().all(is_dead), "{states:?}");
     });
 }

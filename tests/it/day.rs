@@ -31,6 +31,7 @@ fn over_a_day_with_a_dead_destination_the_disks_use_is_flat_once_retention_has_b
     };
     let disk = || Arc::new(RealDisk::open(&directory.path().join("journal")).expect("a directory"));
     let mut store: Arc<dyn Store> = Arc::new(JournalStore::open(disk(), options()).expect("it opens").0);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut by_hour = Vec::new();
     for hour in 0..24 {
         if hour % 8 == 7 {
@@ -62,7 +63,7 @@ fn over_a_day_with_a_dead_destination_the_disks_use_is_flat_once_retention_has_b
                 let claims = store.claim(alive, 100);
                 let delivered = claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 }));
                 store.settle(delivered.collect());
-                limiter.look();
+                runtime.block_on(limiter.look());
             }
         }
         store.trim();

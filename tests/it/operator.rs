@@ -163,8 +163,11 @@ async fn dead_letters_are_listed_shown_with_their_answers_replayed_once_and_drop
     let listed = relay.admin("/api/dead-letters?limit=2").await.json();
     assert_eq!(listed["dead_letters"].as_array().map(Vec::len), Some(2));
     assert_eq!(listed["dead_letters"][0]["event"], ids[2].as_str());
-    let rest = relay.admin(&format!("/api/dead-letters?limit=2&before={}", listed["before"])).await.json();
-    assert_eq!((rest["dead_letters"][0]["event"].as_str(), &rest["before"]), (Some(ids[0].as_str()), &Value::Null));
+    let rest = relay
+        .admin(&format!("/api/dead-letters?limit=2&after={}", listed["next"].as_str().expect("a cursor")))
+        .await
+        .json();
+    assert_eq!((rest["dead_letters"][0]["event"].as_str(), &rest["next"]), (Some(ids[0].as_str()), &Value::Null));
 
     let shown = relay.admin(&format!("/api/events/{}", ids[0])).await;
     let attempt = &shown.json()["deliveries"][0]["failed_attempts"][0];
@@ -207,7 +210,7 @@ async fn dead_letters_of_one_person_are_listed_up_to_the_limit_however_many_othe
     let listed = |who: &str, limit: &str| {
         let args = ["dead-letters", "list", "--email", who, "-n", limit, "--json", "--admin", &admin];
         let listed: Value = serde_json::from_slice(&vero_relay(root(), &args).stdout).expect("JSON");
-        (listed["dead_letters"].as_array().map(Vec::len), listed["before"].is_null())
+        (listed["dead_letters"].as_array().map(Vec::len), listed["next"].is_null())
     };
     assert_eq!(listed("a@example.com", "2"), (Some(2), false));
     assert_eq!(listed("a@example.com", "9"), (Some(3), true));
@@ -310,10 +313,10 @@ async fn the_history_is_listed_in_pages_by_filter() {
         let events = page["events"].as_array().expect("a list").clone();
         assert!(events.len() <= 4);
         listed.extend(events.iter().map(|event| event["id"].as_str().expect("an id").to_owned()));
-        if page["before"].is_null() {
+        if page["next"].is_null() {
             break;
         }
-        before = format!("&before={}", page["before"]);
+        before = format!("&after={}", page["next"].as_str().expect("a cursor"));
     }
     listed.reverse();
     assert_eq!(listed, ids);
@@ -640,10 +643,10 @@ async fn pages_of_dead_letters_over_several_destinations_skip_and_repeat_nothing
             for letter in page["dead_letters"].as_array().expect("a list") {
                 assert!(seen.insert((letter["event"].to_string(), letter["destination"].to_string())), "twice");
             }
-            if page["before"].is_null() {
+            if page["next"].is_null() {
                 break;
             }
-            before = format!("&before={}", page["before"]);
+            before = format!("&after={}", page["next"].as_str().expect("a cursor"));
         }
         assert_eq!(seen.len(), 6, "limit {limit}");
     }

@@ -62,8 +62,8 @@ impl Trying {
 
     /// The answer to a candidate over the whole history.
     async fn ask(&self, config: &str, more: &[(&str, Value)]) -> Message {
-        let stretch = self.relay.admin("/api/what-if").await.json();
-        let mut asked = json!({ "config": config, "from": stretch["from"], "until": stretch["until"] });
+        let range = self.relay.admin("/api/what-if").await.json();
+        let mut asked = json!({ "config": config, "after": range["next"] });
         more.iter().for_each(|(key, value)| asked[*key] = value.clone());
         let headers = [("x-vero-relay-write", "1")];
         let address = self.relay.running.admin_address;
@@ -306,13 +306,13 @@ async fn no_answer_depends_on_what_a_value_is() {
         for (from, to) in QUESTIONS {
             assert!(now.contains(from), "{from}");
             let asked = now.replace(from, &to.replace("GUESS", "kappa").replace("GUES", "kapp"));
-            let stretch = trying.relay.admin("/api/what-if").await.json();
+            let range = trying.relay.admin("/api/what-if").await.json();
             let answer = trying.ask(&format!("{HEAD}{asked}"), &[]).await;
             let mut answer = format!("{} {}", answer.status(), answer.text());
             for event in trying.relay.admin("/api/events").await.json()["events"].as_array().into_iter().flatten() {
                 answer = answer.replace(event["id"].as_str().unwrap_or("?"), "ID");
             }
-            told.push((to, answer, stretch["until"].clone()));
+            told.push((to, answer, range["events"].clone()));
         }
         answers.push(told);
     }
@@ -322,7 +322,7 @@ async fn no_answer_depends_on_what_a_value_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_candidate_is_told_with_its_lines_and_a_wrong_stretch_is_refused() {
+async fn a_bad_candidate_is_told_with_its_lines_and_a_wrong_place_to_go_on_is_refused() {
     let trying = Trying::with_events().await;
     let bad = NOW.replace("to: alerts", "to: alrets");
     let answer = trying.ask(&format!("{HEAD}{bad}"), &[("file", json!("new.yaml"))]).await;
@@ -332,9 +332,9 @@ async fn a_bad_candidate_is_told_with_its_lines_and_a_wrong_stretch_is_refused()
 
     let good = format!("{HEAD}{NOW}");
     for (more, words) in [
-        (vec![("until", json!(10_001)), ("from", json!(0))], "at most 10000 events"),
-        (vec![("until", json!(1)), ("from", json!(2))], "at most 10000 events"),
-        (vec![("from", json!("x"))], "`from` should be a whole number"),
+        (vec![("after", json!("x"))], "give what the page before said"),
+        (vec![("after", json!("../x"))], "give what the page before said"),
+        (vec![("after", json!(7))], "`after` should be a text"),
         (vec![("config", Value::Null)], "`config` is missing"),
         (vec![("conifg", json!("x"))], "there is no `conifg`"),
     ] {
@@ -441,7 +441,7 @@ async fn pieces_are_put_together() {
     let store = trying.relay.running.relay.store.clone();
     // More than one piece holds, straight into the store: the door is not what is tried here.
     let one = trying.relay.accept(SENT).await.parse().expect("an id");
-    let first = store.event(one).expect("there").event;
+    let first = store.event(one).await.expect("there").event;
     let mut answers = Vec::new();
     for _ in 0..12_000 {
         answers.push(store.append(vero_relay::store::NewEvent {

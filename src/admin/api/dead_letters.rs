@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Query, Refusal, blocking, destination, name};
+use super::{Asked, Outcome, Query, Refusal, ask, destination, name, refused};
 use crate::deliver::replay::Matcher;
+use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{
-    AppendError, DeadLetter, DeadQuery, NameId, NameKind, NumberSet, Page, ReplayProgress, Selecting, Selection,
-};
+use crate::store::{Command, Cursor, DeadLetter, DeadQuery, EVENTS_MAX, NameId, NameKind, What, Which};
 use crate::time::rfc3339;
 
 /// Dead letters looked at in one step of a filter.
 const STEP: usize = 1000;
 
 pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    query.only(&["destination", "since", "until", "reason", "email", "limit", "before"])?;
+    query.only(&["destination", "since", "until", "reason", "email", "limit", "after"])?;
     let filter = Filter {
         query: DeadQuery {
             since_ms: query.moment("since")?,
             until_ms: query.moment("until")?,
             reason: query.get("reason").map(str::to_owned),
+            events: None,
         },
         person: person(query.get("email"))?,
     };
-    let (limit, before) = (query.limit()?, query.before()?);
+    let (limit, after) = (query.limit()?, query.after()?);
     let of = match query.get("destination") {
         Some(name) => vec![destination(relay, name)?],
         None => relay.store.names(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
     };
-    blocking(relay, move |relay| page(relay, &of, &filter, limit, before)).await
+    page(relay, &of, filter, limit, after).await
 }
 
 /// Which dead letters are looked for.
@@ -41,20 +41,23 @@ struct Filter {
 }
 
 impl Filter {
-    /// One page of a destination's, and where the next begins.
-    fn page(&self, relay: &Relay, id: NameId, before: u64, max: usize) -> Result<Page<DeadLetter>, Refusal> {
-        let read = relay.store.dead_letters(id, &self.query, before, max);
-        let mut page = read.map_err(|error| Refusal::failed(&error))?;
-        if let Some(person) = &self.person {
-            page.items.retain(|letter| {
-                relay.store.event_by_number(letter.sequence).is_ok_and(|event| person.holds(&*relay.store, &event))
-            });
-        }
-        Ok(page)
+    fn is_meant(&self, relay: &Relay, letter: &DeadLetter) -> bool {
+        let is_of = |person: &Matcher| letter.event.as_ref().is_ok_and(|event| person.holds(&*relay.store, event));
+        self.person.as_ref().is_none_or(is_of)
     }
+}
 
-    fn is_all(&self) -> bool {
-        self.query == DeadQuery::default() && self.person.is_none()
+/// The events of all dead letters of a destination that are meant.
+async fn all(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<EventId>, Refusal> {
+    let (mut events, mut after) = (Vec::new(), None);
+    loop {
+        let page = relay.store.dead_letters(vec![of], &filter.query, after.as_ref(), STEP).await.map_err(refused)?;
+        let meant = page.items.iter().filter(|letter| filter.is_meant(relay, letter));
+        events.extend(meant.filter_map(|letter| Some(letter.event.as_ref().ok()?.id)));
+        after = page.next;
+        if after.is_none() {
+            return Ok(events);
+        }
     }
 }
 
@@ -63,25 +66,15 @@ fn person(email: Option<&str>) -> Result<Option<Matcher>, Refusal> {
 }
 
 /// One page over some destinations, newest event first.
-fn page(relay: &Relay, of: &[NameId], filter: &Filter, limit: usize, before: u64) -> Outcome {
-    let pages = of.iter().map(|id| filter.page(relay, *id, before, limit)).collect::<Result<Vec<_>, _>>()?;
-    // Below the highest place where some destination's page ends nothing is known of that destination.
-    let mut next = pages.iter().filter_map(|page| page.before).max();
-    let mut letters: Vec<DeadLetter> = pages.into_iter().flat_map(|page| page.items).collect();
-    letters.retain(|letter| next.is_none_or(|next| letter.sequence >= next));
-    letters.sort_by_key(|letter| (std::cmp::Reverse(letter.sequence), letter.destination));
-    if letters.len() > limit {
-        // Whole events only, since `before` names an event: a page that one event fills is longer than was asked for.
-        let last = letters[limit - 1].sequence;
-        letters.retain(|letter| letter.sequence >= last);
-        next = Some(last);
-    }
-    let shown: Vec<_> = letters.iter().map(|letter| shown(relay, letter)).collect();
-    Ok(json!({ "dead_letters": shown, "before": next }))
+async fn page(relay: &Relay, of: &[NameId], filter: Filter, limit: usize, after: Option<Cursor>) -> Outcome {
+    let read = relay.store.dead_letters(of.to_vec(), &filter.query, after.as_ref(), limit).await.map_err(refused)?;
+    let meant = read.items.iter().filter(|letter| filter.is_meant(relay, letter));
+    let letters: Vec<_> = meant.map(|letter| shown(relay, letter)).collect();
+    Ok(json!({ "dead_letters": letters, "next": read.next.map(|next| next.to_string()) }))
 }
 
 fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
-    let event = relay.store.event_by_number(letter.sequence);
+    let event = &letter.event;
     let known = event.as_ref().ok().map(|event| crate::event::summary(&event.body));
     json!({
         "event": event.as_ref().ok().map(|event| event.id.to_string()),
@@ -110,58 +103,54 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
         None => in_config(relay, from_name)?,
     };
     let event = match asked.text("event")? {
-        Some(text) => Some(text.parse::<crate::event::EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
+        Some(text) => Some(text.parse::<EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
         None => None,
     };
-    let filter = Filter {
-        query: DeadQuery {
-            since_ms: asked.moment("since")?,
-            until_ms: asked.moment("until")?,
-            reason: asked.text("reason")?.map(str::to_owned),
-        },
-        person: person(asked.text("email")?)?,
+    let query = DeadQuery {
+        since_ms: asked.moment("since")?,
+        until_ms: asked.moment("until")?,
+        reason: asked.text("reason")?.map(str::to_owned),
+        events: event.map(|event| vec![event]),
     };
-    let (id, is_dry) = (asked.id()?, asked.flag("dry_run")?);
-    let shown_id = uuid::Uuid::from_u128(id).to_string();
-    // One command at a time: what is a dead letter for one must still be one when it acts.
-    let _turn = relay.replayer.turn().await;
-    let spec = json!({ act: from_name, "to": name(relay, to) }).to_string();
-    if let Some(known) = relay.store.replays().into_iter().find(|known| known.id == id) {
-        if known.spec != spec {
-            return Err(Refusal::wrong(format!("`{shown_id}` is the id of another command: {}", known.spec)));
+    let filter = Filter { query, person: person(asked.text("email")?)? };
+    let (id, is_dry, is_drop) = (asked.id()?, asked.flag("dry_run")?, act == "drop");
+    let (mut deliveries, mut is_repeated) = (0, false);
+    for (number, query) in queries(relay, from, filter).await?.into_iter().enumerate() {
+        let which = Which::Dead(query);
+        if is_dry {
+            deliveries += relay.store.how_many(from, which).await.map_err(refused)?;
+            continue;
         }
-        return Ok(json!({ "id": shown_id, "deliveries": known.selected, "repeated": true }));
+        let what = if is_drop { What::Drop(which) } else { What::Move { which, to } };
+        let done = ask(relay, Command { id: derived(id, number), of: from, what }).await?;
+        deliveries += done.deliveries;
+        is_repeated |= done.was_done_before;
     }
-    let sequences = blocking(relay, move |relay| chosen(relay, from, event, &filter)).await?;
-    let count = sequences.len();
-    if is_dry || count == 0 {
-        return Ok(json!({ "id": shown_id, "deliveries": count, "dry_run": is_dry }));
+    let id = uuid::Uuid::from_u128(id).to_string();
+    Ok(json!({ "id": id, "deliveries": deliveries, "dry_run": is_dry, "repeated": is_repeated }))
+}
+
+/// What a filter comes to for the store: one query, unless the events must be looked at first, and there are many.
+async fn queries(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<DeadQuery>, Refusal> {
+    if filter.person.is_none() || filter.query.events.is_some() {
+        return Ok(vec![filter.query]);
     }
-    let reason = format!("{act} by the operator");
-    let is_drop = act == "drop";
-    let answers = blocking(relay, move |relay| {
-        let selection = |destination, act| {
-            let (reason, sequences) = (reason.clone(), sequences.clone());
-            relay.store.select(Selection { destination, act, reason, replay: id, sequences })
-        };
-        Ok(match (is_drop, to == from) {
-            (true, _) => vec![selection(from, Selecting::Drop)],
-            (false, true) => vec![selection(from, Selecting::Again)],
-            // To another destination: first they are there, then they are dead letters no longer.
-            (false, false) => vec![selection(to, Selecting::Again), selection(from, Selecting::Move(to))],
-        })
-    })
-    .await?;
-    let mut done = Vec::new();
-    for answer in answers {
-        done.push(wait(answer).await?);
+    let events = all(relay, of, filter).await?;
+    let query = |events: &[EventId]| DeadQuery { events: Some(events.to_vec()), ..DeadQuery::default() };
+    // Also where there is none: then it is known that it was asked for.
+    let first = events.len().min(EVENTS_MAX);
+    Ok(std::iter::once(&events[..first]).chain(events[first..].chunks(EVENTS_MAX)).map(query).collect())
+}
+
+/// The id of a part of a command: a part that is asked for again is done once as well.
+fn derived(id: u128, number: usize) -> u128 {
+    if number == 0 {
+        return id;
     }
-    let done = done.first().copied().unwrap_or(0);
-    // So that the same command again is known.
-    let (cursor, until, at_ms) = (0, 0, crate::time::wall_ms());
-    let progress = ReplayProgress { id, spec, cursor, until, selected: done, at_ms, is_done: true };
-    wait(relay.store.set_replay(progress)).await?;
-    Ok(json!({ "id": shown_id, "deliveries": done, "dry_run": false }))
+    let text = [id.to_be_bytes(), (number as u128).to_be_bytes()].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+    let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
+    u128::from_be_bytes(*bytes)
 }
 
 /// A destination that can be delivered to: one that left the config attempts nothing.
@@ -172,36 +161,4 @@ fn in_config(relay: &Relay, name: &str) -> Result<NameId, Refusal> {
     }
     let help = "put it back, or send them elsewhere by --to";
     Err(Refusal::missing(format!("the config has no destination `{name}` any more: {help}")))
-}
-
-async fn wait(answer: tokio::sync::oneshot::Receiver<Result<u64, AppendError>>) -> Result<u64, Refusal> {
-    let answered = answer.await.unwrap_or(Err(AppendError::Closed));
-    answered.map_err(|error| Refusal(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
-}
-
-/// The dead letters that are meant.
-fn chosen(
-    relay: &Relay,
-    from: NameId,
-    event: Option<crate::event::EventId>,
-    filter: &Filter,
-) -> Result<NumberSet, Refusal> {
-    let all = relay.store.dead(from);
-    if let Some(event) = event {
-        let is_it = all.contains(event.sequence())
-            && relay.store.event_by_number(event.sequence()).is_ok_and(|known| known.id == event);
-        return Ok(is_it.then(|| event.sequence()).into_iter().collect());
-    }
-    if filter.is_all() {
-        return Ok(all);
-    }
-    let (mut chosen, mut before) = (NumberSet::default(), u64::MAX);
-    loop {
-        let page = filter.page(relay, from, before, STEP)?;
-        chosen.insert_all(&page.items.iter().map(|letter| letter.sequence).collect());
-        match page.before {
-            Some(next) => before = next,
-            None => return Ok(chosen),
-        }
-    }
 }

@@ -1,14 +1,13 @@
 //! `/api/destinations`: how each stands, and the operator's hands on it. `/api/sources`: hold one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, blocking, destination};
+use super::{Asked, Outcome, Refusal, ask, destination, new_id};
 use crate::config::problem::did_you_mean;
 use crate::relay::{Relay, SourceAct};
-use crate::store::{AppendError, NameId, NameKind};
+use crate::store::{Command, NameId, NameKind, What};
 use crate::time::rfc3339;
 
 pub(super) fn list(relay: &Relay) -> Value {
@@ -86,38 +85,18 @@ fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
 
 pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
     Asked::read(body, &[])?;
-    let (name, act) = (name.to_owned(), act.to_owned());
-    let done = blocking(relay, move |relay| act_now(relay, &name, &act)).await?;
-    durable(relay).await?;
-    Ok(done)
-}
-
-/// How long an answer waits until what was done is on the disk.
-const DURABLE_WITHIN: Duration = Duration::from_secs(10);
-
-/// Waits until what was done would outlive the end of the process and of the machine.
-async fn durable(relay: &Relay) -> Result<(), Refusal> {
-    let closed = || AppendError::Closed;
-    match tokio::time::timeout(DURABLE_WITHIN, relay.store.durable()).await {
-        Ok(answered) => answered.unwrap_or_else(|_| Err(closed())).map(drop).map_err(|error| Refusal::failed(&error)),
-        Err(_) => Err(Refusal::unavailable(
-            "it is in effect, but it is not on the disk yet and a restart would undo it: the disk is full or slow",
-        )),
-    }
-}
-
-fn act_now(relay: &Relay, name: &str, act: &str) -> Outcome {
     let id = destination(relay, name)?;
-    match act {
-        "pause" => relay.store.pause(id, "paused by the operator"),
-        "resume" => drop(relay.resume(id)),
+    let what = match act {
+        "pause" => What::Pause { reason: "paused by the operator".to_owned() },
+        "resume" => What::Resume,
         "retry" => {
             let waiting = relay.store.counts(id).postponed;
-            relay.retry_now(id);
+            ask(relay, Command { id: new_id()?, of: id, what: What::RetryNow }).await?;
             return Ok(json!({ "destination": name, "due_now": waiting }));
         }
         _ => return Err(unknown_act(act)),
-    }
+    };
+    ask(relay, Command { id: new_id()?, of: id, what }).await?;
     Ok(json!({ "destination": name, "paused": relay.store.standing(id).paused.is_some() }))
 }
 
@@ -131,30 +110,16 @@ pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, bod
         }
         _ => return Err(unknown_act(act)),
     };
-    let name = name.to_owned();
-    let done = blocking(relay, move |relay| act_on_source_now(relay, &name, act)).await?;
-    durable(relay).await?;
-    Ok(done)
-}
-
-fn act_on_source_now(relay: &Relay, name: &str, act: SourceAct) -> Outcome {
-    let generation = relay.generation();
-    let sources = &generation.config.sources;
-    let is_gone = || relay.paused_sources_gone().iter().any(|(_, known)| **known == *name);
-    let is_known = sources.iter().any(|source| source.name == name) || (act == SourceAct::Resume && is_gone());
-    if !is_known {
-        let help = did_you_mean(name, sources.iter().map(|source| source.name.as_str()));
+    let Some((id, what)) = relay.command_for_source(name, act) else {
+        let generation = relay.generation();
+        let help = did_you_mean(name, generation.config.sources.iter().map(|source| source.name.as_str()));
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
-    }
-    match relay.act_on_source(name, act) {
-        Ok(Some(state)) => {
-            let since = state.since_ms().map(rfc3339);
-            Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))
-        }
-        Ok(None) => Err(Refusal::missing(format!("there is no source `{name}` any more"))),
-        Err(error) => Err(Refusal(http::StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-    }
+    };
+    ask(relay, Command { id: new_id()?, of: id, what }).await?;
+    let state = relay.source_state(id);
+    let since = state.since_ms().map(rfc3339);
+    Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))
 }
 
 /// How each source stands.
@@ -167,7 +132,7 @@ pub(super) fn sources(relay: &Relay) -> Value {
             "state": state.name(),
             "paused": state.since_ms().is_some(),
             "since": state.since_ms().map(rfc3339),
-            "held": relay.store.held(id).len(),
+            "held": relay.store.held(id),
         })
     };
     let named = generation.config.sources.iter().map(|source| source.name.as_str());

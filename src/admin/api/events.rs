@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Query, Refusal, blocking, destination, name, shown_state, state_name};
+use super::{Outcome, Query, Refusal, blocking, destination, name, refused, shown_state, state_name};
 use crate::deliver::replay::{Matcher, ReplayError};
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{AttemptNote, DeliveryKey, DeliveryState, NameId, ReadError, SearchLimit, States, StoredEvent};
+use crate::store::{
+    AttemptNote, Cursor, DeliveryState, DeliveryView, EventQuery, EventView, NameId, Order, SearchLimit, States,
+    StoredEvent,
+};
 use crate::time::rfc3339;
 
 /// Events looked at for one page: a filter that finds little gives an emptier page and where to go on.
-const LOOKED_AT_MAX: u64 = 50_000;
-/// Events read backwards in one step.
-const STEP: u64 = 512;
-/// Events whose outcomes are looked for in one walk through the journal behind them, and the bytes of their bodies.
-const AT_ONCE: (usize, usize) = (4096, 8 << 20);
+const LOOKED_AT_MAX: usize = 50_000;
+/// Events that are read, and whose outcomes are looked for in one walk through the journal behind them.
+const AT_ONCE: usize = 4096;
 /// Bytes of the journal that such a walk reads at most, and beyond which a page ends: half a second from a disk of 500 MB/s.
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 const PARAMETERS: [&str; 10] =
-    ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "before"];
+    ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "after"];
 const STATES: [&str; 10] =
     ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 
@@ -104,70 +105,57 @@ impl Filter {
         }))
     }
 
-    /// Events of a range of the history that may be meant, newest first, and the number below which they were not looked for.
-    fn gather(
-        &self,
-        relay: &Relay,
-        range: std::ops::Range<u64>,
-        most: usize,
-    ) -> Result<(Vec<Arc<StoredEvent>>, u64), ReadError> {
-        let (mut found, mut bytes, mut end) = (Vec::new(), 0, range.end);
-        while end > range.start {
-            let start = end.saturating_sub(STEP.min(most as u64 * 4)).max(range.start);
-            let mut step = Vec::new();
-            relay.store.scan(start..end, &mut |event| {
-                step.push(event);
-                true
-            })?;
-            for event in step.into_iter().rev().filter(|event| self.holds(relay, event)) {
-                bytes += event.body.len();
-                let sequence = event.id.sequence();
-                found.push(Arc::new(event));
-                if found.len() == most || bytes >= AT_ONCE.1 {
-                    return Ok((found, sequence));
-                }
-            }
-            end = start;
-        }
-        Ok((found, end))
+    /// Where of some events those are that may be meant, at most so many.
+    fn among(&self, relay: &Relay, events: &[Arc<StoredEvent>], most: usize) -> Vec<usize> {
+        let is_meant = |at: &usize| self.holds(relay, &events[*at]);
+        (0..events.len()).filter(is_meant).take(most).collect()
     }
 }
 
 pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    let (filter, limit, before) = (Filter::read(relay, query)?, query.limit()?, query.before()?);
-    blocking(relay, move |relay| page(relay, &filter, limit, before).map_err(|error| Refusal::failed(&error))).await
+    let (filter, limit, after) = (Filter::read(relay, query)?, query.limit()?, query.after()?);
+    page(relay, Arc::new(filter), limit, after).await
 }
 
-fn page(relay: &Relay, filter: &Filter, limit: usize, before: u64) -> Result<Value, ReadError> {
-    let history = relay.store.history();
-    let oldest = if filter.since_ms > 0 { relay.store.first_since(filter.since_ms)? } else { history.start };
-    let mut end = before.min(history.end);
-    if filter.until_ms < u64::MAX {
-        end = end.min(relay.store.first_since(filter.until_ms)?);
-    }
-    let (mut events, mut looked_at, mut searched_bytes, mut unfound) = (Vec::new(), 0, 0, 0);
-    while end > oldest && events.len() < limit && looked_at < LOOKED_AT_MAX && searched_bytes < SEARCHED_BYTES_MAX {
-        let from = end.saturating_sub(LOOKED_AT_MAX - looked_at).max(oldest);
+/// One page. A filter may hold for few events, so it asks for several pages of the history, up to a limit on what is looked at.
+async fn page(relay: &Arc<Relay>, filter: Arc<Filter>, limit: usize, mut after: Option<Cursor>) -> Outcome {
+    let (since_ms, until_ms) = (filter.since_ms, filter.until_ms);
+    let history = EventQuery { since_ms, until_ms, last: None, order: Order::NewestFirst };
+    let (mut shown, mut looked_at, mut searched_bytes, mut unfound) = (Vec::new(), 0, 0, 0);
+    let mut next;
+    loop {
         // Without a state to look for, each that is found is shown.
-        let most = if filter.state.is_some() { AT_ONCE.0 } else { (limit - events.len()).min(AT_ONCE.0) };
-        let (found, start) = filter.gather(relay, from..end, most)?;
-        let mut search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
-        let states = relay.store.states(&found, &mut search)?;
+        let most = if filter.state.is_some() { AT_ONCE } else { limit - shown.len() };
+        let size = if looked_at == 0 && filter.state.is_none() { limit } else { AT_ONCE };
+        let read = relay.store.events(&history, after.as_ref(), size.min(AT_ONCE)).await.map_err(refused)?;
+        let (events, matching) = (Arc::new(read.items), filter.clone());
+        looked_at += events.len();
+        let among = events.clone();
+        let found = blocking(relay, move |relay| Ok(matching.among(relay, &among, most))).await?;
+        let limit_of_search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
+        let asked = found.iter().map(|at| events[*at].clone()).collect();
+        let (states, search) = relay.store.states(asked, limit_of_search).await.map_err(refused)?;
         searched_bytes += SEARCHED_BYTES_MAX - search.bytes_left;
         unfound += if search.bytes_left == 0 { search.unfound } else { 0 };
-        looked_at += end - start;
-        end = start;
-        for (event, states) in found.iter().zip(&states) {
-            if let Some(shown) = filter.shown(relay, event, states) {
-                events.push(shown);
-                if events.len() == limit {
-                    end = event.id.sequence();
-                    break;
-                }
+        let mut last = None;
+        for (at, states) in found.into_iter().zip(&states) {
+            shown.extend(filter.shown(relay, &events[at], states));
+            if shown.len() == limit {
+                last = Some(at);
+                break;
             }
         }
+        next = read.next;
+        if let Some(count) = last.map(|at| at + 1).filter(|count| *count < events.len()) {
+            // It ends amid what was read: the next page begins where one of so many would.
+            next = relay.store.events(&history, after.as_ref(), count).await.map_err(refused)?.next;
+        }
+        let is_enough = shown.len() == limit || looked_at >= LOOKED_AT_MAX || searched_bytes >= SEARCHED_BYTES_MAX;
+        if next.is_none() || is_enough {
+            break;
+        }
+        after = next;
     }
-    let before = (end > oldest).then_some(end);
     let mut warnings = filter.warnings.clone();
     if unfound > 0 {
         let mib = SEARCHED_BYTES_MAX >> 20;
@@ -175,37 +163,27 @@ fn page(relay: &Relay, filter: &Filter, limit: usize, before: u64) -> Result<Val
             "{unfound} deliveries ended more than {mib} MiB further on in the journal: they are shown as `unknown`; ask for one event by its id"
         ));
     }
-    Ok(json!({ "events": events, "before": before, "warnings": warnings }))
+    Ok(json!({ "events": shown, "next": next.map(|next| next.to_string()), "warnings": warnings }))
 }
 
 pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
     let Ok(id) = id.parse::<EventId>() else { return Err(Refusal::missing("this is not an event's id")) };
-    blocking(relay, move |relay| {
-        let view = match relay.store.event(id) {
-            Ok(view) => view,
-            Err(error @ ReadError::Missing) => return Err(Refusal::missing(error.to_string())),
-            Err(error) => return Err(Refusal::failed(&error)),
-        };
-        let event = &view.event;
-        let deliveries = view.states.iter().map(|(planned, state)| {
-            let key = DeliveryKey { sequence: id.sequence(), destination: planned.destination };
-            let notes = relay.store.attempts(key).map_err(|error| Refusal::failed(&error))?;
-            let mut shown = shown_state(relay, &as_noted(state, &notes));
-            shown["destination"] = json!(name(relay, planned.destination));
-            shown["rule"] = json!(name(relay, planned.rule));
-            shown["failed_attempts"] = shown_notes(notes);
-            Ok(shown)
-        });
-        Ok(json!({
-            "id": id.to_string(),
-            "received_at": rfc3339(event.received_ms),
-            "source": name(relay, event.source),
-            "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
-            "deliveries": deliveries.collect::<Result<Vec<_>, _>>()?,
-            "body": String::from_utf8_lossy(&event.body),
-        }))
-    })
-    .await
+    let EventView { event, deliveries } = relay.store.event(id).await.map_err(refused)?;
+    let deliveries = deliveries.into_iter().map(|DeliveryView { planned, state, attempts }| {
+        let mut shown = shown_state(relay, &as_noted(&state, &attempts));
+        shown["destination"] = json!(name(relay, planned.destination));
+        shown["rule"] = json!(name(relay, planned.rule));
+        shown["failed_attempts"] = shown_notes(attempts);
+        shown
+    });
+    Ok(json!({
+        "id": id.to_string(),
+        "received_at": rfc3339(event.received_ms),
+        "source": name(relay, event.source),
+        "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
+        "deliveries": deliveries.collect::<Vec<_>>(),
+        "body": String::from_utf8_lossy(&event.body),
+    }))
 }
 
 /// The journal does not say why a delivery was skipped; the note of the attempt does.

@@ -13,13 +13,14 @@ mod store;
 pub(crate) mod what_if;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::receive::{Answer, answer as refuse};
 use crate::relay::Relay;
-use crate::store::{DeliveryState, NameId, NameKind};
+use crate::store::{Command, Cursor, DeliveryState, Done, NameId, NameKind, StoreError};
 use crate::time::{moment, rfc3339, wall_ms};
 
 /// Entries on a page unless it is said.
@@ -68,7 +69,7 @@ pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], que
         (true, ["replays", id]) => replays::show(relay, id),
         (false, ["replays"]) => replays::begin(relay, body).await,
         (false, ["reload"]) => reload::reload(relay, body).await,
-        (true, ["what-if"]) => what_if::stretch(relay, query).await,
+        (true, ["what-if"]) => what_if::range(relay, query).await,
         (false, ["what-if"]) => what_if::look(relay, body).await,
         (true, ["store"]) => plain(relay, query, store::usage).await,
         (false, ["store", "trim"]) => store::trim(relay).await,
@@ -117,9 +118,9 @@ impl Query {
         limit.ok_or_else(|| Refusal::wrong(format!("`limit` should be a whole number from 1 to {LIMIT_MAX}")))
     }
 
-    fn before(&self) -> Result<u64, Refusal> {
-        let wrong = || Refusal::wrong("`before` should be what the page before gave");
-        self.get("before").map_or(Ok(u64::MAX), |text| text.parse().map_err(|_| wrong()))
+    /// Where a list goes on, as the page before said.
+    fn after(&self) -> Result<Option<Cursor>, Refusal> {
+        self.get("after").map(str::parse).transpose().map_err(refused)
     }
 
     /// A time, by the wall clock, as arrivals are stamped by it.
@@ -165,16 +166,6 @@ impl Asked {
         }
     }
 
-    fn number(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        match self.0.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => {
-                let wrong = || Refusal::wrong(format!("`{key}` should be a whole number"));
-                value.as_u64().map(Some).ok_or_else(wrong)
-            }
-        }
-    }
-
     fn flag(&self, key: &str) -> Result<bool, Refusal> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(false),
@@ -189,15 +180,38 @@ impl Asked {
 
     /// The command's own id, so that it can be repeated; a new one where none was given.
     fn id(&self) -> Result<u128, Refusal> {
-        match self.text("id")? {
-            Some(text) => parse_id(text),
-            None => {
-                let mut bytes = [0; 16];
-                let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-                filled.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "no random number".to_owned()))?;
-                Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().as_u128())
-            }
-        }
+        self.text("id")?.map_or_else(new_id, parse_id)
+    }
+}
+
+/// An id that nobody has.
+fn new_id() -> Result<u128, Refusal> {
+    let mut bytes = [0; 16];
+    let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    filled.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "no random number".to_owned()))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().as_u128())
+}
+
+/// How long an answer waits until what was done is on the disk.
+const DURABLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Has a command carried out, and waits until what was done would outlive the end of the process and of the machine.
+async fn ask(relay: &Relay, command: Command) -> Result<Done, Refusal> {
+    match tokio::time::timeout(DURABLE_WITHIN, relay.ask(command)).await {
+        Ok(done) => done.map_err(refused),
+        Err(_) => Err(Refusal::unavailable(
+            "it is in effect, but it is not on the disk yet and a restart would undo it: the disk is full or slow",
+        )),
+    }
+}
+
+/// Why the store did not do something, or did not tell.
+fn refused(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Closed => Refusal::unavailable(error.to_string()),
+        StoreError::Missing => Refusal::missing(error.to_string()),
+        StoreError::Conflict(_) => Refusal::wrong(error.to_string()),
+        StoreError::Damaged(_) => Refusal::failed(&error),
     }
 }
 

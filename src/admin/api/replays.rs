@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, blocking, parse_id};
+use super::{Asked, Outcome, Refusal, parse_id};
 use crate::deliver::replay::{ReplayError, ReplaySpec};
 use crate::relay::Relay;
-use crate::store::ReplayProgress;
+use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
 pub(super) fn list(relay: &Relay) -> Value {
@@ -28,7 +28,7 @@ fn shown(progress: &ReplayProgress) -> Value {
     json!({
         "id": uuid::Uuid::from_u128(progress.id).to_string(),
         "asked": serde_json::from_str::<Value>(&progress.spec).unwrap_or_default(),
-        "events_left": progress.until - progress.cursor,
+        "events_left": progress.left,
         "deliveries": progress.selected,
         "at": rfc3339(progress.at_ms),
         "done": progress.is_done,
@@ -48,7 +48,7 @@ pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
         to: asked.texts("to")?,
     };
     if asked.flag("dry_run")? {
-        let counted = blocking(relay, move |relay| relay.replayer.count(&spec).map_err(refusal)).await?;
+        let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
         let by_destination =
             counted.by_destination.into_iter().map(|(name, count)| json!({ "destination": name, "deliveries": count }));
         return Ok(json!({
@@ -69,9 +69,11 @@ pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
 
 fn refusal(error: ReplayError) -> Refusal {
     match &error {
-        ReplayError::Match(_) | ReplayError::TooLong | ReplayError::Known => Refusal::wrong(error.to_string()),
+        ReplayError::Match(_) | ReplayError::TooLong | ReplayError::Store(StoreError::Conflict(_)) => {
+            Refusal::wrong(error.to_string())
+        }
         ReplayError::Destination(_) => Refusal::missing(error.to_string()),
-        ReplayError::Read(_) | ReplayError::Panicked => Refusal::failed(&error),
-        ReplayError::Append(_) | ReplayError::Stopped => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        ReplayError::Panicked => Refusal::failed(&error),
+        ReplayError::Store(_) | ReplayError::Stopped => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }

@@ -1,25 +1,26 @@
 //! `/api/what-if`: the history through a config that is not in force.
 //!
-//! GET tells which stretch is meant, POST looks at a piece of it, bounded, so that whoever asks sees how far it has come and may leave
+//! GET tells where the range begins that is meant, POST looks at a piece of it, bounded, so that whoever asks sees how far it has come and may leave
 //! at any time. The config comes with each piece: nothing is kept between two.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
-use super::{Asked, Outcome, Query, Refusal, blocking};
+use super::{Asked, Outcome, Query, Refusal, blocking, refused};
 use crate::config::ConfigError;
 use crate::config::load::FILE_BYTES_MAX;
 use crate::relay::{Change, Comparison, Example, Relay};
+use crate::store::{Cursor, EventQuery, Order};
 use crate::telemetry::in_full;
 
 /// A config that is as long as it may be, as a JSON text: each of its bytes may become two; and what stands beside it.
 pub(in crate::admin) const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 10);
 /// Events of one piece: half a second of work on a busy machine, where each is rendered twice (measured: 0.56 s).
-pub(crate) const PIECE_MAX: u64 = 10_000;
+const PIECE_MAX: u64 = 10_000;
 /// Events looked at unless it is said: half a second of routing, and five seconds where each is rendered twice.
 const LAST: u64 = 100_000;
 /// Why it is not known whether the content is another.
@@ -27,8 +28,8 @@ const NOT_COMPARED: &str = "it holds a secret in a new place";
 /// The name of a file, in messages.
 const FILE_CHARACTERS_MAX: usize = 4096;
 
-/// Which stretch of the history is meant by the `last` events or those `since` a time.
-pub(super) async fn stretch(relay: &Arc<Relay>, query: &Query) -> Outcome {
+/// Which range of the history is meant by the `last` events or those `since` a time: where it begins, and how many there are.
+pub(super) async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
     query.only(&["last", "since"])?;
     let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
     let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
@@ -36,34 +37,31 @@ pub(super) async fn stretch(relay: &Arc<Relay>, query: &Query) -> Outcome {
     if last.is_some() && since_ms.is_some() {
         return Err(Refusal::wrong("`last` and `since` both say where it begins: give one of them"));
     }
-    blocking(relay, move |relay| {
-        let history = relay.store.history();
-        let from = match since_ms {
-            Some(at_ms) => relay.store.first_since(at_ms).map_err(|error| Refusal::failed(&error))?,
-            None => history.end.saturating_sub(last.unwrap_or(LAST)),
-        };
-        let from = from.clamp(history.start, history.end);
-        Ok(json!({ "from": from, "until": history.end, "generation": relay.generation().number }))
-    })
-    .await
+    let last = if since_ms.is_some() { None } else { Some(last.unwrap_or(LAST)) };
+    let asked = EventQuery { since_ms: since_ms.unwrap_or(0), last, ..HISTORY };
+    let begins = relay.store.events(&asked, None, 0).await.map_err(refused)?;
+    let next = begins.next.map(|next| next.to_string());
+    Ok(json!({ "next": next, "events": begins.left, "generation": relay.generation().number }))
 }
+
+/// The history from any place on.
+const HISTORY: EventQuery = EventQuery { since_ms: 0, until_ms: u64::MAX, last: None, order: Order::OldestFirst };
 
 /// Looks at one piece of the history.
 pub(super) async fn look(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
-    let asked = Asked::read(body, &["config", "file", "from", "until"])?;
+    let asked = Asked::read(body, &["config", "file", "after"])?;
     let text = asked.text("config")?.ok_or_else(|| Refusal::wrong("`config` is missing: the text of a config"))?;
     let file: String = asked.text("file")?.unwrap_or("the config").chars().take(FILE_CHARACTERS_MAX).collect();
-    let (Some(from), Some(until)) = (asked.number("from")?, asked.number("until")?) else {
-        return Err(Refusal::wrong("`from` and `until` say which events to look at, as GET /api/what-if tells"));
-    };
-    if until < from || until - from > PIECE_MAX {
-        return Err(Refusal::wrong(format!("one piece has at most {PIECE_MAX} events: ask for the next one after it")));
-    }
+    let after = asked.text("after")?.map(str::parse::<Cursor>).transpose().map_err(refused)?;
     let text = text.to_owned();
-    blocking(relay, move |relay| compare(relay, Path::new(&file), text, from..until)).await
+    let (relay, handle) = (relay.clone(), tokio::runtime::Handle::current());
+    let compare = move |relay: &Relay| compare(relay, &handle, Path::new(&file), text, after);
+    blocking(&relay, compare).await
 }
 
-fn compare(relay: &Relay, file: &Path, text: String, stretch: Range<u64>) -> Outcome {
+/// Where the config is proved, that takes CPU, and each event is rendered twice: it is all done beside the threads that serve, and waits
+/// there for the pages of the history.
+fn compare(relay: &Relay, waits: &Handle, file: &Path, text: String, after: Option<Cursor>) -> Outcome {
     let generation = relay.generation().clone();
     let read = generation.config.parse_successor(file, text.clone());
     let (then, report) = read.map_err(|error| {
@@ -74,19 +72,30 @@ fn compare(relay: &Relay, file: &Path, text: String, stretch: Range<u64>) -> Out
         Refusal(StatusCode::UNPROCESSABLE_ENTITY, why)
     })?;
     let mut comparison = Comparison::new(&generation.config, &then, &text);
-    let scanned = relay.store.scan(stretch.clone(), &mut |event| {
-        let source = relay.store.name_of(event.source).unwrap_or_else(|| "".into());
-        comparison.consider(event, &source);
-        !relay.replayer.stop.is_cancelled()
-    });
-    scanned.map_err(|error| Refusal::failed(&error))?;
-    if relay.replayer.stop.is_cancelled() {
-        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));
+    // Without a place to begin there is no event at all: the config is proved.
+    let (mut next, mut left, mut begun_with) = (after, 0, None);
+    while let Some(after) = &next {
+        let room = PIECE_MAX - comparison.events.min(PIECE_MAX);
+        let asked = relay.store.events(&HISTORY, Some(after), if begun_with.is_some() { room as usize } else { 0 });
+        let page = waits.block_on(asked).map_err(refused)?;
+        begun_with.get_or_insert(page.left);
+        (next, left) = (page.next, page.left);
+        for event in page.items {
+            let source = relay.store.name_of(event.source).unwrap_or_else(|| "".into());
+            comparison.consider(event, &source);
+            if relay.replayer.stop.is_cancelled() {
+                return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));
+            }
+        }
+        if comparison.events >= PIECE_MAX {
+            break;
+        }
     }
     let mut told = shown(&comparison);
     told["generation"] = json!(generation.number);
+    told["next"] = json!(next.map(|next| next.to_string()));
     // Trimmed since it was asked for, or damaged, or no event.
-    told["skipped"] = json!(stretch.end - stretch.start - comparison.events);
+    told["skipped"] = json!((begun_with.unwrap_or(0) - left).saturating_sub(comparison.events));
     told["warnings"] = json!(report.lines().collect::<Vec<_>>());
     Ok(told)
 }

@@ -176,7 +176,7 @@ impl Witness {
 
     /// Every acknowledged event has arrived, waits or is a dead letter, at each of its destinations; and so is every event that a
     /// destination has seen.
-    pub(super) fn nothing_is_lost(&self, store: &dyn Store, ids: &[NameId]) -> Result<(), String> {
+    pub(super) fn nothing_is_lost(&self, store: &JournalStore, ids: &[NameId]) -> Result<(), String> {
         let state = self.state();
         for (at, id) in ids.iter().enumerate() {
             let (waiting, dead) = (store.waiting(*id), store.dead(*id));

@@ -15,9 +15,10 @@ use super::{Dice, policies};
 use crate::config::DestinationConfig;
 use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Reading, Section, Status, Worker, WorkerParts};
 use crate::event::EventId;
+use crate::store::journal::by_hand::Selection;
 use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{JournalStore, Options, Untold, Writer};
-use crate::store::{AppendError, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Selection, Store};
+use crate::store::{AppendError, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Store};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant};
 
@@ -249,8 +250,7 @@ impl World {
         let process = self.process();
         let (act, reason) = (Selecting::Again, String::new());
         let sequences = sequences.into_iter().collect();
-        let selection = Selection { destination: process.ids[at], act, reason, replay: 0, sequences };
-        drop(process.store.select(selection));
+        drop(process.store.select(Selection { destination: process.ids[at], act, reason, sequences }));
     }
 
     fn fill_or_empty_the_disk(&mut self) {
@@ -321,7 +321,7 @@ impl World {
         let (store, writer) = opened.map_err(|error| format!("the journal does not open: {error}"))?;
         let store = Arc::new(store);
         let ids: Vec<_> = (0..3).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
-        self.witness.nothing_is_lost(&*store, &ids)?;
+        self.witness.nothing_is_lost(&store, &ids)?;
         let (metrics, bodies, stop) = (Metrics::default(), Arc::new(Bodies::default()), CancellationToken::new());
         let (mut workers, mut statuses) = (JoinSet::new(), Vec::new());
         for (at, policy) in policies().into_iter().enumerate() {
@@ -378,7 +378,7 @@ impl World {
 
     fn judge(&mut self) -> Result<Told, String> {
         let process = self.process.take().expect("a process runs");
-        self.witness.nothing_is_lost(&*process.store, &process.ids)?;
+        self.witness.nothing_is_lost(&process.store, &process.ids)?;
         let twice = self.witness.explain_what_came_twice()?;
         let dead = process.ids.iter().map(|id| process.store.dead(*id).len() as usize).sum();
         Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes: self.witness.crashes() })

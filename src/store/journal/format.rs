@@ -41,14 +41,14 @@ mod limits;
 
 use bytes::Bytes;
 
-pub use self::acts::{Act, Control, SelectionRecord};
+pub use self::acts::{Act, Control, ReplayRecord, SelectionRecord};
 use self::acts::{decode_replay, encode_replay};
 pub use self::codec::cut;
 use self::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
 pub use self::header::{HeaderError, SegmentHeader};
 pub use self::limits::*;
 use crate::event::EventId;
-use crate::store::{DeliveryKey, NameId, NameKind, PlannedDelivery, ReplayProgress};
+use crate::store::{DeliveryKey, NameId, NameKind, PlannedDelivery};
 
 /// The format this release writes.
 pub const VERSION: u32 = 2;
@@ -138,7 +138,7 @@ pub enum Record {
     /// Somebody acted on some of a destination's deliveries.
     Selection(SelectionRecord),
     /// How far a replay has come.
-    Replay(ReplayProgress),
+    Replay(ReplayRecord),
 }
 
 /// An event without its body.
@@ -351,7 +351,7 @@ impl GroupBuilder {
     }
 
     /// Adds how far a replay has come.
-    pub fn replay(&mut self, replay: &ReplayProgress) {
+    pub fn replay(&mut self, replay: &ReplayRecord) {
         self.record(KIND_REPLAY, |out| encode_replay(replay, out));
     }
 
@@ -547,11 +547,11 @@ mod tests {
             for act in [Selecting::Again, Selecting::Bury, Selecting::Drop].into_iter().chain(moves) {
                 let sequences = [1, 2, 70_000].into_iter().collect();
                 let reason = "operator".to_owned();
-                let selection = SelectionRecord { destination: NameId(3), at_ms: 6, act, replay: 99, reason, sequences };
+                let selection = SelectionRecord { destination: NameId(3), at_ms: 6, act, command: 99, reason, sequences };
                 builder.selection(&selection);
                 expected.push(Record::Selection(selection));
             }
-            let replay = ReplayProgress {
+            let replay = ReplayRecord {
                 id: u128::MAX, at_ms: 8, cursor: 1, until: 2, selected: 3, is_done: true, spec: "{}".repeat(2000),
             };
             builder.replay(&replay);

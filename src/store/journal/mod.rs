@@ -26,6 +26,10 @@
 
 mod backup;
 mod bitmap;
+#[cfg(test)]
+pub(crate) mod by_hand;
+mod commands;
+mod cursor;
 pub mod disk;
 mod ends;
 pub mod format;
@@ -45,7 +49,6 @@ pub mod verify;
 mod writer;
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,9 +77,9 @@ use self::upkeep::Upkeep;
 pub(crate) use self::writer::Writer;
 use self::writer::{Message, Position, Urgency, inbox};
 use super::{
-    AppendError, AttemptNote, BackupError, Claim, Counts, DeadLetter, DeadQuery, DeliveryKey, DeliveryState,
-    Durability, EventView, Health, NameId, NameKind, NamesFull, NewEvent, NumberSet, Page, ReadError, ReplayProgress,
-    Retention, SearchLimit, Selection, Settlement, Standing, States, Store, StoredEvent, TakenOver, Usage,
+    Answer, AppendError, AttemptNote, BackupError, Claim, Command, Counts, DeliveryKey, DeliveryState, Done, Health,
+    NameId, NameKind, NamesFull, NewEvent, PausedSources, ReadError, ReplayProgress, Retention, Settlement, Standing,
+    Store, StoreError, StoredEvent, TakenOver, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -98,6 +101,18 @@ pub struct Options {
     pub index: Location,
     /// What is kept.
     pub retention: Retention,
+    /// Where what waits for the disk is done.
+    pub blocking: Blocking,
+}
+
+/// Where what waits for the disk is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blocking {
+    /// On a thread where that is allowed.
+    #[default]
+    Aside,
+    /// Where it is asked for. For simulations, in which only one thing happens at a time.
+    Here,
 }
 
 impl Default for Options {
@@ -109,6 +124,7 @@ impl Default for Options {
             on_sync: Box::new(|_| {}),
             index: Location::Memory,
             retention: Retention::default(),
+            blocking: Blocking::default(),
         }
     }
 }
@@ -151,6 +167,7 @@ const LAG_READ_BYTES: usize = 64 << 10;
 pub struct JournalStore {
     shared: Arc<Shared>,
     clock: Clock,
+    blocking: Blocking,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -250,6 +267,9 @@ impl JournalStore {
             next_group: recovered.next_group,
             lived,
         }));
+        if let Err(error) = shared.load_commands() {
+            tracing::warn!(%error, "commands of before are not known: the same one again is done again");
+        }
         shared.note_arrivals();
         let mut writer = Writer::new(shared.clone(), receiver, position, options.segment_bytes, options.on_sync);
         writer.prepare()?;
@@ -264,7 +284,7 @@ impl JournalStore {
                 tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
             }
         }
-        let store = Self { shared, clock: options.clock, thread: Mutex::default() };
+        let store = Self { shared, clock: options.clock, blocking: options.blocking, thread: Mutex::default() };
         Ok((store, opened, writer, recovered.index_failed))
     }
 
@@ -272,19 +292,20 @@ impl JournalStore {
         self.shared.destination(id)
     }
 
-    /// Applies an act on a whole destination and writes it down.
-    fn control(&self, id: NameId, act: Act, urgency: Urgency) -> bool {
-        let destination = self.destination(id);
-        let at_ms = self.clock.now_ms();
-        let mut queue = lock(&destination.queue);
-        let changed = queue.control(&act, at_ms);
-        if changed {
-            let control = format::Control { destination: id, at_ms, act };
-            // If the writer is gone the process is ending.
-            let _ = self.shared.sender.send(Message::Control(control, urgency));
-            destination.wakeup.notify_one();
+    /// Does what waits for the disk where that is allowed. It is finished although nobody waits for it any more.
+    fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        let shared = self.shared.clone();
+        if self.blocking == Blocking::Here {
+            return Box::pin(async move { work(&shared) });
         }
-        changed
+        let done = tokio::task::spawn_blocking(move || work(&shared));
+        Box::pin(async move {
+            done.await
+                .unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned())))
+        })
     }
 
     fn join(&self) {
@@ -480,53 +501,25 @@ impl Store for JournalStore {
     }
 
     fn pause(&self, id: NameId, reason: &str) {
-        self.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
+        self.shared.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
     }
 
-    fn hold(&self, source: NameId) {
-        self.control(source, Act::Hold, Urgency::Now);
-    }
-
-    fn held(&self, source: NameId) -> NumberSet {
-        let mut all = NumberSet::default();
+    fn held(&self, source: NameId) -> u64 {
+        let mut all = Bitmap::default();
         for id in self.shared.destination_ids() {
             if let Some(held) = lock(&self.destination(id).queue).held(source) {
                 all.insert_all(held);
             }
         }
-        all
-    }
-
-    fn sync(&self) -> Result<(), AppendError> {
-        let (reply, done) = sync_channel(1);
-        self.shared.sender.send(Message::Barrier(reply)).map_err(|_| AppendError::Closed)?;
-        done.recv().map_err(|_| AppendError::Closed)
-    }
-
-    fn resume(&self, id: NameId) -> bool {
-        self.control(id, Act::Resume, Urgency::Now)
-    }
-
-    fn durable(&self) -> oneshot::Receiver<Result<u64, AppendError>> {
-        let (done, answer) = oneshot::channel();
-        if let Err(refused) = self.shared.sender.send(Message::Durable(done))
-            && let Message::Durable(done) = *refused
-        {
-            let _ = done.send(Err(AppendError::Closed));
-        }
-        answer
-    }
-
-    fn retry_now(&self, id: NameId) {
-        self.control(id, Act::RetryNow, Urgency::Now);
+        all.len()
     }
 
     fn set_open(&self, id: NameId, is_open: bool) {
-        self.control(id, if is_open { Act::Open } else { Act::Close }, Urgency::Soon);
+        self.shared.control(id, if is_open { Act::Open } else { Act::Close }, Urgency::Soon);
     }
 
     fn set_removed(&self, id: NameId, is_removed: bool) {
-        self.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
+        self.shared.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
     }
 
     fn rename(&self, id: NameId, name: &str) -> bool {
@@ -541,88 +534,26 @@ impl Store for JournalStore {
         lock(&self.destination(id).queue).is_blank()
     }
 
-    fn select(&self, selection: Selection) -> oneshot::Receiver<Result<u64, AppendError>> {
-        let (done, answer) = oneshot::channel();
-        self.shared.select(selection, done);
-        answer
+    fn ask(&self, command: Command) -> Answer<'_, Done> {
+        let begun = self.aside(move |shared| shared.begin(&command));
+        Box::pin(async move {
+            let (done, durable) = begun.await?;
+            durable.await.unwrap_or(Err(AppendError::Closed))?;
+            Ok(done)
+        })
     }
 
-    fn waiting(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).waiting()
-    }
-
-    fn pinning(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).never_held()
-    }
-
-    fn stale(&self, id: NameId, age: Duration) -> NumberSet {
-        self.shared.stale(id, age)
-    }
-
-    fn dead_letters(
-        &self,
-        id: NameId,
-        query: &DeadQuery,
-        before: u64,
-        max: usize,
-    ) -> Result<Page<DeadLetter>, ReadError> {
-        self.shared.dead_letters(id, query, before, max)
-    }
-
-    fn dead(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).dead().clone()
-    }
-
-    fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError> {
-        self.shared.attempts(&key)
-    }
-
-    fn history(&self) -> Range<u64> {
-        self.shared.history()
-    }
-
-    fn older_than(&self, age: Duration) -> u64 {
-        self.shared.older_than(age)
-    }
-
-    fn first_since(&self, at_ms: u64) -> Result<u64, ReadError> {
-        self.shared.first_since(at_ms)
-    }
-
-    fn scan(&self, stretch: Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError> {
-        self.shared.scan(stretch, visit)
-    }
-
-    fn set_replay(&self, progress: ReplayProgress) -> oneshot::Receiver<Result<u64, AppendError>> {
-        let (done, answer) = oneshot::channel();
-        if progress.spec.len() > format::SPEC_MAX {
-            let why =
-                format!("what is asked for has {} bytes, and {} is the most", progress.spec.len(), format::SPEC_MAX);
-            let _ = done.send(Err(AppendError::TooLarge(why)));
-            return answer;
-        }
-        let mut replays = lock(&self.shared.replays);
-        replays.retain(|known| known.id != progress.id);
-        replays.insert(0, progress.clone());
-        replays.truncate(index::REPLAYS_MAX as usize);
-        let _ = self.shared.sender.send(Message::Replay(progress, done));
-        answer
+    fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress> {
+        let saved = self.shared.save_replay(progress);
+        Box::pin(async move {
+            let (known, durable) = saved?;
+            durable.await.unwrap_or(Err(AppendError::Closed))?;
+            Ok(known)
+        })
     }
 
     fn replays(&self) -> Vec<ReplayProgress> {
-        lock(&self.shared.replays).clone()
-    }
-
-    fn event(&self, id: EventId) -> Result<EventView, ReadError> {
-        self.shared.event(id)
-    }
-
-    fn states(&self, events: &[Arc<StoredEvent>], search: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
-        self.shared.states(events, search)
-    }
-
-    fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
-        self.shared.event_by_number(sequence)
+        lock(&self.shared.replays).iter().map(|replay| self.shared.progress_of(replay)).collect()
     }
 
     fn counts(&self, id: NameId) -> Counts {
@@ -679,12 +610,12 @@ impl Store for JournalStore {
         let _ = self.shared.sender.send(Message::Fail(why.to_owned()));
     }
 
-    fn durability(&self) -> Durability {
-        Durability::LocalFsync
-    }
-
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    fn paused_sources(&self) -> watch::Receiver<PausedSources> {
+        self.shared.paused_sources.subscribe()
     }
 
     fn checkpoint(&self) {

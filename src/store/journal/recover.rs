@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::commands::Commands;
 use super::disk::{Disk, DiskFile};
 use super::format::{Act, EventHead, GROUP_HEAD, GroupHead, HeaderError, Record, SegmentHeader, records};
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, Update};
@@ -333,6 +334,8 @@ struct State<'d> {
     mark: u64,
     damage: Vec<Damage>,
     torn_bytes: u64,
+    /// Commands that records belong to.
+    commands: Commands,
 }
 
 impl<'d> State<'d> {
@@ -353,6 +356,7 @@ impl<'d> State<'d> {
             mark: 0,
             damage: Vec::new(),
             torn_bytes: 0,
+            commands: Commands::default(),
         }
     }
 
@@ -551,6 +555,7 @@ impl<'d> State<'d> {
             }
             Record::Selection(selection) => {
                 self.queue(selection.destination).select(selection.act, &selection.sequences);
+                self.commands.add_record(&selection);
                 self.updates.push(Update::Selection(selection));
             }
             Record::Replay(replay) => self.updates.push(Update::Replay(replay)),
@@ -558,6 +563,7 @@ impl<'d> State<'d> {
     }
 
     fn finish(mut self, segments_read: usize) -> Recovered {
+        self.updates.extend(self.commands.all().map(Update::Command));
         if !self.updates.is_empty() {
             self.flush();
         }

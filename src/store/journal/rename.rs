@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::bitmap::Bitmap;
-use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord};
+use super::format::{Act, Control, OutcomeRecord, OutcomeState};
 use super::lock;
 use super::queue::Queue;
 use super::shared::Shared;
@@ -63,7 +63,7 @@ impl Shared {
     }
 
     /// Does something to both queues at once, while nothing of the history goes.
-    fn with_both<T>(&self, from: NameId, to: NameId, act: impl FnOnce(&mut Queue, &mut Queue) -> T) -> T {
+    pub fn with_both<T>(&self, from: NameId, to: NameId, act: impl FnOnce(&mut Queue, &mut Queue) -> T) -> T {
         let _selecting = lock(&self.selecting);
         let (here, there) = (self.destination(from), self.destination(to));
         // In the order of their numbers, whoever else does the same.
@@ -128,18 +128,18 @@ impl Shared {
             self.tell_selected(to, Selecting::Again, again);
             if let Some(pause) = here.standing().paused.clone() {
                 taken.paused = true;
-                self.control(there, to, Act::Pause(pause.reason), at_ms);
+                self.control_queue(there, to, Act::Pause(pause.reason), at_ms);
             }
             here.select(Selecting::Yield(to), &gone);
             self.tell_selected(from, Selecting::Yield(to), gone);
             for act in [Act::Resume, Act::Close] {
-                self.control(here, from, act, at_ms);
+                self.control_queue(here, from, act, at_ms);
             }
             taken.in_flight = here.under_way() as u64;
         });
     }
 
-    fn control(&self, queue: &mut Queue, destination: NameId, act: Act, at_ms: u64) {
+    fn control_queue(&self, queue: &mut Queue, destination: NameId, act: Act, at_ms: u64) {
         if queue.control(&act, at_ms) {
             let _ = self.sender.send(Message::Control(Control { destination, at_ms, act }, Urgency::Now));
         }
@@ -156,9 +156,8 @@ impl Shared {
         if sequences.is_empty() {
             return;
         }
-        lock(&self.outcomes).forget(destination, &sequences);
-        let (at_ms, reason) = (self.clock.now_ms(), "the destination was renamed".to_owned());
-        let record = SelectionRecord { destination, at_ms, act, replay: 0, reason, sequences };
-        let _ = self.sender.send(Message::Selection(record, tokio::sync::oneshot::channel().0));
+        let record = self.record(destination, act, 0, "the destination was renamed", sequences);
+        let parts = record.split().into_iter().map(|part| vec![part]).collect();
+        let _ = self.sender.send(Message::Selections(parts));
     }
 }

@@ -12,7 +12,7 @@ use super::index::Database;
 use super::segments::{SegmentInfo, Window, file_name};
 use super::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
 use super::{LAG_READ_BYTES, Shared, lock};
-use crate::store::{AppendError, NameId, ReadError, Retention, SearchLimit, Selecting, Selection, StoredEvent};
+use crate::store::{AppendError, NameId, ReadError, Retention, SearchLimit, Selecting, StoredEvent};
 
 /// The smaller of this and a fifth of the file system is what the history may have unless the config says.
 const HISTORY_BYTES: u64 = 10 << 30;
@@ -357,18 +357,10 @@ impl Trimmer {
 
     /// Drops dead letters. Returns whether the index has forgotten them.
     fn drop_for_good(&self, expired: &[(NameId, Bitmap)], before_ms: u64) -> bool {
-        let (mut dropped, mut answers) = (0, Vec::new());
+        let mut dropped = 0;
         for (destination, sequences) in expired {
-            let selection = Selection {
-                destination: *destination,
-                act: Selecting::Drop,
-                reason: "dead letters were older, or took more room, than store.dead_letters allows".to_owned(),
-                replay: 0,
-                sequences: sequences.clone(),
-            };
-            let (done, answer) = tokio::sync::oneshot::channel();
-            dropped += self.shared.select(selection, done);
-            answers.push(answer);
+            let why = "dead letters were older, or took more room, than store.dead_letters allows";
+            dropped += self.shared.select(0, *destination, Selecting::Drop, why, sequences.clone());
         }
         if dropped > 0 {
             self.shared.dead_expired.fetch_add(dropped, Ordering::Relaxed);
@@ -378,7 +370,7 @@ impl Trimmer {
             );
         }
         // The index is never ahead of the journal: after a power cut a dead letter would be there and its body would not.
-        if !self.is_durable(&mut answers) {
+        if !self.is_durable(&mut [self.shared.durable()]) {
             return false;
         }
         let mut database = self.shared.index.write();

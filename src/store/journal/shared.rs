@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::bitmap::Bitmap;
+use super::commands::Commands;
 use super::disk::Disk;
-use super::format::{Act, Control, OutcomeRecord, OutcomeState, SelectionRecord, cut};
+use super::format::{Act, Control, OutcomeRecord, OutcomeState, ReplayRecord};
 use super::index::{Arrivals, Index, Lived};
 use super::look::unreadable;
 use super::names::Names;
@@ -20,17 +21,13 @@ use super::recent::{RecentEvents, RecentOutcomes};
 use super::retention::{Resolved, resolve};
 use super::segments::{SegmentInfo, Segments, Window};
 use super::upkeep::Upkeep;
-use super::writer::{Done, Message, Sender};
+use super::writer::{Message, Sender, Urgency};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
-    AppendError, DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, ReplayProgress, Retention, Selecting,
-    Selection, Standing, StoredEvent,
+    DeliveryKey, DeliveryState, Health, NameId, NameKind, PausedSources, ReadError, Retention, Selecting, Standing,
+    StoredEvent,
 };
 use crate::time::Clock;
-
-/// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
-/// for.
-const SELECTED_REMEMBERED: usize = 1024;
 
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
@@ -51,9 +48,13 @@ pub struct Shared {
     pub recent: Mutex<RecentEvents>,
     pub outcomes: Mutex<RecentOutcomes>,
     pub health: watch::Sender<Health>,
+    pub paused_sources: watch::Sender<PausedSources>,
     pub retention: Mutex<Retention>,
     /// Why nothing may be taken in.
     pub refusal: Mutex<Option<String>>,
+    /// Held while a command is carried out that chooses deliveries.
+    pub commanding: Mutex<()>,
+    pub commands: Mutex<Commands>,
     /// Held while deliveries of the history are chosen, and while history goes.
     pub selecting: Mutex<()>,
     /// Who copies segments, which must not go meanwhile.
@@ -63,7 +64,7 @@ pub struct Shared {
     /// The sources whose events are held from here on in the journal. Changed by the writer alone.
     pub holding: Mutex<BTreeSet<NameId>>,
     pub dead_expired: AtomicU64,
-    pub replays: Mutex<Vec<ReplayProgress>>,
+    pub replays: Mutex<Vec<ReplayRecord>>,
     /// What is remembered of destinations, as the index has it.
     pub facts: Mutex<HashMap<NameId, String>>,
     pub lived: Lived,
@@ -130,6 +131,11 @@ impl Shared {
     pub fn new(parts: Parts) -> Self {
         let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
         let holding = parts.queues.iter().filter_map(is_held).collect();
+        let paused = |(id, queue): (&NameId, &Queue)| {
+            let is_source = parts.names.of(*id).is_some_and(|(kind, _)| *kind == NameKind::Source);
+            queue.standing().paused.clone().filter(|_| is_source).map(|pause| (*id, pause))
+        };
+        let paused_sources = parts.queues.iter().filter_map(paused).collect();
         let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let database = parts.index.read();
         let replays = database.replays().unwrap_or_default();
@@ -154,8 +160,11 @@ impl Shared {
             recent: Mutex::default(),
             outcomes: Mutex::default(),
             health: watch::Sender::new(Health::Good),
+            paused_sources: watch::Sender::new(Arc::new(paused_sources)),
             retention: Mutex::new(parts.retention),
             refusal: Mutex::default(),
+            commanding: Mutex::default(),
+            commands: Mutex::default(),
             selecting: Mutex::default(),
             pins: AtomicUsize::new(0),
             next_sequence: AtomicU64::new(parts.next_sequence),
@@ -287,50 +296,33 @@ impl Shared {
         self.segments.read_carried(sequence, place.map_err(unreadable)?.ok_or(ReadError::Missing)?, window)
     }
 
-    /// Does something to deliveries, and has it written down. Returns to how many.
-    pub fn select(&self, selection: Selection, done: Done) -> u64 {
-        let Selection { destination: id, act, reason, replay, mut sequences } = selection;
-        let reason = cut(reason);
-        // Nothing goes from the history while deliveries of it are chosen.
-        let _selecting = lock(&self.selecting);
-        if act == Selecting::Again {
-            // What is older than the history is there if it was carried, because some destination needs it.
-            let start = self.segments.history_start();
-            let end = self.next_sequence.load(Ordering::Acquire);
-            let is_there = |sequence: &u64| *sequence < end && (*sequence >= start || self.needs(*sequence));
-            sequences = sequences.iter_from(0).filter(is_there).collect();
-        }
-        if self.names.read().unwrap_or_else(PoisonError::into_inner).of(id).is_none() {
-            let _ = done.send(Ok(0));
-            return 0;
-        }
+    /// Applies an act on a whole destination, or source, and has it written down. Returns whether it changed anything.
+    pub fn control(&self, id: NameId, act: Act, urgency: Urgency) -> bool {
         let destination = self.destination(id);
-        let mut queue = lock(&destination.queue);
-        let sequences = queue.select(act, &sequences);
-        let count = sequences.len();
-        if count == 0 {
-            let _ = done.send(Ok(0));
-            return 0;
-        }
-        // What they came to before is no answer any more.
+        let is_source = {
+            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            names.of(id).is_some_and(|(kind, _)| *kind == NameKind::Source)
+        };
         let at_ms = self.clock.now_ms();
-        let mut outcomes = lock(&self.outcomes);
-        outcomes.forget(id, &sequences);
-        if let Some(state) = state_after(act, at_ms, &reason) {
-            // The index hears of it when it is synced, and who looks at one of a few may be sooner.
-            for sequence in sequences.iter_from(0).take(SELECTED_REMEMBERED) {
-                outcomes.push(DeliveryKey { sequence, destination: id }, state.clone());
+        let mut queue = lock(&destination.queue);
+        let changed = queue.control(&act, at_ms);
+        if changed {
+            let control = Control { destination: id, at_ms, act };
+            // If the writer is gone the process is ending.
+            let _ = self.sender.send(Message::Control(control, urgency));
+            destination.wakeup.notify_one();
+            if is_source {
+                // Whoever lets events in sees it from here on: they are behind the act in the journal.
+                self.paused_sources.send_modify(|shown| {
+                    let shown = Arc::make_mut(shown);
+                    match queue.standing().paused.clone() {
+                        Some(pause) => drop(shown.insert(id, pause)),
+                        None => drop(shown.remove(&id)),
+                    }
+                });
             }
         }
-        drop(outcomes);
-        let record = SelectionRecord { destination: id, at_ms, act, replay, reason, sequences };
-        if let Err(unsent) = self.sender.send(Message::Selection(record, done))
-            && let Message::Selection(_, done) = *unsent
-        {
-            let _ = done.send(Err(AppendError::Closed));
-        }
-        destination.wakeup.notify_one();
-        count
+        changed
     }
 
     /// Notes what has come by now.

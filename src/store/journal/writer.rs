@@ -22,7 +22,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::batch::{Batch, Item, Reply};
-pub use self::batch::{Done, Message, Urgency};
+pub use self::batch::{Message, Urgency};
 pub use self::carry::{Carrying, Retiring};
 pub use self::inbox::{Receiver, Sender, inbox};
 use self::tail::{sequence, stretches, tail_bytes};
@@ -226,6 +226,8 @@ impl Writer {
 
     /// Everything taken so far is synced, or waits for room.
     fn answer_who_waits(&mut self) -> io::Result<()> {
+        // Also of what has no record of its own.
+        self.tell_index();
         if self.batch.items.is_empty() {
             self.batch.is_urgent = false;
             for (done, count) in self.batch.waiting.drain(..) {
@@ -402,10 +404,13 @@ impl Writer {
                     self.shared.segments.update_last(|info| info.note_outcomes(&outcomes));
                     self.updates.extend(outcomes.into_iter().filter_map(Update::of_outcome));
                 }
-                Item::Selection(selection) => {
-                    self.shared.segments.update_last(|info| info.note_selection(&selection));
-                    self.updates.push(Update::Selection(selection));
+                Item::Selections(selections) => {
+                    for selection in selections {
+                        self.shared.segments.update_last(|info| info.note_selection(&selection));
+                        self.updates.push(Update::Selection(selection));
+                    }
                 }
+                Item::Command(command) => self.updates.push(Update::Command(command)),
                 Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
                 Item::Control(control) => self.shared.written(&control),
                 Item::Name(..) => {}
@@ -456,10 +461,15 @@ impl Writer {
         (self.on_sync)(start.elapsed());
         active.durable_up_to = active.offset;
         self.unsynced_since = None;
-        if !self.updates.is_empty() {
+        self.tell_index();
+        Ok(())
+    }
+
+    /// Tells the index what has happened, once all of it is synced.
+    fn tell_index(&mut self) {
+        if !self.updates.is_empty() && self.unsynced_since.is_none() {
             self.shared.index.update(std::mem::take(&mut self.updates));
         }
-        Ok(())
     }
 
     /// Goes on in a new segment for events, which may not use up what must stay free for the rest.
@@ -645,13 +655,14 @@ impl Writer {
             let Some(message) = self.receiver.take() else { continue };
             match message {
                 Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
-                Message::Selection(_, done) | Message::Replay(_, done) | Message::Durable(done) => {
+                Message::Command(_, done) | Message::Replay(_, done) | Message::Durable(done) => {
                     let _ = done.send(Err(AppendError::Poisoned(why.clone())));
                 }
                 Message::Close(_) | Message::Abandon => return,
                 // Who waits for one of these sees its other end go.
                 Message::Carry(_) | Message::Retire(_) | Message::Barrier(_) => {}
                 Message::Outcomes(_) | Message::Name(..) | Message::Control(..) | Message::LookForRoom => {}
+                Message::Selections(_) => {}
                 Message::Fail(_) => {}
             }
         }

@@ -3,7 +3,7 @@
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::{NameId, ReplayProgress, Selecting};
+use crate::store::{NameId, Selecting};
 
 /// An act on a whole destination: an operator's, or one that the relay made in an operator's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +82,8 @@ pub struct SelectionRecord {
     pub at_ms: u64,
     /// What.
     pub act: Selecting,
-    /// The replay that this is part of; 0 for none.
-    pub replay: u128,
+    /// The command that this is part of; 0 for none.
+    pub command: u128,
     /// Why, for dead letters.
     pub reason: String,
     /// Which events.
@@ -109,7 +109,7 @@ impl SelectionRecord {
         });
         put_u32(out, self.destination.0);
         put_u64(out, self.at_ms);
-        out.extend_from_slice(&self.replay.to_le_bytes());
+        out.extend_from_slice(&self.command.to_le_bytes());
         put_text(out, &self.reason);
         let chunks: Vec<_> = self.sequences.encode().collect();
         put_u32(out, count(chunks.len()));
@@ -132,7 +132,7 @@ impl SelectionRecord {
             _ => return None,
         };
         let (destination, at_ms) = (NameId(take.u32()?), take.u64()?);
-        let replay = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
+        let command = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
         let reason = take.text()?;
         let mut sequences = Bitmap::default();
         for _ in 0..take.u32()? {
@@ -147,11 +147,30 @@ impl SelectionRecord {
             (Selecting::Yield(_), Some(to)) => Selecting::Yield(to),
             (act, _) => act,
         };
-        Some(Self { destination, at_ms, act, replay, reason, sequences })
+        Some(Self { destination, at_ms, act, command, reason, sequences })
     }
 }
 
-pub(super) fn encode_replay(replay: &ReplayProgress, out: &mut Vec<u8>) {
+/// How far a replay of the history has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplayRecord {
+    /// Its id.
+    pub id: u128,
+    /// What was asked for.
+    pub spec: String,
+    /// Events below this have been looked at.
+    pub cursor: u64,
+    /// Where it ends.
+    pub until: u64,
+    /// Deliveries selected so far.
+    pub selected: u64,
+    /// When this was said, unix milliseconds.
+    pub at_ms: u64,
+    /// Whether it has come to its end.
+    pub is_done: bool,
+}
+
+pub(super) fn encode_replay(replay: &ReplayRecord, out: &mut Vec<u8>) {
     out.push(u8::from(replay.is_done));
     out.extend_from_slice(&replay.id.to_le_bytes());
     for number in [replay.at_ms, replay.cursor, replay.until, replay.selected] {
@@ -161,11 +180,11 @@ pub(super) fn encode_replay(replay: &ReplayProgress, out: &mut Vec<u8>) {
     out.extend_from_slice(replay.spec.as_bytes());
 }
 
-pub(super) fn decode_replay(take: &mut Take<'_>) -> Option<ReplayProgress> {
+pub(super) fn decode_replay(take: &mut Take<'_>) -> Option<ReplayRecord> {
     let is_done = take.u8()? != 0;
     let id = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
     let (at_ms, cursor, until, selected) = (take.u64()?, take.u64()?, take.u64()?, take.u64()?);
     let length = take.u32()? as usize;
     let spec = String::from_utf8(take.bytes(length)?.to_vec()).ok()?;
-    Some(ReplayProgress { id, spec, cursor, until, selected, at_ms, is_done })
+    Some(ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done })
 }

@@ -11,13 +11,14 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::ages::{Lived, Saved};
-use super::{Update, beside};
+use super::{Letter, Update, beside};
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::SelectionRecord;
+use crate::store::journal::commands::{CommandAct, KnownCommand};
+use crate::store::journal::format::{ReplayRecord, SelectionRecord};
 use crate::store::journal::queue::{Postponed, Snapshot};
 use crate::store::journal::recover::Damage;
 use crate::store::journal::segments::{Place, SegmentInfo};
-use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress, Selecting};
+use crate::store::{AttemptNote, COMMANDS_MAX, DeliveryKey, NameId, Selecting};
 use crate::time::Clock;
 
 type Result<T> = rusqlite::Result<T>;
@@ -68,14 +69,29 @@ CREATE TRIGGER IF NOT EXISTS carried_less AFTER DELETE ON carried BEGIN UPDATE t
 INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total);
 CREATE TABLE IF NOT EXISTS replay (id BLOB PRIMARY KEY, spec TEXT, cursor INTEGER, until INTEGER, selected INTEGER, at_ms INTEGER,
     done INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS command (id BLOB PRIMARY KEY, destination INTEGER, kind INTEGER, other INTEGER, deliveries INTEGER,
+    at_ms INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (destination INTEGER PRIMARY KEY, fact TEXT);
 CREATE TABLE IF NOT EXISTS uses (segment INTEGER PRIMARY KEY, names BLOB);
 CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRIMARY KEY (file, start)) WITHOUT ROWID;
 ";
 
 /// Everything but facts and attempts can be read from the journal again.
-const DERIVED: [&str; 12] =
-    ["meta", "segment", "acts", "uses", "bits", "let_go", "postponed", "dead", "buried", "late", "carried", "damage"];
+const DERIVED: [&str; 13] = [
+    "meta",
+    "segment",
+    "acts",
+    "uses",
+    "bits",
+    "let_go",
+    "postponed",
+    "dead",
+    "buried",
+    "late",
+    "carried",
+    "damage",
+    "command",
+];
 
 /// The sets of a queue, as the table `bits` numbers them.
 const KINDS: [i64; 3] = [0, 1, 2];
@@ -228,6 +244,7 @@ impl Database {
                 statement.execute(params![signed(key.sequence), key.destination.0, attempts, signed(*at_ms)]).map(drop)
             }
             Update::Selection(selection) => self.selection(selection),
+            Update::Command(command) => self.command(command),
             Update::Replay(replay) => self.replay(replay),
             Update::Carried(places) => places.iter().try_for_each(|(sequence, place, bytes)| {
                 let mut statement =
@@ -259,12 +276,12 @@ impl Database {
         Ok(())
     }
 
-    fn dead(&self, letter: &DeadLetter) -> Result<()> {
+    fn dead(&self, letter: &Letter) -> Result<()> {
         // Read or carried again it is as old as it was; given up again it is new.
         let sql = "INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, sequence) DO UPDATE SET \
                    attempts = excluded.attempts, reason = excluded.reason, at_ms = excluded.at_ms, \
                    seen_ms = CASE WHEN at_ms = excluded.at_ms THEN seen_ms ELSE excluded.seen_ms END";
-        let DeadLetter { sequence, destination, attempts, at_ms, reason } = letter;
+        let Letter { sequence, destination, attempts, at_ms, reason } = letter;
         let row = params![destination.0, signed(*sequence), attempts, signed(*at_ms), reason, self.seen(*at_ms)];
         self.connection.prepare_cached(sql)?.execute(row).map(drop)
     }
@@ -348,10 +365,31 @@ impl Database {
         Ok(())
     }
 
-    fn replay(&self, replay: &ReplayProgress) -> Result<()> {
+    fn command(&self, command: &KnownCommand) -> Result<()> {
+        let KnownCommand { id, act: CommandAct { of, kind, to }, deliveries, at_ms } = command;
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR IGNORE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        statement.execute(params![id.to_be_bytes(), of.0, kind, to.0, signed(*deliveries), signed(*at_ms)])?;
+        let sql = "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
+        self.connection.prepare_cached(sql)?.execute([COMMANDS_MAX as i64]).map(drop)
+    }
+
+    /// The commands that are remembered, oldest first.
+    pub fn commands(&self) -> Result<Vec<KnownCommand>> {
+        let sql = "SELECT id, destination, kind, other, deliveries, at_ms FROM command ORDER BY at_ms";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| {
+            let id = u128::from_be_bytes(row.get(0)?);
+            let act = CommandAct { of: NameId(row.get(1)?), kind: row.get(2)?, to: NameId(row.get(3)?) };
+            Ok(KnownCommand { id, act, deliveries: unsigned(row, 4)?, at_ms: unsigned(row, 5)? })
+        })?;
+        rows.collect()
+    }
+
+    fn replay(&self, replay: &ReplayRecord) -> Result<()> {
         let mut statement =
             self.connection.prepare_cached("INSERT OR REPLACE INTO replay VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-        let ReplayProgress { id, spec, cursor, until, selected, at_ms, is_done } = replay;
+        let ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done } = replay;
         let id = id.to_be_bytes();
         let row = params![id, spec, signed(*cursor), signed(*until), signed(*selected), signed(*at_ms), is_done];
         statement.execute(row)?;
@@ -378,14 +416,14 @@ impl Database {
         &self,
         destination: NameId,
         sequences: impl IntoIterator<Item = u64>,
-    ) -> Result<HashMap<u64, DeadLetter>> {
+    ) -> Result<HashMap<u64, Letter>> {
         let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let (mut letters, mut buried) = (HashMap::new(), None);
         for sequence in sequences {
             let row = |row: &Row<'_>| {
                 let (attempts, reason) = (row.get(0)?, row.get(2)?);
-                Ok(DeadLetter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
+                Ok(Letter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
             };
             let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
             if let Some(known) = known {
@@ -400,7 +438,7 @@ impl Database {
             let rows = buried.iter().flat_map(|(_, rows)| rows);
             if let Some((_, at_ms, reason)) = rows.into_iter().find(|(members, ..)| members.contains(sequence)) {
                 let (at_ms, reason) = (*at_ms, reason.clone());
-                letters.insert(sequence, DeadLetter { sequence, destination, attempts: 0, at_ms, reason });
+                letters.insert(sequence, Letter { sequence, destination, attempts: 0, at_ms, reason });
             }
         }
         Ok(letters)
@@ -528,14 +566,14 @@ impl Database {
         rows.collect()
     }
 
-    pub fn replays(&self) -> Result<Vec<ReplayProgress>> {
+    pub fn replays(&self) -> Result<Vec<ReplayRecord>> {
         let sql = "SELECT id, spec, cursor, until, selected, at_ms, done FROM replay ORDER BY at_ms DESC";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             let id = u128::from_be_bytes(row.get(0)?);
             let (cursor, until, selected) = (unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?);
             let (spec, at_ms, is_done) = (row.get(1)?, unsigned(row, 5)?, row.get(6)?);
-            Ok(ReplayProgress { id, spec, cursor, until, selected, at_ms, is_done })
+            Ok(ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done })
         })?;
         rows.collect()
     }

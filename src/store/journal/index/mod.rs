@@ -24,11 +24,12 @@ use std::time::{Duration, Instant};
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
-use super::format::{OutcomeRecord, OutcomeState, SelectionRecord};
+use super::commands::KnownCommand;
+use super::format::{OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
 use super::recover::Damage;
 use super::segments::Place;
 use super::{Shared, lock};
-use crate::store::{AttemptNote, DeadLetter, DeliveryKey, NameId, ReplayProgress};
+use crate::store::{AttemptNote, DeliveryKey, NameId};
 use crate::time::Clock;
 
 /// Updates are committed this long after the first of them: late enough to gather, early enough for who looks.
@@ -40,11 +41,26 @@ pub const UPDATES_MAX: usize = 65_536;
 /// What could not be written is tried again this often.
 const TRIED_EVERY: Duration = Duration::from_secs(1);
 
+/// A dead letter, as the index knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The event's number.
+    pub sequence: u64,
+    /// Where it was to go.
+    pub destination: NameId,
+    /// Attempts made.
+    pub attempts: u16,
+    /// When it was given up, unix milliseconds; 0 when that is not known any more.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
 /// Something that has happened, and is synced in the journal where it stands there at all.
 #[derive(Clone, Debug)]
 pub enum Update {
     /// A delivery was given up.
-    Dead(DeadLetter),
+    Dead(Letter),
     /// A delivery arrived that had failed before.
     Late {
         /// Which.
@@ -56,8 +72,10 @@ pub enum Update {
     },
     /// Something was done to deliveries.
     Selection(SelectionRecord),
+    /// A command was done.
+    Command(KnownCommand),
     /// A replay has come this far.
-    Replay(ReplayProgress),
+    Replay(ReplayRecord),
     /// Events lie elsewhere now: number, place, bytes of the body.
     Carried(Vec<(u64, Place, u64)>),
     /// Attempts that failed.
@@ -77,7 +95,7 @@ impl Update {
         match state {
             OutcomeState::Dead { reason } => {
                 let (sequence, destination) = (key.sequence, key.destination);
-                Some(Update::Dead(DeadLetter { sequence, destination, attempts, at_ms, reason }))
+                Some(Update::Dead(Letter { sequence, destination, attempts, at_ms, reason }))
             }
             OutcomeState::Delivered if attempts > 1 => Some(Update::Late { key, attempts, at_ms }),
             _ => None,

@@ -18,7 +18,7 @@ fn states(store: &JournalStore, id: EventId) -> Vec<(String, String)> {
         other => format!("{other:?}"),
     };
     let view = store.event(id).expect("the event is kept");
-    view.states.into_iter().map(|(delivery, state)| (name(delivery.destination), shown(state))).collect()
+    view.deliveries.into_iter().map(|view| (name(view.planned.destination), shown(view.state))).collect()
 }
 
 fn settle(store: &JournalStore, name: &str, settlement: Settlement) {
@@ -68,7 +68,7 @@ fn check(store: &JournalStore, all: &[(EventId, Vec<(String, String)>)]) {
     }
     let events: Vec<_> = all.iter().map(|(id, _)| store.event_by_number(id.sequence()).expect("kept")).collect();
     let of_page = store.states(&events, &mut SearchLimit::whole()).expect("read");
-    let each = events.iter().map(|event| store.event(event.id).expect("kept").states);
+    let each = events.iter().map(|event| stated(store.event(event.id).expect("kept")));
     assert_eq!(of_page, each.collect::<Vec<_>>(), "a page says what each event says");
 }
 

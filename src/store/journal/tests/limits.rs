@@ -6,7 +6,7 @@ use crate::store::journal::format::{
     EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, TEXT_MAX,
     event_head_bytes, records,
 };
-use crate::store::{ReplayProgress, Selecting, Selection};
+use crate::store::{ReplayProgress, Selecting};
 
 /// An event whose record head has exactly so many bytes, a multiple of four.
 fn event_of(store: &JournalStore, head_bytes: usize) -> NewEvent {
@@ -217,7 +217,7 @@ fn a_selection_over_more_events_than_one_record_holds_is_read_again() {
         destination: crm(&store),
         at_ms: 1,
         act: Selecting::Bury,
-        replay: 0,
+        command: 0,
         reason: "stale".to_owned(),
         sequences: sequences.clone(),
     };
@@ -226,11 +226,10 @@ fn a_selection_over_more_events_than_one_record_holds_is_read_again() {
     assert!(parts.iter().all(|part| part.sequences.chunks() <= format::CHUNKS_MAX));
     let together: NumberSet = parts.iter().flat_map(|part| part.sequences.iter_from(0)).collect();
     assert_eq!(together, sequences);
-    let selection =
-        Selection { destination: crm(&store), act: Selecting::Bury, reason: "stale".to_owned(), replay: 0, sequences };
-    let mut done = store.select(selection);
+    let selection = Selection { destination: crm(&store), act: Selecting::Bury, reason: "stale".to_owned(), sequences };
+    let (count, mut durable) = store.select(selection);
     assert!(writer.turn().expect("the disk is good"));
-    assert_eq!(done.try_recv(), Ok(Ok(1)));
+    assert_eq!((count, durable.try_recv()), (1, Ok(Ok(0))));
     drop((store, writer));
     let (store, _) = open(&disk.after_power_cut(|_| 0));
     assert_eq!(store.dead(crm(&store)).iter_from(0).collect::<Vec<_>>(), [0]);
@@ -241,10 +240,11 @@ fn what_a_replay_was_asked_for_is_kept_up_to_its_limit_and_refused_beyond() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
     let replay = |id, length: usize| ReplayProgress { id, spec: "s".repeat(length), ..ReplayProgress::default() };
-    let mut answers: Vec<_> = (0..20).map(|id| store.set_replay(replay(id, SPEC_MAX))).collect();
-    answers.pop().expect("some").blocking_recv().expect("an answer").expect("taken");
-    let refused = store.set_replay(replay(99, SPEC_MAX + 1)).blocking_recv().expect("an answer");
-    assert!(matches!(refused, Err(AppendError::TooLarge(_))), "{refused:?}");
+    for id in 0..20 {
+        store.set_replay(replay(id, SPEC_MAX)).expect("taken");
+    }
+    let refused = store.set_replay(replay(99, SPEC_MAX + 1));
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
     store.close();
     drop(store);
     let (store, opened) = open(&disk.after_power_cut(|_| 0));

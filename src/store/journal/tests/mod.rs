@@ -15,10 +15,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::by_hand::{NumberSet, Selection};
 use super::model::{Faults, ModelDisk};
 use super::segments::file_name;
 use super::*;
-use crate::store::PlannedDelivery;
+use crate::store::{EventView, PlannedDelivery, States};
 
 const CRM: &str = "crm";
 const ALERTS: &str = "alerts";
@@ -51,6 +52,11 @@ fn append(store: &JournalStore, body: &str, destinations: &[&str]) -> Result<Eve
 
 fn crm(store: &JournalStore) -> NameId {
     store.name(NameKind::Destination, CRM)
+}
+
+/// Where the deliveries of an event stand.
+fn stated(view: EventView) -> States {
+    view.deliveries.into_iter().map(|delivery| (delivery.planned, delivery.state)).collect()
 }
 
 /// Where a delivery stands by what memory and the index know, without a search in the journal.
@@ -240,7 +246,7 @@ fn events_cross_segments_and_every_one_is_found_by_its_id() {
         for (id, body) in ids.iter().zip(&bodies) {
             let view = store.event(*id).expect("found");
             assert_eq!(view.event.body, body.as_bytes());
-            assert_eq!(view.states[0].1, DeliveryState::Waiting);
+            assert_eq!(view.deliveries[0].state, DeliveryState::Waiting);
         }
         assert_eq!(waiting(&store, CRM), bodies);
         let strange = EventId::mint(5, 5, 5);
@@ -276,7 +282,7 @@ fn what_became_of_an_event_is_found_in_the_journal_when_memory_has_forgotten() {
     store.settle(vec![(claims[0], Settlement::Dead { attempts: 3, reason: "400 bad".into() })]);
     store.close();
     let (store, _) = open(&disk);
-    let states = store.event(id).expect("found").states;
+    let states = stated(store.event(id).expect("found"));
     assert!(matches!(&states[0].1, DeliveryState::Dead { attempts: 3, reason, .. } if reason == "400 bad"));
     assert_eq!(states[1].1, DeliveryState::Waiting);
 }

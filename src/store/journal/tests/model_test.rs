@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::store::{Selecting, Selection};
+use crate::store::Selecting;
 
 /// Runs in the normal run: a few seconds. `STORE_SEEDS=10000` runs more of them, `STORE_SEED=17` that one.
 const SEEDS: u64 = 150;
@@ -248,8 +248,9 @@ impl Run {
             }
         }
         self.log.push(format!("{act:?} {name} {:?}", chosen.iter_from(0).collect::<Vec<_>>()));
-        let selection = Selection { destination, act, reason: reason.to_owned(), replay: 0, sequences: chosen };
-        let done = self.store().select(selection).blocking_recv().expect("an answer").expect("done");
+        let selection = Selection { destination, act, reason: reason.to_owned(), sequences: chosen };
+        let (done, durable) = self.store().select(selection);
+        durable.blocking_recv().expect("an answer").expect("done");
         assert_eq!(done, expected, "{}", self.story());
         if done > 0 {
             self.model.all_is_synced();

@@ -1,7 +1,7 @@
 //! What goes, what stays, and what is carried.
 
 use super::*;
-use crate::store::{DeadQuery, ReplayProgress, Selecting, Selection};
+use crate::store::{DeadQuery, ReplayProgress, Selecting};
 
 const DEAD: &str = "dead";
 /// A small one, so that there are soon several.
@@ -63,10 +63,11 @@ pub(super) fn select(store: &JournalStore, name: &str, act: Selecting, sequences
         destination: id(store, name),
         act,
         reason: "by hand".to_owned(),
-        replay: 0,
         sequences: sequences.iter().copied().collect(),
     };
-    store.select(selection).blocking_recv().expect("an answer").expect("done")
+    let (count, durable) = store.select(selection);
+    durable.blocking_recv().expect("an answer").expect("done");
+    count
 }
 
 /// Appends events until so many bytes have gone into the journal, for nobody.
@@ -252,9 +253,9 @@ fn an_event_that_is_not_there_yet_cannot_be_selected() {
 fn a_replay_is_known_without_the_index_when_the_segment_that_spoke_of_it_is_gone() {
     let kept = Kept::new(4 * SEGMENT);
     let store = kept.open();
-    let replay =
-        ReplayProgress { id: 7, spec: "all".into(), cursor: 3, until: 9, selected: 2, at_ms: 5, is_done: false };
-    store.set_replay(replay.clone()).blocking_recv().expect("an answer").expect("done");
+    let cursor = store.cursor_at(3, 9);
+    let replay = ReplayProgress { id: 7, spec: "all".into(), cursor, left: 6, selected: 2, at_ms: 5, is_done: false };
+    store.set_replay(replay.clone()).expect("done");
     fill(&store, 10 * SEGMENT);
     store.trim();
     assert!(!kept.disk.list().expect("lists").contains(&file_name(1)));
@@ -312,7 +313,7 @@ fn two_burials_in_one_millisecond_are_both_known() {
         select(&store, CRM, Selecting::Bury, &[sequence]);
     }
     let page = store.dead_letters(crm(&store), &DeadQuery::default(), u64::MAX, 100).expect("a page");
-    assert!(page.items.iter().all(|letter| letter.reason == "by hand"), "{page:?}");
+    assert!(page.0.iter().all(|letter| letter.reason == "by hand"), "{page:?}");
 }
 
 #[test]

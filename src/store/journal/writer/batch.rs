@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 
 use super::{Carrying, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Retiring};
 use crate::event::EventId;
+use crate::store::journal::commands::KnownCommand;
 use crate::store::journal::format::{
-    Control, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, SelectionRecord, event_head_bytes,
+    Control, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord, SelectionRecord,
+    event_head_bytes,
 };
-use crate::store::{AppendError, NameId, NameKind, NewEvent, ReplayProgress};
+use crate::store::{AppendError, NameId, NameKind, NewEvent};
 use crate::time::Instant;
 
 /// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
@@ -22,8 +24,11 @@ pub enum Message {
     Outcomes(Vec<OutcomeRecord>),
     Name(NameKind, NameId, Arc<str>),
     Control(Control, Urgency),
-    Selection(SelectionRecord, Done),
-    Replay(ReplayProgress, Done),
+    /// What is done to deliveries: each inner list lies in one group.
+    Selections(Vec<Vec<SelectionRecord>>),
+    /// Says when a command is durable that everything before it belongs to.
+    Command(KnownCommand, Done),
+    Replay(ReplayRecord, Done),
     /// Moves events of the oldest segment to the end.
     Carry(Carrying),
     /// Lets the oldest segment go, if nothing needs it any more.
@@ -59,8 +64,9 @@ pub(super) enum Item {
     Outcomes(Vec<OutcomeRecord>),
     Name(NameKind, NameId, Arc<str>),
     Control(Control),
-    Selection(SelectionRecord),
-    Replay(ReplayProgress),
+    Selections(Vec<SelectionRecord>),
+    Command(KnownCommand),
+    Replay(ReplayRecord),
 }
 
 impl Item {
@@ -71,7 +77,9 @@ impl Item {
             Item::Outcomes(outcomes) => builder.outcomes(outcomes),
             Item::Name(kind, id, name) => builder.name(*kind, *id, name),
             Item::Control(control) => builder.control(control),
-            Item::Selection(selection) => builder.selection(selection),
+            Item::Selections(selections) => selections.iter().for_each(|selection| builder.selection(selection)),
+            // The records of what was done hold its id.
+            Item::Command(_) => {}
             Item::Replay(replay) => builder.replay(replay),
         }
     }
@@ -120,9 +128,13 @@ impl Batch {
                 self.item(Item::Control(control));
                 self.is_urgent |= urgency == Urgency::Now;
             }
-            Message::Selection(selection, done) => {
-                self.waiting.push((done, selection.sequences.len()));
-                selection.split().into_iter().for_each(|part| self.item(Item::Selection(part)));
+            Message::Selections(parts) => {
+                parts.into_iter().for_each(|part| self.item(Item::Selections(part)));
+                self.is_urgent = true;
+            }
+            Message::Command(command, done) => {
+                self.waiting.push((done, command.deliveries));
+                self.item(Item::Command(command));
                 self.is_urgent = true;
             }
             Message::Replay(replay, done) => {

@@ -109,7 +109,7 @@ impl Writer {
                 destination: id,
                 at_ms: self.shared.clock.now_ms(),
                 act: Selecting::Again,
-                replay: 0,
+                command: 0,
                 reason: String::new(),
                 sequences: again,
             };

@@ -1,0 +1,112 @@
+//! What can be done to deliveries, destinations and sources: a [`Command`], which says *which* and is done once by its id.
+
+use std::time::Duration;
+
+use super::{DeadQuery, NameId};
+use crate::event::EventId;
+
+/// Something to be done. Whoever says it again, with the same id, has not said it twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Given by who asks; a UUID's bits, and 0 for none. The newest [`COMMANDS_MAX`] are remembered, also after a restart.
+    pub id: u128,
+    /// The destination whose deliveries they are; to pause, hold and resume also a source.
+    pub of: NameId,
+    /// What.
+    pub what: What,
+}
+
+/// So many commands are remembered.
+pub const COMMANDS_MAX: usize = 1000;
+/// Events that one command can name.
+pub const EVENTS_MAX: usize = 16_384;
+
+impl Command {
+    /// A command that nobody says again. It is not remembered, and resolves when it is in effect: nobody waits until it is durable.
+    pub fn once(of: NameId, what: What) -> Self {
+        Self { id: 0, of, what }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A destination's queue is held until it is resumed, across restarts. Of a source: that its events are refused is the caller's
+    /// business.
+    Pause {
+        /// Why, for who looks.
+        reason: String,
+    },
+    /// A source's events are accepted and kept, and nothing of them is delivered until it is resumed. Ends a pause of the source.
+    Hold,
+    /// It goes on. What was scheduled is due now, and the time in between does not count.
+    Resume,
+    /// What is scheduled is due now.
+    RetryNow,
+    /// They are delivered again; what waits already goes on waiting.
+    Redeliver(Which),
+    /// They are given up.
+    DeadLetter {
+        /// Which of those that wait.
+        which: Which,
+        /// Why.
+        reason: String,
+    },
+    /// Dead letters are kept no longer.
+    Drop(Which),
+    /// Dead letters are delivered to another destination, and are kept no longer where they were.
+    Move {
+        /// Which dead letters.
+        which: Which,
+        /// Where to.
+        to: NameId,
+    },
+    /// Another destination takes over all that the queue is: what waits and what is scheduled, dead letters, a pause. What is in flight
+    /// ends where it began.
+    TakeOver {
+        /// Which destination.
+        to: NameId,
+    },
+}
+
+/// Which deliveries of a destination. What is in flight is left alone, whatever is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Everything that waits for an attempt.
+    Pending,
+    /// What was never attempted, and whose event arrived longer ago than this by the time that the store has lived through. What its
+    /// source had held arrived when that was resumed.
+    UnattemptedFor(Duration),
+    /// The oldest of what waits and keeps the journal from being trimmed, so that the rest keeps no more than so many bytes.
+    OldestBeyond(u64),
+    /// Dead letters.
+    Dead(DeadQuery),
+    /// Those of some events, at most [`EVENTS_MAX`].
+    Events(Vec<EventId>),
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Deliveries that it was done to; of a pause and its end: 1 where it changed something.
+    pub deliveries: u64,
+    /// It had been done before.
+    pub was_done_before: bool,
+    /// Of [`What::TakeOver`]: what there was.
+    pub taken_over: Option<TakenOver>,
+}
+
+/// What one destination has taken over from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Deliveries that wait for an attempt.
+    pub waiting: u64,
+    /// Deliveries that wait for another attempt, with the attempts that were made.
+    pub scheduled: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// It was paused, and the other is now.
+    pub paused: bool,
+    /// Attempts that were in flight. They end where they began.
+    pub in_flight: u64,
+}

@@ -1,0 +1,122 @@
+//! What tests do by hand that the program asks for with commands: by number, and waiting for the disk where they stand.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::commands::Durable;
+use super::cursor::{List, cursor, numbers_of};
+use super::format::Act;
+use super::writer::Urgency;
+use super::{Bitmap, JournalStore, lock};
+use crate::event::EventId;
+use crate::store::{
+    AppendError, AttemptNote, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId, ReadError, ReplayProgress,
+    SearchLimit, Selecting, States, StoreError, StoredEvent,
+};
+
+/// Events by their numbers.
+pub(crate) type NumberSet = Bitmap;
+
+/// What is done to which deliveries.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub destination: NameId,
+    pub act: Selecting,
+    pub reason: String,
+    pub sequences: NumberSet,
+}
+
+impl JournalStore {
+    /// Does something to some deliveries; returns to how many, and what resolves once it is durable.
+    pub(crate) fn select(&self, selection: Selection) -> (u64, Durable) {
+        let Selection { destination, act, reason, sequences } = selection;
+        (self.shared.select(0, destination, act, &reason, sequences), self.shared.durable())
+    }
+
+    pub(crate) fn hold(&self, source: NameId) {
+        self.shared.control(source, Act::Hold, Urgency::Now);
+    }
+
+    pub(crate) fn resume(&self, id: NameId) -> bool {
+        self.shared.control(id, Act::Resume, Urgency::Now)
+    }
+
+    pub(crate) fn retry_now(&self, id: NameId) {
+        self.shared.control(id, Act::RetryNow, Urgency::Now);
+    }
+
+    /// Waits until everything that was said so far is synced.
+    pub(crate) fn sync(&self) -> Result<(), AppendError> {
+        if self.shared.wait_for_sync() { Ok(()) } else { Err(AppendError::Closed) }
+    }
+
+    pub(crate) fn durable(&self) -> Durable {
+        self.shared.durable()
+    }
+
+    pub(crate) fn set_replay(&self, progress: ReplayProgress) -> Result<u64, StoreError> {
+        let (_, durable) = self.shared.save_replay(progress)?;
+        Ok(durable.blocking_recv().unwrap_or(Err(AppendError::Closed))?)
+    }
+
+    pub(crate) fn waiting(&self, id: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).waiting()
+    }
+
+    pub(crate) fn pinning(&self, id: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).never_held()
+    }
+
+    pub(crate) fn dead(&self, id: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).dead().clone()
+    }
+
+    pub(crate) fn held_numbers(&self, id: NameId, source: NameId) -> NumberSet {
+        lock(&self.destination(id).queue).held(source).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn history(&self) -> Range<u64> {
+        self.shared.history()
+    }
+
+    pub(crate) fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
+        self.shared.event_by_number(sequence)
+    }
+
+    pub(crate) fn event(&self, id: EventId) -> Result<EventView, ReadError> {
+        self.shared.event(id)
+    }
+
+    pub(crate) fn states(
+        &self,
+        events: &[Arc<StoredEvent>],
+        limit: &mut SearchLimit,
+    ) -> Result<Vec<States>, ReadError> {
+        self.shared.states(events, limit)
+    }
+
+    pub(crate) fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError> {
+        self.shared.index.flush();
+        self.shared.index.read().notes(&key).map_err(super::look::unreadable)
+    }
+
+    /// Where a replay goes on, and ends.
+    pub(crate) fn cursor_at(&self, at: u64, end: u64) -> Option<Cursor> {
+        Some(cursor(List::OldestFirst, self.shared.journal, [at, end]))
+    }
+
+    /// A page of dead letters of events below a number, and below which number it goes on.
+    pub(crate) fn dead_letters(
+        &self,
+        of: NameId,
+        query: &DeadQuery,
+        before: u64,
+        max: usize,
+    ) -> Result<(Vec<DeadLetter>, Option<u64>), StoreError> {
+        let journal = self.shared.journal;
+        let after = cursor(List::DeadLetters, journal, [before, NameId::NONE.0.into()]);
+        let page = self.shared.dead_letters(&[of], query, Some(&after), max)?;
+        let next = page.next.map(|next| numbers_of(&next, List::DeadLetters, journal)).transpose()?;
+        Ok((page.items, next.map(|[number, _]| number)))
+    }
+}

@@ -1,0 +1,393 @@
+//! Commands: which deliveries are meant, what is done to them, and that it is done once.
+//!
+//! What was done is remembered by the command's id: in the records of the journal that say what was done to deliveries, and in the
+//! index, which has those that touched none too.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use super::bitmap::Bitmap;
+use super::cursor::{List, cursor, numbers_of};
+use super::format::{Act, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
+use super::index::{Letter, REPLAYS_MAX};
+use super::lock;
+use super::look::unreadable;
+use super::shared::{Shared, state_after};
+use super::writer::{Message, Urgency};
+use crate::event::EventId;
+use crate::store::{
+    AppendError, COMMANDS_MAX, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReadError, ReplayProgress,
+    Selecting, StoreError, What, Which,
+};
+
+/// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
+/// for.
+const SELECTED_REMEMBERED: usize = 1024;
+/// Dead letters looked at in one step of a query.
+const STEP: usize = 1000;
+
+/// Resolves once what was done is durable.
+pub type Durable = oneshot::Receiver<Result<u64, AppendError>>;
+
+/// A command that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownCommand {
+    pub id: u128,
+    pub act: CommandAct,
+    pub deliveries: u64,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// By what two commands are told apart: whose deliveries, what kind of act, and another destination where one is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandAct {
+    pub of: NameId,
+    pub kind: u8,
+    pub to: NameId,
+}
+
+impl CommandAct {
+    fn new(of: NameId, what: &What) -> Self {
+        let (kind, to) = match what {
+            What::Redeliver(_) => (1, NameId::NONE),
+            What::DeadLetter { .. } => (2, NameId::NONE),
+            What::Drop(_) => (3, NameId::NONE),
+            What::Move { to, .. } => (4, *to),
+            What::TakeOver { to } => (5, *to),
+            What::Pause { .. } => (6, NameId::NONE),
+            What::Hold => (7, NameId::NONE),
+            What::Resume => (8, NameId::NONE),
+            What::RetryNow => (9, NameId::NONE),
+        };
+        Self { of, kind, to }
+    }
+
+    /// What a record of the journal says of the command that it is part of.
+    fn of_record(record: &SelectionRecord) -> Self {
+        let (kind, to) = match record.act {
+            Selecting::Again => (1, NameId::NONE),
+            Selecting::Bury => (2, NameId::NONE),
+            Selecting::Drop => (3, NameId::NONE),
+            Selecting::Move(to) => (4, to),
+            Selecting::Yield(to) => (5, to),
+        };
+        Self { of: record.destination, kind, to }
+    }
+}
+
+/// The commands that are remembered.
+#[derive(Debug, Default)]
+pub struct Commands {
+    known: HashMap<u128, KnownCommand>,
+    order: VecDeque<u128>,
+}
+
+impl Commands {
+    /// Remembers a command; of the records of one, each adds what was done.
+    pub fn add(&mut self, command: KnownCommand) {
+        if let Some(known) = self.known.get_mut(&command.id) {
+            known.deliveries += command.deliveries;
+            return;
+        }
+        self.known.insert(command.id, command);
+        self.order.push_back(command.id);
+        while self.order.len() > COMMANDS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// Takes down what a record of the journal says of a command.
+    pub fn add_record(&mut self, record: &SelectionRecord) {
+        if record.command != 0 {
+            let (act, deliveries) = (CommandAct::of_record(record), record.sequences.len());
+            self.add(KnownCommand { id: record.command, act, deliveries, at_ms: record.at_ms });
+        }
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> impl Iterator<Item = KnownCommand> + '_ {
+        self.order.iter().filter_map(|id| self.known.get(id)).copied()
+    }
+
+    fn find(&self, id: u128) -> Option<KnownCommand> {
+        self.known.get(&id).copied()
+    }
+}
+
+impl Shared {
+    /// Does what a command says, unless that was done before. It takes effect at once; the receiver resolves when it is durable. May read
+    /// the index.
+    pub fn begin(&self, command: &Command) -> Result<(Done, Durable), StoreError> {
+        let Command { id, of, ref what } = *command;
+        let act = CommandAct::new(of, what);
+        // What is a dead letter for one command must still be one when it acts.
+        let _one_after_the_other = chooses(what).then(|| lock(&self.commanding));
+        let known = lock(&self.commands).find(id).filter(|_| id != 0);
+        let is_of_replay = lock(&self.replays).iter().any(|replay| replay.id == id);
+        if is_of_replay || known.is_some_and(|known| known.act != act) {
+            return Err(StoreError::Conflict("this id is another command's".to_owned()));
+        }
+        if let Some(known) = known {
+            return Ok((
+                Done { deliveries: known.deliveries, was_done_before: true, taken_over: None },
+                self.durable(),
+            ));
+        }
+        let control = |act: Act| u64::from(self.control(of, act, Urgency::Now));
+        let mut taken_over = None;
+        let deliveries = match what {
+            What::Pause { reason } => control(Act::Pause(reason.clone())),
+            What::Hold => control(Act::Hold),
+            What::Resume => control(Act::Resume),
+            What::RetryNow => control(Act::RetryNow),
+            What::Redeliver(which) => self.select(id, of, Selecting::Again, "", self.chosen(of, which)?),
+            What::DeadLetter { which, reason } => self.select(id, of, Selecting::Bury, reason, self.chosen(of, which)?),
+            What::Drop(which) => self.select(id, of, Selecting::Drop, "", self.chosen(of, which)?),
+            What::Move { which, to } if *to == of => self.select(id, of, Selecting::Again, "", self.chosen(of, which)?),
+            What::Move { which, to } => self.move_dead_letters(id, of, *to, &self.chosen(of, which)?),
+            What::TakeOver { to } => {
+                let taken = self.take_over(of, *to);
+                taken_over = Some(taken);
+                taken.waiting + taken.scheduled + taken.dead
+            }
+        };
+        let (done, durable) = oneshot::channel();
+        if id == 0 {
+            // Nobody waits for the disk.
+            let _ = done.send(Ok(deliveries));
+        } else {
+            let known = KnownCommand { id, act, deliveries, at_ms: self.clock.now_ms() };
+            lock(&self.commands).add(known);
+            self.send(Message::Command(known, done));
+        }
+        Ok((Done { deliveries, was_done_before: false, taken_over }, durable))
+    }
+
+    /// Writes down how far a replay has come, unless more is known of it already.
+    pub fn save_replay(&self, progress: ReplayProgress) -> Result<(ReplayProgress, Durable), StoreError> {
+        let (bytes, most) = (progress.spec.len(), SPEC_MAX);
+        if bytes > most {
+            let why = format!("what is asked for has {bytes} bytes, and {most} is the most");
+            return Err(StoreError::Conflict(why));
+        }
+        if lock(&self.commands).find(progress.id).is_some() {
+            return Err(StoreError::Conflict("this id is another command's".to_owned()));
+        }
+        let ReplayProgress { id, ref spec, ref cursor, selected, at_ms, is_done, .. } = progress;
+        let numbers = cursor.as_ref().map(|cursor| numbers_of(cursor, List::OldestFirst, self.journal)).transpose()?;
+        let [cursor, until] = numbers.unwrap_or([NUMBER_MAX; 2]);
+        let record = ReplayRecord { id, spec: spec.clone(), cursor, until, selected, at_ms, is_done };
+        let mut replays = lock(&self.replays);
+        let known = replays.iter().find(|known| known.id == id);
+        if let Some(known) = known.filter(|known| known.is_done || known.cursor > cursor) {
+            return Ok((self.progress_of(known), self.durable()));
+        }
+        replays.retain(|known| known.id != id);
+        replays.insert(0, record.clone());
+        replays.truncate(REPLAYS_MAX as usize);
+        let (done, durable) = oneshot::channel();
+        // Under the lock, so that they are written in the order in which they came.
+        self.send(Message::Replay(record, done));
+        Ok((progress, durable))
+    }
+
+    /// A replay as everybody else sees it.
+    pub fn progress_of(&self, record: &ReplayRecord) -> ReplayProgress {
+        let ReplayRecord { id, spec, cursor: at, until, selected, at_ms, is_done } = record.clone();
+        let left = if is_done { 0 } else { until.saturating_sub(at) };
+        let cursor = (left > 0).then(|| cursor(List::OldestFirst, self.journal, [at, until]));
+        ReplayProgress { id, spec, cursor, left, selected, at_ms, is_done }
+    }
+
+    /// To how many deliveries a command would be done.
+    pub fn how_many(&self, of: NameId, which: &Which) -> Result<u64, StoreError> {
+        Ok(self.chosen(of, which)?.len())
+    }
+
+    /// Resolves once everything that was said so far is durable.
+    pub fn durable(&self) -> Durable {
+        let (done, durable) = oneshot::channel();
+        self.send(Message::Durable(done));
+        durable
+    }
+
+    /// Sends something to the writer that somebody waits for. If the writer is gone, who waits is told.
+    fn send(&self, message: Message) {
+        if let Err(unsent) = self.sender.send(message)
+            && let Message::Command(_, done) | Message::Replay(_, done) | Message::Durable(done) = *unsent
+        {
+            let _ = done.send(Err(AppendError::Closed));
+        }
+    }
+
+    /// The numbers of the deliveries that are meant, as far as they are there now.
+    fn chosen(&self, of: NameId, which: &Which) -> Result<Bitmap, StoreError> {
+        let destination = self.destination(of);
+        let queue = || lock(&destination.queue);
+        Ok(match which {
+            Which::Pending => queue().waiting(),
+            Which::UnattemptedFor(age) => self.stale(of, *age),
+            Which::OldestBeyond(most) => self.oldest_beyond(of, *most),
+            Which::Dead(query) if *query == DeadQuery::default() => queue().dead().clone(),
+            Which::Dead(query) => self.dead_by(of, query)?,
+            Which::Events(events) => self.numbers(events).collect(),
+        })
+    }
+
+    /// The numbers of events, but for those of other journals.
+    pub fn numbers<'e>(&self, events: &'e [EventId]) -> impl Iterator<Item = u64> + 'e {
+        assert!(events.len() <= EVENTS_MAX, "one command names at most {EVENTS_MAX} events");
+        let ours = EventId::salt_of(self.journal);
+        events.iter().filter(move |event| event.salt() == ours).map(|event| event.sequence())
+    }
+
+    fn dead_by(&self, of: NameId, query: &DeadQuery) -> Result<Bitmap, ReadError> {
+        let mut dead = lock(&self.destination(of).queue).dead().clone();
+        if let Some(events) = &query.events {
+            dead = self.numbers(events).filter(|sequence| dead.contains(*sequence)).collect();
+        }
+        if query.is_of_any_kind() {
+            return Ok(dead);
+        }
+        self.index.flush();
+        let (mut chosen, mut rest) = (Bitmap::default(), dead.iter_from(0).peekable());
+        while rest.peek().is_some() {
+            let some: BTreeSet<u64> = rest.by_ref().take(STEP).collect();
+            let letters = self.letters(of, &some)?;
+            let holds = |letter: &Letter| query.holds(letter.at_ms, &letter.reason);
+            let is_meant = |sequence: &&u64| letters.get(sequence).is_some_and(holds);
+            some.iter().filter(is_meant).for_each(|sequence| {
+                chosen.insert(*sequence);
+            });
+        }
+        Ok(chosen)
+    }
+
+    /// The oldest of what keeps the journal from being trimmed, so that the rest keeps no more than so many bytes.
+    fn oldest_beyond(&self, of: NameId, most: u64) -> Bitmap {
+        let destination = self.destination(of);
+        let queue = lock(&destination.queue);
+        let bytes = queue.oldest_never_held().map_or(0, |sequence| self.segments.bytes_from(sequence));
+        if bytes <= most {
+            return Bitmap::default();
+        }
+        let waiting = queue.never_held();
+        let count = going(waiting.len(), bytes, most);
+        waiting.iter_from(0).take(count as usize).collect()
+    }
+
+    /// Does something to deliveries, and has it written down. Returns to how many.
+    pub fn select(&self, command: u128, of: NameId, act: Selecting, reason: &str, mut sequences: Bitmap) -> u64 {
+        // Nothing goes from the history while deliveries of it are chosen.
+        let _selecting = lock(&self.selecting);
+        if act == Selecting::Again {
+            // What is older than the history is there if it was carried, because some destination needs it.
+            let start = self.segments.history_start();
+            let end = self.next_sequence.load(Ordering::Acquire);
+            let is_there = |sequence: &u64| *sequence < end && (*sequence >= start || self.needs(*sequence));
+            sequences = sequences.iter_from(0).filter(is_there).collect();
+        }
+        if self.names.read().unwrap_or_else(std::sync::PoisonError::into_inner).of(of).is_none() {
+            return 0;
+        }
+        let destination = self.destination(of);
+        let mut queue = lock(&destination.queue);
+        let sequences = queue.select(act, &sequences);
+        let count = sequences.len();
+        if count > 0 {
+            let record = self.record(of, act, command, reason, sequences);
+            self.send(Message::Selections(record.split().into_iter().map(|part| vec![part]).collect()));
+            destination.wakeup.notify_one();
+        }
+        count
+    }
+
+    /// Delivers dead letters of one destination to another, in one group of the journal for each part: a crash leaves them here or there.
+    fn move_dead_letters(&self, command: u128, from: NameId, to: NameId, sequences: &Bitmap) -> u64 {
+        self.with_both(from, to, |here, there| {
+            let act = Selecting::Move(to);
+            let moved = here.select(act, sequences);
+            let count = moved.len();
+            let parts = self.record(from, act, command, "", moved).split().into_iter().map(|gone| {
+                let again = there.select(Selecting::Again, &gone.sequences);
+                let again = (!again.is_empty()).then(|| self.record(to, Selecting::Again, 0, "", again));
+                again.into_iter().chain([gone]).collect()
+            });
+            self.send(Message::Selections(parts.collect()));
+            count
+        })
+    }
+
+    /// The record of something that is done to deliveries, which memory knows from here on. Made while the queue is locked.
+    pub fn record(
+        &self,
+        of: NameId,
+        act: Selecting,
+        command: u128,
+        reason: &str,
+        sequences: Bitmap,
+    ) -> SelectionRecord {
+        let (at_ms, reason) = (self.clock.now_ms(), cut(reason.to_owned()));
+        // What they came to before is no answer any more.
+        let mut outcomes = lock(&self.outcomes);
+        outcomes.forget(of, &sequences);
+        if let Some(state) = state_after(act, at_ms, &reason) {
+            // The index hears of it when it is synced, and who looks at one of a few may be sooner.
+            for sequence in sequences.iter_from(0).take(SELECTED_REMEMBERED) {
+                outcomes.push(DeliveryKey { sequence, destination: of }, state.clone());
+            }
+        }
+        drop(outcomes);
+        SelectionRecord { destination: of, at_ms, act, command, reason, sequences }
+    }
+
+    /// Loads what the index remembers of commands.
+    pub fn load_commands(&self) -> Result<(), ReadError> {
+        let known = self.index.read().commands().map_err(unreadable)?;
+        let mut commands = lock(&self.commands);
+        known.into_iter().for_each(|command| commands.add(command));
+        Ok(())
+    }
+}
+
+/// Whether deliveries are chosen, which may take a while.
+fn chooses(what: &What) -> bool {
+    !matches!(what, What::Pause { .. } | What::Hold | What::Resume | What::RetryNow)
+}
+
+/// How many of the oldest deliveries must go for a backlog to fit, if all are of one size; at least one.
+fn going(waiting: u64, bytes: u64, most: u64) -> u64 {
+    let share = (bytes - most) as f64 / bytes as f64;
+    ((waiting as f64 * share).ceil() as u64).clamp(1, waiting.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_go_as_are_too_many() {
+        for (waiting, bytes, most, expected) in
+            [(100, 1000, 900, 10), (100, 1000, 999, 1), (100, 1000, 0, 100), (1, 1000, 1, 1), (3, 1000, 500, 2)]
+        {
+            assert_eq!(going(waiting, bytes, most), expected, "{waiting} in {bytes} of {most}");
+        }
+    }
+
+    #[test]
+    fn the_newest_commands_are_remembered() {
+        let mut commands = Commands::default();
+        let act = CommandAct { of: NameId(1), kind: 1, to: NameId::NONE };
+        let command = |id| KnownCommand { id, act, deliveries: 2, at_ms: 0 };
+        (1..=COMMANDS_MAX as u128 + 1).for_each(|id| commands.add(command(id)));
+        commands.add(command(5));
+        assert_eq!(commands.find(1), None);
+        assert_eq!(commands.find(5).map(|known| known.deliveries), Some(4), "two records of one command");
+        assert_eq!(commands.all().count(), COMMANDS_MAX);
+    }
+}

@@ -1,0 +1,188 @@
+//! Looking: events and what became of them, the history page by page, dead letters. All of it may wait for the disk.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{AttemptNote, DeadQuery, DeliveryState, NameId, PlannedDelivery, StoreError, StoredEvent, Which};
+use crate::event::EventId;
+use crate::store::Answer;
+
+/// What is read for people, and by what walks over the history.
+///
+/// A list is asked for page by page: each page says where the next begins, and a list goes on while events arrive and go. A page may
+/// hold fewer than was asked for and not be the last; it never holds more.
+pub trait Looking: Send + Sync {
+    /// One event, where its deliveries stand, and the attempts at them.
+    fn event(&self, id: EventId) -> Answer<'_, EventView>;
+
+    /// Events of the history. What is asked for, and what was there, is fixed when the list begins.
+    fn events(&self, query: &EventQuery, after: Option<&Cursor>, max: usize) -> Answer<'_, Page<Arc<StoredEvent>>>;
+
+    /// Where all deliveries of some events stand, also to where only a replay sent them, and how those that are over ended. Reads no more
+    /// than the limit allows, and gives back what is left of it.
+    fn states(&self, events: Vec<Arc<StoredEvent>>, limit: SearchLimit) -> Answer<'_, (Vec<States>, SearchLimit)>;
+
+    /// Dead letters of some destinations, newest event first.
+    fn dead_letters(
+        &self,
+        of: Vec<NameId>,
+        query: &DeadQuery,
+        after: Option<&Cursor>,
+        max: usize,
+    ) -> Answer<'_, Page<DeadLetter>>;
+
+    /// To how many deliveries of a destination a command would be done.
+    fn how_many(&self, of: NameId, which: Which) -> Answer<'_, u64>;
+}
+
+/// Which events of the history, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// That arrived at or after this, unix milliseconds.
+    pub since_ms: u64,
+    /// And before this.
+    pub until_ms: u64,
+    /// Only about the newest so many.
+    pub last: Option<u64>,
+    /// In this order.
+    pub order: Order,
+}
+
+impl EventQuery {
+    /// All events, in an order.
+    pub fn all(order: Order) -> Self {
+        Self { since_ms: 0, until_ms: u64::MAX, last: None, order }
+    }
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The newest first.
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Where the next one begins; `None`: there is no more.
+    pub next: Option<Cursor>,
+    /// About how many there are behind it, for a progress bar.
+    pub left: u64,
+}
+
+/// Where a list goes on. What it says is the store's business; it is of one list of one store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor(String);
+
+impl Cursor {
+    /// The longest, in bytes: several fit into a URL.
+    pub const BYTES_MAX: usize = 2048;
+
+    /// A store's own text: letters, digits, `-` and `_`.
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let is_cursor = !text.is_empty() && text.len() <= Self::BYTES_MAX && text.bytes().all(is_sound);
+        if is_cursor { Ok(Self(text.to_owned())) } else { Err(StoreError::no_cursor()) }
+    }
+}
+
+impl StoreError {
+    /// Something is no cursor of the list that it was given to.
+    pub(super) fn no_cursor() -> Self {
+        Self::Conflict("this is not where the list goes on: give what the page before said, as it was".to_owned())
+    }
+}
+
+/// The deliveries of one event, and where each stands.
+pub type States = Vec<(PlannedDelivery, DeliveryState)>;
+
+/// How much of the journal may be read to find out how deliveries ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchLimit {
+    /// Bytes that may still be read.
+    pub bytes_left: u64,
+    /// Deliveries whose end was not found within it.
+    pub unfound: u64,
+}
+
+impl SearchLimit {
+    /// The whole journal.
+    pub fn whole() -> Self {
+        Self { bytes_left: u64::MAX, unfound: 0 }
+    }
+}
+
+/// An event with all that is known of its deliveries.
+#[derive(Clone, Debug)]
+pub struct EventView {
+    /// The event.
+    pub event: Arc<StoredEvent>,
+    /// In the order in which it was planned.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// One delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    /// Where to, and by which rule.
+    pub planned: PlannedDelivery,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// What is known of the attempts at it, oldest first.
+    pub attempts: Vec<AttemptNote>,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The event; why not, where it cannot be read.
+    pub event: Result<Arc<StoredEvent>, StoreError>,
+    /// Where it was to go.
+    pub destination: NameId,
+    /// Attempts made.
+    pub attempts: u16,
+    /// When it was given up, unix milliseconds; 0 when that is not known any more.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_a_short_text_that_may_stand_in_a_url() {
+        for good in ["a", "0f-_Z9", &"x".repeat(Cursor::BYTES_MAX)] {
+            assert_eq!(good.parse::<Cursor>().map(|cursor| cursor.to_string()), Ok(good.to_owned()));
+        }
+        for wrong in ["", "a b", "ä", "%20", &"x".repeat(Cursor::BYTES_MAX + 1)] {
+            assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
+        }
+    }
+}
