@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use futures_util::FutureExt;
 use vero_relay::config::Config;
 use vero_relay::config::values::Process;
 use vero_relay::destination::{Delivery, Destination};
@@ -18,7 +19,9 @@ use vero_relay::rules::RuleSet;
 use vero_relay::store::journal::disk::{Disk, DiskFile, RealDisk, Space};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Options};
-use vero_relay::store::{Claim, NameId, NameKind, NewEvent, PlannedDelivery, Settlement, Store, StoredEvent};
+use vero_relay::store::{
+    Claimed, NameId, NameKind, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
+};
 
 fn main() {
     divan::main();
@@ -228,9 +231,12 @@ impl Journal {
         for answer in answers {
             answer.blocking_recv().expect("the writer lives").expect("there is room");
         }
-        let claims = self.store.claim(self.destination, GROUP as usize);
-        let delivered = |claim: Claim| (claim, Settlement::Delivered { attempts: 1 });
-        self.store.settle(claims.into_iter().map(delivered).collect());
+        let queue = self.store.queue(self.destination);
+        let room = Room { deliveries: GROUP as usize, body_bytes: usize::MAX };
+        let claimed = queue.claim(room).now_or_never().expect("all of it is in memory");
+        let delivered =
+            |Claimed { claim, .. }| Settled { claim, settlement: Settlement::Delivered { attempts: 1 }, attempt: None };
+        queue.settle(claimed.into_iter().map(delivered).collect());
     }
 
     fn bench(self, bencher: Bencher<'_, '_>) {

@@ -5,17 +5,18 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::RealDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, DeadQuery, EventQuery, Looking, NameId, NameKind, NewEvent, Order, PlannedDelivery, Retention,
-    Settlement, Store, StoredEvent,
+    AppendError, Claimed, DeadQuery, EventQuery, Looking, NameId, NameKind, NewEvent, Order, PlannedDelivery, Queue,
+    Retention, Room, Settled, Settlement, Store, StoredEvent,
 };
 
 /// Events in flight at once, as from so many senders.
@@ -75,6 +76,16 @@ fn open(directory: &Path) -> JournalStore {
     store
 }
 
+/// Claims what is there; what is read from the disk is read here.
+fn claim(queue: &dyn Queue, deliveries: usize) -> Vec<Claimed> {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    RUNTIME.block_on(async { queue.claim(Room { deliveries, body_bytes: 4 << 20 }).await })
+}
+
+fn delivered(claimed: Claimed) -> Settled {
+    Settled { claim: claimed.claim, settlement: Settlement::Delivered { attempts: 1 }, attempt: None }
+}
+
 fn play(role: &str, directory: &Path, count: u64) {
     let store = open(directory);
     let crm = store.name(NameKind::Destination, "crm");
@@ -86,8 +97,8 @@ fn play(role: &str, directory: &Path, count: u64) {
         }
         "keeps-up" => {
             append_all(&store, crm, count, |store| {
-                let claims = store.claim(crm, 1024);
-                store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+                let queue = store.queue(crm);
+                queue.settle(claim(&*queue, 1024).into_iter().map(delivered).collect());
             });
             store.close();
             report("appended and delivered", count);
@@ -96,11 +107,12 @@ fn play(role: &str, directory: &Path, count: u64) {
         "drain" => {
             let (start, before, mut done) = (Instant::now(), cpu_seconds(), 0);
             while done < count {
-                let claims = store.claim(crm, 64);
-                assert!(!claims.is_empty(), "there is more");
-                claims.iter().for_each(|claim| drop(store.read(claim).expect("readable")));
-                done += claims.len() as u64;
-                store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+                let queue = store.queue(crm);
+                let claimed = claim(&*queue, 64);
+                assert!(!claimed.is_empty(), "there is more");
+                assert!(claimed.iter().all(|claimed| claimed.event.is_ok()), "each can be read");
+                done += claimed.len() as u64;
+                queue.settle(claimed.into_iter().map(delivered).collect());
             }
             let (took, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - before);
             println!(
@@ -114,14 +126,15 @@ fn play(role: &str, directory: &Path, count: u64) {
         "history" => {
             let mut number = 0u64;
             append_all(&store, crm, count, |store| {
-                let claims = store.claim(crm, 1024);
-                let settled = claims.into_iter().map(|claim| {
+                let queue = store.queue(crm);
+                let settled = claim(&*queue, 1024).into_iter().map(|claimed| {
                     number += 1;
                     let reason = "422 Unprocessable Entity: said".to_owned();
                     let dead = Settlement::Dead { attempts: 1, reason };
-                    (claim, if number.is_multiple_of(100) { dead } else { Settlement::Delivered { attempts: 1 } })
+                    let settled = delivered(claimed);
+                    if number.is_multiple_of(100) { Settled { settlement: dead, ..settled } } else { settled }
                 });
-                store.settle(settled.collect());
+                queue.settle(settled.collect());
             });
             store.close();
             report("appended and settled", count);
@@ -145,7 +158,7 @@ fn timed(what: &str, mut act: impl FnMut(usize)) {
 }
 
 fn look(store: &JournalStore, crm: NameId) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = Runtime::new().expect("a runtime");
     // Events from everywhere in the history.
     let mut sample: Vec<Arc<StoredEvent>> = Vec::new();
     let mut after = None;

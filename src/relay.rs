@@ -22,7 +22,7 @@ use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::changes::{go_on_after_a_change, keep_limits};
+use self::changes::{go_by_sections, keep_limits};
 use self::door::{Door, first_listener, listen, local};
 pub use self::generation::Generation;
 use self::keep::{Kept, keep};
@@ -44,7 +44,7 @@ use crate::receive::slots::Slots;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Answer, Command, Done, Health, NamesFull, PausedSources, Store, What};
+use crate::store::{Health, NamesFull, PausedSources, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -104,23 +104,6 @@ impl Relay {
     /// How the last reload went; `None` before the first.
     pub fn last_reload(&self) -> Option<LastReload> {
         self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Has a command carried out on a destination's queue. What waits goes out gently where it is to go on, or at once.
-    pub fn ask(&self, command: Command) -> Answer<'_, Done> {
-        if matches!(command.what, What::Resume | What::RetryNow)
-            && let Some(status) = self.generation().statuses.get(&command.of)
-        {
-            status.begin_gently();
-        }
-        let wakeup = self.store.wakeup(command.of);
-        let asked = self.store.ask(command);
-        Box::pin(async move {
-            let done = asked.await;
-            // Also where nothing was scheduled: what the other side had wished does not hold any more.
-            wakeup.notify_one();
-            done
-        })
     }
 }
 
@@ -290,7 +273,7 @@ async fn start_at(
         background: workers.clone(),
         store,
     });
-    go_on_after_a_change(&relay);
+    go_by_sections(&relay.generation(), &*relay.store);
     let mut changing = relay.changing.lock().await;
     changing.workers.follow(&relay.generation());
     let kept = |task, stop: &CancellationToken| Kept {

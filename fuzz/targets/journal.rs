@@ -20,7 +20,7 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, DeliveryKey, EventQuery, Looking, NameId, NameKind, NewEvent, Order, Pause, PlannedDelivery, ReadError,
+    Answer, Claimed, DeliveryKey, EventQuery, Looking, NameId, NameKind, NewEvent, Order, Pause, PlannedDelivery, Room,
     Selecting, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
@@ -94,8 +94,8 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
     drop(store);
     let Ok(id) = answer else { return };
     let (store, _) = JournalStore::open(Arc::new(disk.clone()), options()).expect("what it wrote it can open");
-    let claims = store.claim(crm, usize::MAX);
-    assert!(claims.iter().any(|claim| claim.key.sequence == id.sequence()), "what was acknowledged waits");
+    let is_it = |claimed: &Claimed| claimed.claim.key.sequence == id.sequence();
+    assert!(claim(&store, crm).iter().any(is_it), "what was acknowledged waits");
     let event = now(store.event(id));
     // A group whose CRC is right and whose numbers lie hides others; no damage makes one, so it may: but not end the process.
     if is_honest {
@@ -109,15 +109,15 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
 fn read_all(store: &JournalStore, is_silent: bool) {
     let written = written();
     for destination in [CRM, ALERTS] {
-        for claim in store.claim(destination, usize::MAX) {
+        for Claimed { claim, event } in claim(store, destination) {
             let sequence = claim.key.sequence;
             let Some((body, destinations)) = written.get(&sequence) else {
                 panic!("event {sequence} was never written")
             };
             assert!(destinations.contains(&destination.0), "event {sequence} is not for destination {}", destination.0);
-            match store.read(&claim) {
+            match event {
                 Ok(event) => assert!(event.body[..] == body[..], "event {sequence} has another body"),
-                Err(ReadError::Io(error)) => panic!("a model disk does not fail: {error}"),
+                Err(StoreError::Unavailable(why)) => panic!("a model disk does not fail: {why}"),
                 Err(error) => assert!(!is_silent, "event {sequence}: {error}, and nobody was told"),
             }
         }
@@ -127,6 +127,19 @@ fn read_all(store: &JournalStore, is_silent: bool) {
     let is_found = |sequence: &u64| found.iter().any(|event| event.id.sequence() == *sequence);
     let lost = (0..SURE_BELOW).find(|sequence| !is_found(sequence));
     assert!(!is_silent || lost.is_none(), "event {lost:?} is gone, and nobody was told");
+}
+
+/// All that waits for a destination, with its events.
+fn claim(store: &JournalStore, destination: NameId) -> Vec<Claimed> {
+    let (queue, mut all) = (store.queue(destination), Vec::new());
+    loop {
+        let mut some = queue.claim(Room { deliveries: usize::MAX, body_bytes: usize::MAX });
+        match some.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(some) if some.is_empty() => return all,
+            Poll::Ready(some) => all.extend(some),
+            Poll::Pending => panic!("it waits for somebody"),
+        }
+    }
 }
 
 /// What a store that does everything where it is asked for answers.

@@ -8,8 +8,8 @@ pub const ALL_BYTES_MAX: usize = 8 << 20;
 /// For one of them: half, so that one that hangs leaves room for the others.
 pub const ONE_BYTES_MAX: usize = ALL_BYTES_MAX / 2;
 
-/// Vero's bodies are far smaller than this.
-const EXPECTED_LEAST: usize = 64 << 10;
+/// A claim is of so many bytes at most: what 64 attempts at Vero's usual bodies take, many times over.
+const CLAIM_BYTES_MAX: usize = 512 << 10;
 
 /// Counts the bodies under attempt.
 #[derive(Debug, Default)]
@@ -22,59 +22,43 @@ pub struct Bodies {
 pub struct Share {
     all: Arc<Bodies>,
     bytes: Arc<AtomicUsize>,
-    /// What a body that must be read from the disk is taken to have: the largest of late.
-    expected: Arc<AtomicUsize>,
 }
 
-/// A body under attempt; given back when dropped.
+/// Bodies that are read or under attempt; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     all: Arc<Bodies>,
     one: Arc<AtomicUsize>,
-    expected: Arc<AtomicUsize>,
-    bytes: usize,
+    /// How much.
+    pub bytes: usize,
 }
 
 impl Share {
     /// A share of all.
     pub fn new(all: Arc<Bodies>) -> Self {
-        Self { all, bytes: Arc::default(), expected: Arc::new(AtomicUsize::new(EXPECTED_LEAST)) }
+        Self { all, bytes: Arc::default() }
     }
 
-    /// What to set aside for a body whose size is not known yet.
-    pub fn expected(&self) -> usize {
-        self.expected.load(Ordering::Relaxed)
+    /// Reserves what there is room for now, for a claim. None where that is nothing; but a destination with no body under attempt always
+    /// gets some, and a claim is of one event at least: so nothing can be starved.
+    pub fn reserve_some(&self) -> Option<Reservation> {
+        let (all, one) = (self.all.bytes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let free = ONE_BYTES_MAX.saturating_sub(one).min(ALL_BYTES_MAX.saturating_sub(all)).min(CLAIM_BYTES_MAX);
+        (free > 0 || one == 0).then(|| self.add(free.max(1)))
     }
 
-    /// Reserves room for a body. A destination with none under attempt always gets it, so nothing can be starved.
+    /// Reserves room for bodies. A destination with none under attempt always gets it.
     pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
         let (all, one) = (self.all.bytes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let fits = one + bytes <= ONE_BYTES_MAX && all + bytes <= ALL_BYTES_MAX;
-        if one > 0 && !fits {
-            return None;
-        }
-        let (all, one, expected) = (self.all.clone(), self.bytes.clone(), self.expected.clone());
-        let mut reservation = Reservation { all, one, expected, bytes: 0 };
         // At least one byte, so that a destination with an empty body under attempt is seen to have one.
-        reservation.grow_to(bytes.max(1));
-        Some(reservation)
-    }
-}
-
-impl Reservation {
-    /// The body has been read, and this is its size.
-    pub fn found(&mut self, bytes: usize) {
-        // A large one is remembered for a while, since its like are often near it.
-        let expected = self.expected.load(Ordering::Relaxed);
-        self.expected.store(bytes.max(expected - expected / 8).max(EXPECTED_LEAST), Ordering::Relaxed);
-        self.grow_to(bytes);
+        (fits || one == 0).then(|| self.add(bytes.max(1)))
     }
 
-    fn grow_to(&mut self, bytes: usize) {
-        let more = bytes.saturating_sub(self.bytes);
-        self.all.bytes.fetch_add(more, Ordering::Relaxed);
-        self.one.fetch_add(more, Ordering::Relaxed);
-        self.bytes += more;
+    fn add(&self, bytes: usize) -> Reservation {
+        self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Reservation { all: self.all.clone(), one: self.bytes.clone(), bytes }
     }
 }
 
@@ -99,7 +83,12 @@ mod tests {
         let more: Vec<_> = (0..10).map_while(|_| other.reserve(mib)).collect();
         assert_eq!(more.len(), 4);
         assert!(third.reserve(mib).is_some(), "the first is always granted");
+        assert_eq!(third.reserve_some().map(|some| some.bytes), Some(1), "the first claim as well");
+        let _one = third.reserve(mib);
+        assert!(third.reserve_some().is_none(), "and no other");
+        drop(_one);
         drop((held, more));
+        assert_eq!(third.reserve_some().map(|some| some.bytes), Some(CLAIM_BYTES_MAX));
         assert_eq!(all.bytes.load(Ordering::Relaxed), 0);
     }
 }

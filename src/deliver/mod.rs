@@ -34,4 +34,4 @@ pub use self::limits::{BacklogLimits, Limited, Limiter};
 pub use self::pace::Pace;
 pub use self::status::{Shown, Status};
 pub use self::troubles::LOOK_EVERY;
-pub use self::worker::{Reading, Section, Worker, WorkerParts};
+pub use self::worker::{Section, Worker, WorkerParts};

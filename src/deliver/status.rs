@@ -1,6 +1,5 @@
-//! What a worker shows of itself, and the one thing that can be asked of it.
+//! What a worker shows of itself.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::troubles::Troubles;
@@ -10,7 +9,6 @@ use super::troubles::Troubles;
 pub struct Status {
     shown: Mutex<Shown>,
     troubles: Mutex<Troubles>,
-    begins_gently: AtomicBool,
 }
 
 /// How it goes.
@@ -32,18 +30,9 @@ impl Status {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets what waits go out now, gently. The worker looks when it is woken.
-    pub fn begin_gently(&self) {
-        self.begins_gently.store(true, Ordering::Release);
-    }
-
     /// What the log has said of it.
     pub(crate) fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn takes_wish(&self) -> bool {
-        self.begins_gently.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn show(&self, change: impl FnOnce(&mut Shown)) {

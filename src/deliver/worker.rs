@@ -7,11 +7,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::settle::Sparing;
@@ -22,27 +21,25 @@ use super::pace::Pace;
 use super::status::Status;
 use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
-use crate::store::{Claim, NameId, ReadError, Store, StoredEvent};
-use crate::telemetry::{DestinationMetrics, in_full, in_vain};
+use crate::store::{Claimed, NameId, Queue, QueueState, Room, Store, StoreError, StoredEvent};
+use crate::telemetry::DestinationMetrics;
 use crate::time::{Clock, Instant};
 
 /// What a worker works with.
 #[derive(Clone)]
 pub struct WorkerParts {
-    /// Where deliveries come from and go back to.
+    /// The destination's deliveries.
+    pub queue: Arc<dyn Queue>,
+    /// Where names are.
     pub store: Arc<dyn Store>,
-    /// The destination's number in the store.
-    pub id: NameId,
-    /// What the config says of it. A reload puts another in its place.
-    pub section: Arc<ArcSwap<Section>>,
+    /// What the config says of it. A reload gives another.
+    pub section: watch::Receiver<Arc<Section>>,
     /// The bodies under attempt, of all destinations.
     pub bodies: Arc<Bodies>,
     /// The time.
     pub clock: Clock,
     /// What it shows.
     pub status: Arc<Status>,
-    /// Where events that are not in memory are read.
-    pub reading: Reading,
     /// No new attempt once this is cancelled.
     pub stop: CancellationToken,
 }
@@ -57,23 +54,20 @@ pub struct Section {
     pub metrics: DestinationMetrics,
 }
 
-/// Where a worker reads the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// On a thread where blocking is allowed.
-    Aside,
-    /// Where it stands. For simulations, in which only one thing happens at a time.
-    Here,
-}
-
 /// One destination's worker.
 pub struct Worker {
     parts: WorkerParts,
+    /// How the destination stands.
+    state: watch::Receiver<QueueState>,
+    /// How often it had been let go on when it was looked at last.
+    nudges: u64,
     /// The section that new attempts are made by.
     section: Arc<Section>,
     share: Share,
-    /// One read of the disk at a time: reads of one destination wait for each other anyway, and each waiting one would hold a thread.
-    disk: Arc<Semaphore>,
+    /// A claim whose events are being read.
+    claiming: Option<Claiming>,
+    /// There may be something to claim.
+    is_ready: bool,
     rejects_in_a_row: u32,
     /// Of what is skipped.
     skip_notes: Sparing,
@@ -84,13 +78,20 @@ pub struct Worker {
     open_since_ms: Option<u64>,
 }
 
+/// A claim under way.
+struct Claiming {
+    claimed: BoxFuture<'static, Vec<Claimed>>,
+    /// Room for what it may give.
+    _room: Reservation,
+    is_probe: bool,
+}
+
 /// What an attempt leaves behind.
 struct Attempted {
     /// What it was made by.
     section: Arc<Section>,
     claims: Held,
-    /// `None`: the delivery was not attempted, for want of room for its body.
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Outcome>,
     started_ms: u64,
     took: Duration,
     is_probe: bool,
@@ -101,64 +102,79 @@ type Attempts = FuturesUnordered<BoxFuture<'static, Attempted>>;
 impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
-        let share = Share::new(parts.bodies.clone());
-        let section = parts.section.load_full();
+        let mut state = parts.queue.state();
+        let QueueState { standing, nudges } = state.borrow_and_update().clone();
+        let section = parts.section.borrow().clone();
         let concurrency = section.config.policy.concurrency;
-        let open_since_ms = parts.store.standing(parts.id).open_since_ms;
-        let breaker = match open_since_ms {
+        let breaker = match standing.open_since_ms {
             Some(_) => Breaker::open(concurrency, Instant::now()),
             None => Breaker::closed(concurrency),
         };
-        let disk = Arc::new(Semaphore::new(1));
         let is_failing = parts.status.troubles().is_failing();
         Self {
+            share: Share::new(parts.bodies.clone()),
             parts,
+            state,
+            nudges,
             section,
-            share,
-            disk,
+            claiming: None,
+            is_ready: true,
             rejects_in_a_row: 0,
             skip_notes: Sparing::default(),
             is_failing,
             breaker,
-            open_since_ms,
+            open_since_ms: standing.open_since_ms,
         }
     }
 
     /// Works until it is stopped; attempts under way are then finished and settled.
     pub async fn run(mut self) {
-        let wakeup = self.parts.store.wakeup(self.parts.id);
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new();
+        let mut ready = self.parts.queue.ready();
         while !stop.is_cancelled() {
-            self.section = self.parts.section.load_full();
-            self.breaker.set_concurrency(self.section.config.policy.concurrency);
-            if self.parts.status.takes_wish() {
-                self.breaker.begin_gently(Instant::now());
-                self.section.pace.release();
-                self.parts.status.show(|shown| shown.held_until_ms = None);
-            }
+            self.look_at_changes();
             let next_turn = self.fill(&mut attempts);
-            let has_room = attempts.len() < self.attempts_max();
-            let is_probing = self.breaker.allowed(Instant::now()) == Allowed::AfterProbe;
-            let wake_at = if has_room && !is_probing { self.wake_at(next_turn) } else { None };
             tokio::select! {
                 // In this order, so that a run can be repeated; nothing here is ready for long.
                 biased;
                 () = stop.cancelled() => break,
                 Some(attempted) = attempts.next() => self.settle_ready(attempted, &mut attempts),
-                () = wakeup.notified() => {}
-                () = sleep_until(wake_at) => {}
+                claimed = claimed(&mut self.claiming) => drop(self.take(claimed, &mut attempts)),
+                () = &mut ready, if !self.is_ready => {
+                    self.is_ready = true;
+                    ready = self.parts.queue.ready();
+                }
+                // An error means that the other end is gone: the process is ending.
+                Ok(()) = self.state.changed() => {}
+                Ok(()) = self.parts.section.changed() => {}
+                () = sleep_until(next_turn) => {}
             }
         }
+        // What is being read goes back.
+        self.claiming = None;
         while let Some(attempted) = attempts.next().await {
             self.settle_ready(attempted, &mut attempts);
         }
     }
 
+    /// Goes by what has changed: the section, and whether somebody has let the destination go on.
+    fn look_at_changes(&mut self) {
+        self.section = self.parts.section.borrow_and_update().clone();
+        self.breaker.set_concurrency(self.section.config.policy.concurrency);
+        let nudges = self.state.borrow_and_update().nudges;
+        if std::mem::replace(&mut self.nudges, nudges) != nudges {
+            self.breaker.begin_gently(Instant::now());
+            self.section.pace.release();
+            self.parts.status.show(|shown| shown.held_until_ms = None);
+            self.is_ready = true;
+        }
+    }
+
     /// Starts as many attempts as there is room, turns and deliveries for. Returns when the next turn is, if that is what lacks.
     fn fill(&mut self, attempts: &mut Attempts) -> Option<Instant> {
-        while attempts.len() < self.attempts_max() {
-            let (WorkerParts { store, id, .. }, Section { config, pace, .. }) = (&self.parts, &*self.section);
+        while self.claiming.is_none() && attempts.len() < self.attempts_max() {
+            let Section { config, pace, .. } = &*self.section;
             let now = Instant::now();
             if let Some(later) = pace.closed_until(now) {
                 return Some(later);
@@ -171,30 +187,43 @@ impl Worker {
                 Allowed::AtOnce(_) if pace.is_limited() => (1, config.destination.batch_max(), false),
                 Allowed::AtOnce(most) => (most - attempts.len(), config.destination.batch_max(), false),
             };
-            let mut rest = Held::claim(store, *id, attempts_max * batch_max);
-            if rest.is_empty() {
-                return None;
+            // Without room, one of our own attempts will end and bring us back here.
+            let room = self.share.reserve_some().filter(|_| self.is_ready)?;
+            let asked = Room { deliveries: attempts_max * batch_max, body_bytes: room.bytes };
+            let mut claimed = self.parts.queue.claim(asked);
+            match (&mut claimed).now_or_never() {
+                Some(claimed) => {
+                    drop(room);
+                    if let Some(later) = self.take((claimed, is_probe), attempts) {
+                        return Some(later);
+                    }
+                }
+                None => self.claiming = Some(Claiming { claimed, _room: room, is_probe }),
             }
-            if let Err(later) = pace.take(now) {
-                // Somebody who shares the pace was faster. What is held goes back.
-                return Some(later);
-            }
-            while !rest.is_empty() {
-                let mut recent: Vec<_> =
-                    rest.iter().take(batch_max).map(|claim| store.recent(claim.key.sequence)).collect();
-                let expected = self.share.expected();
-                let sizes = recent.iter().map(|event| event.as_ref().map_or(expected, |event| event.body.len()));
-                let (count, bytes) = prefix(sizes, ONE_BYTES_MAX);
-                recent.truncate(count);
-                let Some(reservation) = self.share.reserve(bytes) else {
-                    // One of our own attempts will end and bring us back here.
-                    return None;
-                };
-                attempts.push(self.attempt(rest.split(count), recent, reservation, is_probe).boxed());
-            }
-            if is_probe {
-                self.breaker.probe();
-            }
+        }
+        None
+    }
+
+    /// Attempts what was claimed, as far as there is room. Returns when the next turn is, if it is not now; what is not attempted goes
+    /// back.
+    fn take(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts) -> Option<Instant> {
+        let mut rest = Held::new(&self.parts.queue, claimed);
+        if rest.is_empty() {
+            self.is_ready = false;
+            return None;
+        }
+        // Somebody who shares the pace may have been faster.
+        if let Err(later) = self.section.pace.take(Instant::now()) {
+            return Some(later);
+        }
+        let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
+        while !rest.is_empty() {
+            let (count, bytes) = prefix(rest.sizes().take(batch_max), ONE_BYTES_MAX);
+            let Some(reservation) = self.share.reserve(bytes) else { break };
+            attempts.push(self.attempt(rest.split(count), reservation, is_probe).boxed());
+        }
+        if is_probe {
+            self.breaker.probe();
         }
         None
     }
@@ -208,33 +237,19 @@ impl Worker {
         }
     }
 
-    /// When to look again although nobody wakes us: at the next turn, or when a retry is due.
-    fn wake_at(&self, next_turn: Option<Instant>) -> Option<Instant> {
-        // A retry that is due and was not handed out waits for room among the bodies; it is looked at again soon.
-        const SOON: Duration = Duration::from_millis(10);
-        next_turn.or_else(|| {
-            let due_ms = self.parts.store.next_due(self.parts.id)?;
-            Some(Instant::now() + self.parts.clock.until(due_ms).max(SOON))
-        })
-    }
-
     /// One attempt at some deliveries.
     fn attempt(
         &self,
-        claims: Held,
-        recent: Vec<Option<Arc<StoredEvent>>>,
-        mut reservation: Reservation,
+        mut claims: Held,
+        reservation: Reservation,
         is_probe: bool,
     ) -> impl Future<Output = Attempted> + use<> {
-        let WorkerParts { store, clock, reading, .. } = &self.parts;
-        let (store, clock, reading, disk) = (store.clone(), *clock, *reading, self.disk.clone());
-        let section = self.section.clone();
+        let (clock, section) = (self.parts.clock, self.section.clone());
+        let read = claims.take_events();
+        let deliveries: Vec<Delivery> =
+            read.iter().flatten().map(|event| delivery(&*self.parts.store, event, claims.destination())).collect();
         let (destination, timeout) = (section.config.destination.clone(), section.config.policy.timeout);
         async move {
-            let read = read_all(&store, reading, &disk, &claims, recent).await;
-            reservation.found(read.iter().flatten().map(|event| event.body.len()).sum());
-            let deliveries: Vec<Delivery> =
-                read.iter().flatten().map(|event| delivery(&store, event, &claims)).collect();
             let (started_ms, started) = (clock.now_ms(), Instant::now());
             // The call itself may panic as well as what it returns.
             let attempt = AssertUnwindSafe(async { destination.attempt(&deliveries).await }).catch_unwind();
@@ -246,16 +261,24 @@ impl Worker {
             let mut made = made.into_iter();
             let outcomes = read.into_iter().map(|event| match event {
                 Ok(_) => made.next().unwrap_or_else(|| Outcome::local("a bug: the attempt gave no outcome")),
-                Err(error @ ReadError::Io(_)) => {
-                    Outcome::Retry { reason: Reason::local(in_full(&error)), after: None, holds_all: false }
+                Err(error @ StoreError::Unavailable(_)) => {
+                    Outcome::Retry { reason: Reason::local(error.to_string()), after: None, holds_all: false }
                 }
-                Err(error) => Outcome::local(in_full(&error)),
+                Err(error) => Outcome::local(error.to_string()),
             });
-            let mut outcomes: Vec<_> = outcomes.map(Some).collect();
-            outcomes.resize(claims.len(), None);
+            let outcomes = outcomes.collect();
+            drop(reservation);
             Attempted { section, outcomes, claims, started_ms, took: started.elapsed(), is_probe }
         }
     }
+}
+
+/// What was claimed, once its events are read.
+async fn claimed(claiming: &mut Option<Claiming>) -> (Vec<Claimed>, bool) {
+    let Some(Claiming { claimed, is_probe, .. }) = claiming else { return std::future::pending().await };
+    let claimed = (claimed.await, *is_probe);
+    *claiming = None;
+    claimed
 }
 
 async fn sleep_until(instant: Option<Instant>) {
@@ -263,44 +286,6 @@ async fn sleep_until(instant: Option<Instant>) {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
     }
-}
-
-type Read = Result<Arc<StoredEvent>, ReadError>;
-
-/// Takes events from memory, or reads them where blocking is allowed.
-async fn read_all(
-    store: &Arc<dyn Store>,
-    reading: Reading,
-    disk: &Semaphore,
-    claims: &[Claim],
-    recent: Vec<Option<Arc<StoredEvent>>>,
-) -> Vec<Read> {
-    if recent.iter().all(Option::is_some) {
-        return recent.into_iter().flatten().map(Ok).collect();
-    }
-    // Never closed, so it is always granted.
-    let _turn = disk.acquire().await;
-    let (store, claims) = (store.clone(), claims.to_vec());
-    let count = claims.len();
-    let read = move || {
-        let (mut read, mut bytes) = (Vec::new(), 0);
-        for claim in &claims {
-            let event = store.read(claim);
-            bytes += event.as_ref().map_or(0, |event| event.body.len());
-            if bytes > ONE_BYTES_MAX && !read.is_empty() {
-                // The rest is larger than it was taken to be, and waits for its turn.
-                break;
-            }
-            read.push(event);
-        }
-        read
-    };
-    if reading == Reading::Here {
-        return read();
-    }
-    let failed = |why: &str| Err(ReadError::Io(std::io::Error::other(why.to_owned())));
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or_else(|error| (0..count).map(|_| failed(&in_vain("the reading thread", &error))).collect())
 }
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.
@@ -316,8 +301,7 @@ fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
     (count, total)
 }
 
-fn delivery(store: &Arc<dyn Store>, event: &Arc<StoredEvent>, claims: &[Claim]) -> Delivery {
-    let destination = claims.first().map(|claim| claim.key.destination);
+fn delivery(store: &dyn Store, event: &Arc<StoredEvent>, destination: Option<NameId>) -> Delivery {
     let planned = event.deliveries.iter().find(|planned| Some(planned.destination) == destination);
     let name = |id: Option<NameId>| id.and_then(|id| store.name_of(id)).unwrap_or_else(|| "".into());
     Delivery { source: name(Some(event.source)), rule: name(planned.map(|planned| planned.rule)), event: event.clone() }

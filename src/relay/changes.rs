@@ -9,7 +9,7 @@ use super::patience::joined;
 use super::{Generation, Relay};
 use crate::config::{Config, DestinationConfig};
 use crate::deliver::{Limited, Limiter};
-use crate::store::{Command, NameId, NameKind, Store, TakenOver, What};
+use crate::store::{Change, NameId, NameKind, Store, TakenOver};
 
 /// When what is renamed is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,20 +82,10 @@ fn in_words(name: &str, old: &str, taken: TakenOver) -> Option<String> {
     (!parts.is_empty()).then(|| format!("`{name}` takes over from `{old}`: {}{in_flight}", parts.join(", ")))
 }
 
-/// What waits for a destination whose section of the config has changed is due now: most likely the change is to help it. Touches no
-/// disk.
-pub(super) fn go_on_after_a_change(relay: &Relay) {
-    let generation = relay.generation();
+/// Says what each destination's section of the config is now: what waits for one whose section has changed is due then.
+pub(super) fn go_by_sections(generation: &Generation, store: &dyn Store) {
     for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        let before = relay.store.fact(*id);
-        if before.as_ref() == Some(&config.fingerprint) {
-            continue;
-        }
-        relay.store.set_fact(*id, &config.fingerprint);
-        if before.is_some() && relay.store.counts(*id).backlog > 0 {
-            tracing::info!(destination = %config.name, "its section of the config has changed: what waits for it is due now");
-            drop(relay.ask(Command::once(*id, What::RetryNow)));
-        }
+        store.queue(*id).change(Change::Section { digest: config.fingerprint.clone() });
     }
 }
 

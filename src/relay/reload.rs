@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::changes::go_on_after_a_change;
+use super::changes::go_by_sections;
 use super::door::{Listener, listen, local};
 use super::patience::{NotDone, joined};
 use super::{Generation, Relay, StartError};
@@ -179,7 +179,7 @@ impl Relay {
         changing.workers.follow(&generation);
         generation.forget_others(&self.metrics);
         self.store.set_retention(generation.config.retention);
-        go_on_after_a_change(self);
+        go_by_sections(&generation, &*self.store);
         let warnings = report.lines().collect();
         Ok(Reloaded { generation: generation.number, changes, warnings })
     }

@@ -88,13 +88,7 @@ impl Relay {
         let what = match act {
             SourceAct::Hold => What::Hold,
             SourceAct::Refuse => What::Pause { reason: "paused by the operator".to_owned() },
-            SourceAct::Resume => {
-                // What was held comes all at once: a few deliveries at first.
-                let has_held = |id: &NameId| self.store.counts(*id).held > 0;
-                let statuses = generation.statuses.iter().filter(|(id, _)| has_held(id));
-                statuses.for_each(|(_, status)| status.begin_gently());
-                What::Resume
-            }
+            SourceAct::Resume => What::Resume,
         };
         Some((id, what))
     }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Generation;
 use super::keep::{Kept, keep};
-use crate::deliver::{Bodies, Pace, Reading, Section, Worker, WorkerParts};
+use crate::deliver::{Bodies, Pace, Section, Worker, WorkerParts};
 use crate::store::{NameId, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -30,7 +30,7 @@ pub(super) struct Workers {
 
 /// One worker, seen by who looks after it.
 pub(super) struct Hand {
-    section: Arc<ArcSwap<Section>>,
+    section: watch::Sender<Arc<Section>>,
     stop: CancellationToken,
 }
 
@@ -49,10 +49,7 @@ impl Workers {
             let metrics = self.metrics.destination(&config.name);
             let section = Arc::new(Section { config: config.clone(), pace, metrics });
             match self.hands.get(id) {
-                Some(hand) => {
-                    hand.section.store(section);
-                    self.store.wakeup(*id).notify_one();
-                }
+                Some(hand) => drop(hand.section.send_replace(section)),
                 None => self.start(*id, section, generation),
             }
         }
@@ -79,24 +76,23 @@ impl Workers {
 
     /// A destination's own pace: the one it has, unless it shared that with others.
     fn own_pace(&self, id: NameId, shared_before: &HashMap<String, Arc<Pace>>) -> Arc<Pace> {
-        let known = self.hands.get(&id).map(|hand| hand.section.load().pace.clone());
+        let known = self.hands.get(&id).map(|hand| hand.section.borrow().pace.clone());
         let is_shared = |pace: &Arc<Pace>| shared_before.values().any(|shared| Arc::ptr_eq(shared, pace));
         known.filter(|pace| !is_shared(pace)).unwrap_or_else(|| Arc::new(Pace::new(None)))
     }
 
     fn start(&mut self, id: NameId, section: Arc<Section>, generation: &Generation) {
-        let (section, stop) = (Arc::new(ArcSwap::new(section)), self.stop.child_token());
+        let of = section.config.name.clone();
+        let (section, stop) = (watch::Sender::new(section), self.stop.child_token());
         let parts = WorkerParts {
+            queue: self.store.queue(id),
             store: self.store.clone(),
-            id,
-            section: section.clone(),
+            section: section.subscribe(),
             bodies: self.bodies.clone(),
             clock: self.clock,
             status: generation.statuses.get(&id).cloned().unwrap_or_default(),
-            reading: Reading::Aside,
             stop: stop.clone(),
         };
-        let of = section.load().config.name.clone();
         let kept = Kept { task: "worker", of, metrics: self.metrics.clone(), stop: stop.clone() };
         self.tasks.spawn(keep(kept, move || Worker::new(parts.clone()).run()));
         self.hands.insert(id, Hand { section, stop });

@@ -20,14 +20,16 @@ mod command;
 pub mod journal;
 pub mod lock;
 mod looking;
+mod queue;
 mod words;
 
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 pub use self::command::*;
 pub use self::looking::*;
+pub use self::queue::*;
 pub use self::words::*;
 use crate::event::EventId;
 
@@ -64,34 +66,11 @@ pub trait Store: Looking + Send + Sync + 'static {
     /// Dropping the receiver cancels nothing.
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>>;
 
-    /// Hands out at most `max` deliveries of one destination that are due: released ones first, then due retries and first
-    /// attempts in turn. Empty while the destination is paused.
-    fn claim(&self, destination: NameId, max: usize) -> Vec<Claim>;
-
-    /// The event of a claim, if it is still in memory.
-    fn recent(&self, sequence: u64) -> Option<Arc<StoredEvent>>;
-
-    /// The event of a claim. Reads the disk when it is not in memory any more.
-    fn read(&self, claim: &Claim) -> Result<Arc<StoredEvent>, ReadError>;
-
-    /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second.
-    fn settle(&self, settlements: Vec<(Claim, Settlement)>);
-
-    /// Takes notes of attempts that failed, for who wants to know later. They may be lost; nothing depends on them.
-    fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>);
-
-    /// When the destination next has a retry due, unix milliseconds. `None`: nothing is postponed.
-    fn next_due(&self, destination: NameId) -> Option<u64>;
-
-    /// Is notified whenever the destination may have something new to claim: an event, or the end of a pause. Not for a claim that
-    /// was handed back.
-    fn wakeup(&self, destination: NameId) -> Arc<Notify>;
+    /// The deliveries of a destination.
+    fn queue(&self, destination: NameId) -> Arc<dyn Queue>;
 
     /// How a destination, or a source, stands.
     fn standing(&self, destination: NameId) -> Standing;
-
-    /// Holds a destination's queue until it is resumed, across restarts. A second call changes nothing.
-    fn pause(&self, destination: NameId, reason: &str);
 
     /// How many events of a source are held.
     fn held(&self, source: NameId) -> u64;
@@ -99,9 +78,6 @@ pub trait Store: Looking + Send + Sync + 'static {
     /// Does what a command says, once for each id. Resolves when it is done and durable; it is in effect sooner. What was begun is
     /// finished although nobody waits for it any more.
     fn ask(&self, command: Command) -> Answer<'_, Done>;
-
-    /// Says that a destination's breaker has opened, so that time does not count, or has closed.
-    fn set_open(&self, destination: NameId, is_open: bool);
 
     /// Says that the config does not name a destination any more, or that it does again.
     fn set_removed(&self, destination: NameId, is_removed: bool);
@@ -138,13 +114,6 @@ pub trait Store: Looking + Send + Sync + 'static {
 
     /// How much the store has and may have.
     fn usage(&self) -> Usage;
-
-    /// Remembers something small about a destination, like what its section of the config was. It may be forgotten; `None` then.
-    /// Returns at once.
-    fn set_fact(&self, destination: NameId, fact: &str);
-
-    /// What was remembered, by what is in memory.
-    fn fact(&self, destination: NameId) -> Option<String>;
 
     /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
     fn backup(&self, directory: &std::path::Path) -> Result<(), BackupError>;

@@ -5,15 +5,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Claim, Command, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health, NameId, NameKind,
-    NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, SearchLimit, Settlement, Store, StoreError,
-    What, Which,
+    AppendError, Change, Claim, Claimed, Command, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health, NameId,
+    NameKind, NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, Room, SearchLimit, Settled,
+    Settlement, Store, StoreError, What, Which,
 };
 use vero_relay::time::Clock;
 
@@ -72,7 +73,7 @@ fn event(store: &dyn Store, body: &str, destinations: &[&str]) -> NewEvent {
 }
 
 /// What may wait is waited for here.
-fn wait<T>(answer: impl AsyncFnOnce() -> T) -> T {
+pub fn wait<T>(answer: impl AsyncFnOnce() -> T) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
     RUNTIME.block_on(answer())
 }
@@ -98,9 +99,56 @@ fn until(condition: impl Fn() -> bool) {
     }
 }
 
-fn bodies(store: &dyn Store, claims: &[Claim]) -> Vec<String> {
-    let body = |claim: &Claim| store.read(claim).expect("readable").body.clone();
-    claims.iter().map(|claim| String::from_utf8_lossy(&body(claim)).into_owned()).collect()
+/// What a destination's worker does, without one.
+pub trait AsWorker {
+    fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed>;
+    fn claim(&self, of: NameId, max: usize) -> Vec<Claim>;
+    fn settle(&self, settlements: Vec<(Claim, Settlement)>);
+    fn pause(&self, of: NameId, reason: &str);
+    /// When an event's one delivery is due, if it is scheduled.
+    fn due_ms(&self, id: EventId) -> Option<u64>;
+}
+
+impl AsWorker for dyn Store {
+    fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed> {
+        let (queue, mut all) = (self.queue(of), Vec::new());
+        // A claim may give less than there is.
+        loop {
+            let room = Room { deliveries: max - all.len(), body_bytes: 1 << 20 };
+            let some = wait(async || queue.claim(room).await);
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some);
+        }
+    }
+
+    fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {
+        self.claimed(of, max).into_iter().map(|claimed| claimed.claim).collect()
+    }
+
+    fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
+        for (claim, settlement) in settlements {
+            self.queue(claim.key.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
+        }
+    }
+
+    fn pause(&self, of: NameId, reason: &str) {
+        self.queue(of).change(Change::Pause { reason: reason.to_owned() });
+    }
+
+    fn due_ms(&self, id: EventId) -> Option<u64> {
+        match wait(async || self.event(id).await).expect("found").deliveries[0].state {
+            DeliveryState::Postponed { due_ms, .. } => Some(due_ms),
+            _ => None,
+        }
+    }
+}
+
+/// The bodies of what is claimed.
+fn bodies(store: &dyn Store, of: NameId, max: usize) -> Vec<String> {
+    let body = |claimed: Claimed| String::from_utf8_lossy(&claimed.event.expect("readable").body).into_owned();
+    store.claimed(of, max).into_iter().map(body).collect()
 }
 
 #[test]
@@ -109,8 +157,8 @@ fn what_was_appended_is_claimed_by_its_destinations_and_by_no_other() {
         let store = backend.open();
         append(&*store, "one", &["a", "b"]);
         append(&*store, "two", &["b"]);
-        assert_eq!(bodies(&*store, &store.claim(destination(&*store, "a"), 9)), ["one"]);
-        assert_eq!(bodies(&*store, &store.claim(destination(&*store, "b"), 9)), ["one", "two"]);
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one"]);
+        assert_eq!(bodies(&*store, destination(&*store, "b"), 9), ["one", "two"]);
         assert_eq!(store.claim(destination(&*store, "c"), 9), []);
     });
 }
@@ -141,7 +189,7 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
         // The process dies after its last settlements have become durable.
         store.close();
         let store = backend.open();
-        assert_eq!(bodies(&*store, &store.claim(destination(&*store, "a"), 9)), ["open"]);
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["open"]);
         let state = |id: EventId| wait(async || store.event(id).await).expect("found").deliveries[0].state.clone();
         assert!(matches!(state(ids[0]), DeliveryState::Delivered { attempts: 1, .. }));
         assert!(matches!(state(ids[1]), DeliveryState::Dead { attempts: 2, reason, .. } if reason == "no"));
@@ -171,22 +219,21 @@ fn a_process_that_dies_without_a_word_loses_no_event_and_no_unsettled_delivery()
 fn a_postponed_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_restart() {
     each(|backend| {
         let store = backend.open();
-        append(&*store, "later", &["a"]);
-        append(&*store, "now", &["a"]);
+        let ids = ["later", "now"].map(|body| append(&*store, body, &["a"]));
         let a = destination(&*store, "a");
         let claims = store.claim(a, 9);
         let postponed =
             |due_ms| Settlement::Postponed { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
         let far = vero_relay::time::wall_ms() + 3_600_000;
         store.settle(vec![(claims[0], postponed(far)), (claims[1], postponed(1))]);
-        assert_eq!(store.next_due(a), Some(1));
+        assert_eq!(ids.map(|id| store.due_ms(id)), [Some(far), Some(1)]);
         store.close();
         let store = backend.open();
         let a = destination(&*store, "a");
         let claims = store.claim(a, 9);
-        assert_eq!(bodies(&*store, &claims), ["now"]);
+        assert_eq!(claims.len(), 1);
         assert_eq!((claims[0].attempts, claims[0].first_attempt_ms, claims[0].due_ms), (3, Some(5), Some(1)));
-        assert_eq!(store.next_due(a), Some(far));
+        assert_eq!(store.due_ms(ids[0]), Some(far));
     });
 }
 
@@ -285,7 +332,7 @@ fn appends_from_many_threads_are_all_there() {
                 });
             }
         });
-        let bodies = bodies(&*store, &store.claim(destination(&*store, "a"), 1000));
+        let bodies = bodies(&*store, destination(&*store, "a"), 1000);
         let distinct: std::collections::BTreeSet<_> = bodies.iter().collect();
         assert_eq!((bodies.len(), distinct.len()), (400, 400));
     });
@@ -438,16 +485,17 @@ fn a_dead_destination_with_a_hundred_thousand_waiting_is_opened_and_drained_in_o
         let store = backend.open();
         let dead = destination(&*store, "dead");
         assert_eq!(store.counts(dead).backlog, WAITING);
-        let mut next = 0;
+        let (mut next, mut last) = (0, None);
         loop {
-            let claims = store.claim(dead, 1000);
-            let Some(first) = claims.first() else { break };
-            assert_eq!(store.read(first).expect("readable").body, "waits");
-            for claim in &claims {
-                assert_eq!(claim.key.sequence, next);
-                next += 1;
-            }
-            store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+            let claimed = store.claimed(dead, 1000);
+            let Some(first) = claimed.first() else { break };
+            assert_eq!(first.event.as_ref().expect("readable").body, "waits");
+            next += claimed.len() as u64;
+            let keys: Vec<u64> = claimed.iter().map(|claimed| claimed.claim.key.sequence).collect();
+            assert!(keys.is_sorted() && keys.first() > last.as_ref(), "{last:?} {keys:?}");
+            last = keys.last().copied();
+            let delivered = |claimed: Claimed| (claimed.claim, Settlement::Delivered { attempts: 1 });
+            store.settle(claimed.into_iter().map(delivered).collect());
         }
         assert_eq!((next, store.counts(dead).backlog), (WAITING, 0));
     });
@@ -470,7 +518,7 @@ fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when
         append(&*store, "after", &["a"]);
         store.close();
         let store = backend.open();
-        assert_eq!(bodies(&*store, &store.claim(a, 9)), ["after"]);
+        assert_eq!(bodies(&*store, a, 9), ["after"]);
     });
 }
 
@@ -487,7 +535,7 @@ fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
         for _ in 0..2 {
             let store = backend.open();
             assert_eq!(store.standing(a).paused, Some(paused.clone()));
-            assert_eq!(store.next_due(a), None);
+            assert_eq!(store.queue(a).state().borrow().standing.paused, Some(paused.clone()));
             store.close();
         }
     });
@@ -499,7 +547,7 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
-        store.set_open(a, true);
+        store.queue(a).change(Change::Breaker { is_open: true });
         store.set_removed(a, true);
         let standing = store.standing(a);
         assert!(standing.open_since_ms.is_some() && standing.removed_since_ms.is_some());
@@ -542,7 +590,7 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         let now_ms = vero_relay::time::wall_ms();
         let at = |now_ms: u64| Clock::by_hand(Box::leak(Box::new(AtomicU64::new(now_ms))));
         let store = backend.open_by(at(now_ms));
-        append(&*store, "later", &["a"]);
+        let later = append(&*store, "later", &["a"]);
         append(&*store, "waits", &["a"]);
         let a = destination(&*store, "a");
         let claim = store.claim(a, 1)[0];
@@ -553,7 +601,7 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         // A day back, as after a flat battery, then to 1970: what was due in an hour is due within a day.
         for stepped in [now_ms - DAY_MS, 1000] {
             let store = backend.open_by(at(stepped));
-            let due_ms = store.next_due(destination(&*store, "a")).expect("postponed");
+            let due_ms = store.due_ms(later).expect("postponed");
             assert!(due_ms <= stepped + DAY_MS, "{due_ms} is more than a day after {stepped}");
             store.close();
         }
@@ -561,7 +609,7 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         let store = backend.open_by(at(4_102_444_800_000));
         store.trim();
         let a = destination(&*store, "a");
-        let mut waiting = bodies(&*store, &store.claim(a, 9));
+        let mut waiting = bodies(&*store, a, 9);
         waiting.sort();
         assert_eq!(waiting, ["later", "waits"]);
     });
@@ -650,5 +698,68 @@ fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_
         let states = wait(async || store.states(vec![view.event], SearchLimit::whole()).await).expect("known").0;
         let is_dead = |(_, state): &(_, DeliveryState)| matches!(state, DeliveryState::Dead { .. });
         assert!(states[0].len() == 2 && states[0].iter().all(is_dead), "{states:?}");
+    });
+}
+
+#[test]
+fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_place() {
+    each(|backend| {
+        let store = backend.open();
+        let body = "b".repeat(100_000);
+        for _ in 0..20 {
+            append(&*store, &body, &["a"]);
+        }
+        let a = destination(&*store, "a");
+        // From memory, and after a restart from the disk.
+        for _ in 0..2 {
+            let store = backend.open_again().unwrap_or_else(|| store.clone());
+            let queue = store.queue(a);
+            let claim = |deliveries, body_bytes| wait(async || queue.claim(Room { deliveries, body_bytes }).await);
+            drop(queue.claim(Room { deliveries: 9, body_bytes: usize::MAX }));
+            let some = claim(9, 250_000);
+            assert_eq!(some.len(), 2, "as many as fit");
+            let one = claim(9, 1);
+            assert_eq!(one.len(), 1, "and one however large");
+            let keys: Vec<u64> = some.iter().chain(&one).map(|claimed| claimed.claim.key.sequence).collect();
+            assert!(keys.is_sorted(), "{keys:?}");
+            let back = |claimed: Claimed| (claimed.claim, Settlement::Released);
+            store.settle(some.into_iter().chain(one).map(back).collect());
+            assert_eq!(store.counts(a).backlog, 20);
+        }
+    });
+}
+
+#[test]
+fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
+    each(|backend| {
+        let store = backend.open();
+        let a = destination(&*store, "a");
+        let (queue, other) = (store.queue(a), store.queue(a));
+        let mut state = other.state();
+        let comes = |ready: BoxFuture<'static, ()>| {
+            let limit = std::time::Duration::from_secs(30);
+            wait(async || tokio::time::timeout(limit, ready).await).expect("it comes");
+        };
+        let ready = queue.ready();
+        append(&*store, "one", &["a"]);
+        comes(ready);
+        let claim = store.claim(a, 1)[0];
+        let due_ms = vero_relay::time::wall_ms() + 50;
+        let retry = Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        store.settle(vec![(claim, retry)]);
+        comes(queue.ready());
+        store.pause(a, "410 Gone");
+        assert_eq!(state.borrow_and_update().standing.paused.as_ref().map(|pause| &*pause.reason), Some("410 Gone"));
+        assert!(store.claim(a, 1).is_empty());
+        let ready = queue.ready();
+        assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
+        comes(ready);
+        let let_go_on = state.borrow_and_update().clone();
+        assert_eq!((let_go_on.standing.paused, let_go_on.nudges), (None, 1));
+        queue.change(Change::Section { digest: "one".into() });
+        queue.change(Change::Section { digest: "one".into() });
+        assert_eq!(state.borrow_and_update().nudges, 1, "the first section of all is not another one");
+        queue.change(Change::Section { digest: "two".into() });
+        assert_eq!(state.borrow_and_update().nudges, 2);
     });
 }

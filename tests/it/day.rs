@@ -11,6 +11,8 @@ use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{NameKind, NewEvent, PlannedDelivery, Retention, Settlement, Store};
 use vero_relay::time::Clock;
 
+use crate::contract::AsWorker;
+
 const HOUR_MS: u64 = 60 * 60 * 1000;
 /// Events in an hour, all of them to both destinations.
 const EVENTS_AN_HOUR: u64 = 400;

@@ -197,7 +197,7 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Has a command carried out, and waits until what was done would outlive the end of the process and of the machine.
 async fn ask(relay: &Relay, command: Command) -> Result<Done, Refusal> {
-    match tokio::time::timeout(DURABLE_WITHIN, relay.ask(command)).await {
+    match tokio::time::timeout(DURABLE_WITHIN, relay.store.ask(command)).await {
         Ok(done) => done.map_err(refused),
         Err(_) => Err(Refusal::unavailable(
             "it is in effect, but it is not on the disk yet and a restart would undo it: the disk is full or slow",

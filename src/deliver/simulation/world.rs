@@ -5,19 +5,18 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::witness::{Mode, Model, Witness};
 use super::{Dice, policies};
 use crate::config::DestinationConfig;
-use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Reading, Section, Status, Worker, WorkerParts};
+use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Section, Worker, WorkerParts};
 use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::model::{Faults, ModelDisk};
-use crate::store::journal::{JournalStore, Options, Untold, Writer};
+use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
 use crate::store::{AppendError, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Store};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant};
@@ -36,7 +35,8 @@ struct Process {
     store: Arc<JournalStore>,
     writer: Writer,
     ids: Vec<NameId>,
-    statuses: Vec<Arc<Status>>,
+    /// Of each worker, as nobody reloads them.
+    _sections: Vec<watch::Sender<Arc<Section>>>,
     stop: CancellationToken,
     workers: JoinSet<()>,
 }
@@ -217,13 +217,12 @@ impl World {
     fn pause_or_resume(&mut self) {
         let at = self.dice.below(3) as usize;
         let process = self.process();
-        let (id, status) = (process.ids[at], process.statuses[at].clone());
+        let id = process.ids[at];
         if process.store.standing(id).paused.is_none() {
             process.store.pause(id, "paused by the operator");
             self.tell(format_args!("paused {at}"));
             return;
         }
-        status.begin_gently();
         process.store.resume(id);
         self.witness.wished(at);
         self.tell(format_args!("resumed {at}"));
@@ -233,9 +232,7 @@ impl World {
         let at = self.dice.below(3) as usize;
         let process = self.process();
         let id = process.ids[at];
-        process.statuses[at].begin_gently();
         process.store.retry_now(id);
-        process.store.wakeup(id).notify_one();
         self.witness.wished(at);
         self.tell(format_args!("retry now {at}"));
     }
@@ -316,35 +313,35 @@ impl World {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        let options = Options { segment_bytes: SEGMENT_BYTES, clock: self.clock, ..Options::default() };
+        let blocking = Blocking::Here;
+        let options = Options { segment_bytes: SEGMENT_BYTES, clock: self.clock, blocking, ..Options::default() };
         let opened = JournalStore::open_by_hand(Arc::new(self.disk.clone()), options, &self.untold);
         let (store, writer) = opened.map_err(|error| format!("the journal does not open: {error}"))?;
         let store = Arc::new(store);
         let ids: Vec<_> = (0..3).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
         self.witness.nothing_is_lost(&store, &ids)?;
         let (metrics, bodies, stop) = (Metrics::default(), Arc::new(Bodies::default()), CancellationToken::new());
-        let (mut workers, mut statuses) = (JoinSet::new(), Vec::new());
+        let (mut workers, mut sections) = (JoinSet::new(), Vec::new());
         for (at, policy) in policies().into_iter().enumerate() {
-            let status = Arc::new(Status::default());
-            statuses.push(status.clone());
             let destination = Arc::new(Model::new(at, self.witness.clone(), store.clone(), ids[at]));
+            let section = watch::Sender::new(Arc::new(Section {
+                config: config(at, policy, destination),
+                pace: Arc::new(Pace::new(policy.interval)),
+                metrics: metrics.destination(&format!("d{at}")),
+            }));
+            sections.push(section.clone());
             let worker = Worker::new(WorkerParts {
+                queue: store.queue(ids[at]),
                 store: store.clone(),
-                id: ids[at],
-                section: Arc::new(ArcSwap::from_pointee(Section {
-                    config: config(at, policy, destination),
-                    pace: Arc::new(Pace::new(policy.interval)),
-                    metrics: metrics.destination(&format!("d{at}")),
-                })),
+                section: section.subscribe(),
                 bodies: bodies.clone(),
                 clock: self.clock,
-                status,
-                reading: Reading::Here,
+                status: Arc::default(),
                 stop: stop.clone(),
             });
             workers.spawn(worker.run());
         }
-        self.process = Some(Process { store, writer, ids, statuses, stop, workers });
+        self.process = Some(Process { store, writer, ids, _sections: sections, stop, workers });
         Ok(())
     }
 
@@ -361,7 +358,6 @@ impl World {
             for (at, id) in process.ids.iter().enumerate() {
                 // A destination that rejected again and again may have been paused.
                 if process.store.standing(*id).paused.is_some() {
-                    process.statuses[at].begin_gently();
                     process.store.resume(*id);
                     self.witness.wished(at);
                 }

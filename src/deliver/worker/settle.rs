@@ -8,11 +8,11 @@ use futures_util::stream::StreamExt;
 
 use super::{Attempted, Attempts, Worker};
 use crate::deliver::backoff::spread;
-use crate::deliver::breaker::{Change, Sign};
+use crate::deliver::breaker::{Change as BreakerChange, Sign};
 use crate::deliver::decide::{Next, decide};
-use crate::deliver::held::Settled;
+use crate::deliver::held::Decided;
 use crate::destination::{Outcome, Reason};
-use crate::store::{AttemptNote, Claim, DeliveryKey, Settlement};
+use crate::store::{AttemptNote, Change, Claim, Settlement};
 use crate::time::Instant;
 
 /// The longest that `Retry-After` can hold a whole destination.
@@ -48,25 +48,22 @@ impl Sparing {
 impl Worker {
     /// Settles an attempt and whatever else has ended meanwhile.
     pub(super) fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
-        self.section = self.parts.section.load_full();
-        let (mut settled, mut notes) = (Settled::new(&self.parts.store), Vec::new());
+        self.section = self.parts.section.borrow().clone();
+        let mut decided = Decided::new(&self.parts.queue);
         let mut next = Some(first);
         while let Some(attempted) = next {
-            self.settle_one(attempted, &mut settled, &mut notes);
-            next = if settled.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
+            self.settle_one(attempted, &mut decided);
+            next = if decided.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
         }
-        drop(settled);
-        self.parts.store.note(notes);
     }
 
-    fn settle_one(&mut self, attempted: Attempted, settled: &mut Settled, notes: &mut Vec<(DeliveryKey, AttemptNote)>) {
+    fn settle_one(&mut self, attempted: Attempted, decided: &mut Decided) {
         let now_ms = self.parts.clock.now_ms();
         // What became of an attempt by an older section says nothing of what this one says: another URL, another token.
         let is_of_now = Arc::ptr_eq(&attempted.section.config.destination, &self.section.config.destination);
         self.watch(&attempted, is_of_now, now_ms);
         let Attempted { claims, outcomes, started_ms, took, .. } = attempted;
-        claims.settle(outcomes, settled, |claim, outcome| {
-            let Some(outcome) = outcome else { return Settlement::Released };
+        claims.settle(outcomes, decided, |claim, outcome| {
             self.section.metrics.attempt(&outcome, took);
             if is_of_now {
                 self.observe(&outcome);
@@ -76,10 +73,8 @@ impl Worker {
                 Outcome::Skipped { .. } => claim.attempts > 0 || self.skip_notes.has_one_more(Instant::now()),
                 _ => true,
             };
-            if is_worth_it {
-                notes.push((claim.key, note(&outcome, started_ms, took)));
-            }
-            self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms })
+            let attempt = is_worth_it.then(|| note(&outcome, started_ms, took));
+            (self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms }), attempt)
         });
     }
 
@@ -128,7 +123,7 @@ impl Worker {
     fn watch(&mut self, attempted: &Attempted, is_of_now: bool, now_ms: u64) {
         // What never reached the other side says nothing of it.
         let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(|reason| !reason.is_local);
-        let made = || attempted.outcomes.iter().flatten().filter(is_theirs);
+        let made = || attempted.outcomes.iter().filter(is_theirs);
         let sign = if made().any(|outcome| matches!(outcome, Outcome::Delivered | Outcome::Reject { .. })) {
             Sign::Works
         } else if made().any(|outcome| matches!(outcome, Outcome::Retry { .. })) {
@@ -138,14 +133,14 @@ impl Worker {
         };
         let name = &self.section.config.name;
         match self.breaker.observe(sign, attempted.is_probe, Instant::now()) {
-            Some(Change::Opened) => {
+            Some(BreakerChange::Opened) => {
                 tracing::debug!(destination = %name, "it fails again and again: one attempt at a time until one succeeds");
                 self.parts.status.troubles().gets_worse(name);
                 self.is_failing = true;
                 self.open_since_ms = Some(now_ms);
                 self.show_open(true);
             }
-            Some(Change::Closed) => {
+            Some(BreakerChange::Closed) => {
                 tracing::debug!(destination = %name, "it answers again: deliveries go on, a few at first");
                 self.open_since_ms = None;
                 self.show_open(false);
@@ -165,7 +160,7 @@ impl Worker {
     /// A worker that is ending leaves this to the one that follows, which may be at work already and finds out for itself.
     fn show_open(&self, is_open: bool) {
         if !self.parts.stop.is_cancelled() {
-            self.parts.store.set_open(self.parts.id, is_open);
+            self.parts.queue.change(Change::Breaker { is_open });
         }
     }
 
@@ -213,10 +208,10 @@ impl Worker {
     fn pause(&self, reason: &str, brief: &str) {
         let name = &self.section.config.name;
         // What was in flight beside it says the same.
-        if self.parts.store.standing(self.parts.id).paused.is_none() {
+        if self.state.borrow().standing.paused.is_none() {
             tracing::error!(destination = %name, reason = brief, "the destination is paused; its queue is kept until somebody resumes it");
         }
-        self.parts.store.pause(self.parts.id, reason);
+        self.parts.queue.change(Change::Pause { reason: reason.to_owned() });
     }
 }
 

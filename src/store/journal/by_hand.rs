@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
 use super::format::Act;
+use super::index::Update;
 use super::writer::Urgency;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, AttemptNote, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId, ReadError, ReplayProgress,
-    SearchLimit, Selecting, States, StoreError, StoredEvent,
+    AppendError, AttemptNote, Change, Claim, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId, ReadError,
+    ReplayProgress, SearchLimit, Selecting, Settled, Settlement, States, Store, StoreError, StoredEvent,
 };
 
 /// Events by their numbers.
@@ -38,11 +39,11 @@ impl JournalStore {
     }
 
     pub(crate) fn resume(&self, id: NameId) -> bool {
-        self.shared.control(id, Act::Resume, Urgency::Now)
+        self.shared.let_go_on(id, Act::Resume)
     }
 
     pub(crate) fn retry_now(&self, id: NameId) {
-        self.shared.control(id, Act::RetryNow, Urgency::Now);
+        self.shared.let_go_on(id, Act::RetryNow);
     }
 
     /// Waits until everything that was said so far is synced.
@@ -118,5 +119,36 @@ impl JournalStore {
         let page = self.shared.dead_letters(&[of], query, Some(&after), max)?;
         let next = page.next.map(|next| numbers_of(&next, List::DeadLetters, journal)).transpose()?;
         Ok((page.items, next.map(|[number, _]| number)))
+    }
+
+    pub(crate) fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {
+        lock(&self.destination(of).queue).claim(max, self.shared.clock.now_ms())
+    }
+
+    pub(crate) fn read(&self, claim: &Claim) -> Result<Arc<StoredEvent>, ReadError> {
+        self.event_by_number(claim.key.sequence)
+    }
+
+    /// Settles claims, of whichever destinations, in their order.
+    pub(crate) fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
+        for (claim, settlement) in settlements {
+            self.queue(claim.key.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
+        }
+    }
+
+    pub(crate) fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
+        self.shared.index.update(vec![Update::Notes(notes)]);
+    }
+
+    pub(crate) fn pause(&self, id: NameId, reason: &str) {
+        self.shared.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
+    }
+
+    pub(crate) fn set_open(&self, id: NameId, is_open: bool) {
+        self.queue(id).change(Change::Breaker { is_open });
+    }
+
+    pub(crate) fn next_due(&self, id: NameId) -> Option<u64> {
+        lock(&self.destination(id).queue).next_due()
     }
 }

@@ -143,8 +143,8 @@ impl Shared {
         let deliveries = match what {
             What::Pause { reason } => control(Act::Pause(reason.clone())),
             What::Hold => control(Act::Hold),
-            What::Resume => control(Act::Resume),
-            What::RetryNow => control(Act::RetryNow),
+            What::Resume => u64::from(self.let_go_on(of, Act::Resume)),
+            What::RetryNow => u64::from(self.let_go_on(of, Act::RetryNow)),
             What::Redeliver(which) => self.select(id, of, Selecting::Again, "", self.chosen(of, which)?),
             What::DeadLetter { which, reason } => self.select(id, of, Selecting::Bury, reason, self.chosen(of, which)?),
             What::Drop(which) => self.select(id, of, Selecting::Drop, "", self.chosen(of, which)?),

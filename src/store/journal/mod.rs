@@ -38,6 +38,7 @@ mod look;
 pub mod model;
 mod names;
 mod queue;
+mod queues;
 mod recent;
 mod recover;
 mod rename;
@@ -56,7 +57,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ring::rand::SecureRandom;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 pub use self::bitmap::Bitmap;
 pub use self::index::Location;
@@ -66,20 +67,19 @@ pub use self::recover::{Damage, OpenError};
 pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 
 use self::disk::Disk;
-use self::format::{Act, OutcomeRecord, OutcomeState, cut};
+use self::format::Act;
+use self::index::Index;
 #[cfg(test)]
 pub(crate) use self::index::Untold;
-use self::index::{Index, Update};
-use self::queue::Queue;
+use self::queues::JournalQueue;
 use self::recover::recover;
-use self::shared::{Shared, state_of};
+use self::shared::Shared;
 use self::upkeep::Upkeep;
 pub(crate) use self::writer::Writer;
 use self::writer::{Message, Position, Urgency, inbox};
 use super::{
-    Answer, AppendError, AttemptNote, BackupError, Claim, Command, Counts, DeliveryKey, DeliveryState, Done, Health,
-    NameId, NameKind, NamesFull, NewEvent, PausedSources, ReadError, ReplayProgress, Retention, Settlement, Standing,
-    Store, StoreError, StoredEvent, TakenOver, Usage,
+    Answer, AppendError, BackupError, Command, Counts, Done, Health, NameId, NameKind, NamesFull, NewEvent,
+    PausedSources, Queue, ReplayProgress, Retention, Standing, Store, StoreError, TakenOver, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -166,7 +166,6 @@ const LAG_READ_BYTES: usize = 64 << 10;
 /// The embedded store.
 pub struct JournalStore {
     shared: Arc<Shared>,
-    clock: Clock,
     blocking: Blocking,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -232,7 +231,7 @@ impl JournalStore {
         let latest_due_ms = options.clock.now_ms() + options.due_within.as_millis() as u64;
         recovered.queues.values_mut().for_each(|queue| queue.clamp_due(latest_due_ms));
         let opened = Opened {
-            backlog: recovered.queues.values().map(Queue::backlog).sum(),
+            backlog: recovered.queues.values().map(queue::Queue::backlog).sum(),
             damage: recovered.damage,
             torn_bytes: recovered.torn_bytes,
             strays: recovered.strays,
@@ -284,7 +283,7 @@ impl JournalStore {
                 tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
             }
         }
-        let store = Self { shared, clock: options.clock, blocking: options.blocking, thread: Mutex::default() };
+        let store = Self { shared, blocking: options.blocking, thread: Mutex::default() };
         Ok((store, opened, writer, recovered.index_failed))
     }
 
@@ -415,93 +414,13 @@ impl Store for JournalStore {
         answer
     }
 
-    fn claim(&self, destination: NameId, max: usize) -> Vec<Claim> {
-        let destination = self.destination(destination);
-        lock(&destination.queue).claim(max, self.clock.now_ms())
-    }
-
-    fn recent(&self, sequence: u64) -> Option<Arc<StoredEvent>> {
-        lock(&self.shared.recent).get(sequence)
-    }
-
-    fn read(&self, claim: &Claim) -> Result<Arc<StoredEvent>, ReadError> {
-        if let Some(event) = self.recent(claim.key.sequence) {
-            return Ok(event);
-        }
-        let destination = self.destination(claim.key.destination);
-        let mut window = lock(&destination.window);
-        self.shared.read_anywhere(claim.key.sequence, &mut window).map(Arc::new)
-    }
-
-    fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
-        let at_ms = self.clock.now_ms();
-        let mut rest = settlements.into_iter().peekable();
-        // One destination at a time, with its queue locked until the writer has its share: the order is that of the journal.
-        while let Some((claim, _)) = rest.peek() {
-            let id = claim.key.destination;
-            let destination = self.destination(id);
-            let mut queue = lock(&destination.queue);
-            let (mut written, mut skipped) = (Vec::new(), Vec::new());
-            while let Some((claim, settlement)) = rest.next_if(|(claim, _)| claim.key.destination == id) {
-                let (attempts, state) = match settlement {
-                    Settlement::Released => {
-                        // No wakeup: who hands a claim back knows why, and would only be woken to hand it back again.
-                        queue.release(claim);
-                        continue;
-                    }
-                    Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
-                    // The note of the attempt says why, also after a restart.
-                    Settlement::Skipped { attempts, reason } => {
-                        skipped.push((claim.key, DeliveryState::Skipped { at_ms, reason: cut(reason) }));
-                        (attempts, OutcomeState::Skipped)
-                    }
-                    Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason: cut(reason) }),
-                    Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
-                        (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason: cut(reason) })
-                    }
-                };
-                if queue.settle(claim.key.sequence, attempts, &state) {
-                    written.push(OutcomeRecord { key: claim.key, attempts, at_ms, state });
-                } else {
-                    tracing::warn!(?claim, "settled a delivery that was not in flight; nothing was changed");
-                }
-            }
-            if written.is_empty() {
-                continue;
-            }
-            let mut outcomes = lock(&self.shared.outcomes);
-            for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Postponed { .. })) {
-                outcomes.push(outcome.key, state_of(outcome));
-            }
-            for (key, state) in skipped {
-                outcomes.push(key, state);
-            }
-            drop(outcomes);
-            // If the writer is gone the process is ending, and these deliveries may happen again.
-            let _ = self.shared.sender.send(Message::Outcomes(written));
-        }
-    }
-
-    fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
-        if !notes.is_empty() {
-            self.shared.index.update(vec![Update::Notes(notes)]);
-        }
-    }
-
-    fn next_due(&self, destination: NameId) -> Option<u64> {
-        lock(&self.destination(destination).queue).next_due()
-    }
-
-    fn wakeup(&self, destination: NameId) -> Arc<Notify> {
-        self.destination(destination).wakeup.clone()
+    fn queue(&self, id: NameId) -> Arc<dyn Queue> {
+        let (shared, destination, blocking) = (self.shared.clone(), self.destination(id), self.blocking);
+        Arc::new(JournalQueue { shared, id, destination, blocking })
     }
 
     fn standing(&self, id: NameId) -> Standing {
         lock(&self.destination(id).queue).standing().clone()
-    }
-
-    fn pause(&self, id: NameId, reason: &str) {
-        self.shared.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
     }
 
     fn held(&self, source: NameId) -> u64 {
@@ -512,10 +431,6 @@ impl Store for JournalStore {
             }
         }
         all.len()
-    }
-
-    fn set_open(&self, id: NameId, is_open: bool) {
-        self.shared.control(id, if is_open { Act::Open } else { Act::Close }, Urgency::Soon);
     }
 
     fn set_removed(&self, id: NameId, is_removed: bool) {
@@ -574,15 +489,6 @@ impl Store for JournalStore {
 
     fn usage(&self) -> Usage {
         self.shared.usage()
-    }
-
-    fn set_fact(&self, id: NameId, fact: &str) {
-        lock(&self.shared.facts).insert(id, fact.to_owned());
-        self.shared.index.update(vec![Update::Fact(id, fact.to_owned())]);
-    }
-
-    fn fact(&self, id: NameId) -> Option<String> {
-        lock(&self.shared.facts).get(&id).cloned()
     }
 
     fn backup(&self, directory: &Path) -> Result<(), BackupError> {

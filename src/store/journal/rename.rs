@@ -67,13 +67,17 @@ impl Shared {
         let _selecting = lock(&self.selecting);
         let (here, there) = (self.destination(from), self.destination(to));
         // In the order of their numbers, whoever else does the same.
-        let done = if from < to {
-            let mut from = lock(&here.queue);
-            act(&mut from, &mut lock(&there.queue))
+        let (mut from, mut to) = if from < to {
+            let from = lock(&here.queue);
+            (from, lock(&there.queue))
         } else {
-            let mut to = lock(&there.queue);
-            act(&mut lock(&here.queue), &mut to)
+            let to = lock(&there.queue);
+            (lock(&here.queue), to)
         };
+        let done = act(&mut from, &mut to);
+        here.show(&from);
+        there.show(&to);
+        drop((from, to));
         there.wakeup.notify_one();
         done
     }

@@ -248,8 +248,11 @@ impl Segments {
         Ok(file)
     }
 
-    /// Reads one event by its number.
+    /// Reads one event by its number. Who lags reads one after the other, so the group of the last one is at hand.
     pub fn read(&self, sequence: u64, window: &mut Window) -> Result<StoredEvent, ReadError> {
+        if let Some(found) = window.read_from_group(sequence) {
+            return found;
+        }
         let mut scan = self.scan_from(sequence).ok_or(ReadError::Missing)?;
         while let Some(group) = scan.next_group(window)? {
             if sequence < group.head.first_sequence {
@@ -258,7 +261,8 @@ impl Segments {
             if sequence >= group.head.first_sequence + u64::from(group.head.events) {
                 continue;
             }
-            return read_from_group(&group, sequence, window);
+            window.take_group(group)?;
+            return window.read_from_group(sequence).unwrap_or_else(not_there);
         }
         Err(ReadError::Missing)
     }
@@ -280,29 +284,16 @@ impl Segments {
 
     /// Reads an event that was carried, from the group that holds it.
     pub fn read_carried(&self, sequence: u64, place: Place, window: &mut Window) -> Result<StoredEvent, ReadError> {
-        if window.carried.as_ref().is_none_or(|known| known.place != place) {
-            window.carried = Some(self.carried_group(place, window)?);
+        if window.group.as_ref().is_none_or(|known| known.place() != place) {
+            let end = self.with(|list| list.iter().find(|info| info.segment == place.segment).map(|info| info.end));
+            let file = self.file(place.segment)?;
+            let end = end.ok_or(ReadError::Missing)?;
+            let Some(head) = group_at(&file, place.segment, place.offset, end, window)? else {
+                return Err(ReadError::Damaged("its group is gone".to_owned()));
+            };
+            window.take_group(FoundGroup { file, segment: place.segment, offset: place.offset, head })?;
         }
-        let known = window.carried.as_ref().and_then(|known| Some((&known.group, known.events.get(&sequence)?)));
-        let Some((group, (event, body_offset))) = known else {
-            return Err(ReadError::Damaged("its head is not where it should be".to_owned()));
-        };
-        read_body(group, event.clone(), *body_offset, window)
-    }
-
-    fn carried_group(&self, place: Place, window: &mut Window) -> Result<CarriedGroup, ReadError> {
-        let end = self.with(|list| list.iter().find(|info| info.segment == place.segment).map(|info| info.end));
-        let file = self.file(place.segment)?;
-        let end = end.ok_or(ReadError::Missing)?;
-        let Some(head) = group_at(&file, place.segment, place.offset, end, window)? else {
-            return Err(ReadError::Damaged("its group is gone".to_owned()));
-        };
-        let mut events = HashMap::new();
-        for (event, body_offset, _) in events_in(window.heads(&file, place.offset, &head)?) {
-            events.entry(event.id.sequence()).or_insert((event, body_offset));
-        }
-        let group = FoundGroup { file, segment: place.segment, offset: place.offset, head };
-        Ok(CarriedGroup { place, group, events })
+        window.read_from_group(sequence).unwrap_or_else(not_there)
     }
 
     /// Goes through the groups from the one that may hold an event on.
@@ -365,12 +356,8 @@ pub fn events_in(heads: &[u8]) -> impl Iterator<Item = (EventHead, u64, bool)> +
     })
 }
 
-fn read_from_group(group: &FoundGroup, sequence: u64, window: &mut Window) -> Result<StoredEvent, ReadError> {
-    let heads = window.heads(&group.file, group.offset, &group.head)?;
-    let Some((event, body_offset, _)) = events_in(heads).find(|(head, ..)| head.id.sequence() == sequence) else {
-        return Err(ReadError::Damaged("its head is not where it should be".to_owned()));
-    };
-    read_body(group, event, body_offset, window)
+fn not_there() -> Result<StoredEvent, ReadError> {
+    Err(ReadError::Damaged("its head is not where it should be".to_owned()))
 }
 
 /// Reads and checks the body of an event of a group.
@@ -502,21 +489,43 @@ pub struct Window {
     start: u64,
     bytes: Vec<u8>,
     read_bytes: usize,
-    /// The last group of carried events: they are asked for one after the other, and lie in few groups.
-    carried: Option<CarriedGroup>,
+    /// The last group of which an event was read: they are asked for one after the other.
+    group: Option<ReadGroup>,
 }
 
-/// A group of carried events, with the place of each body.
-struct CarriedGroup {
-    place: Place,
+/// A group whose heads were read, with the place of each body.
+struct ReadGroup {
     group: FoundGroup,
     events: HashMap<u64, (EventHead, u64)>,
+}
+
+impl ReadGroup {
+    fn place(&self) -> Place {
+        Place { segment: self.group.segment, offset: self.group.offset }
+    }
 }
 
 impl Window {
     /// A window that reads this much at a time.
     pub fn new(read_bytes: usize) -> Self {
-        Self { file: None, start: 0, bytes: Vec::new(), read_bytes, carried: None }
+        Self { file: None, start: 0, bytes: Vec::new(), read_bytes, group: None }
+    }
+
+    /// Reads the heads of a group, to read events of it from there on.
+    fn take_group(&mut self, group: FoundGroup) -> Result<(), ReadError> {
+        let mut events = HashMap::new();
+        for (event, body_offset, _) in events_in(self.heads(&group.file, group.offset, &group.head)?) {
+            events.entry(event.id.sequence()).or_insert((event, body_offset));
+        }
+        self.group = Some(ReadGroup { group, events });
+        Ok(())
+    }
+
+    /// An event of the last group, if it is in it.
+    fn read_from_group(&self, sequence: u64) -> Option<Result<StoredEvent, ReadError>> {
+        let ReadGroup { group, events } = self.group.as_ref()?;
+        let (event, body_offset) = events.get(&sequence)?;
+        Some(read_body(group, event.clone(), *body_offset, self))
     }
 
     fn peek(&self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> Option<&[u8]> {

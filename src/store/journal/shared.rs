@@ -24,8 +24,8 @@ use super::upkeep::Upkeep;
 use super::writer::{Message, Sender, Urgency};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
-    DeliveryKey, DeliveryState, Health, NameId, NameKind, PausedSources, ReadError, Retention, Selecting, Standing,
-    StoredEvent,
+    DeliveryKey, DeliveryState, Health, NameId, NameKind, PausedSources, QueueState, ReadError, Retention, Selecting,
+    Standing, StoredEvent,
 };
 use crate::time::Clock;
 
@@ -92,14 +92,35 @@ pub struct Parts {
 /// What is kept in memory of one destination.
 pub struct Destination {
     pub queue: Mutex<Queue>,
+    /// Notified when there may be something new to claim.
     pub wakeup: Arc<Notify>,
+    /// Notified when something is scheduled, which may be due sooner than what was before.
+    pub scheduled: Notify,
+    pub state: watch::Sender<QueueState>,
     pub window: Mutex<Window>,
 }
 
 impl Destination {
     pub fn new(queue: Queue) -> Arc<Self> {
         let window = Mutex::new(Window::new(LAG_READ_BYTES));
-        Arc::new(Self { queue: Mutex::new(queue), wakeup: Arc::new(Notify::new()), window })
+        let state = watch::Sender::new(QueueState { standing: queue.standing().clone(), nudges: 0 });
+        Arc::new(Self { queue: Mutex::new(queue), wakeup: Arc::default(), scheduled: Notify::new(), state, window })
+    }
+
+    /// Shows how its queue stands now.
+    pub fn show(&self, queue: &Queue) {
+        self.state.send_if_modified(|state| {
+            let has_changed = state.standing != *queue.standing();
+            if has_changed {
+                state.standing = queue.standing().clone();
+            }
+            has_changed
+        });
+    }
+
+    /// Tells its worker to let out what waits gently.
+    pub fn nudge(&self) {
+        self.state.send_modify(|state| state.nudges += 1);
     }
 }
 
@@ -310,6 +331,7 @@ impl Shared {
             let control = Control { destination: id, at_ms, act };
             // If the writer is gone the process is ending.
             let _ = self.sender.send(Message::Control(control, urgency));
+            destination.show(&queue);
             destination.wakeup.notify_one();
             if is_source {
                 // Whoever lets events in sees it from here on: they are behind the act in the journal.
@@ -358,7 +380,11 @@ impl Shared {
             Act::Resume if lock(&self.holding).remove(&id) => {
                 let passed_ms = self.lived.passed_ms();
                 for destination in self.destination_ids().into_iter().map(|id| self.destination(id)) {
-                    if lock(&destination.queue).let_go(id, passed_ms) > 0 {
+                    let mut queue = lock(&destination.queue);
+                    if queue.held(id).is_some() {
+                        // It comes all at once: a few deliveries at first.
+                        destination.nudge();
+                        queue.let_go(id, passed_ms);
                         destination.wakeup.notify_one();
                     }
                 }

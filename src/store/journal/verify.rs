@@ -50,7 +50,7 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
     let mut verified = Verified {
         segments: recovered.segments.len(),
         torn_bytes: recovered.torn_bytes,
-        backlog: recovered.queues.values().map(super::Queue::backlog).sum(),
+        backlog: recovered.queues.values().map(super::queue::Queue::backlog).sum(),
         dead: recovered.queues.values().map(|queue| queue.dead().len()).sum(),
         ..Verified::default()
     };
@@ -109,7 +109,7 @@ fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn
 /// What the journal says.
 struct Said<'s> {
     fresh: &'s Database,
-    queues: &'s std::collections::HashMap<crate::store::NameId, super::Queue>,
+    queues: &'s std::collections::HashMap<crate::store::NameId, super::queue::Queue>,
     journal: Option<u64>,
     next_group: u64,
 }

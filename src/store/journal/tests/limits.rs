@@ -274,11 +274,11 @@ fn an_unsynced_end_of_full_groups_is_written_again_in_groups_that_are_read() {
 
 #[test]
 fn each_outcome_of_a_record_at_its_limit_is_read_again() {
-    let outcome = |sequence| OutcomeRecord {
+    let outcome = |sequence| format::OutcomeRecord {
         key: DeliveryKey { sequence, destination: NameId(u32::MAX) },
         attempts: u16::MAX,
         at_ms: u64::MAX,
-        state: OutcomeState::Postponed { first_attempt_ms: 1, due_ms: 2, reason: "r".repeat(TEXT_MAX) },
+        state: format::OutcomeState::Postponed { first_attempt_ms: 1, due_ms: 2, reason: "r".repeat(TEXT_MAX) },
     };
     let outcomes: Vec<_> = (0..OUTCOMES_MAX as u64).map(outcome).collect();
     let mut builder = GroupBuilder::default();

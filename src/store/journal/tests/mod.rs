@@ -19,7 +19,7 @@ use super::by_hand::{NumberSet, Selection};
 use super::model::{Faults, ModelDisk};
 use super::segments::file_name;
 use super::*;
-use crate::store::{EventView, PlannedDelivery, States};
+use crate::store::*;
 
 const CRM: &str = "crm";
 const ALERTS: &str = "alerts";

@@ -275,8 +275,8 @@ fn dead_letters_expire_when_their_time_is_over() {
     }
     settle(&store, CRM, dead);
     select(&store, CRM, Selecting::Bury, &[1]);
-    let later = store.clock.now_ms() + 1;
-    while store.clock.now_ms() <= later {
+    let later = store.shared.clock.now_ms() + 1;
+    while store.shared.clock.now_ms() <= later {
         std::thread::yield_now();
     }
     store.trim();

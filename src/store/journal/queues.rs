@@ -1,0 +1,227 @@
+//! One destination's deliveries as its worker has them: claimed with their events, settled, and a word when there is more.
+
+use std::sync::{Arc, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::format::{Act, OutcomeRecord, OutcomeState, cut};
+use super::index::Update;
+use super::shared::{Destination, Shared, state_of};
+use super::writer::{Message, Urgency};
+use super::{Blocking, lock};
+use crate::store::{
+    AttemptNote, Change, Claim, Claimed, DeliveryKey, DeliveryState, NameId, Queue, QueueState, Room, Settled,
+    Settlement, StoreError,
+};
+use crate::time::Instant;
+
+/// A destination's queue, for its worker.
+pub struct JournalQueue {
+    pub shared: Arc<Shared>,
+    pub id: NameId,
+    pub destination: Arc<Destination>,
+    pub blocking: Blocking,
+}
+
+/// Claims on their way to a worker. What is left when this goes is handed back.
+struct Handing {
+    destination: Arc<Destination>,
+    claimed: Vec<Claimed>,
+    /// Those of which the events are still to be read.
+    unread: Vec<Claim>,
+}
+
+impl Handing {
+    /// What was claimed; the rest is handed back.
+    fn take(mut self) -> Vec<Claimed> {
+        std::mem::take(&mut self.claimed)
+    }
+
+    /// Reads events, as far as there is room for their bodies.
+    fn read(mut self, shared: &Shared, body_bytes: usize) -> Self {
+        let destination = self.destination.clone();
+        let (mut window, mut bytes) = (lock(&destination.window), 0);
+        self.unread.reverse();
+        while let Some(claim) = self.unread.last().copied() {
+            let sequence = claim.key.sequence;
+            let recent = lock(&shared.recent).get(sequence);
+            let read = recent.map_or_else(|| shared.read_anywhere(sequence, &mut window).map(Arc::new), Ok);
+            bytes += read.as_ref().map_or(0, |event| event.body.len());
+            if bytes > body_bytes && !self.claimed.is_empty() {
+                // The rest waits for its turn, and comes first then, in its order.
+                self.unread.reverse();
+                return self;
+            }
+            self.unread.pop();
+            self.claimed.push(Claimed { claim, event: read.map_err(StoreError::from) });
+        }
+        self
+    }
+}
+
+impl Drop for Handing {
+    fn drop(&mut self) {
+        let claims = self.claimed.drain(..).map(|claimed| claimed.claim).chain(self.unread.drain(..));
+        let claims: Vec<Claim> = claims.collect();
+        if !claims.is_empty() {
+            let mut queue = lock(&self.destination.queue);
+            claims.into_iter().for_each(|claim| queue.release(claim));
+        }
+    }
+}
+
+impl Queue for JournalQueue {
+    fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
+        let claims = lock(&self.destination.queue).claim(room.deliveries, self.shared.clock.now_ms());
+        let destination = self.destination.clone();
+        let mut handing = Handing { destination, claimed: Vec::with_capacity(claims.len()), unread: claims };
+        // What is in memory is there at once. Where the first is not, the disk is read.
+        let mut bytes = 0;
+        let recent = lock(&self.shared.recent);
+        let found = handing.unread.iter().enumerate().map_while(|(at, claim)| {
+            let event = recent.get(claim.key.sequence)?;
+            bytes += event.body.len();
+            (bytes <= room.body_bytes || at == 0).then_some(event)
+        });
+        let events: Vec<_> = found.collect();
+        drop(recent);
+        let taken = handing.unread.drain(..events.len()).zip(events);
+        handing.claimed.extend(taken.map(|(claim, event)| Claimed { claim, event: Ok(event) }));
+        if !handing.claimed.is_empty() || handing.unread.is_empty() {
+            return Box::pin(async move { handing.take() });
+        }
+        let (shared, blocking) = (self.shared.clone(), self.blocking);
+        Box::pin(async move {
+            if blocking == Blocking::Here {
+                return handing.read(&shared, room.body_bytes).take();
+            }
+            // If that panics, its claims are handed back on the way; so they are if the runtime ends.
+            let read = tokio::task::spawn_blocking(move || handing.read(&shared, room.body_bytes)).await;
+            read.map(Handing::take).unwrap_or_default()
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        let (shared, destination) = (self.shared.clone(), self.destination.clone());
+        Box::pin(async move {
+            loop {
+                let due_ms = lock(&destination.queue).next_due();
+                let due = due_ms.map(|due_ms| Instant::now() + shared.clock.until(due_ms));
+                tokio::select! {
+                    biased;
+                    () = destination.wakeup.notified() => return,
+                    () = destination.scheduled.notified() => {}
+                    () = sleep_until(due) => return,
+                }
+            }
+        })
+    }
+
+    fn settle(&self, settled: Vec<Settled>) {
+        let mut notes: Vec<(DeliveryKey, AttemptNote)> = Vec::new();
+        let settlements = settled.into_iter().map(|Settled { claim, settlement, attempt }| {
+            notes.extend(attempt.map(|attempt| (claim.key, attempt)));
+            (claim, settlement)
+        });
+        self.shared.settle(&self.destination, settlements);
+        if !notes.is_empty() {
+            self.shared.index.update(vec![Update::Notes(notes)]);
+        }
+    }
+
+    fn change(&self, change: Change) {
+        let control = |act, urgency| self.shared.control(self.id, act, urgency);
+        match change {
+            Change::Pause { reason } => drop(control(Act::Pause(reason), Urgency::Now)),
+            Change::Breaker { is_open: true } => drop(control(Act::Open, Urgency::Soon)),
+            Change::Breaker { is_open: false } => drop(control(Act::Close, Urgency::Soon)),
+            Change::Section { digest } => self.shared.go_by_section(self.id, digest),
+        }
+    }
+
+    fn state(&self) -> watch::Receiver<QueueState> {
+        self.destination.state.subscribe()
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    /// Says what became of claims of one destination, with its queue locked until the writer has them: the order is that of the journal.
+    fn settle(&self, destination: &Destination, settlements: impl Iterator<Item = (Claim, Settlement)>) {
+        let at_ms = self.clock.now_ms();
+        let mut queue = lock(&destination.queue);
+        let (mut written, mut skipped, mut is_scheduled) = (Vec::new(), Vec::new(), false);
+        for (claim, settlement) in settlements {
+            let (attempts, state) = match settlement {
+                Settlement::Released => {
+                    // No wakeup: who hands a claim back knows why, and would only be woken to hand it back again.
+                    queue.release(claim);
+                    continue;
+                }
+                Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
+                // The note of the attempt says why, also after a restart.
+                Settlement::Skipped { attempts, reason } => {
+                    skipped.push((claim.key, DeliveryState::Skipped { at_ms, reason: cut(reason) }));
+                    (attempts, OutcomeState::Skipped)
+                }
+                Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason: cut(reason) }),
+                Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
+                    is_scheduled = true;
+                    (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason: cut(reason) })
+                }
+            };
+            if queue.settle(claim.key.sequence, attempts, &state) {
+                written.push(OutcomeRecord { key: claim.key, attempts, at_ms, state });
+            } else {
+                tracing::warn!(?claim, "settled a delivery that was not in flight; nothing was changed");
+            }
+        }
+        if written.is_empty() {
+            return;
+        }
+        let mut outcomes = lock(&self.outcomes);
+        for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Postponed { .. })) {
+            outcomes.push(outcome.key, state_of(outcome));
+        }
+        for (key, state) in skipped {
+            outcomes.push(key, state);
+        }
+        drop(outcomes);
+        // If the writer is gone the process is ending, and these deliveries may happen again.
+        let _ = self.sender.send(Message::Outcomes(written));
+        drop(queue);
+        if is_scheduled {
+            destination.scheduled.notify_one();
+        }
+    }
+
+    /// Remembers a destination's section of the config. What waits by another one is due now.
+    fn go_by_section(&self, id: NameId, digest: String) {
+        let before = lock(&self.facts).insert(id, digest.clone());
+        if before.as_ref() == Some(&digest) {
+            return;
+        }
+        self.index.update(vec![Update::Fact(id, digest)]);
+        let name = self.names.read().unwrap_or_else(PoisonError::into_inner).of(id).map(|(_, name)| name.clone());
+        if before.is_some() && lock(&self.destination(id).queue).backlog() > 0 {
+            let destination = name.as_deref().unwrap_or_default();
+            tracing::info!(destination, "its section of the config has changed: what waits for it is due now");
+            self.let_go_on(id, Act::RetryNow);
+        }
+    }
+
+    /// Lets a destination go on, gently.
+    pub fn let_go_on(&self, id: NameId, act: Act) -> bool {
+        let destination = self.destination(id);
+        // Seen by the worker before there is more to claim.
+        destination.nudge();
+        self.control(id, act, Urgency::Now)
+    }
+}

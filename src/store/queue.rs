@@ -1,0 +1,90 @@
+//! One destination's deliveries: what its worker claims, attempts and settles.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::{AttemptNote, Claim, Settlement, Standing, StoreError, StoredEvent};
+
+/// The deliveries of one destination, while this process has the right to make them. All of it is in memory, but for events of a
+/// destination that lags, and cannot fail.
+pub trait Queue: Send + Sync {
+    /// What is due, with its events: released ones first, then due retries, first attempts and redeliveries in turn. As much as both
+    /// limits allow, and at least one event, however large. Empty while the destination is paused. Dropping the future hands back
+    /// what it had claimed.
+    fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>>;
+
+    /// Resolves when a claim may give something: an event, a retry that is due, the end of a pause. May resolve for nothing. Not for a
+    /// claim that was handed back.
+    fn ready(&self) -> BoxFuture<'static, ()>;
+
+    /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second.
+    fn settle(&self, settled: Vec<Settled>);
+
+    /// Says something of the destination as a whole.
+    fn change(&self, change: Change);
+
+    /// How the destination stands, now and from now on.
+    fn state(&self) -> watch::Receiver<QueueState>;
+}
+
+/// How much may be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Deliveries.
+    pub deliveries: usize,
+    /// Bytes of their bodies.
+    pub body_bytes: usize,
+}
+
+/// A delivery that was claimed.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Which. It is to be settled, or handed back.
+    pub claim: Claim,
+    /// Its event, or why that cannot be read.
+    pub event: Result<Arc<StoredEvent>, StoreError>,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Which.
+    pub claim: Claim,
+    /// What.
+    pub settlement: Settlement,
+    /// The attempt, for who wants to know later. It may be lost; nothing depends on it.
+    pub attempt: Option<AttemptNote>,
+}
+
+/// What a worker, or a config, says of a destination as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its queue is held until somebody resumes it, across restarts. A second one changes nothing.
+    Pause {
+        /// Why.
+        reason: String,
+    },
+    /// Its breaker has opened, so that time does not count, or has closed.
+    Breaker {
+        /// Whether it is open.
+        is_open: bool,
+    },
+    /// Its section of the config is this, by a digest. Where it was another, what is scheduled is due now, and goes out gently: most
+    /// likely the change is to help it.
+    Section {
+        /// The digest.
+        digest: String,
+    },
+}
+
+/// How a destination stands, for its worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// Whether it is paused, and the like.
+    pub standing: Standing,
+    /// Counts how often somebody has let it go on: what waits is to go out, a few deliveries at first, whatever the other side had asked
+    /// for.
+    pub nudges: u64,
+}
