@@ -29,8 +29,7 @@ pub struct Share {
 pub struct Reservation {
     all: Arc<Bodies>,
     one: Arc<AtomicUsize>,
-    /// How much.
-    pub bytes: usize,
+    bytes: usize,
 }
 
 impl Share {
@@ -39,12 +38,12 @@ impl Share {
         Self { all, bytes: Arc::default() }
     }
 
-    /// Reserves what there is room for now, for a claim. None where that is nothing; but a destination with no body under attempt always
-    /// gets some, and a claim is of one event at least: so nothing can be starved.
-    pub fn reserve_some(&self) -> Option<Reservation> {
+    /// How much may be claimed now. None where that is nothing; but a destination with no body under attempt always gets some, and a claim
+    /// is of one event at least: so nothing can be starved.
+    pub fn room(&self) -> Option<usize> {
         let (all, one) = (self.all.bytes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let free = ONE_BYTES_MAX.saturating_sub(one).min(ALL_BYTES_MAX.saturating_sub(all)).min(CLAIM_BYTES_MAX);
-        (free > 0 || one == 0).then(|| self.add(free.max(1)))
+        (free > 0 || one == 0).then(|| free.max(1))
     }
 
     /// Reserves room for bodies. A destination with none under attempt always gets it.
@@ -52,10 +51,11 @@ impl Share {
         let (all, one) = (self.all.bytes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         let fits = one + bytes <= ONE_BYTES_MAX && all + bytes <= ALL_BYTES_MAX;
         // At least one byte, so that a destination with an empty body under attempt is seen to have one.
-        (fits || one == 0).then(|| self.add(bytes.max(1)))
+        (fits || one == 0).then(|| self.take(bytes.max(1)))
     }
 
-    fn add(&self, bytes: usize) -> Reservation {
+    /// Takes what [`room`](Self::room) gave.
+    pub fn take(&self, bytes: usize) -> Reservation {
         self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Reservation { all: self.all.clone(), one: self.bytes.clone(), bytes }
@@ -83,12 +83,11 @@ mod tests {
         let more: Vec<_> = (0..10).map_while(|_| other.reserve(mib)).collect();
         assert_eq!(more.len(), 4);
         assert!(third.reserve(mib).is_some(), "the first is always granted");
-        assert_eq!(third.reserve_some().map(|some| some.bytes), Some(1), "the first claim as well");
-        let _one = third.reserve(mib);
-        assert!(third.reserve_some().is_none(), "and no other");
-        drop(_one);
-        drop((held, more));
-        assert_eq!(third.reserve_some().map(|some| some.bytes), Some(CLAIM_BYTES_MAX));
+        assert_eq!(third.room(), Some(1), "the first claim as well");
+        let one = third.reserve(mib);
+        assert_eq!(third.room(), None, "and no other");
+        drop((held, more, one));
+        assert_eq!(third.room(), Some(CLAIM_BYTES_MAX));
         assert_eq!(all.bytes.load(Ordering::Relaxed), 0);
     }
 }

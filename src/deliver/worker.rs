@@ -131,9 +131,11 @@ impl Worker {
     pub async fn run(mut self) {
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new();
+        self.look_at_changes();
+        // Kept from turn to turn: to wait anew for each of these costs more than an attempt's share of the rest.
         let mut ready = self.parts.queue.ready();
+        let mut changes = self.changes();
         while !stop.is_cancelled() {
-            self.look_at_changes();
             let next_turn = self.fill(&mut attempts);
             tokio::select! {
                 // In this order, so that a run can be repeated; nothing here is ready for long.
@@ -145,9 +147,10 @@ impl Worker {
                     self.is_ready = true;
                     ready = self.parts.queue.ready();
                 }
-                // An error means that the other end is gone: the process is ending.
-                Ok(()) = self.state.changed() => {}
-                Ok(()) = self.parts.section.changed() => {}
+                () = &mut changes => {
+                    self.look_at_changes();
+                    changes = self.changes();
+                }
                 () = sleep_until(next_turn) => {}
             }
         }
@@ -158,10 +161,28 @@ impl Worker {
         }
     }
 
+    /// Resolves when the section, or how the destination stands, is not what it is now.
+    fn changes(&self) -> BoxFuture<'static, ()> {
+        let (mut state, mut section) = (self.state.clone(), self.parts.section.clone());
+        Box::pin(async move {
+            // An error means that the other end is gone: the process is ending.
+            tokio::select! {
+                Ok(()) = state.changed() => {}
+                Ok(()) = section.changed() => {}
+                else => std::future::pending().await,
+            }
+        })
+    }
+
     /// Goes by what has changed: the section, and whether somebody has let the destination go on.
     fn look_at_changes(&mut self) {
-        self.section = self.parts.section.borrow_and_update().clone();
-        self.breaker.set_concurrency(self.section.config.policy.concurrency);
+        if self.parts.section.has_changed().unwrap_or(false) {
+            self.section = self.parts.section.borrow_and_update().clone();
+            self.breaker.set_concurrency(self.section.config.policy.concurrency);
+        }
+        if !self.state.has_changed().unwrap_or(false) {
+            return;
+        }
         let nudges = self.state.borrow_and_update().nudges;
         if std::mem::replace(&mut self.nudges, nudges) != nudges {
             self.breaker.begin_gently(Instant::now());
@@ -188,17 +209,19 @@ impl Worker {
                 Allowed::AtOnce(most) => (most - attempts.len(), config.destination.batch_max(), false),
             };
             // Without room, one of our own attempts will end and bring us back here.
-            let room = self.share.reserve_some().filter(|_| self.is_ready)?;
-            let asked = Room { deliveries: attempts_max * batch_max, body_bytes: room.bytes };
+            let body_bytes = self.share.room().filter(|_| self.is_ready)?;
+            let asked = Room { deliveries: attempts_max * batch_max, body_bytes };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
                 Some(claimed) => {
-                    drop(room);
                     if let Some(later) = self.take((claimed, is_probe), attempts) {
                         return Some(later);
                     }
                 }
-                None => self.claiming = Some(Claiming { claimed, _room: room, is_probe }),
+                None => {
+                    let room = self.share.take(body_bytes);
+                    self.claiming = Some(Claiming { claimed, _room: room, is_probe });
+                }
             }
         }
         None

@@ -74,6 +74,9 @@ impl Drop for Handing {
 impl Queue for JournalQueue {
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
         let claims = lock(&self.destination.queue).claim(room.deliveries, self.shared.clock.now_ms());
+        if claims.is_empty() {
+            return Box::pin(std::future::ready(Vec::new()));
+        }
         let destination = self.destination.clone();
         let mut handing = Handing { destination, claimed: Vec::with_capacity(claims.len()), unread: claims };
         // What is in memory is there at once. Where the first is not, the disk is read.
