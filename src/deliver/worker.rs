@@ -136,12 +136,21 @@ impl Worker {
         let mut ready = self.parts.queue.ready();
         let mut changes = self.changes();
         while !stop.is_cancelled() {
+            // Before anything is claimed: what somebody has let go on goes out gently.
+            self.look_at_changes();
             let next_turn = self.fill(&mut attempts);
             tokio::select! {
                 // In this order, so that a run can be repeated; nothing here is ready for long.
                 biased;
                 () = stop.cancelled() => break,
-                Some(attempted) = attempts.next() => self.settle_ready(attempted, &mut attempts),
+                Some(attempted) = attempts.next() => {
+                    if !attempts.is_empty() {
+                        // Under load others end at nearly the same time. Settled together, and followed by new ones together, they leave
+                        // the threads to who sends events in between.
+                        tokio::task::yield_now().await;
+                    }
+                    self.settle_ready(attempted, &mut attempts);
+                }
                 claimed = claimed(&mut self.claiming) => drop(self.take(claimed, &mut attempts)),
                 () = &mut ready, if !self.is_ready => {
                     self.is_ready = true;
