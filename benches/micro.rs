@@ -18,9 +18,9 @@ use vero_relay::event::{EventId, FieldPath, FieldSet, FieldSetBuilder, RelayFiel
 use vero_relay::rules::RuleSet;
 use vero_relay::store::journal::disk::{Disk, DiskFile, RealDisk, Space};
 use vero_relay::store::journal::model::ModelDisk;
-use vero_relay::store::journal::{JournalStore, Options};
+use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Claimed, NameId, NameKind, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
+    Claimed, NameId, NameKind, Named, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
 };
 
 fn main() {
@@ -211,9 +211,12 @@ struct Journal {
 
 impl Journal {
     fn open(disk: impl Disk, options: Options) -> Self {
+        let options = Options { blocking: Blocking::Here, ..options };
         let (store, _) = JournalStore::open(Arc::new(disk), options).expect("an empty disk");
-        let [destination, rule, source] =
-            [NameKind::Destination, NameKind::Rule, NameKind::Source].map(|kind| store.name(kind, "one"));
+        let named = |kind| Named { kind, name: "one".to_owned(), renamed_from: None };
+        let named = [NameKind::Destination, NameKind::Rule, NameKind::Source].map(named).into();
+        let interned = store.intern(named).now_or_never().expect("it is done here").expect("there is room");
+        let (destination, rule, source) = (interned.ids[0], interned.ids[1], interned.ids[2]);
         Self { store, destination, rule, source, body: Bytes::from_static(BODY.as_bytes()) }
     }
 

@@ -15,8 +15,8 @@ use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::RealDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Claimed, DeadQuery, EventQuery, Looking, NameId, NameKind, NewEvent, Order, PlannedDelivery, Queue,
-    Retention, Room, Settled, Settlement, Store, StoredEvent,
+    AppendError, Claimed, DeadQuery, EventQuery, Looking, NameId, NameKind, Named, NewEvent, Order, PlannedDelivery,
+    Queue, Retention, Room, Settled, Settlement, Store, StoredEvent,
 };
 
 /// Events in flight at once, as from so many senders.
@@ -76,9 +76,19 @@ fn open(directory: &Path) -> JournalStore {
     store
 }
 
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+
+/// The numbers of the destination, the rule and the source.
+fn names(store: &JournalStore) -> [NameId; 3] {
+    let named = [(NameKind::Destination, "crm"), (NameKind::Rule, "all"), (NameKind::Source, "vero")];
+    let named = named.map(|(kind, name)| Named { kind, name: name.to_owned(), renamed_from: None });
+    let ids = RUNTIME.block_on(async { store.intern(named.into()).await }).expect("there is room").ids;
+    store.announce(1, &ids);
+    [ids[0], ids[1], ids[2]]
+}
+
 /// Claims what is there; what is read from the disk is read here.
 fn claim(queue: &dyn Queue, deliveries: usize) -> Vec<Claimed> {
-    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
     RUNTIME.block_on(async { queue.claim(Room { deliveries, body_bytes: 4 << 20 }).await })
 }
 
@@ -88,7 +98,7 @@ fn delivered(claimed: Claimed) -> Settled {
 
 fn play(role: &str, directory: &Path, count: u64) {
     let store = open(directory);
-    let crm = store.name(NameKind::Destination, "crm");
+    let [crm, ..] = names(&store);
     match role {
         "fill" => {
             append_all(&store, crm, count, |_| {});
@@ -192,7 +202,7 @@ fn look(store: &JournalStore, crm: NameId) {
 }
 
 fn append_all(store: &JournalStore, crm: NameId, count: u64, mut between: impl FnMut(&JournalStore)) {
-    let (rule, source) = (store.name(NameKind::Rule, "all"), store.name(NameKind::Source, "vero"));
+    let [_, rule, source] = names(store);
     let mut waiting: Answers = Vec::new();
     for number in 0..count {
         let body = format!(

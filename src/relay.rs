@@ -22,14 +22,14 @@ use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::changes::{go_by_sections, keep_limits};
+use self::changes::{go_by_sections, in_words, keep_limits, names_of};
 use self::door::{Door, first_listener, listen, local};
 pub use self::generation::Generation;
 use self::keep::{Kept, keep};
 use self::patience::Patience;
 use self::place::watch_place;
 pub use self::reload::{LastReload, ReloadError, Reloaded};
-use self::reload::{names_of, server_options, watch};
+use self::reload::{server_options, watch};
 use self::reminders::remind;
 pub use self::sources::{SourceAct, SourceState};
 pub use self::what_if::{Change, Comparison, Example, Group};
@@ -44,7 +44,7 @@ use crate::receive::slots::Slots;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NamesFull, PausedSources, Store};
+use crate::store::{Health, NamesFull, PausedSources, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -125,6 +125,9 @@ pub enum StartError {
     /// The store has no room for the config's names.
     #[error("the config has too many names for this store")]
     Names(#[from] NamesFull),
+    /// The store did not number the config's names.
+    #[error("the store did not take the config's names")]
+    Interning(#[source] StoreError),
     /// The data directory could not be made or read.
     #[error("the data directory {path} cannot be used")]
     DataDir {
@@ -145,6 +148,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl StartError {
+    fn of_names(error: StoreError) -> Self {
+        match error {
+            StoreError::NamesFull(full) => Self::Names(full),
+            error => Self::Interning(error),
+        }
+    }
 }
 
 /// What to do when an address cannot be had.
@@ -233,9 +245,13 @@ async fn start_at(
     let data_dir = config.data_dir.clone();
     let (intake_max, options) = (config.limits.intake_max, server_options(&config));
     let shown = metrics.clone();
-    let opening = tokio::task::spawn_blocking(move || open(config, disk, store_options, &shown));
+    let opening = tokio::task::spawn_blocking(move || open(disk, store_options, &shown));
     let opened = opening.await.map_err(|_| OpenError::Io(std::io::Error::other("opening the store panicked")))?;
-    let (store, generation) = opened?;
+    let store = opened?;
+    let interned = store.intern(names_of(&config)).await.map_err(StartError::of_names)?;
+    interned.taken_over.iter().for_each(|taken| tracing::info!("config: {}", in_words(taken)));
+    let generation = Generation::new(config, None, interned.ids, &metrics);
+    generation.announce(&*store);
     let health = store.health();
     let [doors, attempts, admin_stop] = [(); 3].map(|()| CancellationToken::new());
     let [workers, admin_tasks] = [(); 2].map(|()| TaskTracker::new());
@@ -273,9 +289,9 @@ async fn start_at(
         background: workers.clone(),
         store,
     });
-    go_by_sections(&relay.generation(), &*relay.store);
     let mut changing = relay.changing.lock().await;
     changing.workers.follow(&relay.generation());
+    go_by_sections(&relay.generation(), &*relay.store);
     let kept = |task, stop: &CancellationToken| Kept {
         task,
         of: String::new(),
@@ -327,19 +343,11 @@ async fn start_at(
     })
 }
 
-/// Opens the store, and makes the first generation on it. Blocks on the disk.
-fn open(
-    config: Config,
-    disk: Arc<dyn Disk>,
-    options: Options,
-    metrics: &Metrics,
-) -> Result<(Arc<dyn Store>, Generation), StartError> {
+/// Opens the store. Blocks on the disk.
+fn open(disk: Arc<dyn Disk>, options: Options, metrics: &Metrics) -> Result<Arc<dyn Store>, OpenError> {
     let (store, opened) = JournalStore::open(disk, options)?;
     tell_what_was_found(&opened, metrics);
-    store.room_for_names(&names_of(&config))?;
-    let (generation, taken_over) = Generation::new(config, None, &store, metrics);
-    taken_over.iter().for_each(|taken_over| tracing::info!("config: {taken_over}"));
-    Ok((Arc::new(store), generation))
+    Ok(Arc::new(store))
 }
 
 fn tell_what_was_found(opened: &crate::store::journal::Opened, metrics: &Metrics) {

@@ -20,8 +20,8 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, Claimed, DeliveryKey, EventQuery, Looking, NameId, NameKind, NewEvent, Order, Pause, PlannedDelivery, Room,
-    Selecting, Standing, Store, StoreError,
+    Answer, Claimed, DeliveryKey, EventQuery, Interned, Looking, NameId, NameKind, Named, NewEvent, Order, Pause,
+    PlannedDelivery, Room, Selecting, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -79,11 +79,13 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
     if is_honest {
         read_all(&store, opened.damage.is_empty() && told(verified).is_empty());
     }
-    let crm = store.name(NameKind::Destination, "crm");
-    let rule = store.name(NameKind::Rule, "everything");
+    let named = [(NameKind::Destination, "crm"), (NameKind::Rule, "everything"), (NameKind::Source, "vero")];
+    let named = named.map(|(kind, name)| Named { kind, name: name.to_owned(), renamed_from: None });
+    let Ok(Interned { ids, .. }) = now(store.intern(named.into())) else { return };
+    let (crm, rule, source) = (ids[0], ids[1], ids[2]);
     let event = NewEvent {
         received_ms: 1_700_000_000_000,
-        source: store.name(NameKind::Source, "vero"),
+        source,
         generation: 1,
         rules: vec![rule],
         deliveries: vec![PlannedDelivery { destination: crm, rule }],

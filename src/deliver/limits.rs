@@ -1,7 +1,7 @@
 //! What may not wait for ever: deliveries that are too old to be wanted, a backlog that takes too much room, and the queues of
 //! destinations that the config does not name any more. All become dead letters with a reason, ready to be replayed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Limiter {
     next_stale_ms: HashMap<NameId, u64>,
     /// What has been given up and not told yet, and when something was told last.
     untold: HashMap<NameId, (u64, Option<Instant>)>,
+    /// Of which it was told that something waits although the config does not name them.
+    told_removed: HashSet<NameId>,
 }
 
 /// Stale deliveries are given up in bunches: each bunch is a row of the index for each 65 536 events that it touches.
@@ -57,6 +59,7 @@ impl Limiter {
             removed_grace: Duration::MAX,
             next_stale_ms: HashMap::new(),
             untold: HashMap::new(),
+            told_removed: HashSet::new(),
         }
     }
 
@@ -126,31 +129,24 @@ impl Limiter {
     }
 
     /// A delivery is bound to a name. A name that is gone keeps its queue for a while; one that is back goes on.
-    async fn look_at_removed(&self) {
-        for (id, name) in self.store.names(NameKind::Destination) {
-            let standing = self.store.standing(id);
+    async fn look_at_removed(&mut self) {
+        for (id, name) in self.store.names().of_kind(NameKind::Destination) {
             if self.destinations.iter().any(|known| known.id == id) {
-                if standing.removed_since_ms.is_some() {
+                if self.told_removed.remove(&id) {
                     tracing::info!(destination = %name, "it is in the config again, and its queue goes on");
-                    self.store.set_removed(id, false);
                 }
                 continue;
             }
-            let backlog = self.store.counts(id).backlog;
-            let Some(since_ms) = standing.removed_since_ms else {
-                if backlog > 0 {
-                    let hours = self.removed_grace.as_secs() / 3600;
-                    tracing::warn!(destination = %name, deliveries = backlog, grace_hours = hours, "deliveries wait for a destination that the config does not name: they become dead letters unless it comes back (or another has `renamed_from: {name}`)");
-                }
-                // Also where nothing waits: nobody may replay anything to it.
-                self.store.set_removed(id, true);
-                continue;
-            };
+            let counts = self.store.counts(id);
+            let Some(since_ms) = counts.standing.removed_since_ms.filter(|_| counts.backlog > 0) else { continue };
             let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
-            if backlog > 0 && gone >= self.removed_grace {
+            if gone >= self.removed_grace {
                 let why = "the destination was removed from the config".to_owned();
                 let count = self.dead_letter(id, Which::Pending, why).await;
                 tracing::warn!(destination = %name, dead_letters = count, "removed_grace has passed: what waited for it became dead letters");
+            } else if self.told_removed.insert(id) {
+                let hours = self.removed_grace.as_secs() / 3600;
+                tracing::warn!(destination = %name, deliveries = counts.backlog, grace_hours = hours, "deliveries wait for a destination that the config does not name: they become dead letters unless it comes back (or another has `renamed_from: {name}`)");
             }
         }
     }

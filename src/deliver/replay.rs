@@ -118,7 +118,7 @@ impl Matcher {
     /// Whether an event is meant.
     pub fn holds(&self, store: &dyn Store, event: &StoredEvent) -> bool {
         let Some(rules) = &self.0 else { return true };
-        let source = store.name_of(event.source).unwrap_or_else(|| "".into());
+        let source = store.names().name(event.source);
         let relay = RelayFields { source: &source, received_ms: event.received_ms };
         rules.route(&event.body, relay).is_ok_and(|routing| !routing.rules.is_empty())
     }
@@ -171,10 +171,10 @@ impl Replayer {
     }
 
     fn destinations(&self, spec: &ReplaySpec) -> Result<Vec<NameId>, ReplayError> {
-        let known = self.store.names(NameKind::Destination);
+        let known = self.store.names();
         let find = |name: &String| {
-            let (id, _) = known.iter().find(|(_, known)| **known == **name)?;
-            self.store.standing(*id).removed_since_ms.is_none().then_some(*id)
+            let id = known.find(NameKind::Destination, name)?;
+            self.store.standing(id).removed_since_ms.is_none().then_some(id)
         };
         spec.to.iter().map(|name| find(name).ok_or_else(|| ReplayError::Destination(name.clone()))).collect()
     }
@@ -183,7 +183,7 @@ impl Replayer {
     fn select(&self, asked: &Asked, events: &[Arc<StoredEvent>]) -> Selected {
         let mut selected = Selected::new();
         // Nothing is sent again to where nothing is sent any more.
-        let all = self.store.names(NameKind::Destination).into_iter().map(|(id, _)| id);
+        let all = self.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id);
         let removed: Vec<_> = all.filter(|id| self.store.standing(*id).removed_since_ms.is_some()).collect();
         for event in events.iter().filter(|event| asked.matcher.holds(&*self.store, event)) {
             let planned = event.deliveries.iter().map(|delivery| delivery.destination);
@@ -225,7 +225,7 @@ impl Replayer {
                 let count = selected.len() as u64;
                 counted.deliveries += count;
                 events.extend(selected);
-                let name = self.store.name_of(id).map(|name| name.to_string()).unwrap_or_default();
+                let name = self.store.names().name(id).to_string();
                 match counted.by_destination.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, known)) => *known += count,
                     None => counted.by_destination.push((name, count)),

@@ -21,7 +21,7 @@ use super::pace::Pace;
 use super::status::Status;
 use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
-use crate::store::{Claimed, NameId, Queue, QueueState, Room, Store, StoreError, StoredEvent};
+use crate::store::{Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
 use crate::telemetry::DestinationMetrics;
 use crate::time::{Clock, Instant};
 
@@ -277,9 +277,9 @@ impl Worker {
         is_probe: bool,
     ) -> impl Future<Output = Attempted> + use<> {
         let (clock, section) = (self.parts.clock, self.section.clone());
-        let read = claims.take_events();
+        let (read, names) = (claims.take_events(), self.parts.store.names());
         let deliveries: Vec<Delivery> =
-            read.iter().flatten().map(|event| delivery(&*self.parts.store, event, claims.destination())).collect();
+            read.iter().flatten().map(|event| delivery(&names, event, claims.destination())).collect();
         let (destination, timeout) = (section.config.destination.clone(), section.config.policy.timeout);
         async move {
             let (started_ms, started) = (clock.now_ms(), Instant::now());
@@ -333,8 +333,8 @@ fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
     (count, total)
 }
 
-fn delivery(store: &dyn Store, event: &Arc<StoredEvent>, destination: Option<NameId>) -> Delivery {
+fn delivery(names: &Names, event: &Arc<StoredEvent>, destination: Option<NameId>) -> Delivery {
     let planned = event.deliveries.iter().find(|planned| Some(planned.destination) == destination);
-    let name = |id: Option<NameId>| id.and_then(|id| store.name_of(id)).unwrap_or_else(|| "".into());
-    Delivery { source: name(Some(event.source)), rule: name(planned.map(|planned| planned.rule)), event: event.clone() }
+    let rule = planned.map_or(NameId::NONE, |planned| planned.rule);
+    Delivery { source: names.name(event.source), rule: names.name(rule), event: event.clone() }
 }

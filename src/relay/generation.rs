@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::changes::{When, take_over_renamed};
 use crate::config::Config;
 use crate::deliver::Status;
 use crate::receive::auth::Gate;
-use crate::store::{NameId, NameKind, Store};
+use crate::store::{NameId, Store};
 use crate::telemetry::{Metrics, SourceMetrics};
 
 /// One config in force, with everything that is derived from it. A request or an attempt takes one and keeps it.
@@ -34,32 +33,18 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Makes the generation of a config that follows `before`, and numbers its names. What waits for a renamed destination's old
-    /// name waits for the new one from here on.
-    /// Also returns what it has taken over, in sentences.
-    pub(super) fn new(
-        config: Config,
-        before: Option<&Generation>,
-        store: &dyn Store,
-        metrics: &Metrics,
-    ) -> (Self, Vec<String>) {
-        let taken_over = {
-            let before = before.map(|before| before.destination_ids.as_slice()).unwrap_or_default();
-            take_over_renamed(&config, store, When::Changing { before })
-        };
-        let source_ids: Vec<_> =
-            config.sources.iter().map(|source| store.name(NameKind::Source, &source.name)).collect();
-        let rule_ids: Vec<_> = config.rules.rules().iter().map(|rule| store.name(NameKind::Rule, &rule.name)).collect();
-        let destination = |name: &str| store.name(NameKind::Destination, name);
-        let destination_ids: Vec<_> = config.destinations.iter().map(|config| destination(&config.name)).collect();
-        let number = before.map_or(1, |before| before.number + 1);
-        store.use_names(number, &[&*source_ids, &*rule_ids, &*destination_ids].concat());
+    /// Makes the generation of a config that follows `before`; its names have these numbers, in the order of [`names_of`](super::changes::names_of).
+    pub(super) fn new(config: Config, before: Option<&Generation>, ids: Vec<NameId>, metrics: &Metrics) -> Self {
+        let mut ids = ids.into_iter();
+        let source_ids: Vec<_> = ids.by_ref().take(config.sources.len()).collect();
+        let rule_ids: Vec<_> = ids.by_ref().take(config.rules.rules().len()).collect();
+        let destination_ids: Vec<_> = ids.collect();
         let rules = config.rules.rules().iter();
         let rule_counters = rule_ids.iter().copied().zip(rules.map(|rule| metrics.rule_counter(&rule.name))).collect();
         let accepted = config.sources.iter().map(|source| metrics.source(&source.name)).collect();
         let status = |id: &NameId| before.and_then(|before| before.statuses.get(id)).cloned().unwrap_or_default();
-        let generation = Self {
-            number,
+        Self {
+            number: before.map_or(1, |before| before.number + 1),
             gate: Gate::new(&config.sources),
             statuses: destination_ids.iter().map(|id| (*id, status(id))).collect(),
             source_ids,
@@ -68,8 +53,12 @@ impl Generation {
             accepted,
             rule_counters,
             config,
-        };
-        (generation, taken_over)
+        }
+    }
+
+    /// Lets the store go by it from now on.
+    pub(super) fn announce(&self, store: &dyn Store) {
+        store.announce(self.number, &[&*self.source_ids, &*self.rule_ids, &*self.destination_ids].concat());
     }
 
     /// Forgets what the metrics show of names that are in this config no more.

@@ -18,15 +18,15 @@ use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::changes::go_by_sections;
+use super::changes::{go_by_sections, in_words, names_of};
 use super::door::{Listener, listen, local};
-use super::patience::{NotDone, joined};
+use super::patience::NotDone;
 use super::{Generation, Relay, StartError};
 use crate::config::load::FILE_BYTES_MAX;
 use crate::config::values::Process;
 use crate::config::{Config, ConfigError, FileDigest, digest_of, regular};
 use crate::receive::server::ServerOptions;
-use crate::store::{NameKind, NamesFull};
+use crate::store::{NamesFull, StoreError};
 use crate::telemetry::in_full;
 
 /// How often a watched file is looked at. A change is taken when it has stood still from one look to the next.
@@ -57,8 +57,11 @@ pub enum ReloadError {
     /// The store has no room for its names.
     #[error("the config has too many names, and the one before stays in force")]
     Names(#[from] NamesFull),
+    /// The store did not number its names.
+    #[error("the store did not take the config's names, and the one before stays in force")]
+    Interning(#[source] StoreError),
     /// It changes what only a start can set.
-    #[error("{} cannot be changed while the relay runs, and the config before stays in force: restart it to apply the change", in_words(.0))]
+    #[error("{} cannot be changed while the relay runs, and the config before stays in force: restart it to apply the change", quoted(.0))]
     NeedsRestart(Vec<&'static str>),
     /// An address could not be listened on.
     #[error("a new address cannot be listened on, and the config before stays in force")]
@@ -97,6 +100,13 @@ impl From<NotDone> for ReloadError {
 }
 
 impl ReloadError {
+    fn of_names(error: StoreError) -> Self {
+        match error {
+            StoreError::NamesFull(full) => Self::Names(full),
+            error => Self::Interning(error),
+        }
+    }
+
     /// All of it, as people read it: a bad config's problems with their lines.
     pub fn in_full(&self) -> String {
         match self {
@@ -108,7 +118,7 @@ impl ReloadError {
     }
 }
 
-fn in_words(keys: &[&str]) -> String {
+fn quoted(keys: &[&str]) -> String {
     keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
 }
 
@@ -154,7 +164,7 @@ impl Relay {
         let before = self.generation().clone();
         let (path, client) = (before.config.path.clone(), before.config.client.clone());
         let read = self.patience.wait(READ_TIMEOUT, move || Config::load_again(&path, &Process, client));
-        let (config, report) = read.await?.map_err(ReloadError::Config)?;
+        let (mut config, report) = read.await?.map_err(ReloadError::Config)?;
         let fixed = needs_restart(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
@@ -166,10 +176,13 @@ impl Relay {
             true => changing.door.listener().filter(|_| changing.door.options() != Some(&options)),
             false => Some(Listener::own(listen_anew(self.address(), &config).await?)),
         };
-        let relay = self.clone();
-        // It may read the index, and wait for who writes to it.
-        let following = tokio::task::spawn_blocking(move || relay.following(config, &before));
-        let (generation, changes) = joined(following).await?;
+        // Once there is room for its names, nothing fails.
+        let interned = self.store.intern(names_of(&config)).await.map_err(ReloadError::of_names)?;
+        keep_what_is_the_same(&before.config, &mut config);
+        let mut changes = before.config.outline.changes_to(&config.outline);
+        changes.extend(interned.taken_over.iter().map(in_words));
+        let generation = Arc::new(Generation::new(config, Some(&before), interned.ids, &self.metrics));
+        generation.announce(&*self.store);
         if let Some(listener) = moved {
             *self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 local(&listener.listener, generation.config.listen);
@@ -177,23 +190,12 @@ impl Relay {
         }
         self.generation.store(generation.clone());
         changing.workers.follow(&generation);
+        // By these: what is due now goes out by its new section.
+        go_by_sections(&generation, &*self.store);
         generation.forget_others(&self.metrics);
         self.store.set_retention(generation.config.retention);
-        go_by_sections(&generation, &*self.store);
         let warnings = report.lines().collect();
         Ok(Reloaded { generation: generation.number, changes, warnings })
-    }
-}
-
-impl Relay {
-    /// The generation that follows another, and what is different, in sentences. Once there is room for its names, nothing fails.
-    fn following(&self, mut config: Config, before: &Generation) -> Result<(Arc<Generation>, Vec<String>), NamesFull> {
-        self.store.room_for_names(&names_of(&config))?;
-        keep_what_is_the_same(&before.config, &mut config);
-        let mut changes = before.config.outline.changes_to(&config.outline);
-        let (generation, taken_over) = Generation::new(config, Some(before), &*self.store, &self.metrics);
-        changes.extend(taken_over);
-        Ok((Arc::new(generation), changes))
     }
 }
 
@@ -207,14 +209,6 @@ async fn listen_anew(old: SocketAddr, config: &Config) -> Result<TcpListener, Re
         }
         listener => Ok(listener?),
     }
-}
-
-/// All names that a config has for what it sets.
-pub(super) fn names_of(config: &Config) -> Vec<(NameKind, &str)> {
-    let sources = config.sources.iter().map(|source| (NameKind::Source, source.name.as_str()));
-    let rules = config.rules.rules().iter().map(|rule| (NameKind::Rule, rule.name.as_str()));
-    let destinations = config.destinations.iter().map(|config| (NameKind::Destination, config.name.as_str()));
-    sources.chain(rules).chain(destinations).collect()
 }
 
 /// What a listener allows by a config.

@@ -63,7 +63,7 @@ impl Relay {
     /// Sources that are held or refuse, and that the config does not name any more.
     pub fn paused_sources_gone(&self) -> Vec<(NameId, Arc<str>)> {
         let generation = self.generation();
-        let mut known = self.store.names(NameKind::Source);
+        let mut known = self.store.names().of_kind(NameKind::Source);
         known.retain(|(id, _)| !generation.source_ids.contains(id) && self.source_state(*id) != SourceState::Accepting);
         known
     }

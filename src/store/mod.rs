@@ -20,6 +20,7 @@ mod command;
 pub mod journal;
 pub mod lock;
 mod looking;
+mod names;
 mod queue;
 mod words;
 
@@ -29,6 +30,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use self::command::*;
 pub use self::looking::*;
+pub use self::names::*;
 pub use self::queue::*;
 pub use self::words::*;
 use crate::event::EventId;
@@ -40,27 +42,18 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 ///
 /// No call blocks on another destination. All may be called from any thread; those that touch the disk say so.
 pub trait Store: Looking + Send + Sync + 'static {
-    /// Numbers a name, or finds its number. The number is durable no later than the first event that uses it.
-    fn name(&self, kind: NameKind, name: &str) -> NameId;
+    /// The names that something refers to, or did until a moment ago, with their numbers.
+    fn names(&self) -> Arc<Names>;
 
-    /// The name behind a number.
-    fn name_of(&self, id: NameId) -> Option<Arc<str>>;
+    /// Numbers the names of a config, once a config; a number is durable no later than the first event that uses it. A destination takes
+    /// over what its old name has, by getting its number or by having everything moved: what waits and what is scheduled, dead letters,
+    /// a pause. Fails where there is no room for the names, and then nothing is changed.
+    fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned>;
 
-    /// The names of one kind that something refers to, or did until a moment ago, with their numbers.
-    fn names(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)>;
-
-    /// The number of a name, if it has one.
-    fn find(&self, kind: NameKind, name: &str) -> Option<NameId>;
-
-    /// The number that had a name before it was renamed, unless the name has come to another since.
-    fn former(&self, kind: NameKind, name: &str) -> Option<NameId>;
-
-    /// Whether there is room for names beside those that are known.
-    fn room_for_names(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull>;
-
-    /// Says which names the config in force uses, and which generation it is. Those that neither it nor the one before uses go, when
-    /// no event and no queue refers to them any more. Events of an older generation are refused from then on.
-    fn use_names(&self, generation: u32, ids: &[NameId]);
+    /// Says which names the config in force uses, and which generation it is. A destination that it does not name is removed; names that
+    /// neither it nor the config before uses go, when no event and no queue refers to them any more. Events of an older generation may be
+    /// refused from then on.
+    fn announce(&self, generation: u32, ids: &[NameId]);
 
     /// Takes an event in. The receiver resolves once the event and its deliveries are durable, or cannot be made so.
     /// Dropping the receiver cancels nothing.
@@ -78,20 +71,6 @@ pub trait Store: Looking + Send + Sync + 'static {
     /// Does what a command says, once for each id. Resolves when it is done and durable; it is in effect sooner. What was begun is
     /// finished although nobody waits for it any more.
     fn ask(&self, command: Command) -> Answer<'_, Done>;
-
-    /// Says that the config does not name a destination any more, or that it does again.
-    fn set_removed(&self, destination: NameId, is_removed: bool);
-
-    /// Gives a name to a number that had another, with everything that its queue is. Only where the new name has no number yet, or
-    /// one whose queue is blank, which is called something else from then on; returns whether it was done.
-    fn rename(&self, id: NameId, name: &str) -> bool;
-
-    /// Moves everything that one destination's queue is to another's: what waits and what is scheduled, dead letters, a pause. What is
-    /// in flight ends where it began. A crash in between may deliver twice, and loses nothing. Reads the index.
-    fn take_over(&self, from: NameId, to: NameId) -> TakenOver;
-
-    /// Whether nothing waits for a destination, nothing of it is dead, and it is neither paused nor down.
-    fn is_blank(&self, id: NameId) -> bool;
 
     /// Begins a replay that is not known, or writes down how far one has come, which is never back. Resolves with what is known, once
     /// that is durable. Without waiting, what was asked for before is before it.

@@ -446,6 +446,9 @@ pub enum StoreError {
     /// An id, or a cursor, is something else's.
     #[error("{0}")]
     Conflict(String),
+    /// There is no room for a config's names.
+    #[error(transparent)]
+    NamesFull(#[from] NamesFull),
     /// The store is closing.
     #[error("the store is closing")]
     Closed,

@@ -13,8 +13,8 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
     AppendError, Change, Claim, Claimed, Command, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health, NameId,
-    NameKind, NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, Room, SearchLimit, Settled,
-    Settlement, Store, StoreError, What, Which,
+    NameKind, Named, NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, Room, SearchLimit, Settled,
+    Settlement, Store, StoreError, TakenFrom, TakenOver, What, Which,
 };
 use vero_relay::time::Clock;
 
@@ -53,6 +53,12 @@ fn each(test: impl Fn(&dyn Backend)) {
 
 fn destination(store: &dyn Store, name: &str) -> NameId {
     store.name(NameKind::Destination, name)
+}
+
+/// Names of a config, to be numbered.
+fn named(names: &[(NameKind, &str)]) -> Vec<Named> {
+    let named = |(kind, name): &(NameKind, &str)| Named { kind: *kind, name: (*name).to_owned(), renamed_from: None };
+    names.iter().map(named).collect()
 }
 
 fn append(store: &dyn Store, body: &str, destinations: &[&str]) -> EventId {
@@ -105,6 +111,8 @@ pub trait AsWorker {
     fn claim(&self, of: NameId, max: usize) -> Vec<Claim>;
     fn settle(&self, settlements: Vec<(Claim, Settlement)>);
     fn pause(&self, of: NameId, reason: &str);
+    /// The number of a name.
+    fn name(&self, kind: NameKind, name: &str) -> NameId;
     /// When an event's one delivery is due, if it is scheduled.
     fn due_ms(&self, id: EventId) -> Option<u64>;
 }
@@ -135,6 +143,21 @@ impl AsWorker for dyn Store {
 
     fn pause(&self, of: NameId, reason: &str) {
         self.queue(of).change(Change::Pause { reason: reason.to_owned() });
+    }
+
+    fn name(&self, kind: NameKind, name: &str) -> NameId {
+        let names = self.names();
+        if let Some(known) = names.find(kind, name) {
+            return known;
+        }
+        // As a config would that has all the names so far, and this.
+        let kinds = [NameKind::Destination, NameKind::Source, NameKind::Rule];
+        let of_kind = |kind| names.of_kind(kind).into_iter().map(move |(_, name)| (kind, name));
+        let known: Vec<(NameKind, Arc<str>)> = kinds.into_iter().flat_map(of_kind).collect();
+        let all: Vec<_> = known.iter().map(|(kind, name)| (*kind, &**name)).chain([(kind, name)]).collect();
+        let ids = wait(async || self.intern(named(&all)).await).expect("there is room").ids;
+        self.announce(1, &ids);
+        ids[ids.len() - 1]
     }
 
     fn due_ms(&self, id: EventId) -> Option<u64> {
@@ -279,8 +302,7 @@ fn names_keep_their_numbers() {
         store.close();
         let store = backend.open();
         assert_eq!([destination(&*store, "b"), destination(&*store, "a")], [b, a]);
-        assert_eq!(store.name_of(rule).as_deref(), Some("a"));
-        assert_eq!(store.names(NameKind::Rule).len(), 2);
+        assert_eq!((&*store.names().name(rule), store.names().of_kind(NameKind::Rule).len()), ("a", 2));
     });
 }
 
@@ -548,7 +570,7 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
         store.queue(a).change(Change::Breaker { is_open: true });
-        store.set_removed(a, true);
+        store.announce(1, &[]);
         let standing = store.standing(a);
         assert!(standing.open_since_ms.is_some() && standing.removed_since_ms.is_some());
         store.close();
@@ -761,5 +783,48 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
         assert_eq!(state.borrow_and_update().nudges, 1, "the first section of all is not another one");
         queue.change(Change::Section { digest: "two".into() });
         assert_eq!(state.borrow_and_update().nudges, 2);
+    });
+}
+
+#[test]
+fn a_renamed_destination_keeps_its_queue_and_one_that_meets_another_is_joined_to_it() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["old", "other"]);
+        let [old, other] = ["old", "other"].map(|name| destination(&*store, name));
+        store.announce(1, &[old, other]);
+        let renamed = |name: &str, from: &str| Named {
+            kind: NameKind::Destination,
+            name: name.to_owned(),
+            renamed_from: Some(from.to_owned()),
+        };
+        let interned = wait(async || store.intern(vec![renamed("new", "old")]).await).expect("there is room");
+        let from_old = TakenFrom { name: "new".into(), from: "old".into(), moved: None };
+        assert_eq!((interned.ids.as_slice(), interned.taken_over), ([old].as_slice(), vec![from_old]));
+        assert_eq!(store.names().former(NameKind::Destination, "old"), Some(old));
+        store.announce(2, &[old]);
+        let both = || vec![renamed("new", "other")];
+        let interned = wait(async || store.intern(both()).await).expect("there is room");
+        let moved = Some(TakenOver { waiting: 1, ..TakenOver::default() });
+        assert_eq!(interned.taken_over, [TakenFrom { name: "new".into(), from: "other".into(), moved }]);
+        assert_eq!((store.counts(old).backlog, store.counts(other).backlog), (1, 0), "one event is one delivery");
+        store.close();
+        let store = backend.open();
+        assert_eq!((store.counts(old).backlog, store.counts(other).backlog), (1, 0));
+        assert!(store.standing(other).removed_since_ms.is_some() && store.standing(old).removed_since_ms.is_none());
+    });
+}
+
+#[test]
+fn a_config_whose_names_find_no_room_changes_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        let long = |number: usize| format!("{number:06}{}", "r".repeat(1000));
+        let names: Vec<String> = (0..15_000).map(long).collect();
+        let all: Vec<_> = names.iter().map(|name| (NameKind::Rule, &**name)).collect();
+        let refused = wait(async || store.intern(named(&all)).await);
+        assert!(matches!(refused, Err(StoreError::NamesFull(_))), "{refused:?}");
+        assert!(store.names().of_kind(NameKind::Rule).is_empty());
+        assert!(wait(async || store.intern(named(&all[..1000])).await).is_ok());
     });
 }

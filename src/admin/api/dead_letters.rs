@@ -28,7 +28,7 @@ pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
     let (limit, after) = (query.limit()?, query.after()?);
     let of = match query.get("destination") {
         Some(name) => vec![destination(relay, name)?],
-        None => relay.store.names(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
+        None => relay.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
     };
     page(relay, &of, filter, limit, after).await
 }

@@ -24,7 +24,7 @@ pub(super) fn list(relay: &Relay) -> Value {
         })
         .collect();
     // A name that is gone keeps its queue for a while, and its dead letters.
-    for (id, name) in relay.store.names(NameKind::Destination) {
+    for (id, name) in relay.store.names().of_kind(NameKind::Destination) {
         if generation.destination_ids.contains(&id) {
             continue;
         }

@@ -53,8 +53,7 @@ impl Filter {
             return Err(Refusal::wrong(format!("`{state}` is not a state: {}", STATES.join(", "))));
         }
         let source = query.get("source").map(|wanted| {
-            let known = relay.store.names(crate::store::NameKind::Source);
-            let found = known.into_iter().find(|(_, name)| **name == *wanted).map(|(id, _)| id);
+            let found = relay.store.names().find(crate::store::NameKind::Source, wanted);
             found.ok_or_else(|| Refusal::missing(format!("there is no source `{wanted}`")))
         });
         let (matcher, warnings) = Matcher::parse_with_warnings(matching.as_deref()).map_err(wrong)?;

@@ -210,7 +210,7 @@ fn refused(error: StoreError) -> Refusal {
     match error {
         StoreError::Unavailable(_) | StoreError::Closed => Refusal::unavailable(error.to_string()),
         StoreError::Missing => Refusal::missing(error.to_string()),
-        StoreError::Conflict(_) => Refusal::wrong(error.to_string()),
+        StoreError::Conflict(_) | StoreError::NamesFull(_) => Refusal::wrong(error.to_string()),
         StoreError::Damaged(_) => Refusal::failed(&error),
     }
 }
@@ -222,17 +222,18 @@ fn parse_id(text: &str) -> Result<u128, Refusal> {
 
 /// A destination that the store has heard of, whether or not the config names it.
 fn destination(relay: &Relay, name: &str) -> Result<NameId, Refusal> {
-    let known = relay.store.names(NameKind::Destination);
-    if let Some((id, _)) = known.iter().find(|(_, known)| **known == *name) {
-        return Ok(*id);
+    let names = relay.store.names();
+    if let Some(id) = names.find(NameKind::Destination, name) {
+        return Ok(id);
     }
+    let known = names.of_kind(NameKind::Destination);
     let help = crate::config::problem::did_you_mean(name, known.iter().map(|(_, known)| &**known));
     let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
     Err(Refusal::missing(format!("there is no destination `{name}`{help}")))
 }
 
 fn name(relay: &Relay, id: NameId) -> Option<String> {
-    relay.store.name_of(id).map(|name| name.to_string())
+    relay.store.names().of(id).map(|(_, name)| name.to_string())
 }
 
 /// Does what reads the disk where blocking is allowed.

@@ -30,7 +30,7 @@ fn status_of(error: &ReloadError) -> StatusCode {
     match error {
         ReloadError::Config(_) | ReloadError::Names(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::NeedsRestart(_) | ReloadError::OnePort { .. } | ReloadError::Listen(_) => StatusCode::CONFLICT,
-        ReloadError::Late | ReloadError::Stuck => StatusCode::SERVICE_UNAVAILABLE,
+        ReloadError::Late | ReloadError::Stuck | ReloadError::Interning(_) => StatusCode::SERVICE_UNAVAILABLE,
         ReloadError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

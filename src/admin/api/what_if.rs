@@ -81,7 +81,7 @@ fn compare(relay: &Relay, waits: &Handle, file: &Path, text: String, after: Opti
         begun_with.get_or_insert(page.left);
         (next, left) = (page.next, page.left);
         for event in page.items {
-            let source = relay.store.name_of(event.source).unwrap_or_else(|| "".into());
+            let source = relay.store.names().name(event.source);
             comparison.consider(event, &source);
             if relay.replayer.stop.is_cancelled() {
                 return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));

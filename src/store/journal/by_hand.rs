@@ -11,8 +11,9 @@ use super::writer::Urgency;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, AttemptNote, Change, Claim, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId, ReadError,
-    ReplayProgress, SearchLimit, Selecting, Settled, Settlement, States, Store, StoreError, StoredEvent,
+    AppendError, AttemptNote, Change, Claim, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId, NameKind,
+    NamesFull, ReadError, ReplayProgress, SearchLimit, Selecting, Settled, Settlement, States, Store, StoreError,
+    StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -150,5 +151,39 @@ impl JournalStore {
 
     pub(crate) fn next_due(&self, id: NameId) -> Option<u64> {
         lock(&self.destination(id).queue).next_due()
+    }
+
+    pub(crate) fn name(&self, kind: NameKind, name: &str) -> NameId {
+        self.shared.name(kind, name)
+    }
+
+    pub(crate) fn name_of(&self, id: NameId) -> Option<Arc<str>> {
+        Store::names(self).of(id).map(|(_, name)| name.clone())
+    }
+
+    pub(crate) fn find(&self, kind: NameKind, name: &str) -> Option<NameId> {
+        Store::names(self).find(kind, name)
+    }
+
+    pub(crate) fn names(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)> {
+        Store::names(self).of_kind(kind)
+    }
+
+    pub(crate) fn room_for_names(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull> {
+        self.shared.begin_with_names(names);
+        self.shared.forget_names();
+        self.shared.names.read().expect("nobody panicked with it").have_room(names)
+    }
+
+    pub(crate) fn use_names(&self, generation: u32, ids: &[NameId]) {
+        self.shared.use_names(generation, ids);
+    }
+
+    pub(crate) fn take_over(&self, from: NameId, to: NameId) -> TakenOver {
+        self.shared.take_over(from, to)
+    }
+
+    pub(crate) fn set_removed(&self, id: NameId, is_removed: bool) {
+        self.shared.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
     }
 }

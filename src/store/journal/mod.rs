@@ -34,6 +34,7 @@ pub mod disk;
 mod ends;
 pub mod format;
 mod index;
+mod intern;
 mod look;
 pub mod model;
 mod names;
@@ -67,7 +68,6 @@ pub use self::recover::{Damage, OpenError};
 pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 
 use self::disk::Disk;
-use self::format::Act;
 use self::index::Index;
 #[cfg(test)]
 pub(crate) use self::index::Untold;
@@ -76,10 +76,10 @@ use self::recover::recover;
 use self::shared::Shared;
 use self::upkeep::Upkeep;
 pub(crate) use self::writer::Writer;
-use self::writer::{Message, Position, Urgency, inbox};
+use self::writer::{Message, Position, inbox};
 use super::{
-    Answer, AppendError, BackupError, Command, Counts, Done, Health, NameId, NameKind, NamesFull, NewEvent,
-    PausedSources, Queue, ReplayProgress, Retention, Standing, Store, StoreError, TakenOver, Usage,
+    Answer, AppendError, BackupError, Command, Counts, Done, Health, Interned, NameId, Named, NewEvent, PausedSources,
+    Queue, ReplayProgress, Retention, Standing, Store, StoreError, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -360,44 +360,16 @@ fn keep_copies(disk: &Arc<dyn Disk>, damage: &[Damage]) {
 }
 
 impl Store for JournalStore {
-    fn name(&self, kind: NameKind, name: &str) -> NameId {
-        let mut names = self.shared.names.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = names.find(kind, name) {
-            return id;
-        }
-        let (id, name): (_, Arc<str>) = (names.next(), name.into());
-        names.insert(kind, id, name.clone());
-        // Sent under the lock, so that nobody can use the number before the writer has heard of it. If the writer is gone,
-        // every append is refused anyway.
-        let _ = self.shared.sender.send(Message::Name(kind, id, name));
-        id
+    fn names(&self) -> Arc<crate::store::Names> {
+        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).shown()
     }
 
-    fn name_of(&self, id: NameId) -> Option<Arc<str>> {
-        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.of(id).map(|(_, name)| name.clone())
+    fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {
+        self.aside(move |shared| Ok(shared.intern(&named)?))
     }
 
-    fn find(&self, kind: NameKind, name: &str) -> Option<NameId> {
-        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).find(kind, name)
-    }
-
-    fn former(&self, kind: NameKind, name: &str) -> Option<NameId> {
-        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).former(kind, name)
-    }
-
-    fn room_for_names(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull> {
-        self.shared.begin_with_names(names);
-        self.shared.forget_names();
-        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).have_room(names)
-    }
-
-    fn use_names(&self, generation: u32, ids: &[NameId]) {
-        self.shared.use_names(generation, ids);
-    }
-
-    fn names(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)> {
-        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).of_kind(kind)
+    fn announce(&self, generation: u32, ids: &[NameId]) {
+        self.shared.announce(generation, ids);
     }
 
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>> {
@@ -431,22 +403,6 @@ impl Store for JournalStore {
             }
         }
         all.len()
-    }
-
-    fn set_removed(&self, id: NameId, is_removed: bool) {
-        self.shared.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
-    }
-
-    fn rename(&self, id: NameId, name: &str) -> bool {
-        self.shared.rename(id, name)
-    }
-
-    fn take_over(&self, from: NameId, to: NameId) -> TakenOver {
-        self.shared.take_over(from, to)
-    }
-
-    fn is_blank(&self, id: NameId) -> bool {
-        lock(&self.destination(id).queue).is_blank()
     }
 
     fn ask(&self, command: Command) -> Answer<'_, Done> {

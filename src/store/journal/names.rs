@@ -6,7 +6,7 @@
 //! Every segment's header repeats all names, so they have to fit into one ([`NAMES_BYTES_MAX`]). Those that nothing refers to any more
 //! go: no event on the disk, no queue, and neither of the last two configs (a request may have come in by the one before).
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -15,7 +15,7 @@ use super::format::HEADER_MAX;
 use super::index::Update;
 use super::lock;
 use super::shared::Shared;
-use crate::store::{NameId, NameKind, NamesFull};
+use crate::store::{NameId, NameKind, Names as Shown, NamesFull};
 
 /// Bytes that names may take in a header, each counted with how its destination may stand. The rest is for the reasons of pauses.
 pub const NAMES_BYTES_MAX: usize = HEADER_MAX / 4 * 3;
@@ -24,74 +24,61 @@ const NAME_BYTES: usize = 7 + 14 + 13 + 13 + 13;
 /// Former names that are remembered.
 const FORMER_MAX: usize = 1024;
 
-type Name = (NameKind, Arc<str>);
-
-/// All names.
+/// All names, and what it takes to keep them.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    by_id: HashMap<NameId, Name>,
-    by_name: HashMap<Name, NameId>,
-    /// What numbers were called before, each with the last that was called so.
-    former: HashMap<Name, NameId>,
+    /// As everybody sees them. Who looks has it as it was then.
+    shown: Arc<Shown>,
     next: u32,
     bytes: usize,
     /// The names of the config in force, and of the one before; none before the first.
     in_force: Option<[Vec<NameId>; 2]>,
 }
 
+impl Deref for Names {
+    type Target = Shown;
+
+    fn deref(&self) -> &Shown {
+        &self.shown
+    }
+}
+
 impl Names {
+    /// As everybody sees them.
+    pub fn shown(&self) -> Arc<Shown> {
+        self.shown.clone()
+    }
+
     /// Gives a number a name, which it may have had before or not. Nobody goes back to a name that somebody else has.
     pub fn insert(&mut self, kind: NameKind, id: NameId, name: Arc<str>) {
         let new = (kind, name);
+        let Shown { by_id, by_name, former } = Arc::make_mut(&mut self.shown);
         self.bytes += NAME_BYTES + new.1.len();
-        if let Some(old) = self.by_id.insert(id, new.clone()) {
+        if let Some(old) = by_id.insert(id, new.clone()) {
             self.bytes -= NAME_BYTES + old.1.len();
-            if self.by_name.get(&old) == Some(&id) {
-                self.by_name.remove(&old);
+            if by_name.get(&old) == Some(&id) {
+                by_name.remove(&old);
             }
-            if old != new && self.former.len() < FORMER_MAX {
+            if old != new && former.len() < FORMER_MAX {
                 self.bytes += NAME_BYTES + old.1.len();
-                self.former.insert(old, id);
+                former.insert(old, id);
             }
         }
-        if self.former.remove(&new).is_some() {
+        if former.remove(&new).is_some() {
             self.bytes -= NAME_BYTES + new.1.len();
         }
-        self.by_name.insert(new, id);
+        by_name.insert(new, id);
         self.next = self.next.max(id.0 + 1);
     }
 
-    /// The number of a name.
-    pub fn find(&self, kind: NameKind, name: &str) -> Option<NameId> {
-        self.by_name.get(&(kind, name.into())).copied()
-    }
-
-    /// The number that had a name before it got another.
-    pub fn former(&self, kind: NameKind, name: &str) -> Option<NameId> {
-        self.former.get(&(kind, name.into())).copied()
-    }
-
-    /// The name of a number.
-    pub fn of(&self, id: NameId) -> Option<&Name> {
-        self.by_id.get(&id)
-    }
-
-    /// Whether a number is found by its name.
-    pub fn is_reachable(&self, id: NameId) -> bool {
-        self.by_id.get(&id).is_some_and(|name| self.by_name.get(name) == Some(&id))
+    /// Those of the config in force.
+    pub fn in_force(&self) -> Vec<NameId> {
+        self.in_force.as_ref().map(|[current, _]| current.clone()).unwrap_or_default()
     }
 
     /// The number for a name that has none yet.
     pub fn next(&self) -> NameId {
         NameId(self.next)
-    }
-
-    /// All names of a kind that are found.
-    pub fn of_kind(&self, kind: NameKind) -> Vec<(NameId, Arc<str>)> {
-        let of_kind = self.by_name.iter().filter(|((of, _), _)| *of == kind);
-        let mut found: Vec<_> = of_kind.map(|((_, name), id)| (*id, name.clone())).collect();
-        found.sort_by_key(|(id, _)| *id);
-        found
     }
 
     /// Everything, as a header lists it: what numbers were called before comes first, so that who reads it in order ends with what
@@ -107,13 +94,14 @@ impl Names {
 
     /// Forgets a number and all its names.
     pub fn remove(&mut self, id: NameId) {
-        let Some(name) = self.by_id.remove(&id) else { return };
+        let Shown { by_id, by_name, former } = Arc::make_mut(&mut self.shown);
+        let Some(name) = by_id.remove(&id) else { return };
         self.bytes -= NAME_BYTES + name.1.len();
-        if self.by_name.get(&name) == Some(&id) {
-            self.by_name.remove(&name);
+        if by_name.get(&name) == Some(&id) {
+            by_name.remove(&name);
         }
         let bytes = &mut self.bytes;
-        self.former.retain(|(_, name), of| {
+        former.retain(|(_, name), of| {
             *bytes -= if *of == id { NAME_BYTES + name.len() } else { 0 };
             *of != id
         });

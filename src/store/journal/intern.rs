@@ -1,0 +1,97 @@
+//! The names of a config: their numbers, and what new names of destinations take over from old ones.
+
+use std::sync::{Arc, PoisonError};
+
+use super::format::Act;
+use super::lock;
+use super::shared::Shared;
+use super::writer::{Message, Urgency};
+use crate::store::{Interned, NameId, NameKind, Named, NamesFull, TakenFrom, TakenOver};
+
+impl Shared {
+    /// Numbers the names of a config, and moves what their old names have. Once there is room for them, nothing fails. Reads the index.
+    pub fn intern(&self, named: &[Named]) -> Result<Interned, NamesFull> {
+        let pairs: Vec<(NameKind, &str)> = named.iter().map(|named| (named.kind, &*named.name)).collect();
+        self.begin_with_names(&pairs);
+        self.forget_names();
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.have_room(&pairs)?;
+        // Requests that the config in force has let in go to these.
+        let in_force = names.in_force();
+        drop(names);
+        let is_destination = |named: &&Named| named.kind == NameKind::Destination;
+        let taken_over = named.iter().filter(is_destination);
+        let taken_over = taken_over.filter_map(|destination| self.take_over_old_name(named, destination, &in_force));
+        let taken_over = taken_over.collect();
+        Ok(Interned { ids: pairs.into_iter().map(|(kind, name)| self.name(kind, name)).collect(), taken_over })
+    }
+
+    /// Numbers a name, or finds its number. The number is durable no later than the first event that uses it.
+    pub fn name(&self, kind: NameKind, name: &str) -> NameId {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = names.find(kind, name) {
+            return id;
+        }
+        let (id, name): (_, Arc<str>) = (names.next(), name.into());
+        names.insert(kind, id, name.clone());
+        // Sent under the lock, so that nobody can use the number before the writer has heard of it. If the writer is gone,
+        // every append is refused anyway.
+        let _ = self.sender.send(Message::Name(kind, id, name));
+        id
+    }
+
+    /// A destination takes over what its old name has: by giving its number the new name, or, where something may be on its way to the
+    /// new name's own queue, by moving everything to that.
+    fn take_over_old_name(&self, all: &[Named], destination: &Named, in_force: &[NameId]) -> Option<TakenFrom> {
+        let name = destination.name.clone();
+        let from = self.old_number(all, destination)?;
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let (old, own) = (names.name(from).to_string(), names.find(NameKind::Destination, &name));
+        drop(names);
+        if own.is_some() && lock(&self.destination(from).queue).is_blank() {
+            return None;
+        }
+        if own.is_none_or(|own| !in_force.contains(&own)) && self.rename(from, &name) {
+            self.control(from, Act::Restore, Urgency::Now);
+            tracing::info!(destination = %name, from = %old, "it was renamed, and keeps its queue");
+            return Some(TakenFrom { name, from: old, moved: None });
+        }
+        let own = own.unwrap_or_else(|| self.name(NameKind::Destination, &name));
+        let moved = self.take_over(from, own);
+        (moved != TakenOver { in_flight: moved.in_flight, ..TakenOver::default() }).then_some(TakenFrom {
+            name,
+            from: old,
+            moved: Some(moved),
+        })
+    }
+
+    /// The number of the queue that a destination takes over, if there is one: of the name that it is renamed from, or, where a renaming
+    /// is taken back, of the name that its own queue has now. A name that is in the config keeps what it has.
+    fn old_number(&self, all: &[Named], destination: &Named) -> Option<NameId> {
+        let kind = NameKind::Destination;
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).shown();
+        let is_named = |name: &str| all.iter().any(|other| other.kind == kind && other.name == name);
+        let is_free = |id: &NameId| names.of(*id).is_some_and(|(_, name)| !is_named(name));
+        let named = destination.renamed_from.as_ref().and_then(|old| {
+            let of_name = names.find(kind, old).filter(is_free);
+            of_name.or_else(|| names.former(kind, old).filter(is_free))
+        });
+        let taken_back = || {
+            let before = names.former(kind, &destination.name).filter(is_free)?;
+            // What was taken out of the config earlier stays out.
+            let is_removed = lock(&self.destination(before).queue).standing().removed_since_ms.is_some();
+            (!is_removed).then_some(before)
+        };
+        named.or_else(taken_back)
+    }
+
+    /// Goes by the names of a config from now on. What has a queue and is not among them is removed, and what is again is not.
+    pub fn announce(&self, generation: u32, ids: &[NameId]) {
+        self.use_names(generation, ids);
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).shown();
+        for (id, _) in names.of_kind(NameKind::Destination) {
+            let act = if ids.contains(&id) { Act::Restore } else { Act::Remove };
+            self.control(id, act, Urgency::Now);
+        }
+    }
+}
