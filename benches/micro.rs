@@ -20,7 +20,7 @@ use vero_relay::store::journal::disk::{Disk, DiskFile, RealDisk, Space};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Claimed, NameId, NameKind, Named, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
+    Claimed, Intake, NameId, NameKind, Named, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
 };
 
 fn main() {
@@ -244,7 +244,7 @@ impl Journal {
 
     fn bench(self, bencher: Bencher<'_, '_>) {
         bencher.counter(ItemsCount::new(GROUP)).bench_local(|| self.append_group());
-        self.store.close();
+        self.store.close_here();
     }
 }
 

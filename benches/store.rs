@@ -15,8 +15,8 @@ use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::RealDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Claimed, DeadQuery, EventQuery, Looking, NameId, NameKind, Named, NewEvent, Order, PlannedDelivery,
-    Queue, Retention, Room, Settled, Settlement, Store, StoredEvent,
+    AppendError, Claimed, DeadQuery, EventQuery, Intake, Looking, NameId, NameKind, Named, NewEvent, Order,
+    PlannedDelivery, Queue, Retention, Room, Settled, Settlement, Store, StoredEvent,
 };
 
 /// Events in flight at once, as from so many senders.
@@ -103,14 +103,14 @@ fn play(role: &str, directory: &Path, count: u64) {
         "fill" => {
             append_all(&store, crm, count, |_| {});
             report("appended", count);
-            store.close();
+            store.close_here();
         }
         "keeps-up" => {
             append_all(&store, crm, count, |store| {
                 let queue = store.queue(crm);
                 queue.settle(claim(&*queue, 1024).into_iter().map(delivered).collect());
             });
-            store.close();
+            store.close_here();
             report("appended and delivered", count);
         }
         "reopen" => {}
@@ -131,7 +131,7 @@ fn play(role: &str, directory: &Path, count: u64) {
                 cpu * 1e5 / done as f64,
                 status("VmRSS:")
             );
-            store.close();
+            store.close_here();
         }
         "history" => {
             let mut number = 0u64;
@@ -146,7 +146,7 @@ fn play(role: &str, directory: &Path, count: u64) {
                 });
                 queue.settle(settled.collect());
             });
-            store.close();
+            store.close_here();
             report("appended and settled", count);
         }
         "look" => look(&store, crm),

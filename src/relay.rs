@@ -44,7 +44,7 @@ use crate::receive::slots::Slots;
 use crate::store::journal::disk::{Disk, RealDisk};
 use crate::store::journal::{JournalStore, Location, OpenError, Options, segment_bytes};
 use crate::store::lock::{DataDirLock, LockError};
-use crate::store::{Health, NamesFull, PausedSources, Store, StoreError};
+use crate::store::{Health, NamesFull, Sources, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -52,6 +52,8 @@ use crate::time::Clock;
 pub struct Relay {
     /// The durable queue.
     pub store: Arc<dyn Store>,
+    /// The same, for what only an embedded one has.
+    pub journal: Arc<JournalStore>,
     /// Counters.
     pub metrics: Metrics,
     /// Requests that were turned away.
@@ -77,7 +79,7 @@ pub struct Relay {
     last_reload: Mutex<Option<LastReload>>,
     address: Mutex<SocketAddr>,
     health: Receiver<Health>,
-    paused_sources: Receiver<PausedSources>,
+    sources: Receiver<Sources>,
 }
 
 impl Relay {
@@ -247,7 +249,8 @@ async fn start_at(
     let shown = metrics.clone();
     let opening = tokio::task::spawn_blocking(move || open(disk, store_options, &shown));
     let opened = opening.await.map_err(|_| OpenError::Io(std::io::Error::other("opening the store panicked")))?;
-    let store = opened?;
+    let journal = opened?;
+    let store: Arc<dyn Store> = journal.clone();
     let interned = store.intern(names_of(&config)).await.map_err(StartError::of_names)?;
     interned.taken_over.iter().for_each(|taken| tracing::info!("config: {}", in_words(taken)));
     let generation = Generation::new(config, None, interned.ids, &metrics);
@@ -283,7 +286,8 @@ async fn start_at(
         last_reload: Mutex::default(),
         address: Mutex::new(address),
         health: health.clone(),
-        paused_sources: store.paused_sources(),
+        sources: store.sources(),
+        journal,
         metrics,
         replayer: Replayer::new(store.clone(), attempts.clone()),
         background: workers.clone(),
@@ -311,7 +315,8 @@ async fn start_at(
         let (relay, stop) = with(&relay);
         workers.spawn(keep(kept("place", &attempts), move || watch_place(relay.clone(), lock.clone(), stop.clone())));
     }
-    for progress in relay.store.replays().into_iter().filter(|progress| !progress.is_done) {
+    let replays = relay.store.replays().await.unwrap_or_default();
+    for progress in replays.into_iter().filter(|progress| !progress.is_done) {
         workers.spawn(relay.replayer.clone().work(progress));
     }
     let admin_options = ServerOptions {
@@ -344,7 +349,7 @@ async fn start_at(
 }
 
 /// Opens the store. Blocks on the disk.
-fn open(disk: Arc<dyn Disk>, options: Options, metrics: &Metrics) -> Result<Arc<dyn Store>, OpenError> {
+fn open(disk: Arc<dyn Disk>, options: Options, metrics: &Metrics) -> Result<Arc<JournalStore>, OpenError> {
     let (store, opened) = JournalStore::open(disk, options)?;
     tell_what_was_found(&opened, metrics);
     Ok(Arc::new(store))
@@ -410,9 +415,9 @@ impl Running {
         self.admin.cancel();
         self.admin_tasks.close();
         self.admin_tasks.wait().await;
-        let store = self.relay.store.clone();
+        let journal = self.relay.journal.clone();
         // A panic is one of the store's, and is told when it is closed.
-        let _ = tokio::task::spawn_blocking(move || store.checkpoint()).await;
+        let _ = tokio::task::spawn_blocking(move || journal.checkpoint()).await;
         let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
         // A change that hangs keeps the listener open until the process ends.
         if let Ok(mut changing) = tokio::time::timeout_at(until, self.relay.changing.lock()).await {
@@ -420,10 +425,7 @@ impl Running {
         }
         let answered = tokio::time::timeout_at(until, self.listeners.wait()).await.is_ok();
         let in_time = attempts_ended && answered;
-        let store = self.relay.store.clone();
-        if tokio::task::spawn_blocking(move || store.close()).await.is_err() {
-            tracing::error!("closing the store panicked");
-        }
+        self.relay.store.close().await;
         let failure = match &*self.health.borrow() {
             Health::Poisoned(why) => Some(why.clone()),
             Health::Good | Health::Full(_) => None,

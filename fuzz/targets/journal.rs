@@ -20,8 +20,8 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, Claimed, DeliveryKey, EventQuery, Interned, Looking, NameId, NameKind, Named, NewEvent, Order, Pause,
-    PlannedDelivery, Room, Selecting, Standing, Store, StoreError,
+    Answer, Claimed, DeliveryKey, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent, Order,
+    Pause, PlannedDelivery, Room, Selecting, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -92,7 +92,7 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
         body: bytes::Bytes::from_static(b"{\"type\":\"new\"}"),
     };
     let answer = store.append(event).blocking_recv().expect("the writer answers");
-    store.close();
+    store.close_here();
     drop(store);
     let Ok(id) = answer else { return };
     let (store, _) = JournalStore::open(Arc::new(disk.clone()), options()).expect("what it wrote it can open");
@@ -103,7 +103,7 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
     if is_honest {
         assert_eq!(&event.expect("what was acknowledged is there").event.body[..], b"{\"type\":\"new\"}");
     }
-    store.close();
+    store.close_here();
 }
 
 /// Whatever damage did: an event that can be read is what was written, waits for nobody but its own destinations, and is not lost

@@ -104,8 +104,7 @@ where
         (true, ["readyz"]) => readyz(relay),
         (true, ["metrics"]) => {
             let relay = relay.clone();
-            // It looks at the disk.
-            admin.places.run(Effort::Look, blocking(move || metrics(&relay))).await
+            admin.places.run(Effort::Look, async move { metrics(&relay).await }).await
         }
         (_, ["api", rest @ ..]) => {
             let bytes_max = if rest == ["what-if"] { api::what_if::BODY_BYTES_MAX } else { BODY_BYTES_MAX };
@@ -192,15 +191,19 @@ fn json_text(text: impl Into<Bytes>) -> Answer {
     response
 }
 
-fn metrics(relay: &Relay) -> Answer {
+async fn metrics(relay: &Relay) -> Answer {
+    let journal = relay.journal.clone();
+    // It looks at the disk.
+    let usage = tokio::task::spawn_blocking(move || journal.usage()).await;
+    let (Ok(usage), Ok(counts)) = (usage, relay.store.counts().await) else {
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, "the store does not say how it stands; see the log");
+    };
     let generation = relay.generation();
     let now_ms = relay.clock.now_ms();
     for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        let counts = relay.store.counts(*id);
         relay.metrics.set_destination(&DestinationGauges {
             name: &config.name,
-            counts: &counts,
-            oldest_ms: relay.store.oldest_ms(*id),
+            counts: &counts.of(*id),
             backlog: config.backlog,
             now_ms,
         });
@@ -211,10 +214,10 @@ fn metrics(relay: &Relay) -> Answer {
             name: &source.name,
             is_paused: state.since_ms().is_some(),
             is_refusing: matches!(state, SourceState::Refusing(_)),
-            held: relay.store.held(*id),
+            held: counts.held(*id),
         });
     }
-    relay.metrics.set_store(&relay.store.usage(), relay.health() == Health::Good, now_ms);
+    relay.metrics.set_store(&usage, relay.health() == Health::Good, now_ms);
     let mut response = Response::new(Bytes::from(relay.metrics.encode()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);

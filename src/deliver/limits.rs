@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{Command, NameId, NameKind, Store, What, Which};
+use crate::store::{AllCounts, Command, NameId, Store, What, Which};
 use crate::time::Clock;
 use crate::time::Instant;
 
@@ -70,8 +70,12 @@ impl Limiter {
 
     /// Gives up what is beyond a limit.
     pub async fn look(&mut self) {
+        let counts = match self.store.counts().await {
+            Ok(counts) => counts,
+            Err(error) => return tracing::warn!(%error, "limits cannot be looked at now; it is tried again"),
+        };
         for Limited { id, name, limits } in self.destinations.clone() {
-            let counts = self.store.counts(id);
+            let counts = counts.of(id);
             if counts.backlog == 0 {
                 continue;
             }
@@ -87,7 +91,7 @@ impl Limiter {
                 }
             }
         }
-        self.look_at_removed().await;
+        self.look_at_removed(&counts).await;
     }
 
     async fn dead_letter_stale(&mut self, id: NameId, name: &str, age: Duration) {
@@ -129,15 +133,16 @@ impl Limiter {
     }
 
     /// A delivery is bound to a name. A name that is gone keeps its queue for a while; one that is back goes on.
-    async fn look_at_removed(&mut self) {
-        for (id, name) in self.store.names().of_kind(NameKind::Destination) {
+    async fn look_at_removed(&mut self, counts: &AllCounts) {
+        let names = self.store.names();
+        for counts in &counts.destinations {
+            let (id, name) = (counts.destination, names.name(counts.destination));
             if self.destinations.iter().any(|known| known.id == id) {
                 if self.told_removed.remove(&id) {
                     tracing::info!(destination = %name, "it is in the config again, and its queue goes on");
                 }
                 continue;
             }
-            let counts = self.store.counts(id);
             let Some(since_ms) = counts.standing.removed_since_ms.filter(|_| counts.backlog > 0) else { continue };
             let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
             if gone >= self.removed_grace {

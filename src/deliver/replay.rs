@@ -174,9 +174,14 @@ impl Replayer {
         let known = self.store.names();
         let find = |name: &String| {
             let id = known.find(NameKind::Destination, name)?;
-            self.store.standing(id).removed_since_ms.is_none().then_some(id)
+            (!self.is_removed(id)).then_some(id)
         };
         spec.to.iter().map(|name| find(name).ok_or_else(|| ReplayError::Destination(name.clone()))).collect()
+    }
+
+    /// Whether no config names a destination any more.
+    fn is_removed(&self, id: NameId) -> bool {
+        self.store.queue(id).state().borrow().standing.removed_since_ms.is_some()
     }
 
     /// Which of some events go where. Takes CPU.
@@ -184,7 +189,7 @@ impl Replayer {
         let mut selected = Selected::new();
         // Nothing is sent again to where nothing is sent any more.
         let all = self.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id);
-        let removed: Vec<_> = all.filter(|id| self.store.standing(*id).removed_since_ms.is_some()).collect();
+        let removed: Vec<_> = all.filter(|id| self.is_removed(*id)).collect();
         for event in events.iter().filter(|event| asked.matcher.holds(&*self.store, event)) {
             let planned = event.deliveries.iter().map(|delivery| delivery.destination);
             let planned = planned.filter(|id| asked.to.is_empty() && !removed.contains(id));
@@ -242,7 +247,7 @@ impl Replayer {
     /// Takes a replay down, or finds the one that has its id already. Work on it begins with [`work`](Self::work).
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<(ReplayProgress, bool), ReplayError> {
         let _turn = self.turn.lock().await;
-        if let Some(known) = self.store.replays().into_iter().find(|known| known.id == id) {
+        if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
             return Ok((known, false));
         }
         self.prove(spec)?;

@@ -23,16 +23,16 @@ pub(super) async fn watch_place(relay: Arc<Relay>, lock: Arc<DataDirLock>, stop:
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.cancelled() => return,
         }
-        let (store, lock) = (relay.store.clone(), lock.clone());
+        let (journal, lock) = (relay.journal.clone(), lock.clone());
         // A file system that hangs holds up this look and nothing else.
-        let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| store.trouble()));
+        let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| journal.trouble()));
         let looked = tokio::select! {
             looked = joined(looked) => looked,
             // Nor does it hold up the end.
             () = stop.cancelled() => return,
         };
         if let Some(trouble) = looked {
-            relay.store.fail(&advice(&trouble));
+            relay.journal.fail(&advice(&trouble));
             // There is nothing more to look for.
             return stop.cancelled().await;
         }

@@ -193,7 +193,7 @@ impl Relay {
         // By these: what is due now goes out by its new section.
         go_by_sections(&generation, &*self.store);
         generation.forget_others(&self.metrics);
-        self.store.set_retention(generation.config.retention);
+        self.store.retain(generation.config.retention);
         let warnings = report.lines().collect();
         Ok(Reloaded { generation: generation.number, changes, warnings })
     }

@@ -52,8 +52,9 @@ impl SourceState {
 impl Relay {
     /// How a source stands.
     pub fn source_state(&self, id: NameId) -> SourceState {
-        let standing = self.store.standing(id);
-        match (standing.paused, standing.held_since_ms) {
+        let sources = self.sources.borrow();
+        let Some(standing) = sources.get(&id) else { return SourceState::Accepting };
+        match (&standing.paused, standing.held_since_ms) {
             (Some(pause), _) => SourceState::Refusing(pause.since_ms),
             (None, Some(since_ms)) => SourceState::Held(since_ms),
             (None, None) => SourceState::Accepting,
@@ -70,7 +71,7 @@ impl Relay {
 
     /// Whether a source is paused, so that its events are refused.
     pub fn is_source_paused(&self, id: NameId) -> bool {
-        self.paused_sources.borrow().contains_key(&id)
+        self.sources.borrow().get(&id).is_some_and(|standing| standing.paused.is_some())
     }
 
     /// What is to be asked of the store to do something with a source; none where the config does not name it, unless it is resumed: what
@@ -100,16 +101,16 @@ pub(super) struct Pauses(HashMap<String, (SourceState, Trouble)>);
 
 impl Pauses {
     /// Tells what is due.
-    pub(super) fn look(&mut self, relay: &Relay) {
-        let generation = relay.generation();
+    pub(super) async fn look(&mut self, relay: &Relay) {
+        let generation = relay.generation().clone();
         let sources = &generation.config.sources;
         self.0.retain(|name, _| sources.iter().any(|source| source.name == *name));
         for (source, id) in sources.iter().zip(&generation.source_ids) {
-            self.look_at(relay, &source.name, *id);
+            self.look_at(relay, &source.name, *id).await;
         }
     }
 
-    fn look_at(&mut self, relay: &Relay, name: &str, id: NameId) {
+    async fn look_at(&mut self, relay: &Relay, name: &str, id: NameId) {
         let (now, state) = (Instant::now(), relay.source_state(id));
         let known = self.0.get(name).map(|(known, _)| *known);
         if state == SourceState::Accepting {
@@ -130,7 +131,7 @@ impl Pauses {
         if news.is_none() {
             return;
         }
-        let held = relay.store.held(id);
+        let held = relay.store.counts().await.map_or(0, |counts| counts.held(id));
         let since = state.since_ms().map(crate::time::rfc3339);
         if matches!(state, SourceState::Held(_)) {
             tracing::warn!(source = %name, since, held, "the source is held: its events are kept, and delivered when it is resumed");

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{AttemptNote, DeadQuery, DeliveryState, NameId, PlannedDelivery, StoreError, StoredEvent, Which};
+use super::{
+    AllCounts, AttemptNote, DeadQuery, DeliveryState, NameId, PlannedDelivery, StoreError, StoredEvent, Which,
+};
 use crate::event::EventId;
 use crate::store::Answer;
 
@@ -31,6 +33,9 @@ pub trait Looking: Send + Sync {
         after: Option<&Cursor>,
         max: usize,
     ) -> Answer<'_, Page<DeadLetter>>;
+
+    /// What waits for each destination, and what is held of each source.
+    fn counts(&self) -> Answer<'_, AllCounts>;
 
     /// To how many deliveries of a destination a command would be done.
     fn how_many(&self, of: NameId, which: Which) -> Answer<'_, u64>;

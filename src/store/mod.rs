@@ -2,19 +2,19 @@
 //!
 //! # Cast
 //!
-//! * [`Store`]: the trait that everything else talks to. [`journal::JournalStore`] is the one backend today; a shared one on an
-//!   existing engine would be a second implementation and not a second program. `tests/it/contract.rs` holds any backend to it.
-//! * [`NewEvent`] → [`Store::append`]: an event with the list of its destinations; answered once both are durable.
-//! * [`Claim`]: one delivery handed to a worker. It holds a position and not a body, so a backlog costs no memory.
-//! * [`Settlement`]: what became of a claim. It is durable within a second, not on return: after a crash a delivery may happen
-//!   again, and none is forgotten.
+//! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; a shared
+//!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract.rs` holds any backend to it.
+//! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
+//! * [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what became of
+//!   it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
+//! * [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s.
 //! * [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
 //! * [`Standing`]: how a destination stands: paused, its breaker open, removed from the config.
 //! * [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //!
 //! # Not promised
 //!
-//! Exactly once; order, within a destination or between two; that a settlement is durable when `settle` returns.
+//! Exactly once; order, within a destination or between two; that a settlement is durable when [`Queue::settle`] returns.
 
 mod command;
 pub mod journal;
@@ -24,8 +24,9 @@ mod names;
 mod queue;
 mod words;
 
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::*;
@@ -38,10 +39,24 @@ use crate::event::EventId;
 /// What may wait for the disk, or for more than that.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
+/// The way in.
+pub trait Intake: Send + Sync {
+    /// Takes an event in. The receiver resolves once the event and its deliveries are durable, or cannot be made so.
+    /// Dropping the receiver cancels nothing.
+    fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>>;
+
+    /// Whether the store can do its work, now and from now on.
+    fn health(&self) -> watch::Receiver<Health>;
+
+    /// How sources stand that do not simply go on, now and from now on. What comes in after a change was seen is behind it.
+    fn sources(&self) -> watch::Receiver<Sources>;
+}
+
 /// The durable queue behind the relay. See the [module](self) for who is who.
 ///
-/// No call blocks on another destination. All may be called from any thread; those that touch the disk say so.
-pub trait Store: Looking + Send + Sync + 'static {
+/// What is in memory is said at once and cannot fail; what may wait is async. No call blocks its thread, and none waits for another
+/// destination.
+pub trait Store: Intake + Looking + 'static {
     /// The names that something refers to, or did until a moment ago, with their numbers.
     fn names(&self) -> Arc<Names>;
 
@@ -55,66 +70,25 @@ pub trait Store: Looking + Send + Sync + 'static {
     /// refused from then on.
     fn announce(&self, generation: u32, ids: &[NameId]);
 
-    /// Takes an event in. The receiver resolves once the event and its deliveries are durable, or cannot be made so.
-    /// Dropping the receiver cancels nothing.
-    fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>>;
-
     /// The deliveries of a destination.
     fn queue(&self, destination: NameId) -> Arc<dyn Queue>;
-
-    /// How a destination, or a source, stands.
-    fn standing(&self, destination: NameId) -> Standing;
-
-    /// How many events of a source are held.
-    fn held(&self, source: NameId) -> u64;
 
     /// Does what a command says, once for each id. Resolves when it is done and durable; it is in effect sooner. What was begun is
     /// finished although nobody waits for it any more.
     fn ask(&self, command: Command) -> Answer<'_, Done>;
 
+    /// All replays that are known, newest first.
+    fn replays(&self) -> Answer<'_, Vec<ReplayProgress>>;
+
     /// Begins a replay that is not known, or writes down how far one has come, which is never back. Resolves with what is known, once
     /// that is durable. Without waiting, what was asked for before is before it.
     fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress>;
 
-    /// All replays that are known, newest first.
-    fn replays(&self) -> Vec<ReplayProgress>;
+    /// Says what is kept from now on.
+    fn retain(&self, retention: Retention);
 
-    /// What waits for a destination, by what is in memory.
-    fn counts(&self, destination: NameId) -> Counts;
-
-    /// When the oldest event arrived that waits for a destination, unix milliseconds. May read the disk.
-    fn oldest_ms(&self, destination: NameId) -> Option<u64>;
-
-    /// What is kept from now on.
-    fn set_retention(&self, retention: Retention);
-
-    /// Trims what need not be kept now, rather than in a while. Blocks until it is done.
-    fn trim(&self);
-
-    /// How much the store has and may have.
-    fn usage(&self) -> Usage;
-
-    /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
-    fn backup(&self, directory: &std::path::Path) -> Result<(), BackupError>;
-
-    /// What has become of the store's files, if they are not what it left there: removed, replaced, written to by another. Reads
-    /// the disk.
-    fn trouble(&self) -> Option<String>;
-
-    /// Refuses everything from now on, for a reason: the process is expected to end.
-    fn fail(&self, why: &str);
-
-    /// Whether the store can do its work, now and from now on.
-    fn health(&self) -> watch::Receiver<Health>;
-
-    /// The sources that are paused: their events are to be refused.
-    fn paused_sources(&self) -> watch::Receiver<PausedSources>;
-
-    /// Writes down where everything stands, so that closing, and the next start, have little to do. Blocks on the disk.
-    fn checkpoint(&self);
-
-    /// Makes everything settled so far durable and closes: later appends are refused. Blocks on the disk.
-    fn close(&self);
+    /// Makes everything settled so far durable and closes: later appends are refused.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Why no copy could be made.

@@ -221,12 +221,36 @@ pub struct Pause {
     pub reason: String,
 }
 
-/// The sources that are paused.
-pub type PausedSources = Arc<HashMap<NameId, Pause>>;
+/// How sources stand that do not simply go on.
+pub type Sources = Arc<HashMap<NameId, Standing>>;
+
+/// What waits, wherever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllCounts {
+    /// For each destination that has a name, in the order of their numbers.
+    pub destinations: Vec<Counts>,
+    /// Events of each source that is held.
+    pub held: HashMap<NameId, u64>,
+}
+
+impl AllCounts {
+    /// What waits for one destination; nothing for one that is not known.
+    pub fn of(&self, destination: NameId) -> Counts {
+        let known = self.destinations.iter().find(|counts| counts.destination == destination);
+        known.cloned().unwrap_or_default()
+    }
+
+    /// How many events of a source are held.
+    pub fn held(&self, source: NameId) -> u64 {
+        self.held.get(&source).copied().unwrap_or(0)
+    }
+}
 
 /// What waits for one destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
+    /// Which.
+    pub destination: NameId,
     /// Deliveries not settled yet: waiting, under way and postponed.
     pub backlog: u64,
     /// Of them, waiting for another attempt.
@@ -237,6 +261,8 @@ pub struct Counts {
     pub under_way: u64,
     /// Deliveries whose sources are held. They do not count as backlog.
     pub held: u64,
+    /// When the oldest event arrived that waits, unix milliseconds.
+    pub oldest_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
     /// The same from the oldest that no source had held: what `backlog.max_size` is about.
@@ -245,6 +271,24 @@ pub struct Counts {
     pub dead: u64,
     /// How it stands.
     pub standing: Standing,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            destination: NameId::NONE,
+            backlog: 0,
+            postponed: 0,
+            again: 0,
+            under_way: 0,
+            held: 0,
+            oldest_ms: None,
+            backlog_bytes: 0,
+            limited_bytes: 0,
+            dead: 0,
+            standing: Standing::default(),
+        }
+    }
 }
 
 /// One attempt that failed, or the one that succeeded after such.

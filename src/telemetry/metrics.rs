@@ -312,7 +312,7 @@ impl Metrics {
     /// Sets what is only known when somebody looks.
     pub fn set_destination(&self, gauges: &DestinationGauges<'_>) {
         let counts = gauges.counts;
-        let oldest = gauges.oldest_ms.map_or(0, |oldest_ms| gauges.now_ms.saturating_sub(oldest_ms) / 1000);
+        let oldest = counts.oldest_ms.map_or(0, |oldest_ms| gauges.now_ms.saturating_sub(oldest_ms) / 1000);
         let age_max = gauges.backlog.max_age.map_or(0, |age| age.as_secs());
         let waiting = &self.waiting;
         for (series, number) in [
@@ -413,8 +413,6 @@ pub struct DestinationGauges<'a> {
     pub name: &'a str,
     /// What waits for it.
     pub counts: &'a crate::store::Counts,
-    /// When the oldest event arrived that waits, unix milliseconds.
-    pub oldest_ms: Option<u64>,
     /// What may wait for it.
     pub backlog: crate::deliver::BacklogLimits,
     /// The time, unix milliseconds.
@@ -520,7 +518,6 @@ mod tests {
             metrics.set_destination(&DestinationGauges {
                 name,
                 counts: &counts,
-                oldest_ms: None,
                 backlog: Default::default(),
                 now_ms: 0,
             });

@@ -1,7 +1,8 @@
-//! The contract of [`Store`], held against every backend. A second backend is proved by these same tests.
+//! The contract of [`Store`] and the traits that it is made of, held against every backend. A second backend is proved by these same tests.
 
+use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,9 +13,9 @@ use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Change, Claim, Claimed, Command, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health, NameId,
-    NameKind, Named, NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, Room, SearchLimit, Settled,
-    Settlement, Store, StoreError, TakenFrom, TakenOver, What, Which,
+    AppendError, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health,
+    NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, Room, SearchLimit,
+    Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
 };
 use vero_relay::time::Clock;
 
@@ -27,28 +28,54 @@ trait Backend {
     /// Opens it by a clock of one's own.
     fn open_by(&self, clock: Clock) -> Arc<dyn Store>;
 
-    /// A second handle on what is open already, where the backend can have one.
-    fn open_again(&self) -> Option<Arc<dyn Store>> {
-        None
+    /// A second handle on what is open already.
+    fn open_again(&self) -> Arc<dyn Store>;
+
+    /// Lets go of what need not be kept, as happens now and then.
+    fn trim(&self);
+}
+
+struct OnDisk<D> {
+    disk: D,
+    index: Location,
+    /// What was opened last.
+    open: RefCell<Weak<JournalStore>>,
+}
+
+impl<D> OnDisk<D> {
+    fn new(disk: D, index: Location) -> Self {
+        Self { disk, index, open: RefCell::default() }
+    }
+
+    fn opened(&self) -> Arc<JournalStore> {
+        self.open.borrow().upgrade().expect("it is open")
     }
 }
 
-struct OnDisk<D>(D, Location);
-
 impl<D: Fn() -> Arc<dyn Disk>> Backend for OnDisk<D> {
     fn open_by(&self, clock: Clock) -> Arc<dyn Store> {
-        let options = Options { segment_bytes: 1 << 20, index: self.1.clone(), clock, ..Options::default() };
-        Arc::new(JournalStore::open((self.0)(), options).expect("it opens").0)
+        let options = Options { segment_bytes: 1 << 20, index: self.index.clone(), clock, ..Options::default() };
+        let store = Arc::new(JournalStore::open((self.disk)(), options).expect("it opens").0);
+        *self.open.borrow_mut() = Arc::downgrade(&store);
+        store
+    }
+
+    fn open_again(&self) -> Arc<dyn Store> {
+        self.opened()
+    }
+
+    fn trim(&self) {
+        self.opened().trim();
     }
 }
 
 /// Runs a test against every backend.
 fn each(test: impl Fn(&dyn Backend)) {
     let model = ModelDisk::default();
-    test(&OnDisk(move || -> Arc<dyn Disk> { Arc::new(model.clone()) }, Location::Memory));
+    test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(model.clone()) }, Location::Memory));
     let directory = tempfile::tempdir().expect("a directory");
     let (path, index) = (directory.path().join("journal"), Location::File(directory.path().join("state.db")));
-    test(&OnDisk(move || -> Arc<dyn Disk> { Arc::new(RealDisk::open(&path).expect("a directory")) }, index));
+    test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(RealDisk::open(&path).expect("a directory")) }, index));
 }
 
 fn destination(store: &dyn Store, name: &str) -> NameId {
@@ -111,6 +138,9 @@ pub trait AsWorker {
     fn claim(&self, of: NameId, max: usize) -> Vec<Claim>;
     fn settle(&self, settlements: Vec<(Claim, Settlement)>);
     fn pause(&self, of: NameId, reason: &str);
+    fn counts_of(&self, of: NameId) -> Counts;
+    fn standing(&self, of: NameId) -> Standing;
+    fn close_now(&self);
     /// The number of a name.
     fn name(&self, kind: NameKind, name: &str) -> NameId;
     /// When an event's one delivery is due, if it is scheduled.
@@ -143,6 +173,18 @@ impl AsWorker for dyn Store {
 
     fn pause(&self, of: NameId, reason: &str) {
         self.queue(of).change(Change::Pause { reason: reason.to_owned() });
+    }
+
+    fn counts_of(&self, of: NameId) -> Counts {
+        wait(async || self.counts().await).expect("counted").of(of)
+    }
+
+    fn standing(&self, of: NameId) -> Standing {
+        self.queue(of).state().borrow().standing.clone()
+    }
+
+    fn close_now(&self) {
+        wait(async || self.close().await);
     }
 
     fn name(&self, kind: NameKind, name: &str) -> NameId {
@@ -210,7 +252,7 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
             (claims[1], Settlement::Dead { attempts: 2, reason: "no".into() }),
         ]);
         // The process dies after its last settlements have become durable.
-        store.close();
+        store.close_now();
         let store = backend.open();
         assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["open"]);
         let state = |id: EventId| wait(async || store.event(id).await).expect("found").deliveries[0].state.clone();
@@ -250,7 +292,7 @@ fn a_postponed_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_rest
         let far = vero_relay::time::wall_ms() + 3_600_000;
         store.settle(vec![(claims[0], postponed(far)), (claims[1], postponed(1))]);
         assert_eq!(ids.map(|id| store.due_ms(id)), [Some(far), Some(1)]);
-        store.close();
+        store.close_now();
         let store = backend.open();
         let a = destination(&*store, "a");
         let claims = store.claim(a, 9);
@@ -269,7 +311,7 @@ fn settling_a_claim_twice_changes_nothing() {
         let claim = store.claim(a, 1)[0];
         store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
         store.settle(vec![(claim, Settlement::Dead { attempts: 1, reason: "late".into() })]);
-        let counts = store.counts(a);
+        let counts = store.counts_of(a);
         assert_eq!((counts.backlog, counts.dead), (0, 0));
     });
 }
@@ -280,11 +322,11 @@ fn a_pause_holds_one_destination_across_a_restart() {
         let store = backend.open();
         append(&*store, "one", &["a", "b"]);
         store.pause(destination(&*store, "a"), "410 Gone");
-        store.close();
+        store.close_now();
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
         assert_eq!((store.claim(a, 9).len(), store.claim(b, 9).len()), (0, 1));
-        assert_eq!(store.counts(a).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+        assert_eq!(store.counts_of(a).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
         assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
         assert_eq!(ask(&*store, 2, "a", What::Resume), done(0));
         assert_eq!(store.claim(a, 9).len(), 1);
@@ -299,7 +341,7 @@ fn names_keep_their_numbers() {
         let rule = store.name(NameKind::Rule, "a");
         assert!(a != b && rule != a, "a rule and a destination of one name are two");
         append(&*store, "one", &["b"]);
-        store.close();
+        store.close_now();
         let store = backend.open();
         assert_eq!([destination(&*store, "b"), destination(&*store, "a")], [b, a]);
         assert_eq!((&*store.names().name(rule), store.names().of_kind(NameKind::Rule).len()), ("a", 2));
@@ -327,7 +369,7 @@ fn a_closed_store_takes_nothing() {
     each(|backend| {
         let store = backend.open();
         let rule = store.name(NameKind::Rule, "all");
-        store.close();
+        store.close_now();
         let event = NewEvent {
             received_ms: 1,
             source: rule,
@@ -344,6 +386,9 @@ fn a_closed_store_takes_nothing() {
 fn appends_from_many_threads_are_all_there() {
     each(|backend| {
         let store = backend.open();
+        // Names are numbered once a config, and not by senders.
+        destination(&*store, "a");
+        event(&*store, "", &["a"]);
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let store = &store;
@@ -379,12 +424,12 @@ fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
         // Killed right after the answer.
         drop(store);
         let mut store = backend.open();
-        let waiting = store.counts(a).backlog;
+        let waiting = store.counts_of(a).backlog;
         for _ in 0..2 {
             let repeated = ask(&*store, 7, "a", again());
             assert_eq!((repeated.deliveries, repeated.was_done_before), (10, true));
-            assert_eq!(store.counts(a).backlog, waiting, "nothing was done");
-            store.close();
+            assert_eq!(store.counts_of(a).backlog, waiting, "nothing was done");
+            store.close_now();
             store = backend.open();
         }
         let other = Command { id: 7, of: a, what: What::Drop(Which::Dead(DeadQuery::default())) };
@@ -414,9 +459,9 @@ fn what_waits_already_is_not_redelivered_and_a_dead_letter_moves_whole() {
         assert_eq!(ask(&*store, 4, "a", What::Move { which: which(), to }), done(2));
         let none = DeadQuery { events: Some(Vec::new()), ..DeadQuery::default() };
         assert_eq!(ask(&*store, 5, "a", What::Drop(Which::Dead(none))), done(0));
-        store.close();
+        store.close_now();
         let store = backend.open();
-        let counts = ["a", "b", "c"].map(|name| store.counts(destination(&*store, name)));
+        let counts = ["a", "b", "c"].map(|name| store.counts_of(destination(&*store, name)));
         assert_eq!(counts.map(|counts| (counts.backlog, counts.dead)), [(1, 0), (4, 0), (0, 0)]);
     });
 }
@@ -443,9 +488,10 @@ fn how_far_a_replay_has_come_is_known_after_a_restart() {
         }
         let (behind, known) = (progress(&*store, 1, 4), progress(&*store, 1, 5));
         assert_eq!(wait(async || store.save_replay(behind.clone()).await), Ok(known), "it never goes back");
-        store.close();
+        store.close_now();
         let store = backend.open();
-        assert_eq!(store.replays(), [progress(&*store, 1, 5), progress(&*store, 2, 3)]);
+        let replays = wait(async || store.replays().await).expect("known");
+        assert_eq!(replays, [progress(&*store, 1, 5), progress(&*store, 2, 3)]);
     });
 }
 
@@ -462,11 +508,11 @@ fn what_is_given_up_is_dead_what_is_dropped_is_gone_and_what_is_in_flight_is_lef
         let dropped = [3, 4].map(|id| ask(&*store, id, "a", What::Drop(of(ids[1]))));
         assert_eq!(dropped, [done(1), done(0)]);
         store.settle(vec![(in_flight, Settlement::Delivered { attempts: 1 })]);
-        store.close();
+        store.close_now();
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
-        assert_eq!((store.counts(a).backlog, store.counts(a).dead), (0, 2));
-        assert_eq!((store.counts(b).backlog, store.counts(b).dead), (4, 0));
+        assert_eq!((store.counts_of(a).backlog, store.counts_of(a).dead), (0, 2));
+        assert_eq!((store.counts_of(b).backlog, store.counts_of(b).dead), (4, 0));
     });
 }
 
@@ -479,11 +525,11 @@ fn the_oldest_goes_where_too_much_waits() {
             append(&*store, &body, &["a"]);
         }
         let a = destination(&*store, "a");
-        let before = store.counts(a);
+        let before = store.counts_of(a);
         let most = before.limited_bytes / 2;
         let oldest = || What::DeadLetter { which: Which::OldestBeyond(most), reason: "too much".to_owned() };
         assert_eq!(ask(&*store, 1, "a", oldest()).deliveries, before.backlog / 2);
-        assert!(store.counts(a).limited_bytes < before.limited_bytes);
+        assert!(store.counts_of(a).limited_bytes < before.limited_bytes);
         let enough = What::DeadLetter { which: Which::OldestBeyond(u64::MAX), reason: "too much".to_owned() };
         assert_eq!(ask(&*store, 2, "a", enough), done(0));
     });
@@ -502,11 +548,11 @@ fn a_dead_destination_with_a_hundred_thousand_waiting_is_opened_and_drained_in_o
                 answer.blocking_recv().expect("an answer").expect("taken");
             }
         }
-        store.close();
+        store.close_now();
         drop(store);
         let store = backend.open();
         let dead = destination(&*store, "dead");
-        assert_eq!(store.counts(dead).backlog, WAITING);
+        assert_eq!(store.counts_of(dead).backlog, WAITING);
         let (mut next, mut last) = (0, None);
         loop {
             let claimed = store.claimed(dead, 1000);
@@ -519,7 +565,7 @@ fn a_dead_destination_with_a_hundred_thousand_waiting_is_opened_and_drained_in_o
             let delivered = |claimed: Claimed| (claimed.claim, Settlement::Delivered { attempts: 1 });
             store.settle(claimed.into_iter().map(delivered).collect());
         }
-        assert_eq!((next, store.counts(dead).backlog), (WAITING, 0));
+        assert_eq!((next, store.counts_of(dead).backlog), (WAITING, 0));
     });
 }
 
@@ -528,17 +574,17 @@ fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when
     each(|backend| {
         let store = backend.open();
         append(&*store, "before", &["a"]);
-        store.set_retention(Retention { bytes_max: Some(1), ..Retention::default() });
+        store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
         until(|| matches!(*store.health().borrow(), Health::Full(_)));
         let refused = store.append(event(&*store, "refused", &["a"])).blocking_recv().expect("an answer");
         assert!(matches!(refused, Err(AppendError::Full(_))), "{refused:?}");
         let a = destination(&*store, "a");
         let claim = store.claim(a, 9)[0];
         store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
-        store.set_retention(Retention::default());
+        store.retain(Retention::default());
         until(|| *store.health().borrow() == Health::Good);
         append(&*store, "after", &["a"]);
-        store.close();
+        store.close_now();
         let store = backend.open();
         assert_eq!(bodies(&*store, a, 9), ["after"]);
     });
@@ -553,12 +599,12 @@ fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
         store.pause(a, "410 Gone");
         let paused = store.standing(a).paused.expect("paused");
         store.pause(a, "a second time");
-        store.close();
+        store.close_now();
         for _ in 0..2 {
             let store = backend.open();
             assert_eq!(store.standing(a).paused, Some(paused.clone()));
             assert_eq!(store.queue(a).state().borrow().standing.paused, Some(paused.clone()));
-            store.close();
+            store.close_now();
         }
     });
 }
@@ -573,7 +619,7 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         store.announce(1, &[]);
         let standing = store.standing(a);
         assert!(standing.open_since_ms.is_some() && standing.removed_since_ms.is_some());
-        store.close();
+        store.close_now();
         let store = backend.open();
         assert_eq!(store.standing(a), standing);
         assert_eq!(store.claim(a, 9).len(), 1, "whether a probe goes out is the caller's business");
@@ -595,12 +641,12 @@ fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_r
             (claims[3], Settlement::Released),
         ]);
         assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(vec![ids[0]]))), done(1));
-        let counts = store.counts(a);
+        let counts = store.counts_of(a);
         assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 1, 1));
-        assert_eq!(store.oldest_ms(a), Some(1_700_000_000_000));
-        store.close();
+        assert_eq!(counts.oldest_ms, Some(1_700_000_000_000));
+        store.close_now();
         let store = backend.open();
-        let counts = store.counts(a);
+        let counts = store.counts_of(a);
         assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 0, 1));
     });
 }
@@ -619,17 +665,17 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         let due_ms = now_ms + DAY_MS / 24;
         let reason = "503".to_owned();
         store.settle(vec![(claim, Settlement::Postponed { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
-        store.close();
+        store.close_now();
         // A day back, as after a flat battery, then to 1970: what was due in an hour is due within a day.
         for stepped in [now_ms - DAY_MS, 1000] {
             let store = backend.open_by(at(stepped));
             let due_ms = store.due_ms(later).expect("postponed");
             assert!(due_ms <= stepped + DAY_MS, "{due_ms} is more than a day after {stepped}");
-            store.close();
+            store.close_now();
         }
         // And to 2100: both are due, and are there although the history they lie in is long over.
         let store = backend.open_by(at(4_102_444_800_000));
-        store.trim();
+        backend.trim();
         let a = destination(&*store, "a");
         let mut waiting = bodies(&*store, a, 9);
         waiting.sort();
@@ -654,8 +700,8 @@ fn pages<T>(page: impl Fn(Option<&Cursor>) -> Page<T>) -> (Vec<T>, usize) {
 #[test]
 fn a_walk_sees_what_was_there_when_it_began_and_goes_on_while_events_arrive() {
     each(|backend| {
-        let (store, other) = (backend.open(), backend.open_again());
-        let other = other.unwrap_or_else(|| store.clone());
+        let store = backend.open();
+        let other = backend.open_again();
         let ids: Vec<EventId> = (0..25).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         for order in [Order::OldestFirst, Order::NewestFirst] {
             let query = EventQuery::all(order);
@@ -734,7 +780,7 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
         let a = destination(&*store, "a");
         // From memory, and after a restart from the disk.
         for _ in 0..2 {
-            let store = backend.open_again().unwrap_or_else(|| store.clone());
+            let store = backend.open_again();
             let queue = store.queue(a);
             let claim = |deliveries, body_bytes| wait(async || queue.claim(Room { deliveries, body_bytes }).await);
             drop(queue.claim(Room { deliveries: 9, body_bytes: usize::MAX }));
@@ -746,7 +792,7 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
             assert!(keys.is_sorted(), "{keys:?}");
             let back = |claimed: Claimed| (claimed.claim, Settlement::Released);
             store.settle(some.into_iter().chain(one).map(back).collect());
-            assert_eq!(store.counts(a).backlog, 20);
+            assert_eq!(store.counts_of(a).backlog, 20);
         }
     });
 }
@@ -807,10 +853,10 @@ fn a_renamed_destination_keeps_its_queue_and_one_that_meets_another_is_joined_to
         let interned = wait(async || store.intern(both()).await).expect("there is room");
         let moved = Some(TakenOver { waiting: 1, ..TakenOver::default() });
         assert_eq!(interned.taken_over, [TakenFrom { name: "new".into(), from: "other".into(), moved }]);
-        assert_eq!((store.counts(old).backlog, store.counts(other).backlog), (1, 0), "one event is one delivery");
-        store.close();
+        assert_eq!((store.counts_of(old).backlog, store.counts_of(other).backlog), (1, 0), "one event is one delivery");
+        store.close_now();
         let store = backend.open();
-        assert_eq!((store.counts(old).backlog, store.counts(other).backlog), (1, 0));
+        assert_eq!((store.counts_of(old).backlog, store.counts_of(other).backlog), (1, 0));
         assert!(store.standing(other).removed_since_ms.is_some() && store.standing(old).removed_since_ms.is_none());
     });
 }

@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, ask, destination, new_id};
+use super::{Asked, Outcome, Refusal, ask, destination, new_id, refused};
 use crate::config::problem::did_you_mean;
 use crate::relay::{Relay, SourceAct};
-use crate::store::{Command, NameId, NameKind, What};
+use crate::store::{AllCounts, Command, Counts, NameId, What};
 use crate::time::rfc3339;
 
-pub(super) fn list(relay: &Relay) -> Value {
+pub(super) async fn list(relay: &Relay) -> Outcome {
+    let counts = relay.store.counts().await.map_err(refused)?;
+    Ok(json!({ "destinations": all(relay, &counts) }))
+}
+
+/// How each destination stands.
+pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
     let generation = relay.generation();
     let configured = generation.config.destinations.iter().zip(&generation.destination_ids);
     let mut all: Vec<Value> = configured
         .map(|(config, id)| {
-            let mut shown = shown(relay, *id, &config.name);
+            let mut shown = shown(relay, counts.of(*id), &config.name);
             shown["kind"] = json!(config.kind);
             shown["address"] = json!(config.destination.address());
             shown["backlog_max_age_s"] = json!(config.backlog.max_age.map(|age| age.as_secs()));
@@ -24,13 +30,13 @@ pub(super) fn list(relay: &Relay) -> Value {
         })
         .collect();
     // A name that is gone keeps its queue for a while, and its dead letters.
-    for (id, name) in relay.store.names().of_kind(NameKind::Destination) {
-        if generation.destination_ids.contains(&id) {
+    let names = relay.store.names();
+    for counts in &counts.destinations {
+        if generation.destination_ids.contains(&counts.destination) {
             continue;
         }
-        let counts = relay.store.counts(id);
         if counts.backlog > 0 || counts.dead > 0 {
-            let mut shown = shown(relay, id, &name);
+            let mut shown = shown(relay, counts.clone(), &names.name(counts.destination));
             let removed_at = counts.standing.removed_since_ms;
             let grace_ms = generation.config.removed_grace.as_millis() as u64;
             shown["removed"] = json!({
@@ -40,11 +46,11 @@ pub(super) fn list(relay: &Relay) -> Value {
             all.push(shown);
         }
     }
-    json!({ "destinations": all })
+    all
 }
 
-fn shown(relay: &Relay, id: NameId, name: &str) -> Value {
-    let (counts, oldest_ms) = (relay.store.counts(id), relay.store.oldest_ms(id));
+fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
+    let (id, oldest_ms) = (counts.destination, counts.oldest_ms);
     let now_ms = relay.clock.now_ms();
     let generation = relay.generation();
     let worker = generation.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
@@ -90,14 +96,14 @@ pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) 
         "pause" => What::Pause { reason: "paused by the operator".to_owned() },
         "resume" => What::Resume,
         "retry" => {
-            let waiting = relay.store.counts(id).postponed;
+            let waiting = relay.store.counts().await.map_err(refused)?.of(id).postponed;
             ask(relay, Command { id: new_id()?, of: id, what: What::RetryNow }).await?;
             return Ok(json!({ "destination": name, "due_now": waiting }));
         }
         _ => return Err(unknown_act(act)),
     };
     ask(relay, Command { id: new_id()?, of: id, what }).await?;
-    Ok(json!({ "destination": name, "paused": relay.store.standing(id).paused.is_some() }))
+    Ok(json!({ "destination": name, "paused": relay.store.queue(id).state().borrow().standing.paused.is_some() }))
 }
 
 pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
@@ -123,7 +129,7 @@ pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, bod
 }
 
 /// How each source stands.
-pub(super) fn sources(relay: &Relay) -> Value {
+pub(super) fn sources(relay: &Relay, counts: &AllCounts) -> Value {
     let generation = relay.generation();
     let shown = |(name, id): (&str, NameId)| {
         let state = relay.source_state(id);
@@ -132,7 +138,7 @@ pub(super) fn sources(relay: &Relay) -> Value {
             "state": state.name(),
             "paused": state.since_ms().is_some(),
             "since": state.since_ms().map(rfc3339),
-            "held": relay.store.held(id),
+            "held": counts.held(id),
         })
     };
     let named = generation.config.sources.iter().map(|source| source.name.as_str());

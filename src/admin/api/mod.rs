@@ -57,21 +57,21 @@ impl Refusal {
 /// Answers what is asked at `/api/…`.
 pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], query: &Query, body: &[u8]) -> Answer {
     let outcome = match (is_read, path) {
-        (true, ["status"]) => plain(relay, query, store::status).await,
+        (true, ["status"]) => plain(query, store::status(relay)).await,
         (true, ["events"]) => events::list(relay, query).await,
         (true, ["events", id]) => events::show(relay, id).await,
-        (true, ["destinations"]) => plain(relay, query, destinations::list).await,
+        (true, ["destinations"]) => plain(query, destinations::list(relay)).await,
         (false, ["destinations", name, act]) => destinations::act(relay, name, act, body).await,
         (false, ["sources", name, act]) => destinations::act_on_source(relay, name, act, body).await,
         (true, ["dead-letters"]) => dead_letters::list(relay, query).await,
         (false, ["dead-letters", act @ ("replay" | "drop")]) => dead_letters::act(relay, act, body).await,
-        (true, ["replays"]) => plain(relay, query, replays::list).await,
-        (true, ["replays", id]) => replays::show(relay, id),
+        (true, ["replays"]) => plain(query, replays::list(relay)).await,
+        (true, ["replays", id]) => replays::show(relay, id).await,
         (false, ["replays"]) => replays::begin(relay, body).await,
         (false, ["reload"]) => reload::reload(relay, body).await,
         (true, ["what-if"]) => what_if::range(relay, query).await,
         (false, ["what-if"]) => what_if::look(relay, body).await,
-        (true, ["store"]) => plain(relay, query, store::usage).await,
+        (true, ["store"]) => plain(query, blocking(relay, |relay| Ok(store::usage(relay)))).await,
         (false, ["store", "trim"]) => store::trim(relay).await,
         (false, ["store", "backup"]) => store::backup(relay, body).await,
         (true, ["refused"]) => Ok(json!({ "refused": relay.refused.list() })),
@@ -89,9 +89,9 @@ pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], que
 }
 
 /// Answers what takes no parameters.
-async fn plain(relay: &Arc<Relay>, query: &Query, look: fn(&Relay) -> Value) -> Outcome {
+async fn plain(query: &Query, look: impl Future<Output = Outcome>) -> Outcome {
     query.only(&[])?;
-    blocking(relay, move |relay| Ok(look(relay))).await
+    look.await
 }
 
 impl Query {

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, parse_id};
+use super::{Asked, Outcome, Refusal, parse_id, refused};
 use crate::deliver::replay::{ReplayError, ReplaySpec};
 use crate::relay::Relay;
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
-pub(super) fn list(relay: &Relay) -> Value {
-    let replays = relay.store.replays();
-    json!({ "replays": replays.iter().take(super::LIMIT).map(shown).collect::<Vec<_>>() })
+pub(super) async fn list(relay: &Relay) -> Outcome {
+    let replays = relay.store.replays().await.map_err(refused)?;
+    Ok(json!({ "replays": replays.iter().take(super::LIMIT).map(shown).collect::<Vec<_>>() }))
 }
 
-pub(super) fn show(relay: &Relay, id: &str) -> Outcome {
+pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
     let id = parse_id(id)?;
-    let known = relay.store.replays().into_iter().find(|known| known.id == id);
+    let known = relay.store.replays().await.map_err(refused)?.into_iter().find(|known| known.id == id);
     let mut shown = known.as_ref().map(shown).ok_or_else(|| Refusal::missing("there is no such replay"))?;
     shown["failed"] = json!(relay.replayer.failure(id));
     Ok(shown)

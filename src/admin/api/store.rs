@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, blocking, destinations};
+use super::{Asked, Outcome, Refusal, blocking, destinations, refused};
 use crate::relay::Relay;
 use crate::store::{BackupError, Health};
 use crate::time::rfc3339;
 
 pub(super) fn usage(relay: &Relay) -> Value {
-    let usage = relay.store.usage();
+    let usage = relay.journal.usage();
     json!({
         "bytes": usage.bytes,
         "bytes_max": (usage.bytes_max > 0).then_some(usage.bytes_max),
@@ -42,26 +42,28 @@ fn config(relay: &Relay) -> Value {
     })
 }
 
-pub(super) fn status(relay: &Relay) -> Value {
+pub(super) async fn status(relay: &Arc<Relay>) -> Outcome {
+    let counts = relay.store.counts().await.map_err(refused)?;
+    let usage = blocking(relay, |relay| Ok(usage(relay))).await?;
     let (ready, trouble) = match relay.health() {
         Health::Good => (true, None),
         Health::Full(why) | Health::Poisoned(why) => (false, Some(why)),
     };
-    json!({
+    Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "config": config(relay),
         "uptime_s": relay.started.elapsed().as_secs(),
         "ready": ready,
         "trouble": trouble,
-        "sources": destinations::sources(relay),
-        "destinations": destinations::list(relay)["destinations"],
-        "store": usage(relay),
-    })
+        "sources": destinations::sources(relay, &counts),
+        "destinations": destinations::all(relay, &counts),
+        "store": usage,
+    }))
 }
 
 pub(super) async fn trim(relay: &Arc<Relay>) -> Outcome {
     blocking(relay, |relay| {
-        relay.store.trim();
+        relay.journal.trim();
         Ok(usage(relay))
     })
     .await
@@ -73,8 +75,8 @@ pub(super) async fn backup(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     let Some(directory) = directory.filter(|directory| directory.is_absolute()) else {
         return Err(Refusal::wrong("`directory` says where the copy goes: an absolute path on the relay's machine"));
     };
-    blocking(relay, move |relay| match relay.store.backup(&directory) {
-        Ok(()) => Ok(json!({ "directory": directory.display().to_string(), "bytes": relay.store.usage().bytes })),
+    blocking(relay, move |relay| match relay.journal.backup(&directory) {
+        Ok(()) => Ok(json!({ "directory": directory.display().to_string(), "bytes": relay.journal.usage().bytes })),
         Err(error @ (BackupError::NotEmpty(_) | BackupError::Inside(_) | BackupError::Unclear(_))) => {
             Err(Refusal::wrong(error.to_string()))
         }

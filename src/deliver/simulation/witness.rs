@@ -13,8 +13,8 @@ use super::world::TURN_OF_LONG_WAITS;
 use crate::config::reader::Secret;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Preview, Reason, Unsent};
+use crate::store::NameId;
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
-use crate::store::{NameId, Store};
 use crate::time::Clock;
 
 /// What is delivered this long before a crash may be delivered again: the promise, and the writer's turns around it.

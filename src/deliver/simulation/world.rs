@@ -17,7 +17,7 @@ use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
-use crate::store::{AppendError, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Store};
+use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Store};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant};
 

@@ -11,9 +11,9 @@ use super::writer::Urgency;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, AttemptNote, Change, Claim, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId, NameKind,
-    NamesFull, ReadError, ReplayProgress, SearchLimit, Selecting, Settled, Settlement, States, Store, StoreError,
-    StoredEvent, TakenOver,
+    AppendError, AttemptNote, Change, Claim, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId,
+    NameKind, NamesFull, ReadError, ReplayProgress, SearchLimit, Selecting, Settled, Settlement, Standing, States,
+    Store, StoreError, StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -185,5 +185,25 @@ impl JournalStore {
 
     pub(crate) fn set_removed(&self, id: NameId, is_removed: bool) {
         self.shared.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
+    }
+
+    pub(crate) fn close(&self) {
+        self.close_here();
+    }
+
+    pub(crate) fn counts(&self, id: NameId) -> Counts {
+        self.shared.counts(id)
+    }
+
+    pub(crate) fn held(&self, source: NameId) -> u64 {
+        self.shared.held(source)
+    }
+
+    pub(crate) fn standing(&self, id: NameId) -> Standing {
+        lock(&self.destination(id).queue).standing().clone()
+    }
+
+    pub(crate) fn replays(&self) -> Vec<ReplayProgress> {
+        lock(&self.shared.replays).iter().map(|replay| self.shared.progress_of(replay)).collect()
     }
 }

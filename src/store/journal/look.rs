@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
+use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
 use super::index::Letter;
 use super::retention::resolve;
 use super::segments::{Window, events_in, read_body};
-use super::shared::Shared;
+use super::shared::{Destination, Shared};
 use super::{JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
-    Answer, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, DeliveryView, EventQuery, EventView,
-    Looking, NameId, Order, Page, PlannedDelivery, ReadError, SearchLimit, States, StoreError, StoredEvent, Usage,
-    Which,
+    AllCounts, Answer, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, DeliveryView, EventQuery,
+    EventView, Looking, NameId, NameKind, Order, Page, PlannedDelivery, ReadError, SearchLimit, States, StoreError,
+    StoredEvent, Usage, Which,
 };
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
@@ -55,6 +56,10 @@ impl Looking for JournalStore {
     ) -> Answer<'_, Page<DeadLetter>> {
         let (query, after) = (query.clone(), after.cloned());
         self.aside(move |shared| shared.dead_letters(&of, &query, after.as_ref(), max))
+    }
+
+    fn counts(&self) -> Answer<'_, AllCounts> {
+        self.aside(|shared| Ok(shared.all_counts()))
     }
 
     fn how_many(&self, of: NameId, which: Which) -> Answer<'_, u64> {
@@ -355,33 +360,63 @@ impl Shared {
         Ok(())
     }
 
+    /// What waits, wherever. May read the disk for the age of the oldest.
+    pub fn all_counts(&self) -> AllCounts {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).shown();
+        let destinations = names.of_kind(NameKind::Destination).into_iter().map(|(id, _)| self.counts(id)).collect();
+        let sources = self.sources.borrow().clone();
+        let holds = sources.iter().filter(|(_, standing)| standing.held_since_ms.is_some());
+        AllCounts { destinations, held: holds.map(|(id, _)| (*id, self.held(*id))).collect() }
+    }
+
+    /// How many events of a source are held.
+    pub fn held(&self, source: NameId) -> u64 {
+        let mut all = Bitmap::default();
+        for id in self.destination_ids() {
+            if let Some(held) = lock(&self.destination(id).queue).held(source) {
+                all.insert_all(held);
+            }
+        }
+        all.len()
+    }
+
+    /// What waits for a destination.
     pub fn counts(&self, id: NameId) -> Counts {
         let destination = self.destination(id);
         let queue = lock(&destination.queue);
-        let (pinning, limited) = (queue.oldest_pinning(), queue.oldest_never_held());
-        let mut counts = Counts {
+        let (pinning, limited, oldest) = (queue.oldest_pinning(), queue.oldest_never_held(), queue.oldest());
+        let counts = Counts {
+            destination: id,
             backlog: queue.backlog(),
             postponed: queue.postponed() as u64,
             again: queue.again(),
             under_way: queue.under_way() as u64,
             held: queue.held_in_all(),
-            backlog_bytes: 0,
-            limited_bytes: 0,
             dead: queue.dead().len(),
             standing: queue.standing().clone(),
+            ..Counts::default()
         };
         drop(queue);
         let bytes_from = |sequence| self.segments.bytes_from(sequence);
-        counts.backlog_bytes = pinning.map_or(0, bytes_from);
-        counts.limited_bytes = limited.map_or(0, bytes_from);
-        counts
+        Counts {
+            backlog_bytes: pinning.map_or(0, bytes_from),
+            limited_bytes: limited.map_or(0, bytes_from),
+            oldest_ms: oldest.and_then(|sequence| self.arrived_ms(&destination, sequence)),
+            ..counts
+        }
     }
 
-    pub fn oldest_ms(&self, id: NameId) -> Option<u64> {
-        let sequence = lock(&self.destination(id).queue).oldest()?;
+    /// When an event arrived that waits for a destination. The oldest is asked for again and again, and stays so for long where that lags.
+    fn arrived_ms(&self, destination: &Destination, sequence: u64) -> Option<u64> {
+        let mut known = lock(&destination.oldest);
+        if let Some((_, at_ms)) = known.filter(|(number, _)| *number == sequence) {
+            return Some(at_ms);
+        }
         let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
         let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
-        recent.or_else(|| from_disk().map(|event| event.received_ms))
+        let at_ms = recent.or_else(|| from_disk().map(|event| event.received_ms))?;
+        *known = Some((sequence, at_ms));
+        Some(at_ms)
     }
 
     pub fn usage(&self) -> Usage {

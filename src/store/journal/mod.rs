@@ -57,6 +57,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use ring::rand::SecureRandom;
 use tokio::sync::{oneshot, watch};
 
@@ -78,8 +79,8 @@ use self::upkeep::Upkeep;
 pub(crate) use self::writer::Writer;
 use self::writer::{Message, Position, inbox};
 use super::{
-    Answer, AppendError, BackupError, Command, Counts, Done, Health, Interned, NameId, Named, NewEvent, PausedSources,
-    Queue, ReplayProgress, Retention, Standing, Store, StoreError, Usage,
+    Answer, AppendError, BackupError, Command, Done, Health, Intake, Interned, NameId, Named, NewEvent, Queue,
+    ReplayProgress, Retention, Sources, Store, StoreError, Usage,
 };
 use crate::event::EventId;
 use crate::time::Clock;
@@ -167,7 +168,7 @@ const LAG_READ_BYTES: usize = 64 << 10;
 pub struct JournalStore {
     shared: Arc<Shared>,
     blocking: Blocking,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// A panic elsewhere must not take the queue with it: every change under these locks is complete when it is made.
@@ -283,7 +284,7 @@ impl JournalStore {
                 tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
             }
         }
-        let store = Self { shared, blocking: options.blocking, thread: Mutex::default() };
+        let store = Self { shared, blocking: options.blocking, thread: Arc::default() };
         Ok((store, opened, writer, recovered.index_failed))
     }
 
@@ -306,23 +307,43 @@ impl JournalStore {
                 .unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned())))
         })
     }
-
-    fn join(&self) {
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal's thread panicked");
-        }
-    }
 }
 
 impl Drop for JournalStore {
     /// Ends the threads as they are; what should be durable was made so by [`close`](Store::close).
     fn drop(&mut self) {
         let _ = self.shared.sender.send(Message::Abandon);
-        self.join();
+        join(&self.thread);
         self.shared.upkeep.close();
         self.shared.index.close();
+    }
+}
+
+fn checkpoint(shared: &Shared) {
+    if !matches!(*shared.health.borrow(), Health::Poisoned(_)) {
+        shared.upkeep.checkpoint();
+    }
+}
+
+/// Ends the threads, when everything settled so far is durable.
+fn close(shared: &Shared, thread: &Mutex<Option<JoinHandle<()>>>) {
+    // So that the next start reads little. Without it, it would read what was written since the last one.
+    checkpoint(shared);
+    let (reply, done) = sync_channel(1);
+    if shared.sender.send(Message::Close(reply)).is_ok() {
+        // An error means that the writer ended by itself: there is nothing left to wait for.
+        let _ = done.recv();
+    }
+    join(thread);
+    shared.upkeep.close();
+    shared.index.close();
+}
+
+fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
+    if let Some(thread) = lock(thread).take()
+        && thread.join().is_err()
+    {
+        tracing::error!("the journal's thread panicked");
     }
 }
 
@@ -359,19 +380,7 @@ fn keep_copies(disk: &Arc<dyn Disk>, damage: &[Damage]) {
     }
 }
 
-impl Store for JournalStore {
-    fn names(&self) -> Arc<crate::store::Names> {
-        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).shown()
-    }
-
-    fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {
-        self.aside(move |shared| Ok(shared.intern(&named)?))
-    }
-
-    fn announce(&self, generation: u32, ids: &[NameId]) {
-        self.shared.announce(generation, ids);
-    }
-
+impl Intake for JournalStore {
     fn append(&self, event: NewEvent) -> oneshot::Receiver<Result<EventId, AppendError>> {
         let (reply, answer) = oneshot::channel();
         if let Some(why) = never_fits(&event) {
@@ -386,23 +395,31 @@ impl Store for JournalStore {
         answer
     }
 
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    fn sources(&self) -> watch::Receiver<Sources> {
+        self.shared.sources.subscribe()
+    }
+}
+
+impl Store for JournalStore {
+    fn names(&self) -> Arc<crate::store::Names> {
+        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).shown()
+    }
+
+    fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {
+        self.aside(move |shared| Ok(shared.intern(&named)?))
+    }
+
+    fn announce(&self, generation: u32, ids: &[NameId]) {
+        self.shared.announce(generation, ids);
+    }
+
     fn queue(&self, id: NameId) -> Arc<dyn Queue> {
         let (shared, destination, blocking) = (self.shared.clone(), self.destination(id), self.blocking);
         Arc::new(JournalQueue { shared, id, destination, blocking })
-    }
-
-    fn standing(&self, id: NameId) -> Standing {
-        lock(&self.destination(id).queue).standing().clone()
-    }
-
-    fn held(&self, source: NameId) -> u64 {
-        let mut all = Bitmap::default();
-        for id in self.shared.destination_ids() {
-            if let Some(held) = lock(&self.destination(id).queue).held(source) {
-                all.insert_all(held);
-            }
-        }
-        all.len()
     }
 
     fn ask(&self, command: Command) -> Answer<'_, Done> {
@@ -414,6 +431,11 @@ impl Store for JournalStore {
         })
     }
 
+    fn replays(&self) -> Answer<'_, Vec<ReplayProgress>> {
+        let replays = lock(&self.shared.replays).iter().map(|replay| self.shared.progress_of(replay)).collect();
+        Box::pin(std::future::ready(Ok(replays)))
+    }
+
     fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress> {
         let saved = self.shared.save_replay(progress);
         Box::pin(async move {
@@ -423,35 +445,43 @@ impl Store for JournalStore {
         })
     }
 
-    fn replays(&self) -> Vec<ReplayProgress> {
-        lock(&self.shared.replays).iter().map(|replay| self.shared.progress_of(replay)).collect()
-    }
-
-    fn counts(&self, id: NameId) -> Counts {
-        self.shared.counts(id)
-    }
-
-    fn oldest_ms(&self, id: NameId) -> Option<u64> {
-        self.shared.oldest_ms(id)
-    }
-
-    fn set_retention(&self, retention: Retention) {
+    fn retain(&self, retention: Retention) {
         *lock(&self.shared.retention) = retention;
     }
 
-    fn trim(&self) {
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let thread = self.thread.clone();
+        let closing = self.aside(move |shared| {
+            close(shared, &thread);
+            Ok(())
+        });
+        Box::pin(async move {
+            if let Err(error) = closing.await {
+                tracing::error!(%error, "the store was not closed");
+            }
+        })
+    }
+}
+
+/// What only an embedded store has: its files are the operator's business.
+impl JournalStore {
+    /// Trims what need not be kept now, rather than in a while. Blocks until it is done.
+    pub fn trim(&self) {
         self.shared.upkeep.trim();
     }
 
-    fn usage(&self) -> Usage {
+    /// How much it has and may have. Reads the disk.
+    pub fn usage(&self) -> Usage {
         self.shared.usage()
     }
 
-    fn backup(&self, directory: &Path) -> Result<(), BackupError> {
+    /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
+    pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
         self.shared.backup(directory)
     }
 
-    fn trouble(&self) -> Option<String> {
+    /// What has become of its files, if they are not what it left there: removed, replaced, written to by another. Reads the disk.
+    pub fn trouble(&self) -> Option<String> {
         let look = || {
             let files: Vec<_> = self.shared.segments.outline();
             let files: Vec<_> = files.iter().map(|info| (segments::file_name(info.segment), info.end)).collect();
@@ -466,37 +496,21 @@ impl Store for JournalStore {
         look().and_then(|_| look())
     }
 
-    fn fail(&self, why: &str) {
+    /// Refuses everything from now on, for a reason: the process is expected to end.
+    pub fn fail(&self, why: &str) {
         self.shared.set_health(Health::Poisoned(why.to_owned()));
         // If the writer is gone, everything is refused anyway.
         let _ = self.shared.sender.send(Message::Fail(why.to_owned()));
     }
 
-    fn health(&self) -> watch::Receiver<Health> {
-        self.shared.health.subscribe()
+    /// Writes down where everything stands, so that closing, and the next start, have little to do. Blocks on the disk.
+    pub fn checkpoint(&self) {
+        checkpoint(&self.shared);
     }
 
-    fn paused_sources(&self) -> watch::Receiver<PausedSources> {
-        self.shared.paused_sources.subscribe()
-    }
-
-    fn checkpoint(&self) {
-        if !matches!(*self.shared.health.borrow(), Health::Poisoned(_)) {
-            self.shared.upkeep.checkpoint();
-        }
-    }
-
-    fn close(&self) {
-        // So that the next start reads little. Without it, it would read what was written since the last one.
-        self.checkpoint();
-        let (reply, done) = sync_channel(1);
-        if self.shared.sender.send(Message::Close(reply)).is_ok() {
-            // An error means that the writer ended by itself: there is nothing left to wait for.
-            let _ = done.recv();
-        }
-        self.join();
-        self.shared.upkeep.close();
-        self.shared.index.close();
+    /// Closes where it stands. Blocks on the disk.
+    pub fn close_here(&self) {
+        close(&self.shared, &self.thread);
     }
 }
 

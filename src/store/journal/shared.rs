@@ -24,7 +24,7 @@ use super::upkeep::Upkeep;
 use super::writer::{Message, Sender, Urgency};
 use super::{LAG_READ_BYTES, lock};
 use crate::store::{
-    DeliveryKey, DeliveryState, Health, NameId, NameKind, PausedSources, QueueState, ReadError, Retention, Selecting,
+    DeliveryKey, DeliveryState, Health, NameId, NameKind, QueueState, ReadError, Retention, Selecting, Sources,
     Standing, StoredEvent,
 };
 use crate::time::Clock;
@@ -48,7 +48,7 @@ pub struct Shared {
     pub recent: Mutex<RecentEvents>,
     pub outcomes: Mutex<RecentOutcomes>,
     pub health: watch::Sender<Health>,
-    pub paused_sources: watch::Sender<PausedSources>,
+    pub sources: watch::Sender<Sources>,
     pub retention: Mutex<Retention>,
     /// Why nothing may be taken in.
     pub refusal: Mutex<Option<String>>,
@@ -98,13 +98,16 @@ pub struct Destination {
     pub scheduled: Notify,
     pub state: watch::Sender<QueueState>,
     pub window: Mutex<Window>,
+    /// The event that waited longest when somebody asked last, and when it arrived.
+    pub oldest: Mutex<Option<(u64, u64)>>,
 }
 
 impl Destination {
     pub fn new(queue: Queue) -> Arc<Self> {
         let window = Mutex::new(Window::new(LAG_READ_BYTES));
         let state = watch::Sender::new(QueueState { standing: queue.standing().clone(), nudges: 0 });
-        Arc::new(Self { queue: Mutex::new(queue), wakeup: Arc::default(), scheduled: Notify::new(), state, window })
+        let (wakeup, scheduled, oldest) = (Arc::default(), Notify::new(), Mutex::default());
+        Arc::new(Self { queue: Mutex::new(queue), wakeup, scheduled, state, window, oldest })
     }
 
     /// Shows how its queue stands now.
@@ -152,11 +155,12 @@ impl Shared {
     pub fn new(parts: Parts) -> Self {
         let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
         let holding = parts.queues.iter().filter_map(is_held).collect();
-        let paused = |(id, queue): (&NameId, &Queue)| {
+        let stands = |(id, queue): (&NameId, &Queue)| {
             let is_source = parts.names.of(*id).is_some_and(|(kind, _)| *kind == NameKind::Source);
-            queue.standing().paused.clone().filter(|_| is_source).map(|pause| (*id, pause))
+            let standing = queue.standing();
+            (is_source && *standing != Standing::default()).then(|| (*id, standing.clone()))
         };
-        let paused_sources = parts.queues.iter().filter_map(paused).collect();
+        let sources = parts.queues.iter().filter_map(stands).collect();
         let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let database = parts.index.read();
         let replays = database.replays().unwrap_or_default();
@@ -181,7 +185,7 @@ impl Shared {
             recent: Mutex::default(),
             outcomes: Mutex::default(),
             health: watch::Sender::new(Health::Good),
-            paused_sources: watch::Sender::new(Arc::new(paused_sources)),
+            sources: watch::Sender::new(Arc::new(sources)),
             retention: Mutex::new(parts.retention),
             refusal: Mutex::default(),
             commanding: Mutex::default(),
@@ -335,11 +339,12 @@ impl Shared {
             destination.wakeup.notify_one();
             if is_source {
                 // Whoever lets events in sees it from here on: they are behind the act in the journal.
-                self.paused_sources.send_modify(|shown| {
-                    let shown = Arc::make_mut(shown);
-                    match queue.standing().paused.clone() {
-                        Some(pause) => drop(shown.insert(id, pause)),
-                        None => drop(shown.remove(&id)),
+                self.sources.send_modify(|shown| {
+                    let (shown, standing) = (Arc::make_mut(shown), queue.standing().clone());
+                    if standing == Standing::default() {
+                        shown.remove(&id);
+                    } else {
+                        shown.insert(id, standing);
                     }
                 });
             }

@@ -449,7 +449,7 @@ fn a_full_store_takes_nothing_in_lets_deliveries_go_on_and_recovers_by_itself() 
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
     let full = Retention { bytes_max: Some(1), ..kept.retention };
-    check_refused(&store, || store.set_retention(full), || store.set_retention(kept.retention));
+    check_refused(&store, || store.retain(full), || store.retain(kept.retention));
 }
 
 #[test]
