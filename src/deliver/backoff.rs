@@ -1,7 +1,7 @@
 //! How long to wait before the next attempt. Nothing else in the program names the `backoff` crate.
 //!
-//! Only its interval arithmetic is used, as a pure function of the attempt's number: the crate's own retry loops keep their state in
-//! memory, and ours lives in the journal.
+//! The crate grows the interval; its own retry loops are not used, because they keep their state in memory, and ours lives in the
+//! journal: where a delivery stands is asked anew from the number of its attempts.
 
 use std::time::Duration;
 
@@ -16,21 +16,25 @@ pub const JITTER: f64 = 0.2;
 /// The wait after `attempts` attempts (1 or more): `initial` times `factor` to the number of earlier ones, at most `max`,
 /// give or take [`JITTER`] as `spread` says: 0 is the shortest, 1 the longest. Never more than `max`.
 pub fn wait(attempts: u16, initial: Duration, factor: u32, max: Duration, spread: f64) -> Duration {
-    let exponent = i32::from(attempts.saturating_sub(1).min(1_000));
-    let grown = initial.as_secs_f64() * f64::from(factor).powi(exponent);
-    let base = Duration::try_from_secs_f64(grown).unwrap_or(max).min(max);
     let mut interval = ExponentialBackoff {
-        current_interval: base,
-        initial_interval: base,
-        multiplier: 1.0,
+        current_interval: initial.min(max),
+        initial_interval: initial.min(max),
+        multiplier: f64::from(factor),
         // Spread below: the crate draws from the thread's dice, so a run could not be repeated, and does it after its cap.
         randomization_factor: 0.0,
-        max_interval: base,
+        max_interval: max,
         // Never: when to give up is decided elsewhere.
         max_elapsed_time: None,
         ..ExponentialBackoff::default()
     };
-    let usual = interval.next_backoff().unwrap_or(base);
+    for _ in 1..attempts {
+        let before = interval.current_interval;
+        interval.next_backoff();
+        if interval.current_interval == before {
+            break;
+        }
+    }
+    let usual = interval.current_interval;
     usual.mul_f64(1.0 - JITTER + 2.0 * JITTER * spread.clamp(0.0, 1.0)).min(max)
 }
 
@@ -66,6 +70,30 @@ mod tests {
                 let expected = f64::from(expected);
                 assert!((expected * 0.799..=(expected * 1.201).min(3600.0)).contains(&wait), "{attempts}: {wait}");
             }
+        }
+    }
+
+    #[test]
+    fn without_jitter_each_wait_is_the_one_before_times_the_factor_and_none_is_above_the_cap() {
+        let seconds = Duration::from_secs;
+        for (initial, factor, max) in [
+            (Duration::from_millis(1), 10, seconds(30 * 24 * 3600)),
+            (seconds(1), 1, seconds(1)),
+            (seconds(7), 1, seconds(3600)),
+            (seconds(3600), 100, seconds(3600)),
+            (seconds(10), 2, seconds(3)),
+            (Duration::from_millis(1500), 3, seconds(100)),
+        ] {
+            let mut expected = initial.min(max);
+            for attempts in 1..=300 {
+                assert_eq!(
+                    wait(attempts, initial, factor, max, 0.5),
+                    expected,
+                    "{initial:?} {factor} {max:?}, {attempts}"
+                );
+                expected = (expected * factor).min(max);
+            }
+            assert_eq!(wait(u16::MAX, initial, factor, max, 0.5), expected);
         }
     }
 
