@@ -6,9 +6,10 @@
 # make fuzz    each fuzz target for FUZZ_SECONDS (60); needs cargo-fuzz and a nightly toolchain, or RUSTC_BOOTSTRAP=1 with a stable one
 # make deb     a Debian package in target/debian; installs cargo-deb where it is missing
 # make deb-test  installs that package with dpkg, uses it, and removes it; as root, on a machine without vero-relay
+# make audit   advisories, licences, banned packages and sources by deny.toml; installs cargo-deny where it is missing
 # make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
 
-.PHONY: check test test-busy torture fuzz deb deb-test bench
+.PHONY: check test test-busy torture fuzz deb deb-test audit bench
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = journal body config file_path retry_after condition slack
@@ -46,6 +47,13 @@ deb:
 
 deb-test: deb
 	packaging/test-deb.sh target/debian/*.deb
+
+# The advisories come from github.com/rustsec; AUDIT="bans licenses sources" is what can be said without them.
+AUDIT ?= advisories bans licenses sources
+
+audit:
+	command -v cargo-deny >/dev/null || cargo install --locked --version 0.20.2 cargo-deny
+	cargo deny --locked check $(AUDIT)
 
 bench:
 	cargo bench --locked --bench throughput -- --write
