@@ -6,6 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What everything here is timed by. In tests it stands still where tokio's clock is paused.
 pub use tokio::time::Instant;
 
+/// Waits for a moment; for ever, where there is none.
+pub(crate) async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Formats unix milliseconds as RFC 3339 in UTC, with milliseconds. Times beyond the year 9999 print as its end.
 pub fn rfc3339(unix_ms: u64) -> String {
     format!("{:.3}", timestamp(unix_ms))

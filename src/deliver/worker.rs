@@ -23,7 +23,7 @@ use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
 use crate::store::{Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
 use crate::telemetry::DestinationMetrics;
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, sleep_until};
 
 /// What a worker works with.
 #[derive(Clone)]
@@ -311,13 +311,6 @@ async fn claimed(claiming: &mut Option<Claiming>) -> (Vec<Claimed>, bool) {
     let claimed = (claimed.await, *is_probe);
     *claiming = None;
     claimed
-}
-
-async fn sleep_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.

@@ -12,10 +12,10 @@ use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
 use super::format::{Act, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
 use super::index::{Letter, REPLAYS_MAX};
-use super::lock;
 use super::look::unreadable;
 use super::shared::{Shared, state_after};
 use super::writer::{Message, Urgency};
+use super::{lock, reading};
 use crate::event::EventId;
 use crate::store::{
     AppendError, COMMANDS_MAX, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReadError, ReplayProgress,
@@ -292,7 +292,7 @@ impl Shared {
             let is_there = |sequence: &u64| *sequence < end && (*sequence >= start || self.needs(*sequence));
             sequences = sequences.iter_from(0).filter(is_there).collect();
         }
-        if self.names.read().unwrap_or_else(std::sync::PoisonError::into_inner).of(of).is_none() {
+        if reading(&self.names).of(of).is_none() {
             return 0;
         }
         let destination = self.destination(of);

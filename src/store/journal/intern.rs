@@ -1,11 +1,11 @@
 //! The names of a config: their numbers, and what new names of destinations take over from old ones.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::format::Act;
-use super::lock;
 use super::shared::Shared;
 use super::writer::{Message, Urgency};
+use super::{lock, reading, writing};
 use crate::store::{Interned, NameId, NameKind, Named, NamesFull, TakenFrom, TakenOver};
 
 impl Shared {
@@ -14,7 +14,7 @@ impl Shared {
         let pairs: Vec<(NameKind, &str)> = named.iter().map(|named| (named.kind, &*named.name)).collect();
         self.begin_with_names(&pairs);
         self.forget_names();
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = reading(&self.names);
         names.have_room(&pairs)?;
         // Requests that the config in force has let in go to these.
         let in_force = names.in_force();
@@ -28,7 +28,7 @@ impl Shared {
 
     /// Numbers a name, or finds its number. The number is durable no later than the first event that uses it.
     pub fn name(&self, kind: NameKind, name: &str) -> NameId {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = writing(&self.names);
         if let Some(id) = names.find(kind, name) {
             return id;
         }
@@ -45,7 +45,7 @@ impl Shared {
     fn take_over_old_name(&self, all: &[Named], destination: &Named, in_force: &[NameId]) -> Option<TakenFrom> {
         let name = destination.name.clone();
         let from = self.old_number(all, destination)?;
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = reading(&self.names);
         let (old, own) = (names.name(from).to_string(), names.find(NameKind::Destination, &name));
         drop(names);
         if own.is_some() && lock(&self.destination(from).queue).is_blank() {
@@ -69,7 +69,7 @@ impl Shared {
     /// is taken back, of the name that its own queue has now. A name that is in the config keeps what it has.
     fn old_number(&self, all: &[Named], destination: &Named) -> Option<NameId> {
         let kind = NameKind::Destination;
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).shown();
+        let names = reading(&self.names).shown();
         let is_named = |name: &str| all.iter().any(|other| other.kind == kind && other.name == name);
         let is_free = |id: &NameId| names.of(*id).is_some_and(|(_, name)| !is_named(name));
         let named = destination.renamed_from.as_ref().and_then(|old| {
@@ -88,7 +88,7 @@ impl Shared {
     /// Goes by the names of a config from now on. What has a queue and is not among them is removed, and what is again is not.
     pub fn announce(&self, generation: u32, ids: &[NameId]) {
         self.use_names(generation, ids);
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).shown();
+        let names = reading(&self.names).shown();
         for (id, _) in names.of_kind(NameKind::Destination) {
             let act = if ids.contains(&id) { Act::Restore } else { Act::Remove };
             self.control(id, act, Urgency::Now);

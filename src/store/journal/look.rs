@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
@@ -11,7 +11,7 @@ use super::index::Letter;
 use super::retention::resolve;
 use super::segments::{Window, events_in, read_body};
 use super::shared::{Destination, Shared};
-use super::{JournalStore, LAG_READ_BYTES, lock};
+use super::{JournalStore, LAG_READ_BYTES, lock, reading};
 use crate::event::EventId;
 use crate::store::{
     AllCounts, Answer, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, DeliveryView, EventQuery,
@@ -362,7 +362,7 @@ impl Shared {
 
     /// What waits, wherever. May read the disk for the age of the oldest.
     pub fn all_counts(&self) -> AllCounts {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner).shown();
+        let names = reading(&self.names).shown();
         let destinations = names.of_kind(NameKind::Destination).into_iter().map(|(id, _)| self.counts(id)).collect();
         let sources = self.sources.borrow().clone();
         let holds = sources.iter().filter(|(_, standing)| standing.held_since_ms.is_some());

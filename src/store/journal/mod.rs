@@ -53,7 +53,7 @@ mod writer;
 use std::io;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -174,6 +174,16 @@ pub struct JournalStore {
 /// A panic elsewhere must not take the queue with it: every change under these locks is complete when it is made.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// [`lock`], to read what others may read too.
+fn reading<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// [`lock`], to write what others may read.
+fn writing<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl JournalStore {
@@ -406,7 +416,7 @@ impl Intake for JournalStore {
 
 impl Store for JournalStore {
     fn names(&self) -> Arc<crate::store::Names> {
-        self.shared.names.read().unwrap_or_else(PoisonError::into_inner).shown()
+        reading(&self.shared.names).shown()
     }
 
     fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {

@@ -7,14 +7,14 @@
 //! go: no event on the disk, no queue, and neither of the last two configs (a request may have come in by the one before).
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::bitmap::Bitmap;
 use super::format::HEADER_MAX;
 use super::index::Update;
-use super::lock;
 use super::shared::Shared;
+use super::{lock, writing};
 use crate::store::{NameId, NameKind, Names as Shown, NamesFull};
 
 /// Bytes that names may take in a header, each counted with how its destination may stand. The rest is for the reasons of pauses.
@@ -126,7 +126,7 @@ impl Names {
 impl Shared {
     /// Goes by the names of a new config from now on, and forgets those that nothing refers to any more.
     pub fn use_names(&self, generation: u32, ids: &[NameId]) {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = writing(&self.names);
         let before = names.in_force.take().map(|[current, _]| current).unwrap_or_default();
         names.in_force = Some([ids.to_vec(), before]);
         drop(names);
@@ -136,7 +136,7 @@ impl Shared {
 
     /// Before the first config is in force, those of its names that are known are in use.
     pub fn begin_with_names(&self, used: &[(NameKind, &str)]) {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = writing(&self.names);
         if names.in_force.is_none() {
             let known = used.iter().filter_map(|(kind, name)| names.find(*kind, name)).collect();
             names.in_force = Some([known, Vec::new()]);
@@ -151,7 +151,7 @@ impl Shared {
             // It may name destinations that have nothing yet.
             return;
         }
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = writing(&self.names);
         let Some(in_force) = &names.in_force else { return };
         // What is being written refers to its names and no segment says so yet: they go another time.
         if self.writing.load(Ordering::Acquire).saturating_add(1) < self.generation.load(Ordering::Acquire) {
@@ -163,7 +163,7 @@ impl Shared {
         let newest = names.next.saturating_sub(1);
         let is_free = |id: &&NameId| id.0 != newest && !kept.contains(u64::from(id.0));
         let free: Vec<NameId> = names.by_id.keys().filter(is_free).copied().collect();
-        let mut destinations = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
+        let mut destinations = writing(&self.destinations);
         let mut gone = Vec::new();
         for id in free {
             let is_blank = destinations.get(&id).is_none_or(|destination| lock(&destination.queue).is_blank());

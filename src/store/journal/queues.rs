@@ -1,6 +1,6 @@
 //! One destination's deliveries as its worker has them: claimed with their events, settled, and a word when there is more.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -9,12 +9,12 @@ use super::format::{Act, OutcomeRecord, OutcomeState, cut};
 use super::index::Update;
 use super::shared::{Destination, Shared, state_of};
 use super::writer::{Message, Urgency};
-use super::{Blocking, lock};
+use super::{Blocking, lock, reading};
 use crate::store::{
     AttemptNote, Change, Claim, Claimed, DeliveryKey, DeliveryState, NameId, Queue, QueueState, Room, Settled,
     Settlement, StoreError,
 };
-use crate::time::Instant;
+use crate::time::{Instant, sleep_until};
 
 /// A destination's queue, for its worker.
 pub struct JournalQueue {
@@ -148,13 +148,6 @@ impl Queue for JournalQueue {
     }
 }
 
-async fn sleep_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Shared {
     /// Says what became of claims of one destination, with its queue locked until the writer has them: the order is that of the journal.
     fn settle(&self, destination: &Destination, settlements: impl Iterator<Item = (Claim, Settlement)>) {
@@ -212,7 +205,7 @@ impl Shared {
             return;
         }
         self.index.update(vec![Update::Fact(id, digest)]);
-        let name = self.names.read().unwrap_or_else(PoisonError::into_inner).of(id).map(|(_, name)| name.clone());
+        let name = reading(&self.names).of(id).map(|(_, name)| name.clone());
         if before.is_some() && lock(&self.destination(id).queue).backlog() > 0 {
             let destination = name.as_deref().unwrap_or_default();
             tracing::info!(destination, "its section of the config has changed: what waits for it is due now");

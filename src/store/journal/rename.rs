@@ -1,14 +1,13 @@
 //! What a destination's queue is, under another name: by giving its number the name, or by moving everything to the name's own number.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use super::bitmap::Bitmap;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState};
-use super::lock;
 use super::queue::Queue;
 use super::shared::Shared;
 use super::writer::{Message, Urgency};
+use super::{lock, writing};
 use crate::store::{DeliveryKey, NameId, ReadError, Selecting, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
@@ -17,7 +16,7 @@ const DEAD_AT_ONCE: usize = 4096;
 impl Shared {
     /// Gives a number another name, unless somebody who would be missed has it.
     pub fn rename(&self, id: NameId, name: &str) -> bool {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = writing(&self.names);
         let Some((kind, old)) = names.of(id).cloned() else { return false };
         if let Some(other) = names.find(kind, name).filter(|other| *other != id) {
             if !lock(&self.destination(other).queue).is_blank() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -22,7 +22,7 @@ use super::retention::{Resolved, resolve};
 use super::segments::{SegmentInfo, Segments, Window};
 use super::upkeep::Upkeep;
 use super::writer::{Message, Sender, Urgency};
-use super::{LAG_READ_BYTES, lock};
+use super::{LAG_READ_BYTES, lock, reading, writing};
 use crate::store::{
     DeliveryKey, DeliveryState, Health, NameId, NameKind, QueueState, ReadError, Retention, Selecting, Sources,
     Standing, StoredEvent,
@@ -202,10 +202,10 @@ impl Shared {
     }
 
     pub fn destination(&self, id: NameId) -> Arc<Destination> {
-        if let Some(known) = self.destinations.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+        if let Some(known) = reading(&self.destinations).get(&id) {
             return known.clone();
         }
-        let mut destinations = self.destinations.write().unwrap_or_else(PoisonError::into_inner);
+        let mut destinations = writing(&self.destinations);
         destinations.entry(id).or_insert_with(|| Destination::new(Queue::new(id))).clone()
     }
 
@@ -231,7 +231,7 @@ impl Shared {
     }
 
     pub fn all_names(&self) -> Vec<(NameKind, NameId, String)> {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).all()
+        reading(&self.names).all()
     }
 
     /// Where destinations stand that do not simply go on.
@@ -243,7 +243,7 @@ impl Shared {
 
     /// Everything that has a queue.
     pub fn destination_ids(&self) -> Vec<NameId> {
-        let destinations = self.destinations.read().unwrap_or_else(PoisonError::into_inner);
+        let destinations = reading(&self.destinations);
         let mut ids: Vec<_> = destinations.keys().copied().collect();
         ids.sort_unstable();
         ids
@@ -325,7 +325,7 @@ impl Shared {
     pub fn control(&self, id: NameId, act: Act, urgency: Urgency) -> bool {
         let destination = self.destination(id);
         let is_source = {
-            let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+            let names = reading(&self.names);
             names.of(id).is_some_and(|(kind, _)| *kind == NameKind::Source)
         };
         let at_ms = self.clock.now_ms();

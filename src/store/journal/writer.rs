@@ -17,8 +17,8 @@ mod inbox;
 mod tail;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use self::batch::{Batch, Item, Reply};
@@ -31,7 +31,7 @@ use super::format::{EventHead, GROUP_HEADS_MAX, GroupBuilder, GroupPlace, HEADER
 use super::index::Update;
 use super::recover::TailRecord;
 use super::segments::{Place, SegmentInfo, file_name, stored, unfinished};
-use super::{OnSync, Shared};
+use super::{OnSync, Shared, reading};
 use crate::event::EventId;
 use crate::store::{AppendError, Health, NewEvent};
 use crate::time::Instant;
@@ -372,7 +372,7 @@ impl Writer {
     fn refuse_outdated(&self, events: &mut Vec<(NewEvent, Reply)>) {
         let Some(oldest) = events.iter().map(|(event, _)| event.generation).min() else { return };
         // No name goes while this is held.
-        let names = self.shared.names.read().unwrap_or_else(PoisonError::into_inner);
+        let names = reading(&self.shared.names);
         self.shared.writing.store(oldest, Ordering::Release);
         let in_force = self.shared.generation.load(Ordering::Acquire);
         let is_outdated = |event: &NewEvent| event.generation.saturating_add(1) < in_force;
