@@ -24,6 +24,8 @@ mod directory;
 pub mod explain;
 mod fault;
 pub mod relay;
+#[cfg(test)]
+mod simulation;
 mod spelled;
 pub mod systemd;
 pub mod telemetry;

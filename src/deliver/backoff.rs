@@ -45,10 +45,10 @@ pub fn spread(key: DeliveryKey, attempts: u16) -> f64 {
 }
 
 /// What SplitMix64 goes on by (<https://prng.di.unimi.it/splitmix64.c>).
-pub(super) const MIXED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const MIXED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Its finaliser, which turns neighbours into strangers.
-pub(super) fn mixed(mut number: u64) -> u64 {
+pub(crate) fn mixed(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)

@@ -20,13 +20,13 @@ mod held;
 mod limits;
 mod pace;
 pub mod replay;
-#[cfg(test)]
-mod simulation;
 mod status;
 mod troubles;
 mod worker;
 
 pub use self::backoff::JITTER;
+#[cfg(test)]
+pub(crate) use self::backoff::{MIXED_STEP, mixed};
 pub use self::bodies::{ALL_BYTES_MAX, Bodies};
 pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
 pub use self::decide::{Next, Policy, decide};

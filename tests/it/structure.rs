@@ -76,7 +76,7 @@ fn what_decides_touches_neither_clock_nor_disk_nor_network() {
 fn nothing_in_the_daemon_writes_to_standard_output_or_error_but_the_log() {
     let may_print = |file: &String| {
         // The verbs print, which is what they are for; `run` is the daemon.
-        (file.starts_with("cli/") && file != "cli/run.rs") || file.starts_with("deliver/simulation/")
+        (file.starts_with("cli/") && file != "cli/run.rs") || file.starts_with("simulation/")
     };
     let daemon = |text: &str| -> Vec<_> {
         let named = naming_outside_tests(text);

@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::world::{Told, World};
-use super::Policy;
-use super::backoff::{MIXED_STEP, mixed};
+use crate::deliver::{MIXED_STEP, Policy, mixed};
 use crate::store::journal::Untold;
 
 /// Seeds in the normal tests.
