@@ -7,53 +7,23 @@
 //!   restarts the process, all by the dice of its seed.
 //! * its process is what a crash ends: the store, the writer, which gets its turns from the world, and the workers.
 //! * [`witness`]: the destinations, and what they must never see.
+//! * [`terms`]: what both go by. [`dice`]: chance that a seed repeats.
 //!
 //! A run that fails gives its seed and its story: `DELIVER_SEED=17 cargo test simulation` repeats it. `DELIVER_SEEDS=100000` looks
 //! further than the normal tests do.
 
+mod dice;
+mod terms;
 mod witness;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use self::world::{Told, World};
-use crate::deliver::{MIXED_STEP, Policy, mixed};
 use crate::store::journal::Untold;
 
 /// Seeds in the normal tests.
 const SEEDS: u64 = 2_000;
-
-/// The destinations: how they are tried.
-fn policies() -> [Policy; 3] {
-    let quick = Policy {
-        initial: Duration::from_millis(500),
-        max: Duration::from_secs(60),
-        timeout: Duration::from_secs(2),
-        concurrency: 4,
-        ..Policy::default()
-    };
-    [
-        quick,
-        Policy { give_up_after: Duration::from_secs(90), concurrency: 1, ..quick },
-        Policy { interval: Some(Duration::from_millis(200)), attempts_max: Some(6), concurrency: 2, ..quick },
-    ]
-}
-
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
-#[derive(Clone, Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(MIXED_STEP);
-        mixed(self.0) % limit
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

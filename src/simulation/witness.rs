@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::Dice;
-use super::world::TURN_OF_LONG_WAITS;
+use super::dice::Dice;
+use super::terms::TURN_OF_LONG_WAITS;
 use crate::config::reader::Secret;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Preview, Reason, Unsent};

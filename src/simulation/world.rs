@@ -9,8 +9,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::dice::Dice;
+use super::terms::{TURN_OF_LONG_WAITS, policies};
 use super::witness::{Mode, Model, Witness};
-use super::{Dice, policies};
 use crate::config::DestinationConfig;
 use crate::deliver::{BacklogLimits, Bodies, Pace, Policy, Section, Worker, WorkerParts};
 use crate::event::EventId;
@@ -25,10 +26,8 @@ use crate::time::{Clock, Instant};
 const DRAINED_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// Small, so that a run fills several.
 const SEGMENT_BYTES: u64 = 4 << 10;
-/// The writer's turns are no further apart than this.
+/// The writer's turns are no further apart than this, but while the world waits for long.
 const TURN: Duration = Duration::from_millis(20);
-/// Nor than this while the world waits for long.
-pub(super) const TURN_OF_LONG_WAITS: Duration = Duration::from_millis(250);
 
 /// What a process is made of.
 struct Process {
