@@ -17,6 +17,7 @@ FUZZ_TARGETS = journal body config file_path retry_after condition slack
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked -- -D warnings
 	cargo clippy --locked --test torture -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	$(MAKE) test

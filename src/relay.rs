@@ -219,6 +219,7 @@ struct Place {
 }
 
 /// Starts a relay on any disk, with its index in memory. For tests.
+#[cfg(any(test, feature = "test-support"))]
 pub async fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
     let place = Place { segment_bytes: Options::default().segment_bytes, index: Location::Memory };
     start_at(config, disk, None, place).await
@@ -237,10 +238,9 @@ async fn start_at(
     let store_options = Options {
         clock,
         on_sync: Box::new(move |took| on_sync.synced(took)),
-        index: place.index,
         segment_bytes: place.segment_bytes,
         retention: config.retention,
-        ..Options::default()
+        ..Options::new(place.index)
     };
     let (address, admin_address) =
         (local(&listener.listener, config.listen), local(&admin_listener, config.admin_listen));

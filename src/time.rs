@@ -81,24 +81,32 @@ pub struct Clock {
     start_ms: u64,
     suspended_before_ms: u64,
     /// Set by hand, in tests: a day passes in no time.
+    #[cfg(any(test, feature = "test-support"))]
     by_hand: Option<&'static AtomicU64>,
 }
 
 impl Clock {
     /// Starts the clock now.
     pub fn start() -> Self {
-        Self { start: Instant::now(), start_ms: wall_ms(), suspended_before_ms: suspended_ms(), by_hand: None }
+        Self {
+            start: Instant::now(),
+            start_ms: wall_ms(),
+            suspended_before_ms: suspended_ms(),
+            #[cfg(any(test, feature = "test-support"))]
+            by_hand: None,
+        }
     }
 
     /// A clock that stands still but for who sets it. For tests.
+    #[cfg(any(test, feature = "test-support"))]
     pub fn by_hand(now_ms: &'static AtomicU64) -> Self {
         Self { by_hand: Some(now_ms), ..Self::start() }
     }
 
     /// Unix milliseconds by this clock.
     pub fn now_ms(&self) -> u64 {
-        if let Some(now_ms) = self.by_hand {
-            return now_ms.load(Ordering::Relaxed);
+        if let Some(now_ms) = self.set_ms() {
+            return now_ms;
         }
         let suspended_ms = suspended_ms().saturating_sub(self.suspended_before_ms);
         self.start_ms + self.start.elapsed().as_millis() as u64 + suspended_ms
@@ -106,7 +114,18 @@ impl Clock {
 
     /// The wall clock, by which arrivals are stamped; what is set by hand for a clock that is.
     pub fn arrival_ms(&self) -> u64 {
-        self.by_hand.map_or_else(wall_ms, |now_ms| now_ms.load(Ordering::Relaxed))
+        self.set_ms().unwrap_or_else(wall_ms)
+    }
+
+    /// What somebody set it to.
+    #[cfg(any(test, feature = "test-support"))]
+    fn set_ms(&self) -> Option<u64> {
+        self.by_hand.map(|now_ms| now_ms.load(Ordering::Relaxed))
+    }
+
+    #[cfg(not(any(test, feature = "test-support")))]
+    fn set_ms(&self) -> Option<u64> {
+        None
     }
 
     /// How long until `due_ms`; zero when it has passed.

@@ -84,6 +84,7 @@ impl RuleSet {
     }
 
     /// The same without the index: every rule is evaluated. For tests of the index.
+    #[cfg(any(test, feature = "test-support"))]
     pub fn route_plainly<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Routing<'a>, Refused> {
         let event = self.fields.read(body, relay)?;
         Ok(self.decide(event, 0..self.rules.len()))

@@ -11,7 +11,7 @@
 //! * [`index`]: SQLite, on a thread of its own.
 //! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer.
 //! * [`shared`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
-//! * [`disk`], [`model`]: the real disk, and one that fails and forgets on demand.
+//! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand. [`blocking`]: where one waits for it.
 //!
 //! # Order
 //!
@@ -26,6 +26,7 @@
 
 mod backup;
 mod bitmap;
+mod blocking;
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod commands;
@@ -36,6 +37,7 @@ pub mod format;
 mod index;
 mod intern;
 mod look;
+#[cfg(any(test, feature = "test-support"))]
 pub mod model;
 mod names;
 mod queue;
@@ -62,6 +64,7 @@ use ring::rand::SecureRandom;
 use tokio::sync::{oneshot, watch};
 
 pub use self::bitmap::Bitmap;
+pub use self::blocking::Blocking;
 pub use self::index::Location;
 pub use self::queue::POSTPONED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
@@ -106,27 +109,25 @@ pub struct Options {
     pub blocking: Blocking,
 }
 
-/// Where what waits for the disk is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Blocking {
-    /// On a thread where that is allowed.
-    #[default]
-    Aside,
-    /// Where it is asked for. For simulations, in which only one thing happens at a time.
-    Here,
-}
-
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// As usual, with the index somewhere.
+    pub fn new(index: Location) -> Self {
         Self {
             segment_bytes: SEGMENT_BYTES_MAX,
             clock: Clock::start(),
             due_within: Duration::from_secs(24 * 60 * 60),
             on_sync: Box::new(|_| {}),
-            index: Location::Memory,
+            index,
             retention: Retention::default(),
             blocking: Blocking::default(),
         }
+    }
+}
+
+#[cfg(any(test, feature = "test-support"))]
+impl Default for Options {
+    fn default() -> Self {
+        Self::new(Location::Memory)
     }
 }
 
@@ -308,13 +309,10 @@ impl JournalStore {
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
         let shared = self.shared.clone();
-        if self.blocking == Blocking::Here {
-            return Box::pin(async move { work(&shared) });
-        }
-        let done = tokio::task::spawn_blocking(move || work(&shared));
+        let done = self.blocking.begin(move || work(&shared));
         Box::pin(async move {
-            done.await
-                .unwrap_or_else(|_| Err(StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned())))
+            let panicked = || StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned());
+            done.await.unwrap_or_else(|| Err(panicked()))
         })
     }
 }

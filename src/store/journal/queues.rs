@@ -96,11 +96,8 @@ impl Queue for JournalQueue {
         }
         let (shared, blocking) = (self.shared.clone(), self.blocking);
         Box::pin(async move {
-            if blocking == Blocking::Here {
-                return handing.read(&shared, room.body_bytes).take();
-            }
             // If that panics, its claims are handed back on the way; so they are if the runtime ends.
-            let read = tokio::task::spawn_blocking(move || handing.read(&shared, room.body_bytes)).await;
+            let read = blocking.begin(move || handing.read(&shared, room.body_bytes)).await;
             read.map(Handing::take).unwrap_or_default()
         })
     }

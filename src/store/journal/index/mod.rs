@@ -109,6 +109,7 @@ pub enum Location {
     /// In a file.
     File(PathBuf),
     /// In memory, for tests: each start reads the whole journal.
+    #[cfg(any(test, feature = "test-support"))]
     Memory,
 }
 
@@ -152,6 +153,7 @@ impl Index {
     pub fn open(place: &Location) -> Self {
         let path = match place {
             Location::File(path) => Some(path.as_path()),
+            #[cfg(any(test, feature = "test-support"))]
             Location::Memory => None,
         };
         let database = Database::open(path).or_else(|error| {
