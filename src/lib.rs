@@ -23,6 +23,7 @@ pub mod config;
 mod directory;
 pub mod explain;
 mod fault;
+pub mod listener;
 pub mod relay;
 #[cfg(test)]
 mod simulation;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use http::{HeaderMap, StatusCode};
 
 use super::WRITE_HEADER;
-use crate::receive::{Answer, answer};
+use crate::listener::{Answer, answer};
 
 /// The names and origins of the admin listener.
 #[derive(Debug)]

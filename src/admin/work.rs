@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
-use crate::receive::{Answer, answer};
+use crate::listener::{Answer, answer};
 
 /// Status, metrics, lists that are short: milliseconds each.
 const LOOKS_MAX: usize = 8;
@@ -78,7 +78,7 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receive::text;
+    use crate::listener::text;
 
     #[tokio::test(start_paused = true)]
     async fn beyond_the_places_requests_are_told_to_come_back_and_others_are_served() {

@@ -7,7 +7,7 @@ use flate2::bufread::{GzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::body::{BodyError, Intake};
+use crate::listener::body::{BodyError, Intake};
 
 /// What is taken, for `Accept-Encoding`.
 pub const TAKEN: &str = "gzip, deflate, identity";

@@ -2,12 +2,7 @@
 //!
 //! # Cast
 //!
-//! * [`server`]: our own accept loop under warp: connection cap, header timeout, no CONNECT, a last catch for panics.
-//! * [`slots`]: the connections that are open, and how many there may be.
-//! * [`connection`]: a stream that ends when the other side makes no progress.
-//! * [`drain`]: takes off the rest of a body that nobody wants, so that the answer arrives.
 //! * [`auth`]: which source it is, in constant time over all of them. Comes before method and body.
-//! * [`body`]: reads a body, counted and timed while it arrives, within the bytes that all of them share.
 //! * [`coding`]: unpacks what came by gzip.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
 //!
@@ -17,13 +12,8 @@
 //! an unknown path. 405 with Allow. 408, 413 and 415 while reading. 503 with Retry-After when the store cannot take it.
 
 pub mod auth;
-pub mod body;
 mod coding;
-mod connection;
-pub mod drain;
 pub mod refused;
-pub mod server;
-pub mod slots;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,19 +24,14 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use warp::Filter;
 
-use self::body::BodyError;
 use self::coding::Coding;
 use self::refused::{RefusedRequest, Seen};
 use crate::destination::hops::{self, LOOP, WEBHOOK_ID};
 use crate::event::{EventId, RelayFields};
+use crate::listener::body::{self, BodyError};
+use crate::listener::{Answer, answer, text};
 use crate::relay::{Generation, Relay};
 use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
-
-/// How long a sender is asked to wait when the store cannot take an event.
-pub const RETRY_AFTER_SECONDS: &str = "2";
-
-/// What every answer is.
-pub type Answer = Response<Bytes>;
 
 /// The routes of the public listener: hooks, and the two health checks.
 pub fn routes(relay: Arc<Relay>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
@@ -217,28 +202,6 @@ fn not_found() -> Answer {
     answer(StatusCode::NOT_FOUND, "there is nothing at this address: check the source's name and its token")
 }
 
-/// An answer that says why, as JSON.
-pub fn answer(status: StatusCode, why: &str) -> Answer {
-    let body = serde_json::json!({ "error": why }).to_string() + "\n";
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from_static(RETRY_AFTER_SECONDS));
-    }
-    response
-}
-
-/// A plain text.
-pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(text.into());
-    *response.status_mut() = status;
-    let kind = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-    response
-}
-
 impl Generation {
     /// Puts an event together for the store.
     fn new_event(&self, source: usize, received_ms: u64, routing: &crate::rules::Routing<'_>, body: Bytes) -> NewEvent {
@@ -253,17 +216,6 @@ impl Generation {
             rules: routing.rules.iter().map(|rule| self.rule_ids[*rule]).collect(),
             deliveries: routing.deliveries.iter().map(delivery).collect(),
             body,
-        }
-    }
-}
-
-impl BodyError {
-    /// The status that says so.
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            BodyError::TooLarge(_) | BodyError::TooLargeUnpacked(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            BodyError::Broken | BodyError::Corrupt | BodyError::Truncated => StatusCode::BAD_REQUEST,
-            BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

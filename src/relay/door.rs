@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
 use super::{Relay, StartError};
+use crate::listener::server::{self, ServerOptions, serve};
+use crate::listener::slots::Slots;
 use crate::receive;
-use crate::receive::server::{ServerOptions, serve};
-use crate::receive::slots::Slots;
 use crate::telemetry::Metrics;
 
 /// File descriptors that webhooks leave to the operator, the journal and the destinations; fewer where there are few in all.
@@ -55,7 +55,7 @@ impl Door {
         let closes = Arc::<AtomicBool>::default();
         let accepting = self.stop.child_token();
         let routes = receive::routes(relay.clone());
-        let stops = receive::server::Stops {
+        let stops = server::Stops {
             ending: self.ending.clone(),
             accepting: accepting.clone(),
             closes: closes.clone(),

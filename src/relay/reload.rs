@@ -25,7 +25,7 @@ use super::{Generation, Relay, StartError};
 use crate::config::load::FILE_BYTES_MAX;
 use crate::config::values::Process;
 use crate::config::{Config, ConfigError, FileDigest, digest_of, regular};
-use crate::receive::server::ServerOptions;
+use crate::listener::server::ServerOptions;
 use crate::store::{NamesFull, StoreError};
 use crate::telemetry::in_full;
 

@@ -217,7 +217,7 @@ async fn a_body_beyond_what_is_thrown_away_ends_its_connection() {
     stream.write_all(endless.as_bytes()).await.expect("sent");
     let block = vec![b' '; 1 << 20];
     // As much again is read once it is closed, so that the answer arrives; and the system's buffers hold some of it.
-    let drained = vero_relay::receive::drain::DRAIN_BYTES_MAX >> 20;
+    let drained = vero_relay::listener::drain::DRAIN_BYTES_MAX >> 20;
     let buffers = largest_buffer("tcp_rmem") + largest_buffer("tcp_wmem");
     let mut sent = 0;
     while stream.write_all(&block).await.is_ok() {

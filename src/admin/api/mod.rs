@@ -18,7 +18,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::receive::{Answer, answer as refuse};
+use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
 use crate::store::{Command, Cursor, DeliveryState, Done, NameId, NameKind, StoreError};
 use crate::time::{moment, rfc3339, wall_ms};

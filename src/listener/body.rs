@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a body waits for room among the others before its sender is told to come back.
@@ -28,7 +28,7 @@ impl Intake {
         Self { bytes: Arc::new(Semaphore::new(bytes_max)) }
     }
 
-    pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
+    pub(crate) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
         let count = u32::try_from(bytes).map_err(|_| BodyError::Busy)?;
         if let Ok(permit) = self.bytes.clone().try_acquire_many_owned(count) {
             return Ok(permit);
@@ -62,6 +62,17 @@ pub enum BodyError {
     /// It is packed, and ends in the middle.
     #[error("the body cannot be unpacked: it ends too early")]
     Truncated,
+}
+
+impl BodyError {
+    /// The status that says so.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            BodyError::TooLarge(_) | BodyError::TooLargeUnpacked(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Broken | BodyError::Corrupt | BodyError::Truncated => StatusCode::BAD_REQUEST,
+            BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
 }
 
 /// Reads a body whole. Its bytes count among the others until the permit is dropped.
