@@ -2,8 +2,9 @@
 //! one YAML file name.
 //!
 //! The modules stand in the order of an event's way: [`receive`] → [`event`] → [`rules`] → [`store`] → [`deliver`] →
-//! [`destination`]. Beside it: [`config`] (YAML → a checked config), [`admin`] (the operator's door), [`cli`] (one file a verb),
-//! [`telemetry`], [`explain`] (why an event goes where it goes, and what would be sent). [`relay`] puts them together. ARCHITECTURE.md tells the same as a story.
+//! [`destination`]. Beside it: [`config`] (YAML → a checked config), [`explain`] (why an event goes where it goes, and what would be sent),
+//! [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`]. On top:
+//! [`daemon`] puts them together, and [`cli`] has one file a verb. ARCHITECTURE.md tells the same as a story.
 
 pub mod receive;
 
@@ -18,8 +19,10 @@ pub mod deliver;
 pub mod destination;
 
 pub mod admin;
+pub mod bins;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 mod directory;
 pub mod explain;
 mod fault;

@@ -4,7 +4,6 @@
 //! is bounded in bytes and time, over all requests; what costs time is done beside the threads that serve, in few [`work::Places`].
 
 pub(crate) mod api;
-pub mod bins;
 mod guard;
 mod work;
 
@@ -21,11 +20,11 @@ use warp::Filter;
 
 use self::guard::Guard;
 use self::work::{Effort, Places};
+use crate::bins;
 use crate::destination::hops::VIA;
 use crate::listener::body::{self, Intake};
 use crate::listener::{Answer, answer, text};
-use crate::receive::{healthz, readyz};
-use crate::relay::{Relay, SourceState};
+use crate::relay::{Relay, SourceState, healthz, readyz};
 use crate::store::Health;
 use crate::telemetry::{DestinationGauges, SourceGauges};
 

@@ -10,7 +10,7 @@ use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE};
 use crate::config::problem::Report;
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
-use crate::relay::{Running, StartError, start};
+use crate::daemon::{Running, StartError, start};
 use crate::systemd;
 use crate::telemetry::log::{self, Log};
 

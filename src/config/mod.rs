@@ -48,7 +48,6 @@ mod words;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::addresses::admin_address;
@@ -64,10 +63,10 @@ pub use self::resolved::Resolved;
 use self::resolved::Successor;
 pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
 use self::values::Surroundings;
-use crate::deliver::{BacklogLimits, Policy};
+use crate::deliver::DestinationConfig;
+use crate::destination::Client;
 use crate::destination::client::Masks;
 use crate::destination::template::trial::Budget;
-use crate::destination::{Client, Destination};
 use crate::rules::RuleSet;
 use crate::store::Retention;
 
@@ -149,27 +148,6 @@ impl Said {
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 /// Overrides `listen`, for containers.
 const OVERRIDE: &str = "VERO_RELAY_LISTEN";
-
-/// A destination that has been proved.
-#[derive(Clone)]
-pub struct DestinationConfig {
-    /// Its name.
-    pub name: String,
-    /// Its kind's name.
-    pub kind: &'static str,
-    /// How fast, how often, how long.
-    pub policy: Policy,
-    /// What may wait.
-    pub backlog: BacklogLimits,
-    /// A name that it had before, whose queue it takes over.
-    pub renamed_from: Option<String>,
-    /// Tells whether its section has changed since the last start.
-    pub fingerprint: String,
-    /// Whether what it sends may be shown to whoever does not know what stands behind each `${…}`.
-    pub shows_content: bool,
-    /// What makes the attempts.
-    pub destination: Arc<dyn Destination>,
-}
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]

@@ -301,7 +301,7 @@ fn what_is_kept_is_read_and_each_limit_has_both_sides() {
 fn a_backlog_has_limits_and_slack_has_one_unless_it_is_said() {
     let archive =
         |more: &str| good(&GOOD.replace("    file:\n", &format!("{more}    file:\n"))).destinations[0].backlog;
-    assert_eq!(archive(""), BacklogLimits::default());
+    assert_eq!(archive(""), crate::deliver::BacklogLimits::default());
     let limits = archive("    backlog: { max_age: 1s, max_size: 1MiB }\n");
     assert_eq!((limits.max_age, limits.max_size), (Some(Duration::from_secs(1)), Some(1 << 20)));
     let slack = GOOD.replace("file:\n      path: archive.ndjson", "slack: { url: \"http://127.0.0.1/x\" }");

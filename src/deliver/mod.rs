@@ -6,10 +6,10 @@
 //!   holds up nobody else: no worker, no queue and no lock is shared with another, and bodies in memory are shared out.
 //! * [`mod@decide`]: what follows from an attempt, as a pure function.
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
+//! * [`section`]: what a config says of one destination, proved.
 //! * [`pace`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
 //! * [`held`]: claims that are handed back whatever becomes of who holds them.
 //! * [`troubles`]: what the log says of a destination.
-//! * [`replay`]: the history again.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
 
 mod backoff;
@@ -19,7 +19,7 @@ mod decide;
 mod held;
 mod limits;
 mod pace;
-pub mod replay;
+mod section;
 mod status;
 mod troubles;
 mod worker;
@@ -32,6 +32,7 @@ pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
 pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
 pub use self::pace::Pace;
+pub use self::section::{DestinationConfig, Section};
 pub use self::status::{Shown, Status};
 pub use self::troubles::LOOK_EVERY;
-pub use self::worker::{Section, Worker, WorkerParts};
+pub use self::worker::{Worker, WorkerParts};

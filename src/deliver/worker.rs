@@ -17,12 +17,10 @@ use self::settle::Sparing;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
 use super::held::Held;
-use super::pace::Pace;
+use super::section::Section;
 use super::status::Status;
-use crate::config::DestinationConfig;
 use crate::destination::{Delivery, Outcome, Reason};
 use crate::store::{Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
-use crate::telemetry::DestinationMetrics;
 use crate::time::{Clock, Instant, sleep_until};
 
 /// What a worker works with.
@@ -42,16 +40,6 @@ pub struct WorkerParts {
     pub status: Arc<Status>,
     /// No new attempt once this is cancelled.
     pub stop: CancellationToken,
-}
-
-/// What a config says of one destination. An attempt takes one and keeps it.
-pub struct Section {
-    /// The destination.
-    pub config: DestinationConfig,
-    /// Its pace, perhaps shared with others.
-    pub pace: Arc<Pace>,
-    /// Its counters.
-    pub metrics: DestinationMetrics,
 }
 
 /// One destination's worker.

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 pub use self::expectation::{Missed, Tested, run_tests};
-use crate::config::{Config, DestinationConfig};
+use crate::config::Config;
+use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Form, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
 use crate::rules::{Met, Routing, Rule, RuleTrace, TraceNode};

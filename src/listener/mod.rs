@@ -2,6 +2,7 @@
 //!
 //! # Cast
 //!
+//! * [`bind`]: the socket itself: an address that the config names, or what the service manager hands over.
 //! * [`server`]: our own accept loop under warp: connection cap, header timeout, no CONNECT, a last catch for panics.
 //! * [`slots`]: the connections that are open, and how many there may be.
 //! * [`connection`]: a stream that ends when the other side makes no progress.
@@ -11,6 +12,7 @@
 //!
 //! It knows nothing of events, nor of who may come in.
 
+pub mod bind;
 pub mod body;
 mod connection;
 pub mod drain;

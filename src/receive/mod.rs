@@ -2,18 +2,14 @@
 //!
 //! # Cast
 //!
-//! * [`auth`]: which source it is, in constant time over all of them. Comes before method and body.
 //! * [`coding`]: unpacks what came by gzip.
-//! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
 //!
 //! # Answers
 //!
 //! 200 with the event's id, after the sync. 400 with a sentence and a byte. One and the same 404 for a wrong source, a wrong token and
 //! an unknown path. 405 with Allow. 408, 413 and 415 while reading. 503 with Retry-After when the store cannot take it.
 
-pub mod auth;
 mod coding;
-pub mod refused;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,13 +21,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use warp::Filter;
 
 use self::coding::Coding;
-use self::refused::{RefusedRequest, Seen};
 use crate::destination::hops::{self, LOOP, WEBHOOK_ID};
 use crate::event::{EventId, RelayFields};
 use crate::listener::body::{self, BodyError};
-use crate::listener::{Answer, answer, text};
-use crate::relay::{Generation, Relay};
-use crate::store::{AppendError, Health, NewEvent, PlannedDelivery};
+use crate::listener::{Answer, answer};
+use crate::relay::refused::{RefusedRequest, Seen};
+use crate::relay::{Generation, Relay, healthz, readyz};
+use crate::store::{AppendError, NewEvent, PlannedDelivery};
 
 /// The routes of the public listener: hooks, and the two health checks.
 pub fn routes(relay: Arc<Relay>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
@@ -50,20 +46,6 @@ pub fn routes(relay: Arc<Relay>) -> impl Filter<Extract = (Answer,), Error = Inf
         // Only a body that was read before is rejected, and there is one filter.
         .or(warp::any().map(not_found))
         .unify()
-}
-
-/// Whether the process is there at all.
-pub fn healthz() -> Answer {
-    text(StatusCode::OK, "ok\n")
-}
-
-/// Whether events can be taken in.
-pub fn readyz(relay: &Relay) -> Answer {
-    match relay.health() {
-        Health::Good => text(StatusCode::OK, "ready\n"),
-        Health::Full(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store has no room: {why}\n")),
-        Health::Poisoned(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store has failed: {why}\n")),
-    }
 }
 
 /// Whether a request carries the id of an event of this relay: something between a destination and here has taken away the header that
@@ -140,7 +122,7 @@ where
     let received_ms = crate::time::wall_ms();
     let relay_fields = RelayFields { source: source_name, received_ms };
     let event = match generation.config.rules.route(&body, relay_fields) {
-        Ok(routing) => generation.new_event(source, received_ms, &routing, body.clone()),
+        Ok(routing) => new_event(&generation, source, received_ms, &routing, body.clone()),
         Err(refused) => return refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
     };
     hops.remember(&way, received_ms, &body);
@@ -202,20 +184,24 @@ fn not_found() -> Answer {
     answer(StatusCode::NOT_FOUND, "there is nothing at this address: check the source's name and its token")
 }
 
-impl Generation {
-    /// Puts an event together for the store.
-    fn new_event(&self, source: usize, received_ms: u64, routing: &crate::rules::Routing<'_>, body: Bytes) -> NewEvent {
-        let delivery = |(destination, rule): &(usize, usize)| PlannedDelivery {
-            destination: self.destination_ids[*destination],
-            rule: self.rule_ids[*rule],
-        };
-        NewEvent {
-            received_ms,
-            source: self.source_ids[source],
-            generation: self.number,
-            rules: routing.rules.iter().map(|rule| self.rule_ids[*rule]).collect(),
-            deliveries: routing.deliveries.iter().map(delivery).collect(),
-            body,
-        }
+/// Puts an event together for the store.
+fn new_event(
+    generation: &Generation,
+    source: usize,
+    received_ms: u64,
+    routing: &crate::rules::Routing<'_>,
+    body: Bytes,
+) -> NewEvent {
+    let delivery = |(destination, rule): &(usize, usize)| PlannedDelivery {
+        destination: generation.destination_ids[*destination],
+        rule: generation.rule_ids[*rule],
+    };
+    NewEvent {
+        received_ms,
+        source: generation.source_ids[source],
+        generation: generation.number,
+        rules: routing.rules.iter().map(|rule| generation.rule_ids[*rule]).collect(),
+        deliveries: routing.deliveries.iter().map(delivery).collect(),
+        body,
     }
 }

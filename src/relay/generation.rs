@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
+use super::auth::Gate;
 use crate::config::Config;
 use crate::deliver::Status;
-use crate::receive::auth::Gate;
 use crate::store::{NameId, Store};
 use crate::telemetry::{Metrics, SourceMetrics};
 
@@ -33,8 +33,9 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Makes the generation of a config that follows `before`; its names have these numbers, in the order of [`names_of`](super::changes::names_of).
-    pub(super) fn new(config: Config, before: Option<&Generation>, ids: Vec<NameId>, metrics: &Metrics) -> Self {
+    /// Makes the generation of a config that follows `before`; its names have these numbers, in the order sources, rules,
+    /// destinations.
+    pub fn new(config: Config, before: Option<&Generation>, ids: Vec<NameId>, metrics: &Metrics) -> Self {
         let mut ids = ids.into_iter();
         let source_ids: Vec<_> = ids.by_ref().take(config.sources.len()).collect();
         let rule_ids: Vec<_> = ids.by_ref().take(config.rules.rules().len()).collect();
@@ -57,12 +58,12 @@ impl Generation {
     }
 
     /// Lets the store go by it from now on.
-    pub(super) fn announce(&self, store: &dyn Store) {
+    pub fn announce(&self, store: &dyn Store) {
         store.announce(self.number, &[&*self.source_ids, &*self.rule_ids, &*self.destination_ids].concat());
     }
 
     /// Forgets what the metrics show of names that are in this config no more.
-    pub(super) fn forget_others(&self, metrics: &Metrics) {
+    pub fn forget_others(&self, metrics: &Metrics) {
         let sources = self.config.sources.iter().map(|source| source.name.as_str()).collect();
         let rules = self.config.rules.rules().iter().map(|rule| &*rule.name).collect();
         let destinations = self.config.destinations.iter().map(|destination| destination.name.as_str()).collect();

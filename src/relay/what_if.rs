@@ -13,7 +13,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::config::{Config, DestinationConfig};
+use crate::config::Config;
+use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Unsent};
 use crate::event::{EventId, RelayFields, Summary, summary};
 use crate::rules::Routing;

@@ -269,7 +269,7 @@ async fn a_reload_with_other_limits_gives_no_new_places() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("config.yaml");
     std::fs::write(&path, config(3)).expect("written");
-    let running = vero_relay::relay::start(parse(directory.path(), &config(3))).await.expect("it starts");
+    let running = vero_relay::daemon::start(parse(directory.path(), &config(3))).await.expect("it starts");
     let to = running.address;
     let mut held = Vec::new();
     for connections in [3, 2, 1] {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vero_relay::config::Config;
 use vero_relay::config::values::Process;
-use vero_relay::relay::{Running, start, start_on};
+use vero_relay::daemon::{Running, start, start_on};
 use vero_relay::store::journal::model::ModelDisk;
 
 /// How long a condition may take before a test gives up. Generous: the machine may be busy.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use vero_relay::config::Config;
 use vero_relay::config::values::Process;
+use vero_relay::daemon::{Running, start};
 use vero_relay::destination::Client;
 use vero_relay::destination::client::NetworkParts;
-use vero_relay::relay::{Running, start};
 
 use crate::harness::*;
 use crate::torture::rig::Rig;

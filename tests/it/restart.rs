@@ -1,6 +1,6 @@
 //! What is pending when the relay ends is pending when it starts again.
 
-use vero_relay::relay::{StartError, start};
+use vero_relay::daemon::{StartError, start};
 
 use crate::harness::*;
 use crate::torture::rig::Rig;

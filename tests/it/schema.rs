@@ -446,7 +446,7 @@ fn a_config_that_says_every_default_means_what_one_that_says_none_means() {
     let meant = |config: &Value| {
         let loaded = Config::parse(Path::new("/etc/config.yaml"), config.to_string(), &Fixed);
         let (config, _) = loaded.unwrap_or_else(|error| panic!("{error}"));
-        let each = |destination: &vero_relay::config::DestinationConfig| {
+        let each = |destination: &vero_relay::deliver::DestinationConfig| {
             let content = super::recipes::content(&config, &destination.name, r#"{"type":"sent"}"#, "vero", "x");
             format!("{} {:?} {:?} {content}", destination.name, destination.policy, destination.backlog)
         };

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use vero_relay::config::reader::Secret;
+use vero_relay::daemon::{Running, start_on};
 use vero_relay::destination::{Delivery, Destination, Outcome, Preview, Unsent};
-use vero_relay::relay::{Running, start_on};
 use vero_relay::store::journal::model::{Call, ModelDisk};
 
 use crate::harness::*;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Query, Refusal, ask, destination, name, refused};
-use crate::deliver::replay::Matcher;
 use crate::event::EventId;
 use crate::relay::Relay;
+use crate::relay::replay::Matcher;
 use crate::store::{Command, Cursor, DeadLetter, DeadQuery, EVENTS_MAX, NameId, NameKind, What, Which};
 use crate::time::rfc3339;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Outcome, Query, Refusal, blocking, destination, name, refused, shown_state, state_name};
-use crate::deliver::replay::{Matcher, ReplayError};
 use crate::event::EventId;
 use crate::relay::Relay;
+use crate::relay::replay::{Matcher, ReplayError};
 use crate::store::{
     AttemptNote, Cursor, DeliveryState, DeliveryView, EventQuery, EventView, NameId, Order, SearchLimit, States,
     StoredEvent,

@@ -6,8 +6,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, parse_id, refused};
-use crate::deliver::replay::{ReplayError, ReplaySpec};
 use crate::relay::Relay;
+use crate::relay::replay::{ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 

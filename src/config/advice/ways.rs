@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::itself::{Leads, Own, leads};
 use super::templates::reads_only_what_samples_have;
-use crate::config::DestinationConfig;
 use crate::config::raw::{Node, NodeId};
 use crate::config::reader::Reader;
+use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Unsent};
 use crate::event::{EventId, RelayFields, vero};
 use crate::fault::Fault;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Relay;
-use super::sources::Pauses;
+use super::pauses::Pauses;
 use crate::deliver::LOOK_EVERY;
+use crate::relay::Relay;
 use crate::store::Health;
 use crate::telemetry::trouble::{News, TOLD_EVERY, Trouble};
 use crate::time::Instant;
 
 /// Tells what is due, until it is stopped.
 pub(super) async fn remind(relay: Arc<Relay>, stop: CancellationToken) {
-    let mut health = relay.health.clone();
+    let mut health = relay.watch_health();
     let mut full = Trouble::lasting(TOLD_EVERY);
     let mut pauses = Pauses::default();
     // A full disk may change what it says all the time: the rest is looked at all the same.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Relay;
 use super::patience::joined;
+use crate::relay::Relay;
 use crate::store::lock::DataDirLock;
 
 /// Between two looks: what is acknowledged meanwhile may be lost with the directory.

@@ -1,4 +1,4 @@
-//! The front door: the listener that webhooks come in by, which may be moved while the relay runs.
+//! The listener that webhooks come in by, which may be moved while the relay runs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,26 +9,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
-use super::{Relay, StartError};
+use crate::listener::bind::{Listener, local};
 use crate::listener::server::{self, ServerOptions, serve};
 use crate::listener::slots::Slots;
 use crate::receive;
+use crate::relay::Relay;
 use crate::telemetry::Metrics;
 
 /// File descriptors that webhooks leave to the operator, the journal and the destinations; fewer where there are few in all.
 pub(super) const DESCRIPTORS_KEPT: u64 = 32;
 
-/// Bytes of answers that the system keeps for each connection. Answers are small, and what a client does not read should cost little;
-/// by default it may be 4 MiB.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
-
 /// The listener that is open, and what is needed to open another.
-pub(super) struct Door {
+pub(super) struct Hooks {
     pub tasks: TaskTracker,
     /// Answers end their connections once this is cancelled.
-    pub ending: CancellationToken,
+    ending: CancellationToken,
     /// Connections finish what they have begun once this is cancelled.
-    pub stop: CancellationToken,
+    stop: CancellationToken,
     /// Connections count over every listener that was ever open: those of one that moved stay.
     slots: Arc<Slots>,
     open: Option<Open>,
@@ -43,9 +40,10 @@ struct Open {
     is_handed_over: bool,
 }
 
-impl Door {
-    pub(super) fn new(stop: CancellationToken, metrics: &Metrics) -> Self {
-        let ending = CancellationToken::new();
+impl Hooks {
+    /// None is open yet.
+    pub(super) fn new(ending: CancellationToken, metrics: &Metrics) -> Self {
+        let stop = CancellationToken::new();
         Self { tasks: TaskTracker::new(), ending, stop, slots: Slots::new(0, metrics.connections("hooks")), open: None }
     }
 
@@ -106,46 +104,4 @@ impl Open {
         self.closes.store(is_over && !self.is_handed_over, Ordering::Release);
         self.accepting.cancel();
     }
-}
-
-/// A listener, and whose it is.
-#[derive(Clone)]
-pub(super) struct Listener {
-    pub listener: Arc<TcpListener>,
-    /// The service manager made it and holds it too.
-    pub is_handed_over: bool,
-}
-
-impl Listener {
-    pub(super) fn own(listener: TcpListener) -> Self {
-        Self { listener: Arc::new(listener), is_handed_over: false }
-    }
-}
-
-/// The listener that the service manager hands over (`LISTEN_FDS`), or one on an address.
-pub(super) async fn first_listener(address: SocketAddr, said: &str) -> Result<Listener, StartError> {
-    let refused = |source| StartError::Listen { address, said: "LISTEN_FDS".to_owned(), source };
-    let Some(handed) = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(refused)? else {
-        return listen(address, said).await.map(Listener::own);
-    };
-    handed.set_nonblocking(true).map_err(refused)?;
-    let listener = TcpListener::from_std(handed).map_err(refused)?;
-    tracing::info!(listen = %local(&listener, address), "the service manager handed a listener over: `listen` is not used");
-    Ok(Listener { listener: Arc::new(listener), is_handed_over: true })
-}
-
-/// Listens on an address; `said` tells who names it.
-pub(super) async fn listen(address: SocketAddr, said: &str) -> Result<TcpListener, StartError> {
-    let refused = |source| StartError::Listen { address, said: said.to_owned(), source };
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
-    // Its connections inherit this.
-    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER_BYTES) {
-        tracing::debug!(%error, "the buffer for answers has its default size");
-    }
-    Ok(listener)
-}
-
-/// Where a listener really listens: its port may have been chosen by the system.
-pub(super) fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(configured)
 }

@@ -1,52 +1,14 @@
-//! What follows from a config that is not the one before: renamed, removed and changed destinations; and the limits on what waits.
+//! What waits and may not wait for ever, and what waits for an old name: looked after while the relay runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Generation, Relay};
-use crate::config::{Config, DestinationConfig};
-use crate::deliver::{Limited, Limiter};
-use crate::store::{Change, Command, NameId, NameKind, Named, Store, TakenFrom, TakenOver, What};
-
-/// The names of a config, as the store numbers them: sources, then rules, then destinations.
-pub(super) fn names_of(config: &Config) -> Vec<Named> {
-    let named = |kind, name: &str| Named { kind, name: name.to_owned(), renamed_from: None };
-    let sources = config.sources.iter().map(|source| named(NameKind::Source, &source.name));
-    let rules = config.rules.rules().iter().map(|rule| named(NameKind::Rule, &rule.name));
-    let destinations = config.destinations.iter().map(|config| Named {
-        renamed_from: config.renamed_from.clone(),
-        ..named(NameKind::Destination, &config.name)
-    });
-    sources.chain(rules).chain(destinations).collect()
-}
-
-/// What was taken over, in a sentence.
-pub(super) fn in_words(taken: &TakenFrom) -> String {
-    let TakenFrom { name, from, moved } = taken;
-    let Some(TakenOver { waiting, scheduled, dead, paused, in_flight }) = moved else {
-        return format!("`{name}` was `{from}` and keeps its queue");
-    };
-    let counts = [(waiting, "waiting"), (scheduled, "scheduled"), (dead, "dead letters")];
-    let mut parts: Vec<String> =
-        counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    if *paused {
-        parts.push("its pause".to_owned());
-    }
-    let in_flight = match in_flight {
-        0 => String::new(),
-        count => format!("; {count} in flight under the old name follow when their attempts have failed"),
-    };
-    format!("`{name}` takes over from `{from}`: {}{in_flight}", parts.join(", "))
-}
-
-/// Says what each destination's section of the config is now: what waits for one whose section has changed is due then.
-pub(super) fn go_by_sections(generation: &Generation, store: &dyn Store) {
-    for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        store.queue(*id).change(Change::Section { digest: config.fingerprint.clone() });
-    }
-}
+use super::names::in_words;
+use crate::deliver::{DestinationConfig, Limited, Limiter};
+use crate::relay::{Generation, Relay};
+use crate::store::{Command, NameId, NameKind, TakenFrom, What};
 
 /// Has moved what has come to wait for an old name since: from a request that an older config had let in, or handed back by the old
 /// name's worker when it ended.

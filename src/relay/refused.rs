@@ -45,7 +45,7 @@ pub struct RefusedRequest {
 
 /// A request as it came.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'r> {
+pub(crate) struct Seen<'r> {
     pub method: &'r Method,
     pub path: &'r str,
     /// Which it proved to come from.
@@ -55,7 +55,7 @@ pub(super) struct Seen<'r> {
 
 impl RefusedRequest {
     /// Takes down a request.
-    pub(super) fn new(status: StatusCode, reason: &str, seen: Seen<'_>, sources: &[Source]) -> Self {
+    pub(crate) fn new(status: StatusCode, reason: &str, seen: Seen<'_>, sources: &[Source]) -> Self {
         let secrets = secrets(sources);
         Self {
             at: crate::time::rfc3339(crate::time::wall_ms()),

@@ -7,34 +7,48 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Generation;
 use super::keep::{Kept, keep};
 use crate::deliver::{Bodies, Pace, Section, Worker, WorkerParts};
+use crate::relay::{Generation, Relay};
 use crate::store::{NameId, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
 /// All workers, and what they share.
 pub(super) struct Workers {
-    pub store: Arc<dyn Store>,
-    pub clock: Clock,
-    pub metrics: Metrics,
-    pub tasks: TaskTracker,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Metrics,
+    tasks: TaskTracker,
     /// No new attempt by anybody once this is cancelled.
-    pub stop: CancellationToken,
-    pub bodies: Arc<Bodies>,
+    stop: CancellationToken,
+    bodies: Arc<Bodies>,
     /// The paces that several destinations keep together, by what they have in common.
-    pub shared_paces: HashMap<String, Arc<Pace>>,
-    pub hands: HashMap<NameId, Hand>,
+    shared_paces: HashMap<String, Arc<Pace>>,
+    hands: HashMap<NameId, Hand>,
 }
 
 /// One worker, seen by who looks after it.
-pub(super) struct Hand {
+struct Hand {
     section: watch::Sender<Arc<Section>>,
     stop: CancellationToken,
 }
 
 impl Workers {
+    /// None yet.
+    pub(super) fn new(relay: &Relay, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self {
+            store: relay.store.clone(),
+            clock: relay.clock,
+            metrics: relay.metrics.clone(),
+            tasks,
+            stop,
+            bodies: Arc::default(),
+            shared_paces: HashMap::new(),
+            hands: HashMap::new(),
+        }
+    }
+
     /// Lets each worker go on with its section of a generation, starts those that are missing, and stops those whose destination is
     /// gone: their attempts under way are finished and settled.
     pub(super) fn follow(&mut self, generation: &Generation) {

@@ -1,0 +1,279 @@
+//! The relay put together: store, listeners, workers and what looks after them, from start to stop.
+//!
+//! # Cast
+//!
+//! * [`start`]: opens the store, binds both listeners, starts everything. [`Running`]: what runs. [`Running::stop`]: the end, in order.
+//! * [`reload`]: the one owner of what a config sets: the workers, and the listener for webhooks. [`watch`] asks it when the file changes.
+//! * [`workers`]: one for each destination, through all reloads. [`hooks`]: the listener for webhooks, which may move.
+//! * [`keep`]: starts again what panicked. [`patience`]: reads files that may never be read.
+//! * [`limits`], [`reminders`], [`pauses`], [`place`]: what looks after the rest: what waits too long, what the log says again, and whether the
+//!   data still lies where it did.
+//!
+//! Nothing below imports it; the command line starts it.
+
+mod hooks;
+mod keep;
+mod limits;
+mod names;
+mod opening;
+mod patience;
+mod pauses;
+mod place;
+mod reload;
+mod reminders;
+mod watch;
+mod workers;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::hooks::Hooks;
+use self::keep::{Kept, keep};
+use self::limits::keep_limits;
+use self::names::{go_by_sections, in_words, names_of};
+pub use self::opening::StartError;
+use self::opening::{Place, open};
+use self::patience::Patience;
+use self::place::watch_place;
+use self::reload::{Owner, server_options};
+use self::reminders::remind;
+use self::watch::watch;
+use self::workers::Workers;
+use crate::admin;
+use crate::config::Config;
+use crate::listener::bind::{first_listener, listen, local};
+use crate::listener::server::{ServerOptions, Stops, serve};
+use crate::listener::slots::Slots;
+use crate::relay::{Generation, Parts, Relay};
+use crate::store::journal::disk::{Disk, RealDisk};
+use crate::store::journal::{Location, Options, segment_bytes};
+use crate::store::lock::DataDirLock;
+use crate::store::{Health, Store};
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+/// Who is being answered when the listener closes has this long, also where attempts have taken all of the grace: a little more than
+/// a connection without progress.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+/// A relay that runs.
+pub struct Running {
+    /// What its listeners share.
+    pub relay: Arc<Relay>,
+    /// Where webhooks come in.
+    pub address: SocketAddr,
+    /// Where the operator looks in.
+    pub admin_address: SocketAddr,
+    stops: Tokens,
+    tasks: Trackers,
+    // Released last, when everything that writes has ended.
+    _lock: Option<Arc<DataDirLock>>,
+}
+
+/// What ends what, in the order of the end.
+#[derive(Clone, Default)]
+struct Tokens {
+    /// Each answer ends its connection.
+    ending: CancellationToken,
+    /// No new attempt.
+    attempts: CancellationToken,
+    /// The operator's listener closes.
+    admin: CancellationToken,
+    /// The listener for webhooks closes, and with it what changes what is in force.
+    hooks: CancellationToken,
+}
+
+/// What is waited for at the end.
+#[derive(Clone, Default)]
+struct Trackers {
+    /// Workers, and what ends with them.
+    workers: TaskTracker,
+    /// The operator's listener.
+    admin: TaskTracker,
+    /// The listeners for webhooks that are or were open.
+    hooks: TaskTracker,
+}
+
+/// Starts a relay on its data directory.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let data_dir = config.data_dir.clone();
+    let in_data_dir = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
+    let lock = DataDirLock::take(&data_dir)?;
+    let disk = RealDisk::open(&data_dir.join("journal")).map_err(in_data_dir)?;
+    if disk.is_written_to().map_err(in_data_dir)? {
+        return Err(DataDirLock::held(&data_dir).into());
+    }
+    let place = Place {
+        segment_bytes: segment_bytes(&config.retention, &data_dir),
+        index: Location::File(data_dir.join("state.db")),
+    };
+    start_at(config, Arc::new(disk), Some(lock), place).await
+}
+
+/// Starts a relay on any disk, with its index in memory. For tests.
+#[cfg(any(test, feature = "test-support"))]
+pub async fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
+    let place = Place { segment_bytes: Options::default().segment_bytes, index: Location::Memory };
+    start_at(config, disk, None, place).await
+}
+
+async fn start_at(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    lock: Option<DataDirLock>,
+    place: Place,
+) -> Result<Running, StartError> {
+    let listener = first_listener(config.listen, &config.said.listen).await?;
+    let admin_listener = listen(config.admin_listen, &config.said.admin_listen).await?;
+    let address = local(&listener.listener, config.listen);
+    let admin_address = local(&admin_listener, config.admin_listen);
+    let options = server_options(&config);
+    let index = config.data_dir.join("state.db");
+    let metrics = Metrics::default();
+    let clock = Clock::start();
+    let journal = open(&config, disk, place, clock, &metrics).await?;
+    let interned = journal.intern(names_of(&config)).await.map_err(StartError::of_names)?;
+    interned.taken_over.iter().for_each(|taken| tracing::info!("config: {}", in_words(taken)));
+    let generation = Generation::new(config, None, interned.ids, &metrics);
+    generation.announce(&*journal);
+    let stops = Tokens::default();
+    let mut tasks = Trackers::default();
+    let mut hooks = Hooks::new(stops.ending.clone(), &metrics);
+    tasks.hooks = hooks.tasks.clone();
+    let background = tasks.workers.clone();
+    let stop = stops.attempts.clone();
+    let parts = Parts { journal, metrics, clock, generation, address, background, stop };
+    let (relay, requests) = Relay::new(parts);
+    let mut workers = Workers::new(&relay, tasks.workers.clone(), stops.attempts.clone());
+    workers.follow(&relay.generation());
+    go_by_sections(&relay.generation(), &*relay.store);
+    let admin_options = ServerOptions {
+        connections_max: admin::CONNECTIONS_MAX,
+        shutdown_grace: Duration::from_secs(1),
+        descriptors_kept: 0,
+        ..options.clone()
+    };
+    hooks.open(&relay, listener, options);
+    let patience = Arc::new(Patience::default());
+    let owner = Owner { relay: relay.clone(), workers, hooks, patience: patience.clone(), requests };
+    tokio::spawn(owner.run(stops.hooks.clone()));
+    let looking_after = LookingAfter { relay: &relay, tasks: &tasks.workers, stop: &stops.attempts };
+    looking_after.begin(patience);
+    let lock = lock.map(|mut lock| {
+        lock.watch(index);
+        Arc::new(lock)
+    });
+    if let Some(lock) = &lock {
+        let lock = lock.clone();
+        looking_after.keep("place", move |relay, stop| watch_place(relay, lock.clone(), stop));
+    }
+    let replays = relay.store.replays().await.unwrap_or_default();
+    for progress in replays.into_iter().filter(|progress| !progress.is_done) {
+        tasks.workers.spawn(relay.replayer.clone().work(progress));
+    }
+    serve_operators(&relay, admin_listener, admin_address, admin_options, (&tasks.admin, &stops.admin));
+    Ok(Running { relay, address, admin_address, stops, tasks, _lock: lock })
+}
+
+/// What looks after a relay that runs.
+struct LookingAfter<'r> {
+    relay: &'r Arc<Relay>,
+    tasks: &'r TaskTracker,
+    stop: &'r CancellationToken,
+}
+
+impl LookingAfter<'_> {
+    fn begin(&self, patience: Arc<Patience>) {
+        self.keep("limits", keep_limits);
+        self.keep("reminders", remind);
+        self.keep("watch", move |relay, stop| watch(relay, patience.clone(), stop));
+    }
+
+    /// Keeps a task going until the workers end.
+    fn keep<F>(&self, task: &'static str, begin: impl Fn(Arc<Relay>, CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let relay = self.relay.clone();
+        let stop = self.stop.clone();
+        let kept = Kept { task, of: String::new(), metrics: relay.metrics.clone(), stop: stop.clone() };
+        self.tasks.spawn(keep(kept, move || begin(relay.clone(), stop.clone())));
+    }
+}
+
+/// Serves the operator's listener until it is stopped.
+fn serve_operators(
+    relay: &Arc<Relay>,
+    listener: TcpListener,
+    address: SocketAddr,
+    options: ServerOptions,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) {
+    let listener = Arc::new(listener);
+    let routes = admin::routes(relay.clone(), address);
+    let stops = Stops::at_once(stop.clone());
+    let slots = Slots::new(options.connections_max, relay.metrics.connections("admin"));
+    let metrics = relay.metrics.clone();
+    let kept = Kept { task: "admin_listener", of: String::new(), metrics, stop: stop.clone() };
+    tasks.spawn(keep(kept, move || {
+        serve(listener.clone(), slots.clone(), routes.clone(), options.clone(), stops.clone())
+    }));
+}
+
+impl Running {
+    /// Resolves when the store has failed and the process should end, with the reason.
+    pub async fn failed(&self) -> String {
+        let mut health = self.relay.watch_health();
+        loop {
+            if let Health::Poisoned(why) = &*health.borrow_and_update() {
+                return why.clone();
+            }
+            if health.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Stops: attempts in flight are finished within the grace while events are still accepted, which the next process delivers. Then
+    /// the listener closes, who has begun is answered, and everything settled is synced.
+    pub async fn stop(self) -> Stopped {
+        let Self { relay, stops, tasks, .. } = &self;
+        let grace = relay.generation().config.limits.shutdown_grace;
+        let until = tokio::time::Instant::now() + grace;
+        stops.ending.cancel();
+        stops.attempts.cancel();
+        tasks.workers.close();
+        let attempts_ended = tokio::time::timeout_at(until, tasks.workers.wait()).await.is_ok();
+        // Before the listener for webhooks, so that that is shut for as short as can be.
+        stops.admin.cancel();
+        tasks.admin.close();
+        tasks.admin.wait().await;
+        let journal = relay.journal.clone();
+        // A panic is one of the store's, and is told when it is closed.
+        let _ = tokio::task::spawn_blocking(move || journal.checkpoint()).await;
+        let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
+        stops.hooks.cancel();
+        let answered = tokio::time::timeout_at(until, tasks.hooks.wait()).await.is_ok();
+        relay.store.close().await;
+        let failure = match relay.health() {
+            Health::Poisoned(why) => Some(why),
+            Health::Good | Health::Full(_) => None,
+        };
+        Stopped { in_time: attempts_ended && answered, failure }
+    }
+}
+
+/// How a relay ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether all attempts ended within the grace; those that did not will be made again.
+    pub in_time: bool,
+    /// Why the store failed, if it did: what was settled last may happen again.
+    pub failure: Option<String>,
+}

@@ -1,0 +1,176 @@
+//! A new config while the relay runs: all of it, or nothing.
+//!
+//! The file is read and proved, what is new is bound, and only then is one generation swapped for the next. Whatever fails before
+//! leaves the old one in force, untouched, and is told: in the log, in the metrics, in the status. No destination is asked for
+//! anything, so one that is down holds nothing up. What waits is bound to names, and goes by their new sections from the next attempt
+//! on; what is in flight ends by the old ones.
+//!
+//! [`Owner`] alone changes what is in force, so nothing here is locked: whoever wants a change sends a message.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::hooks::Hooks;
+use super::names::{go_by_sections, in_words, names_of};
+use super::patience::{NotDone, Patience};
+use super::workers::Workers;
+use crate::config::values::Process;
+use crate::config::{Config, ConfigError};
+use crate::listener::bind::{ListenError, Listener, listen, local};
+use crate::listener::server::ServerOptions;
+use crate::relay::{CONFIG_READ_TIMEOUT, Generation, LastReload, Relay, ReloadError, ReloadRequests, Reloaded};
+use crate::telemetry::in_full;
+
+/// Owns what changes with the config: the workers, and the listener that webhooks come in by.
+pub(super) struct Owner {
+    pub relay: Arc<Relay>,
+    pub workers: Workers,
+    pub hooks: Hooks,
+    pub patience: Arc<Patience>,
+    pub requests: ReloadRequests,
+}
+
+impl Owner {
+    /// Does what is asked for, one after the other, until it is stopped; what is not in force by then is let go. Then it closes the
+    /// listener.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(request) = self.requests.recv() => request,
+                else => break,
+            };
+            let reloading = AssertUnwindSafe(self.reload()).catch_unwind();
+            let outcome = tokio::select! {
+                outcome = reloading => outcome.unwrap_or(Err(ReloadError::Panicked)),
+                // A file that is never read does not hold up the end.
+                () = stop.cancelled() => break,
+            };
+            self.tell(&outcome);
+            // Who asked may have gone.
+            let _ = request.answer.send(outcome);
+        }
+        self.hooks.close();
+    }
+
+    /// Tells what has come of a reload: in the log, the metrics and the status.
+    fn tell(&self, outcome: &Result<Reloaded, ReloadError>) {
+        match outcome {
+            Ok(reloaded) => {
+                tracing::info!(
+                    generation = reloaded.generation,
+                    changes = reloaded.changes.len(),
+                    "the config was reloaded"
+                );
+                reloaded.changes.iter().for_each(|change| tracing::info!("config: {change}"));
+                reloaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            }
+            Err(ReloadError::Config(ConfigError::Problems(report))) => {
+                tracing::error!("the config is not good, and the one before stays in force");
+                report.lines().for_each(|line| tracing::error!("{line}"));
+            }
+            Err(error) => tracing::error!(error = in_full(error), "the config was not reloaded"),
+        }
+        let error = outcome.as_ref().err().map(ReloadError::in_full);
+        self.relay.metrics.reloaded(error.is_none());
+        self.relay.set_last_reload(LastReload { at_ms: crate::time::wall_ms(), error });
+    }
+
+    async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let before = self.relay.generation().clone();
+        let path = before.config.path.clone();
+        let client = before.config.client.clone();
+        let load = move || Config::load_again(&path, &Process, client);
+        let read = self.patience.wait(CONFIG_READ_TIMEOUT, load).await.map_err(unread)?;
+        let (mut config, report) = read.map_err(ReloadError::Config)?;
+        let fixed = needs_restart(&before.config, &config);
+        if !fixed.is_empty() {
+            return Err(ReloadError::NeedsRestart(fixed));
+        }
+        let options = server_options(&config);
+        let moved = if config.listen == before.config.listen {
+            self.hooks.listener().filter(|_| self.hooks.options() != Some(&options))
+        } else {
+            Some(Listener::own(listen_anew(self.relay.address(), &config).await?))
+        };
+        // Once there is room for its names, nothing fails, and nothing waits.
+        let interned = self.relay.store.intern(names_of(&config)).await.map_err(ReloadError::of_names)?;
+        keep_what_is_the_same(&before.config, &mut config);
+        let mut changes = before.config.outline.changes_to(&config.outline);
+        changes.extend(interned.taken_over.iter().map(in_words));
+        let generation = Generation::new(config, Some(&before), interned.ids, &self.relay.metrics);
+        generation.announce(&*self.relay.store);
+        if let Some(listener) = moved {
+            self.relay.set_address(local(&listener.listener, generation.config.listen));
+            self.hooks.open(&self.relay, listener, options);
+        }
+        let generation = self.relay.put_in_force(generation);
+        self.workers.follow(&generation);
+        // By these: what is due now goes out by its new section.
+        go_by_sections(&generation, &*self.relay.store);
+        generation.forget_others(&self.relay.metrics);
+        self.relay.store.retain(generation.config.retention);
+        Ok(Reloaded { generation: generation.number, changes, warnings: report.lines().collect() })
+    }
+}
+
+/// Why there is no config, where it was not read to the end.
+fn unread(why: NotDone) -> ReloadError {
+    match why {
+        NotDone::Panicked => ReloadError::Panicked,
+        NotDone::Late => ReloadError::Late,
+        NotDone::TooMany => ReloadError::Stuck,
+    }
+}
+
+/// Listens on a config's address while the relay listens on another.
+async fn listen_anew(old: SocketAddr, config: &Config) -> Result<TcpListener, ReloadError> {
+    let new = config.listen;
+    let is_one_port = old.port() == new.port() && (old.ip().is_unspecified() || new.ip().is_unspecified());
+    match listen(new, &config.said.listen).await {
+        Err(ListenError { source, .. }) if is_one_port && source.kind() == ErrorKind::AddrInUse => {
+            Err(ReloadError::OnePort { old, new })
+        }
+        listener => Ok(listener?),
+    }
+}
+
+/// What a listener allows by a config.
+pub(super) fn server_options(config: &Config) -> ServerOptions {
+    ServerOptions {
+        header_timeout: config.limits.header_timeout,
+        body_timeout: config.limits.body_timeout,
+        connections_max: config.limits.connections_max,
+        shutdown_grace: config.limits.shutdown_grace,
+        descriptors_kept: super::hooks::DESCRIPTORS_KEPT,
+    }
+}
+
+/// The keys that are different and that only a start can set.
+fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("data_dir", before.data_dir != config.data_dir),
+        ("admin.listen", before.admin_listen != config.admin_listen),
+        ("limits.intake_max", before.limits.intake_max != config.limits.intake_max),
+    ];
+    keys.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key).collect()
+}
+
+/// A destination whose section is as it was goes on with its connections and its open files.
+fn keep_what_is_the_same(before: &Config, config: &mut Config) {
+    let known: HashMap<&str, _> = before.destinations.iter().map(|known| (known.name.as_str(), known)).collect();
+    for destination in &mut config.destinations {
+        let same = known.get(destination.name.as_str());
+        if let Some(known) = same.filter(|known| known.fingerprint == destination.fingerprint) {
+            destination.destination = known.destination.clone();
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a config says of one destination, as its worker goes by it.
+
+use std::sync::Arc;
+
+use super::decide::Policy;
+use super::limits::BacklogLimits;
+use super::pace::Pace;
+use crate::destination::Destination;
+use crate::telemetry::DestinationMetrics;
+
+/// A destination that has been proved.
+#[derive(Clone)]
+pub struct DestinationConfig {
+    /// Its name.
+    pub name: String,
+    /// Its kind's name.
+    pub kind: &'static str,
+    /// How fast, how often, how long.
+    pub policy: Policy,
+    /// What may wait.
+    pub backlog: BacklogLimits,
+    /// A name that it had before, whose queue it takes over.
+    pub renamed_from: Option<String>,
+    /// Tells whether its section has changed since the last start.
+    pub fingerprint: String,
+    /// Whether what it sends may be shown to whoever does not know what stands behind each `${…}`.
+    pub shows_content: bool,
+    /// What makes the attempts.
+    pub destination: Arc<dyn Destination>,
+}
+
+/// What a config says of one destination. An attempt takes one and keeps it.
+pub struct Section {
+    /// The destination.
+    pub config: DestinationConfig,
+    /// Its pace, perhaps shared with others.
+    pub pace: Arc<Pace>,
+    /// Its counters.
+    pub metrics: DestinationMetrics,
+}

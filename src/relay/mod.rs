@@ -1,0 +1,161 @@
+//! What the handlers share: the config in force, the store, and what is known of both.
+//!
+//! # Cast
+//!
+//! * [`Relay`]: the state itself. Handlers read it; what is in force is changed by one owner (`daemon/reload.rs`), who is asked by a message.
+//! * [`Generation`]: one config in force, with everything that is derived from it.
+//! * [`auth`]: which source a request comes from, in constant time over all of them.
+//! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
+//! * [`replay`]: the history again. [`Comparison`]: what another config would do with it.
+//! * [`SourceState`]: whether a source accepts, holds or refuses.
+//!
+//! It starts nothing and ends nothing: that is the [`daemon`](crate::daemon).
+
+pub mod auth;
+mod generation;
+mod health;
+pub mod refused;
+mod reload;
+pub mod replay;
+mod sources;
+mod what_if;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::sync::watch::Receiver;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::generation::Generation;
+pub use self::health::{healthz, readyz};
+use self::refused::Refused;
+pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, ReloadError, ReloadRequest, ReloadRequests, Reloaded};
+use self::replay::Replayer;
+pub use self::sources::{SourceAct, SourceState};
+pub use self::what_if::{Change, Comparison, Example, Group};
+use crate::bins::Bins;
+use crate::listener::body::Intake;
+use crate::store::journal::JournalStore;
+use crate::store::{Health, Sources, Store};
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+
+/// What the front door and the admin listener share.
+pub struct Relay {
+    /// The durable queue.
+    pub store: Arc<dyn Store>,
+    /// The same, for what only an embedded one has.
+    pub journal: Arc<JournalStore>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Requests that were turned away.
+    pub refused: Refused,
+    /// The bytes that all bodies in flight share.
+    pub intake: Intake,
+    /// The bins that the admin listener hosts.
+    pub bins: Bins,
+    /// The time that retries go by.
+    pub clock: Clock,
+    /// When it started.
+    pub started: Instant,
+    /// Makes replays.
+    pub replayer: Replayer,
+    /// Tasks that end with the workers.
+    pub background: TaskTracker,
+    generation: ArcSwap<Generation>,
+    reloads: mpsc::Sender<ReloadRequest>,
+    last_reload: Mutex<Option<LastReload>>,
+    address: Mutex<SocketAddr>,
+    health: Receiver<Health>,
+    sources: Receiver<Sources>,
+}
+
+/// What a relay is made of.
+pub struct Parts {
+    /// The durable queue.
+    pub journal: Arc<JournalStore>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The time that retries go by.
+    pub clock: Clock,
+    /// The config in force.
+    pub generation: Generation,
+    /// Where webhooks come in.
+    pub address: SocketAddr,
+    /// Tasks that end with the workers …
+    pub background: TaskTracker,
+    /// … once this is cancelled.
+    pub stop: CancellationToken,
+}
+
+impl Relay {
+    /// Puts a relay together. Whoever owns what is in force takes the requests to change it.
+    pub fn new(parts: Parts) -> (Arc<Self>, ReloadRequests) {
+        let Parts { journal, metrics, clock, generation, address, background, stop } = parts;
+        let store: Arc<dyn Store> = journal.clone();
+        let (reloads, requests) = reload::requests();
+        let relay = Arc::new(Self {
+            intake: Intake::new(generation.config.limits.intake_max),
+            refused: Refused::new(&metrics),
+            started: Instant::now(),
+            bins: Bins::default(),
+            replayer: Replayer::new(store.clone(), stop),
+            last_reload: Mutex::default(),
+            address: Mutex::new(address),
+            health: store.health(),
+            sources: store.sources(),
+            generation: ArcSwap::from_pointee(generation),
+            reloads,
+            background,
+            clock,
+            metrics,
+            journal,
+            store,
+        });
+        (relay, requests)
+    }
+
+    /// The config in force.
+    pub fn generation(&self) -> arc_swap::Guard<Arc<Generation>> {
+        self.generation.load()
+    }
+
+    /// Whether the store can do its work.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// The same, to be watched.
+    pub fn watch_health(&self) -> Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Where webhooks come in.
+    pub fn address(&self) -> SocketAddr {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the last reload went; `None` before the first.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another config in force. Only the owner of what is in force calls this.
+    pub(crate) fn put_in_force(&self, generation: Generation) -> Arc<Generation> {
+        let generation = Arc::new(generation);
+        self.generation.store(generation.clone());
+        generation
+    }
+
+    pub(crate) fn set_address(&self, address: SocketAddr) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    pub(crate) fn set_last_reload(&self, last: LastReload) {
+        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+}
