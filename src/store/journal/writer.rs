@@ -13,7 +13,11 @@
 
 mod batch;
 mod carry;
+mod end;
+mod group;
 mod inbox;
+mod roll;
+mod room;
 mod tail;
 
 use std::io;
@@ -21,19 +25,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use self::batch::{Batch, Item, Reply};
+use self::batch::{Batch, Reply};
 pub use self::batch::{Message, Urgency};
 pub use self::carry::{Carrying, Retiring};
+use self::end::refuse;
 pub use self::inbox::{Receiver, Sender, inbox};
-use self::tail::{sequence, stretches, tail_bytes};
-use super::disk::{DiskFile, is_full};
-use super::format::{EventHead, GROUP_HEADS_MAX, GroupBuilder, GroupPlace, HEADER_MAX, Record, SegmentHeader};
+use self::room::Failure;
+use super::disk::DiskFile;
+use super::format::{EventHead, GroupBuilder};
 use super::index::Update;
 use super::recover::TailRecord;
-use super::segments::{Place, SegmentInfo, file_name, stored, unfinished};
+use super::segments::stored;
 use super::{OnSync, Shared, reading};
 use crate::event::EventId;
-use crate::store::{AppendError, Health, NewEvent};
+use crate::store::{AppendError, NewEvent};
 use crate::time::Instant;
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
@@ -50,21 +55,10 @@ pub const OUTCOMES_SYNCED_WITHIN: Duration = Duration::from_secs(1);
 const GATHER_FOR: Duration = Duration::from_micros(800);
 /// A group of at least this many events says that there is load. A single sender is never kept waiting.
 const GATHER_FROM: usize = 4;
-/// Room for a group that is kept from one to the next: what sixty-four events of Vero's take, many times over.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// A group is closed at this many bytes: a sync of more would hold the first of its events up for nothing.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 /// And at this many records.
 const GROUP_RECORDS_MAX: usize = 4096;
-/// The end of each segment, where no event goes: room for some thirty thousand outcomes while the disk is full.
-const OUTCOMES_RESERVE: u64 = 1 << 20;
-/// While there is no room, it is looked for this often.
-const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
-/// Events need this much above what must stay free: a segment worth beginning.
-const SEGMENT_BYTES_MIN: u64 = 4 << 20;
-/// On a disk with less room than a segment, smaller ones are tried, down to this beyond what is to be written at once: what is
-/// carried must find room where it will make some.
-const SEGMENT_SPARE_MIN: u64 = 256 << 10;
 
 /// The segment that is written to.
 pub struct Active {
@@ -105,20 +99,6 @@ pub struct Writer {
     bytes: Vec<u8>,
     /// What the index is told once it is synced.
     updates: Vec<Update>,
-}
-
-/// Why something was not written.
-enum Failure {
-    /// No room. Nothing of it is on the disk.
-    Full(io::Error),
-    /// Nothing is known any more.
-    Broken(io::Error),
-}
-
-impl Failure {
-    fn of_write(error: io::Error) -> Self {
-        if is_full(&error) { Failure::Full(error) } else { Failure::Broken(error) }
-    }
 }
 
 impl Writer {
@@ -285,52 +265,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Tries whether a new segment can be made: behind a balancer that asks for readiness, no event would ever come and try.
-    fn look_for_room(&mut self) -> io::Result<()> {
-        if let Some(why) = self.shared.refusal() {
-            self.tell_full(&why);
-            return Ok(());
-        }
-        match self.roll_for_events(0) {
-            Ok(()) => {
-                self.tell_good();
-                Ok(())
-            }
-            Err(Failure::Full(error)) => {
-                self.tell_full(&error.to_string());
-                Ok(())
-            }
-            Err(Failure::Broken(error)) => Err(error),
-        }
-    }
-
-    fn tell_full(&mut self, why: &str) {
-        self.full_until = Some(Instant::now() + LOOK_FOR_ROOM_EVERY);
-        self.shared.set_health(Health::Full(why.to_owned()));
-    }
-
-    fn tell_good(&mut self) {
-        self.full_until = None;
-        self.shared.set_health(Health::Good);
-    }
-
-    fn refuse_full(&mut self, events: Vec<(NewEvent, Reply)>, why: &str) {
-        self.tell_full(why);
-        refuse(events, &AppendError::Full(why.to_owned()));
-    }
-
-    /// What else is in the batch may still fit where no event goes.
-    fn write_without_events(&mut self) -> io::Result<()> {
-        match self.write_group(&[], &[]) {
-            Ok(()) => Ok(()),
-            Err(Failure::Broken(error)) => Err(error),
-            Err(Failure::Full(error)) => {
-                self.tell_full(&error.to_string());
-                Ok(())
-            }
-        }
-    }
-
     /// An event's head, which takes over all of it but its body.
     fn head(&self, event: &mut NewEvent, sequence: u64) -> EventHead {
         EventHead {
@@ -342,29 +276,6 @@ impl Writer {
             rules: std::mem::take(&mut event.rules),
             deliveries: std::mem::take(&mut event.deliveries),
         }
-    }
-
-    /// Writes everything else in the batch, which is emptied as far as it is written, and the given events in one group.
-    fn write_group(&mut self, heads: &[EventHead], events: &[(NewEvent, Reply)]) -> Result<(), Failure> {
-        self.builder.clear();
-        let mut added = 0;
-        while let Some(item) = self.batch.items.get(added) {
-            if self.builder.add_within(GROUP_HEADS_MAX, |builder| item.add_to(builder)) {
-                added += 1;
-                continue;
-            }
-            self.place_group(false)?;
-            self.items_are_written(std::mem::take(&mut added));
-        }
-        for (head, (event, _)) in heads.iter().zip(events) {
-            self.builder.event(head, event.body.clone());
-        }
-        if !self.builder.is_empty() {
-            self.place_group(!heads.is_empty())?;
-            self.shared.segments.update_last(|info| info.note_names(heads));
-        }
-        self.items_are_written(added);
-        Ok(())
     }
 
     /// Names that only an older config had may be gone by now. Where they are not, they stay from here on, until the events are written
@@ -385,237 +296,6 @@ impl Writer {
         refuse(lost, &AppendError::Outdated);
     }
 
-    /// Writes the builder's group where there is room for it.
-    fn place_group(&mut self, has_events: bool) -> Result<(), Failure> {
-        let reserve = if has_events { self.reserve() } else { 0 };
-        let needed = self.builder.length() as u64 + reserve;
-        if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
-            if has_events { self.roll_for_events(needed)? } else { self.roll(needed)? }
-        }
-        self.append_group(self.position.next_sequence).map_err(Failure::of_write)
-    }
-
-    /// The first so many of the batch's items are in the journal.
-    fn items_are_written(&mut self, count: usize) {
-        for item in self.batch.items.drain(..count) {
-            match item {
-                Item::Outcomes(outcomes) => {
-                    self.batch.outcomes -= outcomes.len();
-                    self.shared.segments.update_last(|info| info.note_outcomes(&outcomes));
-                    self.updates.extend(outcomes.into_iter().filter_map(Update::of_outcome));
-                }
-                Item::Selections(selections) => {
-                    for selection in selections {
-                        self.shared.segments.update_last(|info| info.note_selection(&selection));
-                        self.updates.push(Update::Selection(selection));
-                    }
-                }
-                Item::Command(command) => self.updates.push(Update::Command(command)),
-                Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
-                Item::Control(control) => self.shared.written(&control),
-                Item::Name(..) => {}
-            }
-        }
-        if self.batch.items.is_empty() {
-            self.batch.items_since = None;
-        }
-    }
-
-    /// Writes the builder's group to the active segment.
-    fn append_group(&mut self, first_sequence: u64) -> io::Result<()> {
-        let active = self.active.as_mut().expect("there is an active segment: roll was called where there was none");
-        let place = GroupPlace {
-            segment: active.segment,
-            offset: active.offset,
-            group: self.position.next_group,
-            durable_up_to: active.durable_up_to,
-            first_sequence,
-        };
-        self.builder.finish(place, &mut self.bytes);
-        if let Err(error) = active.file.write_at(&self.bytes, active.offset) {
-            // Nothing of a group that was not written whole may stay, wherever the file goes on.
-            if is_full(&error) {
-                active.file.set_len(active.offset)?;
-            }
-            return Err(error);
-        }
-        let (offset, end) = (active.offset, active.offset + self.bytes.len() as u64);
-        active.offset = end;
-        self.position.next_group += 1;
-        self.shared.next_group.store(self.position.next_group, Ordering::Release);
-        self.unsynced_since.get_or_insert_with(Instant::now);
-        self.shared.segments.update_last(|info| {
-            info.note(first_sequence, offset);
-            info.end = end;
-        });
-        // One large group must not be held in memory for good.
-        self.bytes.clear();
-        self.bytes.shrink_to(BUFFER_BYTES_KEPT);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let Some(active) = self.active.as_mut() else { return Ok(()) };
-        let start = Instant::now();
-        active.file.sync()?;
-        (self.on_sync)(start.elapsed());
-        active.durable_up_to = active.offset;
-        self.unsynced_since = None;
-        self.tell_index();
-        Ok(())
-    }
-
-    /// Tells the index what has happened, once all of it is synced.
-    fn tell_index(&mut self) {
-        if !self.updates.is_empty() && self.unsynced_since.is_none() {
-            self.shared.index.update(std::mem::take(&mut self.updates));
-        }
-    }
-
-    /// Goes on in a new segment for events, which may not use up what must stay free for the rest.
-    fn roll_for_events(&mut self, needed: u64) -> Result<(), Failure> {
-        if let Some(why) = self.shared.no_room_for(SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed) {
-            return Err(Failure::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
-        }
-        self.roll(needed)
-    }
-
-    /// Seals the active segment and goes on in a new one with room for `needed` bytes, which is complete and synced before it
-    /// gets its name.
-    fn roll(&mut self, needed: u64) -> Result<(), Failure> {
-        if self.unsynced_since.is_some() {
-            self.sync().map_err(Failure::Broken)?;
-        }
-        if let Some(active) = &self.active {
-            self.position.sealed = (active.segment, active.offset);
-        }
-        // A name may be taken by what is no segment. The new header says which segment it follows, whatever their numbers.
-        let is_taken =
-            |segment| self.shared.disk.is_taken(&file_name(segment)) || self.shared.disk.is_taken(&unfinished(segment));
-        while is_taken(self.position.next_segment) {
-            self.position.next_segment += 1;
-        }
-        let segment = self.position.next_segment;
-        let (temporary, name) = (unfinished(segment), file_name(segment));
-        let made = self.make_segment(segment, &temporary, &name, needed);
-        if made.is_err() {
-            // Nothing of it counts without its name; leftovers are removed at the next start too.
-            let _ = self.shared.disk.remove(&temporary);
-        }
-        let (active, info) = made?;
-        if let Some(old) = self.active.replace(active) {
-            // Only gives back what was set aside: the new header says where the old segment ends.
-            let _ = old.file.set_len(old.offset);
-        }
-        self.shared.segments.seal_last(self.position.sealed.1);
-        self.shared.segments.push(info);
-        let has_tail = !std::mem::take(&mut self.position.tail).is_empty();
-        self.position.next_segment += 1;
-        self.unsynced_since = None;
-        if has_tail && !self.shared.is_by_one_clock.load(Ordering::Acquire) {
-            // It was stamped by another clock, and is read again at the next start if a checkpoint names its segment.
-            return self.roll(needed);
-        }
-        self.shared.is_by_one_clock.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    fn make_segment(
-        &mut self,
-        segment: u64,
-        temporary: &str,
-        name: &str,
-        needed: u64,
-    ) -> Result<(Active, SegmentInfo), Failure> {
-        let header = SegmentHeader {
-            segment,
-            first_sequence: self.position.tail_first,
-            first_group: self.position.next_group,
-            journal: self.position.journal,
-            created_ms: self.shared.clock.arrival_ms(),
-            sealed_segment: self.position.sealed.0,
-            sealed_at: self.position.sealed.1,
-            names: self.shared.all_names(),
-            standings: self.shared.all_standings(),
-        };
-        let created_ms = header.created_ms;
-        let header = header.encode();
-        if header.len() > HEADER_MAX {
-            let why = format!(
-                "the names of all rules, destinations and sources need {} bytes, and {HEADER_MAX} are the most in a segment",
-                header.len()
-            );
-            return Err(Failure::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
-        }
-        let (start, tail_bytes) = (header.len() as u64, tail_bytes(&self.position.tail));
-        // Whatever kept the file from being made (no room, no file descriptors), nothing has been written, and it may pass.
-        let (file, limit) = self.create(temporary, start + tail_bytes + needed).map_err(Failure::Full)?;
-        file.write_at(&header, 0).map_err(Failure::of_write)?;
-        let first_sequence = self.position.tail_first;
-        let mut info = SegmentInfo::empty(segment, first_sequence, start, created_ms);
-        info.made_ms = self.shared.lived.ran_ms();
-        let mut places = Vec::new();
-        let mut next = first_sequence;
-        let mut group = self.position.next_group;
-        let (mut builder, mut bytes) = (GroupBuilder::default(), Vec::new());
-        for stretch in stretches(&self.position.tail) {
-            let first = stretch.iter().find_map(sequence).unwrap_or(next);
-            for record in stretch {
-                tail::add(&mut builder, record);
-                match &record.record {
-                    Record::Event(head) => {
-                        next = head.id.sequence() + 1;
-                        info.note_names([head]);
-                    }
-                    Record::Carried(head) => {
-                        let place = Place { segment, offset: info.end };
-                        places.push((head.id.sequence(), place, u64::from(head.body_bytes)));
-                        info.note_names([head]);
-                    }
-                    Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
-                    Record::Selection(selection) => info.note_selection(selection),
-                    _ => {}
-                }
-            }
-            let place = GroupPlace { segment, offset: info.end, group, durable_up_to: start, first_sequence: first };
-            builder.finish(place, &mut bytes);
-            file.write_at(&bytes, info.end).map_err(Failure::of_write)?;
-            info.note(first, info.end);
-            info.end += bytes.len() as u64;
-            group += 1;
-        }
-        file.sync().map_err(Failure::Broken)?;
-        self.shared.disk.rename(temporary, name).map_err(Failure::of_write)?;
-        self.shared.disk.sync_names().map_err(Failure::Broken)?;
-        if !places.is_empty() {
-            self.shared.index.update(vec![Update::Carried(places)]);
-        }
-        self.position.next_group = group;
-        self.position.tail_first = self.position.next_sequence;
-        let active = Active { file, segment, offset: info.end, durable_up_to: info.end, limit };
-        Ok((active, info))
-    }
-
-    fn reserve(&self) -> u64 {
-        OUTCOMES_RESERVE.min(self.segment_bytes / 16)
-    }
-
-    /// Makes the file, with as much set aside as there is room for.
-    fn create(&self, name: &str, needed: u64) -> io::Result<(Arc<dyn DiskFile>, u64)> {
-        let smallest = SEGMENT_SPARE_MIN.min(self.segment_bytes) + needed;
-        // Near the limit smaller ones are made, so that as much as can be stays free for what is not events.
-        let (_, limits) = self.shared.limits();
-        let above = self.shared.disk.space().map(|space| space.free.saturating_sub(limits.free_bytes_min));
-        let mut bytes = (self.segment_bytes + needed).min(above.unwrap_or(u64::MAX)).max(smallest);
-        loop {
-            match self.shared.disk.create(name, bytes) {
-                Ok(file) => return Ok((file, bytes)),
-                Err(error) if is_full(&error) && bytes > smallest => bytes = (bytes / 4).max(smallest),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Hands synced events to their queues and answers their senders.
     fn publish(&mut self, heads: Vec<EventHead>, events: Vec<(NewEvent, Reply)>) {
         self.position.tail_first = self.position.next_sequence;
@@ -633,44 +313,5 @@ impl Writer {
             let _ = reply.send(Ok(id));
         }
         woken.into_iter().for_each(|wakeup| wakeup.notify_one());
-    }
-
-    /// Refuses everything from now on.
-    fn poison(mut self, error: &io::Error) {
-        let why = error.to_string();
-        self.shared.set_health(Health::Poisoned(why.clone()));
-        // Who waits for something else in it sees its other end go.
-        let batch = std::mem::take(&mut self.batch);
-        let is_closing = batch.closing.is_some();
-        refuse(batch.events, &AppendError::Poisoned(why.clone()));
-        for (done, _) in batch.waiting {
-            let _ = done.send(Err(AppendError::Poisoned(why.clone())));
-        }
-        drop((batch.barriers, batch.carrying, batch.retiring, batch.closing));
-        if is_closing {
-            return;
-        }
-        loop {
-            self.receiver.wait(None);
-            let Some(message) = self.receiver.take() else { continue };
-            match message {
-                Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
-                Message::Command(_, done) | Message::Replay(_, done) | Message::Durable(done) => {
-                    let _ = done.send(Err(AppendError::Poisoned(why.clone())));
-                }
-                Message::Close(_) | Message::Abandon => return,
-                // Who waits for one of these sees its other end go.
-                Message::Carry(_) | Message::Retire(_) | Message::Barrier(_) => {}
-                Message::Outcomes(_) | Message::Name(..) | Message::Control(..) | Message::LookForRoom => {}
-                Message::Selections(_) => {}
-                Message::Fail(_) => {}
-            }
-        }
-    }
-}
-
-fn refuse(events: Vec<(NewEvent, Reply)>, error: &AppendError) {
-    for (_, reply) in events {
-        let _ = reply.send(Err(error.clone()));
     }
 }

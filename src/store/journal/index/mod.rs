@@ -15,93 +15,22 @@
 mod ages;
 mod database;
 
+mod update;
+mod worker;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
-use super::commands::KnownCommand;
-use super::format::{OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
-use super::recover::Damage;
-use super::segments::Place;
 use super::{Shared, lock};
-use crate::store::{AttemptNote, DeliveryKey, NameId};
 use crate::time::Clock;
 
-/// Updates are committed this long after the first of them: late enough to gather, early enough for who looks.
-const COMMIT_WITHIN: Duration = Duration::from_millis(100);
-/// Updates written in one go, so that who looks something up waits for no more.
-const COMMIT_ROWS_MAX: usize = 4096;
-/// Updates kept while the index cannot be written; some hundred bytes each.
-pub const UPDATES_MAX: usize = 65_536;
-/// What could not be written is tried again this often.
-const TRIED_EVERY: Duration = Duration::from_secs(1);
-
-/// A dead letter, as the index knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// The event's number.
-    pub sequence: u64,
-    /// Where it was to go.
-    pub destination: NameId,
-    /// Attempts made.
-    pub attempts: u16,
-    /// When it was given up, unix milliseconds; 0 when that is not known any more.
-    pub at_ms: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// Something that has happened, and is synced in the journal where it stands there at all.
-#[derive(Clone, Debug)]
-pub enum Update {
-    /// A delivery was given up.
-    Dead(Letter),
-    /// A delivery arrived that had failed before.
-    Late {
-        /// Which.
-        key: DeliveryKey,
-        /// Attempts made.
-        attempts: u16,
-        /// When, unix milliseconds.
-        at_ms: u64,
-    },
-    /// Something was done to deliveries.
-    Selection(SelectionRecord),
-    /// A command was done.
-    Command(KnownCommand),
-    /// A replay has come this far.
-    Replay(ReplayRecord),
-    /// Events lie elsewhere now: number, place, bytes of the body.
-    Carried(Vec<(u64, Place, u64)>),
-    /// Attempts that failed.
-    Notes(Vec<(DeliveryKey, AttemptNote)>),
-    /// Something to remember of a destination.
-    Fact(NameId, String),
-    /// Nothing refers to these any more.
-    NamesGone(Vec<NameId>),
-    /// The journal is damaged.
-    Damage(Damage),
-}
-
-impl Update {
-    /// What the index keeps of an outcome: nothing of one that arrived at once, nor of one that is tried again.
-    pub fn of_outcome(outcome: OutcomeRecord) -> Option<Self> {
-        let OutcomeRecord { key, attempts, at_ms, state } = outcome;
-        match state {
-            OutcomeState::Dead { reason } => {
-                let (sequence, destination) = (key.sequence, key.destination);
-                Some(Update::Dead(Letter { sequence, destination, attempts, at_ms, reason }))
-            }
-            OutcomeState::Delivered if attempts > 1 => Some(Update::Late { key, attempts, at_ms }),
-            _ => None,
-        }
-    }
-}
+pub use self::update::{Letter, Update};
+use self::worker::Worker;
 
 /// Where the index lies.
 #[derive(Clone, Debug)]
@@ -338,80 +267,5 @@ fn put_aside(path: &std::path::Path) {
     }
     for suffix in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(beside(path, suffix));
-    }
-}
-
-struct Worker {
-    shared: Arc<Shared>,
-    receiver: Receiver<Message>,
-    /// What was told and is not written yet.
-    pending: Vec<Update>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let mut commit_at: Option<Instant> = None;
-        loop {
-            match self.receive(commit_at) {
-                Ok(Message::Updates(updates)) => {
-                    self.take(updates);
-                    commit_at.get_or_insert_with(|| Instant::now() + COMMIT_WITHIN);
-                }
-                Ok(Message::Flush(done)) => {
-                    self.commit();
-                    // Who asked may have gone.
-                    let _ = done.send(self.pending.is_empty());
-                }
-                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return self.commit(),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if commit_at.is_some_and(|at| Instant::now() >= at) || self.is_much() {
-                self.commit();
-                commit_at = (!self.pending.is_empty()).then(|| Instant::now() + TRIED_EVERY);
-            }
-        }
-    }
-
-    /// Whether so much is pending that it is written at once; what cannot be written waits for its time.
-    fn is_much(&self) -> bool {
-        self.pending.len() >= COMMIT_ROWS_MAX && !self.shared.index.is_broken()
-    }
-
-    fn receive(&self, until: Option<Instant>) -> Result<Message, RecvTimeoutError> {
-        match until {
-            Some(until) => self.receiver.recv_timeout(until.saturating_duration_since(Instant::now())),
-            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
-    }
-
-    fn take(&mut self, updates: Vec<Update>) {
-        let is_broken = self.shared.index.is_broken();
-        // Nothing depends on notes, and each may hold a kilobyte of an answer.
-        let is_kept = |update: &Update| !(is_broken && matches!(update, Update::Notes(_)));
-        self.pending.extend(updates.into_iter().filter(is_kept));
-        if self.pending.len() > UPDATES_MAX {
-            self.pending.clear();
-            self.shared.index.forget();
-            tracing::error!(
-                "the index could not be written for too long; the next start makes it again from the journal"
-            );
-        }
-    }
-
-    /// Writes what is pending; what cannot be written stays so.
-    fn commit(&mut self) {
-        while !self.pending.is_empty() {
-            let rows = self.pending.len().min(COMMIT_ROWS_MAX);
-            let mut database = self.shared.index.write();
-            let written = database
-                .transaction(|database| self.pending[..rows].iter().try_for_each(|update| database.apply(update)));
-            drop(database);
-            let is_written = written.is_ok();
-            self.shared.index.note_written(written);
-            if !is_written {
-                return;
-            }
-            self.pending.drain(..rows);
-        }
     }
 }

@@ -10,16 +10,20 @@ mod names;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::by_hand::{NumberSet, Selection};
+use super::disk::Disk;
 use super::model::{Faults, ModelDisk};
 use super::segments::file_name;
 use super::*;
 use crate::store::*;
+use crate::time::Clock;
 
 const CRM: &str = "crm";
 const ALERTS: &str = "alerts";

@@ -1,0 +1,173 @@
+//! A record: what one of them says, and how it is read.
+
+use super::acts::decode_replay;
+use super::codec::{Take, kind_from_u8};
+use super::{Control, ReplayRecord, SelectionRecord};
+use crate::event::EventId;
+use crate::store::{DeliveryKey, NameId, NameKind, PlannedDelivery};
+
+/// A record's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An event.
+    Event(EventHead),
+    /// An event of an older segment, moved here.
+    Carried(EventHead),
+    /// What became of deliveries.
+    Outcomes(Vec<OutcomeRecord>),
+    /// A name got its number.
+    Name(NameKind, NameId, String),
+    /// Somebody acted on a whole destination.
+    Control(Control),
+    /// Somebody acted on some of a destination's deliveries.
+    Selection(SelectionRecord),
+    /// How far a replay has come.
+    Replay(ReplayRecord),
+}
+
+/// An event without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventHead {
+    /// Its id.
+    pub id: EventId,
+    /// Bytes of its body.
+    pub body_bytes: u32,
+    /// CRC32C of its body.
+    pub body_crc: u32,
+    /// The way it came in by.
+    pub source: NameId,
+    /// Which generation of the config routed it.
+    pub generation: u32,
+    /// The rules that matched.
+    pub rules: Vec<NameId>,
+    /// Where it goes.
+    pub deliveries: Vec<PlannedDelivery>,
+}
+
+/// What became of one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRecord {
+    /// Which delivery.
+    pub key: DeliveryKey,
+    /// Attempts made in all.
+    pub attempts: u16,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub state: OutcomeState,
+}
+
+/// The states that are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutcomeState {
+    /// The destination has it.
+    Delivered,
+    /// There was nothing to send. Older releases read this, and the next two, as delivered: it is over.
+    Skipped,
+    /// It was a dead letter and was dropped: said again where its event is carried.
+    Dropped,
+    /// It was given to another destination: said again where its event is carried.
+    Moved(NameId),
+    /// To be tried again.
+    Postponed {
+        /// When the first attempt was made.
+        first_attempt_ms: u64,
+        /// When the next is due.
+        due_ms: u64,
+        /// What the last one came to.
+        reason: String,
+    },
+    /// Given up.
+    Dead {
+        /// Why.
+        reason: String,
+    },
+}
+
+pub(super) const KIND_EVENT: u8 = 1;
+pub(super) const KIND_OUTCOMES: u8 = 2;
+pub(super) const KIND_NAME: u8 = 3;
+pub(super) const KIND_CONTROL: u8 = 4;
+pub(super) const KIND_CARRIED: u8 = 5;
+pub(super) const KIND_SELECTION: u8 = 6;
+pub(super) const KIND_REPLAY: u8 = 7;
+pub(super) const STATE_DELIVERED: u8 = 1;
+pub(super) const STATE_POSTPONED: u8 = 2;
+pub(super) const STATE_DEAD: u8 = 3;
+pub(super) const END_ARRIVED: u8 = 0;
+pub(super) const END_SKIPPED: u8 = 1;
+pub(super) const END_DROPPED: u8 = 2;
+pub(super) const END_MOVED: u8 = 3;
+
+/// Reads the record heads of a sound group, in order. Stops at the first that does not hold together.
+pub fn records(heads: &[u8]) -> impl Iterator<Item = Record> + '_ {
+    let mut rest = heads;
+    std::iter::from_fn(move || {
+        let mut take = Take(rest);
+        let kind = take.u8()?;
+        take.bytes(3)?;
+        let length = take.u32()? as usize;
+        let record = rest.get(8..length)?;
+        rest = rest.get(length..)?;
+        decode_record(kind, record)
+    })
+}
+
+fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
+    let mut take = Take(content);
+    match kind {
+        KIND_EVENT => decode_event(&mut take).map(Record::Event),
+        KIND_CARRIED => decode_event(&mut take).map(Record::Carried),
+        KIND_OUTCOMES => {
+            let mut outcomes = Vec::new();
+            for _ in 0..take.u32()? {
+                outcomes.push(decode_outcome(&mut take)?);
+            }
+            Some(Record::Outcomes(outcomes))
+        }
+        KIND_NAME => Some(Record::Name(kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?)),
+        KIND_CONTROL => Control::decode(&mut take).map(Record::Control),
+        KIND_SELECTION => SelectionRecord::decode(&mut take).map(Record::Selection),
+        KIND_REPLAY => decode_replay(&mut take).map(Record::Replay),
+        _ => None,
+    }
+}
+
+fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
+    let (body_bytes, body_crc) = (take.u32()?, take.u32()?);
+    let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
+    let (source, generation) = (NameId(take.u32()?), take.u32()?);
+    let (rules, deliveries) = (take.u32()?, take.u32()?);
+    let mut head =
+        EventHead { id, body_bytes, body_crc, source, generation, rules: Vec::new(), deliveries: Vec::new() };
+    for _ in 0..rules {
+        head.rules.push(NameId(take.u32()?));
+    }
+    for _ in 0..deliveries {
+        let destination = NameId(take.u32()?);
+        head.deliveries.push(PlannedDelivery { destination, rule: NameId(take.u32()?) });
+    }
+    Some(head)
+}
+
+fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
+    let (state, end) = (take.u8()?, take.u8()?);
+    let attempts = u16::from_le_bytes(take.bytes(2)?.try_into().ok()?);
+    let (destination, to) = (NameId(take.u32()?), NameId(take.u32()?));
+    let key = DeliveryKey { sequence: take.u64()?, destination };
+    let at_ms = take.u64()?;
+    let state = match state {
+        STATE_DELIVERED => match end {
+            END_SKIPPED => OutcomeState::Skipped,
+            END_DROPPED => OutcomeState::Dropped,
+            END_MOVED => OutcomeState::Moved(to),
+            _ => OutcomeState::Delivered,
+        },
+        STATE_POSTPONED => {
+            OutcomeState::Postponed { first_attempt_ms: take.u64()?, due_ms: take.u64()?, reason: take.text()? }
+        }
+        STATE_DEAD => OutcomeState::Dead { reason: take.text()? },
+        _ => return None,
+    };
+    Some(OutcomeRecord { key, attempts, at_ms, state })
+}

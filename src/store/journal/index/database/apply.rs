@@ -1,0 +1,176 @@
+//! Writing down what has happened.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::*;
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::commands::{CommandAct, KnownCommand};
+use crate::store::journal::format::{ReplayRecord, SelectionRecord};
+use crate::store::journal::index::{Letter, Update};
+use crate::store::journal::recover::Damage;
+use crate::store::journal::segments::Place;
+use crate::store::{AttemptNote, COMMANDS_MAX, DeliveryKey, NameId, Selecting};
+
+impl Database {
+    pub fn apply(&mut self, update: &Update) -> Result<()> {
+        match update {
+            Update::Dead(letter) => self.dead(letter),
+            Update::Late { key, attempts, at_ms } => {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO late VALUES (?1, ?2, ?3, ?4)")?;
+                statement.execute(params![signed(key.sequence), key.destination.0, attempts, signed(*at_ms)]).map(drop)
+            }
+            Update::Selection(selection) => self.selection(selection),
+            Update::Command(command) => self.command(command),
+            Update::Replay(replay) => self.replay(replay),
+            Update::Carried(places) => places.iter().try_for_each(|(sequence, place, bytes)| {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO carried VALUES (?1, ?2, ?3, ?4)")?;
+                let Place { segment, offset } = *place;
+                statement.execute(params![signed(*sequence), signed(segment), signed(offset), signed(*bytes)]).map(drop)
+            }),
+            Update::Notes(notes) => notes.iter().try_for_each(|(key, note)| self.note(key, note)),
+            Update::Fact(destination, fact) => {
+                let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO fact VALUES (?1, ?2)")?;
+                statement.execute(params![destination.0, fact]).map(drop)
+            }
+            Update::Damage(Damage { file, bytes }) => {
+                let mut statement =
+                    self.connection.prepare_cached("INSERT OR REPLACE INTO damage VALUES (?1, ?2, ?3)")?;
+                statement.execute(params![file, signed(bytes.start), signed(bytes.end)]).map(drop)
+            }
+            Update::NamesGone(ids) => ids.iter().try_for_each(|id| self.forget_name(*id)),
+        }
+    }
+
+    /// A number that nothing refers to any more. Its queue is blank, and what is left here is about events that are gone.
+    pub(super) fn forget_name(&mut self, NameId(id): NameId) -> Result<()> {
+        for table in ["fact", "dead", "buried", "bits", "let_go", "postponed"] {
+            let sql = format!("DELETE FROM {table} WHERE destination = ?1");
+            self.connection.prepare_cached(&sql)?.execute([id])?;
+        }
+        self.written.retain(|(destination, ..), _| *destination != id);
+        Ok(())
+    }
+
+    pub(super) fn dead(&self, letter: &Letter) -> Result<()> {
+        // Read or carried again it is as old as it was; given up again it is new.
+        let sql = "INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, sequence) DO UPDATE SET \
+                   attempts = excluded.attempts, reason = excluded.reason, at_ms = excluded.at_ms, \
+                   seen_ms = CASE WHEN at_ms = excluded.at_ms THEN seen_ms ELSE excluded.seen_ms END";
+        let Letter { sequence, destination, attempts, at_ms, reason } = letter;
+        let row = params![destination.0, signed(*sequence), attempts, signed(*at_ms), reason, self.seen(*at_ms)];
+        self.connection.prepare_cached(sql)?.execute(row).map(drop)
+    }
+
+    pub(super) fn selection(&self, selection: &SelectionRecord) -> Result<()> {
+        let destination = selection.destination.0;
+        match selection.act {
+            Selecting::Again | Selecting::Drop | Selecting::Move(_) => {
+                self.unbury(selection)?;
+                let count: i64 = self
+                    .connection
+                    .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM dead WHERE destination = ?1 LIMIT 1)")?
+                    .query_row([destination], |row| row.get(0))?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let mut statement =
+                    self.connection.prepare_cached("DELETE FROM dead WHERE destination = ?1 AND sequence = ?2")?;
+                for sequence in selection.sequences.iter_from(0) {
+                    statement.execute(params![destination, signed(sequence)])?;
+                }
+                Ok(())
+            }
+            Selecting::Bury => {
+                let sql = "INSERT INTO buried VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, chunk, at_ms) \
+                           DO UPDATE SET reason = excluded.reason, bits = excluded.bits";
+                let mut statement = self.connection.prepare_cached(sql)?;
+                let seen = self.seen(selection.at_ms);
+                for (chunk, mut bits) in selection.sequences.encode() {
+                    // Two in one millisecond share a row.
+                    let sql = "SELECT bits FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                    let key = params![destination, signed(chunk), signed(selection.at_ms)];
+                    let earlier = self.connection.prepare_cached(sql)?.query_row(key, |row| row.get::<_, Vec<u8>>(0));
+                    let mut both = Bitmap::default();
+                    if let Some(earlier) = earlier.optional()?
+                        && both.decode(chunk, &earlier)
+                        && both.decode(chunk, &bits)
+                        && let Some((_, union)) = both.encode().next()
+                    {
+                        bits = union;
+                    }
+                    let row =
+                        params![destination, signed(chunk), signed(selection.at_ms), selection.reason, bits, seen];
+                    statement.execute(row)?;
+                }
+                Ok(())
+            }
+            Selecting::Yield(_) => Ok(()),
+        }
+    }
+
+    /// What was given up all at once is not any more: given up again, it is kept from then on.
+    pub(super) fn unbury(&self, selection: &SelectionRecord) -> Result<()> {
+        let destination = selection.destination.0;
+        let mut find =
+            self.connection.prepare_cached("SELECT at_ms, bits FROM buried WHERE destination = ?1 AND chunk = ?2")?;
+        for (chunk, _) in selection.sequences.encode() {
+            let rows = find.query_map(params![destination, signed(chunk)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
+            for (at_ms, bits) in rows.collect::<Result<Vec<_>>>()? {
+                let mut members = Bitmap::default();
+                if !members.decode(chunk, &bits) {
+                    continue;
+                }
+                let before = members.len();
+                members.remove_all(&selection.sequences);
+                if members.len() == before {
+                    continue;
+                }
+                let key = params![destination, signed(chunk), at_ms];
+                let Some((_, bits)) = members.encode().next() else {
+                    let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                    self.connection.prepare_cached(sql)?.execute(key)?;
+                    continue;
+                };
+                let sql = "UPDATE buried SET bits = ?4 WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                self.connection.prepare_cached(sql)?.execute(params![destination, signed(chunk), at_ms, bits])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn command(&self, command: &KnownCommand) -> Result<()> {
+        let KnownCommand { id, act: CommandAct { of, kind, to }, deliveries, at_ms } = command;
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR IGNORE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        statement.execute(params![id.to_be_bytes(), of.0, kind, to.0, signed(*deliveries), signed(*at_ms)])?;
+        let sql = "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
+        self.connection.prepare_cached(sql)?.execute([COMMANDS_MAX as i64]).map(drop)
+    }
+
+    pub(super) fn replay(&self, replay: &ReplayRecord) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO replay VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done } = replay;
+        let id = id.to_be_bytes();
+        let row = params![id, spec, signed(*cursor), signed(*until), signed(*selected), signed(*at_ms), is_done];
+        statement.execute(row)?;
+        let sql = "DELETE FROM replay WHERE id IN (SELECT id FROM replay ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
+        self.connection.prepare_cached(sql)?.execute([REPLAYS_MAX]).map(drop)
+    }
+
+    pub(super) fn note(&self, key: &DeliveryKey, note: &AttemptNote) -> Result<()> {
+        let (sequence, destination) = (signed(key.sequence), key.destination.0);
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+        let AttemptNote { at_ms, took_ms, outcome, status, reason, answer } = note;
+        let (at_ms, took_ms) = (signed(*at_ms), signed(*took_ms));
+        statement.execute(params![sequence, destination, at_ms, took_ms, outcome, status, reason, answer])?;
+        let sql = "DELETE FROM attempt WHERE sequence = ?1 AND destination = ?2 AND at_ms <= (SELECT at_ms FROM attempt \
+                   WHERE sequence = ?1 AND destination = ?2 ORDER BY at_ms DESC LIMIT 1 OFFSET ?3)";
+        self.connection.prepare_cached(sql)?.execute(params![sequence, destination, NOTES_MAX]).map(drop)
+    }
+}

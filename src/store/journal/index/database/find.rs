@@ -1,0 +1,153 @@
+//! Looking things up.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::*;
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::commands::{CommandAct, KnownCommand};
+use crate::store::journal::format::ReplayRecord;
+use crate::store::journal::index::Letter;
+use crate::store::journal::recover::Damage;
+use crate::store::journal::segments::Place;
+use crate::store::{AttemptNote, DeliveryKey, NameId};
+
+impl Database {
+    /// The commands that are remembered, oldest first.
+    pub fn commands(&self) -> Result<Vec<KnownCommand>> {
+        let sql = "SELECT id, destination, kind, other, deliveries, at_ms FROM command ORDER BY at_ms";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| {
+            let id = u128::from_be_bytes(row.get(0)?);
+            let act = CommandAct { of: NameId(row.get(1)?), kind: row.get(2)?, to: NameId(row.get(3)?) };
+            Ok(KnownCommand { id, act, deliveries: unsigned(row, 4)?, at_ms: unsigned(row, 5)? })
+        })?;
+        rows.collect()
+    }
+
+    /// What is known of a destination's dead letters with these numbers, which come in order.
+    pub fn dead_letters(
+        &self,
+        destination: NameId,
+        sequences: impl IntoIterator<Item = u64>,
+    ) -> Result<HashMap<u64, Letter>> {
+        let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let (mut letters, mut buried) = (HashMap::new(), None);
+        for sequence in sequences {
+            let row = |row: &Row<'_>| {
+                let (attempts, reason) = (row.get(0)?, row.get(2)?);
+                Ok(Letter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
+            };
+            let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
+            if let Some(known) = known {
+                letters.insert(sequence, known);
+                continue;
+            }
+            // Read once for all of a chunk: what was given up a little every second fills many rows.
+            let chunk = sequence / crate::store::journal::bitmap::CHUNK;
+            if buried.as_ref().is_none_or(|(of, _)| *of != chunk) {
+                buried = Some((chunk, self.buried(destination, chunk)?));
+            }
+            let rows = buried.iter().flat_map(|(_, rows)| rows);
+            if let Some((_, at_ms, reason)) = rows.into_iter().find(|(members, ..)| members.contains(sequence)) {
+                let (at_ms, reason) = (*at_ms, reason.clone());
+                letters.insert(sequence, Letter { sequence, destination, attempts: 0, at_ms, reason });
+            }
+        }
+        Ok(letters)
+    }
+
+    /// What was given up all at once, in one chunk: which, when and why, the newest first.
+    pub(super) fn buried(&self, destination: NameId, chunk: u64) -> Result<Vec<(Bitmap, u64, String)>> {
+        let sql = "SELECT at_ms, reason, bits FROM buried WHERE destination = ?1 AND chunk = ?2 ORDER BY at_ms DESC";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![destination.0, signed(chunk)])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (mut members, bits): (_, Vec<u8>) = (Bitmap::default(), row.get(2)?);
+            if members.decode(chunk, &bits) {
+                found.push((members, unsigned(row, 0)?, row.get(1)?));
+            }
+        }
+        Ok(found)
+    }
+
+    pub fn late(&self, sequence: u64) -> Result<Vec<(NameId, u16, u64)>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT destination, attempts, at_ms FROM late WHERE sequence = ?1")?;
+        let rows =
+            statement.query_map([signed(sequence)], |row| Ok((NameId(row.get(0)?), row.get(1)?, unsigned(row, 2)?)))?;
+        rows.collect()
+    }
+
+    pub fn notes(&self, key: &DeliveryKey) -> Result<Vec<AttemptNote>> {
+        let sql = "SELECT at_ms, took_ms, outcome, status, reason, answer FROM attempt \
+                   WHERE sequence = ?1 AND destination = ?2 ORDER BY at_ms";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![signed(key.sequence), key.destination.0], |row| {
+            let (at_ms, took_ms) = (unsigned(row, 0)?, unsigned(row, 1)?);
+            let (outcome, status) = (row.get(2)?, row.get(3)?);
+            Ok(AttemptNote { at_ms, took_ms, outcome, status, reason: row.get(4)?, answer: row.get(5)? })
+        })?;
+        rows.collect()
+    }
+
+    pub fn place(&self, sequence: u64) -> Result<Option<Place>> {
+        let mut statement = self.connection.prepare_cached("SELECT segment, place FROM carried WHERE sequence = ?1")?;
+        let place = |row: &Row<'_>| Ok(Place { segment: unsigned(row, 0)?, offset: unsigned(row, 1)? });
+        statement.query_row([signed(sequence)], place).optional()
+    }
+
+    /// The events that lie carried in a segment.
+    pub fn carried_in(&self, segment: u64) -> Result<Vec<u64>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT sequence FROM carried WHERE segment = ?1 ORDER BY sequence")?;
+        let rows = statement.query_map([signed(segment)], |row| unsigned(row, 0))?;
+        rows.collect()
+    }
+
+    /// Bytes of the bodies of carried events.
+    pub fn carried_bytes(&self) -> Result<u64> {
+        // Kept by triggers: there may be millions of rows, and this is asked every second.
+        let sql = "SELECT bytes FROM total";
+        self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
+    }
+
+    /// Carried events from a number on with the bytes of their bodies, oldest first, at most so many.
+    pub fn carried_from(&self, sequence: u64, max: usize) -> Result<Vec<(u64, u64)>> {
+        let sql = "SELECT sequence, bytes FROM carried WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![signed(sequence), signed(max as u64)], |row| {
+            Ok((unsigned(row, 0)?, unsigned(row, 1)?))
+        })?;
+        rows.collect()
+    }
+
+    pub fn facts(&self) -> Result<HashMap<NameId, String>> {
+        let mut statement = self.connection.prepare_cached("SELECT destination, fact FROM fact")?;
+        let rows = statement.query_map([], |row| Ok((NameId(row.get(0)?), row.get(1)?)))?;
+        rows.collect()
+    }
+
+    pub fn replays(&self) -> Result<Vec<ReplayRecord>> {
+        let sql = "SELECT id, spec, cursor, until, selected, at_ms, done FROM replay ORDER BY at_ms DESC";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| {
+            let id = u128::from_be_bytes(row.get(0)?);
+            let (cursor, until, selected) = (unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?);
+            let (spec, at_ms, is_done) = (row.get(1)?, unsigned(row, 5)?, row.get(6)?);
+            Ok(ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done })
+        })?;
+        rows.collect()
+    }
+
+    pub fn damage(&self) -> Result<Vec<Damage>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT file, start, finish FROM damage ORDER BY file, start")?;
+        let rows = statement
+            .query_map([], |row| Ok(Damage { file: row.get(0)?, bytes: unsigned(row, 1)?..unsigned(row, 2)? }))?;
+        rows.collect()
+    }
+}

@@ -1,0 +1,71 @@
+//! What is kept no longer.
+
+use rusqlite::params;
+
+use super::*;
+use crate::store::NameId;
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::segments::SegmentInfo;
+
+impl Database {
+    /// Dead letters that were given up before the store had run for so long, at most so many.
+    pub fn dead_before(&self, ran_ms: u64, max: usize) -> Result<Vec<(NameId, u64)>> {
+        let sql = "SELECT destination, sequence FROM dead WHERE seen_ms < ?1 LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![signed(ran_ms), signed(max as u64)], |row| {
+            Ok((NameId(row.get(0)?), unsigned(row, 1)?))
+        })?;
+        rows.collect()
+    }
+
+    /// What was given up all at once before the store had run for so long.
+    pub fn buried_before(&self, ran_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
+        let sql = "SELECT destination, chunk, bits FROM buried WHERE seen_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([signed(ran_ms)])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let mut members = Bitmap::default();
+            let bits: Vec<u8> = row.get(2)?;
+            if members.decode(unsigned(row, 1)?, &bits) {
+                found.push((NameId(row.get(0)?), members));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets what was given up all at once before that, once none of it is kept.
+    pub fn forget_buried_before(&self, ran_ms: u64) -> Result<()> {
+        let sql = "DELETE FROM buried WHERE (destination, chunk, at_ms) IN \
+                   (SELECT destination, chunk, at_ms FROM buried WHERE seen_ms < ?1 \
+                   ORDER BY destination, chunk, at_ms LIMIT 16)";
+        self.connection.prepare_cached(sql)?.execute([signed(ran_ms)]).map(drop)
+    }
+
+    pub fn forget_dead(&self, destination: NameId, sequence: u64) -> Result<()> {
+        let mut statement =
+            self.connection.prepare_cached("DELETE FROM dead WHERE destination = ?1 AND sequence = ?2")?;
+        statement.execute(params![destination.0, signed(sequence)]).map(drop)
+    }
+
+    pub fn forget_carried(&self, sequence: u64) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("DELETE FROM carried WHERE sequence = ?1")?;
+        statement.execute([signed(sequence)]).map(drop)
+    }
+
+    /// A segment is gone, and with it everything before a number that was not carried.
+    pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
+        let (segment, start) = (signed(info.segment), signed(history_start));
+        self.connection.prepare_cached("DELETE FROM segment WHERE segment <= ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM uses WHERE segment <= ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM acts WHERE segment <= ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM carried WHERE segment = ?1")?.execute([segment])?;
+        self.connection.prepare_cached("DELETE FROM damage WHERE file = ?1")?.execute([file])?;
+        for table in ["late", "attempt"] {
+            let sql =
+                format!("DELETE FROM {table} WHERE sequence < ?1 AND sequence NOT IN (SELECT sequence FROM carried)");
+            self.connection.prepare_cached(&sql)?.execute([start])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! What the index is told, and a dead letter as it knows it.
+
+use crate::store::journal::commands::KnownCommand;
+use crate::store::journal::format::{OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
+use crate::store::journal::recover::Damage;
+use crate::store::journal::segments::Place;
+use crate::store::{AttemptNote, DeliveryKey, NameId};
+
+/// A dead letter, as the index knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The event's number.
+    pub sequence: u64,
+    /// Where it was to go.
+    pub destination: NameId,
+    /// Attempts made.
+    pub attempts: u16,
+    /// When it was given up, unix milliseconds; 0 when that is not known any more.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that has happened, and is synced in the journal where it stands there at all.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// A delivery was given up.
+    Dead(Letter),
+    /// A delivery arrived that had failed before.
+    Late {
+        /// Which.
+        key: DeliveryKey,
+        /// Attempts made.
+        attempts: u16,
+        /// When, unix milliseconds.
+        at_ms: u64,
+    },
+    /// Something was done to deliveries.
+    Selection(SelectionRecord),
+    /// A command was done.
+    Command(KnownCommand),
+    /// A replay has come this far.
+    Replay(ReplayRecord),
+    /// Events lie elsewhere now: number, place, bytes of the body.
+    Carried(Vec<(u64, Place, u64)>),
+    /// Attempts that failed.
+    Notes(Vec<(DeliveryKey, AttemptNote)>),
+    /// Something to remember of a destination.
+    Fact(NameId, String),
+    /// Nothing refers to these any more.
+    NamesGone(Vec<NameId>),
+    /// The journal is damaged.
+    Damage(Damage),
+}
+
+impl Update {
+    /// What the index keeps of an outcome: nothing of one that arrived at once, nor of one that is tried again.
+    pub fn of_outcome(outcome: OutcomeRecord) -> Option<Self> {
+        let OutcomeRecord { key, attempts, at_ms, state } = outcome;
+        match state {
+            OutcomeState::Dead { reason } => {
+                let (sequence, destination) = (key.sequence, key.destination);
+                Some(Update::Dead(Letter { sequence, destination, attempts, at_ms, reason }))
+            }
+            OutcomeState::Delivered if attempts > 1 => Some(Update::Late { key, attempts, at_ms }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How much waits for whom, and how much room everything takes.
+
+use std::sync::atomic::Ordering;
+
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::retention::resolve;
+use crate::store::journal::segments::Window;
+use crate::store::journal::shared::{Destination, Shared};
+use crate::store::journal::{lock, reading};
+use crate::store::{AllCounts, Counts, NameId, NameKind, Usage};
+
+impl Shared {
+    /// What waits, wherever. May read the disk for the age of the oldest.
+    pub fn all_counts(&self) -> AllCounts {
+        let names = reading(&self.names).shown();
+        let destinations = names.of_kind(NameKind::Destination).into_iter().map(|(id, _)| self.counts(id)).collect();
+        let sources = self.sources.borrow().clone();
+        let holds = sources.iter().filter(|(_, standing)| standing.held_since_ms.is_some());
+        AllCounts { destinations, held: holds.map(|(id, _)| (*id, self.held(*id))).collect() }
+    }
+
+    /// How many events of a source are held.
+    pub fn held(&self, source: NameId) -> u64 {
+        let mut all = Bitmap::default();
+        for id in self.destination_ids() {
+            if let Some(held) = lock(&self.destination(id).queue).held(source) {
+                all.insert_all(held);
+            }
+        }
+        all.len()
+    }
+
+    /// What waits for a destination.
+    pub fn counts(&self, id: NameId) -> Counts {
+        let destination = self.destination(id);
+        let queue = lock(&destination.queue);
+        let (pinning, limited, oldest) = (queue.oldest_pinning(), queue.oldest_never_held(), queue.oldest());
+        let counts = Counts {
+            destination: id,
+            backlog: queue.backlog(),
+            postponed: queue.postponed() as u64,
+            again: queue.again(),
+            under_way: queue.under_way() as u64,
+            held: queue.held_in_all(),
+            dead: queue.dead().len(),
+            standing: queue.standing().clone(),
+            ..Counts::default()
+        };
+        drop(queue);
+        let bytes_from = |sequence| self.segments.bytes_from(sequence);
+        Counts {
+            backlog_bytes: pinning.map_or(0, bytes_from),
+            limited_bytes: limited.map_or(0, bytes_from),
+            oldest_ms: oldest.and_then(|sequence| self.arrived_ms(&destination, sequence)),
+            ..counts
+        }
+    }
+
+    /// When an event arrived that waits for a destination. The oldest is asked for again and again, and stays so for long where that lags.
+    pub(super) fn arrived_ms(&self, destination: &Destination, sequence: u64) -> Option<u64> {
+        let mut known = lock(&destination.oldest);
+        if let Some((_, at_ms)) = known.filter(|(number, _)| *number == sequence) {
+            return Some(at_ms);
+        }
+        let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
+        let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
+        let at_ms = recent.or_else(|| from_disk().map(|event| event.received_ms))?;
+        *known = Some((sequence, at_ms));
+        Some(at_ms)
+    }
+
+    pub fn usage(&self) -> Usage {
+        let retention = *lock(&self.retention);
+        let space = self.disk.space();
+        let resolved = resolve(&retention, space.map(|space| space.total));
+        let (journal_bytes, index_bytes) = (self.segments.bytes(), self.index.bytes());
+        let history = self.history();
+        let oldest = (!history.is_empty()).then(|| self.segments.read(history.start, &mut Window::new(4 << 10)).ok());
+        Usage {
+            bytes: journal_bytes + index_bytes,
+            bytes_max: retention.bytes_max.unwrap_or(0),
+            journal_bytes,
+            history_bytes_max: resolved.history_bytes,
+            index_bytes,
+            dead_bytes: self.index.read().carried_bytes().ok(),
+            dead_bytes_max: resolved.dead_bytes,
+            free_bytes: space.map(|space| space.free),
+            free_bytes_min: resolved.free_bytes_min,
+            oldest_ms: oldest.flatten().map(|event| event.received_ms),
+            events: history.end - history.start,
+            dead_expired: self.dead_expired.load(Ordering::Relaxed),
+            segments: self.segments.outline().len() as u64,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Dead letters, page by page, and what is known of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::unreadable;
+use crate::store::journal::cursor::{List, cursor, numbers_of};
+use crate::store::journal::index::Letter;
+use crate::store::journal::lock;
+use crate::store::journal::shared::Shared;
+use crate::store::{Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, NameId, Page, ReadError, StoreError};
+
+/// Dead letters looked at for one page: a filter that finds little must not hold the index up.
+const LOOKED_AT_MAX: usize = 10_000;
+/// So many of them are asked for together: many may stand in one row of the index.
+const LOOKED_AT_ONCE: usize = 250;
+
+impl Shared {
+    /// What is known of some of a destination's dead letters, by what the index says and what memory still has.
+    pub fn letters(&self, destination: NameId, sequences: &BTreeSet<u64>) -> Result<HashMap<u64, Letter>, ReadError> {
+        let mut letters = self.index.read().dead_letters(destination, sequences.iter().copied()).map_err(unreadable)?;
+        for sequence in sequences {
+            let (sequence, key) = (*sequence, DeliveryKey { sequence: *sequence, destination });
+            if let Some((attempts, at_ms, reason)) = self.just_died(&key) {
+                letters.insert(sequence, Letter { sequence, destination, attempts, at_ms, reason });
+            }
+        }
+        Ok(letters)
+    }
+
+    /// One page of the dead letters of some destinations, newest event first. Looks at a bounded number of them.
+    pub fn dead_letters(
+        &self,
+        of: &[NameId],
+        query: &DeadQuery,
+        after: Option<&Cursor>,
+        max: usize,
+    ) -> Result<Page<DeadLetter>, StoreError> {
+        self.index.flush();
+        let after = after.map(|cursor| numbers_of(cursor, List::DeadLetters, self.journal)).transpose()?;
+        let mut at = after.map_or((u64::MAX, NameId::NONE), |[number, id]| (number, NameId(id as u32)));
+        let of_these = query.events.as_ref().map(|events| self.numbers(events).collect::<BTreeSet<u64>>());
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        while looked_at < LOOKED_AT_MAX {
+            let keys = self.dead_below(of, at);
+            if keys.is_empty() {
+                break;
+            }
+            looked_at += keys.len();
+            let letters = self.letters_of(&keys)?;
+            for key in keys {
+                if found.len() == max {
+                    break;
+                }
+                at = (key.sequence, key.destination);
+                let letter = letters.get(&key).cloned().unwrap_or_else(|| unexplained(key.sequence, key.destination));
+                let is_meant = of_these.as_ref().is_none_or(|numbers| numbers.contains(&key.sequence));
+                if is_meant && query.holds(letter.at_ms, &letter.reason) {
+                    found.push(letter);
+                }
+            }
+            if found.len() == max {
+                break;
+            }
+        }
+        let event = |sequence| self.event_by_number(sequence).map_err(StoreError::from);
+        let items = found.into_iter().map(|Letter { sequence, destination, attempts, at_ms, reason }| DeadLetter {
+            event: event(sequence),
+            destination,
+            attempts,
+            at_ms,
+            reason,
+        });
+        let items = items.collect();
+        let left = of.iter().map(|id| lock(&self.destination(*id).queue).dead().len()).sum();
+        let is_over = self.dead_below(of, at).is_empty();
+        let next = (!is_over).then(|| cursor(List::DeadLetters, self.journal, [at.0, at.1.0.into()]));
+        Ok(Page { items, next, left })
+    }
+
+    /// Some dead letters of some destinations behind one of them, newest event first and then by destination.
+    pub(super) fn dead_below(&self, of: &[NameId], (number, id): (u64, NameId)) -> Vec<DeliveryKey> {
+        let (mut keys, mut horizon) = (Vec::new(), 0);
+        for destination in of {
+            let below = if *destination > id { number.saturating_add(1) } else { number };
+            let shared = self.destination(*destination);
+            let queue = lock(&shared.queue);
+            let older = |below: u64| queue.dead().previous(below);
+            let some: Vec<u64> =
+                std::iter::successors(older(below), |below| older(*below)).take(LOOKED_AT_ONCE).collect();
+            if let Some(last) = some.last().filter(|_| some.len() == LOOKED_AT_ONCE) {
+                // What is below it is not known of this destination.
+                horizon = horizon.max(*last);
+            }
+            keys.extend(some.into_iter().map(|sequence| DeliveryKey { sequence, destination: *destination }));
+        }
+        keys.retain(|key| key.sequence >= horizon);
+        keys.sort_by_key(|key| (std::cmp::Reverse(key.sequence), key.destination));
+        keys
+    }
+
+    /// What is known of some dead letters of several destinations.
+    pub(super) fn letters_of(&self, keys: &[DeliveryKey]) -> Result<HashMap<DeliveryKey, Letter>, ReadError> {
+        let mut by_destination: BTreeMap<NameId, BTreeSet<u64>> = BTreeMap::new();
+        for key in keys {
+            by_destination.entry(key.destination).or_default().insert(key.sequence);
+        }
+        let mut all = HashMap::new();
+        for (destination, sequences) in by_destination {
+            let letters = self.letters(destination, &sequences)?;
+            all.extend(letters.into_iter().map(|(sequence, letter)| (DeliveryKey { sequence, destination }, letter)));
+        }
+        Ok(all)
+    }
+}
+
+/// A dead letter of which nobody knows more.
+fn unexplained(sequence: u64, destination: NameId) -> Letter {
+    let reason = "the reason is not known any more: the index was lost".to_owned();
+    Letter { sequence, destination, attempts: 0, at_ms: 0, reason }
+}
+
+/// What it is as a state.
+pub fn unexplained_death() -> DeliveryState {
+    died(unexplained(0, NameId::NONE))
+}
+
+/// A dead letter as a state.
+pub fn died(Letter { attempts, at_ms, reason, .. }: Letter) -> DeliveryState {
+    DeliveryState::Dead { attempts, at_ms, reason }
+}

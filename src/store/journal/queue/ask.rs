@@ -1,0 +1,156 @@
+//! What is asked of a queue: how much waits, what is the oldest, where one delivery stands.
+
+use super::*;
+
+impl Queue {
+    /// Whether a delivery is still to be made.
+    pub fn is_pending(&self, sequence: u64) -> bool {
+        self.unsettled.contains(sequence)
+            || self.again.contains(sequence)
+            || self.due.contains_key(&sequence)
+            || self.claimed.contains_key(&sequence)
+            || self.is_held(sequence)
+    }
+
+    /// Whether it is a dead letter.
+    pub fn is_dead(&self, sequence: u64) -> bool {
+        self.dead.contains(sequence)
+    }
+
+    /// What waits and was never attempted, below a number; but what was held before only if it was let go by then.
+    pub fn unattempted_below(&self, end: u64, let_go_by_ms: u64) -> Bitmap {
+        let younger: Vec<&Bitmap> = self.let_go.range(let_go_by_ms.saturating_add(1)..).map(|(_, set)| set).collect();
+        let first = self.unsettled.iter_outside(&younger).take_while(|sequence| *sequence < end);
+        first.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+    }
+
+    /// Everything that waits and is not under way: what was handed back as well.
+    pub fn waiting(&self) -> Bitmap {
+        let postponed = self.due.keys().copied();
+        let all = self.unsettled.iter_from(0).chain(self.again.iter_from(0)).chain(postponed);
+        let unclaimed = all.filter(|sequence| !self.claimed.contains_key(sequence));
+        unclaimed.chain(self.released.iter().map(|claim| claim.key.sequence)).collect()
+    }
+
+    /// Everything not settled: waiting, under way, postponed.
+    pub fn backlog(&self) -> u64 {
+        self.unsettled.len() + self.again.len() + (self.postponed.len() + self.retries_claimed()) as u64
+    }
+
+    pub(super) fn retries_claimed(&self) -> usize {
+        self.claimed.values().filter(|retry| retry.is_some()).count()
+    }
+
+    /// Whether nothing of it would be missed.
+    pub fn is_blank(&self) -> bool {
+        let Standing { paused, held_since_ms, open_since_ms, removed_since_ms: _ } = &self.standing;
+        self.holds_nothing() && paused.is_none() && held_since_ms.is_none() && open_since_ms.is_none()
+    }
+
+    /// Whether nothing waits and nothing is dead.
+    pub fn holds_nothing(&self) -> bool {
+        self.backlog() == 0 && self.dead.is_empty() && self.claimed.is_empty() && self.held_in_all() == 0
+    }
+
+    /// How many wait for another attempt.
+    pub fn postponed(&self) -> usize {
+        self.postponed.len()
+    }
+
+    /// How many wait to go out again.
+    pub fn again(&self) -> u64 {
+        self.again.len()
+    }
+
+    /// How many are in the hands of workers.
+    pub fn under_way(&self) -> usize {
+        self.claimed.len() - self.released.len()
+    }
+
+    /// Dead letters.
+    pub fn dead(&self) -> &Bitmap {
+        &self.dead
+    }
+
+    /// The oldest event that is not settled.
+    pub fn oldest(&self) -> Option<u64> {
+        let postponed = self.due.keys().next().copied();
+        let claimed = self.claimed.keys().next().copied();
+        [self.unsettled.next(0), self.again.next(0), postponed, claimed].into_iter().flatten().min()
+    }
+
+    /// Whether something waits in a stretch of the history, which can therefore not go yet.
+    pub fn waits_in(&self, stretch: &Range<u64>) -> bool {
+        let first = [self.unsettled.next(stretch.start), self.again.next(stretch.start)];
+        let held = self.held.values().filter_map(|held| held.next(stretch.start));
+        first.into_iter().flatten().chain(held).any(|sequence| sequence < stretch.end)
+    }
+
+    /// The oldest event of which no attempt was made or is under way.
+    pub fn oldest_unattempted(&self) -> Option<u64> {
+        self.unsettled.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence))
+    }
+
+    /// What keeps the journal from being trimmed, is not under way and was not held before.
+    pub fn never_held(&self) -> Bitmap {
+        let let_go: Vec<&Bitmap> = self.let_go.values().collect();
+        let waiting = self.unsettled.iter_outside(&let_go).chain(self.again.iter_from(0));
+        waiting.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+    }
+
+    /// The oldest of these.
+    pub fn oldest_never_held(&self) -> Option<u64> {
+        let let_go: Vec<&Bitmap> = self.let_go.values().collect();
+        let is_free = |sequence: &u64| !self.claimed.contains_key(sequence);
+        let first = self.unsettled.iter_outside(&let_go).find(is_free);
+        [first, self.again.iter_from(0).find(is_free)].into_iter().flatten().min()
+    }
+
+    /// The oldest that keeps the journal from being trimmed and is not under way.
+    pub fn oldest_pinning(&self) -> Option<u64> {
+        let again = self.again.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence));
+        [self.oldest_unattempted(), again].into_iter().flatten().min()
+    }
+
+    /// What of a stretch must be carried over when it goes: postponed deliveries and dead letters.
+    pub fn kept_in(&self, stretch: &Range<u64>) -> Bitmap {
+        let dead = self.dead.iter_from(stretch.start).take_while(|sequence| *sequence < stretch.end);
+        let others = self.due.keys().chain(self.claimed.keys()).copied();
+        dead.chain(others.filter(|sequence| stretch.contains(sequence))).collect()
+    }
+
+    /// Whether the event's body may be asked for.
+    pub fn needs(&self, sequence: u64) -> bool {
+        self.is_pending(sequence) || self.is_dead(sequence)
+    }
+
+    /// What a postponed delivery waits for, also while it is claimed.
+    pub fn postponed_state(&self, sequence: u64) -> Option<(u64, Postponed)> {
+        if let Some(due_ms) = self.due.get(&sequence) {
+            return self.postponed.get(&(*due_ms, sequence)).map(|entry| (*due_ms, entry.clone()));
+        }
+        self.claimed.get(&sequence).cloned().flatten()
+    }
+
+    /// Whether it waits to go out again.
+    pub fn goes_again(&self, sequence: u64) -> bool {
+        self.again.contains(sequence)
+    }
+
+    /// Where a delivery stands, if it is not settled.
+    pub fn state(&self, sequence: u64) -> Option<DeliveryState> {
+        let is_under_way =
+            self.claimed.contains_key(&sequence) && !self.released.iter().any(|claim| claim.key.sequence == sequence);
+        if is_under_way {
+            return Some(DeliveryState::UnderWay);
+        }
+        if self.is_held(sequence) {
+            return Some(DeliveryState::Held);
+        }
+        if self.unsettled.contains(sequence) || self.again.contains(sequence) {
+            return Some(DeliveryState::Waiting);
+        }
+        let (due_ms, postponed) = self.postponed_state(sequence)?;
+        Some(DeliveryState::Postponed { attempts: postponed.attempts, due_ms, reason: postponed.reason.to_string() })
+    }
+}

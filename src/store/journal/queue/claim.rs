@@ -1,0 +1,111 @@
+//! Handing out what is due, and taking back what is handed back.
+
+use super::*;
+
+/// What a claim takes turns over.
+const TURNS: usize = 3;
+
+impl Queue {
+    /// Hands out at most `max` deliveries: released ones first, then due retries, first attempts and repeated ones in turn.
+    pub fn claim(&mut self, max: usize, now_ms: u64) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        if self.standing.paused.is_some() {
+            return claims;
+        }
+        while claims.len() < max {
+            let Some(claim) = self.take_released().or_else(|| self.take_in_turn(now_ms)) else { break };
+            claims.push(claim);
+        }
+        claims
+    }
+
+    pub(super) fn take_released(&mut self) -> Option<Claim> {
+        let claim = self.released.pop_front()?;
+        self.claimed.entry(claim.key.sequence).or_insert(None);
+        Some(claim)
+    }
+
+    pub(super) fn take_in_turn(&mut self, now_ms: u64) -> Option<Claim> {
+        for offset in 0..TURNS {
+            let turn = (self.turn + offset) % TURNS;
+            let taken = match turn {
+                0 => self.take_retry(now_ms),
+                1 => self.take_first(),
+                _ => self.take_again(),
+            };
+            if taken.is_some() {
+                self.turn = turn + 1;
+                return taken;
+            }
+        }
+        None
+    }
+
+    pub(super) fn take_retry(&mut self, now_ms: u64) -> Option<Claim> {
+        let entry = self.postponed.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
+        let ((due_ms, sequence), postponed) = entry.remove_entry();
+        self.due.remove(&sequence);
+        let claim = Claim {
+            key: self.key(sequence),
+            attempts: postponed.attempts,
+            first_attempt_ms: Some(postponed.first_attempt_ms),
+            due_ms: Some(due_ms),
+        };
+        self.claimed.insert(sequence, Some((due_ms, postponed)));
+        Some(claim)
+    }
+
+    pub(super) fn take_first(&mut self) -> Option<Claim> {
+        if self.postponed.len() >= POSTPONED_MAX {
+            return None;
+        }
+        let sequence = next_unclaimed(&self.unsettled, &mut self.cursor, &self.claimed)?;
+        Some(self.claim_fresh(sequence))
+    }
+
+    pub(super) fn take_again(&mut self) -> Option<Claim> {
+        if self.postponed.len() >= POSTPONED_MAX {
+            return None;
+        }
+        let sequence = next_unclaimed(&self.again, &mut self.again_cursor, &self.claimed)?;
+        Some(self.claim_fresh(sequence))
+    }
+
+    pub(super) fn claim_fresh(&mut self, sequence: u64) -> Claim {
+        self.claimed.insert(sequence, None);
+        Claim { key: self.key(sequence), attempts: 0, first_attempt_ms: None, due_ms: None }
+    }
+
+    pub(super) fn key(&self, sequence: u64) -> DeliveryKey {
+        DeliveryKey { sequence, destination: self.destination }
+    }
+
+    /// Puts a claim back as it was. A claim that is not under way any more changes nothing.
+    pub fn release(&mut self, claim: Claim) {
+        if self.claimed.contains_key(&claim.key.sequence) {
+            self.released.push_back(claim);
+        }
+    }
+
+    /// Claims that were handed back are none any more.
+    pub(super) fn take_back_released(&mut self) {
+        for claim in std::mem::take(&mut self.released) {
+            let sequence = claim.key.sequence;
+            if let Some(Some((due_ms, entry))) = self.claimed.remove(&sequence) {
+                self.postpone(sequence, due_ms, entry);
+            }
+            self.cursor = self.cursor.min(sequence);
+            self.again_cursor = self.again_cursor.min(sequence);
+        }
+    }
+}
+
+fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Option<(u64, Postponed)>>) -> Option<u64> {
+    loop {
+        let sequence = set.next(*cursor)?;
+        *cursor = sequence + 1;
+        if !claimed.contains_key(&sequence) {
+            return Some(sequence);
+        }
+    }
+}

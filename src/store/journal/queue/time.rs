@@ -1,0 +1,120 @@
+//! How the whole destination stands, when retries are due, and what time counts.
+
+use super::*;
+
+impl Queue {
+    /// When the next retry is due. A queue that is held has none.
+    pub fn next_due(&self) -> Option<u64> {
+        if self.standing.paused.is_some() {
+            return None;
+        }
+        self.postponed.first_key_value().map(|((due_ms, _), _)| *due_ms)
+    }
+
+    /// Applies an act on the whole destination. Returns whether it changed anything.
+    pub fn control(&mut self, act: &Act, at_ms: u64) -> bool {
+        let standing = &mut self.standing;
+        let changed = match act {
+            Act::Pause(_) if standing.paused.is_some() => false,
+            Act::Hold => {
+                let was_paused = standing.paused.take().is_some();
+                let was_held = standing.held_since_ms.is_some();
+                standing.held_since_ms.get_or_insert(at_ms);
+                was_paused || !was_held
+            }
+            Act::Pause(reason) => {
+                standing.paused = Some(Pause { since_ms: at_ms, reason: reason.clone() });
+                true
+            }
+            Act::Resume => {
+                let was_held = standing.held_since_ms.take().is_some();
+                standing.paused.take().is_some() || was_held
+            }
+            Act::Open if standing.open_since_ms.is_some() => false,
+            Act::Open => {
+                standing.open_since_ms = Some(at_ms);
+                true
+            }
+            Act::Close => standing.open_since_ms.take().is_some(),
+            Act::Remove if standing.removed_since_ms.is_some() => false,
+            Act::Remove => {
+                standing.removed_since_ms = Some(at_ms);
+                true
+            }
+            Act::Restore => standing.removed_since_ms.take().is_some(),
+            Act::RetryNow => !self.postponed.is_empty(),
+        };
+        if changed {
+            self.start_or_stop_time(at_ms);
+            if matches!(act, Act::Resume | Act::RetryNow) {
+                self.make_due(at_ms);
+            }
+        }
+        changed
+    }
+
+    /// How it stands, as a segment's header said.
+    pub fn set_standing(&mut self, standing: Standing) {
+        let pause = standing.paused.as_ref().map(|pause| pause.since_ms);
+        self.stopped_since = [pause, standing.open_since_ms].into_iter().flatten().min();
+        self.standing = standing;
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Time counts again, or does not any more. What was tried before is moved on by the time that did not count.
+    pub(super) fn start_or_stop_time(&mut self, at_ms: u64) {
+        let is_stopped = self.standing.paused.is_some() || self.standing.open_since_ms.is_some();
+        let since_ms = match (is_stopped, self.stopped_since) {
+            (true, None) => {
+                self.stopped_since = Some(at_ms);
+                return;
+            }
+            (false, Some(since_ms)) => since_ms,
+            _ => return,
+        };
+        self.stopped_since = None;
+        let stopped_ms = at_ms.saturating_sub(since_ms);
+        // What was first tried while time stood still begins to count now.
+        let moved = |first_ms: u64| if first_ms >= since_ms { at_ms.max(first_ms) } else { first_ms + stopped_ms };
+        for claim in &mut self.released {
+            claim.first_attempt_ms = claim.first_attempt_ms.map(moved);
+        }
+        let claimed = self.claimed.values_mut().flatten().map(|(_, entry)| entry);
+        for entry in claimed.chain(self.postponed.values_mut()) {
+            entry.first_attempt_ms = moved(entry.first_attempt_ms);
+        }
+    }
+
+    pub(super) fn make_due(&mut self, at_ms: u64) {
+        let late = self.postponed.split_off(&(at_ms, 0));
+        for ((_, sequence), entry) in late {
+            self.postpone(sequence, at_ms, entry);
+        }
+    }
+
+    /// No retry may be due later than this: a clock that was set wrong when it was written must not hold it for years.
+    pub fn clamp_due(&mut self, latest_ms: u64) {
+        self.make_due(latest_ms);
+    }
+
+    /// Moves what was stamped by another clock to ours, so that it is as old as it was then. To be called before anything is under
+    /// way. What is due later by a clock that was ahead comes nearer; what is due by now stays so.
+    pub fn move_by(&mut self, ms: i64) {
+        if ms == 0 {
+            return;
+        }
+        let moved = |at_ms: u64| at_ms.saturating_add_signed(ms);
+        for ((due_ms, sequence), mut entry) in std::mem::take(&mut self.postponed) {
+            entry.first_attempt_ms = moved(entry.first_attempt_ms);
+            self.postpone(sequence, due_ms.min(moved(due_ms)), entry);
+        }
+        let Standing { paused, held_since_ms, open_since_ms, removed_since_ms } = &mut self.standing;
+        let pauses = paused.iter_mut().map(|pause| &mut pause.since_ms);
+        let others = [held_since_ms, open_since_ms, removed_since_ms, &mut self.stopped_since].into_iter().flatten();
+        pauses.chain(others).for_each(|at_ms| *at_ms = moved(*at_ms));
+    }
+}
