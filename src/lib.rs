@@ -24,13 +24,16 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 mod directory;
+mod errors;
 pub mod explain;
 mod fault;
 pub mod listener;
 pub mod relay;
+pub mod secret;
 #[cfg(test)]
 mod simulation;
 mod spelled;
 pub mod systemd;
 pub mod telemetry;
 pub mod time;
+mod units;

@@ -22,7 +22,7 @@ pub fn rfc3339(unix_ms: u64) -> String {
 /// Reads a moment: RFC 3339 (`2026-11-25T08:00:00Z`), a day in UTC (`2026-11-25`), or how long ago (`90m`, `2d`), as unix
 /// milliseconds.
 pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
-    if let Ok(ago) = crate::config::values::duration(text) {
+    if let Ok(ago) = crate::units::duration(text) {
         return Ok(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
     }
     let day =

@@ -14,7 +14,7 @@ use crate::config::problem::{Report, Severity};
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::explain::{Missed, Tested, run_tests};
-use crate::telemetry::in_full;
+use crate::errors::with_causes;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -105,7 +105,7 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
         // It could not be read at all, so there is no place.
         Err(error) => {
             let severity = Severity::Error.word();
-            let (message, nothing) = (in_full(error), Value::Null);
+            let (message, nothing) = (with_causes(error), Value::Null);
             let problem = json!({ "severity": severity, "line": nothing, "column": nothing, "message": message, "help": nothing });
             (vec![problem], [1, 0], json!({}))
         }

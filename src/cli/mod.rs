@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
-use crate::telemetry::in_full;
+use crate::errors::with_causes;
 
 /// Accepts Vero's webhooks, stores each before it answers, and delivers it to HTTP endpoints, Slack and files.
 #[derive(Debug, Parser)]
@@ -121,7 +121,7 @@ impl Failure {
 
     /// A failure with an error and all its causes.
     pub fn of(code: u8, error: &dyn std::error::Error) -> Self {
-        Self::new(code, in_full(error))
+        Self::new(code, with_causes(error))
     }
 }
 

@@ -10,10 +10,11 @@ use super::outline;
 use super::problem::did_you_mean;
 use super::raw::{Key, Node, NodeId};
 use super::reader::{Entries, Reader};
-use super::values::{Surroundings, shown_duration};
+use super::values::Surroundings;
 use super::{DestinationConfig, is_name};
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
+use crate::units::shown_duration;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::raw::Node;
 use super::reader::Reader;
-use super::values::shown_size;
+use crate::units::shown_size;
 
 /// What one relay takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::advice::exposure::names_a_secret;
 use super::advice::shapes::variable_name;
 use super::load::Place;
 use super::masked::{Everywhere, Mixed};
@@ -13,11 +12,12 @@ use super::problem::{Found, Problem, Severity, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 use super::resolved::{Resolved, step};
 use super::unknown;
-use super::values::{self, At, Interpolated, InterpolationError, Surroundings, interpolate};
-use super::values::{shown_duration, shown_size};
+use super::values::{At, Interpolated, InterpolationError, Surroundings, interpolate};
 use super::words::meant;
 use crate::fault::Fault;
 use crate::rules::operators::PATTERNS_BYTES_MAX;
+use crate::secret::{Secret, names_a_secret};
+use crate::units::{self, shown_duration, shown_size};
 
 /// YAML 1.1's merge key. With it serde_yaml would lose all places.
 pub const MERGE: &str = "<<";
@@ -421,7 +421,7 @@ impl Reader {
         self.hide(node);
         match node.scalar() {
             Some(Scalar { style: Style::Unresolved, .. }) => None,
-            Some(scalar) if !scalar.text.is_empty() => Some(Secret(scalar.text.clone())),
+            Some(scalar) if !scalar.text.is_empty() => Some(Secret::from(scalar.text.clone())),
             Some(_) => {
                 let help = "write \"${NAME}\", and set the variable NAME".to_owned();
                 self.secret_error_with(node.id, "a secret cannot be empty", help);
@@ -447,7 +447,7 @@ impl Reader {
         let (username, password) = (entries.required("username"), entries.required("password"));
         entries.finish();
         let (username, password) = (self.text(username?)?, self.credential(password?)?);
-        Some(Secret(format!("{username}:{}", password.expose())))
+        Some(Secret::from(format!("{username}:{}", password.expose())))
     }
 
     /// `true` or `false`.
@@ -482,7 +482,7 @@ impl Reader {
 
     /// A duration like `15m`, within limits.
     pub fn duration(&self, node: &Node, least: Duration, most: Duration) -> Option<Duration> {
-        let duration = self.measured(node, values::duration)?;
+        let duration = self.measured(node, units::duration)?;
         if duration < least || duration > most {
             let nearest = shown_duration(duration.clamp(least, most));
             let (least, most) = (shown_duration(least), shown_duration(most));
@@ -494,7 +494,7 @@ impl Reader {
 
     /// A size like `1MiB`, within limits.
     pub fn size(&self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
-        let size = self.measured(node, values::size)?;
+        let size = self.measured(node, units::size)?;
         if !within.contains(&size) {
             let (least, most) = (shown_size(*within.start()), shown_size(*within.end()));
             let nearest = shown_size(size.clamp(*within.start(), *within.end()));
@@ -506,7 +506,7 @@ impl Reader {
 
     /// A rate like `5/s`, as the time between two.
     pub fn rate(&self, node: &Node) -> Option<Duration> {
-        self.measured(node, values::rate)
+        self.measured(node, units::rate)
     }
 
     fn measured<T>(&self, node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<T> {
@@ -517,29 +517,6 @@ impl Reader {
         }
         let text = self.text(node)?;
         read(text).map_err(|fault| self.fault(node.id, fault)).ok()
-    }
-}
-
-/// A text that is never shown: no `Display`, no `Serialize`, and `Debug` prints no more than that it is there.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes the text itself, to use it where it belongs.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 

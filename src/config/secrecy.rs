@@ -1,8 +1,8 @@
 //! Which lines of a config may hold a secret, told by their keys: in a file that is not YAML, or where a value stands in the wrong
 //! place, nothing else tells. Such a line is not shown, and no help repeats a part of it.
 
-use super::advice::exposure::names_a_secret;
 use super::problem::line_at;
+use crate::secret::names_a_secret;
 
 /// Where a line of a file that is not YAML has one of these, in any letters, it probably holds a secret.
 const SECRET_PARTS: [&str; 10] =

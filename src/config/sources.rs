@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::advice;
 use super::advice::shapes::variable_name;
 use super::raw::Node;
-use super::reader::{Reader, Secret};
+use super::reader::Reader;
+use crate::secret::Secret;
 
 /// A shorter token on a listener that strangers reach can be guessed.
 pub const TOKEN_CHARACTERS_MIN: usize = 16;

@@ -143,8 +143,8 @@ pub(super) fn map(what: &str, node: &Node) -> Option<String> {
         return Some("write it without the `-`".to_owned());
     }
     if let (Some(text), Some(key @ ("history" | "dead_letters" | "backlog"))) = (text, name_of(what)) {
-        let age = super::values::duration(text).is_ok().then_some("max_age");
-        let size = super::values::size(text).is_ok().then_some("max_size");
+        let age = crate::units::duration(text).is_ok().then_some("max_age");
+        let size = crate::units::size(text).is_ok().then_some("max_size");
         if let Some(own) = age.or(size) {
             return Some(format!("write {key}: {{ {own}: {text} }}"));
         }
@@ -160,7 +160,7 @@ pub(super) fn map(what: &str, node: &Node) -> Option<String> {
         ("`admin`", _) if text.is_some_and(|text| text.parse::<std::net::SocketAddr>().is_ok()) => {
             Some(format!("write admin: {{ listen: \"{}\" }}", text.unwrap_or_default()))
         }
-        ("`store`", _) if text.is_some_and(|text| super::values::duration(text).is_ok()) => {
+        ("`store`", _) if text.is_some_and(|text| crate::units::duration(text).is_ok()) => {
             Some(format!("write store: {{ history: {{ max_age: {} }} }}", text.unwrap_or_default()))
         }
         ("a rule", _) => Some("a rule is a map: - { name: everything, to: [archive] }".to_owned()),

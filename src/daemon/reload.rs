@@ -23,10 +23,10 @@ use super::patience::{NotDone, Patience};
 use super::workers::Workers;
 use crate::config::values::Process;
 use crate::config::{Config, ConfigError};
+use crate::errors::with_causes;
 use crate::listener::bind::{ListenError, Listener, listen, local};
 use crate::listener::server::ServerOptions;
 use crate::relay::{CONFIG_READ_TIMEOUT, Generation, LastReload, Relay, ReloadError, ReloadRequests, Reloaded};
-use crate::telemetry::in_full;
 
 /// Owns what changes with the config: the workers, and the listener that webhooks come in by.
 pub(super) struct Owner {
@@ -77,7 +77,7 @@ impl Owner {
                 tracing::error!("the config is not good, and the one before stays in force");
                 report.lines().for_each(|line| tracing::error!("{line}"));
             }
-            Err(error) => tracing::error!(error = in_full(error), "the config was not reloaded"),
+            Err(error) => tracing::error!(error = with_causes(error), "the config was not reloaded"),
         }
         let error = outcome.as_ref().err().map(ReloadError::in_full);
         self.relay.metrics.reloaded(error.is_none());

@@ -115,7 +115,7 @@ impl Limiter {
             Ok(done) => done.deliveries,
             Err(error) => {
                 tracing::warn!(
-                    error = crate::telemetry::in_full(&error),
+                    error = crate::errors::with_causes(&error),
                     "limits cannot be kept now; it is tried again"
                 );
                 0

@@ -34,7 +34,7 @@ use self::transport::{Network, Transport};
 pub use self::transport::{NetworkParts, Way};
 pub use self::url::{SPACE, Url, is_loopback, parse_url, shown, shown_with_query, without_path};
 use super::{hops, retry_after};
-use crate::config::reader::Secret;
+use crate::secret::Secret;
 
 /// What is read of a destination's answer; a larger one is cut off and its connection closed.
 pub const ANSWER_BYTES_MAX: usize = 16 << 10;

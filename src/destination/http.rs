@@ -15,11 +15,11 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent, one_by_one};
-use super::{url_template, way};
-use crate::config::advice::exposure;
+use super::{exposure, url_template, way};
 use crate::config::raw::{Node, NodeId};
-use crate::config::reader::{Entries, Reader, Secret};
+use crate::config::reader::{Entries, Reader};
 use crate::fault::Fault;
+use crate::secret::{Secret, names_a_secret};
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
@@ -189,7 +189,7 @@ fn advise(reader: &Reader, node: &Node, url: &Url) {
         reader.secret_warning(node.id, message, format!("write ${{{name}}}"));
     }
     exposure::advise_of_plain_http(reader, node.id, url);
-    if url.query_pairs().any(|(name, value)| !value.is_empty() && exposure::names_a_secret(&name)) {
+    if url.query_pairs().any(|(name, value)| !value.is_empty() && names_a_secret(&name)) {
         reader.note_secret(node);
     }
 }
@@ -236,7 +236,7 @@ fn read_headers(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     let Some(mut entries) = reader.map(node, "`headers`") else { return };
     for (key, value) in entries.rest() {
         if let Some(name) = header_name(reader, key.id, &key.text) {
-            if exposure::names_a_secret(name.as_str()) {
+            if names_a_secret(name.as_str()) {
                 reader.note_secret(value);
             }
             let is_harmless = HARMLESS.contains(&name.as_str());

@@ -13,6 +13,7 @@ mod bounds;
 mod chat;
 pub mod client;
 pub(crate) mod dialect;
+mod exposure;
 mod file;
 pub mod hops;
 mod http;
@@ -41,8 +42,9 @@ pub use self::client::Client;
 pub use self::preview::{Form, Preview};
 pub use self::unsent::Unsent;
 use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader, Secret};
+use crate::config::reader::{Entries, Reader};
 use crate::config::values::Surroundings;
+use crate::secret::Secret;
 use crate::store::StoredEvent;
 
 /// All kinds of destination.

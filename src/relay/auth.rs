@@ -122,7 +122,7 @@ fn basic(headers: &HeaderMap) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::reader::Secret;
+    use crate::secret::Secret;
 
     fn gate() -> Gate {
         let secret = |text: &str| Secret::from(text.to_owned());

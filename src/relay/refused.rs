@@ -200,7 +200,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::reader::Secret;
+    use crate::secret::Secret;
 
     fn sources() -> Vec<Source> {
         let token = |token: &str| Auth::Token(vec![Secret::from(token.to_owned())]);

@@ -7,9 +7,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Relay;
 use crate::config::ConfigError;
+use crate::errors::with_causes;
 use crate::listener::bind::ListenError;
 use crate::store::{NamesFull, StoreError};
-use crate::telemetry::in_full;
 
 /// Reading the config and what it names takes a second at most; whoever waits longer waits for a file system that is away.
 pub const CONFIG_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -112,7 +112,7 @@ impl ReloadError {
             ReloadError::Config(error @ ConfigError::Problems(_)) => {
                 format!("the config is not good, and the one before stays in force\n{error}").trim_end().to_owned()
             }
-            error => in_full(error),
+            error => with_causes(error),
         }
     }
 }

@@ -275,9 +275,9 @@ impl Replayer {
             && !matches!(error, ReplayError::Stopped)
         {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.insert(progress.id, crate::telemetry::in_full(&error));
+            failed.insert(progress.id, crate::errors::with_causes(&error));
             drop(failed);
-            tracing::error!(error = crate::telemetry::in_full(&error), replay = %uuid::Uuid::from_u128(progress.id), "a replay stopped; it is tried again at the next start");
+            tracing::error!(error = crate::errors::with_causes(&error), replay = %uuid::Uuid::from_u128(progress.id), "a replay stopped; it is tried again at the next start");
         }
     }
 

@@ -10,9 +10,9 @@ use futures_util::future::BoxFuture;
 
 use super::dice::Dice;
 use super::terms::TURN_OF_LONG_WAITS;
-use crate::config::reader::Secret;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Preview, Reason, Unsent};
+use crate::secret::Secret;
 use crate::store::NameId;
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 use crate::time::Clock;

@@ -15,14 +15,3 @@ pub use self::metrics::{DestinationGauges, DestinationMetrics, Metrics, SourceGa
 pub(crate) fn has_colours(stream: &impl std::io::IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
-
-/// An error with its causes, in one line.
-pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// Why work on another thread came to nothing. A process that ends leaves undone what was not begun, and that is no panic.
-pub(crate) fn in_vain(what: &str, error: &tokio::task::JoinError) -> String {
-    if error.is_panic() { format!("{what} panicked") } else { format!("the relay ended before {what} did its work") }
-}

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
-use vero_relay::config::reader::Secret;
 use vero_relay::daemon::{Running, start_on};
 use vero_relay::destination::{Delivery, Destination, Outcome, Preview, Unsent};
+use vero_relay::secret::Secret;
 use vero_relay::store::journal::model::{Call, ModelDisk};
 
 use crate::harness::*;

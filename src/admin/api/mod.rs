@@ -50,7 +50,7 @@ impl Refusal {
     }
 
     fn failed(error: &dyn std::error::Error) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, crate::telemetry::in_full(error))
+        Self(StatusCode::INTERNAL_SERVER_ERROR, crate::errors::with_causes(error))
     }
 }
 

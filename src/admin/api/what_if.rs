@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 use super::{Asked, Outcome, Query, Refusal, blocking, refused};
 use crate::config::ConfigError;
 use crate::config::load::FILE_BYTES_MAX;
+use crate::errors::with_causes;
 use crate::relay::{Change, Comparison, Example, Relay};
 use crate::store::{Cursor, EventQuery, Order};
-use crate::telemetry::in_full;
 
 /// A config that is as long as it may be, as a JSON text: each of its bytes may become two; and what stands beside it.
 pub(in crate::admin) const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 10);
@@ -67,7 +67,7 @@ fn compare(relay: &Relay, waits: &Handle, file: &Path, text: String, after: Opti
     let (then, report) = read.map_err(|error| {
         let why = match &error {
             ConfigError::Problems(report) => report.to_string(),
-            error => in_full(error),
+            error => with_causes(error),
         };
         Refusal(StatusCode::UNPROCESSABLE_ENTITY, why)
     })?;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::keys::{DAY, HOUR, MILLISECOND, SECOND, URL, basic, header};
 use super::{Absent, Key, Of, Section, key};
-use crate::config::values::shown_duration;
 use crate::deliver::Policy;
 use crate::destination::{KINDS, Pace};
+use crate::units::shown_duration;
 
 /// One destination: its kind, and what every kind may set.
 pub(super) fn destination() -> Section {

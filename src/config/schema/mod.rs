@@ -23,7 +23,7 @@ use serde_json::Value;
 
 pub use self::json::{schema, value_of};
 pub use self::markdown::reference;
-use super::values::{shown_duration, shown_size};
+use crate::units::{shown_duration, shown_size};
 
 /// A map whose keys are known.
 pub struct Section {

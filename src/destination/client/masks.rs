@@ -4,7 +4,7 @@ use base64::Engine as _;
 use http::HeaderMap;
 
 use super::{Url, is_loopback};
-use crate::config::advice::exposure::names_a_secret;
+use crate::secret::names_a_secret;
 use crate::spelled::{self, Letters};
 
 /// What must not come back out of an answer that echoes the request: credentials, and the parts of a URL that may be one.

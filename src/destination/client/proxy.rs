@@ -1,7 +1,7 @@
 //! By which proxy a request goes: the destination's own `proxy:`, or what the environment says. Pure.
 
 use super::{Url, is_loopback};
-use crate::config::reader::Secret;
+use crate::secret::Secret;
 use base64::Engine as _;
 
 /// What a config says of a destination's proxy.

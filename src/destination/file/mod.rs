@@ -22,10 +22,11 @@ use super::client::Masks;
 use super::path_template::PathTemplate;
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent};
 use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader, Secret};
+use crate::config::reader::{Entries, Reader};
 use crate::directory::Identity;
+use crate::errors::join_error;
 use crate::event::minify;
-use crate::telemetry::in_vain;
+use crate::secret::Secret;
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
@@ -298,7 +299,7 @@ impl Destination for File {
                 outcomes
             });
             let written = written.await;
-            written.unwrap_or_else(|error| vec![Outcome::retry(in_vain("the writing thread", &error)); count])
+            written.unwrap_or_else(|error| vec![Outcome::retry(join_error("the writing thread", &error)); count])
         }
         .boxed()
     }

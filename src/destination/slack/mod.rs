@@ -17,10 +17,11 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, way};
-use crate::config::advice::exposure;
 use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader, Secret};
+use crate::config::reader::{Entries, Reader};
+use crate::destination::exposure;
 use crate::event::Json;
+use crate::secret::Secret;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",

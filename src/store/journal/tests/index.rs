@@ -111,7 +111,7 @@ fn an_index_that_cannot_be_read_is_told_as_that_and_not_as_a_loss() {
     let page = store.dead_letters(crm(&store), &DeadQuery::default(), u64::MAX, 9).expect_err("no page");
     assert_eq!(page, StoreError::Unavailable("reading the store failed: the index: no such table: dead".to_owned()));
     let attempts = store.attempts(DeliveryKey { sequence: 1, destination: crm(&store) }).expect_err("no attempts");
-    assert_eq!(crate::telemetry::in_full(&attempts), "reading the store failed: the index: no such table: attempt");
+    assert_eq!(crate::errors::with_causes(&attempts), "reading the store failed: the index: no such table: attempt");
     assert_eq!(store.usage().dead_bytes, None);
 }
 

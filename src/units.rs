@@ -1,0 +1,244 @@
+//! Durations, sizes and rates as people write them: `15m`, `1MiB`, `5/s`.
+
+use std::time::Duration;
+
+use crate::fault::Fault;
+
+/// Reads `500ms`, `2s`, `15m`, `72h` or `7d`.
+pub fn duration(text: &str) -> Result<Duration, Fault> {
+    let wanted = "a number and a unit, like 500ms, 2s, 15m, 72h or 7d";
+    let measured = measured(text, &TIME_UNITS).map(Duration::from_millis);
+    measured.ok_or_else(|| not_a(text, "duration", meant(text, &TIME_WORDS, &TIME_UNITS), wanted))
+}
+
+/// Reads `600B`, `64KiB`, `1MiB` or `10GiB`.
+pub fn size(text: &str) -> Result<u64, Fault> {
+    let wanted = "a number and a unit, like 600B, 64KiB, 1MiB or 10GiB";
+    measured(text, &SIZE_UNITS).ok_or_else(|| not_a(text, "size", meant(text, &SIZE_WORDS, &SIZE_UNITS), wanted))
+}
+
+/// Reads a rate like `5/s`, `100/m` or `1/h`, as the time between two.
+pub fn rate(text: &str) -> Result<Duration, Fault> {
+    let wanted = "a number per second, minute or hour, like 5/s, 100/m or 10/h";
+    let read = || {
+        let (count, unit) = text.split_once('/')?;
+        let (_, unit_ms) = TIME_UNITS[1..4].iter().find(|(name, _)| *name == unit.trim())?;
+        let count: u32 = count.trim().parse().ok()?;
+        (1..=RATE_MAX).contains(&count).then(|| Duration::from_millis(*unit_ms) / count)
+    };
+    read().ok_or_else(|| not_a(text, "rate", meant_rate(text), wanted))
+}
+
+/// A duration in its largest whole unit.
+pub fn shown_duration(duration: Duration) -> String {
+    shown(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS)
+}
+
+/// A size in its largest whole binary unit.
+pub fn shown_size(bytes: u64) -> String {
+    shown(bytes, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)])
+}
+
+/// Units of time, and how many milliseconds each is.
+const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Units of size, and how many bytes each is.
+const SIZE_UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
+/// What people write for a unit, and the unit; lower-cased.
+const TIME_WORDS: [(&str, &str); 25] = [
+    ("", "s"),
+    ("msec", "ms"),
+    ("msecs", "ms"),
+    ("millis", "ms"),
+    ("millisecond", "ms"),
+    ("milliseconds", "ms"),
+    ("sec", "s"),
+    ("secs", "s"),
+    ("second", "s"),
+    ("seconds", "s"),
+    ("min", "m"),
+    ("mins", "m"),
+    ("minute", "m"),
+    ("minutes", "m"),
+    ("hr", "h"),
+    ("hrs", "h"),
+    ("hour", "h"),
+    ("hours", "h"),
+    ("day", "d"),
+    ("days", "d"),
+    ("ms", "ms"),
+    ("s", "s"),
+    ("m", "m"),
+    ("h", "h"),
+    ("d", "d"),
+];
+const SIZE_WORDS: [(&str, &str); 16] = [
+    ("", "B"),
+    ("b", "B"),
+    ("byte", "B"),
+    ("bytes", "B"),
+    ("k", "KiB"),
+    ("kib", "KiB"),
+    ("kb", "kB"),
+    ("ki", "KiB"),
+    ("m", "MiB"),
+    ("mi", "MiB"),
+    ("mib", "MiB"),
+    ("mb", "MB"),
+    ("g", "GiB"),
+    ("gi", "GiB"),
+    ("gib", "GiB"),
+    ("gb", "GB"),
+];
+
+/// More than this in one unit of time is no limit.
+const RATE_MAX: u32 = 100_000;
+
+fn not_a(text: &str, what: &str, meant: Option<String>, wanted: &str) -> Fault {
+    let help = meant.map_or_else(|| format!("write {wanted}"), |meant| format!("did you mean `{meant}`?"));
+    Fault::with_help(format!("`{text}` is not a {what}"), help)
+}
+
+fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = (text[..digits].parse::<u64>().ok()?, text[digits..].trim());
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.checked_mul(*factor)
+}
+
+/// The right way to write `5`, `15 minutes`, `1.5h` or `1mb`.
+fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<String> {
+    let text = text.trim().trim_matches(['"', '\'', '~', '+']).to_lowercase().replace(',', ".");
+    if let Some(sum) = summed(&text, words, units) {
+        return Some(sum);
+    }
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, word) = (&text[..end], text[end..].trim());
+    let (_, unit) = words.iter().find(|(known, _)| *known == word)?;
+    let (_, factor) = units.iter().find(|(name, _)| name == unit)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.is_empty() {
+        return whole.parse::<u64>().ok().map(|whole| format!("{whole}{unit}"));
+    }
+    // 1.5h is 90m: a smaller unit in which the number is whole.
+    let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let scaled = format!("{whole}{fraction}").parse::<u64>().ok()?.checked_mul(*factor)?;
+    let is_binary = unit.contains('i');
+    let mut smaller: Vec<_> =
+        units.iter().filter(|(name, _)| *name == "B" || name.contains('i') == is_binary).collect();
+    smaller.sort_by_key(|(_, factor)| std::cmp::Reverse(*factor));
+    let (name, factor) =
+        smaller.into_iter().find(|(_, factor)| scaled.is_multiple_of(scale.checked_mul(*factor).unwrap_or(0)))?;
+    Some(format!("{}{name}", scaled / scale / factor))
+}
+
+/// `1d12h`, `1h 30m`: several of them, as one in the smallest unit that is named.
+fn summed(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<String> {
+    let (mut rest, mut total, mut parts, mut least) = (text.trim(), 0_u64, 0, u64::MAX);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..end].parse().ok()?;
+        let behind = rest[end..].trim_start();
+        let end = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
+        let word = behind[..end].trim().trim_end_matches("and").trim();
+        let known = words.iter().find(|(known, _)| *known == word && !known.is_empty()).map_or(word, |(_, unit)| unit);
+        let (_, factor) = units.iter().find(|(name, _)| *name == known)?;
+        total = total.checked_add(number.checked_mul(*factor)?)?;
+        (rest, parts, least) = (behind[end..].trim_start(), parts + 1, least.min(*factor));
+    }
+    let (name, factor) = units.iter().find(|(_, factor)| *factor == least)?;
+    (parts > 1).then(|| format!("{}{name}", total / factor))
+}
+
+fn meant_rate(text: &str) -> Option<String> {
+    let text = text.to_lowercase().replace(" per ", "/").replace("per ", "/");
+    let text = match text.trim().strip_suffix("rps").or(text.trim().strip_suffix("qps")) {
+        Some(count) => format!("{}/s", count.trim()),
+        None => match text.trim().strip_suffix("rpm") {
+            Some(count) => format!("{}/m", count.trim()),
+            None => text,
+        },
+    };
+    let (count, word) = text.split_once('/').unwrap_or((&text, ""));
+    let (_, unit) = TIME_WORDS.iter().find(|(known, _)| *known == word.trim())?;
+    let count = count.trim().parse::<u32>().ok().filter(|count| (1..=RATE_MAX).contains(count))?;
+    matches!(*unit, "s" | "m" | "h").then(|| format!("{count}/{unit}"))
+}
+
+/// `units` in rising order.
+fn shown(value: u64, units: &[(&str, u64)]) -> String {
+    let whole = units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
+    let (name, factor) = whole.unwrap_or(&units[0]);
+    format!("{}{name}", value / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("72h"), Ok(Duration::from_secs(72 * 3600)));
+        assert_eq!(size("1MiB"), Ok(1 << 20));
+        assert_eq!(size("10 GiB"), Ok(10 << 30));
+        assert_eq!(rate("5/s"), Ok(Duration::from_millis(200)));
+        assert_eq!(rate("60/m"), Ok(Duration::from_secs(1)));
+        for bad in ["", "5", "s", "5 parsecs", "-1s", "1.5s", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        for bad in ["5", "MiB", "1mib"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        for bad in ["5", "0/s", "5/d", "x/s", "100001/s"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_told() {
+        let help = |fault: Fault| fault.help.expect("help");
+        for (text, meant) in
+            [("5", "5s"), ("15 minutes", "15m"), ("1.5h", "90m"), ("0.25s", "250ms"), ("10 SEC", "10s")]
+        {
+            assert_eq!(help(duration(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        for (text, meant) in [("5", "5B"), ("1mb", "1MB"), ("64K", "64KiB"), ("1.5GiB", "1536MiB"), ("2.5kB", "2500B")]
+        {
+            assert_eq!(help(size(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        for (text, meant) in [("1d12h", "36h"), ("1h 30m", "90m"), ("1 hour and 5 minutes", "65m")] {
+            assert_eq!(help(duration(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        for (text, meant) in [
+            ("5", "5/s"),
+            ("10 rps", "10/s"),
+            ("5/second", "5/s"),
+            ("60rpm", "60/m"),
+            ("5 per second", "5/s"),
+            ("100/min", "100/m"),
+        ] {
+            assert_eq!(help(rate(text).expect_err(text)), format!("did you mean `{meant}`?"));
+        }
+        assert!(help(duration("5 parsecs").expect_err("no unit")).starts_with("write a number"));
+        assert!(help(rate("5/d").expect_err("no unit")).starts_with("write a number"));
+    }
+
+    #[test]
+    fn measures_are_shown_as_they_are_written() {
+        assert_eq!(shown_duration(Duration::from_secs(90)), "90s");
+        assert_eq!(shown_duration(Duration::from_secs(3600)), "1h");
+        assert_eq!(shown_duration(Duration::from_millis(100)), "100ms");
+        assert_eq!(shown_size(8 << 20), "8MiB");
+        assert_eq!(shown_size(0), "0B");
+    }
+}
