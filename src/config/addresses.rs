@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::reader::Reader;
+use super::unknown::Known;
 use super::values::Surroundings;
 use super::{ConfigError, DEFAULT_ADMIN, address, directory_of, load, read_address, read_text};
 
@@ -28,7 +29,7 @@ pub fn admin_address(path: &Path, surroundings: &dyn Surroundings) -> Result<Opt
         return Ok(Some(DEFAULT_ADMIN));
     };
     // Only this one value is resolved.
-    let reader = Reader::new(directory_of(path));
+    let reader = Reader::new(directory_of(path), &Known);
     reader.interpolate(&mut listen, surroundings);
     let read = read_address(&reader, &listen);
     Ok(if reader.errors() == 0 { read } else { None })

@@ -22,6 +22,8 @@ pub(crate) mod advice;
 mod destinations;
 mod expectations;
 mod expression;
+mod forms;
+mod hints;
 mod keeping;
 mod limits;
 pub mod load;
@@ -41,6 +43,7 @@ mod secrecy;
 mod signs;
 mod slip;
 mod sources;
+mod successor;
 mod unknown;
 pub mod values;
 mod whole;
@@ -60,8 +63,9 @@ use self::problem::{Problem, Report, Severity};
 use self::raw::{Key, Node, Value};
 use self::reader::{MERGE, Reader};
 pub use self::resolved::Resolved;
-use self::resolved::Successor;
 pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
+use self::successor::Successor;
+use self::unknown::Known;
 use self::values::Surroundings;
 use crate::deliver::DestinationConfig;
 use crate::destination::Client;
@@ -269,10 +273,11 @@ impl Config {
         let mut root = match load::parse(&text) {
             Ok(root) => root,
             Err(error) => {
-                return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, &error))));
+                let diagnosis = slip::diagnose(&text, &error);
+                return Err(ConfigError::Problems(Box::new(Report::syntax(path.to_owned(), text, diagnosis))));
             }
         };
-        let reader = Reader::new(directory.clone());
+        let reader = Reader::new(directory.clone(), &Known);
         reader.interpolate(&mut root, surroundings);
         refuse_merge_keys(&reader, &root, 0);
         let config = read(&reader, &root, &directory, &client, surroundings);
@@ -337,7 +342,7 @@ fn read(
     let public_url = entries.optional("public_url").and_then(|node| {
         let text = reader.text(node)?;
         let parsed = crate::destination::client::parse_url(text);
-        let url = parsed.map_err(|message| reader.error_with(node.id, message, unknown::url(text))).ok()?;
+        let url = parsed.map_err(|message| reader.error_with(node.id, message, forms::url(text))).ok()?;
         Some(url.as_str().trim_end_matches('/').to_owned())
     });
     let limits = Limits::read(reader, entries.optional("limits"));
@@ -439,7 +444,7 @@ pub fn parse_match_with_warnings(text: &str) -> Result<(RuleSet, Vec<String>), S
         return Err("it is too long".to_owned());
     }
     let root = load::parse(text).map_err(|error| format!("it is not YAML: {}", error.message))?;
-    let reader = Reader::new(PathBuf::from("."));
+    let reader = Reader::new(PathBuf::from("."), &Known);
     let rules = rules::read_single(&reader, &root);
     let problems = reader.into_found().problems;
     let (errors, warnings): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.severity == Severity::Error);

@@ -8,11 +8,10 @@ use std::path::PathBuf;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use super::load::{Place, SyntaxError};
+use super::load::Place;
 use super::places::Places;
 use super::raw::{Node, NodeId, Value};
 use super::secrecy::{self, may_hold_secret};
-use super::slip::{self, Diagnosis};
 pub use super::words::{did_you_mean, nearest};
 
 /// Problems shown with their place. Whoever has more will come back.
@@ -78,6 +77,17 @@ pub struct Problem {
     pub place: Option<Place>,
     /// It is told before the others, which may follow from it.
     pub is_first: bool,
+}
+
+/// What is wrong with a file that is not YAML.
+#[derive(Debug)]
+pub(super) struct Diagnosis {
+    /// What is wrong.
+    pub message: String,
+    /// What to write.
+    pub help: Option<String>,
+    /// Where it was made.
+    pub place: Option<Place>,
 }
 
 /// A line longer than this was not written by hand, and underlining its end helps nobody.
@@ -241,8 +251,8 @@ impl Report {
     }
 
     /// The report of a file that is not YAML.
-    pub(super) fn syntax(file: PathBuf, text: String, error: &SyntaxError) -> Self {
-        let Diagnosis { message, help, place } = slip::diagnose(&text, error);
+    pub(super) fn syntax(file: PathBuf, text: String, diagnosis: Diagnosis) -> Self {
+        let Diagnosis { message, help, place } = diagnosis;
         let message = format!("this cannot be read as YAML: {message}");
         // What it holds is not known, so its keys must tell, and those above it.
         let is_secret = place.is_some_and(|place| secrecy::may_show_secret(&text, place.offset));
@@ -393,22 +403,6 @@ fn plain_length(rest: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn how_to_quote_a_secret_is_told_without_it() {
-        for (line, help) in [
-            ("token: @abcdef", "quote the value of `token`"),
-            ("password: %abcdef", "quote the value of `password`"),
-            ("vero: { token: @abcdef", "quote the value of `token`"),
-            ("text: @abcdef", "quote the value: text: \"@abcdef\""),
-        ] {
-            let text = format!("sources:\n  {line}\n");
-            let error = super::super::load::parse(&text).expect_err(line);
-            let report = Report::syntax(PathBuf::from("x"), text, &error);
-            assert_eq!(report.json()[0]["help"], help, "{line}");
-            assert_eq!(report.to_string().contains("abcdef"), line.starts_with("text"), "{report}");
-        }
-    }
 
     #[test]
     fn a_span_is_the_word() {

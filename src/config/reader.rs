@@ -5,18 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::advice::shapes::variable_name;
+use super::forms;
+use super::hints::Hints;
 use super::load::Place;
 use super::masked::{Everywhere, Mixed};
 use super::problem::{Found, Problem, Severity, nearest};
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 use super::resolved::{Resolved, step};
-use super::unknown;
 use super::values::{At, Interpolated, InterpolationError, Surroundings, interpolate};
-use super::words::meant;
+use super::words::{meant, variable_name};
 use crate::fault::Fault;
-use crate::rules::operators::PATTERNS_BYTES_MAX;
-use crate::secret::{Secret, names_a_secret};
+use crate::secret::Secret;
 use crate::units::{self, shown_duration, shown_size};
 
 /// YAML 1.1's merge key. With it serde_yaml would lose all places.
@@ -56,6 +55,8 @@ pub struct Reader {
     hides_values: Cell<bool>,
     /// What all patterns count for so far.
     pattern_bytes: Cell<usize>,
+    /// Who knows what the file means.
+    hints: &'static dyn Hints,
     /// The directory of the config file: what is read is relative to it.
     pub directory: PathBuf,
 }
@@ -72,8 +73,8 @@ fn shortened(mut text: String) -> String {
 }
 
 impl Reader {
-    /// A reader for a file in `directory`.
-    pub fn new(directory: PathBuf) -> Self {
+    /// A reader for a file in `directory`; `hints` know what the file means.
+    pub fn new(directory: PathBuf, hints: &'static dyn Hints) -> Self {
         Self {
             problems: RefCell::default(),
             counts: Default::default(),
@@ -88,6 +89,7 @@ impl Reader {
             looks: Cell::new([LOOKS_MAX; 2]),
             hides_values: Cell::new(false),
             pattern_bytes: Cell::new(0),
+            hints,
             directory,
         }
     }
@@ -102,9 +104,9 @@ impl Reader {
         self.errors() >= KEPT_MAX
     }
 
-    /// Whether one more pattern may be compiled.
-    pub fn has_room_for_patterns(&self) -> bool {
-        self.pattern_bytes.get() < PATTERNS_BYTES_MAX
+    /// What all patterns that were compiled so far count for.
+    pub fn pattern_bytes(&self) -> usize {
+        self.pattern_bytes.get()
     }
 
     /// Counts a pattern that was compiled, or found too large.
@@ -191,8 +193,8 @@ impl Reader {
         let text = node.scalar().filter(|scalar| !scalar.is_interpolated).map_or("", |scalar| &scalar.text);
         let of_variable = || Some("look at what stands behind its `${…}`".to_owned());
         let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
-        let help = if is_filled { of_variable() } else { unknown::url(text) };
-        self.push(node.id, Severity::Error, Fault::with_help(message, help), !unknown::is_reference(text));
+        let help = if is_filled { of_variable() } else { forms::url(text) };
+        self.push(node.id, Severity::Error, Fault::with_help(message, help), !forms::is_reference(text));
     }
 
     /// Adds an error in a text that is a secret.
@@ -290,7 +292,7 @@ impl Reader {
         let mut unresolved = Vec::new();
         self.interpolate_below(root, &mut String::new(), surroundings, &mut unresolved);
         // Not before all values are known: a message is not to show one that comes later.
-        unresolved.into_iter().for_each(|(id, error)| self.error_with(id, error.to_string(), error.help()));
+        unresolved.into_iter().for_each(|(id, error)| self.error_with(id, error.to_string(), error.help(self.hints)));
     }
 
     fn interpolate_below(
@@ -388,7 +390,7 @@ impl Reader {
                 if self.hides_values.get() {
                     self.hide(node);
                 }
-                self.error_with(node.id, message, unknown::map(what, node));
+                self.error_with(node.id, message, self.hints.not_a_map(what, node));
                 return None;
             }
         };
@@ -410,7 +412,7 @@ impl Reader {
             Some(scalar) if scalar.style != Style::Null => Some(&scalar.text),
             _ => {
                 let message = format!("this should be a text, and it is {}", node.kind());
-                self.error_with(node.id, message, unknown::text(node));
+                self.error_with(node.id, message, forms::text(node));
                 None
             }
         }
@@ -458,7 +460,7 @@ impl Reader {
             Some((_, "false")) => Some(false),
             _ => {
                 let message = format!("this should be true or false, and it is {}", node.kind());
-                let help = unknown::boolean(node).unwrap_or_else(|| "write true or false".to_owned());
+                let help = forms::boolean(node).unwrap_or_else(|| "write true or false".to_owned());
                 self.error_with(node.id, message, help);
                 None
             }
@@ -475,7 +477,7 @@ impl Reader {
         if good.is_none() {
             let (least, most) = (within.start(), within.end());
             let message = format!("this should be a whole number from {least} to {most}");
-            self.error_with(node.id, message, unknown::number(node, *least, *most));
+            self.error_with(node.id, message, forms::number(node, *least, *most));
         }
         good
     }
@@ -512,20 +514,12 @@ impl Reader {
     fn measured<T>(&self, node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<T> {
         if node.scalar().is_none() {
             let message = format!("this should be a text, and it is {}", node.kind());
-            self.error_with(node.id, message, unknown::measure(node, read));
+            self.error_with(node.id, message, forms::measure(node, read));
             return None;
         }
         let text = self.text(node)?;
         read(text).map_err(|fault| self.fault(node.id, fault)).ok()
     }
-}
-
-/// Whether a secret may stand on the line of a key of a source or a destination.
-fn holds_secrets(key: &str) -> bool {
-    let kinds = crate::destination::KINDS.map(|kind| kind.name);
-    kinds.contains(&key)
-        || matches!(key, "url" | "proxy" | "bearer" | "basic" | "header" | "headers" | "value")
-        || names_a_secret(key)
 }
 
 /// Unknown keys among which the one that is meant is looked for.
@@ -615,7 +609,7 @@ impl<'r, 'n> Entries<'r, 'n> {
             let mut unknown = self.entries.iter().take(MISSPELT_MAX);
             if !unknown.any(|(key, _)| meant(&key.text, known.clone()) == Some(*missing)) {
                 let may_look = self.reader.may_look(Severity::Error);
-                let help = may_look.then(|| unknown::missing(&self.what, missing, &self.known)).flatten();
+                let help = may_look.then(|| self.reader.hints.missing_key(&self.what, missing, &self.known)).flatten();
                 self.reader.error_with(self.at, format!("{} needs `{missing}`", self.what), help);
             }
         }
@@ -626,12 +620,14 @@ impl<'r, 'n> Entries<'r, 'n> {
                 continue;
             }
             let hides = self.reader.hides_values.get();
+            let holds_secrets = |key: &str| self.reader.hints.holds_secrets(key);
             let may_be_secret = hides && nearest(&key.text, known.clone()).is_none_or(holds_secrets);
             if self.reader.hides_values.get() && may_be_secret {
                 self.reader.hide(node);
             }
             let may_look = self.reader.may_look(Severity::Error);
-            let help = may_look.then(|| unknown::key(&key.text, node, &self.what, &self.known));
+            let help =
+                may_look.then(|| self.reader.hints.unknown_key(&key.text, node, &self.what, &self.known)).flatten();
             let message = format!("unknown key `{}` in {}", key.text, self.what);
             match self.what.as_str() {
                 // What depends on it is told behind it, wherever it stands.

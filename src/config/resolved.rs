@@ -5,9 +5,8 @@
 //! would tell what it stands for, by an error, a match or a comparison, so there a placeholder stands for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
-use super::values::{InterpolationError, Surroundings};
+use super::values::InterpolationError;
 
 /// Between the keys of a place.
 const STEP: char = '\u{0}';
@@ -88,27 +87,6 @@ pub(super) fn placeholder(place: &str, is_first: bool, reference: &str) -> Strin
             let name: String = reference.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
             format!("{PLACEHOLDER}-{name}")
         }
-    }
-}
-
-/// The surroundings of a config that is to follow another, and came from somebody else.
-pub(super) struct Successor<'c> {
-    pub of: &'c Resolved,
-    /// What overrides `listen`: a fact of the process and not of a config.
-    pub overridden: Option<String>,
-}
-
-impl Surroundings for Successor<'_> {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.overridden.clone().filter(|_| name == super::OVERRIDE)
-    }
-
-    fn file(&self, _: &Path) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn resolved(&self) -> Option<&Resolved> {
-        Some(self.of)
     }
 }
 

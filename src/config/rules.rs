@@ -435,7 +435,7 @@ fn read_operator(
     let test = |item: &&Node| {
         let argument = argument(reader, item)?;
         let label = label(field, operator.name, std::slice::from_ref(item), ignore_case);
-        if !reader.has_room_for_patterns() {
+        if reader.pattern_bytes() >= PATTERNS_BYTES_MAX {
             reader.error_with(
                 item.id,
                 format!("the patterns of this config take more than {}", shown_size(PATTERNS_BYTES_MAX as u64)),

@@ -2,9 +2,10 @@
 //!
 //! In a match the form is the one that [`shapes`] has for the same text in quotes, so that whoever follows it is told nothing more.
 
-use super::advice::shapes::{self, variable_name, yaml};
+use super::advice::shapes::{self, yaml};
 use super::scan::Finding;
 use super::whole;
+use super::words::variable_name;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
 

@@ -3,7 +3,7 @@
 use super::advice::shapes::yaml;
 use super::expression;
 use super::load::{Place, SyntaxError};
-use super::problem::line_at;
+use super::problem::{Diagnosis, line_at};
 use super::reader::Reader;
 use super::scan::{Finding, Slip, scan};
 use super::schema::find;
@@ -13,17 +13,6 @@ use super::whole;
 use super::words;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
-
-/// A slip in a file that YAML cannot read.
-#[derive(Debug)]
-pub(super) struct Diagnosis {
-    /// What is wrong.
-    pub message: String,
-    /// What to write.
-    pub help: Option<String>,
-    /// Where it was made.
-    pub place: Option<Place>,
-}
 
 /// YAML may notice a slip some lines behind it.
 const LINES_BEHIND: usize = 4;
@@ -577,4 +566,27 @@ fn holds_text(key: &str, keys: &[String], is_in_match: bool) -> bool {
     let is_leaf = keys.iter().any(|above| matches!(above.as_str(), "json" | "blocks"));
     let is_value = is_in_match && !matches!(key, "type" | "bounce_type" | "bounce_code" | "match") && !keys.is_empty();
     TEXTS.contains(&key) || is_operator || is_leaf || is_value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::Report;
+    use super::*;
+
+    #[test]
+    fn how_to_quote_a_secret_is_told_without_it() {
+        for (line, help) in [
+            ("token: @abcdef", "quote the value of `token`"),
+            ("password: %abcdef", "quote the value of `password`"),
+            ("vero: { token: @abcdef", "quote the value of `token`"),
+            ("text: @abcdef", "quote the value: text: \"@abcdef\""),
+        ] {
+            let text = format!("sources:\n  {line}\n");
+            let error = super::super::load::parse(&text).expect_err(line);
+            let diagnosis = diagnose(&text, &error);
+            let report = Report::syntax("x".into(), text, diagnosis);
+            assert_eq!(report.json()[0]["help"], help, "{line}");
+            assert_eq!(report.to_string().contains("abcdef"), line.starts_with("text"), "{report}");
+        }
+    }
 }

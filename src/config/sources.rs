@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::advice;
-use super::advice::shapes::variable_name;
 use super::raw::Node;
 use super::reader::Reader;
+use super::words::variable_name;
 use crate::secret::Secret;
 
 /// A shorter token on a listener that strangers reach can be guessed.

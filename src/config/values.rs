@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::advice::shapes::variable_name;
+use super::hints::Hints;
 use super::regular;
 use super::resolved::{Resolved, stands_for};
-use crate::event::vero;
+use super::words::variable_name;
 
 /// Where interpolation finds its values. A trait of one process's surroundings, so that tests have their own.
 pub trait Surroundings {
@@ -81,17 +81,13 @@ pub enum InterpolationError {
 
 impl InterpolationError {
     /// What to do about it.
-    pub fn help(&self) -> Option<String> {
+    pub fn help(&self, hints: &dyn Hints) -> Option<String> {
         Some(match self {
             // They say it themselves.
             Self::NotInForce(_) | Self::NewPlace(_) => return None,
-            Self::Unset(name) if matches!(name.as_str(), "date" | "hour") => {
-                format!("in a path it is written {{{name}}}")
-            }
-            Self::Unset(name) if name.starts_with(|c: char| c.is_ascii_lowercase()) && vero::meant(name).is_some() => {
-                format!("a value of the event is written {{{{ {name} }}}}; a variable has a default by ${{{name}:-…}}")
-            }
-            Self::Unset(name) => format!("export {name}, or write ${{{name}:-…}} with a default"),
+            Self::Unset(name) => hints
+                .unset_variable(name)
+                .unwrap_or_else(|| format!("export {name}, or write ${{{name}:-…}} with a default")),
             Self::Unclosed => "close it with `}`".to_owned(),
             Self::Unknown(inner) if variable_name(&format!("${{{inner}}}}}")).is_some() => {
                 format!("write ${{{}}}", variable_name(&format!("${{{inner}}}}}")).unwrap_or_default())

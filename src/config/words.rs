@@ -188,6 +188,25 @@ pub(super) fn listed(text: &str) -> Option<Vec<&str>> {
     (parts.len() > 1).then_some(parts)
 }
 
+/// The name in `$NAME`, `$(NAME)`, `%NAME%`, `{{ env.NAME }}`, `{{ NAME }}` or `{NAME}`, as other programs have it.
+pub(super) fn variable_name(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let between =
+        |start: &str, end: &str| text.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)).map(str::trim);
+    let name = between("$(", ")")
+        .or_else(|| between("%", "%"))
+        .or_else(|| between("${{", "}}"))
+        .or_else(|| between("{{", "}}"))
+        .or_else(|| between("{", "}"))
+        .or_else(|| between("<", ">"))
+        .or_else(|| text.strip_prefix("$env:"))
+        .or_else(|| text.strip_prefix('$'))?;
+    let name = name.strip_prefix("env.").or_else(|| name.strip_prefix("ENV.")).unwrap_or(name);
+    let name = name.strip_prefix("secrets.").or_else(|| name.strip_prefix("vars.")).unwrap_or(name);
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_name)).then_some(name)
+}
+
 /// A character that looks like another or like nothing, and its name.
 pub(super) fn odd_character(c: char) -> Option<&'static str> {
     Some(match c {

@@ -12,8 +12,8 @@ mod spoken;
 mod table;
 
 use self::spoken::*;
+pub(in crate::config) use self::table::seconds;
 use self::table::*;
-pub(crate) use self::table::{seconds, variable_name};
 
 /// A text in a match, and where it stands.
 struct Text<'t> {

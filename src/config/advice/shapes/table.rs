@@ -76,27 +76,8 @@ pub(super) fn template(of: &Text<'_>) -> Option<Meant> {
 
 /// `$NAME`, `%NAME%`, `$(NAME)`.
 pub(super) fn variable(of: &Text<'_>) -> Option<Meant> {
-    let name = variable_name(of.text)?;
+    let name = words::variable_name(of.text)?;
     meant(format!("`{}` is no variable here: the sign is a part of the text", of.text), format!("\"${{{name}}}\""))
-}
-
-/// The name in `$NAME`, `$(NAME)`, `%NAME%`, `{{ env.NAME }}`, `{{ NAME }}` or `{NAME}`, as other programs have it.
-pub(crate) fn variable_name(text: &str) -> Option<&str> {
-    let text = text.trim();
-    let between =
-        |start: &str, end: &str| text.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)).map(str::trim);
-    let name = between("$(", ")")
-        .or_else(|| between("%", "%"))
-        .or_else(|| between("${{", "}}"))
-        .or_else(|| between("{{", "}}"))
-        .or_else(|| between("{", "}"))
-        .or_else(|| between("<", ">"))
-        .or_else(|| text.strip_prefix("$env:"))
-        .or_else(|| text.strip_prefix('$'))?;
-    let name = name.strip_prefix("env.").or_else(|| name.strip_prefix("ENV.")).unwrap_or(name);
-    let name = name.strip_prefix("secrets.").or_else(|| name.strip_prefix("vars.")).unwrap_or(name);
-    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_name)).then_some(name)
 }
 
 /// `/Spring.*/i`.
