@@ -12,7 +12,6 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use futures_util::FutureExt;
 use vero_relay::config::Config;
-use vero_relay::config::values::Process;
 use vero_relay::destination::{Delivery, Destination};
 use vero_relay::event::{EventId, FieldPath, FieldSet, FieldSetBuilder, RelayFields};
 use vero_relay::rules::RuleSet;
@@ -22,6 +21,7 @@ use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
     Claimed, Intake, NameId, NameKind, Named, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
 };
+use vero_relay::yaml::values::Process;
 
 fn main() {
     divan::main();

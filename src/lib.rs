@@ -2,7 +2,7 @@
 //! one YAML file name.
 //!
 //! The modules stand in the order of an event's way: [`receive`] → [`event`] → [`rules`] → [`store`] → [`deliver`] →
-//! [`destination`]. Beside it: [`config`] (YAML → a checked config), [`explain`] (why an event goes where it goes, and what would be sent),
+//! [`destination`]. Beside it: [`yaml`] and [`config`] (YAML → a checked config), [`explain`] (why an event goes where it goes, and what would be sent),
 //! [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`]. On top:
 //! [`daemon`] puts them together, and [`cli`] has one file a verb. ARCHITECTURE.md tells the same as a story.
 
@@ -37,3 +37,4 @@ pub mod systemd;
 pub mod telemetry;
 pub mod time;
 mod units;
+pub mod yaml;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use vero_relay::config::problem::Report;
-use vero_relay::config::values::Surroundings;
 use vero_relay::config::{Config, ConfigError};
+use vero_relay::yaml::problem::Report;
+use vero_relay::yaml::values::Surroundings;
 
 /// What stands behind every `${…}`, and a part of it that stands behind `${PART}`.
 const SECRET: &str = "h1dden-behind-a-variable";

@@ -15,9 +15,9 @@ use serde_json::Value;
 use super::terminal::plain;
 use super::{BAD_CONFIG, FAILED, Failure, USAGE};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
-use crate::config::values::Process;
 use crate::config::{self, Auth, Config, Source};
 use crate::destination::client::{Answer, Call, Client, basic_authorization, parse_url};
+use crate::yaml::values::Process;
 
 /// The relay's own answers hold whole events.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

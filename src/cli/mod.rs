@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::errors::with_causes;
+use crate::yaml::values::Process;
 
 /// Accepts Vero's webhooks, stores each before it answers, and delivers it to HTTP endpoints, Slack and files.
 #[derive(Debug, Parser)]

@@ -7,8 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE};
-use crate::config::problem::Report;
-use crate::config::values::Process;
+use crate::yaml::problem::Report;
+use crate::yaml::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::daemon::{Running, StartError, start};
 use crate::systemd;

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use super::reader::Reader;
 use super::unknown::Known;
-use super::values::Surroundings;
-use super::{ConfigError, DEFAULT_ADMIN, address, directory_of, load, read_address, read_text};
+use super::{ConfigError, DEFAULT_ADMIN, address, directory_of, read_address, read_text};
+use crate::yaml::load;
+use crate::yaml::reader::Reader;
+use crate::yaml::values::Surroundings;
 
 /// `admin.listen` in a text that is no YAML just now: in one line, or in the lines below `admin:`.
 static IN_TEXT: LazyLock<regex::Regex> = LazyLock::new(|| {
@@ -38,7 +39,7 @@ pub fn admin_address(path: &Path, surroundings: &dyn Surroundings) -> Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::values::Process;
+    use crate::yaml::values::Process;
 
     #[track_caller]
     fn check(text: &str, expected: Option<&str>) {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::advice;
-use super::load::{NODES_MAX, TEXT_BYTES_MAX};
 use super::outline;
-use super::problem::did_you_mean;
-use super::raw::{Key, Node, NodeId};
-use super::reader::{Entries, Reader};
-use super::values::Surroundings;
 use super::{DestinationConfig, is_name};
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::units::shown_duration;
+use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
+use crate::yaml::problem::did_you_mean;
+use crate::yaml::raw::{Key, Node, NodeId};
+use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::values::Surroundings;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,7 +34,7 @@ impl Names {
         let mut all = Self::default();
         let names: Vec<String> = match node.map(|node| &node.value) {
             // It is told of as no map; that its names are not known need not be told as well.
-            Some(super::raw::Value::List(items)) => {
+            Some(crate::yaml::raw::Value::List(items)) => {
                 let name = |item: &Node| {
                     let named = item.get("name").and_then(Node::scalar).map(|scalar| scalar.text.clone());
                     named.or_else(|| item.entries().first().map(|(key, _)| key.text.clone()))
@@ -215,7 +215,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
         reader.error_with(section.id, message, help);
         return None;
     }
-    let nothing = Node { id: section.id, value: super::raw::Value::Map(Vec::new()) };
+    let nothing = Node { id: section.id, value: crate::yaml::raw::Value::Map(Vec::new()) };
     let defaults = parts.defaults.and_then(|defaults| defaults.get(kind.name)).unwrap_or(&nothing);
     let (common_defaults, own_defaults) = split_defaults(defaults);
     let mut entries = entries.with_defaults(&common_defaults);
@@ -267,7 +267,7 @@ const COMMON: [&str; 6] = ["retry", "timeout", "concurrency", "rate", "answers",
 fn split_defaults(defaults: &Node) -> (Node, Node) {
     let is_common = |key: &str| COMMON.contains(&key);
     let (common, own): (Vec<_>, Vec<_>) = defaults.entries().iter().cloned().partition(|(key, _)| is_common(&key.text));
-    let node = |entries| Node { id: defaults.id, value: super::raw::Value::Map(entries) };
+    let node = |entries| Node { id: defaults.id, value: crate::yaml::raw::Value::Map(entries) };
     (node(common), node(own))
 }
 
@@ -306,9 +306,9 @@ const NOT_CONTENT: [&str; 5] = ["url", "auth", "headers", "signing_secrets", "pa
 fn puts_into_content(section: &Node) -> bool {
     fn is_put_in(node: &Node) -> bool {
         match &node.value {
-            super::raw::Value::Scalar(scalar) => scalar.is_interpolated,
-            super::raw::Value::List(items) => items.iter().any(is_put_in),
-            super::raw::Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
+            crate::yaml::raw::Value::Scalar(scalar) => scalar.is_interpolated,
+            crate::yaml::raw::Value::List(items) => items.iter().any(is_put_in),
+            crate::yaml::raw::Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
         }
     }
     let content = section.entries().iter().filter(|(key, _)| !NOT_CONTENT.contains(&key.text.as_str()));

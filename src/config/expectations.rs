@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::destinations::Names;
-use super::problem::did_you_mean;
-use super::raw::{Node, Style, Value};
-use super::reader::{Entries, Reader};
 use super::rules::{self, NAME_BYTES_MAX};
 use super::sources::Source;
 use crate::event::{FieldSetBuilder, Json, Refused, RelayFields};
 use crate::rules::RuleSet;
+use crate::yaml::problem::did_you_mean;
+use crate::yaml::raw::{Node, Style, Value};
+use crate::yaml::reader::{Entries, Reader};
 
 /// One test.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! A condition that somebody wrote as an expression, `type == 'bounced' and campaign.id > 5`: the match map that says the same.
 
 use super::advice::shapes::{seconds, yaml};
-use super::words::meant_type;
 use crate::event::vero;
+use crate::yaml::words::meant_type;
 
 /// Signs and words between a field and its value, and the operator each means: `""` is equality. A longer one stands before its beginning.
 const BETWEEN: [(&str, &str); 30] = [

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::raw::Node;
-use super::reader::Reader;
 use crate::store::Retention;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

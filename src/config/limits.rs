@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::raw::Node;
-use super::reader::Reader;
 use crate::units::shown_size;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
 
 /// What one relay takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use super::advice::shapes::{RELAY_TIMES, seconds, yaml};
 use super::destinations::Names;
-use super::raw::{Key, Node, Style, Value};
-use super::words;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
+use crate::yaml::raw::{Key, Node, Style, Value};
+use crate::yaml::words;
 
 /// `to: alerts, archive`: a list without its brackets.
 pub(super) fn destinations(text: &str, known: &Names) -> Option<String> {

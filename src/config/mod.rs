@@ -2,19 +2,13 @@
 //!
 //! # Cast
 //!
-//! * [`load`]: YAML → [`raw`] nodes. Alone names serde_yaml. `places`: where a node stands in the file.
-//! * [`regular`]: reads the files that are named, and nothing else than files; [`resolved`]: what `${…}` stood for.
-//! * [`masked`]: what a message may quote of a value.
-//! * [`values`]: what stands behind `${…}`; durations, sizes, rates.
-//! * [`reader`]: typed reading that collects problems and goes on.
-//! * [`problem`]: the problems as people read them.
 //! * `rules`, `destinations`, `sources`, `expectations` (the key `tests`): the sections.
 //! * `advice`: the warnings.
-//! * `scan`, `slip`: the YAML as it is typed, for what its reader cannot tell.
-//! * `words`, `unknown`, `meant`: what other programs call the same, and what is told of a key or a form that is not ours.
+//! * `slip`, `signs`: what a slip in the YAML was meant to be.
+//! * `unknown`, `meant`, `expression`: what is told of a key or a form that is not ours.
 //! * [`schema`]: all keys once more, for editors and for `docs/config.md`.
 //!
-//! Two types: `raw::Node` is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
+//! Two types: [`Node`] is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
 //! must be set. Checking, starting and reloading use one and the same path.
 
 mod addresses;
@@ -22,32 +16,17 @@ pub(crate) mod advice;
 mod destinations;
 mod expectations;
 mod expression;
-mod forms;
-mod hints;
 mod keeping;
 mod limits;
-pub mod load;
-mod masked;
 mod meant;
 mod outline;
-mod places;
-pub mod problem;
-pub mod raw;
-pub mod reader;
-pub mod regular;
-pub mod resolved;
 mod rules;
-mod scan;
 pub mod schema;
-mod secrecy;
 mod signs;
 mod slip;
 mod sources;
 mod successor;
 mod unknown;
-pub mod values;
-mod whole;
-mod words;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,23 +35,24 @@ use std::time::Duration;
 pub use self::addresses::admin_address;
 pub use self::expectations::{ConfigTest, TestEvent};
 pub use self::limits::Limits;
-use self::load::FILE_BYTES_MAX;
 pub use self::outline::Outline;
-use self::places::Places;
-use self::problem::{Problem, Report, Severity};
-use self::raw::{Key, Node, Value};
-use self::reader::{MERGE, Reader};
-pub use self::resolved::Resolved;
 pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
 use self::successor::Successor;
 use self::unknown::Known;
-use self::values::Surroundings;
 use crate::deliver::DestinationConfig;
 use crate::destination::Client;
 use crate::destination::client::Masks;
 use crate::destination::template::trial::Budget;
 use crate::rules::RuleSet;
 use crate::store::Retention;
+use crate::yaml::load::FILE_BYTES_MAX;
+use crate::yaml::places::Places;
+use crate::yaml::problem::{Problem, Report, Severity};
+use crate::yaml::raw::{Key, Node, Value};
+use crate::yaml::reader::{MERGE, Reader};
+use crate::yaml::resolved::Resolved;
+use crate::yaml::values::Surroundings;
+use crate::yaml::{forms, load, regular, words};
 
 /// Where a config is looked for when nobody says.
 pub const USUAL_PLACES: [&str; 2] = ["config.yaml", "/etc/vero-relay/config.yaml"];

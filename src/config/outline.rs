@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ring::digest::{SHA256, digest};
 
-use super::raw::{Node, Value};
+use crate::yaml::raw::{Node, Value};
 
 /// The leaves of a config, each under the path of its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn differing<'l>(old: &'l Leaves, new: &'l Leaves) -> Vec<&'l str> {
 }
 
 fn named(node: &Node) -> Section {
-    let entry = |(key, node): &(super::raw::Key, Node)| {
+    let entry = |(key, node): &(crate::yaml::raw::Key, Node)| {
         let mut found = Leaves::new();
         leaves(node, "", &mut found);
         (key.text.clone(), found)
@@ -154,8 +154,8 @@ pub(super) fn write(node: &Node, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load;
     use super::*;
+    use crate::yaml::load;
 
     #[track_caller]
     fn check(old: &str, new: &str, expected: &[&str]) {

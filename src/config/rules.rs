@@ -6,16 +6,17 @@ use super::advice;
 use super::advice::templates::Sent;
 use super::destinations::Names;
 use super::expectations::ConfigTest;
-use super::problem::{Severity, did_you_mean};
-use super::raw::{Node, NodeId, Scalar, Style, Value};
-use super::reader::Reader;
-use super::{expression, meant, unknown, words};
+use super::{expression, meant, unknown};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{
     Argument, OPERATORS, OperatorKind, PATTERN_BYTES_MIN, PATTERNS_BYTES_MAX, equals_any, pattern_bytes,
 };
 use crate::rules::{Condition, Label, Rule, RuleSet};
 use crate::units::shown_size;
+use crate::yaml::problem::{Severity, did_you_mean};
+use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
+use crate::yaml::reader::Reader;
+use crate::yaml::words;
 
 /// The store keeps names up to a kilobyte; people read far shorter ones.
 pub(super) const NAME_BYTES_MAX: usize = 200;

@@ -3,11 +3,11 @@
 //! In a match the form is the one that [`shapes`] has for the same text in quotes, so that whoever follows it is told nothing more.
 
 use super::advice::shapes::{self, yaml};
-use super::scan::Finding;
-use super::whole;
-use super::words::variable_name;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
+use crate::yaml::scan::Finding;
+use crate::yaml::whole;
+use crate::yaml::words::variable_name;
 
 /// A longer line is not written out again.
 const SHOWN_BYTES_MAX: usize = 160;

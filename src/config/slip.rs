@@ -2,17 +2,17 @@
 
 use super::advice::shapes::yaml;
 use super::expression;
-use super::load::{Place, SyntaxError};
-use super::problem::{Diagnosis, line_at};
-use super::reader::Reader;
-use super::scan::{Finding, Slip, scan};
 use super::schema::find;
-use super::secrecy::{lies_below_secret, lies_beside_secret, may_show_secret, shown_key};
 use super::signs::of_sign;
-use super::whole;
-use super::words;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
+use crate::yaml::load::{Place, SyntaxError};
+use crate::yaml::problem::{Diagnosis, line_at};
+use crate::yaml::reader::Reader;
+use crate::yaml::scan::{Finding, Slip, scan};
+use crate::yaml::secrecy::{lies_below_secret, lies_beside_secret, may_show_secret, shown_key};
+use crate::yaml::whole;
+use crate::yaml::words;
 
 /// YAML may notice a slip some lines behind it.
 const LINES_BEHIND: usize = 4;
@@ -570,8 +570,8 @@ fn holds_text(key: &str, keys: &[String], is_in_match: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::problem::Report;
     use super::*;
+    use crate::yaml::problem::Report;
 
     #[test]
     fn how_to_quote_a_secret_is_told_without_it() {
@@ -582,7 +582,7 @@ mod tests {
             ("text: @abcdef", "quote the value: text: \"@abcdef\""),
         ] {
             let text = format!("sources:\n  {line}\n");
-            let error = super::super::load::parse(&text).expect_err(line);
+            let error = crate::yaml::load::parse(&text).expect_err(line);
             let diagnosis = diagnose(&text, &error);
             let report = Report::syntax("x".into(), text, diagnosis);
             assert_eq!(report.json()[0]["help"], help, "{line}");

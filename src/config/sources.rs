@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::advice;
-use super::raw::Node;
-use super::reader::Reader;
-use super::words::variable_name;
 use crate::secret::Secret;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
+use crate::yaml::words::variable_name;
 
 /// A shorter token on a listener that strangers reach can be guessed.
 pub const TOKEN_CHARACTERS_MIN: usize = 16;

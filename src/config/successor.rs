@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::OVERRIDE;
-use super::resolved::Resolved;
-use super::values::Surroundings;
+use crate::yaml::resolved::Resolved;
+use crate::yaml::values::Surroundings;
 
 /// The surroundings of a config that is to follow another, and came from somebody else.
 pub(super) struct Successor<'c> {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::values::Surroundings;
 use super::*;
+use crate::yaml::values::Surroundings;
 
 struct Env;
 

@@ -4,13 +4,13 @@
 
 use super::advice::shapes::yaml;
 use super::expression;
-use super::hints::Hints;
-use super::raw::{Node, Value};
 use super::schema::find;
-use super::words::{self, meant};
 use crate::destination::KINDS;
 use crate::event::vero;
 use crate::secret::names_a_secret;
+use crate::yaml::hints::Hints;
+use crate::yaml::raw::{Node, Value};
+use crate::yaml::words::{self, meant};
 
 /// What this program's configs are made of, for the reader that knows nothing of them.
 pub(super) struct Known;

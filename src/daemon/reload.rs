@@ -21,12 +21,12 @@ use super::hooks::Hooks;
 use super::names::{go_by_sections, in_words, names_of};
 use super::patience::{NotDone, Patience};
 use super::workers::Workers;
-use crate::config::values::Process;
 use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
 use crate::listener::bind::{ListenError, Listener, listen, local};
 use crate::listener::server::ServerOptions;
 use crate::relay::{CONFIG_READ_TIMEOUT, Generation, LastReload, Relay, ReloadError, ReloadRequests, Reloaded};
+use crate::yaml::values::Process;
 
 /// Owns what changes with the config: the workers, and the listener that webhooks come in by.
 pub(super) struct Owner {

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::patience::Patience;
-use crate::config::load::FILE_BYTES_MAX;
-use crate::config::{FileDigest, digest_of, regular};
+use crate::config::{FileDigest, digest_of};
 use crate::relay::{CONFIG_READ_TIMEOUT, Relay};
+use crate::yaml::load::FILE_BYTES_MAX;
+use crate::yaml::regular;
 
 /// How often a watched file is looked at. A change is taken when it has stood still from one look to the next.
 const WATCH_EVERY: Duration = Duration::from_secs(1);

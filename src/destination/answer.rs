@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Outcome, Reason};
-use crate::config::problem::did_you_mean;
-use crate::config::raw::Node;
-use crate::config::reader::Reader;
+use crate::yaml::problem::did_you_mean;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
 
 /// `answers:`, what a config makes of a status in place of the table below.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::config::problem::did_you_mean;
+use crate::yaml::problem::did_you_mean;
 
 /// A form of another language: its pattern, and what is told. `$1` is its first group.
 const FORMS: [(&str, &str); 34] = [

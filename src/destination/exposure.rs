@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::client::Url;
-use crate::config::raw::NodeId;
-use crate::config::reader::Reader;
+use crate::yaml::raw::NodeId;
+use crate::yaml::reader::Reader;
 
 /// Tells of a URL by which events go over the internet for everybody to read.
 pub(super) fn advise_of_plain_http(reader: &Reader, at: NodeId, url: &Url) {

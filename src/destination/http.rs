@@ -16,10 +16,10 @@ use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent, one_by_one};
 use super::{exposure, url_template, way};
-use crate::config::raw::{Node, NodeId};
-use crate::config::reader::{Entries, Reader};
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
+use crate::yaml::raw::{Node, NodeId};
+use crate::yaml::reader::{Entries, Reader};
 
 pub(super) const KIND: Kind = Kind {
     name: "http",

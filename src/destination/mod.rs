@@ -41,11 +41,11 @@ pub use self::answer::Answers;
 pub use self::client::Client;
 pub use self::preview::{Form, Preview};
 pub use self::unsent::Unsent;
-use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader};
-use crate::config::values::Surroundings;
 use crate::secret::Secret;
 use crate::store::StoredEvent;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::values::Surroundings;
 
 /// All kinds of destination.
 pub const KINDS: [&Kind; 3] = [&http::KIND, &slack::KIND, &file::KIND];

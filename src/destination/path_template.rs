@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use jiff::tz::TimeZone;
 
 use super::Delivery;
-use crate::config::problem::did_you_mean;
 use crate::event::Json;
+use crate::yaml::problem::did_you_mean;
 
 /// A value in a path is cut to this: a file's name may have 255 bytes.
 pub const VALUE_BYTES_MAX: usize = 64;

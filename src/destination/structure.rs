@@ -2,9 +2,9 @@
 
 use super::template::{Escape, Template, is_template, sole_path};
 use super::view::View;
-use crate::config::raw::{Node, Style, Value};
-use crate::config::reader::Reader;
 use crate::event::Json;
+use crate::yaml::raw::{Node, Style, Value};
+use crate::yaml::reader::Reader;
 
 /// How the texts of a structure are taken.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl Structure {
                         reader.error_with(key.id, format!("`{}` is given twice", key.text), help);
                     }
                 }
-                let compile = |(key, node): &(crate::config::raw::Key, Node)| {
+                let compile = |(key, node): &(crate::yaml::raw::Key, Node)| {
                     let is_url = options.url_keys.contains(&key.text.as_str());
                     let options = if is_url { Options { escape: Escape::Url, ..options } } else { options };
                     Some((key.text.clone(), Self::compile(reader, node, options)?))

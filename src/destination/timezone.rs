@@ -5,8 +5,8 @@
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::config::problem::did_you_mean;
 use crate::fault::Fault;
+use crate::yaml::problem::did_you_mean;
 
 /// What to do where the system has no database.
 const INSTALL: &str = "install the package tzdata, or set TZDIR to a directory with the zone files; UTC needs neither";

@@ -7,8 +7,8 @@ use rustls::pki_types::pem::PemObject as _;
 use super::Context;
 use super::client::proxy::{self, ProxyChoice};
 use super::client::{Client, Way};
-use crate::config::raw::{Node, Style};
-use crate::config::reader::Entries;
+use crate::yaml::raw::{Node, Style};
+use crate::yaml::reader::Entries;
 
 /// Reads both, and gives the client that goes that way. Destinations that say the same share its connections.
 pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Option<Client> {

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{ExplainedDelivery, Explanation, deliveries};
-use crate::config::{Config, ConfigTest, TestEvent, regular};
+use crate::config::{Config, ConfigTest, TestEvent};
 use crate::event::RelayFields;
+use crate::yaml::regular;
 
 /// What became of one test.
 pub struct Tested<'c> {

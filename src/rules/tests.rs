@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Config;
-use crate::config::values::Surroundings;
 use crate::event::FieldId;
+use crate::yaml::values::Surroundings;
 
 struct Nothing;
 

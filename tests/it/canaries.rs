@@ -200,7 +200,7 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
 /// A surrounding in which every variable holds one value.
 struct Everywhere(&'static str);
 
-impl vero_relay::config::values::Surroundings for Everywhere {
+impl vero_relay::yaml::values::Surroundings for Everywhere {
     fn variable(&self, name: &str) -> Option<String> {
         (name == "S").then(|| self.0.to_owned())
     }

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use vero_relay::config::problem::Report;
-use vero_relay::config::values::Surroundings;
 use vero_relay::config::{Config, ConfigError};
+use vero_relay::yaml::problem::Report;
+use vero_relay::yaml::values::Surroundings;
 
 /// The surroundings of every fixture.
 pub(super) struct Fixed;

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vero_relay::config::Config;
-use vero_relay::config::values::Process;
 use vero_relay::daemon::{Running, start, start_on};
 use vero_relay::store::journal::model::ModelDisk;
+use vero_relay::yaml::values::Process;
 
 /// How long a condition may take before a test gives up. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,10 +7,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use vero_relay::config::Config;
-use vero_relay::config::values::Process;
 use vero_relay::daemon::{Running, start};
 use vero_relay::destination::Client;
 use vero_relay::destination::client::NetworkParts;
+use vero_relay::yaml::values::Process;
 
 use crate::harness::*;
 use crate::torture::rig::Rig;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use vero_relay::config::values::Surroundings;
-use vero_relay::config::{Config, ConfigError, TestEvent, load, schema};
+use vero_relay::config::{Config, ConfigError, TestEvent, schema};
 use vero_relay::destination::Delivery;
 use vero_relay::event::{EventId, RelayFields};
 use vero_relay::explain::run_tests;
 use vero_relay::store::{NameId, StoredEvent};
+use vero_relay::yaml::load;
+use vero_relay::yaml::values::Surroundings;
 
 use super::schema::Judge;
 

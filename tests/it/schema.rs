@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vero_relay::config::{Config, ConfigError, load, schema};
+use vero_relay::config::{Config, ConfigError, schema};
+use vero_relay::yaml::load;
 
 use super::config::{Fixed, fixtures};
 

@@ -43,10 +43,23 @@ fn naming_in(text: &str, part: impl Fn(&str) -> &str) -> Vec<String> {
 
 #[test]
 fn packages_that_are_to_be_replaced_one_day_are_named_in_one_file_each() {
-    assert_eq!(naming("serde_yaml"), ["config/load.rs"]);
+    assert_eq!(naming("serde_yaml"), ["yaml/load.rs"]);
     assert_eq!(naming("backoff::backoff"), ["deliver/backoff.rs"]);
     let client = |file: &String| file.starts_with("destination/client");
     assert!(naming("reqwest::").iter().all(client), "{:?}", naming("reqwest::"));
+}
+
+#[test]
+fn what_reads_yaml_looks_at_nothing_above_it() {
+    for room in ["config", "destination", "rules", "event", "store", "deliver", "relay", "receive", "admin", "explain"]
+    {
+        let named = naming(&format!("crate::{room}"));
+        let stray: Vec<_> = named.iter().filter(|file| file.starts_with("yaml/")).collect();
+        assert!(stray.is_empty(), "crate::{room} in {stray:?}");
+    }
+    let below = |file: &String| file.starts_with("destination/") || file == "time.rs";
+    let config = naming("crate::config");
+    assert!(!config.is_empty() && !config.iter().any(below), "{config:?}");
 }
 
 #[test]

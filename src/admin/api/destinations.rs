@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, ask, destination, new_id, refused};
-use crate::config::problem::did_you_mean;
 use crate::relay::{Relay, SourceAct};
 use crate::store::{AllCounts, Command, Counts, NameId, What};
 use crate::time::rfc3339;
+use crate::yaml::problem::did_you_mean;
 
 pub(super) async fn list(relay: &Relay) -> Outcome {
     let counts = relay.store.counts().await.map_err(refused)?;

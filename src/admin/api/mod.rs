@@ -227,7 +227,7 @@ fn destination(relay: &Relay, name: &str) -> Result<NameId, Refusal> {
         return Ok(id);
     }
     let known = names.of_kind(NameKind::Destination);
-    let help = crate::config::problem::did_you_mean(name, known.iter().map(|(_, known)| &**known));
+    let help = crate::yaml::problem::did_you_mean(name, known.iter().map(|(_, known)| &**known));
     let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
     Err(Refusal::missing(format!("there is no destination `{name}`{help}")))
 }

@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 
 use super::{Asked, Outcome, Query, Refusal, blocking, refused};
 use crate::config::ConfigError;
-use crate::config::load::FILE_BYTES_MAX;
 use crate::errors::with_causes;
 use crate::relay::{Change, Comparison, Example, Relay};
 use crate::store::{Cursor, EventQuery, Order};
+use crate::yaml::load::FILE_BYTES_MAX;
 
 /// A config that is as long as it may be, as a JSON text: each of its bytes may become two; and what stands beside it.
 pub(in crate::admin) const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 10);

@@ -1,8 +1,8 @@
 //! Slack's blocks: a text where Slack wants an object, and a block's type that is nearly one of Slack's.
 
-use crate::config::raw::{Node, Style, Value};
-use crate::config::reader::Reader;
-use crate::config::words;
+use crate::yaml::raw::{Node, Style, Value};
+use crate::yaml::reader::Reader;
+use crate::yaml::words;
 
 /// The types of blocks. Slack adds others, so only what is nearly one of these is told of.
 const TYPES: [&str; 12] = [

@@ -1,7 +1,7 @@
 //! What strangers could read: secrets in the file.
 
-use crate::config::raw::NodeId;
-use crate::config::reader::Reader;
+use crate::yaml::raw::NodeId;
+use crate::yaml::reader::Reader;
 
 /// Tells of secrets that stand in the file as they are. Files are copied, mailed and committed.
 pub(in crate::config) fn advise_of_plain_secrets(reader: &Reader, secrets: impl IntoIterator<Item = NodeId>) {

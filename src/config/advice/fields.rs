@@ -1,12 +1,12 @@
 //! Names and values that Vero does not use: they match nothing, and below a `not` everything.
 
 use super::shapes;
-use crate::config::problem::{Severity, did_you_mean, nearest};
-use crate::config::raw::{Key, Node, Style, Value};
-use crate::config::reader::Reader;
-use crate::config::words::{self, meant_type};
 use crate::event::{FieldPath, Segment, vero};
 use crate::rules::operators::OPERATORS;
+use crate::yaml::problem::{Severity, did_you_mean, nearest};
+use crate::yaml::raw::{Key, Node, Style, Value};
+use crate::yaml::reader::Reader;
+use crate::yaml::words::{self, meant_type};
 
 /// What is known where a match map stands.
 #[derive(Clone, Default)]

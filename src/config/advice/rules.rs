@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::config::raw::Node;
-use crate::config::reader::Reader;
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, vero};
 use crate::rules::{Condition, Outline, Rule, Verdict};
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
 
 /// Pairs of a rule with `stop` and a later one that are compared. A thousand rules that all stop are half of it; beyond, a start
 /// would take seconds longer for a warning.

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use crate::config::raw::{Node, NodeId, Style, Value};
-use crate::config::reader::Reader;
+use crate::yaml::raw::{Node, NodeId, Style, Value};
+use crate::yaml::reader::Reader;
 
 mod spoken;
 mod table;

@@ -10,9 +10,6 @@ use minijinja::machinery::parse;
 
 use super::reads::Reads;
 use super::texts;
-use crate::config::raw::{Node, NodeId, Scalar, Style, Value};
-use crate::config::reader::Reader;
-use crate::config::words;
 use crate::destination::dialect;
 use crate::destination::template::{Escape, Template, is_template};
 use crate::destination::view::View;
@@ -21,6 +18,9 @@ use crate::event::path::RELAY_FIELDS;
 use crate::event::vero;
 use crate::fault::Fault;
 use crate::rules::{Rule, Verdict};
+use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
+use crate::yaml::reader::Reader;
+use crate::yaml::words;
 
 /// Templates that are looked at. Each costs some ten microseconds, and thousands of destinations do not differ in their slips.
 const TEMPLATES_MAX: usize = 1000;

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::blocks;
-use crate::config::raw::{Node, NodeId, Style, Value};
-use crate::config::reader::Reader;
 use crate::destination::template::sole_path;
 use crate::event::vero;
 use crate::fault::Fault;
+use crate::yaml::raw::{Node, NodeId, Style, Value};
+use crate::yaml::reader::Reader;
 
 /// A longer text is not looked at.
 const TEXT_BYTES_MAX: usize = 16 << 10;

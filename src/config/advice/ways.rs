@@ -6,14 +6,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::itself::{Leads, Own, leads};
 use super::templates::reads_only_what_samples_have;
-use crate::config::raw::{Node, NodeId};
-use crate::config::reader::Reader;
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Unsent};
 use crate::event::{EventId, RelayFields, vero};
 use crate::fault::Fault;
 use crate::rules::RuleSet;
 use crate::store::{NameId, StoredEvent};
+use crate::yaml::raw::{Node, NodeId};
+use crate::yaml::reader::Reader;
 
 /// What is looked at.
 pub(in crate::config) struct Looked<'c> {

@@ -1,7 +1,7 @@
 //! Where a key stands, for messages: the schema asked backwards.
 
-use super::super::words::letters;
 use super::{Key, Of, Section, keys};
+use crate::yaml::words::letters;
 
 /// Where a key may stand.
 #[derive(Debug, PartialEq, Eq)]

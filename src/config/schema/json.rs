@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::load;
-use super::super::raw::{self, Node, Style};
 use super::{Absent, Key, Of, Section, keys};
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
+use crate::yaml::load;
+use crate::yaml::raw::{self, Node, Style};
 
 /// Wherever `${…}` stands, nothing can be said of what comes in its place.
 const INTERPOLATED: &str = r"\$\{";

@@ -21,12 +21,12 @@ use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
 use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent};
-use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader};
 use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::minify;
 use crate::secret::Secret;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::{Entries, Reader};
 
 pub(super) const KIND: Kind = Kind {
     name: "file",

@@ -17,11 +17,11 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, cut, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, way};
-use crate::config::raw::Node;
-use crate::config::reader::{Entries, Reader};
 use crate::destination::exposure;
 use crate::event::Json;
 use crate::secret::Secret;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::{Entries, Reader};
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",
@@ -78,7 +78,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     });
     let blocks = entries.optional("blocks");
     let compiled_blocks = blocks.and_then(|node| {
-        if !matches!(node.value, crate::config::raw::Value::List(_)) {
+        if !matches!(node.value, crate::yaml::raw::Value::List(_)) {
             let help = "each block begins with `-`: - { type: section, text: { type: mrkdwn, text: \"{{ type }}\" } }";
             reader.error_with(node.id, "`blocks` is a list of Slack's blocks", help.to_owned());
             return None;

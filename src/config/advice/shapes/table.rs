@@ -2,8 +2,8 @@
 
 use super::spoken::several_globs;
 use super::{Meant, Text, meant, quoted, single_quoted, yaml};
-use crate::config::words;
 use crate::event::vero;
+use crate::yaml::words;
 
 /// `“Spring”`, `"'Spring'"`, `«Spring»`: quotes that YAML does not take for quotes.
 pub(super) fn quotes(of: &Text<'_>) -> Option<Meant> {

@@ -1,23 +1,23 @@
 //! The value of a line as it was meant as a whole: in quotes, where its own signs end it too early.
 
 /// A value in quotes: double ones, unless it holds some, or a backslash.
-pub(super) fn quote(value: &str) -> String {
+pub(crate) fn quote(value: &str) -> String {
     if value.contains(['"', '\\']) { format!("'{}'", value.replace('\'', "''")) } else { format!("\"{value}\"") }
 }
 
 /// A value without the comment behind it. `{# … #}` is no comment of YAML's.
-pub(super) fn uncommented(value: &str) -> &str {
+pub(crate) fn uncommented(value: &str) -> &str {
     value.split(" # ").next().unwrap_or_default().trim_end()
 }
 
 /// Whether a text holds a template's value or statement.
-pub(super) fn holds_tags(text: &str) -> bool {
+pub(crate) fn holds_tags(text: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|tag| text.contains(tag))
 }
 
 /// `"say "hi""`: a value whose quotes hold more of their kind, with `at` the byte of the one that ends it. Nothing, where no form is
 /// certain.
-pub(super) fn requoted(value: &str, at: usize) -> Option<String> {
+pub(crate) fn requoted(value: &str, at: usize) -> Option<String> {
     let value = uncommented(value);
     let sign = value.chars().next().filter(|sign| matches!(sign, '"' | '\''))?;
     let (before, behind) = (value.get(1..at)?, value.get(at + 1..)?);
@@ -37,7 +37,7 @@ pub(super) fn requoted(value: &str, at: usize) -> Option<String> {
 }
 
 /// `{ glob: "Spring* }`: a quote that is not closed, closed before the brackets that were opened before it.
-pub(super) fn closed_quote(before: &str, behind: &str, quote: char) -> String {
+pub(crate) fn closed_quote(before: &str, behind: &str, quote: char) -> String {
     let count = |signs: [char; 2]| before.matches(signs).count();
     let mut open = count(['{', '[']).saturating_sub(count(['}', ']']));
     let mut text = behind.trim_end();
@@ -51,7 +51,7 @@ pub(super) fn closed_quote(before: &str, behind: &str, quote: char) -> String {
 }
 
 /// The key that begins behind a closed bracket: `{ type: bounced } to: [alerts]`.
-pub(super) fn second_key(behind: &str) -> Option<&str> {
+pub(crate) fn second_key(behind: &str) -> Option<&str> {
     let (key, rest) = behind.split_once(':')?;
     let is_name = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     (is_name && (rest.is_empty() || rest.starts_with(' '))).then_some(key)

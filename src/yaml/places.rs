@@ -22,7 +22,7 @@ const WALKS_MIN: usize = 5;
 
 /// The places of some nodes.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     found: HashMap<NodeId, Place>,
     /// How often the text was walked over.
     walks: usize,

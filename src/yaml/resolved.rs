@@ -33,23 +33,23 @@ impl std::fmt::Debug for Resolved {
 
 impl Resolved {
     /// Notes a scalar that holds values.
-    pub(super) fn note(&mut self, place: &str, raw: &str, taken: impl Iterator<Item = (String, String)>) {
+    pub(crate) fn note(&mut self, place: &str, raw: &str, taken: impl Iterator<Item = (String, String)>) {
         self.places.insert(place.to_owned(), raw.to_owned());
         self.values.extend(taken);
     }
 
     /// Whether the same scalar stands in the same place here.
-    pub(super) fn has(&self, place: &str, raw: &str) -> bool {
+    pub(crate) fn has(&self, place: &str, raw: &str) -> bool {
         self.places.get(place).is_some_and(|known| known == raw)
     }
 
     /// What a reference stands for.
-    pub(super) fn value(&self, reference: &str) -> Option<&str> {
+    pub(crate) fn value(&self, reference: &str) -> Option<&str> {
         self.values.get(reference).map(String::as_str)
     }
 
     /// All that came from outside.
-    pub(super) fn values(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = String> {
         self.values.values().cloned()
     }
 
@@ -66,19 +66,19 @@ impl Resolved {
 }
 
 /// Goes one key further.
-pub(super) fn step(place: &mut String, key: &str) {
+pub(crate) fn step(place: &mut String, key: &str) {
     place.push(STEP);
     place.push_str(key);
 }
 
 /// Whether a placeholder may stand here: where it decides neither what matches nor what the relay itself does.
-pub(super) fn takes_placeholders(place: &str) -> bool {
+pub(crate) fn takes_placeholders(place: &str) -> bool {
     let section = place.split(STEP).nth(1).unwrap_or_default();
     matches!(section, "sources" | "destinations" | "defaults" | "tests") || section.starts_with("x-")
 }
 
 /// What stands in the place of a value, by nothing but the place and the name of what was asked for.
-pub(super) fn placeholder(place: &str, is_first: bool, reference: &str) -> String {
+pub(crate) fn placeholder(place: &str, is_first: bool, reference: &str) -> String {
     let mut keys = place.rsplit(STEP).filter(|key| key.parse::<usize>().is_err());
     match keys.next() {
         Some("url") if is_first => PLACEHOLDER_URL.to_owned(),
@@ -91,7 +91,7 @@ pub(super) fn placeholder(place: &str, is_first: bool, reference: &str) -> Strin
 }
 
 /// What a reference of such a config stands for. Whether there is anything behind it is not looked at.
-pub(super) fn stands_for(
+pub(crate) fn stands_for(
     of: &Resolved,
     reference: &str,
     place: &str,

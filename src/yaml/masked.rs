@@ -14,7 +14,7 @@ const PIECE_BYTES: usize = 4;
 const HIDDEN: &str = "…";
 
 /// A scalar with values in it.
-pub(super) struct Mixed {
+pub(crate) struct Mixed {
     /// What was put in.
     pub values: Vec<String>,
     /// The text with them in place.
@@ -95,7 +95,7 @@ fn longest_first(texts: &mut Vec<String>) {
 }
 
 /// What is searched for in messages about other places.
-pub(super) struct Everywhere(Vec<String>);
+pub(crate) struct Everywhere(Vec<String>);
 
 impl Everywhere {
     /// Of all that came from outside, what may be a secret: long enough, and no name that the file uses itself.

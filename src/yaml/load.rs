@@ -159,7 +159,7 @@ fn too_deep() -> String {
 }
 
 /// What reads a text.
-pub(super) fn deserializer(text: &str) -> impl Deserializer<'_> {
+pub(crate) fn deserializer(text: &str) -> impl Deserializer<'_> {
     serde_yaml::Deserializer::from_str(text)
 }
 

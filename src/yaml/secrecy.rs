@@ -32,26 +32,26 @@ const SCHEMES: [&str; 4] = ["basic", "bearer", "digest", "token"];
 const WORD_BYTES_MIN: usize = 4;
 
 /// Whether a line or a key has a word that a secret probably stands behind.
-pub(super) fn names_secret(line: &str) -> bool {
+pub(crate) fn names_secret(line: &str) -> bool {
     let line = line.to_lowercase();
     SECRET_PARTS.iter().any(|part| line.contains(part))
 }
 
 /// Whether a secret may stand in a line, or below its keys.
-pub(super) fn lies_below_secret(line: &str, keys: &[String]) -> bool {
+pub(crate) fn lies_below_secret(line: &str, keys: &[String]) -> bool {
     names_secret(line) || keys.iter().any(|key| is_section(key))
 }
 
 /// Whether showing the line at this place may show a secret: a key of it, or one above it, says so, and its value is more than names
 /// of variables.
-pub(super) fn may_show_secret(text: &str, offset: usize) -> bool {
+pub(crate) fn may_show_secret(text: &str, offset: usize) -> bool {
     let line = line_at(text, offset);
     may_hold_secret(line)
         || ((names_secret(line) || keys(line).any(is_section) || has_secret_above(text, offset)) && !is_harmless(line))
 }
 
 /// The key that a help may name: on a line with a secret, what looks like a key may be the secret's beginning.
-pub(super) fn shown_key<'k>(key: &'k str, line: &str, is_secret: bool) -> Option<&'k str> {
+pub(crate) fn shown_key<'k>(key: &'k str, line: &str, is_secret: bool) -> Option<&'k str> {
     let is_item = line.trim_start().starts_with('-');
     let is_known = KNOWN_KEYS.contains(&key.trim_matches(['"', '\'']));
     let is_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
@@ -98,7 +98,7 @@ fn has_secret_above(text: &str, offset: usize) -> bool {
 }
 
 /// Whether a line stands beside a key of secrets that has nothing below it: it was to stand below.
-pub(super) fn lies_beside_secret(text: &str, offset: usize) -> bool {
+pub(crate) fn lies_beside_secret(text: &str, offset: usize) -> bool {
     let offset = text.floor_char_boundary(offset.min(text.len()));
     let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
     let level = indentation(line_at(text, offset));
@@ -169,7 +169,7 @@ fn is_harmless(line: &str) -> bool {
 
 /// Whether a secret is written out on a line, wherever in the file it is: indented wrongly it is in no section that is known to hold
 /// one, and in a file that is not YAML there are no sections.
-pub(super) fn may_hold_secret(line: &str) -> bool {
+pub(crate) fn may_hold_secret(line: &str) -> bool {
     let is_written_out = |after: &str| {
         let value = after.trim_start_matches([' ', '"', '\'', '[']);
         let scheme =

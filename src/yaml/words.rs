@@ -105,7 +105,7 @@ const TYPES: [(&str, &str); 12] = [
 ];
 
 /// A word as it is compared: small letters and digits, and nothing between them. Signs alone stay.
-pub(super) fn letters(word: &str) -> String {
+pub(crate) fn letters(word: &str) -> String {
     let kept: String = word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     if kept.is_empty() { word.trim().to_owned() } else { kept }
 }
@@ -142,7 +142,7 @@ pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
 }
 
 /// Which of the known words of a place is meant by a key: its letters in another style, its meaning, or nearly its letters.
-pub(super) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let known: Vec<_> = known.into_iter().collect();
     let spelt = letters(word);
     let alike = known.iter().find(|candidate| letters(candidate) == spelt).copied();
@@ -166,7 +166,7 @@ pub(super) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
 }
 
 /// Which of Vero's event types is meant.
-pub(super) fn meant_type(word: &str) -> Option<&'static str> {
+pub(crate) fn meant_type(word: &str) -> Option<&'static str> {
     let spelt = letters(word);
     let spelt = ["email", "message", "mail", "event", "vero"]
         .iter()
@@ -180,7 +180,7 @@ pub(super) fn meant_type(word: &str) -> Option<&'static str> {
 }
 
 /// The parts of a text in which somebody wrote a list: `a, b`, `a|b`, `a or b`. `None` where it is no list.
-pub(super) fn listed(text: &str) -> Option<Vec<&str>> {
+pub(crate) fn listed(text: &str) -> Option<Vec<&str>> {
     let by = |sign: &str| text.contains(sign).then(|| text.split(sign).map(str::trim).collect::<Vec<_>>());
     let parts = [",", "|", ";", " or ", " and ", "/", " "].iter().find_map(|sign| by(sign))?;
     let trimmed = parts.into_iter().map(|part| part.trim_matches(['[', ']', '"', '\'', ' ']));
@@ -189,7 +189,7 @@ pub(super) fn listed(text: &str) -> Option<Vec<&str>> {
 }
 
 /// The name in `$NAME`, `$(NAME)`, `%NAME%`, `{{ env.NAME }}`, `{{ NAME }}` or `{NAME}`, as other programs have it.
-pub(super) fn variable_name(text: &str) -> Option<&str> {
+pub(crate) fn variable_name(text: &str) -> Option<&str> {
     let text = text.trim();
     let between =
         |start: &str, end: &str| text.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)).map(str::trim);
@@ -208,7 +208,7 @@ pub(super) fn variable_name(text: &str) -> Option<&str> {
 }
 
 /// A character that looks like another or like nothing, and its name.
-pub(super) fn odd_character(c: char) -> Option<&'static str> {
+pub(crate) fn odd_character(c: char) -> Option<&'static str> {
     Some(match c {
         '\u{a0}' => "a no-break space",
         '\u{202f}' | '\u{2007}' => "a narrow no-break space",
@@ -236,13 +236,13 @@ pub(super) fn odd_character(c: char) -> Option<&'static str> {
 }
 
 /// The first odd character of a word that people type by hand: a key, a type, the name of a destination.
-pub(super) fn oddity(word: &str) -> Option<String> {
+pub(crate) fn oddity(word: &str) -> Option<String> {
     let (c, name) = word.chars().find_map(|c| Some((c, odd_character(c)?)))?;
     Some(format!("`{}` holds U+{:04X}, {name}: type it anew", word.trim(), u32::from(c)))
 }
 
 /// Whether a character cannot be seen.
-pub(super) fn is_blank(c: char) -> bool {
+pub(crate) fn is_blank(c: char) -> bool {
     matches!(odd_character(c), Some(name) if name.contains("space") || name.contains("invisible"))
 }
 

@@ -5,7 +5,7 @@ use super::words::{self, variable_name};
 use crate::fault::Fault;
 
 /// How `true` or `false` is written.
-pub(super) fn boolean(node: &Node) -> Option<String> {
+pub(crate) fn boolean(node: &Node) -> Option<String> {
     let text = node.scalar().map(|scalar| scalar.text.to_lowercase())?;
     let is_true = matches!(text.as_str(), "yes" | "on" | "y" | "1" | "true" | "always" | "enabled");
     let is_false = matches!(text.as_str(), "no" | "off" | "n" | "0" | "false" | "never" | "disabled");
@@ -13,7 +13,7 @@ pub(super) fn boolean(node: &Node) -> Option<String> {
 }
 
 /// How a text is written, where something else stands.
-pub(super) fn text(node: &Node) -> Option<String> {
+pub(crate) fn text(node: &Node) -> Option<String> {
     match &node.value {
         Value::Map(entries) => match entries.as_slice() {
             // `{{ x }}` without quotes is a map in a map to YAML, and `{x}` a map with a key and no value.
@@ -31,7 +31,7 @@ pub(super) fn text(node: &Node) -> Option<String> {
 }
 
 /// What is told of a map or a list where a duration, a size or a rate stands: `{ per_second: 5 }` and `[5, s]` as one text.
-pub(super) fn measure<T>(node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<String> {
+pub(crate) fn measure<T>(node: &Node, read: fn(&str) -> Result<T, Fault>) -> Option<String> {
     let (mut words, mut pairs): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     let mut see = |text: &str| words.extend(text.split(['_', ' ', '-']).map(str::to_lowercase));
     match &node.value {
@@ -59,7 +59,7 @@ pub(super) fn measure<T>(node: &Node, read: fn(&str) -> Result<T, Fault>) -> Opt
 }
 
 /// A whole number in words, with a unit or with signs between its digits.
-pub(super) fn number(node: &Node, least: u64, most: u64) -> String {
+pub(crate) fn number(node: &Node, least: u64, most: u64) -> String {
     let text = node.scalar().map(|scalar| scalar.text.as_str()).unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     let is_plain = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '_' | ',' | '\'' | ' ' | '"'));
@@ -72,7 +72,7 @@ pub(super) fn number(node: &Node, least: u64, most: u64) -> String {
 }
 
 /// How a URL is written.
-pub(super) fn url(text: &str) -> Option<String> {
+pub(crate) fn url(text: &str) -> Option<String> {
     if let Some(name) = variable_name(text) {
         return Some(format!("write \"${{{name}}}\""));
     }
@@ -132,6 +132,6 @@ fn mended_scheme(text: &str) -> Option<String> {
 }
 
 /// Whether a text is a reference to a variable, as other programs have it, and so no secret.
-pub(super) fn is_reference(text: &str) -> bool {
+pub(crate) fn is_reference(text: &str) -> bool {
     variable_name(text).is_some()
 }

@@ -115,7 +115,7 @@ impl Reader {
     }
 
     /// All problems so far, and the texts of the file that must not be shown with them.
-    pub(super) fn into_found(self) -> Found {
+    pub(crate) fn into_found(self) -> Found {
         let counts = self.counts.map(|count| count.get());
         let (mut problems, unshown) = (self.problems.into_inner(), self.unshown.into_inner());
         // There may be tens of thousands, and hardly any is quoted anywhere: each is looked for once, in all that is said together.

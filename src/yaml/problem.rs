@@ -17,7 +17,7 @@ pub use super::words::{did_you_mean, nearest};
 /// Problems shown with their place. Whoever has more will come back.
 const SHOWN_MAX: usize = 50;
 /// What reading a file has found.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// The problems, or the first of them.
     pub problems: Vec<Problem>,
     /// How many there are in all, by severity.
@@ -81,7 +81,7 @@ pub struct Problem {
 
 /// What is wrong with a file that is not YAML.
 #[derive(Debug)]
-pub(super) struct Diagnosis {
+pub(crate) struct Diagnosis {
     /// What is wrong.
     pub message: String,
     /// What to write.
@@ -174,7 +174,7 @@ fn in_file(text: &str, offset: usize, scalar: &str, within: &Range<usize>) -> Op
 }
 
 /// The whole line that an offset is on.
-pub(super) fn line_at(text: &str, offset: usize) -> &str {
+pub(crate) fn line_at(text: &str, offset: usize) -> &str {
     let offset = text.floor_char_boundary(offset.min(text.len()));
     let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
     text[start..].lines().next().unwrap_or_default()
@@ -217,7 +217,7 @@ pub struct Report {
 
 impl Report {
     /// Puts each problem where it is. What is not shown has gone from `found`; `places` has the rest.
-    pub(super) fn new(file: PathBuf, text: String, root: &Node, found: Found, places: &Places) -> Self {
+    pub(crate) fn new(file: PathBuf, text: String, root: &Node, found: Found, places: &Places) -> Self {
         let Found { mut problems, counts, unshown } = found;
         problems.retain(|problem| problem.place.is_some() || problem.at.is_none_or(|at| !places.gave_up(at)));
         let shown = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
@@ -251,7 +251,7 @@ impl Report {
     }
 
     /// The report of a file that is not YAML.
-    pub(super) fn syntax(file: PathBuf, text: String, diagnosis: Diagnosis) -> Self {
+    pub(crate) fn syntax(file: PathBuf, text: String, diagnosis: Diagnosis) -> Self {
         let Diagnosis { message, help, place } = diagnosis;
         let message = format!("this cannot be read as YAML: {message}");
         // What it holds is not known, so its keys must tell, and those above it.

@@ -10,7 +10,7 @@ use super::{whole, words};
 
 /// Something that is probably a slip.
 #[derive(Debug)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     /// What.
     pub slip: Slip,
     /// Where.
@@ -23,7 +23,7 @@ pub(super) struct Finding {
 
 /// What people get wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Slip {
+pub(crate) enum Slip {
     /// `[` or `{` that is not closed, and what it would be closed with. The second: a comment begins behind it.
     Open(char, bool),
     /// A quote that is not closed.
@@ -74,7 +74,7 @@ pub(super) enum Slip {
 
 impl Slip {
     /// Whether YAML cannot be read behind it.
-    pub(super) fn is_certain(&self) -> bool {
+    pub(crate) fn is_certain(&self) -> bool {
         matches!(
             self,
             Slip::Open(..)
@@ -111,7 +111,7 @@ impl Opened {
 }
 
 /// Looks at a whole text.
-pub(super) fn scan(text: &str) -> Vec<Finding> {
+pub(crate) fn scan(text: &str) -> Vec<Finding> {
     let mut scan = Scan::default();
     let mut offset = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {

@@ -1,0 +1,27 @@
+//! Reads YAML that people type, and tells what is wrong with it. It knows nothing of what a file means.
+//!
+//! # Cast
+//!
+//! * [`load`]: text → [`raw`] nodes, alone in naming serde_yaml. `places`: where a node stands in the file.
+//! * [`values`]: what stands behind `${…}`; [`resolved`]: what it stood for. `masked`: what a message may quote of that.
+//! * [`reader`]: typed reading of nodes, which collects problems and goes on. `hints`: what it asks whoever knows the keys.
+//! * [`problem`]: the problems as people read them. `secrecy`: the lines that are not shown with them.
+//! * `scan`, `whole`: the text as it is typed, for what the parser cannot tell.
+//! * `words`, `forms`: the word and the form that were meant.
+//! * [`regular`]: reads the files that are named, and nothing else than files.
+
+pub(crate) mod forms;
+pub mod hints;
+pub mod load;
+pub(crate) mod masked;
+pub(crate) mod places;
+pub mod problem;
+pub mod raw;
+pub mod reader;
+pub mod regular;
+pub mod resolved;
+pub(crate) mod scan;
+pub(crate) mod secrecy;
+pub mod values;
+pub(crate) mod whole;
+pub(crate) mod words;
