@@ -4,6 +4,7 @@
 //!
 //! * [`load`]: the sender. [`receiver`]: the other side, which notes how long each event took. [`bare`]: the loop in
 //!   the relay's place.
+//! * [`counted`]: how often the relay asks for memory.
 //! * [`measure`]: what the kernel knows of a process, and the relay, started on a config of its own.
 //! * [`scenarios`]: what is measured, each between two runs of the bare loop. [`report`]: the tables and BENCHMARKS.md.
 //! * [`wire`]: as little HTTP as will do.
@@ -14,6 +15,7 @@
 //! `cargo bench --bench throughput -- [--quick] [--only NAME] [--dead N] [--write]`
 
 mod bare;
+mod counted;
 mod load;
 mod measure;
 mod receiver;
@@ -21,9 +23,16 @@ mod report;
 mod scenarios;
 mod wire;
 
+use std::alloc::System;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// Of this program in all its roles; the relay that is timed is another program, and has its own.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Measures the relay against a bare loop that only forwards bytes.
 #[derive(Parser)]
@@ -31,7 +40,7 @@ struct Options {
     /// A tenth of the events: to see that it runs, not what it costs
     #[arg(long)]
     quick: bool,
-    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain
+    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain, allocations
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Events of the backlog
@@ -52,21 +61,28 @@ struct Options {
     /// Where the bare loop forwards to
     #[arg(long, hide = true)]
     to: Vec<bare::Target>,
+    /// What the relay that counts is started on
+    #[arg(long, hide = true)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Role {
     Receiver,
     Bare,
+    Relay,
 }
 
 fn main() {
     let options = Options::parse();
+    if let (Some(Role::Relay), Some(config)) = (options.role, &options.config) {
+        return counted::serve(config);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
     match options.role {
         Some(Role::Receiver) => runtime.block_on(receiver::run(options.at)),
         Some(Role::Bare) => runtime.block_on(bare::run(options.to)),
-        None => runtime.block_on(measure_all(&options)),
+        Some(Role::Relay) | None => runtime.block_on(measure_all(&options)),
     }
 }
 
@@ -75,12 +91,14 @@ async fn measure_all(options: &Options) {
     let share = if options.quick { 10 } else { 1 };
     let chosen: Vec<_> = scenarios::all().into_iter().filter(|scenario| is_wanted(scenario.key)).collect();
     let is_draining = is_wanted(scenarios::DRAIN_KEY);
-    assert!(is_draining || !chosen.is_empty(), "no scenario has a name that begins so: see --help");
+    let is_counting = is_wanted(counted::KEY);
+    assert!(is_draining || is_counting || !chosen.is_empty(), "no scenario has a name that begins so: see --help");
     let machine = report::Machine::look();
     print!("{}", machine.text());
     let measured = scenarios::run(chosen, share, |one| eprintln!("{}", report::line(one))).await;
     let drained = if is_draining { Some(scenarios::drain(options.dead / share).await) } else { None };
-    let text = report::Report { machine, measured, drained, is_quick: options.quick }.text();
+    let counted = if is_counting { counted::run(share).await } else { Vec::new() };
+    let text = report::Report { machine, measured, drained, counted, is_quick: options.quick }.text();
     println!("{text}");
     if options.write {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");

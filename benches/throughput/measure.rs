@@ -93,6 +93,11 @@ pub struct Setup {
 impl Relay {
     /// Writes a config into a directory and starts the binary on it.
     pub fn start(directory: &Path, setup: &Setup) -> Self {
+        Self::start_by(binary(directory), directory, setup, |_| {})
+    }
+
+    /// Writes a config into a directory and starts a relay on it by some command; `take` may keep the ends of its pipes.
+    pub fn start_by(command: Command, directory: &Path, setup: &Setup, take: impl FnOnce(&mut Child)) -> Self {
         let [hooks, admin] = [free_port(), free_port()];
         let mut config = format!(
             "listen: {hooks}\nadmin: {{ listen: \"{admin}\" }}\ndata_dir: data\n\
@@ -103,7 +108,7 @@ impl Relay {
         (0..setup.rule_count.saturating_sub(own)).for_each(|i| push_other_rule(&mut config, i));
         config.push_str(&setup.rules);
         std::fs::write(directory.join("config.yaml"), config).expect("a writable directory");
-        Self::run(directory, hooks, admin)
+        Self::run(command, hooks, admin, take)
     }
 
     /// Starts the binary again on the config and the data that stand in a directory, once the process before it has
@@ -111,13 +116,13 @@ impl Relay {
     pub fn restart(self, directory: &Path) -> Self {
         let Self { process, hooks, admin } = self;
         drop(process);
-        Self::run(directory, hooks, admin)
+        Self::run(binary(directory), hooks, admin, |_| {})
     }
 
-    fn run(directory: &Path, hooks: SocketAddr, admin: SocketAddr) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
-        command.arg("run").arg("-c").arg(directory.join("config.yaml")).env("VERO_RELAY_LOG", "error");
-        let process = Process(command.spawn().expect("it starts"));
+    fn run(mut command: Command, hooks: SocketAddr, admin: SocketAddr, take: impl FnOnce(&mut Child)) -> Self {
+        let mut child = command.env("VERO_RELAY_LOG", "error").spawn().expect("it starts");
+        take(&mut child);
+        let process = Process(child);
         wait_for("the relay to be ready", || get(admin, "/readyz").is_some());
         Self { process, hooks, admin }
     }
@@ -150,6 +155,12 @@ impl Relay {
         command.args(["retry", destination, "--admin", &format!("http://{}", self.admin)]).stdout(Stdio::null());
         assert!(command.status().expect("it starts").success(), "the relay takes it");
     }
+}
+
+fn binary(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.arg("run").arg("-c").arg(directory.join("config.yaml"));
+    command
 }
 
 /// A rule as people write them, that matches nothing that is sent here: mostly a type and a campaign, some patterns.

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::counted::Counted;
+use crate::load::BOUNCED_IN_100;
 use crate::measure::number_after;
-use crate::scenarios::{Drained, Figures, Measured, scratch};
+use crate::scenarios::{Drained, Fan, Figures, Measured, scratch};
 
 /// What it was measured on. It names no path and no host.
 pub struct Machine {
@@ -123,8 +125,12 @@ pub struct Report {
     pub machine: Machine,
     pub measured: Vec<Measured>,
     pub drained: Option<Drained>,
+    pub counted: Vec<Counted>,
     pub is_quick: bool,
 }
+
+/// A hundred events go to one destination, and [`BOUNCED_IN_100`] of them to a second.
+const DELIVERIES_OF_THE_MIX: f64 = 1.0 + BOUNCED_IN_100 as f64 / 100.0;
 
 const HEAD: &str = "| | events/s | deliveries/s | CPU µs an event | ack p50 · p99 · p999, ms | end to end p50 · p99, ms | resident at \
                     most, MiB | written a body byte | events a sync |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
@@ -148,6 +154,7 @@ impl Report {
         if let Some(drained) = &self.drained {
             out.push_str(&backlog(drained));
         }
+        out.push_str(&allocations(&self.counted));
         out + READING
     }
 
@@ -266,6 +273,26 @@ fn backlog(drained: &Drained) -> String {
     )
 }
 
+fn allocations(counted: &[Counted]) -> String {
+    let Some(intake) = counted.iter().find(|one| one.fan == Fan::Each(0)) else { return String::new() };
+    let mut out = String::from(
+        "\n## Allocations\n\n| an event that goes | allocations an event | bytes an event | allocations a delivery | bytes a \
+         delivery |\n|---|--:|--:|--:|--:|\n",
+    );
+    for one in counted {
+        let (name, deliveries) = match one.fan {
+            Fan::Each(0) => ("nowhere".to_owned(), 0.0),
+            Fan::Each(count) => (format!("to {count}"), count as f64),
+            _ => ("as in the standard mix".to_owned(), DELIVERIES_OF_THE_MIX),
+        };
+        let part = one.delivery(intake, deliveries);
+        let part =
+            if deliveries > 0.0 { format!("{:.1} | {:.0}", part.times, part.bytes) } else { "– | –".to_owned() };
+        writeln!(out, "| {name} | {:.1} | {:.0} | {part} |", one.event.times, one.event.bytes).expect(TAKES_ALL);
+    }
+    out
+}
+
 const READING: &str = r#"
 ## How to read it
 
@@ -282,6 +309,8 @@ const READING: &str = r#"
   fixed rate is how long an event takes.
 - **deliveries/s** is from the first request to the last arrival; for a file to when all is settled.
 - **written** is what the process made the kernel write to the disk, journal, index and file together, by the bytes of all bodies.
+- **Allocations** are counted in a second process, which is the same daemon with an allocator that counts. An event that goes nowhere is
+  taken in, written down and answered; what another has more is its deliveries'. Growing a buffer counts as one.
 - **The rules** that match nothing here are half a type and a campaign's name; the rest are ids, triggers, and globs, endings and regular
   expressions. Two match, so that the deliveries are those of the standard mix.
 "#;

@@ -40,9 +40,9 @@ pub struct Scenario {
 /// Events of a backlog are counted by `--dead`.
 pub const DRAIN_KEY: &str = "drain";
 /// Requests in flight, as from so many senders.
-const IN_FLIGHT: usize = 64;
+pub const IN_FLIGHT: usize = 64;
 /// Vero's bodies have 500 to 700 bytes.
-const BODY_BYTES: usize = 600;
+pub const BODY_BYTES: usize = 600;
 /// Twenty-four of the largest bodies are all that the relay has in hand at once; more would measure how it refuses.
 const IN_FLIGHT_LARGE: usize = 16;
 
@@ -105,35 +105,11 @@ impl Scenario {
     }
 
     fn targets(&self, receiver: &Receiver) -> Vec<Target> {
-        let to = |address, in_100| Target { address, in_100 };
-        match self.fan {
-            Fan::Mix => vec![to(receiver.ports[0], 100), to(receiver.ports[1], BOUNCED_IN_100)],
-            Fan::Each(count) => receiver.ports[..count].iter().map(|port| to(*port, 100)).collect(),
-            Fan::Slow => vec![to(receiver.slow, 100)],
-            Fan::File => Vec::new(),
-        }
+        targets_of(self.fan, receiver)
     }
 
     fn setup(&self, receiver: &Receiver) -> Setup {
-        let targets = self.targets(receiver);
-        let mut destinations: String = targets.iter().enumerate().map(|(i, to)| http(i, to.address)).collect();
-        let mut names: Vec<String> = (0..targets.len()).map(|i| format!("d{i}")).collect();
-        let mut rules = String::new();
-        match self.fan {
-            Fan::Mix => {
-                rules.push_str(
-                    "  - { name: some, match: { type: [bounced, complained], campaign.type: behavioural }, to: d1 }\n",
-                );
-                names.truncate(1);
-            }
-            Fan::File => {
-                destinations.push_str("  d0: { file: { path: \"archive/{date}.ndjson\" } }\n");
-                names.push("d0".to_owned());
-            }
-            Fan::Each(_) | Fan::Slow => {}
-        }
-        rules.push_str(&format!("  - {{ name: all, to: [{}] }}\n", names.join(", ")));
-        Setup { destinations, rules, rule_count: self.rules }
+        setup_of(self.fan, self.rules, receiver)
     }
 
     fn deliveries(&self, events: u64) -> u64 {
@@ -143,6 +119,44 @@ impl Scenario {
             Fan::Slow | Fan::File => events,
         }
     }
+}
+
+fn targets_of(fan: Fan, receiver: &Receiver) -> Vec<Target> {
+    let to = |address, in_100| Target { address, in_100 };
+    match fan {
+        Fan::Mix => vec![to(receiver.ports[0], 100), to(receiver.ports[1], BOUNCED_IN_100)],
+        Fan::Each(count) => receiver.ports[..count].iter().map(|port| to(*port, 100)).collect(),
+        Fan::Slow => vec![to(receiver.slow, 100)],
+        Fan::File => Vec::new(),
+    }
+}
+
+/// A relay's config, by where its events go.
+pub fn setup_of(fan: Fan, rule_count: usize, receiver: &Receiver) -> Setup {
+    let targets = targets_of(fan, receiver);
+    let mut destinations: String = targets.iter().enumerate().map(|(i, to)| http(i, to.address)).collect();
+    let mut names: Vec<String> = (0..targets.len()).map(|i| format!("d{i}")).collect();
+    let mut rules = String::new();
+    match fan {
+        Fan::Mix => {
+            rules.push_str(
+                "  - { name: some, match: { type: [bounced, complained], campaign.type: behavioural }, to: d1 }\n",
+            );
+            names.truncate(1);
+        }
+        Fan::File => {
+            destinations.push_str("  d0: { file: { path: \"archive/{date}.ndjson\" } }\n");
+            names.push("d0".to_owned());
+        }
+        Fan::Each(_) | Fan::Slow => {}
+    }
+    if names.is_empty() {
+        destinations.push_str("  nobody: { file: { path: unused } }\n");
+        rules.push_str("  - { name: all, to: [], stop: true }\n");
+    } else {
+        rules.push_str(&format!("  - {{ name: all, to: [{}] }}\n", names.join(", ")));
+    }
+    Setup { destinations, rules, rule_count }
 }
 
 fn http(i: usize, address: SocketAddr) -> String {
