@@ -1,5 +1,6 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
 # make test    the tests alone; the README's command
+# make test-long  the tests with dice, over twenty times as many seeds and as large a backlog; src/seeds.rs says how to repeat one
 # make test-busy  the tests five times while something else uses every core; five of five must pass
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
 #              picks some, VERO_RELAY_TORTURE_SEED=N repeats a run, VERO_RELAY_TORTURE_ALLOW_SKIPS=1 accepts what cannot run here)
@@ -9,7 +10,7 @@
 # make audit   advisories, licences, banned packages and sources by deny.toml; installs cargo-deny where it is missing
 # make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
 
-.PHONY: check test test-busy torture fuzz deb deb-test audit bench
+.PHONY: check test test-long test-busy torture fuzz deb deb-test audit bench
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = journal body config file_path retry_after condition slack
@@ -24,6 +25,9 @@ check:
 
 test:
 	cargo test --locked
+
+test-long:
+	VERO_RELAY_TEST_SEEDS=2000 cargo test --locked -- simulation model_test contract
 
 test-busy:
 	cargo test --locked --no-run

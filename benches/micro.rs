@@ -270,8 +270,7 @@ fn append_64_unsynced(bencher: Bencher<'_, '_>) {
     Journal::open(Unsynced(real_disk(&directory)), Options::default()).bench(bencher);
 }
 
-/// The same on the disk in memory that tests and simulations use. It copies a whole segment at each sync, so the
-/// segments are as small as theirs; and it keeps everything, so the runs are few.
+/// The same on the disk in memory that tests and simulations use. It keeps everything, so the runs are few.
 #[divan::bench(sample_count = 20, sample_size = 10)]
 fn append_64_on_the_model_disk(bencher: Bencher<'_, '_>) {
     Journal::open(ModelDisk::default(), Options { segment_bytes: 1 << 20, ..Options::default() }).bench(bencher);

@@ -30,6 +30,8 @@ mod fault;
 pub mod listener;
 pub mod relay;
 pub mod secret;
+#[cfg(any(test, feature = "test-support"))]
+pub mod seeds;
 #[cfg(test)]
 mod simulation;
 mod spelled;

@@ -9,8 +9,7 @@
 //! * [`witness`]: the destinations, and what they must never see.
 //! * [`terms`]: what both go by. [`dice`]: chance that a seed repeats.
 //!
-//! A run that fails gives its seed and its story: `DELIVER_SEED=17 cargo test simulation` repeats it. `DELIVER_SEEDS=100000` looks
-//! further than the normal tests do.
+//! A run that fails gives its seed and its story; [`seeds`](crate::seeds) says how to repeat it, and how to look further.
 
 mod dice;
 mod terms;
@@ -20,10 +19,8 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::world::{Told, World};
+use crate::seeds::{repeated_by, seeds};
 use crate::store::journal::Untold;
-
-/// Seeds in the normal tests.
-const SEEDS: u64 = 2_000;
 
 fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -31,13 +28,9 @@ fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
     runtime.expect("a runtime").block_on(async { World::new(seed, lies, untold.clone()).run().await })
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
-    let seeds = number("DELIVER_SEED").map_or(0..number("DELIVER_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let seeds = seeds();
     let (next, threads) = (AtomicU64::new(seeds.start), std::thread::available_parallelism().map_or(1, usize::from));
     let work = || {
         let (mut sum, untold) = (Told::default(), Untold::default());
@@ -46,7 +39,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
             if seed >= seeds.end {
                 return sum;
             }
-            let told = run(seed, false, &untold).unwrap_or_else(|error| panic!("DELIVER_SEED={seed}: {error}"));
+            let told = run(seed, false, &untold).unwrap_or_else(|error| panic!("{}: {error}", repeated_by(seed)));
             sum.acknowledged += told.acknowledged;
             sum.twice += told.twice;
             sum.dead += told.dead;

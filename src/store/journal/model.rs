@@ -56,6 +56,21 @@ struct Content {
     bytes: Vec<u8>,
     synced: Vec<u8>,
     unsynced: Vec<(u64, Vec<u8>)>,
+    /// It was changed otherwise than by writes since the last sync.
+    is_reshaped: bool,
+}
+
+impl Content {
+    fn sync(&mut self) {
+        if std::mem::take(&mut self.is_reshaped) {
+            self.synced.clone_from(&self.bytes);
+            self.unsynced.clear();
+        }
+        // A segment is large and what is synced at once is little.
+        for (offset, write) in self.unsynced.drain(..) {
+            put(&mut self.synced, &write, offset);
+        }
+    }
 }
 
 /// What goes wrong from now on.
@@ -107,7 +122,7 @@ impl ModelDisk {
                 let kept = &write[..keep(write.len()).min(write.len())];
                 put(&mut bytes, kept, *offset);
             }
-            Content { synced: bytes.clone(), bytes, unsynced: Vec::new() }
+            Content { synced: bytes.clone(), bytes, ..Content::default() }
         });
         let names = state.synced_names.clone();
         let files = files.collect();
@@ -121,6 +136,7 @@ impl ModelDisk {
         let at = state.names[name];
         change(&mut state.files[at].bytes);
         state.files[at].synced = state.files[at].bytes.clone();
+        state.files[at].is_reshaped = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -149,8 +165,9 @@ impl Disk for ModelDisk {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         let file = state.files.len();
-        let bytes = vec![0; bytes as usize];
-        state.files.push(Content { synced: bytes.clone(), bytes, unsynced: Vec::new() });
+        // Two of them, of which the system gives no page before it is written to; a copy has all of them.
+        let (synced, bytes) = (vec![0; bytes as usize], vec![0; bytes as usize]);
+        state.files.push(Content { synced, bytes, ..Content::default() });
         state.names.insert(name.to_owned(), file);
         Ok(Arc::new(ModelFile { disk: self.clone(), file }))
     }
@@ -250,15 +267,15 @@ impl DiskFile for ModelFile {
             return Err(io::Error::other("the model disk fails every sync"));
         }
         if !state.faults.sync_lies {
-            let file = &mut state.files[self.file];
-            file.synced = file.bytes.clone();
-            file.unsynced.clear();
+            state.files[self.file].sync();
         }
         Ok(())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.disk.lock().files[self.file].bytes.resize(bytes as usize, 0);
+        let file = &mut self.disk.lock().files[self.file];
+        file.bytes.resize(bytes as usize, 0);
+        file.is_reshaped = true;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub const FAULT: Fault = Fault {
 };
 
 async fn run(scale: Scale) -> Report {
-    let (rules, senders) = (scale.of(1_000, 10_000), scale.of(100, 2_000));
+    let (rules, senders) = (scale.of(300, 10_000), scale.of(60, 2_000));
     let mut stage = Stage::set(&scale).await;
     let more = "  - { to: archive }\n".repeat(rules);
     stage.rig.change("  - { name: trouble", &format!("{more}  - {{ name: trouble"));

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::seeds::{repeated_by, seeds};
 use crate::store::Selecting;
 
-/// Runs in the normal run: a few seconds. `STORE_SEEDS=10000` runs more of them, `STORE_SEED=17` that one.
-const SEEDS: u64 = 150;
 /// Dead letters may have half of it.
 const HISTORY_BYTES: u64 = 12 << 10;
 const DESTINATIONS: [&str; 3] = ["crm", "alerts", "dead"];
@@ -116,7 +115,7 @@ impl Run {
     }
 
     fn story(&self) -> String {
-        format!("STORE_SEED={}\n{}", self.seed, self.log.join("\n"))
+        format!("{}\n{}", repeated_by(self.seed), self.log.join("\n"))
     }
 
     fn id(&self, name: &str) -> NameId {
@@ -388,8 +387,7 @@ fn replace_database(path: &Path, with: Option<&Path>) {
 
 #[test]
 fn whatever_happens_every_delivery_is_where_the_model_has_it() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = number("STORE_SEED").map_or(0..number("STORE_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let seeds = seeds();
     let (runs, mut trimmed) = (seeds.end - seeds.start, 0);
     for seed in seeds {
         let mut run = Run::new(seed);
