@@ -152,7 +152,9 @@ pub fn setup_of(fan: Fan, rule_count: usize, receiver: &Receiver) -> Setup {
     }
     if names.is_empty() {
         destinations.push_str("  nobody: { file: { path: unused } }\n");
-        rules.push_str("  - { name: all, to: [], stop: true }\n");
+        rules.push_str(
+            "  - { name: none, match: { type: nothing }, to: nobody }\n  - { name: all, to: [], stop: true }\n",
+        );
     } else {
         rules.push_str(&format!("  - {{ name: all, to: [{}] }}\n", names.join(", ")));
     }
