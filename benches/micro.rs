@@ -19,7 +19,8 @@ use vero_relay::store::journal::disk::{Disk, DiskFile, RealDisk, Space};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Claimed, Intake, NameId, NameKind, Named, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store, StoredEvent,
+    Claimed, Duty, Intake, NameId, NameKind, Named, NewEvent, PlannedDelivery, Room, Settled, Settlement, Store,
+    StoredEvent,
 };
 use vero_relay::yaml::values::Process;
 
@@ -234,7 +235,8 @@ impl Journal {
         for answer in answers {
             answer.blocking_recv().expect("the writer lives").expect("there is room");
         }
-        let queue = self.store.queue(self.destination);
+        let leased = self.store.lease(Duty::deliver_to(self.destination)).now_or_never();
+        let queue = leased.expect("a journal's lease is there at once").queues.remove(0);
         let room = Room { deliveries: GROUP as usize, body_bytes: usize::MAX };
         let claimed = queue.claim(room).now_or_never().expect("all of it is in memory");
         let delivered =

@@ -15,7 +15,7 @@ use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::RealDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Claimed, DeadQuery, EventQuery, Intake, Looking, NameId, NameKind, Named, NewEvent, Order,
+    AppendError, Claimed, DeadQuery, Duty, EventQuery, Intake, Looking, NameId, NameKind, Named, NewEvent, Order,
     PlannedDelivery, Queue, Retention, Room, Settled, Settlement, Store, StoredEvent,
 };
 
@@ -87,6 +87,11 @@ fn names(store: &JournalStore) -> [NameId; 3] {
     [ids[0], ids[1], ids[2]]
 }
 
+/// The deliveries of a destination.
+fn queue(store: &JournalStore, of: NameId) -> Arc<dyn Queue> {
+    RUNTIME.block_on(store.lease(Duty::deliver_to(of))).queues.remove(0)
+}
+
 /// Claims what is there; what is read from the disk is read here.
 fn claim(queue: &dyn Queue, deliveries: usize) -> Vec<Claimed> {
     RUNTIME.block_on(async { queue.claim(Room { deliveries, body_bytes: 4 << 20 }).await })
@@ -107,7 +112,7 @@ fn play(role: &str, directory: &Path, count: u64) {
         }
         "keeps-up" => {
             append_all(&store, crm, count, |store| {
-                let queue = store.queue(crm);
+                let queue = queue(store, crm);
                 queue.settle(claim(&*queue, 1024).into_iter().map(delivered).collect());
             });
             store.close_here();
@@ -117,7 +122,7 @@ fn play(role: &str, directory: &Path, count: u64) {
         "drain" => {
             let (start, before, mut done) = (Instant::now(), cpu_seconds(), 0);
             while done < count {
-                let queue = store.queue(crm);
+                let queue = queue(&store, crm);
                 let claimed = claim(&*queue, 64);
                 assert!(!claimed.is_empty(), "there is more");
                 assert!(claimed.iter().all(|claimed| claimed.event.is_ok()), "each can be read");
@@ -136,7 +141,7 @@ fn play(role: &str, directory: &Path, count: u64) {
         "history" => {
             let mut number = 0u64;
             append_all(&store, crm, count, |store| {
-                let queue = store.queue(crm);
+                let queue = queue(store, crm);
                 let settled = claim(&*queue, 1024).into_iter().map(|claimed| {
                     number += 1;
                     let reason = "422 Unprocessable Entity: said".to_owned();

@@ -20,8 +20,8 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, Claimed, DeliveryKey, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent, Order,
-    Pause, PlannedDelivery, Room, Selecting, Standing, Store, StoreError,
+    Answer, Claimed, DeliveryKey, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent,
+    Order, Pause, PlannedDelivery, Room, Selecting, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -133,7 +133,12 @@ fn read_all(store: &JournalStore, is_silent: bool) {
 
 /// All that waits for a destination, with its events.
 fn claim(store: &JournalStore, destination: NameId) -> Vec<Claimed> {
-    let (queue, mut all) = (store.queue(destination), Vec::new());
+    let mut lease = store.lease(Duty::deliver_to(destination));
+    let Poll::Ready(lease) = lease.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("a journal's lease is there at once")
+    };
+    let queue = &lease.queues[0];
+    let mut all = Vec::new();
     loop {
         let mut some = queue.claim(Room { deliveries: usize::MAX, body_bytes: usize::MAX });
         match some.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

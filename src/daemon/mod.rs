@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 use self::hooks::Hooks;
 use self::keep::{Kept, keep};
 use self::limits::keep_limits;
-use self::names::{go_by_sections, in_words, names_of};
+use self::names::{in_words, names_of};
 pub use self::opening::StartError;
 use self::opening::{Place, open};
 use self::patience::Patience;
@@ -51,8 +51,10 @@ use crate::listener::bind::{first_listener, listen, local};
 use crate::listener::server::{ServerOptions, Stops, serve};
 use crate::listener::slots::Slots;
 use crate::relay::{Generation, Parts, Relay};
+#[cfg(any(test, feature = "test-support"))]
+use crate::store::journal::Options;
 use crate::store::journal::disk::{Disk, RealDisk};
-use crate::store::journal::{Location, Options, segment_bytes};
+use crate::store::journal::{Location, segment_bytes};
 use crate::store::lock::DataDirLock;
 use crate::store::{Health, Store};
 use crate::telemetry::Metrics;
@@ -152,7 +154,6 @@ async fn start_at(
     let (relay, requests) = Relay::new(parts);
     let mut workers = Workers::new(&relay, tasks.workers.clone(), stops.attempts.clone());
     workers.follow(&relay.generation());
-    go_by_sections(&relay.generation(), &*relay.store);
     let admin_options = ServerOptions {
         connections_max: admin::CONNECTIONS_MAX,
         shutdown_grace: Duration::from_secs(1),

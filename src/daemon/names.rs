@@ -1,8 +1,7 @@
 //! The names of a config, as the store numbers them, and what a destination takes over from its old name.
 
 use crate::config::Config;
-use crate::relay::Generation;
-use crate::store::{Change, NameKind, Named, Store, TakenFrom, TakenOver};
+use crate::store::{NameKind, Named, TakenFrom, TakenOver};
 
 /// The names of a config, as the store numbers them: sources, then rules, then destinations.
 pub(super) fn names_of(config: &Config) -> Vec<Named> {
@@ -33,11 +32,4 @@ pub(super) fn in_words(taken: &TakenFrom) -> String {
         count => format!("; {count} in flight under the old name follow when their attempts have failed"),
     };
     format!("`{name}` takes over from `{from}`: {}{in_flight}", parts.join(", "))
-}
-
-/// Says what each destination's section of the config is now: what waits for one whose section has changed is due then.
-pub(super) fn go_by_sections(generation: &Generation, store: &dyn Store) {
-    for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-        store.queue(*id).change(Change::Section { digest: config.fingerprint.clone() });
-    }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::hooks::Hooks;
-use super::names::{go_by_sections, in_words, names_of};
+use super::names::{in_words, names_of};
 use super::patience::{NotDone, Patience};
 use super::workers::Workers;
 use crate::config::{Config, ConfigError};
@@ -114,8 +114,6 @@ impl Owner {
         }
         let generation = self.relay.put_in_force(generation);
         self.workers.follow(&generation);
-        // By these: what is due now goes out by its new section.
-        go_by_sections(&generation, &*self.relay.store);
         generation.forget_others(&self.relay.metrics);
         self.relay.store.retain(generation.config.retention);
         Ok(Reloaded { generation: generation.number, changes, warnings: report.lines().collect() })

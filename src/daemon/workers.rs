@@ -1,74 +1,129 @@
-//! The workers: one for each destination that the config names, through all reloads.
+//! The workers: one for each destination that the config names, through all reloads. Those that share a rate limit are leased and
+//! kept together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
-use crate::deliver::{Bodies, Pace, Section, Worker, WorkerParts};
+use crate::deliver::{Bodies, Pace, Section, Status, Worker, WorkerParts};
 use crate::relay::{Generation, Relay};
-use crate::store::{NameId, Store};
+use crate::store::{Duty, Lease, NameId, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
 /// All workers, and what they share.
 pub(super) struct Workers {
+    common: Common,
+    tasks: TaskTracker,
+    /// The paces that several destinations keep together, by what they have in common.
+    shared_paces: HashMap<String, Arc<Pace>>,
+    groups: BTreeMap<GroupKey, Group>,
+    /// Groups that have been stopped and may have attempts in flight: whoever follows them waits for their end.
+    ending: Vec<Ending>,
+}
+
+/// What each worker is given.
+#[derive(Clone)]
+struct Common {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Metrics,
-    tasks: TaskTracker,
     /// No new attempt by anybody once this is cancelled.
     stop: CancellationToken,
     bodies: Arc<Bodies>,
-    /// The paces that several destinations keep together, by what they have in common.
-    shared_paces: HashMap<String, Arc<Pace>>,
-    hands: HashMap<NameId, Hand>,
 }
 
-/// One worker, seen by who looks after it.
-struct Hand {
-    section: watch::Sender<Arc<Section>>,
+/// What a group has in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum GroupKey {
+    /// One destination with a rate limit of its own.
+    Alone(NameId),
+    /// By what several share theirs.
+    Shared(String),
+}
+
+/// A group of destinations at work.
+struct Group {
+    /// In the order of the config.
+    sections: Vec<(NameId, watch::Sender<Arc<Section>>)>,
     stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+struct Ending {
+    destinations: Vec<NameId>,
+    ended: CancellationToken,
+}
+
+impl Group {
+    fn destinations(&self) -> Vec<NameId> {
+        self.sections.iter().map(|(id, _)| *id).collect()
+    }
 }
 
 impl Workers {
     /// None yet.
     pub(super) fn new(relay: &Relay, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self {
+        let common = Common {
             store: relay.store.clone(),
             clock: relay.clock,
             metrics: relay.metrics.clone(),
-            tasks,
             stop,
             bodies: Arc::default(),
-            shared_paces: HashMap::new(),
-            hands: HashMap::new(),
-        }
+        };
+        Self { common, tasks, shared_paces: HashMap::new(), groups: BTreeMap::new(), ending: Vec::new() }
     }
 
     /// Lets each worker go on with its section of a generation, starts those that are missing, and stops those whose destination is
-    /// gone: their attempts under way are finished and settled.
+    /// gone, or shares its rate limit with others than before: their attempts in flight are finished and settled.
     pub(super) fn follow(&mut self, generation: &Generation) {
         let shared_paces = self.shared_paces_of(generation);
         let shared_before = std::mem::replace(&mut self.shared_paces, shared_paces);
+        let mut wanted: BTreeMap<GroupKey, Vec<(NameId, Arc<Section>)>> = BTreeMap::new();
         for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-            let pace = config.destination.pace_key().and_then(|key| self.shared_paces.get(&key).cloned());
+            let key = config.destination.pace_key();
+            let pace = key.as_ref().and_then(|key| self.shared_paces.get(key).cloned());
             let pace = pace.unwrap_or_else(|| self.own_pace(*id, &shared_before));
-            if config.destination.pace_key().is_none() {
+            if key.is_none() {
                 pace.set_interval(config.policy.interval);
             }
-            let metrics = self.metrics.destination(&config.name);
+            let metrics = self.common.metrics.destination(&config.name);
             let section = Arc::new(Section { config: config.clone(), pace, metrics });
-            match self.hands.get(id) {
-                Some(hand) => drop(hand.section.send_replace(section)),
-                None => self.start(*id, section, generation),
+            let key = key.map_or(GroupKey::Alone(*id), GroupKey::Shared);
+            wanted.entry(key).or_default().push((*id, section));
+        }
+        self.end_all_but(&wanted);
+        for (key, sections) in wanted {
+            match self.groups.get(&key) {
+                Some(group) => {
+                    for ((_, known), (_, section)) in group.sections.iter().zip(sections) {
+                        known.send_replace(section);
+                    }
+                }
+                None => self.start(key, sections, generation),
             }
         }
-        let gone: Vec<_> = self.hands.keys().filter(|id| !generation.destination_ids.contains(id)).copied().collect();
-        gone.into_iter().filter_map(|id| self.hands.remove(&id)).for_each(|hand| hand.stop.cancel());
+    }
+
+    /// Ends the groups that are not wanted as they are.
+    fn end_all_but(&mut self, wanted: &BTreeMap<GroupKey, Vec<(NameId, Arc<Section>)>>) {
+        self.ending.retain(|ending| !ending.ended.is_cancelled());
+        let ending = &mut self.ending;
+        self.groups.retain(|key, group| {
+            let destinations = group.destinations();
+            let is_wanted =
+                wanted.get(key).is_some_and(|wanted| wanted.iter().map(|(id, _)| *id).eq(destinations.iter().copied()));
+            if !is_wanted {
+                group.stop.cancel();
+                ending.push(Ending { destinations, ended: group.ended.clone() });
+            }
+            is_wanted
+        });
     }
 
     /// Those that share a URL share a pace, and the slowest sets it. One that was there before keeps its turns and holds.
@@ -90,25 +145,102 @@ impl Workers {
 
     /// A destination's own pace: the one it has, unless it shared that with others.
     fn own_pace(&self, id: NameId, shared_before: &HashMap<String, Arc<Pace>>) -> Arc<Pace> {
-        let known = self.hands.get(&id).map(|hand| hand.section.borrow().pace.clone());
+        let mut sections = self.groups.values().flat_map(|group| &group.sections);
+        let known = sections.find(|(known, _)| *known == id).map(|(_, section)| section.borrow().pace.clone());
         let is_shared = |pace: &Arc<Pace>| shared_before.values().any(|shared| Arc::ptr_eq(shared, pace));
         known.filter(|pace| !is_shared(pace)).unwrap_or_else(|| Arc::new(Pace::new(None)))
     }
 
-    fn start(&mut self, id: NameId, section: Arc<Section>, generation: &Generation) {
-        let of = section.config.name.clone();
-        let (section, stop) = (watch::Sender::new(section), self.stop.child_token());
-        let parts = WorkerParts {
-            queue: self.store.queue(id),
-            store: self.store.clone(),
+    fn start(&mut self, key: GroupKey, sections: Vec<(NameId, Arc<Section>)>, generation: &Generation) {
+        let stop = self.common.stop.child_token();
+        let ended = CancellationToken::new();
+        let is_before = |ending: &&Ending| sections.iter().any(|(id, _)| ending.destinations.contains(id));
+        let before = self.ending.iter().filter(is_before).map(|ending| ending.ended.clone()).collect();
+        let senders: Vec<_> = sections.into_iter().map(|(id, section)| (id, watch::Sender::new(section))).collect();
+        let members = senders.iter().map(|(id, section)| Member {
+            id: *id,
             section: section.subscribe(),
-            bodies: self.bodies.clone(),
-            clock: self.clock,
-            status: generation.statuses.get(&id).cloned().unwrap_or_default(),
-            stop: stop.clone(),
+            status: generation.statuses.get(id).cloned().unwrap_or_default(),
+        });
+        let delivering = Delivering {
+            common: Common { stop: stop.clone(), ..self.common.clone() },
+            members: members.collect(),
+            group: match &key {
+                GroupKey::Alone(_) => None,
+                GroupKey::Shared(key) => Some(digest_of(key)),
+            },
+            before,
+            _ended: ended.clone().drop_guard(),
         };
-        let kept = Kept { task: "worker", of, metrics: self.metrics.clone(), stop: stop.clone() };
-        self.tasks.spawn(keep(kept, move || Worker::new(parts.clone()).run()));
-        self.hands.insert(id, Hand { section, stop });
+        self.tasks.spawn(delivering.run());
+        self.groups.insert(key, Group { sections: senders, stop, ended });
+    }
+}
+
+/// What a rate limit is shared by, without telling it: it may be a secret.
+fn digest_of(key: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The work of one group: it leases the queues, works until the lease is lost, and leases them again.
+struct Delivering {
+    common: Common,
+    members: Vec<Member>,
+    group: Option<String>,
+    /// Those that had one of its destinations before, by their ends: no destination has two workers.
+    before: Vec<CancellationToken>,
+    _ended: DropGuard,
+}
+
+struct Member {
+    id: NameId,
+    section: watch::Receiver<Arc<Section>>,
+    status: Arc<Status>,
+}
+
+impl Delivering {
+    async fn run(self) {
+        for before in &self.before {
+            before.cancelled().await;
+        }
+        let destinations = self.members.iter().map(|member| member.id).collect();
+        let duty = Duty::Deliver { destinations, rate_limit_group: self.group.clone() };
+        while !self.common.stop.is_cancelled() {
+            let lease = tokio::select! {
+                biased;
+                () = self.common.stop.cancelled() => return,
+                lease = self.common.store.lease(duty.clone()) => lease,
+            };
+            self.work(lease).await;
+        }
+    }
+
+    /// Works until it is stopped, or the lease is lost and the attempts in flight have ended.
+    async fn work(&self, lease: Lease) {
+        let stop = self.common.stop.child_token();
+        let workers = self.members.iter().zip(lease.queues).map(|(member, queue)| {
+            let of = member.section.borrow().config.name.clone();
+            let parts = WorkerParts {
+                queue,
+                store: self.common.store.clone(),
+                section: member.section.clone(),
+                bodies: self.common.bodies.clone(),
+                clock: self.common.clock,
+                status: member.status.clone(),
+                stop: stop.clone(),
+            };
+            let kept = Kept { task: "worker", of, metrics: self.common.metrics.clone(), stop: stop.clone() };
+            // Each on its own, so that they share the threads out among themselves.
+            tokio::spawn(keep(kept, move || Worker::new(parts.clone()).run()))
+        });
+        let mut working = join_all(workers.collect::<Vec<_>>());
+        tokio::select! {
+            _ = &mut working => {}
+            () = lease.lost.cancelled() => {
+                stop.cancel();
+                working.await;
+            }
+        }
     }
 }

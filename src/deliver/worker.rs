@@ -20,7 +20,7 @@ use super::held::Held;
 use super::section::Section;
 use super::status::Status;
 use crate::destination::{Delivery, Outcome, Reason};
-use crate::store::{Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
+use crate::store::{Change, Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
 use crate::time::{Clock, Instant, sleep_until};
 
 /// What a worker works with.
@@ -119,6 +119,7 @@ impl Worker {
     pub async fn run(mut self) {
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new();
+        self.show_section();
         self.look_at_changes();
         // Kept from turn to turn: to wait anew for each of these costs more than an attempt's share of the rest.
         let mut ready = self.parts.queue.ready();
@@ -171,11 +172,18 @@ impl Worker {
         })
     }
 
+    /// Says by which section of the config new attempts are made: what waits for one that has changed is due now, and by the new one.
+    fn show_section(&self) {
+        let digest = self.section.config.fingerprint.clone();
+        self.parts.queue.change(Change::Section { digest });
+    }
+
     /// Goes by what has changed: the section, and whether somebody has let the destination go on.
     fn look_at_changes(&mut self) {
         if self.parts.section.has_changed().unwrap_or(false) {
             self.section = self.parts.section.borrow_and_update().clone();
             self.breaker.set_concurrency(self.section.config.policy.concurrency);
+            self.show_section();
         }
         if !self.state.has_changed().unwrap_or(false) {
             return;

@@ -16,7 +16,7 @@ use crate::event::EventId;
 use crate::event::RelayFields;
 use crate::rules::RuleSet;
 use crate::store::{
-    Command, Cursor, EVENTS_MAX, EventQuery, NameId, NameKind, Order, Page, ReplayProgress, Store, StoreError,
+    Command, Cursor, Duty, EVENTS_MAX, EventQuery, NameId, NameKind, Order, Page, ReplayProgress, Store, StoreError,
     StoredEvent, What, Which,
 };
 
@@ -170,26 +170,22 @@ impl Replayer {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    fn destinations(&self, spec: &ReplaySpec) -> Result<Vec<NameId>, ReplayError> {
+    fn destinations(&self, spec: &ReplaySpec, removed: &BTreeSet<NameId>) -> Result<Vec<NameId>, ReplayError> {
         let known = self.store.names();
-        let find = |name: &String| {
-            let id = known.find(NameKind::Destination, name)?;
-            (!self.is_removed(id)).then_some(id)
-        };
+        let find = |name: &String| known.find(NameKind::Destination, name).filter(|id| !removed.contains(id));
         spec.to.iter().map(|name| find(name).ok_or_else(|| ReplayError::Destination(name.clone()))).collect()
     }
 
-    /// Whether no config names a destination any more.
-    fn is_removed(&self, id: NameId) -> bool {
-        self.store.queue(id).state().borrow().standing.removed_since_ms.is_some()
+    /// The destinations that no config names any more.
+    async fn removed(&self) -> Result<BTreeSet<NameId>, ReplayError> {
+        let counts = self.store.counts().await?;
+        let all = self.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id);
+        Ok(all.filter(|id| counts.of(*id).standing.removed_since_ms.is_some()).collect())
     }
 
-    /// Which of some events go where. Takes CPU.
-    fn select(&self, asked: &Asked, events: &[Arc<StoredEvent>]) -> Selected {
+    /// Which of some events go where; nothing is sent again to where nothing is sent any more. Takes CPU.
+    fn select(&self, asked: &Asked, events: &[Arc<StoredEvent>], removed: &BTreeSet<NameId>) -> Selected {
         let mut selected = Selected::new();
-        // Nothing is sent again to where nothing is sent any more.
-        let all = self.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id);
-        let removed: Vec<_> = all.filter(|id| self.is_removed(*id)).collect();
         for event in events.iter().filter(|event| asked.matcher.holds(&*self.store, event)) {
             let planned = event.deliveries.iter().map(|delivery| delivery.destination);
             let planned = planned.filter(|id| asked.to.is_empty() && !removed.contains(id));
@@ -207,21 +203,24 @@ impl Replayer {
         after: Option<&Cursor>,
     ) -> Result<(Selected, Option<Cursor>, u64), ReplayError> {
         let Page { items, next, left } = self.store.events(&asked.spec.history(), after, STEP).await?;
-        let (replayer, asked) = (self.clone(), asked.clone());
-        let selected = tokio::task::spawn_blocking(move || replayer.select(&asked, &items)).await;
+        let removed = self.removed().await?;
+        let replayer = self.clone();
+        let asked = asked.clone();
+        let selected = tokio::task::spawn_blocking(move || replayer.select(&asked, &items, &removed)).await;
         let selected = selected.map_err(|error| ReplayError::of_thread(&error))?;
         if self.stop.is_cancelled() { Err(ReplayError::Stopped) } else { Ok((selected, next, left)) }
     }
 
     /// What is asked for, proved.
-    fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
+    async fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
         let matcher = Arc::new(Matcher::parse(spec.matching.as_deref())?);
-        Ok(Asked { matcher, to: self.destinations(spec)?, spec: spec.clone() })
+        let to = self.destinations(spec, &self.removed().await?)?;
+        Ok(Asked { matcher, to, spec: spec.clone() })
     }
 
     /// Counts what a replay would do.
     pub async fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
-        let asked = self.prove(spec)?;
+        let asked = self.prove(spec).await?;
         let (mut counted, mut after) = (Counted::default(), None);
         loop {
             let (selected, next, _) = self.step(&asked, after.as_ref()).await?;
@@ -250,7 +249,7 @@ impl Replayer {
         if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
             return Ok((known, false));
         }
-        self.prove(spec)?;
+        self.prove(spec).await?;
         let text = spec.to_json();
         if text.len() > SPEC_BYTES_MAX {
             return Err(ReplayError::TooLong);
@@ -267,10 +266,29 @@ impl Replayer {
         Ok(())
     }
 
-    /// Works on a replay until it is done or the relay stops.
+    /// Works on a replay until it is done or the relay stops, while nobody else does. Who has lost the right to it waits for it again.
     pub async fn work(self, mut progress: ReplayProgress) {
+        loop {
+            let lease = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                lease = self.store.lease(Duty::Replay(progress.id)) => lease,
+            };
+            tokio::select! {
+                () = self.work_alone(&mut progress) => return,
+                () = lease.lost.cancelled() => {}
+            }
+            // Somebody else may have come further.
+            let known = self.store.replays().await.unwrap_or_default();
+            if let Some(further) = known.into_iter().find(|known| known.id == progress.id) {
+                progress = further;
+            }
+        }
+    }
+
+    async fn work_alone(&self, progress: &mut ReplayProgress) {
         // A panic is told where it happens.
-        let worked = AssertUnwindSafe(self.try_work(&mut progress)).catch_unwind().await;
+        let worked = AssertUnwindSafe(self.try_work(progress)).catch_unwind().await;
         if let Err(error) = worked.unwrap_or(Err(ReplayError::Panicked))
             && !matches!(error, ReplayError::Stopped)
         {
@@ -284,7 +302,7 @@ impl Replayer {
     async fn try_work(&self, progress: &mut ReplayProgress) -> Result<(), ReplayError> {
         let unreadable = || ReplayError::Match("its description cannot be read".to_owned());
         let spec = ReplaySpec::from_json(&progress.spec).ok_or_else(unreadable)?;
-        let asked = self.prove(&spec)?;
+        let asked = self.prove(&spec).await?;
         while let Some(after) = &progress.cursor {
             let (selected, next, left) = self.step(&asked, Some(after)).await?;
             for (of, events) in selected {

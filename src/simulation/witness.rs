@@ -58,6 +58,8 @@ struct Sent {
 struct Arrival {
     at_ms: u64,
     process: usize,
+    /// The lease that its attempt began under had been lost: what came of it changed nothing.
+    is_lost: bool,
 }
 
 /// What one destination sees, in the life of one process.
@@ -78,6 +80,8 @@ struct View {
 struct State {
     modes: [Mode; 3],
     views: [View; 3],
+    /// Leases that were lost.
+    leases_lost: [usize; 3],
     sent: BTreeMap<u64, Sent>,
     acknowledged: BTreeMap<u64, u64>,
     arrivals: BTreeMap<(usize, u64), Vec<Arrival>>,
@@ -88,6 +92,15 @@ struct State {
     /// What arrived in these processes may come again whenever it arrived: its outcome found no room.
     excused: BTreeSet<usize>,
     violation: Option<String>,
+}
+
+/// How an attempt will end, and what it began under.
+struct Begun {
+    mode: Mode,
+    took: Duration,
+    dice: u64,
+    /// Leases of its destination that had been lost.
+    leases_lost: usize,
 }
 
 /// What all destinations see, over all processes.
@@ -104,6 +117,7 @@ impl Witness {
         let state = State {
             modes: [Mode::Healthy; 3],
             views: Default::default(),
+            leases_lost: [0; 3],
             sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -156,6 +170,13 @@ impl Witness {
         let mut state = self.state();
         state.ends.push((now_ms, is_crash));
         state.views = Default::default();
+    }
+
+    /// Who delivers to a destination from now on knows nothing of the attempts in flight, nor of how it went before.
+    pub(super) fn lose_lease(&self, at: usize) {
+        let mut state = self.state();
+        state.leases_lost[at] += 1;
+        state.views[at] = View::default();
     }
 
     /// This process cannot write what it knows.
@@ -213,7 +234,7 @@ impl Witness {
                     (*is_crash && is_recent) || state.excused.contains(&first.process)
                 });
                 twice += 1;
-                if is_explained {
+                if is_explained || pair.iter().any(|arrival| arrival.is_lost) {
                     continue;
                 }
                 asked = asked.checked_sub(1).ok_or_else(|| {
@@ -225,7 +246,7 @@ impl Witness {
     }
 
     /// An attempt begins. Returns how it will end, and after how long.
-    fn begin(&self, at: usize, delivery: &Delivery, is_paused: bool) -> (Mode, Duration, u64) {
+    fn begin(&self, at: usize, delivery: &Delivery, is_paused: bool) -> Begun {
         let now_ms = self.clock.now_ms();
         let sequence = delivery.event.id.sequence();
         let mut state = self.state();
@@ -238,7 +259,7 @@ impl Witness {
         // By the delivery, so that no order of things can change it.
         let mut dice = Dice(self.seed ^ (sequence << 20) ^ ((at as u64) << 16) ^ *attempts);
         let took = Duration::from_millis(1 + dice.below(40));
-        (state.modes[at], took, dice.below(6))
+        Begun { mode: state.modes[at], took, dice: dice.below(6), leases_lost: state.leases_lost[at] }
     }
 }
 
@@ -329,9 +350,9 @@ impl Model {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
         let is_paused = self.store.standing(self.id).paused.is_some();
         let sequence = delivery.event.id.sequence();
-        let (mode, took, dice) = self.witness.begin(self.at, delivery, is_paused);
+        let Begun { mode, took, dice, leases_lost } = self.witness.begin(self.at, delivery, is_paused);
         // Whatever becomes of it, also when nobody waits any more.
-        let mut ending = Ending { model: self, sequence, works: Some(false) };
+        let mut ending = Ending { model: self, sequence, leases_lost, works: Some(false) };
         tokio::time::sleep(took).await;
         let outcome = match mode {
             Mode::Healthy => Outcome::Delivered,
@@ -355,7 +376,8 @@ impl Model {
         if outcome == Outcome::Delivered {
             let mut state = self.witness.state();
             let (at_ms, process) = (self.witness.clock.now_ms(), state.ends.len());
-            state.arrivals.entry((self.at, sequence)).or_default().push(Arrival { at_ms, process });
+            let is_lost = state.leases_lost[self.at] > leases_lost;
+            state.arrivals.entry((self.at, sequence)).or_default().push(Arrival { at_ms, process, is_lost });
         }
         outcome
     }
@@ -364,13 +386,18 @@ impl Model {
 struct Ending<'m> {
     model: &'m Model,
     sequence: u64,
+    leases_lost: usize,
     works: Option<bool>,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let Model { at, witness, .. } = self.model;
-        witness.state().end(*at, self.sequence, witness.clock.now_ms(), self.works, &witness.policies[*at]);
+        let mut state = witness.state();
+        // Who has the right to deliver now began with a view of its own.
+        if state.leases_lost[*at] == self.leases_lost {
+            state.end(*at, self.sequence, witness.clock.now_ms(), self.works, &witness.policies[*at]);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
-use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery, Selecting, Store};
+use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery, Selecting};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant};
 
@@ -34,9 +34,40 @@ struct Process {
     writer: Writer,
     ids: Vec<NameId>,
     /// Of each worker, as nobody reloads them.
-    _sections: Vec<watch::Sender<Arc<Section>>>,
+    sections: Vec<watch::Sender<Arc<Section>>>,
+    bodies: Arc<Bodies>,
     stop: CancellationToken,
+    /// Of each destination, the end of the right to deliver to it.
+    leases: Vec<CancellationToken>,
     workers: JoinSet<()>,
+}
+
+impl Process {
+    /// Leases a destination, and lets a worker deliver to it until the lease is lost.
+    fn deliver_to(&mut self, at: usize, clock: Clock) {
+        let lease = self.store.leased(self.ids[at]);
+        let stop = self.stop.child_token();
+        let worker = Worker::new(WorkerParts {
+            queue: lease.queues[0].clone(),
+            store: self.store.clone(),
+            section: self.sections[at].subscribe(),
+            bodies: self.bodies.clone(),
+            clock,
+            status: Arc::default(),
+            stop: stop.clone(),
+        });
+        self.leases[at] = lease.lost.clone();
+        self.workers.spawn(async move {
+            let mut working = std::pin::pin!(worker.run());
+            tokio::select! {
+                // In this order, so that a run can be repeated.
+                biased;
+                () = lease.lost.cancelled() => stop.cancel(),
+                () = &mut working => return,
+            }
+            working.await;
+        });
+    }
 }
 
 type Answer = oneshot::Receiver<Result<EventId, AppendError>>;
@@ -117,7 +148,7 @@ impl World {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.dice.below(25) {
+        match self.dice.below(27) {
             0..=6 => self.send(),
             7..=10 => return self.wait_up_to(200).await,
             11 | 12 => return self.wait_up_to(5_000).await,
@@ -129,6 +160,7 @@ impl World {
             21 => self.fill_or_empty_the_disk(),
             22 => return self.restart().await,
             23 => return self.crash("killed", true).await,
+            24 | 25 => self.lose_a_lease(),
             _ if self.dice.one_in(3) => {
                 self.tell("the next sync fails");
                 self.disk.set_faults(Faults { sync_fails: true, ..self.faults() });
@@ -235,6 +267,19 @@ impl World {
         self.tell(format_args!("retry now {at}"));
     }
 
+    /// The right to deliver to a destination goes to somebody else, who begins at once. What is in flight goes on and its outcome
+    /// changes nothing.
+    fn lose_a_lease(&mut self) {
+        let at = self.dice.below(3) as usize;
+        self.tell(format_args!("the lease of {at} is lost"));
+        self.witness.lose_lease(at);
+        let clock = self.clock;
+        let process = self.process();
+        process.leases[at].cancel();
+        process.store.take_back(process.ids[at]);
+        process.deliver_to(at, clock);
+    }
+
     /// Some of what has arrived, or was given up, goes out again.
     fn replay(&mut self) {
         let at = self.dice.below(3) as usize;
@@ -319,7 +364,7 @@ impl World {
         let ids: Vec<_> = (0..3).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
         self.witness.nothing_is_lost(&store, &ids)?;
         let (metrics, bodies, stop) = (Metrics::default(), Arc::new(Bodies::default()), CancellationToken::new());
-        let (mut workers, mut sections) = (JoinSet::new(), Vec::new());
+        let mut sections = Vec::new();
         for (at, policy) in policies().into_iter().enumerate() {
             let destination = Arc::new(Model::new(at, self.witness.clone(), store.clone(), ids[at]));
             let section = watch::Sender::new(Arc::new(Section {
@@ -327,19 +372,13 @@ impl World {
                 pace: Arc::new(Pace::new(policy.interval)),
                 metrics: metrics.destination(&format!("d{at}")),
             }));
-            sections.push(section.clone());
-            let worker = Worker::new(WorkerParts {
-                queue: store.queue(ids[at]),
-                store: store.clone(),
-                section: section.subscribe(),
-                bodies: bodies.clone(),
-                clock: self.clock,
-                status: Arc::default(),
-                stop: stop.clone(),
-            });
-            workers.spawn(worker.run());
+            sections.push(section);
         }
-        self.process = Some(Process { store, writer, ids, _sections: sections, stop, workers });
+        let workers = JoinSet::new();
+        let leases = vec![CancellationToken::new(); ids.len()];
+        let mut process = Process { store, writer, ids, sections, bodies, stop, leases, workers };
+        (0..3).for_each(|at| process.deliver_to(at, self.clock));
+        self.process = Some(process);
         Ok(())
     }
 

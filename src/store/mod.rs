@@ -5,6 +5,7 @@
 //! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; a shared
 //!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract.rs` holds any backend to it.
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
+//! * [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
 //! * [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what became of
 //!   it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
 //! * [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s.
@@ -18,6 +19,7 @@
 
 mod command;
 pub mod journal;
+mod lease;
 pub mod lock;
 mod looking;
 mod names;
@@ -30,6 +32,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::*;
+pub use self::lease::*;
 pub use self::looking::*;
 pub use self::names::*;
 pub use self::queue::*;
@@ -70,8 +73,9 @@ pub trait Store: Intake + Looking + 'static {
     /// refused from then on.
     fn announce(&self, generation: u32, ids: &[NameId]);
 
-    /// The deliveries of a destination.
-    fn queue(&self, destination: NameId) -> Arc<dyn Queue>;
+    /// Resolves when a duty is this process's alone; the journal's at once, and for as long as it is open. Dropping the future says that it
+    /// is not wanted any more. Within the process it is for the caller to do a duty once at a time.
+    fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease>;
 
     /// Does what a command says, once for each id. Resolves when it is done and durable; it is in effect sooner. What was begun is
     /// finished although nobody waits for it any more.

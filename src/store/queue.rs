@@ -7,22 +7,23 @@ use tokio::sync::watch;
 
 use super::{AttemptNote, Claim, Settlement, Standing, StoreError, StoredEvent};
 
-/// The deliveries of one destination, while this process has the right to make them. All of it is in memory, but for events of a
+/// The deliveries of one destination, while this process has the [`Lease`](super::Lease) to make them. All of it is in memory, but for events of a
 /// destination that lags, and cannot fail.
 pub trait Queue: Send + Sync {
     /// What is due, with its events: released ones first, then due retries, first attempts and redeliveries in turn. As much as both
-    /// limits allow, and at least one event, however large. Empty while the destination is paused. Dropping the future hands back
-    /// what it had claimed.
+    /// limits allow, and at least one event, however large. Empty while the destination is paused, and once the lease is lost. Dropping the
+    /// future hands back what it had claimed.
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>>;
 
     /// Resolves when a claim may give something: an event, a retry that is due, the end of a pause. May resolve for nothing. Not for a
     /// claim that was handed back.
     fn ready(&self) -> BoxFuture<'static, ()>;
 
-    /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second.
+    /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second. Changes nothing once the
+    /// lease is lost.
     fn settle(&self, settled: Vec<Settled>);
 
-    /// Says something of the destination as a whole.
+    /// Says something of the destination as a whole; changes nothing once the lease is lost.
     fn change(&self, change: Change);
 
     /// How the destination stands, now and from now on.

@@ -14,9 +14,9 @@ use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, EventQuery, Health,
-    NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, ReplayProgress, Retention, Room, SearchLimit,
-    Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
+    AppendError, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty, EventQuery,
+    Health, NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, Queue, ReplayProgress, Retention, Room,
+    SearchLimit, Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
 };
 use vero_relay::time::Clock;
 
@@ -135,6 +135,7 @@ fn until(condition: impl Fn() -> bool) {
 
 /// What a destination's worker does, without one.
 pub trait AsWorker {
+    fn queue(&self, of: NameId) -> Arc<dyn Queue>;
     fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed>;
     fn claim(&self, of: NameId, max: usize) -> Vec<Claim>;
     fn settle(&self, settlements: Vec<(Claim, Settlement)>);
@@ -149,6 +150,10 @@ pub trait AsWorker {
 }
 
 impl AsWorker for dyn Store {
+    fn queue(&self, of: NameId) -> Arc<dyn Queue> {
+        wait(async || self.lease(Duty::deliver_to(of)).await).queues.remove(0)
+    }
+
     fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed> {
         let (queue, mut all) = (self.queue(of), Vec::new());
         // A claim may give less than there is.

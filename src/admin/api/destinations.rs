@@ -103,7 +103,8 @@ pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) 
         _ => return Err(unknown_act(act)),
     };
     ask(relay, Command { id: new_id()?, of: id, what }).await?;
-    Ok(json!({ "destination": name, "paused": relay.store.queue(id).state().borrow().standing.paused.is_some() }))
+    let is_paused = relay.store.counts().await.map_err(refused)?.of(id).standing.paused.is_some();
+    Ok(json!({ "destination": name, "paused": is_paused }))
 }
 
 pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
 use super::format::Act;
@@ -11,9 +13,9 @@ use super::writer::Urgency;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, AttemptNote, Change, Claim, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, EventView, NameId,
-    NameKind, NamesFull, ReadError, ReplayProgress, SearchLimit, Selecting, Settled, Settlement, Standing, States,
-    Store, StoreError, StoredEvent, TakenOver,
+    AppendError, AttemptNote, Change, Claim, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, Duty, EventView,
+    Lease, NameId, NameKind, NamesFull, Queue, ReadError, ReplayProgress, SearchLimit, Selecting, Settled, Settlement,
+    Standing, States, Store, StoreError, StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -33,6 +35,20 @@ impl JournalStore {
     pub(crate) fn select(&self, selection: Selection) -> (u64, Durable) {
         let Selection { destination, act, reason, sequences } = selection;
         (self.shared.select(0, destination, act, &reason, sequences), self.shared.durable())
+    }
+
+    /// A destination's deliveries, as its worker has them.
+    pub(crate) fn queue(&self, of: NameId) -> Arc<dyn Queue> {
+        self.leased(of).queues.remove(0)
+    }
+
+    pub(crate) fn leased(&self, of: NameId) -> Lease {
+        Store::lease(self, Duty::deliver_to(of)).now_or_never().expect("a journal's lease is there at once")
+    }
+
+    /// What is in flight is handed back by nobody: who had it has lost its lease.
+    pub(crate) fn take_back(&self, of: NameId) {
+        lock(&self.destination(of).queue).take_back_all();
     }
 
     pub(crate) fn hold(&self, source: NameId) {

@@ -77,8 +77,8 @@ use self::shared::Shared;
 use self::writer::Message;
 pub(crate) use self::writer::Writer;
 use super::{
-    Answer, AppendError, Command, Done, Health, Interned, NameId, Named, Queue, ReplayProgress, Retention, Store,
-    StoreError,
+    Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, NameId, Named, Queue, ReplayProgress, Retention,
+    Store, StoreError,
 };
 
 /// How much of the disk a destination that lags reads at once.
@@ -143,6 +143,7 @@ fn checkpoint(shared: &Shared) {
 
 /// Ends the threads, when everything settled so far is durable.
 fn close(shared: &Shared, thread: &Mutex<Option<JoinHandle<()>>>) {
+    shared.leases.cancel();
     // So that the next start reads little. Without it, it would read what was written since the last one.
     checkpoint(shared);
     let (reply, done) = sync_channel(1);
@@ -176,9 +177,23 @@ impl Store for JournalStore {
         self.shared.announce(generation, ids);
     }
 
-    fn queue(&self, id: NameId) -> Arc<dyn Queue> {
-        let (shared, destination, blocking) = (self.shared.clone(), self.destination(id), self.blocking);
-        Arc::new(JournalQueue { shared, id, destination, blocking })
+    fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease> {
+        let lost = self.shared.leases.child_token();
+        let destinations = match duty {
+            Duty::Deliver { destinations, .. } => destinations,
+            Duty::Replay(_) => Vec::new(),
+        };
+        let queue = |id: NameId| -> Arc<dyn Queue> {
+            Arc::new(JournalQueue {
+                shared: self.shared.clone(),
+                id,
+                destination: self.destination(id),
+                blocking: self.blocking,
+                lost: lost.clone(),
+            })
+        };
+        let lease = Lease { queues: destinations.into_iter().map(queue).collect(), lost };
+        Box::pin(std::future::ready(lease))
     }
 
     fn ask(&self, command: Command) -> Answer<'_, Done> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::format::{Act, OutcomeRecord, OutcomeState, cut};
 use super::index::Update;
@@ -22,11 +23,14 @@ pub struct JournalQueue {
     pub id: NameId,
     pub destination: Arc<Destination>,
     pub blocking: Blocking,
+    /// Cancelled once others may have the right to it.
+    pub lost: CancellationToken,
 }
 
 /// Claims on their way to a worker. What is left when this goes is handed back.
 struct Handing {
     destination: Arc<Destination>,
+    lost: CancellationToken,
     claimed: Vec<Claimed>,
     /// Those of which the events are still to be read.
     unread: Vec<Claim>,
@@ -66,19 +70,25 @@ impl Drop for Handing {
         let claims: Vec<Claim> = claims.collect();
         if !claims.is_empty() {
             let mut queue = lock(&self.destination.queue);
-            claims.into_iter().for_each(|claim| queue.release(claim));
+            if !self.lost.is_cancelled() {
+                claims.into_iter().for_each(|claim| queue.release(claim));
+            }
         }
     }
 }
 
 impl Queue for JournalQueue {
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
-        let claims = lock(&self.destination.queue).claim(room.deliveries, self.shared.clock.now_ms());
+        let claims = {
+            let mut queue = lock(&self.destination.queue);
+            if self.lost.is_cancelled() { Vec::new() } else { queue.claim(room.deliveries, self.shared.clock.now_ms()) }
+        };
         if claims.is_empty() {
             return Box::pin(std::future::ready(Vec::new()));
         }
         let destination = self.destination.clone();
-        let mut handing = Handing { destination, claimed: Vec::with_capacity(claims.len()), unread: claims };
+        let lost = self.lost.clone();
+        let mut handing = Handing { destination, lost, claimed: Vec::with_capacity(claims.len()), unread: claims };
         // What is in memory is there at once. Where the first is not, the disk is read.
         let mut bytes = 0;
         let recent = lock(&self.shared.recent);
@@ -124,13 +134,16 @@ impl Queue for JournalQueue {
             notes.extend(attempt.map(|attempt| (claim.key, attempt)));
             (claim, settlement)
         });
-        self.shared.settle(&self.destination, settlements);
+        self.shared.settle(&self.destination, &self.lost, settlements);
         if !notes.is_empty() {
             self.shared.index.update(vec![Update::Notes(notes)]);
         }
     }
 
     fn change(&self, change: Change) {
+        if self.lost.is_cancelled() {
+            return;
+        }
         let control = |act, urgency| self.shared.control(self.id, act, urgency);
         match change {
             Change::Pause { reason } => drop(control(Act::Pause(reason), Urgency::Now)),
@@ -147,9 +160,17 @@ impl Queue for JournalQueue {
 
 impl Shared {
     /// Says what became of claims of one destination, with its queue locked until the writer has them: the order is that of the journal.
-    fn settle(&self, destination: &Destination, settlements: impl Iterator<Item = (Claim, Settlement)>) {
+    fn settle(
+        &self,
+        destination: &Destination,
+        lost: &CancellationToken,
+        settlements: impl Iterator<Item = (Claim, Settlement)>,
+    ) {
         let at_ms = self.clock.now_ms();
         let mut queue = lock(&destination.queue);
+        if lost.is_cancelled() {
+            return;
+        }
         let (mut written, mut skipped, mut is_scheduled) = (Vec::new(), Vec::new(), false);
         for (claim, settlement) in settlements {
             let (attempts, state) = match settlement {

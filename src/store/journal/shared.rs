@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::bitmap::Bitmap;
 use super::commands::Commands;
@@ -57,6 +58,8 @@ pub struct Shared {
     pub commands: Mutex<Commands>,
     /// Held while deliveries of the history are chosen, and while history goes.
     pub selecting: Mutex<()>,
+    /// Cancelled when the store closes: no lease outlives it.
+    pub leases: CancellationToken,
     /// Who copies segments, which must not go meanwhile.
     pub pins: AtomicUsize,
     pub next_sequence: AtomicU64,
@@ -191,6 +194,7 @@ impl Shared {
             commanding: Mutex::default(),
             commands: Mutex::default(),
             selecting: Mutex::default(),
+            leases: CancellationToken::new(),
             pins: AtomicUsize::new(0),
             next_sequence: AtomicU64::new(parts.next_sequence),
             next_group: AtomicU64::new(parts.next_group),

@@ -87,6 +87,19 @@ impl Queue {
         }
     }
 
+    /// What is in flight goes back to where it was: who had it has lost its lease.
+    #[cfg(test)]
+    pub fn take_back_all(&mut self) {
+        self.released.clear();
+        for (sequence, retry) in std::mem::take(&mut self.claimed) {
+            if let Some((due_ms, entry)) = retry {
+                self.postpone(sequence, due_ms, entry);
+            }
+            self.cursor = self.cursor.min(sequence);
+            self.again_cursor = self.again_cursor.min(sequence);
+        }
+    }
+
     /// Claims that were handed back are none any more.
     pub(super) fn take_back_released(&mut self) {
         for claim in std::mem::take(&mut self.released) {

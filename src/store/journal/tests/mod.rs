@@ -4,6 +4,7 @@ mod clock;
 mod ends;
 mod hold;
 mod index;
+mod lease;
 mod limits;
 mod model_test;
 mod names;
