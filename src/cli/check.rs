@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::output::{self, print_error, say, tell};
 use super::terminal::{Colours, plain};
 use super::{BAD_CONFIG, Failure, File, explained};
+use crate::config::{self, Config, ConfigError};
+use crate::errors::with_causes;
+use crate::explain::{Missed, Tested, run_tests};
 use crate::yaml::problem::{Report, Severity};
 use crate::yaml::values::Process;
-use crate::config::{self, Config, ConfigError};
-use crate::explain::{Missed, Tested, run_tests};
-use crate::errors::with_causes;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -71,7 +71,8 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
             let sources = count(config.sources.len(), "source");
             let rules = count(config.rules.rules().len(), "rule");
             let destinations = count(config.destinations.len(), "destination");
-            let passed = if tested.is_empty() { String::new() } else { format!(", {} passed", count(tested.len(), "test")) };
+            let passed =
+                if tested.is_empty() { String::new() } else { format!(", {} passed", count(tested.len(), "test")) };
             say!("{file} is good: {sources}, {rules}, {destinations}{passed}");
             Ok(())
         }

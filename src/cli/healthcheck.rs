@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::client::{At, RunningRelay};
 use super::output::{json, say};
-use super::{Failure, AdminFile, block_on};
+use super::{AdminFile, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -9,7 +9,7 @@ use serde_json::{Value, json as value};
 use super::client::{At, RunningRelay};
 use super::output::{json, say, tell};
 use super::terminal::plain;
-use super::{BAD_CONFIG, Failure, AdminFile, block_on};
+use super::{AdminFile, BAD_CONFIG, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

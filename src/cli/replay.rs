@@ -68,11 +68,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let was_known = if done["repeated"] == true { " (begun before, by the same id)" } else { "" };
-    say!(
-        "{} deliveries are on their way{was_known}; id {}",
-        done["deliveries"],
-        done["id"].as_str().unwrap_or("?")
-    );
+    say!("{} deliveries are on their way{was_known}; id {}", done["deliveries"], done["id"].as_str().unwrap_or("?"));
     Ok(())
 }
 
@@ -99,7 +95,10 @@ async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
         tokio::time::sleep(LOOK_EVERY).await;
         now = relay.get(&path).await?;
         if let Some(why) = now["failed"].as_str() {
-            return Err(Failure::new(FAILED, format!("the replay stopped: {}; it is tried again at the next start", plain(why))));
+            return Err(Failure::new(
+                FAILED,
+                format!("the replay stopped: {}; it is tried again at the next start", plain(why)),
+            ));
         }
     }
     now["repeated"] = begun["repeated"].clone();

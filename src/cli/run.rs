@@ -7,12 +7,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE};
-use crate::yaml::problem::Report;
-use crate::yaml::values::Process;
 use crate::config::{self, Config, ConfigError};
 use crate::daemon::{Running, StartError, start};
 use crate::systemd;
 use crate::telemetry::log::{self, Log};
+use crate::yaml::problem::Report;
+use crate::yaml::values::Process;
 
 /// At the end, lines that are queued are waited for. A log that nobody reads must not keep the process: it is killed ten seconds
 /// after SIGTERM in containers, and eight of them are the grace.

@@ -80,10 +80,7 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
     }
     let listed = remote.join("\n");
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(
-            USAGE,
-            format!("this may reach other machines; to send it, say --yes:\n{listed}"),
-        ));
+        return Err(Failure::new(USAGE, format!("this may reach other machines; to send it, say --yes:\n{listed}")));
     }
     let is_allowed = says_yes(&format!("This may reach other machines:\n{listed}\nSend?"));
     if is_allowed { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent")) }
@@ -96,7 +93,8 @@ fn refuse_files_of_root(config: &Config, name: &str) -> Result<(), Failure> {
     if !is_file || owner == 0 || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (why, directory) = ("the file would belong to root, and the relay could not write to it", config.data_dir.display());
+    let (why, directory) =
+        ("the file would belong to root, and the relay could not write to it", config.data_dir.display());
     Err(Failure::new(
         FAILED,
         format!("{why}: run this as the user that {directory} belongs to, like sudo -u '#{owner}' vero-relay send …"),
@@ -111,7 +109,12 @@ fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source,
     found.ok_or_else(|| Failure::new(USAGE, "there is no such source in the config"))
 }
 
-async fn send_all(config: &Config, source: &Source, events: Vec<(String, Vec<u8>)>, as_json: bool) -> Result<(), Failure> {
+async fn send_all(
+    config: &Config,
+    source: &Source,
+    events: Vec<(String, Vec<u8>)>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let mut told = Vec::new();
     let relay = RunningRelay::of(config)?;
     let mut all_arrived = true;
@@ -156,7 +159,8 @@ async fn wait_until_settled(relay: &RunningRelay, id: &str, slow: &mut Vec<Value
     loop {
         let view = relay.get(&format!("/api/events/{id}")).await?;
         let is_open = |delivery: &Value| matches!(delivery["state"].as_str(), Some("waiting" | "in_flight"));
-        let open = deliveries(&view).iter().filter(|delivery| is_open(delivery)).map(|delivery| &delivery["destination"]);
+        let open =
+            deliveries(&view).iter().filter(|delivery| is_open(delivery)).map(|delivery| &delivery["destination"]);
         let open: Vec<_> = open.filter(|name| !slow.contains(name)).cloned().collect();
         if start.elapsed() > WAIT {
             slow.extend(open);
@@ -213,7 +217,8 @@ async fn try_destination(
             deliveries: Vec::new(),
             body: body.into(),
         };
-        let delivery = Delivery { event: Arc::new(stored), source: source.name.as_str().into(), rule: "none (send --to)".into() };
+        let delivery =
+            Delivery { event: Arc::new(stored), source: source.name.as_str().into(), rule: "none (send --to)".into() };
         let attempt = destination.destination.attempt(std::slice::from_ref(&delivery));
         let outcome = match tokio::time::timeout(destination.policy.timeout, attempt).await {
             Ok(outcomes) => outcomes.into_iter().next().unwrap_or_else(|| Outcome::retry("no outcome")),

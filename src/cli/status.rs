@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::{At, RunningRelay};
 use super::output::{json, print};
 use super::terminal::{age, count, paint, plain, size};
-use super::{FAILED, Failure, AdminFile, block_on};
+use super::{AdminFile, FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,7 +34,9 @@ fn screen(status: &Value) -> String {
     let sources = status["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
     let refuses_all = !sources.is_empty() && sources.iter().all(|source| source["state"] == "refusing");
     let mut out = match status["trouble"].as_str() {
-        None if refuses_all => format!("{} for {up}, accepts NO events: every source refuses them\n", paint("33", "up")),
+        None if refuses_all => {
+            format!("{} for {up}, accepts NO events: every source refuses them\n", paint("33", "up"))
+        }
         None => format!("{} for {up}, accepts events\n", paint("32", "up")),
         Some(why) => format!("{} for {up}, accepts NO events: {}\n", paint("31", "up"), plain(why)),
     };

@@ -135,10 +135,7 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             count(*dead)
         );
         if *torn_bytes > 0 {
-            say!(
-                "{} at the end were being written when the process ended: nobody was told of them",
-                size(*torn_bytes)
-            );
+            say!("{} at the end were being written when the process ended: nobody was told of them", size(*torn_bytes));
         }
         problems.iter().for_each(|problem| say!("problem: {}", plain(problem)));
     }

@@ -107,8 +107,7 @@ impl Alike {
     }
 }
 
-const COUNTS: [&str; 8] =
-    ["events", "skipped", "appears", "vanishes", "changes", "moves", "stays", "not_grouped"];
+const COUNTS: [&str; 8] = ["events", "skipped", "appears", "vanishes", "changes", "moves", "stays", "not_grouped"];
 
 impl Found {
     fn add(&mut self, piece: &Value) {
@@ -252,7 +251,9 @@ fn shown((change, rule, destination): &Key, alike: &Alike) -> String {
         let excerpt = |key: &str| example[key].as_str().map(plain);
         match (excerpt("now"), excerpt("then")) {
             (Some(now), Some(then)) => out.push_str(&format!("    - {now}\n    + {then}\n")),
-            _ if change == "changes" && alike.not_compared.is_none() => out.push_str("    what a ${…} stands for is in it, so it is not shown\n"),
+            _ if change == "changes" && alike.not_compared.is_none() => {
+                out.push_str("    what a ${…} stands for is in it, so it is not shown\n")
+            }
             _ => {}
         }
     }
