@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use super::root::{address, default_admin, listeners, read_address};
 use super::unknown::Known;
-use super::{ConfigError, DEFAULT_ADMIN, address, directory_of, read_address, read_text};
+use super::{ConfigError, directory_of, read_text};
 use crate::yaml::load;
 use crate::yaml::reader::Reader;
 use crate::yaml::values::Surroundings;
@@ -26,9 +27,7 @@ pub fn admin_address(path: &Path, surroundings: &dyn Surroundings) -> Result<Opt
         let found = IN_TEXT.captures(text).and_then(|found| found.get(1));
         return Ok(found.and_then(|found| address(found.as_str()).ok()));
     };
-    let Some(mut listen) = root.get("admin").and_then(|admin| admin.get("listen")).cloned() else {
-        return Ok(Some(DEFAULT_ADMIN));
-    };
+    let Some(mut listen) = listeners(&root)[1].cloned() else { return Ok(default_admin()) };
     // Only this one value is resolved.
     let reader = Reader::new(directory_of(path), &Known);
     reader.interpolate(&mut listen, surroundings);

@@ -2,25 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::advice;
+use super::kinds::RENAMED_FROM;
 use super::outline;
+use super::policy::{self, ANSWERS, COMMON};
 use super::{DestinationConfig, is_name};
-use crate::deliver::{BacklogLimits, Policy};
-use crate::destination::{Client, Context, Destination, KINDS, Kind};
-use crate::units::shown_duration;
+use crate::destination::{Client, Context, Destination, KINDS};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId};
-use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::reader::Reader;
 use crate::yaml::values::Surroundings;
-
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Attempts under way at one destination. More would only queue on the other side.
-const CONCURRENCY_MAX: u64 = 256;
-const ATTEMPTS_MAX: u64 = 10_000;
 
 /// The names of all destinations, and which of them some rule sends to.
 #[derive(Debug, Default)]
@@ -168,7 +161,7 @@ fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), file
 
 /// A name whose queue is taken over is gone, and only one can take it.
 fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig]) {
-    let renamed = |(key, node): &(Key, Node)| Some((key.text.clone(), node.get("renamed_from")?.id));
+    let renamed = |(key, node): &(Key, Node)| Some((key.text.clone(), node.get(RENAMED_FROM.info.name)?.id));
     let places: HashMap<String, NodeId> = node.entries().iter().rev().filter_map(renamed).collect();
     let at = |name: &str| places.get(name).copied().unwrap_or(node.id);
     let names: HashSet<&str> = destinations.iter().map(|destination| destination.name.as_str()).collect();
@@ -193,7 +186,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let reader = parts.reader;
     let what = format!("the destination `{name}`");
     let mut entries = reader.map(node, &what)?;
-    let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, entries.optional(kind.name)?)));
+    let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, entries.node(&kind.key())?)));
     let (first, second) = (kinds.next(), kinds.next());
     drop(kinds);
     let Some((kind, section)) = first else {
@@ -219,10 +212,10 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let defaults = parts.defaults.and_then(|defaults| defaults.get(kind.name)).unwrap_or(&nothing);
     let (common_defaults, own_defaults) = split_defaults(defaults);
     let mut entries = entries.with_defaults(&common_defaults);
-    let answers = entries.optional("answers");
-    let policy = read_policy(reader, &mut entries, kind);
-    let backlog = read_backlog(reader, &mut entries, kind);
-    let renamed_from = entries.optional("renamed_from").and_then(|node| {
+    let answers = entries.node(&ANSWERS.info);
+    let policy = policy::read(reader, &mut entries, kind);
+    let backlog = policy::read_backlog(&mut entries, kind);
+    let renamed_from = entries.node(&RENAMED_FROM.info).and_then(|node| {
         let old = reader.text(node)?;
         if old == name {
             let help = "write the name that it had before, or take `renamed_from` out".to_owned();
@@ -260,33 +253,12 @@ fn kind_of(name: &str, entries: &[(&Key, &Node)]) -> Option<String> {
     Some(format!("its kind is a key below its name: {name}: {{ {kind}: {{ {key}: … }} }}"))
 }
 
-/// Keys that every destination may set, whatever its kind.
-const COMMON: [&str; 6] = ["retry", "timeout", "concurrency", "rate", "answers", "backlog"];
-
 /// In `defaults: {slack: {…}}` both sorts of key stand together.
 fn split_defaults(defaults: &Node) -> (Node, Node) {
-    let is_common = |key: &str| COMMON.contains(&key);
+    let is_common = |name: &str| COMMON.iter().any(|key| key.name == name);
     let (common, own): (Vec<_>, Vec<_>) = defaults.entries().iter().cloned().partition(|(key, _)| is_common(&key.text));
     let node = |entries| Node { id: defaults.id, value: crate::yaml::raw::Value::Map(entries) };
     (node(common), node(own))
-}
-
-/// A backlog may be told to keep from a second on: what is shorter is an attempt's own time.
-const BACKLOG_AGE_MIN: Duration = Duration::from_secs(1);
-/// And from a megabyte on: less holds no useful backlog.
-const BACKLOG_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 50;
-
-/// Reads `backlog: {max_age, max_size}`.
-fn read_backlog(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> BacklogLimits {
-    let mut limits = BacklogLimits { max_age: kind.pace.stale_after, max_size: None };
-    let Some(mut backlog) = entries.optional("backlog").and_then(|node| reader.map(node, "`backlog`")) else {
-        return limits;
-    };
-    let age = backlog.optional("max_age").and_then(|node| reader.duration(node, BACKLOG_AGE_MIN, 365 * DAY));
-    limits.max_age = age.or(limits.max_age);
-    limits.max_size = backlog.optional("max_size").and_then(|node| reader.size(node, BACKLOG_BYTES));
-    backlog.finish();
-    limits
 }
 
 /// A digest of what a destination's section says, values of `${…}` included. From it nothing can be read back.
@@ -313,44 +285,4 @@ fn puts_into_content(section: &Node) -> bool {
     }
     let content = section.entries().iter().filter(|(key, _)| !NOT_CONTENT.contains(&key.text.as_str()));
     content.map(|(_, node)| node).any(is_put_in)
-}
-
-fn read_policy(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> Policy {
-    let pace = kind.pace;
-    let mut policy = Policy { give_up_after: pace.give_up_after, ..Policy::default() };
-    policy.concurrency = pace.concurrency;
-    policy.interval = pace.interval;
-    if let Some(concurrency) = entries.optional("concurrency").and_then(|node| reader.number(node, 1..=CONCURRENCY_MAX))
-    {
-        policy.concurrency = concurrency as usize;
-    }
-    if let Some(interval) = entries.optional("rate").and_then(|node| reader.rate(node)) {
-        policy.interval = Some(interval);
-    }
-    if let Some(timeout) =
-        entries.optional("timeout").and_then(|node| reader.duration(node, Duration::from_millis(100), HOUR))
-    {
-        policy.timeout = timeout;
-    }
-    let Some(mut retry) = entries.optional("retry").and_then(|node| reader.map(node, "`retry`")) else { return policy };
-    let mut duration = |key: &'static str, least: Duration, most: Duration, value: &mut Duration| {
-        if let Some(read) = retry.optional(key).and_then(|node| reader.duration(node, least, most)) {
-            *value = read;
-        }
-    };
-    duration("initial", Duration::from_millis(10), DAY, &mut policy.initial);
-    duration("max", Duration::from_millis(10), DAY, &mut policy.max);
-    duration("give_up_after", Duration::from_millis(10), 365 * DAY, &mut policy.give_up_after);
-    if let Some(factor) = retry.optional("factor").and_then(|node| reader.number(node, 1..=100)) {
-        policy.factor = factor as u32;
-    }
-    if let Some(attempts) = retry.optional("max_attempts").and_then(|node| reader.number(node, 1..=ATTEMPTS_MAX)) {
-        policy.attempts_max = Some(attempts as u16);
-    }
-    if policy.initial > policy.max {
-        let help = format!("write max: {}, or more", shown_duration(policy.initial));
-        reader.error_with(retry.at(), "`initial` is longer than `max`", help);
-    }
-    retry.finish();
-    policy
 }

@@ -3,14 +3,18 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::destinations::Names;
 use super::rules::{self, NAME_BYTES_MAX};
 use super::sources::Source;
 use crate::event::{FieldSetBuilder, Json, Refused, RelayFields};
 use crate::rules::RuleSet;
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, text};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Node, Style, Value};
-use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::reader::Reader;
 
 /// One test.
 #[derive(Debug)]
@@ -46,6 +50,41 @@ pub enum TestEvent {
     },
 }
 
+const NAME: Key<String> = key("name", form("^(.|\\n)+$", "text"))
+    .about("What it claims; it is told when it fails. No two alike.")
+    .example("a hard bounce of a receipt wakes somebody")
+    .required();
+const EVENT: Key<()> = key("event", by_hand(Of::Own("map", || json!({ "type": "object" }))))
+    .about("The event's body.")
+    .example("{ type: bounced, bounce_type: hard }");
+const FILE: Key<String> =
+    key("file", text()).about("A file with the event's body, relative to this one.").example("samples/bounced.json");
+const SOURCE: Key<String> =
+    key("source", text()).about("By which source it comes in.").example("vero").otherwise("the first");
+const EXPECT: Key<()> = key("expect", by_hand(Of::Map(expect_keys)))
+    .about("What must come of it.")
+    .example("{ to: [alerts, archive] }")
+    .required();
+const TO: Key<()> =
+    key("to", by_hand(Of::Texts)).about("The destinations, exactly; `[]` is none.").example("[alerts, archive]");
+const CONTENT: Key<()> = key("content", by_hand(Of::Own("map of names to operators", content_schema)))
+    .about("What a destination would get (the body of the request, the message's JSON, the line), under the operators of a match map.")
+    .example("{ alerts: { contains: Receipt } }");
+
+/// The keys of a test.
+pub(super) fn keys() -> Section {
+    Section::of(&[NAME.info, EVENT.info, FILE.info, SOURCE.info, EXPECT.info])
+        .one_of(&[EVENT.info.name, FILE.info.name])
+}
+
+fn expect_keys() -> Section {
+    Section::of(&[TO.info, CONTENT.info])
+}
+
+fn content_schema() -> serde_json::Value {
+    json!({ "type": "object", "additionalProperties": { "$ref": "#/$defs/test", "not": { "type": "null" } } })
+}
+
 /// What tests can speak of.
 pub(super) struct Known<'k> {
     pub reader: &'k Reader,
@@ -64,7 +103,7 @@ pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
         return None;
     };
     let mut names: HashSet<&str> = HashSet::new();
-    for name in items.iter().filter_map(|item| item.get("name")) {
+    for name in items.iter().filter_map(|item| item.get(NAME.info.name)) {
         let Some(text) = name.scalar().map(|scalar| scalar.text.as_str()) else { continue };
         if !names.insert(text) {
             let help = "give one of them another name".to_owned();
@@ -78,10 +117,11 @@ pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
 fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
     let reader = known.reader;
     let mut entries = reader.map(node, "a test")?;
-    let name = entries.required("name");
-    let (event, file) = (entries.optional("event"), entries.optional("file"));
-    let source = entries.optional("source");
-    let expect = entries.required("expect");
+    let name = entries.node(&NAME.info);
+    let event = entries.node(&EVENT.info);
+    let file = entries.node(&FILE.info);
+    let source = entries.node(&SOURCE.info);
+    let expect = entries.node(&EXPECT.info);
     let at = entries.at();
     if event.is_some() == file.is_some() && (event.is_some() || !entries.has_unknown()) {
         let message = "a test has either `event` or `file`";
@@ -182,7 +222,8 @@ type Expected = (Option<Vec<usize>>, Vec<(usize, RuleSet)>);
 
 fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expected> {
     let reader = known.reader;
-    let (to, content) = (entries.optional("to"), entries.optional("content"));
+    let to = entries.node(&TO.info);
+    let content = entries.node(&CONTENT.info);
     if to.is_none() && content.is_none() && !entries.has_unknown() {
         let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
         reader.error_with(entries.at(), "a test without `to` or `content` expects nothing", help);

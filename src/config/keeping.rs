@@ -1,44 +1,94 @@
 //! `store:` and `removed_grace:`: what is kept, and for how long.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::store::Retention;
+use crate::yaml::keys::{Defaulted, Key, Of, Section, by_hand, duration, key, size};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The store's limits are read within these: what is smaller holds nothing, what is larger no disk.
-const SIZES: std::ops::RangeInclusive<u64> = 8 << 20..=1 << 50;
-const AGES: (Duration, Duration) = (SECOND, Duration::from_secs(10 * 365 * 24 * 60 * 60));
-/// How long the queue of a destination that the config does not name any more is kept: over a long weekend.
-const REMOVED_GRACE: Duration = Duration::from_secs(72 * 60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// What is smaller holds nothing, what is larger no disk.
+const SIZES: RangeInclusive<u64> = 8 << 20..=1 << 50;
+const AGES: RangeInclusive<Duration> = SECOND..=Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+const HISTORY_AGE: Defaulted<Duration> = key("max_age", duration(AGES))
+    .about("How long events are kept after they came; then the oldest go, in steps of a segment (at most 64 MiB), never before every destination is past them.")
+    .example("14d")
+    .default(Retention::DEFAULT.history_age);
+const HISTORY_SIZE: Key<u64> = key("max_size", size(SIZES))
+    .about("How much of the disk they may take.")
+    .example("20GiB")
+    .otherwise("10GiB or a fifth of the file system, whichever is less");
+const DEAD_AGE: Defaulted<Duration> = key("max_age", duration(AGES))
+    .about("How long a delivery that was given up can be replayed.")
+    .example("60d")
+    .default(Retention::DEFAULT.dead_age);
+const DEAD_SIZE: Defaulted<u64> = key("max_size", size(SIZES))
+    .about("How much their bodies may take beyond the history; at most half of `history.max_size`, since they are carried along with it. The oldest are dropped.")
+    .example("1GiB")
+    .default(Retention::DEFAULT.dead_bytes);
+const HISTORY: Key<()> = key("history", by_hand(Of::Map(history_keys)))
+    .about("Events that are settled, for looking back and for `replay`.")
+    .example("{ max_age: 14d, max_size: 20GiB }");
+const DEAD_LETTERS: Key<()> = key("dead_letters", by_hand(Of::Map(dead_keys)))
+    .about("Deliveries that were given up.")
+    .example("{ max_age: 60d, max_size: 1GiB }");
+const MAX_SIZE: Key<u64> = key("max_size", size(SIZES))
+    .about("All the store may take. At that size events are answered with 503; deliveries go on. History may have three quarters of it.")
+    .example("40GiB")
+    .otherwise("only the disk is the limit");
+const FREE_SPACE_MIN: Key<u64> = key("free_space_min", size(0..=1 << 50))
+    .about("With less than this free on the file system events are answered with 503; deliveries go on.")
+    .example("512MiB")
+    .otherwise("256MiB, or a twentieth of a small file system, and 12MiB at least");
+
+/// How long the queue of a destination that the config does not name any more is kept.
+pub(super) const REMOVED_GRACE: Defaulted<Duration> = key("removed_grace", duration(SECOND..=YEAR))
+    .about("How long a destination that left this file keeps its queue before it becomes dead letters: over a long weekend. If the name comes back, it goes on.")
+    .example("24h")
+    .default(Duration::from_secs(72 * 60 * 60));
+
+/// The keys of `store:`.
+pub(super) fn keys() -> Section {
+    Section::of(&[HISTORY.info, DEAD_LETTERS.info, MAX_SIZE.info, FREE_SPACE_MIN.info])
+}
+
+fn history_keys() -> Section {
+    Section::of(&[HISTORY_AGE.info, HISTORY_SIZE.info])
+}
+
+fn dead_keys() -> Section {
+    Section::of(&[DEAD_AGE.info, DEAD_SIZE.info])
+}
 
 /// Reads `store: {history: {max_age, max_size}, dead_letters: {max_age, max_size}, max_size, free_space_min}`.
 pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
-    let mut retention = Retention::default();
+    let mut retention = Retention::DEFAULT;
     let Some(mut entries) = node.and_then(|node| reader.map(node, "`store`")) else { return retention };
-    let size = |node: &Node| reader.size(node, SIZES);
-    let age = |node: &Node| reader.duration(node, AGES.0, AGES.1);
-    if let Some(mut history) = entries.optional("history").and_then(|node| reader.map(node, "`history`")) {
-        retention.history_age = history.optional("max_age").and_then(age).unwrap_or(retention.history_age);
-        retention.history_bytes = history.optional("max_size").and_then(size);
+    if let Some(mut history) = entries.map(&HISTORY.info) {
+        retention.history_age = history.value(&HISTORY_AGE);
+        retention.history_bytes = history.read(&HISTORY_SIZE);
         history.finish();
     }
-    if let Some(mut dead) = entries.optional("dead_letters").and_then(|node| reader.map(node, "`dead_letters`")) {
-        retention.dead_age = dead.optional("max_age").and_then(age).unwrap_or(retention.dead_age);
-        let max_size = dead.optional("max_size");
-        retention.dead_bytes = max_size.and_then(size).unwrap_or(retention.dead_bytes);
-        if let (Some(node), Some(history)) = (max_size, retention.history_bytes)
+    if let Some(node) = entries.node(&DEAD_LETTERS.info)
+        && let Some(mut dead) = reader.map(node, "`dead_letters`")
+    {
+        retention.dead_age = dead.value(&DEAD_AGE);
+        retention.dead_bytes = dead.value(&DEAD_SIZE);
+        if let (Some(at), Some(history)) = (node.get(DEAD_SIZE.info.name), retention.history_bytes)
+            && !at.is_null()
             && retention.dead_bytes > history / 2
         {
             let help = "what is dead is carried along with the history, so it may have half of it at most".to_owned();
-            reader.error_with(node.id, "`dead_letters.max_size` is more than half of `history.max_size`", help);
+            reader.error_with(at.id, "`dead_letters.max_size` is more than half of `history.max_size`", help);
         }
         dead.finish();
     }
-    retention.bytes_max = entries.optional("max_size").and_then(size);
-    retention.free_bytes_min = entries.optional("free_space_min").and_then(|node| reader.size(node, 0..=1 << 50));
+    retention.bytes_max = entries.read(&MAX_SIZE);
+    retention.free_bytes_min = entries.read(&FREE_SPACE_MIN);
     if let (Some(most), Some(history)) = (retention.bytes_max, retention.history_bytes)
         && most < history
     {
@@ -50,9 +100,4 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
     }
     entries.finish();
     retention
-}
-
-/// Reads `removed_grace: 72h`.
-pub(super) fn removed_grace(reader: &Reader, node: Option<&Node>) -> Duration {
-    node.and_then(|node| reader.duration(node, SECOND, 365 * DAY)).unwrap_or(REMOVED_GRACE)
 }

@@ -2,11 +2,12 @@
 //!
 //! # Cast
 //!
-//! * `rules`, `destinations`, `sources`, `expectations` (the key `tests`): the sections.
+//! * `root`: the whole file. `sources`, `rules`, `destinations`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
+//!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `expression`: what is told of a key or a form that is not ours.
-//! * [`schema`]: all keys once more, for editors and for `docs/config.md`.
+//! * [`schema`]: the same keys, told to editors and to `docs/config.md`.
 //!
 //! Two types: [`Node`] is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that
 //! must be set. Checking, starting and reloading use one and the same path.
@@ -17,9 +18,12 @@ mod destinations;
 mod expectations;
 mod expression;
 mod keeping;
+mod kinds;
 mod limits;
 mod meant;
 mod outline;
+mod policy;
+mod root;
 mod rules;
 pub mod schema;
 mod signs;
@@ -36,6 +40,7 @@ pub use self::addresses::admin_address;
 pub use self::expectations::{ConfigTest, TestEvent};
 pub use self::limits::Limits;
 pub use self::outline::Outline;
+use self::root::{OVERRIDE, overridden};
 pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
 use self::successor::Successor;
 use self::unknown::Known;
@@ -52,7 +57,7 @@ use crate::yaml::raw::{Key, Node, Value};
 use crate::yaml::reader::{MERGE, Reader};
 use crate::yaml::resolved::Resolved;
 use crate::yaml::values::Surroundings;
-use crate::yaml::{forms, load, regular, words};
+use crate::yaml::{load, regular, words};
 
 /// Where a config is looked for when nobody says.
 pub const USUAL_PLACES: [&str; 2] = ["config.yaml", "/etc/vero-relay/config.yaml"];
@@ -113,7 +118,7 @@ pub struct Said {
 impl Said {
     /// The two keys, where they are set.
     fn nodes(root: &Node) -> [Option<&Node>; 2] {
-        [root.get("listen"), root.get("admin").and_then(|admin| admin.get("listen"))]
+        root::listeners(root)
     }
 
     fn of(path: &Path, root: &Node, places: &Places, is_overridden: bool) -> Self {
@@ -127,11 +132,6 @@ impl Said {
         Self { listen, admin_listen: said("admin.listen", admin_listen) }
     }
 }
-
-/// `admin.listen` by default.
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
-/// Overrides `listen`, for containers.
-const OVERRIDE: &str = "VERO_RELAY_LISTEN";
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -260,7 +260,7 @@ impl Config {
         let reader = Reader::new(directory.clone(), &Known);
         reader.interpolate(&mut root, surroundings);
         refuse_merge_keys(&reader, &root, 0);
-        let config = read(&reader, &root, &directory, &client, surroundings);
+        let config = root::read(&reader, &root, &directory, &client, surroundings);
         slip::advise(&reader, &text);
         let has_errors = reader.errors() > 0;
         let mut found = reader.into_found();
@@ -275,10 +275,6 @@ impl Config {
             _ => Err(ConfigError::Problems(Box::new(report))),
         }
     }
-}
-
-fn overridden(surroundings: &dyn Surroundings) -> Option<String> {
-    surroundings.variable(OVERRIDE).filter(|text| !text.is_empty())
 }
 
 /// `<<` is a key like any other to serde_yaml, unless it is told to merge, and then all places are lost.
@@ -298,115 +294,6 @@ fn refuse_merge_keys(reader: &Reader, node: &Node, depth: usize) {
         }
         Value::Scalar(_) => {}
     }
-}
-
-fn read(
-    reader: &Reader,
-    root: &Node,
-    directory: &Path,
-    client: &Client,
-    surroundings: &dyn Surroundings,
-) -> Option<Config> {
-    let mut entries = reader.map(root, "the config")?;
-    let data_dir = entries.optional("data_dir").map_or(Some("data"), |node| reader.text(node)).map(Path::new);
-    let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
-    let listen = entries.optional("listen");
-    let listen = match (&overridden(surroundings), listen) {
-        (Some(text), _) => address(text)
-            .map_err(|message| reader.error_with(root.id, format!("{OVERRIDE}: {message}"), ADDRESS_HELP.to_owned()))
-            .ok(),
-        (None, Some(node)) => read_address(reader, node),
-        (None, None) => Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
-    };
-    let admin_listen = read_admin(reader, entries.optional("admin"));
-    let public_url = entries.optional("public_url").and_then(|node| {
-        let text = reader.text(node)?;
-        let parsed = crate::destination::client::parse_url(text);
-        let url = parsed.map_err(|message| reader.error_with(node.id, message, forms::url(text))).ok()?;
-        Some(url.as_str().trim_end_matches('/').to_owned())
-    });
-    let limits = Limits::read(reader, entries.optional("limits"));
-    let retention = keeping::read(reader, entries.optional("store"));
-    let removed_grace = keeping::removed_grace(reader, entries.optional("removed_grace"));
-    let watch = entries.optional("watch").and_then(|node| reader.boolean(node)).unwrap_or(false);
-    let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
-    reader.hide_values(true);
-    let sources = entries.required("sources").or_else(|| entries.meant("sources"));
-    let sources = sources.and_then(|node| sources::read(reader, node, is_public));
-    reader.hide_values(false);
-    let defaults = entries.optional("defaults");
-    if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
-        for kind in crate::destination::KINDS {
-            of_kinds.optional(kind.name).map(|node| reader.map(node, "the defaults of a kind"));
-        }
-        of_kinds.finish();
-    }
-    let destination_nodes = entries.optional("destinations").or_else(|| entries.meant("destinations"));
-    let mut names = destinations::Names::of(destination_nodes);
-    let errors_before = reader.errors();
-    let rules = entries.required("rules").or_else(|| entries.meant("rules"));
-    let rules = rules.and_then(|node| rules::read(reader, node, &mut names));
-    if rules.is_none() || reader.errors() > errors_before {
-        // After an error in a rule it cannot be said which destinations are meant.
-        names.use_all();
-    }
-    let (rules, sent) = rules.unzip();
-    let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
-    reader.hide_values(true);
-    let destinations = destinations::read_all(&parts, destination_nodes, &names);
-    reader.hide_values(false);
-    if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
-        advice::templates::advise(reader, nodes, defaults, sent);
-    }
-    let tests = entries.optional("tests").map_or(Some(Vec::new()), |node| {
-        expectations::read(&expectations::Known { reader, destinations: &names, sources: sources.as_deref() }, node)
-    });
-    let is_free = |key: &str| key.starts_with("x-");
-    for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {
-        // Anchors live there; whatever they hold is somebody else's business.
-        entries.ignore(&key.text);
-    }
-    entries.finish();
-    // What a variable overrides decides nothing, so a change of it is none.
-    let outline = Outline::of(root, if overridden(surroundings).is_some() { &["listen"] } else { &[] });
-    let (listen, admin_listen) = (listen?, admin_listen?);
-    let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
-    if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
-        let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
-        let message = format!("`listen` ({listen}) and `admin.listen` ({admin_listen}) cannot have one port");
-        reader.error_with(node.id, message, "give one of them another".to_owned());
-    }
-    if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
-        let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
-        let host_name = surroundings.host_name();
-        let (public_url, host_name) = (public_url.as_deref(), host_name.as_deref());
-        let own = advice::itself::Own { listen, admin_listen, public_url, host_name };
-        advice::ways::refuse_itself(&looked, &own);
-        advice::ways::advise_of_empty_values(&looked);
-        advice::ways::advise_of_empty_messages(&looked, defaults);
-    }
-    Some(Config {
-        path: PathBuf::new(),
-        digest: [0; 32],
-        outline,
-        watch,
-        client: client.clone(),
-        listen,
-        admin_listen,
-        said: Said::default(),
-        data_dir,
-        public_url,
-        sources: sources?,
-        rules: rules?,
-        destinations: destinations?,
-        tests: tests?,
-        masks: Masks::from_texts(reader.taken()),
-        resolved: reader.resolved(),
-        overridden: overridden(surroundings),
-        limits,
-        retention,
-        removed_grace,
-    })
 }
 
 /// Reads a match map, as in a rule, from one line of YAML or JSON.
@@ -452,40 +339,6 @@ fn tell_of_name(reader: &Reader, key: &Key) {
     });
     let message = format!("`{}` is not a name: letters, digits, `-`, `_` and `.`, at most 64", key.text);
     reader.error_with(key.id, message, help);
-}
-
-const ADDRESS_HELP: &str = "write 127.0.0.1:8080, or 0.0.0.0:8080 for all addresses of this machine";
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().map_err(|_| format!("`{text}` is not an address to listen on, like 127.0.0.1:8080 or [::]:8080"))
-}
-
-fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
-    let text = reader.text(node)?;
-    // A port alone, as other programs take it, or a host alone.
-    let meant = [format!("127.0.0.1:{}", text.trim_start_matches(':')), format!("{text}:8080")];
-    let meant = meant.into_iter().find(|meant| address(meant).is_ok()).map(|meant| format!("did you mean `{meant}`?"));
-    let meant = meant.unwrap_or_else(|| ADDRESS_HELP.to_owned());
-    address(text).map_err(|message| reader.error_with(node.id, message, meant)).ok()
-}
-
-fn read_admin(reader: &Reader, node: Option<&Node>) -> Option<SocketAddr> {
-    let Some(node) = node else { return Some(DEFAULT_ADMIN) };
-    let mut entries = reader.map(node, "`admin`")?;
-    let listen = entries.optional("listen");
-    entries.finish();
-    let Some(node) = listen else { return Some(DEFAULT_ADMIN) };
-    let address = read_address(reader, node)?;
-    if !address.ip().is_loopback() {
-        reader.error_with(
-            node.id,
-            "the admin listener shows events and takes commands, so it stays on this machine for now",
-            "use 127.0.0.1, and reach it from elsewhere through ssh -L or a proxy that asks who is there".to_owned(),
-        );
-        return None;
-    }
-    Some(address)
 }
 
 #[cfg(test)]

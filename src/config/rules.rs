@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::json;
+
 use super::advice;
 use super::advice::templates::Sent;
 use super::destinations::Names;
@@ -13,6 +15,7 @@ use crate::rules::operators::{
 };
 use crate::rules::{Condition, Label, Rule, RuleSet};
 use crate::units::shown_size;
+use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, form, key};
 use crate::yaml::problem::{Severity, did_you_mean};
 use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
@@ -20,6 +23,36 @@ use crate::yaml::words;
 
 /// The store keeps names up to a kilobyte; people read far shorter ones.
 pub(super) const NAME_BYTES_MAX: usize = 200;
+
+const NAME: Key<String> = key("name", form("^(.|\\n){1,200}$", "text"))
+    .about("What the rule is called in `explain`, logs and pages; no two alike. At most 200 bytes, since the store keeps it.")
+    .example("trouble with receipts")
+    .otherwise("`rule 1`, `rule 2` …");
+const MATCH: Key<()> = key("match", by_hand(Of::Own("match map", || json!({ "$ref": "#/$defs/match" }))))
+    .about("Conditions that must all hold, see [Match maps](#match-maps).")
+    .example("{ type: [bounced, complained], campaign.type: transactional }")
+    .otherwise("every event");
+const TO: Key<()> = key("to", by_hand(Of::Texts))
+    .about("The destinations. `[]` is allowed only with `stop: true`: it silences what the rule matches.")
+    .example("[alerts, archive]")
+    .required();
+const STOP: Defaulted<bool> =
+    key("stop", boolean()).about("When this rule matches, no later one is tried.").example("true").default(false);
+const KEYS: [Info; 4] = [NAME.info, MATCH.info, TO.info, STOP.info];
+
+/// Stands among operators, and belongs to those beside it.
+pub(super) const IGNORE_CASE: Key<bool> = key("ignore_case", boolean())
+    .about("Capital and small letters are alike to the operators beside it.")
+    .example("true");
+
+/// The keys of a rule.
+pub(super) fn keys() -> Section {
+    // `to: []` is allowed only with `stop: true`.
+    Section::of(&KEYS).besides(json!({
+        "if": { "required": ["to"], "properties": { "to": { "type": "array", "maxItems": 0 } } },
+        "then": { "required": ["stop"], "properties": { "stop": { "not": { "enum": [false, "false"] } } } },
+    }))
+}
 
 /// Reads all rules, and what they may send where. `destinations` are the names that `to:` may use; each that is used is marked.
 pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Option<(RuleSet, Sent)> {
@@ -72,11 +105,11 @@ fn split_rule(items: &[Node]) -> Option<usize> {
     let mut seen: Vec<&str> = Vec::new();
     for (at, item) in items.iter().enumerate() {
         let keys: Vec<_> = item.entries().iter().map(|(key, _)| key.text.as_str()).collect();
-        let are_of_a_rule = keys.iter().all(|key| matches!(*key, "name" | "match" | "to" | "stop"));
+        let are_of_a_rule = keys.iter().all(|name| KEYS.iter().any(|key| key.name == *name));
         if keys.is_empty() || !are_of_a_rule || keys.iter().any(|key| seen.contains(key)) {
             return None;
         }
-        if keys.contains(&"to") {
+        if keys.contains(&TO.info.name) {
             return (at > 0).then_some(at);
         }
         seen.extend(keys);
@@ -92,12 +125,12 @@ fn read_rule(
     fields: &mut FieldSetBuilder,
 ) -> Option<(Rule, NodeId)> {
     let mut entries = reader.map(node, "a rule")?;
-    let name = entries.optional("name");
-    let matches = entries.optional("match");
-    let to = entries.required("to");
-    let stop = entries.optional("stop").map_or(Some(false), |node| reader.boolean(node));
+    let name = entries.node(&NAME.info);
+    let matches = entries.node(&MATCH.info);
+    let to = entries.node(&TO.info);
+    let stop = entries.node(&STOP.info).map_or(Some(STOP.default), |node| reader.boolean(node));
     entries.finish();
-    if let Some(nothing) = node.get("match").filter(|node| node.is_null()) {
+    if let Some(nothing) = node.get(MATCH.info.name).filter(|node| node.is_null()) {
         let help = "write its conditions below it; or take `match` out, if every event is wanted".to_owned();
         reader.warning(nothing.id, "`match` has nothing behind it, so this rule takes every event", help);
     }
@@ -289,7 +322,7 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str, value: &Node) -> Opt
         reader.error_with(at, "`not` stands below a field, not in its place", help);
         return None;
     }
-    if text == "ignore_case" || OPERATORS.iter().any(|operator| operator.name == text) {
+    if text == IGNORE_CASE.info.name || OPERATORS.iter().any(|operator| operator.name == text) {
         let help = format!("write campaign.name: {{ {text}: … }}; a field that is really called so is /{text}");
         reader.error_with(at, format!("`{text}` stands below a field, not in its place"), help);
         return None;
@@ -338,7 +371,7 @@ fn read_test(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Conditio
 
 fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Condition> {
     let mut entries = reader.map(node, "a map of operators")?;
-    let ignore_case = entries.optional("ignore_case");
+    let ignore_case = entries.node(&IGNORE_CASE.info);
     let wants_no_case = ignore_case.map_or(Some(false), |node| reader.boolean(node))?;
     let mut conditions = Vec::new();
     let (mut is_complete, mut has_case) = (true, false);

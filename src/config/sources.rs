@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde_json::json;
+
 use super::advice;
 use crate::secret::Secret;
+use crate::yaml::credentials;
+use crate::yaml::keys::{Key, Of, Section, by_hand, form, key};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 use crate::yaml::words::variable_name;
@@ -37,6 +41,35 @@ pub enum Auth {
         /// Its value.
         value: Secret,
     },
+}
+
+const TOKEN: Key<String> = key("token", form("^[A-Za-z0-9._~-]{1,256}$", "secret"))
+    .about_made(|| {
+        format!("The token in `/hooks/SOURCE/TOKEN`: letters, digits, `-`, `_`, `.` and `~`, at most 256, and at least {TOKEN_CHARACTERS_MIN} unless `listen` is loopback, since a shorter one can be guessed. No two sources share one.")
+    })
+    .example("\"${VERO_TOKEN}\"");
+const TOKENS: Key<()> = key("tokens", by_hand(Of::Secrets))
+    .about("Several tokens, all taken, while one replaces the other.")
+    .example("[\"${NEW_TOKEN}\", \"${OLD_TOKEN}\"]");
+const AUTH: Key<()> = key("auth", by_hand(Of::Map(auth_keys)))
+    .about("Proof in a header in place of a token in the URL.")
+    .example("{ header: { name: X-Vero-Key, value: \"${VERO_KEY}\" } }");
+const BASIC: Key<()> = key("basic", by_hand(Of::Map(credentials::basic_keys)))
+    .about("Basic authentication; the URL is then `/hooks/SOURCE`.")
+    .example("{ username: vero, password: \"${VERO_PASSWORD}\" }");
+const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_keys("X-Vero-Key"))))
+    .about("A header with a value that only Vero knows.")
+    .example("{ name: X-Vero-Key, value: \"${VERO_KEY}\" }");
+
+/// The keys of a source.
+pub(super) fn keys() -> Section {
+    Section::of(&[TOKEN.info, TOKENS.info, AUTH.info])
+        .one_of(&[TOKEN.info.name, TOKENS.info.name, AUTH.info.name])
+        .besides(json!({ "properties": { TOKENS.info.name: { "minItems": 1 } } }))
+}
+
+fn auth_keys() -> Section {
+    Section::of(&[BASIC.info, HEADER.info]).one_of(&[BASIC.info.name, HEADER.info.name])
 }
 
 /// Reads all sources. On a public listener tokens must be long.
@@ -94,7 +127,9 @@ fn secrets_of(source: &Source) -> Vec<[u8; 32]> {
 fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Option<Source> {
     let what = format!("the source `{name}`");
     let mut entries = reader.map(node, &what)?;
-    let (token, tokens, auth) = (entries.optional("token"), entries.optional("tokens"), entries.optional("auth"));
+    let token = entries.node(&TOKEN.info);
+    let tokens = entries.node(&TOKENS.info);
+    let auth = entries.node(&AUTH.info);
     let at = entries.at();
     let has_unknown = entries.has_unknown();
     entries.finish();
@@ -158,21 +193,19 @@ fn is_short_enough(reader: &Reader, node: &Node, bytes: usize) -> bool {
 
 fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
     let mut entries = reader.map(node, "`auth`")?;
-    let (basic, header) = (entries.optional("basic"), entries.optional("header"));
+    let basic = entries.node(&BASIC.info);
+    let header = entries.node(&HEADER.info);
     let (at, has_unknown) = (entries.at(), entries.has_unknown());
     entries.finish();
     match (basic, header) {
         (None, None) if has_unknown => None,
         (Some(node), None) => {
-            let pair = reader.basic(node)?;
+            let pair = credentials::read_basic(reader, node)?;
             let encoded = "Basic ".len() + pair.expose().len().div_ceil(3) * 4;
             is_short_enough(reader, node, encoded).then_some(Auth::Basic(pair))
         }
         (None, Some(node)) => {
-            let mut entries = reader.map(node, "`header`")?;
-            let (name, value) = (entries.required("name"), entries.required("value"));
-            entries.finish();
-            let (name, value_at) = (name?, value?);
+            let [name, value_at] = credentials::take_header(reader.map(node, "`header`")?)?;
             let value = reader.credential(value_at)?;
             if !is_short_enough(reader, value_at, value.expose().len()) {
                 return None;

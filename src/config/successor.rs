@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::OVERRIDE;
+use super::root::OVERRIDE;
 use crate::yaml::resolved::Resolved;
 use crate::yaml::values::Surroundings;
 

@@ -26,18 +26,23 @@ pub struct Policy {
     pub interval: Option<Duration>,
 }
 
+impl Policy {
+    /// What holds where neither a config nor a kind says otherwise.
+    pub const DEFAULT: Self = Self {
+        initial: Duration::from_secs(2),
+        factor: 4,
+        max: Duration::from_secs(60 * 60),
+        give_up_after: Duration::from_secs(72 * 60 * 60),
+        attempts_max: None,
+        timeout: Duration::from_secs(15),
+        concurrency: 8,
+        interval: None,
+    };
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            initial: Duration::from_secs(2),
-            factor: 4,
-            max: Duration::from_secs(60 * 60),
-            give_up_after: Duration::from_secs(72 * 60 * 60),
-            attempts_max: None,
-            timeout: Duration::from_secs(15),
-            concurrency: 8,
-            interval: None,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::{Outcome, Reason};
+use crate::yaml::keys::INTERPOLATED;
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -30,6 +33,18 @@ const MEANINGS: [(&str, Meaning); 4] = [
 ];
 
 impl Answers {
+    /// What `answers:` takes, as a JSON Schema.
+    pub fn schema() -> Value {
+        json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[2-5][0-9][0-9]$" },
+            "additionalProperties": { "anyOf": [
+                { "enum": MEANINGS.map(|(name, _)| name) },
+                { "type": "string", "pattern": INTERPOLATED },
+            ] },
+        })
+    }
+
     /// Reads `answers: {404: reject}`.
     pub fn read(reader: &Reader, node: Option<&Node>) -> Self {
         let mut overrides = BTreeMap::new();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
+use serde_json::json;
 
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
 use super::hops::{VIA, WEBHOOK_ID};
@@ -18,16 +19,76 @@ use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Previe
 use super::{exposure, url_template, way};
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
+use crate::yaml::credentials;
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text, word};
 use crate::yaml::raw::{Node, NodeId};
-use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::reader::Reader;
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
+    about: "A request for each event.",
+    example: "{ url: \"https://crm.example.com/hooks/vero\" }",
+    defaults_example: "{ timeout: 5s, headers: { x-relay: vero } }",
+    keys,
+    has_answers: true,
     pace: Pace { concurrency: 8, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|http| Arc::new(http) as Arc<dyn Destination>),
 };
 
-const METHODS: [Method; 3] = [Method::POST, Method::PUT, Method::PATCH];
+const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
+
+const URL: Key<String> = key("url", form(client::URL_FORM, "URL"))
+    .about("Where to. Templates may stand in its path and query, each value encoded as one segment; never in the host: an event must not choose where it goes. Redirects are not followed. User and password belong into `auth`.")
+    .example("\"https://crm.example.com/users/{{ user.id }}\"")
+    .required_or_default();
+const METHOD: Key<String> = key("method", word(&METHODS))
+    .about("The request's method: one that carries a body.")
+    .example("PUT")
+    .default(METHODS[0]);
+const HEADERS: Key<()> = key("headers", by_hand(Of::SecretsByName))
+    .about("Headers, the same for every event. Not those of the protocol (`host`, `content-length` …), nor `webhook-id`, `webhook-timestamp` and `webhook-signature`.")
+    .example("{ x-api-key: \"${API_KEY}\" }");
+const AUTH: Key<()> = key("auth", by_hand(Of::Map(auth_keys)))
+    .about("How the relay proves itself.")
+    .example("{ bearer: \"${CRM_TOKEN}\" }");
+const SIGNING_SECRETS: Key<()> = key("signing_secrets", by_hand(Of::Secrets))
+    .about("Signs each request after [Standard Webhooks](https://www.standardwebhooks.com/): `whsec_` and base64 of 24 to 64 bytes; several while one replaces the other.")
+    .example("[\"${SIGNING_SECRET}\"]");
+const JSON: Key<()> = key("json", by_hand(Of::Own("any YAML", || json!({}))))
+    .about("The body, as a structure whose texts are templates. A text that is nothing but one `{{ path }}` keeps its JSON type and digits.")
+    .example("{ who: \"{{ user.email }}\" }")
+    .otherwise("the body, byte for byte as it came");
+const OMIT_MISSING: Defaulted<bool> = key("omit_missing", boolean())
+    .about("With `json`: a path to a missing value drops its key in place of writing null.")
+    .example("true")
+    .default(false);
+const TEXT: Key<String> = key("text", text())
+    .about("The body, as one template; `text/plain` unless `headers` say otherwise. Not beside `json`.")
+    .example("\"{{ user.email }},{{ type }}\"");
+
+const BEARER: Key<()> =
+    key("bearer", by_hand(Of::Secret)).about("`Authorization: Bearer …`").example("\"${CRM_TOKEN}\"");
+const BASIC: Key<()> = key("basic", by_hand(Of::Map(credentials::basic_keys)))
+    .about("`Authorization: Basic …`")
+    .example("{ username: relay, password: \"${CRM_PASSWORD}\" }");
+const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_keys("X-Api-Key"))))
+    .about("A header of any name.")
+    .example("{ name: X-Api-Key, value: \"${API_KEY}\" }");
+
+fn keys() -> Section {
+    let own =
+        [URL.info, METHOD.info, HEADERS.info, AUTH.info, SIGNING_SECRETS.info, JSON.info, OMIT_MISSING.info, TEXT.info];
+    Section::of(&own)
+        .and(&way::KEYS)
+        .never(JSON.info.name, TEXT.info.name)
+        .besides_alone(json!({ "dependentRequired": { OMIT_MISSING.info.name: [JSON.info.name] } }))
+}
+
+fn auth_keys() -> Section {
+    let choices = [BEARER.info, BASIC.info, HEADER.info];
+    Section::of(&choices).one_of(&choices.map(|key| key.name))
+}
 
 /// Headers that belong to the protocol or to the relay.
 const RESERVED: [&str; 11] = [
@@ -95,20 +156,20 @@ enum Body {
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let reader = context.reader;
-    let target = entries.required("url").and_then(|node| target(reader, node));
-    let method = entries.optional("method").map_or(Some(Method::POST), |node| method(reader, node));
+    let target = entries.node(&URL.info).and_then(|node| target(reader, node));
+    let method = entries.node(&METHOD.info).map_or(Some(Method::POST), |node| method(reader, node));
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = body(reader, &mut entries, &mut headers);
-    if let Some(node) = entries.optional("headers") {
+    if let Some(node) = entries.node(&HEADERS.info) {
         read_headers(reader, node, &mut headers);
     }
-    if let Some(node) = entries.optional("auth") {
+    if let Some(node) = entries.node(&AUTH.info) {
         read_auth(reader, node, &mut headers);
     }
     let mut signing_keys = Vec::new();
-    for node in entries.optional("signing_secrets").map(|node| reader.list(node)).unwrap_or_default() {
+    for node in entries.node(&SIGNING_SECRETS.info).map(|node| reader.list(node)).unwrap_or_default() {
         match reader.credential(node).map(|secret| SigningKey::parse(&secret)) {
             Some(Ok(key)) => signing_keys.push(key),
             Some(Err(message)) => {
@@ -196,9 +257,9 @@ fn advise(reader: &Reader, node: &Node, url: &Url) {
 
 fn method(reader: &Reader, node: &Node) -> Option<Method> {
     let text = reader.text(node)?;
-    let found = METHODS.into_iter().find(|method| method.as_str() == text);
+    let found = METHODS.iter().find(|method| **method == text).and_then(|method| method.parse().ok());
     if found.is_none() {
-        let upper = METHODS.iter().find(|method| method.as_str() == text.trim().to_uppercase());
+        let upper = METHODS.iter().find(|method| **method == text.trim().to_uppercase());
         let help = upper.map_or_else(|| "write POST, PUT or PATCH".to_owned(), |method| format!("write {method}"));
         reader.error_with(node.id, format!("`{text}` is not a method an event can be sent by"), help);
     }
@@ -206,8 +267,9 @@ fn method(reader: &Reader, node: &Node) -> Option<Method> {
 }
 
 fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap) -> Option<Body> {
-    let (json, text) = (entries.optional("json"), entries.optional("text"));
-    let omits_missing = entries.optional("omit_missing").map(|node| (node, reader.boolean(node)));
+    let json = entries.node(&JSON.info);
+    let text = entries.node(&TEXT.info);
+    let omits_missing = entries.node(&OMIT_MISSING.info).map(|node| (node, reader.boolean(node)));
     if let (Some((node, _)), None) = (omits_missing, json) {
         let help = "write json: with the body's structure, or take `omit_missing` out".to_owned();
         reader.error_with(node.id, "`omit_missing` belongs to `json`, and there is none", help);
@@ -215,7 +277,7 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
     match (json, text) {
         (None, None) => Some(Body::AsItCame),
         (Some(json), None) => {
-            let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(false);
+            let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(OMIT_MISSING.default);
             let options = Options { escape: Escape::None, url_keys: &[], keeps_types: true, omits_missing };
             Structure::compile(reader, json, options).map(Body::Json)
         }
@@ -264,9 +326,9 @@ fn header_name(reader: &Reader, at: NodeId, text: &str) -> Option<HeaderName> {
 
 fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
     let Some(mut entries) = reader.map(node, "`auth`") else { return };
-    let bearer = entries.optional("bearer");
-    let basic = entries.optional("basic");
-    let header = entries.optional("header");
+    let bearer = entries.node(&BEARER.info);
+    let basic = entries.node(&BASIC.info);
+    let header = entries.node(&HEADER.info);
     let given = [bearer, basic, header].iter().flatten().count();
     if given != 1 && !(given == 0 && entries.has_unknown()) {
         let help = "write auth: { bearer: \"${CRM_TOKEN}\" }, and no other beside it".to_owned();
@@ -286,13 +348,11 @@ fn read_auth(reader: &Reader, node: &Node, headers: &mut HeaderMap) {
         }
         insert_secret(reader, node, headers, AUTHORIZATION, "Bearer ");
     }
-    if let Some(pair) = basic.and_then(|node| reader.basic(node)) {
+    if let Some(pair) = basic.and_then(|node| credentials::read_basic(reader, node)) {
         headers.insert(AUTHORIZATION, client::basic_authorization(&pair));
     }
-    if let Some(mut entries) = header.and_then(|node| reader.map(node, "`header`")) {
-        let (name, value) = (entries.required("name"), entries.required("value"));
-        entries.finish();
-        let (Some(name), Some(value)) = (name, value) else { return };
+    if let Some(entries) = header.and_then(|node| reader.map(node, "`header`")) {
+        let Some([name, value]) = credentials::take_header(entries) else { return };
         if let Some(name) = reader.text(name).and_then(|text| header_name(reader, name.id, text)) {
             reader.note_secret(value);
             insert_secret(reader, value, headers, name, "");

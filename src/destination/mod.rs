@@ -14,14 +14,11 @@ mod chat;
 pub mod client;
 pub(crate) mod dialect;
 mod exposure;
-mod file;
 pub mod hops;
-mod http;
 pub mod path_template;
 pub mod preview;
 pub mod retry_after;
 mod signature;
-pub mod slack;
 mod structure;
 pub mod template;
 mod timezone;
@@ -29,6 +26,22 @@ mod unsent;
 mod url_template;
 pub mod view;
 mod way;
+
+/// Declares the kinds: for each a module with its `KIND`.
+macro_rules! kinds {
+    ($($visibility:vis $name:ident,)*) => {
+        $($visibility mod $name;)*
+
+        /// All kinds of destination.
+        pub const KINDS: [&Kind; [$(stringify!($name)),*].len()] = [$(&$name::KIND),*];
+    };
+}
+
+kinds! {
+    http,
+    pub slack,
+    file,
+}
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,21 +56,38 @@ pub use self::preview::{Form, Preview};
 pub use self::unsent::Unsent;
 use crate::secret::Secret;
 use crate::store::StoredEvent;
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Absent, Info, Of, Section, Words};
 use crate::yaml::raw::Node;
-use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::reader::Reader;
 use crate::yaml::values::Surroundings;
-
-/// All kinds of destination.
-pub const KINDS: [&Kind; 3] = [&http::KIND, &slack::KIND, &file::KIND];
 
 /// A kind of destination, as a config can name it.
 pub struct Kind {
     /// Its key in the YAML.
     pub name: &'static str,
+    /// What it does, in a sentence.
+    pub about: &'static str,
+    /// A section, as YAML on one line.
+    pub example: &'static str,
+    /// Defaults, as YAML on one line.
+    pub defaults_example: &'static str,
+    /// The keys of its section.
+    pub keys: fn() -> Section,
+    /// Whether it gets HTTP answers, of which `answers:` can say what they mean.
+    pub has_answers: bool,
     /// How fast, and for how long, unless the config says otherwise.
     pub pace: Pace,
     /// Reads its section, or tells what is wrong with it.
     pub build: fn(&Context<'_>, Entries<'_, '_>) -> Option<Arc<dyn Destination>>,
+}
+
+impl Kind {
+    /// Its key, as a destination has it.
+    pub fn key(&self) -> Info {
+        let about = Words::Plain(self.about);
+        Info { name: self.name, of: Of::Map(self.keys), about, absent: Absent::Nothing, example: self.example }
+    }
 }
 
 /// A kind's defaults.

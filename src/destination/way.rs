@@ -7,15 +7,28 @@ use rustls::pki_types::pem::PemObject as _;
 use super::Context;
 use super::client::proxy::{self, ProxyChoice};
 use super::client::{Client, Way};
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Info, Key, key, text};
 use crate::yaml::raw::{Node, Style};
-use crate::yaml::reader::Entries;
+
+const CA: Key<String> = key("ca", text())
+    .about("A PEM file, relative to the config, with the certificates of a private CA. They are trusted beside the system's, by this destination alone.")
+    .example("internal-ca.pem")
+    .otherwise("the system's certificates alone");
+const PROXY: Key<String> = key("proxy", text())
+    .about("The proxy that requests go by: `http://`, `https://`, `socks5://` (names looked up here) or `socks5h://` (by the proxy), with `user:password@` if it asks for them; or `none`.")
+    .example("\"http://proxy.example.com:3128\"")
+    .otherwise("what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in lower case too; never for loopback");
+
+/// The two keys.
+pub(super) const KEYS: [Info; 2] = [CA.info, PROXY.info];
 
 /// Reads both, and gives the client that goes that way. Destinations that say the same share its connections.
 pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Option<Client> {
-    let ca_node = entries.optional("ca");
+    let ca_node = entries.node(&CA.info);
     let ca = ca_node.map_or(Some(Vec::new()), |node| read_ca(context, node));
     let ca_path = ca_node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
-    let proxy = entries.optional("proxy").map_or(Some(ProxyChoice::Environment), |node| read_proxy(context, node));
+    let proxy = entries.node(&PROXY.info).map_or(Some(ProxyChoice::Environment), |node| read_proxy(context, node));
     Some(context.client.by(Way { ca_path, ca: ca?, proxy: proxy? }))
 }
 

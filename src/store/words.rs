@@ -387,17 +387,21 @@ pub struct Retention {
     pub free_bytes_min: Option<u64>,
 }
 
+impl Retention {
+    /// What holds where a config is silent.
+    pub const DEFAULT: Self = Self {
+        history_age: Duration::from_secs(7 * 24 * 60 * 60),
+        history_bytes: None,
+        dead_age: Duration::from_secs(30 * 24 * 60 * 60),
+        dead_bytes: 2 << 30,
+        bytes_max: None,
+        free_bytes_min: None,
+    };
+}
+
 impl Default for Retention {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        Self {
-            history_age: 7 * DAY,
-            history_bytes: None,
-            dead_age: 30 * DAY,
-            dead_bytes: 2 << 30,
-            bytes_max: None,
-            free_bytes_min: None,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -5,15 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::entries::Entries;
 use super::forms;
 use super::hints::Hints;
 use super::load::Place;
 use super::masked::{Everywhere, Mixed};
-use super::problem::{Found, Problem, Severity, nearest};
-use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
+use super::problem::{Found, Problem, Severity};
+use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::resolved::{Resolved, step};
 use super::values::{At, Interpolated, InterpolationError, Surroundings, interpolate};
-use super::words::{meant, variable_name};
+use super::words::variable_name;
 use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::units::{self, shown_duration, shown_size};
@@ -25,8 +26,6 @@ pub const MERGE: &str = "<<";
 const KEPT_MAX: usize = 500;
 /// A report shows fifty problems. Beyond some more, no help is looked for.
 const LOOKS_MAX: u16 = 200;
-/// The keys at the top on which others depend.
-const TOP: [&str; 3] = ["sources", "rules", "destinations"];
 
 /// Collects problems, and knows where relative paths start.
 pub struct Reader {
@@ -52,11 +51,11 @@ pub struct Reader {
     /// How many more times the right word is looked for, for errors and for warnings.
     looks: Cell<[u16; 2]>,
     /// In a section where any value may be a secret, a line is shown only if the value on it is known to be none.
-    hides_values: Cell<bool>,
+    pub(super) hides_values: Cell<bool>,
     /// What all patterns count for so far.
     pattern_bytes: Cell<usize>,
     /// Who knows what the file means.
-    hints: &'static dyn Hints,
+    pub(super) hints: &'static dyn Hints,
     /// The directory of the config file: what is read is relative to it.
     pub directory: PathBuf,
 }
@@ -231,7 +230,7 @@ impl Reader {
     }
 
     /// Whatever line one of the texts below a node stands on is not shown.
-    fn hide(&self, node: &Node) {
+    pub(super) fn hide(&self, node: &Node) {
         match &node.value {
             Value::Scalar(scalar) if scalar.is_interpolated => {}
             // The name of a variable that is not set is no secret, and what its owner needs to see.
@@ -443,15 +442,6 @@ impl Reader {
         self.secret(node)
     }
 
-    /// A map of `username` and `password`, as the `username:password` of basic authentication.
-    pub fn basic(&self, node: &Node) -> Option<Secret> {
-        let mut entries = self.map(node, "`basic`")?;
-        let (username, password) = (entries.required("username"), entries.required("password"));
-        entries.finish();
-        let (username, password) = (self.text(username?)?, self.credential(password?)?);
-        Some(Secret::from(format!("{username}:{}", password.expose())))
-    }
-
     /// `true` or `false`.
     pub fn boolean(&self, node: &Node) -> Option<bool> {
         match node.scalar().map(|scalar| (scalar.style, scalar.text.as_str())) {
@@ -519,121 +509,5 @@ impl Reader {
         }
         let text = self.text(node)?;
         read(text).map_err(|fault| self.fault(node.id, fault)).ok()
-    }
-}
-
-/// Unknown keys among which the one that is meant is looked for.
-const MISSPELT_MAX: usize = 100;
-
-/// The entries of a map, taken one by one; what nobody took is an unknown key.
-pub struct Entries<'r, 'n> {
-    reader: &'r Reader,
-    at: NodeId,
-    what: String,
-    entries: Vec<(&'n Key, &'n Node)>,
-    known: Vec<&'static str>,
-    missing: Vec<&'static str>,
-}
-
-impl<'r, 'n> Entries<'r, 'n> {
-    fn new(reader: &'r Reader, at: NodeId, what: String, entries: Vec<(&'n Key, &'n Node)>) -> Self {
-        let mut seen = HashSet::with_capacity(entries.len());
-        for (key, _) in &entries {
-            if !seen.insert(key.text.as_str()) {
-                let help = "leave one of them out, or put both values into one".to_owned();
-                reader.error_with(key.id, format!("`{}` is given twice in {what}", key.text), help);
-            }
-        }
-        Self { reader, at, what, entries, known: Vec::new(), missing: Vec::new() }
-    }
-
-    /// Adds the entries of another map for keys that this one does not have. What is left of them is not an unknown key here.
-    pub fn with_defaults(mut self, defaults: &'n Node) -> Self {
-        let known: HashSet<&str> = self.entries.iter().map(|(known, _)| known.text.as_str()).collect();
-        let more = defaults.entries().iter().filter(|(key, _)| !known.contains(key.text.as_str()));
-        let more: Vec<_> = more.map(|(key, node)| (key, node)).collect();
-        self.entries.extend(more);
-        self
-    }
-
-    /// Where the map is.
-    pub fn at(&self) -> NodeId {
-        self.at
-    }
-
-    /// Takes an entry that may be missing. Given as nothing, it counts as missing.
-    pub fn optional(&mut self, key: &'static str) -> Option<&'n Node> {
-        self.known.push(key);
-        let at = self.entries.iter().position(|(known, _)| known.text == key)?;
-        let (_, node) = self.entries.remove(at);
-        self.entries.retain(|(known, _)| known.text != key);
-        (!node.is_null()).then_some(node)
-    }
-
-    /// Takes an entry that must be there. [`finish`](Self::finish) tells if it is not.
-    pub fn required(&mut self, key: &'static str) -> Option<&'n Node> {
-        let found = self.optional(key);
-        if found.is_none() {
-            self.missing.push(key);
-        }
-        found
-    }
-
-    /// An entry that nobody has taken and that most likely means a key: read in its place, it spares the errors that would follow.
-    /// [`finish`](Self::finish) tells of it all the same.
-    pub fn meant(&self, wanted: &'static str) -> Option<&'n Node> {
-        let known: Vec<_> = TOP.to_vec();
-        let found = self.entries.iter().find(|(key, _)| meant(&key.text, known.iter().copied()) == Some(wanted));
-        found.map(|(_, node)| *node).filter(|node| !node.is_null())
-    }
-
-    /// Whether there are entries that nobody has taken.
-    pub fn has_unknown(&self) -> bool {
-        !self.entries.is_empty()
-    }
-
-    /// Takes an entry that is nobody's business here.
-    pub fn ignore(&mut self, key: &str) {
-        self.entries.retain(|(known, _)| known.text != key);
-    }
-
-    /// Takes whatever nobody has taken yet.
-    pub fn rest(&mut self) -> Vec<(&'n Key, &'n Node)> {
-        std::mem::take(&mut self.entries)
-    }
-
-    /// Tells of keys that nobody took, and of keys that are missing, unless one of the former is most likely meant.
-    pub fn finish(self) {
-        let known = self.known.iter().copied();
-        for missing in &self.missing {
-            let mut unknown = self.entries.iter().take(MISSPELT_MAX);
-            if !unknown.any(|(key, _)| meant(&key.text, known.clone()) == Some(*missing)) {
-                let may_look = self.reader.may_look(Severity::Error);
-                let help = may_look.then(|| self.reader.hints.missing_key(&self.what, missing, &self.known)).flatten();
-                self.reader.error_with(self.at, format!("{} needs `{missing}`", self.what), help);
-            }
-        }
-        for (key, node) in &self.entries {
-            if self.reader.is_full() {
-                self.reader.hide(node);
-                self.reader.error(key.id, "unknown key");
-                continue;
-            }
-            let hides = self.reader.hides_values.get();
-            let holds_secrets = |key: &str| self.reader.hints.holds_secrets(key);
-            let may_be_secret = hides && nearest(&key.text, known.clone()).is_none_or(holds_secrets);
-            if self.reader.hides_values.get() && may_be_secret {
-                self.reader.hide(node);
-            }
-            let may_look = self.reader.may_look(Severity::Error);
-            let help =
-                may_look.then(|| self.reader.hints.unknown_key(&key.text, node, &self.what, &self.known)).flatten();
-            let message = format!("unknown key `{}` in {}", key.text, self.what);
-            match self.what.as_str() {
-                // What depends on it is told behind it, wherever it stands.
-                "the config" => self.reader.first_error(key.id, message, help),
-                _ => self.reader.error_with(key.id, message, help),
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Where a key stands, for messages: the schema asked backwards.
 
-use super::{Key, Of, Section, keys};
+use super::super::root;
+use crate::yaml::keys::Section;
 use crate::yaml::words::letters;
 
 /// Where a key may stand.
@@ -17,7 +18,7 @@ pub(in crate::config) struct Home {
 /// The places of a key in the whole config, in whatever style it is written; the outermost first.
 pub(in crate::config) fn homes(key: &str) -> Vec<Home> {
     let (mut found, wanted) = (Vec::new(), letters(key));
-    walk(&keys::root(), &mut Vec::new(), &mut |section, above| {
+    walk(&root::keys(), &mut Vec::new(), &mut |section, above| {
         let own = section.keys.iter().find(|known| letters(known.name) == wanted);
         found.extend(own.map(|known| Home { above: above.to_vec(), key: known.name, example: known.example }));
     });
@@ -29,7 +30,7 @@ pub(in crate::config) fn homes(key: &str) -> Vec<Home> {
 /// The keys that lead to the map that has exactly these keys.
 pub(in crate::config) fn place_of(names: &[&str]) -> Option<Vec<&'static str>> {
     let mut found = None;
-    walk(&keys::root(), &mut Vec::new(), &mut |section, above| {
+    walk(&root::keys(), &mut Vec::new(), &mut |section, above| {
         let is_it = section.keys.len() == names.len() && section.keys.iter().all(|key| names.contains(&key.name));
         if is_it && found.is_none() && above.first() != Some(&"defaults") {
             found = Some(above.to_vec());
@@ -46,10 +47,10 @@ pub(in crate::config) fn example(above: &[&str]) -> Option<&'static str> {
 
 fn walk(section: &Section, above: &mut Vec<&'static str>, see: &mut dyn FnMut(&Section, &[&'static str])) {
     see(section, above);
-    for Key { name, of, .. } in &section.keys {
-        let (Of::Map(below) | Of::Named(below) | Of::List(below)) = of else { continue };
-        above.push(name);
-        walk(below, above, see);
+    for key in &section.keys {
+        let Some(below) = key.of.section() else { continue };
+        above.push(key.name);
+        walk(&below, above, see);
         above.pop();
     }
 }

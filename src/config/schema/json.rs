@@ -5,34 +5,30 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Absent, Key, Of, Section, keys};
+use super::super::root;
+use super::super::rules::IGNORE_CASE;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
+use crate::yaml::keys::{Absent, INTERPOLATED, Info, Of, Section};
 use crate::yaml::load;
 use crate::yaml::raw::{self, Node, Style};
 
-/// Wherever `${…}` stands, nothing can be said of what comes in its place.
-const INTERPOLATED: &str = r"\$\{";
-
 /// The schema.
 pub fn schema() -> Value {
-    let mut root = map(&keys::root());
-    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
-    root["title"] = json!("vero-relay's config");
-    root["description"] = json!("Sources, rules and destinations of one relay. The reference: docs/config.md.");
-    root["patternProperties"] = json!({ "^x-": { "description": "Free for YAML anchors." } });
-    root["$defs"] = json!({ "match": match_map(), "test": test() });
-    root
+    let mut schema = map(&root::keys());
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("vero-relay's config");
+    schema["description"] = json!("Sources, rules and destinations of one relay. The reference: docs/config.md.");
+    schema["patternProperties"] = json!({ "^x-": { "description": "Free for YAML anchors." } });
+    schema["$defs"] = json!({ "match": match_map(), "test": test() });
+    schema
 }
 
 fn map(section: &Section) -> Value {
     // The reader takes a key with nothing behind it as missing. Where one of several must be there, a schema cannot see that it is.
     let besides = json!(section.besides).to_string();
-    let may_be_nothing = |key: &Key| {
-        !matches!(key.absent, Absent::Refused | Absent::RefusedWithoutDefault)
-            && !besides.contains(&format!("\"{}\"", key.name))
-    };
-    let one = |key: &Key| {
+    let may_be_nothing = |key: &Info| !key.is_required() && !besides.contains(&format!("\"{}\"", key.name));
+    let one = |key: &Info| {
         let property = property(key);
         (key.name.to_owned(), if may_be_nothing(key) { or_nothing(property) } else { property })
     };
@@ -49,16 +45,19 @@ fn map(section: &Section) -> Value {
     schema
 }
 
-fn property(key: &Key) -> Value {
+fn property(key: &Info) -> Value {
     let mut schema = value(&key.of);
-    let mut description = key.about.clone();
+    let mut description = key.about.text();
     if let Some([least, most]) = key.of.range() {
         description.push_str(&format!(" From {least} to {most}."));
     }
     match &key.absent {
-        Absent::Means(value) => schema["default"] = value.clone(),
-        Absent::Told(told) => description.push_str(&format!(" Default: {told}.")),
-        Absent::Nothing | Absent::Refused | Absent::RefusedWithoutDefault => {}
+        Absent::Told(told) => description.push_str(&format!(" Default: {}.", told.text())),
+        _ => {
+            if let Some(value) = key.default_value() {
+                schema["default"] = value;
+            }
+        }
     }
     schema["description"] = json!(description);
     schema["examples"] = json!([example(key)]);
@@ -82,7 +81,7 @@ fn or_nothing(mut schema: Value) -> Value {
     schema
 }
 
-fn example(key: &Key) -> Value {
+fn example(key: &Info) -> Value {
     let read =
         load::parse(key.example).unwrap_or_else(|error| panic!("the example of {}: {}", key.name, error.message));
     value_of(&read)
@@ -104,26 +103,16 @@ fn value(of: &Of) -> Value {
         Of::Rate => form(r"^\s*[0-9]+\s*/\s*[smh]\s*$"),
         Of::Texts => one_or_more(text()),
         Of::Secrets => one_or_more(secret()),
-        Of::Headers => json!({ "type": "object", "additionalProperties": secret() }),
-        Of::Map(section) => map(section),
+        Of::SecretsByName => json!({ "type": "object", "additionalProperties": secret() }),
+        Of::Map(section) => map(&section()),
+        Of::Fixed(section) => map(section),
         Of::Named(section) => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9._-]{1,64}$", "not": { "enum": [".", ".."] } },
-            "additionalProperties": map(section),
+            "additionalProperties": map(&section()),
         }),
-        Of::List(section) => json!({ "type": "array", "items": map(section) }),
-        Of::Match => json!({ "$ref": "#/$defs/match" }),
-        Of::Conditions => {
-            json!({ "type": "object", "additionalProperties": { "$ref": "#/$defs/test", "not": { "type": "null" } } })
-        }
-        Of::Answers => json!({
-            "type": "object",
-            "propertyNames": { "pattern": "^[2-5][0-9][0-9]$" },
-            "additionalProperties": word(&["delivered", "retry", "reject", "pause"]),
-        }),
-        Of::Event => json!({ "type": "object" }),
-        Of::Structure => json!({}),
-        Of::Blocks => json!({ "type": "array" }),
+        Of::List(section) => json!({ "type": "array", "items": map(&section()) }),
+        Of::Own(_, schema) => schema(),
     }
 }
 
@@ -227,9 +216,9 @@ fn test() -> Value {
     }
     let not = json!({ "$ref": "#/$defs/test", "description": "The exact opposite of a value, a list or operators: it holds for a missing field." });
     operators.insert("not".to_owned(), not);
-    let mut ignore_case = value(&Of::Boolean);
-    ignore_case["description"] = json!("Capital and small letters are alike to the operators beside it.");
-    operators.insert("ignore_case".to_owned(), ignore_case);
+    let mut ignore_case = value(&IGNORE_CASE.info.of);
+    ignore_case["description"] = json!(IGNORE_CASE.info.about.text());
+    operators.insert(IGNORE_CASE.info.name.to_owned(), ignore_case);
     let with_case = OPERATORS.iter().filter(|operator| operator.has_case || operator.name == "equals");
     let with_case = with_case.map(|operator| operator.name).chain(["not"]);
     let beside: Vec<_> = with_case.map(|name| json!({ "required": [name] })).collect();

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::destination::template::library::{Entry, FILTERS, FUNCTIONS, TESTS};
 
-use super::{Absent, Key, Of, Section, keys};
+use super::super::root;
+use crate::yaml::keys::{Absent, Info, Of, Section};
 
 const BY_HAND: &str = include_str!("reference.md");
 /// The path of the whole config.
@@ -17,7 +18,7 @@ const DEFAULTS: &str = "defaults";
 
 /// The reference, `docs/config.md`.
 pub fn reference() -> String {
-    let root = keys::root();
+    let root = root::keys();
     let places: Vec<_> = BY_HAND.lines().filter_map(place).collect();
     let mut out = String::from(
         "<!-- Made by `vero-relay schema --markdown`; its text is src/config/schema/reference.md. -->\n\n",
@@ -32,9 +33,10 @@ pub fn reference() -> String {
             out.push('\n');
             continue;
         };
-        let section = find(&root, ROOT, path).unwrap_or_else(|| panic!("reference.md: there is no section {path}"));
+        let section =
+            find(root.clone(), ROOT, path).unwrap_or_else(|| panic!("reference.md: there is no section {path}"));
         out.push_str("| Key | Type | Default | What it is |\n|---|---|---|---|\n");
-        rows(section, path, "", &places, &mut out);
+        rows(&section, path, "", &places, &mut out);
     }
     out
 }
@@ -62,25 +64,24 @@ fn place(line: &str) -> Option<&str> {
 }
 
 /// The section that a key leads to, and what stands for it in a path.
-fn below(key: &Key) -> Option<(String, &Section)> {
-    match &key.of {
-        Of::Map(section) => Some((key.name.to_owned(), section)),
-        Of::Named(section) => Some((format!("{}.NAME", key.name), section)),
-        Of::List(section) => Some((format!("{}[]", key.name), section)),
-        _ => None,
-    }
+fn below(key: &Info) -> Option<(String, Section)> {
+    let step = match key.of {
+        Of::Named(_) => format!("{}.NAME", key.name),
+        Of::List(_) => format!("{}[]", key.name),
+        _ => key.name.to_owned(),
+    };
+    Some((step, key.of.section()?))
 }
 
 fn join(path: &str, step: &str) -> String {
     if path == ROOT { step.to_owned() } else { format!("{path}.{step}") }
 }
 
-fn find<'s>(section: &'s Section, path: &str, wanted: &str) -> Option<&'s Section> {
+fn find(section: Section, path: &str, wanted: &str) -> Option<Section> {
     if path == wanted {
         return Some(section);
     }
-    let mut all = section.keys.iter().filter_map(below);
-    all.find_map(|(step, section)| find(section, &join(path, &step), wanted))
+    section.keys.iter().filter_map(below).find_map(|(step, section)| find(section, &join(path, &step), wanted))
 }
 
 fn rows(section: &Section, path: &str, prefix: &str, places: &[&str], out: &mut String) {
@@ -89,12 +90,12 @@ fn rows(section: &Section, path: &str, prefix: &str, places: &[&str], out: &mut 
         let Some((step, section)) = below(key).filter(|_| path != DEFAULTS) else { continue };
         let path = join(path, &step);
         if !places.contains(&path.as_str()) {
-            rows(section, &path, &format!("{prefix}{step}."), places, out);
+            rows(&section, &path, &format!("{prefix}{step}."), places, out);
         }
     }
 }
 
-fn row(prefix: &str, key: &Key) -> String {
+fn row(prefix: &str, key: &Info) -> String {
     let mut of = key.of.called();
     if let Some([least, most]) = key.of.range() {
         of.push_str(&format!(", {least} to {most}"));
@@ -103,11 +104,17 @@ fn row(prefix: &str, key: &Key) -> String {
         Absent::Nothing => "–".to_owned(),
         Absent::Refused => "**required**".to_owned(),
         Absent::RefusedWithoutDefault => "**required**, here or in `defaults`".to_owned(),
-        Absent::Means(Value::String(text)) => format!("`{text}`"),
-        Absent::Means(value) => format!("`{value}`"),
-        Absent::Told(told) => told.clone(),
+        Absent::Told(told) => told.text(),
+        _ => match key.default_value().unwrap_or_default() {
+            Value::String(text) => format!("`{text}`"),
+            value => format!("`{value}`"),
+        },
     };
-    let cells =
-        [format!("`{prefix}{}`", key.name), of, absent, format!("{}<br>`{}: {}`", key.about, key.name, key.example)];
+    let cells = [
+        format!("`{prefix}{}`", key.name),
+        of,
+        absent,
+        format!("{}<br>`{}: {}`", key.about.text(), key.name, key.example),
+    ];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }

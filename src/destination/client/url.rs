@@ -3,6 +3,9 @@
 /// A URL that was checked.
 pub type Url = reqwest::Url;
 
+/// The form of an absolute URL, as a schema tells it.
+pub const URL_FORM: &str = "^https?://";
+
 /// Whether a URL's host can only be this machine.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host_str() {

@@ -25,14 +25,46 @@ use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::minify;
 use crate::secret::Secret;
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Defaulted, Key, Section, boolean, key, text, word};
 use crate::yaml::raw::Node;
-use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::reader::Reader;
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
+    about: "A line for each event.",
+    example: "{ path: \"archive/{date}.ndjson\" }",
+    defaults_example: "{ fsync: never }",
+    keys,
+    has_answers: false,
     pace: Pace { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|file| Arc::new(file) as Arc<dyn Destination>),
 };
+
+const PATH: Key<String> = key("path", text())
+    .about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. Never one of the relay's own files. No two destinations write one file.")
+    .example("\"archive/{date}.ndjson\"")
+    .required_or_default();
+const ENVELOPE: Defaulted<bool> = key("envelope", boolean())
+    .about("A line is `{\"id\", \"received_at\", \"source\", \"event\": {…}}`; without the envelope it is the event alone. White space outside of texts goes, values stay as they came.")
+    .example("false")
+    .default(true);
+const FSYNC: Key<String> = key("fsync", word(&["batch", "never"]))
+    .about("`batch`: a line counts as delivered when it is synced, with one sync for all that wait. `never`: when it is written; a power cut may take it. A named pipe or a device (`/dev/stdout`) can only be written with `never`.")
+    .example("never")
+    .default("batch");
+const FILE_MODE: Key<String> = key("mode", text())
+    .about("The rights of the files that are made, as `chmod` takes them, in quotes. Directories that are made can be entered by whoever may read. `data_dir` itself stays its owner's: files for others lie elsewhere, at a path from `/`.")
+    .example("\"0640\"")
+    .default("0600");
+const TIMEZONE: Key<String> = key("timezone", text())
+    .about("In which `{date}` and `{hour}` are told: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.")
+    .example("Europe/Berlin")
+    .default("UTC");
+
+fn keys() -> Section {
+    Section::of(&[PATH.info, ENVELOPE.info, FSYNC.info, FILE_MODE.info, TIMEZONE.info])
+}
 
 /// Lines written and synced together.
 const BATCH_MAX: usize = 256;
@@ -76,10 +108,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
         let help = "take `answers` out".to_owned();
         reader.error_with(answers.id, "`answers` is about HTTP, and a file gives none", help);
     }
-    let path_node = entries.required("path");
+    let path_node = entries.node(&PATH.info);
     let path = path_node.and_then(|node| read_path(reader, node, context.data_dir));
-    let has_envelope = entries.optional("envelope").and_then(|node| reader.boolean(node)).unwrap_or(true);
-    let syncs = entries.optional("fsync").is_none_or(|node| match reader.text(node) {
+    let has_envelope = entries.value(&ENVELOPE);
+    let syncs = entries.node(&FSYNC.info).is_none_or(|node| match reader.text(node) {
         Some("never") => false,
         Some("batch") | None => true,
         Some(_) => {
@@ -91,8 +123,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     if let (Some(node), Some(path)) = (path_node, &path) {
         check_place(reader, node, path, syncs);
     }
-    let mode = entries.optional("mode").map_or(Some(MODE), |node| read_mode(reader, node));
-    let timezone = entries.optional("timezone").map_or(Some(TimeZone::UTC), |node| {
+    let mode = entries.node(&FILE_MODE.info).map_or(Some(MODE), |node| read_mode(reader, node));
+    let timezone = entries.node(&TIMEZONE.info).map_or(Some(TimeZone::UTC), |node| {
         let name = reader.text(node)?;
         super::timezone::find(name).map_err(|fault| reader.fault(node.id, fault)).ok()
     });

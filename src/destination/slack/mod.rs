@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
+use serde_json::json;
 
 use super::chat::{Said, said};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
@@ -20,11 +21,18 @@ use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Previe
 use crate::destination::exposure;
 use crate::event::Json;
 use crate::secret::Secret;
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
 use crate::yaml::raw::Node;
-use crate::yaml::reader::{Entries, Reader};
+use crate::yaml::reader::Reader;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",
+    about: "A message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).",
+    example: "{ url: \"${SLACK_WEBHOOK_URL}\" }",
+    defaults_example: "{ rate: 30/m }",
+    keys,
+    has_answers: true,
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     pace: Pace {
         concurrency: 1,
@@ -35,6 +43,47 @@ pub(super) const KIND: Kind = Kind {
     },
     build: |context, entries| build(context, entries).map(|slack| Arc::new(slack) as Arc<dyn Destination>),
 };
+
+const URL: Key<String> = key("url", form(client::URL_FORM, "URL"))
+    .about("The incoming webhook. It is a password: whoever has it can post.")
+    .example("\"${SLACK_WEBHOOK_URL}\"")
+    .required_or_default();
+const TEXT: Key<String> = key("text", text())
+    .about("The message, as a template; values are escaped and, if they must be, cut to Slack's 4000 characters.")
+    .example("\":rotating_light: *{{ type }}* {{ user.email }}\"")
+    .otherwise("a good message for each event type; none with `blocks`");
+const BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ "type": "array" }))))
+    .about("[Slack's blocks](https://docs.slack.dev/block-kit/), their texts being templates. What comes out empty is left out, and texts are cut to the limit of their place.")
+    .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ campaign.name }}*\" } }]");
+/// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
+/// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
+const EXTRAS: [Key<String>; 4] = [
+    key("channel", text())
+        .about("The channel, where the server lets a message choose it: Mattermost and Slack's old webhooks do, and Slack's apps ignore it.")
+        .example("\"#alerts\"")
+        .otherwise("the webhook's"),
+    key("username", text())
+        .about("The name that the message comes from, where the server lets a message choose it.")
+        .example("Vero")
+        .otherwise("the webhook's"),
+    key("icon_emoji", text())
+        .about("The icon of the message, an emoji, where the server lets a message choose it.")
+        .example("\":email:\"")
+        .otherwise("the webhook's"),
+    key("icon_url", text())
+        .about("The same, a picture.")
+        .example("\"https://example.com/icon.png\"")
+        .otherwise("the webhook's"),
+];
+const UNFURL_LINKS: Defaulted<bool> =
+    key("unfurl_links", boolean()).about("Whether Slack shows previews of links.").example("true").default(false);
+
+fn keys() -> Section {
+    Section::of(&[URL.info, TEXT.info, BLOCKS.info])
+        .and(&EXTRAS.map(|key| key.info))
+        .and(&[UNFURL_LINKS.info])
+        .and(&way::KEYS)
+}
 
 /// The most characters of a message's text: <https://docs.slack.dev/reference/methods/chat.postMessage#truncating>.
 const TEXT_MAX: usize = 4000;
@@ -64,7 +113,7 @@ enum Message {
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let reader = context.reader;
-    let url = entries.required("url").and_then(|node| {
+    let url = entries.node(&URL.info).and_then(|node| {
         let text = reader.text(node)?;
         if is_template(text) {
             let message = "a Slack URL is the same for every event: templates go into `text` and `blocks`";
@@ -76,7 +125,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         exposure::advise_of_plain_http(reader, node.id, &url);
         Some(url)
     });
-    let blocks = entries.optional("blocks");
+    let blocks = entries.node(&BLOCKS.info);
     let compiled_blocks = blocks.and_then(|node| {
         if !matches!(node.value, crate::yaml::raw::Value::List(_)) {
             let help = "each block begins with `-`: - { type: section, text: { type: mrkdwn, text: \"{{ type }}\" } }";
@@ -87,7 +136,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
             Options { escape: Escape::Slack, url_keys: &blocks::URL_KEYS, keeps_types: false, omits_missing: false };
         Structure::compile(reader, node, options)
     });
-    let message = match entries.optional("text") {
+    let message = match entries.node(&TEXT.info) {
         Some(node) => {
             let compiled = Template::compile(reader.text(node)?, Escape::Slack);
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
@@ -96,8 +145,9 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         None => Some(Message::Usual),
     };
     let extra = |key: &'static str, node: &Node| Some((key, read_extra(reader, key, node)?));
-    let extras = EXTRAS.iter().filter_map(|key| entries.optional(key).and_then(|node| extra(key, node))).collect();
-    let unfurls = entries.optional("unfurl_links").and_then(|node| reader.boolean(node)).unwrap_or(false);
+    let extras = EXTRAS.iter().map(|key| &key.info);
+    let extras = extras.filter_map(|key| entries.node(key).and_then(|node| extra(key.name, node))).collect();
+    let unfurls = entries.value(&UNFURL_LINKS);
     let answers = Answers::read(reader, context.answers);
     let client = way::read(context, &mut entries);
     entries.finish();
@@ -126,10 +176,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     })
 }
 
-/// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
-/// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
-const EXTRAS: [&str; 4] = ["channel", "username", "icon_emoji", "icon_url"];
-/// None of them is longer anywhere.
+/// None of the extras is longer anywhere.
 const EXTRA_CHARACTERS_MAX: usize = 500;
 
 fn extra_example(key: &str) -> &'static str {

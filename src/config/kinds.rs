@@ -1,0 +1,74 @@
+//! The keys of destinations: those of each kind, with those that all share, as the places have them where they stand.
+
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::policy::{ANSWERS, COMMON};
+use crate::destination::{KINDS, Kind};
+use crate::yaml::keys::{Absent, Info, Key, Of, Section, Words, key, text};
+
+/// A name that a destination had before.
+pub(super) const RENAMED_FROM: Key<String> = key("renamed_from", text())
+    .about("A name that it had before: it takes over that queue. The old name must be gone from the file.")
+    .example("old-crm");
+
+/// One destination: its kind, and what every kind may set.
+pub(super) fn destination_keys() -> Section {
+    let kinds: Vec<_> = KINDS.iter().map(|kind| kind.key()).collect();
+    let names = KINDS.map(|kind| kind.name);
+    let section = Section::of(&kinds).and(&COMMON).and(&[RENAMED_FROM.info]).one_of(&names);
+    let without_answers = KINDS.iter().filter(|kind| !kind.has_answers);
+    without_answers.fold(section, |section, kind| section.never(ANSWERS.info.name, kind.name))
+}
+
+/// What may stand in the defaults of each kind, in the order of [`KINDS`].
+static DEFAULTS: LazyLock<Vec<Defaults>> = LazyLock::new(|| {
+    let of =
+        |kind: &&Kind| Defaults { keys: defaults_of(kind), about: format!("For every `{}` destination.", kind.name) };
+    KINDS.iter().map(of).collect()
+});
+
+/// The defaults of one kind.
+struct Defaults {
+    keys: Section,
+    about: String,
+}
+
+/// `defaults:`, by kind.
+pub(super) fn defaults_keys() -> Section {
+    let key = |(kind, defaults): (&&Kind, &'static Defaults)| Info {
+        of: Of::Fixed(&defaults.keys),
+        about: Words::Plain(&defaults.about),
+        example: kind.defaults_example,
+        ..kind.key()
+    };
+    let keys: Vec<_> = KINDS.iter().zip(DEFAULTS.iter()).map(key).collect();
+    Section::of(&keys)
+}
+
+/// What may stand in the defaults of a kind: its own keys and the common ones together, none of them needed.
+fn defaults_of(kind: &Kind) -> Section {
+    let own = (kind.keys)();
+    let common = COMMON.into_iter().filter(|key| kind.has_answers || key.name != ANSWERS.info.name);
+    let is_needed = |key: &Info| matches!(key.absent, Absent::RefusedWithoutDefault);
+    let free = |key: Info| if is_needed(&key) { Info { absent: Absent::Nothing, ..key } } else { key };
+    Section { keys: common.chain(own.keys).map(free).collect(), besides: own.besides, alone: Vec::new() }
+}
+
+/// What a destination needs for itself if its kind has no defaults, as JSON Schemas of the whole file.
+pub(super) fn without_defaults() -> Vec<Value> {
+    let condition = |kind: &&Kind| {
+        let section = (kind.keys)();
+        let needed = section.keys.iter().filter(|key| matches!(key.absent, Absent::RefusedWithoutDefault));
+        let needed: Vec<_> = needed.map(|key| key.name).collect();
+        let besides = if section.alone.is_empty() { vec![json!(true)] } else { section.alone };
+        let own = json!({ "required": needed, "allOf": besides });
+        let kind = kind.name;
+        json!({
+            "if": { "not": { "required": ["defaults"], "properties": { "defaults": { "required": [kind] } } } },
+            "then": { "properties": { "destinations": { "additionalProperties": { "properties": { kind: own } } } } },
+        })
+    };
+    KINDS.iter().map(condition).collect()
+}

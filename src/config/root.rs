@@ -1,0 +1,252 @@
+//! The whole file: its keys at the top, and what they come to together.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::keeping::REMOVED_GRACE;
+use super::{Config, Limits, Outline, Said};
+use super::{advice, destinations, expectations, keeping, kinds, limits, rules, sources};
+use crate::destination::Client;
+use crate::destination::client::{Masks, URL_FORM};
+use crate::yaml::forms;
+use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
+use crate::yaml::values::Surroundings;
+
+/// Overrides `listen`, for containers.
+pub(super) const OVERRIDE: &str = "VERO_RELAY_LISTEN";
+
+const ADDRESS_FORM: &str = r"^(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$";
+
+const LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
+    .about("Where Vero's webhooks come in. `VERO_RELAY_LISTEN` in the environment overrides it, for containers. Beyond loopback a token needs 16 characters.")
+    .example("127.0.0.1:8080")
+    .default("127.0.0.1:8080");
+const ADMIN: Key<()> = key("admin", by_hand(Of::Map(admin_keys)))
+    .about("Where the operator looks in: health, metrics, the API, the bins.")
+    .example("{ listen: \"127.0.0.1:8081\" }");
+const ADMIN_LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
+    .about("Loopback only: whoever reaches it sees events and gives commands. It cannot have the port of `listen`.")
+    .example("127.0.0.1:8081")
+    .default("127.0.0.1:8081");
+const DATA_DIR: Key<String> = key("data_dir", text())
+    .about("Where the journal, its index and all archives are written; relative to this file. One relay at a time.")
+    .example("/var/lib/vero-relay")
+    .default("data");
+const PUBLIC_URL: Key<String> = key("public_url", form(URL_FORM, "URL"))
+    .about("The address by which Vero reaches `listen`, for `vero-relay urls` to print. Without it that of `listen` is printed.")
+    .example("https://hooks.example.com");
+const WATCH: Defaulted<bool> = key("watch", boolean())
+    .about("Reload when this file changes. A file that does not check changes nothing. Off by default, so that a half-edited file is not put in force.")
+    .example("true")
+    .default(false);
+const SOURCES: Key<()> = key("sources", by_hand(Of::Named(sources::keys)))
+    .about("The ways in, by name. A name stands in the URL that Vero is given: letters, digits, `-`, `_` and `.`, at most 64.")
+    .example("{ vero: { token: \"${VERO_TOKEN}\" } }")
+    .required();
+const RULES: Key<()> = key("rules", by_hand(Of::List(rules::keys)))
+    .about("All are tried, in order; an event goes once to each destination that any matching rule names.")
+    .example("[{ name: everything, to: [archive] }]")
+    .required();
+const DESTINATIONS: Key<()> = key("destinations", by_hand(Of::Named(kinds::destination_keys)))
+    .about("Where events go, by name: letters, digits, `-`, `_` and `.`, at most 64. A delivery belongs to the name, so a new section under an old name takes over what waits.")
+    .example("{ archive: { file: { path: \"archive/{date}.ndjson\" } } }");
+const DEFAULTS: Key<()> = key("defaults", by_hand(Of::Map(kinds::defaults_keys)))
+    .about("What all destinations of a kind share. A destination's own keys win.")
+    .example("{ slack: { rate: 30/m } }");
+const LIMITS: Key<()> = key("limits", by_hand(Of::Map(limits::keys)))
+    .about("What one relay takes at most. Whatever is refused for a limit is counted and answered.")
+    .example("{ body_max: 2MiB }");
+const STORE: Key<()> = key("store", by_hand(Of::Map(keeping::keys)))
+    .about("What is kept, and for how long.")
+    .example("{ history: { max_age: 14d } }");
+const TESTS: Key<()> = key("tests", by_hand(Of::List(expectations::keys)))
+    .about("Events, and where each must go; `vero-relay check` runs them. Nothing is sent.")
+    .example("[{ name: a bounce is told, event: { type: bounced }, expect: { to: [alerts] } }]");
+
+/// All keys of a config: those of its sections hang below.
+pub(super) fn keys() -> Section {
+    let section = Section::of(&[
+        LISTEN.info,
+        ADMIN.info,
+        DATA_DIR.info,
+        PUBLIC_URL.info,
+        WATCH.info,
+        SOURCES.info,
+        RULES.info,
+        DESTINATIONS.info,
+        DEFAULTS.info,
+        LIMITS.info,
+        STORE.info,
+        REMOVED_GRACE.info,
+        TESTS.info,
+    ]);
+    kinds::without_defaults().into_iter().fold(section, Section::besides)
+}
+
+fn admin_keys() -> Section {
+    Section::of(&[ADMIN_LISTEN.info])
+}
+
+/// The keys that say what is listened on, where they are set.
+pub(super) fn listeners(root: &Node) -> [Option<&Node>; 2] {
+    [root.get(LISTEN.info.name), root.get(ADMIN.info.name).and_then(|admin| admin.get(ADMIN_LISTEN.info.name))]
+}
+
+/// Where the operator looks in, if the config does not say.
+pub(super) fn default_admin() -> Option<SocketAddr> {
+    address(ADMIN_LISTEN.info.default_text()).ok()
+}
+
+/// Reads the whole file.
+pub(super) fn read(
+    reader: &Reader,
+    root: &Node,
+    directory: &Path,
+    client: &Client,
+    surroundings: &dyn Surroundings,
+) -> Option<Config> {
+    let mut entries = reader.map(root, "the config")?;
+    let data_dir = entries.node(&DATA_DIR.info);
+    let data_dir = data_dir.map_or(Some(DATA_DIR.info.default_text()), |node| reader.text(node)).map(Path::new);
+    let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
+    let listen = entries.node(&LISTEN.info);
+    let listen = match (&overridden(surroundings), listen) {
+        (Some(text), _) => address(text)
+            .map_err(|message| reader.error_with(root.id, format!("{OVERRIDE}: {message}"), ADDRESS_HELP.to_owned()))
+            .ok(),
+        (None, Some(node)) => read_address(reader, node),
+        (None, None) => address(LISTEN.info.default_text()).ok(),
+    };
+    let admin_listen = read_admin(reader, entries.node(&ADMIN.info));
+    let public_url = entries.node(&PUBLIC_URL.info).and_then(|node| {
+        let text = reader.text(node)?;
+        let parsed = crate::destination::client::parse_url(text);
+        let url = parsed.map_err(|message| reader.error_with(node.id, message, forms::url(text))).ok()?;
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    });
+    let limits = Limits::read(reader, entries.node(&LIMITS.info));
+    let retention = keeping::read(reader, entries.node(&STORE.info));
+    let removed_grace = entries.value(&REMOVED_GRACE);
+    let watch = entries.value(&WATCH);
+    let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
+    reader.hide_values(true);
+    let sources = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
+    let sources = sources.and_then(|node| sources::read(reader, node, is_public));
+    reader.hide_values(false);
+    let defaults = entries.node(&DEFAULTS.info);
+    if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
+        for kind in crate::destination::KINDS {
+            of_kinds.node(&kind.key()).map(|node| reader.map(node, "the defaults of a kind"));
+        }
+        of_kinds.finish();
+    }
+    let destination_nodes = entries.node(&DESTINATIONS.info).or_else(|| entries.meant(&DESTINATIONS.info));
+    let mut names = destinations::Names::of(destination_nodes);
+    let errors_before = reader.errors();
+    let rules = entries.node(&RULES.info).or_else(|| entries.meant(&RULES.info));
+    let rules = rules.and_then(|node| rules::read(reader, node, &mut names));
+    if rules.is_none() || reader.errors() > errors_before {
+        // After an error in a rule it cannot be said which destinations are meant.
+        names.use_all();
+    }
+    let (rules, sent) = rules.unzip();
+    let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
+    reader.hide_values(true);
+    let destinations = destinations::read_all(&parts, destination_nodes, &names);
+    reader.hide_values(false);
+    if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
+        advice::templates::advise(reader, nodes, defaults, sent);
+    }
+    let tests = entries.node(&TESTS.info).map_or(Some(Vec::new()), |node| {
+        expectations::read(&expectations::Known { reader, destinations: &names, sources: sources.as_deref() }, node)
+    });
+    let is_free = |key: &str| key.starts_with("x-");
+    for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {
+        // Anchors live there; whatever they hold is somebody else's business.
+        entries.ignore(&key.text);
+    }
+    entries.finish();
+    // What a variable overrides decides nothing, so a change of it is none.
+    let outline = Outline::of(root, if overridden(surroundings).is_some() { &["listen"] } else { &[] });
+    let (listen, admin_listen) = (listen?, admin_listen?);
+    let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
+    if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
+        let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
+        let message = format!("`listen` ({listen}) and `admin.listen` ({admin_listen}) cannot have one port");
+        reader.error_with(node.id, message, "give one of them another".to_owned());
+    }
+    if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
+        let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
+        let host_name = surroundings.host_name();
+        let (public_url, host_name) = (public_url.as_deref(), host_name.as_deref());
+        let own = advice::itself::Own { listen, admin_listen, public_url, host_name };
+        advice::ways::refuse_itself(&looked, &own);
+        advice::ways::advise_of_empty_values(&looked);
+        advice::ways::advise_of_empty_messages(&looked, defaults);
+    }
+    Some(Config {
+        path: PathBuf::new(),
+        digest: [0; 32],
+        outline,
+        watch,
+        client: client.clone(),
+        listen,
+        admin_listen,
+        said: Said::default(),
+        data_dir,
+        public_url,
+        sources: sources?,
+        rules: rules?,
+        destinations: destinations?,
+        tests: tests?,
+        masks: Masks::from_texts(reader.taken()),
+        resolved: reader.resolved(),
+        overridden: overridden(surroundings),
+        limits,
+        retention,
+        removed_grace,
+    })
+}
+
+/// What overrides `listen`.
+pub(super) fn overridden(surroundings: &dyn Surroundings) -> Option<String> {
+    surroundings.variable(OVERRIDE).filter(|text| !text.is_empty())
+}
+
+const ADDRESS_HELP: &str = "write 127.0.0.1:8080, or 0.0.0.0:8080 for all addresses of this machine";
+
+/// Reads an address, or says what is wrong with it.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| format!("`{text}` is not an address to listen on, like 127.0.0.1:8080 or [::]:8080"))
+}
+
+/// Reads an address to listen on.
+pub(super) fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
+    let text = reader.text(node)?;
+    // A port alone, as other programs take it, or a host alone.
+    let meant = [format!("127.0.0.1:{}", text.trim_start_matches(':')), format!("{text}:8080")];
+    let meant = meant.into_iter().find(|meant| address(meant).is_ok()).map(|meant| format!("did you mean `{meant}`?"));
+    let meant = meant.unwrap_or_else(|| ADDRESS_HELP.to_owned());
+    address(text).map_err(|message| reader.error_with(node.id, message, meant)).ok()
+}
+
+fn read_admin(reader: &Reader, node: Option<&Node>) -> Option<SocketAddr> {
+    let Some(node) = node else { return default_admin() };
+    let mut entries = reader.map(node, "`admin`")?;
+    let listen = entries.node(&ADMIN_LISTEN.info);
+    entries.finish();
+    let Some(node) = listen else { return default_admin() };
+    let address = read_address(reader, node)?;
+    if !address.ip().is_loopback() {
+        reader.error_with(
+            node.id,
+            "the admin listener shows events and takes commands, so it stays on this machine for now",
+            "use 127.0.0.1, and reach it from elsewhere through ssh -L or a proxy that asks who is there".to_owned(),
+        );
+        return None;
+    }
+    Some(address)
+}
