@@ -9,9 +9,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
+use super::Journal;
 use super::index::Database;
 use super::segments::{SegmentInfo, file_name};
-use super::shared::Shared;
 use crate::store::BackupError;
 
 /// Where a directory lies, seen from the store's own.
@@ -41,7 +41,7 @@ fn place_of(directory: &Path, own: &[&Path]) -> std::io::Result<Place> {
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-impl Shared {
+impl Journal {
     pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
         let path = directory.display().to_string();
         let own: Vec<&Path> = self.disk.directory().into_iter().chain(self.index.directory()).collect();

@@ -34,7 +34,7 @@ impl JournalStore {
     /// Does something to some deliveries; returns to how many, and what resolves once it is durable.
     pub(crate) fn select(&self, selection: Selection) -> (u64, Durable) {
         let Selection { destination, act, reason, sequences } = selection;
-        (self.shared.select(0, destination, act, &reason, sequences), self.shared.durable())
+        (self.journal.select(0, destination, act, &reason, sequences), self.journal.durable())
     }
 
     /// A destination's deliveries, as its worker has them.
@@ -52,28 +52,28 @@ impl JournalStore {
     }
 
     pub(crate) fn hold(&self, source: NameId) {
-        self.shared.control(source, Act::Hold, Urgency::Now);
+        self.journal.control(source, Act::Hold, Urgency::Now);
     }
 
     pub(crate) fn resume(&self, id: NameId) -> bool {
-        self.shared.let_go_on(id, Act::Resume)
+        self.journal.let_go_on(id, Act::Resume)
     }
 
     pub(crate) fn retry_now(&self, id: NameId) {
-        self.shared.let_go_on(id, Act::RetryNow);
+        self.journal.let_go_on(id, Act::RetryNow);
     }
 
     /// Waits until everything that was said so far is synced.
     pub(crate) fn sync(&self) -> Result<(), AppendError> {
-        if self.shared.wait_for_sync() { Ok(()) } else { Err(AppendError::Closed) }
+        if self.journal.wait_for_sync() { Ok(()) } else { Err(AppendError::Closed) }
     }
 
     pub(crate) fn durable(&self) -> Durable {
-        self.shared.durable()
+        self.journal.durable()
     }
 
     pub(crate) fn set_replay(&self, progress: ReplayProgress) -> Result<u64, StoreError> {
-        let (_, durable) = self.shared.save_replay(progress)?;
+        let (_, durable) = self.journal.save_replay(progress)?;
         Ok(durable.blocking_recv().unwrap_or(Err(AppendError::Closed))?)
     }
 
@@ -94,15 +94,15 @@ impl JournalStore {
     }
 
     pub(crate) fn history(&self) -> Range<u64> {
-        self.shared.history()
+        self.journal.history()
     }
 
     pub(crate) fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
-        self.shared.event_by_number(sequence)
+        self.journal.event_by_number(sequence)
     }
 
     pub(crate) fn event(&self, id: EventId) -> Result<EventView, ReadError> {
-        self.shared.event(id)
+        self.journal.event(id)
     }
 
     pub(crate) fn states(
@@ -110,17 +110,17 @@ impl JournalStore {
         events: &[Arc<StoredEvent>],
         limit: &mut SearchLimit,
     ) -> Result<Vec<States>, ReadError> {
-        self.shared.states(events, limit)
+        self.journal.states(events, limit)
     }
 
     pub(crate) fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError> {
-        self.shared.index.flush();
-        self.shared.index.read().notes(&key).map_err(super::look::unreadable)
+        self.journal.index.flush();
+        self.journal.index.read().notes(&key).map_err(super::look::unreadable)
     }
 
     /// Where a replay goes on, and ends.
     pub(crate) fn cursor_at(&self, at: u64, end: u64) -> Option<Cursor> {
-        Some(cursor(List::OldestFirst, self.shared.journal, [at, end]))
+        Some(cursor(List::OldestFirst, self.journal.number, [at, end]))
     }
 
     /// A page of dead letters of events below a number, and below which number it goes on.
@@ -131,15 +131,15 @@ impl JournalStore {
         before: u64,
         max: usize,
     ) -> Result<(Vec<DeadLetter>, Option<u64>), StoreError> {
-        let journal = self.shared.journal;
+        let journal = self.journal.number;
         let after = cursor(List::DeadLetters, journal, [before, NameId::NONE.0.into()]);
-        let page = self.shared.dead_letters(&[of], query, Some(&after), max)?;
+        let page = self.journal.dead_letters(&[of], query, Some(&after), max)?;
         let next = page.next.map(|next| numbers_of(&next, List::DeadLetters, journal)).transpose()?;
         Ok((page.items, next.map(|[number, _]| number)))
     }
 
     pub(crate) fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {
-        lock(&self.destination(of).queue).claim(max, self.shared.clock.now_ms())
+        lock(&self.destination(of).queue).claim(max, self.journal.clock.now_ms())
     }
 
     pub(crate) fn read(&self, claim: &Claim) -> Result<Arc<StoredEvent>, ReadError> {
@@ -154,11 +154,11 @@ impl JournalStore {
     }
 
     pub(crate) fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
-        self.shared.index.update(vec![Update::Notes(notes)]);
+        self.journal.index.update(vec![Update::Notes(notes)]);
     }
 
     pub(crate) fn pause(&self, id: NameId, reason: &str) {
-        self.shared.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
+        self.journal.control(id, Act::Pause(reason.to_owned()), Urgency::Now);
     }
 
     pub(crate) fn set_open(&self, id: NameId, is_open: bool) {
@@ -170,7 +170,7 @@ impl JournalStore {
     }
 
     pub(crate) fn name(&self, kind: NameKind, name: &str) -> NameId {
-        self.shared.name(kind, name)
+        self.journal.name(kind, name)
     }
 
     pub(crate) fn name_of(&self, id: NameId) -> Option<Arc<str>> {
@@ -186,21 +186,21 @@ impl JournalStore {
     }
 
     pub(crate) fn room_for_names(&self, names: &[(NameKind, &str)]) -> Result<(), NamesFull> {
-        self.shared.begin_with_names(names);
-        self.shared.forget_names();
-        self.shared.names.read().expect("nobody panicked with it").have_room(names)
+        self.journal.begin_with_names(names);
+        self.journal.forget_names();
+        self.journal.names.read().expect("nobody panicked with it").have_room(names)
     }
 
     pub(crate) fn use_names(&self, generation: u32, ids: &[NameId]) {
-        self.shared.use_names(generation, ids);
+        self.journal.use_names(generation, ids);
     }
 
     pub(crate) fn take_over(&self, from: NameId, to: NameId) -> TakenOver {
-        self.shared.take_over(from, to)
+        self.journal.take_over(from, to)
     }
 
     pub(crate) fn set_removed(&self, id: NameId, is_removed: bool) {
-        self.shared.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
+        self.journal.control(id, if is_removed { Act::Remove } else { Act::Restore }, Urgency::Now);
     }
 
     pub(crate) fn close(&self) {
@@ -208,11 +208,11 @@ impl JournalStore {
     }
 
     pub(crate) fn counts(&self, id: NameId) -> Counts {
-        self.shared.counts(id)
+        self.journal.counts(id)
     }
 
     pub(crate) fn held(&self, source: NameId) -> u64 {
-        self.shared.held(source)
+        self.journal.held(source)
     }
 
     pub(crate) fn standing(&self, id: NameId) -> Standing {
@@ -220,6 +220,6 @@ impl JournalStore {
     }
 
     pub(crate) fn replays(&self) -> Vec<ReplayProgress> {
-        lock(&self.shared.replays).iter().map(|replay| self.shared.progress_of(replay)).collect()
+        lock(&self.journal.replays).iter().map(|replay| self.journal.progress_of(replay)).collect()
     }
 }

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
+use super::Journal;
 use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
+use super::ends::state_after;
 use super::format::{Act, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
 use super::index::{Letter, REPLAYS_MAX};
 use super::look::unreadable;
-use super::shared::{Shared, state_after};
 use super::writer::{Message, Urgency};
 use super::{lock, reading};
 use crate::event::EventId;
@@ -119,7 +120,7 @@ impl Commands {
     }
 }
 
-impl Shared {
+impl Journal {
     /// Does what a command says, unless that was done before. It takes effect at once; the receiver resolves when it is durable. May read
     /// the index.
     pub fn begin(&self, command: &Command) -> Result<(Done, Durable), StoreError> {
@@ -179,7 +180,7 @@ impl Shared {
             return Err(StoreError::Conflict("this id is another command's".to_owned()));
         }
         let ReplayProgress { id, ref spec, ref cursor, selected, at_ms, is_done, .. } = progress;
-        let numbers = cursor.as_ref().map(|cursor| numbers_of(cursor, List::OldestFirst, self.journal)).transpose()?;
+        let numbers = cursor.as_ref().map(|cursor| numbers_of(cursor, List::OldestFirst, self.number)).transpose()?;
         let [cursor, until] = numbers.unwrap_or([NUMBER_MAX; 2]);
         let record = ReplayRecord { id, spec: spec.clone(), cursor, until, selected, at_ms, is_done };
         let mut replays = lock(&self.replays);
@@ -200,7 +201,7 @@ impl Shared {
     pub fn progress_of(&self, record: &ReplayRecord) -> ReplayProgress {
         let ReplayRecord { id, spec, cursor: at, until, selected, at_ms, is_done } = record.clone();
         let left = if is_done { 0 } else { until.saturating_sub(at) };
-        let cursor = (left > 0).then(|| cursor(List::OldestFirst, self.journal, [at, until]));
+        let cursor = (left > 0).then(|| cursor(List::OldestFirst, self.number, [at, until]));
         ReplayProgress { id, spec, cursor, left, selected, at_ms, is_done }
     }
 
@@ -242,7 +243,7 @@ impl Shared {
     /// The numbers of events, but for those of other journals.
     pub fn numbers<'e>(&self, events: &'e [EventId]) -> impl Iterator<Item = u64> + 'e {
         assert!(events.len() <= EVENTS_MAX, "one command names at most {EVENTS_MAX} events");
-        let ours = EventId::salt_of(self.journal);
+        let ours = EventId::salt_of(self.number);
         events.iter().filter(move |event| event.salt() == ours).map(|event| event.sequence())
     }
 

@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Journal;
 use super::LAG_READ_BYTES;
+use super::format::OutcomeRecord;
 use super::format::{OutcomeState, Record, records};
 use super::look::{died, unexplained_death, unreadable};
 use super::segments::{Place, Scan, SegmentInfo, Window};
-use super::shared::{Shared, state_after, state_of};
+use crate::store::Selecting;
 use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent};
 
 /// How deliveries ended, by event and then by destination.
@@ -24,7 +26,7 @@ pub struct Known {
     pub unexplained: Vec<DeliveryKey>,
 }
 
-impl Shared {
+impl Journal {
     /// Where all deliveries of some events stand.
     pub fn states(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
         let Known { mut ends, unexplained } = self.known(events, limit)?;
@@ -92,7 +94,7 @@ impl Shared {
         open: BTreeSet<DeliveryKey>,
         limit: &mut SearchLimit,
     ) -> Result<Ends, ReadError> {
-        let mut search = Search { shared: self, wanted, open, ends: Ends::new() };
+        let mut search = Search { journal: self, wanted, open, ends: Ends::new() };
         search.find_late()?;
         if let Some(mut scan) = self.scan_for(&search.wanted)? {
             let mut window = Window::new(LAG_READ_BYTES);
@@ -136,8 +138,32 @@ impl Shared {
     }
 }
 
+pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
+    let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
+    match &outcome.state {
+        OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
+        OutcomeState::Skipped => DeliveryState::Skipped { at_ms, reason: String::new() },
+        OutcomeState::Dropped => DeliveryState::Dropped { at_ms },
+        OutcomeState::Moved(to) => DeliveryState::Moved { at_ms, to: *to },
+        OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
+        OutcomeState::Postponed { due_ms, reason, .. } => {
+            DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
+        }
+    }
+}
+
+/// What an act makes of a delivery, where it ends it.
+pub fn state_after(act: Selecting, at_ms: u64, reason: &str) -> Option<DeliveryState> {
+    match act {
+        Selecting::Again => None,
+        Selecting::Bury => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
+        Selecting::Drop => Some(DeliveryState::Dropped { at_ms }),
+        Selecting::Move(to) | Selecting::Yield(to) => Some(DeliveryState::Moved { at_ms, to }),
+    }
+}
+
 struct Search<'s> {
-    shared: &'s Shared,
+    journal: &'s Journal,
     wanted: BTreeSet<u64>,
     /// What is over, and it is not known how.
     open: BTreeSet<DeliveryKey>,
@@ -148,13 +174,13 @@ impl Search<'_> {
     /// What arrived after an attempt that failed may have done so long after its event: the index knows when, where nobody acted on it
     /// since.
     fn find_late(&mut self) -> Result<(), ReadError> {
-        let (start, segments) = (self.shared.segments.history_start(), self.shared.segments.outline());
+        let (start, segments) = (self.journal.segments.history_start(), self.journal.segments.outline());
         let is_acted_on = |sequence: u64| {
             let covers = |(low, high): (u64, u64)| (low..=high).contains(&sequence);
             segments.iter().any(|info| info.acts.is_some_and(covers))
         };
         let sequences: BTreeSet<u64> = self.open.iter().map(|key| key.sequence).collect();
-        let database = self.shared.index.read();
+        let database = self.journal.index.read();
         for sequence in sequences.into_iter().filter(|sequence| *sequence >= start && !is_acted_on(*sequence)) {
             for (destination, attempts, at_ms) in database.late(sequence).map_err(unreadable)? {
                 let key = DeliveryKey { sequence, destination };
@@ -196,7 +222,7 @@ impl Search<'_> {
                         }
                         None => {
                             self.ends.remove(&key);
-                            if self.shared.state_in_memory(&key) == Some(DeliveryState::Settled) {
+                            if self.journal.state_in_memory(&key) == Some(DeliveryState::Settled) {
                                 self.open.insert(key);
                             }
                         }

@@ -10,30 +10,30 @@ use crate::store::{BackupError, Health, Usage};
 impl JournalStore {
     /// Trims what need not be kept now, rather than in a while. Blocks until it is done.
     pub fn trim(&self) {
-        self.shared.upkeep.trim();
+        self.journal.upkeep.trim();
     }
 
     /// How much it has and may have. Reads the disk.
     pub fn usage(&self) -> Usage {
-        self.shared.usage()
+        self.journal.usage()
     }
 
     /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
     pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
-        self.shared.backup(directory)
+        self.journal.backup(directory)
     }
 
     /// What has become of its files, if they are not what it left there: removed, replaced, written to by another. Reads the disk.
     pub fn trouble(&self) -> Option<String> {
         let look = || {
-            let files: Vec<_> = self.shared.segments.outline();
+            let files: Vec<_> = self.journal.segments.outline();
             let files: Vec<_> = files.iter().map(|info| (segments::file_name(info.segment), info.end)).collect();
             // One that is let go is forgotten before its file is removed.
             let is_listed = |name: &str| {
-                let listed = self.shared.segments.outline();
+                let listed = self.journal.segments.outline();
                 listed.iter().any(|info| segments::file_name(info.segment) == name)
             };
-            self.shared.disk.trouble(&files, &is_listed)
+            self.journal.disk.trouble(&files, &is_listed)
         };
         // What is wrong is wrong twice.
         look().and_then(|_| look())
@@ -41,18 +41,18 @@ impl JournalStore {
 
     /// Refuses everything from now on, for a reason: the process is expected to end.
     pub fn fail(&self, why: &str) {
-        self.shared.set_health(Health::Poisoned(why.to_owned()));
+        self.journal.set_health(Health::Poisoned(why.to_owned()));
         // If the writer is gone, everything is refused anyway.
-        let _ = self.shared.sender.send(Message::Fail(why.to_owned()));
+        let _ = self.journal.sender.send(Message::Fail(why.to_owned()));
     }
 
     /// Writes down where everything stands, so that closing, and the next start, have little to do. Blocks on the disk.
     pub fn checkpoint(&self) {
-        checkpoint(&self.shared);
+        checkpoint(&self.journal);
     }
 
     /// Closes where it stands. Blocks on the disk.
     pub fn close_here(&self) {
-        close(&self.shared, &self.thread);
+        close(&self.journal, &self.thread);
     }
 }

@@ -14,7 +14,7 @@ impl Intake for JournalStore {
             let _ = reply.send(Err(AppendError::TooLarge(why)));
             return answer;
         }
-        if let Err(refused) = self.shared.sender.send(Message::Append(event, reply))
+        if let Err(refused) = self.journal.sender.send(Message::Append(event, reply))
             && let Message::Append(_, reply) = *refused
         {
             let _ = reply.send(Err(AppendError::Closed));
@@ -23,11 +23,11 @@ impl Intake for JournalStore {
     }
 
     fn health(&self) -> watch::Receiver<Health> {
-        self.shared.health.subscribe()
+        self.journal.health.subscribe()
     }
 
     fn sources(&self) -> watch::Receiver<Sources> {
-        self.shared.sources.subscribe()
+        self.journal.sources.subscribe()
     }
 }
 

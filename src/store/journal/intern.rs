@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::Journal;
 use super::format::Act;
-use super::shared::Shared;
 use super::writer::{Message, Urgency};
 use super::{lock, reading, writing};
 use crate::store::{Interned, NameId, NameKind, Named, NamesFull, TakenFrom, TakenOver};
 
-impl Shared {
+impl Journal {
     /// Numbers the names of a config, and moves what their old names have. Once there is room for them, nothing fails. Reads the index.
     pub fn intern(&self, named: &[Named]) -> Result<Interned, NamesFull> {
         let pairs: Vec<(NameKind, &str)> = named.iter().map(|named| (named.kind, &*named.name)).collect();

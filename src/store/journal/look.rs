@@ -6,8 +6,8 @@ mod history;
 
 use std::sync::Arc;
 
+use super::Journal;
 use super::segments::Window;
-use super::shared::Shared;
 use super::{JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
@@ -19,17 +19,17 @@ pub use self::dead::{died, unexplained_death};
 
 impl Looking for JournalStore {
     fn event(&self, id: EventId) -> Answer<'_, EventView> {
-        self.aside(move |shared| Ok(shared.event(id)?))
+        self.aside(move |journal| Ok(journal.event(id)?))
     }
 
     fn events(&self, query: &EventQuery, after: Option<&Cursor>, max: usize) -> Answer<'_, Page<Arc<StoredEvent>>> {
         let (query, after) = (*query, after.cloned());
-        self.aside(move |shared| shared.events(&query, after.as_ref(), max))
+        self.aside(move |journal| journal.events(&query, after.as_ref(), max))
     }
 
     fn states(&self, events: Vec<Arc<StoredEvent>>, mut limit: SearchLimit) -> Answer<'_, (Vec<States>, SearchLimit)> {
-        self.aside(move |shared| {
-            let states = shared.states(&events, &mut limit)?;
+        self.aside(move |journal| {
+            let states = journal.states(&events, &mut limit)?;
             Ok((states, limit))
         })
     }
@@ -42,19 +42,19 @@ impl Looking for JournalStore {
         max: usize,
     ) -> Answer<'_, Page<DeadLetter>> {
         let (query, after) = (query.clone(), after.cloned());
-        self.aside(move |shared| shared.dead_letters(&of, &query, after.as_ref(), max))
+        self.aside(move |journal| journal.dead_letters(&of, &query, after.as_ref(), max))
     }
 
     fn counts(&self) -> Answer<'_, AllCounts> {
-        self.aside(|shared| Ok(shared.all_counts()))
+        self.aside(|journal| Ok(journal.all_counts()))
     }
 
     fn how_many(&self, of: NameId, which: Which) -> Answer<'_, u64> {
-        self.aside(move |shared| shared.how_many(of, &which))
+        self.aside(move |journal| journal.how_many(of, &which))
     }
 }
 
-impl Shared {
+impl Journal {
     pub fn event_by_number(&self, sequence: u64) -> Result<Arc<StoredEvent>, ReadError> {
         if let Some(event) = lock(&self.recent).get(sequence) {
             return Ok(event);

@@ -10,7 +10,7 @@
 //! * [`mod@recover`]: opening: what holds together, where everything stands.
 //! * [`index`]: SQLite, on a thread of its own.
 //! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer.
-//! * [`shared`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
+//! * [`state`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand. [`blocking`]: where one waits for it.
 //!
 //! # Order
@@ -24,6 +24,7 @@
 //! lied, so it is written again into a new segment and synced before the door opens; the new segment's header says where the old
 //! one ends. A segment gets its name only when it is complete, so a crash while reopening starts over.
 
+mod arrivals;
 mod backup;
 mod bitmap;
 mod blocking;
@@ -31,6 +32,7 @@ mod blocking;
 pub(crate) mod by_hand;
 mod commands;
 mod cursor;
+mod destination;
 pub mod disk;
 mod ends;
 mod files;
@@ -43,14 +45,16 @@ mod look;
 pub mod model;
 mod names;
 mod open;
+mod publish;
 mod queue;
 mod queues;
 mod recent;
 mod recover;
 mod rename;
 mod retention;
+mod room;
 mod segments;
-mod shared;
+mod state;
 mod upkeep;
 pub mod verify;
 mod writer;
@@ -73,7 +77,7 @@ pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN
 #[cfg(test)]
 pub(crate) use self::index::Untold;
 use self::queues::JournalQueue;
-use self::shared::Shared;
+use self::state::Journal;
 use self::writer::Message;
 pub(crate) use self::writer::Writer;
 use super::{
@@ -86,7 +90,7 @@ const LAG_READ_BYTES: usize = 64 << 10;
 
 /// The embedded store.
 pub struct JournalStore {
-    shared: Arc<Shared>,
+    journal: Arc<Journal>,
     blocking: Blocking,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -107,17 +111,17 @@ fn writing<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl JournalStore {
-    fn destination(&self, id: NameId) -> Arc<shared::Destination> {
-        self.shared.destination(id)
+    fn destination(&self, id: NameId) -> Arc<destination::Destination> {
+        self.journal.destination(id)
     }
 
     /// Does what waits for the disk where that is allowed. It is finished although nobody waits for it any more.
     fn aside<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Journal) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'static, T> {
-        let shared = self.shared.clone();
-        let done = self.blocking.begin(move || work(&shared));
+        let journal = self.journal.clone();
+        let done = self.blocking.begin(move || work(&journal));
         Box::pin(async move {
             let panicked = || StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned());
             done.await.unwrap_or_else(|| Err(panicked()))
@@ -128,32 +132,32 @@ impl JournalStore {
 impl Drop for JournalStore {
     /// Ends the threads as they are; what should be durable was made so by [`close`](Store::close).
     fn drop(&mut self) {
-        let _ = self.shared.sender.send(Message::Abandon);
+        let _ = self.journal.sender.send(Message::Abandon);
         join(&self.thread);
-        self.shared.upkeep.close();
-        self.shared.index.close();
+        self.journal.upkeep.close();
+        self.journal.index.close();
     }
 }
 
-fn checkpoint(shared: &Shared) {
-    if !matches!(*shared.health.borrow(), Health::Poisoned(_)) {
-        shared.upkeep.checkpoint();
+fn checkpoint(journal: &Journal) {
+    if !matches!(*journal.health.borrow(), Health::Poisoned(_)) {
+        journal.upkeep.checkpoint();
     }
 }
 
 /// Ends the threads, when everything settled so far is durable.
-fn close(shared: &Shared, thread: &Mutex<Option<JoinHandle<()>>>) {
-    shared.leases.cancel();
+fn close(journal: &Journal, thread: &Mutex<Option<JoinHandle<()>>>) {
+    journal.leases.cancel();
     // So that the next start reads little. Without it, it would read what was written since the last one.
-    checkpoint(shared);
+    checkpoint(journal);
     let (reply, done) = sync_channel(1);
-    if shared.sender.send(Message::Close(reply)).is_ok() {
+    if journal.sender.send(Message::Close(reply)).is_ok() {
         // An error means that the writer ended by itself: there is nothing left to wait for.
         let _ = done.recv();
     }
     join(thread);
-    shared.upkeep.close();
-    shared.index.close();
+    journal.upkeep.close();
+    journal.index.close();
 }
 
 fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
@@ -166,26 +170,26 @@ fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
 
 impl Store for JournalStore {
     fn names(&self) -> Arc<crate::store::Names> {
-        reading(&self.shared.names).shown()
+        reading(&self.journal.names).shown()
     }
 
     fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {
-        self.aside(move |shared| Ok(shared.intern(&named)?))
+        self.aside(move |journal| Ok(journal.intern(&named)?))
     }
 
     fn announce(&self, generation: u32, ids: &[NameId]) {
-        self.shared.announce(generation, ids);
+        self.journal.announce(generation, ids);
     }
 
     fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease> {
-        let lost = self.shared.leases.child_token();
+        let lost = self.journal.leases.child_token();
         let destinations = match duty {
             Duty::Deliver { destinations, .. } => destinations,
             Duty::Replay(_) => Vec::new(),
         };
         let queue = |id: NameId| -> Arc<dyn Queue> {
             Arc::new(JournalQueue {
-                shared: self.shared.clone(),
+                journal: self.journal.clone(),
                 id,
                 destination: self.destination(id),
                 blocking: self.blocking,
@@ -197,7 +201,7 @@ impl Store for JournalStore {
     }
 
     fn ask(&self, command: Command) -> Answer<'_, Done> {
-        let begun = self.aside(move |shared| shared.begin(&command));
+        let begun = self.aside(move |journal| journal.begin(&command));
         Box::pin(async move {
             let (done, durable) = begun.await?;
             durable.await.unwrap_or(Err(AppendError::Closed))?;
@@ -206,12 +210,12 @@ impl Store for JournalStore {
     }
 
     fn replays(&self) -> Answer<'_, Vec<ReplayProgress>> {
-        let replays = lock(&self.shared.replays).iter().map(|replay| self.shared.progress_of(replay)).collect();
+        let replays = lock(&self.journal.replays).iter().map(|replay| self.journal.progress_of(replay)).collect();
         Box::pin(std::future::ready(Ok(replays)))
     }
 
     fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress> {
-        let saved = self.shared.save_replay(progress);
+        let saved = self.journal.save_replay(progress);
         Box::pin(async move {
             let (known, durable) = saved?;
             durable.await.unwrap_or(Err(AppendError::Closed))?;
@@ -220,13 +224,13 @@ impl Store for JournalStore {
     }
 
     fn retain(&self, retention: Retention) {
-        *lock(&self.shared.retention) = retention;
+        *lock(&self.journal.retention) = retention;
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         let thread = self.thread.clone();
-        let closing = self.aside(move |shared| {
-            close(shared, &thread);
+        let closing = self.aside(move |journal| {
+            close(journal, &thread);
             Ok(())
         });
         Box::pin(async move {

@@ -10,10 +10,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Journal;
 use super::bitmap::Bitmap;
 use super::format::HEADER_MAX;
 use super::index::Update;
-use super::shared::Shared;
 use super::{lock, writing};
 use crate::store::{NameId, NameKind, Names as Shown, NamesFull};
 
@@ -123,7 +123,7 @@ impl Names {
     }
 }
 
-impl Shared {
+impl Journal {
     /// Goes by the names of a new config from now on, and forgets those that nothing refers to any more.
     pub fn use_names(&self, generation: u32, ids: &[NameId]) {
         let mut names = writing(&self.names);

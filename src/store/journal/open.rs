@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ring::rand::SecureRandom;
 
+use super::Journal;
 use super::disk::Disk;
 use super::index::Index;
 use super::recover::recover;
-use super::shared::Shared;
 use super::upkeep::Upkeep;
 use super::writer::{Position, inbox};
 use super::*;
@@ -97,19 +97,19 @@ impl JournalStore {
         let index = Index::open(&options.index);
         let (store, opened, writer, index_failed) = Self::prepare(disk, options, index)?;
         let thread = std::thread::Builder::new().name("journal".to_owned());
-        let shared = store.shared.clone();
-        let thread = thread.spawn(move || shared.watched("journal", || writer.run()))?;
+        let journal = store.journal.clone();
+        let thread = thread.spawn(move || journal.watched("journal", || writer.run()))?;
         *lock(&store.thread) = Some(thread);
         if index_failed {
-            store.shared.index.forget();
+            store.journal.index.forget();
         }
-        Index::start(&store.shared)?;
+        Index::start(&store.journal)?;
         // Where what was carried lies since the old end was moved.
-        store.shared.index.flush();
-        Upkeep::start(&store.shared)?;
-        if store.shared.lived.moved_by_ms != 0 {
+        store.journal.index.flush();
+        Upkeep::start(&store.journal)?;
+        if store.journal.lived.moved_by_ms != 0 {
             // Before anything is stamped by the new clock, so that a crash leaves stamps of one clock alone.
-            store.shared.upkeep.checkpoint();
+            store.journal.upkeep.checkpoint();
         }
         Ok((store, opened))
     }
@@ -168,7 +168,7 @@ impl JournalStore {
         };
         let old = last.map(|info| (info.segment, recovered.mark));
         let (sender, receiver) = inbox();
-        let shared = Arc::new(Shared::new(shared::Parts {
+        let journal = Arc::new(Journal::new(state::Parts {
             disk,
             index,
             sender,
@@ -182,24 +182,24 @@ impl JournalStore {
             next_group: recovered.next_group,
             lived,
         }));
-        if let Err(error) = shared.load_commands() {
+        if let Err(error) = journal.load_commands() {
             tracing::warn!(%error, "commands of before are not known: the same one again is done again");
         }
-        shared.note_arrivals();
-        let mut writer = Writer::new(shared.clone(), receiver, position, options.segment_bytes, options.on_sync);
+        journal.note_arrivals();
+        let mut writer = Writer::new(journal.clone(), receiver, position, options.segment_bytes, options.on_sync);
         writer.prepare()?;
         if let Some((segment, mark)) = old
-            && *shared.health.borrow() == Health::Good
+            && *journal.health.borrow() == Health::Good
         {
             // The new segment's header already says so; this gives the room back.
-            let cut = shared.disk.open(&segments::file_name(segment));
+            let cut = journal.disk.open(&segments::file_name(segment));
             // Under another name it may be somebody else's, who writes behind the mark.
             let cut = cut.and_then(|file| if file.is_shared() { Ok(()) } else { file.set_len(mark) });
             if let Err(error) = cut {
                 tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
             }
         }
-        let store = Self { shared, blocking: options.blocking, thread: Arc::default() };
+        let store = Self { journal, blocking: options.blocking, thread: Arc::default() };
         Ok((store, opened, writer, recovered.index_failed))
     }
 }

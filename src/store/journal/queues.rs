@@ -6,9 +6,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Journal;
+use super::destination::Destination;
+use super::ends::state_of;
 use super::format::{Act, OutcomeRecord, OutcomeState, cut};
 use super::index::Update;
-use super::shared::{Destination, Shared, state_of};
 use super::writer::{Message, Urgency};
 use super::{Blocking, lock, reading};
 use crate::store::{
@@ -19,7 +21,7 @@ use crate::time::{Instant, sleep_until};
 
 /// A destination's queue, for its worker.
 pub struct JournalQueue {
-    pub shared: Arc<Shared>,
+    pub journal: Arc<Journal>,
     pub id: NameId,
     pub destination: Arc<Destination>,
     pub blocking: Blocking,
@@ -43,14 +45,14 @@ impl Handing {
     }
 
     /// Reads events, as far as there is room for their bodies.
-    fn read(mut self, shared: &Shared, body_bytes: usize) -> Self {
+    fn read(mut self, journal: &Journal, body_bytes: usize) -> Self {
         let destination = self.destination.clone();
         let (mut window, mut bytes) = (lock(&destination.window), 0);
         self.unread.reverse();
         while let Some(claim) = self.unread.last().copied() {
             let sequence = claim.key.sequence;
-            let recent = lock(&shared.recent).get(sequence);
-            let read = recent.map_or_else(|| shared.read_anywhere(sequence, &mut window).map(Arc::new), Ok);
+            let recent = lock(&journal.recent).get(sequence);
+            let read = recent.map_or_else(|| journal.read_anywhere(sequence, &mut window).map(Arc::new), Ok);
             bytes += read.as_ref().map_or(0, |event| event.body.len());
             if bytes > body_bytes && !self.claimed.is_empty() {
                 // The rest waits for its turn, and comes first then, in its order.
@@ -81,7 +83,7 @@ impl Queue for JournalQueue {
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
         let claims = {
             let mut queue = lock(&self.destination.queue);
-            if self.lost.is_cancelled() { Vec::new() } else { queue.claim(room.deliveries, self.shared.clock.now_ms()) }
+            if self.lost.is_cancelled() { Vec::new() } else { queue.claim(room.deliveries, self.journal.clock.now_ms()) }
         };
         if claims.is_empty() {
             return Box::pin(std::future::ready(Vec::new()));
@@ -91,7 +93,7 @@ impl Queue for JournalQueue {
         let mut handing = Handing { destination, lost, claimed: Vec::with_capacity(claims.len()), unread: claims };
         // What is in memory is there at once. Where the first is not, the disk is read.
         let mut bytes = 0;
-        let recent = lock(&self.shared.recent);
+        let recent = lock(&self.journal.recent);
         let found = handing.unread.iter().enumerate().map_while(|(at, claim)| {
             let event = recent.get(claim.key.sequence)?;
             bytes += event.body.len();
@@ -104,20 +106,20 @@ impl Queue for JournalQueue {
         if !handing.claimed.is_empty() || handing.unread.is_empty() {
             return Box::pin(async move { handing.take() });
         }
-        let (shared, blocking) = (self.shared.clone(), self.blocking);
+        let (journal, blocking) = (self.journal.clone(), self.blocking);
         Box::pin(async move {
             // If that panics, its claims are handed back on the way; so they are if the runtime ends.
-            let read = blocking.begin(move || handing.read(&shared, room.body_bytes)).await;
+            let read = blocking.begin(move || handing.read(&journal, room.body_bytes)).await;
             read.map(Handing::take).unwrap_or_default()
         })
     }
 
     fn ready(&self) -> BoxFuture<'static, ()> {
-        let (shared, destination) = (self.shared.clone(), self.destination.clone());
+        let (journal, destination) = (self.journal.clone(), self.destination.clone());
         Box::pin(async move {
             loop {
                 let due_ms = lock(&destination.queue).next_due();
-                let due = due_ms.map(|due_ms| Instant::now() + shared.clock.until(due_ms));
+                let due = due_ms.map(|due_ms| Instant::now() + journal.clock.until(due_ms));
                 tokio::select! {
                     biased;
                     () = destination.wakeup.notified() => return,
@@ -134,9 +136,9 @@ impl Queue for JournalQueue {
             notes.extend(attempt.map(|attempt| (claim.key, attempt)));
             (claim, settlement)
         });
-        self.shared.settle(&self.destination, &self.lost, settlements);
+        self.journal.settle(&self.destination, &self.lost, settlements);
         if !notes.is_empty() {
-            self.shared.index.update(vec![Update::Notes(notes)]);
+            self.journal.index.update(vec![Update::Notes(notes)]);
         }
     }
 
@@ -144,12 +146,12 @@ impl Queue for JournalQueue {
         if self.lost.is_cancelled() {
             return;
         }
-        let control = |act, urgency| self.shared.control(self.id, act, urgency);
+        let control = |act, urgency| self.journal.control(self.id, act, urgency);
         match change {
             Change::Pause { reason } => drop(control(Act::Pause(reason), Urgency::Now)),
             Change::Breaker { is_open: true } => drop(control(Act::Open, Urgency::Soon)),
             Change::Breaker { is_open: false } => drop(control(Act::Close, Urgency::Soon)),
-            Change::Section { digest } => self.shared.go_by_section(self.id, digest),
+            Change::Section { digest } => self.journal.go_by_section(self.id, digest),
         }
     }
 
@@ -158,7 +160,7 @@ impl Queue for JournalQueue {
     }
 }
 
-impl Shared {
+impl Journal {
     /// Says what became of claims of one destination, with its queue locked until the writer has them: the order is that of the journal.
     fn settle(
         &self,

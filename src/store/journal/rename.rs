@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::Journal;
 use super::bitmap::Bitmap;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState};
 use super::queue::Queue;
-use super::shared::Shared;
 use super::writer::{Message, Urgency};
 use super::{lock, writing};
 use crate::store::{DeliveryKey, NameId, ReadError, Selecting, TakenOver};
@@ -13,7 +13,7 @@ use crate::store::{DeliveryKey, NameId, ReadError, Selecting, TakenOver};
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
 const DEAD_AT_ONCE: usize = 4096;
 
-impl Shared {
+impl Journal {
     /// Gives a number another name, unless somebody who would be missed has it.
     pub fn rename(&self, id: NameId, name: &str) -> bool {
         let mut names = writing(&self.names);

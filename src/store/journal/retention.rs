@@ -13,7 +13,7 @@ use super::format::event_head_bytes;
 use super::index::Database;
 use super::segments::{SegmentInfo, Window, file_name};
 use super::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
-use super::{LAG_READ_BYTES, Shared, lock};
+use super::{Journal, LAG_READ_BYTES, lock};
 use crate::store::{AppendError, NameId, ReadError, SearchLimit, Selecting, StoredEvent};
 
 pub use self::limits::{Resolved, resolve};
@@ -39,38 +39,38 @@ type Answer = tokio::sync::oneshot::Receiver<Result<u64, AppendError>>;
 
 /// Lets go of what is kept no longer: the oldest range of the history, and dead letters whose time is over or that are too many.
 pub struct Trimmer {
-    shared: Arc<Shared>,
+    journal: Arc<Journal>,
     /// Segments that are forgotten and whose files are still there, each with where the history begins without it.
     retired: Vec<(SegmentInfo, u64)>,
 }
 
 impl Trimmer {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, retired: Vec::new() }
+    pub fn new(journal: Arc<Journal>) -> Self {
+        Self { journal, retired: Vec::new() }
     }
 
     /// Lets go of what may go, as far as the last checkpoint allows.
     pub fn trim(&mut self) {
         self.expire();
-        let newest = self.shared.segments.newest();
-        while !self.shared.index.is_broken()
+        let newest = self.journal.segments.newest();
+        while !self.journal.index.is_broken()
             && let Some(carried) = self.carry_oldest(newest)
         {
             // Who asks for a carried event must find it from the moment on in which its old place is gone.
-            if !self.shared.index.flush() || !self.retire(carried) {
+            if !self.journal.index.flush() || !self.retire(carried) {
                 return;
             }
             self.remove_retired();
             // With a segment may go what only its events referred to.
-            self.shared.forget_names();
+            self.journal.forget_names();
             // What was carried counts among the dead letters now.
             self.expire();
         }
     }
 
     fn expire(&self) {
-        while !self.shared.index.is_broken() && self.expire_some() {
-            self.shared.index.flush();
+        while !self.journal.index.is_broken() && self.expire_some() {
+            self.journal.index.flush();
         }
     }
 
@@ -81,34 +81,34 @@ impl Trimmer {
 
     /// The oldest segment below a number, if history has no claim on it any more.
     fn going(&self, below: u64) -> Option<(SegmentInfo, u64)> {
-        let (retention, resolved) = self.shared.limits();
-        let list = self.shared.segments.outline();
+        let (retention, resolved) = self.journal.limits();
+        let list = self.journal.segments.outline();
         let [oldest, next, ..] = list.as_slice() else { return None };
         if oldest.segment >= below {
             return None;
         }
         let bytes: u64 = list.iter().map(|info| info.end).sum();
-        let age = Duration::from_millis(self.shared.lived.ran_ms().saturating_sub(next.made_ms));
+        let age = Duration::from_millis(self.journal.lived.ran_ms().saturating_sub(next.made_ms));
         // Where most of it is carried, writing that once more frees next to nothing: it waits until more is history.
         let is_worth_it = || self.carried_bytes().saturating_mul(2) <= bytes;
         let is_over = age > retention.history_age || (bytes > resolved.history_bytes && is_worth_it());
         let stretch = oldest.first_sequence..next.first_sequence;
         let is_waited_for = || {
-            let waits = |id| lock(&self.shared.destination(id).queue).waits_in(&stretch);
-            self.shared.destination_ids().into_iter().any(waits)
+            let waits = |id| lock(&self.journal.destination(id).queue).waits_in(&stretch);
+            self.journal.destination_ids().into_iter().any(waits)
         };
-        let is_pinned = self.shared.pins.load(Ordering::Acquire) > 0;
+        let is_pinned = self.journal.pins.load(Ordering::Acquire) > 0;
         (is_over && !is_pinned && !is_waited_for()).then(|| (oldest.clone(), next.first_sequence))
     }
 
     fn carried_bytes(&self) -> u64 {
-        self.shared.index.read().carried_bytes().unwrap_or_default()
+        self.journal.index.read().carried_bytes().unwrap_or_default()
     }
 
     /// Writes what is still needed of the oldest segment again, if it may go and its number is below `below`: what was carried
     /// a moment ago is not carried again at once. Says what is to be let go once the index knows where everything lies.
     fn carry_oldest(&mut self, below: u64) -> Option<Carried> {
-        if self.shared.index.has_forgotten() {
+        if self.journal.index.has_forgotten() {
             // The index does not know where everything lies that was carried before.
             return None;
         }
@@ -129,7 +129,7 @@ impl Trimmer {
     fn retire(&mut self, Carried { info, stretch, numbers }: Carried) -> bool {
         let (reply, answer) = sync_channel(1);
         let retiring = Retiring { segment: info.segment, stretch: stretch.clone(), carried: numbers, reply };
-        if self.shared.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
+        if self.journal.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
             return false;
         }
         tracing::debug!(segment = info.segment, "the oldest range of the history was removed");
@@ -140,11 +140,11 @@ impl Trimmer {
     /// Writes again how far every replay has come, which may stand in the oldest segment alone.
     fn carry_replays(&self) -> std::io::Result<()> {
         // Under the lock, so that nothing newer comes before it.
-        let replays = lock(&self.shared.replays);
+        let replays = lock(&self.journal.replays);
         let mut answers = Vec::new();
         for replay in replays.iter() {
             let (done, answer) = tokio::sync::oneshot::channel();
-            let _ = self.shared.sender.send(Message::Replay(replay.clone(), done));
+            let _ = self.journal.sender.send(Message::Replay(replay.clone(), done));
             answers.push(answer);
         }
         drop(replays);
@@ -156,18 +156,18 @@ impl Trimmer {
 
     /// Waits until what was sent to the writer is synced, and says whether that holds for these: without room they wait on.
     fn is_durable(&self, answers: &mut [Answer]) -> bool {
-        self.shared.wait_for_sync() && answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_))))
+        self.journal.wait_for_sync() && answers.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_))))
     }
 
     /// Moves what is needed of a segment to the journal's end. Returns the numbers of the events.
     fn carry(&self, info: &SegmentInfo, stretch: &std::ops::Range<u64>) -> std::io::Result<Bitmap> {
-        let shared = &self.shared;
+        let journal = &self.journal;
         let other = |error: rusqlite::Error| std::io::Error::other(error.to_string());
-        let earlier = shared.index.read().carried_in(info.segment).map_err(other)?;
-        let ids = shared.destination_ids();
+        let earlier = journal.index.read().carried_in(info.segment).map_err(other)?;
+        let ids = journal.destination_ids();
         let mut needed: BTreeSet<u64> = BTreeSet::new();
         for id in &ids {
-            let destination = shared.destination(*id);
+            let destination = journal.destination(*id);
             let queue = lock(&destination.queue);
             needed.extend(queue.kept_in(stretch).iter_from(0));
             needed.extend(earlier.iter().filter(|sequence| queue.needs(**sequence)));
@@ -177,7 +177,7 @@ impl Trimmer {
         let mut carried = Bitmap::default();
         for sequence in needed {
             carried.insert(sequence);
-            match shared.read_anywhere(sequence, &mut window) {
+            match journal.read_anywhere(sequence, &mut window) {
                 Ok(event) => {
                     batch_bytes += event.body.len() + event_head_bytes(event.rules.len(), event.deliveries.len());
                     batch_deliveries += event.deliveries.len().max(1);
@@ -203,11 +203,11 @@ impl Trimmer {
 
     fn carry_batch(&self, events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
         let mut limit = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
-        let known = self.shared.known(&events, &mut limit);
+        let known = self.journal.known(&events, &mut limit);
         let ends = known.map_err(|error| std::io::Error::other(error.to_string()))?.ends;
         let (reply, done) = sync_channel(1);
         let ended = || std::io::Error::other("the writer has ended");
-        self.shared.sender.send(Message::Carry(Carrying { events, ends, reply })).map_err(|_| ended())?;
+        self.journal.sender.send(Message::Carry(Carrying { events, ends, reply })).map_err(|_| ended())?;
         done.recv().map_err(|_| ended())?
     }
 
@@ -215,7 +215,7 @@ impl Trimmer {
     fn remove_retired(&mut self) {
         for (info, history_start) in std::mem::take(&mut self.retired) {
             let (segment, file) = (info.segment, file_name(info.segment));
-            let mut database = self.shared.index.write();
+            let mut database = self.journal.index.write();
             // Durable before the file goes: a segment that the index knows and that is not there is told as lost.
             let forgotten = database
                 .sync_commits(true)
@@ -227,27 +227,27 @@ impl Trimmer {
                 self.retired.push((info, history_start));
                 continue;
             }
-            if let Err(error) = self.shared.disk.remove(&file) {
+            if let Err(error) = self.journal.disk.remove(&file) {
                 tracing::warn!(segment, %error, "a segment that is not needed any more could not be removed");
             }
             // The copy of a damaged segment goes with it.
-            let _ = self.shared.disk.remove(&format!("{file}.damaged"));
+            let _ = self.journal.disk.remove(&format!("{file}.damaged"));
         }
-        if let Err(error) = self.shared.disk.sync_names() {
+        if let Err(error) = self.journal.disk.sync_names() {
             tracing::debug!(%error, "names of removed segments may come back after a crash");
         }
     }
 
     /// What was given up before the store had run for so long goes.
     fn dead_before_ms(&self) -> u64 {
-        let (retention, _) = self.shared.limits();
+        let (retention, _) = self.journal.limits();
         let age_ms = u64::try_from(retention.dead_age.as_millis()).unwrap_or(u64::MAX);
-        self.shared.lived.ran_ms().saturating_sub(age_ms)
+        self.journal.lived.ran_ms().saturating_sub(age_ms)
     }
 
     /// Dead letters whose time is over, some of them.
     fn expired_by_age(&self, before_ms: u64) -> Vec<(NameId, Bitmap)> {
-        let database = self.shared.index.read();
+        let database = self.journal.index.read();
         let (singly, at_once) = (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
         let mut expired: Vec<(NameId, Bitmap)> = at_once.unwrap_or_default();
         for (id, sequence) in singly.unwrap_or_default() {
@@ -262,7 +262,7 @@ impl Trimmer {
     /// The oldest dead letters of those that are too many, some of them. What nobody needs any more goes first. `coming` are those
     /// that are about to be carried too, with the bytes of their bodies.
     fn expired_by_size(&self, coming: &[(u64, u64)]) -> Vec<(NameId, Bitmap)> {
-        let (_, resolved) = self.shared.limits();
+        let (_, resolved) = self.journal.limits();
         let coming_bytes: u64 = coming.iter().map(|(_, bytes)| bytes).sum();
         if self.carried_bytes() + coming_bytes <= resolved.dead_bytes {
             return Vec::new();
@@ -270,13 +270,13 @@ impl Trimmer {
         let (mut unneeded, mut dead, mut dead_bytes) = (Vec::new(), Vec::new(), 0);
         let mut from = Some(0);
         while let Some(start) = from {
-            let Ok(some) = self.shared.index.read().carried_from(start, LOOKED_AT_ONCE) else { return Vec::new() };
+            let Ok(some) = self.journal.index.read().carried_from(start, LOOKED_AT_ONCE) else { return Vec::new() };
             from = some.last().filter(|_| some.len() == LOOKED_AT_ONCE).map(|(sequence, _)| sequence + 1);
             for (sequence, bytes) in some {
                 // What waits for another attempt is no dead letter: it stays, and does not count.
-                if !self.shared.needs(sequence) {
+                if !self.journal.needs(sequence) {
                     unneeded.push(sequence);
-                } else if !self.shared.is_pending(sequence) {
+                } else if !self.journal.is_pending(sequence) {
                     dead.push((sequence, bytes));
                     dead_bytes += bytes;
                 }
@@ -285,7 +285,7 @@ impl Trimmer {
         for some in unneeded.chunks(LOOKED_AT_ONCE) {
             let forget =
                 |database: &mut Database| some.iter().try_for_each(|sequence| database.forget_carried(*sequence));
-            if self.shared.index.write().transaction(forget).is_err() {
+            if self.journal.index.write().transaction(forget).is_err() {
                 return Vec::new();
             }
         }
@@ -303,7 +303,7 @@ impl Trimmer {
         if going.is_empty() {
             return Vec::new();
         }
-        self.shared.destination_ids().into_iter().map(|id| (id, going.clone())).collect()
+        self.journal.destination_ids().into_iter().map(|id| (id, going.clone())).collect()
     }
 
     /// Drops dead letters whose time is over or that are too many. Returns whether there may be more.
@@ -319,8 +319,8 @@ impl Trimmer {
     /// kept need not be written again, and a full disk has no room for it.
     fn make_way(&self, info: &SegmentInfo) -> std::io::Result<()> {
         loop {
-            let bodies = self.shared.segments.bodies_in(info)?;
-            let is_dead = |sequence| self.shared.needs(sequence) && !self.shared.is_pending(sequence);
+            let bodies = self.journal.segments.bodies_in(info)?;
+            let is_dead = |sequence| self.journal.needs(sequence) && !self.journal.is_pending(sequence);
             let coming: Vec<_> = bodies.into_iter().filter(|(sequence, _)| is_dead(*sequence)).collect();
             let expired = self.expired_by_size(&coming);
             // Nothing is forgotten for its age here.
@@ -335,26 +335,26 @@ impl Trimmer {
         let mut dropped = 0;
         for (destination, sequences) in expired {
             let why = "dead letters were older, or took more room, than store.dead_letters allows";
-            dropped += self.shared.select(0, *destination, Selecting::Drop, why, sequences.clone());
+            dropped += self.journal.select(0, *destination, Selecting::Drop, why, sequences.clone());
         }
         if dropped > 0 {
-            self.shared.dead_expired.fetch_add(dropped, Ordering::Relaxed);
+            self.journal.dead_expired.fetch_add(dropped, Ordering::Relaxed);
             tracing::warn!(
                 dead_letters = dropped,
                 "dead letters were dropped: they were older, or took more room, than store.dead_letters allows"
             );
         }
         // The index is never ahead of the journal: after a power cut a dead letter would be there and its body would not.
-        if !self.is_durable(&mut [self.shared.durable()]) {
+        if !self.is_durable(&mut [self.journal.durable()]) {
             return false;
         }
-        let mut database = self.shared.index.write();
+        let mut database = self.journal.index.write();
         let forgotten = database.transaction(|database| {
             database.forget_buried_before(before_ms)?;
             for (destination, sequences) in expired {
                 for sequence in sequences.iter_from(0) {
                     database.forget_dead(*destination, sequence)?;
-                    if !self.shared.needs(sequence) {
+                    if !self.journal.needs(sequence) {
                         database.forget_carried(sequence)?;
                     }
                 }

@@ -19,7 +19,7 @@ use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use super::queue::Snapshot;
 use super::retention::Trimmer;
 use super::writer::Message as ToWriter;
-use super::{Shared, lock};
+use super::{Journal, lock};
 use crate::store::NameId;
 
 /// Limits are looked at this often.
@@ -45,19 +45,19 @@ struct Started {
 
 impl Upkeep {
     /// Starts the thread. Called once, when everything is recovered.
-    pub fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
+    pub fn start(journal: &Arc<Journal>) -> std::io::Result<()> {
         let (sender, receiver) = channel();
         let worker = Worker {
-            trimmer: Trimmer::new(shared.clone()),
-            shared: shared.clone(),
+            trimmer: Trimmer::new(journal.clone()),
+            journal: journal.clone(),
             receiver,
             saved_up_to: 0,
             ages_saved_at: Instant::now(),
         };
-        let watching = shared.clone();
+        let watching = journal.clone();
         let thread = std::thread::Builder::new().name("retention".to_owned());
         let thread = thread.spawn(move || watching.watched("retention", || worker.run()))?;
-        let _ = shared.upkeep.0.set(Started { sender, thread: Mutex::new(Some(thread)) });
+        let _ = journal.upkeep.0.set(Started { sender, thread: Mutex::new(Some(thread)) });
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl Upkeep {
 }
 
 struct Worker {
-    shared: Arc<Shared>,
+    journal: Arc<Journal>,
     trimmer: Trimmer,
     receiver: Receiver<Message>,
     /// The segment of the last checkpoint; 0 before the first of this process.
@@ -127,8 +127,8 @@ impl Worker {
     fn tick(&mut self) {
         self.note_ages();
         self.look_at_room();
-        let is_checkpoint_due = self.shared.segments.newest() != self.saved_up_to;
-        if !self.shared.index.is_broken() && (is_checkpoint_due || self.trimmer.is_due()) {
+        let is_checkpoint_due = self.journal.segments.newest() != self.saved_up_to;
+        if !self.journal.index.is_broken() && (is_checkpoint_due || self.trimmer.is_due()) {
             self.trim();
         }
     }
@@ -141,43 +141,43 @@ impl Worker {
 
     fn checkpoint(&mut self) {
         match self.try_checkpoint() {
-            Ok(true) => self.shared.index.note_written(Ok(())),
+            Ok(true) => self.journal.index.note_written(Ok(())),
             Ok(false) => {}
-            Err(error) => self.shared.index.note_written(Err(error)),
+            Err(error) => self.journal.index.note_written(Err(error)),
         }
     }
 
     /// Copies every queue, and says from where the journal is to be read at the next start. False where there is none to be written yet.
     fn try_checkpoint(&mut self) -> rusqlite::Result<bool> {
-        let shared = self.shared.clone();
-        if !shared.is_by_one_clock.load(Ordering::Acquire) {
+        let journal = self.journal.clone();
+        if !journal.is_by_one_clock.load(Ordering::Acquire) {
             // The last one, and how far ages had come by it, go by the other clock, and so does what would be read again.
             return Ok(false);
         }
-        let newest = shared.segments.newest();
+        let newest = journal.segments.newest();
         // Noted before the sync is waited for: a group that is written later may be lost with the power, and then the index would
         // look newer than the journal.
-        let next_group = shared.next_group.load(Ordering::Acquire);
+        let next_group = journal.next_group.load(Ordering::Acquire);
         let snapshots: Vec<(NameId, Snapshot)> =
-            shared.destination_ids().into_iter().map(|id| (id, shared.snapshot(id))).collect();
-        let is_synced = shared.wait_for_sync();
+            journal.destination_ids().into_iter().map(|id| (id, journal.snapshot(id))).collect();
+        let is_synced = journal.wait_for_sync();
         // The writer tells the index of everything before it says that it is synced.
-        if !shared.index.flush() {
+        if !journal.index.flush() {
             return Ok(false);
         }
-        shared.note_arrivals();
-        let mut database = shared.index.write();
+        journal.note_arrivals();
+        let mut database = journal.index.write();
         database.sync_commits(true)?;
         let done = database.transaction(|database| {
             snapshots.iter().try_for_each(|(id, snapshot)| database.save_queue(*id, snapshot))?;
             self.save_ages(database)?;
-            if !is_synced || shared.index.has_forgotten() {
+            if !is_synced || journal.index.has_forgotten() {
                 return database.forget_checkpoint();
             }
-            for info in shared.segments.between(self.saved_up_to..newest) {
+            for info in journal.segments.between(self.saved_up_to..newest) {
                 database.save_segment(&info)?;
             }
-            database.set_meta(META_JOURNAL, shared.journal)?;
+            database.set_meta(META_JOURNAL, journal.number)?;
             database.set_meta(META_GROUP, next_group)?;
             database.set_meta(META_SEGMENT, newest)
         });
@@ -190,30 +190,30 @@ impl Worker {
 
     /// Tells the writer to take nothing in while a limit is reached, and that it may again.
     fn look_at_room(&self) {
-        let why = self.shared.no_room_for(0);
-        let mut refusal = lock(&self.shared.refusal);
+        let why = self.journal.no_room_for(0);
+        let mut refusal = lock(&self.journal.refusal);
         if refusal.is_some() != why.is_some() {
-            let _ = self.shared.sender.send(ToWriter::LookForRoom);
+            let _ = self.journal.sender.send(ToWriter::LookForRoom);
         }
         *refusal = why;
     }
 
     /// Notes what has come by now, and writes it down now and then.
     fn note_ages(&mut self) {
-        self.shared.note_arrivals();
+        self.journal.note_arrivals();
         // They hold together with the stamps in the last checkpoint, which may be another clock's until there is one of this process.
         if self.saved_up_to == 0 || self.ages_saved_at.elapsed() < SAVE_AGES_EVERY {
             return;
         }
         self.ages_saved_at = Instant::now();
-        let mut database = self.shared.index.write();
+        let mut database = self.journal.index.write();
         if let Err(error) = database.transaction(|database| self.save_ages(database)) {
             tracing::debug!(%error, "ages are written down later");
         }
     }
 
     fn save_ages(&self, database: &Database) -> rusqlite::Result<()> {
-        database.save_ages(self.shared.lived.save(), lock(&self.shared.arrivals).notes())?;
-        database.save_made(&self.shared.segments.outline())
+        database.save_ages(self.journal.lived.save(), lock(&self.journal.arrivals).notes())?;
+        database.save_made(&self.journal.segments.outline())
     }
 }

@@ -36,7 +36,7 @@ use super::format::{EventHead, GroupBuilder};
 use super::index::Update;
 use super::recover::TailRecord;
 use super::segments::stored;
-use super::{OnSync, Shared, reading};
+use super::{Journal, OnSync, reading};
 use crate::event::EventId;
 use crate::store::{AppendError, NewEvent};
 use crate::time::Instant;
@@ -84,7 +84,7 @@ pub struct Position {
 }
 
 pub struct Writer {
-    shared: Arc<Shared>,
+    journal: Arc<Journal>,
     receiver: Receiver,
     on_sync: OnSync,
     segment_bytes: u64,
@@ -103,14 +103,14 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(
-        shared: Arc<Shared>,
+        journal: Arc<Journal>,
         receiver: Receiver,
         position: Position,
         segment_bytes: u64,
         on_sync: OnSync,
     ) -> Self {
         Self {
-            shared,
+            journal,
             receiver,
             on_sync,
             segment_bytes,
@@ -187,7 +187,7 @@ impl Writer {
         let is_over = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
         let is_urgent = self.batch.is_urgent();
         let may_try = self.full_until.is_none_or(|until| now >= until);
-        if may_try && !is_urgent && (self.full_until.is_some() || self.shared.refusal().is_some()) {
+        if may_try && !is_urgent && (self.full_until.is_some() || self.journal.refusal().is_some()) {
             self.look_for_room()?;
         }
         let items_due = is_over(self.batch.items_since, OUTCOMES_WAIT) || self.batch.outcomes >= GROUP_RECORDS_MAX;
@@ -231,7 +231,7 @@ impl Writer {
     fn write_batch(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.batch.events);
         (self.batch.event_bytes, self.batch.event_heads) = (0, 0);
-        if let Some(why) = self.shared.refusal() {
+        if let Some(why) = self.journal.refusal() {
             self.refuse_full(std::mem::take(&mut events), &why);
         }
         self.refuse_outdated(&mut events);
@@ -240,7 +240,7 @@ impl Writer {
         let heads = events.iter_mut().enumerate().map(|(i, (event, _))| self.head(event, first_sequence + i as u64));
         let heads: Vec<EventHead> = heads.collect();
         let written = self.write_group(&heads, &events);
-        self.shared.writing.store(u32::MAX, Ordering::Release);
+        self.journal.writing.store(u32::MAX, Ordering::Release);
         match written {
             Ok(()) => {}
             Err(Failure::Broken(error)) => {
@@ -283,9 +283,9 @@ impl Writer {
     fn refuse_outdated(&self, events: &mut Vec<(NewEvent, Reply)>) {
         let Some(oldest) = events.iter().map(|(event, _)| event.generation).min() else { return };
         // No name goes while this is held.
-        let names = reading(&self.shared.names);
-        self.shared.writing.store(oldest, Ordering::Release);
-        let in_force = self.shared.generation.load(Ordering::Acquire);
+        let names = reading(&self.journal.names);
+        self.journal.writing.store(oldest, Ordering::Release);
+        let in_force = self.journal.generation.load(Ordering::Acquire);
         let is_outdated = |event: &NewEvent| event.generation.saturating_add(1) < in_force;
         if !events.iter().any(|(event, _)| is_outdated(event)) {
             return;
@@ -305,9 +305,9 @@ impl Writer {
             replies.push((head.id, reply));
             published.push(Arc::new(stored(head, event.body)));
         }
-        let woken = self.shared.publish(published);
+        let woken = self.journal.publish(published);
         // Only now are they history: who selects one of it must find it in its queues.
-        self.shared.next_sequence.store(self.position.next_sequence, Ordering::Release);
+        self.journal.next_sequence.store(self.position.next_sequence, Ordering::Release);
         for (id, reply) in replies {
             // The sender may have hung up: the event is taken all the same.
             let _ = reply.send(Ok(id));

@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
-use super::{Shared, lock};
+use super::{Journal, lock};
 use crate::time::Clock;
 
 pub use self::update::{Letter, Update};
@@ -196,12 +196,12 @@ impl Index {
     }
 
     /// Starts the thread. Called once, when everything is recovered.
-    pub(super) fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
-        let index = &shared.index;
+    pub(super) fn start(journal: &Arc<Journal>) -> std::io::Result<()> {
+        let index = &journal.index;
         let Some(receiver) = lock(&index.receiver).take() else { return Ok(()) };
         index.open_reader();
-        let worker = Worker { shared: shared.clone(), receiver, pending: Vec::new() };
-        let watching = shared.clone();
+        let worker = Worker { journal: journal.clone(), receiver, pending: Vec::new() };
+        let watching = journal.clone();
         let thread = std::thread::Builder::new().name("index".to_owned());
         let thread = thread.spawn(move || watching.watched("index", || worker.run()))?;
         let _ = index.thread.set(Mutex::new(Some(thread)));

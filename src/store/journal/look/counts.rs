@@ -2,14 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::store::journal::Journal;
 use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::destination::Destination;
 use crate::store::journal::retention::resolve;
 use crate::store::journal::segments::Window;
-use crate::store::journal::shared::{Destination, Shared};
 use crate::store::journal::{lock, reading};
 use crate::store::{AllCounts, Counts, NameId, NameKind, Usage};
 
-impl Shared {
+impl Journal {
     /// What waits, wherever. May read the disk for the age of the oldest.
     pub fn all_counts(&self) -> AllCounts {
         let names = reading(&self.names).shown();

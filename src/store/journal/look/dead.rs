@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::unreadable;
+use crate::store::journal::Journal;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::index::Letter;
 use crate::store::journal::lock;
-use crate::store::journal::shared::Shared;
 use crate::store::{Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, NameId, Page, ReadError, StoreError};
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
@@ -14,7 +14,7 @@ const LOOKED_AT_MAX: usize = 10_000;
 /// So many of them are asked for together: many may stand in one row of the index.
 const LOOKED_AT_ONCE: usize = 250;
 
-impl Shared {
+impl Journal {
     /// What is known of some of a destination's dead letters, by what the index says and what memory still has.
     pub fn letters(&self, destination: NameId, sequences: &BTreeSet<u64>) -> Result<HashMap<u64, Letter>, ReadError> {
         let mut letters = self.index.read().dead_letters(destination, sequences.iter().copied()).map_err(unreadable)?;
@@ -36,7 +36,7 @@ impl Shared {
         max: usize,
     ) -> Result<Page<DeadLetter>, StoreError> {
         self.index.flush();
-        let after = after.map(|cursor| numbers_of(cursor, List::DeadLetters, self.journal)).transpose()?;
+        let after = after.map(|cursor| numbers_of(cursor, List::DeadLetters, self.number)).transpose()?;
         let mut at = after.map_or((u64::MAX, NameId::NONE), |[number, id]| (number, NameId(id as u32)));
         let of_these = query.events.as_ref().map(|events| self.numbers(events).collect::<BTreeSet<u64>>());
         let (mut found, mut looked_at) = (Vec::new(), 0);
@@ -73,7 +73,7 @@ impl Shared {
         let items = items.collect();
         let left = of.iter().map(|id| lock(&self.destination(*id).queue).dead().len()).sum();
         let is_over = self.dead_below(of, at).is_empty();
-        let next = (!is_over).then(|| cursor(List::DeadLetters, self.journal, [at.0, at.1.0.into()]));
+        let next = (!is_over).then(|| cursor(List::DeadLetters, self.number, [at.0, at.1.0.into()]));
         Ok(Page { items, next, left })
     }
 
@@ -82,8 +82,8 @@ impl Shared {
         let (mut keys, mut horizon) = (Vec::new(), 0);
         for destination in of {
             let below = if *destination > id { number.saturating_add(1) } else { number };
-            let shared = self.destination(*destination);
-            let queue = lock(&shared.queue);
+            let known = self.destination(*destination);
+            let queue = lock(&known.queue);
             let older = |below: u64| queue.dead().previous(below);
             let some: Vec<u64> =
                 std::iter::successors(older(below), |below| older(*below)).take(LOOKED_AT_ONCE).collect();

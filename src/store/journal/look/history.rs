@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::store::journal::Journal;
 use crate::store::journal::LAG_READ_BYTES;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::segments::{Window, events_in, read_body};
-use crate::store::journal::shared::Shared;
 use crate::store::{Cursor, EventQuery, Order, Page, ReadError, StoreError, StoredEvent};
 
 /// Bytes of bodies on one page of events, and one more.
@@ -17,7 +17,7 @@ const PAGE_LOOKED_AT_MAX: u64 = 16_384;
 /// Events read backwards in one step.
 const STEP: u64 = 512;
 
-impl Shared {
+impl Journal {
     /// One page of the history.
     pub fn events(
         &self,
@@ -37,7 +37,7 @@ impl Shared {
         after: Option<&Cursor>,
         max: usize,
     ) -> Result<Page<Arc<StoredEvent>>, StoreError> {
-        let (journal, history) = (self.journal, self.history());
+        let (journal, history) = (self.number, self.history());
         let [mut below, least] = match after {
             Some(cursor) => numbers_of(cursor, List::NewestFirst, journal)?,
             None => {
@@ -77,7 +77,7 @@ impl Shared {
         after: Option<&Cursor>,
         max: usize,
     ) -> Result<Page<Arc<StoredEvent>>, StoreError> {
-        let (journal, history) = (self.journal, self.history());
+        let (journal, history) = (self.number, self.history());
         let [at, end] = match after {
             Some(cursor) => numbers_of(cursor, List::OldestFirst, journal)?,
             // By the wall clock, which may have been set back: what arrived before `until` may lie anywhere behind.

@@ -105,7 +105,7 @@ fn an_index_with_damaged_pages_is_put_aside() {
 fn an_index_that_cannot_be_read_is_told_as_that_and_not_as_a_loss() {
     let kept = Kept::new(64 * SEGMENT);
     let store = with_everything(&kept);
-    store.shared.index.flush();
+    store.journal.index.flush();
     let breaking = rusqlite::Connection::open(kept.index()).expect("open");
     breaking.execute_batch("DROP TABLE dead; DROP TABLE attempt; DROP TABLE total;").expect("broken");
     let page = store.dead_letters(crm(&store), &DeadQuery::default(), u64::MAX, 9).expect_err("no page");

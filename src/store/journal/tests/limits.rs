@@ -160,7 +160,7 @@ fn carried_events_with_more_outcomes_than_a_group_holds_are_read_again() {
     });
     let (reply, done) = sync_channel(1);
     let carrying = writer::Carrying { events, ends: ends.collect(), reply };
-    assert!(store.shared.sender.send(Message::Carry(carrying)).is_ok());
+    assert!(store.journal.sender.send(Message::Carry(carrying)).is_ok());
     assert!(writer.turn().expect("the disk is good"));
     done.recv().expect("an answer").expect("there is room");
     drop((store, writer));

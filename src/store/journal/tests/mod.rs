@@ -68,10 +68,10 @@ fn stated(view: EventView) -> States {
 fn stands(store: &JournalStore, key: DeliveryKey) -> DeliveryState {
     let of_letter = || {
         let letters =
-            store.shared.letters(key.destination, &BTreeSet::from([key.sequence])).expect("the index is read");
+            store.journal.letters(key.destination, &BTreeSet::from([key.sequence])).expect("the index is read");
         letters.into_values().next().map_or_else(look::unexplained_death, look::died)
     };
-    store.shared.state_in_memory(&key).unwrap_or_else(of_letter)
+    store.journal.state_in_memory(&key).unwrap_or_else(of_letter)
 }
 
 /// The bodies that wait for a destination, oldest first.

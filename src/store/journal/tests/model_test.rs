@@ -106,7 +106,7 @@ impl Run {
             Options { segment_bytes: 4 << 10, index: Location::File(self.index()), retention, ..Options::default() };
         let (store, opened) = JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens");
         // An old copy of the index does not know what has gone from the history since, and calls that lost.
-        let oldest = store.shared.segments.outline().first().map_or(0, |info| info.segment);
+        let oldest = store.journal.segments.outline().first().map_or(0, |info| info.segment);
         let has_gone = |damage: &Damage| {
             self.is_old_copy && segments::segment_of(&damage.file).is_some_and(|segment| segment < oldest)
         };

@@ -275,8 +275,8 @@ fn dead_letters_expire_when_their_time_is_over() {
     }
     settle(&store, CRM, dead);
     select(&store, CRM, Selecting::Bury, &[1]);
-    let later = store.shared.clock.now_ms() + 1;
-    while store.shared.clock.now_ms() <= later {
+    let later = store.journal.clock.now_ms() + 1;
+    while store.journal.clock.now_ms() <= later {
         std::thread::yield_now();
     }
     store.trim();
@@ -292,14 +292,14 @@ fn buried_twice_a_dead_letter_is_as_old_as_its_second_burial() {
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
     select(&store, CRM, Selecting::Bury, &[0]);
-    let first_ms = store.shared.lived.ran_ms();
+    let first_ms = store.journal.lived.ran_ms();
     select(&store, CRM, Selecting::Again, &[0]);
-    while store.shared.lived.ran_ms() <= first_ms {
+    while store.journal.lived.ran_ms() <= first_ms {
         std::thread::yield_now();
     }
     select(&store, CRM, Selecting::Bury, &[0]);
-    store.shared.index.flush();
-    let found = store.shared.index.read().buried_before(first_ms + 1).expect("reads");
+    store.journal.index.flush();
+    let found = store.journal.index.read().buried_before(first_ms + 1).expect("reads");
     assert_eq!(found, []);
 }
 
@@ -494,7 +494,7 @@ fn a_full_disk_of_dead_letters_makes_room_by_dropping_those_that_are_too_many() 
         newest = Some(append(&store, &format!("{number} {}", "d".repeat(8 << 10)), &[DEAD]).expect("taken"));
         settle(&store, DEAD, |attempts| Settlement::Dead { attempts, reason: "400".into() });
     }
-    store.shared.index.flush();
+    store.journal.index.flush();
     // No more room than the floor keeps free: for what may be kept of a segment, and not for all that is dead.
     let used = store.usage().journal_bytes;
     let length = |name: &String| kept.disk.open(name).and_then(|file| file.length()).expect("there");

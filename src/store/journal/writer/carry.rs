@@ -95,8 +95,8 @@ impl Writer {
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
         // What has ended since it was looked for. What ends from here on is written behind this.
-        ends.extend(lock(&self.shared.outcomes).of(&numbers));
-        for id in self.shared.destination_ids() {
+        ends.extend(lock(&self.journal.outcomes).of(&numbers));
+        for id in self.journal.destination_ids() {
             let (outcomes, again) = self.standing_of(id, &numbers, &ends);
             for some in outcomes.chunks(OUTCOMES_MAX) {
                 self.add_carried(&mut carried, |builder| builder.outcomes(some))?;
@@ -107,7 +107,7 @@ impl Writer {
             }
             let selection = SelectionRecord {
                 destination: id,
-                at_ms: self.shared.clock.now_ms(),
+                at_ms: self.journal.clock.now_ms(),
                 act: Selecting::Again,
                 command: 0,
                 reason: String::new(),
@@ -140,7 +140,7 @@ impl Writer {
         let place = Place { segment: active.segment, offset: active.offset };
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
         let InGroup { events, heads, outcomes, selections } = std::mem::take(carried);
-        self.shared.segments.update_last(|info| {
+        self.journal.segments.update_last(|info| {
             info.note_names(&heads);
             info.note_outcomes(&outcomes);
             selections.iter().for_each(|selection| info.note_selection(selection));
@@ -152,7 +152,7 @@ impl Writer {
 
     /// Where the deliveries of some events to one destination stand right now.
     fn standing_of(&self, id: NameId, numbers: &BTreeSet<u64>, ends: &Ends) -> (Vec<OutcomeRecord>, Bitmap) {
-        let destination = self.shared.destination(id);
+        let destination = self.journal.destination(id);
         let queue = lock(&destination.queue);
         let (mut outcomes, mut again) = (Vec::new(), Bitmap::default());
         for sequence in numbers {
@@ -166,10 +166,10 @@ impl Writer {
             } else if queue.is_dead(*sequence) {
                 let known = match ends.get(&key) {
                     Some(DeliveryState::Dead { attempts, at_ms, reason }) => Some((*attempts, *at_ms, reason.clone())),
-                    _ => self.shared.just_died(&key),
+                    _ => self.journal.just_died(&key),
                 };
                 // Its record was lost with the index, or many were given up a moment ago: now is as near as anybody gets.
-                let unknown = || (0, self.shared.clock.now_ms(), String::new());
+                let unknown = || (0, self.journal.clock.now_ms(), String::new());
                 let (attempts, at_ms, reason) = known.unwrap_or_else(unknown);
                 outcomes.push(OutcomeRecord { key, attempts, at_ms, state: OutcomeState::Dead { reason } });
             } else if !queue.is_pending(*sequence) {
@@ -182,14 +182,14 @@ impl Writer {
     /// Forgets the oldest segment, if nothing waits in it and everything that is kept of it was carried.
     pub(super) fn retire(&mut self, retiring: Retiring) {
         let Retiring { segment, stretch, carried, reply } = retiring;
-        let _selecting = lock(&self.shared.selecting);
-        let may_go = self.shared.destination_ids().into_iter().all(|id| {
-            let destination = self.shared.destination(id);
+        let _selecting = lock(&self.journal.selecting);
+        let may_go = self.journal.destination_ids().into_iter().all(|id| {
+            let destination = self.journal.destination(id);
             let queue = lock(&destination.queue);
             !queue.waits_in(&stretch) && queue.kept_in(&stretch).iter_from(0).all(|sequence| carried.contains(sequence))
         });
         if may_go {
-            self.shared.segments.forget(segment);
+            self.journal.segments.forget(segment);
         }
         let _ = reply.send(may_go);
     }

@@ -10,7 +10,7 @@ impl Writer {
     /// Refuses everything from now on.
     pub(super) fn poison(mut self, error: &io::Error) {
         let why = error.to_string();
-        self.shared.set_health(Health::Poisoned(why.clone()));
+        self.journal.set_health(Health::Poisoned(why.clone()));
         // Who waits for something else in it sees its other end go.
         let batch = std::mem::take(&mut self.batch);
         let is_closing = batch.closing.is_some();

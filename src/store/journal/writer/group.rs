@@ -33,7 +33,7 @@ impl Writer {
         }
         if !self.builder.is_empty() {
             self.place_group(!heads.is_empty())?;
-            self.shared.segments.update_last(|info| info.note_names(heads));
+            self.journal.segments.update_last(|info| info.note_names(heads));
         }
         self.items_are_written(added);
         Ok(())
@@ -55,18 +55,18 @@ impl Writer {
             match item {
                 Item::Outcomes(outcomes) => {
                     self.batch.outcomes -= outcomes.len();
-                    self.shared.segments.update_last(|info| info.note_outcomes(&outcomes));
+                    self.journal.segments.update_last(|info| info.note_outcomes(&outcomes));
                     self.updates.extend(outcomes.into_iter().filter_map(Update::of_outcome));
                 }
                 Item::Selections(selections) => {
                     for selection in selections {
-                        self.shared.segments.update_last(|info| info.note_selection(&selection));
+                        self.journal.segments.update_last(|info| info.note_selection(&selection));
                         self.updates.push(Update::Selection(selection));
                     }
                 }
                 Item::Command(command) => self.updates.push(Update::Command(command)),
                 Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
-                Item::Control(control) => self.shared.written(&control),
+                Item::Control(control) => self.journal.written(&control),
                 Item::Name(..) => {}
             }
         }
@@ -96,9 +96,9 @@ impl Writer {
         let (offset, end) = (active.offset, active.offset + self.bytes.len() as u64);
         active.offset = end;
         self.position.next_group += 1;
-        self.shared.next_group.store(self.position.next_group, Ordering::Release);
+        self.journal.next_group.store(self.position.next_group, Ordering::Release);
         self.unsynced_since.get_or_insert_with(Instant::now);
-        self.shared.segments.update_last(|info| {
+        self.journal.segments.update_last(|info| {
             info.note(first_sequence, offset);
             info.end = end;
         });
@@ -122,7 +122,7 @@ impl Writer {
     /// Tells the index what has happened, once all of it is synced.
     pub(super) fn tell_index(&mut self) {
         if !self.updates.is_empty() && self.unsynced_since.is_none() {
-            self.shared.index.update(std::mem::take(&mut self.updates));
+            self.journal.index.update(std::mem::take(&mut self.updates));
         }
     }
 }

@@ -23,7 +23,7 @@ const SEGMENT_SPARE_MIN: u64 = 256 << 10;
 impl Writer {
     /// Goes on in a new segment for events, which may not use up what must stay free for the rest.
     pub(super) fn roll_for_events(&mut self, needed: u64) -> Result<(), Failure> {
-        if let Some(why) = self.shared.no_room_for(SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed) {
+        if let Some(why) = self.journal.no_room_for(SEGMENT_BYTES_MIN.min(self.segment_bytes) + needed) {
             return Err(Failure::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
         }
         self.roll(needed)
@@ -39,8 +39,9 @@ impl Writer {
             self.position.sealed = (active.segment, active.offset);
         }
         // A name may be taken by what is no segment. The new header says which segment it follows, whatever their numbers.
-        let is_taken =
-            |segment| self.shared.disk.is_taken(&file_name(segment)) || self.shared.disk.is_taken(&unfinished(segment));
+        let is_taken = |segment| {
+            self.journal.disk.is_taken(&file_name(segment)) || self.journal.disk.is_taken(&unfinished(segment))
+        };
         while is_taken(self.position.next_segment) {
             self.position.next_segment += 1;
         }
@@ -49,23 +50,23 @@ impl Writer {
         let made = self.make_segment(segment, &temporary, &name, needed);
         if made.is_err() {
             // Nothing of it counts without its name; leftovers are removed at the next start too.
-            let _ = self.shared.disk.remove(&temporary);
+            let _ = self.journal.disk.remove(&temporary);
         }
         let (active, info) = made?;
         if let Some(old) = self.active.replace(active) {
             // Only gives back what was set aside: the new header says where the old segment ends.
             let _ = old.file.set_len(old.offset);
         }
-        self.shared.segments.seal_last(self.position.sealed.1);
-        self.shared.segments.push(info);
+        self.journal.segments.seal_last(self.position.sealed.1);
+        self.journal.segments.push(info);
         let has_tail = !std::mem::take(&mut self.position.tail).is_empty();
         self.position.next_segment += 1;
         self.unsynced_since = None;
-        if has_tail && !self.shared.is_by_one_clock.load(Ordering::Acquire) {
+        if has_tail && !self.journal.is_by_one_clock.load(Ordering::Acquire) {
             // It was stamped by another clock, and is read again at the next start if a checkpoint names its segment.
             return self.roll(needed);
         }
-        self.shared.is_by_one_clock.store(true, Ordering::Release);
+        self.journal.is_by_one_clock.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -81,11 +82,11 @@ impl Writer {
             first_sequence: self.position.tail_first,
             first_group: self.position.next_group,
             journal: self.position.journal,
-            created_ms: self.shared.clock.arrival_ms(),
+            created_ms: self.journal.clock.arrival_ms(),
             sealed_segment: self.position.sealed.0,
             sealed_at: self.position.sealed.1,
-            names: self.shared.all_names(),
-            standings: self.shared.all_standings(),
+            names: self.journal.all_names(),
+            standings: self.journal.all_standings(),
         };
         let created_ms = header.created_ms;
         let header = header.encode();
@@ -102,7 +103,7 @@ impl Writer {
         file.write_at(&header, 0).map_err(Failure::of_write)?;
         let first_sequence = self.position.tail_first;
         let mut info = SegmentInfo::empty(segment, first_sequence, start, created_ms);
-        info.made_ms = self.shared.lived.ran_ms();
+        info.made_ms = self.journal.lived.ran_ms();
         let mut places = Vec::new();
         let mut next = first_sequence;
         let mut group = self.position.next_group;
@@ -134,10 +135,10 @@ impl Writer {
             group += 1;
         }
         file.sync().map_err(Failure::Broken)?;
-        self.shared.disk.rename(temporary, name).map_err(Failure::of_write)?;
-        self.shared.disk.sync_names().map_err(Failure::Broken)?;
+        self.journal.disk.rename(temporary, name).map_err(Failure::of_write)?;
+        self.journal.disk.sync_names().map_err(Failure::Broken)?;
         if !places.is_empty() {
-            self.shared.index.update(vec![Update::Carried(places)]);
+            self.journal.index.update(vec![Update::Carried(places)]);
         }
         self.position.next_group = group;
         self.position.tail_first = self.position.next_sequence;
@@ -153,11 +154,11 @@ impl Writer {
     pub(super) fn create(&self, name: &str, needed: u64) -> io::Result<(Arc<dyn DiskFile>, u64)> {
         let smallest = SEGMENT_SPARE_MIN.min(self.segment_bytes) + needed;
         // Near the limit smaller ones are made, so that as much as can be stays free for what is not events.
-        let (_, limits) = self.shared.limits();
-        let above = self.shared.disk.space().map(|space| space.free.saturating_sub(limits.free_bytes_min));
+        let (_, limits) = self.journal.limits();
+        let above = self.journal.disk.space().map(|space| space.free.saturating_sub(limits.free_bytes_min));
         let mut bytes = (self.segment_bytes + needed).min(above.unwrap_or(u64::MAX)).max(smallest);
         loop {
-            match self.shared.disk.create(name, bytes) {
+            match self.journal.disk.create(name, bytes) {
                 Ok(file) => return Ok((file, bytes)),
                 Err(error) if is_full(&error) && bytes > smallest => bytes = (bytes / 4).max(smallest),
                 Err(error) => return Err(error),

@@ -30,7 +30,7 @@ impl Failure {
 impl Writer {
     /// Tries whether a new segment can be made: behind a balancer that asks for readiness, no event would ever come and try.
     pub(super) fn look_for_room(&mut self) -> io::Result<()> {
-        if let Some(why) = self.shared.refusal() {
+        if let Some(why) = self.journal.refusal() {
             self.tell_full(&why);
             return Ok(());
         }
@@ -49,12 +49,12 @@ impl Writer {
 
     pub(super) fn tell_full(&mut self, why: &str) {
         self.full_until = Some(Instant::now() + LOOK_FOR_ROOM_EVERY);
-        self.shared.set_health(Health::Full(why.to_owned()));
+        self.journal.set_health(Health::Full(why.to_owned()));
     }
 
     pub(super) fn tell_good(&mut self) {
         self.full_until = None;
-        self.shared.set_health(Health::Good);
+        self.journal.set_health(Health::Good);
     }
 
     pub(super) fn refuse_full(&mut self, events: Vec<(NewEvent, Reply)>, why: &str) {

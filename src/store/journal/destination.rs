@@ -1,0 +1,48 @@
+//! What is kept in memory of one destination.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, watch};
+
+use super::LAG_READ_BYTES;
+use super::queue::Queue;
+use super::segments::Window;
+use crate::store::QueueState;
+
+/// What is kept in memory of one destination.
+pub struct Destination {
+    pub queue: Mutex<Queue>,
+    /// Notified when there may be something new to claim.
+    pub wakeup: Arc<Notify>,
+    /// Notified when something is scheduled, which may be due sooner than what was before.
+    pub scheduled: Notify,
+    pub state: watch::Sender<QueueState>,
+    pub window: Mutex<Window>,
+    /// The event that waited longest when somebody asked last, and when it arrived.
+    pub oldest: Mutex<Option<(u64, u64)>>,
+}
+
+impl Destination {
+    pub fn new(queue: Queue) -> Arc<Self> {
+        let window = Mutex::new(Window::new(LAG_READ_BYTES));
+        let state = watch::Sender::new(QueueState { standing: queue.standing().clone(), nudges: 0 });
+        let (wakeup, scheduled, oldest) = (Arc::default(), Notify::new(), Mutex::default());
+        Arc::new(Self { queue: Mutex::new(queue), wakeup, scheduled, state, window, oldest })
+    }
+
+    /// Shows how its queue stands now.
+    pub fn show(&self, queue: &Queue) {
+        self.state.send_if_modified(|state| {
+            let has_changed = state.standing != *queue.standing();
+            if has_changed {
+                state.standing = queue.standing().clone();
+            }
+            has_changed
+        });
+    }
+
+    /// Tells its worker to let out what waits gently.
+    pub fn nudge(&self) {
+        self.state.send_modify(|state| state.nudges += 1);
+    }
+}

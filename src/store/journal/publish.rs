@@ -1,0 +1,94 @@
+//! What the journal says takes effect: acts on a whole destination or source, and new events.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::Journal;
+use super::format::{Act, Control};
+use super::writer::{Message, Urgency};
+use super::{lock, reading};
+use crate::store::{NameId, NameKind, Standing, StoredEvent};
+
+impl Journal {
+    /// Applies an act on a whole destination, or source, and has it written down. Returns whether it changed anything.
+    pub fn control(&self, id: NameId, act: Act, urgency: Urgency) -> bool {
+        let destination = self.destination(id);
+        let is_source = {
+            let names = reading(&self.names);
+            names.of(id).is_some_and(|(kind, _)| *kind == NameKind::Source)
+        };
+        let at_ms = self.clock.now_ms();
+        let mut queue = lock(&destination.queue);
+        let changed = queue.control(&act, at_ms);
+        if changed {
+            let control = Control { destination: id, at_ms, act };
+            // If the writer is gone the process is ending.
+            let _ = self.sender.send(Message::Control(control, urgency));
+            destination.show(&queue);
+            destination.wakeup.notify_one();
+            if is_source {
+                // Whoever lets events in sees it from here on: they are behind the act in the journal.
+                self.sources.send_modify(|shown| {
+                    let (shown, standing) = (Arc::make_mut(shown), queue.standing().clone());
+                    if standing == Standing::default() {
+                        shown.remove(&id);
+                    } else {
+                        shown.insert(id, standing);
+                    }
+                });
+            }
+        }
+        changed
+    }
+
+    /// An act on a whole destination, or source, stands in the journal: what comes behind it goes by it.
+    pub fn written(&self, control: &Control) {
+        let id = control.destination;
+        match control.act {
+            Act::Hold => drop(lock(&self.holding).insert(id)),
+            Act::Resume if lock(&self.holding).remove(&id) => {
+                let passed_ms = self.lived.passed_ms();
+                for destination in self.destination_ids().into_iter().map(|id| self.destination(id)) {
+                    let mut queue = lock(&destination.queue);
+                    if queue.held(id).is_some() {
+                        // It comes all at once: a few deliveries at first.
+                        destination.nudge();
+                        queue.let_go(id, passed_ms);
+                        destination.wakeup.notify_one();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands durable events to memory and to their destinations. Returns who is to be woken for them: an event may go to thousands, and
+    /// its sender is answered before they all set out.
+    pub fn publish(&self, events: Vec<Arc<StoredEvent>>) -> Vec<Arc<Notify>> {
+        let holding = lock(&self.holding).clone();
+        let mut deliveries: Vec<(NameId, u64)> = Vec::new();
+        for event in &events {
+            let sequence = event.id.sequence();
+            if !holding.is_empty() && holding.contains(&event.source) {
+                for delivery in &event.deliveries {
+                    lock(&self.destination(delivery.destination).queue).hold(event.source, sequence);
+                }
+            } else {
+                deliveries.extend(event.deliveries.iter().map(|delivery| (delivery.destination, sequence)));
+            }
+        }
+        deliveries.sort_by_key(|(destination, _)| *destination);
+        let mut recent = lock(&self.recent);
+        events.into_iter().for_each(|event| recent.push(event));
+        drop(recent);
+        let of_one = |of: &[(NameId, u64)]| {
+            let destination = self.destination(of[0].0);
+            let mut queue = lock(&destination.queue);
+            of.iter().for_each(|(_, sequence)| queue.add(*sequence));
+            drop(queue);
+            destination.wakeup.clone()
+        };
+        deliveries.chunk_by(|(one, _), (other, _)| one == other).map(of_one).collect()
+    }
+}
