@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
 use super::format::Act;
+use super::inbox::Urgency;
 use super::index::Update;
-use super::writer::Urgency;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
@@ -115,7 +115,7 @@ impl JournalStore {
 
     pub(crate) fn attempts(&self, key: DeliveryKey) -> Result<Vec<AttemptNote>, ReadError> {
         self.journal.index.flush();
-        self.journal.index.read().notes(&key).map_err(super::look::unreadable)
+        self.journal.index.read().notes(&key).map_err(super::words::unreadable)
     }
 
     /// Where a replay goes on, and ends.

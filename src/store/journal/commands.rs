@@ -3,7 +3,7 @@
 //! What was done is remembered by the command's id: in the records of the journal that say what was done to deliveries, and in the
 //! index, which has those that touched none too.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
@@ -11,16 +11,16 @@ use tokio::sync::oneshot;
 use super::Journal;
 use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
-use super::ends::state_after;
 use super::format::{Act, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
-use super::index::{Letter, REPLAYS_MAX};
-use super::look::unreadable;
-use super::writer::{Message, Urgency};
+use super::inbox::{Message, Urgency};
+use super::index::REPLAYS_MAX;
+use super::known::{CommandAct, KnownCommand};
+use super::words::{Letter, state_after, unreadable};
 use super::{lock, reading};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, COMMANDS_MAX, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReadError, ReplayProgress,
-    Selecting, StoreError, What, Which,
+    AppendError, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReadError, ReplayProgress, Selecting,
+    StoreError, What, Which,
 };
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
@@ -31,94 +31,6 @@ const STEP: usize = 1000;
 
 /// Resolves once what was done is durable.
 pub type Durable = oneshot::Receiver<Result<u64, AppendError>>;
-
-/// A command that was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownCommand {
-    pub id: u128,
-    pub act: CommandAct,
-    pub deliveries: u64,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-}
-
-/// By what two commands are told apart: whose deliveries, what kind of act, and another destination where one is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommandAct {
-    pub of: NameId,
-    pub kind: u8,
-    pub to: NameId,
-}
-
-impl CommandAct {
-    fn new(of: NameId, what: &What) -> Self {
-        let (kind, to) = match what {
-            What::Redeliver(_) => (1, NameId::NONE),
-            What::DeadLetter { .. } => (2, NameId::NONE),
-            What::Drop(_) => (3, NameId::NONE),
-            What::Move { to, .. } => (4, *to),
-            What::TakeOver { to } => (5, *to),
-            What::Pause { .. } => (6, NameId::NONE),
-            What::Hold => (7, NameId::NONE),
-            What::Resume => (8, NameId::NONE),
-            What::RetryNow => (9, NameId::NONE),
-        };
-        Self { of, kind, to }
-    }
-
-    /// What a record of the journal says of the command that it is part of.
-    fn of_record(record: &SelectionRecord) -> Self {
-        let (kind, to) = match record.act {
-            Selecting::Again => (1, NameId::NONE),
-            Selecting::Bury => (2, NameId::NONE),
-            Selecting::Drop => (3, NameId::NONE),
-            Selecting::Move(to) => (4, to),
-            Selecting::Yield(to) => (5, to),
-        };
-        Self { of: record.destination, kind, to }
-    }
-}
-
-/// The commands that are remembered.
-#[derive(Debug, Default)]
-pub struct Commands {
-    known: HashMap<u128, KnownCommand>,
-    order: VecDeque<u128>,
-}
-
-impl Commands {
-    /// Remembers a command; of the records of one, each adds what was done.
-    pub fn add(&mut self, command: KnownCommand) {
-        if let Some(known) = self.known.get_mut(&command.id) {
-            known.deliveries += command.deliveries;
-            return;
-        }
-        self.known.insert(command.id, command);
-        self.order.push_back(command.id);
-        while self.order.len() > COMMANDS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
-    /// Takes down what a record of the journal says of a command.
-    pub fn add_record(&mut self, record: &SelectionRecord) {
-        if record.command != 0 {
-            let (act, deliveries) = (CommandAct::of_record(record), record.sequences.len());
-            self.add(KnownCommand { id: record.command, act, deliveries, at_ms: record.at_ms });
-        }
-    }
-
-    /// All of them, oldest first.
-    pub fn all(&self) -> impl Iterator<Item = KnownCommand> + '_ {
-        self.order.iter().filter_map(|id| self.known.get(id)).copied()
-    }
-
-    fn find(&self, id: u128) -> Option<KnownCommand> {
-        self.known.get(&id).copied()
-    }
-}
 
 impl Journal {
     /// Does what a command says, unless that was done before. It takes effect at once; the receiver resolves when it is durable. May read
@@ -378,17 +290,5 @@ mod tests {
         {
             assert_eq!(going(waiting, bytes, most), expected, "{waiting} in {bytes} of {most}");
         }
-    }
-
-    #[test]
-    fn the_newest_commands_are_remembered() {
-        let mut commands = Commands::default();
-        let act = CommandAct { of: NameId(1), kind: 1, to: NameId::NONE };
-        let command = |id| KnownCommand { id, act, deliveries: 2, at_ms: 0 };
-        (1..=COMMANDS_MAX as u128 + 1).for_each(|id| commands.add(command(id)));
-        commands.add(command(5));
-        assert_eq!(commands.find(1), None);
-        assert_eq!(commands.find(5).map(|known| known.deliveries), Some(4), "two records of one command");
-        assert_eq!(commands.all().count(), COMMANDS_MAX);
     }
 }

@@ -9,15 +9,10 @@ use std::sync::Arc;
 
 use super::Journal;
 use super::LAG_READ_BYTES;
-use super::format::OutcomeRecord;
 use super::format::{OutcomeState, Record, records};
-use super::look::{died, unexplained_death, unreadable};
-use super::segments::{Place, Scan, SegmentInfo, Window};
-use crate::store::Selecting;
+use super::segments::{Scan, SegmentInfo, Window};
+use super::words::{Ends, Place, died, state_after, state_of, unexplained_death, unreadable};
 use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent};
-
-/// How deliveries ended, by event and then by destination.
-pub type Ends = BTreeMap<DeliveryKey, DeliveryState>;
 
 /// What is known of some deliveries.
 pub struct Known {
@@ -135,30 +130,6 @@ impl Journal {
             }
             (carried, in_history) => carried.or(in_history).or_else(|| self.segments.scan_from(*first)),
         })
-    }
-}
-
-pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
-    let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
-    match &outcome.state {
-        OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
-        OutcomeState::Skipped => DeliveryState::Skipped { at_ms, reason: String::new() },
-        OutcomeState::Dropped => DeliveryState::Dropped { at_ms },
-        OutcomeState::Moved(to) => DeliveryState::Moved { at_ms, to: *to },
-        OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
-        OutcomeState::Postponed { due_ms, reason, .. } => {
-            DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
-        }
-    }
-}
-
-/// What an act makes of a delivery, where it ends it.
-pub fn state_after(act: Selecting, at_ms: u64, reason: &str) -> Option<DeliveryState> {
-    match act {
-        Selecting::Again => None,
-        Selecting::Bury => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
-        Selecting::Drop => Some(DeliveryState::Dropped { at_ms }),
-        Selecting::Move(to) | Selecting::Yield(to) => Some(DeliveryState::Moved { at_ms, to }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::writer::Message;
+use super::inbox::Message;
 use super::*;
 use crate::store::{BackupError, Health, Usage};
 

@@ -2,7 +2,7 @@
 
 use tokio::sync::{oneshot, watch};
 
-use super::writer::Message;
+use super::inbox::Message;
 use super::*;
 use crate::event::EventId;
 use crate::store::{AppendError, Health, Intake, NewEvent, Sources};

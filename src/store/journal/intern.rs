@@ -1,10 +1,13 @@
 //! The names of a config: their numbers, and what new names of destinations take over from old ones.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Journal;
+use super::bitmap::Bitmap;
 use super::format::Act;
-use super::writer::{Message, Urgency};
+use super::inbox::{Message, Urgency};
+use super::index::Update;
 use super::{lock, reading, writing};
 use crate::store::{Interned, NameId, NameKind, Named, NamesFull, TakenFrom, TakenOver};
 
@@ -17,7 +20,7 @@ impl Journal {
         let names = reading(&self.names);
         names.have_room(&pairs)?;
         // Requests that the config in force has let in go to these.
-        let in_force = names.in_force();
+        let in_force = names.those_in_force();
         drop(names);
         let is_destination = |named: &&Named| named.kind == NameKind::Destination;
         let taken_over = named.iter().filter(is_destination);
@@ -92,6 +95,63 @@ impl Journal {
         for (id, _) in names.of_kind(NameKind::Destination) {
             let act = if ids.contains(&id) { Act::Restore } else { Act::Remove };
             self.control(id, act, Urgency::Now);
+        }
+    }
+
+    /// Goes by the names of a new config from now on, and forgets those that nothing refers to any more.
+    pub fn use_names(&self, generation: u32, ids: &[NameId]) {
+        let mut names = writing(&self.names);
+        let before = names.in_force.take().map(|[current, _]| current).unwrap_or_default();
+        names.in_force = Some([ids.to_vec(), before]);
+        drop(names);
+        self.generation.store(generation, Ordering::Release);
+        self.forget_names();
+    }
+
+    /// Before the first config is in force, those of its names that are known are in use.
+    pub fn begin_with_names(&self, used: &[(NameKind, &str)]) {
+        let mut names = writing(&self.names);
+        if names.in_force.is_none() {
+            let known = used.iter().filter_map(|(kind, name)| names.find(*kind, name)).collect();
+            names.in_force = Some([known, Vec::new()]);
+        }
+    }
+
+    /// Forgets the names that nothing refers to any more. What is left behind is small: their rows in the index go too.
+    pub fn forget_names(&self) {
+        // Nothing is chosen from the history meanwhile, and nothing of it goes.
+        let _selecting = lock(&self.selecting);
+        if lock(&self.replays).iter().any(|replay| !replay.is_done) {
+            // It may name destinations that have nothing yet.
+            return;
+        }
+        let mut names = writing(&self.names);
+        let Some(in_force) = &names.in_force else { return };
+        // What is being written refers to its names and no segment says so yet: they go another time.
+        if self.writing.load(Ordering::Acquire).saturating_add(1) < self.generation.load(Ordering::Acquire) {
+            return;
+        }
+        let mut kept: Bitmap = in_force.iter().flatten().map(|id| u64::from(id.0)).collect();
+        self.segments.add_names_to(&mut kept);
+        // The newest stays, so that its number is not given again.
+        let newest = names.next.saturating_sub(1);
+        let is_free = |id: &&NameId| id.0 != newest && !kept.contains(u64::from(id.0));
+        let free: Vec<NameId> = names.by_id.keys().filter(is_free).copied().collect();
+        let mut destinations = writing(&self.destinations);
+        let mut gone = Vec::new();
+        for id in free {
+            let is_blank = destinations.get(&id).is_none_or(|destination| lock(&destination.queue).is_blank());
+            if is_blank {
+                destinations.remove(&id);
+                names.remove(id);
+                gone.push(id);
+            }
+        }
+        drop((names, destinations));
+        if !gone.is_empty() {
+            tracing::debug!(names = gone.len(), "names that nothing refers to any more are forgotten");
+            lock(&self.facts).retain(|id, _| !gone.contains(id));
+            self.index.update(vec![Update::NamesGone(gone)]);
         }
     }
 }

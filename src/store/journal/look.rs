@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use super::Journal;
 use super::segments::Window;
+use super::words::unreadable;
 use super::{JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
     AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, DeliveryView, EventQuery, EventView,
     Looking, NameId, Page, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent, Which,
 };
-
-pub use self::dead::{died, unexplained_death};
 
 impl Looking for JournalStore {
     fn event(&self, id: EventId) -> Answer<'_, EventView> {
@@ -101,9 +100,4 @@ impl Journal {
         let (attempts, at_ms, reason) = self.just_died(key)?;
         Some(DeliveryState::Dead { attempts, at_ms, reason })
     }
-}
-
-/// The index cannot be read, which is not the same as knowing nothing.
-pub fn unreadable(error: rusqlite::Error) -> ReadError {
-    ReadError::Io(std::io::Error::other(format!("the index: {error}")))
 }

@@ -2,7 +2,7 @@
 //!
 //! # Cast
 //!
-//! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go.
+//! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go. [`inbox`]: what it is told.
 //! * [`mod@format`]: the bytes, and nothing that touches a disk.
 //! * [`segments`]: from an event's number to its bytes.
 //! * [`queue`]: what waits for one destination, as a bit an event; a backlog of ten million takes 1.25 MB.
@@ -30,6 +30,7 @@ mod bitmap;
 mod blocking;
 #[cfg(test)]
 pub(crate) mod by_hand;
+mod claims;
 mod commands;
 mod cursor;
 mod destination;
@@ -37,9 +38,11 @@ pub mod disk;
 mod ends;
 mod files;
 pub mod format;
+mod inbox;
 mod index;
 mod intake;
 mod intern;
+mod known;
 mod look;
 #[cfg(any(test, feature = "test-support"))]
 pub mod model;
@@ -47,16 +50,17 @@ mod names;
 mod open;
 mod publish;
 mod queue;
-mod queues;
 mod recent;
 mod recover;
 mod rename;
 mod retention;
 mod room;
 mod segments;
+mod sizes;
 mod state;
 mod upkeep;
 pub mod verify;
+mod words;
 mod writer;
 
 use std::sync::mpsc::sync_channel;
@@ -71,14 +75,15 @@ pub use self::index::Location;
 pub use self::open::{OnSync, Opened, Options, segment_bytes};
 pub use self::queue::POSTPONED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
-pub use self::recover::{Damage, OpenError};
+pub use self::recover::OpenError;
+pub use self::words::Damage;
 pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 
+use self::claims::JournalQueue;
+use self::inbox::Message;
 #[cfg(test)]
 pub(crate) use self::index::Untold;
-use self::queues::JournalQueue;
 use self::state::Journal;
-use self::writer::Message;
 pub(crate) use self::writer::Writer;
 use super::{
     Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, NameId, Named, Queue, ReplayProgress, Retention,

@@ -8,13 +8,8 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::Journal;
-use super::bitmap::Bitmap;
 use super::format::HEADER_MAX;
-use super::index::Update;
-use super::{lock, writing};
 use crate::store::{NameId, NameKind, Names as Shown, NamesFull};
 
 /// Bytes that names may take in a header, each counted with how its destination may stand. The rest is for the reasons of pauses.
@@ -29,10 +24,10 @@ const FORMER_MAX: usize = 1024;
 pub struct Names {
     /// As everybody sees them. Who looks has it as it was then.
     shown: Arc<Shown>,
-    next: u32,
+    pub next: u32,
     bytes: usize,
     /// The names of the config in force, and of the one before; none before the first.
-    in_force: Option<[Vec<NameId>; 2]>,
+    pub in_force: Option<[Vec<NameId>; 2]>,
 }
 
 impl Deref for Names {
@@ -72,7 +67,7 @@ impl Names {
     }
 
     /// Those of the config in force.
-    pub fn in_force(&self) -> Vec<NameId> {
+    pub fn those_in_force(&self) -> Vec<NameId> {
         self.in_force.as_ref().map(|[current, _]| current.clone()).unwrap_or_default()
     }
 
@@ -120,65 +115,6 @@ impl Names {
         let more: usize = names.iter().filter(is_new).map(|(_, name)| NAME_BYTES + name.len()).sum();
         let bytes = self.bytes + more;
         if bytes <= NAMES_BYTES_MAX { Ok(()) } else { Err(NamesFull { bytes, bytes_max: NAMES_BYTES_MAX }) }
-    }
-}
-
-impl Journal {
-    /// Goes by the names of a new config from now on, and forgets those that nothing refers to any more.
-    pub fn use_names(&self, generation: u32, ids: &[NameId]) {
-        let mut names = writing(&self.names);
-        let before = names.in_force.take().map(|[current, _]| current).unwrap_or_default();
-        names.in_force = Some([ids.to_vec(), before]);
-        drop(names);
-        self.generation.store(generation, Ordering::Release);
-        self.forget_names();
-    }
-
-    /// Before the first config is in force, those of its names that are known are in use.
-    pub fn begin_with_names(&self, used: &[(NameKind, &str)]) {
-        let mut names = writing(&self.names);
-        if names.in_force.is_none() {
-            let known = used.iter().filter_map(|(kind, name)| names.find(*kind, name)).collect();
-            names.in_force = Some([known, Vec::new()]);
-        }
-    }
-
-    /// Forgets the names that nothing refers to any more. What is left behind is small: their rows in the index go too.
-    pub fn forget_names(&self) {
-        // Nothing is chosen from the history meanwhile, and nothing of it goes.
-        let _selecting = lock(&self.selecting);
-        if lock(&self.replays).iter().any(|replay| !replay.is_done) {
-            // It may name destinations that have nothing yet.
-            return;
-        }
-        let mut names = writing(&self.names);
-        let Some(in_force) = &names.in_force else { return };
-        // What is being written refers to its names and no segment says so yet: they go another time.
-        if self.writing.load(Ordering::Acquire).saturating_add(1) < self.generation.load(Ordering::Acquire) {
-            return;
-        }
-        let mut kept: Bitmap = in_force.iter().flatten().map(|id| u64::from(id.0)).collect();
-        self.segments.add_names_to(&mut kept);
-        // The newest stays, so that its number is not given again.
-        let newest = names.next.saturating_sub(1);
-        let is_free = |id: &&NameId| id.0 != newest && !kept.contains(u64::from(id.0));
-        let free: Vec<NameId> = names.by_id.keys().filter(is_free).copied().collect();
-        let mut destinations = writing(&self.destinations);
-        let mut gone = Vec::new();
-        for id in free {
-            let is_blank = destinations.get(&id).is_none_or(|destination| lock(&destination.queue).is_blank());
-            if is_blank {
-                destinations.remove(&id);
-                names.remove(id);
-                gone.push(id);
-            }
-        }
-        drop((names, destinations));
-        if !gone.is_empty() {
-            tracing::debug!(names = gone.len(), "names that nothing refers to any more are forgotten");
-            lock(&self.facts).retain(|id, _| !gone.contains(id));
-            self.index.update(vec![Update::NamesGone(gone)]);
-        }
     }
 }
 

@@ -9,10 +9,12 @@ use ring::rand::SecureRandom;
 
 use super::Journal;
 use super::disk::Disk;
+use super::inbox::inbox;
 use super::index::Index;
 use super::recover::recover;
 use super::upkeep::Upkeep;
-use super::writer::{Position, inbox};
+use super::words::Damage;
+use super::writer::Position;
 use super::*;
 use crate::store::{Health, Retention};
 use crate::time::Clock;
@@ -68,7 +70,7 @@ const SEGMENT_BYTES_LEAST: u64 = 4 << 20;
 /// The bytes of a segment for a history: sixteen of them at least, so that it goes in small steps.
 pub fn segment_bytes(retention: &Retention, directory: &Path) -> u64 {
     let total = disk::space_of(directory).map(|space| space.total);
-    let history_bytes = retention::resolve(retention, total).history_bytes;
+    let history_bytes = sizes::resolve(retention, total).history_bytes;
     (history_bytes / 16).clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MAX).next_multiple_of(4096)
 }
 

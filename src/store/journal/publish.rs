@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::Journal;
 use super::format::{Act, Control};
-use super::writer::{Message, Urgency};
+use super::inbox::{Message, Urgency};
 use super::{lock, reading};
 use crate::store::{NameId, NameKind, Standing, StoredEvent};
 

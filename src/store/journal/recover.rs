@@ -14,22 +14,19 @@ mod read;
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-
-use bytes::Bytes;
-
-use super::disk::Disk;
-use super::format::{HeaderError, Record};
-use super::index::Database;
-use super::names::Names;
-use super::queue::Queue;
-use super::segments::{SegmentInfo, file_name};
-use crate::store::NameId;
 
 use self::checkpoint::Checkpoint;
 use self::found::Found;
 use self::read::read;
+use super::disk::Disk;
+use super::format::HeaderError;
+use super::index::Database;
+use super::names::Names;
+use super::queue::Queue;
+use super::segments::{SegmentInfo, file_name};
+use super::words::{Damage, TailRecord};
+use crate::store::NameId;
 
 /// Why a journal could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,24 +43,6 @@ pub enum OpenError {
     /// The disk said no.
     #[error("the journal could not be opened")]
     Io(#[from] io::Error),
-}
-
-/// A stretch of a segment that was synced once and does not hold together now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Which file.
-    pub file: String,
-    /// Which bytes.
-    pub bytes: Range<u64>,
-}
-
-/// A record of the last segment's unsynced end, to be written again into the next segment.
-#[derive(Clone, Debug)]
-pub struct TailRecord {
-    /// The record.
-    pub record: Record,
-    /// For an event, its body.
-    pub body: Bytes,
 }
 
 /// What opening found.

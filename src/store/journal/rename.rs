@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::Journal;
 use super::bitmap::Bitmap;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState};
+use super::inbox::{Message, Urgency};
 use super::queue::Queue;
-use super::writer::{Message, Urgency};
 use super::{lock, writing};
 use crate::store::{DeliveryKey, NameId, ReadError, Selecting, TakenOver};
 

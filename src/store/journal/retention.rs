@@ -1,7 +1,5 @@
 //! What is kept no longer: the oldest range of the history, and dead letters whose time is over or that are too many.
 
-mod limits;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,13 +8,13 @@ use std::time::Duration;
 
 use super::bitmap::Bitmap;
 use super::format::event_head_bytes;
+use super::inbox::Message;
 use super::index::Database;
 use super::segments::{SegmentInfo, Window, file_name};
-use super::writer::{Carrying, GROUP_BYTES_MAX, Message, Retiring};
+use super::words::{Carrying, Retiring};
+use super::writer::GROUP_BYTES_MAX;
 use super::{Journal, LAG_READ_BYTES, lock};
 use crate::store::{AppendError, NameId, ReadError, SearchLimit, Selecting, StoredEvent};
-
-pub use self::limits::{Resolved, resolve};
 
 /// Bytes of the journal that are searched for how deliveries of a group of carried events ended: four segments.
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;

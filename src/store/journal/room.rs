@@ -2,7 +2,7 @@
 
 use super::Journal;
 use super::lock;
-use super::retention::{Resolved, resolve};
+use super::sizes::{Resolved, resolve};
 use crate::store::Retention;
 
 impl Journal {

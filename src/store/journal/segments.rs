@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::bitmap::Bitmap;
 use super::disk::{Disk, DiskFile};
+use super::words::Place;
 use crate::store::{ReadError, StoredEvent};
 
 pub use self::info::{SegmentInfo, file_name, is_unfinished, segment_of, unfinished};
 use self::scan::group_at;
-pub use self::scan::{FoundGroup, Place, Scan, events_in, next_group, read_body, stored};
+pub use self::scan::{FoundGroup, Scan, events_in, next_group, read_body, stored};
 pub use self::window::Window;
 
 /// Segments kept open for reading. There may be hundreds, and file descriptors are few.

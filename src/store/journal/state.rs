@@ -9,18 +9,18 @@ use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::Commands;
 use super::destination::Destination;
 use super::disk::Disk;
 use super::format::ReplayRecord;
+use super::inbox::{Message, Sender};
 use super::index::{Arrivals, Index, Lived};
-use super::look::unreadable;
+use super::known::Commands;
 use super::names::Names;
 use super::queue::{Queue, Snapshot};
 use super::recent::{RecentEvents, RecentOutcomes};
 use super::segments::{SegmentInfo, Segments, Window};
 use super::upkeep::Upkeep;
-use super::writer::{Message, Sender};
+use super::words::unreadable;
 use super::{lock, reading, writing};
 use crate::store::{
     DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, Retention, Sources, Standing, StoredEvent,

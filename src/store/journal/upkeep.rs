@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::inbox::Message as ToWriter;
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use super::queue::Snapshot;
 use super::retention::Trimmer;
-use super::writer::Message as ToWriter;
 use super::{Journal, lock};
 use crate::store::NameId;
 

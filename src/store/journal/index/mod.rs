@@ -29,7 +29,7 @@ pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLA
 use super::{Journal, lock};
 use crate::time::Clock;
 
-pub use self::update::{Letter, Update};
+pub use self::update::Update;
 use self::worker::Worker;
 
 /// Where the index lies.

@@ -1,25 +1,9 @@
 //! What the index is told, and a dead letter as it knows it.
 
-use crate::store::journal::commands::KnownCommand;
 use crate::store::journal::format::{OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
-use crate::store::journal::recover::Damage;
-use crate::store::journal::segments::Place;
+use crate::store::journal::known::KnownCommand;
+use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, DeliveryKey, NameId};
-
-/// A dead letter, as the index knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// The event's number.
-    pub sequence: u64,
-    /// Where it was to go.
-    pub destination: NameId,
-    /// Attempts made.
-    pub attempts: u16,
-    /// When it was given up, unix milliseconds; 0 when that is not known any more.
-    pub at_ms: u64,
-    /// Why.
-    pub reason: String,
-}
 
 /// Something that has happened, and is synced in the journal where it stands there at all.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use crate::store::journal::Journal;
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::destination::Destination;
-use crate::store::journal::retention::resolve;
 use crate::store::journal::segments::Window;
+use crate::store::journal::sizes::resolve;
 use crate::store::journal::{lock, reading};
 use crate::store::{AllCounts, Counts, NameId, NameKind, Usage};
 

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::unreadable;
 use crate::store::journal::Journal;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
-use crate::store::journal::index::Letter;
 use crate::store::journal::lock;
-use crate::store::{Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, NameId, Page, ReadError, StoreError};
+use crate::store::journal::words::{Letter, unexplained, unreadable};
+use crate::store::{Cursor, DeadLetter, DeadQuery, DeliveryKey, NameId, Page, ReadError, StoreError};
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -111,20 +110,4 @@ impl Journal {
         }
         Ok(all)
     }
-}
-
-/// A dead letter of which nobody knows more.
-fn unexplained(sequence: u64, destination: NameId) -> Letter {
-    let reason = "the reason is not known any more: the index was lost".to_owned();
-    Letter { sequence, destination, attempts: 0, at_ms: 0, reason }
-}
-
-/// What it is as a state.
-pub fn unexplained_death() -> DeliveryState {
-    died(unexplained(0, NameId::NONE))
-}
-
-/// A dead letter as a state.
-pub fn died(Letter { attempts, at_ms, reason, .. }: Letter) -> DeliveryState {
-    DeliveryState::Dead { attempts, at_ms, reason }
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::found::{Header, header_length};
-use super::{Damage, OpenError, Recovered, TailRecord};
-use crate::store::journal::commands::Commands;
+use super::{OpenError, Recovered};
 use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{Act, EventHead, GROUP_HEAD, GroupHead, Record, SegmentHeader, records};
 use crate::store::journal::index::{Database, Update};
+use crate::store::journal::known::Commands;
 use crate::store::journal::names::Names;
 use crate::store::journal::queue::Queue;
-use crate::store::journal::segments::{Place, SegmentInfo, Window, events_in, file_name, next_group, segment_of};
+use crate::store::journal::segments::{SegmentInfo, Window, events_in, file_name, next_group, segment_of};
+use crate::store::journal::words::{Damage, Place, TailRecord};
 use crate::store::{NameId, NameKind, Standing};
 
 /// How much is read at once: record heads of a group of 64 events take a tenth of this, and bodies are passed over.

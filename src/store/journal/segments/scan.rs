@@ -5,15 +5,7 @@ use std::sync::Arc;
 
 use super::{DiskFile, ReadError, SegmentInfo, Segments, StoredEvent, Window};
 use crate::store::journal::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, HEADS_MAX, Record, records};
-
-/// Where a carried event lies: its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// In which segment.
-    pub segment: u64,
-    /// Where the group begins.
-    pub offset: u64,
-}
+use crate::store::journal::words::Place;
 
 /// A group that was found.
 pub struct FoundGroup {

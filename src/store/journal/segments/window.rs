@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use super::scan::{FoundGroup, Place, events_in, read_body};
+use super::scan::{FoundGroup, events_in, read_body};
 use super::{DiskFile, ReadError, StoredEvent};
 use crate::store::journal::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead};
+use crate::store::journal::words::Place;
 
 /// A stretch of one file, read ahead, so that small groups do not cost a read each.
 pub struct Window {

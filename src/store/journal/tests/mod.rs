@@ -69,7 +69,7 @@ fn stands(store: &JournalStore, key: DeliveryKey) -> DeliveryState {
     let of_letter = || {
         let letters =
             store.journal.letters(key.destination, &BTreeSet::from([key.sequence])).expect("the index is read");
-        letters.into_values().next().map_or_else(look::unexplained_death, look::died)
+        letters.into_values().next().map_or_else(super::words::unexplained_death, super::words::died)
     };
     store.journal.state_in_memory(&key).unwrap_or_else(of_letter)
 }

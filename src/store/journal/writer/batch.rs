@@ -3,61 +3,20 @@
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use tokio::sync::oneshot;
-
-use super::{Carrying, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, Retiring};
-use crate::event::EventId;
-use crate::store::journal::commands::KnownCommand;
+use super::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX};
 use crate::store::journal::format::{
     Control, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord, SelectionRecord,
     event_head_bytes,
 };
-use crate::store::{AppendError, NameId, NameKind, NewEvent};
+use crate::store::journal::inbox::{Done, Reply};
+use crate::store::journal::inbox::{Message, Urgency};
+use crate::store::journal::known::KnownCommand;
+use crate::store::journal::words::{Carrying, Retiring};
+use crate::store::{NameId, NameKind, NewEvent};
 use crate::time::Instant;
 
 /// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
 const OUTCOMES_HELD_MAX: usize = 65_536;
-
-/// What can be asked of the writer.
-pub enum Message {
-    Append(NewEvent, Reply),
-    Outcomes(Vec<OutcomeRecord>),
-    Name(NameKind, NameId, Arc<str>),
-    Control(Control, Urgency),
-    /// What is done to deliveries: each inner list lies in one group.
-    Selections(Vec<Vec<SelectionRecord>>),
-    /// Says when a command is durable that everything before it belongs to.
-    Command(KnownCommand, Done),
-    Replay(ReplayRecord, Done),
-    /// Moves events of the oldest segment to the end.
-    Carry(Carrying),
-    /// Lets the oldest segment go, if nothing needs it any more.
-    Retire(Retiring),
-    /// Says when everything before it is written and synced, which may take until there is room.
-    Durable(Done),
-    /// Says when everything before it is synced.
-    Barrier(SyncSender<()>),
-    /// Looks whether events can be taken in.
-    LookForRoom,
-    Close(SyncSender<()>),
-    /// Ends at once.
-    Abandon,
-    /// Refuses everything from now on, for a reason.
-    Fail(String),
-}
-
-/// Whether somebody waits for an act to be durable.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Urgency {
-    /// Synced at once.
-    Now,
-    /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`](super::OUTCOMES_SYNCED_WITHIN).
-    Soon,
-}
-
-pub(super) type Reply = oneshot::Sender<Result<EventId, AppendError>>;
-/// Resolved with a count once something is durable.
-pub type Done = oneshot::Sender<Result<u64, AppendError>>;
 
 /// What is written besides events, in the order in which it took effect: reading it leads to the same state.
 pub(super) enum Item {

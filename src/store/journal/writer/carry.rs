@@ -4,42 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use super::{Failure, GROUP_BYTES_MAX, Writer};
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::ends::Ends;
 use crate::store::journal::format::{
     EventHead, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, OutcomeState, SelectionRecord,
 };
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
-use crate::store::journal::segments::Place;
+use crate::store::journal::words::{Carrying, Ends, Place, Retiring};
 use crate::store::{DeliveryKey, DeliveryState, NameId, Selecting, StoredEvent};
-
-/// Events to be written again.
-pub struct Carrying {
-    /// The events.
-    pub events: Vec<Arc<StoredEvent>>,
-    /// How those of their deliveries ended that are over, dead letters among them: it stands in the segment that goes.
-    pub ends: Ends,
-    /// Resolved when they are synced.
-    pub reply: SyncSender<io::Result<()>>,
-}
-
-/// A segment to be let go.
-pub struct Retiring {
-    /// Which.
-    pub segment: u64,
-    /// The numbers of its events.
-    pub stretch: Range<u64>,
-    /// Those that were carried.
-    pub carried: Bitmap,
-    /// Whether it may go. It is forgotten then, and its file can be removed.
-    pub reply: SyncSender<bool>,
-}
 
 /// What a group that is put together says.
 #[derive(Default)]

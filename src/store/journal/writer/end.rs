@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Writer;
-use super::batch::{Message, Reply};
+use crate::store::journal::inbox::{Message, Reply};
 use crate::store::{AppendError, Health, NewEvent};
 
 impl Writer {

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::Writer;
-use super::batch::{Item, Reply};
+use super::batch::Item;
 use super::room::Failure;
 use crate::store::NewEvent;
 use crate::store::journal::disk::is_full;
 use crate::store::journal::format::{EventHead, GROUP_HEADS_MAX, GroupPlace};
+use crate::store::journal::inbox::Reply;
 use crate::store::journal::index::Update;
 use crate::time::Instant;
 

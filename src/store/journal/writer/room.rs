@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::Writer;
-use super::batch::Reply;
 use super::end::refuse;
 use crate::store::journal::disk::is_full;
+use crate::store::journal::inbox::Reply;
 use crate::store::{AppendError, Health, NewEvent};
 use crate::time::Instant;
 

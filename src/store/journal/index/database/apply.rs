@@ -4,11 +4,10 @@ use rusqlite::{OptionalExtension, params};
 
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::commands::{CommandAct, KnownCommand};
 use crate::store::journal::format::{ReplayRecord, SelectionRecord};
-use crate::store::journal::index::{Letter, Update};
-use crate::store::journal::recover::Damage;
-use crate::store::journal::segments::Place;
+use crate::store::journal::index::Update;
+use crate::store::journal::known::{CommandAct, KnownCommand};
+use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, COMMANDS_MAX, DeliveryKey, NameId, Selecting};
 
 impl Database {

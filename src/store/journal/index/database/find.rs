@@ -6,11 +6,9 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::commands::{CommandAct, KnownCommand};
 use crate::store::journal::format::ReplayRecord;
-use crate::store::journal::index::Letter;
-use crate::store::journal::recover::Damage;
-use crate::store::journal::segments::Place;
+use crate::store::journal::known::{CommandAct, KnownCommand};
+use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, DeliveryKey, NameId};
 
 impl Database {

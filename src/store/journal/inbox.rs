@@ -4,10 +4,60 @@
 //! patient wakes nobody: a writer that has something to do soon looks by itself, and one that has nothing is woken once.
 
 use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::batch::{Message, Urgency};
+use tokio::sync::oneshot;
+
+use super::format::{Control, OutcomeRecord, ReplayRecord, SelectionRecord};
+use super::known::KnownCommand;
+use super::words::{Carrying, Retiring};
+use crate::event::EventId;
+use crate::store::{AppendError, NameId, NameKind, NewEvent};
 use crate::time::Instant;
+
+/// What can be asked of the writer.
+pub enum Message {
+    Append(NewEvent, Reply),
+    Outcomes(Vec<OutcomeRecord>),
+    Name(NameKind, NameId, Arc<str>),
+    Control(Control, Urgency),
+    /// What is done to deliveries: each inner list lies in one group.
+    Selections(Vec<Vec<SelectionRecord>>),
+    /// Says when a command is durable that everything before it belongs to.
+    Command(KnownCommand, Done),
+    Replay(ReplayRecord, Done),
+    /// Moves events of the oldest segment to the end.
+    Carry(Carrying),
+    /// Lets the oldest segment go, if nothing needs it any more.
+    Retire(Retiring),
+    /// Says when everything before it is written and synced, which may take until there is room.
+    Durable(Done),
+    /// Says when everything before it is synced.
+    Barrier(SyncSender<()>),
+    /// Looks whether events can be taken in.
+    LookForRoom,
+    Close(SyncSender<()>),
+    /// Ends at once.
+    Abandon,
+    /// Refuses everything from now on, for a reason.
+    Fail(String),
+}
+
+/// Whether somebody waits for an act to be durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Synced at once.
+    Now,
+    /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`](super::writer::OUTCOMES_SYNCED_WITHIN).
+    Soon,
+}
+
+/// Resolved with an event's id once it is durable.
+pub type Reply = oneshot::Sender<Result<EventId, AppendError>>;
+
+/// Resolved with a count once something is durable.
+pub type Done = oneshot::Sender<Result<u64, AppendError>>;
 
 /// Both ends.
 pub fn inbox() -> (Sender, Receiver) {

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Journal;
 use super::destination::Destination;
-use super::ends::state_of;
 use super::format::{Act, OutcomeRecord, OutcomeState, cut};
+use super::inbox::{Message, Urgency};
 use super::index::Update;
-use super::writer::{Message, Urgency};
+use super::words::state_of;
 use super::{Blocking, lock, reading};
 use crate::store::{
     AttemptNote, Change, Claim, Claimed, DeliveryKey, DeliveryState, NameId, Queue, QueueState, Room, Settled,

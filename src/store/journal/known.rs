@@ -1,0 +1,111 @@
+//! The commands that are remembered, so that each is done once.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::format::SelectionRecord;
+use crate::store::{COMMANDS_MAX, NameId, Selecting, What};
+
+/// A command that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownCommand {
+    pub id: u128,
+    pub act: CommandAct,
+    pub deliveries: u64,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// By what two commands are told apart: whose deliveries, what kind of act, and another destination where one is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandAct {
+    pub of: NameId,
+    pub kind: u8,
+    pub to: NameId,
+}
+
+impl CommandAct {
+    pub fn new(of: NameId, what: &What) -> Self {
+        let (kind, to) = match what {
+            What::Redeliver(_) => (1, NameId::NONE),
+            What::DeadLetter { .. } => (2, NameId::NONE),
+            What::Drop(_) => (3, NameId::NONE),
+            What::Move { to, .. } => (4, *to),
+            What::TakeOver { to } => (5, *to),
+            What::Pause { .. } => (6, NameId::NONE),
+            What::Hold => (7, NameId::NONE),
+            What::Resume => (8, NameId::NONE),
+            What::RetryNow => (9, NameId::NONE),
+        };
+        Self { of, kind, to }
+    }
+
+    /// What a record of the journal says of the command that it is part of.
+    fn of_record(record: &SelectionRecord) -> Self {
+        let (kind, to) = match record.act {
+            Selecting::Again => (1, NameId::NONE),
+            Selecting::Bury => (2, NameId::NONE),
+            Selecting::Drop => (3, NameId::NONE),
+            Selecting::Move(to) => (4, to),
+            Selecting::Yield(to) => (5, to),
+        };
+        Self { of: record.destination, kind, to }
+    }
+}
+
+/// The commands that are remembered.
+#[derive(Debug, Default)]
+pub struct Commands {
+    known: HashMap<u128, KnownCommand>,
+    order: VecDeque<u128>,
+}
+
+impl Commands {
+    /// Remembers a command; of the records of one, each adds what was done.
+    pub fn add(&mut self, command: KnownCommand) {
+        if let Some(known) = self.known.get_mut(&command.id) {
+            known.deliveries += command.deliveries;
+            return;
+        }
+        self.known.insert(command.id, command);
+        self.order.push_back(command.id);
+        while self.order.len() > COMMANDS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// Takes down what a record of the journal says of a command.
+    pub fn add_record(&mut self, record: &SelectionRecord) {
+        if record.command != 0 {
+            let (act, deliveries) = (CommandAct::of_record(record), record.sequences.len());
+            self.add(KnownCommand { id: record.command, act, deliveries, at_ms: record.at_ms });
+        }
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> impl Iterator<Item = KnownCommand> + '_ {
+        self.order.iter().filter_map(|id| self.known.get(id)).copied()
+    }
+
+    pub fn find(&self, id: u128) -> Option<KnownCommand> {
+        self.known.get(&id).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_commands_are_remembered() {
+        let mut commands = Commands::default();
+        let act = CommandAct { of: NameId(1), kind: 1, to: NameId::NONE };
+        let command = |id| KnownCommand { id, act, deliveries: 2, at_ms: 0 };
+        (1..=COMMANDS_MAX as u128 + 1).for_each(|id| commands.add(command(id)));
+        commands.add(command(5));
+        assert_eq!(commands.find(1), None);
+        assert_eq!(commands.find(5).map(|known| known.deliveries), Some(4), "two records of one command");
+        assert_eq!(commands.all().count(), COMMANDS_MAX);
+    }
+}

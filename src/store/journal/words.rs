@@ -1,0 +1,125 @@
+//! Values that several parts of the journal give to one another.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use bytes::Bytes;
+
+use super::bitmap::Bitmap;
+use super::format::{OutcomeRecord, OutcomeState, Record};
+use crate::store::{DeliveryKey, DeliveryState, NameId, ReadError, Selecting, StoredEvent};
+
+/// A stretch of a segment that was synced once and does not hold together now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Which file.
+    pub file: String,
+    /// Which bytes.
+    pub bytes: Range<u64>,
+}
+
+/// A record of the last segment's unsynced end, to be written again into the next segment.
+#[derive(Clone, Debug)]
+pub struct TailRecord {
+    /// The record.
+    pub record: Record,
+    /// For an event, its body.
+    pub body: Bytes,
+}
+
+/// Events to be written again.
+pub struct Carrying {
+    /// The events.
+    pub events: Vec<Arc<StoredEvent>>,
+    /// How those of their deliveries ended that are over, dead letters among them: it stands in the segment that goes.
+    pub ends: Ends,
+    /// Resolved when they are synced.
+    pub reply: SyncSender<io::Result<()>>,
+}
+
+/// A segment to be let go.
+pub struct Retiring {
+    /// Which.
+    pub segment: u64,
+    /// The numbers of its events.
+    pub stretch: Range<u64>,
+    /// Those that were carried.
+    pub carried: Bitmap,
+    /// Whether it may go. It is forgotten then, and its file can be removed.
+    pub reply: SyncSender<bool>,
+}
+
+/// How deliveries ended, by event and then by destination.
+pub type Ends = BTreeMap<DeliveryKey, DeliveryState>;
+
+/// A dead letter, as the index knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The event's number.
+    pub sequence: u64,
+    /// Where it was to go.
+    pub destination: NameId,
+    /// Attempts made.
+    pub attempts: u16,
+    /// When it was given up, unix milliseconds; 0 when that is not known any more.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
+    let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
+    match &outcome.state {
+        OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
+        OutcomeState::Skipped => DeliveryState::Skipped { at_ms, reason: String::new() },
+        OutcomeState::Dropped => DeliveryState::Dropped { at_ms },
+        OutcomeState::Moved(to) => DeliveryState::Moved { at_ms, to: *to },
+        OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
+        OutcomeState::Postponed { due_ms, reason, .. } => {
+            DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
+        }
+    }
+}
+
+/// What an act makes of a delivery, where it ends it.
+pub fn state_after(act: Selecting, at_ms: u64, reason: &str) -> Option<DeliveryState> {
+    match act {
+        Selecting::Again => None,
+        Selecting::Bury => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
+        Selecting::Drop => Some(DeliveryState::Dropped { at_ms }),
+        Selecting::Move(to) | Selecting::Yield(to) => Some(DeliveryState::Moved { at_ms, to }),
+    }
+}
+
+/// A dead letter of which nobody knows more.
+pub fn unexplained(sequence: u64, destination: NameId) -> Letter {
+    let reason = "the reason is not known any more: the index was lost".to_owned();
+    Letter { sequence, destination, attempts: 0, at_ms: 0, reason }
+}
+
+/// What it is as a state.
+pub fn unexplained_death() -> DeliveryState {
+    died(unexplained(0, NameId::NONE))
+}
+
+/// A dead letter as a state.
+pub fn died(Letter { attempts, at_ms, reason, .. }: Letter) -> DeliveryState {
+    DeliveryState::Dead { attempts, at_ms, reason }
+}
+
+/// The index cannot be read, which is not the same as knowing nothing.
+pub fn unreadable(error: rusqlite::Error) -> ReadError {
+    ReadError::Io(std::io::Error::other(format!("the index: {error}")))
+}
+
+/// Where a carried event lies: its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In which segment.
+    pub segment: u64,
+    /// Where the group begins.
+    pub offset: u64,
+}
