@@ -9,9 +9,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
-use super::Journal;
 use super::index::Database;
 use super::segments::{SegmentInfo, file_name};
+use super::{Journal, JournalStore};
 use crate::store::BackupError;
 
 /// Where a directory lies, seen from the store's own.
@@ -41,10 +41,11 @@ fn place_of(directory: &Path, own: &[&Path]) -> std::io::Result<Place> {
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-impl Journal {
+impl JournalStore {
+    /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
     pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
         let path = directory.display().to_string();
-        let own: Vec<&Path> = self.disk.directory().into_iter().chain(self.index.directory()).collect();
+        let own: Vec<&Path> = self.journal.disk.directory().into_iter().chain(self.journal.index.directory()).collect();
         match place_of(directory, &own) {
             Ok(Place::Elsewhere) => {}
             Ok(Place::Inside) => return Err(BackupError::Inside(path)),
@@ -59,18 +60,20 @@ impl Journal {
         let journal = directory.join("journal");
         crate::directory::make(&journal).map_err(failed)?;
         // Segments stay while they are copied.
-        self.pins.fetch_add(1, Ordering::AcqRel);
-        let copied = self.copy_index(directory).and_then(|()| {
-            self.upkeep.checkpoint();
-            let copy = |info: &SegmentInfo| self.copy_segment(info, &journal);
-            self.segments.outline().iter().try_for_each(copy).map_err(failed)
+        self.journal.pins.fetch_add(1, Ordering::AcqRel);
+        let copied = self.journal.copy_index(directory).and_then(|()| {
+            self.journal.upkeep.checkpoint();
+            let copy = |info: &SegmentInfo| self.journal.copy_segment(info, &journal);
+            self.journal.segments.outline().iter().try_for_each(copy).map_err(failed)
         });
-        self.pins.fetch_sub(1, Ordering::AcqRel);
+        self.journal.pins.fetch_sub(1, Ordering::AcqRel);
         copied?;
         let synced = crate::directory::sync(&journal).and_then(|()| crate::directory::sync(directory));
         synced.map_err(failed)
     }
+}
 
+impl Journal {
     fn copy_index(&self, directory: &Path) -> Result<(), BackupError> {
         self.index.flush();
         let path = directory.join("state.db");

@@ -48,7 +48,7 @@ impl JournalStore {
 
     /// What is in flight is handed back by nobody: who had it has lost its lease.
     pub(crate) fn take_back(&self, of: NameId) {
-        lock(&self.destination(of).queue).take_back_all();
+        lock(&self.journal.destination(of).queue).take_back_all();
     }
 
     pub(crate) fn hold(&self, source: NameId) {
@@ -78,19 +78,19 @@ impl JournalStore {
     }
 
     pub(crate) fn waiting(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).waiting()
+        lock(&self.journal.destination(id).queue).waiting()
     }
 
     pub(crate) fn pinning(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).never_held()
+        lock(&self.journal.destination(id).queue).never_held()
     }
 
     pub(crate) fn dead(&self, id: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).dead().clone()
+        lock(&self.journal.destination(id).queue).dead().clone()
     }
 
     pub(crate) fn held_numbers(&self, id: NameId, source: NameId) -> NumberSet {
-        lock(&self.destination(id).queue).held(source).cloned().unwrap_or_default()
+        lock(&self.journal.destination(id).queue).held(source).cloned().unwrap_or_default()
     }
 
     pub(crate) fn history(&self) -> Range<u64> {
@@ -139,7 +139,7 @@ impl JournalStore {
     }
 
     pub(crate) fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {
-        lock(&self.destination(of).queue).claim(max, self.journal.clock.now_ms())
+        lock(&self.journal.destination(of).queue).claim(max, self.journal.clock.now_ms())
     }
 
     pub(crate) fn read(&self, claim: &Claim) -> Result<Arc<StoredEvent>, ReadError> {
@@ -166,7 +166,7 @@ impl JournalStore {
     }
 
     pub(crate) fn next_due(&self, id: NameId) -> Option<u64> {
-        lock(&self.destination(id).queue).next_due()
+        lock(&self.journal.destination(id).queue).next_due()
     }
 
     pub(crate) fn name(&self, kind: NameKind, name: &str) -> NameId {
@@ -216,7 +216,7 @@ impl JournalStore {
     }
 
     pub(crate) fn standing(&self, id: NameId) -> Standing {
-        lock(&self.destination(id).queue).standing().clone()
+        lock(&self.journal.destination(id).queue).standing().clone()
     }
 
     pub(crate) fn replays(&self) -> Vec<ReplayProgress> {

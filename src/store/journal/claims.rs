@@ -12,7 +12,7 @@ use super::format::{Act, OutcomeRecord, OutcomeState, cut};
 use super::inbox::{Message, Urgency};
 use super::index::Update;
 use super::words::state_of;
-use super::{Blocking, lock, reading};
+use super::{lock, reading};
 use crate::store::{
     AttemptNote, Change, Claim, Claimed, DeliveryKey, DeliveryState, NameId, Queue, QueueState, Room, Settled,
     Settlement, StoreError,
@@ -24,7 +24,6 @@ pub struct JournalQueue {
     pub journal: Arc<Journal>,
     pub id: NameId,
     pub destination: Arc<Destination>,
-    pub blocking: Blocking,
     /// Cancelled once others may have the right to it.
     pub lost: CancellationToken,
 }
@@ -83,7 +82,11 @@ impl Queue for JournalQueue {
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
         let claims = {
             let mut queue = lock(&self.destination.queue);
-            if self.lost.is_cancelled() { Vec::new() } else { queue.claim(room.deliveries, self.journal.clock.now_ms()) }
+            if self.lost.is_cancelled() {
+                Vec::new()
+            } else {
+                queue.claim(room.deliveries, self.journal.clock.now_ms())
+            }
         };
         if claims.is_empty() {
             return Box::pin(std::future::ready(Vec::new()));
@@ -106,9 +109,10 @@ impl Queue for JournalQueue {
         if !handing.claimed.is_empty() || handing.unread.is_empty() {
             return Box::pin(async move { handing.take() });
         }
-        let (journal, blocking) = (self.journal.clone(), self.blocking);
+        let journal = self.journal.clone();
         Box::pin(async move {
             // If that panics, its claims are handed back on the way; so they are if the runtime ends.
+            let blocking = journal.blocking;
             let read = blocking.begin(move || handing.read(&journal, room.body_bytes)).await;
             read.map(Handing::take).unwrap_or_default()
         })

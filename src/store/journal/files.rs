@@ -1,26 +1,14 @@
 //! What only an embedded store has.
 
-use std::path::Path;
-
 use super::inbox::Message;
 use super::*;
-use crate::store::{BackupError, Health, Usage};
+use crate::store::Health;
 
 /// What only an embedded store has: its files are the operator's business.
 impl JournalStore {
     /// Trims what need not be kept now, rather than in a while. Blocks until it is done.
     pub fn trim(&self) {
         self.journal.upkeep.trim();
-    }
-
-    /// How much it has and may have. Reads the disk.
-    pub fn usage(&self) -> Usage {
-        self.journal.usage()
-    }
-
-    /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
-    pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
-        self.journal.backup(directory)
     }
 
     /// What has become of its files, if they are not what it left there: removed, replaced, written to by another. Reads the disk.
@@ -48,11 +36,11 @@ impl JournalStore {
 
     /// Writes down where everything stands, so that closing, and the next start, have little to do. Blocks on the disk.
     pub fn checkpoint(&self) {
-        checkpoint(&self.journal);
+        self.journal.checkpoint();
     }
 
     /// Closes where it stands. Blocks on the disk.
     pub fn close_here(&self) {
-        close(&self.journal, &self.thread);
+        self.journal.close(&self.thread);
     }
 }

@@ -10,7 +10,7 @@
 //! * [`mod@recover`]: opening: what holds together, where everything stands.
 //! * [`index`]: SQLite, on a thread of its own.
 //! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer.
-//! * [`state`]: what all of these share. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
+//! * [`running`]: what all of these share; [`state`]: what it begins with; [`store`]: the handle. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand. [`blocking`]: where one waits for it.
 //!
 //! # Order
@@ -55,50 +55,37 @@ mod recover;
 mod rename;
 mod retention;
 mod room;
+mod running;
 mod segments;
 mod sizes;
 mod state;
+mod store;
 mod upkeep;
 pub mod verify;
 mod words;
 mod writer;
 
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
-
-use futures_util::future::BoxFuture;
 
 pub use self::bitmap::Bitmap;
 pub use self::blocking::Blocking;
 pub use self::index::Location;
-pub use self::open::{OnSync, Opened, Options, segment_bytes};
+pub use self::open::{OnSync, Options, segment_bytes};
 pub use self::queue::POSTPONED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
-pub use self::recover::OpenError;
+pub use self::recover::{OpenError, Opened};
 pub use self::words::Damage;
 pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 
-use self::claims::JournalQueue;
-use self::inbox::Message;
 #[cfg(test)]
 pub(crate) use self::index::Untold;
-use self::state::Journal;
+use self::running::Journal;
+pub use self::store::JournalStore;
 pub(crate) use self::writer::Writer;
-use super::{
-    Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, NameId, Named, Queue, ReplayProgress, Retention,
-    Store, StoreError,
-};
 
 /// How much of the disk a destination that lags reads at once.
 const LAG_READ_BYTES: usize = 64 << 10;
-
-/// The embedded store.
-pub struct JournalStore {
-    journal: Arc<Journal>,
-    blocking: Blocking,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
 
 /// A panic elsewhere must not take the queue with it: every change under these locks is complete when it is made.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,137 +100,6 @@ fn reading<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 /// [`lock`], to write what others may read.
 fn writing<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl JournalStore {
-    fn destination(&self, id: NameId) -> Arc<destination::Destination> {
-        self.journal.destination(id)
-    }
-
-    /// Does what waits for the disk where that is allowed. It is finished although nobody waits for it any more.
-    fn aside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Journal) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'static, T> {
-        let journal = self.journal.clone();
-        let done = self.blocking.begin(move || work(&journal));
-        Box::pin(async move {
-            let panicked = || StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned());
-            done.await.unwrap_or_else(|| Err(panicked()))
-        })
-    }
-}
-
-impl Drop for JournalStore {
-    /// Ends the threads as they are; what should be durable was made so by [`close`](Store::close).
-    fn drop(&mut self) {
-        let _ = self.journal.sender.send(Message::Abandon);
-        join(&self.thread);
-        self.journal.upkeep.close();
-        self.journal.index.close();
-    }
-}
-
-fn checkpoint(journal: &Journal) {
-    if !matches!(*journal.health.borrow(), Health::Poisoned(_)) {
-        journal.upkeep.checkpoint();
-    }
-}
-
-/// Ends the threads, when everything settled so far is durable.
-fn close(journal: &Journal, thread: &Mutex<Option<JoinHandle<()>>>) {
-    journal.leases.cancel();
-    // So that the next start reads little. Without it, it would read what was written since the last one.
-    checkpoint(journal);
-    let (reply, done) = sync_channel(1);
-    if journal.sender.send(Message::Close(reply)).is_ok() {
-        // An error means that the writer ended by itself: there is nothing left to wait for.
-        let _ = done.recv();
-    }
-    join(thread);
-    journal.upkeep.close();
-    journal.index.close();
-}
-
-fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
-    if let Some(thread) = lock(thread).take()
-        && thread.join().is_err()
-    {
-        tracing::error!("the journal's thread panicked");
-    }
-}
-
-impl Store for JournalStore {
-    fn names(&self) -> Arc<crate::store::Names> {
-        reading(&self.journal.names).shown()
-    }
-
-    fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {
-        self.aside(move |journal| Ok(journal.intern(&named)?))
-    }
-
-    fn announce(&self, generation: u32, ids: &[NameId]) {
-        self.journal.announce(generation, ids);
-    }
-
-    fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease> {
-        let lost = self.journal.leases.child_token();
-        let destinations = match duty {
-            Duty::Deliver { destinations, .. } => destinations,
-            Duty::Replay(_) => Vec::new(),
-        };
-        let queue = |id: NameId| -> Arc<dyn Queue> {
-            Arc::new(JournalQueue {
-                journal: self.journal.clone(),
-                id,
-                destination: self.destination(id),
-                blocking: self.blocking,
-                lost: lost.clone(),
-            })
-        };
-        let lease = Lease { queues: destinations.into_iter().map(queue).collect(), lost };
-        Box::pin(std::future::ready(lease))
-    }
-
-    fn ask(&self, command: Command) -> Answer<'_, Done> {
-        let begun = self.aside(move |journal| journal.begin(&command));
-        Box::pin(async move {
-            let (done, durable) = begun.await?;
-            durable.await.unwrap_or(Err(AppendError::Closed))?;
-            Ok(done)
-        })
-    }
-
-    fn replays(&self) -> Answer<'_, Vec<ReplayProgress>> {
-        let replays = lock(&self.journal.replays).iter().map(|replay| self.journal.progress_of(replay)).collect();
-        Box::pin(std::future::ready(Ok(replays)))
-    }
-
-    fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress> {
-        let saved = self.journal.save_replay(progress);
-        Box::pin(async move {
-            let (known, durable) = saved?;
-            durable.await.unwrap_or(Err(AppendError::Closed))?;
-            Ok(known)
-        })
-    }
-
-    fn retain(&self, retention: Retention) {
-        *lock(&self.journal.retention) = retention;
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        let thread = self.thread.clone();
-        let closing = self.aside(move |journal| {
-            close(journal, &thread);
-            Ok(())
-        });
-        Box::pin(async move {
-            if let Err(error) = closing.await {
-                tracing::error!(%error, "the store was not closed");
-            }
-        })
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Opening a store: what is found on the disk, and the threads that go on from there.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,10 @@ use super::Journal;
 use super::disk::Disk;
 use super::inbox::inbox;
 use super::index::Index;
-use super::recover::recover;
-use super::upkeep::Upkeep;
+use super::recover::{Opened, Recovered, recover};
+use super::running::Outside;
+use super::state::State;
+use super::upkeep;
 use super::words::Damage;
 use super::writer::Position;
 use super::*;
@@ -74,44 +77,27 @@ pub fn segment_bytes(retention: &Retention, directory: &Path) -> u64 {
     (history_bytes / 16).clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MAX).next_multiple_of(4096)
 }
 
-/// What opening found, for the log.
-#[derive(Clone, Debug, Default)]
-pub struct Opened {
-    /// Deliveries that wait, in all destinations together.
-    pub backlog: u64,
-    /// Stretches that were synced once and do not hold together now.
-    pub damage: Vec<Damage>,
-    /// Bytes of a group that was being written when the last process ended; nobody was told that it is there.
-    pub torn_bytes: u64,
-    /// Files that are named like segments and are not part of the journal. They are left alone.
-    pub strays: Vec<String>,
-    /// Queues of numbers that have no name, which have one now that says so.
-    pub nameless: Vec<String>,
-    /// Segments there are.
-    pub segments: usize,
-    /// Segments that had to be read: the others are known from the index.
-    pub segments_read: usize,
-}
-
 impl JournalStore {
     /// Opens a journal, or starts one, and its threads. Blocks until the old end is safe in a new segment.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Opened), OpenError> {
         let index = Index::open(&options.index);
-        let (store, opened, writer, index_failed) = Self::prepare(disk, options, index)?;
-        let thread = std::thread::Builder::new().name("journal".to_owned());
-        let journal = store.journal.clone();
-        let thread = thread.spawn(move || journal.watched("journal", || writer.run()))?;
-        *lock(&store.thread) = Some(thread);
+        let Prepared { store, opened, writer, index_failed } = prepare(disk, options, index)?;
+        let journal = &store.journal;
+        *lock(&store.thread) = Some(spawn(journal, "journal", move || writer.run())?);
         if index_failed {
-            store.journal.index.forget();
+            journal.index.forget();
         }
-        Index::start(&store.journal)?;
+        if let Some(worker) = Index::worker(&journal.index) {
+            journal.index.has_started(spawn(journal, "index", move || worker.run())?);
+        }
         // Where what was carried lies since the old end was moved.
-        store.journal.index.flush();
-        Upkeep::start(&store.journal)?;
-        if store.journal.lived.moved_by_ms != 0 {
+        journal.index.flush();
+        let (sender, worker) = upkeep::begin(journal);
+        let thread = spawn(journal, "retention", move || worker.run())?;
+        journal.upkeep.has_started(sender, thread);
+        if journal.lived.moved_by_ms != 0 {
             // Before anything is stamped by the new clock, so that a crash leaves stamps of one clock alone.
-            store.journal.upkeep.checkpoint();
+            journal.upkeep.checkpoint();
         }
         Ok((store, opened))
     }
@@ -123,87 +109,91 @@ impl JournalStore {
         options: Options,
         untold: &index::Untold,
     ) -> Result<(Self, Writer), OpenError> {
-        let (store, _, writer, _) = Self::prepare(disk, options, Index::untold(untold))?;
+        let Prepared { store, writer, .. } = prepare(disk, options, Index::untold(untold))?;
         Ok((store, writer))
     }
+}
 
-    /// Everything but the threads. Also returns whether the index failed.
-    fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<(Self, Opened, Writer, bool), OpenError> {
-        for leftover in disk.list()?.iter().filter(|name| segments::is_unfinished(name)) {
-            disk.remove(leftover)?;
-        }
-        index.go_on(options.clock);
-        let mut recovered = recover(&disk, &mut index.write())?;
-        if recovered.index_failed && index.remake() {
-            index.go_on(options.clock);
-            recovered = recover(&disk, &mut index.write())?;
-        }
-        let lived = index.write().lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
-        recovered.queues.values_mut().for_each(|queue| queue.move_by(lived.moved_by_ms));
-        let made = index.write().made().unwrap_or_default();
-        for info in &mut recovered.segments {
-            // One that the index has not heard of counts from now on.
-            info.made_ms = made.get(&info.segment).copied().unwrap_or_else(|| lived.ran_ms());
-        }
-        keep_copies(&disk, &recovered.damage);
-        let latest_due_ms = options.clock.now_ms() + options.due_within.as_millis() as u64;
-        recovered.queues.values_mut().for_each(|queue| queue.clamp_due(latest_due_ms));
-        let opened = Opened {
-            backlog: recovered.queues.values().map(queue::Queue::backlog).sum(),
-            damage: recovered.damage,
-            torn_bytes: recovered.torn_bytes,
-            strays: recovered.strays,
-            nameless: recovered.nameless,
-            segments: recovered.segments.len(),
-            segments_read: recovered.segments_read,
-        };
-        let last = recovered.segments.last();
-        let journal = recovered.journal.map_or_else(random, Ok)?;
-        let position = Position {
-            next_sequence: recovered.next_sequence,
-            next_group: recovered.next_group,
-            next_segment: last.map_or(1, |info| info.segment + 1),
-            journal,
-            sealed: (last.map_or(0, |info| info.segment), recovered.mark),
-            tail: recovered.tail,
-            tail_first: recovered.tail_first,
-        };
-        let old = last.map(|info| (info.segment, recovered.mark));
-        let (sender, receiver) = inbox();
-        let journal = Arc::new(Journal::new(state::Parts {
-            disk,
-            index,
-            sender,
-            journal,
-            clock: options.clock,
-            retention: options.retention,
-            segments: recovered.segments,
-            names: recovered.names,
-            queues: recovered.queues,
-            next_sequence: recovered.next_sequence,
-            next_group: recovered.next_group,
-            lived,
-        }));
-        if let Err(error) = journal.load_commands() {
-            tracing::warn!(%error, "commands of before are not known: the same one again is done again");
-        }
-        journal.note_arrivals();
-        let mut writer = Writer::new(journal.clone(), receiver, position, options.segment_bytes, options.on_sync);
-        writer.prepare()?;
-        if let Some((segment, mark)) = old
-            && *journal.health.borrow() == Health::Good
-        {
-            // The new segment's header already says so; this gives the room back.
-            let cut = journal.disk.open(&segments::file_name(segment));
-            // Under another name it may be somebody else's, who writes behind the mark.
-            let cut = cut.and_then(|file| if file.is_shared() { Ok(()) } else { file.set_len(mark) });
-            if let Err(error) = cut {
-                tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
-            }
-        }
-        let store = Self { journal, blocking: options.blocking, thread: Arc::default() };
-        Ok((store, opened, writer, recovered.index_failed))
+/// A store whose threads are not running yet.
+struct Prepared {
+    store: JournalStore,
+    opened: Opened,
+    writer: Writer,
+    /// The index could not be written, so no checkpoint may be used at the next start.
+    index_failed: bool,
+}
+
+fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<Prepared, OpenError> {
+    for leftover in disk.list()?.iter().filter(|name| segments::is_unfinished(name)) {
+        disk.remove(leftover)?;
     }
+    index.go_on(options.clock);
+    let mut recovered = recover(&disk, &mut index.write())?;
+    if recovered.index_failed && index.remake() {
+        index.go_on(options.clock);
+        recovered = recover(&disk, &mut index.write())?;
+    }
+    let Recovered { mut state, old_end, opened, index_failed } = recovered;
+    keep_copies(&disk, &opened.damage);
+    let lived = index.write().lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
+    go_by_our_clock(&mut state, &options, &index, lived);
+    let number = state.number.map_or_else(random, Ok)?;
+    let (sealed, mark) = (state.newest_segment(), old_end.mark);
+    let position = Position::after(&state, number, old_end);
+    let (sender, receiver) = inbox();
+    let (segment_bytes, clock) = (options.segment_bytes, options.clock);
+    let outside = Outside { disk, index: Arc::new(index), sender, clock, blocking: options.blocking };
+    let journal = Arc::new(Journal::new(outside, number, state, lived, options.retention));
+    if let Err(error) = journal.load_commands() {
+        tracing::warn!(%error, "commands of before are not known: the same one again is done again");
+    }
+    journal.note_arrivals();
+    let mut writer = Writer::new(journal.clone(), receiver, position, segment_bytes, options.on_sync);
+    writer.prepare()?;
+    if sealed > 0 && *journal.health.borrow() == Health::Good {
+        give_back(&journal, sealed, mark);
+    }
+    let store = JournalStore { journal, thread: Arc::default() };
+    Ok(Prepared { store, opened, writer, index_failed })
+}
+
+/// What another clock has stamped is as old as it was then; what the index has not heard of counts from now on.
+fn go_by_our_clock(state: &mut State, options: &Options, index: &Index, lived: index::Lived) {
+    let made = index.write().made().unwrap_or_default();
+    for info in &mut state.segments {
+        info.made_ms = made.get(&info.segment).copied().unwrap_or_else(|| lived.ran_ms());
+    }
+    let latest_due_ms = options.clock.now_ms() + options.due_within.as_millis() as u64;
+    for queue in state.queues.values_mut() {
+        queue.move_by(lived.moved_by_ms);
+        queue.clamp_due(latest_due_ms);
+    }
+}
+
+/// Gives back the room of an old segment behind its mark: the new segment's header already says where the old one ends.
+fn give_back(journal: &Journal, segment: u64, mark: u64) {
+    let cut = journal.disk.open(&segments::file_name(segment));
+    // Under another name it may be somebody else's, who writes behind the mark.
+    let cut = cut.and_then(|file| if file.is_shared() { Ok(()) } else { file.set_len(mark) });
+    if let Err(error) = cut {
+        tracing::debug!(segment, %error, "an old segment's unused end could not be given back");
+    }
+}
+
+/// Starts a thread of the store. If it panics, nothing is known any more, and the process must end.
+fn spawn(
+    journal: &Arc<Journal>,
+    name: &'static str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let journal = journal.clone();
+    let watched = move || {
+        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            let why = format!("its {name} thread panicked, which is a bug: see the log");
+            journal.set_health(Health::Poisoned(why));
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(watched)
 }
 
 fn random() -> io::Result<u64> {

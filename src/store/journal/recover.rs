@@ -12,7 +12,6 @@ mod checkpoint;
 mod found;
 mod read;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -22,11 +21,9 @@ use self::read::read;
 use super::disk::Disk;
 use super::format::HeaderError;
 use super::index::Database;
-use super::names::Names;
-use super::queue::Queue;
-use super::segments::{SegmentInfo, file_name};
-use super::words::{Damage, TailRecord};
-use crate::store::NameId;
+use super::segments::file_name;
+use super::state::{OldEnd, State};
+use super::words::Damage;
 
 /// Why a journal could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,41 +37,35 @@ pub enum OpenError {
         #[source]
         source: HeaderError,
     },
-    /// The disk said no.
+    /// An I/O error.
     #[error("the journal could not be opened")]
     Io(#[from] io::Error),
 }
 
-/// What opening found.
-pub struct Recovered {
-    /// All segments; the last one ends where its sound groups do.
-    pub segments: Vec<SegmentInfo>,
-    /// All names.
-    pub names: Names,
-    /// Queues of numbers that had no name, which have one now that says so.
-    pub nameless: Vec<String>,
-    /// The queues of all destinations that have one.
-    pub queues: HashMap<NameId, Queue>,
-    /// The number for the next event.
-    pub next_sequence: u64,
-    /// The number for the next group.
-    pub next_group: u64,
-    /// The journal's own number, if it has one yet.
-    pub journal: Option<u64>,
-    /// What lies past the last durable mark.
-    pub tail: Vec<TailRecord>,
-    /// The number of the first event among them, or of the next.
-    pub tail_first: u64,
-    /// Up to where the last segment was synced for sure.
-    pub mark: u64,
-    /// Damage, oldest first.
+/// What opening found, for the log.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// Deliveries that wait, in all destinations together.
+    pub backlog: u64,
+    /// Ranges that were synced once and do not hold together now.
     pub damage: Vec<Damage>,
-    /// Bytes of the torn tail, 0 when the journal ended cleanly.
+    /// Bytes of a group that was being written when the last process ended; nobody was told that it is there.
     pub torn_bytes: u64,
     /// Files that are named like segments and are not part of the journal. They are left alone.
     pub strays: Vec<String>,
-    /// Segments that had to be read.
+    /// Queues of numbers that have no name, which have one now that says so.
+    pub nameless: Vec<String>,
+    /// Segments there are.
+    pub segments: usize,
+    /// Segments that had to be read: the others are known from the index.
     pub segments_read: usize,
+}
+
+/// What recovery comes to.
+pub struct Recovered {
+    pub state: State,
+    pub old_end: OldEnd,
+    pub opened: Opened,
     /// The index could not be written, so its checkpoints cannot be used.
     pub index_failed: bool,
 }
@@ -86,10 +77,11 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
         let group = checkpoint.next_group;
         let (before, known): (Vec<_>, Vec<_>) =
             headers.iter().cloned().partition(|found| checkpoint.is_older_than_known(found.segment));
-        let recovered = read(disk, database, &known, Some(checkpoint))?;
-        if recovered.next_group >= group {
+        let mut recovered = read(disk, database, &known, Some(checkpoint))?;
+        if recovered.state.next_group >= group {
             strays.extend(before.iter().map(|found| file_name(found.segment)));
-            return Ok(Recovered { strays, ..recovered });
+            recovered.opened.strays = strays;
+            return Ok(recovered);
         }
         tracing::error!(
             "the index is newer than the journal, which has lost its end or was put back; the index is made again"
@@ -98,10 +90,11 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
     let cleared = database.clear();
     let mut recovered = read(disk, database, &headers, None)?;
     // The numbers of events that are gone are given again: what the index says of their attempts is not about the new ones.
-    let cleared = cleared.and_then(|()| database.forget_attempts_from(recovered.next_sequence));
+    let cleared = cleared.and_then(|()| database.forget_attempts_from(recovered.state.next_sequence));
     if let Err(error) = cleared {
         tracing::error!(%error, "the index could not be emptied");
         recovered.index_failed = true;
     }
-    Ok(Recovered { strays, ..recovered })
+    recovered.opened.strays = strays;
+    Ok(recovered)
 }

@@ -1,234 +1,48 @@
-//! What the store's threads and callers share.
+//! Where everything stands: recovery fills it in, and the running journal goes on from it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::HashMap;
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use super::destination::Destination;
-use super::disk::Disk;
-use super::format::ReplayRecord;
-use super::inbox::{Message, Sender};
-use super::index::{Arrivals, Index, Lived};
-use super::known::Commands;
 use super::names::Names;
-use super::queue::{Queue, Snapshot};
-use super::recent::{RecentEvents, RecentOutcomes};
-use super::segments::{SegmentInfo, Segments, Window};
-use super::upkeep::Upkeep;
-use super::words::unreadable;
-use super::{lock, reading, writing};
-use crate::store::{
-    DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, Retention, Sources, Standing, StoredEvent,
-};
-use crate::time::Clock;
+use super::queue::Queue;
+use super::segments::SegmentInfo;
+use super::words::TailRecord;
+use crate::store::NameId;
 
-pub struct Journal {
-    pub disk: Arc<dyn Disk>,
-    pub segments: Segments,
-    pub index: Index,
-    pub upkeep: Upkeep,
-    /// To the writer.
-    pub sender: Sender,
-    /// The journal's own number.
-    pub number: u64,
-    pub clock: Clock,
-    pub names: RwLock<Names>,
-    /// Of the config in force; 0 before the first.
-    pub generation: AtomicU32,
-    /// The oldest config that let in an event which is being written just now; the greatest number where there is none.
-    pub writing: AtomicU32,
-    pub destinations: RwLock<HashMap<NameId, Arc<Destination>>>,
-    pub recent: Mutex<RecentEvents>,
-    pub outcomes: Mutex<RecentOutcomes>,
-    pub health: watch::Sender<Health>,
-    pub sources: watch::Sender<Sources>,
-    pub retention: Mutex<Retention>,
-    /// Why nothing may be taken in.
-    pub refusal: Mutex<Option<String>>,
-    /// Held while a command is carried out that chooses deliveries.
-    pub commanding: Mutex<()>,
-    pub commands: Mutex<Commands>,
-    /// Held while deliveries of the history are chosen, and while history goes.
-    pub selecting: Mutex<()>,
-    /// Cancelled when the store closes: no lease outlives it.
-    pub leases: CancellationToken,
-    /// Who copies segments, which must not go meanwhile.
-    pub pins: AtomicUsize,
-    pub next_sequence: AtomicU64,
-    pub next_group: AtomicU64,
-    /// The sources whose events are held from here on in the journal. Changed by the writer alone.
-    pub holding: Mutex<BTreeSet<NameId>>,
-    pub dead_expired: AtomicU64,
-    pub replays: Mutex<Vec<ReplayRecord>>,
-    /// What is remembered of destinations, as the index has it.
-    pub facts: Mutex<HashMap<NameId, String>>,
-    pub lived: Lived,
-    /// Whether nothing in the segment that is written to was stamped by a clock other than ours.
-    pub is_by_one_clock: AtomicBool,
-    pub arrivals: Mutex<Arrivals>,
-}
-
-/// What it begins with.
-pub struct Parts {
-    pub disk: Arc<dyn Disk>,
-    pub index: Index,
-    pub sender: Sender,
-    pub journal: u64,
-    pub clock: Clock,
-    pub retention: Retention,
+/// Where everything stands, by what was read.
+#[derive(Default)]
+pub struct State {
+    /// The journal's own number, if it has one yet.
+    pub number: Option<u64>,
+    /// All segments, oldest first; the last one ends where its sound groups do.
     pub segments: Vec<SegmentInfo>,
     pub names: Names,
+    /// Of every destination, and of sources that somebody acted on.
     pub queues: HashMap<NameId, Queue>,
+    /// The number for the next event.
     pub next_sequence: u64,
+    /// The number for the next group.
     pub next_group: u64,
-    pub lived: Lived,
 }
 
-impl Journal {
-    pub fn new(parts: Parts) -> Self {
-        let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
-        let holding = parts.queues.iter().filter_map(is_held).collect();
-        let stands = |(id, queue): (&NameId, &Queue)| {
-            let is_source = parts.names.of(*id).is_some_and(|(kind, _)| *kind == NameKind::Source);
-            let standing = queue.standing();
-            (is_source && *standing != Standing::default()).then(|| (*id, standing.clone()))
-        };
-        let sources = parts.queues.iter().filter_map(stands).collect();
-        let destinations = parts.queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
-        let database = parts.index.read();
-        let replays = database.replays().unwrap_or_default();
-        let facts = database.facts().unwrap_or_default();
-        let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), parts.next_sequence);
-        drop(database);
-        Self {
-            is_by_one_clock: AtomicBool::new(parts.lived.moved_by_ms == 0),
-            lived: parts.lived,
-            arrivals: Mutex::new(arrivals),
-            segments: Segments::new(parts.disk.clone(), parts.segments),
-            disk: parts.disk,
-            index: parts.index,
-            upkeep: Upkeep::default(),
-            sender: parts.sender,
-            number: parts.journal,
-            clock: parts.clock,
-            names: RwLock::new(parts.names),
-            generation: AtomicU32::new(0),
-            writing: AtomicU32::new(u32::MAX),
-            destinations: RwLock::new(destinations),
-            recent: Mutex::default(),
-            outcomes: Mutex::default(),
-            health: watch::Sender::new(Health::Good),
-            sources: watch::Sender::new(Arc::new(sources)),
-            retention: Mutex::new(parts.retention),
-            refusal: Mutex::default(),
-            commanding: Mutex::default(),
-            commands: Mutex::default(),
-            selecting: Mutex::default(),
-            leases: CancellationToken::new(),
-            pins: AtomicUsize::new(0),
-            next_sequence: AtomicU64::new(parts.next_sequence),
-            next_group: AtomicU64::new(parts.next_group),
-            holding: Mutex::new(holding),
-            dead_expired: AtomicU64::new(0),
-            replays: Mutex::new(replays),
-            facts: Mutex::new(facts),
-        }
+impl State {
+    /// The number of the newest segment; 0 where there is none.
+    pub fn newest_segment(&self) -> u64 {
+        self.segments.last().map_or(0, |info| info.segment)
     }
 
-    pub fn destination(&self, id: NameId) -> Arc<Destination> {
-        if let Some(known) = reading(&self.destinations).get(&id) {
-            return known.clone();
-        }
-        let mut destinations = writing(&self.destinations);
-        destinations.entry(id).or_insert_with(|| Destination::new(Queue::new(id))).clone()
+    /// Deliveries that wait, in all destinations together.
+    pub fn backlog(&self) -> u64 {
+        self.queues.values().map(Queue::backlog).sum()
     }
+}
 
-    /// Says whether the store can do its work. What has failed stays so: only a restart can tell what is on the disk.
-    pub fn set_health(&self, health: Health) {
-        self.health.send_if_modified(|now| {
-            if *now == health || matches!(now, Health::Poisoned(_)) {
-                return false;
-            }
-            if let Health::Poisoned(why) = &health {
-                tracing::error!(why, "the store has failed; nothing is acknowledged any more");
-            }
-            *now = health;
-            true
-        });
-    }
-
-    /// Does what a thread of the store is for. If that panics, nothing is known any more, and the process must end.
-    pub fn watched(&self, thread: &str, work: impl FnOnce()) {
-        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
-            self.set_health(Health::Poisoned(format!("its {thread} thread panicked, which is a bug: see the log")));
-        }
-    }
-
-    pub fn all_names(&self) -> Vec<(NameKind, NameId, String)> {
-        reading(&self.names).all()
-    }
-
-    /// Where destinations stand that do not simply go on.
-    pub fn all_standings(&self) -> Vec<(NameId, Standing)> {
-        let standing = |id| (id, lock(&self.destination(id).queue).standing().clone());
-        let all = self.destination_ids().into_iter().map(standing);
-        all.filter(|(_, standing)| *standing != Standing::default()).collect()
-    }
-
-    /// Everything that has a queue.
-    pub fn destination_ids(&self) -> Vec<NameId> {
-        let destinations = reading(&self.destinations);
-        let mut ids: Vec<_> = destinations.keys().copied().collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// How a delivery was given up, while that is so new that it is in memory: attempts, when, why.
-    pub fn just_died(&self, key: &DeliveryKey) -> Option<(u16, u64, String)> {
-        match lock(&self.outcomes).get(key)? {
-            DeliveryState::Dead { attempts, at_ms, reason } => Some((attempts, at_ms, reason)),
-            _ => None,
-        }
-    }
-
-    /// Waits until everything that was sent to the writer is synced. False when it has ended.
-    pub fn wait_for_sync(&self) -> bool {
-        let (reply, done) = sync_channel(1);
-        self.sender.send(Message::Barrier(reply)).is_ok() && done.recv().is_ok()
-    }
-
-    /// A queue as it is written down.
-    pub fn snapshot(&self, id: NameId) -> Snapshot {
-        let destination = self.destination(id);
-        let mut queue = lock(&destination.queue);
-        queue.forget_let_go();
-        queue.snapshot()
-    }
-
-    /// Whether any destination may still ask for an event's body.
-    pub fn needs(&self, sequence: u64) -> bool {
-        self.destination_ids().into_iter().any(|id| lock(&self.destination(id).queue).needs(sequence))
-    }
-
-    /// Whether any destination is still to get an event.
-    pub fn is_pending(&self, sequence: u64) -> bool {
-        self.destination_ids().into_iter().any(|id| lock(&self.destination(id).queue).is_pending(sequence))
-    }
-
-    /// Reads an event wherever it lies.
-    pub fn read_anywhere(&self, sequence: u64, window: &mut Window) -> Result<StoredEvent, ReadError> {
-        if sequence >= self.segments.history_start() {
-            match self.segments.read(sequence, window) {
-                Err(ReadError::Missing) => {}
-                read => return read,
-            }
-        }
-        let place = self.index.read().place(sequence);
-        self.segments.read_carried(sequence, place.map_err(unreadable)?.ok_or(ReadError::Missing)?, window)
-    }
+/// The end of the newest segment that was found. What of it may never have been synced goes into the first new one.
+#[derive(Default)]
+pub struct OldEnd {
+    /// Up to where the segment was synced for sure.
+    pub mark: u64,
+    /// What lies behind that.
+    pub tail: Vec<TailRecord>,
+    /// The number of the first event among it, or of the next.
+    pub tail_first: u64,
 }

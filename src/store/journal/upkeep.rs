@@ -9,12 +9,14 @@
 //! before is synced and the index that it has heard of it, and only then is it all committed. Memory is ahead of the journal, so what
 //! lies in older segments is in the copies; whatever is not lies in the noted segment or behind it, and a start reads those again.
 
+mod handle;
+
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+pub use self::handle::{Message, Upkeep};
 use super::inbox::Message as ToWriter;
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use super::queue::Snapshot;
@@ -27,71 +29,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// After a crash, everything is younger by this at most.
 const SAVE_AGES_EVERY: Duration = Duration::from_secs(60);
 
-enum Message {
-    /// Trims what may go.
-    Trim(SyncSender<()>),
-    Checkpoint(SyncSender<()>),
-    Close,
+/// What does it, for a thread of its own, and how it is asked.
+pub fn begin(journal: &Arc<Journal>) -> (Sender<Message>, Worker) {
+    let (sender, receiver) = channel();
+    let trimmer = Trimmer::new(journal.clone());
+    (sender, Worker { journal: journal.clone(), trimmer, receiver, saved_up_to: 0, ages_saved_at: Instant::now() })
 }
 
-/// The handle. Until it is started nothing is done, whoever asks for it.
-#[derive(Default)]
-pub struct Upkeep(OnceLock<Started>);
-
-struct Started {
-    sender: Sender<Message>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Upkeep {
-    /// Starts the thread. Called once, when everything is recovered.
-    pub fn start(journal: &Arc<Journal>) -> std::io::Result<()> {
-        let (sender, receiver) = channel();
-        let worker = Worker {
-            trimmer: Trimmer::new(journal.clone()),
-            journal: journal.clone(),
-            receiver,
-            saved_up_to: 0,
-            ages_saved_at: Instant::now(),
-        };
-        let watching = journal.clone();
-        let thread = std::thread::Builder::new().name("retention".to_owned());
-        let thread = thread.spawn(move || watching.watched("retention", || worker.run()))?;
-        let _ = journal.upkeep.0.set(Started { sender, thread: Mutex::new(Some(thread)) });
-        Ok(())
-    }
-
-    /// Trims what need not be kept. Waits until that is done.
-    pub fn trim(&self) {
-        self.ask(Message::Trim);
-    }
-
-    /// Writes a checkpoint. Waits until that is done, or cannot be.
-    pub fn checkpoint(&self) {
-        self.ask(Message::Checkpoint);
-    }
-
-    fn ask(&self, message: impl FnOnce(SyncSender<()>) -> Message) {
-        let (reply, done) = std::sync::mpsc::sync_channel(1);
-        if self.0.get().is_some_and(|started| started.sender.send(message(reply)).is_ok()) {
-            // An error means that the thread has ended: there is nothing left to wait for.
-            let _ = done.recv();
-        }
-    }
-
-    /// Ends the thread, when it has done what it was asked for.
-    pub fn close(&self) {
-        let Some(Started { sender, thread }) = self.0.get() else { return };
-        let _ = sender.send(Message::Close);
-        if let Some(thread) = lock(thread).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread for retention panicked");
-        }
-    }
-}
-
-struct Worker {
+pub struct Worker {
     journal: Arc<Journal>,
     trimmer: Trimmer,
     receiver: Receiver<Message>,
@@ -101,7 +46,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self) {
+    /// Works until it is closed.
+    pub fn run(mut self) {
         let mut next_tick = Instant::now() + TICK;
         loop {
             match self.receiver.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {

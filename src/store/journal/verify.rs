@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, RealDisk};
 use super::index::{Database, META_GROUP, META_JOURNAL};
-use super::recover::{OpenError, recover};
+use super::recover::{OpenError, Recovered, recover};
 use super::segments::{Segments, Window, events_in, read_body};
 use crate::store::ReadError;
 
@@ -46,25 +46,25 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
     let other = |error: rusqlite::Error| OpenError::Io(std::io::Error::other(error.to_string()));
     // Into an index of its own: what the journal says by itself.
     let mut fresh = Database::open(None).map_err(other)?;
-    let recovered = recover(&disk, &mut fresh)?;
+    let Recovered { state, opened, .. } = recover(&disk, &mut fresh)?;
     let mut verified = Verified {
-        segments: recovered.segments.len(),
-        torn_bytes: recovered.torn_bytes,
-        backlog: recovered.queues.values().map(super::queue::Queue::backlog).sum(),
-        dead: recovered.queues.values().map(|queue| queue.dead().len()).sum(),
+        segments: opened.segments,
+        torn_bytes: opened.torn_bytes,
+        backlog: opened.backlog,
+        dead: state.queues.values().map(|queue| queue.dead().len()).sum(),
         ..Verified::default()
     };
-    for damage in &recovered.damage {
+    for damage in &opened.damage {
         let (start, end) = (damage.bytes.start, damage.bytes.end);
         verified.problems.push(format!("{}: bytes {start} to {end} do not hold together", damage.file));
     }
-    for stray in &recovered.strays {
+    for stray in &opened.strays {
         verified.problems.push(format!("{stray} is not part of the journal and is not read"));
     }
-    let segments = Segments::new(disk, recovered.segments);
+    let segments = Segments::new(disk, state.segments);
     verified.bytes = segments.bytes();
     check_bodies(&segments, &mut verified, progress)?;
-    for (id, queue) in &recovered.queues {
+    for (id, queue) in &state.queues {
         for sequence in queue.waiting().iter_from(0).chain(queue.dead().iter_from(0)).chain(queue.all_held()) {
             let is_there =
                 sequence >= segments.history_start() || fresh.place(sequence).is_ok_and(|place| place.is_some());
@@ -75,8 +75,7 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
             }
         }
     }
-    let said =
-        Said { fresh: &fresh, queues: &recovered.queues, journal: recovered.journal, next_group: recovered.next_group };
+    let said = Said { fresh: &fresh, queues: &state.queues, journal: state.number, next_group: state.next_group };
     compare(index, &said, &mut verified);
     Ok(verified)
 }

@@ -32,6 +32,7 @@ use super::format::{EventHead, GroupBuilder};
 use super::inbox::{Receiver, Reply};
 use super::index::Update;
 use super::segments::stored;
+use super::state::{OldEnd, State};
 use super::words::TailRecord;
 use super::{Journal, OnSync, reading};
 use crate::event::EventId;
@@ -78,6 +79,22 @@ pub struct Position {
     pub tail: Vec<TailRecord>,
     /// The number of the first event among them, or of the next.
     pub tail_first: u64,
+}
+
+impl Position {
+    /// Behind everything that was found.
+    pub fn after(state: &State, journal: u64, old_end: OldEnd) -> Self {
+        let OldEnd { mark, tail, tail_first } = old_end;
+        Self {
+            next_sequence: state.next_sequence,
+            next_group: state.next_group,
+            next_segment: state.newest_segment() + 1,
+            journal,
+            sealed: (state.newest_segment(), mark),
+            tail,
+            tail_first,
+        }
+    }
 }
 
 pub struct Writer {

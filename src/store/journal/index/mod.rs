@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
-use super::{Journal, lock};
+use super::lock;
 use crate::time::Clock;
 
 pub use self::update::Update;
@@ -195,17 +195,16 @@ impl Index {
         length(path) + length(&beside(path, "-wal"))
     }
 
-    /// Starts the thread. Called once, when everything is recovered.
-    pub(super) fn start(journal: &Arc<Journal>) -> std::io::Result<()> {
-        let index = &journal.index;
-        let Some(receiver) = lock(&index.receiver).take() else { return Ok(()) };
+    /// What writes what is told, for a thread of its own. Once, when everything is recovered; none where nothing is told.
+    pub fn worker(index: &Arc<Self>) -> Option<Worker> {
+        let receiver = lock(&index.receiver).take()?;
         index.open_reader();
-        let worker = Worker { journal: journal.clone(), receiver, pending: Vec::new() };
-        let watching = journal.clone();
-        let thread = std::thread::Builder::new().name("index".to_owned());
-        let thread = thread.spawn(move || watching.watched("index", || worker.run()))?;
-        let _ = index.thread.set(Mutex::new(Some(thread)));
-        Ok(())
+        Some(Worker::new(index.clone(), receiver))
+    }
+
+    /// The worker has its thread.
+    pub fn has_started(&self, thread: JoinHandle<()>) {
+        let _ = self.thread.set(Mutex::new(Some(thread)));
     }
 
     /// Opens the second connection, where the file is the index: it may lie in memory for want of a better place.

@@ -5,7 +5,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::store::journal::Journal;
 
 /// Updates are committed this long after the first of them: late enough to gather, early enough for who looks.
 const COMMIT_WITHIN: Duration = Duration::from_millis(100);
@@ -16,15 +15,20 @@ pub const UPDATES_MAX: usize = 65_536;
 /// What could not be written is tried again this often.
 const TRIED_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) struct Worker {
-    pub(super) journal: Arc<Journal>,
-    pub(super) receiver: Receiver<Message>,
+pub struct Worker {
+    index: Arc<Index>,
+    receiver: Receiver<Message>,
     /// What was told and is not written yet.
-    pub(super) pending: Vec<Update>,
+    pending: Vec<Update>,
 }
 
 impl Worker {
-    pub(super) fn run(mut self) {
+    pub(super) fn new(index: Arc<Index>, receiver: Receiver<Message>) -> Self {
+        Self { index, receiver, pending: Vec::new() }
+    }
+
+    /// Works until the index is closed.
+    pub fn run(mut self) {
         let mut commit_at: Option<Instant> = None;
         loop {
             match self.receive(commit_at) {
@@ -49,7 +53,7 @@ impl Worker {
 
     /// Whether so much is pending that it is written at once; what cannot be written waits for its time.
     fn is_much(&self) -> bool {
-        self.pending.len() >= COMMIT_ROWS_MAX && !self.journal.index.is_broken()
+        self.pending.len() >= COMMIT_ROWS_MAX && !self.index.is_broken()
     }
 
     fn receive(&self, until: Option<Instant>) -> Result<Message, RecvTimeoutError> {
@@ -60,13 +64,13 @@ impl Worker {
     }
 
     fn take(&mut self, updates: Vec<Update>) {
-        let is_broken = self.journal.index.is_broken();
+        let is_broken = self.index.is_broken();
         // Nothing depends on notes, and each may hold a kilobyte of an answer.
         let is_kept = |update: &Update| !(is_broken && matches!(update, Update::Notes(_)));
         self.pending.extend(updates.into_iter().filter(is_kept));
         if self.pending.len() > UPDATES_MAX {
             self.pending.clear();
-            self.journal.index.forget();
+            self.index.forget();
             tracing::error!(
                 "the index could not be written for too long; the next start makes it again from the journal"
             );
@@ -77,12 +81,12 @@ impl Worker {
     fn commit(&mut self) {
         while !self.pending.is_empty() {
             let rows = self.pending.len().min(COMMIT_ROWS_MAX);
-            let mut database = self.journal.index.write();
+            let mut database = self.index.write();
             let written = database
                 .transaction(|database| self.pending[..rows].iter().try_for_each(|update| database.apply(update)));
             drop(database);
             let is_written = written.is_ok();
-            self.journal.index.note_written(written);
+            self.index.note_written(written);
             if !is_written {
                 return;
             }

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::store::journal::Journal;
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::destination::Destination;
 use crate::store::journal::segments::Window;
 use crate::store::journal::sizes::resolve;
+use crate::store::journal::{Journal, JournalStore};
 use crate::store::journal::{lock, reading};
 use crate::store::{AllCounts, Counts, NameId, NameKind, Usage};
 
@@ -69,28 +69,33 @@ impl Journal {
         *known = Some((sequence, at_ms));
         Some(at_ms)
     }
+}
 
+impl JournalStore {
+    /// How much it has and may have. Reads the disk.
     pub fn usage(&self) -> Usage {
-        let retention = *lock(&self.retention);
-        let space = self.disk.space();
+        let journal = &*self.journal;
+        let retention = *lock(&journal.retention);
+        let space = journal.disk.space();
         let resolved = resolve(&retention, space.map(|space| space.total));
-        let (journal_bytes, index_bytes) = (self.segments.bytes(), self.index.bytes());
-        let history = self.history();
-        let oldest = (!history.is_empty()).then(|| self.segments.read(history.start, &mut Window::new(4 << 10)).ok());
+        let (journal_bytes, index_bytes) = (journal.segments.bytes(), journal.index.bytes());
+        let history = journal.history();
+        let oldest =
+            (!history.is_empty()).then(|| journal.segments.read(history.start, &mut Window::new(4 << 10)).ok());
         Usage {
             bytes: journal_bytes + index_bytes,
             bytes_max: retention.bytes_max.unwrap_or(0),
             journal_bytes,
             history_bytes_max: resolved.history_bytes,
             index_bytes,
-            dead_bytes: self.index.read().carried_bytes().ok(),
+            dead_bytes: journal.index.read().carried_bytes().ok(),
             dead_bytes_max: resolved.dead_bytes,
             free_bytes: space.map(|space| space.free),
             free_bytes_min: resolved.free_bytes_min,
             oldest_ms: oldest.flatten().map(|event| event.received_ms),
             events: history.end - history.start,
-            dead_expired: self.dead_expired.load(Ordering::Relaxed),
-            segments: self.segments.outline().len() as u64,
+            dead_expired: journal.dead_expired.load(Ordering::Relaxed),
+            segments: journal.segments.outline().len() as u64,
         }
     }
 }

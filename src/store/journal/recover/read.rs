@@ -1,20 +1,19 @@
 //! Reading segments, group after group, to where everything stands.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::found::{Header, header_length};
-use super::{OpenError, Recovered};
+use super::{OpenError, Opened, Recovered};
 use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{Act, EventHead, GROUP_HEAD, GroupHead, Record, SegmentHeader, records};
 use crate::store::journal::index::{Database, Update};
 use crate::store::journal::known::Commands;
-use crate::store::journal::names::Names;
 use crate::store::journal::queue::Queue;
 use crate::store::journal::segments::{SegmentInfo, Window, events_in, file_name, next_group, segment_of};
+use crate::store::journal::state::{OldEnd, State};
 use crate::store::journal::words::{Damage, Place, TailRecord};
 use crate::store::{NameId, NameKind, Standing};
 
@@ -24,45 +23,30 @@ pub(super) const READ_BYTES: usize = 64 << 10;
 /// Updates given to the index in one go while the journal is read.
 const UPDATES_AT_ONCE: usize = 4096;
 
-struct State<'d> {
+/// Applies records, in their order, to where everything stands.
+struct Reader<'d> {
     database: &'d mut Database,
     updates: Vec<Update>,
     index_failed: bool,
     /// A segment's header was read, and every record since.
     knows_standings: bool,
-    segments: Vec<SegmentInfo>,
-    names: Names,
-    queues: HashMap<NameId, Queue>,
-    next_sequence: u64,
-    next_group: u64,
-    journal: Option<u64>,
-    tail: Vec<TailRecord>,
-    tail_first: u64,
-    mark: u64,
-    damage: Vec<Damage>,
-    torn_bytes: u64,
+    state: State,
+    old_end: OldEnd,
+    opened: Opened,
     /// Commands that records belong to.
     commands: Commands,
 }
 
-impl<'d> State<'d> {
+impl<'d> Reader<'d> {
     fn new(database: &'d mut Database) -> Self {
         Self {
             database,
             updates: Vec::new(),
             index_failed: false,
             knows_standings: false,
-            segments: Vec::new(),
-            names: Names::default(),
-            queues: HashMap::new(),
-            next_sequence: 0,
-            next_group: 0,
-            journal: None,
-            tail: Vec::new(),
-            tail_first: 0,
-            mark: 0,
-            damage: Vec::new(),
-            torn_bytes: 0,
+            state: State::default(),
+            old_end: OldEnd::default(),
+            opened: Opened::default(),
             commands: Commands::default(),
         }
     }
@@ -70,7 +54,7 @@ impl<'d> State<'d> {
     fn damaged(&mut self, segment: u64, bytes: Range<u64>) {
         let damage = Damage { file: file_name(segment), bytes };
         self.updates.push(Update::Damage(damage.clone()));
-        self.damage.push(damage);
+        self.opened.damage.push(damage);
     }
 
     /// Gives the index what was read.
@@ -97,7 +81,7 @@ impl<'d> State<'d> {
         let length = file.length()?;
         let end = sealed_at.map_or(length, |at| at.min(length));
         // Told before the header is read: after a gap it is the header that knows how destinations stand.
-        let last = self.segments.last().map(|last| last.segment);
+        let last = self.state.segments.last().map(|last| last.segment);
         let follows = header.map_or(segment.saturating_sub(1), |header| header.sealed_segment);
         if let Some(last) = last.filter(|last| *last != follows && last + 1 != segment) {
             self.damaged(last + 1, 0..0);
@@ -119,11 +103,11 @@ impl<'d> State<'d> {
         let (groups, mark) =
             if is_last { find_groups(segment, file, start, end, &mut window)? } else { (Vec::new(), end) };
         let created_ms = header.map_or(0, |header| header.created_ms);
-        let mut info = SegmentInfo::empty(segment, self.next_sequence, start, created_ms);
+        let mut info = SegmentInfo::empty(segment, self.state.next_sequence, start, created_ms);
         let mut found = groups.into_iter();
         let mut offset = start;
         if is_last {
-            (self.mark, self.tail_first) = (mark, self.next_sequence);
+            (self.old_end.mark, self.old_end.tail_first) = (mark, self.state.next_sequence);
         }
         loop {
             let next = if is_last { found.next() } else { next_group(file, segment, offset, end, &mut window)? };
@@ -139,7 +123,7 @@ impl<'d> State<'d> {
             }
             info.note(head.first_sequence, at);
             info.end = offset;
-            self.next_group = self.next_group.max(head.group + 1);
+            self.state.next_group = self.state.next_group.max(head.group + 1);
             let heads = window.heads(file, at, &head)?.to_vec();
             let mut body_at = at + head.heads_end() as u64;
             for record in records(&heads) {
@@ -167,38 +151,38 @@ impl<'d> State<'d> {
             self.damaged(segment, offset..end);
         }
         if is_last {
-            self.torn_bytes = torn_bytes(file, info.end, end)?;
+            self.opened.torn_bytes = torn_bytes(file, info.end, end)?;
         }
-        self.segments.push(info);
+        self.state.segments.push(info);
         Ok(())
     }
 
     /// A segment of another journal in the place of one of ours, which is lost.
     fn foreign(&mut self, segment: u64, length: u64, is_last: bool) {
         self.damaged(segment, 0..length);
-        let mut info = SegmentInfo::empty(segment, self.next_sequence, length, 0);
+        let mut info = SegmentInfo::empty(segment, self.state.next_sequence, length, 0);
         info.end = length;
-        self.segments.push(info);
+        self.state.segments.push(info);
         if is_last {
-            (self.mark, self.tail_first) = (length, self.next_sequence);
+            (self.old_end.mark, self.old_end.tail_first) = (length, self.state.next_sequence);
         }
     }
 
     fn header(&mut self, header: &SegmentHeader) {
-        self.journal.get_or_insert(header.journal);
-        self.next_sequence = self.next_sequence.max(header.first_sequence);
-        self.next_group = self.next_group.max(header.first_group);
-        self.names.keep(&header.names);
+        self.state.number.get_or_insert(header.journal);
+        self.state.next_sequence = self.state.next_sequence.max(header.first_sequence);
+        self.state.next_group = self.state.next_group.max(header.first_group);
+        self.state.names.keep(&header.names);
         for (kind, id, name) in &header.names {
-            self.names.insert(*kind, *id, name.as_str().into());
+            self.state.names.insert(*kind, *id, name.as_str().into());
         }
         for (destination, _) in &header.standings {
             self.queue(*destination);
         }
         // Where every record before it was read, they have said it, and better: the header may know of an act whose record lies
         // behind it, and that act is also one on deliveries.
-        if !self.knows_standings || !self.damage.is_empty() {
-            for (id, queue) in &mut self.queues {
+        if !self.knows_standings || !self.opened.damage.is_empty() {
+            for (id, queue) in &mut self.state.queues {
                 let standing = header.standings.iter().find(|(destination, _)| destination == id);
                 queue.set_standing(standing.map_or_else(Standing::default, |(_, standing)| standing.clone()));
             }
@@ -207,7 +191,7 @@ impl<'d> State<'d> {
     }
 
     fn queue(&mut self, destination: NameId) -> &mut Queue {
-        self.queues.entry(destination).or_insert_with(|| Queue::new(destination))
+        self.state.queues.entry(destination).or_insert_with(|| Queue::new(destination))
     }
 
     /// What was let go is as old as this start, where it is not known any more when it was.
@@ -221,7 +205,7 @@ impl<'d> State<'d> {
             body.resize(*body_bytes as usize, 0);
             file.read_at(&mut body, body_at)?;
         }
-        self.tail.push(TailRecord { record: record.clone(), body: body.into() });
+        self.old_end.tail.push(TailRecord { record: record.clone(), body: body.into() });
         Ok(())
     }
 
@@ -229,11 +213,11 @@ impl<'d> State<'d> {
         match record {
             Record::Event(event) => {
                 let sequence = event.id.sequence();
-                self.next_sequence = self.next_sequence.max(sequence + 1);
-                if self.tail.is_empty() {
-                    self.tail_first = self.next_sequence;
+                self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
+                if self.old_end.tail.is_empty() {
+                    self.old_end.tail_first = self.state.next_sequence;
                 }
-                let source = self.queues.get(&event.source);
+                let source = self.state.queues.get(&event.source);
                 let is_held = source.is_some_and(|source| source.standing().held_since_ms.is_some());
                 let holder = is_held.then_some(event.source);
                 for delivery in &event.deliveries {
@@ -250,12 +234,12 @@ impl<'d> State<'d> {
                     self.updates.extend(Update::of_outcome(outcome));
                 }
             }
-            Record::Name(kind, id, name) => self.names.insert(kind, id, name.into()),
+            Record::Name(kind, id, name) => self.state.names.insert(kind, id, name.into()),
             Record::Control(control) => {
                 self.queue(control.destination).control(&control.act, control.at_ms);
                 if control.act == Act::Resume {
                     let passed_ms = self.passed_ms();
-                    for queue in self.queues.values_mut() {
+                    for queue in self.state.queues.values_mut() {
                         queue.let_go(control.destination, passed_ms);
                     }
                 }
@@ -276,38 +260,24 @@ impl<'d> State<'d> {
         }
         self.let_go_of_what_nobody_holds();
         let nameless = self.name_the_nameless();
-        Recovered {
-            segments: self.segments,
-            names: self.names,
-            nameless,
-            queues: self.queues,
-            next_sequence: self.next_sequence,
-            next_group: self.next_group,
-            journal: self.journal,
-            tail: self.tail,
-            tail_first: self.tail_first,
-            mark: self.mark,
-            damage: self.damage,
-            torn_bytes: self.torn_bytes,
-            strays: Vec::new(),
-            segments_read,
-            index_failed: self.index_failed,
-        }
+        let (segments, backlog) = (self.state.segments.len(), self.state.backlog());
+        let opened = Opened { backlog, nameless, segments, segments_read, ..self.opened };
+        Recovered { state: self.state, old_end: self.old_end, opened, index_failed: self.index_failed }
     }
 }
 
-impl State<'_> {
+impl Reader<'_> {
     /// A resume whose record is lost has resumed its source all the same, as later headers say: nobody could let go what came before.
     fn let_go_of_what_nobody_holds(&mut self) {
         let is_holding =
-            |id: &NameId| self.queues.get(id).is_some_and(|queue| queue.standing().held_since_ms.is_some());
-        let mut holders: Vec<NameId> = self.queues.values().flat_map(Queue::holders).collect();
+            |id: &NameId| self.state.queues.get(id).is_some_and(|queue| queue.standing().held_since_ms.is_some());
+        let mut holders: Vec<NameId> = self.state.queues.values().flat_map(Queue::holders).collect();
         holders.sort_unstable();
         holders.dedup();
         holders.retain(|id| !is_holding(id));
         let passed_ms = self.passed_ms();
         for source in holders {
-            let count: u64 = self.queues.values_mut().map(|queue| queue.let_go(source, passed_ms)).sum();
+            let count: u64 = self.state.queues.values_mut().map(|queue| queue.let_go(source, passed_ms)).sum();
             tracing::warn!(
                 source = source.0,
                 deliveries = count,
@@ -318,13 +288,14 @@ impl State<'_> {
 
     /// What waits where nobody finds it would be served by nobody and limited by nobody.
     fn name_the_nameless(&mut self) -> Vec<String> {
-        let lost = |(id, queue): (&NameId, &Queue)| (!queue.is_blank() && !self.names.is_reachable(*id)).then_some(*id);
-        let mut lost: Vec<NameId> = self.queues.iter().filter_map(lost).collect();
+        let lost =
+            |(id, queue): (&NameId, &Queue)| (!queue.is_blank() && !self.state.names.is_reachable(*id)).then_some(*id);
+        let mut lost: Vec<NameId> = self.state.queues.iter().filter_map(lost).collect();
         lost.sort_unstable();
         let name_it = |id: NameId| {
-            let name = self.names.of(id).map_or("unnamed", |(_, name)| name).to_owned();
+            let name = self.state.names.of(id).map_or("unnamed", |(_, name)| name).to_owned();
             let name = format!("{name} (former {})", id.0);
-            self.names.insert(NameKind::Destination, id, name.as_str().into());
+            self.state.names.insert(NameKind::Destination, id, name.as_str().into());
             name
         };
         lost.into_iter().map(name_it).collect()
@@ -337,23 +308,23 @@ pub(super) fn read(
     headers: &[Header],
     checkpoint: Option<Checkpoint>,
 ) -> Result<Recovered, OpenError> {
-    let mut state = State::new(database);
+    let mut reader = Reader::new(database);
     let mut from = 0;
     if let Some(checkpoint) = checkpoint {
         from = headers.partition_point(|found| found.segment < checkpoint.segment);
         let restored = checkpoint.queues.into_iter().map(|(id, snapshot)| (id, Queue::restore(id, snapshot)));
-        state.queues = restored.collect();
-        state.segments = checkpoint.segments;
+        reader.state.queues = restored.collect();
+        reader.state.segments = checkpoint.segments;
         let is_older = |damage: &Damage| segment_of(&damage.file).is_some_and(|segment| segment < checkpoint.segment);
-        state.damage = checkpoint.damage.into_iter().filter(is_older).collect();
-        state.damage.sort_by(|one, other| (&one.file, one.bytes.start).cmp(&(&other.file, other.bytes.start)));
-        state.damage.dedup();
+        reader.opened.damage = checkpoint.damage.into_iter().filter(is_older).collect();
+        reader.opened.damage.sort_by(|one, other| (&one.file, one.bytes.start).cmp(&(&other.file, other.bytes.start)));
+        reader.opened.damage.dedup();
     }
     for at in from..headers.len() {
         let Header { segment, length, header, is_foreign } = &headers[at];
         let is_last = at + 1 == headers.len();
         if *is_foreign {
-            state.foreign(*segment, *length, is_last);
+            reader.foreign(*segment, *length, is_last);
             continue;
         }
         let file = disk.open(&file_name(*segment))?;
@@ -362,9 +333,9 @@ pub(super) fn read(
             // Said by the segment that took over; what lies beyond was moved there.
             (next.sealed_segment == *segment).then_some(next.sealed_at)
         });
-        state.segment(*segment, header.as_ref(), &file, sealed_at, is_last)?;
+        reader.segment(*segment, header.as_ref(), &file, sealed_at, is_last)?;
     }
-    Ok(state.finish(headers.len() - from))
+    Ok(reader.finish(headers.len() - from))
 }
 
 type Groups = (Vec<(u64, GroupHead)>, u64);

@@ -158,9 +158,9 @@ fn carried_events_with_more_outcomes_than_a_group_holds_are_read_again() {
         let state = DeliveryState::Dead { attempts: 2, at_ms, reason: reason(name) };
         (DeliveryKey { sequence, destination: id(&store, name) }, state)
     });
-    let (reply, done) = sync_channel(1);
+    let (reply, done) = std::sync::mpsc::sync_channel(1);
     let carrying = super::super::words::Carrying { events, ends: ends.collect(), reply };
-    assert!(store.journal.sender.send(Message::Carry(carrying)).is_ok());
+    assert!(store.journal.sender.send(inbox::Message::Carry(carrying)).is_ok());
     assert!(writer.turn().expect("the disk is good"));
     done.recv().expect("an answer").expect("there is room");
     drop((store, writer));

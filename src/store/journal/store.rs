@@ -1,0 +1,147 @@
+//! The embedded store: its handle, which ends the threads, and what it does for everybody.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use futures_util::future::BoxFuture;
+
+use super::claims::JournalQueue;
+use super::inbox::Message;
+use super::{Journal, lock, reading};
+use crate::store::{
+    Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, NameId, Named, Queue, ReplayProgress, Retention,
+    Store, StoreError,
+};
+
+/// The embedded store.
+pub struct JournalStore {
+    pub(super) journal: Arc<Journal>,
+    /// The writer's.
+    pub(super) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl JournalStore {
+    /// Does what waits for the disk where that is allowed. It is finished although nobody waits for it any more.
+    pub(super) fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Journal) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'static, T> {
+        let journal = self.journal.clone();
+        let done = self.journal.blocking.begin(move || work(&journal));
+        Box::pin(async move {
+            let panicked = || StoreError::Unavailable("it panicked, which is a bug: see the log".to_owned());
+            done.await.unwrap_or_else(|| Err(panicked()))
+        })
+    }
+}
+
+impl Drop for JournalStore {
+    /// Ends the threads as they are; what should be durable was made so by [`close`](Store::close).
+    fn drop(&mut self) {
+        let _ = self.journal.sender.send(Message::Abandon);
+        join(&self.thread);
+        self.journal.upkeep.close();
+        self.journal.index.close();
+    }
+}
+
+impl Store for JournalStore {
+    fn names(&self) -> Arc<crate::store::Names> {
+        reading(&self.journal.names).shown()
+    }
+
+    fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {
+        self.aside(move |journal| Ok(journal.intern(&named)?))
+    }
+
+    fn announce(&self, generation: u32, ids: &[NameId]) {
+        self.journal.announce(generation, ids);
+    }
+
+    fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease> {
+        let lost = self.journal.leases.child_token();
+        let destinations = match duty {
+            Duty::Deliver { destinations, .. } => destinations,
+            Duty::Replay(_) => Vec::new(),
+        };
+        let queue = |id: NameId| -> Arc<dyn Queue> {
+            let (journal, destination) = (self.journal.clone(), self.journal.destination(id));
+            Arc::new(JournalQueue { journal, id, destination, lost: lost.clone() })
+        };
+        let lease = Lease { queues: destinations.into_iter().map(queue).collect(), lost };
+        Box::pin(std::future::ready(lease))
+    }
+
+    fn ask(&self, command: Command) -> Answer<'_, Done> {
+        let begun = self.aside(move |journal| journal.begin(&command));
+        Box::pin(async move {
+            let (done, durable) = begun.await?;
+            durable.await.unwrap_or(Err(AppendError::Closed))?;
+            Ok(done)
+        })
+    }
+
+    fn replays(&self) -> Answer<'_, Vec<ReplayProgress>> {
+        let replays = lock(&self.journal.replays).iter().map(|replay| self.journal.progress_of(replay)).collect();
+        Box::pin(std::future::ready(Ok(replays)))
+    }
+
+    fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress> {
+        let saved = self.journal.save_replay(progress);
+        Box::pin(async move {
+            let (known, durable) = saved?;
+            durable.await.unwrap_or(Err(AppendError::Closed))?;
+            Ok(known)
+        })
+    }
+
+    fn retain(&self, retention: Retention) {
+        *lock(&self.journal.retention) = retention;
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let thread = self.thread.clone();
+        let closing = self.aside(move |journal| {
+            journal.close(&thread);
+            Ok(())
+        });
+        Box::pin(async move {
+            if let Err(error) = closing.await {
+                tracing::error!(%error, "the store was not closed");
+            }
+        })
+    }
+}
+
+impl Journal {
+    /// Writes down where everything stands, unless nothing is known any more.
+    pub fn checkpoint(&self) {
+        if !matches!(*self.health.borrow(), Health::Poisoned(_)) {
+            self.upkeep.checkpoint();
+        }
+    }
+
+    /// Ends the threads, when everything settled so far is durable.
+    pub fn close(&self, writer: &Mutex<Option<JoinHandle<()>>>) {
+        self.leases.cancel();
+        // So that the next start reads little. Without it, it would read what was written since the last one.
+        self.checkpoint();
+        let (reply, done) = sync_channel(1);
+        if self.sender.send(Message::Close(reply)).is_ok() {
+            // An error means that the writer ended by itself: there is nothing left to wait for.
+            let _ = done.recv();
+        }
+        join(writer);
+        self.upkeep.close();
+        self.index.close();
+    }
+}
+
+fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
+    if let Some(thread) = lock(thread).take()
+        && thread.join().is_err()
+    {
+        tracing::error!("the journal's thread panicked");
+    }
+}
