@@ -106,22 +106,25 @@ where
             let relay = relay.clone();
             admin.places.run(Effort::Look, async move { metrics(&relay).await }).await
         }
-        (_, ["api", rest @ ..]) => {
-            let bytes_max = if rest == ["what-if"] { api::what_if::BODY_BYTES_MAX } else { BODY_BYTES_MAX };
+        (_, ["api", name, rest @ ..]) => {
+            let Some(resource) = api::find(name) else { return nothing_here() };
             // What asks only needs no body, and none that comes is read.
-            let read = if is_read { None } else { Some(read_body(admin, headers, stream, bytes_max).await) };
+            let read =
+                if is_read { None } else { Some(read_body(admin, headers, stream, resource.body_bytes_max).await) };
             let (body, permit) = match read.transpose() {
                 Ok(read) => read.unzip(),
                 Err(refusal) => return refusal,
             };
-            let (relay, path) = (relay.clone(), rest.join("/"));
+            let relay = relay.clone();
+            let steps: Vec<String> = rest.iter().map(|step| (*step).to_owned()).collect();
             let asked = async move {
-                let steps: Vec<&str> = path.split('/').collect();
-                let answer = api::answer(&relay, is_read, &steps, &api::Query(query), &body.unwrap_or_default()).await;
+                let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+                let query = api::Query(query);
+                let answer = api::answer(resource, &relay, is_read, &steps, &query, &body.unwrap_or_default()).await;
                 drop(permit);
                 answer
             };
-            admin.places.run(Effort::of(is_read, rest), asked).await
+            admin.places.run(resource.effort(is_read), asked).await
         }
         (true, ["bin"]) => json(&relay.bins.overview()),
         (_, ["bin", name, ..]) if !bins::is_name(name) => answer(StatusCode::BAD_REQUEST, bins::NAME_RULE),
@@ -136,8 +139,8 @@ where
             }
             Err(refusal) => refusal,
         },
-        (true, [""]) => text(StatusCode::OK, OVERVIEW),
-        _ => answer(StatusCode::NOT_FOUND, "there is nothing here; / lists what there is"),
+        (true, [""]) => text(StatusCode::OK, overview()),
+        _ => nothing_here(),
     }
 }
 
@@ -154,31 +157,22 @@ fn show_bin(relay: &Relay, name: &str) -> Answer {
     }
 }
 
-const OVERVIEW: &str = "vero-relay\n\n\
-    GET  /healthz                            the process is there\n\
-    GET  /readyz                             events are accepted\n\
-    GET  /metrics                            for Prometheus\n\
-    GET  /api/status                         everything on one page\n\
-    GET  /api/events                         the history, newest first: ?type= ?source= ?destination= ?state= ?since= ?until= ?match= ?limit= ?after=\n\
-    GET  /api/events/ID                      one event, what became of its deliveries, and the attempts that failed\n\
-    GET  /api/destinations                   every destination: backlog, age of the oldest, dead letters, breaker, paused\n\
-    POST /api/destinations/NAME/pause        hold its queue                    resume: let it go on; retry: make what waits due now\n\
-    POST /api/sources/NAME/pause             keep its events: nothing is delivered; with refuse: answer them with 503\n\
-    POST /api/sources/NAME/resume            accept its events, and deliver what was kept\n\
-    GET  /api/dead-letters                   ?destination= ?since= ?until= ?reason= ?limit= ?after=\n\
-    POST /api/dead-letters/replay            {destination, event?, since?, until?, reason?, to?, id?, dry_run?}\n\
-    POST /api/dead-letters/drop              the same, but to; they are kept no longer\n\
-    GET  /api/replays                        replays of the history; /api/replays/ID one of them\n\
-    POST /api/replays                        {id?, since, until?, match?, to?, dry_run?}\n\
-    POST /api/reload                         read the config file again: what changed, or what is wrong with it\n\
-    GET  /api/what-if                        ?last= or ?since=: how many events that are, and where they begin\n\
-    POST /api/what-if                        {config, file?, after?}: which deliveries would change if that config were in force\n\
-    GET  /api/store                          how much it has, and how much it may have\n\
-    POST /api/store/trim                     let go what need not be kept       backup: {directory}, a consistent copy\n\
-    GET  /api/refused                        the last requests that were turned away, and why\n\
-    GET  /bin                                all bins; /bin/NAME what came into one\n\
-    POST /bin/NAME                           answers ok and keeps what came\n\n\
-    POSTs but to a bin need the header x-vero-relay-write.\n";
+fn nothing_here() -> Answer {
+    answer(StatusCode::NOT_FOUND, "there is nothing here; / lists what there is")
+}
+
+/// What there is, a line each.
+fn overview() -> String {
+    let first = "vero-relay\n\n\
+        GET  /healthz                            the process is there\n\
+        GET  /readyz                             events are accepted\n\
+        GET  /metrics                            for Prometheus\n";
+    let last = "\
+        GET  /bin                                all bins; /bin/NAME what came into one\n\
+        POST /bin/NAME                           answers ok and keeps what came\n\n\
+        POSTs but to a bin need the header x-vero-relay-write.\n";
+    std::iter::once(first).chain(api::overview()).chain([last]).collect()
+}
 
 /// A JSON answer.
 fn json(value: &Value) -> Answer {
@@ -204,7 +198,8 @@ async fn metrics(relay: &Relay) -> Answer {
         relay.metrics.set_destination(&DestinationGauges {
             name: &config.name,
             counts: &counts.of(*id),
-            backlog: config.backlog,
+            backlog_age_max: config.backlog.max_age,
+            backlog_bytes_max: config.backlog.max_size,
             now_ms,
         });
     }

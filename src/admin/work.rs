@@ -27,17 +27,6 @@ pub(super) enum Effort {
     Change,
 }
 
-impl Effort {
-    /// What a request to `/api/` and these steps costs.
-    pub(super) fn of(is_read: bool, steps: &[&str]) -> Self {
-        match (is_read, steps) {
-            (true, ["events" | "dead-letters" | "replays", ..]) | (_, ["what-if"]) => Self::Search,
-            (true, _) => Self::Look,
-            (false, _) => Self::Change,
-        }
-    }
-}
-
 /// The places for each.
 #[derive(Debug)]
 pub(super) struct Places {

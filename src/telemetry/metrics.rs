@@ -114,7 +114,8 @@ mod tests {
             metrics.set_destination(&DestinationGauges {
                 name,
                 counts: &counts,
-                backlog: Default::default(),
+                backlog_age_max: None,
+                backlog_bytes_max: None,
                 now_ms: 0,
             });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Query, Refusal, ask, destination, name, refused};
+use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, ask, destination, name, nothing_here, refused};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Matcher;
@@ -14,7 +14,34 @@ use crate::time::rfc3339;
 /// Dead letters looked at in one step of a filter.
 const STEP: usize = 1000;
 
-pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
+pub(super) const RESOURCE: Resource = Resource {
+    name: "dead-letters",
+    about: "\
+    GET  /api/dead-letters                   ?destination= ?since= ?until= ?reason= ?limit= ?after=\n\
+    POST /api/dead-letters/replay            {destination, event?, since?, until?, reason?, to?, id?, dry_run?}\n\
+    POST /api/dead-letters/drop              the same, but to; they are kept no longer\n",
+    reads: Effort::Search,
+    tell: |act| {
+        if let [done] = act.steps {
+            let destination = act.said("destination");
+            let to = act.said("to");
+            tracing::info!(destination, to, deliveries = act.deliveries, id = act.id, "by the operator: {done} dead letters");
+        }
+    },
+    answer: |request| Box::pin(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, body } = request;
+    match (is_read, steps) {
+        (true, []) => list(relay, query).await,
+        (false, [done @ ("replay" | "drop")]) => act(relay, done, body).await,
+        _ => nothing_here(),
+    }
+}
+
+async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
     query.only(&["destination", "since", "until", "reason", "email", "limit", "after"])?;
     let filter = Filter {
         query: DeadQuery {

@@ -1,16 +1,38 @@
-//! `/api/destinations`: how each stands, and the operator's hands on it. `/api/sources`: hold one.
+//! `/api/destinations`: how each stands, and the operator's hands on it.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, ask, destination, new_id, refused};
-use crate::relay::{Relay, SourceAct};
-use crate::store::{AllCounts, Command, Counts, NameId, What};
+use super::{Asked, Outcome, Request, Resource, ask, destination, new_id, nothing_here, plain, refused, unknown_act};
+use crate::relay::Relay;
+use crate::store::{AllCounts, Command, Counts, What};
 use crate::time::rfc3339;
-use crate::yaml::problem::did_you_mean;
 
-pub(super) async fn list(relay: &Relay) -> Outcome {
+pub(super) const RESOURCE: Resource = Resource {
+    name: "destinations",
+    about: "\
+    GET  /api/destinations                   every destination: backlog, age of the oldest, dead letters, breaker, paused\n\
+    POST /api/destinations/NAME/pause        hold its queue                    resume: let it go on; retry: make what waits due now\n",
+    answer: |request| Box::pin(answer(request)),
+    tell: |act| {
+        if let [name, done] = act.steps {
+            tracing::info!(destination = %name, deliveries = act.deliveries, "by the operator: {done}");
+        }
+    },
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, body } = request;
+    match (is_read, steps) {
+        (true, []) => plain(query, list(relay)).await,
+        (false, [name, done]) => act(relay, name, done, body).await,
+        _ => nothing_here(),
+    }
+}
+
+async fn list(relay: &Relay) -> Outcome {
     let counts = relay.store.counts().await.map_err(refused)?;
     Ok(json!({ "destinations": all(relay, &counts) }))
 }
@@ -89,7 +111,7 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     })
 }
 
-pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
+async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
     Asked::read(body, &[])?;
     let id = destination(relay, name)?;
     let what = match act {
@@ -105,49 +127,4 @@ pub(super) async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) 
     ask(relay, Command { id: new_id()?, of: id, what }).await?;
     let is_paused = relay.store.counts().await.map_err(refused)?.of(id).standing.paused.is_some();
     Ok(json!({ "destination": name, "paused": is_paused }))
-}
-
-pub(super) async fn act_on_source(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
-    let act = match act {
-        "pause" if Asked::read(body, &["refuse"])?.flag("refuse")? => SourceAct::Refuse,
-        "pause" => SourceAct::Hold,
-        "resume" => {
-            Asked::read(body, &[])?;
-            SourceAct::Resume
-        }
-        _ => return Err(unknown_act(act)),
-    };
-    let Some((id, what)) = relay.command_for_source(name, act) else {
-        let generation = relay.generation();
-        let help = did_you_mean(name, generation.config.sources.iter().map(|source| source.name.as_str()));
-        let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
-        return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
-    };
-    ask(relay, Command { id: new_id()?, of: id, what }).await?;
-    let state = relay.source_state(id);
-    let since = state.since_ms().map(rfc3339);
-    Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))
-}
-
-/// How each source stands.
-pub(super) fn sources(relay: &Relay, counts: &AllCounts) -> Value {
-    let generation = relay.generation();
-    let shown = |(name, id): (&str, NameId)| {
-        let state = relay.source_state(id);
-        json!({
-            "name": name,
-            "state": state.name(),
-            "paused": state.since_ms().is_some(),
-            "since": state.since_ms().map(rfc3339),
-            "held": counts.held(id),
-        })
-    };
-    let named = generation.config.sources.iter().map(|source| source.name.as_str());
-    let gone = relay.paused_sources_gone();
-    let gone = gone.iter().map(|(id, name)| (&**name, *id));
-    named.zip(generation.source_ids.iter().copied()).chain(gone).map(shown).collect()
-}
-
-fn unknown_act(act: &str) -> Refusal {
-    Refusal::missing(format!("`{act}` is nothing that can be done here: pause, resume or, for a destination, retry"))
 }

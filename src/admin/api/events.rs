@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Query, Refusal, blocking, destination, name, refused, shown_state, state_name};
+use super::{Effort, Outcome, Query, Refusal, Request, Resource, blocking, destination, name, nothing_here, refused, shown_state, state_name};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::{Matcher, ReplayError};
@@ -24,6 +24,25 @@ const PARAMETERS: [&str; 10] =
     ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "after"];
 const STATES: [&str; 10] =
     ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "events",
+    about: "\
+    GET  /api/events                         the history, newest first: ?type= ?source= ?destination= ?state= ?since= ?until= ?match= ?limit= ?after=\n\
+    GET  /api/events/ID                      one event, what became of its deliveries, and the attempts that failed\n",
+    reads: Effort::Search,
+    answer: |request| Box::pin(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, .. } = request;
+    match (is_read, steps) {
+        (true, []) => list(relay, query).await,
+        (true, [id]) => show(relay, id).await,
+        _ => nothing_here(),
+    }
+}
 
 /// What is looked for.
 struct Filter {
@@ -111,7 +130,7 @@ impl Filter {
     }
 }
 
-pub(super) async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
+async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
     let (filter, limit, after) = (Filter::read(relay, query)?, query.limit()?, query.after()?);
     page(relay, Arc::new(filter), limit, after).await
 }
@@ -165,7 +184,7 @@ async fn page(relay: &Arc<Relay>, filter: Arc<Filter>, limit: usize, mut after: 
     Ok(json!({ "events": shown, "next": next.map(|next| next.to_string()), "warnings": warnings }))
 }
 
-pub(super) async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
+async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
     let Ok(id) = id.parse::<EventId>() else { return Err(Refusal::missing("this is not an event's id")) };
     let EventView { event, deliveries } = relay.store.event(id).await.map_err(refused)?;
     let deliveries = deliveries.into_iter().map(|DeliveryView { planned, state, attempts }| {

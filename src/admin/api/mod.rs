@@ -1,23 +1,18 @@
-//! The API: what the verbs of the command line and a page ask. One file for each thing that can be asked about.
+//! The API: what the verbs of the command line and a page ask. One file for each thing that can be asked about, a [`Resource`], and one
+//! line in the list of them.
 //!
 //! Every list is a page of at most [`LIMIT_MAX`] entries, and says where the next begins. Reading the disk happens where blocking is
 //! allowed. A wrong parameter is answered with 400 and a sentence; an unknown one too, so that a slip narrows nothing silently.
 
-mod acts;
-mod dead_letters;
-mod destinations;
-mod events;
-mod reload;
-mod replays;
-mod store;
-pub(crate) mod what_if;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tracing::field::{DisplayValue, display};
 
+use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
 use crate::store::{Command, Cursor, DeliveryState, Done, NameId, NameKind, StoreError};
@@ -54,38 +49,132 @@ impl Refusal {
     }
 }
 
-/// Answers what is asked at `/api/…`.
-pub(super) async fn answer(relay: &Arc<Relay>, is_read: bool, path: &[&str], query: &Query, body: &[u8]) -> Answer {
-    let outcome = match (is_read, path) {
-        (true, ["status"]) => plain(query, store::status(relay)).await,
-        (true, ["events"]) => events::list(relay, query).await,
-        (true, ["events", id]) => events::show(relay, id).await,
-        (true, ["destinations"]) => plain(query, destinations::list(relay)).await,
-        (false, ["destinations", name, act]) => destinations::act(relay, name, act, body).await,
-        (false, ["sources", name, act]) => destinations::act_on_source(relay, name, act, body).await,
-        (true, ["dead-letters"]) => dead_letters::list(relay, query).await,
-        (false, ["dead-letters", act @ ("replay" | "drop")]) => dead_letters::act(relay, act, body).await,
-        (true, ["replays"]) => plain(query, replays::list(relay)).await,
-        (true, ["replays", id]) => replays::show(relay, id).await,
-        (false, ["replays"]) => replays::begin(relay, body).await,
-        (false, ["reload"]) => reload::reload(relay, body).await,
-        (true, ["what-if"]) => what_if::range(relay, query).await,
-        (false, ["what-if"]) => what_if::look(relay, body).await,
-        (true, ["store"]) => plain(query, blocking(relay, |relay| Ok(store::usage(relay)))).await,
-        (false, ["store", "trim"]) => store::trim(relay).await,
-        (false, ["store", "backup"]) => store::backup(relay, body).await,
-        (true, ["refused"]) => Ok(json!({ "refused": relay.refused.list() })),
-        _ => Err(Refusal::missing("there is nothing here; / lists what there is")),
+/// What can be asked about under one name.
+pub(super) struct Resource {
+    /// The first step of its paths behind `/api/`.
+    name: &'static str,
+    /// Its paths and what they do, a line each, for who asks what there is.
+    about: &'static str,
+    /// What a look costs, and what a change does.
+    reads: Effort,
+    writes: Effort,
+    /// The largest body it takes.
+    pub body_bytes_max: usize,
+    answer: fn(Request<'_>) -> BoxFuture<'_, Outcome>,
+    /// Tells the log of what an operator has done by it.
+    tell: fn(&Act<'_>),
+}
+
+impl Resource {
+    /// One as most are; without a name, and with nothing there.
+    const USUAL: Self = Self {
+        name: "",
+        about: "",
+        reads: Effort::Look,
+        writes: Effort::Change,
+        body_bytes_max: super::BODY_BYTES_MAX,
+        answer: |_| Box::pin(std::future::ready(nothing_here())),
+        tell: |_| {},
     };
-    match outcome {
-        Ok(value) => {
-            if !is_read {
-                acts::tell(path, body, &value);
+
+    /// What a request costs.
+    pub(super) fn effort(&self, is_read: bool) -> Effort {
+        if is_read { self.reads } else { self.writes }
+    }
+}
+
+/// One file each.
+macro_rules! resources {
+    ($($file:ident),+ $(,)?) => {
+        $(mod $file;)+
+
+        /// Everything that can be asked about, in the order in which people read of it.
+        const RESOURCES: &[&Resource] = &[$(&$file::RESOURCE),+];
+    };
+}
+
+resources! {
+    status,
+    events,
+    destinations,
+    sources,
+    dead_letters,
+    replays,
+    reload,
+    what_if,
+    store,
+    turned_away,
+}
+
+/// A request to one of them.
+struct Request<'r> {
+    relay: &'r Arc<Relay>,
+    is_read: bool,
+    /// The path behind the resource's name.
+    steps: &'r [&'r str],
+    query: &'r Query,
+    body: &'r [u8],
+}
+
+/// What an operator has done.
+struct Act<'a> {
+    /// The path behind the resource's name.
+    steps: &'a [&'a str],
+    asked: Value,
+    /// To how many deliveries.
+    deliveries: Option<u64>,
+    id: Option<&'a str>,
+}
+
+impl Act<'_> {
+    /// What was asked for under a key. A selection of events is not told: it may hold an address of a person.
+    fn said(&self, key: &str) -> Option<DisplayValue<&str>> {
+        self.asked[key].as_str().map(display)
+    }
+}
+
+/// What the first step behind `/api/` names.
+pub(super) fn find(name: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().copied().find(|resource| resource.name == name)
+}
+
+/// All of them, a line for each thing that can be asked.
+pub(super) fn overview() -> impl Iterator<Item = &'static str> {
+    RESOURCES.iter().map(|resource| resource.about)
+}
+
+/// Answers what is asked about a resource.
+pub(super) async fn answer(
+    resource: &Resource,
+    relay: &Arc<Relay>,
+    is_read: bool,
+    steps: &[&str],
+    query: &Query,
+    body: &[u8],
+) -> Answer {
+    match (resource.answer)(Request { relay, is_read, steps, query, body }).await {
+        Ok(done) => {
+            let changes_nothing = is_read || done["dry_run"] == true || done["repeated"] == true;
+            if !changes_nothing {
+                (resource.tell)(&Act {
+                    steps,
+                    asked: serde_json::from_slice(body).unwrap_or_default(),
+                    deliveries: done["deliveries"].as_u64().or(done["due_now"].as_u64()),
+                    id: done["id"].as_str(),
+                });
             }
-            super::json(&value)
+            super::json(&done)
         }
         Err(Refusal(status, message)) => refuse(status, &message),
     }
+}
+
+fn unknown_act(act: &str) -> Refusal {
+    Refusal::missing(format!("`{act}` is nothing that can be done here: pause, resume or, for a destination, retry"))
+}
+
+fn nothing_here() -> Outcome {
+    Err(Refusal::missing("there is nothing here; / lists what there is"))
 }
 
 /// Answers what takes no parameters.

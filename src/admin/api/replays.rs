@@ -5,13 +5,36 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, parse_id, refused};
+use super::{Asked, Effort, Outcome, Refusal, Request, Resource, nothing_here, parse_id, plain, refused};
 use crate::relay::Relay;
 use crate::relay::replay::{ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
-pub(super) async fn list(relay: &Relay) -> Outcome {
+pub(super) const RESOURCE: Resource = Resource {
+    name: "replays",
+    about: "\
+    GET  /api/replays                        replays of the history; /api/replays/ID one of them\n\
+    POST /api/replays                        {id?, since, until?, match?, to?, dry_run?}\n",
+    reads: Effort::Search,
+    tell: |act| {
+        tracing::info!(since = act.said("since"), until = act.said("until"), id = act.id, "by the operator: replay");
+    },
+    answer: |request| Box::pin(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, body } = request;
+    match (is_read, steps) {
+        (true, []) => plain(query, list(relay)).await,
+        (true, [id]) => show(relay, id).await,
+        (false, []) => begin(relay, body).await,
+        _ => nothing_here(),
+    }
+}
+
+async fn list(relay: &Relay) -> Outcome {
     let replays = relay.store.replays().await.map_err(refused)?;
     Ok(json!({ "replays": replays.iter().take(super::LIMIT).map(shown).collect::<Vec<_>>() }))
 }

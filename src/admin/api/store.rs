@@ -1,14 +1,38 @@
-//! `/api/store` and `/api/status`: how much there is, how much there may be, and a copy of it.
+//! `/api/store`: how much there is, how much there may be, and a copy of it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, blocking, destinations, refused};
+use super::{Asked, Outcome, Refusal, Request, Resource, blocking, nothing_here, plain};
 use crate::relay::Relay;
-use crate::store::{BackupError, Health};
+use crate::store::BackupError;
 use crate::time::rfc3339;
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "store",
+    about: "\
+    GET  /api/store                          how much it has, and how much it may have\n\
+    POST /api/store/trim                     let go what need not be kept       backup: {directory}, a consistent copy\n",
+    answer: |request| Box::pin(answer(request)),
+    tell: |act| {
+        if let [done] = act.steps {
+            tracing::info!(directory = act.said("directory"), "by the operator: {done} the store");
+        }
+    },
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, body } = request;
+    match (is_read, steps) {
+        (true, []) => plain(query, blocking(relay, |relay| Ok(usage(relay)))).await,
+        (false, ["trim"]) => trim(relay).await,
+        (false, ["backup"]) => backup(relay, body).await,
+        _ => nothing_here(),
+    }
+}
 
 pub(super) fn usage(relay: &Relay) -> Value {
     let usage = relay.journal.usage();
@@ -30,38 +54,7 @@ pub(super) fn usage(relay: &Relay) -> Value {
     })
 }
 
-/// Which config is in force, and how the last reload went.
-fn config(relay: &Relay) -> Value {
-    let generation = relay.generation();
-    let last = relay.last_reload().map(|last| json!({ "at": rfc3339(last.at_ms), "error": last.error }));
-    json!({
-        "file": generation.config.path.display().to_string(),
-        "generation": generation.number,
-        "watch": generation.config.watch,
-        "last_reload": last,
-    })
-}
-
-pub(super) async fn status(relay: &Arc<Relay>) -> Outcome {
-    let counts = relay.store.counts().await.map_err(refused)?;
-    let usage = blocking(relay, |relay| Ok(usage(relay))).await?;
-    let (ready, trouble) = match relay.health() {
-        Health::Good => (true, None),
-        Health::Full(why) | Health::Poisoned(why) => (false, Some(why)),
-    };
-    Ok(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "config": config(relay),
-        "uptime_s": relay.started.elapsed().as_secs(),
-        "ready": ready,
-        "trouble": trouble,
-        "sources": destinations::sources(relay, &counts),
-        "destinations": destinations::all(relay, &counts),
-        "store": usage,
-    }))
-}
-
-pub(super) async fn trim(relay: &Arc<Relay>) -> Outcome {
+async fn trim(relay: &Arc<Relay>) -> Outcome {
     blocking(relay, |relay| {
         relay.journal.trim();
         Ok(usage(relay))
@@ -69,7 +62,7 @@ pub(super) async fn trim(relay: &Arc<Relay>) -> Outcome {
     .await
 }
 
-pub(super) async fn backup(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
+async fn backup(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     let asked = Asked::read(body, &["directory"])?;
     let directory = asked.text("directory")?.map(PathBuf::from);
     let Some(directory) = directory.filter(|directory| directory.is_absolute()) else {

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{Asked, Outcome, Query, Refusal, blocking, refused};
+use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, nothing_here, refused};
 use crate::config::ConfigError;
 use crate::errors::with_causes;
 use crate::relay::{Change, Comparison, Example, Relay};
@@ -18,7 +18,7 @@ use crate::store::{Cursor, EventQuery, Order};
 use crate::yaml::load::FILE_BYTES_MAX;
 
 /// A config that is as long as it may be, as a JSON text: each of its bytes may become two; and what stands beside it.
-pub(in crate::admin) const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 10);
+const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 10);
 /// Events of one piece: half a second of work on a busy machine, where each is rendered twice (measured: 0.56 s).
 const PIECE_MAX: u64 = 10_000;
 /// Events looked at unless it is said: half a second of routing, and five seconds where each is rendered twice.
@@ -28,8 +28,29 @@ const NOT_COMPARED: &str = "it holds a secret in a new place";
 /// The name of a file, in messages.
 const FILE_CHARACTERS_MAX: usize = 4096;
 
+pub(super) const RESOURCE: Resource = Resource {
+    name: "what-if",
+    about: "\
+    GET  /api/what-if                        ?last= or ?since=: how many events that are, and where they begin\n\
+    POST /api/what-if                        {config, file?, after?}: which deliveries would change if that config were in force\n",
+    reads: Effort::Search,
+    writes: Effort::Search,
+    body_bytes_max: BODY_BYTES_MAX,
+    answer: |request| Box::pin(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, body } = request;
+    match (is_read, steps) {
+        (true, []) => range(relay, query).await,
+        (false, []) => look(relay, body).await,
+        _ => nothing_here(),
+    }
+}
+
 /// Which range of the history is meant by the `last` events or those `since` a time: where it begins, and how many there are.
-pub(super) async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
+async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
     query.only(&["last", "since"])?;
     let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
     let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
@@ -48,7 +69,7 @@ pub(super) async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
 const HISTORY: EventQuery = EventQuery { since_ms: 0, until_ms: u64::MAX, last: None, order: Order::OldestFirst };
 
 /// Looks at one piece of the history.
-pub(super) async fn look(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
+async fn look(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     let asked = Asked::read(body, &["config", "file", "after"])?;
     let text = asked.text("config")?.ok_or_else(|| Refusal::wrong("`config` is missing: the text of a config"))?;
     let file: String = asked.text("file")?.unwrap_or("the config").chars().take(FILE_CHARACTERS_MAX).collect();

@@ -125,14 +125,14 @@ impl Metrics {
     pub fn set_destination(&self, gauges: &DestinationGauges<'_>) {
         let counts = gauges.counts;
         let oldest = counts.oldest_ms.map_or(0, |oldest_ms| gauges.now_ms.saturating_sub(oldest_ms) / 1000);
-        let age_max = gauges.backlog.max_age.map_or(0, |age| age.as_secs());
+        let age_max = gauges.backlog_age_max.map_or(0, |age| age.as_secs());
         let all = &self.destinations;
         for (series, number) in [
             (&all.backlog, counts.backlog),
             (&all.oldest, oldest),
             (&all.scheduled, counts.postponed),
             (&all.bytes, counts.backlog_bytes),
-            (&all.bytes_max, gauges.backlog.max_size.unwrap_or(0)),
+            (&all.bytes_max, gauges.backlog_bytes_max.unwrap_or(0)),
             (&all.age_max, age_max),
             (&all.dead_letters, counts.dead),
             (&all.paused, u64::from(counts.standing.paused.is_some())),
@@ -149,8 +149,10 @@ pub struct DestinationGauges<'a> {
     pub name: &'a str,
     /// What waits for it.
     pub counts: &'a crate::store::Counts,
-    /// What may wait for it.
-    pub backlog: crate::deliver::BacklogLimits,
+    /// How long a delivery may wait for its first attempt.
+    pub backlog_age_max: Option<Duration>,
+    /// Bytes of the journal that its backlog may keep.
+    pub backlog_bytes_max: Option<u64>,
     /// The time, unix milliseconds.
     pub now_ms: u64,
 }

@@ -1,0 +1,73 @@
+//! `/api/sources`: keep the events of one, or refuse them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Asked, Outcome, Refusal, Request, Resource, ask, new_id, nothing_here, unknown_act};
+use crate::relay::{Relay, SourceAct};
+use crate::store::{AllCounts, Command, NameId};
+use crate::time::rfc3339;
+use crate::yaml::problem::did_you_mean;
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "sources",
+    about: "\
+    POST /api/sources/NAME/pause             keep its events: nothing is delivered; with refuse: answer them with 503\n\
+    POST /api/sources/NAME/resume            accept its events, and deliver what was kept\n",
+    answer: |request| Box::pin(answer(request)),
+    tell: |act| {
+        if let [name, done] = act.steps {
+            tracing::info!(source = %name, "by the operator: {done}");
+        }
+    },
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    match (request.is_read, request.steps) {
+        (false, [name, done]) => act(request.relay, name, done, request.body).await,
+        _ => nothing_here(),
+    }
+}
+
+async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
+    let act = match act {
+        "pause" if Asked::read(body, &["refuse"])?.flag("refuse")? => SourceAct::Refuse,
+        "pause" => SourceAct::Hold,
+        "resume" => {
+            Asked::read(body, &[])?;
+            SourceAct::Resume
+        }
+        _ => return Err(unknown_act(act)),
+    };
+    let Some((id, what)) = relay.command_for_source(name, act) else {
+        let generation = relay.generation();
+        let help = did_you_mean(name, generation.config.sources.iter().map(|source| source.name.as_str()));
+        let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
+        return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
+    };
+    ask(relay, Command { id: new_id()?, of: id, what }).await?;
+    let state = relay.source_state(id);
+    let since = state.since_ms().map(rfc3339);
+    Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))
+}
+
+/// How each source stands.
+pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Value {
+    let generation = relay.generation();
+    let shown = |(name, id): (&str, NameId)| {
+        let state = relay.source_state(id);
+        json!({
+            "name": name,
+            "state": state.name(),
+            "paused": state.since_ms().is_some(),
+            "since": state.since_ms().map(rfc3339),
+            "held": counts.held(id),
+        })
+    };
+    let named = generation.config.sources.iter().map(|source| source.name.as_str());
+    let gone = relay.paused_sources_gone();
+    let gone = gone.iter().map(|(id, name)| (&**name, *id));
+    named.zip(generation.source_ids.iter().copied()).chain(gone).map(shown).collect()
+}
