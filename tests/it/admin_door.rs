@@ -59,7 +59,9 @@ async fn a_web_page_of_another_site_gets_nothing_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_in_flight_are_bounded_and_small_requests_find_room() {
-    let relay = TestRelay::start(NOWHERE).await;
+    // None of them is given up while a busy machine takes in the others.
+    let limits = "limits: { body_timeout: 5m }\n";
+    let relay = TestRelay::start(&format!("{NOWHERE}{limits}")).await;
     let admin = relay.running.admin_address;
     let mut held = Vec::new();
     // Each has sent all of its megabyte but one byte.
