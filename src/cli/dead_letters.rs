@@ -7,7 +7,8 @@ use serde_json::{Value, json as value};
 use super::client::{At, RunningRelay, query, step};
 use super::events::attempts_of;
 use super::output::{json, print, say};
-use super::terminal::{confirm, count, plain};
+use super::dialogue::confirm;
+use super::terminal::{count, plain};
 use super::{FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]

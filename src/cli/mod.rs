@@ -87,6 +87,7 @@ verbs! {
 }
 
 mod client;
+mod dialogue;
 mod explained;
 mod output;
 mod reference;

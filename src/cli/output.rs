@@ -1,8 +1,8 @@
 //! The one way to standard output and standard error: no text from outside steers a terminal, and a failed write is told.
 //!
 //! What a destination answered, what an event holds and what a config is called may hold control characters. Verbs put such values
-//! on one line by [`plain`](super::terminal::plain); here is the last look, which no verb can forget. Who reads may have seen enough (`| head`): then the program ends
-//! quietly. A disk that is full is no such reader.
+//! on one line by [`plain`](super::terminal::plain); here is the last look, which no verb can forget. Who reads may have seen enough
+//! (`| head`): then the program ends quietly. A disk that is full is no such reader.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 

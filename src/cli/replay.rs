@@ -7,7 +7,8 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
 use super::output::{json, say};
-use super::terminal::{Progress, confirm, count, plain};
+use super::dialogue::{Progress, confirm};
+use super::terminal::{count, plain};
 use super::{FAILED, Failure, block_on};
 
 /// Between two looks at how far it has come.

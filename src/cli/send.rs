@@ -10,7 +10,8 @@ use serde_json::{Value, json as value};
 
 use super::client::RunningRelay;
 use super::output::{json, say};
-use super::terminal::{plain, says_yes};
+use super::dialogue::says_yes;
+use super::terminal::plain;
 use super::{FAILED, Failure, File, USAGE, block_on, load, read_event};
 use crate::config::{Config, Source};
 use crate::deliver::DestinationConfig;

@@ -6,7 +6,8 @@ use serde_json::json as value;
 
 use super::client::{At, RunningRelay};
 use super::output::{json, say};
-use super::terminal::{Progress, count, plain, size};
+use super::dialogue::Progress;
+use super::terminal::{count, plain, size};
 use super::{FAILED, Failure, IN_USE, block_on, load};
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::lock::{DataDirLock, LockError};

@@ -10,7 +10,8 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, query};
 use super::output::{json, print, tell};
-use super::terminal::{Progress, count, paint, plain};
+use super::dialogue::Progress;
+use super::terminal::{count, paint, plain};
 use super::{BAD_CONFIG, FAILED, Failure, block_on};
 use crate::config::{self, read_text};
 use crate::relay::Change;

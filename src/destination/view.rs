@@ -6,7 +6,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
 use super::Delivery;
-use super::template::number;
+use super::number;
 use crate::event::{Json, vero};
 
 /// How a formatter asks for the most characters one value may put in.

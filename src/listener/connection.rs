@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::server::HEAD_BYTES_MAX;
+use super::HEAD_BYTES_MAX;
 
 /// One answer is taken whole within this time, or within `header_timeout` if that is longer. A client that takes a byte now and then
 /// makes progress and would hold the connection for ever.

@@ -22,6 +22,8 @@ pub mod slots;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+/// Bytes of a request's head, and of the buffer it is read into.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long a sender is asked to wait when its request cannot be taken now.
 pub const RETRY_AFTER_SECONDS: &str = "2";
 

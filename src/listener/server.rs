@@ -29,7 +29,7 @@ use warp::{Filter, Reply};
 use super::connection::{Patience, Watched};
 use super::drain::Drained;
 use super::slots::{Slot, Slots};
-use super::{Answer, answer};
+use super::{Answer, HEAD_BYTES_MAX, answer};
 use crate::telemetry::trouble::{News, Trouble};
 use crate::time::Instant;
 
@@ -48,8 +48,6 @@ pub struct ServerOptions {
     pub descriptors_kept: u64,
 }
 
-/// Bytes of a request's head, and of the buffer it is read into.
-pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// After a failed accept (no file descriptors left, most likely), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

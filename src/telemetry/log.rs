@@ -11,6 +11,7 @@
 
 mod escape;
 mod level;
+mod lost;
 mod out;
 mod queue;
 

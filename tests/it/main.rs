@@ -18,6 +18,7 @@ mod faults;
 mod front_door;
 mod fuzz;
 mod harness;
+mod imports;
 mod isolation;
 mod log;
 mod messages;

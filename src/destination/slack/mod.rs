@@ -14,8 +14,9 @@ use serde_json::json;
 
 use super::chat::{Said, said};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
+use super::cut::cut;
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, cut, is_template};
+use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, way};
 use crate::destination::exposure;

@@ -7,9 +7,9 @@ use std::cmp::Ordering;
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State, filters, functions};
 
-use super::number::{self, Digits};
 use super::operands::{COMPARISONS, FACTOR, KEY, NATIVE, TEXT};
 use super::shown;
+use crate::destination::number::{self, Digits};
 
 /// Gives an environment all that computes and compares.
 pub fn add_to(environment: &mut Environment<'_>) {

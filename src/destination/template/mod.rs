@@ -10,7 +10,6 @@
 mod arithmetic;
 pub mod library;
 mod moments;
-pub(super) mod number;
 mod operands;
 mod shown;
 #[cfg(test)]
@@ -28,6 +27,7 @@ use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, Value}
 use self::operands::Rewritten;
 use self::texts::Encoded;
 use super::bounds;
+use super::cut::cut;
 use super::dialect;
 use super::view::{VALUE_CHARACTERS_MAX, View};
 use crate::event::vero;
@@ -361,14 +361,6 @@ fn write_slack(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
         out.write_str(special)?;
     }
     Ok(())
-}
-
-/// Cuts a text to a number of characters.
-pub fn cut(text: &str, characters_max: usize) -> &str {
-    match text.char_indices().nth(characters_max) {
-        Some((end, _)) => &text[..end],
-        None => text,
-    }
 }
 
 /// A URL whose values are marked, with each encoded as its place asks: whole where it stands first, else as one part.

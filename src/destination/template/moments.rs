@@ -8,7 +8,7 @@ use minijinja::value::{Kwargs, Value};
 use minijinja::{Error, ErrorKind};
 
 use super::super::timezone;
-use super::number;
+use crate::destination::number;
 
 /// How a date reads if the template does not say.
 const FORMAT: &str = "%Y-%m-%d %H:%M";

@@ -2,12 +2,11 @@
 
 use std::io;
 
+use crate::destination::number::Digits;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
-
-use super::number::Digits;
 
 /// A value, written as JSON.
 struct Shown<'v>(&'v Value);

@@ -28,12 +28,12 @@ fn render(template: &str, body: &str, escape: Escape) -> Result<String, String> 
 }
 
 #[track_caller]
-pub(super) fn failure(template: &str, body: &str) {
+pub(in crate::destination) fn failure(template: &str, body: &str) {
     assert!(render(template, body, Escape::None).is_err(), "{template} on {body}");
 }
 
 #[track_caller]
-pub(super) fn check(template: &str, body: &str, expected: &str) {
+pub(in crate::destination) fn check(template: &str, body: &str, expected: &str) {
     assert_eq!(render(template, body, Escape::None).as_deref(), Ok(expected), "{template} on {body}");
 }
 

@@ -7,7 +7,10 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, Value
 use minijinja::{Environment, Error, ErrorKind, State};
 use ring::{digest, hmac};
 
-use super::{SEGMENT, WHOLE_URL, cut};
+use super::{SEGMENT, WHOLE_URL};
+
+use crate::destination::cut::cut;
+use crate::destination::number;
 
 /// Gives an environment the filters of this file.
 ///
@@ -80,7 +83,7 @@ fn truncate(value: &Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     };
     kwargs.assert_all_used()?;
     let invalid = |message: &'static str| Error::new(ErrorKind::InvalidOperation, message);
-    let length = match length.map(super::number::key) {
+    let length = match length.map(number::key) {
         None => TRUNCATED_CHARACTERS,
         Some(length) => length.as_usize().ok_or_else(|| invalid("truncate takes a number of characters, like 40"))?,
     };

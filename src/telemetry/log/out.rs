@@ -14,6 +14,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::Style;
+use super::lost::Lost;
 use super::queue::Queue;
 
 /// While lines are missing it is tried this often to say so.
@@ -22,32 +23,6 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 /// Between two tries at a standard error that does not block and is full.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
-
-/// Lines that nobody will read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// How many.
-    pub lines: u64,
-    /// Since when, unix milliseconds.
-    pub since_ms: u64,
-    /// Why.
-    pub why: String,
-}
-
-impl Lost {
-    /// None yet, from now on.
-    pub fn begin(why: impl Into<String>) -> Self {
-        Self { lines: 0, since_ms: crate::time::wall_ms(), why: why.into() }
-    }
-
-    fn in_words(&self) -> String {
-        let (since, why) = (crate::time::rfc3339(self.since_ms), &self.why);
-        match self.lines {
-            1 => format!("1 log line was lost since {since}: {why}"),
-            lines => format!("{lines} log lines were lost since {since}: {why}"),
-        }
-    }
-}
 
 /// Starts the thread. Where the system gives none, there is no log, and nothing else is different.
 pub fn start(queue: Arc<Queue>, style: Style) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::out::Lost;
+use super::lost::Lost;
 
 /// Lines that may wait: more than a minute of any trouble that is told once.
 const LINES_MAX: usize = 4096;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use minijinja::value::{DynObject, Object, ObjectRepr, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
+use super::cut::cut;
 use crate::event::{Decimal, Json};
 
 /// A number with the text that it was sent as.
@@ -146,7 +147,7 @@ pub fn compare(one: &Value, other: &Value) -> Result<Ordering, Error> {
 
 fn no_number(value: &Value) -> Error {
     let message = match value.as_str() {
-        Some(text) => format!("the text `{}` cannot be compared with a number", super::cut(text, 40)),
+        Some(text) => format!("the text `{}` cannot be compared with a number", cut(text, 40)),
         None => format!("a {} cannot be compared with a number", value.kind()),
     };
     Error::new(ErrorKind::InvalidOperation, message)
@@ -156,7 +157,7 @@ fn no_number(value: &Value) -> Error {
 pub fn factor(value: Value) -> Result<Value, Error> {
     match value.as_str().filter(|text| Decimal::parse(text.trim()).is_some()) {
         Some(text) => {
-            let message = format!("`{}` is a text and no number: write `| float` behind it", super::cut(text, 40));
+            let message = format!("`{}` is a text and no number: write `| float` behind it", cut(text, 40));
             Err(Error::new(ErrorKind::InvalidOperation, message))
         }
         None => Ok(native(value)),
@@ -207,7 +208,8 @@ fn exact(value: &Value) -> Option<Decimal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, failure};
+    use crate::destination::template::tests::{check, failure};
+    use crate::destination::template::{Escape, Template};
 
     /// Numbers that a float would print otherwise, and such that it would not.
     const NUMBERS: [&str; 22] = [
@@ -403,7 +405,7 @@ mod tests {
     #[test]
     fn a_slip_is_still_told_at_its_place() {
         let source = "{{ a > b }} {{ a + b }} {{ type | uppr }}";
-        let fault = super::super::Template::compile(source, super::super::Escape::None).expect_err("a slip");
+        let fault = Template::compile(source, Escape::None).expect_err("a slip");
         assert_eq!(fault.within.map(|range| &source[range]), Some("uppr"));
     }
 }
