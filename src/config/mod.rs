@@ -41,7 +41,7 @@ pub use self::expectations::{ConfigTest, TestEvent};
 pub use self::limits::Limits;
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};
-pub use self::sources::{Auth, PROOF_BYTES_MAX, Source};
+pub use self::sources::{Auth, CREDENTIAL_BYTES_MAX, Source};
 use self::successor::Successor;
 use self::unknown::Known;
 use crate::deliver::DestinationConfig;

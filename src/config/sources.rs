@@ -15,8 +15,8 @@ use crate::yaml::words::variable_name;
 /// A shorter token on a listener that strangers reach can be guessed.
 pub const TOKEN_CHARACTERS_MIN: usize = 16;
 
-/// Bytes of a header that is looked at as a proof: a stranger should not have more hashed for each request.
-pub const PROOF_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a header that is looked at as a credential: a stranger should not have more hashed for each request.
+pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 
 /// A way in.
 #[derive(Clone, Debug)]
@@ -184,11 +184,11 @@ fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
 
 /// Whether a header with so many bytes would be looked at; if not, that is told.
 fn is_short_enough(reader: &Reader, node: &Node, bytes: usize) -> bool {
-    if bytes > PROOF_BYTES_MAX {
-        let message = format!("the header would have {bytes} bytes, and a proof may have {PROOF_BYTES_MAX}");
+    if bytes > CREDENTIAL_BYTES_MAX {
+        let message = format!("the header would have {bytes} bytes, and a credential may have {CREDENTIAL_BYTES_MAX}");
         reader.secret_error_with(node.id, message, "make a shorter one with: openssl rand -hex 24".to_owned());
     }
-    bytes <= PROOF_BYTES_MAX
+    bytes <= CREDENTIAL_BYTES_MAX
 }
 
 fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {

@@ -141,12 +141,14 @@ fn sources_prove_themselves_in_one_way() {
     good(&with("tokens: [new, old]"));
     good(&with("auth: { basic: { username: u, password: p } }"));
     good(&with("auth: { header: { name: X-Key, value: v } }"));
-    // What the gate would never look at is refused; `Basic ` and base64 make 6138 bytes of a pair 8190.
+    // What the authenticator would never look at is refused; `Basic ` and base64 make 6138 bytes of a pair 8190.
     let header = |bytes: usize| format!("auth: {{ header: {{ name: X-Key, value: {} }} }}", "v".repeat(bytes));
     let basic = |bytes: usize| format!("auth: {{ basic: {{ username: u, password: {} }} }}", "v".repeat(bytes - 2));
     good(&with(&header(8192)));
     good(&with(&basic(6138)));
-    assert!(problems(&with(&header(8193)))[0].contains("the header would have 8193 bytes, and a proof may have 8192"));
+    assert!(
+        problems(&with(&header(8193)))[0].contains("the header would have 8193 bytes, and a credential may have 8192")
+    );
     assert!(problems(&with(&basic(6140)))[0].contains("the header would have 8194 bytes"));
     assert!(
         problems(&with("auth: { basic: { username: u, password: p }, header: { name: x, value: v } }"))[0]

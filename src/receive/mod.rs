@@ -66,7 +66,7 @@ where
 {
     let generation = relay.generation();
     let sources = &generation.config.sources;
-    let Some(source) = generation.gate.admit(path, headers) else {
+    let Some(source) = generation.authenticator.authenticate(path, headers) else {
         let why = "the path, the source or its token is wrong";
         let seen = Seen { method, path, source: None, body: &[] };
         relay.refused.add(RefusedRequest::new(StatusCode::NOT_FOUND, why, seen, sources));

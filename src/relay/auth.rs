@@ -1,6 +1,6 @@
 //! Which source a request comes from, and whether it can prove it.
 //!
-//! Every configured proof is compared, without an early exit and in constant time, so that neither a name nor a part of a token can
+//! Every configured credential is compared, without an early exit and in constant time, so that neither a name nor a part of a token can
 //! be found out by how long a refusal takes.
 
 use std::borrow::Cow;
@@ -12,60 +12,64 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{Context, SHA256};
 use subtle::ConstantTimeEq;
 
-use crate::config::{Auth, PROOF_BYTES_MAX, Source};
+use crate::config::{Auth, CREDENTIAL_BYTES_MAX, Source};
 
-/// All sources and their proofs.
+/// All sources and their credentials.
 #[derive(Debug)]
-pub struct Gate {
-    proofs: Vec<Proof>,
-    /// Headers that hold a proof, each once.
+pub struct Authenticator {
+    credentials: Vec<Credential>,
+    /// Headers that hold a credential, each once.
     headers: Vec<HeaderName>,
     has_basic: bool,
 }
 
 #[derive(Debug)]
-struct Proof {
+struct Credential {
     source: usize,
-    kind: ProofKind,
+    kind: CredentialKind,
     /// The source's name and the secret, hashed, so that all are of one length and none lies in memory as it is.
     hash: [u8; 32],
 }
 
 #[derive(Debug)]
-enum ProofKind {
+enum CredentialKind {
     Token,
     Basic,
-    /// By its place among the gate's headers.
+    /// By its place among the authenticator's headers.
     Header(usize),
 }
 
-impl Gate {
-    /// A gate for the sources of a config.
+impl Authenticator {
+    /// A authenticator for the sources of a config.
     pub fn new(sources: &[Source]) -> Self {
-        let (mut proofs, mut headers) = (Vec::new(), Vec::<HeaderName>::new());
+        let (mut credentials, mut headers) = (Vec::new(), Vec::<HeaderName>::new());
         for (at, source) in sources.iter().enumerate() {
             let mut add = |kind, secret: &str| {
-                proofs.push(Proof { source: at, kind, hash: hash(source.name.as_bytes(), secret.as_bytes()) });
+                credentials.push(Credential {
+                    source: at,
+                    kind,
+                    hash: hash(source.name.as_bytes(), secret.as_bytes()),
+                });
             };
             match &source.auth {
-                Auth::Token(tokens) => tokens.iter().for_each(|token| add(ProofKind::Token, token.expose())),
-                Auth::Basic(pair) => add(ProofKind::Basic, pair.expose()),
+                Auth::Token(tokens) => tokens.iter().for_each(|token| add(CredentialKind::Token, token.expose())),
+                Auth::Basic(pair) => add(CredentialKind::Basic, pair.expose()),
                 Auth::Header { name, value } => {
                     let at = headers.iter().position(|known| known == name).unwrap_or_else(|| {
                         headers.push(name.clone());
                         headers.len() - 1
                     });
-                    add(ProofKind::Header(at), value.expose());
+                    add(CredentialKind::Header(at), value.expose());
                 }
             }
         }
-        let has_basic = proofs.iter().any(|proof| matches!(proof.kind, ProofKind::Basic));
-        Self { proofs, headers, has_basic }
+        let has_basic = credentials.iter().any(|credential| matches!(credential.kind, CredentialKind::Basic));
+        Self { credentials, headers, has_basic }
     }
 
     /// The source of a request to `/hooks/SOURCE` or `/hooks/SOURCE/TOKEN`. What follows does not matter: Vero 2.0 wants a URL for
     /// each event type. Each step of the path is percent-decoded, once.
-    pub fn admit(&self, path: &str, headers: &HeaderMap) -> Option<usize> {
+    pub fn authenticate(&self, path: &str, headers: &HeaderMap) -> Option<usize> {
         let mut steps = path.strip_prefix('/')?.split('/').map(decoded);
         let hooks = steps.next()?;
         let (source, token) = (steps.next()?, steps.next().unwrap_or_default());
@@ -74,20 +78,20 @@ impl Gate {
         }
         let token = hash(&source, &token);
         let basic = if self.has_basic { hash(&source, &basic(headers)) } else { [0; 32] };
-        let in_header = |name| hash(&source, headers.get(name).map(proof_in).unwrap_or_default());
+        let in_header = |name| hash(&source, headers.get(name).map(credential_in).unwrap_or_default());
         let in_headers: Vec<_> = self.headers.iter().map(in_header).collect();
-        let mut admitted = None;
-        for proof in &self.proofs {
-            let given = match proof.kind {
-                ProofKind::Token => token,
-                ProofKind::Basic => basic,
-                ProofKind::Header(at) => in_headers[at],
+        let mut source = None;
+        for credential in &self.credentials {
+            let given = match credential.kind {
+                CredentialKind::Token => token,
+                CredentialKind::Basic => basic,
+                CredentialKind::Header(at) => in_headers[at],
             };
-            if bool::from(given.ct_eq(&proof.hash)) {
-                admitted = Some(proof.source);
+            if bool::from(given.ct_eq(&credential.hash)) {
+                source = Some(credential.source);
             }
         }
-        admitted
+        source
     }
 }
 
@@ -108,13 +112,13 @@ fn hash(name: &[u8], secret: &[u8]) -> [u8; 32] {
 }
 
 /// What a header says, or nothing where it says too much.
-fn proof_in(value: &HeaderValue) -> &[u8] {
-    Some(value.as_bytes()).filter(|value| value.len() <= PROOF_BYTES_MAX).unwrap_or_default()
+fn credential_in(value: &HeaderValue) -> &[u8] {
+    Some(value.as_bytes()).filter(|value| value.len() <= CREDENTIAL_BYTES_MAX).unwrap_or_default()
 }
 
 /// `username:password` of basic authentication, empty if there is none.
 fn basic(headers: &HeaderMap) -> Vec<u8> {
-    let value = headers.get(http::header::AUTHORIZATION).map(proof_in).unwrap_or_default();
+    let value = headers.get(http::header::AUTHORIZATION).map(credential_in).unwrap_or_default();
     let is_basic = value.len() > 6 && value[..6].eq_ignore_ascii_case(b"basic ");
     if is_basic { STANDARD.decode(value[6..].trim_ascii()).unwrap_or_default() } else { Vec::new() }
 }
@@ -124,10 +128,10 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    fn gate() -> Gate {
+    fn authenticator() -> Authenticator {
         let secret = |text: &str| Secret::from(text.to_owned());
         let source = |name: &str, auth| Source { name: name.to_owned(), auth };
-        Gate::new(&[
+        Authenticator::new(&[
             source("vero", Auth::Token(vec![secret("new"), secret("old")])),
             source("basic", Auth::Basic(secret("user:pass"))),
             source("header", Auth::Header { name: HeaderName::from_static("x-key"), value: secret("k") }),
@@ -141,7 +145,7 @@ mod tests {
             headers.insert(name, http::HeaderValue::from_static(value));
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/hooks/{path}") };
-        assert_eq!(gate().admit(&path, &headers), expected, "{path} {header:?}");
+        assert_eq!(authenticator().authenticate(&path, &headers), expected, "{path} {header:?}");
     }
 
     #[test]
@@ -167,13 +171,13 @@ mod tests {
     #[test]
     fn a_header_that_is_too_long_for_a_proof_is_none() {
         let long = |length: usize| Secret::from("k".repeat(length));
-        let gate = |length| {
+        let authenticator = |length| {
             let auth = Auth::Header { name: HeaderName::from_static("x-key"), value: long(length) };
-            let gate = Gate::new(&[Source { name: "a".to_owned(), auth }]);
+            let authenticator = Authenticator::new(&[Source { name: "a".to_owned(), auth }]);
             let value = HeaderValue::from_str(long(length).expose()).expect("a value");
-            gate.admit("/hooks/a", &HeaderMap::from_iter([(HeaderName::from_static("x-key"), value)]))
+            authenticator.authenticate("/hooks/a", &HeaderMap::from_iter([(HeaderName::from_static("x-key"), value)]))
         };
-        assert_eq!((gate(PROOF_BYTES_MAX), gate(PROOF_BYTES_MAX + 1)), (Some(0), None));
+        assert_eq!((authenticator(CREDENTIAL_BYTES_MAX), authenticator(CREDENTIAL_BYTES_MAX + 1)), (Some(0), None));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::auth::Gate;
+use super::auth::Authenticator;
 use crate::config::Config;
 use crate::deliver::Status;
 use crate::store::{NameId, Store};
@@ -18,7 +18,7 @@ pub struct Generation {
     /// The config.
     pub config: Config,
     /// Who may come in.
-    pub gate: Gate,
+    pub authenticator: Authenticator,
     /// The sources' numbers in the store, in the config's order.
     pub source_ids: Vec<NameId>,
     /// The rules' numbers.
@@ -46,7 +46,7 @@ impl Generation {
         let status = |id: &NameId| before.and_then(|before| before.statuses.get(id)).cloned().unwrap_or_default();
         Self {
             number: before.map_or(1, |before| before.number + 1),
-            gate: Gate::new(&config.sources),
+            authenticator: Authenticator::new(&config.sources),
             statuses: destination_ids.iter().map(|id| (*id, status(id))).collect(),
             source_ids,
             rule_ids,
