@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::Disk;
 use vero_relay::store::journal::format::{
-    Act, Control, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState, ReplayRecord,
+    Act, BulkAct, Control, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState, ReplayRecord,
     SegmentHeader, SelectionRecord,
 };
 use vero_relay::store::journal::model::ModelDisk;
@@ -21,7 +21,7 @@ use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
     Answer, Claimed, DeliveryKey, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent,
-    Order, Pause, PlannedDelivery, Room, Selecting, Standing, Store, StoreError,
+    Order, Pause, PlannedDelivery, Room, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -251,7 +251,7 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
             outcome(1, OutcomeState::Dead { reason: "400".to_owned() }),
             outcome(
                 2,
-                OutcomeState::Postponed {
+                OutcomeState::Scheduled {
                     first_attempt_ms: 1_700_000_000_100,
                     due_ms: 1_700_000_000_900,
                     reason: "503".to_owned(),
@@ -262,12 +262,12 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
         (2, 1) => builder.control(&Control { destination: ALERTS, at_ms: 6, act: Act::Resume }),
         (2, _) => {
             let (event, body) = head(1);
-            builder.carried(&event, body.into());
+            builder.relocated(&event, body.into());
         }
         (_, 0) => builder.selection(&SelectionRecord {
             destination: CRM,
             at_ms: 9,
-            act: Selecting::Again,
+            act: BulkAct::Redeliver,
             command: 77,
             reason: "operator".to_owned(),
             sequences: [0, 1].into_iter().collect(),

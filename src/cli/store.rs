@@ -118,10 +118,10 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
     let verified = verify(directory, &mut |share| progress.show(share, "read"));
     drop(progress);
     let verified = verified.map_err(|error| Failure::of(FAILED, &error))?;
-    let Verified { segments, groups, events, carried, bytes, torn_bytes, backlog, dead, problems } = &verified;
+    let Verified { segments, groups, events, relocated, bytes, torn_bytes, backlog, dead, problems } = &verified;
     if as_json {
         json(&value!({
-            "segments": segments, "groups": groups, "events": events, "carried": carried, "bytes": bytes,
+            "segments": segments, "groups": groups, "events": events, "carried": relocated, "bytes": bytes,
             "torn_bytes": torn_bytes, "backlog": backlog, "dead_letters": dead, "problems": problems,
         }));
     } else {
@@ -131,7 +131,7 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             count(*segments as u64),
             count(*groups),
             count(*events),
-            count(*carried),
+            count(*relocated),
             count(*backlog),
             count(*dead)
         );

@@ -74,7 +74,7 @@ pub struct Running {
     pub admin_address: SocketAddr,
     stops: Tokens,
     tasks: Trackers,
-    // Released last, when everything that writes has ended.
+    // Returned last, when everything that writes has ended.
     _lock: Option<Arc<DataDirLock>>,
 }
 

@@ -70,7 +70,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.claims.is_empty() {
-            let released = |claim| Settled { claim, settlement: Settlement::Released, attempt: None };
+            let released = |claim| Settled { claim, settlement: Settlement::Returned, attempt: None };
             self.queue.settle(self.claims.drain(..).map(released).collect());
         }
     }

@@ -15,9 +15,10 @@ use super::witness::{Mode, Model, Witness};
 use crate::deliver::{BacklogLimits, Bodies, DestinationConfig, Pace, Policy, Section, Worker, WorkerParts};
 use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
+use crate::store::journal::format::BulkAct;
 use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
-use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery, Selecting};
+use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant};
 
@@ -288,7 +289,7 @@ impl World {
         self.tell(format_args!("replay of {sequences:?} at {at}"));
         self.witness.replayed(at, &sequences);
         let process = self.process();
-        let (act, reason) = (Selecting::Again, String::new());
+        let (act, reason) = (BulkAct::Redeliver, String::new());
         let sequences = sequences.into_iter().collect();
         drop(process.store.select(Selection { destination: process.ids[at], act, reason, sequences }));
     }

@@ -10,7 +10,7 @@ use super::{AttemptNote, Claim, Settlement, Standing, StoreError, StoredEvent};
 /// The deliveries of one destination, while this process has the [`Lease`](super::Lease) to make them. All of it is in memory, but for events of a
 /// destination that lags, and cannot fail.
 pub trait Queue: Send + Sync {
-    /// What is due, with its events: released ones first, then due retries, first attempts and redeliveries in turn. As much as both
+    /// What is due, with its events: returned ones first, then due retries, first attempts and redeliveries in turn. As much as both
     /// limits allow, and at least one event, however large. Empty while the destination is paused, and once the lease is lost. Dropping the
     /// future hands back what it had claimed.
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>>;

@@ -113,7 +113,7 @@ pub enum Settlement {
         attempts: u16,
     },
     /// To be tried again.
-    Postponed {
+    Scheduled {
         /// Attempts made in all.
         attempts: u16,
         /// When the first of them was made, unix milliseconds.
@@ -138,7 +138,7 @@ pub enum Settlement {
         reason: String,
     },
     /// Handed back as it was: no attempt counts, and it is claimed again first.
-    Released,
+    Returned,
 }
 
 /// Where one delivery stands.
@@ -148,10 +148,10 @@ pub enum DeliveryState {
     Held,
     /// No attempt has been settled yet.
     Waiting,
-    /// An attempt is under way.
-    UnderWay,
+    /// An attempt is in flight.
+    InFlight,
     /// Waiting for its next attempt.
-    Postponed {
+    Scheduled {
         /// Attempts made.
         attempts: u16,
         /// When the next is due, unix milliseconds.
@@ -251,14 +251,14 @@ impl AllCounts {
 pub struct Counts {
     /// Which.
     pub destination: NameId,
-    /// Deliveries not settled yet: waiting, under way and postponed.
+    /// Deliveries not settled yet: waiting, in flight and scheduled.
     pub backlog: u64,
     /// Of them, waiting for another attempt.
-    pub postponed: u64,
+    pub scheduled: u64,
     /// Of them, selected to go out again.
-    pub again: u64,
+    pub redeliveries: u64,
     /// Of them, in the hands of a worker.
-    pub under_way: u64,
+    pub in_flight: u64,
     /// Deliveries whose sources are held. They do not count as backlog.
     pub held: u64,
     /// When the oldest event arrived that waits, unix milliseconds.
@@ -278,9 +278,9 @@ impl Default for Counts {
         Self {
             destination: NameId::NONE,
             backlog: 0,
-            postponed: 0,
-            again: 0,
-            under_way: 0,
+            scheduled: 0,
+            redeliveries: 0,
+            in_flight: 0,
             held: 0,
             oldest_ms: None,
             backlog_bytes: 0,
@@ -334,21 +334,6 @@ impl DeadQuery {
             && self.until_ms.is_none_or(|until_ms| at_ms < until_ms)
             && part.is_none_or(|part| reason.to_lowercase().contains(&part))
     }
-}
-
-/// What is done to some deliveries of one destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Selecting {
-    /// They are delivered again; what waits already goes on waiting.
-    Again,
-    /// They are given up.
-    Bury,
-    /// Dead letters that are kept no longer.
-    Drop,
-    /// Dead letters that are kept no longer, because another destination was given them.
-    Move(NameId),
-    /// What waits goes to another destination.
-    Yield(NameId),
 }
 
 /// How far a replay of the history has come.
@@ -502,16 +487,6 @@ pub enum StoreError {
     Closed,
 }
 
-impl From<ReadError> for StoreError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Missing => Self::Missing,
-            ReadError::Damaged(why) => Self::Damaged(why),
-            ReadError::Io(source) => Self::Unavailable(format!("reading the store failed: {source}")),
-        }
-    }
-}
-
 impl From<AppendError> for StoreError {
     fn from(error: AppendError) -> Self {
         match error {
@@ -519,18 +494,4 @@ impl From<AppendError> for StoreError {
             error => Self::Unavailable(error.to_string()),
         }
     }
-}
-
-/// Why a stored event could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is not there.
-    #[error("no such event in the store")]
-    Missing,
-    /// It is there and its bytes are not what was written.
-    #[error("the event's bytes on the disk are damaged ({0})")]
-    Damaged(String),
-    /// The disk would not give it.
-    #[error("reading the store failed")]
-    Io(#[from] std::io::Error),
 }

@@ -210,7 +210,7 @@ impl AsWorker for dyn Store {
 
     fn due_ms(&self, id: EventId) -> Option<u64> {
         match wait(async || self.event(id).await).expect("found").deliveries[0].state {
-            DeliveryState::Postponed { due_ms, .. } => Some(due_ms),
+            DeliveryState::Scheduled { due_ms, .. } => Some(due_ms),
             _ => None,
         }
     }
@@ -242,7 +242,7 @@ fn a_claim_is_exclusive_until_it_is_released() {
         let a = destination(&*store, "a");
         let claim = store.claim(a, 9)[0];
         assert_eq!(store.claim(a, 9), []);
-        store.settle(vec![(claim, Settlement::Released)]);
+        store.settle(vec![(claim, Settlement::Returned)]);
         assert_eq!(store.claim(a, 9), [claim]);
     });
 }
@@ -264,7 +264,7 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
         let state = |id: EventId| wait(async || store.event(id).await).expect("found").deliveries[0].state.clone();
         assert!(matches!(state(ids[0]), DeliveryState::Delivered { attempts: 1, .. }));
         assert!(matches!(state(ids[1]), DeliveryState::Dead { attempts: 2, reason, .. } if reason == "no"));
-        assert_eq!(state(ids[2]), DeliveryState::UnderWay);
+        assert_eq!(state(ids[2]), DeliveryState::InFlight);
     });
 }
 
@@ -294,7 +294,7 @@ fn a_postponed_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_rest
         let a = destination(&*store, "a");
         let claims = store.claim(a, 9);
         let postponed =
-            |due_ms| Settlement::Postponed { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
+            |due_ms| Settlement::Scheduled { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
         let far = vero_relay::time::wall_ms() + 3_600_000;
         store.settle(vec![(claims[0], postponed(far)), (claims[1], postponed(1))]);
         assert_eq!(ids.map(|id| store.due_ms(id)), [Some(far), Some(1)]);
@@ -643,17 +643,23 @@ fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_r
         store.settle(vec![
             (claims[0], Settlement::Delivered { attempts: 1 }),
             (claims[1], Settlement::Dead { attempts: 1, reason: "no".into() }),
-            (claims[2], Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
-            (claims[3], Settlement::Released),
+            (claims[2], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
+            (claims[3], Settlement::Returned),
         ]);
         assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(vec![ids[0]]))), done(1));
         let counts = store.counts_of(a);
-        assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 1, 1));
+        assert_eq!(
+            (counts.backlog, counts.scheduled, counts.redeliveries, counts.in_flight, counts.dead),
+            (5, 1, 1, 1, 1)
+        );
         assert_eq!(counts.oldest_ms, Some(1_700_000_000_000));
         store.close_now();
         let store = backend.open();
         let counts = store.counts_of(a);
-        assert_eq!((counts.backlog, counts.postponed, counts.again, counts.under_way, counts.dead), (5, 1, 1, 0, 1));
+        assert_eq!(
+            (counts.backlog, counts.scheduled, counts.redeliveries, counts.in_flight, counts.dead),
+            (5, 1, 1, 0, 1)
+        );
     });
 }
 
@@ -670,7 +676,7 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         let claim = store.claim(a, 1)[0];
         let due_ms = now_ms + DAY_MS / 24;
         let reason = "503".to_owned();
-        store.settle(vec![(claim, Settlement::Postponed { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
+        store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
         store.close_now();
         // A day back, as after a flat battery, then to 1970: what was due in an hour is due within a day.
         for stepped in [now_ms - DAY_MS, 1000] {
@@ -796,7 +802,7 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
             assert_eq!(one.len(), 1, "and one however large");
             let keys: Vec<u64> = some.iter().chain(&one).map(|claimed| claimed.claim.key.sequence).collect();
             assert!(keys.is_sorted(), "{keys:?}");
-            let back = |claimed: Claimed| (claimed.claim, Settlement::Released);
+            let back = |claimed: Claimed| (claimed.claim, Settlement::Returned);
             store.settle(some.into_iter().chain(one).map(back).collect());
             assert_eq!(store.counts_of(a).backlog, 20);
         }
@@ -819,7 +825,7 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
         comes(ready);
         let claim = store.claim(a, 1)[0];
         let due_ms = vero_relay::time::wall_ms() + 50;
-        let retry = Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        let retry = Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() };
         store.settle(vec![(claim, retry)]);
         comes(queue.ready());
         store.pause(a, "410 Gone");

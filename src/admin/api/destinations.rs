@@ -95,9 +95,9 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
         "name": name,
         "state": state,
         "backlog": counts.backlog,
-        "scheduled": counts.postponed,
-        "replaying": counts.again,
-        "in_flight": counts.under_way,
+        "scheduled": counts.scheduled,
+        "replaying": counts.redeliveries,
+        "in_flight": counts.in_flight,
         "held": counts.held,
         "oldest_at": oldest_ms.map(rfc3339),
         "oldest_age_s": oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
@@ -118,7 +118,7 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome 
         "pause" => What::Pause { reason: "paused by the operator".to_owned() },
         "resume" => What::Resume,
         "retry" => {
-            let waiting = relay.store.counts().await.map_err(refused)?.of(id).postponed;
+            let waiting = relay.store.counts().await.map_err(refused)?.of(id).scheduled;
             ask(relay, Command { id: new_id()?, of: id, what: What::RetryNow }).await?;
             return Ok(json!({ "destination": name, "due_now": waiting }));
         }

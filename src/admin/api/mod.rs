@@ -340,8 +340,8 @@ fn state_name(state: &DeliveryState) -> &'static str {
         DeliveryState::Settled => "unknown",
         DeliveryState::Held => "held",
         DeliveryState::Waiting => "waiting",
-        DeliveryState::UnderWay => "in_flight",
-        DeliveryState::Postponed { .. } => "scheduled",
+        DeliveryState::InFlight => "in_flight",
+        DeliveryState::Scheduled { .. } => "scheduled",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Dead { .. } => "dead",
         DeliveryState::Skipped { .. } => "skipped",
@@ -353,9 +353,9 @@ fn state_name(state: &DeliveryState) -> &'static str {
 fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
     let mut shown = json!({ "state": state_name(state) });
     match state {
-        DeliveryState::Held | DeliveryState::Waiting | DeliveryState::UnderWay => {}
+        DeliveryState::Held | DeliveryState::Waiting | DeliveryState::InFlight => {}
         DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
-        DeliveryState::Postponed { attempts, due_ms, reason } => {
+        DeliveryState::Scheduled { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);
             shown["next_attempt_at"] = json!(rfc3339(*due_ms));
             shown["reason"] = json!(reason);

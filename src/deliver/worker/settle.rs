@@ -102,7 +102,7 @@ impl Worker {
                 // Like all that waited when the section changed, it is due now.
                 let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
                 let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
-                Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason }
+                Settlement::Scheduled { attempts, first_attempt_ms, due_ms, reason }
             }
             Next::DeadLetter(reason) => {
                 self.section.metrics.dead();
@@ -114,7 +114,7 @@ impl Worker {
                 if is_of_now {
                     self.pause(&reason, brief);
                 }
-                Settlement::Released
+                Settlement::Returned
             }
         }
     }

@@ -8,14 +8,16 @@ use futures_util::FutureExt;
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
 use super::format::Act;
+use super::format::BulkAct;
 use super::inbox::Urgency;
 use super::index::Update;
+use super::words::ReadError;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
     AppendError, AttemptNote, Change, Claim, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, Duty, EventView,
-    Lease, NameId, NameKind, NamesFull, Queue, ReadError, ReplayProgress, SearchLimit, Selecting, Settled, Settlement,
-    Standing, States, Store, StoreError, StoredEvent, TakenOver,
+    Lease, NameId, NameKind, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, Standing, States,
+    Store, StoreError, StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -25,7 +27,7 @@ pub(crate) type NumberSet = Bitmap;
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
     pub destination: NameId,
-    pub act: Selecting,
+    pub act: BulkAct,
     pub reason: String,
     pub sequences: NumberSet,
 }

@@ -72,7 +72,7 @@ impl Drop for Handing {
         if !claims.is_empty() {
             let mut queue = lock(&self.destination.queue);
             if !self.lost.is_cancelled() {
-                claims.into_iter().for_each(|claim| queue.release(claim));
+                claims.into_iter().for_each(|claim| queue.give_back(claim));
             }
         }
     }
@@ -180,9 +180,9 @@ impl Journal {
         let (mut written, mut skipped, mut is_scheduled) = (Vec::new(), Vec::new(), false);
         for (claim, settlement) in settlements {
             let (attempts, state) = match settlement {
-                Settlement::Released => {
+                Settlement::Returned => {
                     // No wakeup: who hands a claim back knows why, and would only be woken to hand it back again.
-                    queue.release(claim);
+                    queue.give_back(claim);
                     continue;
                 }
                 Settlement::Delivered { attempts } => (attempts, OutcomeState::Delivered),
@@ -192,9 +192,9 @@ impl Journal {
                     (attempts, OutcomeState::Skipped)
                 }
                 Settlement::Dead { attempts, reason } => (attempts, OutcomeState::Dead { reason: cut(reason) }),
-                Settlement::Postponed { attempts, first_attempt_ms, due_ms, reason } => {
+                Settlement::Scheduled { attempts, first_attempt_ms, due_ms, reason } => {
                     is_scheduled = true;
-                    (attempts, OutcomeState::Postponed { first_attempt_ms, due_ms, reason: cut(reason) })
+                    (attempts, OutcomeState::Scheduled { first_attempt_ms, due_ms, reason: cut(reason) })
                 }
             };
             if queue.settle(claim.key.sequence, attempts, &state) {
@@ -207,7 +207,7 @@ impl Journal {
             return;
         }
         let mut outcomes = lock(&self.outcomes);
-        for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Postponed { .. })) {
+        for outcome in written.iter().filter(|outcome| !matches!(outcome.state, OutcomeState::Scheduled { .. })) {
             outcomes.push(outcome.key, state_of(outcome));
         }
         for (key, state) in skipped {

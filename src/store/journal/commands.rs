@@ -11,16 +11,17 @@ use tokio::sync::oneshot;
 use super::Journal;
 use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
+use super::format::BulkAct;
 use super::format::{Act, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
 use super::inbox::{Message, Urgency};
 use super::index::REPLAYS_MAX;
 use super::known::{CommandAct, KnownCommand};
+use super::words::ReadError;
 use super::words::{Letter, state_after, unreadable};
 use super::{lock, reading};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReadError, ReplayProgress, Selecting,
-    StoreError, What, Which,
+    AppendError, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReplayProgress, StoreError, What, Which,
 };
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
@@ -58,10 +59,14 @@ impl Journal {
             What::Hold => control(Act::Hold),
             What::Resume => u64::from(self.let_go_on(of, Act::Resume)),
             What::RetryNow => u64::from(self.let_go_on(of, Act::RetryNow)),
-            What::Redeliver(which) => self.select(id, of, Selecting::Again, "", self.chosen(of, which)?),
-            What::DeadLetter { which, reason } => self.select(id, of, Selecting::Bury, reason, self.chosen(of, which)?),
-            What::Drop(which) => self.select(id, of, Selecting::Drop, "", self.chosen(of, which)?),
-            What::Move { which, to } if *to == of => self.select(id, of, Selecting::Again, "", self.chosen(of, which)?),
+            What::Redeliver(which) => self.select(id, of, BulkAct::Redeliver, "", self.chosen(of, which)?),
+            What::DeadLetter { which, reason } => {
+                self.select(id, of, BulkAct::DeadLetter, reason, self.chosen(of, which)?)
+            }
+            What::Drop(which) => self.select(id, of, BulkAct::Drop, "", self.chosen(of, which)?),
+            What::Move { which, to } if *to == of => {
+                self.select(id, of, BulkAct::Redeliver, "", self.chosen(of, which)?)
+            }
             What::Move { which, to } => self.move_dead_letters(id, of, *to, &self.chosen(of, which)?),
             What::TakeOver { to } => {
                 let taken = self.take_over(of, *to);
@@ -195,11 +200,11 @@ impl Journal {
     }
 
     /// Does something to deliveries, and has it written down. Returns to how many.
-    pub fn select(&self, command: u128, of: NameId, act: Selecting, reason: &str, mut sequences: Bitmap) -> u64 {
+    pub fn select(&self, command: u128, of: NameId, act: BulkAct, reason: &str, mut sequences: Bitmap) -> u64 {
         // Nothing goes from the history while deliveries of it are chosen.
         let _selecting = lock(&self.selecting);
-        if act == Selecting::Again {
-            // What is older than the history is there if it was carried, because some destination needs it.
+        if act == BulkAct::Redeliver {
+            // What is older than the history is there if it was relocated, because some destination needs it.
             let start = self.segments.history_start();
             let end = self.next_sequence.load(Ordering::Acquire);
             let is_there = |sequence: &u64| *sequence < end && (*sequence >= start || self.needs(*sequence));
@@ -223,12 +228,12 @@ impl Journal {
     /// Delivers dead letters of one destination to another, in one group of the journal for each part: a crash leaves them here or there.
     fn move_dead_letters(&self, command: u128, from: NameId, to: NameId, sequences: &Bitmap) -> u64 {
         self.with_both(from, to, |here, there| {
-            let act = Selecting::Move(to);
+            let act = BulkAct::MoveDead(to);
             let moved = here.select(act, sequences);
             let count = moved.len();
             let parts = self.record(from, act, command, "", moved).split().into_iter().map(|gone| {
-                let again = there.select(Selecting::Again, &gone.sequences);
-                let again = (!again.is_empty()).then(|| self.record(to, Selecting::Again, 0, "", again));
+                let again = there.select(BulkAct::Redeliver, &gone.sequences);
+                let again = (!again.is_empty()).then(|| self.record(to, BulkAct::Redeliver, 0, "", again));
                 again.into_iter().chain([gone]).collect()
             });
             self.send(Message::Selections(parts.collect()));
@@ -237,14 +242,7 @@ impl Journal {
     }
 
     /// The record of something that is done to deliveries, which memory knows from here on. Made while the queue is locked.
-    pub fn record(
-        &self,
-        of: NameId,
-        act: Selecting,
-        command: u128,
-        reason: &str,
-        sequences: Bitmap,
-    ) -> SelectionRecord {
+    pub fn record(&self, of: NameId, act: BulkAct, command: u128, reason: &str, sequences: Bitmap) -> SelectionRecord {
         let (at_ms, reason) = (self.clock.now_ms(), cut(reason.to_owned()));
         // What they came to before is no answer any more.
         let mut outcomes = lock(&self.outcomes);

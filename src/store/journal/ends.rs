@@ -11,8 +11,9 @@ use super::Journal;
 use super::LAG_READ_BYTES;
 use super::format::{OutcomeState, Record, records};
 use super::segments::{Scan, SegmentInfo, Window};
+use super::words::ReadError;
 use super::words::{Ends, Place, died, state_after, state_of, unexplained_death, unreadable};
-use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent};
+use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
 
 /// What is known of some deliveries.
 pub struct Known {
@@ -121,14 +122,14 @@ impl Journal {
             };
         }
         drop(database);
-        let carried = oldest.and_then(|place| self.segments.scan_at(place));
-        // What is in the history may lie before what was carried into it.
+        let relocated = oldest.and_then(|place| self.segments.scan_at(place));
+        // What is in the history may lie before what was relocated into it.
         let in_history = wanted.range(start..).next().and_then(|sequence| self.segments.scan_from(*sequence));
-        Ok(match (carried, in_history) {
-            (Some(carried), Some(in_history)) => {
-                Some(if carried.begins_before(&in_history) { carried } else { in_history })
+        Ok(match (relocated, in_history) {
+            (Some(relocated), Some(in_history)) => {
+                Some(if relocated.begins_before(&in_history) { relocated } else { in_history })
             }
-            (carried, in_history) => carried.or(in_history).or_else(|| self.segments.scan_from(*first)),
+            (relocated, in_history) => relocated.or(in_history).or_else(|| self.segments.scan_from(*first)),
         })
     }
 }
@@ -174,7 +175,7 @@ impl Search<'_> {
         match record {
             Record::Outcomes(outcomes) => {
                 for outcome in outcomes.iter().filter(|outcome| self.wanted.contains(&outcome.key.sequence)) {
-                    if matches!(outcome.state, OutcomeState::Postponed { .. }) {
+                    if matches!(outcome.state, OutcomeState::Scheduled { .. }) {
                         self.ends.remove(&outcome.key);
                         continue;
                     }

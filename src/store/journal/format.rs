@@ -19,10 +19,10 @@
 //!               rule u32 … | destination u32, rule u32 …
 //!   2 outcomes  count u32, and for each: state u8, end u8, attempts u16 | destination u32 | to u32 | sequence u64 | at ms u64
 //!               delivered: end 0 arrived, 1 skipped, 2 dropped, 3 moved to; else 0
-//!               postponed: first attempt ms u64, due ms u64;  postponed and dead: length u16, reason
+//!               scheduled: first attempt ms u64, due ms u64;  scheduled and dead: length u16, reason
 //!   3 name      kind u8 | number u32 | length u16, text
 //!   4 control   what u8 | destination u32 | at ms u64 | length u16, reason
-//!   5 carried   as 1: an event of an older segment, moved here before that one was removed. Its number is not dense
+//!   5 relocated   as 1: an event of an older segment, moved here before that one was removed. Its number is not dense
 //!   6 selection act u8 | destination u32 | at ms u64 | replay 16 bytes | length u16, reason
 //!               chunks u32, and for each: key u64 | length u32, bytes;  moved and yielded: to u32
 //!   7 replay    done u8 | replay 16 bytes | at ms u64 | cursor u64 | until u64 | selected u64 | length u32, spec
@@ -43,7 +43,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use self::acts::{Act, Control, ReplayRecord, SelectionRecord};
+pub use self::acts::{Act, BulkAct, Control, ReplayRecord, SelectionRecord};
 pub use self::codec::cut;
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::format::{Control, OutcomeRecord, ReplayRecord, SelectionRecord};
 use super::known::KnownCommand;
-use super::words::{Carrying, Retiring};
+use super::words::{Relocating, Retiring};
 use crate::event::EventId;
 use crate::store::{AppendError, NameId, NameKind, NewEvent};
 use crate::time::Instant;
@@ -28,7 +28,7 @@ pub enum Message {
     Command(KnownCommand, Done),
     Replay(ReplayRecord, Done),
     /// Moves events of the oldest segment to the end.
-    Carry(Carrying),
+    Relocate(Relocating),
     /// Lets the oldest segment go, if nothing needs it any more.
     Retire(Retiring),
     /// Says when everything before it is written and synced, which may take until there is room.

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::format::BulkAct;
 use super::format::SelectionRecord;
-use crate::store::{COMMANDS_MAX, NameId, Selecting, What};
+use crate::store::{COMMANDS_MAX, NameId, What};
 
 /// A command that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +43,11 @@ impl CommandAct {
     /// What a record of the journal says of the command that it is part of.
     fn of_record(record: &SelectionRecord) -> Self {
         let (kind, to) = match record.act {
-            Selecting::Again => (1, NameId::NONE),
-            Selecting::Bury => (2, NameId::NONE),
-            Selecting::Drop => (3, NameId::NONE),
-            Selecting::Move(to) => (4, to),
-            Selecting::Yield(to) => (5, to),
+            BulkAct::Redeliver => (1, NameId::NONE),
+            BulkAct::DeadLetter => (2, NameId::NONE),
+            BulkAct::Drop => (3, NameId::NONE),
+            BulkAct::MoveDead(to) => (4, to),
+            BulkAct::MoveWaiting(to) => (5, to),
         };
         Self { of: record.destination, kind, to }
     }

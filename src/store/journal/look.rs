@@ -1,4 +1,4 @@
-//! Reading for people: one event and what became of it, pages of dead letters, stretches of the history, counts.
+//! Reading for people: one event and what became of it, pages of dead letters, ranges of the history, counts.
 
 mod counts;
 mod dead;
@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::Journal;
 use super::segments::Window;
+use super::words::ReadError;
 use super::words::unreadable;
 use super::{JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
     AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, DeliveryView, EventQuery, EventView,
-    Looking, NameId, Page, PlannedDelivery, ReadError, SearchLimit, States, StoredEvent, Which,
+    Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Which,
 };
 
 impl Looking for JournalStore {

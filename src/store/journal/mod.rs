@@ -72,7 +72,7 @@ pub use self::bitmap::Bitmap;
 pub use self::blocking::Blocking;
 pub use self::index::Location;
 pub use self::open::{OnSync, Options, segment_bytes};
-pub use self::queue::POSTPONED_MAX;
+pub use self::queue::SCHEDULED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
 pub use self::recover::{OpenError, Opened};
 pub use self::words::Damage;

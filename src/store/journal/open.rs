@@ -90,7 +90,7 @@ impl JournalStore {
         if let Some(worker) = Index::worker(&journal.index) {
             journal.index.has_started(spawn(journal, "index", move || worker.run())?);
         }
-        // Where what was carried lies since the old end was moved.
+        // Where what was relocated lies since the old end was moved.
         journal.index.flush();
         let (sender, worker) = upkeep::begin(journal);
         let thread = spawn(journal, "retention", move || worker.run())?;

@@ -1,12 +1,12 @@
 //! What waits for one destination: pure bookkeeping, no disk and no clock of its own.
 //!
-//! A delivery is in exactly one place: in `held` (its source is held), in `unsettled` (no attempt settled yet), in `again` (selected for another delivery), in
-//! `postponed`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
-//! neither a backlog nor a heap of dead letters costs memory; `postponed` is bounded by [`POSTPONED_MAX`], since beyond it no first
+//! A delivery is in exactly one place: in `held` (its source is held), in `unsettled` (no attempt settled yet), in `redeliveries` (somebody asked for them), in
+//! `scheduled`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
+//! neither a backlog nor a heap of dead letters costs memory; `scheduled` is bounded by [`SCHEDULED_MAX`], since beyond it no first
 //! attempts are handed out.
 //!
 //! The journal's records are applied by the same functions that made them, so reading it leads to the state that was written. Each
-//! sets a delivery's place whatever it was before: reading a stretch twice changes no place. Only the time that did not count may be
+//! sets a delivery's place whatever it was before: reading a range twice changes no place. Only the time that did not count may be
 //! taken off twice then, so that a delivery is given up later, and never earlier.
 
 mod ask;
@@ -19,16 +19,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bitmap::Bitmap;
+use super::format::BulkAct;
 use super::format::{Act, OutcomeState};
-use crate::store::{Claim, DeliveryKey, DeliveryState, NameId, Pause, Selecting, Standing};
+use crate::store::{Claim, DeliveryKey, DeliveryState, NameId, Pause, Standing};
 
-/// Postponed deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
+/// Scheduled deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
 /// need not be asked ten thousand times, and each of them costs memory.
-pub const POSTPONED_MAX: usize = 10_000;
+pub const SCHEDULED_MAX: usize = 10_000;
 
 /// A delivery that waits for another attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Postponed {
+pub struct Scheduled {
     /// Attempts made.
     pub attempts: u16,
     /// When the first was made, unix milliseconds; moved on by the time that did not count.
@@ -46,16 +47,16 @@ pub struct Queue {
     /// Everything in `unsettled` below this has been handed out.
     cursor: u64,
     /// Deliveries selected to go out again.
-    again: Bitmap,
-    again_cursor: u64,
+    redeliveries: Bitmap,
+    redelivery_cursor: u64,
     /// Handed back; goes out first.
-    released: VecDeque<Claim>,
+    returned: VecDeque<Claim>,
     /// By when it is due, then by age.
-    postponed: BTreeMap<(u64, u64), Postponed>,
-    /// When each postponed delivery is due, to find it by its number.
+    scheduled: BTreeMap<(u64, u64), Scheduled>,
+    /// When each scheduled delivery is due, to find it by its number.
     due: BTreeMap<u64, u64>,
-    /// What is under way, or was handed back.
-    claimed: BTreeMap<u64, Option<(u64, Postponed)>>,
+    /// What is in flight, or was handed back.
+    claimed: BTreeMap<u64, Option<(u64, Scheduled)>>,
     dead: Bitmap,
     /// What came in while its source is held, by source.
     held: BTreeMap<NameId, Bitmap>,
@@ -74,11 +75,11 @@ pub struct Snapshot {
     /// Deliveries of which no attempt is settled.
     pub unsettled: Bitmap,
     /// Deliveries selected to go out again.
-    pub again: Bitmap,
+    pub redeliveries: Bitmap,
     /// Dead letters.
     pub dead: Bitmap,
     /// What waits for another attempt: number, due time, and the rest.
-    pub postponed: Vec<(u64, u64, Postponed)>,
+    pub scheduled: Vec<(u64, u64, Scheduled)>,
     /// What came in while its source is held, by source.
     pub held: BTreeMap<NameId, Bitmap>,
     /// What was held before and was not attempted yet, by when it was let go.
@@ -91,10 +92,10 @@ impl Queue {
             destination,
             unsettled: Bitmap::default(),
             cursor: 0,
-            again: Bitmap::default(),
-            again_cursor: 0,
-            released: VecDeque::new(),
-            postponed: BTreeMap::new(),
+            redeliveries: Bitmap::default(),
+            redelivery_cursor: 0,
+            returned: VecDeque::new(),
+            scheduled: BTreeMap::new(),
             due: BTreeMap::new(),
             claimed: BTreeMap::new(),
             dead: Bitmap::default(),
@@ -108,26 +109,26 @@ impl Queue {
 
     /// A queue as a snapshot left it.
     pub fn restore(destination: NameId, snapshot: Snapshot) -> Self {
-        let Snapshot { unsettled, again, dead, postponed, held, let_go } = snapshot;
-        let mut queue = Self { unsettled, again, dead, held, let_go, ..Self::new(destination) };
-        for (sequence, due_ms, entry) in postponed {
-            queue.postpone(sequence, due_ms, entry);
+        let Snapshot { unsettled, redeliveries, dead, scheduled, held, let_go } = snapshot;
+        let mut queue = Self { unsettled, redeliveries, dead, held, let_go, ..Self::new(destination) };
+        for (sequence, due_ms, entry) in scheduled {
+            queue.schedule(sequence, due_ms, entry);
         }
         queue
     }
 
     /// Everything but what is claimed, which counts as it was before, and how it stands.
     pub fn snapshot(&self) -> Snapshot {
-        let waiting = self.postponed.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
+        let waiting = self.scheduled.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
         let claimed = self.claimed.iter().filter_map(|(sequence, retry)| {
             let (due_ms, entry) = retry.as_ref()?;
             Some((*sequence, *due_ms, entry.clone()))
         });
         Snapshot {
             unsettled: self.unsettled.clone(),
-            again: self.again.clone(),
+            redeliveries: self.redeliveries.clone(),
             dead: self.dead.clone(),
-            postponed: waiting.chain(claimed).collect(),
+            scheduled: waiting.chain(claimed).collect(),
             held: self.held.clone(),
             let_go: self.let_go.clone(),
         }
@@ -141,9 +142,9 @@ impl Queue {
     /// An event is read from the journal, where something newer may be known of it already: that is read again as well. `holder` is
     /// its source, where that was held.
     pub fn read_again(&mut self, sequence: u64, holder: Option<NameId>) {
-        self.again.remove(sequence);
+        self.redeliveries.remove(sequence);
         self.dead.remove(sequence);
-        self.take_postponed(sequence);
+        self.take_scheduled(sequence);
         self.remove_held(sequence);
         self.unsettled.remove(sequence);
         match holder {
@@ -152,7 +153,7 @@ impl Queue {
         }
     }
 
-    /// Says what became of a claim. Returns whether the claim was under way.
+    /// Says what became of a claim. Returns whether the claim was in flight.
     pub fn settle(&mut self, sequence: u64, attempts: u16, state: &OutcomeState) -> bool {
         let was_claimed = self.claimed.remove(&sequence).is_some();
         if was_claimed {
@@ -164,73 +165,73 @@ impl Queue {
     /// Applies an outcome, whatever was known before.
     pub fn apply(&mut self, sequence: u64, attempts: u16, state: &OutcomeState) {
         self.unsettled.remove(sequence);
-        self.again.remove(sequence);
-        self.take_postponed(sequence);
+        self.redeliveries.remove(sequence);
+        self.take_scheduled(sequence);
         self.dead.remove(sequence);
         self.remove_held(sequence);
         match state {
             OutcomeState::Delivered | OutcomeState::Skipped | OutcomeState::Dropped | OutcomeState::Moved(_) => {}
             OutcomeState::Dead { .. } => drop(self.dead.insert(sequence)),
-            OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
-                let entry = Postponed { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.as_str().into() };
-                self.postpone(sequence, *due_ms, entry);
+            OutcomeState::Scheduled { first_attempt_ms, due_ms, reason } => {
+                let entry = Scheduled { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.as_str().into() };
+                self.schedule(sequence, *due_ms, entry);
             }
         }
     }
 
-    fn postpone(&mut self, sequence: u64, due_ms: u64, entry: Postponed) {
+    fn schedule(&mut self, sequence: u64, due_ms: u64, entry: Scheduled) {
         self.due.insert(sequence, due_ms);
-        self.postponed.insert((due_ms, sequence), entry);
+        self.scheduled.insert((due_ms, sequence), entry);
     }
 
-    fn take_postponed(&mut self, sequence: u64) -> Option<Postponed> {
+    fn take_scheduled(&mut self, sequence: u64) -> Option<Scheduled> {
         let due_ms = self.due.remove(&sequence)?;
-        self.postponed.remove(&(due_ms, sequence))
+        self.scheduled.remove(&(due_ms, sequence))
     }
 
-    /// Does something to some deliveries; returns those to which it was done. What is under way is left alone.
-    pub fn select(&mut self, act: Selecting, sequences: &Bitmap) -> Bitmap {
-        if matches!(act, Selecting::Bury | Selecting::Yield(_)) {
-            self.take_back_released();
+    /// Does something to some deliveries; returns those to which it was done. What is in flight is left alone.
+    pub fn select(&mut self, act: BulkAct, sequences: &Bitmap) -> Bitmap {
+        if matches!(act, BulkAct::DeadLetter | BulkAct::MoveWaiting(_)) {
+            self.take_back_returned();
         }
         sequences.iter_from(0).filter(|sequence| self.select_one(act, *sequence)).collect()
     }
 
-    fn select_one(&mut self, act: Selecting, sequence: u64) -> bool {
+    fn select_one(&mut self, act: BulkAct, sequence: u64) -> bool {
         match act {
-            Selecting::Again => {
+            BulkAct::Redeliver => {
                 if self.is_pending(sequence) {
                     return false;
                 }
                 self.dead.remove(sequence);
-                self.again_cursor = self.again_cursor.min(sequence);
-                self.again.insert(sequence)
+                self.redelivery_cursor = self.redelivery_cursor.min(sequence);
+                self.redeliveries.insert(sequence)
             }
-            Selecting::Bury | Selecting::Yield(_) => {
+            BulkAct::DeadLetter | BulkAct::MoveWaiting(_) => {
                 if self.claimed.contains_key(&sequence) || !self.is_pending(sequence) {
                     return false;
                 }
                 self.remove_held(sequence);
                 self.unsettled.remove(sequence);
-                self.again.remove(sequence);
-                self.take_postponed(sequence);
-                act != Selecting::Bury || self.dead.insert(sequence)
+                self.redeliveries.remove(sequence);
+                self.take_scheduled(sequence);
+                act != BulkAct::DeadLetter || self.dead.insert(sequence)
             }
-            Selecting::Drop | Selecting::Move(_) => self.dead.remove(sequence),
+            BulkAct::Drop | BulkAct::MoveDead(_) => self.dead.remove(sequence),
         }
     }
 
     /// What may be moved elsewhere: all but what is in flight and what is held, dead letters aside.
     pub fn movable(&mut self) -> Snapshot {
-        self.take_back_released();
+        self.take_back_returned();
         let unclaimed =
             |set: &Bitmap| set.iter_from(0).filter(|sequence| !self.claimed.contains_key(sequence)).collect();
-        let scheduled = self.postponed.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
+        let scheduled = self.scheduled.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
         Snapshot {
             unsettled: unclaimed(&self.unsettled),
-            again: unclaimed(&self.again),
+            redeliveries: unclaimed(&self.redeliveries),
             dead: Bitmap::default(),
-            postponed: scheduled.collect(),
+            scheduled: scheduled.collect(),
             held: BTreeMap::new(),
             let_go: BTreeMap::new(),
         }

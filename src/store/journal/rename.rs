@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use super::Journal;
 use super::bitmap::Bitmap;
+use super::format::BulkAct;
 use super::format::{Act, Control, OutcomeRecord, OutcomeState};
 use super::inbox::{Message, Urgency};
 use super::queue::Queue;
+use super::words::ReadError;
 use super::{lock, writing};
-use crate::store::{DeliveryKey, NameId, ReadError, Selecting, TakenOver};
+use crate::store::{DeliveryKey, NameId, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
 const DEAD_AT_ONCE: usize = 4096;
@@ -101,9 +103,9 @@ impl Journal {
                 outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
             }
             let count = moved.len();
-            here.select(Selecting::Move(to), &moved);
+            here.select(BulkAct::MoveDead(to), &moved);
             self.tell(outcomes);
-            self.tell_selected(from, Selecting::Move(to), moved);
+            self.tell_selected(from, BulkAct::MoveDead(to), moved);
             count
         }))
     }
@@ -112,33 +114,33 @@ impl Journal {
         let at_ms = self.clock.now_ms();
         self.with_both(from, to, |here, there| {
             let moving = here.movable();
-            let mut gone: Bitmap = moving.unsettled.iter_from(0).chain(moving.again.iter_from(0)).collect();
-            (taken.waiting, taken.scheduled) = (gone.len(), moving.postponed.len() as u64);
-            let again = there.select(Selecting::Again, &gone);
+            let mut gone: Bitmap = moving.unsettled.iter_from(0).chain(moving.redeliveries.iter_from(0)).collect();
+            (taken.waiting, taken.scheduled) = (gone.len(), moving.scheduled.len() as u64);
+            let again = there.select(BulkAct::Redeliver, &gone);
             let mut outcomes = Vec::new();
-            for (sequence, due_ms, entry) in moving.postponed {
+            for (sequence, due_ms, entry) in moving.scheduled {
                 gone.insert(sequence);
                 if there.is_pending(sequence) {
                     continue;
                 }
                 let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason.to_string());
-                let state = OutcomeState::Postponed { first_attempt_ms, due_ms, reason };
+                let state = OutcomeState::Scheduled { first_attempt_ms, due_ms, reason };
                 there.apply(sequence, entry.attempts, &state);
                 let key = DeliveryKey { sequence, destination: to };
                 outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms, state });
             }
             self.tell(outcomes);
-            self.tell_selected(to, Selecting::Again, again);
+            self.tell_selected(to, BulkAct::Redeliver, again);
             if let Some(pause) = here.standing().paused.clone() {
                 taken.paused = true;
                 self.control_queue(there, to, Act::Pause(pause.reason), at_ms);
             }
-            here.select(Selecting::Yield(to), &gone);
-            self.tell_selected(from, Selecting::Yield(to), gone);
+            here.select(BulkAct::MoveWaiting(to), &gone);
+            self.tell_selected(from, BulkAct::MoveWaiting(to), gone);
             for act in [Act::Resume, Act::Close] {
                 self.control_queue(here, from, act, at_ms);
             }
-            taken.in_flight = here.under_way() as u64;
+            taken.in_flight = here.in_flight() as u64;
         });
     }
 
@@ -155,7 +157,7 @@ impl Journal {
         }
     }
 
-    fn tell_selected(&self, destination: NameId, act: Selecting, sequences: Bitmap) {
+    fn tell_selected(&self, destination: NameId, act: BulkAct, sequences: Bitmap) {
         if sequences.is_empty() {
             return;
         }

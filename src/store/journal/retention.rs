@@ -7,31 +7,33 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::bitmap::Bitmap;
+use super::format::BulkAct;
 use super::format::event_head_bytes;
 use super::inbox::Message;
 use super::index::Database;
 use super::segments::{SegmentInfo, Window, file_name};
-use super::words::{Carrying, Retiring};
+use super::words::ReadError;
+use super::words::{Relocating, Retiring};
 use super::writer::GROUP_BYTES_MAX;
 use super::{Journal, LAG_READ_BYTES, lock};
-use crate::store::{AppendError, NameId, ReadError, SearchLimit, Selecting, StoredEvent};
+use crate::store::{AppendError, NameId, SearchLimit, StoredEvent};
 
-/// Bytes of the journal that are searched for how deliveries of a group of carried events ended: four segments.
+/// Bytes of the journal that are searched for how deliveries of a group of relocated events ended: four segments.
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 /// Dead letters that expire in one go: who waits for the index waits for no more.
 const EXPIRE_AT_ONCE: usize = 4096;
-/// Carried events that are looked at in one go, for the same reason.
+/// Relocated events that are looked at in one go, for the same reason.
 const LOOKED_AT_ONCE: usize = 4096;
 
 /// What of the oldest segment was written again.
-struct Carried {
+struct Relocated {
     info: SegmentInfo,
-    stretch: std::ops::Range<u64>,
+    range: std::ops::Range<u64>,
     numbers: Bitmap,
 }
 
-/// Deliveries whose events are carried at once: with the longest reasons, some megabytes of dead letters in memory.
-const CARRIED_AT_ONCE: usize = 4096;
+/// Deliveries whose events are relocated at once: with the longest reasons, some megabytes of dead letters in memory.
+const RELOCATED_AT_ONCE: usize = 4096;
 
 type Answer = tokio::sync::oneshot::Receiver<Result<u64, AppendError>>;
 
@@ -52,16 +54,16 @@ impl Trimmer {
         self.expire();
         let newest = self.journal.segments.newest();
         while !self.journal.index.is_broken()
-            && let Some(carried) = self.carry_oldest(newest)
+            && let Some(relocated) = self.relocate_oldest(newest)
         {
-            // Who asks for a carried event must find it from the moment on in which its old place is gone.
-            if !self.journal.index.flush() || !self.retire(carried) {
+            // Who asks for a relocated event must find it from the moment on in which its old place is gone.
+            if !self.journal.index.flush() || !self.retire(relocated) {
                 return;
             }
             self.remove_retired();
             // With a segment may go what only its events referred to.
             self.journal.forget_names();
-            // What was carried counts among the dead letters now.
+            // What was relocated counts among the dead letters now.
             self.expire();
         }
     }
@@ -87,35 +89,35 @@ impl Trimmer {
         }
         let bytes: u64 = list.iter().map(|info| info.end).sum();
         let age = Duration::from_millis(self.journal.lived.ran_ms().saturating_sub(next.made_ms));
-        // Where most of it is carried, writing that once more frees next to nothing: it waits until more is history.
-        let is_worth_it = || self.carried_bytes().saturating_mul(2) <= bytes;
+        // Where most of it is relocated, writing that once more frees next to nothing: it waits until more is history.
+        let is_worth_it = || self.relocated_bytes().saturating_mul(2) <= bytes;
         let is_over = age > retention.history_age || (bytes > resolved.history_bytes && is_worth_it());
-        let stretch = oldest.first_sequence..next.first_sequence;
+        let range = oldest.first_sequence..next.first_sequence;
         let is_waited_for = || {
-            let waits = |id| lock(&self.journal.destination(id).queue).waits_in(&stretch);
+            let waits = |id| lock(&self.journal.destination(id).queue).waits_in(&range);
             self.journal.destination_ids().into_iter().any(waits)
         };
         let is_pinned = self.journal.pins.load(Ordering::Acquire) > 0;
         (is_over && !is_pinned && !is_waited_for()).then(|| (oldest.clone(), next.first_sequence))
     }
 
-    fn carried_bytes(&self) -> u64 {
-        self.journal.index.read().carried_bytes().unwrap_or_default()
+    fn relocated_bytes(&self) -> u64 {
+        self.journal.index.read().relocated_bytes().unwrap_or_default()
     }
 
-    /// Writes what is still needed of the oldest segment again, if it may go and its number is below `below`: what was carried
-    /// a moment ago is not carried again at once. Says what is to be let go once the index knows where everything lies.
-    fn carry_oldest(&mut self, below: u64) -> Option<Carried> {
+    /// Writes what is still needed of the oldest segment again, if it may go and its number is below `below`: what was relocated
+    /// a moment ago is not relocated again at once. Says what is to be let go once the index knows where everything lies.
+    fn relocate_oldest(&mut self, below: u64) -> Option<Relocated> {
         if self.journal.index.has_forgotten() {
-            // The index does not know where everything lies that was carried before.
+            // The index does not know where everything lies that was relocated before.
             return None;
         }
         let (info, end) = self.going(below)?;
-        let stretch = info.first_sequence..end;
+        let range = info.first_sequence..end;
         let numbers =
-            self.make_way(&info).and_then(|()| self.carry_replays()).and_then(|()| self.carry(&info, &stretch));
+            self.make_way(&info).and_then(|()| self.relocate_replays()).and_then(|()| self.relocate(&info, &range));
         match numbers {
-            Ok(numbers) => Some(Carried { info, stretch, numbers }),
+            Ok(numbers) => Some(Relocated { info, range, numbers }),
             Err(error) => {
                 tracing::warn!(segment = info.segment, %error, "the oldest range of the history cannot be removed yet");
                 None
@@ -124,19 +126,19 @@ impl Trimmer {
     }
 
     /// Lets a segment go. Returns whether it went.
-    fn retire(&mut self, Carried { info, stretch, numbers }: Carried) -> bool {
+    fn retire(&mut self, Relocated { info, range, numbers }: Relocated) -> bool {
         let (reply, answer) = sync_channel(1);
-        let retiring = Retiring { segment: info.segment, stretch: stretch.clone(), carried: numbers, reply };
+        let retiring = Retiring { segment: info.segment, range: range.clone(), relocated: numbers, reply };
         if self.journal.sender.send(Message::Retire(retiring)).is_err() || !answer.recv().unwrap_or(false) {
             return false;
         }
         tracing::debug!(segment = info.segment, "the oldest range of the history was removed");
-        self.retired.push((info, stretch.end));
+        self.retired.push((info, range.end));
         true
     }
 
     /// Writes again how far every replay has come, which may stand in the oldest segment alone.
-    fn carry_replays(&self) -> std::io::Result<()> {
+    fn relocate_replays(&self) -> std::io::Result<()> {
         // Under the lock, so that nothing newer comes before it.
         let replays = lock(&self.journal.replays);
         let mut answers = Vec::new();
@@ -158,23 +160,23 @@ impl Trimmer {
     }
 
     /// Moves what is needed of a segment to the journal's end. Returns the numbers of the events.
-    fn carry(&self, info: &SegmentInfo, stretch: &std::ops::Range<u64>) -> std::io::Result<Bitmap> {
+    fn relocate(&self, info: &SegmentInfo, range: &std::ops::Range<u64>) -> std::io::Result<Bitmap> {
         let journal = &self.journal;
         let other = |error: rusqlite::Error| std::io::Error::other(error.to_string());
-        let earlier = journal.index.read().carried_in(info.segment).map_err(other)?;
+        let earlier = journal.index.read().relocated_in(info.segment).map_err(other)?;
         let ids = journal.destination_ids();
         let mut needed: BTreeSet<u64> = BTreeSet::new();
         for id in &ids {
             let destination = journal.destination(*id);
             let queue = lock(&destination.queue);
-            needed.extend(queue.kept_in(stretch).iter_from(0));
+            needed.extend(queue.kept_in(range).iter_from(0));
             needed.extend(earlier.iter().filter(|sequence| queue.needs(**sequence)));
         }
         let (mut window, mut batch, mut batch_bytes) = (Window::new(LAG_READ_BYTES), Vec::new(), 0);
         let mut batch_deliveries = 0;
-        let mut carried = Bitmap::default();
+        let mut relocated = Bitmap::default();
         for sequence in needed {
-            carried.insert(sequence);
+            relocated.insert(sequence);
             match journal.read_anywhere(sequence, &mut window) {
                 Ok(event) => {
                     batch_bytes += event.body.len() + event_head_bytes(event.rules.len(), event.deliveries.len());
@@ -188,28 +190,28 @@ impl Trimmer {
                     tracing::warn!(sequence, %error, "an event that is still needed cannot be read and is lost")
                 }
             }
-            if batch_bytes >= GROUP_BYTES_MAX || batch_deliveries >= CARRIED_AT_ONCE {
-                self.carry_batch(std::mem::take(&mut batch))?;
+            if batch_bytes >= GROUP_BYTES_MAX || batch_deliveries >= RELOCATED_AT_ONCE {
+                self.relocate_batch(std::mem::take(&mut batch))?;
                 (batch_bytes, batch_deliveries) = (0, 0);
             }
         }
         if !batch.is_empty() {
-            self.carry_batch(batch)?;
+            self.relocate_batch(batch)?;
         }
-        Ok(carried)
+        Ok(relocated)
     }
 
-    fn carry_batch(&self, events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
+    fn relocate_batch(&self, events: Vec<Arc<StoredEvent>>) -> std::io::Result<()> {
         let mut limit = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
         let known = self.journal.known(&events, &mut limit);
         let ends = known.map_err(|error| std::io::Error::other(error.to_string()))?.ends;
         let (reply, done) = sync_channel(1);
         let ended = || std::io::Error::other("the writer has ended");
-        self.journal.sender.send(Message::Carry(Carrying { events, ends, reply })).map_err(|_| ended())?;
+        self.journal.sender.send(Message::Relocate(Relocating { events, ends, reply })).map_err(|_| ended())?;
         done.recv().map_err(|_| ended())?
     }
 
-    /// Removes the files of segments that are forgotten, once the index knows where everything carried lies now.
+    /// Removes the files of segments that are forgotten, once the index knows where everything relocated lies now.
     fn remove_retired(&mut self) {
         for (info, history_start) in std::mem::take(&mut self.retired) {
             let (segment, file) = (info.segment, file_name(info.segment));
@@ -258,17 +260,17 @@ impl Trimmer {
     }
 
     /// The oldest dead letters of those that are too many, some of them. What nobody needs any more goes first. `coming` are those
-    /// that are about to be carried too, with the bytes of their bodies.
+    /// that are about to be relocated too, with the bytes of their bodies.
     fn expired_by_size(&self, coming: &[(u64, u64)]) -> Vec<(NameId, Bitmap)> {
         let (_, resolved) = self.journal.limits();
         let coming_bytes: u64 = coming.iter().map(|(_, bytes)| bytes).sum();
-        if self.carried_bytes() + coming_bytes <= resolved.dead_bytes {
+        if self.relocated_bytes() + coming_bytes <= resolved.dead_bytes {
             return Vec::new();
         }
         let (mut unneeded, mut dead, mut dead_bytes) = (Vec::new(), Vec::new(), 0);
         let mut from = Some(0);
         while let Some(start) = from {
-            let Ok(some) = self.journal.index.read().carried_from(start, LOOKED_AT_ONCE) else { return Vec::new() };
+            let Ok(some) = self.journal.index.read().relocated_from(start, LOOKED_AT_ONCE) else { return Vec::new() };
             from = some.last().filter(|_| some.len() == LOOKED_AT_ONCE).map(|(sequence, _)| sequence + 1);
             for (sequence, bytes) in some {
                 // What waits for another attempt is no dead letter: it stays, and does not count.
@@ -282,12 +284,12 @@ impl Trimmer {
         }
         for some in unneeded.chunks(LOOKED_AT_ONCE) {
             let forget =
-                |database: &mut Database| some.iter().try_for_each(|sequence| database.forget_carried(*sequence));
+                |database: &mut Database| some.iter().try_for_each(|sequence| database.forget_relocated(*sequence));
             if self.journal.index.write().transaction(forget).is_err() {
                 return Vec::new();
             }
         }
-        // Carried ones are older than any that are still in the history.
+        // Relocated ones are older than any that are still in the history.
         dead.extend_from_slice(coming);
         let mut excess = (dead_bytes + coming_bytes).saturating_sub(resolved.dead_bytes);
         let mut going = Bitmap::default();
@@ -313,7 +315,7 @@ impl Trimmer {
         !expired.is_empty() && self.drop_for_good(&expired, before_ms)
     }
 
-    /// Drops those of a segment's dead letters, and older ones, that would be too many once the segment's are carried: what is not
+    /// Drops those of a segment's dead letters, and older ones, that would be too many once the segment's are relocated: what is not
     /// kept need not be written again, and a full disk has no room for it.
     fn make_way(&self, info: &SegmentInfo) -> std::io::Result<()> {
         loop {
@@ -333,7 +335,7 @@ impl Trimmer {
         let mut dropped = 0;
         for (destination, sequences) in expired {
             let why = "dead letters were older, or took more room, than store.dead_letters allows";
-            dropped += self.journal.select(0, *destination, Selecting::Drop, why, sequences.clone());
+            dropped += self.journal.select(0, *destination, BulkAct::Drop, why, sequences.clone());
         }
         if dropped > 0 {
             self.journal.dead_expired.fetch_add(dropped, Ordering::Relaxed);
@@ -353,7 +355,7 @@ impl Trimmer {
                 for sequence in sequences.iter_from(0) {
                     database.forget_dead(*destination, sequence)?;
                     if !self.journal.needs(sequence) {
-                        database.forget_carried(sequence)?;
+                        database.forget_relocated(sequence)?;
                     }
                 }
             }

@@ -21,11 +21,10 @@ use super::recent::{RecentEvents, RecentOutcomes};
 use super::segments::{Segments, Window};
 use super::state::State;
 use super::upkeep::Upkeep;
+use super::words::ReadError;
 use super::words::unreadable;
 use super::{lock, reading, writing};
-use crate::store::{
-    DeliveryKey, DeliveryState, Health, NameId, NameKind, ReadError, Retention, Sources, Standing, StoredEvent,
-};
+use crate::store::{DeliveryKey, DeliveryState, Health, NameId, NameKind, Retention, Sources, Standing, StoredEvent};
 use crate::time::Clock;
 
 /// The journal while it runs: what its threads and its callers share.
@@ -223,6 +222,6 @@ impl Journal {
             }
         }
         let place = self.index.read().place(sequence);
-        self.segments.read_carried(sequence, place.map_err(unreadable)?.ok_or(ReadError::Missing)?, window)
+        self.segments.read_relocated(sequence, place.map_err(unreadable)?.ok_or(ReadError::Missing)?, window)
     }
 }

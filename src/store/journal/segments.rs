@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::bitmap::Bitmap;
 use super::disk::{Disk, DiskFile};
 use super::words::Place;
-use crate::store::{ReadError, StoredEvent};
+use super::words::ReadError;
+use crate::store::StoredEvent;
 
 pub use self::info::{SegmentInfo, file_name, is_unfinished, segment_of, unfinished};
 use self::scan::group_at;
@@ -86,7 +87,7 @@ impl Segments {
         self.with(|list| list.iter().for_each(|info| names.insert_all(&info.names)));
     }
 
-    /// The oldest number that is found by arithmetic; what is older was carried.
+    /// The oldest number that is found by arithmetic; what is older was relocated.
     pub fn history_start(&self) -> u64 {
         self.with(|list| list.first().map_or(0, |info| info.first_sequence))
     }
@@ -158,8 +159,8 @@ impl Segments {
         let (mut window, mut offset, mut bodies) = (Window::new(64 << 10), info.start, Vec::new());
         while let Some((at, head)) = next_group(&file, info.segment, offset, info.end, &mut window)? {
             offset = at + head.length();
-            for (event, _, is_carried) in events_in(window.heads(&file, at, &head)?) {
-                if !is_carried {
+            for (event, _, is_relocated) in events_in(window.heads(&file, at, &head)?) {
+                if !is_relocated {
                     bodies.push((event.id.sequence(), u64::from(event.body_bytes)));
                 }
             }
@@ -167,8 +168,8 @@ impl Segments {
         Ok(bodies)
     }
 
-    /// Reads an event that was carried, from the group that holds it.
-    pub fn read_carried(&self, sequence: u64, place: Place, window: &mut Window) -> Result<StoredEvent, ReadError> {
+    /// Reads an event that was relocated, from the group that holds it.
+    pub fn read_relocated(&self, sequence: u64, place: Place, window: &mut Window) -> Result<StoredEvent, ReadError> {
         if window.group.as_ref().is_none_or(|known| known.place() != place) {
             let end = self.with(|list| list.iter().find(|info| info.segment == place.segment).map(|info| info.end));
             let file = self.file(place.segment)?;

@@ -6,7 +6,7 @@ use crate::store::Retention;
 const HISTORY_BYTES: u64 = 10 << 30;
 /// The smaller of this and a twentieth of the file system stays free unless the config says.
 const FREE_BYTES: u64 = 256 << 20;
-/// But no less than this, unless the config says so: what is carried out of one segment needs room in another.
+/// But no less than this, unless the config says so: what is relocated out of one segment needs room in another.
 const FREE_BYTES_LEAST: u64 = 12 << 20;
 /// The limits in bytes, with the file system's share worked out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub fn resolve(retention: &Retention, total: Option<u64>) -> Resolved {
     // The store must not be full before its history goes.
     let ceiling = retention.bytes_max.map_or(u64::MAX, |most| most / 4 * 3);
     let history_bytes = retention.history_bytes.unwrap_or_else(|| share(HISTORY_BYTES, 5)).min(ceiling);
-    // Carrying dead letters over must free more than it takes.
+    // Relocating dead letters over must free more than it takes.
     let dead_bytes = retention.dead_bytes.min(history_bytes / 2);
     let free_bytes_min = retention.free_bytes_min.unwrap_or_else(|| share(FREE_BYTES, 20).max(FREE_BYTES_LEAST));
     Resolved { history_bytes, dead_bytes, free_bytes_min }

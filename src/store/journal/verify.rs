@@ -7,7 +7,7 @@ use super::disk::{Disk, RealDisk};
 use super::index::{Database, META_GROUP, META_JOURNAL};
 use super::recover::{OpenError, Recovered, recover};
 use super::segments::{Segments, Window, events_in, read_body};
-use crate::store::ReadError;
+use super::words::ReadError;
 
 /// Dead letters that are compared in one go: each has a reason.
 const COMPARED_AT_ONCE: usize = 4096;
@@ -21,8 +21,8 @@ pub struct Verified {
     pub groups: u64,
     /// Events whose body's CRC is right.
     pub events: u64,
-    /// Events that were carried over from segments that are gone, right as well.
-    pub carried: u64,
+    /// Events that were relocated from segments that are gone, right as well.
+    pub relocated: u64,
     /// Bytes read.
     pub bytes: u64,
     /// Bytes of a group that was being written when the process ended. Nobody was told that it was there.
@@ -91,10 +91,10 @@ fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn
             progress(bytes as f64 / verified.bytes.max(1) as f64);
         }
         let heads: Vec<_> = events_in(window.heads(&group.file, group.offset, &group.head)?).collect();
-        for (head, body_offset, is_carried) in heads {
+        for (head, body_offset, is_relocated) in heads {
             let id = head.id;
             match read_body(&group, head, body_offset, &window) {
-                Ok(_) if is_carried => verified.carried += 1,
+                Ok(_) if is_relocated => verified.relocated += 1,
                 Ok(_) => verified.events += 1,
                 Err(ReadError::Io(error)) => return Err(error.into()),
                 Err(error) => verified.problems.push(format!("event {id} in segment {}: {error}", group.segment)),

@@ -9,10 +9,10 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 
 use super::bitmap::Bitmap;
-use super::format::{OutcomeRecord, OutcomeState, Record};
-use crate::store::{DeliveryKey, DeliveryState, NameId, ReadError, Selecting, StoredEvent};
+use super::format::{BulkAct, OutcomeRecord, OutcomeState, Record};
+use crate::store::{DeliveryKey, DeliveryState, NameId, StoreError, StoredEvent};
 
-/// A stretch of a segment that was synced once and does not hold together now.
+/// A range of a segment that was synced once and does not hold together now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Which file.
@@ -31,7 +31,7 @@ pub struct TailRecord {
 }
 
 /// Events to be written again.
-pub struct Carrying {
+pub struct Relocating {
     /// The events.
     pub events: Vec<Arc<StoredEvent>>,
     /// How those of their deliveries ended that are over, dead letters among them: it stands in the segment that goes.
@@ -45,9 +45,9 @@ pub struct Retiring {
     /// Which.
     pub segment: u64,
     /// The numbers of its events.
-    pub stretch: Range<u64>,
-    /// Those that were carried.
-    pub carried: Bitmap,
+    pub range: Range<u64>,
+    /// Those that were relocated.
+    pub relocated: Bitmap,
     /// Whether it may go. It is forgotten then, and its file can be removed.
     pub reply: SyncSender<bool>,
 }
@@ -78,19 +78,19 @@ pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
         OutcomeState::Dropped => DeliveryState::Dropped { at_ms },
         OutcomeState::Moved(to) => DeliveryState::Moved { at_ms, to: *to },
         OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
-        OutcomeState::Postponed { due_ms, reason, .. } => {
-            DeliveryState::Postponed { attempts, due_ms: *due_ms, reason: reason.clone() }
+        OutcomeState::Scheduled { due_ms, reason, .. } => {
+            DeliveryState::Scheduled { attempts, due_ms: *due_ms, reason: reason.clone() }
         }
     }
 }
 
 /// What an act makes of a delivery, where it ends it.
-pub fn state_after(act: Selecting, at_ms: u64, reason: &str) -> Option<DeliveryState> {
+pub fn state_after(act: BulkAct, at_ms: u64, reason: &str) -> Option<DeliveryState> {
     match act {
-        Selecting::Again => None,
-        Selecting::Bury => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
-        Selecting::Drop => Some(DeliveryState::Dropped { at_ms }),
-        Selecting::Move(to) | Selecting::Yield(to) => Some(DeliveryState::Moved { at_ms, to }),
+        BulkAct::Redeliver => None,
+        BulkAct::DeadLetter => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
+        BulkAct::Drop => Some(DeliveryState::Dropped { at_ms }),
+        BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) => Some(DeliveryState::Moved { at_ms, to }),
     }
 }
 
@@ -115,11 +115,35 @@ pub fn unreadable(error: rusqlite::Error) -> ReadError {
     ReadError::Io(std::io::Error::other(format!("the index: {error}")))
 }
 
-/// Where a carried event lies: its group.
+/// Where a relocated event lies: its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// In which segment.
     pub segment: u64,
     /// Where the group begins.
     pub offset: u64,
+}
+
+/// Why a stored event could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not there.
+    #[error("no such event in the store")]
+    Missing,
+    /// It is there and its bytes are not what was written.
+    #[error("the event's bytes on the disk are damaged ({0})")]
+    Damaged(String),
+    /// The disk would not give it.
+    #[error("reading the store failed")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing => Self::Missing,
+            ReadError::Damaged(why) => Self::Damaged(why),
+            ReadError::Io(source) => Self::Unavailable(format!("reading the store failed: {source}")),
+        }
+    }
 }

@@ -12,9 +12,9 @@
 //!   segments are set aside whole, a disk fills up between two segments: the end of each is kept for outcomes, so deliveries go on.
 
 mod batch;
-mod carry;
 mod end;
 mod group;
+mod relocate;
 mod roll;
 mod room;
 mod tail;
@@ -232,8 +232,8 @@ impl Writer {
         for barrier in self.batch.barriers.drain(..) {
             let _ = barrier.send(());
         }
-        if let Some(carrying) = self.batch.carrying.take() {
-            self.carry(carrying)?;
+        if let Some(relocating) = self.batch.relocating.take() {
+            self.relocate(relocating)?;
         }
         if let Some(retiring) = self.batch.retiring.take() {
             self.retire(retiring);

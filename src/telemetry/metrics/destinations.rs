@@ -130,7 +130,7 @@ impl Metrics {
         for (series, number) in [
             (&all.backlog, counts.backlog),
             (&all.oldest, oldest),
-            (&all.scheduled, counts.postponed),
+            (&all.scheduled, counts.scheduled),
             (&all.bytes, counts.backlog_bytes),
             (&all.bytes_max, gauges.backlog_bytes_max.unwrap_or(0)),
             (&all.age_max, age_max),

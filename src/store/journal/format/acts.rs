@@ -2,8 +2,8 @@
 
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
+use crate::store::NameId;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::{NameId, Selecting};
 
 /// An act on a whole destination: an operator's, or one that the relay made in an operator's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Act {
     Pause(String),
     /// A source: what comes in by it is kept, and not delivered until it goes on.
     Hold,
-    /// It goes on: what is postponed is due now, and what was held may be delivered.
+    /// It goes on: what is scheduled is due now, and what was held may be delivered.
     Resume,
     /// Its breaker opened: time does not count from here on.
     Open,
@@ -33,7 +33,7 @@ pub enum Act {
     Remove,
     /// The config names it again.
     Restore,
-    /// What is postponed is due now.
+    /// What is scheduled is due now.
     RetryNow,
 }
 
@@ -73,6 +73,21 @@ impl Control {
     }
 }
 
+/// What is done to some deliveries of one destination, all at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkAct {
+    /// They are delivered again; what waits already goes on waiting.
+    Redeliver,
+    /// What waits becomes dead letters.
+    DeadLetter,
+    /// Dead letters that are kept no longer.
+    Drop,
+    /// Dead letters that are kept no longer, because another destination was given them.
+    MoveDead(NameId),
+    /// What waits goes to another destination.
+    MoveWaiting(NameId),
+}
+
 /// An act on some deliveries of one destination, named by their events' numbers: one bit each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectionRecord {
@@ -81,7 +96,7 @@ pub struct SelectionRecord {
     /// When, unix milliseconds.
     pub at_ms: u64,
     /// What.
-    pub act: Selecting,
+    pub act: BulkAct,
     /// The command that this is part of; 0 for none.
     pub command: u128,
     /// Why, for dead letters.
@@ -102,10 +117,10 @@ impl SelectionRecord {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(match self.act {
-            Selecting::Again => 1,
-            Selecting::Bury => 2,
-            Selecting::Drop | Selecting::Move(_) => 3,
-            Selecting::Yield(_) => 4,
+            BulkAct::Redeliver => 1,
+            BulkAct::DeadLetter => 2,
+            BulkAct::Drop | BulkAct::MoveDead(_) => 3,
+            BulkAct::MoveWaiting(_) => 4,
         });
         put_u32(out, self.destination.0);
         put_u64(out, self.at_ms);
@@ -118,17 +133,17 @@ impl SelectionRecord {
             put_u32(out, count(bytes.len()));
             out.extend_from_slice(&bytes);
         }
-        if let Selecting::Move(to) | Selecting::Yield(to) = self.act {
+        if let BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) = self.act {
             put_u32(out, to.0);
         }
     }
 
     pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
         let act = match take.u8()? {
-            1 => Selecting::Again,
-            2 => Selecting::Bury,
-            3 => Selecting::Drop,
-            4 => Selecting::Yield(NameId::NONE),
+            1 => BulkAct::Redeliver,
+            2 => BulkAct::DeadLetter,
+            3 => BulkAct::Drop,
+            4 => BulkAct::MoveWaiting(NameId::NONE),
             _ => return None,
         };
         let (destination, at_ms) = (NameId(take.u32()?), take.u64()?);
@@ -143,8 +158,8 @@ impl SelectionRecord {
         }
         // Behind the rest, where an older release does not look.
         let act = match (act, take.u32().map(NameId)) {
-            (Selecting::Drop, Some(to)) => Selecting::Move(to),
-            (Selecting::Yield(_), Some(to)) => Selecting::Yield(to),
+            (BulkAct::Drop, Some(to)) => BulkAct::MoveDead(to),
+            (BulkAct::MoveWaiting(_), Some(to)) => BulkAct::MoveWaiting(to),
             (act, _) => act,
         };
         Some(Self { destination, at_ms, act, command, reason, sequences })

@@ -121,8 +121,8 @@ impl GroupBuilder {
     }
 
     /// Adds an event of an older segment.
-    pub fn carried(&mut self, head: &EventHead, body: Bytes) {
-        self.event_as(KIND_CARRIED, head, body);
+    pub fn relocated(&mut self, head: &EventHead, body: Bytes) {
+        self.event_as(KIND_RELOCATED, head, body);
     }
 
     fn event_as(&mut self, kind: u8, head: &EventHead, body: Bytes) {
@@ -157,7 +157,7 @@ impl GroupBuilder {
                     OutcomeState::Skipped => (STATE_DELIVERED, END_SKIPPED, 0),
                     OutcomeState::Dropped => (STATE_DELIVERED, END_DROPPED, 0),
                     OutcomeState::Moved(to) => (STATE_DELIVERED, END_MOVED, to.0),
-                    OutcomeState::Postponed { .. } => (STATE_POSTPONED, 0, 0),
+                    OutcomeState::Scheduled { .. } => (STATE_SCHEDULED, 0, 0),
                     OutcomeState::Dead { .. } => (STATE_DEAD, 0, 0),
                 };
                 out.extend_from_slice(&[state, end]);
@@ -169,7 +169,7 @@ impl GroupBuilder {
                 match &outcome.state {
                     OutcomeState::Delivered | OutcomeState::Skipped => {}
                     OutcomeState::Dropped | OutcomeState::Moved(_) => {}
-                    OutcomeState::Postponed { first_attempt_ms, due_ms, reason } => {
+                    OutcomeState::Scheduled { first_attempt_ms, due_ms, reason } => {
                         put_u64(out, *first_attempt_ms);
                         put_u64(out, *due_ms);
                         put_text(out, reason);

@@ -12,7 +12,7 @@ pub enum Record {
     /// An event.
     Event(EventHead),
     /// An event of an older segment, moved here.
-    Carried(EventHead),
+    Relocated(EventHead),
     /// What became of deliveries.
     Outcomes(Vec<OutcomeRecord>),
     /// A name got its number.
@@ -64,12 +64,12 @@ pub enum OutcomeState {
     Delivered,
     /// There was nothing to send. Older releases read this, and the next two, as delivered: it is over.
     Skipped,
-    /// It was a dead letter and was dropped: said again where its event is carried.
+    /// It was a dead letter and was dropped: said again where its event is relocated.
     Dropped,
-    /// It was given to another destination: said again where its event is carried.
+    /// It was given to another destination: said again where its event is relocated.
     Moved(NameId),
     /// To be tried again.
-    Postponed {
+    Scheduled {
         /// When the first attempt was made.
         first_attempt_ms: u64,
         /// When the next is due.
@@ -88,11 +88,11 @@ pub(super) const KIND_EVENT: u8 = 1;
 pub(super) const KIND_OUTCOMES: u8 = 2;
 pub(super) const KIND_NAME: u8 = 3;
 pub(super) const KIND_CONTROL: u8 = 4;
-pub(super) const KIND_CARRIED: u8 = 5;
+pub(super) const KIND_RELOCATED: u8 = 5;
 pub(super) const KIND_SELECTION: u8 = 6;
 pub(super) const KIND_REPLAY: u8 = 7;
 pub(super) const STATE_DELIVERED: u8 = 1;
-pub(super) const STATE_POSTPONED: u8 = 2;
+pub(super) const STATE_SCHEDULED: u8 = 2;
 pub(super) const STATE_DEAD: u8 = 3;
 pub(super) const END_ARRIVED: u8 = 0;
 pub(super) const END_SKIPPED: u8 = 1;
@@ -117,7 +117,7 @@ fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
     let mut take = Take(content);
     match kind {
         KIND_EVENT => decode_event(&mut take).map(Record::Event),
-        KIND_CARRIED => decode_event(&mut take).map(Record::Carried),
+        KIND_RELOCATED => decode_event(&mut take).map(Record::Relocated),
         KIND_OUTCOMES => {
             let mut outcomes = Vec::new();
             for _ in 0..take.u32()? {
@@ -163,8 +163,8 @@ fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
             END_MOVED => OutcomeState::Moved(to),
             _ => OutcomeState::Delivered,
         },
-        STATE_POSTPONED => {
-            OutcomeState::Postponed { first_attempt_ms: take.u64()?, due_ms: take.u64()?, reason: take.text()? }
+        STATE_SCHEDULED => {
+            OutcomeState::Scheduled { first_attempt_ms: take.u64()?, due_ms: take.u64()?, reason: take.text()? }
         }
         STATE_DEAD => OutcomeState::Dead { reason: take.text()? },
         _ => return None,

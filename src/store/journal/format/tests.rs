@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::BulkAct;
 use super::codec::{Take, put_text};
 use super::*;
 use crate::event::EventId;
-use crate::store::{DeliveryKey, NameId, NameKind, Pause, PlannedDelivery, Selecting, Standing};
+use crate::store::{DeliveryKey, NameId, NameKind, Pause, PlannedDelivery, Standing};
 
 fn outcome() -> impl Strategy<Value = OutcomeRecord> {
     let state = prop_oneof![
@@ -15,7 +16,7 @@ fn outcome() -> impl Strategy<Value = OutcomeRecord> {
         Just(OutcomeState::Dropped),
         any::<u32>().prop_map(|to| OutcomeState::Moved(NameId(to))),
         (any::<u64>(), any::<u64>(), "\\PC{0,20}").prop_map(|(first_attempt_ms, due_ms, reason)| {
-            OutcomeState::Postponed { first_attempt_ms, due_ms, reason }
+            OutcomeState::Scheduled { first_attempt_ms, due_ms, reason }
         }),
         "\\PC{0,20}".prop_map(|reason| OutcomeState::Dead { reason }),
     ];
@@ -62,8 +63,8 @@ proptest! {
             builder.control(&control);
             expected.push(Record::Control(control));
         }
-        let moves = [Selecting::Move(NameId(7)), Selecting::Yield(NameId(7))];
-        for act in [Selecting::Again, Selecting::Bury, Selecting::Drop].into_iter().chain(moves) {
+        let moves = [BulkAct::MoveDead(NameId(7)), BulkAct::MoveWaiting(NameId(7))];
+        for act in [BulkAct::Redeliver, BulkAct::DeadLetter, BulkAct::Drop].into_iter().chain(moves) {
             let sequences = [1, 2, 70_000].into_iter().collect();
             let reason = "operator".to_owned();
             let selection = SelectionRecord { destination: NameId(3), at_ms: 6, act, command: 99, reason, sequences };
@@ -79,8 +80,8 @@ proptest! {
             id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3), generation: 4,
             rules: Vec::new(), deliveries: Vec::new(),
         };
-        builder.carried(&head, Bytes::from_static(b"{}"));
-        expected.push(Record::Carried(head));
+        builder.relocated(&head, Bytes::from_static(b"{}"));
+        expected.push(Record::Relocated(head));
 
         let mut bytes = Vec::new();
         let place = GroupPlace { segment: 2, offset: 64, group: 3, durable_up_to: 64, first_sequence: 0 };

@@ -20,7 +20,7 @@ use super::beside;
 
 type Result<T> = rusqlite::Result<T>;
 
-/// The version of the tables. Another one is put aside and the index is made again.
+/// The version of the tables. Another one is quarantined and the index is made again.
 const SCHEMA_VERSION: i64 = 2;
 /// From the version before: what was given up then is as old as the change.
 const FROM_VERSION_1: &str = "

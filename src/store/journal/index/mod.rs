@@ -1,4 +1,4 @@
-//! The index over what went wrong: dead letters, postponed deliveries, attempts, carried events, and the checkpoint.
+//! The index over what went wrong: dead letters, scheduled deliveries, attempts, relocated events, and the checkpoint.
 //!
 //! # Cast
 //!
@@ -78,7 +78,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the database. One that cannot be read is put aside and made again; where none can be made, it lies in memory.
+    /// Opens the database. One that cannot be read is quarantined and made again; where none can be made, it lies in memory.
     pub fn open(place: &Location) -> Self {
         let path = match place {
             Location::File(path) => Some(path.as_path()),
@@ -88,7 +88,7 @@ impl Index {
         let database = Database::open(path).or_else(|error| {
             let Some(path) = path else { return Err(error) };
             tracing::error!(%error, path = %path.display(), "the index cannot be read; it is put aside and made again from the journal");
-            put_aside(path);
+            quarantine(path);
             Database::open(Some(path))
         });
         let database = database.or_else(|error| {
@@ -161,7 +161,7 @@ impl Index {
         }
     }
 
-    /// Makes a new database in place of one that cannot be written: what is damaged is put aside, and where there only is no room
+    /// Makes a new database in place of one that cannot be written: what is damaged is quarantined, and where there only is no room
     /// it lies in memory until the next start. Returns whether there is a new one.
     pub fn remake(&self) -> bool {
         let mut database = self.write();
@@ -172,7 +172,7 @@ impl Index {
         *database = memory;
         if !is_sound {
             tracing::error!(path = %path.display(), "the index is damaged; it is put aside and made again from the journal");
-            put_aside(path);
+            quarantine(path);
             match Database::open(Some(path)) {
                 Ok(new) => *database = new,
                 Err(error) => {
@@ -259,7 +259,7 @@ fn beside(path: &std::path::Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn put_aside(path: &std::path::Path) {
+fn quarantine(path: &std::path::Path) {
     // Only the last unreadable one is kept: it is for who wants to know, and nothing depends on it.
     if let Err(error) = std::fs::rename(path, beside(path, ".damaged")) {
         tracing::warn!(%error, "the index could not be put aside");

@@ -26,7 +26,7 @@ pub enum Update {
     /// A replay has come this far.
     Replay(ReplayRecord),
     /// Events lie elsewhere now: number, place, bytes of the body.
-    Carried(Vec<(u64, Place, u64)>),
+    Relocated(Vec<(u64, Place, u64)>),
     /// Attempts that failed.
     Notes(Vec<(DeliveryKey, AttemptNote)>),
     /// Something to remember of a destination.

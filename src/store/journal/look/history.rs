@@ -8,7 +8,8 @@ use crate::store::journal::Journal;
 use crate::store::journal::LAG_READ_BYTES;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::segments::{Window, events_in, read_body};
-use crate::store::{Cursor, EventQuery, Order, Page, ReadError, StoreError, StoredEvent};
+use crate::store::journal::words::ReadError;
+use crate::store::{Cursor, EventQuery, Order, Page, StoreError, StoredEvent};
 
 /// Bytes of bodies on one page of events, and one more.
 const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -125,7 +126,8 @@ impl Journal {
         let mut window = Window::new(LAG_READ_BYTES);
         while let Some(group) = scan.next_group(&mut window)? {
             let heads = window.heads(&group.file, group.offset, &group.head)?;
-            let found = events_in(heads).find(|(head, _, is_carried)| !is_carried && head.id.received_ms() >= at_ms);
+            let found =
+                events_in(heads).find(|(head, _, is_relocated)| !is_relocated && head.id.received_ms() >= at_ms);
             if let Some((head, ..)) = found {
                 return Ok(head.id.sequence().max(history.start));
             }
@@ -133,10 +135,10 @@ impl Journal {
         Ok(history.end)
     }
 
-    pub fn scan(&self, stretch: Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError> {
+    pub fn scan(&self, range: Range<u64>, visit: &mut dyn FnMut(StoredEvent) -> bool) -> Result<(), ReadError> {
         // What is written but not synced yet is nobody's business.
-        let end = stretch.end.min(self.history().end);
-        let from = stretch.start.max(self.segments.history_start());
+        let end = range.end.min(self.history().end);
+        let from = range.start.max(self.segments.history_start());
         let Some(mut scan) = self.segments.scan_from(from) else { return Ok(()) };
         let mut window = Window::new(4 * LAG_READ_BYTES);
         while let Some(group) = scan.next_group(&mut window)? {
@@ -144,9 +146,9 @@ impl Journal {
                 return Ok(());
             }
             let heads: Vec<_> = events_in(window.heads(&group.file, group.offset, &group.head)?).collect();
-            for (head, body_offset, is_carried) in heads {
+            for (head, body_offset, is_relocated) in heads {
                 let sequence = head.id.sequence();
-                if is_carried || sequence < from || sequence >= end {
+                if is_relocated || sequence < from || sequence >= end {
                     continue;
                 }
                 match read_body(&group, head, body_offset, &window) {

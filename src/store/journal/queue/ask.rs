@@ -6,7 +6,7 @@ impl Queue {
     /// Whether a delivery is still to be made.
     pub fn is_pending(&self, sequence: u64) -> bool {
         self.unsettled.contains(sequence)
-            || self.again.contains(sequence)
+            || self.redeliveries.contains(sequence)
             || self.due.contains_key(&sequence)
             || self.claimed.contains_key(&sequence)
             || self.is_held(sequence)
@@ -24,17 +24,17 @@ impl Queue {
         first.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
     }
 
-    /// Everything that waits and is not under way: what was handed back as well.
+    /// Everything that waits and is not in flight: what was handed back as well.
     pub fn waiting(&self) -> Bitmap {
-        let postponed = self.due.keys().copied();
-        let all = self.unsettled.iter_from(0).chain(self.again.iter_from(0)).chain(postponed);
+        let scheduled = self.due.keys().copied();
+        let all = self.unsettled.iter_from(0).chain(self.redeliveries.iter_from(0)).chain(scheduled);
         let unclaimed = all.filter(|sequence| !self.claimed.contains_key(sequence));
-        unclaimed.chain(self.released.iter().map(|claim| claim.key.sequence)).collect()
+        unclaimed.chain(self.returned.iter().map(|claim| claim.key.sequence)).collect()
     }
 
-    /// Everything not settled: waiting, under way, postponed.
+    /// Everything not settled: waiting, in flight, scheduled.
     pub fn backlog(&self) -> u64 {
-        self.unsettled.len() + self.again.len() + (self.postponed.len() + self.retries_claimed()) as u64
+        self.unsettled.len() + self.redeliveries.len() + (self.scheduled.len() + self.retries_claimed()) as u64
     }
 
     pub(super) fn retries_claimed(&self) -> usize {
@@ -53,18 +53,18 @@ impl Queue {
     }
 
     /// How many wait for another attempt.
-    pub fn postponed(&self) -> usize {
-        self.postponed.len()
+    pub fn scheduled(&self) -> usize {
+        self.scheduled.len()
     }
 
     /// How many wait to go out again.
-    pub fn again(&self) -> u64 {
-        self.again.len()
+    pub fn redeliveries(&self) -> u64 {
+        self.redeliveries.len()
     }
 
     /// How many are in the hands of workers.
-    pub fn under_way(&self) -> usize {
-        self.claimed.len() - self.released.len()
+    pub fn in_flight(&self) -> usize {
+        self.claimed.len() - self.returned.len()
     }
 
     /// Dead letters.
@@ -74,27 +74,27 @@ impl Queue {
 
     /// The oldest event that is not settled.
     pub fn oldest(&self) -> Option<u64> {
-        let postponed = self.due.keys().next().copied();
+        let scheduled = self.due.keys().next().copied();
         let claimed = self.claimed.keys().next().copied();
-        [self.unsettled.next(0), self.again.next(0), postponed, claimed].into_iter().flatten().min()
+        [self.unsettled.next(0), self.redeliveries.next(0), scheduled, claimed].into_iter().flatten().min()
     }
 
-    /// Whether something waits in a stretch of the history, which can therefore not go yet.
-    pub fn waits_in(&self, stretch: &Range<u64>) -> bool {
-        let first = [self.unsettled.next(stretch.start), self.again.next(stretch.start)];
-        let held = self.held.values().filter_map(|held| held.next(stretch.start));
-        first.into_iter().flatten().chain(held).any(|sequence| sequence < stretch.end)
+    /// Whether something waits in a range of the history, which can therefore not go yet.
+    pub fn waits_in(&self, range: &Range<u64>) -> bool {
+        let first = [self.unsettled.next(range.start), self.redeliveries.next(range.start)];
+        let held = self.held.values().filter_map(|held| held.next(range.start));
+        first.into_iter().flatten().chain(held).any(|sequence| sequence < range.end)
     }
 
-    /// The oldest event of which no attempt was made or is under way.
+    /// The oldest event of which no attempt was made or is in flight.
     pub fn oldest_unattempted(&self) -> Option<u64> {
         self.unsettled.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence))
     }
 
-    /// What keeps the journal from being trimmed, is not under way and was not held before.
+    /// What keeps the journal from being trimmed, is not in flight and was not held before.
     pub fn never_held(&self) -> Bitmap {
         let let_go: Vec<&Bitmap> = self.let_go.values().collect();
-        let waiting = self.unsettled.iter_outside(&let_go).chain(self.again.iter_from(0));
+        let waiting = self.unsettled.iter_outside(&let_go).chain(self.redeliveries.iter_from(0));
         waiting.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
     }
 
@@ -103,20 +103,20 @@ impl Queue {
         let let_go: Vec<&Bitmap> = self.let_go.values().collect();
         let is_free = |sequence: &u64| !self.claimed.contains_key(sequence);
         let first = self.unsettled.iter_outside(&let_go).find(is_free);
-        [first, self.again.iter_from(0).find(is_free)].into_iter().flatten().min()
+        [first, self.redeliveries.iter_from(0).find(is_free)].into_iter().flatten().min()
     }
 
-    /// The oldest that keeps the journal from being trimmed and is not under way.
+    /// The oldest that keeps the journal from being trimmed and is not in flight.
     pub fn oldest_pinning(&self) -> Option<u64> {
-        let again = self.again.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence));
+        let again = self.redeliveries.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence));
         [self.oldest_unattempted(), again].into_iter().flatten().min()
     }
 
-    /// What of a stretch must be carried over when it goes: postponed deliveries and dead letters.
-    pub fn kept_in(&self, stretch: &Range<u64>) -> Bitmap {
-        let dead = self.dead.iter_from(stretch.start).take_while(|sequence| *sequence < stretch.end);
+    /// What of a range must be relocated when it goes: scheduled deliveries and dead letters.
+    pub fn kept_in(&self, range: &Range<u64>) -> Bitmap {
+        let dead = self.dead.iter_from(range.start).take_while(|sequence| *sequence < range.end);
         let others = self.due.keys().chain(self.claimed.keys()).copied();
-        dead.chain(others.filter(|sequence| stretch.contains(sequence))).collect()
+        dead.chain(others.filter(|sequence| range.contains(sequence))).collect()
     }
 
     /// Whether the event's body may be asked for.
@@ -124,33 +124,33 @@ impl Queue {
         self.is_pending(sequence) || self.is_dead(sequence)
     }
 
-    /// What a postponed delivery waits for, also while it is claimed.
-    pub fn postponed_state(&self, sequence: u64) -> Option<(u64, Postponed)> {
+    /// What a scheduled delivery waits for, also while it is claimed.
+    pub fn scheduled_state(&self, sequence: u64) -> Option<(u64, Scheduled)> {
         if let Some(due_ms) = self.due.get(&sequence) {
-            return self.postponed.get(&(*due_ms, sequence)).map(|entry| (*due_ms, entry.clone()));
+            return self.scheduled.get(&(*due_ms, sequence)).map(|entry| (*due_ms, entry.clone()));
         }
         self.claimed.get(&sequence).cloned().flatten()
     }
 
     /// Whether it waits to go out again.
-    pub fn goes_again(&self, sequence: u64) -> bool {
-        self.again.contains(sequence)
+    pub fn is_redelivery(&self, sequence: u64) -> bool {
+        self.redeliveries.contains(sequence)
     }
 
     /// Where a delivery stands, if it is not settled.
     pub fn state(&self, sequence: u64) -> Option<DeliveryState> {
-        let is_under_way =
-            self.claimed.contains_key(&sequence) && !self.released.iter().any(|claim| claim.key.sequence == sequence);
-        if is_under_way {
-            return Some(DeliveryState::UnderWay);
+        let is_in_flight =
+            self.claimed.contains_key(&sequence) && !self.returned.iter().any(|claim| claim.key.sequence == sequence);
+        if is_in_flight {
+            return Some(DeliveryState::InFlight);
         }
         if self.is_held(sequence) {
             return Some(DeliveryState::Held);
         }
-        if self.unsettled.contains(sequence) || self.again.contains(sequence) {
+        if self.unsettled.contains(sequence) || self.redeliveries.contains(sequence) {
             return Some(DeliveryState::Waiting);
         }
-        let (due_ms, postponed) = self.postponed_state(sequence)?;
-        Some(DeliveryState::Postponed { attempts: postponed.attempts, due_ms, reason: postponed.reason.to_string() })
+        let (due_ms, scheduled) = self.scheduled_state(sequence)?;
+        Some(DeliveryState::Scheduled { attempts: scheduled.attempts, due_ms, reason: scheduled.reason.to_string() })
     }
 }

@@ -6,21 +6,21 @@ use super::*;
 const TURNS: usize = 3;
 
 impl Queue {
-    /// Hands out at most `max` deliveries: released ones first, then due retries, first attempts and repeated ones in turn.
+    /// Hands out at most `max` deliveries: returned ones first, then due retries, first attempts and repeated ones in turn.
     pub fn claim(&mut self, max: usize, now_ms: u64) -> Vec<Claim> {
         let mut claims = Vec::new();
         if self.standing.paused.is_some() {
             return claims;
         }
         while claims.len() < max {
-            let Some(claim) = self.take_released().or_else(|| self.take_in_turn(now_ms)) else { break };
+            let Some(claim) = self.take_returned().or_else(|| self.take_in_turn(now_ms)) else { break };
             claims.push(claim);
         }
         claims
     }
 
-    pub(super) fn take_released(&mut self) -> Option<Claim> {
-        let claim = self.released.pop_front()?;
+    pub(super) fn take_returned(&mut self) -> Option<Claim> {
+        let claim = self.returned.pop_front()?;
         self.claimed.entry(claim.key.sequence).or_insert(None);
         Some(claim)
     }
@@ -31,7 +31,7 @@ impl Queue {
             let taken = match turn {
                 0 => self.take_retry(now_ms),
                 1 => self.take_first(),
-                _ => self.take_again(),
+                _ => self.take_redelivery(),
             };
             if taken.is_some() {
                 self.turn = turn + 1;
@@ -42,32 +42,32 @@ impl Queue {
     }
 
     pub(super) fn take_retry(&mut self, now_ms: u64) -> Option<Claim> {
-        let entry = self.postponed.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
-        let ((due_ms, sequence), postponed) = entry.remove_entry();
+        let entry = self.scheduled.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
+        let ((due_ms, sequence), scheduled) = entry.remove_entry();
         self.due.remove(&sequence);
         let claim = Claim {
             key: self.key(sequence),
-            attempts: postponed.attempts,
-            first_attempt_ms: Some(postponed.first_attempt_ms),
+            attempts: scheduled.attempts,
+            first_attempt_ms: Some(scheduled.first_attempt_ms),
             due_ms: Some(due_ms),
         };
-        self.claimed.insert(sequence, Some((due_ms, postponed)));
+        self.claimed.insert(sequence, Some((due_ms, scheduled)));
         Some(claim)
     }
 
     pub(super) fn take_first(&mut self) -> Option<Claim> {
-        if self.postponed.len() >= POSTPONED_MAX {
+        if self.scheduled.len() >= SCHEDULED_MAX {
             return None;
         }
         let sequence = next_unclaimed(&self.unsettled, &mut self.cursor, &self.claimed)?;
         Some(self.claim_fresh(sequence))
     }
 
-    pub(super) fn take_again(&mut self) -> Option<Claim> {
-        if self.postponed.len() >= POSTPONED_MAX {
+    pub(super) fn take_redelivery(&mut self) -> Option<Claim> {
+        if self.scheduled.len() >= SCHEDULED_MAX {
             return None;
         }
-        let sequence = next_unclaimed(&self.again, &mut self.again_cursor, &self.claimed)?;
+        let sequence = next_unclaimed(&self.redeliveries, &mut self.redelivery_cursor, &self.claimed)?;
         Some(self.claim_fresh(sequence))
     }
 
@@ -80,40 +80,40 @@ impl Queue {
         DeliveryKey { sequence, destination: self.destination }
     }
 
-    /// Puts a claim back as it was. A claim that is not under way any more changes nothing.
-    pub fn release(&mut self, claim: Claim) {
+    /// Puts a claim back as it was. A claim that is not in flight any more changes nothing.
+    pub fn give_back(&mut self, claim: Claim) {
         if self.claimed.contains_key(&claim.key.sequence) {
-            self.released.push_back(claim);
+            self.returned.push_back(claim);
         }
     }
 
     /// What is in flight goes back to where it was: who had it has lost its lease.
     #[cfg(test)]
     pub fn take_back_all(&mut self) {
-        self.released.clear();
+        self.returned.clear();
         for (sequence, retry) in std::mem::take(&mut self.claimed) {
             if let Some((due_ms, entry)) = retry {
-                self.postpone(sequence, due_ms, entry);
+                self.schedule(sequence, due_ms, entry);
             }
             self.cursor = self.cursor.min(sequence);
-            self.again_cursor = self.again_cursor.min(sequence);
+            self.redelivery_cursor = self.redelivery_cursor.min(sequence);
         }
     }
 
     /// Claims that were handed back are none any more.
-    pub(super) fn take_back_released(&mut self) {
-        for claim in std::mem::take(&mut self.released) {
+    pub(super) fn take_back_returned(&mut self) {
+        for claim in std::mem::take(&mut self.returned) {
             let sequence = claim.key.sequence;
             if let Some(Some((due_ms, entry))) = self.claimed.remove(&sequence) {
-                self.postpone(sequence, due_ms, entry);
+                self.schedule(sequence, due_ms, entry);
             }
             self.cursor = self.cursor.min(sequence);
-            self.again_cursor = self.again_cursor.min(sequence);
+            self.redelivery_cursor = self.redelivery_cursor.min(sequence);
         }
     }
 }
 
-fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Option<(u64, Postponed)>>) -> Option<u64> {
+fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Option<(u64, Scheduled)>>) -> Option<u64> {
     loop {
         let sequence = set.next(*cursor)?;
         *cursor = sequence + 1;

@@ -8,7 +8,7 @@ impl Queue {
         if self.standing.paused.is_some() {
             return None;
         }
-        self.postponed.first_key_value().map(|((due_ms, _), _)| *due_ms)
+        self.scheduled.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 
     /// Applies an act on the whole destination. Returns whether it changed anything.
@@ -42,7 +42,7 @@ impl Queue {
                 true
             }
             Act::Restore => standing.removed_since_ms.take().is_some(),
-            Act::RetryNow => !self.postponed.is_empty(),
+            Act::RetryNow => !self.scheduled.is_empty(),
         };
         if changed {
             self.start_or_stop_time(at_ms);
@@ -80,19 +80,19 @@ impl Queue {
         let stopped_ms = at_ms.saturating_sub(since_ms);
         // What was first tried while time stood still begins to count now.
         let moved = |first_ms: u64| if first_ms >= since_ms { at_ms.max(first_ms) } else { first_ms + stopped_ms };
-        for claim in &mut self.released {
+        for claim in &mut self.returned {
             claim.first_attempt_ms = claim.first_attempt_ms.map(moved);
         }
         let claimed = self.claimed.values_mut().flatten().map(|(_, entry)| entry);
-        for entry in claimed.chain(self.postponed.values_mut()) {
+        for entry in claimed.chain(self.scheduled.values_mut()) {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
         }
     }
 
     pub(super) fn make_due(&mut self, at_ms: u64) {
-        let late = self.postponed.split_off(&(at_ms, 0));
+        let late = self.scheduled.split_off(&(at_ms, 0));
         for ((_, sequence), entry) in late {
-            self.postpone(sequence, at_ms, entry);
+            self.schedule(sequence, at_ms, entry);
         }
     }
 
@@ -108,9 +108,9 @@ impl Queue {
             return;
         }
         let moved = |at_ms: u64| at_ms.saturating_add_signed(ms);
-        for ((due_ms, sequence), mut entry) in std::mem::take(&mut self.postponed) {
+        for ((due_ms, sequence), mut entry) in std::mem::take(&mut self.scheduled) {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
-            self.postpone(sequence, due_ms.min(moved(due_ms)), entry);
+            self.schedule(sequence, due_ms.min(moved(due_ms)), entry);
         }
         let Standing { paused, held_since_ms, open_since_ms, removed_since_ms } = &mut self.standing;
         let pauses = paused.iter_mut().map(|pause| &mut pause.since_ms);

@@ -130,12 +130,12 @@ impl<'d> Reader<'d> {
                 if is_past_mark {
                     self.keep_for_later(&record, file, body_at)?;
                 }
-                if let Record::Event(event) | Record::Carried(event) = &record {
+                if let Record::Event(event) | Record::Relocated(event) = &record {
                     body_at += u64::from(event.body_bytes);
                 }
                 match &record {
                     Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
-                    Record::Event(event) | Record::Carried(event) => info.note_names([event]),
+                    Record::Event(event) | Record::Relocated(event) => info.note_names([event]),
                     _ => {}
                 }
                 if let Record::Selection(selection) = &record {
@@ -201,7 +201,7 @@ impl<'d> Reader<'d> {
 
     fn keep_for_later(&mut self, record: &Record, file: &Arc<dyn DiskFile>, body_at: u64) -> Result<(), OpenError> {
         let mut body = Vec::new();
-        if let Record::Event(EventHead { body_bytes, .. }) | Record::Carried(EventHead { body_bytes, .. }) = record {
+        if let Record::Event(EventHead { body_bytes, .. }) | Record::Relocated(EventHead { body_bytes, .. }) = record {
             body.resize(*body_bytes as usize, 0);
             file.read_at(&mut body, body_at)?;
         }
@@ -224,9 +224,9 @@ impl<'d> Reader<'d> {
                     self.queue(delivery.destination).read_again(sequence, holder);
                 }
             }
-            Record::Carried(event) => {
+            Record::Relocated(event) => {
                 let place = (event.id.sequence(), place, u64::from(event.body_bytes));
-                self.updates.push(Update::Carried(vec![place]));
+                self.updates.push(Update::Relocated(vec![place]));
             }
             Record::Outcomes(outcomes) => {
                 for outcome in outcomes {

@@ -1,8 +1,9 @@
 //! One segment: what its file is called, and what is known of it in memory.
 
 use super::Bitmap;
+use crate::store::NameId;
+use crate::store::journal::format::BulkAct;
 use crate::store::journal::format::{EventHead, OutcomeRecord, SEGMENT_MAX, SelectionRecord};
-use crate::store::{NameId, Selecting};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
 /// journal of ten million events is indexed in a few megabytes.
@@ -101,12 +102,12 @@ impl SegmentInfo {
 
     /// Takes note of an act on deliveries that is in it. A dead letter is known as one without being looked for.
     pub fn note_selection(&mut self, selection: &SelectionRecord) {
-        if let Selecting::Move(to) | Selecting::Yield(to) = selection.act
+        if let BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) = selection.act
             && to != NameId::NONE
         {
             self.names.insert(to.0.into());
         }
-        if selection.act != Selecting::Bury {
+        if selection.act != BulkAct::DeadLetter {
             [selection.sequences.next(0), selection.sequences.previous(u64::MAX)]
                 .into_iter()
                 .flatten()

@@ -84,7 +84,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The next sound group. Damaged stretches are passed over: they were told of when the journal was opened.
+    /// The next sound group. Damaged ranges are passed over: they were told of when the journal was opened.
     pub fn next_group(&mut self, window: &mut Window) -> io::Result<Option<FoundGroup>> {
         while !self.is_done {
             let file = self.segments.file(self.segment)?;
@@ -101,18 +101,18 @@ impl Scan<'_> {
     }
 }
 
-/// The events among a group's record heads, each with where its body begins among the bodies, and whether it was carried.
+/// The events among a group's record heads, each with where its body begins among the bodies, and whether it was relocated.
 pub fn events_in(heads: &[u8]) -> impl Iterator<Item = (EventHead, u64, bool)> + '_ {
     let mut body_offset = 0;
     records(heads).filter_map(move |record| {
-        let (head, is_carried) = match record {
+        let (head, is_relocated) = match record {
             Record::Event(head) => (head, false),
-            Record::Carried(head) => (head, true),
+            Record::Relocated(head) => (head, true),
             _ => return None,
         };
         let at = body_offset;
         body_offset += u64::from(head.body_bytes);
-        Some((head, at, is_carried))
+        Some((head, at, is_relocated))
     })
 }
 

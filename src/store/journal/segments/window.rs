@@ -9,7 +9,7 @@ use super::{DiskFile, ReadError, StoredEvent};
 use crate::store::journal::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead};
 use crate::store::journal::words::Place;
 
-/// A stretch of one file, read ahead, so that small groups do not cost a read each.
+/// A range of one file, read ahead, so that small groups do not cost a read each.
 pub struct Window {
     file: Option<Arc<dyn DiskFile>>,
     start: u64,

@@ -16,9 +16,9 @@ fn open_at(kept: &Kept, now_ms: u64) -> JournalStore {
 
 /// How old what is to be tried again is, and the removal of its destination.
 fn ages_ms(store: &JournalStore) -> [u64; 2] {
-    let postponed = lock(&store.journal.destination(crm(store)).queue).snapshot().postponed;
+    let scheduled = lock(&store.journal.destination(crm(store)).queue).snapshot().scheduled;
     let removed_ms = store.standing(id(store, ALERTS)).removed_since_ms.expect("it is removed");
-    [postponed[0].2.first_attempt_ms, removed_ms].map(|at_ms| store.journal.clock.now_ms().saturating_sub(at_ms))
+    [scheduled[0].2.first_attempt_ms, removed_ms].map(|at_ms| store.journal.clock.now_ms().saturating_sub(at_ms))
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn what_was_written_last_does_not_age_by_the_clocks_of_later_processes() {
             // The last group of a process lies behind its last durable mark, and is written again by the next one.
             let claims = store.claim(crm(&store), 1);
             let (first_attempt_ms, due_ms) = (NOW_MS, NOW_MS + 1000);
-            let settlement = Settlement::Postponed { attempts: 1, first_attempt_ms, due_ms, reason: "503".into() };
+            let settlement = Settlement::Scheduled { attempts: 1, first_attempt_ms, due_ms, reason: "503".into() };
             store.settle(vec![(claims[0], settlement)]);
             store.set_removed(id(&store, ALERTS), true);
             store.close();

@@ -1,8 +1,9 @@
-//! How deliveries ended is known for as long as their events are: after restarts, without an index, and carried.
+//! How deliveries ended is known for as long as their events are: after restarts, without an index, and relocated.
 
 use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
-use crate::store::{SearchLimit, Selecting};
+use crate::store::SearchLimit;
+use crate::store::journal::format::BulkAct;
 
 const OTHER: &str = "other";
 
@@ -34,12 +35,12 @@ fn dead() -> Settlement {
 fn with_every_end(store: &JournalStore) -> Vec<(EventId, Vec<(String, String)>)> {
     let arrives = |attempts| Settlement::Delivered { attempts };
     let mut all = Vec::new();
-    let mut ends = |settlement: Settlement, acts: &[Selecting], said: &[(&str, &str)]| {
+    let mut ends = |settlement: Settlement, acts: &[BulkAct], said: &[(&str, &str)]| {
         let event = append(store, "one", &[CRM]).expect("taken");
         settle(store, CRM, settlement);
         for act in acts {
             select(store, CRM, *act, &[event.sequence()]);
-            if *act == Selecting::Again {
+            if *act == BulkAct::Redeliver {
                 settle(store, CRM, arrives(1));
             }
         }
@@ -49,14 +50,14 @@ fn with_every_end(store: &JournalStore) -> Vec<(EventId, Vec<(String, String)>)>
     ends(arrives(3), &[], &[(CRM, "delivered after 3")]);
     ends(Settlement::Skipped { attempts: 1, reason: "empty".into() }, &[], &[(CRM, "skipped")]);
     ends(dead(), &[], &[(CRM, "dead after 2: 400 no")]);
-    ends(dead(), &[Selecting::Drop], &[(CRM, "dropped")]);
-    ends(dead(), &[Selecting::Again], &[(CRM, "delivered after 1")]);
+    ends(dead(), &[BulkAct::Drop], &[(CRM, "dropped")]);
+    ends(dead(), &[BulkAct::Redeliver], &[(CRM, "delivered after 1")]);
     // What was said last holds.
-    ends(arrives(3), &[Selecting::Again], &[(CRM, "delivered after 1")]);
+    ends(arrives(3), &[BulkAct::Redeliver], &[(CRM, "delivered after 1")]);
     let other = id(store, OTHER);
-    ends(dead(), &[Selecting::Move(other)], &[(CRM, "moved to other"), (OTHER, "delivered after 1")]);
+    ends(dead(), &[BulkAct::MoveDead(other)], &[(CRM, "moved to other"), (OTHER, "delivered after 1")]);
     let moved = all.last().expect("some").0.sequence();
-    select(store, OTHER, Selecting::Again, &[moved]);
+    select(store, OTHER, BulkAct::Redeliver, &[moved]);
     settle(store, OTHER, arrives(1));
     all
 }
@@ -103,13 +104,13 @@ fn an_index_that_does_not_know_of_acts_misses_none() {
 }
 
 #[test]
-fn what_is_carried_keeps_how_its_other_deliveries_ended() {
+fn what_is_relocated_keeps_how_its_other_deliveries_ended() {
     let kept = Kept::new(8 * SEGMENT);
     let store = kept.open();
     let mut all = with_every_end(&store);
     let numbers: Vec<u64> = all.iter().map(|(id, _)| id.sequence()).collect();
     // So that each is needed still.
-    select(&store, ALERTS, Selecting::Again, &numbers);
+    select(&store, ALERTS, BulkAct::Redeliver, &numbers);
     for _ in &numbers {
         settle(&store, ALERTS, dead());
     }

@@ -1,11 +1,11 @@
 //! A source that is held: what comes in by it is kept, whatever happens, until it is resumed.
 
 use super::retention::{Kept, SEGMENT, fill, id, select};
+use crate::store::journal::format::BulkAct;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::deliver::{BacklogLimits, Limited, Limiter};
-use crate::store::Selecting;
 
 fn vero(store: &JournalStore) -> NameId {
     store.name(NameKind::Source, "vero")
@@ -82,7 +82,7 @@ fn what_is_held_keeps_its_segment_and_goes_with_nothing_but_its_source() {
     let store = with_held(&kept);
     assert_eq!(waiting(&store, CRM), ["before", "free"]);
     // A replay of the history leaves alone what is still to come.
-    assert_eq!(select(&store, CRM, Selecting::Again, &[1, 3]), 0);
+    assert_eq!(select(&store, CRM, BulkAct::Redeliver, &[1, 3]), 0);
     let claims = store.claim(id(&store, ALERTS), 9);
     store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
     fill(&store, 12 * SEGMENT);

@@ -3,10 +3,11 @@
 use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
 use crate::store::journal::disk::RealDisk;
+use crate::store::journal::format::BulkAct;
 use crate::store::journal::verify::{Verified, verify};
-use crate::store::{DeadQuery, ReplayProgress, Selecting};
+use crate::store::{DeadQuery, ReplayProgress};
 
-/// Delivered, dead, postponed, buried and waiting, and a pause: everything that the index knows of.
+/// Delivered, dead, scheduled, buried and waiting, and a pause: everything that the index knows of.
 /// The number of a dead letter's event.
 fn number(letter: &crate::store::DeadLetter) -> u64 {
     letter.event.as_ref().expect("it is read").id.sequence()
@@ -22,9 +23,9 @@ fn with_everything(kept: &Kept) -> JournalStore {
     store.settle(vec![
         (claims[0], Settlement::Delivered { attempts: 2 }),
         (claims[1], Settlement::Dead { attempts: 3, reason: "400 no".into() }),
-        (claims[2], Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
+        (claims[2], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
     ]);
-    select(&store, CRM, Selecting::Bury, &[4]);
+    select(&store, CRM, BulkAct::DeadLetter, &[4]);
     store.pause(id(&store, ALERTS), "410");
     store
 }
@@ -35,7 +36,7 @@ fn check_everything(store: &JournalStore) {
     let states: Vec<_> = (0..5).map(|sequence| stands(store, DeliveryKey { sequence, destination: id })).collect();
     assert_eq!(states[0], DeliveryState::Settled);
     assert!(matches!(&states[1], DeliveryState::Dead { attempts: 3, reason, .. } if reason == "400 no"), "{states:?}");
-    assert!(matches!(&states[2], DeliveryState::Postponed { attempts: 1, .. }), "{states:?}");
+    assert!(matches!(&states[2], DeliveryState::Scheduled { attempts: 1, .. }), "{states:?}");
     assert_eq!(states[3], DeliveryState::Waiting);
     assert!(matches!(&states[4], DeliveryState::Dead { reason, .. } if reason == "by hand"), "{states:?}");
     let page = store.dead_letters(id, &DeadQuery::default(), u64::MAX, 9).expect("a page");
@@ -60,7 +61,7 @@ fn why_a_delivery_was_buried_is_known_at_once() {
         append(&store, "one", &[CRM]).expect("taken");
         let selection = by_hand::Selection {
             destination: crm(&store),
-            act: Selecting::Bury,
+            act: BulkAct::DeadLetter,
             reason: "stale".to_owned(),
             sequences: std::iter::once(sequence).collect(),
         };
@@ -129,7 +130,7 @@ fn an_index_of_another_journal_is_made_again_and_leaves_nothing_behind() {
     with_everything(&kept).close();
     let store = other.open();
     append(&store, "of the other", &[CRM]).expect("taken");
-    select(&store, CRM, Selecting::Bury, &[0]);
+    select(&store, CRM, BulkAct::DeadLetter, &[0]);
     store.note(vec![(DeliveryKey { sequence: 3, destination: crm(&store) }, AttemptNote::default())]);
     let replay = ReplayProgress { id: 9, ..ReplayProgress::default() };
     store.set_replay(replay).expect("done");
@@ -213,7 +214,7 @@ fn a_replay_is_known_after_a_restart_with_and_without_the_index() {
 }
 
 #[track_caller]
-fn check_selection(act: Selecting, before: Option<Selecting>, expected: (u64, u64)) {
+fn check_selection(act: BulkAct, before: Option<BulkAct>, expected: (u64, u64)) {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
@@ -235,22 +236,22 @@ fn check_selection(act: Selecting, before: Option<Selecting>, expected: (u64, u6
 
 #[test]
 fn again_twice_doubles_nothing_and_survives_a_power_cut() {
-    check_selection(Selecting::Again, Some(Selecting::Bury), (1, 0));
+    check_selection(BulkAct::Redeliver, Some(BulkAct::DeadLetter), (1, 0));
 }
 
 #[test]
 fn burying_survives_a_power_cut() {
-    check_selection(Selecting::Bury, None, (0, 1));
+    check_selection(BulkAct::DeadLetter, None, (0, 1));
 }
 
 #[test]
 fn dropping_survives_a_power_cut() {
-    check_selection(Selecting::Drop, Some(Selecting::Bury), (0, 0));
+    check_selection(BulkAct::Drop, Some(BulkAct::DeadLetter), (0, 0));
 }
 
 #[test]
 fn yielding_survives_a_power_cut() {
-    check_selection(Selecting::Yield(NameId(9)), None, (0, 0));
+    check_selection(BulkAct::MoveWaiting(NameId(9)), None, (0, 0));
 }
 
 #[test]
@@ -262,7 +263,7 @@ fn what_a_resume_made_due_is_due_after_two_restarts() {
     let due_ms = crate::time::wall_ms() + 3_600_000;
     store.settle(vec![(
         claims[0],
-        Settlement::Postponed { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() },
+        Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() },
     )]);
     store.pause(crm(&store), "410");
     assert!(store.resume(crm(&store)));
@@ -341,7 +342,7 @@ fn a_backup_of_a_busy_store_has_everything_acknowledged_before_it_began_and_veri
     for i in 0..50 {
         append(&store, &format!("before {i}"), &[CRM]).expect("taken");
     }
-    select(&store, CRM, Selecting::Bury, &[3]);
+    select(&store, CRM, BulkAct::DeadLetter, &[3]);
     let is_done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -440,7 +441,7 @@ fn verify_finds_a_dead_letter_of_which_the_index_says_something_else() {
     let claims = store.claim(crm(&store), 2);
     let dead = |claim| (claim, Settlement::Dead { attempts: 2, reason: "http 500".to_owned() });
     store.settle(claims.into_iter().map(dead).collect());
-    select(&store, CRM, Selecting::Bury, &(2..DEAD).collect::<Vec<_>>());
+    select(&store, CRM, BulkAct::DeadLetter, &(2..DEAD).collect::<Vec<_>>());
     let crm = crm(&store).0;
     store.close();
     drop(store);
@@ -462,7 +463,7 @@ fn verify_finds_a_dead_letter_of_which_the_index_says_something_else() {
 }
 
 #[test]
-fn a_dead_letter_whose_row_cannot_be_read_is_neither_carried_nor_moved_without_its_reason() {
+fn a_dead_letter_whose_row_cannot_be_read_is_neither_relocated_nor_moved_without_its_reason() {
     let kept = Kept::new(4 * SEGMENT);
     let store = kept.open();
     append(&store, "dead", &[CRM]).expect("taken");
@@ -503,7 +504,7 @@ fn pages_of_dead_letters_go_on_where_they_ended_however_many_are_looked_at() {
     }
     let claims = store.claim(crm(&store), 1);
     store.settle(vec![(claims[0], Settlement::Dead { attempts: 1, reason: "http 404".to_owned() })]);
-    select(&store, CRM, Selecting::Bury, &(1..DEAD).collect::<Vec<_>>());
+    select(&store, CRM, BulkAct::DeadLetter, &(1..DEAD).collect::<Vec<_>>());
     let page = |reason: Option<&str>, before, max| {
         let query = DeadQuery { reason: reason.map(str::to_owned), ..DeadQuery::default() };
         let page = store.dead_letters(crm(&store), &query, before, max).expect("a page");

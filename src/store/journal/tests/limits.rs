@@ -2,11 +2,12 @@
 
 use super::retention::{Kept, fill, id};
 use super::*;
+use crate::store::ReplayProgress;
+use crate::store::journal::format::BulkAct;
 use crate::store::journal::format::{
     EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, TEXT_MAX,
     event_head_bytes, records,
 };
-use crate::store::{ReplayProgress, Selecting};
 
 /// An event whose record head has exactly so many bytes, a multiple of four.
 fn event_of(store: &JournalStore, head_bytes: usize) -> NewEvent {
@@ -126,7 +127,7 @@ fn outcomes_with_the_longest_reasons_taken_in_one_turn_are_read_again() {
 }
 
 #[test]
-fn carried_events_with_more_outcomes_than_a_group_holds_are_read_again() {
+fn relocated_events_with_more_outcomes_than_a_group_holds_are_read_again() {
     // Each event stands for four dead letters with the longest reason: 6 MB of heads for three thousand bytes of bodies.
     const EVENTS: u64 = 1500;
     let names = ["a", "b", "c", "d"];
@@ -159,8 +160,8 @@ fn carried_events_with_more_outcomes_than_a_group_holds_are_read_again() {
         (DeliveryKey { sequence, destination: id(&store, name) }, state)
     });
     let (reply, done) = std::sync::mpsc::sync_channel(1);
-    let carrying = super::super::words::Carrying { events, ends: ends.collect(), reply };
-    assert!(store.journal.sender.send(inbox::Message::Carry(carrying)).is_ok());
+    let relocating = super::super::words::Relocating { events, ends: ends.collect(), reply };
+    assert!(store.journal.sender.send(inbox::Message::Relocate(relocating)).is_ok());
     assert!(writer.turn().expect("the disk is good"));
     done.recv().expect("an answer").expect("there is room");
     drop((store, writer));
@@ -219,7 +220,7 @@ fn a_selection_over_more_events_than_one_record_holds_is_read_again() {
     let record = format::SelectionRecord {
         destination: crm(&store),
         at_ms: 1,
-        act: Selecting::Bury,
+        act: BulkAct::DeadLetter,
         command: 0,
         reason: "stale".to_owned(),
         sequences: sequences.clone(),
@@ -229,7 +230,8 @@ fn a_selection_over_more_events_than_one_record_holds_is_read_again() {
     assert!(parts.iter().all(|part| part.sequences.chunks() <= format::CHUNKS_MAX));
     let together: NumberSet = parts.iter().flat_map(|part| part.sequences.iter_from(0)).collect();
     assert_eq!(together, sequences);
-    let selection = Selection { destination: crm(&store), act: Selecting::Bury, reason: "stale".to_owned(), sequences };
+    let selection =
+        Selection { destination: crm(&store), act: BulkAct::DeadLetter, reason: "stale".to_owned(), sequences };
     let (count, mut durable) = store.select(selection);
     assert!(writer.turn().expect("the disk is good"));
     assert_eq!((count, durable.try_recv()), (1, Ok(Ok(0))));
@@ -281,7 +283,7 @@ fn each_outcome_of_a_record_at_its_limit_is_read_again() {
         key: DeliveryKey { sequence, destination: NameId(u32::MAX) },
         attempts: u16::MAX,
         at_ms: u64::MAX,
-        state: format::OutcomeState::Postponed { first_attempt_ms: 1, due_ms: 2, reason: "r".repeat(TEXT_MAX) },
+        state: format::OutcomeState::Scheduled { first_attempt_ms: 1, due_ms: 2, reason: "r".repeat(TEXT_MAX) },
     };
     let outcomes: Vec<_> = (0..OUTCOMES_MAX as u64).map(outcome).collect();
     let mut builder = GroupBuilder::default();

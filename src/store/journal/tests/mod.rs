@@ -22,6 +22,7 @@ use super::by_hand::{NumberSet, Selection};
 use super::disk::Disk;
 use super::model::{Faults, ModelDisk};
 use super::segments::file_name;
+use super::words::ReadError;
 use super::*;
 use crate::store::*;
 use crate::time::Clock;
@@ -141,7 +142,7 @@ fn with_syncs_that_lie_the_same_power_cut_does_lose_events() {
 }
 
 #[test]
-fn outcomes_and_postponed_deliveries_come_back_after_a_restart() {
+fn outcomes_and_scheduled_deliveries_come_back_after_a_restart() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
     for body in ["delivered", "dead", "postponed", "waiting"] {
@@ -151,12 +152,12 @@ fn outcomes_and_postponed_deliveries_come_back_after_a_restart() {
     store.settle(vec![
         (claims[0], Settlement::Delivered { attempts: 1 }),
         (claims[1], Settlement::Dead { attempts: 1, reason: "400".into() }),
-        (claims[2], Settlement::Postponed { attempts: 1, first_attempt_ms: 7, due_ms: 9, reason: "503".into() }),
+        (claims[2], Settlement::Scheduled { attempts: 1, first_attempt_ms: 7, due_ms: 9, reason: "503".into() }),
     ]);
     store.close();
     let (store, _) = open(&disk);
     let counts = store.counts(crm(&store));
-    assert_eq!((counts.backlog, counts.postponed, counts.dead), (2, 1, 1));
+    assert_eq!((counts.backlog, counts.scheduled, counts.dead), (2, 1, 1));
     assert_eq!(counts.oldest_ms, Some(1_700_000_000_000));
     let mut claims = store.claim(crm(&store), 9);
     claims.sort_by_key(|claim| claim.key.sequence);
@@ -476,7 +477,7 @@ fn a_reader_that_looked_at_the_end_of_the_journal_sees_what_is_written_there_lat
 }
 
 #[test]
-fn an_event_carried_behind_a_gap_of_damage_is_found() {
+fn an_event_relocated_behind_a_gap_of_damage_is_found() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
     for body in ["one", "two", "three", "four"] {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::seeds::{repeated_by, seeds};
-use crate::store::Selecting;
+use crate::store::journal::format::BulkAct;
 
 /// Dead letters may have half of it.
 const HISTORY_BYTES: u64 = 12 << 10;
@@ -30,7 +30,7 @@ impl Dice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    Postponed(u16),
+    Scheduled(u16),
     Dead(String),
     /// Arrived, or dropped.
     Settled,
@@ -202,11 +202,11 @@ impl Run {
                 5 | 6 => {
                     let due_ms = if self.dice.below(2) == 0 { 5 } else { crate::time::wall_ms() + 3_600_000 };
                     (
-                        Settlement::Postponed { attempts, first_attempt_ms: 5, due_ms, reason },
-                        Some(State::Postponed(attempts)),
+                        Settlement::Scheduled { attempts, first_attempt_ms: 5, due_ms, reason },
+                        Some(State::Scheduled(attempts)),
                     )
                 }
-                _ => (Settlement::Released, None),
+                _ => (Settlement::Returned, None),
             };
             self.log.push(format!("settle {name} {sequence}: {settlement:?}"));
             self.store().settle(vec![(claim, settlement)]);
@@ -219,9 +219,9 @@ impl Run {
     fn select(&mut self) {
         let name = DESTINATIONS[self.dice.below(3) as usize];
         let (act, reason) = match self.dice.below(4) {
-            0 | 1 => (Selecting::Again, "again"),
-            2 => (Selecting::Bury, "buried"),
-            _ => (Selecting::Drop, "dropped"),
+            0 | 1 => (BulkAct::Redeliver, "again"),
+            2 => (BulkAct::DeadLetter, "buried"),
+            _ => (BulkAct::Drop, "dropped"),
         };
         let (destination, history) = (self.id(name), self.store().history());
         let any = |key: &Key| *key == (name, key.1);
@@ -231,14 +231,14 @@ impl Run {
         for sequence in chosen.iter_from(0) {
             let key = (name, sequence);
             let state = self.model.now[&key].clone();
-            let is_pending = matches!(state, State::Waiting | State::Postponed(_));
+            let is_pending = matches!(state, State::Waiting | State::Scheduled(_));
             let next = match act {
                 // What is older than the history is there while somebody needs it.
-                Selecting::Again if !is_pending && (history.contains(&sequence) || self.is_needed(sequence)) => {
+                BulkAct::Redeliver if !is_pending && (history.contains(&sequence) || self.is_needed(sequence)) => {
                     Some(State::Waiting)
                 }
-                Selecting::Bury if is_pending => Some(State::Dead(reason.to_owned())),
-                Selecting::Drop if matches!(state, State::Dead(_)) => Some(State::Settled),
+                BulkAct::DeadLetter if is_pending => Some(State::Dead(reason.to_owned())),
+                BulkAct::Drop if matches!(state, State::Dead(_)) => Some(State::Settled),
                 _ => None,
             };
             if let Some(next) = next {
@@ -341,7 +341,7 @@ impl Run {
                 let key = DeliveryKey { sequence, destination: id };
                 let state = match stands(self.store(), key) {
                     DeliveryState::Waiting => State::Waiting,
-                    DeliveryState::Postponed { attempts, .. } => State::Postponed(attempts),
+                    DeliveryState::Scheduled { attempts, .. } => State::Scheduled(attempts),
                     DeliveryState::Dead { reason, .. } => State::Dead(reason),
                     other => panic!("{name} {sequence} is {other:?}\n{}", self.story()),
                 };

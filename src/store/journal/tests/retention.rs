@@ -1,7 +1,8 @@
-//! What goes, what stays, and what is carried.
+//! What goes, what stays, and what is relocated.
 
 use super::*;
-use crate::store::{DeadQuery, ReplayProgress, Selecting};
+use crate::store::journal::format::BulkAct;
+use crate::store::{DeadQuery, ReplayProgress};
 
 const DEAD: &str = "dead";
 /// A small one, so that there are soon several.
@@ -58,7 +59,7 @@ pub(super) fn id(store: &JournalStore, name: &str) -> NameId {
     store.name(NameKind::Destination, name)
 }
 
-pub(super) fn select(store: &JournalStore, name: &str, act: Selecting, sequences: &[u64]) -> u64 {
+pub(super) fn select(store: &JournalStore, name: &str, act: BulkAct, sequences: &[u64]) -> u64 {
     let selection = Selection {
         destination: id(store, name),
         act,
@@ -85,15 +86,15 @@ fn settle(store: &JournalStore, name: &str, state: impl Fn(u16) -> Settlement) -
 
 fn later(attempts: u16) -> Settlement {
     let due_ms = crate::time::wall_ms() + 3_600_000;
-    Settlement::Postponed { attempts, first_attempt_ms: 5, due_ms, reason: "503".into() }
+    Settlement::Scheduled { attempts, first_attempt_ms: 5, due_ms, reason: "503".into() }
 }
 
 fn dead(attempts: u16) -> Settlement {
     Settlement::Dead { attempts, reason: "400 no".into() }
 }
 
-/// One postponed and one dead, events 0 and 1, in a segment that is gone.
-fn with_carried(kept: &Kept) -> JournalStore {
+/// One scheduled and one dead, events 0 and 1, in a segment that is gone.
+fn with_relocated(kept: &Kept) -> JournalStore {
     let store = kept.open();
     for body in ["postponed", "dead"] {
         append(&store, body, &[CRM]).expect("taken");
@@ -107,12 +108,12 @@ fn with_carried(kept: &Kept) -> JournalStore {
 }
 
 #[track_caller]
-fn check_carried(store: &JournalStore) {
+fn check_relocated(store: &JournalStore) {
     let body = |sequence| store.event_by_number(sequence).expect("carried").body.clone();
     assert_eq!((body(0), body(1)), ("postponed".into(), "dead".into()));
     let state = |sequence| stands(store, DeliveryKey { sequence, destination: crm(store) });
     assert!(
-        matches!(state(0), DeliveryState::Postponed { attempts: 1, reason, .. } if reason == "503"),
+        matches!(state(0), DeliveryState::Scheduled { attempts: 1, reason, .. } if reason == "503"),
         "{:?}",
         state(0)
     );
@@ -122,7 +123,7 @@ fn check_carried(store: &JournalStore) {
         state(1)
     );
     let counts = store.counts(crm(store));
-    assert_eq!((counts.backlog, counts.postponed, counts.dead), (1, 1, 1));
+    assert_eq!((counts.backlog, counts.scheduled, counts.dead), (1, 1, 1));
 }
 
 #[test]
@@ -152,27 +153,27 @@ fn a_waiting_delivery_keeps_its_segment_and_all_behind_it() {
 }
 
 #[test]
-fn a_postponed_delivery_and_a_dead_letter_are_carried_with_their_bodies() {
-    check_carried(&with_carried(&Kept::new(4 * SEGMENT)));
+fn a_scheduled_delivery_and_a_dead_letter_are_relocated_with_their_bodies() {
+    check_relocated(&with_relocated(&Kept::new(4 * SEGMENT)));
 }
 
 #[test]
-fn what_was_carried_is_there_after_a_restart() {
+fn what_was_relocated_is_there_after_a_restart() {
     let kept = Kept::new(4 * SEGMENT);
-    with_carried(&kept).close();
-    check_carried(&kept.open());
+    with_relocated(&kept).close();
+    check_relocated(&kept.open());
 }
 
 #[test]
-fn what_was_carried_is_there_after_a_restart_without_the_index() {
+fn what_was_relocated_is_there_after_a_restart_without_the_index() {
     let kept = Kept::new(4 * SEGMENT);
-    with_carried(&kept).close();
+    with_relocated(&kept).close();
     kept.remove_index();
-    check_carried(&kept.open());
+    check_relocated(&kept.open());
 }
 
 #[test]
-fn what_was_carried_is_there_after_a_restart_with_an_older_index() {
+fn what_was_relocated_is_there_after_a_restart_with_an_older_index() {
     let kept = Kept::new(4 * SEGMENT);
     let store = kept.open();
     fill(&store, SEGMENT / 2);
@@ -199,34 +200,34 @@ fn what_was_carried_is_there_after_a_restart_with_an_older_index() {
 }
 
 #[test]
-fn what_was_carried_is_carried_again_when_its_segment_goes() {
+fn what_was_relocated_is_relocated_again_when_its_segment_goes() {
     let kept = Kept::new(4 * SEGMENT);
-    let store = with_carried(&kept);
+    let store = with_relocated(&kept);
     for _ in 0..4 {
         fill(&store, 8 * SEGMENT);
         store.trim();
     }
     let newest_kept = store.usage().segments;
     assert!(newest_kept <= 6, "{newest_kept}");
-    check_carried(&store);
+    check_relocated(&store);
     store.close();
     kept.remove_index();
     drop(store);
-    check_carried(&kept.open());
+    check_relocated(&kept.open());
 }
 
 #[test]
-fn a_carried_dead_letter_goes_out_again() {
-    let store = with_carried(&Kept::new(4 * SEGMENT));
-    assert_eq!(select(&store, CRM, Selecting::Again, &[1]), 1);
+fn a_relocated_dead_letter_goes_out_again() {
+    let store = with_relocated(&Kept::new(4 * SEGMENT));
+    assert_eq!(select(&store, CRM, BulkAct::Redeliver, &[1]), 1);
     assert_eq!(waiting(&store, CRM), ["dead"]);
 }
 
 #[test]
-fn a_carried_dead_letter_that_is_to_go_out_again_is_carried_as_such() {
+fn a_relocated_dead_letter_that_is_to_go_out_again_is_relocated_as_such() {
     let kept = Kept::new(4 * SEGMENT);
-    let store = with_carried(&kept);
-    assert_eq!(select(&store, CRM, Selecting::Again, &[1]), 1);
+    let store = with_relocated(&kept);
+    assert_eq!(select(&store, CRM, BulkAct::Redeliver, &[1]), 1);
     for _ in 0..2 {
         fill(&store, 8 * SEGMENT);
         store.trim();
@@ -239,14 +240,14 @@ fn a_carried_dead_letter_that_is_to_go_out_again_is_carried_as_such() {
 
 #[test]
 fn what_nobody_needs_any_more_cannot_be_selected_once_its_segment_is_gone() {
-    let store = with_carried(&Kept::new(4 * SEGMENT));
-    assert_eq!(select(&store, CRM, Selecting::Again, &[2, 3]), 0);
+    let store = with_relocated(&Kept::new(4 * SEGMENT));
+    assert_eq!(select(&store, CRM, BulkAct::Redeliver, &[2, 3]), 0);
 }
 
 #[test]
 fn an_event_that_is_not_there_yet_cannot_be_selected() {
     let store = Kept::new(4 * SEGMENT).open();
-    assert_eq!(select(&store, CRM, Selecting::Again, &[5]), 0);
+    assert_eq!(select(&store, CRM, BulkAct::Redeliver, &[5]), 0);
 }
 
 #[test]
@@ -274,7 +275,7 @@ fn dead_letters_expire_when_their_time_is_over() {
         append(&store, body, &[CRM]).expect("taken");
     }
     settle(&store, CRM, dead);
-    select(&store, CRM, Selecting::Bury, &[1]);
+    select(&store, CRM, BulkAct::DeadLetter, &[1]);
     let later = store.journal.clock.now_ms() + 1;
     while store.journal.clock.now_ms() <= later {
         std::thread::yield_now();
@@ -291,13 +292,13 @@ fn buried_twice_a_dead_letter_is_as_old_as_its_second_burial() {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
-    select(&store, CRM, Selecting::Bury, &[0]);
+    select(&store, CRM, BulkAct::DeadLetter, &[0]);
     let first_ms = store.journal.lived.ran_ms();
-    select(&store, CRM, Selecting::Again, &[0]);
+    select(&store, CRM, BulkAct::Redeliver, &[0]);
     while store.journal.lived.ran_ms() <= first_ms {
         std::thread::yield_now();
     }
-    select(&store, CRM, Selecting::Bury, &[0]);
+    select(&store, CRM, BulkAct::DeadLetter, &[0]);
     store.journal.index.flush();
     let found = store.journal.index.read().buried_before(first_ms + 1).expect("reads");
     assert_eq!(found, []);
@@ -310,7 +311,7 @@ fn two_burials_in_one_millisecond_are_both_known() {
         append(&store, "x", &[CRM]).expect("taken");
     }
     for sequence in 0..40 {
-        select(&store, CRM, Selecting::Bury, &[sequence]);
+        select(&store, CRM, BulkAct::DeadLetter, &[sequence]);
     }
     let page = store.dead_letters(crm(&store), &DeadQuery::default(), u64::MAX, 100).expect("a page");
     assert!(page.0.iter().all(|letter| letter.reason == "by hand"), "{page:?}");
@@ -324,7 +325,7 @@ fn the_oldest_dead_letters_go_when_they_are_too_large_and_no_others() {
     for _ in 0..24 {
         append(&store, &"d".repeat(8 << 10), &[DEAD]).expect("taken");
     }
-    select(&store, DEAD, Selecting::Bury, &(0..24).collect::<Vec<_>>());
+    select(&store, DEAD, BulkAct::DeadLetter, &(0..24).collect::<Vec<_>>());
     fill(&store, 16 * SEGMENT);
     store.trim();
     let (usage, dead) = (store.usage(), store.dead(id(&store, DEAD)));
@@ -339,7 +340,7 @@ fn what_waits_for_another_attempt_does_not_push_dead_letters_out() {
     kept.retention.dead_bytes = SEGMENT;
     let store = kept.open();
     append(&store, "dead", &[DEAD]).expect("taken");
-    select(&store, DEAD, Selecting::Bury, &[0]);
+    select(&store, DEAD, BulkAct::DeadLetter, &[0]);
     for _ in 0..16 {
         append(&store, &"p".repeat(8 << 10), &[CRM]).expect("taken");
     }
@@ -358,9 +359,9 @@ fn a_history_of_nothing_but_dead_letters_is_trimmed_in_the_end() {
     let store = kept.open();
     for sequence in 0..320 {
         append(&store, &"d".repeat(8 << 10), &[DEAD]).expect("taken");
-        select(&store, DEAD, Selecting::Bury, &[sequence]);
+        select(&store, DEAD, BulkAct::DeadLetter, &[sequence]);
     }
-    // As the clock does: what is carried in one pass goes in the next at the earliest.
+    // As the clock does: what is relocated in one pass goes in the next at the earliest.
     (0..4).for_each(|_| store.trim());
     let usage = store.usage();
     assert!(usage.journal_bytes <= 9 * SEGMENT, "{usage:?}");
@@ -378,7 +379,7 @@ fn trimming_ends_where_everything_waits_for_another_attempt() {
     for _ in 0..4 {
         store.trim();
     }
-    assert_eq!(store.counts(crm(&store)).postponed, 100);
+    assert_eq!(store.counts(crm(&store)).scheduled, 100);
     assert!(store.usage().journal_bytes < 32 * SEGMENT, "{:?}", store.usage());
     assert!((0..100).all(|sequence| store.event_by_number(sequence).is_ok()));
 }
@@ -393,7 +394,7 @@ fn the_disk_stays_as_full_as_it_is_with_a_destination_that_is_dead_for_good() {
             append(&store, &"d".repeat(4 << 10), &[DEAD]).expect("taken");
         }
         let all: Vec<u64> = store.waiting(id(&store, DEAD)).iter_from(0).collect();
-        select(&store, DEAD, Selecting::Bury, &all);
+        select(&store, DEAD, BulkAct::DeadLetter, &all);
         store.trim();
         most = most.max(store.usage().journal_bytes);
     }
@@ -412,7 +413,7 @@ fn a_dead_letter_that_was_dropped_for_its_size_does_not_come_back_without_its_bo
     for _ in 0..24 {
         append(&store, &"d".repeat(8 << 10), &[DEAD]).expect("taken");
     }
-    select(&store, DEAD, Selecting::Bury, &(0..24).collect::<Vec<_>>());
+    select(&store, DEAD, BulkAct::DeadLetter, &(0..24).collect::<Vec<_>>());
     fill(&store, 16 * SEGMENT);
     store.trim();
     let cut = Kept { disk: kept.disk.after_power_cut(|_| 0), ..kept };

@@ -11,7 +11,7 @@ use crate::store::journal::format::{
 use crate::store::journal::inbox::{Done, Reply};
 use crate::store::journal::inbox::{Message, Urgency};
 use crate::store::journal::known::KnownCommand;
-use crate::store::journal::words::{Carrying, Retiring};
+use crate::store::journal::words::{Relocating, Retiring};
 use crate::store::{NameId, NameKind, NewEvent};
 use crate::time::Instant;
 
@@ -58,7 +58,7 @@ pub(super) struct Batch {
     /// Who waits for the items, and for how many deliveries.
     pub(super) waiting: Vec<(Done, u64)>,
     pub(super) barriers: Vec<SyncSender<()>>,
-    pub(super) carrying: Option<Carrying>,
+    pub(super) relocating: Option<Relocating>,
     pub(super) retiring: Option<Retiring>,
     pub(super) closing: Option<SyncSender<()>>,
     pub(super) is_abandoned: bool,
@@ -101,7 +101,7 @@ impl Batch {
                 self.item(Item::Replay(replay));
                 self.is_urgent = true;
             }
-            Message::Carry(carrying) => self.carrying = Some(carrying),
+            Message::Relocate(relocating) => self.relocating = Some(relocating),
             Message::Retire(retiring) => self.retiring = Some(retiring),
             Message::Durable(done) => {
                 self.waiting.push((done, 0));
@@ -152,7 +152,7 @@ impl Batch {
         self.event_bytes >= GROUP_BYTES_MAX
             || self.event_heads >= GROUP_HEADS_MAX
             || self.events.len() >= GROUP_RECORDS_MAX
-            || self.carrying.is_some()
+            || self.relocating.is_some()
             || self.retiring.is_some()
             || self.closing.is_some()
     }

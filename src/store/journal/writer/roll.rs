@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::room::Failure;
-use super::tail::{self, sequence, stretches, tail_bytes};
+use super::tail::{self, ranges, sequence, tail_bytes};
 use super::{Active, Writer};
 use crate::store::journal::disk::{DiskFile, is_full};
 use crate::store::journal::format::{GroupBuilder, GroupPlace, HEADER_MAX, Record, SegmentHeader};
@@ -18,7 +18,7 @@ const OUTCOMES_RESERVE: u64 = 1 << 20;
 /// Events need this much above what must stay free: a segment worth beginning.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 /// On a disk with less room than a segment, smaller ones are tried, down to this beyond what is to be written at once: what is
-/// carried must find room where it will make some.
+/// relocated must find room where it will make some.
 const SEGMENT_SPARE_MIN: u64 = 256 << 10;
 
 impl Writer {
@@ -109,16 +109,16 @@ impl Writer {
         let mut next = first_sequence;
         let mut group = self.position.next_group;
         let (mut builder, mut bytes) = (GroupBuilder::default(), Vec::new());
-        for stretch in stretches(&self.position.tail) {
-            let first = stretch.iter().find_map(sequence).unwrap_or(next);
-            for record in stretch {
+        for range in ranges(&self.position.tail) {
+            let first = range.iter().find_map(sequence).unwrap_or(next);
+            for record in range {
                 tail::add(&mut builder, record);
                 match &record.record {
                     Record::Event(head) => {
                         next = head.id.sequence() + 1;
                         info.note_names([head]);
                     }
-                    Record::Carried(head) => {
+                    Record::Relocated(head) => {
                         let place = Place { segment, offset: info.end };
                         places.push((head.id.sequence(), place, u64::from(head.body_bytes)));
                         info.note_names([head]);
@@ -139,7 +139,7 @@ impl Writer {
         self.journal.disk.rename(temporary, name).map_err(Failure::of_write)?;
         self.journal.disk.sync_names().map_err(Failure::Broken)?;
         if !places.is_empty() {
-            self.journal.index.update(vec![Update::Carried(places)]);
+            self.journal.index.update(vec![Update::Relocated(places)]);
         }
         self.position.next_group = group;
         self.position.tail_first = self.position.next_sequence;

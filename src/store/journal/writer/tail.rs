@@ -6,7 +6,7 @@ use super::GROUP_BYTES_MAX;
 use crate::store::journal::format::{ALIGN, GROUP_HEAD, GROUP_HEADS_MAX, GroupBuilder, Record, event_head_bytes};
 use crate::store::journal::words::TailRecord;
 
-/// The number of an event that counts on from the one before it; a carried one does not.
+/// The number of an event that counts on from the one before it; a relocated one does not.
 pub(super) fn sequence(record: &TailRecord) -> Option<u64> {
     match &record.record {
         Record::Event(head) => Some(head.id.sequence()),
@@ -14,31 +14,31 @@ pub(super) fn sequence(record: &TailRecord) -> Option<u64> {
     }
 }
 
-/// Cuts records into stretches of at most [`GROUP_BYTES_MAX`] of bodies and [`GROUP_HEADS_MAX`] of heads, in each of which the events
+/// Cuts records into ranges of at most [`GROUP_BYTES_MAX`] of bodies and [`GROUP_HEADS_MAX`] of heads, in each of which the events
 /// follow one another without a gap: damage before them may have left one.
-pub(super) fn stretches(tail: &[TailRecord]) -> Vec<&[TailRecord]> {
-    let (mut stretches, mut start, mut bytes, mut heads, mut last) = (Vec::new(), 0, 0, 0, None);
+pub(super) fn ranges(tail: &[TailRecord]) -> Vec<&[TailRecord]> {
+    let (mut ranges, mut start, mut bytes, mut heads, mut last) = (Vec::new(), 0, 0, 0, None);
     for (i, record) in tail.iter().enumerate() {
         let (body, head) = (record.body.len(), head_bytes(record));
         let number = sequence(record);
         let is_gap = number.is_some_and(|number| last.is_some_and(|last| number != last + 1));
         if i > start && (is_gap || bytes + body > GROUP_BYTES_MAX || heads + head > GROUP_HEADS_MAX) {
-            stretches.push(&tail[start..i]);
+            ranges.push(&tail[start..i]);
             (start, bytes, heads) = (i, 0, 0);
         }
         (bytes, heads) = (bytes + body, heads + head);
         last = number.or(last);
     }
     if start < tail.len() {
-        stretches.push(&tail[start..]);
+        ranges.push(&tail[start..]);
     }
-    stretches
+    ranges
 }
 
 /// Bytes of a record's head.
 fn head_bytes(TailRecord { record, .. }: &TailRecord) -> usize {
     match record {
-        Record::Event(head) | Record::Carried(head) => event_head_bytes(head.rules.len(), head.deliveries.len()),
+        Record::Event(head) | Record::Relocated(head) => event_head_bytes(head.rules.len(), head.deliveries.len()),
         record => {
             let mut builder = GroupBuilder::default();
             add(&mut builder, &TailRecord { record: record.clone(), body: Bytes::new() });
@@ -51,7 +51,7 @@ fn head_bytes(TailRecord { record, .. }: &TailRecord) -> usize {
 pub(super) fn add(builder: &mut GroupBuilder, TailRecord { record, body }: &TailRecord) {
     match record {
         Record::Event(head) => builder.event(head, body.clone()),
-        Record::Carried(head) => builder.carried(head, body.clone()),
+        Record::Relocated(head) => builder.relocated(head, body.clone()),
         Record::Outcomes(outcomes) => builder.outcomes(outcomes),
         Record::Name(kind, id, name) => builder.name(*kind, *id, name),
         Record::Control(control) => builder.control(control),
@@ -63,7 +63,7 @@ pub(super) fn add(builder: &mut GroupBuilder, TailRecord { record, body }: &Tail
 /// Bytes that the records will take, or a few more.
 pub(super) fn tail_bytes(tail: &[TailRecord]) -> u64 {
     // Each group has a head of its own, and ends at a multiple.
-    let groups = stretches(tail).len() * (GROUP_HEAD + ALIGN);
+    let groups = ranges(tail).len() * (GROUP_HEAD + ALIGN);
     let records = tail.iter().map(|record| (record.body.len() + head_bytes(record)) as u64);
     groups as u64 + records.sum::<u64>()
 }

@@ -4,11 +4,12 @@ use rusqlite::{OptionalExtension, params};
 
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::format::BulkAct;
 use crate::store::journal::format::{ReplayRecord, SelectionRecord};
 use crate::store::journal::index::Update;
 use crate::store::journal::known::{CommandAct, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
-use crate::store::{AttemptNote, COMMANDS_MAX, DeliveryKey, NameId, Selecting};
+use crate::store::{AttemptNote, COMMANDS_MAX, DeliveryKey, NameId};
 
 impl Database {
     pub fn apply(&mut self, update: &Update) -> Result<()> {
@@ -22,7 +23,7 @@ impl Database {
             Update::Selection(selection) => self.selection(selection),
             Update::Command(command) => self.command(command),
             Update::Replay(replay) => self.replay(replay),
-            Update::Carried(places) => places.iter().try_for_each(|(sequence, place, bytes)| {
+            Update::Relocated(places) => places.iter().try_for_each(|(sequence, place, bytes)| {
                 let mut statement =
                     self.connection.prepare_cached("INSERT OR REPLACE INTO carried VALUES (?1, ?2, ?3, ?4)")?;
                 let Place { segment, offset } = *place;
@@ -53,7 +54,7 @@ impl Database {
     }
 
     pub(super) fn dead(&self, letter: &Letter) -> Result<()> {
-        // Read or carried again it is as old as it was; given up again it is new.
+        // Read or relocated again it is as old as it was; given up again it is new.
         let sql = "INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, sequence) DO UPDATE SET \
                    attempts = excluded.attempts, reason = excluded.reason, at_ms = excluded.at_ms, \
                    seen_ms = CASE WHEN at_ms = excluded.at_ms THEN seen_ms ELSE excluded.seen_ms END";
@@ -65,7 +66,7 @@ impl Database {
     pub(super) fn selection(&self, selection: &SelectionRecord) -> Result<()> {
         let destination = selection.destination.0;
         match selection.act {
-            Selecting::Again | Selecting::Drop | Selecting::Move(_) => {
+            BulkAct::Redeliver | BulkAct::Drop | BulkAct::MoveDead(_) => {
                 self.unbury(selection)?;
                 let count: i64 = self
                     .connection
@@ -81,7 +82,7 @@ impl Database {
                 }
                 Ok(())
             }
-            Selecting::Bury => {
+            BulkAct::DeadLetter => {
                 let sql = "INSERT INTO buried VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (destination, chunk, at_ms) \
                            DO UPDATE SET reason = excluded.reason, bits = excluded.bits";
                 let mut statement = self.connection.prepare_cached(sql)?;
@@ -105,7 +106,7 @@ impl Database {
                 }
                 Ok(())
             }
-            Selecting::Yield(_) => Ok(()),
+            BulkAct::MoveWaiting(_) => Ok(()),
         }
     }
 

@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::*;
 use crate::store::NameId;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::queue::{Postponed, Snapshot};
+use crate::store::journal::queue::{Scheduled, Snapshot};
 use crate::store::journal::segments::SegmentInfo;
 
 /// The sets of a queue, as the table `bits` numbers them.
@@ -17,7 +17,7 @@ const KIND_HELD: i64 = 16;
 impl Database {
     /// Writes what changed of a queue since the last checkpoint.
     pub fn save_queue(&mut self, destination: NameId, snapshot: &Snapshot) -> Result<()> {
-        let sets = [&snapshot.unsettled, &snapshot.again, &snapshot.dead];
+        let sets = [&snapshot.unsettled, &snapshot.redeliveries, &snapshot.dead];
         if !self.knows_written {
             // What the table holds is not known: after a failure, and the first time.
             self.connection.prepare_cached("DELETE FROM bits")?.execute([])?;
@@ -59,7 +59,7 @@ impl Database {
         }
         self.connection.prepare_cached("DELETE FROM postponed WHERE destination = ?1")?.execute([destination.0])?;
         let mut statement = self.connection.prepare_cached("INSERT INTO postponed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        for (sequence, due_ms, Postponed { attempts, first_attempt_ms, reason }) in &snapshot.postponed {
+        for (sequence, due_ms, Scheduled { attempts, first_attempt_ms, reason }) in &snapshot.scheduled {
             let (first_ms, due_ms) = (signed(*first_attempt_ms), signed(*due_ms));
             statement.execute(params![destination.0, signed(*sequence), attempts, first_ms, due_ms, reason])?;
         }
@@ -89,7 +89,7 @@ impl Database {
             let queue = queues.entry(NameId(destination)).or_default();
             let set = match kind {
                 0 => &mut queue.unsettled,
-                1 => &mut queue.again,
+                1 => &mut queue.redeliveries,
                 KIND_HELD.. => {
                     let source = u32::try_from(kind - KIND_HELD).map_err(|_| rusqlite::Error::InvalidQuery)?;
                     queue.held.entry(NameId(source)).or_default()
@@ -114,9 +114,9 @@ impl Database {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let reason = row.get_ref(5)?.as_str()?.into();
-            let entry = Postponed { attempts: row.get(2)?, first_attempt_ms: unsigned(row, 3)?, reason };
+            let entry = Scheduled { attempts: row.get(2)?, first_attempt_ms: unsigned(row, 3)?, reason };
             let queue = queues.entry(NameId(row.get(0)?)).or_default();
-            queue.postponed.push((unsigned(row, 1)?, unsigned(row, 4)?, entry));
+            queue.scheduled.push((unsigned(row, 1)?, unsigned(row, 4)?, entry));
         }
         self.knows_written = true;
         Ok(queues)

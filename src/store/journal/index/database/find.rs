@@ -98,23 +98,23 @@ impl Database {
         statement.query_row([signed(sequence)], place).optional()
     }
 
-    /// The events that lie carried in a segment.
-    pub fn carried_in(&self, segment: u64) -> Result<Vec<u64>> {
+    /// The events that lie relocated in a segment.
+    pub fn relocated_in(&self, segment: u64) -> Result<Vec<u64>> {
         let mut statement =
             self.connection.prepare_cached("SELECT sequence FROM carried WHERE segment = ?1 ORDER BY sequence")?;
         let rows = statement.query_map([signed(segment)], |row| unsigned(row, 0))?;
         rows.collect()
     }
 
-    /// Bytes of the bodies of carried events.
-    pub fn carried_bytes(&self) -> Result<u64> {
+    /// Bytes of the bodies of relocated events.
+    pub fn relocated_bytes(&self) -> Result<u64> {
         // Kept by triggers: there may be millions of rows, and this is asked every second.
         let sql = "SELECT bytes FROM total";
         self.connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))
     }
 
-    /// Carried events from a number on with the bytes of their bodies, oldest first, at most so many.
-    pub fn carried_from(&self, sequence: u64, max: usize) -> Result<Vec<(u64, u64)>> {
+    /// Relocated events from a number on with the bytes of their bodies, oldest first, at most so many.
+    pub fn relocated_from(&self, sequence: u64, max: usize) -> Result<Vec<(u64, u64)>> {
         let sql = "SELECT sequence, bytes FROM carried WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![signed(sequence), signed(max as u64)], |row| {

@@ -48,12 +48,12 @@ impl Database {
         statement.execute(params![destination.0, signed(sequence)]).map(drop)
     }
 
-    pub fn forget_carried(&self, sequence: u64) -> Result<()> {
+    pub fn forget_relocated(&self, sequence: u64) -> Result<()> {
         let mut statement = self.connection.prepare_cached("DELETE FROM carried WHERE sequence = ?1")?;
         statement.execute([signed(sequence)]).map(drop)
     }
 
-    /// A segment is gone, and with it everything before a number that was not carried.
+    /// A segment is gone, and with it everything before a number that was not relocated.
     pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
         let (segment, start) = (signed(info.segment), signed(history_start));
         self.connection.prepare_cached("DELETE FROM segment WHERE segment <= ?1")?.execute([segment])?;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::{Failure, GROUP_BYTES_MAX, Writer};
 use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::format::BulkAct;
 use crate::store::journal::format::{
     EventHead, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, OutcomeState, SelectionRecord,
 };
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
-use crate::store::journal::words::{Carrying, Ends, Place, Retiring};
-use crate::store::{DeliveryKey, DeliveryState, NameId, Selecting, StoredEvent};
+use crate::store::journal::words::{Ends, Place, Relocating, Retiring};
+use crate::store::{DeliveryKey, DeliveryState, NameId, StoredEvent};
 
 /// What a group that is put together says.
 #[derive(Default)]
@@ -28,9 +29,9 @@ struct InGroup {
 
 impl Writer {
     /// Writes events again. Fails only where nothing is known any more.
-    pub(super) fn carry(&mut self, carrying: Carrying) -> io::Result<()> {
-        let Carrying { events, ends, reply } = carrying;
-        let outcome = self.carry_all(&events, ends);
+    pub(super) fn relocate(&mut self, relocating: Relocating) -> io::Result<()> {
+        let Relocating { events, ends, reply } = relocating;
+        let outcome = self.relocate_all(&events, ends);
         // Where there was no room for all of it, what was written is sound all the same.
         let (answer, synced) = match outcome {
             Ok(()) => (Ok(()), self.sync()),
@@ -41,16 +42,16 @@ impl Writer {
             let _ = reply.send(Err(io::Error::other(error.to_string())));
             return Err(error);
         }
-        // The keeper waits for it, and ends only with the store.
+        // The trimmer waits for it, and ends only with the store.
         let _ = reply.send(answer);
         Ok(())
     }
 
     /// The events first and where they stand behind them, in as many groups as it takes. Where it ends between two of them, their old
     /// segment still says it all.
-    fn carry_all(&mut self, events: &[Arc<StoredEvent>], mut ends: Ends) -> Result<(), Failure> {
+    fn relocate_all(&mut self, events: &[Arc<StoredEvent>], mut ends: Ends) -> Result<(), Failure> {
         self.builder.clear();
-        let mut carried = InGroup::default();
+        let mut relocated = InGroup::default();
         for event in events {
             let head = EventHead {
                 id: event.id,
@@ -62,11 +63,11 @@ impl Writer {
                 deliveries: event.deliveries.clone(),
             };
             if self.builder.bodies_bytes() + event.body.len() > GROUP_BYTES_MAX && !self.builder.is_empty() {
-                self.place_carried(&mut carried)?;
+                self.place_relocated(&mut relocated)?;
             }
-            self.add_carried(&mut carried, |builder| builder.carried(&head, event.body.clone()))?;
-            carried.events.push((event.id.sequence(), event.body.len() as u64));
-            carried.heads.push(head);
+            self.add_relocated(&mut relocated, |builder| builder.relocated(&head, event.body.clone()))?;
+            relocated.events.push((event.id.sequence(), event.body.len() as u64));
+            relocated.heads.push(head);
         }
         let numbers: BTreeSet<u64> = events.iter().map(|event| event.id.sequence()).collect();
         // What has ended since it was looked for. What ends from here on is written behind this.
@@ -74,8 +75,8 @@ impl Writer {
         for id in self.journal.destination_ids() {
             let (outcomes, again) = self.standing_of(id, &numbers, &ends);
             for some in outcomes.chunks(OUTCOMES_MAX) {
-                self.add_carried(&mut carried, |builder| builder.outcomes(some))?;
-                carried.outcomes.extend_from_slice(some);
+                self.add_relocated(&mut relocated, |builder| builder.outcomes(some))?;
+                relocated.outcomes.extend_from_slice(some);
             }
             if again.is_empty() {
                 continue;
@@ -83,30 +84,30 @@ impl Writer {
             let selection = SelectionRecord {
                 destination: id,
                 at_ms: self.journal.clock.now_ms(),
-                act: Selecting::Again,
+                act: BulkAct::Redeliver,
                 command: 0,
                 reason: String::new(),
                 sequences: again,
             };
             for part in selection.split() {
-                self.add_carried(&mut carried, |builder| builder.selection(&part))?;
-                carried.selections.push(part);
+                self.add_relocated(&mut relocated, |builder| builder.selection(&part))?;
+                relocated.selections.push(part);
             }
         }
-        if self.builder.is_empty() { Ok(()) } else { self.place_carried(&mut carried) }
+        if self.builder.is_empty() { Ok(()) } else { self.place_relocated(&mut relocated) }
     }
 
     /// Adds a record to the group, or to the next one where this one is full.
-    fn add_carried(&mut self, carried: &mut InGroup, add: impl Fn(&mut GroupBuilder)) -> Result<(), Failure> {
+    fn add_relocated(&mut self, relocated: &mut InGroup, add: impl Fn(&mut GroupBuilder)) -> Result<(), Failure> {
         if !self.builder.add_within(GROUP_HEADS_MAX, &add) {
-            self.place_carried(carried)?;
+            self.place_relocated(relocated)?;
             add(&mut self.builder);
         }
         Ok(())
     }
 
     /// Writes the group, and notes where its events lie now.
-    fn place_carried(&mut self, carried: &mut InGroup) -> Result<(), Failure> {
+    fn place_relocated(&mut self, relocated: &mut InGroup) -> Result<(), Failure> {
         let needed = self.builder.length() as u64;
         if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
             self.roll(needed)?;
@@ -114,14 +115,14 @@ impl Writer {
         let active = self.active.as_ref().expect("there is an active segment: roll was called where there was none");
         let place = Place { segment: active.segment, offset: active.offset };
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)?;
-        let InGroup { events, heads, outcomes, selections } = std::mem::take(carried);
+        let InGroup { events, heads, outcomes, selections } = std::mem::take(relocated);
         self.journal.segments.update_last(|info| {
             info.note_names(&heads);
             info.note_outcomes(&outcomes);
             selections.iter().for_each(|selection| info.note_selection(selection));
         });
         let places = events.into_iter().map(|(sequence, bytes)| (sequence, place, bytes)).collect();
-        self.updates.push(Update::Carried(places));
+        self.updates.push(Update::Relocated(places));
         Ok(())
     }
 
@@ -132,11 +133,11 @@ impl Writer {
         let (mut outcomes, mut again) = (Vec::new(), Bitmap::default());
         for sequence in numbers {
             let key = DeliveryKey { sequence: *sequence, destination: id };
-            if let Some((due_ms, entry)) = queue.postponed_state(*sequence) {
+            if let Some((due_ms, entry)) = queue.scheduled_state(*sequence) {
                 let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason.to_string());
-                let state = OutcomeState::Postponed { first_attempt_ms, due_ms, reason };
+                let state = OutcomeState::Scheduled { first_attempt_ms, due_ms, reason };
                 outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms: first_attempt_ms, state });
-            } else if queue.goes_again(*sequence) {
+            } else if queue.is_redelivery(*sequence) {
                 again.insert(*sequence);
             } else if queue.is_dead(*sequence) {
                 let known = match ends.get(&key) {
@@ -154,14 +155,14 @@ impl Writer {
         (outcomes, again)
     }
 
-    /// Forgets the oldest segment, if nothing waits in it and everything that is kept of it was carried.
+    /// Forgets the oldest segment, if nothing waits in it and everything that is kept of it was relocated.
     pub(super) fn retire(&mut self, retiring: Retiring) {
-        let Retiring { segment, stretch, carried, reply } = retiring;
+        let Retiring { segment, range, relocated, reply } = retiring;
         let _selecting = lock(&self.journal.selecting);
         let may_go = self.journal.destination_ids().into_iter().all(|id| {
             let destination = self.journal.destination(id);
             let queue = lock(&destination.queue);
-            !queue.waits_in(&stretch) && queue.kept_in(&stretch).iter_from(0).all(|sequence| carried.contains(sequence))
+            !queue.waits_in(&range) && queue.kept_in(&range).iter_from(0).all(|sequence| relocated.contains(sequence))
         });
         if may_go {
             self.journal.segments.forget(segment);
