@@ -1,0 +1,99 @@
+//! `Intake`.
+
+use super::*;
+
+#[test]
+fn a_process_that_dies_without_a_word_loses_no_event_and_no_unsettled_delivery() {
+    each(|backend| {
+        let store = backend.open();
+        for i in 0..100 {
+            append(&*store, &i.to_string(), &["a", "b"]);
+        }
+        let claims = store.claim(destination(&*store, "a"), 50);
+        store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+        // Dropped, not closed: what was settled may happen again.
+        drop(store);
+        let store = backend.open();
+        let a = store.claim(destination(&*store, "a"), 1000).len();
+        assert!((50..=100).contains(&a), "{a}");
+        assert_eq!(store.claim(destination(&*store, "b"), 1000).len(), 100);
+    });
+}
+
+#[test]
+fn ids_are_unique_across_restarts_and_a_strange_id_is_missing() {
+    each(|backend| {
+        let mut ids = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            let store = backend.open();
+            (0..5).for_each(|_| assert!(ids.insert(append(&*store, "x", &["a"]))));
+            drop(store);
+        }
+        let store = backend.open();
+        assert_eq!(store.claim(destination(&*store, "a"), 99).len(), 20);
+        let unknown = wait(async || store.event(EventId::mint(1, 1, 3)).await);
+        assert!(matches!(unknown, Err(StoreError::Missing)));
+    });
+}
+
+#[test]
+fn a_closed_store_takes_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        let rule = store.name(NameKind::Rule, "all");
+        store.close_now();
+        let event = NewEvent {
+            received_ms: 1,
+            source: rule,
+            generation: 1,
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: Bytes::from_static(b"{}"),
+        };
+        assert_eq!(store.append(event).blocking_recv().expect("an answer"), Err(AppendError::Closed));
+    });
+}
+
+#[test]
+fn appends_from_many_threads_are_all_there() {
+    each(|backend| {
+        let store = backend.open();
+        // Names are numbered once a config, and not by senders.
+        destination(&*store, "a");
+        event(&*store, "", &["a"]);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let store = &store;
+                scope.spawn(move || {
+                    for i in 0..50 {
+                        append(&**store, &format!("{thread}-{i}"), &["a"]);
+                    }
+                });
+            }
+        });
+        let bodies = bodies(&*store, destination(&*store, "a"), 1000);
+        let distinct: std::collections::BTreeSet<_> = bodies.iter().collect();
+        assert_eq!((bodies.len(), distinct.len()), (400, 400));
+    });
+}
+
+#[test]
+fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when_it_may() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "before", &["a"]);
+        store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
+        until(|| matches!(*store.health().borrow(), Health::Full(_)));
+        let refused = store.append(event(&*store, "refused", &["a"])).blocking_recv().expect("an answer");
+        assert!(matches!(refused, Err(AppendError::Full(_))), "{refused:?}");
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 9)[0];
+        store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
+        store.retain(Retention::default());
+        until(|| *store.health().borrow() == Health::Good);
+        append(&*store, "after", &["a"]);
+        store.close_now();
+        let store = backend.open();
+        assert_eq!(bodies(&*store, a, 9), ["after"]);
+    });
+}

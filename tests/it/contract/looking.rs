@@ -1,0 +1,106 @@
+//! `Looking`.
+
+use super::*;
+
+#[test]
+fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_restart() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..6).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        let a = destination(&*store, "a");
+        let claims = store.claim(a, 5);
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        store.settle(vec![
+            (claims[0], Settlement::Delivered { attempts: 1 }),
+            (claims[1], Settlement::Dead { attempts: 1, reason: "no".into() }),
+            (claims[2], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
+            (claims[3], Settlement::Returned),
+        ]);
+        assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(vec![ids[0]]))), done(1));
+        let counts = store.counts_of(a);
+        assert_eq!(
+            (counts.backlog, counts.scheduled, counts.redeliveries, counts.in_flight, counts.dead),
+            (5, 1, 1, 1, 1)
+        );
+        assert_eq!(counts.oldest_ms, Some(1_700_000_000_000));
+        store.close_now();
+        let store = backend.open();
+        let counts = store.counts_of(a);
+        assert_eq!(
+            (counts.backlog, counts.scheduled, counts.redeliveries, counts.in_flight, counts.dead),
+            (5, 1, 1, 0, 1)
+        );
+    });
+}
+
+#[test]
+fn a_walk_sees_what_was_there_when_it_began_and_goes_on_while_events_arrive() {
+    each(|backend| {
+        let store = backend.open();
+        let other = backend.open_again();
+        let ids: Vec<EventId> = (0..25).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let query = EventQuery::all(order);
+            let walk = |max: usize, after: Option<&Cursor>| {
+                append(&*store, "meanwhile", &["a"]);
+                let page = wait(async || other.events(&query, after, max).await).expect("a page");
+                assert!(page.items.len() <= max);
+                page
+            };
+            let begins = wait(async || store.events(&query, None, 0).await).expect("a page");
+            assert_eq!((begins.items.len(), begins.left >= 25), (0, true));
+            let (seen, count) = pages(|after| walk(7, Some(after.unwrap_or(begins.next.as_ref().expect("some")))));
+            let mut seen: Vec<EventId> = seen.iter().map(|event| event.id).collect();
+            assert!(count >= 4, "{count} pages");
+            if order == Order::NewestFirst {
+                seen.reverse();
+            }
+            assert_eq!(seen[..25], ids, "{order:?}");
+            assert_eq!(seen.len() as u64, begins.left, "and nothing that came later");
+        }
+        let last = EventQuery { last: Some(3), ..EventQuery::all(Order::OldestFirst) };
+        assert_eq!(wait(async || store.events(&last, None, 9).await).expect("a page").items.len(), 3);
+        // All of them arrived in one millisecond.
+        for (since_ms, until_ms, found) in
+            [(0, 1_700_000_000_000, 0), (1_700_000_000_000, 1_700_000_000_001, 9), (1_700_000_000_001, u64::MAX, 0)]
+        {
+            let of_time = EventQuery { since_ms, until_ms, ..EventQuery::all(Order::NewestFirst) };
+            assert_eq!(wait(async || store.events(&of_time, None, 9).await).expect("a page").items.len(), found);
+        }
+    });
+}
+
+#[test]
+fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_list_alone() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
+        for (id, of) in [(1, "a"), (2, "b")] {
+            let reason = format!("{of} is gone");
+            assert_eq!(ask(&*store, id, of, What::DeadLetter { which: Which::Pending, reason }), done(10));
+        }
+        let of = ["a", "b"].map(|name| destination(&*store, name)).to_vec();
+        let list = |query: &DeadQuery, after: Option<&Cursor>, max: usize| {
+            wait(async || store.dead_letters(of.clone(), query, after, max).await)
+        };
+        let any = DeadQuery::default();
+        for max in [1, 3, 20, 100] {
+            let (letters, _) = pages(|after| list(&any, after, max).expect("a page"));
+            let seen: Vec<_> = letters
+                .iter()
+                .map(|letter| (letter.event.as_ref().expect("read").id, letter.destination, letter.reason.clone()))
+                .collect();
+            let both = |id: &EventId| [(*id, of[0], "a is gone".to_owned()), (*id, of[1], "b is gone".to_owned())];
+            assert_eq!(seen, ids.iter().rev().flat_map(both).collect::<Vec<_>>(), "{max} at once");
+        }
+        let of_b = DeadQuery { reason: Some("B IS".into()), events: Some(ids[2..5].to_vec()), ..any.clone() };
+        assert_eq!(pages(|after| list(&of_b, after, 2).expect("a page")).0.len(), 3);
+        let next = list(&any, None, 1).expect("a page").next.expect("more");
+        let of_events = wait(async || store.events(&EventQuery::all(Order::NewestFirst), Some(&next), 1).await);
+        assert!(matches!(of_events, Err(StoreError::Conflict(_))), "{of_events:?}");
+        let view = wait(async || store.event(ids[0]).await).expect("found");
+        let states = wait(async || store.states(vec![view.event], SearchLimit::whole()).await).expect("known").0;
+        let is_dead = |(_, state): &(_, DeliveryState)| matches!(state, DeliveryState::Dead { .. });
+        assert!(states[0].len() == 2 && states[0].iter().all(is_dead), "{states:?}");
+    });
+}

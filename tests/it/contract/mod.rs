@@ -1,0 +1,253 @@
+//! The contract of [`Store`] and the traits that it is made of, held against every backend. A second backend is proved by these same
+//! tests: one file a trait. They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
+//! might count by.
+
+mod intake;
+mod looking;
+mod queue;
+mod store;
+
+use std::cell::RefCell;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Runtime;
+use vero_relay::event::EventId;
+use vero_relay::seeds::part_of;
+use vero_relay::store::journal::disk::{Disk, RealDisk};
+use vero_relay::store::journal::model::ModelDisk;
+use vero_relay::store::journal::{JournalStore, Location, Options};
+use vero_relay::store::{
+    AppendError, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty, EventQuery,
+    Health, NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, Queue, ReplayProgress, Retention, Room,
+    SearchLimit, Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
+};
+use vero_relay::time::Clock;
+
+/// A backend under test: it can be opened, and opened again after its process has died.
+trait Backend {
+    fn open(&self) -> Arc<dyn Store> {
+        self.open_by(Clock::start())
+    }
+
+    /// Opens it by a clock of one's own.
+    fn open_by(&self, clock: Clock) -> Arc<dyn Store>;
+
+    /// A second handle on what is open already.
+    fn open_again(&self) -> Arc<dyn Store>;
+
+    /// Lets go of what need not be kept, as happens now and then.
+    fn trim(&self);
+}
+
+struct OnDisk<D> {
+    disk: D,
+    index: Location,
+    /// What was opened last.
+    open: RefCell<Weak<JournalStore>>,
+}
+
+impl<D> OnDisk<D> {
+    fn new(disk: D, index: Location) -> Self {
+        Self { disk, index, open: RefCell::default() }
+    }
+
+    fn opened(&self) -> Arc<JournalStore> {
+        self.open.borrow().upgrade().expect("it is open")
+    }
+}
+
+impl<D: Fn() -> Arc<dyn Disk>> Backend for OnDisk<D> {
+    fn open_by(&self, clock: Clock) -> Arc<dyn Store> {
+        let options = Options { segment_bytes: 1 << 20, index: self.index.clone(), clock, ..Options::default() };
+        let store = Arc::new(JournalStore::open((self.disk)(), options).expect("it opens").0);
+        *self.open.borrow_mut() = Arc::downgrade(&store);
+        store
+    }
+
+    fn open_again(&self) -> Arc<dyn Store> {
+        self.opened()
+    }
+
+    fn trim(&self) {
+        self.opened().trim();
+    }
+}
+
+/// Runs a test against every backend.
+fn each(test: impl Fn(&dyn Backend)) {
+    let model = ModelDisk::default();
+    test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(model.clone()) }, Location::Memory));
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, index) = (directory.path().join("journal"), Location::File(directory.path().join("state.db")));
+    test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(RealDisk::open(&path).expect("a directory")) }, index));
+}
+
+fn destination(store: &dyn Store, name: &str) -> NameId {
+    store.name(NameKind::Destination, name)
+}
+
+/// Names of a config, to be numbered.
+fn named(names: &[(NameKind, &str)]) -> Vec<Named> {
+    let named = |(kind, name): &(NameKind, &str)| Named { kind: *kind, name: (*name).to_owned(), renamed_from: None };
+    names.iter().map(named).collect()
+}
+
+fn append(store: &dyn Store, body: &str, destinations: &[&str]) -> EventId {
+    store.append(event(store, body, destinations)).blocking_recv().expect("an answer").expect("taken")
+}
+
+fn event(store: &dyn Store, body: &str, destinations: &[&str]) -> NewEvent {
+    let rule = store.name(NameKind::Rule, "all");
+    let to = |name: &&str| PlannedDelivery { destination: destination(store, name), rule };
+    NewEvent {
+        received_ms: 1_700_000_000_000,
+        source: store.name(NameKind::Source, "vero"),
+        generation: 1,
+        rules: vec![rule],
+        deliveries: destinations.iter().map(to).collect(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+/// What may wait is waited for here.
+pub fn wait<T>(answer: impl AsyncFnOnce() -> T) -> T {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    RUNTIME.block_on(answer())
+}
+
+/// Has something done, under an id.
+fn ask(store: &dyn Store, id: u128, of: &str, what: What) -> Done {
+    ask_of(store, id, destination(store, of), what)
+}
+
+/// How many it was done to, the first time.
+fn done(deliveries: u64) -> Done {
+    Done { deliveries, ..Done::default() }
+}
+
+/// Waits for a condition, half a minute at most.
+#[track_caller]
+fn until(condition: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < limit, "it did not come");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// What a destination's worker does, without one.
+pub trait AsWorker {
+    fn queue(&self, of: NameId) -> Arc<dyn Queue>;
+    fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed>;
+    fn claim(&self, of: NameId, max: usize) -> Vec<Claim>;
+    fn settle(&self, settlements: Vec<(Claim, Settlement)>);
+    fn pause(&self, of: NameId, reason: &str);
+    fn counts_of(&self, of: NameId) -> Counts;
+    fn standing(&self, of: NameId) -> Standing;
+    fn close_now(&self);
+    /// The number of a name.
+    fn name(&self, kind: NameKind, name: &str) -> NameId;
+    /// When an event's one delivery is due, if it is scheduled.
+    fn due_ms(&self, id: EventId) -> Option<u64>;
+}
+
+impl AsWorker for dyn Store {
+    fn queue(&self, of: NameId) -> Arc<dyn Queue> {
+        wait(async || self.lease(Duty::deliver_to(of)).await).queues.remove(0)
+    }
+
+    fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed> {
+        let (queue, mut all) = (self.queue(of), Vec::new());
+        // A claim may give less than there is.
+        loop {
+            let room = Room { deliveries: max - all.len(), body_bytes: 1 << 20 };
+            let some = wait(async || queue.claim(room).await);
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some);
+        }
+    }
+
+    fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {
+        self.claimed(of, max).into_iter().map(|claimed| claimed.claim).collect()
+    }
+
+    fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
+        for (claim, settlement) in settlements {
+            self.queue(claim.key.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
+        }
+    }
+
+    fn pause(&self, of: NameId, reason: &str) {
+        self.queue(of).change(Change::Pause { reason: reason.to_owned() });
+    }
+
+    fn counts_of(&self, of: NameId) -> Counts {
+        wait(async || self.counts().await).expect("counted").of(of)
+    }
+
+    fn standing(&self, of: NameId) -> Standing {
+        self.queue(of).state().borrow().standing.clone()
+    }
+
+    fn close_now(&self) {
+        wait(async || self.close().await);
+    }
+
+    fn name(&self, kind: NameKind, name: &str) -> NameId {
+        let names = self.names();
+        if let Some(known) = names.find(kind, name) {
+            return known;
+        }
+        // As a config would that has all the names so far, and this.
+        let kinds = [NameKind::Destination, NameKind::Source, NameKind::Rule];
+        let of_kind = |kind| names.of_kind(kind).into_iter().map(move |(_, name)| (kind, name));
+        let known: Vec<(NameKind, Arc<str>)> = kinds.into_iter().flat_map(of_kind).collect();
+        let all: Vec<_> = known.iter().map(|(kind, name)| (*kind, &**name)).chain([(kind, name)]).collect();
+        let ids = wait(async || self.intern(named(&all)).await).expect("there is room").ids;
+        self.announce(1, &ids);
+        ids[ids.len() - 1]
+    }
+
+    fn due_ms(&self, id: EventId) -> Option<u64> {
+        match wait(async || self.event(id).await).expect("found").deliveries[0].state {
+            DeliveryState::Scheduled { due_ms, .. } => Some(due_ms),
+            _ => None,
+        }
+    }
+}
+
+/// The bodies of what is claimed.
+fn bodies(store: &dyn Store, of: NameId, max: usize) -> Vec<String> {
+    let body = |claimed: Claimed| String::from_utf8_lossy(&claimed.event.expect("readable").body).into_owned();
+    store.claimed(of, max).into_iter().map(body).collect()
+}
+
+/// All pages of a list, of at most so many each, and how many there were.
+fn pages<T>(page: impl Fn(Option<&Cursor>) -> Page<T>) -> (Vec<T>, usize) {
+    let (mut all, mut after, mut count) = (Vec::new(), None, 0);
+    loop {
+        let page = page(after.as_ref());
+        all.extend(page.items);
+        count += 1;
+        after = page.next;
+        if after.is_none() {
+            return (all, count);
+        }
+    }
+}
+
+/// Which event was claimed.
+fn id_of(claimed: &Claimed) -> EventId {
+    claimed.event.as_ref().expect("readable").id
+}
+
+/// Has something done to a destination or a source.
+fn ask_of(store: &dyn Store, id: u128, of: NameId, what: What) -> Done {
+    wait(async || store.ask(Command { id, of, what }).await).expect("done")
+}

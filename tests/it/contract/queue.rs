@@ -1,0 +1,267 @@
+//! `Queue`, and the lease by which it is had.
+
+use super::*;
+
+#[test]
+fn what_was_appended_is_claimed_by_its_destinations_and_by_no_other() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a", "b"]);
+        append(&*store, "two", &["b"]);
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one"]);
+        assert_eq!(bodies(&*store, destination(&*store, "b"), 9), ["one", "two"]);
+        assert_eq!(store.claim(destination(&*store, "c"), 9), []);
+    });
+}
+
+#[test]
+fn a_claim_is_exclusive_until_it_is_released() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 9)[0];
+        assert_eq!(store.claim(a, 9), []);
+        store.settle(vec![(claim, Settlement::Returned)]);
+        assert_eq!(store.claim(a, 9), [claim]);
+    });
+}
+
+#[test]
+fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<_> = ["delivered", "dead", "open"].map(|body| append(&*store, body, &["a"])).into();
+        let claims = store.claim(destination(&*store, "a"), 9);
+        store.settle(vec![
+            (claims[0], Settlement::Delivered { attempts: 1 }),
+            (claims[1], Settlement::Dead { attempts: 2, reason: "no".into() }),
+        ]);
+        // The process dies after its last settlements have become durable.
+        store.close_now();
+        let store = backend.open();
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["open"]);
+        let state = |id: EventId| wait(async || store.event(id).await).expect("found").deliveries[0].state.clone();
+        assert!(matches!(state(ids[0]), DeliveryState::Delivered { attempts: 1, .. }));
+        assert!(matches!(state(ids[1]), DeliveryState::Dead { attempts: 2, reason, .. } if reason == "no"));
+        assert_eq!(state(ids[2]), DeliveryState::InFlight);
+    });
+}
+
+#[test]
+fn a_postponed_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_restart() {
+    each(|backend| {
+        let store = backend.open();
+        let ids = ["later", "now"].map(|body| append(&*store, body, &["a"]));
+        let a = destination(&*store, "a");
+        let claims = store.claim(a, 9);
+        let postponed =
+            |due_ms| Settlement::Scheduled { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        let far = vero_relay::time::wall_ms() + 3_600_000;
+        store.settle(vec![(claims[0], postponed(far)), (claims[1], postponed(1))]);
+        assert_eq!(ids.map(|id| store.due_ms(id)), [Some(far), Some(1)]);
+        store.close_now();
+        let store = backend.open();
+        let a = destination(&*store, "a");
+        let claims = store.claim(a, 9);
+        assert_eq!(claims.len(), 1);
+        assert_eq!((claims[0].attempts, claims[0].first_attempt_ms, claims[0].due_ms), (3, Some(5), Some(1)));
+        assert_eq!(store.due_ms(ids[0]), Some(far));
+    });
+}
+
+#[test]
+fn settling_a_claim_twice_changes_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 1)[0];
+        store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
+        store.settle(vec![(claim, Settlement::Dead { attempts: 1, reason: "late".into() })]);
+        let counts = store.counts_of(a);
+        assert_eq!((counts.backlog, counts.dead), (0, 0));
+    });
+}
+
+#[test]
+fn a_pause_holds_one_destination_across_a_restart() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a", "b"]);
+        store.pause(destination(&*store, "a"), "410 Gone");
+        store.close_now();
+        let store = backend.open();
+        let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
+        assert_eq!((store.claim(a, 9).len(), store.claim(b, 9).len()), (0, 1));
+        assert_eq!(store.counts_of(a).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+        assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
+        assert_eq!(ask(&*store, 2, "a", What::Resume), done(0));
+        assert_eq!(store.claim(a, 9).len(), 1);
+    });
+}
+
+#[test]
+fn a_dead_destination_with_a_long_backlog_is_opened_and_drained_in_order_of_age() {
+    let waiting = part_of(100_000);
+    each(|backend| {
+        let store = backend.open();
+        let one = event(&*store, "waits", &["dead"]);
+        // Many at once, as from many senders; each is waited for.
+        for _ in 0..waiting / 500 {
+            let answers: Vec<_> = (0..500).map(|_| store.append(one.clone())).collect();
+            for answer in answers {
+                answer.blocking_recv().expect("an answer").expect("taken");
+            }
+        }
+        store.close_now();
+        drop(store);
+        let store = backend.open();
+        let dead = destination(&*store, "dead");
+        assert_eq!(store.counts_of(dead).backlog, waiting);
+        let (mut next, mut last) = (0, None);
+        loop {
+            let claimed = store.claimed(dead, 1000);
+            let Some(first) = claimed.first() else { break };
+            assert_eq!(first.event.as_ref().expect("readable").body, "waits");
+            next += claimed.len() as u64;
+            let keys: Vec<EventId> = claimed.iter().map(id_of).collect();
+            assert!(keys.is_sorted() && keys.first() > last.as_ref(), "{last:?} {keys:?}");
+            last = keys.last().copied();
+            let delivered = |claimed: Claimed| (claimed.claim, Settlement::Delivered { attempts: 1 });
+            store.settle(claimed.into_iter().map(delivered).collect());
+        }
+        assert_eq!((next, store.counts_of(dead).backlog), (waiting, 0));
+    });
+}
+
+#[test]
+fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        store.pause(a, "410 Gone");
+        let paused = store.standing(a).paused.expect("paused");
+        store.pause(a, "a second time");
+        store.close_now();
+        for _ in 0..2 {
+            let store = backend.open();
+            assert_eq!(store.standing(a).paused, Some(paused.clone()));
+            assert_eq!(store.queue(a).state().borrow().standing.paused, Some(paused.clone()));
+            store.close_now();
+        }
+    });
+}
+
+#[test]
+fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        store.queue(a).change(Change::Breaker { is_open: true });
+        store.announce(1, &[]);
+        let standing = store.standing(a);
+        assert!(standing.open_since_ms.is_some() && standing.removed_since_ms.is_some());
+        store.close_now();
+        let store = backend.open();
+        assert_eq!(store.standing(a), standing);
+        assert_eq!(store.claim(a, 9).len(), 1, "whether a probe goes out is the caller's business");
+    });
+}
+
+#[test]
+fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    each(|backend| {
+        let now_ms = vero_relay::time::wall_ms();
+        let at = |now_ms: u64| Clock::by_hand(Box::leak(Box::new(AtomicU64::new(now_ms))));
+        let store = backend.open_by(at(now_ms));
+        let later = append(&*store, "later", &["a"]);
+        append(&*store, "waits", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 1)[0];
+        let due_ms = now_ms + DAY_MS / 24;
+        let reason = "503".to_owned();
+        store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
+        store.close_now();
+        // A day back, as after a flat battery, then to 1970: what was due in an hour is due within a day.
+        for stepped in [now_ms - DAY_MS, 1000] {
+            let store = backend.open_by(at(stepped));
+            let due_ms = store.due_ms(later).expect("postponed");
+            assert!(due_ms <= stepped + DAY_MS, "{due_ms} is more than a day after {stepped}");
+            store.close_now();
+        }
+        // And to 2100: both are due, and are there although the history they lie in is long over.
+        let store = backend.open_by(at(4_102_444_800_000));
+        backend.trim();
+        let a = destination(&*store, "a");
+        let mut waiting = bodies(&*store, a, 9);
+        waiting.sort();
+        assert_eq!(waiting, ["later", "waits"]);
+    });
+}
+
+#[test]
+fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_place() {
+    each(|backend| {
+        let store = backend.open();
+        let body = "b".repeat(100_000);
+        for _ in 0..20 {
+            append(&*store, &body, &["a"]);
+        }
+        let a = destination(&*store, "a");
+        // From memory, and after a restart from the disk.
+        for _ in 0..2 {
+            let store = backend.open_again();
+            let queue = store.queue(a);
+            let claim = |deliveries, body_bytes| wait(async || queue.claim(Room { deliveries, body_bytes }).await);
+            drop(queue.claim(Room { deliveries: 9, body_bytes: usize::MAX }));
+            let some = claim(9, 250_000);
+            assert_eq!(some.len(), 2, "as many as fit");
+            let one = claim(9, 1);
+            assert_eq!(one.len(), 1, "and one however large");
+            let keys: Vec<EventId> = some.iter().chain(&one).map(id_of).collect();
+            assert!(keys.is_sorted(), "{keys:?}");
+            let back = |claimed: Claimed| (claimed.claim, Settlement::Returned);
+            store.settle(some.into_iter().chain(one).map(back).collect());
+            assert_eq!(store.counts_of(a).backlog, 20);
+        }
+    });
+}
+
+#[test]
+fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
+    each(|backend| {
+        let store = backend.open();
+        let a = destination(&*store, "a");
+        let (queue, other) = (store.queue(a), store.queue(a));
+        let mut state = other.state();
+        let comes = |ready: BoxFuture<'static, ()>| {
+            let limit = std::time::Duration::from_secs(30);
+            wait(async || tokio::time::timeout(limit, ready).await).expect("it comes");
+        };
+        let ready = queue.ready();
+        append(&*store, "one", &["a"]);
+        comes(ready);
+        let claim = store.claim(a, 1)[0];
+        let due_ms = vero_relay::time::wall_ms() + 50;
+        let retry = Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        store.settle(vec![(claim, retry)]);
+        comes(queue.ready());
+        store.pause(a, "410 Gone");
+        assert_eq!(state.borrow_and_update().standing.paused.as_ref().map(|pause| &*pause.reason), Some("410 Gone"));
+        assert!(store.claim(a, 1).is_empty());
+        let ready = queue.ready();
+        assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
+        comes(ready);
+        let let_go_on = state.borrow_and_update().clone();
+        assert_eq!((let_go_on.standing.paused, let_go_on.nudges), (None, 1));
+        queue.change(Change::Section { digest: "one".into() });
+        queue.change(Change::Section { digest: "one".into() });
+        assert_eq!(state.borrow_and_update().nudges, 1, "the first section of all is not another one");
+        queue.change(Change::Section { digest: "two".into() });
+        assert_eq!(state.borrow_and_update().nudges, 2);
+    });
+}
