@@ -3,7 +3,7 @@
 //! # Cast
 //!
 //! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; a shared
-//!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract.rs` holds any backend to it.
+//!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract/` holds any backend to it.
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
 //! * [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
 //! * [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what became of

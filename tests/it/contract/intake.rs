@@ -97,3 +97,52 @@ fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when
         assert_eq!(bodies(&*store, a, 9), ["after"]);
     });
 }
+
+#[test]
+fn who_stops_waiting_for_an_answer_cancels_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        drop(store.append(event(&*store, "unheard", &["a"])));
+        // The store answers in order: what came before this is there.
+        append(&*store, "heard", &["a"]);
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["unheard", "heard"]);
+    });
+}
+
+#[test]
+fn a_held_source_is_shown_to_every_handle_and_what_it_sends_waits_for_its_end_also_across_a_restart() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "before", &["a"]);
+        let source = store.name(NameKind::Source, "vero");
+        let mut shown = backend.open_again().sources();
+        assert!(shown.borrow_and_update().is_empty());
+        assert_eq!(ask_of(&*store, 1, source, What::Hold), done(1));
+        assert!(wait(async || shown.changed().await).is_ok());
+        assert!(shown.borrow().get(&source).is_some_and(|standing| standing.held_since_ms.is_some()));
+        append(&*store, "held", &["a"]);
+        let a = destination(&*store, "a");
+        assert_eq!(bodies(&*store, a, 9), ["before"]);
+        let counts = wait(async || store.counts().await).expect("counted");
+        assert_eq!((counts.held(source), counts.of(a).held), (1, 1));
+        store.close_now();
+        let store = backend.open();
+        assert!(store.sources().borrow().contains_key(&source));
+        assert_eq!(bodies(&*store, a, 9), ["before"], "its claim has ended with the process, and the hold has not");
+        assert_eq!(ask_of(&*store, 2, source, What::Resume), done(1));
+        assert_eq!(bodies(&*store, a, 9), ["held"]);
+        assert!(store.sources().borrow().is_empty());
+    });
+}
+
+#[test]
+fn the_store_is_in_good_health_for_every_handle_until_it_is_not() {
+    each(|backend| {
+        let store = backend.open();
+        let mut health = backend.open_again().health();
+        assert_eq!(*health.borrow_and_update(), Health::Good);
+        store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
+        assert!(wait(async || health.changed().await).is_ok());
+        assert!(matches!(*health.borrow(), Health::Full(_)));
+    });
+}

@@ -1,5 +1,7 @@
 //! `Looking`.
 
+use std::cell::Cell;
+
 use super::*;
 
 #[test]
@@ -102,5 +104,81 @@ fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_
         let states = wait(async || store.states(vec![view.event], SearchLimit::whole()).await).expect("known").0;
         let is_dead = |(_, state): &(_, DeliveryState)| matches!(state, DeliveryState::Dead { .. });
         assert!(states[0].len() == 2 && states[0].iter().all(is_dead), "{states:?}");
+    });
+}
+
+#[test]
+fn every_way_in_which_a_delivery_ends_is_told_of_its_event_also_after_a_restart() {
+    each(|backend| {
+        let store = backend.open();
+        let ids = ["delivered", "skipped", "dropped", "moved", "held back"].map(|body| append(&*store, body, &["a"]));
+        let (a, b) = (destination(&*store, "a"), destination(&*store, "b"));
+        let claims = store.claim(a, 4);
+        let dead = || Settlement::Dead { attempts: 2, reason: "404".to_owned() };
+        store.settle(vec![
+            (claims[0], Settlement::Delivered { attempts: 1 }),
+            (claims[1], Settlement::Skipped { attempts: 1, reason: "nothing to send".to_owned() }),
+            (claims[2], dead()),
+            (claims[3], dead()),
+        ]);
+        let of = |id: EventId| Which::Dead(DeadQuery { events: Some(vec![id]), ..DeadQuery::default() });
+        assert_eq!(ask(&*store, 1, "a", What::Drop(of(ids[2]))), done(1));
+        assert_eq!(ask(&*store, 2, "a", What::Move { which: of(ids[3]), to: b }), done(1));
+        store.close_now();
+        let store = backend.open();
+        let event = |id: EventId| wait(async || store.event(id).await).expect("found").event;
+        let events = ids.map(event).to_vec();
+        let known = wait(async || store.states(events, SearchLimit::whole()).await);
+        let (states, limit) = known.expect("known");
+        assert_eq!(limit.unfound, 0);
+        let of_a: Vec<&DeliveryState> = states.iter().map(|states| &states[0].1).collect();
+        assert!(matches!(of_a[0], DeliveryState::Delivered { attempts: 1, .. }), "{of_a:?}");
+        assert!(matches!(of_a[1], DeliveryState::Skipped { .. }), "{of_a:?}");
+        assert!(matches!(of_a[2], DeliveryState::Dropped { .. }), "{of_a:?}");
+        assert!(matches!(of_a[3], DeliveryState::Moved { to, .. } if *to == b), "{of_a:?}");
+        assert_eq!(of_a[4], &DeliveryState::Waiting);
+        // To where no rule had sent it.
+        assert_eq!((states[3].len(), states[3][1].0.destination, &states[3][1].1), (2, b, &DeliveryState::Waiting));
+    });
+}
+
+#[test]
+fn pages_of_dead_letters_go_on_while_others_come_and_go() {
+    each(|backend| {
+        let store = backend.open();
+        let other = backend.open_again();
+        let ids: Vec<EventId> = (0..12).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        let a = destination(&*store, "a");
+        let give_up = || What::DeadLetter { which: Which::Pending, reason: "by hand".to_owned() };
+        assert_eq!(ask(&*store, 1, "a", give_up()), done(12));
+        let commands = Cell::new(1);
+        let (letters, count) = pages(|after| {
+            let page = wait(async || other.dead_letters(vec![a], &DeadQuery::default(), after, 5).await);
+            append(&*store, "later", &["a"]);
+            commands.set(commands.get() + 1);
+            assert_eq!(ask(&*store, commands.get(), "a", give_up()), done(1));
+            page.expect("a page")
+        });
+        let seen: Vec<EventId> = letters.iter().map(|letter| letter.event.as_ref().expect("read").id).collect();
+        assert_eq!((seen, count >= 3), (ids.into_iter().rev().collect(), true));
+    });
+}
+
+#[test]
+fn a_dry_run_says_of_each_way_to_choose_to_how_many_a_command_would_be_done() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..5).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        let a = destination(&*store, "a");
+        let claims = store.claim(a, 2);
+        store.settle(vec![(claims[0], Settlement::Dead { attempts: 1, reason: "404".to_owned() })]);
+        let how_many = |which| wait(async || store.how_many(a, which).await);
+        assert_eq!(how_many(Which::Pending), Ok(3), "what is in flight is left alone");
+        assert_eq!(how_many(Which::UnattemptedFor(Duration::from_secs(3600))), Ok(0));
+        assert_eq!(how_many(Which::OldestBeyond(0)), Ok(3));
+        assert_eq!(how_many(Which::Dead(DeadQuery::default())), Ok(1));
+        assert_eq!(how_many(Which::Events(ids[..2].to_vec())), Ok(2));
+        let strange = EventId::mint(1_700_000_000_000, ids[0].salt() ^ 1, 0);
+        assert_eq!(how_many(Which::Events(vec![strange])), Ok(0), "of another store");
     });
 }

@@ -21,9 +21,9 @@ use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty, EventQuery,
-    Health, NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, Queue, ReplayProgress, Retention, Room,
-    SearchLimit, Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
+    AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty,
+    EventQuery, Health, NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, Queue, ReplayProgress,
+    Retention, Room, SearchLimit, Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
 };
 use vero_relay::time::Clock;
 
@@ -245,6 +245,11 @@ fn pages<T>(page: impl Fn(Option<&Cursor>) -> Page<T>) -> (Vec<T>, usize) {
 /// Which event was claimed.
 fn id_of(claimed: &Claimed) -> EventId {
     claimed.event.as_ref().expect("readable").id
+}
+
+/// What its worker says of a delivery that arrived.
+fn delivered(Claimed { claim, .. }: Claimed) -> Settled {
+    Settled { claim, settlement: Settlement::Delivered { attempts: 1 }, attempt: None }
 }
 
 /// Has something done to a destination or a source.

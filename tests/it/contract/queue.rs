@@ -1,5 +1,7 @@
 //! `Queue`, and the lease by which it is had.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -263,5 +265,96 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
         assert_eq!(state.borrow_and_update().nudges, 1, "the first section of all is not another one");
         queue.change(Change::Section { digest: "two".into() });
         assert_eq!(state.borrow_and_update().nudges, 2);
+    });
+}
+
+#[test]
+fn two_handles_on_one_queue_share_its_deliveries_and_no_delivery_is_claimed_twice() {
+    const EVENTS: usize = 300;
+    each(|backend| {
+        let store = backend.open();
+        let one = event(&*store, "x", &["a"]);
+        let answers: Vec<_> = (0..EVENTS).map(|_| store.append(one.clone())).collect();
+        let ids: Vec<_> = answers.into_iter().map(|answer| answer.blocking_recv().expect("an answer")).collect();
+        let ids: BTreeSet<EventId> = ids.into_iter().map(|id| id.expect("accepted")).collect();
+        let other = backend.open_again();
+        let a = destination(&*store, "a");
+        let drain = |store: &dyn Store| {
+            let (queue, mut seen) = (store.queue(a), Vec::new());
+            loop {
+                let claimed = wait(async || queue.claim(Room { deliveries: 3, body_bytes: 1 << 20 }).await);
+                if claimed.is_empty() {
+                    return seen;
+                }
+                seen.extend(claimed.iter().map(id_of));
+                queue.settle(claimed.into_iter().map(delivered).collect());
+            }
+        };
+        let (mut seen, also) = std::thread::scope(|scope| {
+            let also = scope.spawn(|| drain(&*other));
+            (drain(&*store), also.join().expect("it ends"))
+        });
+        seen.extend(also);
+        assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (EVENTS, ids));
+        assert_eq!(other.counts_of(a).backlog, 0);
+    });
+}
+
+#[test]
+fn what_one_handle_claims_another_may_settle_and_neither_gets_it_again() {
+    each(|backend| {
+        let store = backend.open();
+        let other = backend.open_again();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 1)[0];
+        assert_eq!(other.claim(a, 9), []);
+        other.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
+        store.settle(vec![(claim, Settlement::Returned)]);
+        assert_eq!([&store, &other].map(|store| store.claim(a, 9).len()), [0, 0]);
+        assert_eq!(store.counts_of(a).backlog, 0);
+    });
+}
+
+#[test]
+fn large_events_that_are_read_from_the_disk_keep_to_the_bytes_and_to_their_order() {
+    each(|backend| {
+        let store = backend.open();
+        let body = "b".repeat(100_000);
+        let ids: Vec<EventId> = (0..20).map(|_| append(&*store, &body, &["a"])).collect();
+        store.close_now();
+        let store = backend.open();
+        let queue = store.queue(destination(&*store, "a"));
+        let mut seen = Vec::new();
+        while seen.len() < ids.len() {
+            let room = Room { deliveries: 9, body_bytes: 250_000 };
+            let some = wait(async || queue.claim(room).await);
+            let bytes: usize = some.iter().map(|claimed| claimed.event.as_ref().expect("readable").body.len()).sum();
+            assert!(!some.is_empty() && bytes <= room.body_bytes, "{} deliveries, {bytes} bytes", some.len());
+            seen.extend(some.iter().map(id_of));
+            queue.settle(some.into_iter().map(delivered).collect());
+        }
+        assert_eq!(seen, ids);
+    });
+}
+
+#[test]
+fn the_attempts_at_a_delivery_are_shown_in_their_order() {
+    each(|backend| {
+        let store = backend.open();
+        let id = append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let attempt = |at_ms, status| AttemptNote { at_ms, status, outcome: "retry".into(), ..AttemptNote::default() };
+        for at_ms in [20, 10, 30] {
+            let claim = store.claim(a, 1)[0];
+            let reason = "503".to_owned();
+            let settlement = Settlement::Scheduled { attempts: 1, first_attempt_ms: 10, due_ms: 1, reason };
+            let settled = Settled { claim, settlement, attempt: Some(attempt(at_ms, 503)) };
+            store.queue(a).settle(vec![settled]);
+        }
+        // A restart may lose them: nothing depends on them.
+        let view = wait(async || store.event(id).await).expect("found");
+        let seen: Vec<u64> = view.deliveries[0].attempts.iter().map(|attempt| attempt.at_ms).collect();
+        assert_eq!(seen, [10, 20, 30]);
     });
 }

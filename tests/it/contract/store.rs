@@ -189,3 +189,106 @@ fn a_config_whose_names_find_no_room_changes_nothing() {
         assert!(wait(async || store.intern(named(&all[..1000])).await).is_ok());
     });
 }
+
+#[test]
+fn what_is_asked_through_one_handle_is_in_effect_for_the_other() {
+    each(|backend| {
+        let store = backend.open();
+        let other = backend.open_again();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let mut state = other.queue(a).state();
+        state.borrow_and_update();
+        assert_eq!(ask(&*store, 1, "a", What::Pause { reason: "by hand".to_owned() }), done(1));
+        assert!(wait(async || state.changed().await).is_ok());
+        assert!(state.borrow().standing.paused.is_some());
+        assert_eq!(other.claim(a, 9), []);
+        let again = ask(&*other, 1, "a", What::Pause { reason: "by hand".to_owned() });
+        assert_eq!((again.deliveries, again.was_done_before), (1, true), "the id is known to both");
+        assert_eq!(ask(&*other, 2, "a", What::Resume), done(1));
+        assert_eq!(store.claim(a, 9).len(), 1);
+        let number = other.name(NameKind::Destination, "new");
+        assert_eq!(store.names().find(NameKind::Destination, "new"), Some(number));
+        let replay = ReplayProgress { id: 3, at_ms: 5, ..ReplayProgress::default() };
+        assert_eq!(wait(async || store.save_replay(replay.clone()).await).map(|known| known.id), Ok(3));
+        assert_eq!(wait(async || other.replays().await).expect("known").len(), 1);
+    });
+}
+
+#[test]
+fn one_command_that_both_handles_ask_for_at_once_is_done_once() {
+    each(|backend| {
+        let store = backend.open();
+        for i in 0..50 {
+            append(&*store, &i.to_string(), &["a"]);
+        }
+        destination(&*store, "a");
+        let other = backend.open_again();
+        let give_up = || What::DeadLetter { which: Which::Pending, reason: "by hand".to_owned() };
+        let both = std::thread::scope(|scope| {
+            let one = scope.spawn(|| ask(&*store, 9, "a", give_up()));
+            let two = scope.spawn(|| ask(&*other, 9, "a", give_up()));
+            [one, two].map(|asked| asked.join().expect("it ends"))
+        });
+        assert_eq!(both.map(|done| done.deliveries), [50, 50], "both are told what was done");
+        assert_eq!(both.iter().filter(|done| done.was_done_before).count(), 1);
+        let counts = store.counts_of(destination(&*store, "a"));
+        assert_eq!((counts.backlog, counts.dead), (0, 50));
+    });
+}
+
+#[test]
+fn what_is_scheduled_goes_out_now_where_somebody_says_so() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 1)[0];
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        let reason = "503".to_owned();
+        store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
+        assert_eq!(store.claim(a, 1), []);
+        assert_eq!(ask(&*store, 1, "a", What::RetryNow), done(1));
+        assert!(ask(&*store, 1, "a", What::RetryNow).was_done_before);
+        assert_eq!(store.claim(a, 1).len(), 1);
+    });
+}
+
+#[test]
+fn a_queue_that_is_taken_over_is_whole_at_the_other_and_empty_where_it_was() {
+    each(|backend| {
+        let store = backend.open();
+        for body in ["dead", "scheduled", "in flight", "waits"] {
+            append(&*store, body, &["old"]);
+        }
+        let [old, new] = ["old", "new"].map(|name| destination(&*store, name));
+        let claims = store.claim(old, 3);
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        let reason = || "503".to_owned();
+        store.settle(vec![
+            (claims[0], Settlement::Dead { attempts: 1, reason: reason() }),
+            (claims[1], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: reason() }),
+        ]);
+        let taken = ask(&*store, 1, "old", What::TakeOver { to: new }).taken_over.expect("said");
+        assert_eq!(taken, TakenOver { waiting: 1, scheduled: 1, dead: 1, paused: false, in_flight: 1 });
+        store.settle(vec![(claims[2], Settlement::Delivered { attempts: 1 })]);
+        store.close_now();
+        let store = backend.open();
+        let counts = [old, new].map(|of| store.counts_of(of));
+        assert_eq!(counts.map(|counts| (counts.backlog, counts.scheduled, counts.dead)), [(0, 0, 0), (2, 1, 1)]);
+    });
+}
+
+#[test]
+fn closing_twice_is_closing_once() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let other = backend.open_again();
+        store.close_now();
+        other.close_now();
+        drop((store, other));
+        let store = backend.open();
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one"]);
+    });
+}
