@@ -33,7 +33,7 @@ pub struct ConfigTest {
 
 impl ConfigTest {
     /// The field that conditions on a content are about.
-    pub const CONTENT_FIELD: &str = "content";
+    pub const CONTENT_FIELD: &str = rules::CONTENT_FIELD;
 }
 
 /// Where a test's event is.

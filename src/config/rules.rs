@@ -7,8 +7,7 @@ use serde_json::json;
 use super::advice;
 use super::advice::templates::Sent;
 use super::destinations::Names;
-use super::expectations::ConfigTest;
-use super::{expression, meant, unknown};
+use super::{expression, meant};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{
     Argument, OPERATORS, OperatorKind, PATTERN_BYTES_MIN, PATTERNS_BYTES_MAX, equals_any, pattern_bytes,
@@ -21,6 +20,8 @@ use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::words;
 
+/// What a destination gets, as a field for those who test it.
+pub(super) const CONTENT_FIELD: &str = "content";
 /// The store keeps names up to a kilobyte; people read far shorter ones.
 pub(super) const NAME_BYTES_MAX: usize = 200;
 
@@ -246,7 +247,7 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
 /// Reads a match map that stands by itself, as a set of one rule.
 pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
     if !matches!(&node.value, Value::Map(entries) if !entries.is_empty()) {
-        let help = unknown::map("`match`", node);
+        let help = reader.form_of_map("`match`", node);
         reader.error_with(node.id, "a match map looks like {type: bounced, campaign.name: {glob: \"Cart*\"}}", help);
         return None;
     }
@@ -264,10 +265,10 @@ pub(super) fn read_content(reader: &Reader, node: &Node) -> Option<RuleSet> {
         return None;
     }
     let mut fields = FieldSetBuilder::default();
-    let path = FieldPath::parse(ConfigTest::CONTENT_FIELD).expect("a word is a path");
-    let field = Field { id: fields.add(&path), path: ConfigTest::CONTENT_FIELD };
+    let path = FieldPath::parse(CONTENT_FIELD).expect("a word is a path");
+    let field = Field { id: fields.add(&path), path: CONTENT_FIELD };
     let condition = read_test(reader, node, &field)?;
-    let rule = Rule { name: ConfigTest::CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false };
+    let rule = Rule { name: CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false };
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::keys::{Defaulted, Info, Key};
 use super::problem::{Severity, nearest};
-use super::raw::{self, Node, NodeId};
-use super::reader::Reader;
+use super::raw::{self, Node, NodeId, Value};
+use super::reader::{MERGE, Reader};
 use super::words::meant;
 
 /// The keys at the top on which others depend.
@@ -23,8 +23,30 @@ pub struct Entries<'r, 'n> {
     missing: Vec<&'static str>,
 }
 
+impl Reader {
+    /// The entries of a map.
+    pub fn map<'n>(&self, node: &'n Node, what: &str) -> Option<Entries<'_, 'n>> {
+        let entries = match &node.value {
+            // A merge key is told of with the whole file.
+            Value::Map(entries) => {
+                entries.iter().map(|(key, node)| (key, node)).filter(|(key, _)| key.text != MERGE).collect()
+            }
+            _ if node.is_null() => Vec::new(),
+            _ => {
+                let message = format!("{what} should be a map, and this is {}", node.kind());
+                if self.hides_values.get() {
+                    self.hide(node);
+                }
+                self.error_with(node.id, message, self.hints.not_a_map(what, node));
+                return None;
+            }
+        };
+        Some(Entries::new(self, node.id, what.to_owned(), entries))
+    }
+}
+
 impl<'r, 'n> Entries<'r, 'n> {
-    pub(super) fn new(reader: &'r Reader, at: NodeId, what: String, entries: Vec<(&'n raw::Key, &'n Node)>) -> Self {
+    fn new(reader: &'r Reader, at: NodeId, what: String, entries: Vec<(&'n raw::Key, &'n Node)>) -> Self {
         let mut seen = HashSet::with_capacity(entries.len());
         for (key, _) in &entries {
             if !seen.insert(key.text.as_str()) {

@@ -11,7 +11,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use super::load::Place;
 use super::places::Places;
 use super::raw::{Node, NodeId, Value};
-use super::secrecy::{self, may_hold_secret};
+use super::secrecy::{self, line_at, may_hold_secret};
 pub use super::words::{did_you_mean, nearest};
 
 /// Problems shown with their place. Whoever has more will come back.
@@ -171,13 +171,6 @@ fn in_file(text: &str, offset: usize, scalar: &str, within: &Range<usize>) -> Op
         }
         _ => on_one_line(0),
     }
-}
-
-/// The whole line that an offset is on.
-pub(crate) fn line_at(text: &str, offset: usize) -> &str {
-    let offset = text.floor_char_boundary(offset.min(text.len()));
-    let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
-    text[start..].lines().next().unwrap_or_default()
 }
 
 /// What a comment cut off is why the rest of a text is wrong: the error says so, and the warning goes.

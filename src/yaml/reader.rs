@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::entries::Entries;
 use super::forms;
 use super::hints::Hints;
 use super::load::Place;
@@ -376,24 +375,9 @@ impl Reader {
         self.resolved.borrow().clone()
     }
 
-    /// The entries of a map.
-    pub fn map<'n>(&self, node: &'n Node, what: &str) -> Option<Entries<'_, 'n>> {
-        let entries = match &node.value {
-            // A merge key is told of with the whole file.
-            Value::Map(entries) => {
-                entries.iter().map(|(key, node)| (key, node)).filter(|(key, _)| key.text != MERGE).collect()
-            }
-            _ if node.is_null() => Vec::new(),
-            _ => {
-                let message = format!("{what} should be a map, and this is {}", node.kind());
-                if self.hides_values.get() {
-                    self.hide(node);
-                }
-                self.error_with(node.id, message, self.hints.not_a_map(what, node));
-                return None;
-            }
-        };
-        Some(Entries::new(self, node.id, what.to_owned(), entries))
+    /// What may have been meant where a map belongs.
+    pub fn form_of_map(&self, what: &str, node: &Node) -> Option<String> {
+        self.hints.not_a_map(what, node)
     }
 
     /// The items of a list; a single value counts as a list of one.

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::values::InterpolationError;
-
 /// Between the keys of a place.
 const STEP: char = '\u{0}';
 /// What stands for a value that must not go where it is asked for.
@@ -87,21 +85,5 @@ pub(crate) fn placeholder(place: &str, is_first: bool, reference: &str) -> Strin
             let name: String = reference.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
             format!("{PLACEHOLDER}-{name}")
         }
-    }
-}
-
-/// What a reference of such a config stands for. Whether there is anything behind it is not looked at.
-pub(crate) fn stands_for(
-    of: &Resolved,
-    reference: &str,
-    place: &str,
-    is_same: bool,
-    is_first: bool,
-) -> Result<String, InterpolationError> {
-    match of.value(reference) {
-        Some(value) if is_same => Ok(value.to_owned()),
-        Some(_) if takes_placeholders(place) => Ok(placeholder(place, is_first, reference)),
-        Some(_) => Err(InterpolationError::NewPlace(reference.to_owned())),
-        None => Err(InterpolationError::NotInForce(reference.to_owned())),
     }
 }

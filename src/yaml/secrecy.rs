@@ -1,8 +1,14 @@
 //! Which lines of a config may hold a secret, told by their keys: in a file that is not YAML, or where a value stands in the wrong
 //! place, nothing else tells. Such a line is not shown, and no help repeats a part of it.
 
-use super::problem::line_at;
 use crate::secret::names_a_secret;
+
+/// The whole line that an offset is on.
+pub(crate) fn line_at(text: &str, offset: usize) -> &str {
+    let offset = text.floor_char_boundary(offset.min(text.len()));
+    let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+    text[start..].lines().next().unwrap_or_default()
+}
 
 /// Where a line of a file that is not YAML has one of these, in any letters, it probably holds a secret.
 const SECRET_PARTS: [&str; 10] =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::hints::Hints;
 use super::regular;
-use super::resolved::{Resolved, stands_for};
+use super::resolved::{Resolved, placeholder, takes_placeholders};
 use super::words::variable_name;
 
 /// Where interpolation finds its values. A trait of one process's surroundings, so that tests have their own.
@@ -103,6 +103,22 @@ impl InterpolationError {
             },
             Self::File { .. } => "the path is relative to this file; its owner must be able to read it".to_owned(),
         })
+    }
+}
+
+/// What a reference of a config that is tried stands for. Whether there is anything behind it is not looked at.
+fn stands_for(
+    of: &Resolved,
+    reference: &str,
+    place: &str,
+    is_same: bool,
+    is_first: bool,
+) -> Result<String, InterpolationError> {
+    match of.value(reference) {
+        Some(value) if is_same => Ok(value.to_owned()),
+        Some(_) if takes_placeholders(place) => Ok(placeholder(place, is_first, reference)),
+        Some(_) => Err(InterpolationError::NewPlace(reference.to_owned())),
+        None => Err(InterpolationError::NotInForce(reference.to_owned())),
     }
 }
 
