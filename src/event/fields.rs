@@ -271,7 +271,7 @@ pub enum Refused {
 
 impl FieldSet {
     /// Checks that a body is an event, and picks out the fields of the set.
-    pub fn read<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Event<'a>, Refused> {
+    pub fn read<'a>(&self, body: &'a [u8], relay: RelayFields<'a>) -> Result<Event<'a>, Refused> {
         let text = std::str::from_utf8(body).map_err(|error| Refused::NotUtf8 { at: error.valid_up_to() })?;
         let mut captures = self.capture(text)?;
         // Stable: the elements of an array stay in their order.
@@ -280,7 +280,7 @@ impl FieldSet {
 
         let mut values = Vec::with_capacity(captures.len() + 4);
         values.push((SLOT_EVENT_TYPE, Value::String(event_type.clone())));
-        values.push((SLOT_SOURCE, Value::String(Cow::Owned(relay.source.to_owned()))));
+        values.push((SLOT_SOURCE, Value::String(Cow::Borrowed(relay.source))));
         if self.uses_received_at {
             values.push((SLOT_RECEIVED_AT, Value::String(Cow::Owned(crate::time::rfc3339(relay.received_ms)))));
         }

@@ -112,7 +112,7 @@ impl RuleSet {
     pub fn explain<'a>(
         &self,
         body: &'a [u8],
-        relay: RelayFields<'_>,
+        relay: RelayFields<'a>,
     ) -> Result<(Routing<'a>, Vec<RuleTrace>), Refused> {
         let routing = self.route(body, relay)?;
         let event = self.fields.read(body, relay)?;

@@ -25,6 +25,8 @@ pub mod operators;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use smallvec::SmallVec;
+
 pub use self::condition::{Condition, Label};
 pub use self::explain::{Met, RuleTrace, TraceNode, TraceStep};
 pub use self::foresee::{Outline, Verdict};
@@ -58,9 +60,9 @@ pub struct Routing<'a> {
     /// The event's type.
     pub event_type: Cow<'a, str>,
     /// The rules that matched, by their place in the config.
-    pub rules: Vec<usize>,
+    pub rules: SmallVec<[usize; 4]>,
     /// Each destination once, with the first rule that named it.
-    pub deliveries: Vec<(usize, usize)>,
+    pub deliveries: SmallVec<[(usize, usize); 4]>,
 }
 
 impl RuleSet {
@@ -76,7 +78,7 @@ impl RuleSet {
     }
 
     /// Says where an event goes, or why the body is none.
-    pub fn route<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Routing<'a>, Refused> {
+    pub fn route<'a>(&self, body: &'a [u8], relay: RelayFields<'a>) -> Result<Routing<'a>, Refused> {
         let event = self.fields.read(body, relay)?;
         let mut candidates = Vec::new();
         self.index.candidates(&self.fields, &event.fields, &mut candidates);
@@ -85,13 +87,13 @@ impl RuleSet {
 
     /// The same without the index: every rule is evaluated. For tests of the index.
     #[cfg(any(test, feature = "test-support"))]
-    pub fn route_plainly<'a>(&self, body: &'a [u8], relay: RelayFields<'_>) -> Result<Routing<'a>, Refused> {
+    pub fn route_plainly<'a>(&self, body: &'a [u8], relay: RelayFields<'a>) -> Result<Routing<'a>, Refused> {
         let event = self.fields.read(body, relay)?;
         Ok(self.decide(event, 0..self.rules.len()))
     }
 
     fn decide<'a>(&self, event: Event<'a>, candidates: impl Iterator<Item = usize>) -> Routing<'a> {
-        let mut routing = Routing { event_type: event.event_type, rules: Vec::new(), deliveries: Vec::new() };
+        let mut routing = Routing { event_type: event.event_type, rules: SmallVec::new(), deliveries: SmallVec::new() };
         let mut seen = Seen::default();
         for at in candidates {
             let rule = &self.rules[at];

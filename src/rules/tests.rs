@@ -263,7 +263,7 @@ fn fields_of_the_relay_and_of_veros_odd_keys() {
 
 fn route(rules: &RuleSet, body: &str) -> (Vec<usize>, Vec<(usize, usize)>) {
     let routing = rules.route(body.as_bytes(), RELAY).expect("an event");
-    (routing.rules, routing.deliveries)
+    (routing.rules.into_vec(), routing.deliveries.into_vec())
 }
 
 #[test]
