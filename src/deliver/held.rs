@@ -3,51 +3,73 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::store::{AttemptNote, Claim, Claimed, NameId, Queue, Settled, Settlement, StoreError, StoredEvent};
 
 /// The event of a claim, or why it cannot be read.
 pub type Read = Result<Arc<StoredEvent>, StoreError>;
 
-/// Claims that are not settled. What is left when this goes is handed back.
+/// What was claimed together and is not under attempt yet. What is left when this goes is handed back.
+pub struct Unattempted {
+    queue: Arc<dyn Queue>,
+    claimed: std::vec::IntoIter<Claimed>,
+}
+
+impl Unattempted {
+    /// All of a claim.
+    pub fn new(queue: &Arc<dyn Queue>, claimed: Vec<Claimed>) -> Self {
+        Self { queue: queue.clone(), claimed: claimed.into_iter() }
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.claimed.len() == 0
+    }
+
+    /// The bytes of each body.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.claimed.as_slice().iter().map(|claimed| claimed.event.as_ref().map_or(0, |event| event.body.len()))
+    }
+
+    /// Takes the first so many out.
+    pub fn split(&mut self, count: usize) -> Held {
+        let parts = self.claimed.by_ref().take(count).map(|Claimed { claim, event }| (claim, event));
+        let (claims, events) = parts.unzip();
+        Held { queue: self.queue.clone(), claims, events }
+    }
+}
+
+impl Drop for Unattempted {
+    fn drop(&mut self) {
+        let claims = self.claimed.by_ref().map(|claimed| claimed.claim);
+        hand_back(&self.queue, claims);
+    }
+}
+
+fn hand_back(queue: &Arc<dyn Queue>, claims: impl ExactSizeIterator<Item = Claim>) {
+    if claims.len() > 0 {
+        let returned = |claim| Settled { claim, settlement: Settlement::Returned, attempt: None };
+        queue.settle(claims.map(returned).collect());
+    }
+}
+
+/// Claims under attempt: one, mostly. What is left when this goes is handed back.
 pub struct Held {
     queue: Arc<dyn Queue>,
-    claims: Vec<Claim>,
+    claims: SmallVec<[Claim; 1]>,
     /// Of each claim its event, until it is taken.
-    events: Vec<Read>,
+    events: SmallVec<[Read; 1]>,
 }
 
 impl Held {
-    /// Holds what was claimed.
-    pub fn new(queue: &Arc<dyn Queue>, claimed: Vec<Claimed>) -> Self {
-        let (claims, events) = claimed.into_iter().map(|Claimed { claim, event }| (claim, event)).unzip();
-        Self { queue: queue.clone(), claims, events }
-    }
-
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.claims.is_empty()
-    }
-
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
         self.claims.first().map(|claim| claim.key.destination)
     }
 
-    /// The bytes of each body.
-    pub fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
-        self.events.iter().map(|event| event.as_ref().map_or(0, |event| event.body.len()))
-    }
-
-    /// Takes the first so many out.
-    pub fn split(&mut self, count: usize) -> Self {
-        let (claims, events) = (self.claims.split_off(count), self.events.split_off(count));
-        let (claims, events) =
-            (std::mem::replace(&mut self.claims, claims), std::mem::replace(&mut self.events, events));
-        Self { queue: self.queue.clone(), claims, events }
-    }
-
     /// Takes the events, in the order of their claims.
-    pub fn take_events(&mut self) -> Vec<Read> {
+    pub fn take_events(&mut self) -> SmallVec<[Read; 1]> {
         std::mem::take(&mut self.events)
     }
 
@@ -69,10 +91,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if !self.claims.is_empty() {
-            let released = |claim| Settled { claim, settlement: Settlement::Returned, attempt: None };
-            self.queue.settle(self.claims.drain(..).map(released).collect());
-        }
+        hand_back(&self.queue, self.claims.drain(..));
     }
 }
 

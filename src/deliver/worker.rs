@@ -10,16 +10,18 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::settle::Sparing;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
-use super::held::Held;
+use super::decide::Policy;
+use super::held::{Held, Unattempted};
 use super::section::Section;
 use super::status::Status;
-use crate::destination::{Delivery, Outcome, Reason};
+use crate::destination::{Delivery, Outcome, Outcomes, Reason};
 use crate::store::{Change, Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
 use crate::time::{Clock, Instant, sleep_until};
 
@@ -79,13 +81,37 @@ struct Attempted {
     /// What it was made by.
     section: Arc<Section>,
     claims: Held,
-    outcomes: Vec<Outcome>,
+    outcomes: Outcomes,
     started_ms: u64,
     took: Duration,
     is_probe: bool,
 }
 
-type Attempts = FuturesUnordered<BoxFuture<'static, Attempted>>;
+/// One that is to begin.
+struct Attempt {
+    clock: Clock,
+    section: Arc<Section>,
+    names: Arc<Names>,
+    claims: Held,
+    reservation: Reservation,
+    is_probe: bool,
+}
+
+/// Those under way. What they are made by is kept beside them, so that each is of one type and needs no box of its own.
+struct Attempts<F> {
+    running: FuturesUnordered<F>,
+    begin: fn(Attempt) -> F,
+}
+
+impl<F: Future<Output = Attempted>> Attempts<F> {
+    fn new(begin: fn(Attempt) -> F) -> Self {
+        Self { running: FuturesUnordered::new(), begin }
+    }
+
+    fn push(&self, attempt: Attempt) {
+        self.running.push((self.begin)(attempt));
+    }
+}
 
 impl Worker {
     /// A worker that has not begun.
@@ -118,7 +144,7 @@ impl Worker {
     /// Works until it is stopped; attempts under way are then finished and settled.
     pub async fn run(mut self) {
         let stop = self.parts.stop.clone();
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::new(attempted);
         self.show_section();
         self.look_at_changes();
         // Kept from turn to turn: to wait anew for each of these costs more than an attempt's share of the rest.
@@ -132,8 +158,8 @@ impl Worker {
                 // In this order, so that a run can be repeated; nothing here is ready for long.
                 biased;
                 () = stop.cancelled() => break,
-                Some(attempted) = attempts.next() => {
-                    if !attempts.is_empty() {
+                Some(attempted) = attempts.running.next() => {
+                    if !attempts.running.is_empty() {
                         // Under load others end at nearly the same time. Settled together, and followed by new ones together, they leave
                         // the threads to who sends events in between.
                         tokio::task::yield_now().await;
@@ -154,7 +180,7 @@ impl Worker {
         }
         // What is being read goes back.
         self.claiming = None;
-        while let Some(attempted) = attempts.next().await {
+        while let Some(attempted) = attempts.running.next().await {
             self.settle_ready(attempted, &mut attempts);
         }
     }
@@ -198,23 +224,31 @@ impl Worker {
     }
 
     /// Starts as many attempts as there is room, turns and deliveries for. Returns when the next turn is, if that is what lacks.
-    fn fill(&mut self, attempts: &mut Attempts) -> Option<Instant> {
-        while self.claiming.is_none() && attempts.len() < self.attempts_max() {
+    fn fill<F>(&mut self, attempts: &mut Attempts<F>) -> Option<Instant>
+    where
+        F: Future<Output = Attempted>,
+    {
+        while self.claiming.is_none() && self.is_ready {
             let Section { config, pace, .. } = &*self.section;
-            let now = Instant::now();
+            let (now, running) = (Instant::now(), attempts.running.len());
+            let allowed = self.breaker.allowed(now);
+            // Those under way when it opened end by themselves, and hold no probe up.
+            if matches!(allowed, Allowed::AtOnce(most) if running >= most) {
+                return None;
+            }
             if let Some(later) = pace.closed_until(now) {
                 return Some(later);
             }
-            let (attempts_max, batch_max, is_probe) = match self.breaker.allowed(now) {
+            let (attempts_max, batch_max, is_probe) = match allowed {
                 Allowed::Not(until) => return Some(until),
                 Allowed::AfterProbe => return None,
                 Allowed::Probe => (1, 1, true),
                 // Where turns are counted, one attempt at a time: what is claimed is attempted at once.
                 Allowed::AtOnce(_) if pace.is_limited() => (1, config.destination.batch_max(), false),
-                Allowed::AtOnce(most) => (most - attempts.len(), config.destination.batch_max(), false),
+                Allowed::AtOnce(most) => (most - running, config.destination.batch_max(), false),
             };
             // Without room, one of our own attempts will end and bring us back here.
-            let body_bytes = self.share.room().filter(|_| self.is_ready)?;
+            let body_bytes = self.share.room()?;
             let asked = Room { deliveries: attempts_max * batch_max, body_bytes };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
@@ -234,8 +268,11 @@ impl Worker {
 
     /// Attempts what was claimed, as far as there is room. Returns when the next turn is, if it is not now; what is not attempted goes
     /// back.
-    fn take(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts) -> Option<Instant> {
-        let mut rest = Held::new(&self.parts.queue, claimed);
+    fn take<F>(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts<F>) -> Option<Instant>
+    where
+        F: Future<Output = Attempted>,
+    {
+        let mut rest = Unattempted::new(&self.parts.queue, claimed);
         if rest.is_empty() {
             self.is_ready = false;
             return None;
@@ -248,57 +285,49 @@ impl Worker {
         while !rest.is_empty() {
             let (count, bytes) = prefix(rest.sizes().take(batch_max), ONE_BYTES_MAX);
             let Some(reservation) = self.share.reserve(bytes) else { break };
-            attempts.push(self.attempt(rest.split(count), reservation, is_probe).boxed());
+            attempts.push(Attempt {
+                clock: self.parts.clock,
+                section: self.section.clone(),
+                names: self.parts.store.names(),
+                claims: rest.split(count),
+                reservation,
+                is_probe,
+            });
         }
         if is_probe {
             self.breaker.probe();
         }
         None
     }
+}
 
-    /// Attempts that may be under way at once.
-    fn attempts_max(&self) -> usize {
-        match self.breaker.allowed(Instant::now()) {
-            Allowed::AtOnce(most) => most,
-            // Those under way when it opened end by themselves, and hold no probe up.
-            Allowed::Probe | Allowed::Not(_) | Allowed::AfterProbe => usize::MAX,
+/// Makes one attempt at some deliveries.
+async fn attempted(attempt: Attempt) -> Attempted {
+    let Attempt { clock, section, names, mut claims, reservation, is_probe } = attempt;
+    let read = claims.take_events();
+    let to = claims.destination();
+    let deliveries: SmallVec<[Delivery; 1]> = read.iter().flatten().map(|event| delivery(&names, event, to)).collect();
+    drop(names);
+    let (started_ms, started) = (clock.now_ms(), Instant::now());
+    let Policy { timeout, .. } = section.config.policy;
+    // The call itself may panic as well as what it returns.
+    let attempt = AssertUnwindSafe(async { section.config.destination.attempt(&deliveries).await }).catch_unwind();
+    let made = match tokio::time::timeout(timeout, attempt).await {
+        Ok(Ok(outcomes)) => outcomes,
+        Ok(Err(_)) => Outcomes::from_elem(Outcome::local("a bug: the attempt panicked; see the log"), deliveries.len()),
+        Err(_) => Outcomes::from_elem(Outcome::retry(format!("no answer within {timeout:?}")), deliveries.len()),
+    };
+    let mut made = made.into_iter();
+    let outcomes = read.into_iter().map(|event| match event {
+        Ok(_) => made.next().unwrap_or_else(|| Outcome::local("a bug: the attempt gave no outcome")),
+        Err(error @ StoreError::Unavailable(_)) => {
+            Outcome::Retry { reason: Reason::local(error.to_string()), after: None, holds_all: false }
         }
-    }
-
-    /// One attempt at some deliveries.
-    fn attempt(
-        &self,
-        mut claims: Held,
-        reservation: Reservation,
-        is_probe: bool,
-    ) -> impl Future<Output = Attempted> + use<> {
-        let (clock, section) = (self.parts.clock, self.section.clone());
-        let (read, names) = (claims.take_events(), self.parts.store.names());
-        let deliveries: Vec<Delivery> =
-            read.iter().flatten().map(|event| delivery(&names, event, claims.destination())).collect();
-        let (destination, timeout) = (section.config.destination.clone(), section.config.policy.timeout);
-        async move {
-            let (started_ms, started) = (clock.now_ms(), Instant::now());
-            // The call itself may panic as well as what it returns.
-            let attempt = AssertUnwindSafe(async { destination.attempt(&deliveries).await }).catch_unwind();
-            let made = match tokio::time::timeout(timeout, attempt).await {
-                Ok(Ok(outcomes)) => outcomes,
-                Ok(Err(_)) => vec![Outcome::local("a bug: the attempt panicked; see the log"); deliveries.len()],
-                Err(_) => vec![Outcome::retry(format!("no answer within {timeout:?}")); deliveries.len()],
-            };
-            let mut made = made.into_iter();
-            let outcomes = read.into_iter().map(|event| match event {
-                Ok(_) => made.next().unwrap_or_else(|| Outcome::local("a bug: the attempt gave no outcome")),
-                Err(error @ StoreError::Unavailable(_)) => {
-                    Outcome::Retry { reason: Reason::local(error.to_string()), after: None, holds_all: false }
-                }
-                Err(error) => Outcome::local(error.to_string()),
-            });
-            let outcomes = outcomes.collect();
-            drop(reservation);
-            Attempted { section, outcomes, claims, started_ms, took: started.elapsed(), is_probe }
-        }
-    }
+        Err(error) => Outcome::local(error.to_string()),
+    });
+    let outcomes = outcomes.collect();
+    drop(reservation);
+    Attempted { section, outcomes, claims, started_ms, took: started.elapsed(), is_probe }
 }
 
 /// What was claimed, once its events are read.

@@ -108,7 +108,7 @@ pub struct Answer {
     /// The headers.
     pub headers: HeaderMap,
     /// The body's beginning.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 impl Answer {
@@ -211,19 +211,50 @@ async fn execute(line: &reqwest::Client, call: Call) -> Result<Answer, NoAnswer>
     let mut response = line.execute(request).await.map_err(trouble::no_answer)?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
-    let mut body = Vec::new();
+    let mut beginning = Beginning::default();
     // A body that breaks off or never ends says nothing against the status.
     let _ = tokio::time::timeout(BODY_TIMEOUT, async {
         while let Ok(Some(chunk)) = response.chunk().await {
-            let room = answer_bytes_max - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            let room = answer_bytes_max - beginning.len();
+            beginning.push(chunk.slice(..chunk.len().min(room)));
             if chunk.len() > room {
                 break;
             }
         }
     })
     .await;
-    Ok(Answer { status, headers, body })
+    Ok(Answer { status, headers, body: beginning.into() })
+}
+
+/// What has come of a body. Most answers are one chunk, which is kept as it came.
+#[derive(Default)]
+struct Beginning {
+    first: Bytes,
+    /// All of it, once there is more than one.
+    all: Vec<u8>,
+}
+
+impl Beginning {
+    fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        if self.len() == 0 {
+            self.first = chunk;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&chunk);
+    }
+}
+
+impl From<Beginning> for Bytes {
+    fn from(Beginning { first, all }: Beginning) -> Self {
+        if all.is_empty() { first } else { all.into() }
+    }
 }
 
 /// The value of `Authorization` for a `username:password`, marked so that nothing shows it.

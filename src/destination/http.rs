@@ -1,5 +1,7 @@
 //! `http:` posts the event, as it came or reshaped, to a URL.
 
+mod own;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +12,11 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
-use super::hops::{VIA, WEBHOOK_ID};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent, one_by_one};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Unsent, one_by_one};
 use super::{exposure, url_template, way};
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
@@ -108,16 +109,11 @@ const RESERVED: [&str; 11] = [
 /// Headers that say nothing but how the body is to be read: they are shown as they are. All others may hold a secret.
 const HARMLESS: [&str; 4] = ["content-type", "accept", "accept-language", "user-agent"];
 
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const RECEIVED_AT: HeaderName = HeaderName::from_static("x-vero-relay-received-at");
-/// So many of these, and what the client adds.
-const OWN_HEADERS: usize = 7;
-
 struct Http {
     client: Client,
     method: Method,
     target: Target,
+    /// Of every request, with room for those that each makes anew.
     headers: HeaderMap,
     masks: Masks,
     content_masks: Masks,
@@ -187,6 +183,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let of_proxy = client.as_ref().map(Client::secrets).unwrap_or_default();
     let masks = Masks::new(&headers, target.base()).with(reader.taken()).with(of_proxy);
     let content_masks = Masks::of_content(&headers, target.base()).with(reader.taken());
+    own::prepare(&mut headers, !signing_keys.is_empty());
     Some(Http {
         client: client?,
         method: method?,
@@ -420,23 +417,11 @@ impl Http {
             _ => delivery.event.body.clone(),
         };
         let mut headers = self.headers.clone();
-        let id = delivery.event.id.to_string();
         let timestamp_s = crate::time::wall_ms() / 1000;
-        headers.reserve(OWN_HEADERS);
-        if !self.signing_keys.is_empty() {
-            let signature = sign(&self.signing_keys, &id, timestamp_s, &body);
-            let mut signature = value(signature);
-            // Whoever has it can post this body once more while the receiver's tolerance lasts.
-            signature.set_sensitive(true);
-            headers.insert(WEBHOOK_SIGNATURE, signature);
-        }
-        headers.insert(WEBHOOK_ID, value(id));
-        let mut via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
-        // It is another with each start, and says nothing to people.
-        via.set_sensitive(true);
-        headers.insert(VIA, via);
-        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp_s));
-        headers.insert(RECEIVED_AT, value(crate::time::rfc3339(delivery.event.received_ms)));
+        let is_signed = !self.signing_keys.is_empty();
+        let signature = is_signed.then(|| sign(&self.signing_keys, &delivery.event.id.to_string(), timestamp_s, &body));
+        let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
+        own::insert(&mut headers, own::Own { delivery, body: &body, via, timestamp_s, signature });
         Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 }
@@ -455,13 +440,8 @@ impl Http {
     }
 }
 
-/// A header value of the relay's own making.
-fn value(text: String) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
 impl Destination for Http {
-    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 

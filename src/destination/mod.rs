@@ -51,6 +51,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
@@ -161,6 +162,9 @@ pub enum Outcome {
     },
 }
 
+/// What came of the deliveries of one attempt, in their order: of one, mostly.
+pub type Outcomes = SmallVec<[Outcome; 1]>;
+
 impl Outcome {
     /// A retry without a wish.
     pub fn retry(reason: impl Into<String>) -> Self {
@@ -255,12 +259,12 @@ impl std::fmt::Display for Reason {
 fn one_by_one<'a, F>(
     deliveries: &'a [Delivery],
     attempt: impl Fn(&'a Delivery) -> F + Send + 'a,
-) -> BoxFuture<'a, Vec<Outcome>>
+) -> BoxFuture<'a, Outcomes>
 where
     F: Future<Output = Outcome> + Send + 'a,
 {
     async move {
-        let mut outcomes = Vec::with_capacity(deliveries.len());
+        let mut outcomes = Outcomes::with_capacity(deliveries.len());
         for delivery in deliveries {
             outcomes.push(attempt(delivery).await);
         }
@@ -273,7 +277,7 @@ where
 pub trait Destination: Send + Sync {
     /// Makes one attempt at each of some deliveries, at most [`batch_max`](Self::batch_max), and says what each came to, in order.
     /// The future may be dropped at its timeout: what was under way then may have arrived.
-    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>>;
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes>;
 
     /// What an attempt made now would send, to be looked at: a request with its headers, or a path and a line. Sends nothing.
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent>;

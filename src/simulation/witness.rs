@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use super::dice::Dice;
 use super::terms::TURN_OF_LONG_WAITS;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
-use crate::destination::{Delivery, Destination, Outcome, Preview, Reason, Unsent};
+use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
 use crate::secret::Secret;
 use crate::store::NameId;
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
@@ -402,9 +402,9 @@ impl Drop for Ending<'_> {
 }
 
 impl Destination for Model {
-    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         async move {
-            let mut outcomes = Vec::new();
+            let mut outcomes = Outcomes::new();
             for delivery in deliveries {
                 outcomes.push(self.attempt_one(delivery).await);
             }

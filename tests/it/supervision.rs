@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use vero_relay::daemon::{Running, start_on};
-use vero_relay::destination::{Delivery, Destination, Outcome, Preview, Unsent};
+use vero_relay::destination::{Delivery, Destination, Outcomes, Preview, Unsent};
 use vero_relay::secret::Secret;
 use vero_relay::store::journal::model::{Call, ModelDisk};
 
@@ -40,7 +40,7 @@ struct Touchy {
 }
 
 impl Destination for Touchy {
-    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         assert!(!self.breaks_attempt.swap(false, Ordering::SeqCst), "a test breaks an attempt");
         self.inner.attempt(deliveries)
     }

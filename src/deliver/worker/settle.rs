@@ -47,13 +47,17 @@ impl Sparing {
 
 impl Worker {
     /// Settles an attempt and whatever else has ended meanwhile.
-    pub(super) fn settle_ready(&mut self, first: Attempted, attempts: &mut Attempts) {
+    pub(super) fn settle_ready<F>(&mut self, first: Attempted, attempts: &mut Attempts<F>)
+    where
+        F: Future<Output = Attempted>,
+    {
         self.section = self.parts.section.borrow().clone();
         let mut decided = Decided::new(&self.parts.queue);
         let mut next = Some(first);
         while let Some(attempted) = next {
             self.settle_one(attempted, &mut decided);
-            next = if decided.len() < SETTLED_AT_ONCE { attempts.next().now_or_never().flatten() } else { None };
+            next =
+                if decided.len() < SETTLED_AT_ONCE { attempts.running.next().now_or_never().flatten() } else { None };
         }
     }
 

@@ -20,7 +20,7 @@ use self::own::Hits;
 use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
-use super::{Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Unsent};
+use super::{Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Unsent};
 use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::minify;
@@ -251,8 +251,8 @@ impl Lines {
     }
 
     /// Writes a batch: file by file, and one sync each.
-    fn write_batch(&self, deliveries: &[Delivery]) -> Vec<Outcome> {
-        let mut outcomes = vec![Outcome::Delivered; deliveries.len()];
+    fn write_batch(&self, deliveries: &[Delivery]) -> Outcomes {
+        let mut outcomes = Outcomes::from_elem(Outcome::Delivered, deliveries.len());
         let mut by_path: Vec<(PathBuf, Vec<usize>)> = Vec::new();
         for (i, delivery) in deliveries.iter().enumerate() {
             let path = self.path.path(delivery, &self.timezone);
@@ -320,7 +320,7 @@ struct File {
 }
 
 impl Destination for File {
-    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         let (lines, turn, batch) = (self.lines.clone(), self.turn.clone(), deliveries.to_vec());
         async move {
             let count = batch.len();
@@ -331,7 +331,9 @@ impl Destination for File {
                 outcomes
             });
             let written = written.await;
-            written.unwrap_or_else(|error| vec![Outcome::retry(join_error("the writing thread", &error)); count])
+            written.unwrap_or_else(|error| {
+                Outcomes::from_elem(Outcome::retry(join_error("the writing thread", &error)), count)
+            })
         }
         .boxed()
     }

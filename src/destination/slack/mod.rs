@@ -18,7 +18,9 @@ use super::cut::cut;
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Pace, Preview, Reason, Unsent, one_by_one, way};
+use super::{
+    Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Reason, Unsent, one_by_one, way,
+};
 use crate::destination::exposure;
 use crate::event::Json;
 use crate::secret::Secret;
@@ -341,7 +343,7 @@ pub fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
 }
 
 impl Destination for Slack {
-    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Vec<Outcome>> {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         one_by_one(deliveries, |delivery| self.attempt_one(delivery))
     }
 
@@ -386,6 +388,8 @@ fn shown(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::chat::{PAUSES, REJECTS, RETRIES};
     use super::super::template::tests::delivery;
     use super::*;
@@ -416,7 +420,7 @@ mod tests {
     fn every_row_of_slacks_table() {
         let slack = slack(Message::None);
         let check = |status: u16, body: &str, expected: &str| {
-            let answer = Answer { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() };
+            let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
             assert_eq!(slack.outcome(&answer).name(), expected, "{status} {body}");
         };
         for (status, body) in [(200, "ok"), (200, "ok\n"), (200, ""), (200, "fine"), (201, "ok"), (204, "")] {

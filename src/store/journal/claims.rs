@@ -1,6 +1,7 @@
 //! One destination's deliveries as its worker has them: claimed with their events, settled, and a word when there is more.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -89,7 +90,8 @@ impl Queue for JournalQueue {
             }
         };
         if claims.is_empty() {
-            return Box::pin(std::future::ready(Vec::new()));
+            // This one holds nothing, so that its box needs no memory.
+            return Box::pin(std::future::poll_fn(|_| Poll::Ready(Vec::new())));
         }
         let destination = self.destination.clone();
         let lost = self.lost.clone();
@@ -97,15 +99,16 @@ impl Queue for JournalQueue {
         // What is in memory is there at once. Where the first is not, the disk is read.
         let mut bytes = 0;
         let recent = lock(&self.journal.recent);
-        let found = handing.unread.iter().enumerate().map_while(|(at, claim)| {
-            let event = recent.get(claim.key.sequence)?;
+        for claim in &handing.unread {
+            let Some(event) = recent.get(claim.key.sequence) else { break };
             bytes += event.body.len();
-            (bytes <= room.body_bytes || at == 0).then_some(event)
-        });
-        let events: Vec<_> = found.collect();
+            if bytes > room.body_bytes && !handing.claimed.is_empty() {
+                break;
+            }
+            handing.claimed.push(Claimed { claim: *claim, event: Ok(event) });
+        }
         drop(recent);
-        let taken = handing.unread.drain(..events.len()).zip(events);
-        handing.claimed.extend(taken.map(|(claim, event)| Claimed { claim, event: Ok(event) }));
+        handing.unread.drain(..handing.claimed.len());
         if !handing.claimed.is_empty() || handing.unread.is_empty() {
             return Box::pin(async move { handing.take() });
         }
