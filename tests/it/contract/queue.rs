@@ -358,3 +358,43 @@ fn the_attempts_at_a_delivery_are_shown_in_their_order() {
         assert_eq!(seen, [10, 20, 30]);
     });
 }
+
+#[test]
+fn a_lease_brings_the_queues_of_its_duty_in_their_order_and_one_of_a_replay_brings_none() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        append(&*store, "two", &["b"]);
+        let destinations = vec![destination(&*store, "b"), destination(&*store, "a")];
+        let duty = Duty::Deliver { destinations, rate_limit_group: Some("a digest".to_owned()) };
+        let lease = wait(async || store.lease(duty.clone()).await);
+        let room = Room { deliveries: 9, body_bytes: 1 << 20 };
+        let claimed = lease.queues.iter().map(|queue| wait(async || queue.claim(room).await));
+        let bodies: Vec<_> = claimed.flatten().map(|claimed| claimed.event.expect("read").body.clone()).collect();
+        assert_eq!(bodies, ["two", "one"]);
+        let replaying = wait(async || store.lease(Duty::Replay(7)).await);
+        assert!(replaying.queues.is_empty());
+        assert!(!lease.lost.is_cancelled() && !replaying.lost.is_cancelled());
+    });
+}
+
+#[test]
+fn no_lease_outlives_the_store_and_what_is_said_by_one_that_is_lost_changes_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        append(&*store, "two", &["a"]);
+        let a = destination(&*store, "a");
+        let lease = wait(async || store.lease(Duty::deliver_to(a)).await);
+        let queue = &lease.queues[0];
+        let claimed = wait(async || queue.claim(Room { deliveries: 1, body_bytes: 1 << 20 }).await);
+        assert_eq!(claimed.len(), 1);
+        store.close_now();
+        assert!(lease.lost.is_cancelled());
+        assert!(wait(async || queue.claim(Room { deliveries: 9, body_bytes: 1 << 20 }).await).is_empty());
+        queue.settle(claimed.into_iter().map(delivered).collect());
+        queue.change(Change::Pause { reason: "not theirs to say".to_owned() });
+        let store = backend.open();
+        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one", "two"]);
+    });
+}
