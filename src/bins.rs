@@ -124,7 +124,8 @@ impl<'e> Shown<'e> {
     fn new(entry: &'e Entry, rest: &mut usize) -> Self {
         let body = beginning(&entry.body, SHOWN_OF_A_BODY_MAX.min(*rest));
         *rest -= body.len();
-        let (all, left_out) = (entry.body.len(), entry.body.len() - body.len());
+        let all = entry.body.len();
+        let left_out = entry.body.len() - body.len();
         let whole = Some(body).filter(|body| left_out == 0 && is_shallow(body));
         Self {
             at: &entry.at,
@@ -153,7 +154,9 @@ fn text_of(bytes: &[u8]) -> Cow<'_, str> {
 
 /// Whether a JSON text nests no deeper than is shown.
 fn is_shallow(json: &[u8]) -> bool {
-    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    let mut depth = 0_usize;
+    let mut in_text = false;
+    let mut is_escaped = false;
     for byte in json {
         match byte {
             _ if is_escaped => is_escaped = false,
@@ -371,7 +374,8 @@ mod tests {
 
     #[test]
     fn a_name_is_plain_and_not_long() {
-        let (longest, longer) = ("x".repeat(NAME_CHARACTERS_MAX), "x".repeat(NAME_CHARACTERS_MAX + 1));
+        let longest = "x".repeat(NAME_CHARACTERS_MAX);
+        let longer = "x".repeat(NAME_CHARACTERS_MAX + 1);
         assert!(["a", "A-1_b.c", longest.as_str()].iter().all(|name| is_name(name)));
         assert!(["", "a/b", "a%20b", "ä", "a b", longer.as_str()].iter().all(|name| !is_name(name)));
     }

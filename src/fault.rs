@@ -6,7 +6,6 @@ use std::ops::Range;
 /// What is wrong with a text, and where in it. `Display` is the first alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
-    /// What is wrong.
     pub message: String,
     /// What to write in its place.
     pub help: Option<String>,

@@ -11,7 +11,6 @@ const BACKSLASHES_MAX: usize = 16;
 /// In which letters a secret is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Letters {
-    /// In its own.
     Same,
     /// In large and small ones.
     Any,
@@ -20,7 +19,8 @@ pub(crate) enum Letters {
 /// A text's beginning of so many bytes, without the secrets. One that goes on behind the beginning is found too.
 pub(crate) fn without<S: AsRef<str>>(secrets: &[S], text: &[u8], bytes_max: usize, letters: Letters) -> Vec<u8> {
     let begins = begins(secrets);
-    let (mut kept, mut at) = (Vec::new(), 0);
+    let mut kept = Vec::new();
+    let mut at = 0;
     // Where what is masked ends: another secret may begin in it and reach further.
     let mut masked_to = 0;
     while at < text.len().min(bytes_max).max(masked_to) {
@@ -125,7 +125,8 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
 
 /// An escape of JSON; of a string within a string it has more backslashes.
 fn escaped(text: &[u8], tell: &mut dyn FnMut(&[u8], usize)) {
-    let (mut at, mut count) = (0, 0);
+    let mut at = 0;
+    let mut count = 0;
     while count < BACKSLASHES_MAX && at < text.len() {
         let (byte, taken) = unit(&text[at..]);
         if byte != b'\\' {

@@ -63,7 +63,8 @@ fn suspended_ms() -> u64 {
         let now = clock_gettime(clock);
         now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
     });
-    let (suspended, known) = (all.saturating_sub(awake), KNOWN_MS.load(Ordering::Relaxed));
+    let suspended = all.saturating_sub(awake);
+    let known = KNOWN_MS.load(Ordering::Relaxed);
     if suspended < known + SUSPENDED_LEAST_MS {
         known
     } else {

@@ -110,7 +110,8 @@ fn not_a(text: &str, what: &str, meant: Option<String>, wanted: &str) -> Fault {
 
 fn measured(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = (text[..digits].parse::<u64>().ok()?, text[digits..].trim());
+    let number = text[..digits].parse::<u64>().ok()?;
+    let unit = text[digits..].trim();
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     number.checked_mul(*factor)
 }
@@ -122,7 +123,8 @@ fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<St
         return Some(sum);
     }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, word) = (&text[..end], text[end..].trim());
+    let number = &text[..end];
+    let word = text[end..].trim();
     let (_, unit) = words.iter().find(|(known, _)| *known == word)?;
     let (_, factor) = units.iter().find(|(name, _)| name == unit)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -143,7 +145,10 @@ fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<St
 
 /// `1d12h`, `1h 30m`: several of them, as one in the smallest unit that is named.
 fn summed(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<String> {
-    let (mut rest, mut total, mut parts, mut least) = (text.trim(), 0_u64, 0, u64::MAX);
+    let mut rest = text.trim();
+    let mut total = 0_u64;
+    let mut parts = 0;
+    let mut least = u64::MAX;
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit())?;
         let number: u64 = rest[..end].parse().ok()?;

@@ -129,7 +129,8 @@ where
         (true, ["bin"]) => json(&relay.bins.overview()),
         (_, ["bin", name, ..]) if !bins::is_name(name) => answer(StatusCode::BAD_REQUEST, bins::NAME_RULE),
         (true, ["bin", name]) => {
-            let (relay, name) = (relay.clone(), (*name).to_owned());
+            let relay = relay.clone();
+            let name = (*name).to_owned();
             admin.places.run(Effort::Search, blocking(move || show_bin(&relay, &name))).await
         }
         (false, ["bin", name, ..]) => match read_body(admin, headers, stream, BODY_BYTES_MAX).await {

@@ -106,7 +106,8 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
         // It could not be read at all, so there is no place.
         Err(error) => {
             let severity = Severity::Error.word();
-            let (message, nothing) = (with_causes(error), Value::Null);
+            let message = with_causes(error);
+            let nothing = Value::Null;
             let problem = json!({ "severity": severity, "line": nothing, "column": nothing, "message": message, "help": nothing });
             (vec![problem], [1, 0], json!({}))
         }
@@ -133,7 +134,8 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
             Missed::Event(why) => format!("  {}\n", plain(why)),
             Missed::To { expected, met } => to(expected, met),
             Missed::Content { destination, expected, met } => {
-                let (expected, met) = (plain(expected), plain(met));
+                let expected = plain(expected);
+                let met = plain(met);
                 format!("  {destination}: expected  {expected}\n  {destination}: got       {met}\n")
             }
         });

@@ -151,7 +151,9 @@ impl RunningRelay {
         loop {
             tokio::time::sleep(ALIVE_EVERY).await;
             let Ok(url) = parse_url(&format!("{}/healthz", self.admin)) else { return silent() };
-            let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
+            let method = Method::GET;
+            let headers = HeaderMap::new();
+            let body = Bytes::new();
             let alive = self.client.call(Call { method, url, headers, body, answer_bytes_max: 1 << 10 });
             match tokio::time::timeout(ALIVE_WITHIN, alive).await {
                 Ok(Ok(answer)) if answer.status == 200 => {}

@@ -147,7 +147,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &args.at)?;
     // A filter that finds little gives pages that are empty or nearly, and where to go on.
-    let (mut letters, mut after) = (Vec::new(), None::<String>);
+    let mut letters = Vec::new();
+    let mut after = None::<String>;
     loop {
         let limit = (args.limit as usize - letters.len()).to_string();
         let parameters = [

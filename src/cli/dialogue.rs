@@ -41,7 +41,8 @@ impl Progress {
             return;
         }
         let filled = (share.clamp(0.0, 1.0) * 30.0) as usize;
-        let (done, left) = ("#".repeat(filled), ".".repeat(30 - filled));
+        let done = "#".repeat(filled);
+        let left = ".".repeat(30 - filled);
         // A progress that cannot be shown is no reason to stop.
         let _ = write!(std::io::stderr(), "\r\x1b[2K[{done}{left}] {:>3.0} % {}", share * 100.0, plain(what));
     }

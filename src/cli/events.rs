@@ -107,8 +107,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 fn line(event: &Value) -> String {
     let text = |key: &str| plain(event[key].as_str().unwrap_or(""));
     let deliveries = event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|delivery| {
-        let (name, state) =
-            (plain(delivery["destination"].as_str().unwrap_or("?")), delivery["state"].as_str().unwrap_or("?"));
+        let name = plain(delivery["destination"].as_str().unwrap_or("?"));
+        let state = delivery["state"].as_str().unwrap_or("?");
         let colour = match state {
             "delivered" | "skipped" | "moved" => "32",
             "dead" | "dropped" => "31",
@@ -118,7 +118,8 @@ fn line(event: &Value) -> String {
     });
     let deliveries: Vec<_> = deliveries.collect();
     let went = if deliveries.is_empty() { "nowhere".to_owned() } else { deliveries.join(", ") };
-    let (who, campaign) = (text("who"), text("campaign"));
+    let who = text("who");
+    let campaign = text("campaign");
     format!("{}  {}  {:<14} {who:<28} {campaign:<24} → {went}", text("received_at"), text("id"), text("type"))
 }
 
@@ -131,7 +132,8 @@ fn one(event: &Value) -> String {
         let attempts = delivery["attempts"].as_u64().map(|n| format!(", attempts: {n}")).unwrap_or_default();
         let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
         let [to, at] = ["to", "at"].map(|key| delivery[key].as_str().map(|of| format!(" {key} {}", plain(of))));
-        let (to, at) = (to.unwrap_or_default(), at.unwrap_or_default());
+        let to = to.unwrap_or_default();
+        let at = at.unwrap_or_default();
         out.push_str(&format!("→ {} {state}{to}{at}{attempts}{reason}\n", text(&delivery["destination"])));
         out.push_str(&attempts_of(delivery));
     }

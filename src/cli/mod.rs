@@ -99,7 +99,6 @@ pub use self::reference::reference;
 /// Why a verb did not do what was asked, and the process's exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
     pub code: u8,
     /// What to print, if it was not printed yet.
     pub message: String,

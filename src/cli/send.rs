@@ -94,8 +94,8 @@ fn refuse_files_of_root(config: &Config, name: &str) -> Result<(), Failure> {
     if !is_file || owner == 0 || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (why, directory) =
-        ("the file would belong to root, and the relay could not write to it", config.data_dir.display());
+    let why = "the file would belong to root, and the relay could not write to it";
+    let directory = config.data_dir.display();
     Err(Failure::new(
         FAILED,
         format!("{why}: run this as the user that {directory} belongs to, like sudo -u '#{owner}' vero-relay send …"),
@@ -184,7 +184,8 @@ fn show(view: &Value) {
         say!("  no rule sends it anywhere");
     }
     for delivery in deliveries(view) {
-        let (destination, rule) = (&delivery["destination"], &delivery["rule"]);
+        let destination = &delivery["destination"];
+        let rule = &delivery["rule"];
         let name = plain(destination.as_str().unwrap_or("?"));
         let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
         let state = plain(&delivery["state"].as_str().unwrap_or("?").replace('_', " "));

@@ -47,7 +47,8 @@ fn screen(status: &Value) -> String {
             _ => continue,
         };
         let [name, state, since] = ["name", "state", "since"].map(|key| plain(source[key].as_str().unwrap_or("?")));
-        let (state, held) = (paint("33", &state), count(number(&source["held"])));
+        let state = paint("33", &state);
+        let held = count(number(&source["held"]));
         out.push_str(&format!("source {name} is {state} since {since}: {what}; {held} events held\n"));
     }
     let damaged = number(&status["store"]["damaged_ranges"]);

@@ -59,8 +59,10 @@ async fn ask(relay: &RunningRelay, args: &Args, file: &str, text: &str) -> Resul
     let last = args.last.map(|last| last.to_string());
     let parameters = query(&[("last", last.as_deref()), ("since", args.since.as_deref())]);
     let range = relay.get(&format!("/api/what-if{parameters}")).await?;
-    let (mut found, progress) = (Found::default(), Progress::new());
-    let (mut after, events) = (range["next"].clone(), range["events"].as_u64().unwrap_or(0));
+    let mut found = Found::default();
+    let progress = Progress::new();
+    let mut after = range["next"].clone();
+    let events = range["events"].as_u64().unwrap_or(0);
     // Also where there is no event at all: the config is proved.
     loop {
         let asked = value!({ "config": text, "file": file, "after": after });
@@ -238,7 +240,8 @@ fn shown((change, rule, destination): &Key, alike: &Alike) -> String {
         "vanishes" => "31",
         _ => "33",
     };
-    let (rule, destination) = (plain(rule), plain(destination));
+    let rule = plain(rule);
+    let destination = plain(destination);
     let what = paint(colour, &format!("{} would {}", count(alike.count), would(change)));
     let mut out = format!("\n{what}: → {}, by the rule {rule}\n", paint("1", &destination));
     if change == "moves" {

@@ -66,7 +66,9 @@ impl Hooks {
             metrics: relay.metrics.clone(),
             stop: accepting.clone(),
         };
-        let (serving, slots, allowed) = (listener.clone(), self.slots.clone(), options.clone());
+        let serving = listener.clone();
+        let slots = self.slots.clone();
+        let allowed = options.clone();
         self.tasks.spawn(keep(kept, move || {
             serve(serving.clone(), slots.clone(), routes.clone(), allowed.clone(), stops.clone())
         }));

@@ -71,7 +71,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_or_ends_is_started_again_after_a_wait_that_grows() {
-        let (stop, begun) = (CancellationToken::new(), Mutex::new(Vec::new()));
+        let stop = CancellationToken::new();
+        let begun = Mutex::new(Vec::new());
         let start = Instant::now();
         let kept = kept(&stop);
         keep(kept.clone(), || {

@@ -13,7 +13,8 @@ use crate::store::{Command, NameId, NameKind, TakenFrom, What};
 /// Has moved what has come to wait for an old name since: from a request that an older config had let in, or handed back by the old
 /// name's worker when it ended.
 async fn take_over_late(relay: &Relay) {
-    let (generation, names) = (relay.generation().clone(), relay.store.names());
+    let generation = relay.generation().clone();
+    let names = relay.store.names();
     let kind = NameKind::Destination;
     for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
         let Some(from) = &config.renamed_from else { continue };
@@ -23,7 +24,8 @@ async fn take_over_late(relay: &Relay) {
         let Some(old) = old else { continue };
         match relay.store.ask(Command::once(old, What::TakeOver { to: *id })).await {
             Ok(done) if done.deliveries > 0 => {
-                let (name, from) = (config.name.clone(), names.name(old).to_string());
+                let name = config.name.clone();
+                let from = names.name(old).to_string();
                 tracing::info!("config: {}", in_words(&TakenFrom { name, from, moved: done.taken_over }));
             }
             Ok(_) => {}

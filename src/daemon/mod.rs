@@ -83,7 +83,6 @@ pub struct Running {
 struct Tokens {
     /// Each answer ends its connection.
     ending: CancellationToken,
-    /// No new attempt.
     attempts: CancellationToken,
     /// The operator's listener closes.
     admin: CancellationToken,
@@ -96,7 +95,6 @@ struct Tokens {
 struct Trackers {
     /// Workers, and what ends with them.
     workers: TaskTracker,
-    /// The operator's listener.
     admin: TaskTracker,
     /// The listeners for webhooks that are or were open.
     hooks: TaskTracker,

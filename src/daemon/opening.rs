@@ -35,9 +35,7 @@ pub enum StartError {
     /// The data directory could not be made or read.
     #[error("the data directory {path} cannot be used")]
     DataDir {
-        /// Which.
         path: String,
-        /// Why not.
         #[source]
         source: std::io::Error,
     },
@@ -86,7 +84,9 @@ pub(super) async fn open(
 fn tell_what_was_found(opened: &Opened, metrics: &Metrics) {
     metrics.set_damage(opened.damage.len());
     for damage in &opened.damage {
-        let (file, start, end) = (&damage.file, damage.bytes.start, damage.bytes.end);
+        let file = &damage.file;
+        let start = damage.bytes.start;
+        let end = damage.bytes.end;
         tracing::error!(
             file,
             start,

@@ -26,7 +26,6 @@ pub enum NotDone {
     Late,
     /// So many were left behind that nothing was begun.
     TooMany,
-    /// It panicked.
     Panicked,
 }
 

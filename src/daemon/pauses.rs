@@ -23,7 +23,8 @@ impl Pauses {
     }
 
     async fn look_at(&mut self, relay: &Relay, name: &str, id: NameId) {
-        let (now, state) = (Instant::now(), relay.source_state(id));
+        let now = Instant::now();
+        let state = relay.source_state(id);
         let known = self.0.get(name).map(|(known, _)| *known);
         if state == SourceState::Accepting {
             if let Some((_, mut trouble)) = self.0.remove(name) {

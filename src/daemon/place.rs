@@ -23,7 +23,8 @@ pub(super) async fn watch_place(relay: Arc<Relay>, lock: Arc<DataDirLock>, stop:
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.cancelled() => return,
         }
-        let (journal, lock) = (relay.journal.clone(), lock.clone());
+        let journal = relay.journal.clone();
+        let lock = lock.clone();
         // A file system that hangs holds up this look and nothing else.
         let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| journal.trouble()));
         let looked = tokio::select! {

@@ -21,7 +21,8 @@ const STAMP_SETTLES: Duration = Duration::from_secs(3);
 /// Reloads when the file has changed, while the config says `watch: true`. Whoever replaces the file by renaming, or swaps a link
 /// on the way to it, is seen as well: what counts is what stands under the path.
 pub(super) async fn watch(relay: Arc<Relay>, patience: Arc<Patience>, stop: CancellationToken) {
-    let (mut seen, mut looked_at) = (None, None);
+    let mut seen = None;
+    let mut looked_at = None;
     let mut tried = relay.generation().config.digest;
     loop {
         tokio::select! {

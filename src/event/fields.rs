@@ -245,7 +245,6 @@ pub enum Refused {
         /// Offset of the first wrong byte.
         at: usize,
     },
-    /// Not JSON.
     #[error("the body is not JSON: {why} at byte {at}")]
     NotJson {
         /// Offset of the byte where reading stopped.
@@ -255,12 +254,7 @@ pub enum Refused {
     },
     /// JSON, but no object.
     #[error("the body is a JSON {found} (at byte {at}); an event is one JSON object")]
-    NotObject {
-        /// What it is.
-        found: &'static str,
-        /// Where it starts.
-        at: usize,
-    },
+    NotObject { found: &'static str, at: usize },
     /// Neither `type` nor `action` is a string with something in it.
     #[error("the event has neither a `type` nor an `action` that is a non-empty string (searched to byte {at})")]
     NoType {

@@ -20,9 +20,7 @@ pub enum Json {
     Bool(bool),
     /// A number, as it was written.
     Number(String),
-    /// A string, decoded.
     String(String),
-    /// An array.
     Array(Vec<Json>),
     /// An object, in order of its keys' first appearance.
     Object(Vec<(String, Json)>),
@@ -143,7 +141,8 @@ impl<'t> Reading<'t> {
 
     /// A string, from its quote on.
     fn string(&mut self) -> String {
-        let (bytes, start) = (self.text.as_bytes(), self.at);
+        let bytes = self.text.as_bytes();
+        let start = self.at;
         self.at += 1;
         while bytes.get(self.at).is_some_and(|byte| *byte != b'"') {
             self.at += if bytes[self.at] == b'\\' { 2 } else { 1 };
@@ -212,7 +211,8 @@ impl Serialize for Json {
 /// Removes white space outside strings, and touches nothing else. The result has no line break.
 pub fn minify(body: &[u8]) -> Vec<u8> {
     let mut line = Vec::with_capacity(body.len());
-    let (mut in_string, mut escaped) = (false, false);
+    let mut in_string = false;
+    let mut escaped = false;
     for byte in body {
         if in_string {
             line.push(*byte);

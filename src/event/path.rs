@@ -62,7 +62,6 @@ pub const RELAY_FIELDS: [(&str, RelayField); 5] = [
 /// What is wrong with a path.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PathError {
-    /// Nothing there.
     #[error("a field path cannot be empty")]
     Empty,
     /// `a..b`, `.a` or `a.`.

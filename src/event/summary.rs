@@ -7,7 +7,6 @@ use super::{FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayFields, Value};
 /// What a list shows of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Its type.
     pub event_type: String,
     /// Its campaign's name, if it has one.
     pub campaign: Option<String>,

@@ -203,7 +203,6 @@ pub fn is_single(path: &str) -> bool {
 /// A second place where Vero writes a field.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Alias {
-    /// The usual name.
     pub path: &'static str,
     /// Where else it may stand.
     pub other: &'static str,

@@ -9,7 +9,6 @@ use crate::yaml::regular;
 
 /// What became of one test.
 pub struct Tested<'c> {
-    /// The test.
     pub test: &'c ConfigTest,
     /// What did not come as expected; nothing: it passed.
     pub missed: Vec<Missed>,
@@ -24,14 +23,12 @@ pub enum Missed {
     Event(String),
     /// It goes to other destinations.
     To {
-        /// Which were expected.
         expected: Vec<String>,
         /// Which it goes to.
         met: Vec<String>,
     },
     /// A destination would get something else.
     Content {
-        /// Which.
         destination: String,
         /// What was expected of its content, as it is written.
         expected: String,

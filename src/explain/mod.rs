@@ -25,7 +25,6 @@ use crate::store::{NameId, StoredEvent};
 /// One event through a config.
 pub struct Explanation<'c> {
     config: &'c Config,
-    /// The event's type.
     pub event_type: String,
     /// The source it came in by.
     pub source: String,
@@ -91,7 +90,8 @@ impl<'c> Explanation<'c> {
                 TraceNode::Group(group) => json!({ "depth": step.depth, "holds": step.verdict, "group": group }),
                 TraceNode::Test { label, met } => {
                     let met: Vec<_> = met.iter().map(|met| json!({ "value": met.value, "type": met.kind })).collect();
-                    let (field, wanted) = (&label.field, &label.wanted);
+                    let field = &label.field;
+                    let wanted = &label.wanted;
                     json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": wanted, "got": met })
                 }
             });

@@ -13,7 +13,6 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}, which {said} names{}", help(.source))]
 pub struct ListenError {
-    /// The address.
     pub address: SocketAddr,
     /// Who names it: a key and its place.
     pub said: String,
@@ -37,7 +36,6 @@ fn help(error: &std::io::Error) -> &'static str {
 /// A listener, and whose it is.
 #[derive(Clone)]
 pub struct Listener {
-    /// The socket.
     pub listener: Arc<TcpListener>,
     /// The service manager made it and holds it too.
     pub is_handed_over: bool,

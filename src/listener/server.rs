@@ -83,7 +83,6 @@ enum Phase {
     Serving,
     /// They finish what they have begun.
     Stopping,
-    /// They end.
     Over,
 }
 
@@ -113,11 +112,13 @@ where
     let mut room =
         Room { descriptors: Descriptors::keeping(options.descriptors_kept), trouble: Trouble::lasting(TOLD_EVERY) };
     let begin = |(stream, peer, slot): Accepted| {
-        let (warp, ending) = (service.clone(), stops.ending.clone());
+        let warp = service.clone();
+        let ending = stops.ending.clone();
         let is_asked = Arc::<AtomicBool>::default();
         let asked = is_asked.clone();
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let (mut warp, ending) = (warp.clone(), ending.clone());
+            let mut warp = warp.clone();
+            let ending = ending.clone();
             asked.store(true, Ordering::Relaxed);
             async move {
                 let mut response = handle(request, body_timeout, |request| warp.call(request)).await;

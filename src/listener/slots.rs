@@ -76,7 +76,8 @@ mod tests {
     fn connections_of_a_loop_that_has_ended_count_among_those_of_the_next() {
         let slots = Slots::new(2, Gauge::default());
         let take = || slots.take().now_or_never();
-        let (first, second) = (take(), take());
+        let first = take();
+        let second = take();
         assert!(first.is_some() && second.is_some() && take().is_none());
         slots.set_max(3);
         let third = take();

@@ -20,9 +20,7 @@ const MEMBERS_MAX: usize = 64;
 /// How a body came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// As it is.
     Plain,
-    /// By gzip.
     Gzip,
     /// In zlib's format, which is what HTTP calls `deflate`.
     Deflate,
@@ -61,7 +59,8 @@ impl Coding {
             Self::Gzip => Box::new(Members { decoder: GzDecoder::new(&packed[..]), read: 1 }),
             Self::Deflate => Box::new(ZlibDecoder::new(&packed[..])),
         };
-        let (mut body, mut step) = (Vec::new(), vec![0; STEP]);
+        let mut body = Vec::new();
+        let mut step = vec![0; STEP];
         loop {
             let read = match decoder.read(&mut step) {
                 Ok(0) => break,

@@ -42,7 +42,8 @@ enum CredentialKind {
 impl Authenticator {
     /// A authenticator for the sources of a config.
     pub fn new(sources: &[Source]) -> Self {
-        let (mut credentials, mut headers) = (Vec::new(), Vec::<HeaderName>::new());
+        let mut credentials = Vec::new();
+        let mut headers = Vec::<HeaderName>::new();
         for (at, source) in sources.iter().enumerate() {
             let mut add = |kind, secret: &str| {
                 credentials.push(Credential {
@@ -72,7 +73,8 @@ impl Authenticator {
     pub fn authenticate(&self, path: &str, headers: &HeaderMap) -> Option<usize> {
         let mut steps = path.strip_prefix('/')?.split('/').map(decoded);
         let hooks = steps.next()?;
-        let (source, token) = (steps.next()?, steps.next().unwrap_or_default());
+        let source = steps.next()?;
+        let token = steps.next().unwrap_or_default();
         if *hooks != *b"hooks" || source.contains(&b'/') {
             return None;
         }

@@ -15,15 +15,12 @@ use crate::telemetry::{Metrics, SourceMetrics};
 pub struct Generation {
     /// Counts up with every start and reload.
     pub number: u32,
-    /// The config.
     pub config: Config,
     /// Who may come in.
     pub authenticator: Authenticator,
     /// The sources' numbers in the store, in the config's order.
     pub source_ids: Vec<NameId>,
-    /// The rules' numbers.
     pub rule_ids: Vec<NameId>,
-    /// The destinations' numbers.
     pub destination_ids: Vec<NameId>,
     /// Counters of accepted events, by source.
     pub accepted: Vec<SourceMetrics>,

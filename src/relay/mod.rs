@@ -46,11 +46,9 @@ use crate::time::Clock;
 
 /// What the front door and the admin listener share.
 pub struct Relay {
-    /// The durable queue.
     pub store: Arc<dyn Store>,
     /// The same, for what only an embedded one has.
     pub journal: Arc<JournalStore>,
-    /// Counters.
     pub metrics: Metrics,
     /// Requests that were turned away.
     pub refused: Refused,
@@ -60,9 +58,7 @@ pub struct Relay {
     pub bins: Bins,
     /// The time that retries go by.
     pub clock: Clock,
-    /// When it started.
     pub started: Instant,
-    /// Makes replays.
     pub replayer: Replayer,
     /// Tasks that end with the workers.
     pub background: TaskTracker,
@@ -76,9 +72,7 @@ pub struct Relay {
 
 /// What a relay is made of.
 pub struct Parts {
-    /// The durable queue.
     pub journal: Arc<JournalStore>,
-    /// Counters.
     pub metrics: Metrics,
     /// The time that retries go by.
     pub clock: Clock,

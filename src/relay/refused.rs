@@ -29,11 +29,8 @@ const STEPS_MAX: usize = 8;
 pub struct RefusedRequest {
     /// When, RFC 3339.
     pub at: String,
-    /// With which status.
     pub status: u16,
-    /// Why.
     pub reason: String,
-    /// By which method.
     pub method: String,
     /// At which path, masked.
     pub path: String,

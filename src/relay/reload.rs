@@ -76,7 +76,6 @@ pub enum ReloadError {
         "`listen` cannot go from {old} to {new} while the relay runs, since both take one port, and the config before stays in force: restart it to apply the change"
     )]
     OnePort {
-        /// Where it listens.
         old: SocketAddr,
         /// Where it would listen.
         new: SocketAddr,
@@ -84,7 +83,6 @@ pub enum ReloadError {
     /// The relay ends, and goes on by what it has.
     #[error("the relay is stopping, and the config before stays in force")]
     Stopping,
-    /// Reading it panicked.
     #[error("reading the config panicked, which is a bug: see the log. The config before stays in force")]
     Panicked,
     /// Reading it did not end.

@@ -37,7 +37,6 @@ impl ReplayError {
 pub struct ReplaySpec {
     /// Events that arrived at or after this, unix milliseconds.
     pub since_ms: u64,
-    /// And before this.
     pub until_ms: u64,
     /// Only what a match map, as in a rule, holds for.
     pub matching: Option<String>,
@@ -60,7 +59,6 @@ pub enum ReplayError {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It panicked.
     #[error("it panicked, which is a bug: see the log")]
     Panicked,
     /// The relay is stopping.
@@ -149,7 +147,6 @@ pub struct Counted {
 /// Makes replays.
 #[derive(Clone)]
 pub struct Replayer {
-    /// The store.
     pub store: Arc<dyn Store>,
     /// Ends them; they go on at the next start.
     pub stop: CancellationToken,
@@ -221,7 +218,8 @@ impl Replayer {
     /// Counts what a replay would do.
     pub async fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
         let asked = self.prove(spec).await?;
-        let (mut counted, mut after) = (Counted::default(), None);
+        let mut counted = Counted::default();
+        let mut after = None;
         loop {
             let (selected, next, _) = self.step(&asked, after.as_ref()).await?;
             let mut events = BTreeSet::new();

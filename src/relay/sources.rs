@@ -12,7 +12,6 @@ pub enum SourceAct {
     Hold,
     /// Its events are answered with 503.
     Refuse,
-    /// It goes on.
     Resume,
 }
 

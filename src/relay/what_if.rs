@@ -59,7 +59,6 @@ impl Change {
 /// Deliveries that are alike.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// How many.
     pub deliveries: u64,
     /// The first of them.
     pub examples: Vec<Example>,
@@ -71,7 +70,6 @@ pub struct Group {
 /// An event to look at.
 #[derive(Debug)]
 pub struct Example {
-    /// Its id.
     pub id: EventId,
     /// Its type and its campaign.
     pub summary: Summary,
@@ -111,7 +109,6 @@ pub struct Comparison<'c> {
     /// Sources that the second config does not have any more.
     pub sources_gone: Vec<String>,
     groups: HashMap<Key, Group>,
-    /// Events looked at.
     pub events: u64,
     /// Deliveries that are as they are.
     pub stays: u64,
@@ -164,7 +161,8 @@ impl<'c> Comparison<'c> {
     /// Looks at an event, which came in by `source`.
     pub fn consider(&mut self, event: Arc<StoredEvent>, source: &Arc<str>) {
         let relay = RelayFields { source, received_ms: event.received_ms };
-        let (now, then) = (self.now.config, self.then.config);
+        let now = self.now.config;
+        let then = self.then.config;
         let (Ok(before), Ok(mut after)) = (now.rules.route(&event.body, relay), then.rules.route(&event.body, relay))
         else {
             // It was taken in by an older relay, which knew better or worse.
@@ -203,8 +201,10 @@ impl<'c> Comparison<'c> {
 
     /// Compares what both configs would send. That is dear, so it is done only where they may differ: a template can name the rule.
     fn compare(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>, [before, after]: Pair) {
-        let (now, then) = (&self.now.config.destinations[before.0], &self.then.config.destinations[after.0]);
-        let (now_rule, then_rule) = (&self.now.rules[before.1], &self.then.rules[after.1]);
+        let now = &self.now.config.destinations[before.0];
+        let then = &self.then.config.destinations[after.0];
+        let now_rule = &self.now.rules[before.1];
+        let then_rule = &self.then.rules[after.1];
         if !self.are_compared[after.0] {
             self.add((Change::Changes, after.1, after.0), || Example::of(event, None));
             return;
@@ -215,7 +215,8 @@ impl<'c> Comparison<'c> {
             return;
         }
         let delivery = |rule: &Arc<str>| Delivery { event: event.clone(), source: source.clone(), rule: rule.clone() };
-        let (was, would_be) = (delivery(now_rule), delivery(then_rule));
+        let was = delivery(now_rule);
+        let would_be = delivery(then_rule);
         let [old, new] = [now.destination.content(&was), then.destination.content(&would_be)];
         let key = |change| (change, after.1, after.0);
         if old != new {
@@ -306,7 +307,8 @@ mod tests {
     fn excerpts_begin_a_little_before_the_first_difference() {
         check("a short one", "a short two", ["a short one", "a short two"]);
         check("", "x", ["", "x"]);
-        let (same, long) = ("ä".repeat(30), "z".repeat(100));
+        let same = "ä".repeat(30);
+        let long = "z".repeat(100);
         let alike = "ä".repeat(BEFORE_THE_DIFFERENCE);
         check(
             &format!("{same}1"),

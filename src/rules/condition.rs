@@ -16,7 +16,6 @@ pub enum Condition {
     Not(Box<Condition>),
     /// One operator on one field.
     Test {
-        /// The field.
         field: FieldId,
         /// The operator with its argument.
         operator: Box<dyn Operator>,
@@ -28,7 +27,6 @@ pub enum Condition {
 /// A condition as it is written: `campaign.name: { glob: "Cart*" }`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
-    /// The field's path.
     pub field: String,
     /// What is wanted of it.
     pub wanted: String,

@@ -20,9 +20,7 @@ pub struct RuleTrace {
 pub struct TraceStep {
     /// How deep it lies.
     pub depth: usize,
-    /// Whether it held.
     pub verdict: bool,
-    /// What it is.
     pub node: TraceNode,
 }
 

@@ -17,11 +17,8 @@ const PARTS_MAX: usize = 256;
 /// What is known of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It cannot hold.
     Never,
-    /// It may.
     Perhaps,
-    /// It holds.
     Always,
 }
 

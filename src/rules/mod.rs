@@ -36,7 +36,6 @@ use crate::event::{Event, FieldSet, Refused, RelayFields};
 /// A rule, compiled.
 #[derive(Debug)]
 pub struct Rule {
-    /// Its name.
     pub name: String,
     /// What it asks of an event.
     pub condition: Condition,
@@ -57,7 +56,6 @@ pub struct RuleSet {
 /// Where an event goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing<'a> {
-    /// The event's type.
     pub event_type: Cow<'a, str>,
     /// The rules that matched, by their place in the config.
     pub rules: SmallVec<[usize; 4]>,

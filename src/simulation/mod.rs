@@ -31,9 +31,11 @@ fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     let seeds = seeds();
-    let (next, threads) = (AtomicU64::new(seeds.start), std::thread::available_parallelism().map_or(1, usize::from));
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
-        let (mut sum, untold) = (Told::default(), Untold::default());
+        let mut sum = Told::default();
+        let untold = Untold::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
@@ -55,7 +57,9 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     });
     let sum = |of: fn(&Told) -> usize| sums.iter().map(of).sum::<usize>();
     let runs = (seeds.end - seeds.start) as usize;
-    let (acknowledged, twice, dead) = (sum(|told| told.acknowledged), sum(|told| told.twice), sum(|told| told.dead));
+    let acknowledged = sum(|told| told.acknowledged);
+    let twice = sum(|told| told.twice);
+    let dead = sum(|told| told.dead);
     println!(
         "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes",
         sum(|told| told.crashes)

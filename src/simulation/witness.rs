@@ -200,7 +200,8 @@ impl Witness {
     pub(super) fn nothing_is_lost(&self, store: &JournalStore, ids: &[NameId]) -> Result<(), String> {
         let state = self.state();
         for (at, id) in ids.iter().enumerate() {
-            let (waiting, dead) = (store.waiting(*id), store.dead(*id));
+            let waiting = store.waiting(*id);
+            let dead = store.dead(*id);
             for (sequence, number) in &state.acknowledged {
                 let is_planned = state.sent[number].planned & (1 << at) != 0;
                 let has_arrived = state.arrivals.contains_key(&(at, *sequence));
@@ -272,7 +273,8 @@ impl State {
         now_ms: u64,
         is_paused: bool,
     ) -> Option<String> {
-        let (sequence, body) = (delivery.event.id.sequence(), &delivery.event.body);
+        let sequence = delivery.event.id.sequence();
+        let body = &delivery.event.body;
         let view = &mut self.views[at];
         let is_wished = std::mem::take(&mut view.is_wished);
         let last_ms = view.last_begun_ms.replace(now_ms);
@@ -375,7 +377,8 @@ impl Model {
         };
         if outcome == Outcome::Delivered {
             let mut state = self.witness.state();
-            let (at_ms, process) = (self.witness.clock.now_ms(), state.ends.len());
+            let at_ms = self.witness.clock.now_ms();
+            let process = state.ends.len();
             let is_lost = state.leases_lost[self.at] > leases_lost;
             state.arrivals.entry((self.at, sequence)).or_default().push(Arrival { at_ms, process, is_lost });
         }

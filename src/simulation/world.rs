@@ -240,7 +240,8 @@ impl World {
     }
 
     fn change_a_destination(&mut self) {
-        let (at, mode) = (self.dice.below(3) as usize, Mode::any(&mut self.dice));
+        let at = self.dice.below(3) as usize;
+        let mode = Mode::any(&mut self.dice);
         self.tell(format_args!("destination {at} is {mode:?}"));
         self.witness.set_mode(at, mode);
     }
@@ -289,7 +290,8 @@ impl World {
         self.tell(format_args!("replay of {sequences:?} at {at}"));
         self.witness.replayed(at, &sequences);
         let process = self.process();
-        let (act, reason) = (BulkAct::Redeliver, String::new());
+        let act = BulkAct::Redeliver;
+        let reason = String::new();
         let sequences = sequences.into_iter().collect();
         drop(process.store.select(Selection { destination: process.ids[at], act, reason, sequences }));
     }
@@ -364,7 +366,9 @@ impl World {
         let store = Arc::new(store);
         let ids: Vec<_> = (0..3).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
         self.witness.nothing_is_lost(&store, &ids)?;
-        let (metrics, bodies, stop) = (Metrics::default(), Arc::new(Bodies::default()), CancellationToken::new());
+        let metrics = Metrics::default();
+        let bodies = Arc::new(Bodies::default());
+        let stop = CancellationToken::new();
         let mut sections = Vec::new();
         for (at, policy) in policies().into_iter().enumerate() {
             let destination = Arc::new(Model::new(at, self.witness.clone(), store.clone(), ids[at]));

@@ -111,7 +111,8 @@ fn in_words(panic: &PanicHookInfo<'_>) -> String {
     let mut text = panic.payload_as_str().unwrap_or("no message").to_owned();
     text.truncate(text.floor_char_boundary(PANIC_BYTES_MAX));
     let masked = text.split(' ').map(|word| if word.contains('@') { "…@…" } else { word });
-    let (text, place) = (masked.collect::<Vec<_>>().join(" "), panic.location().map(ToString::to_string));
+    let text = masked.collect::<Vec<_>>().join(" ");
+    let place = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
     let mut words =
         format!("a bug: {} panicked at {}: {text}", thread.name().unwrap_or("a thread"), place.unwrap_or_default());
@@ -171,7 +172,8 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let (mut time, mut fields) = (String::new(), String::new());
+        let mut time = String::new();
+        let mut fields = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         context.format_fields(Writer::new(&mut fields), event)?;
         writer.write_str(&text_line(self.is_coloured, &time, *event.metadata().level(), &fields))

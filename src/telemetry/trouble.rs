@@ -82,7 +82,8 @@ impl Trouble {
 
     fn tell(&mut self, now: Instant) -> Option<News> {
         let begun = self.begun.as_mut()?;
-        let (is_first, lasted) = (!begun.is_told, now.duration_since(begun.at));
+        let is_first = !begun.is_told;
+        let lasted = now.duration_since(begun.at);
         begun.is_told = true;
         self.told_at = Some(now);
         Some(News { is_first, times: std::mem::take(&mut self.untold), lasted })

@@ -52,7 +52,8 @@ async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
         },
         person: person(query.get("email"))?,
     };
-    let (limit, after) = (query.limit()?, query.after()?);
+    let limit = query.limit()?;
+    let after = query.after()?;
     let of = match query.get("destination") {
         Some(name) => vec![destination(relay, name)?],
         None => relay.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
@@ -76,7 +77,8 @@ impl Filter {
 
 /// The events of all dead letters of a destination that are meant.
 async fn all(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<EventId>, Refusal> {
-    let (mut events, mut after) = (Vec::new(), None);
+    let mut events = Vec::new();
+    let mut after = None;
     loop {
         let page = relay.store.dead_letters(vec![of], &filter.query, after.as_ref(), STEP).await.map_err(refused)?;
         let meant = page.items.iter().filter(|letter| filter.is_meant(relay, letter));
@@ -140,8 +142,11 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
         events: event.map(|event| vec![event]),
     };
     let filter = Filter { query, person: person(asked.text("email")?)? };
-    let (id, is_dry, is_drop) = (asked.id()?, asked.flag("dry_run")?, act == "drop");
-    let (mut deliveries, mut is_repeated) = (0, false);
+    let id = asked.id()?;
+    let is_dry = asked.flag("dry_run")?;
+    let is_drop = act == "drop";
+    let mut deliveries = 0;
+    let mut is_repeated = false;
     for (number, query) in queries(relay, from, filter).await?.into_iter().enumerate() {
         let which = Which::Dead(query);
         if is_dry {

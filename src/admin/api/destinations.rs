@@ -72,7 +72,8 @@ pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
 }
 
 fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
-    let (id, oldest_ms) = (counts.destination, counts.oldest_ms);
+    let id = counts.destination;
+    let oldest_ms = counts.oldest_ms;
     let now_ms = relay.clock.now_ms();
     let generation = relay.generation();
     let worker = generation.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();

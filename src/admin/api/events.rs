@@ -131,22 +131,29 @@ impl Filter {
 }
 
 async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    let (filter, limit, after) = (Filter::read(relay, query)?, query.limit()?, query.after()?);
+    let filter = Filter::read(relay, query)?;
+    let limit = query.limit()?;
+    let after = query.after()?;
     page(relay, Arc::new(filter), limit, after).await
 }
 
 /// One page. A filter may hold for few events, so it asks for several pages of the history, up to a limit on what is looked at.
 async fn page(relay: &Arc<Relay>, filter: Arc<Filter>, limit: usize, mut after: Option<Cursor>) -> Outcome {
-    let (since_ms, until_ms) = (filter.since_ms, filter.until_ms);
+    let since_ms = filter.since_ms;
+    let until_ms = filter.until_ms;
     let history = EventQuery { since_ms, until_ms, last: None, order: Order::NewestFirst };
-    let (mut shown, mut looked_at, mut searched_bytes, mut unfound) = (Vec::new(), 0, 0, 0);
+    let mut shown = Vec::new();
+    let mut looked_at = 0;
+    let mut searched_bytes = 0;
+    let mut unfound = 0;
     let mut next;
     loop {
         // Without a state to look for, each that is found is shown.
         let most = if filter.state.is_some() { AT_ONCE } else { limit - shown.len() };
         let size = if looked_at == 0 && filter.state.is_none() { limit } else { AT_ONCE };
         let read = relay.store.events(&history, after.as_ref(), size.min(AT_ONCE)).await.map_err(refused)?;
-        let (events, matching) = (Arc::new(read.items), filter.clone());
+        let events = Arc::new(read.items);
+        let matching = filter.clone();
         looked_at += events.len();
         let among = events.clone();
         let found = blocking(relay, move |relay| Ok(matching.among(relay, &among, most))).await?;

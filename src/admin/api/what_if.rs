@@ -54,7 +54,8 @@ async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
     query.only(&["last", "since"])?;
     let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
     let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
-    let (last, since_ms) = (last.transpose()?, query.moment("since")?);
+    let last = last.transpose()?;
+    let since_ms = query.moment("since")?;
     if last.is_some() && since_ms.is_some() {
         return Err(Refusal::wrong("`last` and `since` both say where it begins: give one of them"));
     }
@@ -75,7 +76,8 @@ async fn look(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
     let file: String = asked.text("file")?.unwrap_or("the config").chars().take(FILE_CHARACTERS_MAX).collect();
     let after = asked.text("after")?.map(str::parse::<Cursor>).transpose().map_err(refused)?;
     let text = text.to_owned();
-    let (relay, handle) = (relay.clone(), tokio::runtime::Handle::current());
+    let relay = relay.clone();
+    let handle = tokio::runtime::Handle::current();
     let compare = move |relay: &Relay| compare(relay, &handle, Path::new(&file), text, after);
     blocking(&relay, compare).await
 }
@@ -94,7 +96,9 @@ fn compare(relay: &Relay, waits: &Handle, file: &Path, text: String, after: Opti
     })?;
     let mut comparison = Comparison::new(&generation.config, &then, &text);
     // Without a place to begin there is no event at all: the config is proved.
-    let (mut next, mut left, mut begun_with) = (after, 0, None);
+    let mut next = after;
+    let mut left = 0;
+    let mut begun_with = None;
     while let Some(after) = &next {
         let room = PIECE_MAX - comparison.events.min(PIECE_MAX);
         let asked = relay.store.events(&HISTORY, Some(after), if begun_with.is_some() { room as usize } else { 0 });

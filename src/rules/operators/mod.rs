@@ -57,7 +57,6 @@ pub enum Argument {
     Bool(bool),
     /// An unquoted number, as written.
     Number(String),
-    /// Text.
     Text(String),
 }
 
@@ -277,7 +276,8 @@ fn place_in(source: &str, drawn: &str) -> Option<std::ops::Range<usize>> {
     let mut lines = drawn.lines();
     lines.find(|line| line.strip_prefix("    ") == Some(source))?;
     let carets = lines.next()?.strip_prefix("    ")?;
-    let (start, end) = (carets.find('^')?, carets.trim_end().len());
+    let start = carets.find('^')?;
+    let end = carets.trim_end().len();
     let offset = |character: usize| source.char_indices().nth(character).map_or(source.len(), |(at, _)| at);
     Some(offset(start)..offset(end))
 }

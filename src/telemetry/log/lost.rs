@@ -3,11 +3,9 @@
 /// Lines that nobody will read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// How many.
     pub lines: u64,
     /// Since when, unix milliseconds.
     pub since_ms: u64,
-    /// Why.
     pub why: String,
 }
 
@@ -19,7 +17,8 @@ impl Lost {
 
     /// A line that says so.
     pub fn in_words(&self) -> String {
-        let (since, why) = (crate::time::rfc3339(self.since_ms), &self.why);
+        let since = crate::time::rfc3339(self.since_ms);
+        let why = &self.why;
         match self.lines {
             1 => format!("1 log line was lost since {since}: {why}"),
             lines => format!("{lines} log lines were lost since {since}: {why}"),

@@ -22,7 +22,6 @@ pub struct Described {
     pub about: &'static str,
     /// Its name, without the prefix and without what its type adds.
     pub name: &'static str,
-    /// Its type.
     pub kind: Kind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
@@ -37,7 +36,6 @@ pub struct Described {
 pub enum Kind {
     /// Only rises, but for restarts.
     Counter,
-    /// Rises and falls.
     Gauge,
     /// How often values of what size came.
     Histogram,
@@ -63,11 +61,8 @@ impl Described {
 
 /// The names that a config holds.
 pub struct KeptNames<'a> {
-    /// Of sources.
     pub sources: &'a HashSet<&'a str>,
-    /// Of rules.
     pub rules: &'a HashSet<&'a str>,
-    /// Of destinations.
     pub destinations: &'a HashSet<&'a str>,
 }
 

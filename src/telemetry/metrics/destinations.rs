@@ -145,7 +145,6 @@ impl Metrics {
 
 /// What a scrape says of one destination.
 pub struct DestinationGauges<'a> {
-    /// Its name.
     pub name: &'a str,
     /// What waits for it.
     pub counts: &'a crate::store::Counts,

@@ -102,7 +102,6 @@ impl Metrics {
 
 /// What a scrape says of one source.
 pub struct SourceGauges<'a> {
-    /// Its name.
     pub name: &'a str,
     /// Whether its events are kept, or answered with 503.
     pub is_paused: bool,

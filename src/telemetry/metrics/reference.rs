@@ -19,7 +19,10 @@ pub fn reference() -> String {
                 Kind::Histogram => "histogram",
             };
             let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-            let (name, labels, unit, help) = (metric.exposed(), labels.join(", "), metric.unit, metric.help);
+            let name = metric.exposed();
+            let labels = labels.join(", ");
+            let unit = metric.unit;
+            let help = metric.help;
             let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {unit} | {help}. |");
         }
     }
