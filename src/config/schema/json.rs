@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::root;
 use super::super::rules::IGNORE_CASE;
 use crate::event::vero;
-use crate::rules::operators::OPERATORS;
+use crate::rules::operators::{OPERATORS, Takes};
 use crate::yaml::keys::{Absent, INTERPOLATED, Info, Of, Section};
 use crate::yaml::load;
 use crate::yaml::raw::{self, Node, Style};
@@ -183,35 +183,19 @@ fn match_map() -> Value {
 
 /// What stands behind a field: a value, a list of values, or operators.
 fn test() -> Value {
-    let about = |name: &str| match name {
-        "equals" => "It is this, or one of these; compared by its text.",
-        "glob" => {
-            "All of its text matches: `*` is any text, `?` one character, `[a-z]` one of some, `{cart,order}` either."
-        }
-        "regex" => "The regular expression matches somewhere in its text.",
-        "contains" => "Its text has this in it.",
-        "starts_with" => "Its text begins so.",
-        "ends_with" => "Its text ends so.",
-        "exists" => "It is there and not null, or, with false, it is not.",
-        "gt" => "It is a number above this one.",
-        "gte" => "It is a number above this one, or this one.",
-        "lt" => "It is a number below this one.",
-        "lte" => "It is a number below this one, or this one.",
-        _ => "",
-    };
-    let argument = |name: &str| match name {
-        "exists" => json!({ "type": "boolean" }),
-        "equals" => one_or_more_of(&["string", "number", "boolean", "null"], None),
-        "gt" | "gte" | "lt" | "lte" => {
+    let argument = |takes: Takes| match takes {
+        Takes::Boolean => json!({ "type": "boolean" }),
+        Takes::Value => one_or_more_of(&["string", "number", "boolean", "null"], None),
+        Takes::Number => {
             let number = or_interpolated(r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$");
             one_or_more_of(&["string", "number"], Some(&number))
         }
-        _ => one_or_more_of(&["string", "number"], None),
+        Takes::Text => one_or_more_of(&["string", "number"], None),
     };
     let mut operators: Map<String, Value> = Map::new();
     for operator in OPERATORS {
-        let mut schema = argument(operator.name);
-        schema["description"] = json!(about(operator.name));
+        let mut schema = argument(operator.takes);
+        schema["description"] = json!(operator.about);
         operators.insert(operator.name.to_owned(), schema);
     }
     let not = json!({ "$ref": "#/$defs/test", "description": "The exact opposite of a value, a list or operators: it holds for a missing field." });
@@ -219,7 +203,7 @@ fn test() -> Value {
     let mut ignore_case = value(&IGNORE_CASE.info.of);
     ignore_case["description"] = json!(IGNORE_CASE.info.about.text());
     operators.insert(IGNORE_CASE.info.name.to_owned(), ignore_case);
-    let with_case = OPERATORS.iter().filter(|operator| operator.has_case || operator.name == "equals");
+    let with_case = OPERATORS.iter().filter(|operator| operator.has_case);
     let with_case = with_case.map(|operator| operator.name).chain(["not"]);
     let beside: Vec<_> = with_case.map(|name| json!({ "required": [name] })).collect();
     let mut test = one_or_more_of(&["string", "number", "boolean", "null"], None);

@@ -8,11 +8,14 @@ use serde_json::Value;
 use crate::destination::template::library::{Entry, FILTERS, FUNCTIONS, TESTS};
 
 use super::super::root;
+use crate::rules::operators::OPERATORS;
 use crate::yaml::keys::{Absent, Info, Of, Section};
 
 const BY_HAND: &str = include_str!("reference.md");
 /// The path of the whole config.
 const ROOT: &str = "the config";
+/// Stands for a row for each operator.
+const OPERATOR_ROWS: &str = "<!-- operators -->";
 /// Its sections repeat those of the kinds, where they are told.
 const DEFAULTS: &str = "defaults";
 
@@ -26,6 +29,10 @@ pub fn reference() -> String {
     for line in BY_HAND.lines() {
         if let Some(entries) = table(line) {
             entries_of(entries, &mut out);
+            continue;
+        }
+        if line == OPERATOR_ROWS {
+            operators(&mut out);
             continue;
         }
         let Some(path) = place(line) else {
@@ -56,6 +63,13 @@ fn entries_of(entries: &[Entry], out: &mut String) {
     for entry in entries {
         let [example, about] = [entry.example, entry.about].map(|text| text.replace('|', "\\|"));
         out.push_str(&format!("| `{}` | `{example}` | {about} |\n", entry.name));
+    }
+}
+
+fn operators(out: &mut String) {
+    for operator in OPERATORS {
+        let [example, about] = [operator.example, operator.about].map(|text| text.replace('|', "\\|"));
+        out.push_str(&format!("| `{}` | {about}<br>`{example}` |\n", operator.name));
     }
 }
 

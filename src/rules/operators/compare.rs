@@ -2,18 +2,42 @@
 
 use std::cmp::Ordering;
 
-use super::{Argument, Bound, Built, Operator, OperatorKind};
+use super::{Argument, Bound, Built, Operator, OperatorKind, Takes};
 use crate::event::{Decimal, Value};
 use crate::fault::Fault;
 
-pub(super) const GT: OperatorKind =
-    OperatorKind { name: "gt", has_case: false, build: |argument, _| build(argument, Ordering::is_gt) };
-pub(super) const GTE: OperatorKind =
-    OperatorKind { name: "gte", has_case: false, build: |argument, _| build(argument, Ordering::is_ge) };
-pub(super) const LT: OperatorKind =
-    OperatorKind { name: "lt", has_case: false, build: |argument, _| build(argument, Ordering::is_lt) };
-pub(super) const LTE: OperatorKind =
-    OperatorKind { name: "lte", has_case: false, build: |argument, _| build(argument, Ordering::is_le) };
+pub(super) const GT: OperatorKind = OperatorKind {
+    name: "gt",
+    about: "It is a number above this one.",
+    example: "{ gt: 3 }",
+    takes: Takes::Number,
+    has_case: false,
+    build: |argument, _| build(argument, Ordering::is_gt),
+};
+pub(super) const GTE: OperatorKind = OperatorKind {
+    name: "gte",
+    about: "It is a number above this one, or this one.",
+    example: "{ gte: 3 }",
+    takes: Takes::Number,
+    has_case: false,
+    build: |argument, _| build(argument, Ordering::is_ge),
+};
+pub(super) const LT: OperatorKind = OperatorKind {
+    name: "lt",
+    about: "It is a number below this one.",
+    example: "{ lt: 3 }",
+    takes: Takes::Number,
+    has_case: false,
+    build: |argument, _| build(argument, Ordering::is_lt),
+};
+pub(super) const LTE: OperatorKind = OperatorKind {
+    name: "lte",
+    about: "It is a number below this one, or this one.",
+    example: "{ lte: 3 }",
+    takes: Takes::Number,
+    has_case: false,
+    build: |argument, _| build(argument, Ordering::is_le),
+};
 
 fn build(argument: &Argument, is_wanted: fn(Ordering) -> bool) -> Built {
     let text = argument.text()?;

@@ -2,11 +2,14 @@
 //!
 //! Textual: 550 equals "550", 1.0 does not equal 1. `true` equals only the boolean, `null` a missing field too.
 
-use super::{Argument, Key, Operator, OperatorKind, any_element};
+use super::{Argument, Key, Operator, OperatorKind, Takes, any_element};
 use crate::event::Value;
 
 pub(super) const EQUALS: OperatorKind = OperatorKind {
     name: "equals",
+    about: "It is this, or one of these; compared by its text. `campaign.id: 42` is short for `campaign.id: { equals: 42 }`.",
+    example: "{ equals: [hard, soft] }",
+    takes: Takes::Value,
     has_case: true,
     build: |argument, ignore_case| Ok(equals_any(std::slice::from_ref(argument), ignore_case)),
 };

@@ -1,10 +1,13 @@
 //! `{exists: true}`: the field is there and not null. The one thing that an object or an empty array can satisfy.
 
-use super::{Argument, Operator, OperatorKind};
+use super::{Argument, Operator, OperatorKind, Takes};
 use crate::event::Value;
 
 pub(super) const EXISTS: OperatorKind = OperatorKind {
     name: "exists",
+    about: "It is there and not null, or, with false, it is not.",
+    example: "{ exists: true }",
+    takes: Takes::Boolean,
     has_case: false,
     build: |argument, _| match argument {
         Argument::Bool(wanted) => Ok(Box::new(Exists { wanted: *wanted })),

@@ -1,10 +1,17 @@
 //! `{glob: "Cart*"}`: the whole text matches the glob.
 
-use super::{Argument, Built, OperatorKind, Pattern, equals_any};
+use super::{Argument, Built, OperatorKind, Pattern, Takes, equals_any};
 use crate::fault::Fault;
 use crate::rules::glob::to_regex;
 
-pub(super) const GLOB: OperatorKind = OperatorKind { name: "glob", has_case: true, build };
+pub(super) const GLOB: OperatorKind = OperatorKind {
+    name: "glob",
+    about: "All of its text matches: `*` is any text, `?` one character, `[a-z]` one of some, `[!a-z]` one other, `{cart,order}` one of some globs; `\\` before a character takes it as it is.",
+    example: "{ glob: \"Cart*\" }",
+    takes: Takes::Text,
+    has_case: true,
+    build,
+};
 
 /// The plain forms, which most globs have, become what they mean: they are cheaper to keep and to look up than a pattern.
 fn build(argument: &Argument, ignore_case: bool) -> Built {

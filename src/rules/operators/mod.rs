@@ -1,16 +1,28 @@
-//! The operators: one file each, and one line in [`OPERATORS`].
+//! The operators: one file each, and one line in the list `operators!`.
 //!
 //! An operator gets one argument, as it stands in the YAML, and says of one value whether it satisfies it. Lists of arguments
 //! (any of them), `not`, and several operators in one map are put together around it and are none of its business.
 
-mod compare;
-mod contains;
-mod ends_with;
-mod equals;
-mod exists;
-mod glob;
-mod regex;
-mod starts_with;
+/// Declares the operators: for each a module, with the kinds that it has.
+macro_rules! operators {
+    ($($module:ident: $($kind:ident),+;)*) => {
+        $(mod $module;)*
+
+        /// All operators, in the order in which help lists them.
+        pub const OPERATORS: [&OperatorKind; [$($(stringify!($kind)),+),*].len()] = [$($(&$module::$kind),+),*];
+    };
+}
+
+operators! {
+    equals: EQUALS;
+    glob: GLOB;
+    regex: REGEX;
+    contains: CONTAINS;
+    starts_with: STARTS_WITH;
+    ends_with: ENDS_WITH;
+    exists: EXISTS;
+    compare: GT, GTE, LT, LTE;
+}
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -20,29 +32,33 @@ pub use self::equals::equals_any;
 use crate::event::{Decimal, Value};
 use crate::fault::Fault;
 
-/// All operators, in the order in which help lists them.
-pub const OPERATORS: [&OperatorKind; 11] = [
-    &equals::EQUALS,
-    &glob::GLOB,
-    &regex::REGEX,
-    &contains::CONTAINS,
-    &starts_with::STARTS_WITH,
-    &ends_with::ENDS_WITH,
-    &exists::EXISTS,
-    &compare::GT,
-    &compare::GTE,
-    &compare::LT,
-    &compare::LTE,
-];
-
 /// An operator as a config can name it.
 pub struct OperatorKind {
     /// Its key in the YAML.
     pub name: &'static str,
+    /// When it holds, of the text or the value of a field.
+    pub about: &'static str,
+    /// It in a match, as YAML on one line.
+    pub example: &'static str,
+    /// What its argument may be.
+    pub takes: Takes,
     /// Whether `ignore_case` means something to it.
     pub has_case: bool,
     /// Builds it with its argument, or says what is wrong with the argument.
     pub build: fn(&Argument, ignore_case: bool) -> Built,
+}
+
+/// What an operator's argument may be, for those who describe it; what it is not, `build` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Any single value, or a list of them.
+    Value,
+    /// A text, or a list of them.
+    Text,
+    /// A number, or a list of them.
+    Number,
+    /// True or false.
+    Boolean,
 }
 
 /// An operator, or what is wrong with its argument.
