@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::terminal::{Colours, plain};
-use crate::destination::{Form, Preview, Unsent};
+use crate::destination::{Preview, Unsent};
 use crate::explain::{ExplainedDelivery, Explanation};
 use crate::rules::{Label, Met, RuleTrace, TraceNode};
 
@@ -91,17 +91,12 @@ fn delivery(explanation: &Explanation<'_>, delivery: &ExplainedDelivery, colours
 
 fn preview(preview: &Preview, colours: Colours) -> String {
     let mut out = String::new();
-    match &preview.form {
-        Form::Request { method, url, headers } => {
-            let _ = writeln!(out, "{method} {}", plain(url));
-            for (name, value) in headers {
-                let _ = writeln!(out, "{} {}", colours.paint("2", &format!("{name}:")), plain(value));
-            }
-            out.push('\n');
+    let _ = writeln!(out, "{}", plain(&preview.title));
+    if let Some(headers) = &preview.headers {
+        for (name, value) in headers {
+            let _ = writeln!(out, "{} {}", colours.paint("2", &format!("{name}:")), plain(value));
         }
-        Form::Line { path } => {
-            let _ = writeln!(out, "a line of {}", plain(&path.display().to_string()));
-        }
+        out.push('\n');
     }
     for line in preview.shown_content().lines() {
         let _ = writeln!(out, "{}", plain(line));

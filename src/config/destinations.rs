@@ -8,7 +8,7 @@ use super::kinds::RENAMED_FROM;
 use super::outline;
 use super::policy::{self, ANSWERS, COMMON};
 use super::{DestinationConfig, is_name};
-use crate::destination::{Client, Context, Destination, KINDS};
+use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId};
@@ -233,7 +233,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
         advice::exposure::advise_of_plain_secrets(reader, plain);
     }
     let fingerprint = fingerprint(node, defaults);
-    let shows_content = !puts_into_content(section) && !puts_into_content(defaults);
+    let shows_content = !puts_into_content(kind, section) && !puts_into_content(kind, defaults);
     let (name, destination, kind) = (name.to_owned(), destination?, kind.name);
     Some(DestinationConfig { name, kind, policy, backlog, renamed_from, fingerprint, shows_content, destination })
 }
@@ -242,18 +242,26 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
 fn kind_of(name: &str, entries: &[(&Key, &Node)]) -> Option<String> {
     let has = |wanted: &str| entries.iter().any(|(key, _)| key.text == wanted);
     let said = |text: &str| entries.iter().any(|(_, node)| node.scalar().is_some_and(|scalar| scalar.text == text));
-    let kind = KINDS.iter().map(|kind| kind.name).find(|kind| said(kind));
-    let kind = kind.or_else(|| match () {
-        () if has("blocks") || has("unfurl_links") => Some("slack"),
-        () if has("path") || has("fsync") || has("envelope") => Some("file"),
-        () if has("url") || has("headers") || has("auth") || has("json") => Some("http"),
-        () => None,
-    })?;
-    let key = if kind == "file" { "path" } else { "url" };
-    Some(format!("its kind is a key below its name: {name}: {{ {kind}: {{ {key}: … }} }}"))
+    let kind = KINDS.into_iter().find(|kind| said(kind.name));
+    let kind = kind.or_else(|| KINDS.into_iter().find(|kind| of_it_alone(kind).any(&has)));
+    let kind = kind.or_else(|| KINDS.into_iter().find(|kind| first_key(kind).is_some_and(&has)))?;
+    let key = first_key(kind)?;
+    Some(format!("its kind is a key below its name: {name}: {{ {}: {{ {key}: … }} }}", kind.name))
 }
 
-/// In `defaults: {slack: {…}}` both sorts of key stand together.
+/// The first key that a kind cannot do without.
+fn first_key(kind: &Kind) -> Option<&'static str> {
+    (kind.keys)().keys.iter().find(|key| key.is_required()).map(|key| key.name)
+}
+
+/// The keys that no other kind has.
+fn of_it_alone(kind: &Kind) -> impl Iterator<Item = &'static str> {
+    let others = KINDS.into_iter().filter(|other| other.name != kind.name);
+    let others: HashSet<_> = others.flat_map(|other| (other.keys)().keys).map(|key| key.name).collect();
+    (kind.keys)().keys.into_iter().map(|key| key.name).filter(move |key| !others.contains(key))
+}
+
+/// In the defaults of a kind both sorts of key stand together.
 fn split_defaults(defaults: &Node) -> (Node, Node) {
     let is_common = |name: &str| COMMON.iter().any(|key| key.name == name);
     let (common, own): (Vec<_>, Vec<_>) = defaults.entries().iter().cloned().partition(|(key, _)| is_common(&key.text));
@@ -270,12 +278,9 @@ fn fingerprint(node: &Node, defaults: &Node) -> String {
     digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Keys whose values are sent beside the content, or decide where it goes.
-const NOT_CONTENT: [&str; 5] = ["url", "auth", "headers", "signing_secrets", "path"];
-
 /// Whether something that a `${…}` stands for is part of what a kind's section sends. A template may send it in disguise, so it
 /// cannot be masked where the content is shown.
-fn puts_into_content(section: &Node) -> bool {
+fn puts_into_content(kind: &Kind, section: &Node) -> bool {
     fn is_put_in(node: &Node) -> bool {
         match &node.value {
             crate::yaml::raw::Value::Scalar(scalar) => scalar.is_interpolated,
@@ -283,6 +288,6 @@ fn puts_into_content(section: &Node) -> bool {
             crate::yaml::raw::Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
         }
     }
-    let content = section.entries().iter().filter(|(key, _)| !NOT_CONTENT.contains(&key.text.as_str()));
+    let content = section.entries().iter().filter(|(key, _)| !kind.not_content.contains(&key.text.as_str()));
     content.map(|(_, node)| node).any(is_put_in)
 }

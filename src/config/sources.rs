@@ -61,6 +61,9 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
     .about("A header with a value that only Vero knows.")
     .example("{ name: X-Vero-Key, value: \"${VERO_KEY}\" }");
 
+/// Keys of a source, and below, on whose line a secret may stand whatever their names say.
+pub(super) const SOURCE_SECRET_KEYS: [&str; 3] = [BASIC.info.name, HEADER.info.name, "value"];
+
 /// The keys of a source.
 pub(super) fn keys() -> Section {
     Section::of(&[TOKEN.info, TOKENS.info, AUTH.info])

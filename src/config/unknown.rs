@@ -5,7 +5,8 @@
 use super::advice::shapes::yaml;
 use super::expression;
 use super::schema::find;
-use crate::destination::KINDS;
+use super::sources::SOURCE_SECRET_KEYS;
+use crate::destination::{KINDS, kind_named};
 use crate::event::vero;
 use crate::secret::names_a_secret;
 use crate::yaml::hints::Hints;
@@ -38,8 +39,8 @@ impl Hints for Known {
     }
 
     fn holds_secrets(&self, key: &str) -> bool {
-        KINDS.iter().any(|kind| kind.name == key)
-            || matches!(key, "url" | "proxy" | "bearer" | "basic" | "header" | "headers" | "value")
+        KINDS.iter().any(|kind| kind.name == key || kind.secret_keys.contains(&key))
+            || SOURCE_SECRET_KEYS.contains(&key)
             || names_a_secret(key)
     }
 }
@@ -216,19 +217,15 @@ pub(super) fn map(what: &str, node: &Node) -> Option<String> {
             let example = find::homes(key).first()?.example;
             Some(format!("a map of names, without the `-`: {key}: {example}"))
         }
-        (_, Some("http")) => Some("write http: { url: \"https://…\" }".to_owned()),
-        (_, Some("slack")) => Some("write slack: { url: \"${SLACK_WEBHOOK_URL}\" }".to_owned()),
-        (_, Some("file")) => Some("write file: { path: \"archive/{date}.ndjson\" }".to_owned()),
+        (_, Some(name)) if kind_named(name).is_some() => {
+            kind_named(name).map(|kind| format!("write {name}: {}", kind.form))
+        }
         (what, None) if what.starts_with("the source") => {
             Some(format!("write {named}: {{ token: \"${{VERO_TOKEN}}\" }}"))
         }
         (what, None) if what.starts_with("the destination") => {
-            let kind = match text {
-                Some(text) if text.contains("hooks.slack.com") => "slack: { url: \"${SLACK_WEBHOOK_URL}\" }",
-                Some(text) if text.contains("://") => "http: { url: \"https://…\" }",
-                _ => "file: { path: \"archive/{date}.ndjson\" }",
-            };
-            Some(format!("a destination has a kind: {named}: {{ {kind} }}"))
+            let kind = KINDS.into_iter().max_by_key(|kind| (kind.likeness)(text.unwrap_or_default()))?;
+            Some(format!("a destination has a kind: {named}: {{ {}: {} }}", kind.name, kind.form))
         }
         ("a map of operators", _) => None,
         (_, Some(key)) => find::homes(key).first().map(|home| format!("write {key}: {}", home.example)),

@@ -17,6 +17,7 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Unsent, one_by_one};
+use super::{Language, TemplateKey};
 use super::{exposure, url_template, way};
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
@@ -30,9 +31,18 @@ pub(super) const KIND: Kind = Kind {
     name: "http",
     about: "A request for each event.",
     example: "{ url: \"https://crm.example.com/hooks/vero\" }",
+    form: "{ url: \"https://…\" }",
     defaults_example: "{ timeout: 5s, headers: { x-relay: vero } }",
     keys,
     has_answers: true,
+    likeness: |text| if text.contains("://") { 2 } else { 0 },
+    templates: &[
+        TemplateKey { key: URL.info.name, language: Language::Text },
+        TemplateKey { key: JSON.info.name, language: Language::Json },
+        TemplateKey { key: TEXT.info.name, language: Language::Text },
+    ],
+    secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
+    not_content: &["url", "auth", "headers", "signing_secrets"],
     pace: Pace { concurrency: 8, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|http| Arc::new(http) as Arc<dyn Destination>),
 };

@@ -55,7 +55,7 @@ use smallvec::SmallVec;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
-pub use self::preview::{Form, Preview};
+pub use self::preview::Preview;
 pub use self::unsent::Unsent;
 use crate::secret::Secret;
 use crate::store::StoredEvent;
@@ -73,19 +73,63 @@ pub struct Kind {
     pub about: &'static str,
     /// A section, as YAML on one line.
     pub example: &'static str,
+    /// The shortest section, as messages show it.
+    pub form: &'static str,
     /// Defaults, as YAML on one line.
     pub defaults_example: &'static str,
     /// The keys of its section.
     pub keys: fn() -> Section,
     /// Whether it gets HTTP answers, of which `answers:` can say what they mean.
     pub has_answers: bool,
+    /// How much a text that stands in place of a section looks like this kind. Of several the highest is meant; 0 is not at all.
+    pub likeness: fn(&str) -> u8,
+    /// The keys whose texts are templates.
+    pub templates: &'static [TemplateKey],
+    /// Keys of its section, and below, on whose line a secret may stand whatever their names say.
+    pub secret_keys: &'static [&'static str],
+    /// Keys whose values are sent beside the content, or decide where it goes.
+    pub not_content: &'static [&'static str],
     /// How fast, and for how long, unless the config says otherwise.
     pub pace: Pace,
     /// Reads its section, or tells what is wrong with it.
     pub build: fn(&Context<'_>, Entries<'_, '_>) -> Option<Arc<dyn Destination>>,
 }
 
+/// A key whose texts are templates.
+#[derive(Clone, Copy, Debug)]
+pub struct TemplateKey {
+    /// The key.
+    pub key: &'static str,
+    /// What its texts become.
+    pub language: Language,
+}
+
+/// What the texts of a template become: each has slips of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// A text.
+    Text,
+    /// The texts of a JSON value.
+    Json,
+    /// A message in a chat's own markup: <https://docs.slack.dev/messaging/formatting-message-text>.
+    Mrkdwn,
+    /// Blocks that hold such texts, and are left out where they are empty: <https://docs.slack.dev/block-kit/>.
+    Blocks,
+    /// A path, which holds places like `{date}` and no templates.
+    Path,
+}
+
+/// The kind of a name.
+pub fn kind_named(name: &str) -> Option<&'static Kind> {
+    KINDS.into_iter().find(|kind| kind.name == name)
+}
+
 impl Kind {
+    /// What the texts below a key become, if they are templates.
+    pub fn language(&self, key: &str) -> Option<Language> {
+        self.templates.iter().find(|templated| templated.key == key).map(|templated| templated.language)
+    }
+
     /// Its key, as a destination has it.
     pub fn key(&self) -> Info {
         let about = Words::Plain(self.about);

@@ -1,47 +1,47 @@
 //! What an attempt made now would send, for people to look at. Made of the very request, message or line of an attempt.
 
-use std::path::PathBuf;
-
 use super::client::{Call, Masks};
 
-/// What an attempt made now would send. Nothing is sent, and nothing is written.
+/// What an attempt made now would send, whatever the kind. Nothing is sent, and nothing is written.
 pub struct Preview {
-    /// How it goes out; fit to be shown.
-    pub form: Form,
-    content: String,
-    masks: Masks,
-}
-
-/// How something goes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As an HTTP request.
-    Request {
-        /// Its method.
-        method: String,
-        /// Its URL, without what may be a password.
-        url: String,
-        /// Its headers, by name, `…` in the place of secrets.
-        headers: Vec<(String, String)>,
-    },
-    /// As a line of a file.
-    Line {
-        /// The file's path.
-        path: PathBuf,
-    },
+    /// How it goes out, in a line; fit to be shown.
+    pub title: String,
+    /// The same for machines: where it goes, by name.
+    pub facts: Vec<(&'static str, String)>,
+    /// What goes with the content, by name, `…` in the place of secrets; `None` where nothing can.
+    pub headers: Option<Vec<(String, String)>>,
+    /// What the content is called: a body, a line.
+    pub content_name: &'static str,
+    /// What goes out.
+    pub(super) content: String,
+    /// What of it must not be shown.
+    pub(super) masks: Masks,
 }
 
 impl Preview {
     /// A request. `url` is the one to be shown.
     pub(super) fn request(call: &Call, url: String, masks: Masks) -> Self {
-        let form = Form::Request { method: call.method.to_string(), url, headers: call.shown_headers() };
-        Self { form, content: String::from_utf8_lossy(&call.body).into_owned(), masks }
+        let method = call.method.to_string();
+        Self {
+            title: format!("{method} {url}"),
+            facts: vec![("method", method), ("url", url)],
+            headers: Some(call.shown_headers()),
+            content_name: "body",
+            content: String::from_utf8_lossy(&call.body).into_owned(),
+            masks,
+        }
     }
 
-    /// A line, its line break left out.
-    pub(crate) fn line(path: PathBuf, line: &[u8]) -> Self {
-        let content = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned();
-        Self { form: Form::Line { path }, content, masks: Masks::default() }
+    /// A line of a file, its line break left out.
+    pub(crate) fn line(path: String, line: &[u8]) -> Self {
+        Self {
+            title: format!("a line of {path}"),
+            facts: vec![("path", path)],
+            headers: None,
+            content_name: "line",
+            content: String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned(),
+            masks: Masks::default(),
+        }
     }
 
     /// The same, with what else must not be shown.
@@ -49,7 +49,12 @@ impl Preview {
         Self { masks, ..self }
     }
 
-    /// The body of the request or the text of the line, exactly. It may hold a secret: it is to be compared, not shown.
+    /// One of its facts.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The content, exactly. It may hold a secret: it is to be compared, not shown.
     pub fn exact_content(&self) -> &str {
         &self.content
     }

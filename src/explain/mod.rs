@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub use self::expectation::{Missed, Tested, run_tests};
 use crate::config::Config;
 use crate::deliver::DestinationConfig;
-use crate::destination::{Delivery, Form, Preview, Unsent};
+use crate::destination::{Delivery, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
 use crate::rules::{Met, Routing, Rule, RuleTrace, TraceNode};
 use crate::store::{NameId, StoredEvent};
@@ -147,15 +147,15 @@ fn deliveries(config: &Config, body: &[u8], relay: RelayFields<'_>, routing: &Ro
 }
 
 fn as_json(preview: &Preview) -> Value {
-    let content = preview.shown_content();
-    match &preview.form {
-        Form::Request { method, url, headers } => {
-            let headers: serde_json::Map<_, _> =
-                headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-            json!({ "method": method, "url": url, "headers": headers, "body": content })
-        }
-        Form::Line { path } => json!({ "path": path.display().to_string(), "line": content }),
+    let mut shown: serde_json::Map<_, _> =
+        preview.facts.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
+    if let Some(headers) = &preview.headers {
+        let headers: serde_json::Map<_, _> =
+            headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        shown.insert("headers".to_owned(), Value::Object(headers));
     }
+    shown.insert(preview.content_name.to_owned(), Value::from(preview.shown_content()));
+    Value::Object(shown)
 }
 
 /// The values that conditions met, without what came from outside the config.

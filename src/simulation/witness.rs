@@ -417,7 +417,7 @@ impl Destination for Model {
     }
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
-        Ok(Preview::line("a model".into(), &delivery.event.body))
+        Ok(Preview::line("a model".to_owned(), &delivery.event.body))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {

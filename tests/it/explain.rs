@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vero_relay::destination::Form;
 use vero_relay::explain::Explanation;
 
 use crate::cli::{err, out, root, steady, vero_relay};
@@ -103,7 +102,8 @@ async fn what_an_explanation_shows_is_what_is_sent() {
     for name in ["crm", "alerts"] {
         let preview = named(name);
         let sent = seen.iter().find(|sent| sent.first_line.contains("slack") == (name == "alerts")).expect("sent");
-        let Form::Request { method, url, headers } = &preview.form else { panic!("a request") };
+        let headers = preview.headers.as_ref().expect("a request has headers");
+        let [method, url] = ["method", "url"].map(|name| preview.fact(name).expect("a request"));
         let path =
             url.strip_prefix("http://").and_then(|url| url.split_once('/')).map(|(_, path)| path).expect("a path");
         // The path of a webhook of Slack's is a password.
@@ -121,7 +121,7 @@ async fn what_an_explanation_shows_is_what_is_sent() {
         assert_eq!(preview.shown_content(), sent.text());
     }
     let preview = named("archive");
-    let Form::Line { path } = &preview.form else { panic!("a line") };
+    let path = preview.fact("path").expect("a line");
     assert_eq!(std::fs::read_to_string(path).expect("written"), format!("{}\n", preview.exact_content()));
 }
 

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vero_relay::config::{Config, ConfigError, schema};
+use vero_relay::config::{self, Config, ConfigError, schema};
 use vero_relay::destination::KINDS;
+use vero_relay::rules::operators::OPERATORS;
 use vero_relay::yaml::load;
 
 use super::config::{Fixed, fixtures};
@@ -362,6 +363,14 @@ fn every_operator_is_told_in_the_schema_and_in_the_reference() {
     for (name, operator) in operators {
         assert!(!operator["description"].as_str().expect("a description").is_empty(), "{name}");
         assert!(reference.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{name}"))), "{name}");
+    }
+}
+
+#[test]
+fn each_example_of_an_operator_is_a_match() {
+    for operator in OPERATORS {
+        let read = config::parse_match(&format!("user.name: {}", operator.example));
+        read.unwrap_or_else(|error| panic!("{}: {error}", operator.name));
     }
 }
 

@@ -62,6 +62,30 @@ fn what_reads_yaml_looks_at_nothing_above_it() {
     assert!(!config.is_empty() && !config.iter().any(below), "{config:?}");
 }
 
+/// Where the name of a kind means something else.
+const OTHER_MEANINGS: [(&str, &[&str]); 2] = [
+    // The scheme of a URL.
+    ("http", &["destination/client/", "destination/exposure.rs", "yaml/"]),
+    // A path on this machine: of a test's event, of a config. And a block of Slack's.
+    ("file", &["admin/", "cli/", "config/expectations.rs", "destination/slack/"]),
+];
+
+#[test]
+fn a_kind_of_destination_is_named_by_itself_alone() {
+    for kind in vero_relay::destination::KINDS {
+        let name = kind.name;
+        let others = OTHER_MEANINGS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, places)| *places);
+        let is_own = |file: &String| {
+            *file == format!("destination/{name}.rs") || file.starts_with(&format!("destination/{name}/"))
+        };
+        let mut named = naming_outside_tests(&format!("\"{name}\""));
+        assert!(named.iter().any(is_own), "{name} names itself: {named:?}");
+        named.retain(|file| !is_own(file) && file != "config/tests.rs");
+        named.retain(|file| !others.iter().any(|place| file.starts_with(place)));
+        assert_eq!(named, [""; 0], "{name}");
+    }
+}
+
 #[test]
 fn only_the_doors_know_warp_and_hyper() {
     let doors = |file: &String| ["listener/", "receive/", "admin/"].iter().any(|folder| file.starts_with(folder));

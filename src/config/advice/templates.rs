@@ -13,6 +13,7 @@ use super::texts;
 use crate::destination::dialect;
 use crate::destination::template::{Escape, Template, is_template};
 use crate::destination::view::View;
+use crate::destination::{Language, kind_named};
 use crate::event::FieldId;
 use crate::event::path::RELAY_FIELDS;
 use crate::event::vero;
@@ -68,26 +69,19 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     let mut seen = HashSet::new();
     for (at, (_, node)) in destinations.entries().iter().enumerate() {
         for (kind, section) in node.entries() {
-            let kind = kind.text.as_str();
-            let usual = defaults.and_then(|defaults| defaults.get(kind));
+            let Some(kind) = kind_named(&kind.text) else { continue };
+            let usual = defaults.and_then(|defaults| defaults.get(kind.name));
             let own = section.entries().iter();
             let inherited = usual.map(Node::entries).unwrap_or_default().iter();
             let inherited = inherited.filter(|(key, _)| section.get(&key.text).is_none());
-            for (key, node) in own.chain(inherited).filter(|(key, _)| holds_templates(kind, &key.text)) {
-                if (kind, key.text.as_str()) == ("slack", "text")
-                    && node
-                        .scalar()
-                        .is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty())
-                {
-                    let help = "leave `text` out: each type of event has a message of its own".to_owned();
-                    reader.warning(node.id, "this message is always empty, and an empty message is not sent", help);
-                }
+            for (key, node) in own.chain(inherited) {
+                let Some(language) = kind.language(&key.text) else { continue };
                 // What stands in the defaults is looked at once.
                 if seen.insert(node.id) {
-                    texts::advise(reader, kind, &key.text, node);
+                    texts::advise(reader, language, &key.text, node);
                 }
                 collect(node, &mut |at_node, source| {
-                    templates.push(Found { kind, key: &key.text, at: at_node, source, types: sent.bits(at) });
+                    templates.push(Found { language, key: &key.text, at: at_node, source, types: sent.bits(at) });
                 });
             }
         }
@@ -97,7 +91,7 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     templates.iter().for_each(|found| *types.entry(found.source).or_default() |= found.types);
     let mut seen = HashSet::new();
     templates.retain(|found| seen.insert(found.at));
-    for found in templates.iter().filter(|found| found.kind != "file").take(TEMPLATES_MAX) {
+    for found in templates.iter().filter(|found| found.language != Language::Path).take(TEMPLATES_MAX) {
         let types = Sent::names(types.get(found.source).copied().unwrap_or_default());
         Of { reader, key: found.key, types: &types }.look_at(found.at, found.source);
     }
@@ -137,7 +131,7 @@ fn each_scalar<'n>(node: &'n Node, see: &mut dyn FnMut(&'n Scalar)) {
 
 /// A template of a destination.
 struct Found<'n> {
-    kind: &'n str,
+    language: Language,
     key: &'n str,
     at: NodeId,
     source: &'n str,
@@ -157,10 +151,6 @@ fn collect<'n>(node: &'n Node, see: &mut dyn FnMut(NodeId, &'n str)) {
             }
         }
     }
-}
-
-fn holds_templates(kind: &str, key: &str) -> bool {
-    matches!((kind, key), ("http", "url" | "json" | "text") | ("slack", "text" | "blocks") | ("file", "path"))
 }
 
 /// Words that begin a statement, where somebody wrote it in `{{ … }}`.

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::blocks;
+use crate::destination::Language;
 use crate::destination::template::sole_path;
 use crate::event::vero;
 use crate::fault::Fault;
@@ -17,7 +18,7 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Where a text stands.
 #[derive(Clone, Copy)]
 struct Place<'p> {
-    kind: &'p str,
+    language: Language,
     key: &'p str,
     /// The `type` of the Slack element that holds it.
     element: &'p str,
@@ -31,14 +32,14 @@ struct Slip {
 }
 
 /// Tells of the texts below a key of a kind's section.
-pub(in crate::config) fn advise(reader: &Reader, kind: &str, key: &str, node: &Node) {
-    if (kind, key) == ("http", "json") {
+pub(in crate::config) fn advise(reader: &Reader, language: Language, key: &str, node: &Node) {
+    if language == Language::Json {
         advise_of_json_in_a_text(reader, node);
     }
-    if (kind, key) == ("slack", "blocks") {
+    if language == Language::Blocks {
         blocks::advise(reader, node);
     }
-    walk(reader, node, Place { kind, key, element: "" });
+    walk(reader, node, Place { language, key, element: "" });
 }
 
 fn walk(reader: &Reader, node: &Node, place: Place<'_>) {
@@ -116,7 +117,7 @@ static LETTERED_DATE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"[{<\[(]?(?:YYYY|yyyy)[-_./]?(?:MM|mm)(?:[-_./]?(?:DD|dd))?[}>\])]?"));
 
 fn slip(text: &str, place: Place<'_>) -> Option<Slip> {
-    if place.kind == "file" {
+    if place.language == Language::Path {
         return of_a_path(text);
     }
     let (blank, filled) = (without_tags(text, b' '), without_tags(text, b'x'));
@@ -124,7 +125,8 @@ fn slip(text: &str, place: Place<'_>) -> Option<Slip> {
         .or_else(|| backslash(&blank, place))
         .or_else(|| of_a_url(&blank, place))
         .or_else(|| stray(text, &blank));
-    let is_markup = place.kind == "slack" && !matches!(place.element, "markdown" | "plain_text");
+    let is_markup = matches!(place.language, Language::Mrkdwn | Language::Blocks)
+        && !matches!(place.element, "markdown" | "plain_text");
     own.or_else(|| if is_markup { markup(text, &filled) } else { None })
 }
 
@@ -296,9 +298,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(kind: &str, text: &str, expected: Option<&str>) {
-        let key = if kind == "file" { "path" } else { "text" };
-        let found = slip(text, Place { kind, key, element: "" }).map(|slip| slip.help);
+    fn check(language: Language, text: &str, expected: Option<&str>) {
+        let key = if language == Language::Path { "path" } else { "text" };
+        let found = slip(text, Place { language, key, element: "" }).map(|slip| slip.help);
         assert_eq!(found.as_deref(), expected, "{text}");
     }
 
@@ -314,13 +316,13 @@ mod tests {
             ("*|EMAIL|*", "write {{ email }}"),
             ("{{ type }} by {campaign.trigger-event}", "write {{ campaign.trigger_event }}"),
         ] {
-            check("http", text, Some(help));
+            check(Language::Text, text, Some(help));
         }
         for text in
             ["{{ type }}", "{name}", "costs $5", "a {b} c", "{\"type\": 1}", "100%", "{% if type %}{type }{% endif %}"]
         {
             let expected = text.contains("{type }").then_some("write {{ type }}");
-            check("http", text, expected);
+            check(Language::Text, text, expected);
         }
     }
 
@@ -335,11 +337,11 @@ mod tests {
             ("@here {{ type }}", "write <!here>"),
             ("<@here> {{ type }}", "write <!here>"),
         ] {
-            check("slack", text, Some(help));
-            check("http", text, None);
+            check(Language::Mrkdwn, text, Some(help));
+            check(Language::Text, text, None);
         }
         check(
-            "slack",
+            Language::Mrkdwn,
             "<b>x</b>",
             Some("write *bold*, _italic_, `code`, <https://…|a link>, and a line break in \"…\\n…\""),
         );
@@ -351,11 +353,11 @@ mod tests {
             "[1] (x)",
             "#alerts",
         ] {
-            check("slack", text, None);
+            check(Language::Mrkdwn, text, None);
         }
-        check("slack", "a\\nb", Some("write the text in \"…\", or as lines of their own below `|`"));
-        check("slack", "C:\\new", None);
-        check("slack", "{{ a | replace('\\n', ' ') }}", None);
+        check(Language::Mrkdwn, "a\\nb", Some("write the text in \"…\", or as lines of their own below `|`"));
+        check(Language::Mrkdwn, "C:\\new", None);
+        check(Language::Mrkdwn, "{{ a | replace('\\n', ' ') }}", None);
     }
 
     #[test]
@@ -369,10 +371,10 @@ mod tests {
             ("~/a.ndjson", "write \"${HOME}/a.ndjson\""),
             ("$HOME/a.ndjson", "write \"${HOME}/a.ndjson\""),
         ] {
-            check("file", text, Some(help));
+            check(Language::Path, text, Some(help));
         }
         for text in ["archive/{date}.ndjson", "archive/100%.ndjson", "type.ndjson"] {
-            check("file", text, None);
+            check(Language::Path, text, None);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::itself::{Leads, Own, leads};
 use super::templates::reads_only_what_samples_have;
 use crate::deliver::DestinationConfig;
-use crate::destination::{Delivery, Unsent};
+use crate::destination::{Delivery, Language, Unsent, kind_named};
 use crate::event::{EventId, RelayFields, vero};
 use crate::fault::Fault;
 use crate::rules::RuleSet;
@@ -116,19 +116,22 @@ pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
     }
 }
 
-/// A Slack message with blocks that comes out empty for every sample that the rules send there.
+/// A message of blocks that comes out empty for every sample that the rules send there.
 pub(in crate::config) fn advise_of_empty_messages(looked: &Looked<'_>, defaults: Option<&Node>) {
     // What comes out of values that a stranger may not know is not told.
     if looked.reader.is_strangers() {
         return;
     }
     let find = |at: usize| {
-        let destination = looked.destinations.get(at).filter(|destination| destination.kind == "slack")?;
-        let own = looked.node?.get(&destination.name)?.get("slack")?;
-        let usual = defaults.and_then(|defaults| defaults.get("slack"));
+        let destination = looked.destinations.get(at)?;
+        let kind = kind_named(destination.kind)?;
+        let own = looked.node?.get(&destination.name)?.get(kind.name)?;
+        let usual = defaults.and_then(|defaults| defaults.get(kind.name));
         let part = |key: &str| own.get(key).or_else(|| usual?.get(key)).filter(|node| !node.is_null());
-        let blocks = part("blocks")?;
-        let is_certain = [Some(blocks), part("text")].into_iter().flatten().all(reads_only_what_samples_have);
+        let blocks = kind.templates.iter().find(|templated| templated.language == Language::Blocks)?;
+        let blocks = part(blocks.key)?;
+        let is_certain =
+            kind.templates.iter().filter_map(|templated| part(templated.key)).all(reads_only_what_samples_have);
         is_certain.then_some(Message { destination, blocks, types: Vec::new() })
     };
     // `None`: something of it is left for a sample, or nothing can be said of it.
@@ -164,7 +167,7 @@ pub(in crate::config) fn advise_of_empty_messages(looked: &Looked<'_>, defaults:
 /// More messages do not differ in their slips.
 const MESSAGES_MAX: usize = 1000;
 
-/// A Slack message with blocks.
+/// A message of blocks.
 struct Message<'c> {
     destination: &'c DestinationConfig,
     blocks: &'c Node,

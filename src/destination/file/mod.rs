@@ -20,7 +20,7 @@ use self::own::Hits;
 use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
-use super::{Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Unsent};
+use super::{Context, Delivery, Destination, Kind, Language, Outcome, Outcomes, Pace, Preview, TemplateKey, Unsent};
 use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::minify;
@@ -34,9 +34,15 @@ pub(super) const KIND: Kind = Kind {
     name: "file",
     about: "A line for each event.",
     example: "{ path: \"archive/{date}.ndjson\" }",
+    form: "{ path: \"archive/{date}.ndjson\" }",
     defaults_example: "{ fsync: never }",
     keys,
     has_answers: false,
+    // What looks like nothing else is most likely a path.
+    likeness: |_| 1,
+    templates: &[TemplateKey { key: PATH.info.name, language: Language::Path }],
+    secret_keys: &[],
+    not_content: &["path"],
     pace: Pace { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|file| Arc::new(file) as Arc<dyn Destination>),
 };
@@ -339,7 +345,7 @@ impl Destination for File {
     }
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
-        let path = self.lines.path.path(delivery, &self.lines.timezone);
+        let path = self.lines.path.path(delivery, &self.lines.timezone).display().to_string();
         Ok(Preview::line(path, &self.lines.line(delivery)).with_masks(self.lines.content_masks.clone()))
     }
 

@@ -18,24 +18,31 @@ use super::cut::cut;
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{
-    Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Reason, Unsent, one_by_one, way,
-};
+use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Reason, Unsent, one_by_one, way};
+use super::{Language, TemplateKey};
 use crate::destination::exposure;
 use crate::event::Json;
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
-use crate::yaml::raw::Node;
+use crate::yaml::raw::{Node, Style};
 use crate::yaml::reader::Reader;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",
     about: "A message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).",
     example: "{ url: \"${SLACK_WEBHOOK_URL}\" }",
+    form: "{ url: \"${SLACK_WEBHOOK_URL}\" }",
     defaults_example: "{ rate: 30/m }",
     keys,
     has_answers: true,
+    likeness: |text| if text.contains("hooks.slack.com") { 3 } else { 0 },
+    templates: &[
+        TemplateKey { key: TEXT.info.name, language: Language::Mrkdwn },
+        TemplateKey { key: BLOCKS.info.name, language: Language::Blocks },
+    ],
+    secret_keys: &["url", "proxy"],
+    not_content: &["url"],
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     pace: Pace {
         concurrency: 1,
@@ -141,6 +148,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     });
     let message = match entries.node(&TEXT.info) {
         Some(node) => {
+            advise_of_an_empty_text(reader, node);
             let compiled = Template::compile(reader.text(node)?, Escape::Slack);
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
         }
@@ -177,6 +185,14 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         answers,
         has_told: AtomicBool::new(false),
     })
+}
+
+/// A text that is nothing but blanks is no message.
+fn advise_of_an_empty_text(reader: &Reader, node: &Node) {
+    if node.scalar().is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty()) {
+        let help = "leave `text` out: each type of event has a message of its own".to_owned();
+        reader.warning(node.id, "this message is always empty, and an empty message is not sent", help);
+    }
 }
 
 /// None of the extras is longer anywhere.
