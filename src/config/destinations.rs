@@ -226,7 +226,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     entries.finish();
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
     let Parts { client, surroundings, data_dir, .. } = *parts;
-    let context = Context { reader, client, surroundings, data_dir, answers };
+    let context = Context { reader, name, client, surroundings, data_dir, answers };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {

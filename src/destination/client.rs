@@ -20,14 +20,17 @@ mod transport;
 mod trouble;
 mod url;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
+use rustls::pki_types::CertificateDer;
 
 use self::lines::Line;
+use self::lookup::LookupError;
 pub use self::masks::Masks;
 use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
@@ -162,6 +165,16 @@ impl Client {
     /// A client that goes another way; all that ask for the same way share its connections.
     pub fn by(&self, way: Way) -> Self {
         Self { transport: self.transport.network().transport(way) }
+    }
+
+    /// The addresses of a host, for kinds that do not speak HTTP: looked up where requests have them from.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        self.transport.network().lookups().find(host).await
+    }
+
+    /// The certificates that requests trust, for the same.
+    pub async fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, NoAnswer> {
+        self.transport.certificates().await
     }
 
     /// The relays that events have come through.

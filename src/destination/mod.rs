@@ -154,7 +154,9 @@ pub struct Pace {
 pub struct Context<'c> {
     /// Tells what is wrong.
     pub reader: &'c Reader,
-    /// The one HTTP client.
+    /// The destination's name.
+    pub name: &'c str,
+    /// The one HTTP client. Kinds that speak something else have names looked up by it, and trust what it trusts.
     pub client: &'c Client,
     /// Where files are read.
     pub surroundings: &'c dyn Surroundings,

@@ -11,7 +11,7 @@ use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Info, Key, key, text};
 use crate::yaml::raw::{Node, Style};
 
-const CA: Key<String> = key("ca", text())
+pub(super) const CA: Key<String> = key("ca", text())
     .about("A PEM file, relative to the config, with the certificates of a private CA. They are trusted beside the system's, by this destination alone.")
     .example("internal-ca.pem")
     .otherwise("the system's certificates alone");
@@ -30,6 +30,13 @@ pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Opti
     let ca_path = ca_node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
     let proxy = entries.node(&PROXY.info).map_or(Some(ProxyChoice::Environment), |node| read_proxy(context, node));
     Some(context.client.by(Way { ca_path, ca: ca?, proxy: proxy? }))
+}
+
+/// The client of a kind that has `ca:` and goes by no proxy.
+pub(super) fn read_ca_alone(context: &Context<'_>, node: Option<&Node>) -> Option<Client> {
+    let ca = node.map_or(Some(Vec::new()), |node| read_ca(context, node));
+    let ca_path = node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
+    Some(context.client.by(Way { ca_path, ca: ca?, proxy: ProxyChoice::None }))
 }
 
 /// The certificates of a PEM file.

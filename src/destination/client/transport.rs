@@ -50,6 +50,8 @@ const CERTIFICATES_AGAIN: Duration = Duration::from_secs(10);
 /// The certificates that this system trusts.
 struct SystemRoots {
     store: RootCertStore,
+    /// The same as they are written, for what makes a store of its own.
+    certificates: Vec<CertificateDer<'static>>,
     /// What was wrong with some of them.
     trouble: Option<String>,
     read_at: Instant,
@@ -120,6 +122,11 @@ impl Network {
         &self.environment
     }
 
+    /// Looks names up.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
     /// The relays that events have come through.
     pub fn hops(&self) -> &Hops {
         &self.hops
@@ -154,9 +161,10 @@ impl Network {
             let found = read();
             let mut store = RootCertStore::empty();
             // A bundle holds odd ones now and then; they are left out, as everybody does.
-            store.add_parsable_certificates(found.certs);
+            let is_usable = |certificate: &CertificateDer<'static>| store.add(certificate.clone()).is_ok();
+            let certificates: Vec<_> = found.certs.into_iter().filter(is_usable).collect();
             let trouble = found.errors.first().map(ToString::to_string);
-            let roots = Arc::new(SystemRoots { store, trouble, read_at: Instant::now() });
+            let roots = Arc::new(SystemRoots { store, certificates, trouble, read_at: Instant::now() });
             *known = Some(roots.clone());
             roots
         });
@@ -227,15 +235,23 @@ impl Transport {
         let mut roots = system.store.clone();
         let refused = |error: rustls::Error| NoAnswer(format!("a certificate of `ca` cannot be used: {error}"));
         self.way.ca.iter().try_for_each(|certificate| roots.add(certificate.clone())).map_err(refused)?;
-        if roots.is_empty() {
-            let why = system.trouble.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-            return Err(NoAnswer(format!(
-                "could not connect: there are no CA certificates on this system{why}: install the package ca-certificates, \
-                 or name a bundle in the environment variable SSL_CERT_FILE"
-            )));
-        }
-        Ok(roots)
+        if roots.is_empty() { Err(no_roots(&system)) } else { Ok(roots) }
     }
+
+    /// The certificates that are trusted: the system's, and those of `ca`.
+    pub async fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, NoAnswer> {
+        let system = self.network.system_roots().await?;
+        let all: Vec<_> = system.certificates.iter().chain(&self.way.ca).cloned().collect();
+        if all.is_empty() { Err(no_roots(&system)) } else { Ok(all) }
+    }
+}
+
+fn no_roots(system: &SystemRoots) -> NoAnswer {
+    let why = system.trouble.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+    NoAnswer(format!(
+        "could not connect: there are no CA certificates on this system{why}: install the package ca-certificates, \
+         or name a bundle in the environment variable SSL_CERT_FILE"
+    ))
 }
 
 /// Scheme, host and port, as the URL has them: without a copy, since this is asked for each request.

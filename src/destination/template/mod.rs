@@ -46,6 +46,8 @@ pub enum Escape {
     None,
     /// `&`, `<` and `>` as Slack wants them: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
     Slack,
+    /// As a text in HTML, between tags or in an attribute.
+    Html,
     /// As one segment of a URL: everything but letters, digits, `-`, `_`, `.` and `~` is percent-encoded.
     Segment,
     /// As a part of a whole URL: the same, but for a value that stands first and is a URL itself.
@@ -56,10 +58,10 @@ pub enum Escape {
 const VALUE_BEGIN: char = '\u{1}';
 const VALUE_END: char = '\u{2}';
 
-static BASES: LazyLock<[Environment<'static>; 4]> =
-    LazyLock::new(|| [Escape::None, Escape::Slack, Escape::Segment, Escape::Url].map(base));
+static BASES: LazyLock<[Environment<'static>; 5]> =
+    LazyLock::new(|| [Escape::None, Escape::Slack, Escape::Html, Escape::Segment, Escape::Url].map(base));
 /// The same, for what is tried first.
-static TRIAL_BASES: LazyLock<[Environment<'static>; 4]> = LazyLock::new(|| {
+static TRIAL_BASES: LazyLock<[Environment<'static>; 5]> = LazyLock::new(|| {
     BASES.clone().map(|mut base| {
         base.set_fuel(Some(TRIAL_FUEL));
         base
@@ -92,6 +94,7 @@ fn base(escape: Escape) -> Environment<'static> {
         let is_written = match escape {
             Escape::None => out.write_str(text),
             Escape::Slack => write_slack(out, text),
+            Escape::Html => write_html(out, text),
             Escape::Segment => write_segment(out, value, text, is_encoded),
             Escape::Url if is_encoded => out.write_str(text),
             Escape::Url => write!(out, "{VALUE_BEGIN}{}{VALUE_END}", text.replace([VALUE_BEGIN, VALUE_END], "")),
@@ -99,6 +102,20 @@ fn base(escape: Escape) -> Environment<'static> {
         is_written.map_err(minijinja::Error::from)
     });
     environment
+}
+
+fn write_html(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
+    for c in text.chars() {
+        match c {
+            '&' => out.write_str("&amp;")?,
+            '<' => out.write_str("&lt;")?,
+            '>' => out.write_str("&gt;")?,
+            '"' => out.write_str("&quot;")?,
+            '\'' => out.write_str("&#39;")?,
+            c => out.write_str(c.encode_utf8(&mut [0; 4]))?,
+        }
+    }
+    Ok(())
 }
 
 /// A value of a URL's path or query, with what it is before it.
@@ -176,7 +193,7 @@ impl Template {
         let rendered = rendered.map(|text| match self.escape {
             Escape::Url => whole_url(&text),
             Escape::Segment => text.replace(MARKS, ""),
-            Escape::None | Escape::Slack => text,
+            Escape::None | Escape::Slack | Escape::Html => text,
         });
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }

@@ -94,6 +94,17 @@ fn slacks_markup_is_harmless_in_values_and_stays_in_templates() {
 }
 
 #[test]
+fn html_is_harmless_in_values_and_stays_in_templates() {
+    let body = r#"{"type":"a","campaign":{"name":"<b onclick='x'>\"R&D\"</b>"}}"#;
+    let rendered = render("<i title=\"{{ campaign.name }}\">{{ type }}</i>", body, Escape::Html);
+    assert_eq!(
+        rendered.as_deref(),
+        Ok("<i title=\"&lt;b onclick=&#39;x&#39;&gt;&quot;R&amp;D&quot;&lt;/b&gt;\">a</i>")
+    );
+    assert!(Template::compile("{{ x | safe }}", Escape::Html).is_err(), "nothing switches the escaping off");
+}
+
+#[test]
 fn a_value_in_a_url_is_one_segment() {
     let rendered = render("/u/{{ user.id }}", r#"{"type":"a","user":{"id":"a/../b?c#d é"}}"#, Escape::Segment);
     assert_eq!(rendered.as_deref(), Ok("/u/a%2F..%2Fb%3Fc%23d%20%C3%A9"));
