@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, query, step};
+use super::dialogue::confirm;
 use super::events::attempts_of;
 use super::output::{json, print, say};
-use super::dialogue::confirm;
 use super::terminal::{count, plain};
 use super::{FAILED, Failure, block_on};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
-use super::output::{json, say};
 use super::dialogue::{Progress, confirm};
+use super::output::{json, say};
 use super::terminal::{count, plain};
 use super::{FAILED, Failure, block_on};
 

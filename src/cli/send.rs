@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json as value};
 
 use super::client::RunningRelay;
-use super::output::{json, say};
 use super::dialogue::says_yes;
+use super::output::{json, say};
 use super::terminal::plain;
 use super::{FAILED, Failure, File, USAGE, block_on, load, read_event};
 use crate::config::{Config, Source};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json as value;
 
 use super::client::{At, RunningRelay};
-use super::output::{json, say};
 use super::dialogue::Progress;
+use super::output::{json, say};
 use super::terminal::{count, plain, size};
 use super::{FAILED, Failure, IN_USE, block_on, load};
 use crate::store::journal::verify::{Verified, verify};

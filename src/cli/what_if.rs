@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, query};
-use super::output::{json, print, tell};
 use super::dialogue::Progress;
+use super::output::{json, print, tell};
 use super::terminal::{count, paint, plain};
 use super::{BAD_CONFIG, FAILED, Failure, block_on};
 use crate::config::{self, read_text};

@@ -42,6 +42,7 @@ macro_rules! kinds {
 kinds! {
     http,
     pub slack,
+    email,
     file,
 }
 

@@ -47,6 +47,8 @@ fn packages_that_are_to_be_replaced_one_day_are_named_in_one_file_each() {
     assert_eq!(naming("backoff::backoff"), ["deliver/backoff.rs"]);
     let client = |file: &String| file.starts_with("destination/client");
     assert!(naming("reqwest::").iter().all(client), "{:?}", naming("reqwest::"));
+    let mail = naming("lettre::");
+    assert!(!mail.is_empty() && mail.iter().all(|file| file.starts_with("destination/email/")), "{mail:?}");
 }
 
 #[test]
@@ -63,11 +65,25 @@ fn what_reads_yaml_looks_at_nothing_above_it() {
 }
 
 /// Where the name of a kind means something else.
-const OTHER_MEANINGS: [(&str, &[&str]); 2] = [
+const OTHER_MEANINGS: [(&str, &[&str]); 3] = [
     // The scheme of a URL.
     ("http", &["destination/client/", "destination/exposure.rs", "yaml/"]),
     // A path on this machine: of a test's event, of a config. And a block of Slack's.
     ("file", &["admin/", "cli/", "config/expectations.rs", "destination/slack/"]),
+    // The last step of `user.email`, by which events are looked for, and what others call a message.
+    (
+        "email",
+        &[
+            "admin/",
+            "cli/",
+            "config/advice/",
+            "config/signs.rs",
+            "destination/template/",
+            "event/",
+            "rules/",
+            "yaml/words.rs",
+        ],
+    ),
 ];
 
 #[test]

@@ -18,7 +18,9 @@ use super::cut::cut;
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Reason, Unsent, one_by_one, way};
+use super::{
+    Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Reason, Unsent, one_by_one, way,
+};
 use super::{Language, TemplateKey};
 use crate::destination::exposure;
 use crate::event::Json;

@@ -1,0 +1,288 @@
+//! `email:` sends a message by SMTP: one connection and one transaction an attempt.
+//!
+//! # Exactly
+//!
+//! * The server says of each recipient whether it takes them, before it gets the message. While one of them may be taken later (4xx),
+//!   nobody is sent anything and the delivery is tried again: so nobody gets it twice because of another. Those that are refused for good
+//!   (5xx) are left out; if none is left, the delivery is rejected.
+//! * A `Message-ID` is made of the event and the destination, so an attempt that is repeated after a lost answer can be told.
+//! * What a server says of the user and the password (535 and its like) pauses the destination.
+//!
+//! A password is sent encrypted, or to this machine. Headers are written by lettre, which encodes what is not ASCII; no value of an event
+//! can begin a header of its own.
+
+mod settings;
+mod smtp;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use lettre::Message;
+use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
+use lettre::transport::smtp::client::TlsParameters;
+use lettre::transport::smtp::extension::ClientId;
+use tokio::sync::OnceCell;
+
+use self::settings::{STARTTLS_WORDS, Server, mailbox, read_from, read_login, read_server, read_to};
+use super::client::{Client, Masks};
+use super::template::{Escape, Template};
+use super::view::View;
+use super::way::{self, CA};
+use super::{Context, Delivery, Destination, Kind, Language, Outcomes, Pace, Preview, TemplateKey, Unsent, one_by_one};
+use crate::secret::Secret;
+use crate::yaml::entries::Entries;
+use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, secret, text, word};
+
+pub(super) const KIND: Kind = Kind {
+    name: "email",
+    about: "A message by SMTP. What the server says counts by its code: 2xx is delivered, 4xx is tried again, 5xx is a dead letter; a user or password that is refused pauses the destination.",
+    example: "{ server: smtp.example.com, from: relay@example.com, to: ops@example.com, subject: \"{{ type }}\", text: \"{{ user.email }}\" }",
+    form: "{ server: smtp.example.com, from: relay@example.com, to: ops@example.com, subject: …, text: … }",
+    defaults_example: "{ server: smtp.example.com, from: relay@example.com }",
+    keys,
+    has_answers: false,
+    likeness: |text| if text.starts_with("smtp") { 3 } else { 0 },
+    templates: &[
+        TemplateKey { key: TO.info.name, language: Language::Text },
+        TemplateKey { key: SUBJECT.info.name, language: Language::Text },
+        TemplateKey { key: TEXT.info.name, language: Language::Text },
+        TemplateKey { key: HTML.info.name, language: Language::Text },
+    ],
+    secret_keys: &[PASSWORD.info.name],
+    not_content: &["server", "starttls", "ca", "username", "password", "from", "to"],
+    // Mail servers count connections, and two are enough for a message each few milliseconds.
+    pace: Pace { concurrency: 2, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
+    build: |context, entries| build(context, entries).map(|email| Arc::new(email) as Arc<dyn Destination>),
+};
+
+const SERVER: Key<String> = key("server", form(r"^(smtps?://)?[^\s/@]+/?$", "mail server"))
+    .about("The server that takes the messages: `smtp.example.com`, with `:PORT` unless it is 587; `smtps://smtp.example.com` where TLS begins at once, with `:PORT` unless it is 465.")
+    .example("smtp.example.com")
+    .required_or_default();
+const STARTTLS: Key<String> = key("starttls", word(&STARTTLS_WORDS))
+    .about("`required`: nothing is sent before the connection is encrypted by STARTTLS. `never`: all is sent in the clear; a password only to this machine. Not for `smtps://`.")
+    .example("never")
+    .default(STARTTLS_WORDS[0]);
+const USERNAME: Key<String> =
+    key("username", text()).about("Who the relay is to the server. With `password`.").example("relay");
+const PASSWORD: Key<Secret> =
+    key("password", secret()).about("The password to `username`.").example("\"${SMTP_PASSWORD}\"");
+const FROM: Key<String> = key("from", text())
+    .about("The sender, the same for every event: an address, or a name and an address.")
+    .example("\"Vero <relay@example.com>\"")
+    .required_or_default();
+const TO: Key<()> = key("to", by_hand(Of::Texts))
+    .about("The recipients, each a template that comes to one address; one that comes to nothing is left out. They see each other. Nothing is sent before each of them is taken or refused for good; whoever must not wait for another gets a destination of their own.")
+    .example("[ops@example.com, \"{{ user.email }}\"]")
+    .required_or_default();
+const SUBJECT: Key<String> = key("subject", text())
+    .about("The subject, as a template; line breaks become spaces, and it is cut to 200 characters.")
+    .example("\"{{ type }}: {{ campaign.name }}\"")
+    .required_or_default();
+const TEXT: Key<String> = key("text", text())
+    .about("The message, as a template.")
+    .example("\"{{ user.email }}: {{ type }}\"")
+    .required_or_default();
+const HTML: Key<String> = key("html", text())
+    .about("The same as HTML, for readers that show it: a template whose values are escaped.")
+    .example("\"<b>{{ type }}</b> {{ user.email }}\"");
+
+fn keys() -> Section {
+    Section::of(&[
+        SERVER.info,
+        STARTTLS.info,
+        CA.info,
+        USERNAME.info,
+        PASSWORD.info,
+        FROM.info,
+        TO.info,
+        SUBJECT.info,
+        TEXT.info,
+        HTML.info,
+    ])
+}
+
+/// A longer subject is shown whole by no reader.
+const SUBJECT_CHARACTERS_MAX: usize = 200;
+struct Email {
+    server: Server,
+    login: Option<(String, Secret)>,
+    from: Mailbox,
+    to: Vec<Template>,
+    subject: Template,
+    text: Template,
+    html: Option<Template>,
+    client: Client,
+    /// Made when it is first needed: the system's certificates may be missing.
+    tls: OnceCell<TlsParameters>,
+    hello: ClientId,
+    /// A digest of the destination's name.
+    name_digest: String,
+    masks: Masks,
+    content_masks: Masks,
+}
+
+/// A message as an attempt sends it.
+struct Letter {
+    to: Vec<Mailbox>,
+    subject: String,
+    text: String,
+    html: Option<String>,
+    id: String,
+}
+
+fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
+    let reader = context.reader;
+    if let Some(answers) = context.answers {
+        let help = "take `answers` out".to_owned();
+        reader.error_with(answers.id, "`answers` is about HTTP, and a mail server gives none", help);
+    }
+    let server_node = entries.node(&SERVER.info);
+    let starttls = entries.node(&STARTTLS.info);
+    let server = server_node.and_then(|node| read_server(reader, node, starttls));
+    let ca_node = entries.node(&CA.info);
+    let username = entries.node(&USERNAME.info);
+    let password = entries.node(&PASSWORD.info);
+    let login = read_login(reader, [username, password], server.as_ref());
+    let from = entries.node(&FROM.info).and_then(|node| read_from(reader, node));
+    let to = entries.node(&TO.info).and_then(|node| read_to(reader, node));
+    let mut template = |key: &Key<String>, escape| {
+        let node = entries.node(&key.info)?;
+        Template::compile(reader.text(node)?, escape).map_err(|fault| reader.fault(node.id, fault)).ok()
+    };
+    let subject = template(&SUBJECT, Escape::None);
+    let text = template(&TEXT, Escape::None);
+    let html = template(&HTML, Escape::Html);
+    let client = way::read_ca_alone(context, ca_node);
+    entries.finish();
+    let secrets = login.iter().flatten().map(|(_, password)| password.expose().to_owned());
+    let host_name = context.surroundings.host_name().filter(|name| is_host_name(name));
+    Some(Email {
+        masks: Masks::from_texts(secrets.chain(reader.taken())),
+        content_masks: Masks::from_texts(reader.taken()),
+        server: server?,
+        login: login?,
+        from: from?,
+        to: to?,
+        subject: subject?,
+        text: text?,
+        html,
+        client: client?,
+        tls: OnceCell::new(),
+        hello: host_name.map_or_else(ClientId::default, ClientId::Domain),
+        name_digest: digest(context.name),
+    })
+}
+
+fn is_host_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+}
+
+fn digest(name: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Email {
+    fn letter(&self, delivery: &Delivery) -> Result<Letter, Unsent> {
+        self.made_letter(delivery).map_err(|unsent| unsent.masked(&self.content_masks))
+    }
+
+    fn made_letter(&self, delivery: &Delivery) -> Result<Letter, Unsent> {
+        let view = View::new(delivery);
+        let mut to = Vec::with_capacity(self.to.len());
+        for template in &self.to {
+            let rendered = template.render(&view, None)?;
+            if rendered.trim().is_empty() {
+                continue;
+            }
+            // What an event says is not repeated: it may be a person's.
+            to.push(mailbox(&rendered).ok_or_else(|| "a recipient is not an address of email".to_owned())?);
+        }
+        if to.is_empty() {
+            return Err(Unsent::Skipped("there is no recipient".to_owned()));
+        }
+        let subject: String =
+            self.subject.render(&view, None)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let subject = subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
+        let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
+        let id = format!("{}.{}@{}", delivery.event.id, self.name_digest, self.from.email.domain());
+        Ok(Letter { to, subject, text: self.text.render(&view, None)?, html, id })
+    }
+
+    /// The message as it goes over the wire.
+    fn message(&self, letter: &Letter) -> Result<Message, Unsent> {
+        let date = SystemTime::UNIX_EPOCH + Duration::from_millis(crate::time::wall_ms());
+        let start = Message::builder()
+            .message_id(Some(format!("<{}>", letter.id)))
+            .date(date)
+            .from(self.from.clone())
+            .subject(&letter.subject);
+        let builder = letter.to.iter().cloned().fold(start, MessageBuilder::to);
+        let plain = SinglePart::plain(letter.text.clone());
+        let made = match &letter.html {
+            None => builder.singlepart(plain),
+            Some(html) => {
+                // Of the message's own id, so that an attempt is the same as the one before.
+                let boundary = format!("={}=", letter.id.replace('@', "=").replace(|c: char| !c.is_ascii(), "-"));
+                let parts = MultiPart::alternative().boundary(boundary.chars().take(70).collect::<String>());
+                builder.multipart(parts.singlepart(plain).singlepart(SinglePart::html(html.clone())))
+            }
+        };
+        made.map_err(|error| Unsent::failed(format!("the message could not be written: {error}")))
+    }
+
+    /// What is sent, for people and to be compared.
+    fn shown(letter: &Letter) -> String {
+        let html = letter.html.as_ref().map(|html| format!("\n\n{html}")).unwrap_or_default();
+        format!("{}{html}", letter.text)
+    }
+}
+
+impl Destination for Email {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
+        one_by_one(deliveries, |delivery| self.attempt_one(delivery))
+    }
+
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
+        let letter = self.letter(delivery)?;
+        let to = letter.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let headers = [
+            ("from", self.from.to_string()),
+            ("to", to),
+            ("subject", letter.subject.clone()),
+            ("message-id", format!("<{}>", letter.id)),
+        ];
+        Ok(Preview {
+            title: format!("an email by {}", self.address()),
+            facts: vec![("server", self.address())],
+            headers: Some(headers.map(|(name, value)| (name.to_owned(), self.content_masks.apply(value))).into()),
+            content_name: "text",
+            content: Self::shown(&letter),
+            masks: self.content_masks.clone(),
+        })
+    }
+
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
+        let letter = self.letter(delivery)?;
+        Ok(format!("{}\n\n{}", letter.subject, Self::shown(&letter)).into_bytes())
+    }
+
+    fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
+        let to: Vec<_> = self.letter(delivery)?.to.iter().map(ToString::to_string).collect();
+        let login = self.login.as_ref().map(|(username, password)| format!("{username}:{}", password.expose()));
+        let encryption = self.server.encryption;
+        let way =
+            format!("{} {encryption:?}\n{}\n{to:?}\n{login:?}\n{}", self.address(), self.from, self.client.way_text());
+        Ok(Secret::from(way))
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.server.is_loopback()
+    }
+
+    fn address(&self) -> String {
+        self.server.address()
+    }
+}

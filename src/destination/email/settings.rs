@@ -1,0 +1,162 @@
+//! The section of an `email:` destination, read: the server, who logs in, who sends and who gets it.
+
+use std::net::IpAddr;
+
+use lettre::message::Mailbox;
+
+use crate::destination::client::Url;
+use crate::destination::template::{Escape, Template, is_template};
+use crate::secret::Secret;
+use crate::yaml::raw::Node;
+use crate::yaml::reader::Reader;
+
+pub(super) const STARTTLS_WORDS: [&str; 2] = ["required", "never"];
+
+/// More recipients in one transaction are refused by common servers: RFC 5321 asks for a hundred.
+const RECIPIENTS_MAX: usize = 100;
+
+/// Where messages are taken.
+pub(super) struct Server {
+    pub host: String,
+    pub port: u16,
+    pub encryption: Encryption,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encryption {
+    /// From the first byte on.
+    AtOnce,
+    /// By STARTTLS, or not at all.
+    StartTls,
+    /// None.
+    Never,
+}
+
+impl Server {
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    pub fn address(&self) -> String {
+        let scheme = if self.encryption == Encryption::AtOnce { "smtps" } else { "smtp" };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        format!("{scheme}://{host}:{}", self.port)
+    }
+}
+
+pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>) -> Option<Server> {
+    let text = reader.text(node)?;
+    let help =
+        || "write server: smtp.example.com, or smtps://smtp.example.com, with :PORT if it has another".to_owned();
+    let fail = |message: &str| {
+        reader.secret_error_with(node.id, message, help());
+        None
+    };
+    let is_at_once = text.starts_with("smtps://");
+    let url = if text.contains("://") { text.to_owned() } else { format!("smtp://{text}") };
+    let Ok(url) = Url::parse(&url) else { return fail("this is not the address of a mail server") };
+    if !matches!(url.scheme(), "smtp" | "smtps") {
+        return fail("a mail server's address begins with smtp:// or smtps://, or with its name");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return fail("the address holds a user or password: put them under `username` and `password`");
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return fail("a mail server's address has a name and a port, and nothing behind them");
+    }
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return fail("the address has no host") };
+    let is_never = starttls.and_then(|node| read_starttls(reader, node, is_at_once)).unwrap_or(false);
+    let encryption = match (is_at_once, is_never) {
+        (true, _) => Encryption::AtOnce,
+        (false, true) => Encryption::Never,
+        (false, false) => Encryption::StartTls,
+    };
+    let port = url.port().unwrap_or(if is_at_once { 465 } else { 587 });
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some(Server { host, port, encryption })
+}
+
+/// Whether STARTTLS is never used.
+fn read_starttls(reader: &Reader, node: &Node, is_at_once: bool) -> Option<bool> {
+    let text = reader.text(node)?;
+    let is_known = STARTTLS_WORDS.contains(&text);
+    if !is_known {
+        reader.error_with(node.id, "`starttls` is required or never", "leave it out to have it required".to_owned());
+    } else if is_at_once {
+        let message = "with smtps:// all is encrypted from the beginning, so there is no STARTTLS";
+        reader.error_with(node.id, message, "take `starttls` out".to_owned());
+    }
+    is_known.then(|| text == STARTTLS_WORDS[1])
+}
+
+/// The user and the password, if both are there. `None`: that was told to be wrong.
+pub(super) fn read_login(
+    reader: &Reader,
+    nodes: [Option<&Node>; 2],
+    server: Option<&Server>,
+) -> Option<Option<(String, Secret)>> {
+    match nodes {
+        [None, None] => Some(None),
+        [Some(username), Some(password)] => {
+            let pair = (reader.text(username)?.to_owned(), reader.credential(password)?);
+            let is_in_the_clear =
+                server.is_some_and(|server| server.encryption == Encryption::Never && !server.is_loopback());
+            if is_in_the_clear {
+                let message = "with `starttls: never` the password would go over the network for everybody to read";
+                reader.secret_error_with(password.id, message, "take `starttls` out".to_owned());
+            }
+            Some(Some(pair))
+        }
+        [one, other] => {
+            let at = one.or(other)?.id;
+            let message = "`username` and `password` stand together, or neither does";
+            reader.secret_error_with(
+                at,
+                message,
+                "write both: username: relay, password: \"${SMTP_PASSWORD}\"".to_owned(),
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn read_from(reader: &Reader, node: &Node) -> Option<Mailbox> {
+    let text = reader.text(node)?;
+    if is_template(text) {
+        let message = "the sender is the same for every event: templates go into `to`, `subject`, `text` and `html`";
+        reader.error_with(node.id, message, "write from: relay@example.com".to_owned());
+        return None;
+    }
+    let read = mailbox(text);
+    if read.is_none() {
+        let help = "write from: relay@example.com, or from: \"Vero <relay@example.com>\"".to_owned();
+        reader.error_with(node.id, format!("`{text}` is not an address of email"), help);
+    }
+    read
+}
+
+pub(super) fn read_to(reader: &Reader, node: &Node) -> Option<Vec<Template>> {
+    let items = reader.list(node);
+    if items.is_empty() || items.len() > RECIPIENTS_MAX {
+        let help = "write to: ops@example.com, or a list".to_owned();
+        reader.error_with(node.id, format!("a message has from 1 to {RECIPIENTS_MAX} recipients"), help);
+        return None;
+    }
+    let read = |item: &&Node| {
+        let text = reader.text(item)?;
+        if !is_template(text) && mailbox(text).is_none() {
+            let help = "write to: ops@example.com; several stand in a list".to_owned();
+            reader.error_with(item.id, format!("`{text}` is not an address of email"), help);
+            return None;
+        }
+        Template::compile(text, Escape::None).map_err(|fault| reader.fault(item.id, fault)).ok()
+    };
+    let read: Vec<_> = items.iter().map(read).collect();
+    read.into_iter().collect()
+}
+
+/// One address, with a name or without. Nothing with a control character is one: it could begin a line of its own.
+pub(super) fn mailbox(text: &str) -> Option<Mailbox> {
+    let text = text.trim();
+    if text.contains(char::is_control) { None } else { text.parse().ok() }
+}

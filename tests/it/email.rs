@@ -1,0 +1,184 @@
+//! `email:` against a mail server in this process: what arrives, what each answer means, and what is never sent.
+
+use crate::harness::*;
+use crate::mail_server::{Begins, MailServer};
+
+const BOUNCED: &str = r#"{"type":"bounced","user":{"id":1,"email":"ann@example.com","name":"<b>Änn</b> & co"},"campaign":{"name":"Käse\r\nBcc: evil@example.com"}}"#;
+
+/// A relay that sends everything by email.
+async fn relay(server: &str, more: &str) -> TestRelay {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("ca.pem"), include_str!("../tls/ca.pem")).expect("written");
+    let rest = format!(
+        "rules: [ {{ name: all, to: [mail] }} ]\ndestinations:\n  mail:\n    {QUICK}\n    email:\n      server: \"{server}\"\n      \
+         from: \"Vero Relay <relay@example.com>\"\n      subject: \"{{{{ type }}}}: {{{{ campaign.name }}}}\"\n      \
+         text: \"{{{{ user.name }}}}\\n.\\nend\"\n{more}"
+    );
+    TestRelay::start_at(std::sync::Arc::new(directory), &rest).await
+}
+
+const TO_TWO: &str = "      to: [ops@example.com, \"{{ user.email }}\"]\n";
+const IN_THE_CLEAR: &str = "      starttls: never\n";
+
+fn clear(server: &MailServer) -> String {
+    format!("127.0.0.1:{}", server.port())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_arrives_encrypted_and_logged_in_with_its_headers_and_both_its_forms() {
+    for (begins, scheme) in [(Begins::StartTls, ""), (Begins::Encrypted, "smtps://")] {
+        let server = MailServer::start(begins);
+        let more = format!(
+            "{TO_TWO}      ca: ca.pem\n      username: relay\n      password: s3cret-of-smtp\n      html: \"<p>{{{{ user.name }}}}</p>\"\n"
+        );
+        let relay = relay(&format!("{scheme}localhost:{}", server.port()), &more).await;
+        let id = relay.accept(BOUNCED).await;
+        assert_eq!(relay.until(&id, "delivered").await["attempts"], 1);
+        let mail = server.wait_for(1).await.remove(0);
+        assert!(mail.is_encrypted && mail.is_logged_in);
+        assert_eq!(mail.from, "<relay@example.com>");
+        assert_eq!(mail.to, ["ops@example.com", "ann@example.com"]);
+        assert_eq!(mail.header("From").as_deref(), Some("\"Vero Relay\" <relay@example.com>"));
+        assert_eq!(mail.header("To").as_deref(), Some("ops@example.com, ann@example.com"));
+        let message_id = mail.header("Message-ID").expect("an id");
+        assert!(message_id.starts_with(&format!("<{id}.")) && message_id.ends_with("@example.com>"), "{message_id}");
+        let subject = mail.header("Subject").expect("a subject");
+        assert!(subject.is_ascii() && subject.contains("=?utf-8?"), "{subject}");
+        assert!(mail.header("Content-Type").expect("a type").starts_with("multipart/alternative"), "{}", mail.data);
+        let body = decoded(mail.body());
+        assert!(body.contains("<b>Änn</b> & co\r\n.\r\nend"), "{body}");
+        assert!(body.contains("<p>&lt;b&gt;Änn&lt;/b&gt; &amp; co</p>"), "{body}");
+        assert_eq!(relay.destination("mail").await["state"], "up");
+    }
+}
+
+/// Quoted-printable and base64 as text, part by part.
+fn decoded(body: &str) -> String {
+    let joined = body.replace("=\r\n", "");
+    let mut bytes = Vec::new();
+    let mut rest = joined.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let code = (*first == b'=').then(|| behind.get(..2)).flatten();
+        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_of_an_event_begins_a_header() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}      to: ops@example.com\n")).await;
+    relay.accept(&BOUNCED.replace('ä', "a")).await;
+    let mail = server.wait_for(1).await.remove(0);
+    assert_eq!(mail.to, ["ops@example.com"]);
+    assert_eq!(mail.header("Subject").as_deref(), Some("bounced: Kase  Bcc: evil@example.com"));
+    assert_eq!(mail.header("Bcc"), None);
+    let id = relay.accept(&BOUNCED.replace("ann@example.com", "a@b.c")).await;
+    relay.until(&id, "delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_of_an_event_that_is_no_address_is_a_dead_letter_and_none_at_all_is_skipped() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}      to: \"{{{{ user.email }}}}\"\n")).await;
+    for hostile in ["ann@example.com\\r\\nRCPT TO:<x@y.z>", "ann@example.com> SIZE=1 <b@c.d", "nobody"] {
+        let id = relay.accept(&BOUNCED.replace("ann@example.com", hostile)).await;
+        assert_eq!(relay.until(&id, "dead").await["attempts"], 1, "{hostile}");
+    }
+    let id = relay.accept(&BOUNCED.replace("ann@example.com", "")).await;
+    relay.until(&id, "skipped").await;
+    assert_eq!(server.connections(), 0, "nothing was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_answer_of_the_server_means_what_its_code_says() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}      to: ops@example.com\n")).await;
+    for (to, said) in [
+        ("hello", "421 4.3.2 too busy"),
+        ("hello", "554 5.7.1 not from your address"),
+        ("MAIL", "451 4.3.0 later"),
+        ("ops@example.com", "450 4.2.0 greylisted"),
+        ("DATA", "452 4.3.1 no room"),
+        (".", "451 4.3.0 later"),
+    ] {
+        server.says(to, [said]);
+        let id = relay.accept(SENT).await;
+        assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{to} {said}");
+    }
+    let taken = server.mails().len();
+    for (to, said) in
+        [("MAIL", "550 5.7.1 not you"), ("ops@example.com", "550 5.1.1 no such user"), (".", "554 5.6.0 spam")]
+    {
+        server.says(to, [said]);
+        let id = relay.accept(SENT).await;
+        let dead = relay.until(&id, "dead").await;
+        assert_eq!(dead["attempts"], 1, "{to}");
+        let reason = dead["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with(&said[..3]) && reason.ends_with(said.split_once(' ').expect("words").1), "{reason}");
+    }
+    assert_eq!(server.mails().len(), taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_refused_pauses_the_destination_and_is_told_nowhere() {
+    let server = MailServer::start(Begins::InTheClear);
+    let login = "      username: relay\n      password: wrong-of-smtp\n      to: ops@example.com\n";
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{login}")).await;
+    server.says("AUTH", ["535 5.7.8 wrong-of-smtp is not the password of relay"]);
+    relay.accept(SENT).await;
+    eventually("the pause", async || relay.destination("mail").await["state"] == "paused").await;
+    let told = relay.destination("mail").await.to_string();
+    assert!(told.contains("535") && !told.contains("wrong-of-smtp"), "{told}");
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_recipients_one_refused_for_good_does_not_keep_the_other_from_the_message() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
+    server.says("ops@example.com", ["550 5.1.1 no such user"]);
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 1);
+    let mails = server.wait_for(1).await;
+    assert_eq!(mails.iter().map(|mail| mail.to.clone()).collect::<Vec<_>>(), [["ann@example.com"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_a_message_twice_because_another_recipient_must_wait() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
+    server.says("ann@example.com", ["450 4.2.0 greylisted", "451 4.7.1 still"]);
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 3);
+    let mails = server.wait_for(1).await;
+    assert_eq!(mails.iter().map(|mail| mail.to.clone()).collect::<Vec<_>>(), [["ops@example.com", "ann@example.com"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_starttls_or_by_a_stranger_nothing_is_sent() {
+    let server = MailServer::start(Begins::InTheClear);
+    let plain = relay(&clear(&server), TO_TWO).await;
+    let id = plain.accept(BOUNCED).await;
+    let waits = plain.until(&id, "scheduled").await;
+    assert!(waits["reason"].as_str().is_some_and(|reason| reason.contains("offers no STARTTLS")), "{waits}");
+    // Without `ca` the certificate is one of a stranger.
+    let server = MailServer::start(Begins::StartTls);
+    let strange = relay(&format!("localhost:{}", server.port()), TO_TWO).await;
+    let id = strange.accept(BOUNCED).await;
+    let waits = strange.until(&id, "scheduled").await;
+    assert!(waits["reason"].as_str().is_some_and(|reason| reason.contains("certificate")), "{waits}");
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_holds_an_attempt_no_longer_than_its_timeout() {
+    let server = MailServer::start(Begins::Silent);
+    let more = format!("{IN_THE_CLEAR}{TO_TWO}    timeout: 300ms\n");
+    let relay = relay(&clear(&server), &more).await;
+    let id = relay.accept(BOUNCED).await;
+    relay.until(&id, "scheduled").await;
+    eventually("another attempt", async || server.connections() >= 2).await;
+}
