@@ -2,12 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Component, Path};
-use std::sync::Arc;
 
 use vero_relay::destination::Delivery;
 use vero_relay::destination::path_template::{PathTemplate, VALUE_BYTES_MAX};
-use vero_relay::event::EventId;
-use vero_relay::store::{NameId, StoredEvent};
+use vero_relay::destination::sample::sample;
 
 /// A `{` in a directory's name means itself.
 const BASE: &str = "/var/lib/{type}/vero";
@@ -54,14 +52,5 @@ fn names(path: &Path) -> Vec<&OsStr> {
 }
 
 fn delivery(source: &str, body: &[u8], received_ms: u64) -> Delivery {
-    let event = StoredEvent {
-        id: EventId::mint(received_ms, 0, 7),
-        received_ms,
-        source: NameId(1),
-        generation: 1,
-        rules: Vec::new(),
-        deliveries: Vec::new(),
-        body: body.to_vec().into(),
-    };
-    Delivery { event: Arc::new(event), source: source.into(), rule: "everything".into() }
+    Delivery { source: source.into(), ..sample(body.to_vec(), received_ms) }
 }

@@ -1,13 +1,10 @@
 //! Slack's text: the template up to the first NUL, then the text of a value. Escaped, and cut to a limit.
 
-use std::sync::Arc;
-
 use vero_relay::destination::Delivery;
+use vero_relay::destination::sample::{SAMPLE_MS, sample};
 use vero_relay::destination::slack::{cut_outside_entities, fit};
 use vero_relay::destination::template::{Escape, Template};
 use vero_relay::destination::view::View;
-use vero_relay::event::EventId;
-use vero_relay::store::{NameId, StoredEvent};
 
 /// Limits of blocks, and one so small that every path of the cutting is taken.
 const LIMITS: [usize; 4] = [7, 60, 150, 3000];
@@ -63,14 +60,5 @@ fn check_cut(whole: &str, limit: usize) {
 }
 
 fn delivery(body: &str) -> Delivery {
-    let event = StoredEvent {
-        id: EventId::mint(1_700_000_000_000, 0, 7),
-        received_ms: 1_700_000_000_000,
-        source: NameId(1),
-        generation: 1,
-        rules: Vec::new(),
-        deliveries: Vec::new(),
-        body: body.to_owned().into(),
-    };
-    Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into() }
+    sample(body.to_owned(), SAMPLE_MS)
 }

@@ -20,6 +20,8 @@ mod number;
 pub mod path_template;
 pub mod preview;
 pub mod retry_after;
+#[cfg(any(test, feature = "test-support"))]
+pub mod sample;
 mod signature;
 mod structure;
 pub mod template;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::Value;
 use vero_relay::config::{Config, ConfigError, TestEvent, schema};
 use vero_relay::destination::Delivery;
-use vero_relay::event::{EventId, RelayFields};
+use vero_relay::destination::sample::sample;
+use vero_relay::event::RelayFields;
 use vero_relay::explain::run_tests;
-use vero_relay::store::{NameId, StoredEvent};
 use vero_relay::yaml::load;
 use vero_relay::yaml::values::Surroundings;
 
@@ -96,16 +95,7 @@ fn each_recipe_is_listed_and_says_what_it_is_for_and_where_its_facts_stand() {
 /// What a destination would get.
 pub(super) fn content(config: &Config, name: &str, body: &str, source: &str, rule: &str) -> String {
     let received_ms = 1_768_200_000_000;
-    let event = StoredEvent {
-        id: EventId::mint(received_ms, 0, 7),
-        received_ms,
-        source: NameId(1),
-        generation: 1,
-        rules: Vec::new(),
-        deliveries: Vec::new(),
-        body: body.to_owned().into(),
-    };
-    let delivery = Delivery { event: Arc::new(event), source: source.into(), rule: rule.into() };
+    let delivery = Delivery { source: source.into(), rule: rule.into(), ..sample(body.to_owned(), received_ms) };
     let destination = config.destinations.iter().find(|known| known.name == name).expect("a destination");
     let bytes = destination.destination.content(&delivery).unwrap_or_else(|error| panic!("{name}: {error}"));
     String::from_utf8(bytes).expect("text")

@@ -1,25 +1,13 @@
 //! What templates make of events.
 
-use std::sync::Arc;
-
 use super::super::Delivery;
+use super::super::sample::{SAMPLE_MS, sample};
 use super::*;
-use crate::event::EventId;
 use crate::event::Json;
-use crate::store::{NameId, StoredEvent};
 
 /// A delivery of a body.
 pub(in crate::destination) fn delivery(body: &str) -> Delivery {
-    let event = StoredEvent {
-        id: EventId::mint(1_700_000_000_000, 0, 7),
-        received_ms: 1_700_000_000_000,
-        source: NameId(1),
-        generation: 1,
-        rules: Vec::new(),
-        deliveries: Vec::new(),
-        body: body.to_owned().into(),
-    };
-    Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into() }
+    sample(body.to_owned(), SAMPLE_MS)
 }
 
 fn render(template: &str, body: &str, escape: Escape) -> Result<String, String> {
