@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
-use crate::deliver::{Bodies, Pace, Section, Status, Worker, WorkerParts};
+use crate::deliver::{Bodies, RateLimit, Section, Status, Worker, WorkerParts};
 use crate::relay::{Generation, Relay};
 use crate::store::{Duty, Lease, NameId, Store};
 use crate::telemetry::Metrics;
@@ -20,8 +20,8 @@ use crate::time::Clock;
 pub(super) struct Workers {
     common: Common,
     tasks: TaskTracker,
-    /// The paces that several destinations keep together, by what they have in common.
-    shared_paces: HashMap<String, Arc<Pace>>,
+    /// The rate limits that several destinations keep together, by what they have in common.
+    shared_limits: HashMap<String, Arc<RateLimit>>,
     groups: BTreeMap<GroupKey, Group>,
     /// Groups that have been stopped and may have attempts in flight: whoever follows them waits for their end.
     ending: Vec<Ending>,
@@ -76,24 +76,24 @@ impl Workers {
             stop,
             bodies: Arc::default(),
         };
-        Self { common, tasks, shared_paces: HashMap::new(), groups: BTreeMap::new(), ending: Vec::new() }
+        Self { common, tasks, shared_limits: HashMap::new(), groups: BTreeMap::new(), ending: Vec::new() }
     }
 
     /// Lets each worker go on with its section of a generation, starts those that are missing, and stops those whose destination is
     /// gone, or shares its rate limit with others than before: their attempts in flight are finished and settled.
     pub(super) fn follow(&mut self, generation: &Generation) {
-        let shared_paces = self.shared_paces_of(generation);
-        let shared_before = std::mem::replace(&mut self.shared_paces, shared_paces);
+        let shared_limits = self.shared_limits_of(generation);
+        let shared_before = std::mem::replace(&mut self.shared_limits, shared_limits);
         let mut wanted: BTreeMap<GroupKey, Vec<(NameId, Arc<Section>)>> = BTreeMap::new();
         for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
-            let key = config.destination.pace_key();
-            let pace = key.as_ref().and_then(|key| self.shared_paces.get(key).cloned());
-            let pace = pace.unwrap_or_else(|| self.own_pace(*id, &shared_before));
+            let key = config.destination.rate_limit_key();
+            let rate_limit = key.as_ref().and_then(|key| self.shared_limits.get(key).cloned());
+            let rate_limit = rate_limit.unwrap_or_else(|| self.own_limit(*id, &shared_before));
             if key.is_none() {
-                pace.set_interval(config.policy.interval);
+                rate_limit.set_interval(config.policy.interval);
             }
             let metrics = self.common.metrics.destination(&config.name);
-            let section = Arc::new(Section { config: config.clone(), pace, metrics });
+            let section = Arc::new(Section { config: config.clone(), rate_limit, metrics });
             let key = key.map_or(GroupKey::Alone(*id), GroupKey::Shared);
             wanted.entry(key).or_default().push((*id, section));
         }
@@ -126,29 +126,31 @@ impl Workers {
         });
     }
 
-    /// Those that share a URL share a pace, and the slowest sets it. One that was there before keeps its turns and holds.
-    fn shared_paces_of(&self, generation: &Generation) -> HashMap<String, Arc<Pace>> {
+    /// Those that share a URL share a rate limit, and the slowest sets it. One that was there before keeps its turns and holds.
+    fn shared_limits_of(&self, generation: &Generation) -> HashMap<String, Arc<RateLimit>> {
         let mut intervals: HashMap<String, _> = HashMap::new();
         for config in &generation.config.destinations {
-            if let Some(key) = config.destination.pace_key() {
+            if let Some(key) = config.destination.rate_limit_key() {
                 let interval = intervals.entry(key).or_default();
                 *interval = config.policy.interval.max(*interval);
             }
         }
         let shared = |(key, interval)| {
-            let pace = self.shared_paces.get(&key).cloned().unwrap_or_else(|| Arc::new(Pace::new(interval)));
-            pace.set_interval(interval);
-            (key, pace)
+            let rate_limit =
+                self.shared_limits.get(&key).cloned().unwrap_or_else(|| Arc::new(RateLimit::new(interval)));
+            rate_limit.set_interval(interval);
+            (key, rate_limit)
         };
         intervals.into_iter().map(shared).collect()
     }
 
-    /// A destination's own pace: the one it has, unless it shared that with others.
-    fn own_pace(&self, id: NameId, shared_before: &HashMap<String, Arc<Pace>>) -> Arc<Pace> {
+    /// A destination's own rate limit: the one it has, unless it shared that with others.
+    fn own_limit(&self, id: NameId, shared_before: &HashMap<String, Arc<RateLimit>>) -> Arc<RateLimit> {
         let mut sections = self.groups.values().flat_map(|group| &group.sections);
-        let known = sections.find(|(known, _)| *known == id).map(|(_, section)| section.borrow().pace.clone());
-        let is_shared = |pace: &Arc<Pace>| shared_before.values().any(|shared| Arc::ptr_eq(shared, pace));
-        known.filter(|pace| !is_shared(pace)).unwrap_or_else(|| Arc::new(Pace::new(None)))
+        let known = sections.find(|(known, _)| *known == id).map(|(_, section)| section.borrow().rate_limit.clone());
+        let is_shared =
+            |rate_limit: &Arc<RateLimit>| shared_before.values().any(|shared| Arc::ptr_eq(shared, rate_limit));
+        known.filter(|rate_limit| !is_shared(rate_limit)).unwrap_or_else(|| Arc::new(RateLimit::new(None)))
     }
 
     fn start(&mut self, key: GroupKey, sections: Vec<(NameId, Arc<Section>)>, generation: &Generation) {

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn waits_grow_by_the_factor_to_the_cap_and_stay_within_the_jitter() {
-        let (initial, max) = (Duration::from_secs(2), Duration::from_secs(3600));
+        let initial = Duration::from_secs(2);
+        let max = Duration::from_secs(3600);
         for (attempts, expected) in
             [(1, 2), (2, 8), (3, 32), (4, 128), (5, 512), (6, 2048), (7, 3600), (8, 3600), (u16::MAX, 3600)]
         {

@@ -41,14 +41,16 @@ impl Share {
     /// How much may be claimed now. None where that is nothing; but a destination with no body under attempt always gets some, and a claim
     /// is of one event at least: so nothing can be starved.
     pub fn room(&self) -> Option<usize> {
-        let (all, one) = (self.all.bytes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let all = self.all.bytes.load(Ordering::Relaxed);
+        let one = self.bytes.load(Ordering::Relaxed);
         let free = ONE_BYTES_MAX.saturating_sub(one).min(ALL_BYTES_MAX.saturating_sub(all)).min(CLAIM_BYTES_MAX);
         (free > 0 || one == 0).then(|| free.max(1))
     }
 
     /// Reserves room for bodies. A destination with none under attempt always gets it.
     pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
-        let (all, one) = (self.all.bytes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let all = self.all.bytes.load(Ordering::Relaxed);
+        let one = self.bytes.load(Ordering::Relaxed);
         let fits = one + bytes <= ONE_BYTES_MAX && all + bytes <= ALL_BYTES_MAX;
         // At least one byte, so that a destination with an empty body under attempt is seen to have one.
         (fits || one == 0).then(|| self.take(bytes.max(1)))

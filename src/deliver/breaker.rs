@@ -21,7 +21,6 @@ pub const PROBE_LAST: Duration = Duration::from_secs(60);
 pub enum Sign {
     /// It answered: delivered or rejected.
     Works,
-    /// Try again later.
     Fails,
     /// Nothing: the attempt was not made, or paused the destination.
     Nothing,
@@ -34,7 +33,6 @@ pub enum Allowed {
     AtOnce(usize),
     /// One, to see whether it works.
     Probe,
-    /// None before this.
     Not(Instant),
     /// None before the probe under way has ended.
     AfterProbe,
@@ -43,9 +41,7 @@ pub enum Allowed {
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It opened.
     Opened,
-    /// It closed.
     Closed,
 }
 
@@ -117,7 +113,7 @@ impl Breaker {
     }
 
     /// An operator wants what waits to go out now: a probe is due, or what is closed begins gently.
-    pub fn begin_gently(&mut self, now: Instant) {
+    pub fn ramp_up(&mut self, now: Instant) {
         match &mut self.state {
             State::Open { wait, probe_at, .. } => (*wait, *probe_at) = (PROBE_FIRST, now),
             State::Closed { ramp, .. } => *ramp = Some(Ramp::START),
@@ -245,13 +241,13 @@ mod tests {
     fn an_operators_wish_probes_at_once_or_begins_gently() {
         let now = Instant::now();
         let mut breaker = Breaker::closed(8);
-        breaker.begin_gently(now);
+        breaker.ramp_up(now);
         assert_eq!(breaker.allowed(now), Allowed::AtOnce(1));
         for _ in 0..RETRIES_IN_A_ROW {
             breaker.observe(Sign::Fails, false, now);
         }
         assert_eq!(breaker.allowed(now), Allowed::Not(now + PROBE_FIRST));
-        breaker.begin_gently(now);
+        breaker.ramp_up(now);
         assert_eq!(breaker.allowed(now), Allowed::Probe);
     }
 
@@ -268,7 +264,7 @@ mod tests {
     fn while_it_finds_its_feet_no_more_are_let_through_than_a_lowered_concurrency() {
         let now = Instant::now();
         let mut breaker = Breaker::closed(16);
-        breaker.begin_gently(now);
+        breaker.ramp_up(now);
         for _ in 0..7 {
             breaker.observe(Sign::Works, false, now);
         }

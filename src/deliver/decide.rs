@@ -12,7 +12,6 @@ pub struct Policy {
     pub initial: Duration,
     /// What each further wait is multiplied by.
     pub factor: u32,
-    /// The longest wait.
     pub max: Duration,
     /// When to give up, counted from the first attempt.
     pub give_up_after: Duration,
@@ -49,7 +48,6 @@ impl Default for Policy {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing more.
     Done,
     /// Nothing more: there was nothing to send, for this reason.
     Skip(String),

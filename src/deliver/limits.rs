@@ -21,11 +21,8 @@ pub struct BacklogLimits {
 /// One destination and its limits.
 #[derive(Clone, Debug)]
 pub struct Limited {
-    /// Its number.
     pub id: NameId,
-    /// Its name.
     pub name: String,
-    /// Its limits.
     pub limits: BacklogLimits,
 }
 
@@ -136,7 +133,8 @@ impl Limiter {
     async fn look_at_removed(&mut self, counts: &AllCounts) {
         let names = self.store.names();
         for counts in &counts.destinations {
-            let (id, name) = (counts.destination, names.name(counts.destination));
+            let id = counts.destination;
+            let name = names.name(counts.destination);
             if self.destinations.iter().any(|known| known.id == id) {
                 if self.told_removed.remove(&id) {
                     tracing::info!(destination = %name, "it is in the config again, and its queue goes on");

@@ -2,12 +2,12 @@
 //!
 //! # Cast
 //!
-//! * [`worker`]: one task a destination. It claims, paces, attempts, decides and settles. A destination that hangs, lags or fails
+//! * [`worker`]: one task a destination. It claims, attempts, decides and settles. A destination that hangs, lags or fails
 //!   holds up nobody else: no worker, no queue and no lock is shared with another, and bodies in memory are shared out.
 //! * [`mod@decide`]: what follows from an attempt, as a pure function.
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
 //! * [`section`]: what a config says of one destination, proved.
-//! * [`pace`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
+//! * [`rate_limit`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
 //! * [`held`]: claims that are handed back whatever becomes of who holds them.
 //! * [`troubles`]: what the log says of a destination.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
@@ -18,7 +18,7 @@ mod breaker;
 mod decide;
 mod held;
 mod limits;
-mod pace;
+mod rate_limit;
 mod section;
 mod status;
 mod troubles;
@@ -31,7 +31,7 @@ pub use self::bodies::{ALL_BYTES_MAX, Bodies};
 pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
 pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
-pub use self::pace::Pace;
+pub use self::rate_limit::RateLimit;
 pub use self::section::{DestinationConfig, Section};
 pub use self::status::{Shown, Status};
 pub use self::troubles::LOOK_EVERY;

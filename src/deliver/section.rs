@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use super::decide::Policy;
 use super::limits::BacklogLimits;
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use crate::destination::Destination;
 use crate::telemetry::DestinationMetrics;
 
 /// A destination that has been proved.
 #[derive(Clone)]
 pub struct DestinationConfig {
-    /// Its name.
     pub name: String,
-    /// Its kind's name.
     pub kind: &'static str,
     /// How fast, how often, how long.
     pub policy: Policy,
-    /// What may wait.
     pub backlog: BacklogLimits,
     /// A name that it had before, whose queue it takes over.
     pub renamed_from: Option<String>,
@@ -31,10 +28,8 @@ pub struct DestinationConfig {
 
 /// What a config says of one destination. An attempt takes one and keeps it.
 pub struct Section {
-    /// The destination.
     pub config: DestinationConfig,
-    /// Its pace, perhaps shared with others.
-    pub pace: Arc<Pace>,
-    /// Its counters.
+    /// Its rate limit, perhaps shared with others.
+    pub rate_limit: Arc<RateLimit>,
     pub metrics: DestinationMetrics,
 }

@@ -92,7 +92,8 @@ impl Troubles {
     /// Time has passed: tells what is due.
     pub fn look(&mut self, name: &str) {
         let now = Instant::now();
-        let (failing, dying) = (self.failing.look(now), self.dying.look(now));
+        let failing = self.failing.look(now);
+        let dying = self.dying.look(now);
         self.tell_failing(name, failing);
         self.tell_dying(name, dying);
     }

@@ -1,4 +1,4 @@
-//! One destination's worker: claims, paces and attempts here; [`settle`] has what follows when attempts have ended.
+//! One destination's worker: claims and attempts here, as fast as its rate limit allows; [`settle`] has what follows when attempts have ended.
 
 mod settle;
 
@@ -28,17 +28,13 @@ use crate::time::{Clock, Instant, sleep_until};
 /// What a worker works with.
 #[derive(Clone)]
 pub struct WorkerParts {
-    /// The destination's deliveries.
     pub queue: Arc<dyn Queue>,
-    /// Where names are.
     pub store: Arc<dyn Store>,
     /// What the config says of it. A reload gives another.
     pub section: watch::Receiver<Arc<Section>>,
     /// The bodies under attempt, of all destinations.
     pub bodies: Arc<Bodies>,
-    /// The time.
     pub clock: Clock,
-    /// What it shows.
     pub status: Arc<Status>,
     /// No new attempt once this is cancelled.
     pub stop: CancellationToken,
@@ -187,7 +183,8 @@ impl Worker {
 
     /// Resolves when the section, or how the destination stands, is not what it is now.
     fn changes(&self) -> BoxFuture<'static, ()> {
-        let (mut state, mut section) = (self.state.clone(), self.parts.section.clone());
+        let mut state = self.state.clone();
+        let mut section = self.parts.section.clone();
         Box::pin(async move {
             // An error means that the other end is gone: the process is ending.
             tokio::select! {
@@ -216,8 +213,8 @@ impl Worker {
         }
         let nudges = self.state.borrow_and_update().nudges;
         if std::mem::replace(&mut self.nudges, nudges) != nudges {
-            self.breaker.begin_gently(Instant::now());
-            self.section.pace.release();
+            self.breaker.ramp_up(Instant::now());
+            self.section.rate_limit.release();
             self.parts.status.show(|shown| shown.held_until_ms = None);
             self.is_ready = true;
         }
@@ -229,14 +226,15 @@ impl Worker {
         F: Future<Output = Attempted>,
     {
         while self.claiming.is_none() && self.is_ready {
-            let Section { config, pace, .. } = &*self.section;
-            let (now, running) = (Instant::now(), attempts.running.len());
+            let Section { config, rate_limit, .. } = &*self.section;
+            let now = Instant::now();
+            let running = attempts.running.len();
             let allowed = self.breaker.allowed(now);
             // Those under way when it opened end by themselves, and hold no probe up.
             if matches!(allowed, Allowed::AtOnce(most) if running >= most) {
                 return None;
             }
-            if let Some(later) = pace.closed_until(now) {
+            if let Some(later) = rate_limit.closed_until(now) {
                 return Some(later);
             }
             let (attempts_max, batch_max, is_probe) = match allowed {
@@ -244,7 +242,7 @@ impl Worker {
                 Allowed::AfterProbe => return None,
                 Allowed::Probe => (1, 1, true),
                 // Where turns are counted, one attempt at a time: what is claimed is attempted at once.
-                Allowed::AtOnce(_) if pace.is_limited() => (1, config.destination.batch_max(), false),
+                Allowed::AtOnce(_) if rate_limit.is_limited() => (1, config.destination.batch_max(), false),
                 Allowed::AtOnce(most) => (most - running, config.destination.batch_max(), false),
             };
             // Without room, one of our own attempts will end and bring us back here.
@@ -277,8 +275,8 @@ impl Worker {
             self.is_ready = false;
             return None;
         }
-        // Somebody who shares the pace may have been faster.
-        if let Err(later) = self.section.pace.take(Instant::now()) {
+        // Somebody who shares the rate limit may have been faster.
+        if let Err(later) = self.section.rate_limit.take(Instant::now()) {
             return Some(later);
         }
         let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
@@ -308,7 +306,8 @@ async fn attempted(attempt: Attempt) -> Attempted {
     let to = claims.destination();
     let deliveries: SmallVec<[Delivery; 1]> = read.iter().flatten().map(|event| delivery(&names, event, to)).collect();
     drop(names);
-    let (started_ms, started) = (clock.now_ms(), Instant::now());
+    let started_ms = clock.now_ms();
+    let started = Instant::now();
     let Policy { timeout, .. } = section.config.policy;
     // The call itself may panic as well as what it returns.
     let attempt = AssertUnwindSafe(async { section.config.destination.attempt(&deliveries).await }).catch_unwind();
@@ -340,7 +339,8 @@ async fn claimed(claiming: &mut Option<Claiming>) -> (Vec<Claimed>, bool) {
 
 /// How many of some sizes, at least one, come to no more than a limit; and to how much.
 fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
-    let (mut count, mut total) = (0, 0);
+    let mut count = 0;
+    let mut total = 0;
     for size in sizes {
         if count > 0 && total + size > limit {
             break;

@@ -344,7 +344,7 @@ pub trait Destination: Send + Sync {
     }
 
     /// Destinations with the same key share one pace: Slack counts by webhook, not by who calls it.
-    fn pace_key(&self) -> Option<String> {
+    fn rate_limit_key(&self) -> Option<String> {
         None
     }
 

@@ -73,7 +73,7 @@ struct View {
     worked: Option<usize>,
     last_begun_ms: Option<u64>,
     /// An operator asked for an attempt.
-    is_wished: bool,
+    is_asked_for: bool,
 }
 
 #[derive(Debug)]
@@ -150,8 +150,8 @@ impl Witness {
     }
 
     /// An operator wants attempts now.
-    pub(super) fn wished(&self, at: usize) {
-        self.state().views[at].is_wished = true;
+    pub(super) fn asked_for(&self, at: usize) {
+        self.state().views[at].is_asked_for = true;
     }
 
     pub(super) fn arrived(&self, at: usize) -> Vec<u64> {
@@ -276,7 +276,7 @@ impl State {
         let sequence = delivery.event.id.sequence();
         let body = &delivery.event.body;
         let view = &mut self.views[at];
-        let is_wished = std::mem::take(&mut view.is_wished);
+        let is_asked_for = std::mem::take(&mut view.is_asked_for);
         let last_ms = view.last_begun_ms.replace(now_ms);
         if !view.under_way.insert(sequence) {
             return Some("attempted while an attempt at it is under way".to_owned());
@@ -296,7 +296,7 @@ impl State {
         if is_open {
             let quiet_ms = now_ms - view.quiet_since_ms;
             view.quiet_since_ms = now_ms;
-            if quiet_ms < PROBES_APART_MS - 1 && !is_wished {
+            if quiet_ms < PROBES_APART_MS - 1 && !is_asked_for {
                 return Some(format!("probed after {quiet_ms} ms"));
             }
         }

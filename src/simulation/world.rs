@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::dice::Dice;
 use super::terms::{TURN_OF_LONG_WAITS, policies};
 use super::witness::{Mode, Model, Witness};
-use crate::deliver::{BacklogLimits, Bodies, DestinationConfig, Pace, Policy, Section, Worker, WorkerParts};
+use crate::deliver::{BacklogLimits, Bodies, DestinationConfig, Policy, RateLimit, Section, Worker, WorkerParts};
 use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::format::BulkAct;
@@ -256,7 +256,7 @@ impl World {
             return;
         }
         process.store.resume(id);
-        self.witness.wished(at);
+        self.witness.asked_for(at);
         self.tell(format_args!("resumed {at}"));
     }
 
@@ -265,7 +265,7 @@ impl World {
         let process = self.process();
         let id = process.ids[at];
         process.store.retry_now(id);
-        self.witness.wished(at);
+        self.witness.asked_for(at);
         self.tell(format_args!("retry now {at}"));
     }
 
@@ -374,7 +374,7 @@ impl World {
             let destination = Arc::new(Model::new(at, self.witness.clone(), store.clone(), ids[at]));
             let section = watch::Sender::new(Arc::new(Section {
                 config: config(at, policy, destination),
-                pace: Arc::new(Pace::new(policy.interval)),
+                rate_limit: Arc::new(RateLimit::new(policy.interval)),
                 metrics: metrics.destination(&format!("d{at}")),
             }));
             sections.push(section);
@@ -401,7 +401,7 @@ impl World {
                 // A destination that rejected again and again may have been paused.
                 if process.store.standing(*id).paused.is_some() {
                     process.store.resume(*id);
-                    self.witness.wished(at);
+                    self.witness.asked_for(at);
                 }
             }
             let backlog: u64 = process.ids.iter().map(|id| process.store.counts(*id).backlog).sum();

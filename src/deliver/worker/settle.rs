@@ -181,7 +181,7 @@ impl Worker {
             Outcome::Retry { reason, after, holds_all } => {
                 if let (Some(after), true) = (after, holds_all) {
                     let hold = (*after).min(HOLD_MAX);
-                    self.section.pace.hold(Instant::now() + hold);
+                    self.section.rate_limit.hold(Instant::now() + hold);
                     let until_ms = self.parts.clock.now_ms() + hold.as_millis() as u64;
                     self.parts.status.show(|shown| shown.held_until_ms = shown.held_until_ms.max(Some(until_ms)));
                 }
@@ -203,7 +203,8 @@ impl Worker {
 
     /// Takes down a failure, which the log tells once.
     fn tell(&mut self, reason: &Reason) {
-        let (name, reason_brief) = (&self.section.config.name, reason.brief.as_str());
+        let name = &self.section.config.name;
+        let reason_brief = reason.brief.as_str();
         tracing::debug!(destination = %name, reason = reason_brief, "an attempt failed");
         self.parts.status.troubles().failed(name, reason);
         self.is_failing = true;
@@ -250,7 +251,8 @@ mod tests {
 
     #[test]
     fn what_is_skipped_all_the_time_is_noted_sixty_times_a_minute() {
-        let (mut sparing, start) = (Sparing::default(), Instant::now());
+        let mut sparing = Sparing::default();
+        let start = Instant::now();
         let mut noted =
             |at_s: u64| (0..1000).filter(|_| sparing.has_one_more(start + Duration::from_secs(at_s))).count();
         assert_eq!([0, 1, 59, 60, 61, 500].map(&mut noted), [60, 0, 0, 60, 0, 60]);

@@ -378,7 +378,7 @@ impl Destination for Slack {
         Ok(Secret::from(format!("{}\n{}", self.url, self.client.way_text())))
     }
 
-    fn pace_key(&self) -> Option<String> {
+    fn rate_limit_key(&self) -> Option<String> {
         Some(self.url.to_string())
     }
 

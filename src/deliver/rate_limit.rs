@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// One pace, shared by all destinations that must keep it together.
+/// One rate limit, shared by all destinations that must keep it together.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     state: Mutex<State>,
 }
 
@@ -19,8 +19,8 @@ struct State {
     held_until: Option<Instant>,
 }
 
-impl Pace {
-    /// A pace with at least `interval` between two attempts.
+impl RateLimit {
+    /// A limit with at least `interval` between two attempts.
     pub fn new(interval: Option<Duration>) -> Self {
         Self { state: Mutex::new(State { interval, ..State::default() }) }
     }
@@ -82,41 +82,41 @@ mod tests {
     fn turns_keep_their_distance_and_a_pause_is_not_made_up_for() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let pace = Pace::new(Some(Duration::from_millis(100)));
-        assert_eq!(pace.take(at(0)), Ok(()));
-        assert_eq!(pace.take(at(50)), Err(at(100)));
-        assert_eq!(pace.take(at(100)), Ok(()));
-        assert_eq!(pace.take(at(1_000)), Ok(()));
-        assert_eq!(pace.take(at(1_001)), Err(at(1_100)));
+        let limit = RateLimit::new(Some(Duration::from_millis(100)));
+        assert_eq!(limit.take(at(0)), Ok(()));
+        assert_eq!(limit.take(at(50)), Err(at(100)));
+        assert_eq!(limit.take(at(100)), Ok(()));
+        assert_eq!(limit.take(at(1_000)), Ok(()));
+        assert_eq!(limit.take(at(1_001)), Err(at(1_100)));
     }
 
     #[test]
     fn a_hold_ends_by_itself_and_never_gets_shorter() {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
-        let pace = Pace::new(None);
-        pace.hold(at(10));
-        pace.hold(at(5));
-        assert_eq!(pace.take(at(9)), Err(at(10)));
-        assert_eq!(pace.take(at(10)), Ok(()));
-        assert_eq!(pace.closed_until(at(10)), None);
-        pace.hold(at(20));
-        pace.release();
-        assert_eq!(pace.take(at(11)), Ok(()));
+        let limit = RateLimit::new(None);
+        limit.hold(at(10));
+        limit.hold(at(5));
+        assert_eq!(limit.take(at(9)), Err(at(10)));
+        assert_eq!(limit.take(at(10)), Ok(()));
+        assert_eq!(limit.closed_until(at(10)), None);
+        limit.hold(at(20));
+        limit.release();
+        assert_eq!(limit.take(at(11)), Ok(()));
     }
 
     #[test]
     fn a_shorter_interval_holds_for_the_turn_that_is_waited_for() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let pace = Pace::new(Some(Duration::from_secs(3600)));
-        assert_eq!(pace.take(at(0)), Ok(()));
-        pace.set_interval(Some(Duration::from_millis(100)));
-        assert_eq!(pace.take(at(50)), Err(at(100)));
-        assert_eq!(pace.take(at(100)), Ok(()));
-        pace.set_interval(None);
-        assert_eq!(pace.take(at(101)), Ok(()));
-        pace.set_interval(Some(Duration::from_millis(100)));
-        assert_eq!(pace.take(at(102)), Err(at(201)));
+        let limit = RateLimit::new(Some(Duration::from_secs(3600)));
+        assert_eq!(limit.take(at(0)), Ok(()));
+        limit.set_interval(Some(Duration::from_millis(100)));
+        assert_eq!(limit.take(at(50)), Err(at(100)));
+        assert_eq!(limit.take(at(100)), Ok(()));
+        limit.set_interval(None);
+        assert_eq!(limit.take(at(101)), Ok(()));
+        limit.set_interval(Some(Duration::from_millis(100)));
+        assert_eq!(limit.take(at(102)), Err(at(201)));
     }
 }
