@@ -56,7 +56,7 @@ pub struct Queue {
     /// When each scheduled delivery is due, to find it by its number.
     due: BTreeMap<u64, u64>,
     /// What is in flight, or was handed back.
-    claimed: BTreeMap<u64, Option<(u64, Scheduled)>>,
+    claimed: BTreeMap<u64, Origin>,
     dead: Bitmap,
     /// What came in while its source is held, by source.
     held: BTreeMap<NameId, Bitmap>,
@@ -67,6 +67,25 @@ pub struct Queue {
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
     turn: usize,
+}
+
+/// Where a claim came from, and goes back to where nothing comes of it.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// A first attempt or a redelivery: it still lies in its set.
+    Fresh,
+    /// It was scheduled.
+    Retry { due_ms: u64, entry: Scheduled },
+}
+
+impl Origin {
+    /// When it was due, and the rest, where it was scheduled.
+    fn retry(&self) -> Option<(u64, &Scheduled)> {
+        match self {
+            Self::Fresh => None,
+            Self::Retry { due_ms, entry } => Some((*due_ms, entry)),
+        }
+    }
 }
 
 /// What of a queue is written down now and then, so that opening need not read the whole journal.
@@ -120,9 +139,9 @@ impl Queue {
     /// Everything but what is claimed, which counts as it was before, and how it stands.
     pub fn snapshot(&self) -> Snapshot {
         let waiting = self.scheduled.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
-        let claimed = self.claimed.iter().filter_map(|(sequence, retry)| {
-            let (due_ms, entry) = retry.as_ref()?;
-            Some((*sequence, *due_ms, entry.clone()))
+        let claimed = self.claimed.iter().filter_map(|(sequence, origin)| {
+            let (due_ms, entry) = origin.retry()?;
+            Some((*sequence, due_ms, entry.clone()))
         });
         Snapshot {
             unsettled: self.unsettled.clone(),

@@ -38,7 +38,7 @@ impl Queue {
     }
 
     pub(super) fn retries_claimed(&self) -> usize {
-        self.claimed.values().filter(|retry| retry.is_some()).count()
+        self.claimed.values().filter(|origin| origin.retry().is_some()).count()
     }
 
     /// Whether nothing of it would be missed.
@@ -129,7 +129,8 @@ impl Queue {
         if let Some(due_ms) = self.due.get(&sequence) {
             return self.scheduled.get(&(*due_ms, sequence)).map(|entry| (*due_ms, entry.clone()));
         }
-        self.claimed.get(&sequence).cloned().flatten()
+        let (due_ms, entry) = self.claimed.get(&sequence)?.retry()?;
+        Some((due_ms, entry.clone()))
     }
 
     /// Whether it waits to go out again.

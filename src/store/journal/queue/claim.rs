@@ -21,7 +21,7 @@ impl Queue {
 
     pub(super) fn take_returned(&mut self) -> Option<Claim> {
         let claim = self.returned.pop_front()?;
-        self.claimed.entry(claim.key.sequence).or_insert(None);
+        self.claimed.entry(claim.key.sequence).or_insert(Origin::Fresh);
         Some(claim)
     }
 
@@ -51,7 +51,7 @@ impl Queue {
             first_attempt_ms: Some(scheduled.first_attempt_ms),
             due_ms: Some(due_ms),
         };
-        self.claimed.insert(sequence, Some((due_ms, scheduled)));
+        self.claimed.insert(sequence, Origin::Retry { due_ms, entry: scheduled });
         Some(claim)
     }
 
@@ -72,7 +72,7 @@ impl Queue {
     }
 
     pub(super) fn claim_fresh(&mut self, sequence: u64) -> Claim {
-        self.claimed.insert(sequence, None);
+        self.claimed.insert(sequence, Origin::Fresh);
         Claim { key: self.key(sequence), attempts: 0, first_attempt_ms: None, due_ms: None }
     }
 
@@ -91,8 +91,8 @@ impl Queue {
     #[cfg(test)]
     pub fn take_back_all(&mut self) {
         self.returned.clear();
-        for (sequence, retry) in std::mem::take(&mut self.claimed) {
-            if let Some((due_ms, entry)) = retry {
+        for (sequence, origin) in std::mem::take(&mut self.claimed) {
+            if let Origin::Retry { due_ms, entry } = origin {
                 self.schedule(sequence, due_ms, entry);
             }
             self.cursor = self.cursor.min(sequence);
@@ -104,7 +104,7 @@ impl Queue {
     pub(super) fn take_back_returned(&mut self) {
         for claim in std::mem::take(&mut self.returned) {
             let sequence = claim.key.sequence;
-            if let Some(Some((due_ms, entry))) = self.claimed.remove(&sequence) {
+            if let Some(Origin::Retry { due_ms, entry }) = self.claimed.remove(&sequence) {
                 self.schedule(sequence, due_ms, entry);
             }
             self.cursor = self.cursor.min(sequence);
@@ -113,7 +113,7 @@ impl Queue {
     }
 }
 
-fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Option<(u64, Scheduled)>>) -> Option<u64> {
+fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Origin>) -> Option<u64> {
     loop {
         let sequence = set.next(*cursor)?;
         *cursor = sequence + 1;

@@ -83,7 +83,10 @@ impl Queue {
         for claim in &mut self.returned {
             claim.first_attempt_ms = claim.first_attempt_ms.map(moved);
         }
-        let claimed = self.claimed.values_mut().flatten().map(|(_, entry)| entry);
+        let claimed = self.claimed.values_mut().filter_map(|origin| match origin {
+            Origin::Fresh => None,
+            Origin::Retry { entry, .. } => Some(entry),
+        });
         for entry in claimed.chain(self.scheduled.values_mut()) {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
         }
