@@ -285,7 +285,6 @@ fn delivery() -> Delivery {
         id: EventId::mint(ARRIVAL.received_ms, 0, 7),
         received_ms: ARRIVAL.received_ms,
         source: NameId(1),
-        generation: 1,
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: Bytes::from_static(BODY.as_bytes()),

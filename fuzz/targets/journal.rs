@@ -227,7 +227,6 @@ fn head(sequence: u64) -> (EventHead, Vec<u8>) {
         body_bytes: body.len() as u32,
         body_crc: crc32c::crc32c(&body),
         source: NameId(3),
-        generation: 4,
         rules: vec![rule],
         deliveries,
     };

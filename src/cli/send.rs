@@ -214,7 +214,6 @@ async fn try_destination(
             id: EventId::mint(received_ms, 0, i as u64),
             received_ms,
             source: NameId(0),
-            generation: 0,
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: body.into(),

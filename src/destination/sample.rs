@@ -17,7 +17,6 @@ pub fn sample(body: impl Into<Bytes>, received_ms: u64) -> Delivery {
         id: EventId::mint(received_ms, 0, 7),
         received_ms,
         source: NameId(1),
-        generation: 1,
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.into(),

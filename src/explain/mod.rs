@@ -127,7 +127,6 @@ fn deliveries(config: &Config, body: &[u8], relay: RelayFields<'_>, routing: &Ro
         id: EventId::mint(relay.received_ms, 0, 0),
         received_ms: relay.received_ms,
         source: NameId(0),
-        generation: 0,
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.to_vec().into(),

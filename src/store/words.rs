@@ -36,7 +36,7 @@ pub struct NewEvent {
     pub received_ms: u64,
     /// The way it came in by.
     pub source: NameId,
-    /// Which generation of the config routed it.
+    /// Which generation of the config let it in: one that is too old is refused, and none is kept.
     pub generation: u32,
     /// The rules that matched, in order.
     pub rules: Vec<NameId>,
@@ -72,8 +72,6 @@ pub struct StoredEvent {
     pub received_ms: u64,
     /// The way it came in by.
     pub source: NameId,
-    /// Which generation of the config routed it.
-    pub generation: u32,
     /// The rules that matched, in order.
     pub rules: Vec<NameId>,
     /// Where it goes.

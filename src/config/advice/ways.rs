@@ -180,7 +180,6 @@ fn delivery(body: &str) -> Delivery {
         id: EventId::mint(0, 0, 0),
         received_ms: 0,
         source: NameId(0),
-        generation: 0,
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.as_bytes().to_vec().into(),

@@ -15,7 +15,7 @@
 //!         durable up to u64 | first sequence u64 | heads length u32 | bodies length u32 | events u32 | records u32
 //!         record heads … | bodies … | zeros to a multiple of 8
 //! record  kind u8, 0 u8 ×3, head length u32, and by kind:
-//!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | generation u32 | rules u32 | deliveries u32
+//!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | 0 u32 | rules u32 | deliveries u32
 //!               rule u32 … | destination u32, rule u32 …
 //!   2 outcomes  count u32, and for each: state u8, end u8, attempts u16 | destination u32 | to u32 | sequence u64 | at ms u64
 //!               delivered: end 0 arrived, 1 skipped, 2 dropped, 3 moved to; else 0

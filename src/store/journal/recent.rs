@@ -99,7 +99,6 @@ mod tests {
             id: EventId::mint(0, 0, sequence),
             received_ms: 0,
             source: NameId(0),
-            generation: 0,
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: vec![0; body_bytes].into(),

@@ -286,7 +286,6 @@ impl Writer {
             body_bytes: u32::try_from(event.body.len()).expect("a body is limited to far less than 4 GiB"),
             body_crc: crc32c::crc32c(&event.body),
             source: event.source,
-            generation: event.generation,
             rules: std::mem::take(&mut event.rules),
             deliveries: std::mem::take(&mut event.deliveries),
         }

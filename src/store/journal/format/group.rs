@@ -132,7 +132,8 @@ impl GroupBuilder {
             put_u32(out, head.body_crc);
             out.extend_from_slice(&head.id.to_bytes());
             put_u32(out, head.source.0);
-            put_u32(out, head.generation);
+            // Where earlier releases wrote a number that nobody read.
+            put_u32(out, 0);
             put_u32(out, count(head.rules.len()));
             put_u32(out, count(head.deliveries.len()));
             for rule in &head.rules {

@@ -36,8 +36,6 @@ pub struct EventHead {
     pub body_crc: u32,
     /// The way it came in by.
     pub source: NameId,
-    /// Which generation of the config routed it.
-    pub generation: u32,
     /// The rules that matched.
     pub rules: Vec<NameId>,
     /// Where it goes.
@@ -136,10 +134,10 @@ fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
 fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
     let (body_bytes, body_crc) = (take.u32()?, take.u32()?);
     let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
-    let (source, generation) = (NameId(take.u32()?), take.u32()?);
+    let source = NameId(take.u32()?);
+    take.bytes(4)?;
     let (rules, deliveries) = (take.u32()?, take.u32()?);
-    let mut head =
-        EventHead { id, body_bytes, body_crc, source, generation, rules: Vec::new(), deliveries: Vec::new() };
+    let mut head = EventHead { id, body_bytes, body_crc, source, rules: Vec::new(), deliveries: Vec::new() };
     for _ in 0..rules {
         head.rules.push(NameId(take.u32()?));
     }

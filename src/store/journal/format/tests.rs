@@ -45,7 +45,6 @@ proptest! {
                 body_bytes: body.len() as u32,
                 body_crc: crc32c::crc32c(body),
                 source: NameId(3),
-                generation: 4,
                 rules: vec![NameId(9)],
                 deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(9) }],
             };
@@ -77,7 +76,7 @@ proptest! {
         builder.replay(&replay);
         expected.push(Record::Replay(replay));
         let head = EventHead {
-            id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3), generation: 4,
+            id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3),
             rules: Vec::new(), deliveries: Vec::new(),
         };
         builder.relocated(&head, Bytes::from_static(b"{}"));

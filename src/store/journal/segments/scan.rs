@@ -142,7 +142,6 @@ pub fn stored(head: EventHead, body: bytes::Bytes) -> StoredEvent {
         id: head.id,
         received_ms: head.id.received_ms(),
         source: head.source,
-        generation: head.generation,
         rules: head.rules,
         deliveries: head.deliveries,
         body,

@@ -63,7 +63,7 @@ proptest! {
         };
         for (at, rules) in sizes.iter().enumerate() {
             let head = EventHead {
-                id: EventId::mint(1, 1, at as u64), body_bytes: 1, body_crc: 0, source: NameId(0), generation: 0,
+                id: EventId::mint(1, 1, at as u64), body_bytes: 1, body_crc: 0, source: NameId(0),
                 rules: vec![NameId(7); *rules], deliveries: Vec::new(),
             };
             if !builder.add_within(heads_max, |builder| builder.event(&head, Bytes::from_static(b"x"))) {

@@ -114,7 +114,6 @@ fn a_journal_of_format_version_1_is_read_from_its_first_group_on() {
             body_bytes: 3,
             body_crc: crc32c::crc32c(b"one"),
             source: NameId(2),
-            generation: 1,
             rules: Vec::new(),
             deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(3) }],
         };

@@ -158,7 +158,6 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
         body_bytes: 3,
         body_crc: crc32c::crc32c(b"one"),
         source: NameId(2),
-        generation: 1,
         rules: Vec::new(),
         deliveries: vec![PlannedDelivery { destination: NameId(7), rule: NameId(3) }],
     };

@@ -58,7 +58,6 @@ impl Writer {
                 body_bytes: u32::try_from(event.body.len()).expect("a body that was read is smaller than 4 GiB"),
                 body_crc: crc32c::crc32c(&event.body),
                 source: event.source,
-                generation: event.generation,
                 rules: event.rules.clone(),
                 deliveries: event.deliveries.clone(),
             };
