@@ -13,15 +13,15 @@ use std::task::{Context, Poll, Waker};
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::Disk;
 use vero_relay::store::journal::format::{
-    Act, BulkAct, Control, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState, ReplayRecord,
-    SegmentHeader, SelectionRecord,
+    Act, BulkAct, Control, DeliveryKey, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState,
+    ReplayRecord, SegmentHeader, SelectionRecord,
 };
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, Claimed, DeliveryKey, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent,
-    Order, Pause, PlannedDelivery, Room, Standing, Store, StoreError,
+    Answer, Claimed, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent, Order, Pause,
+    PlannedDelivery, Room, Standing, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -96,7 +96,7 @@ fn open(disk: &ModelDisk, is_honest: bool, verified: &Verified) {
     drop(store);
     let Ok(id) = answer else { return };
     let (store, _) = JournalStore::open(Arc::new(disk.clone()), options()).expect("what it wrote it can open");
-    let is_it = |claimed: &Claimed| claimed.claim.key.sequence == id.sequence();
+    let is_it = |claimed: &Claimed| claimed.claim.delivery.event == id;
     assert!(claim(&store, crm).iter().any(is_it), "what was acknowledged waits");
     let event = now(store.event(id));
     // A group whose CRC is right and whose numbers lie hides others; no damage makes one, so it may: but not end the process.
@@ -112,7 +112,7 @@ fn read_all(store: &JournalStore, is_silent: bool) {
     let written = written();
     for destination in [CRM, ALERTS] {
         for Claimed { claim, event } in claim(store, destination) {
-            let sequence = claim.key.sequence;
+            let sequence = claim.delivery.event.sequence();
             let Some((body, destinations)) = written.get(&sequence) else {
                 panic!("event {sequence} was never written")
             };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
-use crate::store::DeliveryKey;
+use crate::store::DeliveryId;
 
 /// How far a wait is spread to either side, so that what failed together does not come back together.
 pub const JITTER: f64 = 0.2;
@@ -39,9 +39,11 @@ pub fn wait(attempts: u16, initial: Duration, factor: u32, max: Duration, spread
 }
 
 /// Where in its jitter a delivery's wait lies, from 0 to 1: another for each delivery and attempt, and always the same for one.
-pub fn spread(key: DeliveryKey, attempts: u16) -> f64 {
-    let delivery = key.sequence ^ (u64::from(key.destination.0) << 44) ^ (u64::from(attempts) << 28);
-    mixed(delivery.wrapping_add(MIXED_STEP)) as f64 / u64::MAX as f64
+pub fn spread(delivery: DeliveryId, attempts: u16) -> f64 {
+    let id = u128::from_be_bytes(delivery.event.to_bytes());
+    let event = (id >> 64) as u64 ^ id as u64;
+    let number = event ^ (u64::from(delivery.destination.0) << 44) ^ (u64::from(attempts) << 28);
+    mixed(number.wrapping_add(MIXED_STEP)) as f64 / u64::MAX as f64
 }
 
 /// What SplitMix64 goes on by (<https://prng.di.unimi.it/splitmix64.c>).
@@ -57,6 +59,7 @@ pub(crate) fn mixed(mut number: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventId;
     use crate::store::NameId;
 
     #[test]
@@ -100,7 +103,9 @@ mod tests {
 
     #[test]
     fn what_failed_together_is_spread_over_the_whole_jitter() {
-        let at = |sequence, attempts| spread(DeliveryKey { sequence, destination: NameId(3) }, attempts);
+        let at = |sequence, attempts| {
+            spread(DeliveryId { event: EventId::mint(7, 1, sequence), destination: NameId(3) }, attempts)
+        };
         let mut tenths = [0; 10];
         for sequence in 0..1000 {
             tenths[((at(sequence, 1) * 10.0) as usize).min(9)] += 1;

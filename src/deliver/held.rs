@@ -65,7 +65,7 @@ pub struct Held {
 impl Held {
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
-        self.claims.first().map(|claim| claim.key.destination)
+        self.claims.first().map(|claim| claim.delivery.destination)
     }
 
     /// Takes the events, in the order of their claims.

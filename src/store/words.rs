@@ -82,10 +82,9 @@ pub struct StoredEvent {
 
 /// Names one delivery: an event and a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeliveryKey {
-    /// The event's sequence number.
-    pub sequence: u64,
-    /// Where to.
+pub struct DeliveryId {
+    /// The event's id. Where a claim's event cannot be read, only the store can tell which one it names.
+    pub event: EventId,
     pub destination: NameId,
 }
 
@@ -93,7 +92,7 @@ pub struct DeliveryKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Which delivery.
-    pub key: DeliveryKey,
+    pub delivery: DeliveryId,
     /// Attempts made before this claim.
     pub attempts: u16,
     /// When the first attempt was made, unix milliseconds; `None` before it.

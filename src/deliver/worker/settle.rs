@@ -93,7 +93,7 @@ impl Worker {
         let first_attempt_ms = claim.first_attempt_ms.unwrap_or(started_ms);
         let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
         let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
-        match decide(outcome, attempts, age, spread(claim.key, attempts), &self.section.config.policy) {
+        match decide(outcome, attempts, age, spread(claim.delivery, attempts), &self.section.config.policy) {
             Next::Done => {
                 self.section.metrics.delivered(now_ms);
                 Settlement::Delivered { attempts }

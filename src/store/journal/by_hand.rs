@@ -11,13 +11,15 @@ use super::format::Act;
 use super::format::BulkAct;
 use super::inbox::Urgency;
 use super::index::Update;
+use super::queue::Claim;
 use super::words::ReadError;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
+use crate::store::journal::format::DeliveryKey;
 use crate::store::{
-    AppendError, AttemptNote, Change, Claim, Counts, Cursor, DeadLetter, DeadQuery, DeliveryKey, Duty, EventView,
-    Lease, NameId, NameKind, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, Standing, States,
-    Store, StoreError, StoredEvent, TakenOver,
+    AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, Duty, EventView, Lease, NameId, NameKind,
+    NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, Standing, States, Store, StoreError,
+    StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -151,7 +153,9 @@ impl JournalStore {
     /// Settles claims, of whichever destinations, in their order.
     pub(crate) fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
         for (claim, settlement) in settlements {
-            self.queue(claim.key.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
+            let id = EventId::mint(0, self.journal.number as u16, claim.key.sequence);
+            let claim = claim.of_event(id);
+            self.queue(claim.delivery.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
         }
     }
 

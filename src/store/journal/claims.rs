@@ -12,11 +12,13 @@ use super::destination::Destination;
 use super::format::{Act, OutcomeRecord, OutcomeState, cut};
 use super::inbox::{Message, Urgency};
 use super::index::Update;
+use super::queue::Claim;
 use super::words::state_of;
 use super::{lock, reading};
+use crate::event::EventId;
+use crate::store::journal::format::DeliveryKey;
 use crate::store::{
-    AttemptNote, Change, Claim, Claimed, DeliveryKey, DeliveryState, NameId, Queue, QueueState, Room, Settled,
-    Settlement, StoreError,
+    AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueState, Room, Settled, Settlement, StoreError,
 };
 use crate::time::{Instant, sleep_until};
 
@@ -33,6 +35,8 @@ pub struct JournalQueue {
 struct Handing {
     destination: Arc<Destination>,
     lost: CancellationToken,
+    /// The journal's own number, which its events' ids hold.
+    journal: u64,
     claimed: Vec<Claimed>,
     /// Those of which the events are still to be read.
     unread: Vec<Claim>,
@@ -60,7 +64,8 @@ impl Handing {
                 return self;
             }
             self.unread.pop();
-            self.claimed.push(Claimed { claim, event: read.map_err(StoreError::from) });
+            let id = read.as_ref().map_or_else(|_| EventId::mint(0, self.journal as u16, sequence), |event| event.id);
+            self.claimed.push(Claimed { claim: claim.of_event(id), event: read.map_err(StoreError::from) });
         }
         self
     }
@@ -68,7 +73,7 @@ impl Handing {
 
 impl Drop for Handing {
     fn drop(&mut self) {
-        let claims = self.claimed.drain(..).map(|claimed| claimed.claim).chain(self.unread.drain(..));
+        let claims = self.claimed.drain(..).map(|claimed| claimed.claim.into()).chain(self.unread.drain(..));
         let claims: Vec<Claim> = claims.collect();
         if !claims.is_empty() {
             let mut queue = lock(&self.destination.queue);
@@ -95,7 +100,9 @@ impl Queue for JournalQueue {
         }
         let destination = self.destination.clone();
         let lost = self.lost.clone();
-        let mut handing = Handing { destination, lost, claimed: Vec::with_capacity(claims.len()), unread: claims };
+        let journal = self.journal.number;
+        let mut handing =
+            Handing { destination, lost, journal, claimed: Vec::with_capacity(claims.len()), unread: claims };
         // What is in memory is there at once. Where the first is not, the disk is read.
         let mut bytes = 0;
         let recent = lock(&self.journal.recent);
@@ -105,7 +112,7 @@ impl Queue for JournalQueue {
             if bytes > room.body_bytes && !handing.claimed.is_empty() {
                 break;
             }
-            handing.claimed.push(Claimed { claim: *claim, event: Ok(event) });
+            handing.claimed.push(Claimed { claim: claim.of_event(event.id), event: Ok(event) });
         }
         drop(recent);
         handing.unread.drain(..handing.claimed.len());
@@ -140,6 +147,7 @@ impl Queue for JournalQueue {
     fn settle(&self, settled: Vec<Settled>) {
         let mut notes: Vec<(DeliveryKey, AttemptNote)> = Vec::new();
         let settlements = settled.into_iter().map(|Settled { claim, settlement, attempt }| {
+            let claim = Claim::from(claim);
             notes.extend(attempt.map(|attempt| (claim.key, attempt)));
             (claim, settlement)
         });

@@ -20,8 +20,9 @@ use super::words::ReadError;
 use super::words::{Letter, state_after, unreadable};
 use super::{lock, reading};
 use crate::event::EventId;
+use crate::store::journal::format::DeliveryKey;
 use crate::store::{
-    AppendError, Command, DeadQuery, DeliveryKey, Done, EVENTS_MAX, NameId, ReplayProgress, StoreError, What, Which,
+    AppendError, Command, DeadQuery, Done, EVENTS_MAX, NameId, ReplayProgress, StoreError, What, Which,
 };
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room

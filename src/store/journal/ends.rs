@@ -13,7 +13,8 @@ use super::format::{OutcomeState, Record, records};
 use super::segments::{Scan, SegmentInfo, Window};
 use super::words::ReadError;
 use super::words::{Ends, Place, died, state_after, state_of, unexplained_death, unreadable};
-use crate::store::{DeliveryKey, DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
+use crate::store::journal::format::DeliveryKey;
+use crate::store::{DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
 
 /// What is known of some deliveries.
 pub struct Known {

@@ -48,7 +48,7 @@ pub use self::codec::cut;
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};
 pub use self::limits::*;
-pub use self::record::{EventHead, OutcomeRecord, OutcomeState, Record, records};
+pub use self::record::{DeliveryKey, EventHead, OutcomeRecord, OutcomeState, Record, records};
 
 /// The format this release writes.
 pub const VERSION: u32 = 2;

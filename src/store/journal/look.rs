@@ -12,9 +12,10 @@ use super::words::ReadError;
 use super::words::unreadable;
 use super::{JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
+use crate::store::journal::format::DeliveryKey;
 use crate::store::{
-    AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryKey, DeliveryState, DeliveryView, EventQuery, EventView,
-    Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Which,
+    AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryState, DeliveryView, EventQuery, EventView, Looking,
+    NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Which,
 };
 
 impl Looking for JournalStore {

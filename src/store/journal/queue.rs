@@ -21,7 +21,9 @@ use std::sync::Arc;
 use super::bitmap::Bitmap;
 use super::format::BulkAct;
 use super::format::{Act, OutcomeState};
-use crate::store::{Claim, DeliveryKey, DeliveryState, NameId, Pause, Standing};
+use crate::event::EventId;
+use crate::store::journal::format::DeliveryKey;
+use crate::store::{self, DeliveryId, DeliveryState, NameId, Pause, Standing};
 
 /// Scheduled deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
 /// need not be asked ten thousand times, and each of them costs memory.
@@ -67,6 +69,33 @@ pub struct Queue {
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
     turn: usize,
+}
+
+/// A delivery that was handed out, by its event's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub key: DeliveryKey,
+    /// Attempts made before this claim.
+    pub attempts: u16,
+    /// When the first attempt was made, unix milliseconds; `None` before it.
+    pub first_attempt_ms: Option<u64>,
+    /// When it was due, unix milliseconds; `None` for a first attempt.
+    pub due_ms: Option<u64>,
+}
+
+impl Claim {
+    /// As the worker knows it, whose event has this id.
+    pub fn of_event(self, event: EventId) -> store::Claim {
+        let Self { key: DeliveryKey { destination, .. }, attempts, first_attempt_ms, due_ms } = self;
+        store::Claim { delivery: DeliveryId { event, destination }, attempts, first_attempt_ms, due_ms }
+    }
+}
+
+impl From<store::Claim> for Claim {
+    fn from(claim: store::Claim) -> Self {
+        let store::Claim { delivery: DeliveryId { event, destination }, attempts, first_attempt_ms, due_ms } = claim;
+        Self { key: DeliveryKey { sequence: event.sequence(), destination }, attempts, first_attempt_ms, due_ms }
+    }
 }
 
 /// Where a claim came from, and goes back to where nothing comes of it.

@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::bitmap::Bitmap;
-use crate::store::{DeliveryKey, DeliveryState, NameId, StoredEvent};
+use crate::store::journal::format::DeliveryKey;
+use crate::store::{DeliveryState, NameId, StoredEvent};
 
 /// Bodies of recent events kept in memory, with the lists of their rules and destinations, in bytes.
 pub const BODIES_MAX: usize = 8 << 20;

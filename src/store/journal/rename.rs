@@ -10,7 +10,8 @@ use super::inbox::{Message, Urgency};
 use super::queue::Queue;
 use super::words::ReadError;
 use super::{lock, writing};
-use crate::store::{DeliveryKey, NameId, TakenOver};
+use crate::store::journal::format::DeliveryKey;
+use crate::store::{NameId, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
 const DEAD_AT_ONCE: usize = 4096;

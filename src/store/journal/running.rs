@@ -24,7 +24,8 @@ use super::upkeep::Upkeep;
 use super::words::ReadError;
 use super::words::unreadable;
 use super::{lock, reading, writing};
-use crate::store::{DeliveryKey, DeliveryState, Health, NameId, NameKind, Retention, Sources, Standing, StoredEvent};
+use crate::store::journal::format::DeliveryKey;
+use crate::store::{DeliveryState, Health, NameId, NameKind, Retention, Sources, Standing, StoredEvent};
 use crate::time::Clock;
 
 /// The journal while it runs: what its threads and its callers share.

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::bitmap::Bitmap;
 use super::format::{BulkAct, OutcomeRecord, OutcomeState, Record};
-use crate::store::{DeliveryKey, DeliveryState, NameId, StoreError, StoredEvent};
+use crate::store::journal::format::DeliveryKey;
+use crate::store::{DeliveryState, NameId, StoreError, StoredEvent};
 
 /// A range of a segment that was synced once and does not hold together now.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -179,7 +179,7 @@ impl AsWorker for dyn Store {
 
     fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
         for (claim, settlement) in settlements {
-            self.queue(claim.key.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
+            self.queue(claim.delivery.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
         }
     }
 

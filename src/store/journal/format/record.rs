@@ -4,7 +4,7 @@ use super::acts::decode_replay;
 use super::codec::{Take, kind_from_u8};
 use super::{Control, ReplayRecord, SelectionRecord};
 use crate::event::EventId;
-use crate::store::{DeliveryKey, NameId, NameKind, PlannedDelivery};
+use crate::store::{NameId, NameKind, PlannedDelivery};
 
 /// A record's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,15 @@ pub struct EventHead {
     pub rules: Vec<NameId>,
     /// Where it goes.
     pub deliveries: Vec<PlannedDelivery>,
+}
+
+/// Names one delivery by its event's number and its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryKey {
+    /// The event's sequence number.
+    pub sequence: u64,
+    /// Where to.
+    pub destination: NameId,
 }
 
 /// What became of one delivery.

@@ -7,7 +7,7 @@ use super::BulkAct;
 use super::codec::{Take, put_text};
 use super::*;
 use crate::event::EventId;
-use crate::store::{DeliveryKey, NameId, NameKind, Pause, PlannedDelivery, Standing};
+use crate::store::{NameId, NameKind, Pause, PlannedDelivery, Standing};
 
 fn outcome() -> impl Strategy<Value = OutcomeRecord> {
     let state = prop_oneof![

@@ -1,9 +1,10 @@
 //! What the index is told, and a dead letter as it knows it.
 
+use crate::store::journal::format::DeliveryKey;
 use crate::store::journal::format::{OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
 use crate::store::journal::known::KnownCommand;
 use crate::store::journal::words::{Damage, Letter, Place};
-use crate::store::{AttemptNote, DeliveryKey, NameId};
+use crate::store::{AttemptNote, NameId};
 
 /// Something that has happened, and is synced in the journal where it stands there at all.
 #[derive(Clone, Debug)]

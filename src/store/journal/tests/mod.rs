@@ -20,7 +20,9 @@ use proptest::prelude::*;
 
 use super::by_hand::{NumberSet, Selection};
 use super::disk::Disk;
+use super::format::DeliveryKey;
 use super::model::{Faults, ModelDisk};
+use super::queue::Claim;
 use super::segments::file_name;
 use super::words::ReadError;
 use super::*;

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use super::{Failure, GROUP_BYTES_MAX, Writer};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::BulkAct;
+use crate::store::journal::format::DeliveryKey;
 use crate::store::journal::format::{
     EventHead, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, OutcomeState, SelectionRecord,
 };
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
 use crate::store::journal::words::{Ends, Place, Relocating, Retiring};
-use crate::store::{DeliveryKey, DeliveryState, NameId, StoredEvent};
+use crate::store::{DeliveryState, NameId, StoredEvent};
 
 /// What a group that is put together says.
 #[derive(Default)]
