@@ -1,5 +1,26 @@
 //! The embedded backend: an append-only journal that is the queue and the truth, and an index beside it over what went wrong.
 //!
+//! # Limits
+//!
+//! Each stands once, where it is kept, with its reason. Nothing grows without one.
+//!
+//! | Of | At most | Why |
+//! |---|---|---|
+//! | a segment | 4 to 64 MiB, a sixteenth of the history ([`segment_bytes`]) | history goes by whole segments |
+//! | its header | 16 MiB ([`HEADER_MAX`](format::HEADER_MAX)), three quarters of it names ([`NAMES_BYTES_MAX`](names::NAMES_BYTES_MAX)) | it repeats all names, so that a segment is read alone |
+//! | a group | 4 MiB of bodies ([`GROUP_BYTES_MAX`]) and of record heads ([`GROUP_HEADS_MAX`](format::GROUP_HEADS_MAX)) | the first of its events waits for the sync of all; who reads one reads the heads |
+//! | an event | a body of 256 MiB ([`BODY_MAX`](format::BODY_MAX)), a head of 2 MiB ([`RECORD_MAX`](format::RECORD_MAX)) | what is larger could not be read again |
+//! | outcomes in a record | 1024 ([`OUTCOMES_MAX`](format::OUTCOMES_MAX)) | a megabyte with the longest reasons |
+//! | a bulk act's record | 128 chunks of 65 536 events ([`CHUNKS_MAX`](format::CHUNKS_MAX)) | a megabyte |
+//! | a reason, a name | 1024 bytes ([`TEXT_MAX`](format::TEXT_MAX)) | they are kept for each delivery |
+//! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`]) | they alone cost memory; beyond, no first attempts |
+//! | events in memory | 8 MiB of bodies ([`RECENT_BODIES_MAX`]) | a destination that keeps up never reads the disk |
+//! | an outcome not yet written, not yet synced | 100 ms, 1 s ([`OUTCOMES_WRITTEN_WITHIN`], [`OUTCOMES_SYNCED_WITHIN`]) | what a crash may make happen twice |
+//! | updates that the index has not written | 65 536 ([`UPDATES_MAX`](index::UPDATES_MAX)) | then it is made again at the next start |
+//! | commands, replays remembered | 1000 ([`COMMANDS_MAX`](super::COMMANDS_MAX), [`REPLAYS_MAX`](index::REPLAYS_MAX)) | the same one again is done once |
+//! | events, segments ever | 2^62, 2^40 ([`NUMBER_MAX`](format::NUMBER_MAX), [`SEGMENT_MAX`](format::SEGMENT_MAX)) | what says more is damage |
+//! | bytes of all | as the config says ([`sizes`]) | then nothing is taken in, and the rest goes on |
+//!
 //! # Cast
 //!
 //! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go. [`inbox`]: what it is told.
