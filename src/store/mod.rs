@@ -18,6 +18,7 @@
 //! Exactly once; order, within a destination or between two; that a settlement is durable when [`Queue::settle`] returns.
 
 mod command;
+mod errors;
 pub mod journal;
 mod lease;
 pub mod lock;
@@ -32,6 +33,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::*;
+pub use self::errors::*;
 pub use self::lease::*;
 pub use self::looking::*;
 pub use self::names::*;
@@ -93,30 +95,4 @@ pub trait Store: Intake + Looking + 'static {
 
     /// Makes everything settled so far durable and closes: later appends are refused.
     fn close(&self) -> BoxFuture<'_, ()>;
-}
-
-/// Why no copy could be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// It would lie among the store's own files.
-    #[error("{0} is inside the data directory, and a copy there would go with it: name a directory elsewhere")]
-    Inside(String),
-    /// Where it leads is not known before some of it is made.
-    #[error("{0} goes through `..` below a directory that is not there: write the path without it")]
-    Unclear(String),
-    /// The directory holds something.
-    #[error("{0} is not empty: name a new directory")]
-    NotEmpty(String),
-    /// Reading or writing failed.
-    #[error("the copy could not be written to {path}")]
-    Io {
-        /// Where.
-        path: String,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The index could not be copied.
-    #[error("the index could not be copied: {0}")]
-    Index(String),
 }

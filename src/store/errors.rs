@@ -1,0 +1,91 @@
+//! Why something was not done.
+
+/// Why an event could not be taken in. It was not acknowledged, and may exist all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No room on the disk.
+    #[error("the store has no room: {0}")]
+    Full(String),
+    /// The store is broken until a restart.
+    #[error("the store has failed: {0}")]
+    Poisoned(String),
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closed,
+    /// Two other configs have come into force since it was let in, and what its own named may be gone.
+    #[error("the config has changed since: send it again")]
+    Outdated,
+    /// It can never be written down in one piece.
+    #[error("this is too large for the store: {0}")]
+    TooLarge(String),
+}
+
+/// Why a config cannot be used: the store has no room for its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the names of rules, destinations and sources since the oldest event of the history take {bytes} bytes with this config, and {bytes_max} are the most: use names that stay the same from one config to the next, or keep a shorter history"
+)]
+pub struct NamesFull {
+    /// What they would take.
+    pub bytes: usize,
+    /// What they may take.
+    pub bytes_max: usize,
+}
+
+/// Why something that was asked of the store was not done, or not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be done now; perhaps later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It is not there.
+    #[error("no such event in the store")]
+    Missing,
+    /// It is there and its bytes are not what was written.
+    #[error("the event's bytes on the disk are damaged ({0})")]
+    Damaged(String),
+    /// An id, or a cursor, is something else's.
+    #[error("{0}")]
+    Conflict(String),
+    /// There is no room for a config's names.
+    #[error(transparent)]
+    NamesFull(#[from] NamesFull),
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closed,
+}
+
+impl From<AppendError> for StoreError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Closed => Self::Closed,
+            error => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Why no copy could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// It would lie among the store's own files.
+    #[error("{0} is inside the data directory, and a copy there would go with it: name a directory elsewhere")]
+    Inside(String),
+    /// Where it leads is not known before some of it is made.
+    #[error("{0} goes through `..` below a directory that is not there: write the path without it")]
+    Unclear(String),
+    /// The directory holds something.
+    #[error("{0} is not empty: name a new directory")]
+    NotEmpty(String),
+    /// Reading or writing failed.
+    #[error("the copy could not be written to {path}")]
+    Io {
+        /// Where.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The index could not be copied.
+    #[error("the index could not be copied: {0}")]
+    Index(String),
+}
