@@ -10,7 +10,8 @@ use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
 use super::index::Database;
-use super::segments::{SegmentInfo, file_name};
+use super::segment_name::file_name;
+use super::segments::SegmentInfo;
 use super::{Journal, JournalStore};
 use crate::store::BackupError;
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::segments::segment_of;
+use super::segment_name::segment_of;
 use crate::directory::{Identity, make, narrow};
 use crate::store::lock::is_gone;
 

@@ -15,11 +15,11 @@ impl JournalStore {
     pub fn trouble(&self) -> Option<String> {
         let look = || {
             let files: Vec<_> = self.journal.segments.outline();
-            let files: Vec<_> = files.iter().map(|info| (segments::file_name(info.segment), info.end)).collect();
+            let files: Vec<_> = files.iter().map(|info| (segment_name::file_name(info.segment), info.end)).collect();
             // One that is let go is forgotten before its file is removed.
             let is_listed = |name: &str| {
                 let listed = self.journal.segments.outline();
-                listed.iter().any(|info| segments::file_name(info.segment) == name)
+                listed.iter().any(|info| segment_name::file_name(info.segment) == name)
             };
             self.journal.disk.trouble(&files, &is_listed)
         };

@@ -77,6 +77,7 @@ mod rename;
 mod retention;
 mod room;
 mod running;
+mod segment_name;
 mod segments;
 mod sizes;
 mod state;

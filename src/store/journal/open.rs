@@ -124,7 +124,7 @@ struct Prepared {
 }
 
 fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<Prepared, OpenError> {
-    for leftover in disk.list()?.iter().filter(|name| segments::is_unfinished(name)) {
+    for leftover in disk.list()?.iter().filter(|name| segment_name::is_unfinished(name)) {
         disk.remove(leftover)?;
     }
     index.go_on(options.clock);
@@ -172,7 +172,7 @@ fn go_by_our_clock(state: &mut State, options: &Options, index: &Index, lived: i
 
 /// Gives back the room of an old segment behind its mark: the new segment's header already says where the old one ends.
 fn give_back(journal: &Journal, segment: u64, mark: u64) {
-    let cut = journal.disk.open(&segments::file_name(segment));
+    let cut = journal.disk.open(&segment_name::file_name(segment));
     // Under another name it may be somebody else's, who writes behind the mark.
     let cut = cut.and_then(|file| if file.is_shared() { Ok(()) } else { file.set_len(mark) });
     if let Err(error) = cut {

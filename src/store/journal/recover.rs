@@ -21,7 +21,7 @@ use self::read::read;
 use super::disk::Disk;
 use super::format::HeaderError;
 use super::index::Database;
-use super::segments::file_name;
+use super::segment_name::file_name;
 use super::state::{OldEnd, State};
 use super::words::Damage;
 

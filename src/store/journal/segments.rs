@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::bitmap::Bitmap;
 use super::disk::{Disk, DiskFile};
+use super::segment_name::file_name;
 use super::words::Place;
 use super::words::ReadError;
 use crate::store::StoredEvent;
 
-pub use self::info::{SegmentInfo, file_name, is_unfinished, segment_of, unfinished};
+pub use self::info::SegmentInfo;
 use self::scan::group_at;
 pub use self::scan::{FoundGroup, Scan, events_in, next_group, read_body, stored};
 pub use self::window::Window;

@@ -7,7 +7,8 @@ use crate::store::NameId;
 use crate::store::journal::format::SegmentHeader;
 use crate::store::journal::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use crate::store::journal::queue::Snapshot;
-use crate::store::journal::segments::{SegmentInfo, file_name};
+use crate::store::journal::segment_name::file_name;
+use crate::store::journal::segments::SegmentInfo;
 use crate::store::journal::words::Damage;
 
 /// What the index knew of the journal.

@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use super::OpenError;
-use super::read::READ_BYTES;
 use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{HeaderError, SegmentHeader};
-use crate::store::journal::segments::{Window, file_name, next_group, segment_of};
+use crate::store::journal::segment_name::{file_name, segment_of};
+use crate::store::journal::segments::{Window, next_group};
+
+/// How much is read at once: record heads of a group of 64 events take a tenth of this, and bodies are passed over.
+pub(super) const READ_BYTES: usize = 64 << 10;
 
 /// A segment on the disk.
 #[derive(Clone)]

@@ -5,20 +5,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
-use super::found::{Header, header_length};
+use super::found::{Header, READ_BYTES, header_length};
 use super::{OpenError, Opened, Recovered};
 use crate::store::journal::disk::{Disk, DiskFile};
 use crate::store::journal::format::{Act, EventHead, GROUP_HEAD, GroupHead, Record, SegmentHeader, records};
 use crate::store::journal::index::{Database, Update};
 use crate::store::journal::known::Commands;
 use crate::store::journal::queue::Queue;
-use crate::store::journal::segments::{SegmentInfo, Window, events_in, file_name, next_group, segment_of};
+use crate::store::journal::segment_name::{file_name, segment_of};
+use crate::store::journal::segments::{SegmentInfo, Window, events_in, next_group};
 use crate::store::journal::state::{OldEnd, State};
 use crate::store::journal::words::{Damage, Place, TailRecord};
 use crate::store::{NameId, NameKind, Standing};
-
-/// How much is read at once: record heads of a group of 64 events take a tenth of this, and bodies are passed over.
-pub(super) const READ_BYTES: usize = 64 << 10;
 
 /// Updates given to the index in one go while the journal is read.
 const UPDATES_AT_ONCE: usize = 4096;

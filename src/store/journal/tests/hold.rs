@@ -167,7 +167,7 @@ fn what_was_held_is_let_go_although_the_record_of_the_resume_is_damaged() {
     let store = with_held(&kept);
     // All that is held lies in segments before, and the resume alone in a group of its own.
     fill(&store, 2 * SEGMENT);
-    let newest = segments::file_name(store.journal.segments.newest());
+    let newest = segment_name::file_name(store.journal.segments.newest());
     let mut start = 0;
     kept.disk.edit(&newest, |bytes| start = bytes.iter().rposition(|byte| *byte != 0).expect("written") + 1);
     assert!(store.resume(vero(&store)));

@@ -23,7 +23,7 @@ use super::disk::Disk;
 use super::format::DeliveryKey;
 use super::model::{Faults, ModelDisk};
 use super::queue::Claim;
-use super::segments::file_name;
+use super::segment_name::file_name;
 use super::words::ReadError;
 use super::*;
 use crate::store::*;
@@ -396,7 +396,7 @@ fn a_name_that_is_taken_by_something_else_is_passed_over_without_a_gap() {
     let directory = tempfile::tempdir().expect("a directory");
     let real = || Arc::new(disk::RealDisk::open(directory.path()).expect("it opens"));
     let at = |name: &str| directory.path().join(name);
-    for name in [file_name(2), segments::unfinished(3), "x.tmp".to_owned(), "x.journal".to_owned()] {
+    for name in [file_name(2), segment_name::unfinished(3), "x.tmp".to_owned(), "x.journal".to_owned()] {
         std::fs::create_dir(at(&name)).expect("made");
     }
     for body in ["one", "two", "three"] {

@@ -108,7 +108,7 @@ impl Run {
         // An old copy of the index does not know what has gone from the history since, and calls that lost.
         let oldest = store.journal.segments.outline().first().map_or(0, |info| info.segment);
         let has_gone = |damage: &Damage| {
-            self.is_old_copy && segments::segment_of(&damage.file).is_some_and(|segment| segment < oldest)
+            self.is_old_copy && segment_name::segment_of(&damage.file).is_some_and(|segment| segment < oldest)
         };
         assert!(opened.damage.iter().all(has_gone), "{:?} {}", opened.damage, self.story());
         self.store = Some(store);

@@ -13,7 +13,7 @@ fn rules(store: &JournalStore, round: u32, count: usize) -> Vec<NameId> {
 
 /// Bytes of the header of the newest segment.
 fn header_bytes(disk: &ModelDisk) -> usize {
-    let newest = disk.list().expect("a list").into_iter().filter_map(|name| segments::segment_of(&name)).max();
+    let newest = disk.list().expect("a list").into_iter().filter_map(|name| segment_name::segment_of(&name)).max();
     let mut length = 0;
     disk.edit(&file_name(newest.expect("a segment")), |bytes| {
         length = SegmentHeader::length(&bytes[..16]).expect("a header");

@@ -10,7 +10,8 @@ use super::{Active, Writer};
 use crate::store::journal::disk::{DiskFile, is_full};
 use crate::store::journal::format::{GroupBuilder, GroupPlace, HEADER_MAX, Record, SegmentHeader};
 use crate::store::journal::index::Update;
-use crate::store::journal::segments::{SegmentInfo, file_name, unfinished};
+use crate::store::journal::segment_name::{file_name, unfinished};
+use crate::store::journal::segments::SegmentInfo;
 use crate::store::journal::words::Place;
 
 /// The end of each segment, where no event goes: room for some thirty thousand outcomes while the disk is full.
