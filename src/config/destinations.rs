@@ -93,7 +93,9 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     let reader = parts.reader;
     let mut entries = reader.map(node, "`destinations`")?;
     refuse_much_inherited(parts, node)?;
-    let (mut read, mut is_complete, mut files) = (Vec::new(), true, advice::files::Files::default());
+    let mut read = Vec::new();
+    let mut is_complete = true;
+    let mut files = advice::files::Files::default();
     for (key, node) in entries.rest() {
         if !used.is_used(&key.text) {
             let help = format!("name it in a rule: to: [{}]; or take it out", key.text);
@@ -116,7 +118,8 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
 
 /// What `defaults` say is written out for each destination, as an alias is: all together it has the limits of a file.
 fn refuse_much_inherited(parts: &Parts<'_>, destinations: &Node) -> Option<()> {
-    let (mut values, mut bytes) = (0, 0);
+    let mut values = 0;
+    let mut bytes = 0;
     for (kind, section) in parts.defaults.map(Node::entries).unwrap_or_default() {
         let heirs = destinations.entries().iter().filter(|(_, node)| node.get(&kind.text).is_some()).count();
         let (of_one, bytes_of_one) = section.size();
@@ -187,7 +190,8 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let what = format!("the destination `{name}`");
     let mut entries = reader.map(node, &what)?;
     let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, entries.node(&kind.key())?)));
-    let (first, second) = (kinds.next(), kinds.next());
+    let first = kinds.next();
+    let second = kinds.next();
     drop(kinds);
     let Some((kind, section)) = first else {
         let names = KINDS.map(|kind| kind.name);
@@ -234,7 +238,9 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     }
     let fingerprint = fingerprint(node, defaults);
     let shows_content = !puts_into_content(kind, section) && !puts_into_content(kind, defaults);
-    let (name, destination, kind) = (name.to_owned(), destination?, kind.name);
+    let name = name.to_owned();
+    let destination = destination?;
+    let kind = kind.name;
     Some(DestinationConfig { name, kind, policy, backlog, renamed_from, fingerprint, shows_content, destination })
 }
 

@@ -19,9 +19,7 @@ use crate::yaml::reader::Reader;
 /// One test.
 #[derive(Debug)]
 pub struct ConfigTest {
-    /// Its name.
     pub name: String,
-    /// The event.
     pub event: TestEvent,
     /// The source that it comes in by.
     pub source: String,
@@ -43,7 +41,6 @@ pub enum TestEvent {
     Body(Vec<u8>),
     /// In a file, which is read when the test is run: a file that is gone must not keep a relay from starting.
     File {
-        /// Where it is.
         path: PathBuf,
         /// The same, fit to be shown.
         shown: String,
@@ -248,7 +245,8 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
 
 fn read_to(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {
     let reader = known.reader;
-    let (mut places, mut seen) = (Vec::new(), HashSet::new());
+    let mut places = Vec::new();
+    let mut seen = HashSet::new();
     let mut is_complete = true;
     for item in reader.list(node) {
         let name = reader.text(item);

@@ -97,7 +97,10 @@ fn bare(text: &str) -> &str {
 
 /// The parts between some words, outside of quotes and brackets.
 fn split<'t>(text: &'t str, by: &[&str]) -> Vec<&'t str> {
-    let (mut parts, mut start, mut depth, mut quote) = (Vec::new(), 0, 0_i32, None);
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut depth = 0_i32;
+    let mut quote = None;
     for (at, c) in text.char_indices() {
         match (c, quote) {
             (c, Some(open)) if c == open => quote = None,
@@ -128,7 +131,8 @@ fn comparison(text: &str) -> Option<(&str, String)> {
         .iter()
         .filter_map(|(sign, operator)| Some((at(sign)?, *sign, *operator)))
         .min_by_key(|(start, sign, _)| (*start, std::cmp::Reverse(sign.len())))?;
-    let (field, value) = (text[..start].trim(), text[start + sign.len()..].trim());
+    let field = text[..start].trim();
+    let value = text[start + sign.len()..].trim();
     let is_name = !field.is_empty() && field.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if !is_name || !(vero::sends(field) || field.contains('.')) || value.is_empty() {
         return None;

@@ -64,7 +64,6 @@ pub const USUAL_PLACES: [&str; 2] = ["config.yaml", "/etc/vero-relay/config.yaml
 
 /// A config that has been proved.
 pub struct Config {
-    /// Its file.
     pub path: PathBuf,
     /// A digest of the file's bytes, by which a change is seen.
     pub digest: FileDigest,
@@ -84,7 +83,6 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The address that Vero is given, without a path; `None`: that of `listen`.
     pub public_url: Option<String>,
-    /// The ways in.
     pub sources: Vec<Source>,
     /// The rules; their `to` are places in `destinations`.
     pub rules: RuleSet,
@@ -98,7 +96,6 @@ pub struct Config {
     pub resolved: Resolved,
     /// What `VERO_RELAY_LISTEN` said.
     overridden: Option<String>,
-    /// The limits.
     pub limits: Limits,
     /// What the store keeps.
     pub retention: Retention,
@@ -109,9 +106,7 @@ pub struct Config {
 /// Who says which address is listened on: a key with its place, a variable, or nobody.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
-    /// For webhooks.
     pub listen: String,
-    /// For the operator.
     pub admin_listen: String,
 }
 
@@ -142,19 +137,13 @@ pub enum ConfigError {
     /// The file could not be read.
     #[error("{} could not be read", .path.display())]
     Unreadable {
-        /// Which.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: std::io::Error,
     },
     /// Too large to be a config.
     #[error("{} is larger than {FILE_BYTES_MAX} bytes, the most that a config may have", .path.display())]
-    TooLarge {
-        /// Which.
-        path: PathBuf,
-    },
-    /// It has problems.
+    TooLarge { path: PathBuf },
     #[error("{0}")]
     Problems(Box<Report>),
 }

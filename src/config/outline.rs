@@ -97,7 +97,8 @@ fn named(node: &Node) -> Section {
 
 fn rules(node: &Node) -> (Section, Vec<String>) {
     let Value::List(rules) = &node.value else { return Default::default() };
-    let (mut found, mut order) = (Section::new(), Vec::new());
+    let mut found = Section::new();
+    let mut order = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
         let name = rule.get("name").and_then(Node::scalar).map(|scalar| scalar.text.clone());
         let name = name.unwrap_or_else(|| format!("#{}", at + 1));

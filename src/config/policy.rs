@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::deliver::{BacklogLimits, Policy};
-use crate::destination::{Answers, KINDS, Kind, Pace};
+use crate::destination::{Answers, Defaults, KINDS, Kind};
 use crate::units::shown_duration;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, by_hand, duration, key, rate, size, whole};
@@ -32,7 +32,7 @@ const MAX: Defaulted<Duration> = key("max", duration(WAITS))
 const GIVE_UP_AFTER: Key<Duration> = key("give_up_after", duration(Duration::from_millis(10)..=YEAR))
     .about("From the first attempt on; then it is a dead letter. Time paused or with the breaker open does not count.")
     .example("24h")
-    .otherwise_made(|| by_kind(|pace| Some(shown_duration(pace.give_up_after))));
+    .otherwise_made(|| by_kind(|defaults| Some(shown_duration(defaults.give_up_after))));
 const MAX_ATTEMPTS: Key<u64> = key("max_attempts", whole(1..=10_000))
     .about("Attempts before it is a dead letter.")
     .example("20")
@@ -48,11 +48,11 @@ const TIMEOUT: Defaulted<Duration> = key("timeout", duration(Duration::from_mill
 const CONCURRENCY: Key<u64> = key("concurrency", whole(1..=256))
     .about("Attempts in flight at once. More would only queue on the other side.")
     .example("4")
-    .otherwise_made(|| by_kind(|pace| Some(pace.concurrency.to_string())));
+    .otherwise_made(|| by_kind(|defaults| Some(defaults.concurrency.to_string())));
 const RATE: Key<Duration> = key("rate", rate())
     .about("Attempts in a second (`s`), minute (`m`) or hour (`h`), at most 100000 in one, evenly spaced. Slack destinations with one URL share theirs.")
     .example("5/s")
-    .otherwise_made(|| by_kind(|pace| pace.interval.map(per_second)) + ", the others no limit");
+    .otherwise_made(|| by_kind(|defaults| defaults.interval.map(per_second)) + ", the others no limit");
 /// What an HTTP answer means, for the kinds that get one.
 pub(super) const ANSWERS: Key<()> = key("answers", by_hand(Of::Own("map of statuses to meanings", Answers::schema)))
     .about_made(|| {
@@ -69,7 +69,7 @@ const BACKLOG: Key<()> = key("backlog", by_hand(Of::Map(backlog_keys)))
 const BACKLOG_AGE: Key<Duration> = key("max_age", duration(SECOND..=YEAR))
     .about("A delivery that was never attempted by then becomes a dead letter (\"stale\"): a channel that gets yesterday's thousand messages is read by nobody.")
     .example("12h")
-    .otherwise_made(|| by_kind(|pace| pace.stale_after.map(shown_duration)) + ", the others no limit");
+    .otherwise_made(|| by_kind(|defaults| defaults.stale_after.map(shown_duration)) + ", the others no limit");
 const BACKLOG_SIZE: Key<u64> = key("max_size", size(1 << 20..=1 << 50))
     .about("Of the journal, from the oldest delivery on that waits for its first attempt; beyond it the oldest become dead letters.")
     .example("1GiB")
@@ -88,8 +88,8 @@ fn backlog_keys() -> Section {
 }
 
 /// A kind's own default, for each kind that has one.
-fn by_kind(of: impl Fn(&Pace) -> Option<String>) -> String {
-    let each = KINDS.iter().filter_map(|kind| Some(format!("{} {}", kind.name, of(&kind.pace)?)));
+fn by_kind(of: impl Fn(&Defaults) -> Option<String>) -> String {
+    let each = KINDS.iter().filter_map(|kind| Some(format!("{} {}", kind.name, of(&kind.defaults)?)));
     each.collect::<Vec<_>>().join(", ")
 }
 
@@ -99,7 +99,7 @@ fn per_second(interval: Duration) -> String {
 
 /// Reads `backlog: {max_age, max_size}`.
 pub(super) fn read_backlog(entries: &mut Entries<'_, '_>, kind: &Kind) -> BacklogLimits {
-    let mut limits = BacklogLimits { max_age: kind.pace.stale_after, max_size: None };
+    let mut limits = BacklogLimits { max_age: kind.defaults.stale_after, max_size: None };
     let Some(mut backlog) = entries.map(&BACKLOG.info) else { return limits };
     limits.max_age = backlog.read(&BACKLOG_AGE).or(limits.max_age);
     limits.max_size = backlog.read(&BACKLOG_SIZE);
@@ -109,9 +109,9 @@ pub(super) fn read_backlog(entries: &mut Entries<'_, '_>, kind: &Kind) -> Backlo
 
 /// Reads what decides when and how often a delivery is tried.
 pub(super) fn read(reader: &Reader, entries: &mut Entries<'_, '_>, kind: &Kind) -> Policy {
-    let pace = kind.pace;
-    let mut policy = Policy { give_up_after: pace.give_up_after, interval: pace.interval, ..Policy::DEFAULT };
-    policy.concurrency = entries.read(&CONCURRENCY).map_or(pace.concurrency, |concurrency| concurrency as usize);
+    let defaults = kind.defaults;
+    let mut policy = Policy { give_up_after: defaults.give_up_after, interval: defaults.interval, ..Policy::DEFAULT };
+    policy.concurrency = entries.read(&CONCURRENCY).map_or(defaults.concurrency, |concurrency| concurrency as usize);
     policy.interval = entries.read(&RATE).or(policy.interval);
     policy.timeout = entries.value(&TIMEOUT);
     let Some(mut retry) = entries.map(&RETRY.info) else { return policy };

@@ -170,7 +170,8 @@ pub(super) fn read(
     entries.finish();
     // What a variable overrides decides nothing, so a change of it is none.
     let outline = Outline::of(root, if overridden(surroundings).is_some() { &["listen"] } else { &[] });
-    let (listen, admin_listen) = (listen?, admin_listen?);
+    let listen = listen?;
+    let admin_listen = admin_listen?;
     let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
     if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
         let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
@@ -180,7 +181,8 @@ pub(super) fn read(
     if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
         let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
         let host_name = surroundings.host_name();
-        let (public_url, host_name) = (public_url.as_deref(), host_name.as_deref());
+        let public_url = public_url.as_deref();
+        let host_name = host_name.as_deref();
         let own = advice::itself::Own { listen, admin_listen, public_url, host_name };
         advice::ways::refuse_itself(&looked, &own);
         advice::ways::advise_of_empty_values(&looked);

@@ -65,7 +65,8 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Op
         reader.error_with(node.id, format!("`rules` should be a list, and it is {}", node.kind()), help);
         return None;
     };
-    let (mut is_complete, errors_before) = (true, reader.errors());
+    let mut is_complete = true;
+    let errors_before = reader.errors();
     let mut parts_until = 0;
     for (at, item) in items.iter().enumerate() {
         if at < parts_until {
@@ -150,7 +151,8 @@ fn read_rule(
         let help = "write a short name, or leave `name` out".to_owned();
         reader.error_with(name_at, format!("a rule's name has from 1 to {NAME_BYTES_MAX} bytes"), help);
     }
-    let (to, stop) = (to?, stop?);
+    let to = to?;
+    let stop = stop?;
     let targets = read_to(reader, to, destinations);
     if targets.is_empty() && reader.list(to).is_empty() && !stop {
         reader.error_with(
@@ -164,7 +166,8 @@ fn read_rule(
 }
 
 fn read_to(reader: &Reader, node: &Node, destinations: &mut Names) -> Vec<usize> {
-    let (mut targets, mut seen) = (Vec::new(), HashSet::new());
+    let mut targets = Vec::new();
+    let mut seen = HashSet::new();
     for item in reader.list(node) {
         if item.scalar().is_none() && !names_below(item).is_empty() {
             let message = format!("this should be a text, and it is {}", item.kind());
@@ -375,7 +378,8 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
     let ignore_case = entries.node(&IGNORE_CASE.info);
     let wants_no_case = ignore_case.map_or(Some(false), |node| reader.boolean(node))?;
     let mut conditions = Vec::new();
-    let (mut is_complete, mut has_case) = (true, false);
+    let mut is_complete = true;
+    let mut has_case = false;
     let rest = entries.rest();
     if rest.is_empty() {
         reader.error_with(node.id, "there is no operator here", meant::operators());

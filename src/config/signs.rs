@@ -111,7 +111,6 @@ fn list_around<'l>(before: &'l str, behind: &'l str) -> Option<Vec<&'l str>> {
 
 /// Where a value stands.
 struct Placed<'f> {
-    /// Its own key.
     key: &'f str,
     /// In a match: the field, and the operators below it.
     field: Option<(&'f str, Vec<&'f str>)>,
@@ -175,7 +174,8 @@ impl<'f> Placed<'f> {
             return format!("write {}", keyed(self.key, &format!("{{ {name}: {rest} }}"), "").trim());
         }
         let bare = value.trim_start_matches('-').trim();
-        let (operator, is_negated) = (operators.last().copied(), operators.contains(&"not"));
+        let operator = operators.last().copied();
+        let is_negated = operators.contains(&"not");
         let wrapped = |form: String| if is_negated { format!("{{ not: {form} }}") } else { form };
         match operator {
             _ if sign == '-' => format!("write {}: {}", self.key, yaml(bare)),

@@ -70,7 +70,8 @@ pub(super) fn diagnose(text: &str, error: &SyntaxError) -> Diagnosis {
 
 /// Where the second of several documents begins.
 fn second_document(text: &str) -> Option<Place> {
-    let (mut offset, mut has_begun) = (0, false);
+    let mut offset = 0;
+    let mut has_begun = false;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let is_mark = line.trim_end() == "---" || line.starts_with("--- ") || line.trim_end() == "...";
         if is_mark && has_begun {
@@ -188,7 +189,8 @@ fn of_finding(text: &str, found: &Finding, error: &SyntaxError) -> Diagnosis {
         }
         Slip::NoColon => {
             let end = behind.find([' ', '=', '[', '{', '：']).unwrap_or(behind.len());
-            let (key, value) = (&behind[..end], behind[end..].trim_start_matches([' ', '=', '：']));
+            let key = &behind[..end];
+            let value = behind[end..].trim_start_matches([' ', '=', '：']);
             let keyed = if value.is_empty() { format!("{key}:") } else { format!("{key}: {value}") };
             // The word may be the next line of a secret, and no key.
             let is_key = shown_key(key, "-", is_secret).is_some();
@@ -303,7 +305,8 @@ fn joined(before: &str, behind: &str) -> Option<String> {
     let (word, second) = ["and ", "&& ", "AND ", ", ", "& ", "or ", "|| ", "OR "]
         .iter()
         .find_map(|word| Some((*word, behind.strip_prefix(*word)?)))?;
-    let (first, second) = (inner(before)?, inner(whole::uncommented(second))?);
+    let first = inner(before)?;
+    let second = inner(whole::uncommented(second))?;
     Some(match word {
         "or " | "|| " | "OR " => format!("{{ any: [{{ {first} }}, {{ {second} }}] }}"),
         _ => format!("{{ {first}, {second} }}"),
@@ -394,7 +397,8 @@ fn closing(sign: char) -> char {
 
 /// What is open in a text, closed.
 fn close(text: &str) -> String {
-    let (mut open, mut quote) = (Vec::new(), None);
+    let mut open = Vec::new();
+    let mut quote = None;
     for c in text.chars() {
         match (c, quote) {
             (c, Some(opened)) if c == opened => quote = None,
@@ -488,7 +492,8 @@ fn unquoted(line: &str, is_secret: impl Fn() -> bool) -> Option<String> {
         return (!is_secret()).then(|| format!("quote the value: - {}", whole::quote(whole::uncommented(item))));
     }
     let (key, value) = line.split_once(": ")?;
-    let (key, value) = (key.trim().trim_start_matches("- "), value.trim());
+    let key = key.trim().trim_start_matches("- ");
+    let value = value.trim();
     let is_bare = !value.starts_with(['"', '\'', '|', '>']);
     let is_quoted_at =
         |at: usize| value[..at].matches('"').count() % 2 == 1 || value[..at].matches('\'').count() % 2 == 1;

@@ -35,12 +35,7 @@ pub enum Auth {
     /// Basic authentication: `username:password`.
     Basic(Secret),
     /// A header with a value that only Vero knows.
-    Header {
-        /// The header's name.
-        name: http::HeaderName,
-        /// Its value.
-        value: Secret,
-    },
+    Header { name: http::HeaderName, value: Secret },
 }
 
 const TOKEN: Key<String> = key("token", form("^[A-Za-z0-9._~-]{1,256}$", "secret"))
@@ -78,7 +73,8 @@ fn auth_keys() -> Section {
 /// Reads all sources. On a public listener tokens must be long.
 pub(super) fn read(reader: &Reader, node: &Node, is_public: bool) -> Option<Vec<Source>> {
     let mut entries = reader.map(node, "`sources`")?;
-    let (mut sources, mut is_complete) = (Vec::<Source>::new(), true);
+    let mut sources = Vec::<Source>::new();
+    let mut is_complete = true;
     // By whom each is used: in the form of a digest, which can neither be shown nor read back.
     let mut secrets: HashMap<[u8; 32], String> = HashMap::new();
     let all = entries.rest();
@@ -198,7 +194,8 @@ fn read_auth(reader: &Reader, node: &Node) -> Option<Auth> {
     let mut entries = reader.map(node, "`auth`")?;
     let basic = entries.node(&BASIC.info);
     let header = entries.node(&HEADER.info);
-    let (at, has_unknown) = (entries.at(), entries.has_unknown());
+    let at = entries.at();
+    let has_unknown = entries.has_unknown();
     entries.finish();
     match (basic, header) {
         (None, None) if has_unknown => None,

@@ -25,7 +25,8 @@ pub fn check(source: &str) -> Result<(), Fault> {
             format!("the template has {} bytes, and a template has {TEMPLATE_BYTES_MAX} at most", source.len());
         return Err(Fault::within(message, None));
     }
-    let (mut at, mut blocks) = (0, Vec::new());
+    let mut at = 0;
+    let mut blocks = Vec::new();
     while let Some(found) = source[at..].find('{').map(|found| at + found) {
         let tag = &source[found..];
         if tag.starts_with("{#") {
@@ -141,7 +142,9 @@ impl Level {
 }
 
 fn measure(tag: &str, closing: &str) -> Measured {
-    let (bytes, mut at, mut assigns) = (tag.as_bytes(), 2, false);
+    let bytes = tag.as_bytes();
+    let mut at = 2;
+    let mut assigns = false;
     let mut levels = vec![Level::default()];
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
     while at < bytes.len() {

@@ -72,7 +72,6 @@ const NO_OF_TEAMS: &str = "webhook message delivery failed";
 pub enum Said {
     /// `ok`, as Slack does.
     Ok,
-    /// Nothing against it.
     NotNo,
     /// One of [`REJECTS`].
     Never(String),

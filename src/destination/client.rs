@@ -66,13 +66,9 @@ impl std::fmt::Debug for Client {
 /// One request.
 #[derive(Debug)]
 pub struct Call {
-    /// Its method.
     pub method: Method,
-    /// Where to.
     pub url: Url,
-    /// All its headers.
     pub headers: HeaderMap,
-    /// Its body.
     pub body: Bytes,
     /// How much of the answer is read.
     pub answer_bytes_max: usize,
@@ -106,11 +102,8 @@ impl Call {
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
-    /// The status.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body's beginning.
     pub body: Bytes,
 }
 

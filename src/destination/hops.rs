@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_relay_knows_itself_also_by_way_of_others() {
-        let (one, two) = (Hops::new(), Hops::new());
+        let one = Hops::new();
+        let two = Hops::new();
         let sent = one.via(1, b"{}");
         assert!(is_loop(&one, &sent));
         assert!(!is_loop(&two, &sent));
@@ -150,7 +151,8 @@ mod tests {
 
     #[test]
     fn only_so_much_is_remembered_and_only_so_many_relays_are_passed() {
-        let (one, two) = (Hops::new(), Hops::new());
+        let one = Hops::new();
+        let two = Hops::new();
         let sent = one.via(0, b"");
         for at in 0..REMEMBERED_MAX as u64 + 5 {
             remember(&two, &sent, at, b"");

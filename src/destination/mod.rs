@@ -93,7 +93,7 @@ pub struct Kind {
     /// Keys whose values are sent beside the content, or decide where it goes.
     pub not_content: &'static [&'static str],
     /// How fast, and for how long, unless the config says otherwise.
-    pub pace: Pace,
+    pub defaults: Defaults,
     /// Reads its section, or tells what is wrong with it.
     pub build: fn(&Context<'_>, Entries<'_, '_>) -> Option<Arc<dyn Destination>>,
 }
@@ -101,7 +101,6 @@ pub struct Kind {
 /// A key whose texts are templates.
 #[derive(Clone, Copy, Debug)]
 pub struct TemplateKey {
-    /// The key.
     pub key: &'static str,
     /// What its texts become.
     pub language: Language,
@@ -110,7 +109,6 @@ pub struct TemplateKey {
 /// What the texts of a template become: each has slips of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// A text.
     Text,
     /// The texts of a JSON value.
     Json,
@@ -142,7 +140,7 @@ impl Kind {
 
 /// A kind's defaults.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Defaults {
     /// Attempts under way at once.
     pub concurrency: usize,
     /// Time between two attempts, for those that must not go faster.
@@ -157,7 +155,6 @@ pub struct Pace {
 pub struct Context<'c> {
     /// Tells what is wrong.
     pub reader: &'c Reader,
-    /// The destination's name.
     pub name: &'c str,
     /// The one HTTP client. Kinds that speak something else have names looked up by it, and trust what it trusts.
     pub client: &'c Client,
@@ -187,7 +184,6 @@ pub enum Outcome {
     Delivered,
     /// The other side may accept it later.
     Retry {
-        /// What happened.
         reason: Reason,
         /// The other side's own wish (`Retry-After`), if it had one: no earlier than this.
         after: Option<Duration>,
@@ -195,20 +191,11 @@ pub enum Outcome {
         holds_all: bool,
     },
     /// Trying again cannot help this event.
-    Reject {
-        /// Why.
-        reason: Reason,
-    },
+    Reject { reason: Reason },
     /// There was nothing to send: neither delivered nor failed.
-    Skipped {
-        /// Why.
-        reason: Reason,
-    },
+    Skipped { reason: Reason },
     /// Nothing can be delivered here until somebody acts: hold the queue, tell the operator.
-    Pause {
-        /// Why.
-        reason: Reason,
-    },
+    Pause { reason: Reason },
 }
 
 /// What came of the deliveries of one attempt, in their order: of one, mostly.
@@ -343,7 +330,7 @@ pub trait Destination: Send + Sync {
         1
     }
 
-    /// Destinations with the same key share one pace: Slack counts by webhook, not by who calls it.
+    /// Destinations with the same key share one rate limit: Slack counts by webhook, not by who calls it.
     fn rate_limit_key(&self) -> Option<String> {
         None
     }

@@ -129,7 +129,8 @@ fn list_with(value: &Value, exchange: impl Fn(&Value) -> Option<Value>) -> Optio
 /// How two values compare, exactly where both are numbers. Against a number, a text is the number that it says; what says none has
 /// no order with it.
 pub fn compare(one: &Value, other: &Value) -> Result<Ordering, Error> {
-    let (is_number, is_other_number) = (exact(one).is_some(), exact(other).is_some());
+    let is_number = exact(one).is_some();
+    let is_other_number = exact(other).is_some();
     let side = |value: &Value, beside_a_number: bool| match (exact(value), value.as_str()) {
         (Some(number), _) => Ok(Some(number)),
         (None, _) if !beside_a_number => Ok(None),

@@ -38,9 +38,7 @@ const PLACES: [(&str, Part); 4] =
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct BadPath {
-    /// What.
     pub message: String,
-    /// What to do.
     pub help: Option<String>,
 }
 
@@ -75,7 +73,8 @@ impl PathTemplate {
             let help = "write the path alone: /var/log/events.ndjson".to_owned();
             return Err(BadPath { message: "this is a URL, and a path stands here".to_owned(), help: Some(help) });
         }
-        let (mut parts, mut rest) = (Vec::new(), text);
+        let mut parts = Vec::new();
+        let mut rest = text;
         while let Some(at) = rest.find('{') {
             parts.push(Part::Text(rest[..at].to_owned()));
             let Some((name, after)) = rest[at + 1..].split_once('}') else {

@@ -12,7 +12,6 @@ pub struct Preview {
     pub headers: Option<Vec<(String, String)>>,
     /// What the content is called: a body, a line.
     pub content_name: &'static str,
-    /// What goes out.
     pub(super) content: String,
     /// What of it must not be shown.
     pub(super) masks: Masks,

@@ -63,7 +63,8 @@ fn in_rate_limit(headers: &HeaderMap) -> Option<Duration> {
 
 /// In how many seconds one limit begins anew, where nothing is left of it.
 fn reset_of<'v>(parts: impl Iterator<Item = &'v str>) -> Option<f64> {
-    let (mut has_room, mut reset) = (false, None);
+    let mut has_room = false;
+    let mut reset = None;
     for (name, value) in parts.filter_map(|part| part.trim().split_once('=')) {
         match name {
             "remaining" | "r" => has_room = number(value).is_some_and(|left| left > 0.0),

@@ -29,16 +29,13 @@ pub enum Structure {
     Literal(Json),
     /// One value of the event.
     Path {
-        /// Where it is.
         path: String,
         /// Leave it out when it is not there.
         is_omitted: bool,
     },
     /// A text with values in it.
     Text(Template),
-    /// A list.
     List(Vec<Structure>),
-    /// A map.
     Map(Vec<(String, Structure)>),
 }
 

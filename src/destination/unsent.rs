@@ -10,7 +10,6 @@ pub enum Unsent {
     Skipped(String),
     /// It cannot be made: a value has no place in a URL, or a template fails. The delivery becomes a dead letter.
     Failed {
-        /// Why not.
         why: String,
         /// A template says so, and may quote values of the event: those stay out of the log.
         is_of_template: bool,

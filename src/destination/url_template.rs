@@ -46,7 +46,8 @@ fn is_hollow(path: &str) -> bool {
 
 /// A template's path as if every block were written out and every value were there.
 fn with_all_blocks(source: &str) -> String {
-    let (mut out, mut rest) = (String::new(), source);
+    let mut out = String::new();
+    let mut rest = source;
     while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
         let (close, stands) = if rest[at..].starts_with("{%") { ("%}", "") } else { ("}}", "x") };
         out.push_str(&rest[..at]);
@@ -77,7 +78,8 @@ fn in_segment(source: &str, at: usize) -> Option<&str> {
 /// The template of a path and query with `…` for all that is not a value of the event: a part that is the same for every event may
 /// be a password. `None` where the two cannot be told apart.
 pub(super) fn shown_source(source: &str) -> Option<String> {
-    let (mut shown, mut rest) = (String::new(), source);
+    let mut shown = String::new();
+    let mut rest = source;
     while let Some(at) = rest.find("{{") {
         let (fixed, from) = rest.split_at(at);
         let end = from.find("}}")? + 2;

@@ -14,7 +14,6 @@ pub(super) const VALUE_CHARACTERS_MAX: &str = "\u{0}value characters";
 
 /// An event as templates see it.
 pub struct View {
-    /// The body.
     json: Json,
     relay: Json,
     occurred_ms: u64,

@@ -12,7 +12,6 @@ pub struct Command {
     pub id: u128,
     /// The destination whose deliveries they are; to pause, hold and resume also a source.
     pub of: NameId,
-    /// What.
     pub what: What,
 }
 
@@ -49,24 +48,15 @@ pub enum What {
     DeadLetter {
         /// Which of those that wait.
         which: Which,
-        /// Why.
         reason: String,
     },
     /// Dead letters are kept no longer.
     Drop(Which),
     /// Dead letters are delivered to another destination, and are kept no longer where they were.
-    Move {
-        /// Which dead letters.
-        which: Which,
-        /// Where to.
-        to: NameId,
-    },
+    Move { which: Which, to: NameId },
     /// Another destination takes over all that the queue is: what waits and what is scheduled, dead letters, a pause. What is in flight
     /// ends where it began.
-    TakeOver {
-        /// Which destination.
-        to: NameId,
-    },
+    TakeOver { to: NameId },
 }
 
 /// Which deliveries of a destination. What is in flight is left alone, whatever is said.
@@ -79,7 +69,6 @@ pub enum Which {
     UnattemptedFor(Duration),
     /// The oldest of what waits and keeps the journal from being trimmed, so that the rest keeps no more than so many bytes.
     OldestBeyond(u64),
-    /// Dead letters.
     Dead(DeadQuery),
     /// Those of some events, at most [`EVENTS_MAX`].
     Events(Vec<EventId>),
@@ -103,7 +92,6 @@ pub struct TakenOver {
     pub waiting: u64,
     /// Deliveries that wait for another attempt, with the attempts that were made.
     pub scheduled: u64,
-    /// Dead letters.
     pub dead: u64,
     /// It was paused, and the other is now.
     pub paused: bool,

@@ -79,9 +79,7 @@ pub enum BackupError {
     /// Reading or writing failed.
     #[error("the copy could not be written to {path}")]
     Io {
-        /// Where.
         path: String,
-        /// Why not.
         #[source]
         source: std::io::Error,
     },

@@ -49,7 +49,6 @@ pub enum LockError {
     /// Another process has it.
     #[error("{path} is in use by process {pid}: stop that one, or give this one a data_dir of its own")]
     Held {
-        /// The directory.
         path: String,
         /// The process that has it, as far as it said.
         pid: String,
@@ -57,9 +56,7 @@ pub enum LockError {
     /// The file system said no.
     #[error("{path} cannot be locked")]
     Io {
-        /// The directory.
         path: String,
-        /// Why not.
         #[source]
         source: io::Error,
     },

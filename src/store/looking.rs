@@ -46,11 +46,9 @@ pub trait Looking: Send + Sync {
 pub struct EventQuery {
     /// That arrived at or after this, unix milliseconds.
     pub since_ms: u64,
-    /// And before this.
     pub until_ms: u64,
     /// Only about the newest so many.
     pub last: Option<u64>,
-    /// In this order.
     pub order: Order,
 }
 
@@ -64,9 +62,7 @@ impl EventQuery {
 /// The order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The newest first.
     NewestFirst,
-    /// The oldest first.
     OldestFirst,
 }
 
@@ -145,7 +141,6 @@ impl SearchLimit {
 /// An event with all that is known of its deliveries.
 #[derive(Clone, Debug)]
 pub struct EventView {
-    /// The event.
     pub event: Arc<StoredEvent>,
     /// In the order in which it was planned.
     pub deliveries: Vec<DeliveryView>,
@@ -156,7 +151,6 @@ pub struct EventView {
 pub struct DeliveryView {
     /// Where to, and by which rule.
     pub planned: PlannedDelivery,
-    /// Where it stands.
     pub state: DeliveryState,
     /// What is known of the attempts at it, oldest first.
     pub attempts: Vec<AttemptNote>,
@@ -169,11 +163,9 @@ pub struct DeadLetter {
     pub event: Result<Arc<StoredEvent>, StoreError>,
     /// Where it was to go.
     pub destination: NameId,
-    /// Attempts made.
     pub attempts: u16,
     /// When it was given up, unix milliseconds; 0 when that is not known any more.
     pub at_ms: u64,
-    /// Why.
     pub reason: String,
 }
 

@@ -56,9 +56,7 @@ impl Names {
 /// A name of a config, to be numbered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// What it names.
     pub kind: NameKind,
-    /// The name.
     pub name: String,
     /// What it was called before: of a destination.
     pub renamed_from: Option<String>,
@@ -76,9 +74,7 @@ pub struct Interned {
 /// A destination has what another, or it under another name, had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenFrom {
-    /// Its name.
     pub name: String,
-    /// The old one.
     pub from: String,
     /// What was moved; none where the queue itself goes by the new name.
     pub moved: Option<TakenOver>,

@@ -33,7 +33,6 @@ pub trait Queue: Send + Sync {
 /// How much may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Deliveries.
     pub deliveries: usize,
     /// Bytes of their bodies.
     pub body_bytes: usize,
@@ -51,9 +50,7 @@ pub struct Claimed {
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// Which.
     pub claim: Claim,
-    /// What.
     pub settlement: Settlement,
     /// The attempt, for who wants to know later. It may be lost; nothing depends on it.
     pub attempt: Option<AttemptNote>,
@@ -63,10 +60,7 @@ pub struct Settled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its queue is held until somebody resumes it, across restarts. A second one changes nothing.
-    Pause {
-        /// Why.
-        reason: String,
-    },
+    Pause { reason: String },
     /// Its breaker has opened, so that time does not count, or has closed.
     Breaker {
         /// Whether it is open.
@@ -74,10 +68,7 @@ pub enum Change {
     },
     /// Its section of the config is this, by a digest. Where it was another, what is scheduled is due now, and goes out gently: most
     /// likely the change is to help it.
-    Section {
-        /// The digest.
-        digest: String,
-    },
+    Section { digest: String },
 }
 
 /// How a destination stands, for its worker.

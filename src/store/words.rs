@@ -25,7 +25,6 @@ pub enum NameKind {
     Destination,
     /// A configured way in.
     Source,
-    /// A rule.
     Rule,
 }
 
@@ -57,9 +56,7 @@ impl NewEvent {
 /// One destination of an event, and the rule that chose it first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedDelivery {
-    /// Where to.
     pub destination: NameId,
-    /// By which rule.
     pub rule: NameId,
 }
 
@@ -74,7 +71,6 @@ pub struct StoredEvent {
     pub source: NameId,
     /// The rules that matched, in order.
     pub rules: Vec<NameId>,
-    /// Where it goes.
     pub deliveries: Vec<PlannedDelivery>,
     /// The bytes that came.
     pub body: Bytes,
@@ -91,7 +87,6 @@ pub struct DeliveryId {
 /// A delivery in the hands of a worker, until it is settled or the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Which delivery.
     pub delivery: DeliveryId,
     /// Attempts made before this claim.
     pub attempts: u16,
@@ -124,14 +119,12 @@ pub enum Settlement {
     Dead {
         /// Attempts made in all.
         attempts: u16,
-        /// Why.
         reason: String,
     },
     /// There was nothing to send: it is settled, and nothing arrived.
     Skipped {
         /// Attempts made in all.
         attempts: u16,
-        /// Why.
         reason: String,
     },
     /// Handed back as it was: no attempt counts, and it is claimed again first.
@@ -149,7 +142,6 @@ pub enum DeliveryState {
     InFlight,
     /// Waiting for its next attempt.
     Scheduled {
-        /// Attempts made.
         attempts: u16,
         /// When the next is due, unix milliseconds.
         due_ms: u64,
@@ -158,18 +150,14 @@ pub enum DeliveryState {
     },
     /// The destination has it.
     Delivered {
-        /// Attempts made.
         attempts: u16,
         /// When, unix milliseconds.
         at_ms: u64,
     },
-    /// Given up.
     Dead {
-        /// Attempts made.
         attempts: u16,
         /// When, unix milliseconds.
         at_ms: u64,
-        /// Why.
         reason: String,
     },
     /// There was nothing to send.
@@ -214,7 +202,6 @@ pub struct Standing {
 pub struct Pause {
     /// Since when, unix milliseconds.
     pub since_ms: u64,
-    /// Why.
     pub reason: String,
 }
 
@@ -246,7 +233,6 @@ impl AllCounts {
 /// What waits for one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Which.
     pub destination: NameId,
     /// Deliveries not settled yet: waiting, in flight and scheduled.
     pub backlog: u64,
@@ -264,9 +250,7 @@ pub struct Counts {
     pub backlog_bytes: u64,
     /// The same from the oldest that no source had held: what `backlog.max_size` is about.
     pub limited_bytes: u64,
-    /// Dead letters.
     pub dead: u64,
-    /// How it stands.
     pub standing: Standing,
 }
 
@@ -299,7 +283,6 @@ pub struct AttemptNote {
     pub outcome: String,
     /// The answer's status; 0 for none.
     pub status: u16,
-    /// What happened.
     pub reason: String,
     /// The answer's beginning, secrets masked.
     pub answer: String,
@@ -314,7 +297,6 @@ pub struct DeadQuery {
     pub until_ms: Option<u64>,
     /// Whose reason holds this, in whatever case.
     pub reason: Option<String>,
-    /// Of these events.
     pub events: Option<Vec<EventId>>,
 }
 
@@ -421,7 +403,6 @@ pub struct Usage {
 /// Whether the store can do its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Yes.
     Good,
     /// No room: nothing can be taken in, what is there goes on. Passes without a restart.
     Full(String),

@@ -30,7 +30,8 @@ pub fn read_basic(reader: &Reader, node: &Node) -> Option<Secret> {
     let username = entries.node(&USERNAME.info);
     let password = entries.node(&PASSWORD.info);
     entries.finish();
-    let (username, password) = (reader.text(username?)?, reader.credential(password?)?);
+    let username = reader.text(username?)?;
+    let password = reader.credential(password?)?;
     Some(Secret::from(format!("{username}:{}", password.expose())))
 }
 

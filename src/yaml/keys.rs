@@ -31,7 +31,6 @@ pub struct Key<T: 'static> {
 pub struct Defaulted<T: 'static> {
     /// All that is told of it.
     pub info: Info,
-    /// That value.
     pub default: T,
     read: Read<T>,
 }
@@ -66,7 +65,6 @@ pub struct Info {
 /// A text, or how it is put together where it repeats a constant.
 #[derive(Clone, Copy)]
 pub enum Words {
-    /// As it stands.
     Plain(&'static str),
     /// Made when it is asked for.
     Made(fn() -> String),
@@ -75,19 +73,15 @@ pub enum Words {
 /// What holds when a key is not there.
 #[derive(Clone, Copy)]
 pub enum Absent {
-    /// Nothing does.
     Nothing,
     /// It must be there.
     Refused,
     /// It must be there, or among the defaults of its kind.
     RefusedWithoutDefault,
-    /// True or false.
     Boolean(bool),
     /// A number, or bytes.
     Number(u64),
-    /// A duration.
     Duration(Duration),
-    /// A text.
     Text(&'static str),
     /// What one value cannot say.
     Told(Words),
@@ -96,7 +90,6 @@ pub enum Absent {
 /// What can stand behind a key.
 #[derive(Clone, Copy)]
 pub enum Of {
-    /// Any text.
     Text,
     /// A text that is never shown and never empty.
     Secret,
@@ -104,7 +97,6 @@ pub enum Of {
     Form(&'static str, &'static str),
     /// One word of some.
     Word(&'static [&'static str]),
-    /// True or false.
     Boolean,
     /// A whole number within limits.
     Whole(u64, u64),

@@ -28,9 +28,7 @@ const OPEN_MAX: usize = 256;
 /// A place in the file, counting from 1; the column counts characters as serde_yaml does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The line.
     pub line: usize,
-    /// The column.
     pub column: usize,
     /// The offset in bytes.
     pub offset: usize,
@@ -76,7 +74,8 @@ fn place(error: &serde_yaml::Error) -> Option<Place> {
 /// Reads a file's text.
 pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     refuse_deep_nesting(text)?;
-    let (mut count, mut bytes) = (0, 0);
+    let mut count = 0;
+    let mut bytes = 0;
     if text.contains('\0') {
         let message = "it holds a NUL, so it is no text: save it as UTF-8".to_owned();
         return Err(SyntaxError { message, place: None });
@@ -102,14 +101,16 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 /// Coarse: it counts what each line opens, also in quotes, and lines that do nothing but open count on. What lines with text open and none
 /// closes is counted apart: libyaml's time grows with each bracket that is open. [`Build`] counts exactly.
 fn refuse_deep_nesting(text: &str) -> Result<(), SyntaxError> {
-    let (mut depth, mut start) = (0_usize, 0);
+    let mut depth = 0_usize;
+    let mut start = 0;
     // The line, and the offset, of each bracket that is open still.
     let mut open: Vec<(usize, usize)> = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
         if line.chars().any(|c| !c.is_whitespace() && !"[]{},-?".contains(c)) {
             depth = 0;
         }
-        let (mut quote, mut before) = (None, ' ');
+        let mut quote = None;
+        let mut before = ' ';
         for (at, c) in line.char_indices() {
             match (quote, c) {
                 (Some(open_by), c) if c == open_by => quote = None,

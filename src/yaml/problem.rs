@@ -63,11 +63,9 @@ impl Severity {
 pub struct Problem {
     /// The key or value it is about; `None` for the whole file.
     pub at: Option<NodeId>,
-    /// How bad.
     pub severity: Severity,
     /// What is wrong, in the user's words.
     pub message: String,
-    /// What to do.
     pub help: Option<String>,
     /// Where in the value's text, in bytes.
     pub within: Option<Range<usize>>,
@@ -82,9 +80,7 @@ pub struct Problem {
 /// What is wrong with a file that is not YAML.
 #[derive(Debug)]
 pub(crate) struct Diagnosis {
-    /// What is wrong.
     pub message: String,
-    /// What to write.
     pub help: Option<String>,
     /// Where it was made.
     pub place: Option<Place>,
@@ -123,7 +119,8 @@ impl Placed {
             }
             None => {
                 let before = scalar.get(..within.start).unwrap_or_default();
-                let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or_default());
+                let line = before.matches('\n').count() + 1;
+                let column = before.rsplit('\n').next().unwrap_or_default();
                 let column = column.chars().count() + 1;
                 problem.message.push_str(&format!(" (at {line}:{column} of the text)"));
                 Self { problem, place: Some(place), span: None }
@@ -162,7 +159,8 @@ fn in_file(text: &str, offset: usize, scalar: &str, within: &Range<usize>) -> Op
                     return None;
                 }
                 if within.start < start + line.len() {
-                    let (begin, end) = (within.start - start, (within.end - start).min(line.trim_end().len()));
+                    let begin = within.start - start;
+                    let end = (within.end - start).min(line.trim_end().len());
                     return Some(from + begin..from + end.max(begin));
                 }
                 (start, at) = (start + line.len(), from + line.len());

@@ -9,18 +9,14 @@ pub struct NodeId(pub u32);
 /// One value of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Its number.
     pub id: NodeId,
-    /// What it is.
     pub value: Value,
 }
 
 /// What a node is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// A single value.
     Scalar(Scalar),
-    /// A list.
     List(Vec<Node>),
     /// A map, in order, keys given twice included.
     Map(Vec<(Key, Node)>),
@@ -29,9 +25,7 @@ pub enum Value {
 /// A key of a map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
-    /// Its number.
     pub id: NodeId,
-    /// Its text.
     pub text: String,
 }
 
@@ -53,9 +47,7 @@ pub enum Style {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// An unquoted number.
     Number,
-    /// Everything else.
     String,
     /// A `${…}` that has no value. It has been told of, and nobody else needs to.
     Unresolved,

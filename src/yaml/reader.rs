@@ -115,7 +115,8 @@ impl Reader {
     /// All problems so far, and the texts of the file that must not be shown with them.
     pub(crate) fn into_found(self) -> Found {
         let counts = self.counts.map(|count| count.get());
-        let (mut problems, unshown) = (self.problems.into_inner(), self.unshown.into_inner());
+        let mut problems = self.problems.into_inner();
+        let unshown = self.unshown.into_inner();
         // There may be tens of thousands, and hardly any is quoted anywhere: each is looked for once, in all that is said together.
         let texts = problems.iter().flat_map(|problem| [Some(&problem.message), problem.help.as_ref()]).flatten();
         let said = texts.map(String::as_str).collect::<HashSet<_>>().into_iter().collect::<Vec<_>>().join("\n");
@@ -259,7 +260,8 @@ impl Reader {
             Some(reference) => Fault::from(InterpolationError::NewPlace(reference).to_string()),
             None => self.masked(at, fault),
         };
-        let (message, help) = (shortened(message), help.map(shortened));
+        let message = shortened(message);
+        let help = help.map(shortened);
         let at = Some(at);
         let problem = Problem { at, place: None, severity, message, help, within, is_secret, is_first: false };
         self.problems.borrow_mut().push(problem);
@@ -449,7 +451,8 @@ impl Reader {
         }
         let good = number.filter(|number| within.contains(number));
         if good.is_none() {
-            let (least, most) = (within.start(), within.end());
+            let least = within.start();
+            let most = within.end();
             let message = format!("this should be a whole number from {least} to {most}");
             self.error_with(node.id, message, forms::number(node, *least, *most));
         }
@@ -461,7 +464,8 @@ impl Reader {
         let duration = self.measured(node, units::duration)?;
         if duration < least || duration > most {
             let nearest = shown_duration(duration.clamp(least, most));
-            let (least, most) = (shown_duration(least), shown_duration(most));
+            let least = shown_duration(least);
+            let most = shown_duration(most);
             self.error_with(node.id, format!("this should be from {least} to {most}"), format!("write {nearest}"));
             return None;
         }
@@ -472,7 +476,8 @@ impl Reader {
     pub fn size(&self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
         let size = self.measured(node, units::size)?;
         if !within.contains(&size) {
-            let (least, most) = (shown_size(*within.start()), shown_size(*within.end()));
+            let least = shown_size(*within.start());
+            let most = shown_size(*within.end());
             let nearest = shown_size(size.clamp(*within.start(), *within.end()));
             self.error_with(node.id, format!("this should be from {least} to {most}"), format!("write {nearest}"));
             return None;

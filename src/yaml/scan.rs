@@ -11,9 +11,7 @@ use super::{whole, words};
 /// Something that is probably a slip.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    /// What.
     pub slip: Slip,
-    /// Where.
     pub place: Place,
     /// The keys above, outermost first; the last is the one that it stands behind.
     pub keys: Vec<String>,
@@ -299,7 +297,9 @@ impl Scan {
         let bytes = line.as_bytes();
         let mut i = indentation;
         // Whether a value may begin here, and where the plain text that goes on began.
-        let (mut is_start, mut plain, mut colons) = (self.quote.is_none(), None::<usize>, 0);
+        let mut is_start = self.quote.is_none();
+        let mut plain = None::<usize>;
+        let mut colons = 0;
         while i < bytes.len() {
             let c = line[i..].chars().next().unwrap_or(' ');
             let is_blank_behind = bytes.get(i + c.len_utf8()).is_none_or(|byte| matches!(byte, b' ' | b'\t'));

@@ -76,7 +76,8 @@ fn has_secret_above(text: &str, offset: usize) -> bool {
     let line = line_at(text, offset);
     // A list may be indented like its key.
     let mut level = indentation(line) + usize::from(line.trim_start().starts_with('-'));
-    let (mut open, mut below) = (0, level);
+    let mut open = 0;
+    let mut below = level;
     // A line without a key may be the next one of the text above it; nothing goes on at the very beginning of a line.
     let mut goes_on = !line.contains(':') && indentation(line) > 0;
     for above in text[..start].lines().rev() {

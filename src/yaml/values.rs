@@ -51,7 +51,6 @@ pub enum InterpolationError {
     /// Not set, or set to nothing.
     #[error("the environment variable {0} is not set")]
     Unset(String),
-    /// Never closed.
     #[error("`${{` is never closed: write ${{NAME}}, or $${{ for the characters themselves")]
     Unclosed,
     /// Nothing that can stand there.
@@ -61,12 +60,7 @@ pub enum InterpolationError {
     Unknown(String),
     /// A file that could not be read.
     #[error("the file {path} could not be read ({why})")]
-    File {
-        /// Which.
-        path: String,
-        /// Why not.
-        why: String,
-    },
+    File { path: String, why: String },
     /// In a config that is tried: the one in force does not have it, so it is not looked up. Whether there is such a thing is not said.
     #[error(
         "the config in force does not use ${{{0}}}, so what-if does not look it up: reload with it, or give it a default"
@@ -125,7 +119,6 @@ fn stands_for(
 /// A text with its values in place.
 #[derive(Debug)]
 pub struct Interpolated {
-    /// The text.
     pub text: String,
     /// What came out of variables, files and credentials, each by what asked for it. A default is not among them: it stands in the
     /// config.

@@ -20,7 +20,8 @@ pub(crate) fn holds_tags(text: &str) -> bool {
 pub(crate) fn requoted(value: &str, at: usize) -> Option<String> {
     let value = uncommented(value);
     let sign = value.chars().next().filter(|sign| matches!(sign, '"' | '\''))?;
-    let (before, behind) = (value.get(1..at)?, value.get(at + 1..)?);
+    let before = value.get(1..at)?;
+    let behind = value.get(at + 1..)?;
     let is_balanced = |open: &str, close: &str| before.matches(open).count() == before.matches(close).count();
     let is_complete = is_balanced("{{", "}}") && is_balanced("{%", "%}");
     // `"{{ a }}" bounced`: the quotes end before the text does.

@@ -120,7 +120,8 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     if word.chars().nth(WORD_CHARACTERS_MAX).is_some() {
         return None;
     }
-    let (lower, spelt) = (word.trim().to_lowercase(), letters(word));
+    let lower = word.trim().to_lowercase();
+    let spelt = letters(word);
     let allowed = (lower.chars().count() / 3).max(1);
     let distance = |candidate: &str| {
         let own = candidate.to_lowercase();

@@ -21,7 +21,6 @@ const OPEN_MAX: usize = 1000;
 /// What two paths have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Overlap {
-    /// They are one.
     Same,
     /// One has no places in it and is one of those that the other can name. Two with places are not compared.
     Perhaps,

@@ -16,7 +16,6 @@ pub(in crate::config) struct Own<'c> {
 /// What a destination's URL means if it leads back here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Leads {
-    /// Elsewhere.
     Away,
     /// To `listen`: each event would come in again.
     ToListen,

@@ -120,7 +120,8 @@ fn slip(text: &str, place: Place<'_>) -> Option<Slip> {
     if place.language == Language::Path {
         return of_a_path(text);
     }
-    let (blank, filled) = (without_tags(text, b' '), without_tags(text, b'x'));
+    let blank = without_tags(text, b' ');
+    let filled = without_tags(text, b'x');
     let own = foreign(&blank)
         .or_else(|| backslash(&blank, place))
         .or_else(|| of_a_url(&blank, place))
@@ -226,7 +227,9 @@ fn markup(text: &str, filled: &str) -> Option<Slip> {
     let of = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default();
     let slip = |message: &str, help: String, within| Some(Slip { message: message.to_owned(), help, within });
     if let Some(found) = MARKDOWN_LINK.captures(filled) {
-        let (whole, label, address) = (found.get(0)?, of(found.get(1)?.range()), of(found.get(2)?.range()));
+        let whole = found.get(0)?;
+        let label = of(found.get(1)?.range());
+        let address = of(found.get(2)?.range());
         let address = match address.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")) {
             Some(path) if !path.contains("url") => format!("{{{{ {} | url }}}}", path.trim()),
             _ => address.trim().to_owned(),
@@ -234,15 +237,18 @@ fn markup(text: &str, filled: &str) -> Option<Slip> {
         return slip("Slack does not know Markdown's links", format!("write <{address}|{label}>"), whole.range());
     }
     if let Some(found) = MARKDOWN_BOLD.captures(filled) {
-        let (whole, inner) = (found.get(0)?, found.get(1).or(found.get(2))?);
+        let whole = found.get(0)?;
+        let inner = found.get(1).or(found.get(2))?;
         return slip("Slack does not know Markdown's bold", format!("write *{}*", of(inner.range())), whole.range());
     }
     if let Some(found) = MARKDOWN_STRIKE.captures(filled) {
-        let (whole, inner) = (found.get(0)?, found.get(1)?);
+        let whole = found.get(0)?;
+        let inner = found.get(1)?;
         return slip("Slack strikes through with one `~`", format!("write ~{}~", of(inner.range())), whole.range());
     }
     if let Some(found) = MARKDOWN_HEADING.captures(filled) {
-        let (whole, inner) = (found.get(0)?, found.get(1)?);
+        let whole = found.get(0)?;
+        let inner = found.get(1)?;
         return slip(
             "Slack knows no headings in a text",
             format!("write *{}*, or a `header` block", of(inner.range())),
@@ -254,7 +260,8 @@ fn markup(text: &str, filled: &str) -> Option<Slip> {
         return slip("Slack does not know HTML", help, found.range());
     }
     let found = MENTION.captures(filled)?;
-    let (name, start) = (found.get(1)?, found.get(1)?.start() - 1);
+    let name = found.get(1)?;
+    let start = found.get(1)?.start() - 1;
     let is_open = text[..start].ends_with('<') && text[name.end()..].starts_with('>');
     let range = if is_open { start - 1..name.end() + 1 } else { start..name.end() };
     let help = format!("write <!{}>", name.as_str());

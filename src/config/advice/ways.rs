@@ -87,7 +87,8 @@ pub(in crate::config) fn refuse_itself(looked: &Looked<'_>, own: &Own<'_>) {
 
 /// A URL whose path has no value for one of Vero's samples that a rule sends there.
 pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
-    let (sections, mut told) = (sections(looked), HashSet::new());
+    let sections = sections(looked);
+    let mut told = HashSet::new();
     for (sample, body) in vero::SAMPLES {
         let relay = RelayFields { source: "", received_ms: 0 };
         let Ok(routing) = looked.rules.route(body.as_bytes(), relay) else { continue };

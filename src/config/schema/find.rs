@@ -17,7 +17,8 @@ pub(in crate::config) struct Home {
 
 /// The places of a key in the whole config, in whatever style it is written; the outermost first.
 pub(in crate::config) fn homes(key: &str) -> Vec<Home> {
-    let (mut found, wanted) = (Vec::new(), letters(key));
+    let mut found = Vec::new();
+    let wanted = letters(key);
     walk(&root::keys(), &mut Vec::new(), &mut |section, above| {
         let own = section.keys.iter().find(|known| letters(known.name) == wanted);
         found.extend(own.map(|known| Home { above: above.to_vec(), key: known.name, example: known.example }));

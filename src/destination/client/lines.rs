@@ -23,7 +23,6 @@ pub struct Lines<T> {
 /// What connects to one origin.
 #[derive(Debug)]
 pub struct Line<T> {
-    /// It itself.
     pub what: T,
     since: Instant,
     failures: AtomicU32,
@@ -71,7 +70,8 @@ mod tests {
     fn check(script: &[(u64, char)], expected: &[u32]) {
         let start = Instant::now();
         let mut lines = Lines::new(Duration::from_secs(300));
-        let (mut made, mut used) = (0, Vec::new());
+        let mut made = 0;
+        let mut used = Vec::new();
         for (at_s, outcome) in script {
             let now = start + Duration::from_secs(*at_s);
             let line = lines.current("origin", now).unwrap_or_else(|| {

@@ -48,7 +48,6 @@ pub enum LookupError {
     /// The resolver says so.
     #[error("the name `{name}` could not be looked up: {why}")]
     Failed {
-        /// The host.
         name: String,
         /// What the resolver says.
         why: Arc<str>,

@@ -7,7 +7,6 @@ use base64::Engine as _;
 /// What a config says of a destination's proxy.
 #[derive(Clone, Default)]
 pub enum ProxyChoice {
-    /// Nothing: the environment's.
     #[default]
     Environment,
     /// `none`.
@@ -35,7 +34,6 @@ struct Named {
 
 /// A proxy for one request.
 pub struct Chosen {
-    /// Its URL.
     pub url: Url,
     /// `NO_PROXY`, which may still say that the host is reached directly.
     pub direct: String,
@@ -101,7 +99,8 @@ impl ProxyEnvironment {
 pub fn secrets(url: &str) -> Vec<String> {
     let Some(url) = parse(url).ok().filter(|url| url.password().is_some()) else { return Vec::new() };
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let (user, password) = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+    let user = decoded(url.username());
+    let password = decoded(url.password().unwrap_or_default());
     let pair = base64::engine::general_purpose::STANDARD_NO_PAD.encode(format!("{user}:{password}"));
     vec![password, pair]
 }
@@ -144,7 +143,8 @@ mod tests {
 
     #[test]
     fn the_environment_is_read_as_every_other_program_reads_it() {
-        let (http, https) = ("http://crm.example.com/x", "https://crm.example.com/x");
+        let http = "http://crm.example.com/x";
+        let https = "https://crm.example.com/x";
         check(&[], https, "direct");
         check(&[("HTTPS_PROXY", "http://proxy:3128")], https, "http://proxy:3128/");
         check(&[("HTTPS_PROXY", "http://proxy:3128")], http, "direct");

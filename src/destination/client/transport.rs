@@ -31,7 +31,6 @@ pub struct Way {
     pub ca_path: String,
     /// Roots to trust beside the system's.
     pub ca: Vec<CertificateDer<'static>>,
-    /// By which proxy.
     pub proxy: ProxyChoice,
 }
 

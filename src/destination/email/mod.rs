@@ -29,7 +29,7 @@ use super::client::{Client, Masks};
 use super::template::{Escape, Template};
 use super::view::View;
 use super::way::{self, CA};
-use super::{Context, Delivery, Destination, Kind, Language, Outcomes, Pace, Preview, TemplateKey, Unsent, one_by_one};
+use super::{Context, Delivery, Destination, Kind, Language, Outcomes, Defaults, Preview, TemplateKey, Unsent, one_by_one};
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, secret, text, word};
@@ -52,7 +52,7 @@ pub(super) const KIND: Kind = Kind {
     secret_keys: &[PASSWORD.info.name],
     not_content: &["server", "starttls", "ca", "username", "password", "from", "to"],
     // Mail servers count connections, and two are enough for a message each few milliseconds.
-    pace: Pace { concurrency: 2, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
+    defaults: Defaults { concurrency: 2, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|email| Arc::new(email) as Arc<dyn Destination>),
 };
 

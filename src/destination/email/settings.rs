@@ -28,7 +28,6 @@ pub(super) enum Encryption {
     AtOnce,
     /// By STARTTLS, or not at all.
     StartTls,
-    /// None.
     Never,
 }
 

@@ -104,7 +104,8 @@ impl Email {
         if let Err(error) = connection.command(Mail::new(Some(self.from.email.clone()), parameters)).await {
             return self.of_error(&error, "the sender");
         }
-        let (mut taken, mut refused) = (0, Vec::new());
+        let mut taken = 0;
+        let mut refused = Vec::new();
         for (i, mailbox) in letter.to.iter().enumerate() {
             let what = format!("recipient {} of {}", i + 1, letter.to.len());
             match connection.command(Rcpt::new(mailbox.email.clone(), Vec::new())).await {

@@ -20,7 +20,7 @@ use self::own::Hits;
 use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
-use super::{Context, Delivery, Destination, Kind, Language, Outcome, Outcomes, Pace, Preview, TemplateKey, Unsent};
+use super::{Context, Delivery, Destination, Kind, Language, Outcome, Outcomes, Defaults, Preview, TemplateKey, Unsent};
 use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::minify;
@@ -43,7 +43,7 @@ pub(super) const KIND: Kind = Kind {
     templates: &[TemplateKey { key: PATH.info.name, language: Language::Path }],
     secret_keys: &[],
     not_content: &["path"],
-    pace: Pace { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
+    defaults: Defaults { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
     build: |context, entries| build(context, entries).map(|file| Arc::new(file) as Arc<dyn Destination>),
 };
 
@@ -135,9 +135,12 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
         super::timezone::find(name).map_err(|fault| reader.fault(node.id, fault)).ok()
     });
     entries.finish();
-    let (path, timezone, open) = (path?, timezone?, Mutex::default());
+    let path = path?;
+    let timezone = timezone?;
+    let open = Mutex::default();
     let how = How { syncs, mode: mode? };
-    let (content_masks, root) = (Masks::from_texts(reader.taken()), Root::new(context.data_dir));
+    let content_masks = Masks::from_texts(reader.taken());
+    let root = Root::new(context.data_dir);
     let lines = Arc::new(Lines { path, timezone, has_envelope, how, content_masks, open, root });
     Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
@@ -327,7 +330,9 @@ struct File {
 
 impl Destination for File {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
-        let (lines, turn, batch) = (self.lines.clone(), self.turn.clone(), deliveries.to_vec());
+        let lines = self.lines.clone();
+        let turn = self.turn.clone();
+        let batch = deliveries.to_vec();
         async move {
             let count = batch.len();
             let turn = turn.acquire_owned().await;

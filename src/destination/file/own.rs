@@ -81,7 +81,8 @@ pub fn is_linked(metadata: &Metadata, data_dir: &Path) -> bool {
 /// What of a path lies below a directory. Neither has a `..` in it.
 fn below(path: &Path, directory: &Path) -> Option<PathBuf> {
     let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
-    let (path, directory) = (plain(path), plain(directory));
+    let path = plain(path);
+    let directory = plain(directory);
     path.strip_prefix(&directory).ok().filter(|below| below.components().next().is_some()).map(Path::to_owned)
 }
 

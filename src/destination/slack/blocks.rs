@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn a_cell_keeps_its_column_and_a_time_is_a_number() {
         let rows = |cells: &str| format!(r#"{{"type":"table","rows":[[{cells}]]}}"#);
-        let (full, blank) = (r#"{"type":"raw_text","text":"a"}"#, r#"{"type":"raw_text","text":" "}"#);
+        let full = r#"{"type":"raw_text","text":"a"}"#;
+        let blank = r#"{"type":"raw_text","text":" "}"#;
         for empty in [
             r#"{"type":"raw_text","text":""}"#,
             r#"{"type":"rich_text","elements":[{"type":"rich_text_section","elements":[{"type":"text","text":""}]}]}"#,

@@ -19,7 +19,7 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{
-    Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Pace, Preview, Reason, Unsent, one_by_one, way,
+    Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Defaults, Preview, Reason, Unsent, one_by_one, way,
 };
 use super::{Language, TemplateKey};
 use crate::destination::exposure;
@@ -46,7 +46,7 @@ pub(super) const KIND: Kind = Kind {
     secret_keys: &["url", "proxy"],
     not_content: &["url"],
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
-    pace: Pace {
+    defaults: Defaults {
         concurrency: 1,
         interval: Some(Duration::from_secs(1)),
         give_up_after: Duration::from_secs(24 * 60 * 60),
@@ -119,7 +119,6 @@ enum Message {
     /// One for each type of event: see [`messages`].
     Usual,
     Own(Template),
-    /// Only blocks.
     None,
 }
 
@@ -239,7 +238,9 @@ impl Slack {
 
     /// The exact request of an attempt.
     fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
-        let (url, headers, body) = (self.url.clone(), self.headers.clone(), self.body(delivery)?.into());
+        let url = self.url.clone();
+        let headers = self.headers.clone();
+        let body = self.body(delivery)?.into();
         Ok(Call { method: Method::POST, url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 

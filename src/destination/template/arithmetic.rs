@@ -143,7 +143,8 @@ fn format(state: &mut State, args: Rest<ValueOrKwargs>) -> Result<Value, Error> 
 
 /// What a printf format does with each of its values.
 fn conversions(format: &str) -> Vec<char> {
-    let (mut conversions, mut signs) = (Vec::new(), format.chars());
+    let mut conversions = Vec::new();
+    let mut signs = format.chars();
     while signs.by_ref().any(|sign| sign == '%') {
         for sign in signs.by_ref() {
             match sign {

@@ -3,11 +3,9 @@
 /// A filter, a test or a function.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Its name.
     pub name: &'static str,
     /// How it is used.
     pub example: &'static str,
-    /// What it does.
     pub about: &'static str,
 }
 

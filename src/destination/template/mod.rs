@@ -42,7 +42,6 @@ const NAME: &str = "template";
 /// What happens to a value where it is put in. The template's own text is never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
-    /// Nothing.
     None,
     /// `&`, `<` and `>` as Slack wants them: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
     Slack,
@@ -382,7 +381,8 @@ fn write_slack(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
 
 /// A URL whose values are marked, with each encoded as its place asks: whole where it stands first, else as one part.
 fn whole_url(marked: &str) -> String {
-    let (mut url, mut rest) = (String::with_capacity(marked.len()), marked);
+    let mut url = String::with_capacity(marked.len());
+    let mut rest = marked;
     while let Some((before, from)) = rest.split_once(VALUE_BEGIN) {
         url.push_str(before);
         let (value, after) = from.split_once(VALUE_END).unwrap_or((from, ""));

@@ -32,7 +32,6 @@ pub const COMPARISONS: [(&str, &str); 8] = [
 /// A rewritten template, and where its parts came from.
 #[derive(Debug)]
 pub struct Rewritten {
-    /// The template.
     pub source: String,
     /// Where the original names filters.
     pub filters: Vec<Range<usize>>,
@@ -128,7 +127,8 @@ impl Writer<'_> {
 
     fn finish(mut self) -> Rewritten {
         self.pieces.push(Piece::Same(self.source.len()..self.source.len()));
-        let (mut source, mut runs) = (String::with_capacity(self.source.len()), Vec::new());
+        let mut source = String::with_capacity(self.source.len());
+        let mut runs = Vec::new();
         let mut before = 0;
         for piece in self.pieces {
             match piece {
@@ -168,7 +168,10 @@ const TWO_SIGNS: [&str; 6] = ["==", "!=", "<=", ">=", "//", "**"];
 /// The tokens of a tag, and where the tag ends.
 fn tokens(source: &str, begin: usize, tag: Tag) -> (Vec<Token>, usize) {
     let close = if tag == Tag::Variable { "}}" } else { "%}" };
-    let (bytes, mut tokens, mut at, mut depth) = (source.as_bytes(), Vec::new(), begin, 0_i32);
+    let bytes = source.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = begin;
+    let mut depth = 0_i32;
     if matches!(bytes.get(at), Some(b'-' | b'+')) {
         at += 1;
     }

@@ -310,7 +310,8 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_set(steps in prop::collection::vec((any::<bool>(), 0u64..4 * CHUNK, 0u64..70), 0..400)) {
-            let (mut bitmap, mut model) = (Bitmap::default(), BTreeSet::new());
+            let mut bitmap = Bitmap::default();
+            let mut model = BTreeSet::new();
             for (is_insert, base, offset) in steps {
                 let number = base / CHUNK * CHUNK + offset;
                 if is_insert {

@@ -51,7 +51,8 @@ impl Handing {
     /// Reads events, as far as there is room for their bodies.
     fn read(mut self, journal: &Journal, body_bytes: usize) -> Self {
         let destination = self.destination.clone();
-        let (mut window, mut bytes) = (lock(&destination.window), 0);
+        let mut window = lock(&destination.window);
+        let mut bytes = 0;
         self.unread.reverse();
         while let Some(claim) = self.unread.last().copied() {
             let sequence = claim.key.sequence;
@@ -129,7 +130,8 @@ impl Queue for JournalQueue {
     }
 
     fn ready(&self) -> BoxFuture<'static, ()> {
-        let (journal, destination) = (self.journal.clone(), self.destination.clone());
+        let journal = self.journal.clone();
+        let destination = self.destination.clone();
         Box::pin(async move {
             loop {
                 let due_ms = lock(&destination.queue).next_due();
@@ -188,7 +190,9 @@ impl Journal {
         if lost.is_cancelled() {
             return;
         }
-        let (mut written, mut skipped, mut is_scheduled) = (Vec::new(), Vec::new(), false);
+        let mut written = Vec::new();
+        let mut skipped = Vec::new();
+        let mut is_scheduled = false;
         for (claim, settlement) in settlements {
             let (attempts, state) = match settlement {
                 Settlement::Returned => {

@@ -89,7 +89,8 @@ impl Journal {
 
     /// Writes down how far a replay has come, unless more is known of it already.
     pub fn save_replay(&self, progress: ReplayProgress) -> Result<(ReplayProgress, Durable), StoreError> {
-        let (bytes, most) = (progress.spec.len(), SPEC_MAX);
+        let bytes = progress.spec.len();
+        let most = SPEC_MAX;
         if bytes > most {
             let why = format!("what is asked for has {bytes} bytes, and {most} is the most");
             return Err(StoreError::Conflict(why));
@@ -174,7 +175,8 @@ impl Journal {
             return Ok(dead);
         }
         self.index.flush();
-        let (mut chosen, mut rest) = (Bitmap::default(), dead.iter_from(0).peekable());
+        let mut chosen = Bitmap::default();
+        let mut rest = dead.iter_from(0).peekable();
         while rest.peek().is_some() {
             let some: BTreeSet<u64> = rest.by_ref().take(STEP).collect();
             let letters = self.letters(of, &some)?;
@@ -244,7 +246,8 @@ impl Journal {
 
     /// The record of something that is done to deliveries, which memory knows from here on. Made while the queue is locked.
     pub fn record(&self, of: NameId, act: BulkAct, command: u128, reason: &str, sequences: Bitmap) -> SelectionRecord {
-        let (at_ms, reason) = (self.clock.now_ms(), cut(reason.to_owned()));
+        let at_ms = self.clock.now_ms();
+        let reason = cut(reason.to_owned());
         // What they came to before is no answer any more.
         let mut outcomes = lock(&self.outcomes);
         outcomes.forget(of, &sequences);

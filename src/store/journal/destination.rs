@@ -26,7 +26,9 @@ impl Destination {
     pub fn new(queue: Queue) -> Arc<Self> {
         let window = Mutex::new(Window::new(LAG_READ_BYTES));
         let state = watch::Sender::new(QueueState { standing: queue.standing().clone(), nudges: 0 });
-        let (wakeup, scheduled, oldest) = (Arc::default(), Notify::new(), Mutex::default());
+        let wakeup = Arc::default();
+        let scheduled = Notify::new();
+        let oldest = Mutex::default();
         Arc::new(Self { queue: Mutex::new(queue), wakeup, scheduled, state, window, oldest })
     }
 

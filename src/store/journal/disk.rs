@@ -49,7 +49,6 @@ pub trait Disk: Send + Sync + 'static {
 /// The room of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// All of it.
     pub total: u64,
     /// What is free for us.
     pub free: u64,
@@ -190,7 +189,8 @@ impl Disk for RealDisk {
                 if let Err(error) = file.try_lock() {
                     tracing::debug!(name, %error, "a segment cannot be locked");
                 }
-                let (identity, last) = (Identity::of(&file.metadata()?), Last::default());
+                let identity = Identity::of(&file.metadata()?);
+                let last = Last::default();
                 *self.newest() = Some(Newest { name: name.to_owned(), identity, last: last.clone() });
                 Ok(Arc::new(RealFile { file, last }))
             }

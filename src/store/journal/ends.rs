@@ -50,7 +50,8 @@ impl Journal {
     /// What is known of where all deliveries of some events stand.
     pub fn known(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Known, ReadError> {
         let ids: BTreeSet<NameId> = self.destination_ids().into_iter().collect();
-        let (mut known, mut open) = (Ends::new(), BTreeSet::new());
+        let mut known = Ends::new();
+        let mut open = BTreeSet::new();
         let mut dead: BTreeMap<NameId, BTreeSet<u64>> = BTreeMap::new();
         for event in events {
             let sequence = event.id.sequence();
@@ -147,7 +148,8 @@ impl Search<'_> {
     /// What arrived after an attempt that failed may have done so long after its event: the index knows when, where nobody acted on it
     /// since.
     fn find_late(&mut self) -> Result<(), ReadError> {
-        let (start, segments) = (self.journal.segments.history_start(), self.journal.segments.outline());
+        let start = self.journal.segments.history_start();
+        let segments = self.journal.segments.outline();
         let is_acted_on = |sequence: u64| {
             let covers = |(low, high): (u64, u64)| (low..=high).contains(&sequence);
             segments.iter().any(|info| info.acts.is_some_and(covers))

@@ -38,7 +38,6 @@ pub enum Message {
     /// Looks whether events can be taken in.
     LookForRoom,
     Close(SyncSender<()>),
-    /// Ends at once.
     Abandon,
     /// Refuses everything from now on, for a reason.
     Fail(String),
@@ -47,7 +46,6 @@ pub enum Message {
 /// Whether somebody waits for an act to be durable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// Synced at once.
     Now,
     /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`](super::writer::OUTCOMES_SYNCED_WITHIN).
     Soon,
@@ -83,7 +81,6 @@ struct State {
 /// What the writer sleeps for.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Sleep {
-    /// It is awake.
     #[default]
     Not,
     /// Anything at all: it has nothing to do.

@@ -33,7 +33,9 @@ impl Intake for JournalStore {
 
 /// Why an event can never be written down in one piece, if so.
 fn never_fits(event: &NewEvent) -> Option<String> {
-    let (rules, destinations, bytes) = (event.rules.len(), event.deliveries.len(), event.body.len());
+    let rules = event.rules.len();
+    let destinations = event.deliveries.len();
+    let bytes = event.body.len();
     if format::event_head_bytes(rules, destinations) > format::RECORD_MAX {
         return Some(format!(
             "it matches {rules} rules and goes to {destinations} destinations: use fewer rules or destinations"

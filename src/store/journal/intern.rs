@@ -49,7 +49,8 @@ impl Journal {
         let name = destination.name.clone();
         let from = self.old_number(all, destination)?;
         let names = reading(&self.names);
-        let (old, own) = (names.name(from).to_string(), names.find(NameKind::Destination, &name));
+        let old = names.name(from).to_string();
+        let own = names.find(NameKind::Destination, &name);
         drop(names);
         if own.is_some() && lock(&self.destination(from).queue).is_blank() {
             return None;

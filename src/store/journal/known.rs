@@ -79,7 +79,8 @@ impl Commands {
     /// Takes down what a record of the journal says of a command.
     pub fn add_record(&mut self, record: &SelectionRecord) {
         if record.command != 0 {
-            let (act, deliveries) = (CommandAct::of_record(record), record.sequences.len());
+            let act = CommandAct::of_record(record);
+            let deliveries = record.sequences.len();
             self.add(KnownCommand { id: record.command, act, deliveries, at_ms: record.at_ms });
         }
     }

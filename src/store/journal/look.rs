@@ -24,7 +24,8 @@ impl Looking for JournalStore {
     }
 
     fn events(&self, query: &EventQuery, after: Option<&Cursor>, max: usize) -> Answer<'_, Page<Arc<StoredEvent>>> {
-        let (query, after) = (*query, after.cloned());
+        let query = *query;
+        let after = after.cloned();
         self.aside(move |journal| journal.events(&query, after.as_ref(), max))
     }
 
@@ -42,7 +43,8 @@ impl Looking for JournalStore {
         after: Option<&Cursor>,
         max: usize,
     ) -> Answer<'_, Page<DeadLetter>> {
-        let (query, after) = (query.clone(), after.cloned());
+        let query = query.clone();
+        let after = after.cloned();
         self.aside(move |journal| journal.dead_letters(&of, &query, after.as_ref(), max))
     }
 

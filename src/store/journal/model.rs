@@ -76,7 +76,6 @@ impl Content {
 /// What goes wrong from now on.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Every sync fails.
     pub sync_fails: bool,
     /// Syncs say they worked and do nothing: the control that shows a test can see a loss.
     pub sync_lies: bool,
@@ -166,7 +165,8 @@ impl Disk for ModelDisk {
         }
         let file = state.files.len();
         // Two of them, of which the system gives no page before it is written to; a copy has all of them.
-        let (synced, bytes) = (vec![0; bytes as usize], vec![0; bytes as usize]);
+        let synced = vec![0; bytes as usize];
+        let bytes = vec![0; bytes as usize];
         state.files.push(Content { synced, bytes, ..Content::default() });
         state.names.insert(name.to_owned(), file);
         Ok(Arc::new(ModelFile { disk: self.clone(), file }))

@@ -37,7 +37,6 @@ pub struct Options {
     pub on_sync: OnSync,
     /// Where the index lies.
     pub index: Location,
-    /// What is kept.
     pub retention: Retention,
     /// Where what waits for the disk is done.
     pub blocking: Blocking,
@@ -138,10 +137,12 @@ fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<Prepar
     let lived = index.write().lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
     go_by_our_clock(&mut state, &options, &index, lived);
     let number = state.number.map_or_else(random, Ok)?;
-    let (sealed, mark) = (state.newest_segment(), old_end.mark);
+    let sealed = state.newest_segment();
+    let mark = old_end.mark;
     let position = Position::after(&state, number, old_end);
     let (sender, receiver) = inbox();
-    let (segment_bytes, clock) = (options.segment_bytes, options.clock);
+    let segment_bytes = options.segment_bytes;
+    let clock = options.clock;
     let outside = Outside { disk, index: Arc::new(index), sender, clock, blocking: options.blocking };
     let journal = Arc::new(Journal::new(outside, number, state, lived, options.retention));
     if let Err(error) = journal.load_commands() {

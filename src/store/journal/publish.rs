@@ -30,7 +30,8 @@ impl Journal {
             if is_source {
                 // Whoever lets events in sees it from here on: they are behind the act in the journal.
                 self.sources.send_modify(|shown| {
-                    let (shown, standing) = (Arc::make_mut(shown), queue.standing().clone());
+                    let shown = Arc::make_mut(shown);
+                    let standing = queue.standing().clone();
                     if standing == Standing::default() {
                         shown.remove(&id);
                     } else {

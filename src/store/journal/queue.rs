@@ -32,7 +32,6 @@ pub const SCHEDULED_MAX: usize = 10_000;
 /// A delivery that waits for another attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scheduled {
-    /// Attempts made.
     pub attempts: u16,
     /// When the first was made, unix milliseconds; moved on by the time that did not count.
     pub first_attempt_ms: u64,
@@ -103,8 +102,10 @@ impl From<store::Claim> for Claim {
 enum Origin {
     /// A first attempt or a redelivery: it still lies in its set.
     Fresh,
-    /// It was scheduled.
-    Retry { due_ms: u64, entry: Scheduled },
+    Retry {
+        due_ms: u64,
+        entry: Scheduled,
+    },
 }
 
 impl Origin {
@@ -124,7 +125,6 @@ pub struct Snapshot {
     pub unsettled: Bitmap,
     /// Deliveries selected to go out again.
     pub redeliveries: Bitmap,
-    /// Dead letters.
     pub dead: Bitmap,
     /// What waits for another attempt: number, due time, and the rest.
     pub scheduled: Vec<(u64, u64, Scheduled)>,

@@ -31,13 +31,10 @@ pub enum OpenError {
     /// Another release wrote it.
     #[error("{file} cannot be read by this release")]
     Version {
-        /// Which file.
         file: String,
-        /// What it says.
         #[source]
         source: HeaderError,
     },
-    /// An I/O error.
     #[error("the journal could not be opened")]
     Io(#[from] io::Error),
 }
@@ -55,7 +52,6 @@ pub struct Opened {
     pub strays: Vec<String>,
     /// Queues of numbers that have no name, which have one now that says so.
     pub nameless: Vec<String>,
-    /// Segments there are.
     pub segments: usize,
     /// Segments that had to be read: the others are known from the index.
     pub segments_read: usize,

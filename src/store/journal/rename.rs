@@ -67,7 +67,8 @@ impl Journal {
     /// Does something to both queues at once, while nothing of the history goes.
     pub fn with_both<T>(&self, from: NameId, to: NameId, act: impl FnOnce(&mut Queue, &mut Queue) -> T) -> T {
         let _selecting = lock(&self.selecting);
-        let (here, there) = (self.destination(from), self.destination(to));
+        let here = self.destination(from);
+        let there = self.destination(to);
         // In the order of their numbers, whoever else does the same.
         let (mut from, mut to) = if from < to {
             let from = lock(&here.queue);
@@ -89,7 +90,8 @@ impl Journal {
         self.index.flush();
         let mut letters = self.letters(from, sequences)?;
         Ok(self.with_both(from, to, |here, there| {
-            let (mut outcomes, mut moved) = (Vec::new(), Bitmap::default());
+            let mut outcomes = Vec::new();
+            let mut moved = Bitmap::default();
             for sequence in sequences.iter().copied().filter(|sequence| here.is_dead(*sequence)) {
                 moved.insert(sequence);
                 // What waits there goes out anyway, and what is dead there is known.
@@ -124,7 +126,8 @@ impl Journal {
                 if there.is_pending(sequence) {
                     continue;
                 }
-                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason.to_string());
+                let first_attempt_ms = entry.first_attempt_ms;
+                let reason = entry.reason.to_string();
                 let state = OutcomeState::Scheduled { first_attempt_ms, due_ms, reason };
                 there.apply(sequence, entry.attempts, &state);
                 let key = DeliveryKey { sequence, destination: to };

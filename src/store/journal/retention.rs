@@ -173,7 +173,9 @@ impl Trimmer {
             needed.extend(queue.kept_in(range).iter_from(0));
             needed.extend(earlier.iter().filter(|sequence| queue.needs(**sequence)));
         }
-        let (mut window, mut batch, mut batch_bytes) = (Window::new(LAG_READ_BYTES), Vec::new(), 0);
+        let mut window = Window::new(LAG_READ_BYTES);
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
         let mut batch_deliveries = 0;
         let mut relocated = Bitmap::default();
         for sequence in needed {
@@ -215,7 +217,8 @@ impl Trimmer {
     /// Removes the files of segments that are forgotten, once the index knows where everything relocated lies now.
     fn remove_retired(&mut self) {
         for (info, history_start) in std::mem::take(&mut self.retired) {
-            let (segment, file) = (info.segment, file_name(info.segment));
+            let segment = info.segment;
+            let file = file_name(info.segment);
             let mut database = self.journal.index.write();
             // Durable before the file goes: a segment that the index knows and that is not there is told as lost.
             let forgotten = database
@@ -249,7 +252,8 @@ impl Trimmer {
     /// Dead letters whose time is over, some of them.
     fn expired_by_age(&self, before_ms: u64) -> Vec<(NameId, Bitmap)> {
         let database = self.journal.index.read();
-        let (singly, at_once) = (database.dead_before(before_ms, EXPIRE_AT_ONCE), database.buried_before(before_ms));
+        let singly = database.dead_before(before_ms, EXPIRE_AT_ONCE);
+        let at_once = database.buried_before(before_ms);
         let mut expired: Vec<(NameId, Bitmap)> = at_once.unwrap_or_default();
         for (id, sequence) in singly.unwrap_or_default() {
             match expired.iter_mut().find(|(known, _)| *known == id) {
@@ -268,7 +272,9 @@ impl Trimmer {
         if self.relocated_bytes() + coming_bytes <= resolved.dead_bytes {
             return Vec::new();
         }
-        let (mut unneeded, mut dead, mut dead_bytes) = (Vec::new(), Vec::new(), 0);
+        let mut unneeded = Vec::new();
+        let mut dead = Vec::new();
+        let mut dead_bytes = 0;
         let mut from = Some(0);
         while let Some(start) = from {
             let Ok(some) = self.journal.index.read().relocated_from(start, LOOKED_AT_ONCE) else { return Vec::new() };

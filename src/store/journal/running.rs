@@ -34,7 +34,6 @@ pub struct Journal {
     pub segments: Segments,
     pub index: Arc<Index>,
     pub upkeep: Upkeep,
-    /// To the writer.
     pub sender: Sender,
     /// The journal's own number.
     pub number: u64,
@@ -81,7 +80,6 @@ pub struct Journal {
 pub struct Outside {
     pub disk: Arc<dyn Disk>,
     pub index: Arc<Index>,
-    /// To the writer.
     pub sender: Sender,
     pub clock: Clock,
     pub blocking: Blocking,

@@ -157,7 +157,9 @@ impl Segments {
     /// The numbers of the events that count on in a segment, with the bytes of their bodies.
     pub fn bodies_in(&self, info: &SegmentInfo) -> io::Result<Vec<(u64, u64)>> {
         let file = self.file(info.segment)?;
-        let (mut window, mut offset, mut bodies) = (Window::new(64 << 10), info.start, Vec::new());
+        let mut window = Window::new(64 << 10);
+        let mut offset = info.start;
+        let mut bodies = Vec::new();
         while let Some((at, head)) = next_group(&file, info.segment, offset, info.end, &mut window)? {
             offset = at + head.length();
             for (event, _, is_relocated) in events_in(window.heads(&file, at, &head)?) {

@@ -17,7 +17,6 @@ use crate::store::{
 /// The embedded store.
 pub struct JournalStore {
     pub(super) journal: Arc<Journal>,
-    /// The writer's.
     pub(super) thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -66,7 +65,8 @@ impl Store for JournalStore {
             Duty::Replay(_) => Vec::new(),
         };
         let queue = |id: NameId| -> Arc<dyn Queue> {
-            let (journal, destination) = (self.journal.clone(), self.journal.destination(id));
+            let journal = self.journal.clone();
+            let destination = self.journal.destination(id);
             Arc::new(JournalQueue { journal, id, destination, lost: lost.clone() })
         };
         let lease = Lease { queues: destinations.into_iter().map(queue).collect(), lost };

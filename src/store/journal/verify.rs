@@ -15,7 +15,6 @@ const COMPARED_AT_ONCE: usize = 4096;
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Segments read.
     pub segments: usize,
     /// Groups whose CRC is right.
     pub groups: u64,
@@ -55,7 +54,8 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
         ..Verified::default()
     };
     for damage in &opened.damage {
-        let (start, end) = (damage.bytes.start, damage.bytes.end);
+        let start = damage.bytes.start;
+        let end = damage.bytes.end;
         verified.problems.push(format!("{}: bytes {start} to {end} do not hold together", damage.file));
     }
     for stray in &opened.strays {

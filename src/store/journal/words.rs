@@ -16,7 +16,6 @@ use crate::store::{DeliveryState, NameId, StoreError, StoredEvent};
 /// A range of a segment that was synced once and does not hold together now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Which file.
     pub file: String,
     /// Which bytes.
     pub bytes: Range<u64>,
@@ -25,7 +24,6 @@ pub struct Damage {
 /// A record of the last segment's unsynced end, to be written again into the next segment.
 #[derive(Clone, Debug)]
 pub struct TailRecord {
-    /// The record.
     pub record: Record,
     /// For an event, its body.
     pub body: Bytes,
@@ -33,7 +31,6 @@ pub struct TailRecord {
 
 /// Events to be written again.
 pub struct Relocating {
-    /// The events.
     pub events: Vec<Arc<StoredEvent>>,
     /// How those of their deliveries ended that are over, dead letters among them: it stands in the segment that goes.
     pub ends: Ends,
@@ -43,7 +40,6 @@ pub struct Relocating {
 
 /// A segment to be let go.
 pub struct Retiring {
-    /// Which.
     pub segment: u64,
     /// The numbers of its events.
     pub range: Range<u64>,
@@ -59,20 +55,18 @@ pub type Ends = BTreeMap<DeliveryKey, DeliveryState>;
 /// A dead letter, as the index knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// The event's number.
     pub sequence: u64,
     /// Where it was to go.
     pub destination: NameId,
-    /// Attempts made.
     pub attempts: u16,
     /// When it was given up, unix milliseconds; 0 when that is not known any more.
     pub at_ms: u64,
-    /// Why.
     pub reason: String,
 }
 
 pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
-    let (attempts, at_ms) = (outcome.attempts, outcome.at_ms);
+    let attempts = outcome.attempts;
+    let at_ms = outcome.at_ms;
     match &outcome.state {
         OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
         OutcomeState::Skipped => DeliveryState::Skipped { at_ms, reason: String::new() },
@@ -119,7 +113,6 @@ pub fn unreadable(error: rusqlite::Error) -> ReadError {
 /// Where a relocated event lies: its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// In which segment.
     pub segment: u64,
     /// Where the group begins.
     pub offset: u64,

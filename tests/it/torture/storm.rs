@@ -22,7 +22,7 @@ pub const FAULT: Fault = Fault {
 };
 
 const SENDERS: usize = 16;
-/// What the relay promises: see `deliver/breaker.rs` and the http destination's pace.
+/// What the relay promises: see `deliver/breaker.rs` and the http destination's defaults.
 const CONCURRENCY: usize = 8;
 const RETRIES_IN_A_ROW: usize = 5;
 const PROBE_FIRST: Duration = Duration::from_secs(2);

@@ -19,7 +19,8 @@ pub(super) fn quotes(of: &Text<'_>) -> Option<Meant> {
         ('`', &['`', '´', '\'']),
     ];
     let text = of.text.trim();
-    let (first, last) = (text.chars().next()?, text.chars().next_back()?);
+    let first = text.chars().next()?;
+    let last = text.chars().next_back()?;
     let inner = text.get(first.len_utf8()..text.len().checked_sub(last.len_utf8())?)?;
     let is_pair = PAIRS.iter().any(|(open, close)| *open == first && close.contains(&last));
     if !is_pair || inner.is_empty() {

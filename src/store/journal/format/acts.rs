@@ -12,7 +12,6 @@ pub struct Control {
     pub destination: NameId,
     /// When, unix milliseconds.
     pub at_ms: u64,
-    /// What.
     pub act: Act,
 }
 
@@ -27,7 +26,6 @@ pub enum Act {
     Resume,
     /// Its breaker opened: time does not count from here on.
     Open,
-    /// Its breaker closed.
     Close,
     /// The config does not name it any more.
     Remove,
@@ -57,7 +55,9 @@ impl Control {
 
     pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
         let what = take.u8()?;
-        let (destination, at_ms, reason) = (NameId(take.u32()?), take.u64()?, take.text()?);
+        let destination = NameId(take.u32()?);
+        let at_ms = take.u64()?;
+        let reason = take.text()?;
         let act = match what {
             1 => Act::Pause(reason),
             2 => Act::Resume,
@@ -91,17 +91,14 @@ pub enum BulkAct {
 /// An act on some deliveries of one destination, named by their events' numbers: one bit each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectionRecord {
-    /// Which destination.
     pub destination: NameId,
     /// When, unix milliseconds.
     pub at_ms: u64,
-    /// What.
     pub act: BulkAct,
     /// The command that this is part of; 0 for none.
     pub command: u128,
     /// Why, for dead letters.
     pub reason: String,
-    /// Which events.
     pub sequences: Bitmap,
 }
 
@@ -146,12 +143,14 @@ impl SelectionRecord {
             4 => BulkAct::MoveWaiting(NameId::NONE),
             _ => return None,
         };
-        let (destination, at_ms) = (NameId(take.u32()?), take.u64()?);
+        let destination = NameId(take.u32()?);
+        let at_ms = take.u64()?;
         let command = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
         let reason = take.text()?;
         let mut sequences = Bitmap::default();
         for _ in 0..take.u32()? {
-            let (key, length) = (take.u64()?, take.u32()? as usize);
+            let key = take.u64()?;
+            let length = take.u32()? as usize;
             if !sequences.decode(key, take.bytes(length)?) {
                 return None;
             }
@@ -169,13 +168,11 @@ impl SelectionRecord {
 /// How far a replay of the history has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayRecord {
-    /// Its id.
     pub id: u128,
     /// What was asked for.
     pub spec: String,
     /// Events below this have been looked at.
     pub cursor: u64,
-    /// Where it ends.
     pub until: u64,
     /// Deliveries selected so far.
     pub selected: u64,
@@ -198,7 +195,10 @@ pub(super) fn encode_replay(replay: &ReplayRecord, out: &mut Vec<u8>) {
 pub(super) fn decode_replay(take: &mut Take<'_>) -> Option<ReplayRecord> {
     let is_done = take.u8()? != 0;
     let id = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
-    let (at_ms, cursor, until, selected) = (take.u64()?, take.u64()?, take.u64()?, take.u64()?);
+    let at_ms = take.u64()?;
+    let cursor = take.u64()?;
+    let until = take.u64()?;
+    let selected = take.u64()?;
     let length = take.u32()? as usize;
     let spec = String::from_utf8(take.bytes(length)?.to_vec()).ok()?;
     Some(ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done })

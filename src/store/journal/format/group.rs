@@ -97,8 +97,11 @@ impl GroupBuilder {
     /// everything is as it was, and it goes into the next group. Returns whether it was added.
     #[must_use]
     pub fn add_within(&mut self, heads_max: usize, add: impl FnOnce(&mut Self)) -> bool {
-        let (heads, bodies, records) = (self.heads.len(), self.bodies.len(), self.records);
-        let (bodies_bytes, events) = (self.bodies_bytes, self.events);
+        let heads = self.heads.len();
+        let bodies = self.bodies.len();
+        let records = self.records;
+        let bodies_bytes = self.bodies_bytes;
+        let events = self.events;
         add(self);
         let fits = records == 0 || self.heads.len() <= heads_max;
         if !fits {
@@ -248,9 +251,7 @@ impl GroupBuilder {
 /// Where a group goes.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupPlace {
-    /// In which segment.
     pub segment: u64,
-    /// At which offset.
     pub offset: u64,
     /// Which group it is.
     pub group: u64,

@@ -144,7 +144,8 @@ impl SegmentHeader {
             return None;
         }
         let mut standings: BTreeMap<NameId, Standing> = BTreeMap::new();
-        let (names, pauses) = (take.u32()?, take.u32()?);
+        let names = take.u32()?;
+        let pauses = take.u32()?;
         for _ in 0..names {
             header.names.push((kind_from_u8(take.u8()?)?, NameId(take.u32()?), take.text()?));
         }
@@ -155,7 +156,9 @@ impl SegmentHeader {
         }
         let marks = if version == 1 { 0 } else { take.u32()? };
         for _ in 0..marks {
-            let (id, what, since_ms) = (NameId(take.u32()?), take.u8()?, take.u64()?);
+            let id = NameId(take.u32()?);
+            let what = take.u8()?;
+            let since_ms = take.u64()?;
             match what {
                 MARK_OPEN => standings.entry(id).or_default().open_since_ms = Some(since_ms),
                 MARK_REMOVED => standings.entry(id).or_default().removed_since_ms = Some(since_ms),

@@ -9,7 +9,6 @@ use crate::store::{NameId, NameKind, PlannedDelivery};
 /// A record's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// An event.
     Event(EventHead),
     /// An event of an older segment, moved here.
     Relocated(EventHead),
@@ -28,7 +27,6 @@ pub enum Record {
 /// An event without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventHead {
-    /// Its id.
     pub id: EventId,
     /// Bytes of its body.
     pub body_bytes: u32,
@@ -38,7 +36,6 @@ pub struct EventHead {
     pub source: NameId,
     /// The rules that matched.
     pub rules: Vec<NameId>,
-    /// Where it goes.
     pub deliveries: Vec<PlannedDelivery>,
 }
 
@@ -47,20 +44,17 @@ pub struct EventHead {
 pub struct DeliveryKey {
     /// The event's sequence number.
     pub sequence: u64,
-    /// Where to.
     pub destination: NameId,
 }
 
 /// What became of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeRecord {
-    /// Which delivery.
     pub key: DeliveryKey,
     /// Attempts made in all.
     pub attempts: u16,
     /// When, unix milliseconds.
     pub at_ms: u64,
-    /// What.
     pub state: OutcomeState,
 }
 
@@ -84,9 +78,7 @@ pub enum OutcomeState {
         /// What the last one came to.
         reason: String,
     },
-    /// Given up.
     Dead {
-        /// Why.
         reason: String,
     },
 }
@@ -141,11 +133,13 @@ fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
 }
 
 fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
-    let (body_bytes, body_crc) = (take.u32()?, take.u32()?);
+    let body_bytes = take.u32()?;
+    let body_crc = take.u32()?;
     let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
     let source = NameId(take.u32()?);
     take.bytes(4)?;
-    let (rules, deliveries) = (take.u32()?, take.u32()?);
+    let rules = take.u32()?;
+    let deliveries = take.u32()?;
     let mut head = EventHead { id, body_bytes, body_crc, source, rules: Vec::new(), deliveries: Vec::new() };
     for _ in 0..rules {
         head.rules.push(NameId(take.u32()?));
@@ -158,9 +152,11 @@ fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
 }
 
 fn decode_outcome(take: &mut Take<'_>) -> Option<OutcomeRecord> {
-    let (state, end) = (take.u8()?, take.u8()?);
+    let state = take.u8()?;
+    let end = take.u8()?;
     let attempts = u16::from_le_bytes(take.bytes(2)?.try_into().ok()?);
-    let (destination, to) = (NameId(take.u32()?), NameId(take.u32()?));
+    let destination = NameId(take.u32()?);
+    let to = NameId(take.u32()?);
     let key = DeliveryKey { sequence: take.u64()?, destination };
     let at_ms = take.u64()?;
     let state = match state {

@@ -35,7 +35,6 @@ use self::worker::Worker;
 /// Where the index lies.
 #[derive(Clone, Debug)]
 pub enum Location {
-    /// In a file.
     File(PathBuf),
     /// In memory, for tests: each start reads the whole journal.
     #[cfg(any(test, feature = "test-support"))]

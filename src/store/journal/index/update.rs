@@ -13,9 +13,7 @@ pub enum Update {
     Dead(Letter),
     /// A delivery arrived that had failed before.
     Late {
-        /// Which.
         key: DeliveryKey,
-        /// Attempts made.
         attempts: u16,
         /// When, unix milliseconds.
         at_ms: u64,
@@ -28,7 +26,6 @@ pub enum Update {
     Replay(ReplayRecord),
     /// Events lie elsewhere now: number, place, bytes of the body.
     Relocated(Vec<(u64, Place, u64)>),
-    /// Attempts that failed.
     Notes(Vec<(DeliveryKey, AttemptNote)>),
     /// Something to remember of a destination.
     Fact(NameId, String),
@@ -44,7 +41,8 @@ impl Update {
         let OutcomeRecord { key, attempts, at_ms, state } = outcome;
         match state {
             OutcomeState::Dead { reason } => {
-                let (sequence, destination) = (key.sequence, key.destination);
+                let sequence = key.sequence;
+                let destination = key.destination;
                 Some(Update::Dead(Letter { sequence, destination, attempts, at_ms, reason }))
             }
             OutcomeState::Delivered if attempts > 1 => Some(Update::Late { key, attempts, at_ms }),

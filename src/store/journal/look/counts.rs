@@ -35,7 +35,9 @@ impl Journal {
     pub fn counts(&self, id: NameId) -> Counts {
         let destination = self.destination(id);
         let queue = lock(&destination.queue);
-        let (pinning, limited, oldest) = (queue.oldest_pinning(), queue.oldest_never_held(), queue.oldest());
+        let pinning = queue.oldest_pinning();
+        let limited = queue.oldest_never_held();
+        let oldest = queue.oldest();
         let counts = Counts {
             destination: id,
             backlog: queue.backlog(),
@@ -78,7 +80,8 @@ impl JournalStore {
         let retention = *lock(&journal.retention);
         let space = journal.disk.space();
         let resolved = resolve(&retention, space.map(|space| space.total));
-        let (journal_bytes, index_bytes) = (journal.segments.bytes(), journal.index.bytes());
+        let journal_bytes = journal.segments.bytes();
+        let index_bytes = journal.index.bytes();
         let history = journal.history();
         let oldest =
             (!history.is_empty()).then(|| journal.segments.read(history.start, &mut Window::new(4 << 10)).ok());

@@ -40,7 +40,8 @@ impl Journal {
         let after = after.map(|cursor| numbers_of(cursor, List::DeadLetters, self.number)).transpose()?;
         let mut at = after.map_or((u64::MAX, NameId::NONE), |[number, id]| (number, NameId(id as u32)));
         let of_these = query.events.as_ref().map(|events| self.numbers(events).collect::<BTreeSet<u64>>());
-        let (mut found, mut looked_at) = (Vec::new(), 0);
+        let mut found = Vec::new();
+        let mut looked_at = 0;
         while looked_at < LOOKED_AT_MAX {
             let keys = self.dead_below(of, at);
             if keys.is_empty() {
@@ -80,7 +81,8 @@ impl Journal {
 
     /// Some dead letters of some destinations behind one of them, newest event first and then by destination.
     pub(super) fn dead_below(&self, of: &[NameId], (number, id): (u64, NameId)) -> Vec<DeliveryKey> {
-        let (mut keys, mut horizon) = (Vec::new(), 0);
+        let mut keys = Vec::new();
+        let mut horizon = 0;
         for destination in of {
             let below = if *destination > id { number.saturating_add(1) } else { number };
             let known = self.destination(*destination);

@@ -38,7 +38,8 @@ impl Journal {
         after: Option<&Cursor>,
         max: usize,
     ) -> Result<Page<Arc<StoredEvent>>, StoreError> {
-        let (journal, history) = (self.number, self.history());
+        let journal = self.number;
+        let history = self.history();
         let [mut below, least] = match after {
             Some(cursor) => numbers_of(cursor, List::NewestFirst, journal)?,
             None => {
@@ -48,7 +49,8 @@ impl Journal {
         };
         below = below.min(history.end);
         let least = least.max(history.start);
-        let (mut room, end) = (PageRoom::new(max), below);
+        let mut room = PageRoom::new(max);
+        let end = below;
         while below > least && !room.is_full() && end - below < PAGE_LOOKED_AT_MAX {
             let start = below.saturating_sub(STEP.min(max as u64)).max(least);
             let mut step = Vec::new();
@@ -78,14 +80,17 @@ impl Journal {
         after: Option<&Cursor>,
         max: usize,
     ) -> Result<Page<Arc<StoredEvent>>, StoreError> {
-        let (journal, history) = (self.number, self.history());
+        let journal = self.number;
+        let history = self.history();
         let [at, end] = match after {
             Some(cursor) => numbers_of(cursor, List::OldestFirst, journal)?,
             // By the wall clock, which may have been set back: what arrived before `until` may lie anywhere behind.
             None => [self.begins_at(query)?, history.end],
         };
-        let (mut at, end) = (at.max(history.start), end.min(history.end));
-        let (mut room, start) = (PageRoom::new(max), at);
+        let mut at = at.max(history.start);
+        let end = end.min(history.end);
+        let mut room = PageRoom::new(max);
+        let start = at;
         if max > 0 && at < end {
             let mut is_cut = false;
             self.scan(at..end, &mut |event| {

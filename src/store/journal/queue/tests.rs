@@ -218,7 +218,8 @@ fn dead_lettering_takes_what_waits_and_leaves_what_is_in_flight() {
 
 #[test]
 fn another_destination_takes_over_what_waits() {
-    let (mut old, mut new) = (queue(4), Queue::new(NameId(2)));
+    let mut old = queue(4);
+    let mut new = Queue::new(NameId(2));
     old.claim(2, 0);
     old.settle(0, 1, &scheduled(100));
     old.settle(1, 1, &OutcomeState::Dead { reason: "400".into() });

@@ -38,7 +38,8 @@ impl Checkpoint {
             // What it says of attempts and replays is about other events.
             return database.clear_all().ok().and(None);
         }
-        let (segment, next_group) = (meta(META_SEGMENT)?, meta(META_GROUP)?);
+        let segment = meta(META_SEGMENT)?;
+        let next_group = meta(META_GROUP)?;
         let Some(newest) = headers.iter().find(|found| found.segment == segment) else {
             tracing::error!(
                 segment,

@@ -258,7 +258,8 @@ impl<'d> Reader<'d> {
         }
         self.let_go_of_what_nobody_holds();
         let nameless = self.name_the_nameless();
-        let (segments, backlog) = (self.state.segments.len(), self.state.backlog());
+        let segments = self.state.segments.len();
+        let backlog = self.state.backlog();
         let opened = Opened { backlog, nameless, segments, segments_read, ..self.opened };
         Recovered { state: self.state, old_end: self.old_end, opened, index_failed: self.index_failed }
     }
@@ -346,7 +347,9 @@ fn find_groups(
     end: u64,
     window: &mut Window,
 ) -> Result<Groups, OpenError> {
-    let (mut groups, mut mark, mut offset) = (Vec::new(), start, start);
+    let mut groups = Vec::new();
+    let mut mark = start;
+    let mut offset = start;
     while let Some((at, head)) = next_group(file, segment, offset, end, window)? {
         mark = mark.max(head.durable_up_to.min(at));
         offset = at + head.length();
@@ -370,7 +373,8 @@ fn bodies_are_sound(file: &Arc<dyn DiskFile>, at: u64, head: &GroupHead, window:
 /// How many bytes after the last sound group are not zero: up to the last such byte.
 fn torn_bytes(file: &Arc<dyn DiskFile>, from: u64, end: u64) -> io::Result<u64> {
     let mut chunk = vec![0; 256 << 10];
-    let (mut offset, mut torn) = (from, 0);
+    let mut offset = from;
+    let mut torn = 0;
     while offset < end {
         let read = file.read_at(&mut chunk, offset)?;
         if read == 0 {

@@ -12,7 +12,6 @@ const INDEX_STEP: u64 = 32 << 10;
 /// Where a segment lies among the others.
 #[derive(Clone, Debug)]
 pub struct SegmentInfo {
-    /// Its number.
     pub segment: u64,
     /// The sequence number its first event has or would have.
     pub first_sequence: u64,

@@ -9,13 +9,9 @@ use crate::store::journal::words::Place;
 
 /// A group that was found.
 pub struct FoundGroup {
-    /// In which file.
     pub file: Arc<dyn DiskFile>,
-    /// In which segment.
     pub segment: u64,
-    /// Where.
     pub offset: u64,
-    /// Its head, checked.
     pub head: GroupHead,
 }
 

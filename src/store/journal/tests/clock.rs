@@ -33,7 +33,8 @@ fn what_was_written_last_does_not_age_by_the_clocks_of_later_processes() {
             let store = open_at(&kept, NOW_MS);
             // The last group of a process lies behind its last durable mark, and is written again by the next one.
             let claims = store.claim(crm(&store), 1);
-            let (first_attempt_ms, due_ms) = (NOW_MS, NOW_MS + 1000);
+            let first_attempt_ms = NOW_MS;
+            let due_ms = NOW_MS + 1000;
             let settlement = Settlement::Scheduled { attempts: 1, first_attempt_ms, due_ms, reason: "503".into() };
             store.settle(vec![(claims[0], settlement)]);
             store.set_removed(id(&store, ALERTS), true);

@@ -126,7 +126,8 @@ fn an_index_cut_short_is_made_again() {
 
 #[test]
 fn an_index_of_another_journal_is_made_again_and_leaves_nothing_behind() {
-    let (kept, other) = (Kept::new(64 * SEGMENT), Kept::new(64 * SEGMENT));
+    let kept = Kept::new(64 * SEGMENT);
+    let other = Kept::new(64 * SEGMENT);
     with_everything(&kept).close();
     let store = other.open();
     append(&store, "of the other", &[CRM]).expect("taken");
@@ -200,7 +201,8 @@ fn a_replay_is_known_after_a_restart_with_and_without_the_index() {
     let store = kept.open();
     let cursors = [1, 5].map(|at| store.cursor_at(at, 9));
     let at = |number: usize| {
-        let (cursor, left) = (cursors[number].clone(), [8, 4][number]);
+        let cursor = cursors[number].clone();
+        let left = [8, 4][number];
         ReplayProgress { id: 7, spec: "all".into(), cursor, left, at_ms: number as u64, ..Default::default() }
     };
     for number in [0, 1] {
@@ -510,7 +512,8 @@ fn pages_of_dead_letters_go_on_where_they_ended_however_many_are_looked_at() {
         let page = store.dead_letters(crm(&store), &query, before, max).expect("a page");
         (page.0.iter().map(number).collect::<Vec<_>>(), page.1)
     };
-    let (mut seen, mut before) = (Vec::new(), Some(u64::MAX));
+    let mut seen = Vec::new();
+    let mut before = Some(u64::MAX);
     while let Some(from) = before {
         let (items, next) = page(None, from, 97);
         assert!(!items.is_empty() && items.len() <= 97);
@@ -559,7 +562,8 @@ fn an_older_segment_that_is_missing_exchanged_cut_or_too_many_is_told_without_re
     assert_eq!(told_after(|disk| remove(disk, 3)), (vec![file_name(3)], vec![]));
     assert_eq!(told_after(|disk| remove(disk, 1)), (vec![file_name(1)], vec![]));
     let both = told_after(|disk| {
-        let (two, three) = (bytes(disk, 2), bytes(disk, 3));
+        let two = bytes(disk, 2);
+        let three = bytes(disk, 3);
         set(disk, 2, three);
         set(disk, 3, two);
     });

@@ -55,7 +55,8 @@ proptest! {
         sizes in prop::collection::vec(0..300usize, 1..40), heads_max in 100..2000usize,
     ) {
         let mut builder = GroupBuilder::default();
-        let (mut groups, mut bytes) = (Vec::new(), Vec::new());
+        let mut groups = Vec::new();
+        let mut bytes = Vec::new();
         let place = GroupPlace { segment: 1, offset: 8, group: 0, durable_up_to: 8, first_sequence: 0 };
         let mut finish = |builder: &mut GroupBuilder| {
             builder.finish(place, &mut bytes);

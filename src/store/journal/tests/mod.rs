@@ -110,7 +110,8 @@ fn a_journal_of_format_version_1_is_read_from_its_first_group_on() {
         let length = file.len() as u64 + 4;
         file[12..16].copy_from_slice(&(length as u32).to_le_bytes());
         file.extend_from_slice(&crc32c::crc32c(&file).to_le_bytes());
-        let (mut builder, mut group) = (GroupBuilder::default(), Vec::new());
+        let mut builder = GroupBuilder::default();
+        let mut group = Vec::new();
         let head = EventHead {
             id: EventId::mint(1_700_000_000_000, 0, 0),
             body_bytes: 3,

@@ -32,7 +32,6 @@ enum State {
     Waiting,
     Scheduled(u16),
     Dead(String),
-    /// Arrived, or dropped.
     Settled,
 }
 
@@ -75,7 +74,8 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let (disk, directory) = (ModelDisk::default(), scratch());
+        let disk = ModelDisk::default();
+        let directory = scratch();
         let dice = Dice::new(seed);
         let mut run = Self {
             seed,
@@ -126,7 +126,8 @@ impl Run {
         match self.dice.below(24) {
             0..=8 => self.append(),
             9..=14 => {
-                let (name, most) = (DESTINATIONS[self.dice.below(3) as usize], 1 + self.dice.below(5) as usize);
+                let name = DESTINATIONS[self.dice.below(3) as usize];
+                let most = 1 + self.dice.below(5) as usize;
                 self.claim_and_settle(name, most);
             }
             15 | 16 => self.select(),
@@ -223,7 +224,8 @@ impl Run {
             2 => (BulkAct::DeadLetter, "buried"),
             _ => (BulkAct::Drop, "dropped"),
         };
-        let (destination, history) = (self.id(name), self.store().history());
+        let destination = self.id(name);
+        let history = self.store().history();
         let any = |key: &Key| *key == (name, key.1);
         let keys: Vec<Key> = self.model.now.keys().copied().filter(any).collect();
         let chosen: NumberSet = keys.iter().map(|key| key.1).filter(|_| self.dice.below(3) == 0).collect();
@@ -297,7 +299,8 @@ impl Run {
             let mut keeps: Vec<usize> = (0..5).map(|_| self.dice.below(1500) as usize).collect();
             keeps.push(0);
             let mut keeps = keeps.into_iter().cycle();
-            let (is_trimming, wait) = (self.dice.below(2) == 0, Duration::from_micros(self.dice.below(3000)));
+            let is_trimming = self.dice.below(2) == 0;
+            let wait = Duration::from_micros(self.dice.below(3000));
             let store = self.store.take().expect("it is open");
             let after = std::thread::scope(|scope| {
                 if is_trimming {
@@ -334,7 +337,8 @@ impl Run {
     fn check(&mut self) {
         let mut seen = BTreeMap::new();
         for name in DESTINATIONS {
-            let (id, standing) = (self.id(name), self.store().standing(self.id(name)));
+            let id = self.id(name);
+            let standing = self.store().standing(self.id(name));
             assert_eq!(standing.paused.is_some(), self.model.paused.contains(name), "{name} {}", self.story());
             let dead = self.store().dead(id);
             for sequence in self.store().waiting(id).iter_from(0).chain(dead.iter_from(0)) {
@@ -388,7 +392,8 @@ fn replace_database(path: &Path, with: Option<&Path>) {
 #[test]
 fn whatever_happens_every_delivery_is_where_the_model_has_it() {
     let seeds = seeds();
-    let (runs, mut trimmed) = (seeds.end - seeds.start, 0);
+    let runs = seeds.end - seeds.start;
+    let mut trimmed = 0;
     for seed in seeds {
         let mut run = Run::new(seed);
         let steps = 20 + run.dice.below(130);

@@ -161,7 +161,8 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
         rules: Vec::new(),
         deliveries: vec![PlannedDelivery { destination: NameId(7), rule: NameId(3) }],
     };
-    let (mut builder, mut group) = (GroupBuilder::default(), Vec::new());
+    let mut builder = GroupBuilder::default();
+    let mut group = Vec::new();
     builder.event(&head, Bytes::from_static(b"one"));
     let at = file.len() as u64;
     builder.finish(GroupPlace { segment: 1, offset: at, group: 0, durable_up_to: at, first_sequence: 0 }, &mut group);
@@ -198,7 +199,8 @@ fn a_header_with_more_reasons_than_it_holds_keeps_every_pause_and_as_much_of_why
     assert!(bytes.len() <= HEADER_MAX && bytes.len() > HEADER_MAX / 10 * 9, "{}", bytes.len());
     let mut read = SegmentHeader::decode(&bytes).expect("it can be read");
     for ((id, standing), (_, given)) in read.standings.iter_mut().zip(&header.standings) {
-        let (pause, given) = (standing.paused.as_mut().expect("paused"), given.paused.as_ref().expect("paused"));
+        let pause = standing.paused.as_mut().expect("paused");
+        let given = given.paused.as_ref().expect("paused");
         assert!(given.reason.starts_with(&pause.reason) && pause.reason.len() > 500, "{id:?}");
         pause.reason.clone_from(&given.reason);
     }

@@ -39,7 +39,8 @@ impl Kept {
     }
 
     fn try_open_with(&self, segment_bytes: u64, clock: Clock) -> (JournalStore, Opened) {
-        let (index, retention) = (Location::File(self.index()), self.retention);
+        let index = Location::File(self.index());
+        let retention = self.retention;
         let options = Options { segment_bytes, clock, index, retention, ..Options::default() };
         JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens")
     }
@@ -328,7 +329,8 @@ fn the_oldest_dead_letters_go_when_they_are_too_large_and_no_others() {
     select(&store, DEAD, BulkAct::DeadLetter, &(0..24).collect::<Vec<_>>());
     fill(&store, 16 * SEGMENT);
     store.trim();
-    let (usage, dead) = (store.usage(), store.dead(id(&store, DEAD)));
+    let usage = store.usage();
+    let dead = store.dead(id(&store, DEAD));
     assert!(usage.dead_bytes.is_some_and(|bytes| bytes <= SEGMENT), "{usage:?}");
     assert_eq!(dead.iter_from(0).collect::<Vec<_>>(), (16..24).collect::<Vec<_>>());
     assert_eq!(usage.dead_expired, 16);
@@ -510,7 +512,8 @@ fn a_full_disk_of_dead_letters_makes_room_by_dropping_those_that_are_too_many() 
     for _ in 0..6 {
         store.trim();
     }
-    let (usage, dead) = (store.usage(), store.counts(id(&store, DEAD)).dead);
+    let usage = store.usage();
+    let dead = store.counts(id(&store, DEAD)).dead;
     assert!(
         usage.dead_bytes.is_some_and(|bytes| bytes <= SEGMENT) && usage.dead_expired > 0 && dead > 0,
         "{usage:?}, {dead} dead"

@@ -94,7 +94,8 @@ impl Writer {
             }
             return Err(error);
         }
-        let (offset, end) = (active.offset, active.offset + self.bytes.len() as u64);
+        let offset = active.offset;
+        let end = active.offset + self.bytes.len() as u64;
         active.offset = end;
         self.position.next_group += 1;
         self.journal.next_group.store(self.position.next_group, Ordering::Release);

@@ -130,11 +130,13 @@ impl Writer {
     fn standing_of(&self, id: NameId, numbers: &BTreeSet<u64>, ends: &Ends) -> (Vec<OutcomeRecord>, Bitmap) {
         let destination = self.journal.destination(id);
         let queue = lock(&destination.queue);
-        let (mut outcomes, mut again) = (Vec::new(), Bitmap::default());
+        let mut outcomes = Vec::new();
+        let mut again = Bitmap::default();
         for sequence in numbers {
             let key = DeliveryKey { sequence: *sequence, destination: id };
             if let Some((due_ms, entry)) = queue.scheduled_state(*sequence) {
-                let (first_attempt_ms, reason) = (entry.first_attempt_ms, entry.reason.to_string());
+                let first_attempt_ms = entry.first_attempt_ms;
+                let reason = entry.reason.to_string();
                 let state = OutcomeState::Scheduled { first_attempt_ms, due_ms, reason };
                 outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms: first_attempt_ms, state });
             } else if queue.is_redelivery(*sequence) {

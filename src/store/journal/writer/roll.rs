@@ -48,7 +48,8 @@ impl Writer {
             self.position.next_segment += 1;
         }
         let segment = self.position.next_segment;
-        let (temporary, name) = (unfinished(segment), file_name(segment));
+        let temporary = unfinished(segment);
+        let name = file_name(segment);
         let made = self.make_segment(segment, &temporary, &name, needed);
         if made.is_err() {
             // Nothing of it counts without its name; leftovers are removed at the next start too.
@@ -99,7 +100,8 @@ impl Writer {
             );
             return Err(Failure::Full(io::Error::new(io::ErrorKind::StorageFull, why)));
         }
-        let (start, tail_bytes) = (header.len() as u64, tail_bytes(&self.position.tail));
+        let start = header.len() as u64;
+        let tail_bytes = tail_bytes(&self.position.tail);
         // Whatever kept the file from being made (no room, no file descriptors), nothing has been written, and it may pass.
         let (file, limit) = self.create(temporary, start + tail_bytes + needed).map_err(Failure::Full)?;
         file.write_at(&header, 0).map_err(Failure::of_write)?;
@@ -109,7 +111,8 @@ impl Writer {
         let mut places = Vec::new();
         let mut next = first_sequence;
         let mut group = self.position.next_group;
-        let (mut builder, mut bytes) = (GroupBuilder::default(), Vec::new());
+        let mut builder = GroupBuilder::default();
+        let mut bytes = Vec::new();
         for range in ranges(&self.position.tail) {
             let first = range.iter().find_map(sequence).unwrap_or(next);
             for record in range {

@@ -17,9 +17,14 @@ pub(super) fn sequence(record: &TailRecord) -> Option<u64> {
 /// Cuts records into ranges of at most [`GROUP_BYTES_MAX`] of bodies and [`GROUP_HEADS_MAX`] of heads, in each of which the events
 /// follow one another without a gap: damage before them may have left one.
 pub(super) fn ranges(tail: &[TailRecord]) -> Vec<&[TailRecord]> {
-    let (mut ranges, mut start, mut bytes, mut heads, mut last) = (Vec::new(), 0, 0, 0, None);
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    let mut bytes = 0;
+    let mut heads = 0;
+    let mut last = None;
     for (i, record) in tail.iter().enumerate() {
-        let (body, head) = (record.body.len(), head_bytes(record));
+        let body = record.body.len();
+        let head = head_bytes(record);
         let number = sequence(record);
         let is_gap = number.is_some_and(|number| last.is_some_and(|last| number != last + 1));
         if i > start && (is_gap || bytes + body > GROUP_BYTES_MAX || heads + head > GROUP_HEADS_MAX) {

@@ -12,7 +12,8 @@ impl Database {
     pub fn go_on(&mut self, clock: Clock) -> Result<()> {
         let sql = "SELECT ran_ms, passed_ms, clock_ms FROM age";
         let saved = |row: &Row<'_>| {
-            let (ran_ms, passed_ms) = (unsigned(row, 0)?, unsigned(row, 1)?);
+            let ran_ms = unsigned(row, 0)?;
+            let passed_ms = unsigned(row, 1)?;
             Ok(Saved { ran_ms, passed_ms, clock_ms: unsigned(row, 2)? })
         };
         let saved = self.connection.query_row(sql, [], saved).optional();

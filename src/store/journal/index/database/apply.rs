@@ -164,11 +164,13 @@ impl Database {
     }
 
     pub(super) fn note(&self, key: &DeliveryKey, note: &AttemptNote) -> Result<()> {
-        let (sequence, destination) = (signed(key.sequence), key.destination.0);
+        let sequence = signed(key.sequence);
+        let destination = key.destination.0;
         let mut statement =
             self.connection.prepare_cached("INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
         let AttemptNote { at_ms, took_ms, outcome, status, reason, answer } = note;
-        let (at_ms, took_ms) = (signed(*at_ms), signed(*took_ms));
+        let at_ms = signed(*at_ms);
+        let took_ms = signed(*took_ms);
         statement.execute(params![sequence, destination, at_ms, took_ms, outcome, status, reason, answer])?;
         let sql = "DELETE FROM attempt WHERE sequence = ?1 AND destination = ?2 AND at_ms <= (SELECT at_ms FROM attempt \
                    WHERE sequence = ?1 AND destination = ?2 ORDER BY at_ms DESC LIMIT 1 OFFSET ?3)";

@@ -60,7 +60,8 @@ impl Database {
         self.connection.prepare_cached("DELETE FROM postponed WHERE destination = ?1")?.execute([destination.0])?;
         let mut statement = self.connection.prepare_cached("INSERT INTO postponed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
         for (sequence, due_ms, Scheduled { attempts, first_attempt_ms, reason }) in &snapshot.scheduled {
-            let (first_ms, due_ms) = (signed(*first_attempt_ms), signed(*due_ms));
+            let first_ms = signed(*first_attempt_ms);
+            let due_ms = signed(*due_ms);
             statement.execute(params![destination.0, signed(*sequence), attempts, first_ms, due_ms, reason])?;
         }
         self.connection.prepare_cached("DELETE FROM let_go WHERE destination = ?1")?.execute([destination.0])?;

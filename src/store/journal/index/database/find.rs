@@ -33,10 +33,12 @@ impl Database {
     ) -> Result<HashMap<u64, Letter>> {
         let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let (mut letters, mut buried) = (HashMap::new(), None);
+        let mut letters = HashMap::new();
+        let mut buried = None;
         for sequence in sequences {
             let row = |row: &Row<'_>| {
-                let (attempts, reason) = (row.get(0)?, row.get(2)?);
+                let attempts = row.get(0)?;
+                let reason = row.get(2)?;
                 Ok(Letter { sequence, destination, attempts, at_ms: unsigned(row, 1)?, reason })
             };
             let known = statement.query_row(params![destination.0, signed(sequence)], row).optional()?;
@@ -51,7 +53,8 @@ impl Database {
             }
             let rows = buried.iter().flat_map(|(_, rows)| rows);
             if let Some((_, at_ms, reason)) = rows.into_iter().find(|(members, ..)| members.contains(sequence)) {
-                let (at_ms, reason) = (*at_ms, reason.clone());
+                let at_ms = *at_ms;
+                let reason = reason.clone();
                 letters.insert(sequence, Letter { sequence, destination, attempts: 0, at_ms, reason });
             }
         }
@@ -86,8 +89,10 @@ impl Database {
                    WHERE sequence = ?1 AND destination = ?2 ORDER BY at_ms";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![signed(key.sequence), key.destination.0], |row| {
-            let (at_ms, took_ms) = (unsigned(row, 0)?, unsigned(row, 1)?);
-            let (outcome, status) = (row.get(2)?, row.get(3)?);
+            let at_ms = unsigned(row, 0)?;
+            let took_ms = unsigned(row, 1)?;
+            let outcome = row.get(2)?;
+            let status = row.get(3)?;
             Ok(AttemptNote { at_ms, took_ms, outcome, status, reason: row.get(4)?, answer: row.get(5)? })
         })?;
         rows.collect()
@@ -135,8 +140,12 @@ impl Database {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             let id = u128::from_be_bytes(row.get(0)?);
-            let (cursor, until, selected) = (unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?);
-            let (spec, at_ms, is_done) = (row.get(1)?, unsigned(row, 5)?, row.get(6)?);
+            let cursor = unsigned(row, 2)?;
+            let until = unsigned(row, 3)?;
+            let selected = unsigned(row, 4)?;
+            let spec = row.get(1)?;
+            let at_ms = unsigned(row, 5)?;
+            let is_done = row.get(6)?;
             Ok(ReplayRecord { id, spec, cursor, until, selected, at_ms, is_done })
         })?;
         rows.collect()

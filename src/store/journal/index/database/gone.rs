@@ -55,7 +55,8 @@ impl Database {
 
     /// A segment is gone, and with it everything before a number that was not relocated.
     pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
-        let (segment, start) = (signed(info.segment), signed(history_start));
+        let segment = signed(info.segment);
+        let start = signed(history_start);
         self.connection.prepare_cached("DELETE FROM segment WHERE segment <= ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM uses WHERE segment <= ?1")?.execute([segment])?;
         self.connection.prepare_cached("DELETE FROM acts WHERE segment <= ?1")?.execute([segment])?;
