@@ -20,8 +20,8 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, Claimed, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, Named, NewEvent, Order, Pause,
-    PlannedDelivery, Room, Standing, Store, StoreError,
+    Answer, Claimed, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, NameState, Named, NewEvent, Order,
+    Pause, PlannedDelivery, Room, Store, StoreError,
 };
 use vero_relay::time::Clock;
 
@@ -179,7 +179,7 @@ fn valid_segments() -> Vec<Vec<u8>> {
     let mut segments = Vec::new();
     let (mut group, mut sealed_at) = (0, 0);
     for segment in 1..=SEGMENTS as u64 {
-        let standing = Standing {
+        let state = NameState {
             paused: Some(Pause { since_ms: 7, reason: "410".to_owned() }),
             open_since_ms: Some(5),
             removed_since_ms: None,
@@ -194,7 +194,7 @@ fn valid_segments() -> Vec<Vec<u8>> {
             sealed_segment: segment - 1,
             sealed_at,
             names: vec![(NameKind::Destination, CRM, "crm".into()), (NameKind::Destination, ALERTS, "alerts".into())],
-            standings: if segment == 2 { vec![(ALERTS, standing)] } else { Vec::new() },
+            states: if segment == 2 { vec![(ALERTS, state)] } else { Vec::new() },
         };
         let mut file = header.encode();
         let mut durable_up_to = file.len() as u64;

@@ -76,7 +76,7 @@ impl Limiter {
             if counts.backlog == 0 {
                 continue;
             }
-            if let Some(age) = limits.max_age.filter(|_| counts.standing.paused.is_none()) {
+            if let Some(age) = limits.max_age.filter(|_| counts.state.paused.is_none()) {
                 self.dead_letter_stale(id, &name, age).await;
             }
             if let Some(most) = limits.max_size.filter(|most| counts.limited_bytes > *most) {
@@ -141,7 +141,7 @@ impl Limiter {
                 }
                 continue;
             }
-            let Some(since_ms) = counts.standing.removed_since_ms.filter(|_| counts.backlog > 0) else { continue };
+            let Some(since_ms) = counts.state.removed_since_ms.filter(|_| counts.backlog > 0) else { continue };
             let gone = Duration::from_millis(self.clock.now_ms().saturating_sub(since_ms));
             if gone >= self.removed_grace {
                 let why = "the destination was removed from the config".to_owned();

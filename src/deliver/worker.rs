@@ -113,10 +113,10 @@ impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
         let mut state = parts.queue.state();
-        let QueueState { standing, nudges } = state.borrow_and_update().clone();
+        let QueueState { state: found, nudges } = state.borrow_and_update().clone();
         let section = parts.section.borrow().clone();
         let concurrency = section.config.policy.concurrency;
-        let breaker = match standing.open_since_ms {
+        let breaker = match found.open_since_ms {
             Some(_) => Breaker::open(concurrency, Instant::now()),
             None => Breaker::closed(concurrency),
         };
@@ -133,7 +133,7 @@ impl Worker {
             skip_notes: Sparing::default(),
             is_failing,
             breaker,
-            open_since_ms: standing.open_since_ms,
+            open_since_ms: found.open_since_ms,
         }
     }
 

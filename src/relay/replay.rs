@@ -177,7 +177,7 @@ impl Replayer {
     async fn removed(&self) -> Result<BTreeSet<NameId>, ReplayError> {
         let counts = self.store.counts().await?;
         let all = self.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id);
-        Ok(all.filter(|id| counts.of(*id).standing.removed_since_ms.is_some()).collect())
+        Ok(all.filter(|id| counts.of(*id).state.removed_since_ms.is_some()).collect())
     }
 
     /// Which of some events go where; nothing is sent again to where nothing is sent any more. Takes CPU.

@@ -49,8 +49,8 @@ impl Relay {
     /// How a source stands.
     pub fn source_state(&self, id: NameId) -> SourceState {
         let sources = self.sources.borrow();
-        let Some(standing) = sources.get(&id) else { return SourceState::Accepting };
-        match (&standing.paused, standing.held_since_ms) {
+        let Some(state) = sources.get(&id) else { return SourceState::Accepting };
+        match (&state.paused, state.held_since_ms) {
             (Some(pause), _) => SourceState::Refusing(pause.since_ms),
             (None, Some(since_ms)) => SourceState::Held(since_ms),
             (None, None) => SourceState::Accepting,
@@ -67,7 +67,7 @@ impl Relay {
 
     /// Whether a source is paused, so that its events are refused.
     pub fn is_source_paused(&self, id: NameId) -> bool {
-        self.sources.borrow().get(&id).is_some_and(|standing| standing.paused.is_some())
+        self.sources.borrow().get(&id).is_some_and(|state| state.paused.is_some())
     }
 
     /// What is to be asked of the store to do something with a source; none where the config does not name it, unless it is resumed: what

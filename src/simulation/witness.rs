@@ -350,7 +350,7 @@ impl Model {
     }
 
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
-        let is_paused = self.store.standing(self.id).paused.is_some();
+        let is_paused = self.store.state(self.id).paused.is_some();
         let sequence = delivery.event.id.sequence();
         let Begun { mode, took, dice, leases_lost } = self.witness.begin(self.at, delivery, is_paused);
         // Whatever becomes of it, also when nobody waits any more.

@@ -250,7 +250,7 @@ impl World {
         let at = self.dice.below(3) as usize;
         let process = self.process();
         let id = process.ids[at];
-        if process.store.standing(id).paused.is_none() {
+        if process.store.state(id).paused.is_none() {
             process.store.pause(id, "paused by the operator");
             self.tell(format_args!("paused {at}"));
             return;
@@ -399,7 +399,7 @@ impl World {
             let process = self.process.as_ref().expect("a process runs");
             for (at, id) in process.ids.iter().enumerate() {
                 // A destination that rejected again and again may have been paused.
-                if process.store.standing(*id).paused.is_some() {
+                if process.store.state(*id).paused.is_some() {
                     process.store.resume(*id);
                     self.witness.asked_for(at);
                 }

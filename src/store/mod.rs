@@ -10,7 +10,7 @@
 //!   it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
 //! * [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s.
 //! * [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
-//! * [`Standing`]: how a destination stands: paused, its breaker open, removed from the config.
+//! * [`NameState`]: how a destination stands: paused, its breaker open, removed from the config.
 //! * [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //!
 //! # Not promised

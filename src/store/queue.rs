@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{AttemptNote, Claim, Settlement, Standing, StoreError, StoredEvent};
+use super::{AttemptNote, Claim, NameState, Settlement, StoreError, StoredEvent};
 
 /// The deliveries of one destination, while this process has the [`Lease`](super::Lease) to make them. All of it is in memory, but for events of a
 /// destination that lags, and cannot fail.
@@ -75,7 +75,7 @@ pub enum Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueState {
     /// Whether it is paused, and the like.
-    pub standing: Standing,
+    pub state: NameState,
     /// Counts how often somebody has let it go on: what waits is to go out, a few deliveries at first, whatever the other side had asked
     /// for.
     pub nudges: u64,

@@ -185,7 +185,7 @@ pub enum DeliveryState {
 
 /// How a destination stands that does not simply go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct NameState {
     /// Held until somebody acts. A source that is paused refuses its events.
     pub paused: Option<Pause>,
     /// Events of this source are kept and not delivered, since then, unix milliseconds. What came in meanwhile waits for its end, also
@@ -206,7 +206,7 @@ pub struct Pause {
 }
 
 /// How sources stand that do not simply go on.
-pub type Sources = Arc<HashMap<NameId, Standing>>;
+pub type Sources = Arc<HashMap<NameId, NameState>>;
 
 /// What waits, wherever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -251,7 +251,7 @@ pub struct Counts {
     /// The same from the oldest that no source had held: what `backlog.max_size` is about.
     pub limited_bytes: u64,
     pub dead: u64,
-    pub standing: Standing,
+    pub state: NameState,
 }
 
 impl Default for Counts {
@@ -267,7 +267,7 @@ impl Default for Counts {
             backlog_bytes: 0,
             limited_bytes: 0,
             dead: 0,
-            standing: Standing::default(),
+            state: NameState::default(),
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
         }
         if counts.backlog > 0 || counts.dead > 0 {
             let mut shown = shown(relay, counts.clone(), &names.name(counts.destination));
-            let removed_at = counts.standing.removed_since_ms;
+            let removed_at = counts.state.removed_since_ms;
             let grace_ms = generation.config.removed_grace.as_millis() as u64;
             shown["removed"] = json!({
                 "since": removed_at.map(rfc3339),
@@ -77,17 +77,17 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     let now_ms = relay.clock.now_ms();
     let generation = relay.generation();
     let worker = generation.statuses.get(&id).map(|status| status.shown()).unwrap_or_default();
-    let standing = counts.standing;
-    let breaker = match (standing.open_since_ms, worker.ramp) {
+    let found = counts.state;
+    let breaker = match (found.open_since_ms, worker.ramp) {
         (Some(_), _) => "open",
         (None, Some(_)) => "ramping",
         (None, None) => "closed",
     };
-    let state = if standing.paused.is_some() {
+    let state = if found.paused.is_some() {
         "paused"
     } else if !generation.destination_ids.contains(&id) {
         "removed"
-    } else if standing.open_since_ms.is_some() {
+    } else if found.open_since_ms.is_some() {
         "failing"
     } else {
         "up"
@@ -104,11 +104,11 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
         "oldest_age_s": oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
         "backlog_bytes": counts.backlog_bytes,
         "dead_letters": counts.dead,
-        "breaker": { "state": breaker, "open_since": standing.open_since_ms.map(rfc3339), "at_once": worker.ramp },
+        "breaker": { "state": breaker, "open_since": found.open_since_ms.map(rfc3339), "at_once": worker.ramp },
         "held_until": worker.held_until_ms.filter(|until_ms| *until_ms > now_ms).map(rfc3339),
         "last_error": worker.last_error.map(|(reason, at_ms)| json!({ "reason": reason, "at": rfc3339(at_ms) })),
         "last_delivered_at": worker.last_delivered_ms.map(rfc3339),
-        "paused": standing.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
+        "paused": found.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
     })
 }
 
@@ -126,6 +126,6 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome 
         _ => return Err(unknown_act(act)),
     };
     ask(relay, Command { id: new_id()?, of: id, what }).await?;
-    let is_paused = relay.store.counts().await.map_err(refused)?.of(id).standing.paused.is_some();
+    let is_paused = relay.store.counts().await.map_err(refused)?.of(id).state.paused.is_some();
     Ok(json!({ "destination": name, "paused": is_paused }))
 }

@@ -18,7 +18,7 @@ use crate::event::EventId;
 use crate::store::journal::format::DeliveryKey;
 use crate::store::{
     AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, Duty, EventView, Lease, NameId, NameKind,
-    NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, Standing, States, Store, StoreError,
+    NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States, Store, StoreError,
     StoredEvent, TakenOver,
 };
 
@@ -221,8 +221,8 @@ impl JournalStore {
         self.journal.held(source)
     }
 
-    pub(crate) fn standing(&self, id: NameId) -> Standing {
-        lock(&self.journal.destination(id).queue).standing().clone()
+    pub(crate) fn state(&self, id: NameId) -> NameState {
+        lock(&self.journal.destination(id).queue).state().clone()
     }
 
     pub(crate) fn replays(&self) -> Vec<ReplayProgress> {

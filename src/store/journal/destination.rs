@@ -25,7 +25,7 @@ pub struct Destination {
 impl Destination {
     pub fn new(queue: Queue) -> Arc<Self> {
         let window = Mutex::new(Window::new(LAG_READ_BYTES));
-        let state = watch::Sender::new(QueueState { standing: queue.standing().clone(), nudges: 0 });
+        let state = watch::Sender::new(QueueState { state: queue.state().clone(), nudges: 0 });
         let wakeup = Arc::default();
         let scheduled = Notify::new();
         let oldest = Mutex::default();
@@ -34,10 +34,10 @@ impl Destination {
 
     /// Shows how its queue stands now.
     pub fn show(&self, queue: &Queue) {
-        self.state.send_if_modified(|state| {
-            let has_changed = state.standing != *queue.standing();
+        self.state.send_if_modified(|shown| {
+            let has_changed = shown.state != *queue.state();
             if has_changed {
-                state.standing = queue.standing().clone();
+                shown.state = queue.state().clone();
             }
             has_changed
         });

@@ -83,7 +83,7 @@ impl Journal {
         let taken_back = || {
             let before = names.former(kind, &destination.name).filter(is_free)?;
             // What was taken out of the config earlier stays out.
-            let is_removed = lock(&self.destination(before).queue).standing().removed_since_ms.is_some();
+            let is_removed = lock(&self.destination(before).queue).state().removed_since_ms.is_some();
             (!is_removed).then_some(before)
         };
         named.or_else(taken_back)

@@ -88,7 +88,7 @@ impl Journal {
     pub fn state_in_memory(&self, key: &DeliveryKey) -> Option<DeliveryState> {
         let destination = self.destination(key.destination);
         let queue = lock(&destination.queue);
-        if let Some(state) = queue.state(key.sequence) {
+        if let Some(state) = queue.delivery_state(key.sequence) {
             return Some(state);
         }
         let is_dead = queue.is_dead(key.sequence);

@@ -8,7 +8,7 @@ use super::Journal;
 use super::format::{Act, Control};
 use super::inbox::{Message, Urgency};
 use super::{lock, reading};
-use crate::store::{NameId, NameKind, Standing, StoredEvent};
+use crate::store::{NameId, NameKind, NameState, StoredEvent};
 
 impl Journal {
     /// Applies an act on a whole destination, or source, and has it written down. Returns whether it changed anything.
@@ -31,11 +31,11 @@ impl Journal {
                 // Whoever lets events in sees it from here on: they are behind the act in the journal.
                 self.sources.send_modify(|shown| {
                     let shown = Arc::make_mut(shown);
-                    let standing = queue.standing().clone();
-                    if standing == Standing::default() {
+                    let state = queue.state().clone();
+                    if state == NameState::default() {
                         shown.remove(&id);
                     } else {
-                        shown.insert(id, standing);
+                        shown.insert(id, state);
                     }
                 });
             }

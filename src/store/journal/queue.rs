@@ -23,7 +23,7 @@ use super::format::BulkAct;
 use super::format::{Act, OutcomeState};
 use crate::event::EventId;
 use crate::store::journal::format::DeliveryKey;
-use crate::store::{self, DeliveryId, DeliveryState, NameId, Pause, Standing};
+use crate::store::{self, DeliveryId, DeliveryState, NameId, NameState, Pause};
 
 /// Scheduled deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
 /// need not be asked ten thousand times, and each of them costs memory.
@@ -64,7 +64,7 @@ pub struct Queue {
     /// What was held before, by when it was let go, in milliseconds that the store had lived through: it is as old as that. What is
     /// settled since may be in it still.
     let_go: BTreeMap<u64, Bitmap>,
-    standing: Standing,
+    state: NameState,
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
     turn: usize,
@@ -149,7 +149,7 @@ impl Queue {
             dead: Bitmap::default(),
             held: BTreeMap::new(),
             let_go: BTreeMap::new(),
-            standing: Standing::default(),
+            state: NameState::default(),
             stopped_since: None,
             turn: 0,
         }

@@ -135,7 +135,7 @@ impl Journal {
             }
             self.tell(outcomes);
             self.tell_selected(to, BulkAct::Redeliver, again);
-            if let Some(pause) = here.standing().paused.clone() {
+            if let Some(pause) = here.state().paused.clone() {
                 taken.paused = true;
                 self.control_queue(there, to, Act::Pause(pause.reason), at_ms);
             }

@@ -25,7 +25,7 @@ use super::words::ReadError;
 use super::words::unreadable;
 use super::{lock, reading, writing};
 use crate::store::journal::format::DeliveryKey;
-use crate::store::{DeliveryState, Health, NameId, NameKind, Retention, Sources, Standing, StoredEvent};
+use crate::store::{DeliveryState, Health, NameId, NameKind, NameState, Retention, Sources, StoredEvent};
 use crate::time::Clock;
 
 /// The journal while it runs: what its threads and its callers share.
@@ -89,12 +89,12 @@ impl Journal {
     pub fn new(outside: Outside, number: u64, state: State, lived: Lived, retention: Retention) -> Self {
         let Outside { disk, index, sender, clock, blocking } = outside;
         let State { segments, names, queues, next_sequence, next_group, .. } = state;
-        let is_held = |(id, queue): (&NameId, &Queue)| queue.standing().held_since_ms.map(|_| *id);
+        let is_held = |(id, queue): (&NameId, &Queue)| queue.state().held_since_ms.map(|_| *id);
         let holding = queues.iter().filter_map(is_held).collect();
         let stands = |(id, queue): (&NameId, &Queue)| {
             let is_source = names.of(*id).is_some_and(|(kind, _)| *kind == NameKind::Source);
-            let standing = queue.standing();
-            (is_source && *standing != Standing::default()).then(|| (*id, standing.clone()))
+            let state = queue.state();
+            (is_source && *state != NameState::default()).then(|| (*id, state.clone()))
         };
         let sources = queues.iter().filter_map(stands).collect();
         let destinations = queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
@@ -166,10 +166,10 @@ impl Journal {
     }
 
     /// Where destinations stand that do not simply go on.
-    pub fn all_standings(&self) -> Vec<(NameId, Standing)> {
-        let standing = |id| (id, lock(&self.destination(id).queue).standing().clone());
-        let all = self.destination_ids().into_iter().map(standing);
-        all.filter(|(_, standing)| *standing != Standing::default()).collect()
+    pub fn all_states(&self) -> Vec<(NameId, NameState)> {
+        let state = |id| (id, lock(&self.destination(id).queue).state().clone());
+        let all = self.destination_ids().into_iter().map(state);
+        all.filter(|(_, state)| *state != NameState::default()).collect()
     }
 
     /// Everything that has a queue.

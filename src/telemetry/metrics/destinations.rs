@@ -135,8 +135,8 @@ impl Metrics {
             (&all.bytes_max, gauges.backlog_bytes_max.unwrap_or(0)),
             (&all.age_max, age_max),
             (&all.dead_letters, counts.dead),
-            (&all.paused, u64::from(counts.standing.paused.is_some())),
-            (&all.breaker_open, u64::from(counts.standing.open_since_ms.is_some())),
+            (&all.paused, u64::from(counts.state.paused.is_some())),
+            (&all.breaker_open, u64::from(counts.state.open_since_ms.is_some())),
         ] {
             series.get(DestinationLabel { destination: gauges.name.to_owned() }).set(number as i64);
         }

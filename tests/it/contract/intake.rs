@@ -119,7 +119,7 @@ fn a_held_source_is_shown_to_every_handle_and_what_it_sends_waits_for_its_end_al
         assert!(shown.borrow_and_update().is_empty());
         assert_eq!(ask_of(&*store, 1, source, What::Hold), done(1));
         assert!(wait(async || shown.changed().await).is_ok());
-        assert!(shown.borrow().get(&source).is_some_and(|standing| standing.held_since_ms.is_some()));
+        assert!(shown.borrow().get(&source).is_some_and(|state| state.held_since_ms.is_some()));
         append(&*store, "held", &["a"]);
         let a = destination(&*store, "a");
         assert_eq!(bodies(&*store, a, 9), ["before"]);

@@ -22,8 +22,9 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
     AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty,
-    EventQuery, Health, NameId, NameKind, Named, NewEvent, Order, Page, PlannedDelivery, Queue, ReplayProgress,
-    Retention, Room, SearchLimit, Settled, Settlement, Standing, Store, StoreError, TakenFrom, TakenOver, What, Which,
+    EventQuery, Health, NameId, NameKind, NameState, Named, NewEvent, Order, Page, PlannedDelivery, Queue,
+    ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What,
+    Which,
 };
 use vero_relay::time::Clock;
 
@@ -147,7 +148,7 @@ pub trait AsWorker {
     fn settle(&self, settlements: Vec<(Claim, Settlement)>);
     fn pause(&self, of: NameId, reason: &str);
     fn counts_of(&self, of: NameId) -> Counts;
-    fn standing(&self, of: NameId) -> Standing;
+    fn state(&self, of: NameId) -> NameState;
     fn close_now(&self);
     /// The number of a name.
     fn name(&self, kind: NameKind, name: &str) -> NameId;
@@ -191,8 +192,8 @@ impl AsWorker for dyn Store {
         wait(async || self.counts().await).expect("counted").of(of)
     }
 
-    fn standing(&self, of: NameId) -> Standing {
-        self.queue(of).state().borrow().standing.clone()
+    fn state(&self, of: NameId) -> NameState {
+        self.queue(of).state().borrow().state.clone()
     }
 
     fn close_now(&self) {

@@ -96,7 +96,7 @@ fn a_pause_holds_one_destination_across_a_restart() {
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
         assert_eq!((store.claim(a, 9).len(), store.claim(b, 9).len()), (0, 1));
-        assert_eq!(store.counts_of(a).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+        assert_eq!(store.counts_of(a).state.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
         assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
         assert_eq!(ask(&*store, 2, "a", What::Resume), done(0));
         assert_eq!(store.claim(a, 9).len(), 1);
@@ -144,13 +144,13 @@ fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
         store.pause(a, "410 Gone");
-        let paused = store.standing(a).paused.expect("paused");
+        let paused = store.state(a).paused.expect("paused");
         store.pause(a, "a second time");
         store.close_now();
         for _ in 0..2 {
             let store = backend.open();
-            assert_eq!(store.standing(a).paused, Some(paused.clone()));
-            assert_eq!(store.queue(a).state().borrow().standing.paused, Some(paused.clone()));
+            assert_eq!(store.state(a).paused, Some(paused.clone()));
+            assert_eq!(store.queue(a).state().borrow().state.paused, Some(paused.clone()));
             store.close_now();
         }
     });
@@ -164,11 +164,11 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         let a = destination(&*store, "a");
         store.queue(a).change(Change::Breaker { is_open: true });
         store.announce(1, &[]);
-        let standing = store.standing(a);
-        assert!(standing.open_since_ms.is_some() && standing.removed_since_ms.is_some());
+        let state = store.state(a);
+        assert!(state.open_since_ms.is_some() && state.removed_since_ms.is_some());
         store.close_now();
         let store = backend.open();
-        assert_eq!(store.standing(a), standing);
+        assert_eq!(store.state(a), state);
         assert_eq!(store.claim(a, 9).len(), 1, "whether a probe goes out is the caller's business");
     });
 }
@@ -253,13 +253,13 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
         store.settle(vec![(claim, retry)]);
         comes(queue.ready());
         store.pause(a, "410 Gone");
-        assert_eq!(state.borrow_and_update().standing.paused.as_ref().map(|pause| &*pause.reason), Some("410 Gone"));
+        assert_eq!(state.borrow_and_update().state.paused.as_ref().map(|pause| &*pause.reason), Some("410 Gone"));
         assert!(store.claim(a, 1).is_empty());
         let ready = queue.ready();
         assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
         comes(ready);
         let let_go_on = state.borrow_and_update().clone();
-        assert_eq!((let_go_on.standing.paused, let_go_on.nudges), (None, 1));
+        assert_eq!((let_go_on.state.paused, let_go_on.nudges), (None, 1));
         queue.change(Change::Section { digest: "one".into() });
         queue.change(Change::Section { digest: "one".into() });
         assert_eq!(state.borrow_and_update().nudges, 1, "the first section of all is not another one");

@@ -172,7 +172,7 @@ fn a_renamed_destination_keeps_its_queue_and_one_that_meets_another_is_joined_to
         store.close_now();
         let store = backend.open();
         assert_eq!((store.counts_of(old).backlog, store.counts_of(other).backlog), (1, 0));
-        assert!(store.standing(other).removed_since_ms.is_some() && store.standing(old).removed_since_ms.is_none());
+        assert!(store.state(other).removed_since_ms.is_some() && store.state(old).removed_since_ms.is_none());
     });
 }
 
@@ -201,7 +201,7 @@ fn what_is_asked_through_one_handle_is_in_effect_for_the_other() {
         state.borrow_and_update();
         assert_eq!(ask(&*store, 1, "a", What::Pause { reason: "by hand".to_owned() }), done(1));
         assert!(wait(async || state.changed().await).is_ok());
-        assert!(state.borrow().standing.paused.is_some());
+        assert!(state.borrow().state.paused.is_some());
         assert_eq!(other.claim(a, 9), []);
         let again = ask(&*other, 1, "a", What::Pause { reason: "by hand".to_owned() });
         assert_eq!((again.deliveries, again.was_done_before), (1, true), "the id is known to both");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
 use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, NUMBER_MAX, VERSION, VERSION_MIN};
-use crate::store::{NameId, NameKind, Pause, Standing};
+use crate::store::{NameId, NameKind, NameState, Pause};
 
 /// Bytes of a pause without its reason.
 const PAUSE_BYTES: usize = 14;
@@ -34,7 +34,7 @@ pub struct SegmentHeader {
     /// All names that something refers to.
     pub names: Vec<(NameKind, NameId, String)>,
     /// Where destinations stand that do not simply go on.
-    pub standings: Vec<(NameId, Standing)>,
+    pub states: Vec<(NameId, NameState)>,
 }
 
 /// Why a header could not be read.
@@ -62,7 +62,7 @@ impl SegmentHeader {
             put_u64(&mut out, number);
         }
         put_u32(&mut out, count(self.names.len()));
-        let pauses: Vec<_> = self.standings.iter().filter_map(|(id, s)| Some((*id, s.paused.as_ref()?))).collect();
+        let pauses: Vec<_> = self.states.iter().filter_map(|(id, s)| Some((*id, s.paused.as_ref()?))).collect();
         put_u32(&mut out, count(pauses.len()));
         for (kind, id, name) in &self.names {
             out.push(kind_to_u8(*kind));
@@ -70,18 +70,18 @@ impl SegmentHeader {
             put_text(&mut out, name);
         }
         // That it is paused must be known; of why, as much as fits.
-        let fixed = out.len() + pauses.len() * PAUSE_BYTES + 4 + self.standings.len() * 3 * MARK_BYTES + 4 + ALIGN;
+        let fixed = out.len() + pauses.len() * PAUSE_BYTES + 4 + self.states.len() * 3 * MARK_BYTES + 4 + ALIGN;
         let reason_max = HEADER_MAX.saturating_sub(fixed) / pauses.len().max(1);
         for (id, pause) in pauses {
             put_u32(&mut out, id.0);
             put_u64(&mut out, pause.since_ms);
             put_text(&mut out, &pause.reason[..pause.reason.floor_char_boundary(reason_max)]);
         }
-        let opened = |(id, s): &(NameId, Standing)| Some((*id, MARK_OPEN, s.open_since_ms?));
-        let removed = |(id, s): &(NameId, Standing)| Some((*id, MARK_REMOVED, s.removed_since_ms?));
-        let held = |(id, s): &(NameId, Standing)| Some((*id, MARK_HELD, s.held_since_ms?));
-        let marks = self.standings.iter().filter_map(opened).chain(self.standings.iter().filter_map(removed));
-        let marks: Vec<_> = marks.chain(self.standings.iter().filter_map(held)).collect();
+        let opened = |(id, s): &(NameId, NameState)| Some((*id, MARK_OPEN, s.open_since_ms?));
+        let removed = |(id, s): &(NameId, NameState)| Some((*id, MARK_REMOVED, s.removed_since_ms?));
+        let held = |(id, s): &(NameId, NameState)| Some((*id, MARK_HELD, s.held_since_ms?));
+        let marks = self.states.iter().filter_map(opened).chain(self.states.iter().filter_map(removed));
+        let marks: Vec<_> = marks.chain(self.states.iter().filter_map(held)).collect();
         put_u32(&mut out, count(marks.len()));
         for (id, what, since_ms) in marks {
             put_u32(&mut out, id.0);
@@ -138,12 +138,12 @@ impl SegmentHeader {
             sealed_segment: take.u64()?,
             sealed_at: take.u64()?,
             names: Vec::new(),
-            standings: Vec::new(),
+            states: Vec::new(),
         };
         if [header.segment, header.first_sequence, header.first_group].iter().any(|number| *number > NUMBER_MAX) {
             return None;
         }
-        let mut standings: BTreeMap<NameId, Standing> = BTreeMap::new();
+        let mut states: BTreeMap<NameId, NameState> = BTreeMap::new();
         let names = take.u32()?;
         let pauses = take.u32()?;
         for _ in 0..names {
@@ -152,7 +152,7 @@ impl SegmentHeader {
         for _ in 0..pauses {
             let id = NameId(take.u32()?);
             let pause = Pause { since_ms: take.u64()?, reason: take.text()? };
-            standings.entry(id).or_default().paused = Some(pause);
+            states.entry(id).or_default().paused = Some(pause);
         }
         let marks = if version == 1 { 0 } else { take.u32()? };
         for _ in 0..marks {
@@ -160,13 +160,13 @@ impl SegmentHeader {
             let what = take.u8()?;
             let since_ms = take.u64()?;
             match what {
-                MARK_OPEN => standings.entry(id).or_default().open_since_ms = Some(since_ms),
-                MARK_REMOVED => standings.entry(id).or_default().removed_since_ms = Some(since_ms),
-                MARK_HELD => standings.entry(id).or_default().held_since_ms = Some(since_ms),
+                MARK_OPEN => states.entry(id).or_default().open_since_ms = Some(since_ms),
+                MARK_REMOVED => states.entry(id).or_default().removed_since_ms = Some(since_ms),
+                MARK_HELD => states.entry(id).or_default().held_since_ms = Some(since_ms),
                 _ => return None,
             }
         }
-        header.standings = standings.into_iter().collect();
+        header.states = states.into_iter().collect();
         Some(header)
     }
 }

@@ -7,7 +7,7 @@ use super::BulkAct;
 use super::codec::{Take, put_text};
 use super::*;
 use crate::event::EventId;
-use crate::store::{NameId, NameKind, Pause, PlannedDelivery, Standing};
+use crate::store::{NameId, NameKind, NameState, Pause, PlannedDelivery};
 
 fn outcome() -> impl Strategy<Value = OutcomeRecord> {
     let state = prop_oneof![
@@ -111,10 +111,13 @@ fn a_header_reads_back_and_any_changed_byte_is_noticed() {
         sealed_segment: 2,
         sealed_at: 4096,
         names: vec![(NameKind::Destination, NameId(1), "crm".into()), (NameKind::Rule, NameId(2), "ä".into())],
-        standings: vec![
-            (NameId(1), Standing { paused: Some(Pause { since_ms: 9, reason: "gone".into() }), ..Standing::default() }),
-            (NameId(2), Standing { open_since_ms: Some(4), removed_since_ms: Some(5), ..Standing::default() }),
-            (NameId(4), Standing { held_since_ms: Some(6), ..Standing::default() }),
+        states: vec![
+            (
+                NameId(1),
+                NameState { paused: Some(Pause { since_ms: 9, reason: "gone".into() }), ..NameState::default() },
+            ),
+            (NameId(2), NameState { open_since_ms: Some(4), removed_since_ms: Some(5), ..NameState::default() }),
+            (NameId(4), NameState { held_since_ms: Some(6), ..NameState::default() }),
         ],
     };
     let bytes = header.encode();

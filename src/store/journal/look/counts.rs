@@ -16,7 +16,7 @@ impl Journal {
         let names = reading(&self.names).shown();
         let destinations = names.of_kind(NameKind::Destination).into_iter().map(|(id, _)| self.counts(id)).collect();
         let sources = self.sources.borrow().clone();
-        let holds = sources.iter().filter(|(_, standing)| standing.held_since_ms.is_some());
+        let holds = sources.iter().filter(|(_, state)| state.held_since_ms.is_some());
         AllCounts { destinations, held: holds.map(|(id, _)| (*id, self.held(*id))).collect() }
     }
 
@@ -46,7 +46,7 @@ impl Journal {
             in_flight: queue.in_flight() as u64,
             held: queue.held_in_all(),
             dead: queue.dead().len(),
-            standing: queue.standing().clone(),
+            state: queue.state().clone(),
             ..Counts::default()
         };
         drop(queue);

@@ -43,7 +43,7 @@ impl Queue {
 
     /// Whether nothing of it would be missed.
     pub fn is_blank(&self) -> bool {
-        let Standing { paused, held_since_ms, open_since_ms, removed_since_ms: _ } = &self.standing;
+        let NameState { paused, held_since_ms, open_since_ms, removed_since_ms: _ } = &self.state;
         self.holds_nothing() && paused.is_none() && held_since_ms.is_none() && open_since_ms.is_none()
     }
 
@@ -139,7 +139,7 @@ impl Queue {
     }
 
     /// Where a delivery stands, if it is not settled.
-    pub fn state(&self, sequence: u64) -> Option<DeliveryState> {
+    pub fn delivery_state(&self, sequence: u64) -> Option<DeliveryState> {
         let is_in_flight =
             self.claimed.contains_key(&sequence) && !self.returned.iter().any(|claim| claim.key.sequence == sequence);
         if is_in_flight {

@@ -9,7 +9,7 @@ impl Queue {
     /// Hands out at most `max` deliveries: returned ones first, then due retries, first attempts and repeated ones in turn.
     pub fn claim(&mut self, max: usize, now_ms: u64) -> Vec<Claim> {
         let mut claims = Vec::new();
-        if self.standing.paused.is_some() {
+        if self.state.paused.is_some() {
             return claims;
         }
         while claims.len() < max {

@@ -55,12 +55,12 @@ fn a_released_claim_goes_out_first_and_unchanged() {
     let mut queue = queue(3);
     let first = queue.claim(1, 0)[0];
     queue.give_back(first);
-    assert_eq!((queue.in_flight(), queue.state(0)), (0, Some(DeliveryState::Waiting)));
+    assert_eq!((queue.in_flight(), queue.delivery_state(0)), (0, Some(DeliveryState::Waiting)));
     assert_eq!(queue.claim(1, 0), [first]);
     queue.settle(0, 1, &scheduled(50));
     let retry = queue.claim(9, 50).into_iter().find(|claim| claim.key.sequence == 0).expect("due");
     queue.give_back(retry);
-    assert!(matches!(queue.state(0), Some(DeliveryState::Scheduled { attempts: 1, .. })));
+    assert!(matches!(queue.delivery_state(0), Some(DeliveryState::Scheduled { attempts: 1, .. })));
     assert_eq!(queue.claim(1, 50), [retry]);
 }
 
@@ -181,7 +181,7 @@ fn a_dead_letter_selected_again_is_none_any_more_and_what_waits_goes_out_once() 
     all.sort_unstable();
     assert_eq!(all, [0, 1, 2, 3]);
     queue.settle(0, 1, &OutcomeState::Delivered);
-    assert_eq!(queue.state(0), None);
+    assert_eq!(queue.delivery_state(0), None);
 }
 
 #[test]

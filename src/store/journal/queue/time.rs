@@ -5,7 +5,7 @@ use super::*;
 impl Queue {
     /// When the next retry is due. A queue that is held has none.
     pub fn next_due(&self) -> Option<u64> {
-        if self.standing.paused.is_some() {
+        if self.state.paused.is_some() {
             return None;
         }
         self.scheduled.first_key_value().map(|((due_ms, _), _)| *due_ms)
@@ -13,35 +13,35 @@ impl Queue {
 
     /// Applies an act on the whole destination. Returns whether it changed anything.
     pub fn control(&mut self, act: &Act, at_ms: u64) -> bool {
-        let standing = &mut self.standing;
+        let state = &mut self.state;
         let changed = match act {
-            Act::Pause(_) if standing.paused.is_some() => false,
+            Act::Pause(_) if state.paused.is_some() => false,
             Act::Hold => {
-                let was_paused = standing.paused.take().is_some();
-                let was_held = standing.held_since_ms.is_some();
-                standing.held_since_ms.get_or_insert(at_ms);
+                let was_paused = state.paused.take().is_some();
+                let was_held = state.held_since_ms.is_some();
+                state.held_since_ms.get_or_insert(at_ms);
                 was_paused || !was_held
             }
             Act::Pause(reason) => {
-                standing.paused = Some(Pause { since_ms: at_ms, reason: reason.clone() });
+                state.paused = Some(Pause { since_ms: at_ms, reason: reason.clone() });
                 true
             }
             Act::Resume => {
-                let was_held = standing.held_since_ms.take().is_some();
-                standing.paused.take().is_some() || was_held
+                let was_held = state.held_since_ms.take().is_some();
+                state.paused.take().is_some() || was_held
             }
-            Act::Open if standing.open_since_ms.is_some() => false,
+            Act::Open if state.open_since_ms.is_some() => false,
             Act::Open => {
-                standing.open_since_ms = Some(at_ms);
+                state.open_since_ms = Some(at_ms);
                 true
             }
-            Act::Close => standing.open_since_ms.take().is_some(),
-            Act::Remove if standing.removed_since_ms.is_some() => false,
+            Act::Close => state.open_since_ms.take().is_some(),
+            Act::Remove if state.removed_since_ms.is_some() => false,
             Act::Remove => {
-                standing.removed_since_ms = Some(at_ms);
+                state.removed_since_ms = Some(at_ms);
                 true
             }
-            Act::Restore => standing.removed_since_ms.take().is_some(),
+            Act::Restore => state.removed_since_ms.take().is_some(),
             Act::RetryNow => !self.scheduled.is_empty(),
         };
         if changed {
@@ -54,20 +54,20 @@ impl Queue {
     }
 
     /// How it stands, as a segment's header said.
-    pub fn set_standing(&mut self, standing: Standing) {
-        let pause = standing.paused.as_ref().map(|pause| pause.since_ms);
-        self.stopped_since = [pause, standing.open_since_ms].into_iter().flatten().min();
-        self.standing = standing;
+    pub fn set_state(&mut self, state: NameState) {
+        let pause = state.paused.as_ref().map(|pause| pause.since_ms);
+        self.stopped_since = [pause, state.open_since_ms].into_iter().flatten().min();
+        self.state = state;
     }
 
     /// How it stands.
-    pub fn standing(&self) -> &Standing {
-        &self.standing
+    pub fn state(&self) -> &NameState {
+        &self.state
     }
 
     /// Time counts again, or does not any more. What was tried before is moved on by the time that did not count.
     pub(super) fn start_or_stop_time(&mut self, at_ms: u64) {
-        let is_stopped = self.standing.paused.is_some() || self.standing.open_since_ms.is_some();
+        let is_stopped = self.state.paused.is_some() || self.state.open_since_ms.is_some();
         let since_ms = match (is_stopped, self.stopped_since) {
             (true, None) => {
                 self.stopped_since = Some(at_ms);
@@ -115,7 +115,7 @@ impl Queue {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
             self.schedule(sequence, due_ms.min(moved(due_ms)), entry);
         }
-        let Standing { paused, held_since_ms, open_since_ms, removed_since_ms } = &mut self.standing;
+        let NameState { paused, held_since_ms, open_since_ms, removed_since_ms } = &mut self.state;
         let pauses = paused.iter_mut().map(|pause| &mut pause.since_ms);
         let others = [held_since_ms, open_since_ms, removed_since_ms, &mut self.stopped_since].into_iter().flatten();
         pauses.chain(others).for_each(|at_ms| *at_ms = moved(*at_ms));

@@ -16,7 +16,7 @@ use crate::store::journal::segment_name::{file_name, segment_of};
 use crate::store::journal::segments::{SegmentInfo, Window, events_in, next_group};
 use crate::store::journal::state::{OldEnd, State};
 use crate::store::journal::words::{Damage, Place, TailRecord};
-use crate::store::{NameId, NameKind, Standing};
+use crate::store::{NameId, NameKind, NameState};
 
 /// Updates given to the index in one go while the journal is read.
 const UPDATES_AT_ONCE: usize = 4096;
@@ -27,7 +27,7 @@ struct Reader<'d> {
     updates: Vec<Update>,
     index_failed: bool,
     /// A segment's header was read, and every record since.
-    knows_standings: bool,
+    knows_states: bool,
     state: State,
     old_end: OldEnd,
     opened: Opened,
@@ -41,7 +41,7 @@ impl<'d> Reader<'d> {
             database,
             updates: Vec::new(),
             index_failed: false,
-            knows_standings: false,
+            knows_states: false,
             state: State::default(),
             old_end: OldEnd::default(),
             opened: Opened::default(),
@@ -174,18 +174,18 @@ impl<'d> Reader<'d> {
         for (kind, id, name) in &header.names {
             self.state.names.insert(*kind, *id, name.as_str().into());
         }
-        for (destination, _) in &header.standings {
+        for (destination, _) in &header.states {
             self.queue(*destination);
         }
         // Where every record before it was read, they have said it, and better: the header may know of an act whose record lies
         // behind it, and that act is also one on deliveries.
-        if !self.knows_standings || !self.opened.damage.is_empty() {
+        if !self.knows_states || !self.opened.damage.is_empty() {
             for (id, queue) in &mut self.state.queues {
-                let standing = header.standings.iter().find(|(destination, _)| destination == id);
-                queue.set_standing(standing.map_or_else(Standing::default, |(_, standing)| standing.clone()));
+                let state = header.states.iter().find(|(destination, _)| destination == id);
+                queue.set_state(state.map_or_else(NameState::default, |(_, state)| state.clone()));
             }
         }
-        self.knows_standings = true;
+        self.knows_states = true;
     }
 
     fn queue(&mut self, destination: NameId) -> &mut Queue {
@@ -216,7 +216,7 @@ impl<'d> Reader<'d> {
                     self.old_end.tail_first = self.state.next_sequence;
                 }
                 let source = self.state.queues.get(&event.source);
-                let is_held = source.is_some_and(|source| source.standing().held_since_ms.is_some());
+                let is_held = source.is_some_and(|source| source.state().held_since_ms.is_some());
                 let holder = is_held.then_some(event.source);
                 for delivery in &event.deliveries {
                     self.queue(delivery.destination).read_again(sequence, holder);
@@ -269,7 +269,7 @@ impl Reader<'_> {
     /// A resume whose record is lost has resumed its source all the same, as later headers say: nobody could let go what came before.
     fn let_go_of_what_nobody_holds(&mut self) {
         let is_holding =
-            |id: &NameId| self.state.queues.get(id).is_some_and(|queue| queue.standing().held_since_ms.is_some());
+            |id: &NameId| self.state.queues.get(id).is_some_and(|queue| queue.state().held_since_ms.is_some());
         let mut holders: Vec<NameId> = self.state.queues.values().flat_map(Queue::holders).collect();
         holders.sort_unstable();
         holders.dedup();

@@ -17,7 +17,7 @@ fn open_at(kept: &Kept, now_ms: u64) -> JournalStore {
 /// How old what is to be tried again is, and the removal of its destination.
 fn ages_ms(store: &JournalStore) -> [u64; 2] {
     let scheduled = lock(&store.journal.destination(crm(store)).queue).snapshot().scheduled;
-    let removed_ms = store.standing(id(store, ALERTS)).removed_since_ms.expect("it is removed");
+    let removed_ms = store.state(id(store, ALERTS)).removed_since_ms.expect("it is removed");
     [scheduled[0].2.first_attempt_ms, removed_ms].map(|at_ms| store.journal.clock.now_ms().saturating_sub(at_ms))
 }
 

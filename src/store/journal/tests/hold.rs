@@ -98,14 +98,14 @@ fn a_second_pause_changes_the_kind_and_a_pause_of_an_old_journal_refuses() {
     let kept = Kept::new(64 * SEGMENT);
     let store = with_held(&kept);
     store.pause(vero(&store), "refuse");
-    let standing = store.standing(vero(&store));
-    assert!(standing.paused.is_some() && standing.held_since_ms.is_some());
+    let state = store.state(vero(&store));
+    assert!(state.paused.is_some() && state.held_since_ms.is_some());
     check(&store);
     store.close();
     let store = kept.open();
-    assert_eq!(store.standing(vero(&store)), standing);
+    assert_eq!(store.state(vero(&store)), state);
     store.hold(vero(&store));
-    assert_eq!(store.standing(vero(&store)).paused, None);
+    assert_eq!(store.state(vero(&store)).paused, None);
     check(&store);
 }
 

@@ -41,7 +41,7 @@ fn check_everything(store: &JournalStore) {
     assert!(matches!(&states[4], DeliveryState::Dead { reason, .. } if reason == "by hand"), "{states:?}");
     let page = store.dead_letters(id, &DeadQuery::default(), u64::MAX, 9).expect("a page");
     assert_eq!(page.0.iter().map(number).collect::<Vec<_>>(), [4, 1]);
-    assert!(store.standing(super::retention::id(store, ALERTS)).paused.is_some());
+    assert!(store.state(super::retention::id(store, ALERTS)).paused.is_some());
 }
 
 /// Closes a store, does something to its files, and opens it: everything must be there.
@@ -291,7 +291,7 @@ fn a_pause_that_stood_in_a_missing_segment_is_known_from_the_next_header() {
     }
     disk.remove(&file_name(2)).expect("removed");
     let (store, _) = open(&disk);
-    assert!(store.standing(crm(&store)).paused.is_some());
+    assert!(store.state(crm(&store)).paused.is_some());
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn a_version_1_journal_is_read_and_gone_on_with() {
     let (store, opened) = open(&disk);
     assert_eq!(opened.damage, []);
     assert_eq!(waiting(&store, CRM), ["one", "two"]);
-    assert!(store.standing(id(&store, ALERTS)).paused.is_some());
+    assert!(store.state(id(&store, ALERTS)).paused.is_some());
 }
 
 /// Takes the marks out of a header that has none, in its own length: version 1 ends before their count.

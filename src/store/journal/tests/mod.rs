@@ -270,11 +270,11 @@ fn a_pause_and_its_end_survive_a_restart() {
     store.pause(crm(&store), "410 Gone");
     store.close();
     let (store, _) = open(&disk);
-    assert_eq!(store.counts(crm(&store)).standing.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+    assert_eq!(store.counts(crm(&store)).state.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
     assert_eq!(waiting(&store, CRM), [""; 0]);
     store.close();
     let (store, _) = open(&disk);
-    assert!(store.counts(crm(&store)).standing.paused.is_some(), "also when only a segment's header says so");
+    assert!(store.counts(crm(&store)).state.paused.is_some(), "also when only a segment's header says so");
     assert!(store.resume(crm(&store)));
     store.close();
     let (store, _) = open(&disk);
@@ -420,11 +420,11 @@ fn a_pause_that_is_durable_outlives_a_power_cut_and_so_does_its_end() {
         store.pause(id, "by hand");
         assert_eq!(store.durable().blocking_recv().expect("an answer"), Ok(0));
         let (after, _) = open(&disk.after_power_cut(|_| 0));
-        assert_eq!(after.standing(id).paused.map(|pause| pause.reason), Some("by hand".to_owned()));
+        assert_eq!(after.state(id).paused.map(|pause| pause.reason), Some("by hand".to_owned()));
         assert!(store.resume(id));
         store.durable().blocking_recv().expect("an answer").expect("durable");
         let (after, _) = open(&disk.after_power_cut(|_| 0));
-        assert_eq!(after.standing(id).paused, None);
+        assert_eq!(after.state(id).paused, None);
     }
 }
 

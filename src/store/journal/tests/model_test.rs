@@ -338,8 +338,8 @@ impl Run {
         let mut seen = BTreeMap::new();
         for name in DESTINATIONS {
             let id = self.id(name);
-            let standing = self.store().standing(self.id(name));
-            assert_eq!(standing.paused.is_some(), self.model.paused.contains(name), "{name} {}", self.story());
+            let state = self.store().state(self.id(name));
+            assert_eq!(state.paused.is_some(), self.model.paused.contains(name), "{name} {}", self.story());
             let dead = self.store().dead(id);
             for sequence in self.store().waiting(id).iter_from(0).chain(dead.iter_from(0)) {
                 let key = DeliveryKey { sequence, destination: id };

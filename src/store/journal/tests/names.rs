@@ -47,7 +47,7 @@ fn twenty_configs_with_other_names_leave_a_small_header_and_every_queue_where_it
         let (store, opened) = kept.try_open();
         assert_eq!((opened.damage, opened.nameless), (Vec::new(), Vec::<String>::new()), "the index is {index}");
         assert!(header_bytes(&kept.disk) < 4 << 20, "{} bytes, the index is {index}", header_bytes(&kept.disk));
-        assert_eq!(store.standing(crm(&store)).paused.map(|pause| pause.reason), Some("by hand".to_owned()));
+        assert_eq!(store.state(crm(&store)).paused.map(|pause| pause.reason), Some("by hand".to_owned()));
         assert_eq!(store.counts(crm(&store)).backlog, 1);
         store.use_names(1, &[crm(&store)]);
         store.use_names(2, &[crm(&store)]);
@@ -150,7 +150,7 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
         sealed_segment: 0,
         sealed_at: 0,
         names: Vec::new(),
-        standings: Vec::new(),
+        states: Vec::new(),
     };
     let mut file = header.encode();
     let head = EventHead {
@@ -178,7 +178,7 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
 fn a_header_with_more_reasons_than_it_holds_keeps_every_pause_and_as_much_of_why_as_fits() {
     let names: Vec<_> =
         (0..20_000).map(|at| (NameKind::Destination, NameId(at), format!("destination {at}"))).collect();
-    let pause = |at| Standing {
+    let pause = |at| NameState {
         paused: Some(crate::store::Pause { since_ms: 5, reason: format!("{at:<1024}") }),
         held_since_ms: Some(8),
         open_since_ms: Some(6),
@@ -192,14 +192,14 @@ fn a_header_with_more_reasons_than_it_holds_keeps_every_pause_and_as_much_of_why
         created_ms: 5,
         sealed_segment: 0,
         sealed_at: 0,
-        standings: (0..20_000).map(|at| (NameId(at), pause(at))).collect(),
+        states: (0..20_000).map(|at| (NameId(at), pause(at))).collect(),
         names,
     };
     let bytes = header.encode();
     assert!(bytes.len() <= HEADER_MAX && bytes.len() > HEADER_MAX / 10 * 9, "{}", bytes.len());
     let mut read = SegmentHeader::decode(&bytes).expect("it can be read");
-    for ((id, standing), (_, given)) in read.standings.iter_mut().zip(&header.standings) {
-        let pause = standing.paused.as_mut().expect("paused");
+    for ((id, state), (_, given)) in read.states.iter_mut().zip(&header.states) {
+        let pause = state.paused.as_mut().expect("paused");
         let given = given.paused.as_ref().expect("paused");
         assert!(given.reason.starts_with(&pause.reason) && pause.reason.len() > 500, "{id:?}");
         pause.reason.clone_from(&given.reason);
@@ -221,11 +221,11 @@ proptest! {
         }
         let pause = |reason: &String| crate::store::Pause { since_ms: 1, reason: format::cut(reason.clone()) };
         let paused = |(at, reason): (usize, &String)| {
-            (NameId(at as u32), Standing { paused: Some(pause(reason)), ..Standing::default() })
+            (NameId(at as u32), NameState { paused: Some(pause(reason)), ..NameState::default() })
         };
         let header = SegmentHeader {
             segment: 1, first_sequence: 0, first_group: 0, journal: 5, created_ms: 5, sealed_segment: 0, sealed_at: 0,
-            names: names.all(), standings: reasons.iter().enumerate().map(paused).collect(),
+            names: names.all(), states: reasons.iter().enumerate().map(paused).collect(),
         };
         prop_assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
     }

@@ -434,16 +434,16 @@ fn a_breaker_and_a_removed_name_stay_so_when_the_segment_that_said_so_is_gone() 
     store.pause(id(&store, DEAD), "410");
     fill(&store, 10 * SEGMENT);
     store.trim();
-    let standings = |store: &JournalStore| [CRM, ALERTS, DEAD].map(|name| store.standing(id(store, name)));
-    let before = standings(&store);
+    let states = |store: &JournalStore| [CRM, ALERTS, DEAD].map(|name| store.state(id(store, name)));
+    let before = states(&store);
     assert!(before[0].open_since_ms.is_some() && before[1].removed_since_ms.is_some() && before[2].paused.is_some());
     store.close();
     drop(store);
     let store = kept.open();
-    assert_eq!(standings(&store), before);
+    assert_eq!(states(&store), before);
     drop(store);
     kept.remove_index();
-    assert_eq!(standings(&kept.open()), before);
+    assert_eq!(states(&kept.open()), before);
 }
 
 #[test]

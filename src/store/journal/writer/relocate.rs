@@ -73,7 +73,7 @@ impl Writer {
         // What has ended since it was looked for. What ends from here on is written behind this.
         ends.extend(lock(&self.journal.outcomes).of(&numbers));
         for id in self.journal.destination_ids() {
-            let (outcomes, again) = self.standing_of(id, &numbers, &ends);
+            let (outcomes, again) = self.states_of(id, &numbers, &ends);
             for some in outcomes.chunks(OUTCOMES_MAX) {
                 self.add_relocated(&mut relocated, |builder| builder.outcomes(some))?;
                 relocated.outcomes.extend_from_slice(some);
@@ -127,7 +127,7 @@ impl Writer {
     }
 
     /// Where the deliveries of some events to one destination stand right now.
-    fn standing_of(&self, id: NameId, numbers: &BTreeSet<u64>, ends: &Ends) -> (Vec<OutcomeRecord>, Bitmap) {
+    fn states_of(&self, id: NameId, numbers: &BTreeSet<u64>, ends: &Ends) -> (Vec<OutcomeRecord>, Bitmap) {
         let destination = self.journal.destination(id);
         let queue = lock(&destination.queue);
         let mut outcomes = Vec::new();

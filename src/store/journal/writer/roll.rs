@@ -89,7 +89,7 @@ impl Writer {
             sealed_segment: self.position.sealed.0,
             sealed_at: self.position.sealed.1,
             names: self.journal.all_names(),
-            standings: self.journal.all_standings(),
+            states: self.journal.all_states(),
         };
         let created_ms = header.created_ms;
         let header = header.encode();
