@@ -29,12 +29,12 @@ pub enum Sign {
 /// How many attempts may be begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// So many at once, those under way included.
+    /// So many at once, those in flight included.
     AtOnce(usize),
     /// One, to see whether it works.
     Probe,
     Not(Instant),
-    /// None before the probe under way has ended.
+    /// None before the probe in flight has ended.
     AfterProbe,
 }
 
@@ -84,7 +84,7 @@ impl Breaker {
         self.concurrency = concurrency;
     }
 
-    /// How many attempts may be under way at once while it finds its feet again.
+    /// How many attempts may be in flight at once while it finds its feet again.
     pub fn ramp(&self) -> Option<usize> {
         match self.state {
             State::Closed { ramp: Some(ramp), .. } => Some(ramp.at_once),
@@ -157,7 +157,7 @@ impl Breaker {
                     return Some(Change::Opened);
                 }
             }
-            // What was under way when it opened says nothing new.
+            // What was in flight when it opened says nothing new.
             (State::Open { .. }, _) | (State::Closed { .. }, Sign::Nothing) => {}
         }
         None

@@ -19,7 +19,7 @@ pub struct Policy {
     pub attempts_max: Option<u16>,
     /// For one whole attempt.
     pub timeout: Duration,
-    /// Attempts under way at once.
+    /// Attempts in flight at once.
     pub concurrency: usize,
     /// The least time between two attempts.
     pub interval: Option<Duration>,

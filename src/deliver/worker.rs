@@ -32,7 +32,7 @@ pub struct WorkerParts {
     pub store: Arc<dyn Store>,
     /// What the config says of it. A reload gives another.
     pub section: watch::Receiver<Arc<Section>>,
-    /// The bodies under attempt, of all destinations.
+    /// The bodies in flight, of all destinations.
     pub bodies: Arc<Bodies>,
     pub clock: Clock,
     pub status: Arc<Status>,
@@ -93,7 +93,7 @@ struct Attempt {
     is_probe: bool,
 }
 
-/// Those under way. What they are made by is kept beside them, so that each is of one type and needs no box of its own.
+/// Those in flight. What they are made by is kept beside them, so that each is of one type and needs no box of its own.
 struct Attempts<F> {
     running: FuturesUnordered<F>,
     begin: fn(Attempt) -> F,
@@ -137,7 +137,7 @@ impl Worker {
         }
     }
 
-    /// Works until it is stopped; attempts under way are then finished and settled.
+    /// Works until it is stopped; attempts in flight are then finished and settled.
     pub async fn run(mut self) {
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new(attempted);
@@ -230,7 +230,7 @@ impl Worker {
             let now = Instant::now();
             let running = attempts.running.len();
             let allowed = self.breaker.allowed(now);
-            // Those under way when it opened end by themselves, and hold no probe up.
+            // Those in flight when it opened end by themselves, and hold no probe up.
             if matches!(allowed, Allowed::AtOnce(most) if running >= most) {
                 return None;
             }

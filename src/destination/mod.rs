@@ -141,7 +141,7 @@ impl Kind {
 /// A kind's defaults.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults {
-    /// Attempts under way at once.
+    /// Attempts in flight at once.
     pub concurrency: usize,
     /// Time between two attempts, for those that must not go faster.
     pub interval: Option<Duration>,
@@ -312,7 +312,7 @@ where
 /// A place to deliver to.
 pub trait Destination: Send + Sync {
     /// Makes one attempt at each of some deliveries, at most [`batch_max`](Self::batch_max), and says what each came to, in order.
-    /// The future may be dropped at its timeout: what was under way then may have arrived.
+    /// The future may be dropped at its timeout: what was in flight then may have arrived.
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes>;
 
     /// What an attempt made now would send, to be looked at: a request with its headers, or a path and a line. Sends nothing.

@@ -385,7 +385,7 @@ fn json_kind(text: &str) -> &'static str {
 }
 
 /// A child, and from where to where its captures lie.
-type Stretch = (usize, usize, usize);
+type CapturedRange = (usize, usize, usize);
 
 struct Walk<'s, 'a> {
     set: &'s FieldSet,
@@ -398,11 +398,11 @@ struct Walk<'s, 'a> {
 
 impl<'a> Walk<'_, 'a> {
     /// Forgets what a child captured when its key came before; returns where its new captures begin.
-    fn take_back(&mut self, child: usize, stretches: &mut Vec<Stretch>) -> usize {
-        if let Some(at) = stretches.iter().position(|(known, ..)| *known == child) {
-            let (_, start, end) = stretches.remove(at);
+    fn take_back(&mut self, child: usize, ranges: &mut Vec<CapturedRange>) -> usize {
+        if let Some(at) = ranges.iter().position(|(known, ..)| *known == child) {
+            let (_, start, end) = ranges.remove(at);
             self.captures.drain(start..end);
-            for (_, other_start, other_end) in stretches.iter_mut().filter(|(_, other, _)| *other >= end) {
+            for (_, other_start, other_end) in ranges.iter_mut().filter(|(_, other, _)| *other >= end) {
                 *other_start -= end - start;
                 *other_end -= end - start;
             }
@@ -463,8 +463,8 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         let set = self.walk.set;
         let node = &set.nodes[self.node];
-        // Which stretch of the captures each child made: a key that comes again takes its earlier one back.
-        let mut stretches: Vec<Stretch> = Vec::new();
+        // Which range of the captures each child made: a key that comes again takes its earlier one back.
+        let mut ranges: Vec<CapturedRange> = Vec::new();
         let Self { walk, keys_only, .. } = self;
         while let Some(children) = map.next_key_seed(Key { node, keys_only, control: &mut walk.has_control_in_key })? {
             if children == [None, None] {
@@ -475,16 +475,16 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
                 && walk.expects_objects
                 && set.nodes[child].only_leads_on()
             {
-                let start = walk.take_back(child, &mut stretches);
+                let start = walk.take_back(child, &mut ranges);
                 map.next_value_seed(Object { walk: &mut *walk, node: child, keys_only: false })?;
-                stretches.push((child, start, walk.captures.len()));
+                ranges.push((child, start, walk.captures.len()));
                 continue;
             }
             let raw = map.next_value::<&'a RawValue>()?.get().trim_ascii();
             for child in children.into_iter().flatten() {
-                let start = walk.take_back(child, &mut stretches);
+                let start = walk.take_back(child, &mut ranges);
                 walk.enter(raw, child);
-                stretches.push((child, start, walk.captures.len()));
+                ranges.push((child, start, walk.captures.len()));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! Replays of the history: events of a stretch of time, perhaps only those that match, go out again.
+//! Replays of the history: events of a range of time, perhaps only those that match, go out again.
 //!
-//! A replay is a cursor over the history, not a row for each event: it selects stretch after stretch, a bit an event, and writes down
+//! A replay is a cursor over the history, not a row for each event: it selects range after range, a bit an event, and writes down
 //! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
 //! on where it was, and what was selected twice goes out once.
 

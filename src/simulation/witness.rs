@@ -279,7 +279,7 @@ impl State {
         let is_asked_for = std::mem::take(&mut view.is_asked_for);
         let last_ms = view.last_begun_ms.replace(now_ms);
         if !view.under_way.insert(sequence) {
-            return Some("attempted while an attempt at it is under way".to_owned());
+            return Some("attempted while an attempt at it is in flight".to_owned());
         }
         if is_paused {
             return Some("attempted while the destination is paused".to_owned());

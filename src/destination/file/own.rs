@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 /// Directories of `data_dir` that are the relay's, and files that are.
 const DIRECTORIES: [&str; 1] = ["journal"];
 const FILES: [&str; 2] = ["lock", "state.db"];
-/// What SQLite puts behind the name of a database, and the index behind that of one that is put aside.
+/// What SQLite puts behind the name of a database, and the index behind that of one that is in quarantine.
 const ENDINGS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 const ASIDE: [&str; 2] = ["", ".damaged"];
 

@@ -264,7 +264,7 @@ fn a_range_goes_when_nothing_waits_in_it_and_says_what_must_be_relocated() {
     queue.claim(3, 0);
     queue.settle(0, 1, &scheduled(100));
     queue.settle(1, 1, &OutcomeState::Dead { reason: "400".into() });
-    assert!(queue.waits_in(&(0..3)), "one is under way for the first time");
+    assert!(queue.waits_in(&(0..3)), "one is in flight for the first time");
     queue.settle(2, 1, &OutcomeState::Delivered);
     assert!(!queue.waits_in(&(0..3)) && queue.waits_in(&(0..4)));
     assert_eq!(numbers(&queue.kept_in(&(0..3))), [0, 1]);
