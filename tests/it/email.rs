@@ -182,3 +182,15 @@ async fn a_server_that_says_nothing_holds_an_attempt_no_longer_than_its_timeout(
     relay.until(&id, "scheduled").await;
     eventually("another attempt", async || server.connections() >= 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_came_in_the_clear_behind_starttls_are_not_the_servers() {
+    let server = MailServer::start(Begins::StartTls);
+    let injected = "220 go on\r\n250 test\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken";
+    server.says("STARTTLS", [injected]);
+    let relay = relay(&format!("localhost:{}", server.port()), &format!("{TO_TWO}      ca: ca.pem\n")).await;
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "the first came to nothing");
+    let mails = server.wait_for(1).await;
+    assert!(mails.len() == 1 && mails[0].is_encrypted);
+}

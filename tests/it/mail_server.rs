@@ -188,7 +188,8 @@ impl Session {
                     continue;
                 }
                 "STARTTLS" => {
-                    say(&mut stream, "220 go on");
+                    let said = self.scripted("STARTTLS").unwrap_or("220 go on");
+                    say(&mut stream, said);
                     return true;
                 }
                 "AUTH" => {

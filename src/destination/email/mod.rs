@@ -10,11 +10,15 @@
 //!
 //! A password is sent encrypted, or to this machine. Headers are written by lettre, which encodes what is not ASCII; no value of an event
 //! can begin a header of its own.
+//!
+//! Here: what it is and the letter; [`settings`]: its section, read; [`smtp`]: one transaction; [`line_stream`]: nothing that came in the clear
+//! is read after STARTTLS.
 
+mod line_stream;
 mod settings;
 mod smtp;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
@@ -31,6 +35,7 @@ use super::view::View;
 use super::way::{self, CA};
 use super::{Context, Delivery, Destination, Kind, Language, Outcomes, Defaults, Preview, TemplateKey, Unsent, one_by_one};
 use crate::secret::Secret;
+use crate::time::Instant;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, secret, text, word};
 
@@ -105,6 +110,9 @@ fn keys() -> Section {
 
 /// A longer subject is shown whole by no reader.
 const SUBJECT_CHARACTERS_MAX: usize = 200;
+/// Between two lines of the log about recipients that are refused while others are not.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(15 * 60);
+
 struct Email {
     server: Server,
     login: Option<(String, Secret)>,
@@ -121,6 +129,23 @@ struct Email {
     name_digest: String,
     masks: Masks,
     content_masks: Masks,
+    refusals: Refusals,
+}
+
+/// When it was told last that a recipient was refused.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<Option<Instant>>);
+
+impl Refusals {
+    /// Whether it is to be told again; then it counts as told.
+    fn is_due(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|at| at.elapsed() >= REFUSALS_TOLD_EVERY);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
+    }
 }
 
 /// A message as an attempt sends it.
@@ -161,6 +186,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     Some(Email {
         masks: Masks::from_texts(secrets.chain(reader.taken())),
         content_masks: Masks::from_texts(reader.taken()),
+        refusals: Refusals::default(),
         server: server?,
         login: login?,
         from: from?,

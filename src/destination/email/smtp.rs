@@ -8,7 +8,9 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
+use tokio::net::TcpStream;
 
+use super::line_stream::LineStream;
 use super::settings::Encryption;
 use super::{Email, Letter};
 use crate::destination::{Delivery, Outcome, Reason};
@@ -45,9 +47,14 @@ impl Email {
             Encryption::AtOnce => Some(self.tls().await.map_err(Outcome::retry)?),
             Encryption::StartTls | Encryption::Never => None,
         };
-        let connecting =
-            AsyncSmtpConnection::connect_tokio1(&addresses[..], Some(CONNECT_TIMEOUT), &self.hello, at_once, None);
-        let mut connection = connecting.await.map_err(failed)?;
+        let connected = if self.server.encryption == Encryption::StartTls {
+            let stream = LineStream::new(first_of(&addresses).await.map_err(Outcome::retry)?);
+            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
+        } else {
+            let limit = Some(CONNECT_TIMEOUT);
+            AsyncSmtpConnection::connect_tokio1(&addresses[..], limit, &self.hello, at_once, None).await
+        };
+        let mut connection = connected.map_err(failed)?;
         if self.server.encryption == Encryption::StartTls {
             if !connection.can_starttls() {
                 let text =
@@ -128,11 +135,13 @@ impl Email {
         }
         match connection.message(message).await {
             Ok(_) => {
-                for reason in refused {
+                if let Some(reason) = refused.first()
+                    && self.refusals.is_due()
+                {
                     tracing::warn!(
                         address = self.server.address(),
                         error = reason.brief,
-                        "a recipient was refused, and the others have the message"
+                        "a recipient was refused, and the others have the message: this is told every quarter of an hour at most"
                     );
                 }
                 Outcome::Delivered
@@ -152,7 +161,7 @@ impl Email {
         match code {
             530 | 534 | 535 | 538 => Outcome::Pause { reason },
             500..=599 => Outcome::Reject { reason },
-            _ => Outcome::Retry { reason, after: None, holds_all: code == 421 },
+            _ => Outcome::Retry { reason, after: None, holds_all: false },
         }
     }
 
@@ -176,6 +185,19 @@ impl Email {
         let text = if said.is_empty() { brief.clone() } else { format!("{brief}: {said}") };
         Reason { brief, status: code, answer: Reason::new(said).text, ..Reason::new(text) }
     }
+}
+
+/// A connection to the first of some addresses that accepts one.
+async fn first_of(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut why = "it has no address".to_owned();
+    for address in addresses {
+        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => why = error.to_string(),
+            Err(_) => why = "connection timed out".to_owned(),
+        }
+    }
+    Err(format!("no answer from the mail server: {why}"))
 }
 
 /// An error's causes without what the library calls it.
