@@ -54,6 +54,8 @@ pub struct Worker {
     claiming: Option<Claiming>,
     /// There may be something to claim.
     is_ready: bool,
+    /// What comes next does not fit beside the bodies in flight.
+    lacks_room: bool,
     rejects_in_a_row: u32,
     /// Of what is skipped.
     skip_notes: Sparing,
@@ -64,7 +66,7 @@ pub struct Worker {
     open_since_ms: Option<u64>,
 }
 
-/// A claim under way.
+/// A claim that is being read.
 struct Claiming {
     claimed: BoxFuture<'static, Vec<Claimed>>,
     /// Room for what it may give.
@@ -129,6 +131,7 @@ impl Worker {
             section,
             claiming: None,
             is_ready: true,
+            lacks_room: false,
             rejects_in_a_row: 0,
             skip_notes: Sparing::default(),
             is_failing,
@@ -155,6 +158,7 @@ impl Worker {
                 biased;
                 () = stop.cancelled() => break,
                 Some(attempted) = attempts.running.next() => {
+                    self.lacks_room = false;
                     if !attempts.running.is_empty() {
                         // Under load others end at nearly the same time. Settled together, and followed by new ones together, they leave
                         // the threads to who sends events in between.
@@ -225,7 +229,7 @@ impl Worker {
     where
         F: Future<Output = Attempted>,
     {
-        while self.claiming.is_none() && self.is_ready {
+        while self.claiming.is_none() && self.is_ready && !self.lacks_room {
             let Section { config, rate_limit, .. } = &*self.section;
             let now = Instant::now();
             let running = attempts.running.len();
@@ -250,11 +254,11 @@ impl Worker {
             let asked = Room { deliveries: attempts_max * batch_max, body_bytes };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
-                Some(claimed) => {
-                    if let Some(later) = self.take((claimed, is_probe), attempts) {
-                        return Some(later);
-                    }
-                }
+                Some(claimed) => match self.take((claimed, is_probe), attempts) {
+                    Taken::Begun => {}
+                    Taken::NotBefore(later) => return Some(later),
+                    Taken::NoRoom => {}
+                },
                 None => {
                     let room = self.share.take(body_bytes);
                     self.claiming = Some(Claiming { claimed, _room: room, is_probe });
@@ -264,25 +268,27 @@ impl Worker {
         None
     }
 
-    /// Attempts what was claimed, as far as there is room. Returns when the next turn is, if it is not now; what is not attempted goes
-    /// back.
-    fn take<F>(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts<F>) -> Option<Instant>
+    /// Attempts what was claimed, as far as there is room; what is not attempted goes back.
+    fn take<F>(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts<F>) -> Taken
     where
         F: Future<Output = Attempted>,
     {
         let mut rest = Unattempted::new(&self.parts.queue, claimed);
         if rest.is_empty() {
             self.is_ready = false;
-            return None;
-        }
-        // Somebody who shares the rate limit may have been faster.
-        if let Err(later) = self.section.rate_limit.take(Instant::now()) {
-            return Some(later);
+            return Taken::Begun;
         }
         let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
+        let mut is_first = true;
         while !rest.is_empty() {
             let (count, bytes) = prefix(rest.sizes().take(batch_max), ONE_BYTES_MAX);
             let Some(reservation) = self.share.reserve(bytes) else { break };
+            // No turn is taken for what finds no room. Somebody who shares the rate limit may have been faster.
+            if std::mem::take(&mut is_first)
+                && let Err(later) = self.section.rate_limit.take(Instant::now())
+            {
+                return Taken::NotBefore(later);
+            }
             attempts.push(Attempt {
                 clock: self.parts.clock,
                 section: self.section.clone(),
@@ -292,11 +298,25 @@ impl Worker {
                 is_probe,
             });
         }
+        if is_first {
+            self.lacks_room = true;
+            return Taken::NoRoom;
+        }
         if is_probe {
             self.breaker.probe();
         }
-        None
+        Taken::Begun
     }
+}
+
+/// What has come of taking what was claimed.
+enum Taken {
+    /// Attempts have begun, or there was nothing.
+    Begun,
+    /// The next turn is then.
+    NotBefore(Instant),
+    /// The bodies do not fit beside those in flight: one of our own attempts must end first.
+    NoRoom,
 }
 
 /// Makes one attempt at some deliveries.

@@ -21,6 +21,7 @@ mod fuzz;
 mod harness;
 mod imports;
 mod isolation;
+mod large_bodies;
 mod log;
 mod mail_server;
 mod messages;
