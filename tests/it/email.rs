@@ -17,6 +17,15 @@ async fn relay(server: &str, more: &str) -> TestRelay {
     TestRelay::start_at(std::sync::Arc::new(directory), &rest).await
 }
 
+/// Far more lines than any answer has: reading them must not take the relay's time.
+fn too_many_lines() -> &'static str {
+    format!("{}450 z", "450-z\r\n".repeat(14_000)).leak()
+}
+
+fn endless_line() -> &'static str {
+    format!("220-{}", "x".repeat(8 << 20)).leak()
+}
+
 const TO_TWO: &str = "      to: [ops@example.com, \"{{ user.email }}\"]\n";
 const IN_THE_CLEAR: &str = "      starttls: never\n";
 
@@ -103,10 +112,23 @@ async fn each_answer_of_the_server_means_what_its_code_says() {
         ("ops@example.com", "450 4.2.0 greylisted"),
         ("DATA", "452 4.3.1 no room"),
         (".", "451 4.3.0 later"),
+        // A yes that asks for more is none.
+        ("MAIL", "354 go on"),
+        ("ops@example.com", "354 go on"),
+        ("DATA", "250 done"),
+        (".", "354 go on"),
+        // More than an answer may be: read no further.
+        ("ops@example.com", too_many_lines()),
+        ("hello", endless_line()),
     ] {
         server.says(to, [said]);
         let id = relay.accept(SENT).await;
         assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{to} {said}");
+    }
+    for said in ["250", "250-2.0.0 taken\r\n250 as \u{fc}ber"] {
+        server.says(".", [said]);
+        let id = relay.accept(SENT).await;
+        assert_eq!(relay.until(&id, "delivered").await["attempts"], 1, "{said}");
     }
     let taken = server.mails().len();
     for (to, said) in
@@ -127,11 +149,12 @@ async fn a_password_that_is_refused_pauses_the_destination_and_is_told_nowhere()
     let server = MailServer::start(Begins::InTheClear);
     let login = "      username: relay\n      password: wrong-of-smtp\n      to: ops@example.com\n";
     let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{login}")).await;
-    server.says("AUTH", ["535 5.7.8 wrong-of-smtp is not the password of relay"]);
+    // Also as it was sent: `\0relay\0wrong-of-smtp`.
+    server.says("AUTH", ["535 5.7.8 wrong-of-smtp is not the password of relay: AHJlbGF5AHdyb25nLW9mLXNtdHA="]);
     relay.accept(SENT).await;
     eventually("the pause", async || relay.destination("mail").await["state"] == "paused").await;
     let told = relay.destination("mail").await.to_string();
-    assert!(told.contains("535") && !told.contains("wrong-of-smtp"), "{told}");
+    assert!(told.contains("535") && !told.contains("wrong-of-smtp") && !told.contains("AHJlbGF5"), "{told}");
     assert!(server.mails().is_empty());
 }
 

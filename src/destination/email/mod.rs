@@ -11,22 +11,24 @@
 //! A password is sent encrypted, or to this machine. Headers are written by lettre, which encodes what is not ASCII; no value of an event
 //! can begin a header of its own.
 //!
-//! Here: what it is and the letter; [`settings`]: its section, read; [`smtp`]: one transaction; [`line_stream`]: nothing that came in the clear
-//! is read after STARTTLS.
+//! Here: what it is and the letter; [`settings`]: its section, read; [`smtp`]: one transaction; [`connection`]: what is encrypted, and bounds on what is
+//! read.
 
-mod line_stream;
+mod connection;
 mod settings;
 mod smtp;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use lettre::Message;
 use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
-use lettre::transport::smtp::client::TlsParameters;
 use lettre::transport::smtp::extension::ClientId;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_rustls::TlsConnector;
 
 use self::settings::{STARTTLS_WORDS, Server, mailbox, read_from, read_login, read_server, read_to};
 use super::client::{Client, Masks};
@@ -110,6 +112,8 @@ fn keys() -> Section {
 
 /// A longer subject is shown whole by no reader.
 const SUBJECT_CHARACTERS_MAX: usize = 200;
+/// Mail servers count connections.
+const GOODBYES_MAX: usize = 2;
 /// Between two lines of the log about recipients that are refused while others are not.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(15 * 60);
 
@@ -123,13 +127,15 @@ struct Email {
     html: Option<Template>,
     client: Client,
     /// Made when it is first needed: the system's certificates may be missing.
-    tls: OnceCell<TlsParameters>,
+    tls: OnceCell<TlsConnector>,
     hello: ClientId,
     /// A digest of the destination's name.
     name_digest: String,
     masks: Masks,
     content_masks: Masks,
     refusals: Refusals,
+    /// Connections that may wait for the answer to their goodbye, beside those of attempts.
+    goodbyes: Arc<Semaphore>,
 }
 
 /// When it was told last that a recipient was refused.
@@ -181,12 +187,13 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let html = template(&HTML, Escape::Html);
     let client = way::read_ca_alone(context, ca_node);
     entries.finish();
-    let secrets = login.iter().flatten().map(|(_, password)| password.expose().to_owned());
+    let secrets = login.iter().flatten().flat_map(|(username, password)| spellings(username, password.expose()));
     let host_name = context.surroundings.host_name().filter(|name| is_host_name(name));
     Some(Email {
         masks: Masks::from_texts(secrets.chain(reader.taken())),
         content_masks: Masks::from_texts(reader.taken()),
         refusals: Refusals::default(),
+        goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
         server: server?,
         login: login?,
         from: from?,
@@ -199,6 +206,12 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         hello: host_name.map_or_else(ClientId::default, ClientId::Domain),
         name_digest: digest(context.name),
     })
+}
+
+/// A password as a server may repeat it: as it is, and as the two ways of logging in say it.
+fn spellings(username: &str, password: &str) -> [String; 3] {
+    let plain = STANDARD.encode(format!("\0{username}\0{password}"));
+    [password.to_owned(), plain, STANDARD.encode(password)]
 }
 
 fn is_host_name(name: &str) -> bool {

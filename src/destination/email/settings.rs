@@ -51,9 +51,13 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
         reader.secret_error_with(node.id, message, help());
         None
     };
-    let is_at_once = text.starts_with("smtps://");
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return fail("a mail server's address has no spaces");
+    }
     let url = if text.contains("://") { text.to_owned() } else { format!("smtp://{text}") };
     let Ok(url) = Url::parse(&url) else { return fail("this is not the address of a mail server") };
+    // As it was read: capital letters are the same.
+    let is_at_once = url.scheme() == "smtps";
     if !matches!(url.scheme(), "smtp" | "smtps") {
         return fail("a mail server's address begins with smtp:// or smtps://, or with its name");
     }

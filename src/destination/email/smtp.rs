@@ -1,16 +1,22 @@
 //! One transaction with a mail server: connecting, logging in, and what each answer means.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
+use lettre::transport::smtp::response::Response;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::line_stream::LineStream;
+use super::connection::{Replies, Reply, exchange};
 use super::settings::Encryption;
 use super::{Email, Letter};
 use crate::destination::{Delivery, Outcome, Reason};
@@ -35,44 +41,73 @@ impl Email {
             Err(outcome) => return outcome,
         };
         let outcome = self.transaction(&mut connection, &letter, &message).await;
-        tokio::spawn(async move { drop(tokio::time::timeout(QUIT_TIMEOUT, connection.quit()).await) });
+        // Where goodbyes wait for their answers already, the connection just closes.
+        if let Ok(place) = self.goodbyes.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                drop(tokio::time::timeout(QUIT_TIMEOUT, connection.quit()).await);
+                drop(place);
+            });
+        }
         outcome
     }
 
     /// A connection that is encrypted as it must be, and logged in.
     async fn connect(&self) -> Result<AsyncSmtpConnection, Outcome> {
         let addresses = self.addresses().await.map_err(Outcome::retry)?;
-        let failed = |error: smtp::Error| self.before_mail(&error);
-        let at_once = match self.server.encryption {
-            Encryption::AtOnce => Some(self.tls().await.map_err(Outcome::retry)?),
-            Encryption::StartTls | Encryption::Never => None,
-        };
-        let connected = if self.server.encryption == Encryption::StartTls {
-            let stream = LineStream::new(first_of(&addresses).await.map_err(Outcome::retry)?);
-            AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
-        } else {
-            let limit = Some(CONNECT_TIMEOUT);
-            AsyncSmtpConnection::connect_tokio1(&addresses[..], limit, &self.hello, at_once, None).await
-        };
-        let mut connection = connected.map_err(failed)?;
-        if self.server.encryption == Encryption::StartTls {
-            if !connection.can_starttls() {
-                let text =
-                    "the mail server offers no STARTTLS, so nothing was sent: use smtps://, or allow `starttls: never`";
-                return Err(Outcome::Retry {
-                    reason: Reason { is_config_slip: true, ..Reason::new(text) },
-                    after: None,
-                    holds_all: false,
-                });
+        let (mut stream, peer) = first_of(&addresses).await.map_err(Outcome::retry)?;
+        let transport: Box<dyn AsyncTokioStream> = match self.server.encryption {
+            Encryption::AtOnce => Box::new(Replies::new(self.encrypted(stream).await?, peer)),
+            Encryption::StartTls => {
+                self.ask_for_tls(&mut stream).await?;
+                Box::new(Replies::greeted(self.encrypted(stream).await?, peer))
             }
-            let tls = self.tls().await.map_err(Outcome::retry)?;
-            connection.starttls(tls, &self.hello).await.map_err(failed)?;
-        }
+            Encryption::Never => Box::new(Replies::new(stream, peer)),
+        };
+        let failed = |error: smtp::Error| self.before_mail(&error);
+        let mut connection =
+            AsyncSmtpConnection::connect_with_transport(transport, &self.hello).await.map_err(failed)?;
         if let Some((username, password)) = &self.login {
             let credentials = Credentials::new(username.clone(), password.expose().to_owned());
+            if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
+                return Err(config_slip("the mail server offers no way to log in that is known here: PLAIN or LOGIN"));
+            }
             connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(failed)?;
         }
         Ok(connection)
+    }
+
+    /// Asks for TLS in the clear.
+    async fn ask_for_tls(&self, stream: &mut TcpStream) -> Result<(), Outcome> {
+        let said = async |stream: &mut TcpStream, line: &str| exchange(stream, line).await.map_err(|error| no_answer(&error));
+        let refused = |reply: &Reply| {
+            let brief = format!("{} for the connection", reply.code);
+            let text = self.masks.apply(format!("{brief}: {}", reply.lines.join(" ")));
+            let is_config_slip = reply.code >= 500;
+            let reason = Reason { brief, status: reply.code, is_config_slip, ..Reason::new(text) };
+            Outcome::Retry { reason, after: None, holds_all: false }
+        };
+        let greeting = said(stream, "").await?;
+        if greeting.code != 220 {
+            return Err(refused(&greeting));
+        }
+        let hello = said(stream, &format!("EHLO {}", self.hello)).await?;
+        if hello.code / 100 == 4 {
+            return Err(refused(&hello));
+        }
+        if !hello.lines.iter().any(|line| line.eq_ignore_ascii_case("STARTTLS")) {
+            return Err(config_slip(
+                "the mail server offers no STARTTLS, so nothing was sent: use smtps://, or allow `starttls: never`",
+            ));
+        }
+        let begins = said(stream, "STARTTLS").await?;
+        if begins.code == 220 { Ok(()) } else { Err(refused(&begins)) }
+    }
+
+    async fn encrypted(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Outcome> {
+        let connector = self.tls().await.map_err(Outcome::retry)?;
+        let name = ServerName::try_from(self.server.host.clone())
+            .map_err(|error| Outcome::retry(format!("TLS could not be set up: {error}")))?;
+        connector.connect(name, stream).await.map_err(|error| no_answer(&error))
     }
 
     /// Looked up where all names are, so that a name server that says nothing holds up nothing else.
@@ -87,16 +122,18 @@ impl Email {
         Ok(found.into_iter().map(|address| SocketAddr::new(address, self.server.port)).collect())
     }
 
-    async fn tls(&self) -> Result<TlsParameters, String> {
+    async fn tls(&self) -> Result<TlsConnector, String> {
         let make = async || {
             let certificates = self.client.certificates().await.map_err(|error| error.to_string())?;
-            let wrong = |error: smtp::Error| format!("TLS could not be set up: {error}");
-            let mut builder =
-                TlsParameters::builder(self.server.host.clone()).certificate_store(CertificateStore::None);
+            let wrong = |error: rustls::Error| format!("TLS could not be set up: {error}");
+            let mut roots = RootCertStore::empty();
             for certificate in certificates {
-                builder = builder.add_root_certificate(Certificate::from_der(certificate.to_vec()).map_err(wrong)?);
+                roots.add(certificate).map_err(wrong)?;
             }
-            builder.build_rustls().map_err(wrong)
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let config = builder.map_err(wrong)?.with_root_certificates(roots).with_no_client_auth();
+            Ok(TlsConnector::from(Arc::new(config)))
         };
         self.tls.get_or_try_init(make).await.cloned()
     }
@@ -108,15 +145,18 @@ impl Email {
             return Outcome::reject("the mail server takes no addresses with letters beyond ASCII (SMTPUTF8)");
         }
         let parameters = if is_ascii { Vec::new() } else { vec![MailParameter::SmtpUtfEight] };
-        if let Err(error) = connection.command(Mail::new(Some(self.from.email.clone()), parameters)).await {
-            return self.of_error(&error, "the sender");
+        match connection.command(Mail::new(Some(self.from.email.clone()), parameters)).await {
+            Ok(answer) if is_done(&answer) => {}
+            Ok(answer) => return unexpected(&answer, "the sender"),
+            Err(error) => return self.of_error(&error, "the sender"),
         }
         let mut taken = 0;
         let mut refused = Vec::new();
         for (i, mailbox) in letter.to.iter().enumerate() {
             let what = format!("recipient {} of {}", i + 1, letter.to.len());
             match connection.command(Rcpt::new(mailbox.email.clone(), Vec::new())).await {
-                Ok(_) => taken += 1,
+                Ok(answer) if is_done(&answer) => taken += 1,
+                Ok(answer) => return unexpected(&answer, &what),
                 // Nobody has got anything yet: all are tried again together.
                 Err(error) => match self.of_error(&error, &what) {
                     Outcome::Reject { reason } => refused.push(reason),
@@ -130,10 +170,13 @@ impl Email {
             let text = reasons.fold(first.text.clone(), |text, reason| format!("{text}; {}", reason.text));
             return Outcome::Reject { reason: Reason { text: Reason::new(text).text, ..first } };
         }
-        if let Err(error) = connection.command(Data).await {
-            return self.of_error(&error, "the message");
+        match connection.command(Data).await {
+            Ok(answer) if u16::from(answer.code()) == 354 => {}
+            Ok(answer) => return unexpected(&answer, "the message"),
+            Err(error) => return self.of_error(&error, "the message"),
         }
         match connection.message(message).await {
+            Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
             Ok(_) => {
                 if let Some(reason) = refused.first()
                     && self.refusals.is_due()
@@ -153,9 +196,14 @@ impl Email {
     /// What an error means once mail is sent.
     fn of_error(&self, error: &smtp::Error, what: &str) -> Outcome {
         let Some(code) = error.status().map(u16::from) else {
-            let text =
-                if error.is_client() { "the mail server cannot be used" } else { "no answer from the mail server" };
-            return Outcome::retry(self.masks.apply(format!("{text}: {}", causes(error))));
+            let brief = match () {
+                () if error.is_client() => "the mail server cannot be used",
+                () if error.is_response() => "an answer of the mail server that is none",
+                () => "no answer from the mail server",
+            };
+            let text = self.masks.apply(format!("{brief}: {}", causes(error)));
+            let reason = if error.is_response() { Reason { brief: brief.to_owned(), ..Reason::new(text) } } else { Reason::new(text) };
+            return Outcome::Retry { reason, after: None, holds_all: false };
         };
         let reason = self.reason(error, code, what);
         match code {
@@ -188,16 +236,37 @@ impl Email {
 }
 
 /// A connection to the first of some addresses that accepts one.
-async fn first_of(addresses: &[SocketAddr]) -> Result<TcpStream, String> {
+async fn first_of(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
     let mut why = "it has no address".to_owned();
     for address in addresses {
         match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(error)) => why = error.to_string(),
             Err(_) => why = "connection timed out".to_owned(),
         }
     }
     Err(format!("no answer from the mail server: {why}"))
+}
+
+/// Whether a server has done what it was asked: any other yes (3xx) asks for more, and nothing is done.
+fn is_done(answer: &Response) -> bool {
+    u16::from(answer.code()) / 100 == 2
+}
+
+fn unexpected(answer: &Response, what: &str) -> Outcome {
+    let code = u16::from(answer.code());
+    let brief = format!("{code} for {what}, which is no answer to that");
+    Outcome::Retry { reason: Reason { status: code, ..Reason::new(brief) }, after: None, holds_all: false }
+}
+
+fn no_answer(error: &std::io::Error) -> Outcome {
+    Outcome::retry(format!("no answer from the mail server: {error}"))
+}
+
+/// What only the config, or the server's, can mend: no event is given up for it.
+fn config_slip(text: &str) -> Outcome {
+    let reason = Reason { is_config_slip: true, ..Reason::new(text) };
+    Outcome::Retry { reason, after: None, holds_all: false }
 }
 
 /// An error's causes without what the library calls it.
