@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::keep::{Kept, keep};
+use super::keep::{self, keep};
 use crate::deliver::{Bodies, RateLimit, Section, Status, Worker, WorkerParts};
 use crate::relay::{Generation, Relay};
 use crate::store::{Duty, Lease, NameId, Store};
@@ -23,8 +23,8 @@ pub(super) struct Workers {
     /// The rate limits that several destinations keep together, by what they have in common.
     shared_limits: HashMap<String, Arc<RateLimit>>,
     groups: BTreeMap<GroupKey, Group>,
-    /// Groups that have been stopped and may have attempts in flight: whoever follows them waits for their end.
-    ending: Vec<Ending>,
+    /// The ends of workers that have been stopped and may have attempts in flight: whoever follows one waits for it.
+    ending: HashMap<NameId, Vec<CancellationToken>>,
 }
 
 /// What each worker is given.
@@ -49,21 +49,15 @@ enum GroupKey {
 
 /// A group of destinations at work.
 struct Group {
-    /// In the order of the config.
-    sections: Vec<(NameId, watch::Sender<Arc<Section>>)>,
+    members: BTreeMap<NameId, Kept>,
     stop: CancellationToken,
-    ended: CancellationToken,
 }
 
-struct Ending {
-    destinations: Vec<NameId>,
+/// One of its destinations.
+struct Kept {
+    section: watch::Sender<Arc<Section>>,
+    /// Cancelled when its worker has ended for good.
     ended: CancellationToken,
-}
-
-impl Group {
-    fn destinations(&self) -> Vec<NameId> {
-        self.sections.iter().map(|(id, _)| *id).collect()
-    }
 }
 
 impl Workers {
@@ -76,7 +70,7 @@ impl Workers {
             stop,
             bodies: Arc::default(),
         };
-        Self { common, tasks, shared_limits: HashMap::new(), groups: BTreeMap::new(), ending: Vec::new() }
+        Self { common, tasks, shared_limits: HashMap::new(), groups: BTreeMap::new(), ending: HashMap::new() }
     }
 
     /// Lets each worker go on with its section of a generation, starts those that are missing, and stops those whose destination is
@@ -101,8 +95,10 @@ impl Workers {
         for (key, sections) in wanted {
             match self.groups.get(&key) {
                 Some(group) => {
-                    for ((_, known), (_, section)) in group.sections.iter().zip(sections) {
-                        known.send_replace(section);
+                    for (id, section) in sections {
+                        if let Some(kept) = group.members.get(&id) {
+                            kept.section.send_replace(section);
+                        }
                     }
                 }
                 None => self.start(key, sections, generation),
@@ -110,17 +106,23 @@ impl Workers {
         }
     }
 
-    /// Ends the groups that are not wanted as they are.
+    /// Ends the groups that are not wanted with the members that they have.
     fn end_all_but(&mut self, wanted: &BTreeMap<GroupKey, Vec<(NameId, Arc<Section>)>>) {
-        self.ending.retain(|ending| !ending.ended.is_cancelled());
+        self.ending.retain(|_, ends| {
+            ends.retain(|ended| !ended.is_cancelled());
+            !ends.is_empty()
+        });
         let ending = &mut self.ending;
         self.groups.retain(|key, group| {
-            let destinations = group.destinations();
-            let is_wanted =
-                wanted.get(key).is_some_and(|wanted| wanted.iter().map(|(id, _)| *id).eq(destinations.iter().copied()));
+            let is_member = |(id, _): &(NameId, Arc<Section>)| group.members.contains_key(id);
+            let is_wanted = wanted
+                .get(key)
+                .is_some_and(|wanted| wanted.len() == group.members.len() && wanted.iter().all(is_member));
             if !is_wanted {
                 group.stop.cancel();
-                ending.push(Ending { destinations, ended: group.ended.clone() });
+                for (id, kept) in &group.members {
+                    ending.entry(*id).or_default().push(kept.ended.clone());
+                }
             }
             is_wanted
         });
@@ -146,8 +148,8 @@ impl Workers {
 
     /// A destination's own rate limit: the one it has, unless it shared that with others.
     fn own_limit(&self, id: NameId, shared_before: &HashMap<String, Arc<RateLimit>>) -> Arc<RateLimit> {
-        let mut sections = self.groups.values().flat_map(|group| &group.sections);
-        let known = sections.find(|(known, _)| *known == id).map(|(_, section)| section.borrow().rate_limit.clone());
+        let known = self.groups.values().find_map(|group| group.members.get(&id));
+        let known = known.map(|kept| kept.section.borrow().rate_limit.clone());
         let is_shared =
             |rate_limit: &Arc<RateLimit>| shared_before.values().any(|shared| Arc::ptr_eq(shared, rate_limit));
         known.filter(|rate_limit| !is_shared(rate_limit)).unwrap_or_else(|| Arc::new(RateLimit::new(None)))
@@ -155,27 +157,27 @@ impl Workers {
 
     fn start(&mut self, key: GroupKey, sections: Vec<(NameId, Arc<Section>)>, generation: &Generation) {
         let stop = self.common.stop.child_token();
-        let ended = CancellationToken::new();
-        let is_before = |ending: &&Ending| sections.iter().any(|(id, _)| ending.destinations.contains(id));
-        let before = self.ending.iter().filter(is_before).map(|ending| ending.ended.clone()).collect();
-        let senders: Vec<_> = sections.into_iter().map(|(id, section)| (id, watch::Sender::new(section))).collect();
-        let members = senders.iter().map(|(id, section)| Member {
-            id: *id,
-            section: section.subscribe(),
-            status: generation.statuses.get(id).cloned().unwrap_or_default(),
-        });
-        let delivering = Delivering {
-            common: Common { stop: stop.clone(), ..self.common.clone() },
-            members: members.collect(),
-            group: match &key {
-                GroupKey::Alone(_) => None,
-                GroupKey::Shared(key) => Some(digest_of(key)),
-            },
-            before,
-            _ended: ended.clone().drop_guard(),
+        let mut members = Vec::new();
+        let mut kept = BTreeMap::new();
+        for (id, section) in sections {
+            let section = watch::Sender::new(section);
+            let ended = CancellationToken::new();
+            members.push(Member {
+                id,
+                section: section.subscribe(),
+                status: generation.statuses.get(&id).cloned().unwrap_or_default(),
+                before: self.ending.get(&id).cloned().unwrap_or_default(),
+                ended: ended.clone(),
+            });
+            kept.insert(id, Kept { section, ended });
+        }
+        let group = match &key {
+            GroupKey::Alone(_) => None,
+            GroupKey::Shared(key) => Some(digest_of(key)),
         };
+        let delivering = Delivering { common: Common { stop: stop.clone(), ..self.common.clone() }, members, group };
         self.tasks.spawn(delivering.run());
-        self.groups.insert(key, Group { sections: senders, stop, ended });
+        self.groups.insert(key, Group { members: kept, stop });
     }
 }
 
@@ -190,23 +192,26 @@ struct Delivering {
     common: Common,
     members: Vec<Member>,
     group: Option<String>,
-    /// Those that had one of its destinations before, by their ends: no destination has two workers.
-    before: Vec<CancellationToken>,
-    _ended: DropGuard,
 }
 
 struct Member {
     id: NameId,
     section: watch::Receiver<Arc<Section>>,
     status: Arc<Status>,
+    /// The ends of those that delivered to it before: no destination has two workers, and the others of a group do not wait for that.
+    before: Vec<CancellationToken>,
+    ended: CancellationToken,
+}
+
+impl Drop for Delivering {
+    fn drop(&mut self) {
+        self.members.iter().for_each(|member| member.ended.cancel());
+    }
 }
 
 impl Delivering {
     async fn run(self) {
-        for before in &self.before {
-            before.cancelled().await;
-        }
-        let destinations = self.members.iter().map(|member| member.id).collect();
+        let destinations: Vec<NameId> = self.members.iter().map(|member| member.id).collect();
         let duty = Duty::Deliver { destinations, rate_limit_group: self.group.clone() };
         while !self.common.stop.is_cancelled() {
             let lease = tokio::select! {
@@ -220,6 +225,7 @@ impl Delivering {
 
     /// Works until it is stopped, or the lease is lost and the attempts in flight have ended.
     async fn work(&self, lease: Lease) {
+        assert_eq!(self.members.len(), lease.queues.len(), "a lease brings the queues of its duty");
         let stop = self.common.stop.child_token();
         let workers = self.members.iter().zip(lease.queues).map(|(member, queue)| {
             let of = member.section.borrow().config.name.clone();
@@ -232,9 +238,20 @@ impl Delivering {
                 status: member.status.clone(),
                 stop: stop.clone(),
             };
-            let kept = Kept { task: "worker", of, metrics: self.common.metrics.clone(), stop: stop.clone() };
+            let kept = keep::Kept { task: "worker", of, metrics: self.common.metrics.clone(), stop: stop.clone() };
+            let before = member.before.clone();
+            let ended = member.ended.clone();
+            let is_stopped = self.common.stop.clone();
             // Each on its own, so that they share the threads out among themselves.
-            tokio::spawn(keep(kept, move || Worker::new(parts.clone()).run()))
+            tokio::spawn(async move {
+                for before in before {
+                    before.cancelled().await;
+                }
+                keep(kept, move || Worker::new(parts.clone()).run()).await;
+                if is_stopped.is_cancelled() {
+                    ended.cancel();
+                }
+            })
         });
         let mut working = join_all(workers.collect::<Vec<_>>());
         tokio::select! {

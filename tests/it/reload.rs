@@ -453,3 +453,29 @@ async fn reloads_under_load_lose_nothing_double_nothing_and_mix_no_two_configs()
     assert_eq!(reloading.relay.running.relay.generation().number as u64, 2 + RELOADS - RELOADS / 5);
     println!("{RELOADS} reloads, {} broken, with {sent} events: none lost, none doubled", RELOADS / 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_a_rate_limit_makes_nobody_wait_for_the_attempt_of_another() {
+    let fake = Fake::start([Act::Hang]).await;
+    let config = |members: &[&str]| {
+        let member = |name: &&str| {
+            format!("  {name}: {{ slack: {{ url: \"{}/hook\", text: x }}, rate: 50/s, timeout: 60s }}\n", fake.url())
+        };
+        format!(
+            "rules: [ {{ name: to a, match: {{ type: sent }}, to: [a] }}, {{ name: to b, match: {{ type: bounced }}, to: [b] }} ]\n\
+             destinations:\n{}",
+            members.iter().map(member).collect::<String>()
+        )
+    };
+    let reloading = Reloading::start(&config(&["a", "b"])).await;
+    reloading.relay.accept(SENT).await;
+    fake.wait_for(1).await;
+    // Its attempt hangs for longer than anything here waits.
+    for members in [["c", "a", "b"].as_slice(), &["b", "a", "c"], &["b", "a"]] {
+        reloading.changed(&config(members)).await;
+        let id = reloading.relay.accept(r#"{"type":"bounced"}"#).await;
+        let state = async || reloading.relay.deliveries(&id).await[0]["state"] == "delivered";
+        eventually("the delivery to b", state).await;
+    }
+    assert_eq!(reloading.relay.destination("a").await["in_flight"], 1, "and it is in flight still");
+}
