@@ -172,7 +172,10 @@ async fn start_at(
         let lock = lock.clone();
         looking_after.keep("place", move |relay, stop| watch_place(relay, lock.clone(), stop));
     }
-    let replays = relay.store.replays().await.unwrap_or_default();
+    let replays = relay.store.replays().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "replays that are not done go on at the next start");
+        Vec::new()
+    });
     for progress in replays.into_iter().filter(|progress| !progress.is_done) {
         tasks.workers.spawn(relay.replayer.clone().work(progress));
     }

@@ -22,7 +22,11 @@ pub(super) async fn remind(relay: Arc<Relay>, stop: CancellationToken) {
     loop {
         let now = health.borrow_and_update().clone();
         tell_of_room(&mut full, &now);
-        pauses.look(&relay).await;
+        tokio::select! {
+            // A store that says nothing does not hold up the end.
+            () = stop.cancelled() => return,
+            () = pauses.look(&relay) => {}
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             // Whoever could change it is gone: the process is ending.

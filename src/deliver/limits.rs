@@ -146,10 +146,13 @@ impl Limiter {
             if gone >= self.removed_grace {
                 let why = "the destination was removed from the config".to_owned();
                 let count = self.dead_letter(id, Which::Pending, why).await;
+                if count == 0 {
+                    continue;
+                }
                 tracing::warn!(destination = %name, dead_letters = count, "removed_grace has passed: what waited for it became dead letters");
             } else if self.told_removed.insert(id) {
-                let hours = self.removed_grace.as_secs() / 3600;
-                tracing::warn!(destination = %name, deliveries = counts.backlog, grace_hours = hours, "deliveries wait for a destination that the config does not name: they become dead letters unless it comes back (or another has `renamed_from: {name}`)");
+                let grace = crate::units::shown_duration(self.removed_grace);
+                tracing::warn!(destination = %name, deliveries = counts.backlog, removed_grace = grace, "deliveries wait for a destination that the config does not name: they become dead letters unless it comes back (or another has `renamed_from: {name}`)");
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! # Cast
 //!
-//! * [`Destination`]: the trait. `http`, `slack` and `file` implement it, one folder or file each, one line in [`KINDS`].
+//! * [`Destination`]: the trait. `http`, `slack`, `email` and `file` implement it, one folder or file each, one line in [`KINDS`].
 //! * [`Delivery`]: an event bound for one destination, with its body in memory, as an attempt gets it.
 //! * [`Outcome`]: what the attempt came to. What follows from it is decided elsewhere (`deliver/decide.rs`).
 //! * [`Preview`]: what an attempt made now would send, for people to look at.

@@ -154,7 +154,7 @@ impl Queue for JournalQueue {
             (claim, settlement)
         });
         self.journal.settle(&self.destination, &self.lost, settlements);
-        if !notes.is_empty() {
+        if !notes.is_empty() && !self.lost.is_cancelled() {
             self.journal.index.update(vec![Update::Notes(notes)]);
         }
     }

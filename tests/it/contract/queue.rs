@@ -215,8 +215,8 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
         }
         let a = destination(&*store, "a");
         // From memory, and after a restart from the disk.
-        for _ in 0..2 {
-            let store = backend.open_again();
+        for is_restarted in [false, true] {
+            let store = if is_restarted { backend.open() } else { store.clone() };
             let queue = store.queue(a);
             let claim = |deliveries, body_bytes| wait(async || queue.claim(Room { deliveries, body_bytes }).await);
             drop(queue.claim(Room { deliveries: 9, body_bytes: usize::MAX }));
@@ -229,6 +229,7 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
             let back = |claimed: Claimed| (claimed.claim, Settlement::Returned);
             store.settle(some.into_iter().chain(one).map(back).collect());
             assert_eq!(store.counts_of(a).backlog, 20);
+            store.close_now();
         }
     });
 }
