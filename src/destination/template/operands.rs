@@ -1,6 +1,6 @@
 //! Rewrites a template so that its operators meet numbers: `{% if total > 100 %}` becomes `{% if total|GT(100) %}`. Pure.
 //!
-//! An event's number may be an object (see [`number`](super::number)), and minijinja's operators take none. So each operand of an
+//! An event's number may be an object (see `destination/number.rs`), and minijinja's operators take none. So each operand of an
 //! arithmetic operator goes through [`NATIVE`] or [`FACTOR`], and a comparison becomes a filter that compares exactly. An operand of
 //! `~` goes through [`TEXT`], so that it prints as it does in `{{ … }}`, and what picks from a map or a list through [`KEY`].
 //! What is not an operator's operand stays as it is, and prints the digits that were sent.

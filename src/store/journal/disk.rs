@@ -1,7 +1,7 @@
 //! The disk as the journal sees it, and the real one.
 //!
 //! A trait, because the promise of the store is about what a disk does when it is full, fails a sync or loses power, and a real
-//! disk does none of that on demand: see [`model`](super::model).
+//! disk does none of that on demand: see `model.rs`.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};

@@ -16,7 +16,7 @@
 //! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`]) | they alone cost memory; beyond, no first attempts |
 //! | events in memory | 8 MiB of bodies ([`RECENT_BODIES_MAX`]) | a destination that keeps up never reads the disk |
 //! | an outcome not yet written, not yet synced | 100 ms, 1 s ([`OUTCOMES_WRITTEN_WITHIN`], [`OUTCOMES_SYNCED_WITHIN`]) | what a crash may make happen twice |
-//! | updates that the index has not written | 65 536 ([`UPDATES_MAX`](index::UPDATES_MAX)) | then it is made again at the next start |
+//! | updates that the index has not written | 65 536 (`UPDATES_MAX` in `index/worker.rs`) | then it is made again at the next start |
 //! | commands, replays remembered | 1000 ([`COMMANDS_MAX`](super::COMMANDS_MAX), [`REPLAYS_MAX`](index::REPLAYS_MAX)) | the same one again is done once |
 //! | events, segments ever | 2^62, 2^40 ([`NUMBER_MAX`](format::NUMBER_MAX), [`SEGMENT_MAX`](format::SEGMENT_MAX)) | what says more is damage |
 //! | bytes of all | as the config says ([`sizes`]) | then nothing is taken in, and the rest goes on |

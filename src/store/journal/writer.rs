@@ -6,7 +6,7 @@
 //!
 //! * No event is answered or handed to a queue before the sync that covers it has returned.
 //! * A failed sync is never tried again: what is on the disk is not known any more. Everything waiting is refused, the store is
-//!   [`Health::Poisoned`], and the process is expected to end.
+//!   `Health::Poisoned`, and the process is expected to end.
 //! * A full disk on a write cuts the segment back to its last whole group and refuses the events; each later event tries again, and
 //!   without any the writer looks for room itself. Since
 //!   segments are set aside whole, a disk fills up between two segments: the end of each is kept for outcomes, so deliveries go on.

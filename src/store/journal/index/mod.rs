@@ -7,7 +7,7 @@
 //! * [`database`]: SQLite, and every statement.
 //!
 //! It is never on the way of an acknowledgement, and it may be lost: the journal is read again then. While it cannot be written (a
-//! full disk), what has happened waits in memory; beyond [`UPDATES_MAX`] it is forgotten, and the next start reads the journal.
+//! full disk), what has happened waits in memory; beyond `UPDATES_MAX` it is forgotten, and the next start reads the journal.
 //!
 //! Its thread does nothing but write what it is told, so whoever waits for that ([`Index::flush`]) waits for a few rows. What may take
 //! long is done by the [upkeep](super::upkeep), which has a thread of its own.
