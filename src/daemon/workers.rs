@@ -49,12 +49,12 @@ enum GroupKey {
 
 /// A group of destinations at work.
 struct Group {
-    members: BTreeMap<NameId, Kept>,
+    members: BTreeMap<NameId, Handle>,
     stop: CancellationToken,
 }
 
 /// One of its destinations.
-struct Kept {
+struct Handle {
     section: watch::Sender<Arc<Section>>,
     /// Cancelled when its worker has ended for good.
     ended: CancellationToken,
@@ -169,7 +169,7 @@ impl Workers {
                 before: self.ending.get(&id).cloned().unwrap_or_default(),
                 ended: ended.clone(),
             });
-            kept.insert(id, Kept { section, ended });
+            kept.insert(id, Handle { section, ended });
         }
         let group = match &key {
             GroupKey::Alone(_) => None,

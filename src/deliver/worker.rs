@@ -254,11 +254,11 @@ impl Worker {
             let asked = Room { deliveries: attempts_max * batch_max, body_bytes };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
-                Some(claimed) => match self.take((claimed, is_probe), attempts) {
-                    Taken::Begun => {}
-                    Taken::NotBefore(later) => return Some(later),
-                    Taken::NoRoom => {}
-                },
+                Some(claimed) => {
+                    if let Some(later) = self.take((claimed, is_probe), attempts) {
+                        return Some(later);
+                    }
+                }
                 None => {
                     let room = self.share.take(body_bytes);
                     self.claiming = Some(Claiming { claimed, _room: room, is_probe });
@@ -268,15 +268,16 @@ impl Worker {
         None
     }
 
-    /// Attempts what was claimed, as far as there is room; what is not attempted goes back.
-    fn take<F>(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts<F>) -> Taken
+    /// Attempts what was claimed, as far as there is room; what is not attempted goes back. Returns when the next turn is, if it is not
+    /// now.
+    fn take<F>(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts<F>) -> Option<Instant>
     where
         F: Future<Output = Attempted>,
     {
         let mut rest = Unattempted::new(&self.parts.queue, claimed);
         if rest.is_empty() {
             self.is_ready = false;
-            return Taken::Begun;
+            return None;
         }
         let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
         let mut is_first = true;
@@ -287,7 +288,7 @@ impl Worker {
             if std::mem::take(&mut is_first)
                 && let Err(later) = self.section.rate_limit.take(Instant::now())
             {
-                return Taken::NotBefore(later);
+                return Some(later);
             }
             attempts.push(Attempt {
                 clock: self.parts.clock,
@@ -300,23 +301,11 @@ impl Worker {
         }
         if is_first {
             self.lacks_room = true;
-            return Taken::NoRoom;
-        }
-        if is_probe {
+        } else if is_probe {
             self.breaker.probe();
         }
-        Taken::Begun
+        None
     }
-}
-
-/// What has come of taking what was claimed.
-enum Taken {
-    /// Attempts have begun, or there was nothing.
-    Begun,
-    /// The next turn is then.
-    NotBefore(Instant),
-    /// The bodies do not fit beside those in flight: one of our own attempts must end first.
-    NoRoom,
 }
 
 /// Makes one attempt at some deliveries.
