@@ -27,7 +27,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
-use rustls::pki_types::CertificateDer;
 
 use self::lines::Line;
 use self::lookup::LookupError;
@@ -165,9 +164,9 @@ impl Client {
         self.transport.network().lookups().find(host).await
     }
 
-    /// The certificates that requests trust, for the same.
-    pub async fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, NoAnswer> {
-        self.transport.certificates().await
+    /// How requests are encrypted and whom they trust, for the same.
+    pub async fn tls(&self) -> Result<rustls::ClientConfig, NoAnswer> {
+        self.transport.tls_without_alpn().await
     }
 
     /// The relays that events have come through.

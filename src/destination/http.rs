@@ -16,7 +16,7 @@ use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Defaults, Preview, Unsent, one_by_one};
+use super::{Answers, Context, Defaults, Delivery, Destination, Kind, Outcome, Outcomes, Preview, Unsent, one_by_one};
 use super::{Language, TemplateKey};
 use super::{exposure, url_template, way};
 use crate::fault::Fault;
@@ -43,7 +43,12 @@ pub(super) const KIND: Kind = Kind {
     ],
     secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
     not_content: &["url", "auth", "headers", "signing_secrets"],
-    defaults: Defaults { concurrency: 8, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
+    defaults: Defaults {
+        concurrency: 8,
+        interval: None,
+        give_up_after: Duration::from_secs(72 * 60 * 60),
+        stale_after: None,
+    },
     build: |context, entries| build(context, entries).map(|http| Arc::new(http) as Arc<dyn Destination>),
 };
 

@@ -25,7 +25,13 @@ pub(super) const RESOURCE: Resource = Resource {
         if let [done] = act.steps {
             let destination = act.said("destination");
             let to = act.said("to");
-            tracing::info!(destination, to, deliveries = act.deliveries, id = act.id, "by the operator: {done} dead letters");
+            tracing::info!(
+                destination,
+                to,
+                deliveries = act.deliveries,
+                id = act.id,
+                "by the operator: {done} dead letters"
+            );
         }
     },
     answer: |request| Box::pin(answer(request)),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Effort, Outcome, Query, Refusal, Request, Resource, blocking, destination, name, nothing_here, refused, shown_state, state_name};
+use super::{
+    Effort, Outcome, Query, Refusal, Request, Resource, blocking, destination, name, nothing_here, refused,
+    shown_state, state_name,
+};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::{Matcher, ReplayError};

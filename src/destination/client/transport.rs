@@ -49,8 +49,6 @@ const CERTIFICATES_AGAIN: Duration = Duration::from_secs(10);
 /// The certificates that this system trusts.
 struct SystemRoots {
     store: RootCertStore,
-    /// The same as they are written, for what makes a store of its own.
-    certificates: Vec<CertificateDer<'static>>,
     /// What was wrong with some of them.
     trouble: Option<String>,
     read_at: Instant,
@@ -160,10 +158,9 @@ impl Network {
             let found = read();
             let mut store = RootCertStore::empty();
             // A bundle holds odd ones now and then; they are left out, as everybody does.
-            let is_usable = |certificate: &CertificateDer<'static>| store.add(certificate.clone()).is_ok();
-            let certificates: Vec<_> = found.certs.into_iter().filter(is_usable).collect();
+            store.add_parsable_certificates(found.certs);
             let trouble = found.errors.first().map(ToString::to_string);
-            let roots = Arc::new(SystemRoots { store, certificates, trouble, read_at: Instant::now() });
+            let roots = Arc::new(SystemRoots { store, trouble, read_at: Instant::now() });
             *known = Some(roots.clone());
             roots
         });
@@ -237,11 +234,11 @@ impl Transport {
         if roots.is_empty() { Err(no_roots(&system)) } else { Ok(roots) }
     }
 
-    /// The certificates that are trusted: the system's, and those of `ca`.
-    pub async fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, NoAnswer> {
-        let system = self.network.system_roots().await?;
-        let all: Vec<_> = system.certificates.iter().chain(&self.way.ca).cloned().collect();
-        if all.is_empty() { Err(no_roots(&system)) } else { Ok(all) }
+    /// The same for who speaks another protocol than HTTP.
+    pub async fn tls_without_alpn(&self) -> Result<ClientConfig, NoAnswer> {
+        let mut tls = self.tls().await?;
+        tls.alpn_protocols.clear();
+        Ok(tls)
     }
 }
 

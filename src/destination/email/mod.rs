@@ -27,15 +27,16 @@ use futures_util::future::BoxFuture;
 use lettre::Message;
 use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::extension::ClientId;
-use tokio::sync::{OnceCell, Semaphore};
-use tokio_rustls::TlsConnector;
+use tokio::sync::Semaphore;
 
 use self::settings::{STARTTLS_WORDS, Server, mailbox, read_from, read_login, read_server, read_to};
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
 use super::view::View;
 use super::way::{self, CA};
-use super::{Context, Delivery, Destination, Kind, Language, Outcomes, Defaults, Preview, TemplateKey, Unsent, one_by_one};
+use super::{
+    Context, Defaults, Delivery, Destination, Kind, Language, Outcomes, Preview, TemplateKey, Unsent, one_by_one,
+};
 use crate::secret::Secret;
 use crate::time::Instant;
 use crate::yaml::entries::Entries;
@@ -59,7 +60,12 @@ pub(super) const KIND: Kind = Kind {
     secret_keys: &[PASSWORD.info.name],
     not_content: &["server", "starttls", "ca", "username", "password", "from", "to"],
     // Mail servers count connections, and two are enough for a message each few milliseconds.
-    defaults: Defaults { concurrency: 2, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
+    defaults: Defaults {
+        concurrency: 2,
+        interval: None,
+        give_up_after: Duration::from_secs(72 * 60 * 60),
+        stale_after: None,
+    },
     build: |context, entries| build(context, entries).map(|email| Arc::new(email) as Arc<dyn Destination>),
 };
 
@@ -126,8 +132,6 @@ struct Email {
     text: Template,
     html: Option<Template>,
     client: Client,
-    /// Made when it is first needed: the system's certificates may be missing.
-    tls: OnceCell<TlsConnector>,
     hello: ClientId,
     /// A digest of the destination's name.
     name_digest: String,
@@ -202,7 +206,6 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         text: text?,
         html,
         client: client?,
-        tls: OnceCell::new(),
         hello: host_name.map_or_else(ClientId::default, ClientId::Domain),
         name_digest: digest(context.name),
     })

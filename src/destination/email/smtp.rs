@@ -11,7 +11,6 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -78,13 +77,14 @@ impl Email {
 
     /// Asks for TLS in the clear.
     async fn ask_for_tls(&self, stream: &mut TcpStream) -> Result<(), Outcome> {
-        let said = async |stream: &mut TcpStream, line: &str| exchange(stream, line).await.map_err(|error| no_answer(&error));
+        let said =
+            async |stream: &mut TcpStream, line: &str| exchange(stream, line).await.map_err(|error| no_answer(&error));
         let refused = |reply: &Reply| {
             let brief = format!("{} for the connection", reply.code);
             let text = self.masks.apply(format!("{brief}: {}", reply.lines.join(" ")));
             let is_config_slip = reply.code >= 500;
             let reason = Reason { brief, status: reply.code, is_config_slip, ..Reason::new(text) };
-            Outcome::Retry { reason, after: None, holds_all: false }
+            later(reason)
         };
         let greeting = said(stream, "").await?;
         if greeting.code != 220 {
@@ -104,10 +104,10 @@ impl Email {
     }
 
     async fn encrypted(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Outcome> {
-        let connector = self.tls().await.map_err(Outcome::retry)?;
+        let tls = self.client.tls().await.map_err(|error| Outcome::retry(error.to_string()))?;
         let name = ServerName::try_from(self.server.host.clone())
             .map_err(|error| Outcome::retry(format!("TLS could not be set up: {error}")))?;
-        connector.connect(name, stream).await.map_err(|error| no_answer(&error))
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| no_answer(&error))
     }
 
     /// Looked up where all names are, so that a name server that says nothing holds up nothing else.
@@ -120,22 +120,6 @@ impl Email {
             }
         };
         Ok(found.into_iter().map(|address| SocketAddr::new(address, self.server.port)).collect())
-    }
-
-    async fn tls(&self) -> Result<TlsConnector, String> {
-        let make = async || {
-            let certificates = self.client.certificates().await.map_err(|error| error.to_string())?;
-            let wrong = |error: rustls::Error| format!("TLS could not be set up: {error}");
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates {
-                roots.add(certificate).map_err(wrong)?;
-            }
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-            let config = builder.map_err(wrong)?.with_root_certificates(roots).with_no_client_auth();
-            Ok(TlsConnector::from(Arc::new(config)))
-        };
-        self.tls.get_or_try_init(make).await.cloned()
     }
 
     /// From `MAIL` to the answer to the message.
@@ -202,24 +186,25 @@ impl Email {
                 () => "no answer from the mail server",
             };
             let text = self.masks.apply(format!("{brief}: {}", causes(error)));
-            let reason = if error.is_response() { Reason { brief: brief.to_owned(), ..Reason::new(text) } } else { Reason::new(text) };
-            return Outcome::Retry { reason, after: None, holds_all: false };
+            let reason = if error.is_response() {
+                Reason { brief: brief.to_owned(), ..Reason::new(text) }
+            } else {
+                Reason::new(text)
+            };
+            return later(reason);
         };
         let reason = self.reason(error, code, what);
         match code {
             530 | 534 | 535 | 538 => Outcome::Pause { reason },
             500..=599 => Outcome::Reject { reason },
-            _ => Outcome::Retry { reason, after: None, holds_all: false },
+            _ => later(reason),
         }
     }
 
     /// What an error means before: it says nothing of the event, so no event is given up for it.
     fn before_mail(&self, error: &smtp::Error) -> Outcome {
         match self.of_error(error, "the connection") {
-            Outcome::Reject { reason } => {
-                let reason = Reason { is_config_slip: true, ..reason };
-                Outcome::Retry { reason, after: None, holds_all: false }
-            }
+            Outcome::Reject { reason } => later(Reason { is_config_slip: true, ..reason }),
             outcome => outcome,
         }
     }
@@ -256,7 +241,11 @@ fn is_done(answer: &Response) -> bool {
 fn unexpected(answer: &Response, what: &str) -> Outcome {
     let code = u16::from(answer.code());
     let brief = format!("{code} for {what}, which is no answer to that");
-    Outcome::Retry { reason: Reason { status: code, ..Reason::new(brief) }, after: None, holds_all: false }
+    later(Reason { status: code, ..Reason::new(brief) })
+}
+
+fn later(reason: Reason) -> Outcome {
+    Outcome::Retry { reason, after: None, holds_all: false }
 }
 
 fn no_answer(error: &std::io::Error) -> Outcome {
@@ -265,8 +254,7 @@ fn no_answer(error: &std::io::Error) -> Outcome {
 
 /// What only the config, or the server's, can mend: no event is given up for it.
 fn config_slip(text: &str) -> Outcome {
-    let reason = Reason { is_config_slip: true, ..Reason::new(text) };
-    Outcome::Retry { reason, after: None, holds_all: false }
+    later(Reason { is_config_slip: true, ..Reason::new(text) })
 }
 
 /// An error's causes without what the library calls it.

@@ -20,7 +20,9 @@ use self::own::Hits;
 use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
-use super::{Context, Delivery, Destination, Kind, Language, Outcome, Outcomes, Defaults, Preview, TemplateKey, Unsent};
+use super::{
+    Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent,
+};
 use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::minify;
@@ -43,7 +45,12 @@ pub(super) const KIND: Kind = Kind {
     templates: &[TemplateKey { key: PATH.info.name, language: Language::Path }],
     secret_keys: &[],
     not_content: &["path"],
-    defaults: Defaults { concurrency: 1, interval: None, give_up_after: Duration::from_secs(72 * 60 * 60), stale_after: None },
+    defaults: Defaults {
+        concurrency: 1,
+        interval: None,
+        give_up_after: Duration::from_secs(72 * 60 * 60),
+        stale_after: None,
+    },
     build: |context, entries| build(context, entries).map(|file| Arc::new(file) as Arc<dyn Destination>),
 };
 

@@ -19,7 +19,8 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{
-    Answers, Context, Delivery, Destination, Kind, Outcome, Outcomes, Defaults, Preview, Reason, Unsent, one_by_one, way,
+    Answers, Context, Defaults, Delivery, Destination, Kind, Outcome, Outcomes, Preview, Reason, Unsent, one_by_one,
+    way,
 };
 use super::{Language, TemplateKey};
 use crate::destination::exposure;
