@@ -2,6 +2,7 @@
 //! tests: one file a trait. They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
 //! might count by.
 
+mod commands;
 mod intake;
 mod looking;
 mod queue;

@@ -1,0 +1,168 @@
+//! `Store::ask`: what is done to deliveries, destinations and sources, once for each id.
+
+use super::*;
+
+#[test]
+fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        let a = destination(&*store, "a");
+        let deliver = |store: &dyn Store| {
+            let claims = store.claim(a, 10);
+            let count = claims.len();
+            store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+            count
+        };
+        assert_eq!(deliver(&*store), 10);
+        let again = || What::Redeliver(Which::Events(ids.clone()));
+        assert_eq!(ask(&*store, 7, "a", again()), done(10));
+        assert_eq!(deliver(&*store), 10);
+        // Killed right after the answer.
+        drop(store);
+        let mut store = backend.open();
+        let waiting = store.counts_of(a).backlog;
+        for _ in 0..2 {
+            let repeated = ask(&*store, 7, "a", again());
+            assert_eq!((repeated.deliveries, repeated.was_done_before), (10, true));
+            assert_eq!(store.counts_of(a).backlog, waiting, "nothing was done");
+            store.close_now();
+            store = backend.open();
+        }
+        let other = Command { id: 7, of: a, what: What::Drop(Which::Dead(DeadQuery::default())) };
+        let refused = wait(async || store.ask(other).await);
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+        let replay = ReplayProgress { id: 7, ..ReplayProgress::default() };
+        let refused = wait(async || store.save_replay(replay).await);
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+    });
+}
+
+#[test]
+fn what_waits_already_is_not_redelivered_and_a_dead_letter_moves_whole() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
+        assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(ids.clone()))), done(0));
+        let give_up = |which| What::DeadLetter { which, reason: "by hand".to_owned() };
+        assert_eq!(ask(&*store, 2, "a", give_up(Which::Events(ids[..3].to_vec()))), done(3));
+        let to = destination(&*store, "b");
+        let which = || Which::Dead(DeadQuery { reason: Some("HAND".into()), ..DeadQuery::default() });
+        let how_many = wait(async || store.how_many(destination(&*store, "a"), which()).await);
+        assert_eq!(how_many, Ok(3));
+        let one = DeadQuery { events: Some(vec![ids[1], ids[3]]), ..DeadQuery::default() };
+        assert_eq!(ask(&*store, 3, "a", What::Drop(Which::Dead(one))), done(1), "one of them is no dead letter");
+        // It waits there already, and is a dead letter here no longer.
+        assert_eq!(ask(&*store, 4, "a", What::Move { which: which(), to }), done(2));
+        let none = DeadQuery { events: Some(Vec::new()), ..DeadQuery::default() };
+        assert_eq!(ask(&*store, 5, "a", What::Drop(Which::Dead(none))), done(0));
+        store.close_now();
+        let store = backend.open();
+        let counts = ["a", "b", "c"].map(|name| store.counts_of(destination(&*store, name)));
+        assert_eq!(counts.map(|counts| (counts.backlog, counts.dead)), [(1, 0), (4, 0), (0, 0)]);
+    });
+}
+
+#[test]
+fn what_is_given_up_is_dead_what_is_dropped_is_gone_and_what_is_in_flight_is_left_alone() {
+    each(|backend| {
+        let store = backend.open();
+        let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
+        let in_flight = store.claim(destination(&*store, "a"), 1)[0];
+        let give_up = || What::DeadLetter { which: Which::Pending, reason: "by hand".to_owned() };
+        assert_eq!(ask(&*store, 1, "a", give_up()), done(3));
+        assert_eq!(ask(&*store, 2, "a", give_up()), done(0));
+        let of = |id: EventId| Which::Dead(DeadQuery { events: Some(vec![id]), ..DeadQuery::default() });
+        let dropped = [3, 4].map(|id| ask(&*store, id, "a", What::Drop(of(ids[1]))));
+        assert_eq!(dropped, [done(1), done(0)]);
+        store.settle(vec![(in_flight, Settlement::Delivered { attempts: 1 })]);
+        store.close_now();
+        let store = backend.open();
+        let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
+        assert_eq!((store.counts_of(a).backlog, store.counts_of(a).dead), (0, 2));
+        assert_eq!((store.counts_of(b).backlog, store.counts_of(b).dead), (4, 0));
+    });
+}
+
+#[test]
+fn the_oldest_goes_where_too_much_waits() {
+    each(|backend| {
+        let store = backend.open();
+        let body = "b".repeat(10_000);
+        for _ in 0..100 {
+            append(&*store, &body, &["a"]);
+        }
+        let a = destination(&*store, "a");
+        let before = store.counts_of(a);
+        let most = before.limited_bytes / 2;
+        let oldest = || What::DeadLetter { which: Which::OldestBeyond(most), reason: "too much".to_owned() };
+        assert_eq!(ask(&*store, 1, "a", oldest()).deliveries, before.backlog / 2);
+        assert!(store.counts_of(a).limited_bytes < before.limited_bytes);
+        let enough = What::DeadLetter { which: Which::OldestBeyond(u64::MAX), reason: "too much".to_owned() };
+        assert_eq!(ask(&*store, 2, "a", enough), done(0));
+    });
+}
+
+#[test]
+fn one_command_that_both_handles_ask_for_at_once_is_done_once() {
+    each(|backend| {
+        let store = backend.open();
+        for i in 0..50 {
+            append(&*store, &i.to_string(), &["a"]);
+        }
+        destination(&*store, "a");
+        let other = backend.open_again();
+        let give_up = || What::DeadLetter { which: Which::Pending, reason: "by hand".to_owned() };
+        let both = std::thread::scope(|scope| {
+            let one = scope.spawn(|| ask(&*store, 9, "a", give_up()));
+            let two = scope.spawn(|| ask(&*other, 9, "a", give_up()));
+            [one, two].map(|asked| asked.join().expect("it ends"))
+        });
+        assert_eq!(both.map(|done| done.deliveries), [50, 50], "both are told what was done");
+        assert_eq!(both.iter().filter(|done| done.was_done_before).count(), 1);
+        let counts = store.counts_of(destination(&*store, "a"));
+        assert_eq!((counts.backlog, counts.dead), (0, 50));
+    });
+}
+
+#[test]
+fn what_is_scheduled_goes_out_now_where_somebody_says_so() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let claim = store.claim(a, 1)[0];
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        let reason = "503".to_owned();
+        store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
+        assert_eq!(store.claim(a, 1), []);
+        assert_eq!(ask(&*store, 1, "a", What::RetryNow), done(1));
+        assert!(ask(&*store, 1, "a", What::RetryNow).was_done_before);
+        assert_eq!(store.claim(a, 1).len(), 1);
+    });
+}
+
+#[test]
+fn a_queue_that_is_taken_over_is_whole_at_the_other_and_empty_where_it_was() {
+    each(|backend| {
+        let store = backend.open();
+        for body in ["dead", "scheduled", "in flight", "waits"] {
+            append(&*store, body, &["old"]);
+        }
+        let [old, new] = ["old", "new"].map(|name| destination(&*store, name));
+        let claims = store.claim(old, 3);
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        let reason = || "503".to_owned();
+        store.settle(vec![
+            (claims[0], Settlement::Dead { attempts: 1, reason: reason() }),
+            (claims[1], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: reason() }),
+        ]);
+        let taken = ask(&*store, 1, "old", What::TakeOver { to: new }).taken_over.expect("said");
+        assert_eq!(taken, TakenOver { waiting: 1, scheduled: 1, dead: 1, paused: false, in_flight: 1 });
+        store.settle(vec![(claims[2], Settlement::Delivered { attempts: 1 })]);
+        store.close_now();
+        let store = backend.open();
+        let counts = [old, new].map(|of| store.counts_of(of));
+        assert_eq!(counts.map(|counts| (counts.backlog, counts.scheduled, counts.dead)), [(0, 0, 0), (2, 1, 1)]);
+    });
+}
