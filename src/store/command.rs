@@ -8,7 +8,8 @@ use crate::event::EventId;
 /// Something to be done. Whoever says it again, with the same id, has not said it twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Given by who asks; a UUID's bits, and 0 for none. The newest [`COMMANDS_MAX`] are remembered, also after a restart.
+    /// Given by who asks; a UUID's bits, and 0 for none. The newest [`COMMANDS_MAX`] are remembered, also after a restart, each with its
+    /// kind of act, what it was done to and where to: by these is told whether it is the same one.
     pub id: u128,
     /// The destination whose deliveries they are; to pause, hold and resume also a source.
     pub of: NameId,

@@ -79,8 +79,9 @@ pub trait Store: Intake + Looking + 'static {
     /// is not wanted any more. Within the process it is for the caller to do a duty once at a time.
     fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease>;
 
-    /// Does what a command says, once for each id. Resolves when it is done and durable; it is in effect sooner. What was begun is
-    /// finished although nobody waits for it any more.
+    /// Does what a command says, once for each id, also where several ask at the same moment. Resolves when it is done and durable; it is
+    /// in effect sooner. What was begun is finished although nobody waits for it any more. Refused where its id is another command's or a
+    /// replay's.
     fn ask(&self, command: Command) -> Answer<'_, Done>;
 
     /// All replays that are known, newest first.

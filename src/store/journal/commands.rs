@@ -40,19 +40,21 @@ impl Journal {
     pub fn begin(&self, command: &Command) -> Result<(Done, Durable), StoreError> {
         let Command { id, of, ref what } = *command;
         let act = CommandAct::new(of, what);
+        let conflict = || StoreError::Conflict("this id is another command's".to_owned());
+        let reserved = (id != 0).then(|| self.commands.reserve(id)).transpose();
+        let reservation = match reserved {
+            Ok(reservation) => reservation,
+            Err(known) if known.act != act => return Err(conflict()),
+            Err(KnownCommand { deliveries, .. }) => {
+                return Ok((Done { deliveries, was_done_before: true, taken_over: None }, self.durable()));
+            }
+        };
+        // Who saves a replay asks the other way around: one of the two sees the other.
+        if lock(&self.replays).iter().any(|replay| replay.id == id) {
+            return Err(conflict());
+        }
         // What is a dead letter for one command must still be one when it acts.
         let _one_after_the_other = chooses(what).then(|| lock(&self.commanding));
-        let known = lock(&self.commands).find(id).filter(|_| id != 0);
-        let is_of_replay = lock(&self.replays).iter().any(|replay| replay.id == id);
-        if is_of_replay || known.is_some_and(|known| known.act != act) {
-            return Err(StoreError::Conflict("this id is another command's".to_owned()));
-        }
-        if let Some(known) = known {
-            return Ok((
-                Done { deliveries: known.deliveries, was_done_before: true, taken_over: None },
-                self.durable(),
-            ));
-        }
         let control = |act: Act| u64::from(self.control(of, act, Urgency::Now));
         let mut taken_over = None;
         let deliveries = match what {
@@ -76,13 +78,13 @@ impl Journal {
             }
         };
         let (done, durable) = oneshot::channel();
-        if id == 0 {
+        if let Some(reservation) = reservation {
+            let known = KnownCommand { id, act, deliveries, at_ms: self.clock.now_ms() };
+            self.send(Message::Command(known, done));
+            reservation.done(known);
+        } else {
             // Nobody waits for the disk.
             let _ = done.send(Ok(deliveries));
-        } else {
-            let known = KnownCommand { id, act, deliveries, at_ms: self.clock.now_ms() };
-            lock(&self.commands).add(known);
-            self.send(Message::Command(known, done));
         }
         Ok((Done { deliveries, was_done_before: false, taken_over }, durable))
     }
@@ -95,14 +97,14 @@ impl Journal {
             let why = format!("what is asked for has {bytes} bytes, and {most} is the most");
             return Err(StoreError::Conflict(why));
         }
-        if lock(&self.commands).find(progress.id).is_some() {
-            return Err(StoreError::Conflict("this id is another command's".to_owned()));
-        }
         let ReplayProgress { id, ref spec, ref cursor, selected, at_ms, is_done, .. } = progress;
         let numbers = cursor.as_ref().map(|cursor| numbers_of(cursor, List::OldestFirst, self.number)).transpose()?;
         let [cursor, until] = numbers.unwrap_or([NUMBER_MAX; 2]);
         let record = ReplayRecord { id, spec: spec.clone(), cursor, until, selected, at_ms, is_done };
         let mut replays = lock(&self.replays);
+        if self.commands.is_taken(progress.id) {
+            return Err(StoreError::Conflict("this id is another command's".to_owned()));
+        }
         let known = replays.iter().find(|known| known.id == id);
         if let Some(known) = known.filter(|known| known.is_done || known.cursor > cursor) {
             return Ok((self.progress_of(known), self.durable()));
@@ -264,8 +266,7 @@ impl Journal {
     /// Loads what the index remembers of commands.
     pub fn load_commands(&self) -> Result<(), ReadError> {
         let known = self.index.read().commands().map_err(unreadable)?;
-        let mut commands = lock(&self.commands);
-        known.into_iter().for_each(|command| commands.add(command));
+        known.into_iter().for_each(|command| self.commands.add(command));
         Ok(())
     }
 }

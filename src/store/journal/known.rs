@@ -1,9 +1,11 @@
-//! The commands that are remembered, so that each is done once.
+//! The commands that are remembered and those that are carried out just now, so that each is done once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::format::BulkAct;
 use super::format::SelectionRecord;
+use super::lock;
 use crate::store::{COMMANDS_MAX, NameId, What};
 
 /// A command that was done.
@@ -95,6 +97,65 @@ impl Commands {
     }
 }
 
+/// Who carries out which command, by its id: one at a time, and nobody what is done already.
+#[derive(Default)]
+pub struct CommandIds {
+    ids: Mutex<Ids>,
+    /// Notified when a command is done, or was not.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Ids {
+    known: Commands,
+    reserved: BTreeSet<u128>,
+}
+
+impl CommandIds {
+    /// The right to carry out a command, or what was done. Waits for who has the right already.
+    pub fn reserve(&self, id: u128) -> Result<Reservation<'_>, KnownCommand> {
+        let is_reserved = |ids: &mut Ids| ids.reserved.contains(&id);
+        let mut ids: MutexGuard<'_, Ids> =
+            self.ended.wait_while(lock(&self.ids), is_reserved).unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = ids.known.find(id) {
+            return Err(known);
+        }
+        ids.reserved.insert(id);
+        Ok(Reservation { ids: self, id })
+    }
+
+    /// Whether an id is a command's, also of one that is not done yet.
+    pub fn is_taken(&self, id: u128) -> bool {
+        let ids = lock(&self.ids);
+        ids.reserved.contains(&id) || ids.known.find(id).is_some()
+    }
+
+    /// Remembers a command that was done before.
+    pub fn add(&self, command: KnownCommand) {
+        lock(&self.ids).known.add(command);
+    }
+}
+
+/// The right to carry out a command. When it goes, the next who asks has it, unless the command is done.
+pub struct Reservation<'i> {
+    ids: &'i CommandIds,
+    id: u128,
+}
+
+impl Reservation<'_> {
+    /// It is done: nobody does it again.
+    pub fn done(self, command: KnownCommand) {
+        self.ids.add(command);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        lock(&self.ids.ids).reserved.remove(&self.id);
+        self.ids.ended.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +170,31 @@ mod tests {
         assert_eq!(commands.find(1), None);
         assert_eq!(commands.find(5).map(|known| known.deliveries), Some(4), "two records of one command");
         assert_eq!(commands.all().count(), COMMANDS_MAX);
+    }
+
+    #[test]
+    fn who_asks_for_a_command_that_is_carried_out_waits_for_what_is_done_or_does_it() {
+        let ids = CommandIds::default();
+        let command = KnownCommand {
+            id: 7,
+            act: CommandAct { of: NameId(1), kind: 6, to: NameId::NONE },
+            deliveries: 1,
+            at_ms: 0,
+        };
+        for is_done in [false, true] {
+            let first = ids.reserve(7).unwrap_or_else(|known| panic!("{known:?}"));
+            assert!(ids.is_taken(7) && !ids.is_taken(8));
+            assert!(ids.reserve(8).is_ok(), "another one waits for nobody");
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| ids.reserve(7).err());
+                if is_done {
+                    first.done(command);
+                } else {
+                    drop(first);
+                }
+                assert_eq!(second.join().expect("it ends"), is_done.then_some(command));
+            });
+        }
+        assert!(ids.is_taken(7));
     }
 }

@@ -14,7 +14,7 @@ use super::disk::Disk;
 use super::format::ReplayRecord;
 use super::inbox::{Message, Sender};
 use super::index::{Arrivals, Index, Lived};
-use super::known::Commands;
+use super::known::CommandIds;
 use super::names::Names;
 use super::queue::{Queue, Snapshot};
 use super::recent::{RecentEvents, RecentOutcomes};
@@ -55,7 +55,7 @@ pub struct Journal {
     pub refusal: Mutex<Option<String>>,
     /// Held while a command is carried out that chooses deliveries.
     pub commanding: Mutex<()>,
-    pub commands: Mutex<Commands>,
+    pub commands: CommandIds,
     /// Held while deliveries of the history are chosen, and while history goes.
     pub selecting: Mutex<()>,
     /// Cancelled when the store closes: no lease outlives it.
@@ -126,7 +126,7 @@ impl Journal {
             retention: Mutex::new(retention),
             refusal: Mutex::default(),
             commanding: Mutex::default(),
-            commands: Mutex::default(),
+            commands: CommandIds::default(),
             selecting: Mutex::default(),
             leases: CancellationToken::new(),
             pins: AtomicUsize::new(0),

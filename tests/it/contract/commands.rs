@@ -1,5 +1,7 @@
 //! `Store::ask`: what is done to deliveries, destinations and sources, once for each id.
 
+use std::sync::Barrier;
+
 use super::*;
 
 #[test]
@@ -165,4 +167,163 @@ fn a_queue_that_is_taken_over_is_whole_at_the_other_and_empty_where_it_was() {
         let counts = [old, new].map(|of| store.counts_of(of));
         assert_eq!(counts.map(|counts| (counts.backlog, counts.scheduled, counts.dead)), [(0, 0, 0), (2, 1, 1)]);
     });
+}
+
+/// A kind of command, and what makes something for it to do.
+struct Kind {
+    of: NameId,
+    prepare: fn(&dyn Store),
+    what: What,
+}
+
+fn has_waiting(store: &dyn Store) {
+    goes_on(store);
+    source_goes_on(store);
+    append(store, "waits", &["a"]);
+}
+
+fn has_dead(store: &dyn Store) {
+    has_waiting(store);
+    let what = What::DeadLetter { which: Which::Pending, reason: "404".to_owned() };
+    assert!(ask(store, new_id(), "a", what).deliveries > 0);
+}
+
+fn has_scheduled(store: &dyn Store) {
+    has_waiting(store);
+    let claim = store.claim(destination(store, "a"), 1)[0];
+    let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+    let reason = "503".to_owned();
+    store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
+}
+
+fn is_paused(store: &dyn Store) {
+    ask(store, new_id(), "a", What::Pause { reason: "410 Gone".to_owned() });
+}
+
+fn goes_on(store: &dyn Store) {
+    ask(store, new_id(), "a", What::Resume);
+}
+
+fn source_goes_on(store: &dyn Store) {
+    ask_of(store, new_id(), store.name(NameKind::Source, "vero"), What::Resume);
+}
+
+/// Each kind of command to destination `a`, or to a source; to destination `b`, where it names another.
+fn kinds(store: &dyn Store) -> [Kind; 9] {
+    let [of, to] = ["a", "b"].map(|name| destination(store, name));
+    let source = store.name(NameKind::Source, "vero");
+    let dead = || Which::Dead(DeadQuery::default());
+    let reason = || "by hand".to_owned();
+    [
+        Kind { of, prepare: goes_on, what: What::Pause { reason: reason() } },
+        Kind { of: source, prepare: source_goes_on, what: What::Hold },
+        Kind { of, prepare: is_paused, what: What::Resume },
+        Kind { of, prepare: has_scheduled, what: What::RetryNow },
+        Kind { of, prepare: has_dead, what: What::Redeliver(dead()) },
+        Kind { of, prepare: has_waiting, what: What::DeadLetter { which: Which::Pending, reason: reason() } },
+        Kind { of, prepare: has_dead, what: What::Drop(dead()) },
+        Kind { of, prepare: has_dead, what: What::Move { which: dead(), to } },
+        Kind { of, prepare: has_waiting, what: What::TakeOver { to } },
+    ]
+}
+
+/// What a command can change, of both destinations and of the source.
+fn everything(store: &dyn Store) -> impl PartialEq + std::fmt::Debug + use<> {
+    let queue = |name| {
+        let counts = store.counts_of(destination(store, name));
+        let nudges = store.queue(counts.destination).state().borrow().nudges;
+        (counts.backlog, counts.scheduled, counts.redeliveries, counts.dead, counts.state, nudges)
+    };
+    (queue("a"), queue("b"), store.sources().borrow().clone())
+}
+
+#[test]
+fn each_kind_of_command_is_done_once_for_an_id_which_is_no_other_commands() {
+    each(|backend| {
+        let store = backend.open();
+        for Kind { of, prepare, what } in kinds(&*store) {
+            prepare(&*store);
+            let id = new_id();
+            let first = ask_of(&*store, id, of, what.clone());
+            assert!(first.deliveries > 0 && !first.was_done_before, "{what:?}: {first:?}");
+            // As if nobody had.
+            prepare(&*store);
+            let before = everything(&*store);
+            let again = ask_of(&*store, id, of, what.clone());
+            assert_eq!((again.deliveries, again.was_done_before), (first.deliveries, true), "{what:?}");
+            let elsewhere = destination(&*store, "c");
+            let mut others = vec![(elsewhere, what.clone())];
+            others.extend(kinds(&*store).map(|kind| (of, kind.what)).into_iter().filter(|(_, other)| *other != what));
+            match &what {
+                What::Move { which, .. } => others.push((of, What::Move { which: which.clone(), to: elsewhere })),
+                What::TakeOver { .. } => others.push((of, What::TakeOver { to: elsewhere })),
+                _ => {}
+            }
+            for (of, other) in others {
+                let refused = wait(async || store.ask(Command { id, of, what: other.clone() }).await);
+                assert!(
+                    matches!(refused, Err(StoreError::Conflict(_))),
+                    "{other:?} by the id of {what:?}: {refused:?}"
+                );
+            }
+            let replay = ReplayProgress { id, ..ReplayProgress::default() };
+            let refused = wait(async || store.save_replay(replay).await);
+            assert!(matches!(refused, Err(StoreError::Conflict(_))), "a replay by the id of {what:?}: {refused:?}");
+            assert_eq!(everything(&*store), before, "{what:?}");
+            assert!(!ask_of(&*store, new_id(), of, what.clone()).was_done_before, "{what:?}");
+            assert_ne!(everything(&*store), before, "{what:?}");
+        }
+    });
+}
+
+#[test]
+fn each_kind_of_command_that_two_handles_ask_for_at_the_same_moment_is_done_once() {
+    const ROUNDS: usize = 5;
+    each(|backend| {
+        let store = backend.open();
+        let other = backend.open_again();
+        for Kind { of, prepare, what } in kinds(&*store) {
+            for _ in 0..ROUNDS {
+                prepare(&*store);
+                let id = new_id();
+                let command = Command { id, of, what: what.clone() };
+                let both = at_once([(&*store, command.clone()), (&*other, command)]);
+                let both = both.map(|done| done.expect("done"));
+                assert!(both[0].deliveries > 0 && both[0].deliveries == both[1].deliveries, "{what:?}: {both:?}");
+                assert_eq!(both.iter().filter(|done| done.was_done_before).count(), 1, "{what:?}: {both:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn of_two_commands_that_are_given_one_id_at_the_same_moment_one_is_refused() {
+    each(|backend| {
+        let store = backend.open();
+        let other = backend.open_again();
+        for Kind { of, prepare, what } in kinds(&*store) {
+            prepare(&*store);
+            let id = new_id();
+            let another = if what == What::Resume { What::RetryNow } else { What::Resume };
+            let [one, two] = [what, another].map(|what| Command { id, of, what });
+            let both = at_once([(&*store, one), (&*other, two)]);
+            assert_eq!(both.iter().filter(|done| done.is_ok()).count(), 1, "{both:?}");
+            assert!(both.iter().any(|done| matches!(done, Err(StoreError::Conflict(_)))), "{both:?}");
+        }
+    });
+}
+
+/// Asks for two things at the same moment.
+fn at_once(asked: [(&dyn Store, Command); 2]) -> [Result<Done, StoreError>; 2] {
+    let both_are_there = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let asking = asked.map(|(store, command)| {
+            let both_are_there = &both_are_there;
+            scope.spawn(move || {
+                both_are_there.wait();
+                wait(async || store.ask(command).await)
+            })
+        });
+        asking.map(|asking| asking.join().expect("it ends"))
+    })
 }

@@ -9,7 +9,7 @@ mod queue;
 mod store;
 
 use std::cell::RefCell;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -124,6 +124,12 @@ pub fn wait<T>(answer: impl AsyncFnOnce() -> T) -> T {
 /// Has something done, under an id.
 fn ask(store: &dyn Store, id: u128, of: &str, what: What) -> Done {
     ask_of(store, id, destination(store, of), what)
+}
+
+/// An id that no command has.
+fn new_id() -> u128 {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    (u128::from(IDS.fetch_add(1, Ordering::Relaxed)) << 64) + 1
 }
 
 /// How many it was done to, the first time.
