@@ -31,27 +31,43 @@ pub fn rate(text: &str) -> Result<Duration, Fault> {
 
 /// A duration in its largest whole unit.
 pub fn shown_duration(duration: Duration) -> String {
-    shown(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS)
+    shown(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), TIME_UNITS.iter())
 }
 
 /// A size in its largest whole binary unit.
 pub fn shown_size(bytes: u64) -> String {
-    shown(bytes, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)])
+    shown(bytes, SIZE_UNITS.iter().filter(|(name, _)| *name == "B" || is_binary(name)))
+}
+
+/// How a duration is written, as a regular expression.
+pub fn duration_pattern() -> String {
+    pattern(&TIME_UNITS)
+}
+
+/// How a size is written, as a regular expression.
+pub fn size_pattern() -> String {
+    pattern(&SIZE_UNITS)
 }
 
 /// Units of time, and how many milliseconds each is.
 const TIME_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Units of size, and how many bytes each is.
-const SIZE_UNITS: [(&str, u64); 7] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
+/// Units of size, and how many bytes each is: the decimal ones rise, and so do the binary ones.
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("B", 1),
     ("kB", 1_000),
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
-    ("B", 1),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
 ];
+
+fn is_binary(unit: &str) -> bool {
+    unit.contains('i')
+}
 
 /// What people write for a unit, and the unit; lower-cased.
 const TIME_WORDS: [(&str, &str); 25] = [
@@ -81,7 +97,7 @@ const TIME_WORDS: [(&str, &str); 25] = [
     ("h", "h"),
     ("d", "d"),
 ];
-const SIZE_WORDS: [(&str, &str); 16] = [
+const SIZE_WORDS: [(&str, &str); 20] = [
     ("", "B"),
     ("b", "B"),
     ("byte", "B"),
@@ -98,6 +114,10 @@ const SIZE_WORDS: [(&str, &str); 16] = [
     ("gi", "GiB"),
     ("gib", "GiB"),
     ("gb", "GB"),
+    ("t", "TiB"),
+    ("ti", "TiB"),
+    ("tib", "TiB"),
+    ("tb", "TB"),
 ];
 
 /// More than this in one unit of time is no limit.
@@ -134,9 +154,8 @@ fn meant(text: &str, words: &[(&str, &str)], units: &[(&str, u64)]) -> Option<St
     // 1.5h is 90m: a smaller unit in which the number is whole.
     let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let scaled = format!("{whole}{fraction}").parse::<u64>().ok()?.checked_mul(*factor)?;
-    let is_binary = unit.contains('i');
-    let mut smaller: Vec<_> =
-        units.iter().filter(|(name, _)| *name == "B" || name.contains('i') == is_binary).collect();
+    let is_alike = |name: &str| name == "B" || is_binary(name) == is_binary(unit);
+    let mut smaller: Vec<_> = units.iter().filter(|(name, _)| is_alike(name)).collect();
     smaller.sort_by_key(|(_, factor)| std::cmp::Reverse(*factor));
     let (name, factor) =
         smaller.into_iter().find(|(_, factor)| scaled.is_multiple_of(scale.checked_mul(*factor).unwrap_or(0)))?;
@@ -179,11 +198,16 @@ fn meant_rate(text: &str) -> Option<String> {
     matches!(*unit, "s" | "m" | "h").then(|| format!("{count}/{unit}"))
 }
 
-/// `units` in rising order.
-fn shown(value: u64, units: &[(&str, u64)]) -> String {
-    let whole = units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
-    let (name, factor) = whole.unwrap_or(&units[0]);
+/// In the largest of some units in which it is whole. They rise, and the first is for nothing at all.
+fn shown<'u>(value: u64, mut units: impl DoubleEndedIterator<Item = &'u (&'static str, u64)> + Clone) -> String {
+    let whole = units.clone().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
+    let (name, factor) = whole.or_else(|| units.next()).expect("there are units");
     format!("{}{name}", value / factor)
+}
+
+fn pattern(units: &[(&str, u64)]) -> String {
+    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    format!(r"^[0-9]+\s*({})\s*$", names.join("|"))
 }
 
 #[cfg(test)]
@@ -201,7 +225,10 @@ mod tests {
         for bad in ["", "5", "s", "5 parsecs", "-1s", "1.5s", "99999999999999999999s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
-        for bad in ["5", "MiB", "1mib"] {
+        for (text, bytes) in [("4TiB", 4 << 40), ("2TB", 2_000_000_000_000), ("1kB", 1_000)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["5", "MiB", "1mib", "1PiB", "16777216TiB"] {
             assert!(size(bad).is_err(), "{bad}");
         }
         for bad in ["5", "0/s", "5/d", "x/s", "100001/s"] {
@@ -217,8 +244,15 @@ mod tests {
         {
             assert_eq!(help(duration(text).expect_err(text)), format!("did you mean `{meant}`?"));
         }
-        for (text, meant) in [("5", "5B"), ("1mb", "1MB"), ("64K", "64KiB"), ("1.5GiB", "1536MiB"), ("2.5kB", "2500B")]
-        {
+        for (text, meant) in [
+            ("5", "5B"),
+            ("1mb", "1MB"),
+            ("64K", "64KiB"),
+            ("1.5GiB", "1536MiB"),
+            ("2.5kB", "2500B"),
+            ("2t", "2TiB"),
+            ("1.5tb", "1500GB"),
+        ] {
             assert_eq!(help(size(text).expect_err(text)), format!("did you mean `{meant}`?"));
         }
         for (text, meant) in [("1d12h", "36h"), ("1h 30m", "90m"), ("1 hour and 5 minutes", "65m")] {
@@ -245,5 +279,16 @@ mod tests {
         assert_eq!(shown_duration(Duration::from_millis(100)), "100ms");
         assert_eq!(shown_size(8 << 20), "8MiB");
         assert_eq!(shown_size(0), "0B");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        for bytes in [0, 600, 1 << 10, 3 << 20, 5 << 30, 1 << 40, 1 << 50, u64::MAX] {
+            assert_eq!(size(&shown_size(bytes)), Ok(bytes));
+        }
+        for millis in [1, 1_500, 90_000, 7_200_000, 7 * 86_400_000] {
+            let duration_of = Duration::from_millis(millis);
+            assert_eq!(duration(&shown_duration(duration_of)), Ok(duration_of));
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::super::root;
 use super::super::rules::IGNORE_CASE;
 use crate::event::vero;
 use crate::rules::operators::{OPERATORS, Takes};
+use crate::units;
 use crate::yaml::keys::{Absent, INTERPOLATED, Info, Of, Section};
 use crate::yaml::load;
 use crate::yaml::raw::{self, Node, Style};
@@ -98,8 +99,8 @@ fn value(of: &Of) -> Value {
             let pattern = or_interpolated("^[0-9]+$");
             json!({ "type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": pattern })
         }
-        Of::Duration(..) => form(r"^[0-9]+\s*(ms|s|m|h|d)\s*$"),
-        Of::Size(..) => form(r"^[0-9]+\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*$"),
+        Of::Duration(..) => form(&units::duration_pattern()),
+        Of::Size(..) => form(&units::size_pattern()),
         Of::Rate => form(r"^\s*[0-9]+\s*/\s*[smh]\s*$"),
         Of::Texts => one_or_more(text()),
         Of::Secrets => one_or_more(secret()),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::destination::template::library::{Entry, FILTERS, FUNCTIONS, TESTS};
 
 use super::super::root;
+use crate::destination::KINDS;
 use crate::rules::operators::OPERATORS;
 use crate::yaml::keys::{Absent, Info, Of, Section};
 
@@ -16,6 +17,8 @@ const BY_HAND: &str = include_str!("reference.md");
 const ROOT: &str = "the config";
 /// Stands for a row for each operator.
 const OPERATOR_ROWS: &str = "<!-- operators -->";
+/// Stands, also within a line, for the names of all kinds.
+const KIND_NAMES: &str = "<!-- kinds -->";
 /// Its sections repeat those of the kinds, where they are told.
 const DEFAULTS: &str = "defaults";
 
@@ -36,7 +39,7 @@ pub fn reference() -> String {
             continue;
         }
         let Some(path) = place(line) else {
-            out.push_str(line);
+            out.push_str(&line.replace(KIND_NAMES, &kinds()));
             out.push('\n');
             continue;
         };
@@ -46,6 +49,14 @@ pub fn reference() -> String {
         rows(&section, path, "", &places, &mut out);
     }
     out
+}
+
+fn kinds() -> String {
+    let names = KINDS.map(|kind| format!("`{}`", kind.name));
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// What a line `<!-- templates: filters -->` stands for.
