@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::errors::with_causes;
 use crate::store::{AllCounts, Command, NameId, Store, What, Which};
-use crate::time::Clock;
-use crate::time::Instant;
+use crate::telemetry::trouble::{self, News, Trouble};
+use crate::time::{Clock, Instant};
 
 /// What may wait for one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub struct Limiter {
     untold: HashMap<NameId, (u64, Option<Instant>)>,
     /// Of which it was told that something waits although the config does not name them.
     told_removed: HashSet<NameId>,
+    /// The store does not do what it is asked.
+    trouble: Trouble,
+    /// Why, in this round.
+    failure: Option<String>,
 }
 
 /// Stale deliveries are given up in bunches: each bunch is a row of the index for each 65 536 events that it touches.
@@ -57,6 +62,8 @@ impl Limiter {
             next_stale_ms: HashMap::new(),
             untold: HashMap::new(),
             told_removed: HashSet::new(),
+            trouble: Trouble::lasting(trouble::TOLD_EVERY),
+            failure: None,
         }
     }
 
@@ -65,12 +72,33 @@ impl Limiter {
         (self.destinations, self.removed_grace) = (destinations, removed_grace);
     }
 
-    /// Gives up what is beyond a limit.
+    /// Gives up what is beyond a limit. What the store does not do is tried again the next time.
     pub async fn look(&mut self) {
-        let counts = match self.store.counts().await {
-            Ok(counts) => counts,
-            Err(error) => return tracing::warn!(%error, "limits cannot be looked at now; it is tried again"),
+        match self.store.counts().await {
+            Ok(counts) => self.keep_limits(&counts).await,
+            Err(error) => self.failure = Some(with_causes(&error)),
+        }
+        self.tell_of_trouble();
+    }
+
+    fn tell_of_trouble(&mut self) {
+        let now = Instant::now();
+        let Some(error) = self.failure.take() else {
+            if let Some(ended) = self.trouble.ends(now) {
+                tracing::info!(after_s = ended.lasted.as_secs(), "limits are kept again");
+            }
+            return;
         };
+        match self.trouble.happens(now) {
+            Some(News { is_first: true, .. }) => {
+                tracing::warn!(error, "limits cannot be kept now; it is tried again all the time");
+            }
+            Some(News { lasted, .. }) => tracing::warn!(error, for_s = lasted.as_secs(), "limits still cannot be kept"),
+            None => {}
+        }
+    }
+
+    async fn keep_limits(&mut self, counts: &AllCounts) {
         for Limited { id, name, limits } in self.destinations.clone() {
             let counts = counts.of(id);
             if counts.backlog == 0 {
@@ -88,7 +116,7 @@ impl Limiter {
                 }
             }
         }
-        self.look_at_removed(&counts).await;
+        self.look_at_removed(counts).await;
     }
 
     async fn dead_letter_stale(&mut self, id: NameId, name: &str, age: Duration) {
@@ -107,14 +135,11 @@ impl Limiter {
     }
 
     /// Gives deliveries up. Returns how many.
-    async fn dead_letter(&self, of: NameId, which: Which, reason: String) -> u64 {
+    async fn dead_letter(&mut self, of: NameId, which: Which, reason: String) -> u64 {
         match self.store.ask(Command::once(of, What::DeadLetter { which, reason })).await {
             Ok(done) => done.deliveries,
             Err(error) => {
-                tracing::warn!(
-                    error = crate::errors::with_causes(&error),
-                    "limits cannot be kept now; it is tried again"
-                );
+                self.failure = Some(with_causes(&error));
                 0
             }
         }

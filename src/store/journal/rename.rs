@@ -55,7 +55,7 @@ impl Journal {
             match self.move_dead(from, to, &some) {
                 Ok(moved) => taken.dead += moved,
                 Err(error) => {
-                    tracing::warn!(%error, "dead letters stay where they are until the next start: the index cannot be read");
+                    tracing::warn!(%error, "dead letters stay under the old name for now: the index cannot be read");
                     break;
                 }
             }
