@@ -81,8 +81,9 @@ pub struct Running {
 /// What ends what, in the order of the end.
 #[derive(Clone, Default)]
 struct Tokens {
-    /// Each answer ends its connection.
-    ending: CancellationToken,
+    /// The relay is stopping: each answer ends its connection.
+    stopping: CancellationToken,
+    /// No further attempts, and nothing else that ends with the workers.
     attempts: CancellationToken,
     /// The operator's listener closes.
     admin: CancellationToken,
@@ -144,11 +145,12 @@ async fn start_at(
     generation.announce(&*journal);
     let stops = Tokens::default();
     let mut tasks = Trackers::default();
-    let mut hooks = Hooks::new(stops.ending.clone(), &metrics);
+    let mut hooks = Hooks::new(stops.stopping.clone(), &metrics);
     tasks.hooks = hooks.tasks.clone();
     let background = tasks.workers.clone();
     let stop = stops.attempts.clone();
-    let parts = Parts { journal, metrics, clock, generation, address, background, stop };
+    let stopping = stops.stopping.clone();
+    let parts = Parts { journal, metrics, clock, generation, address, background, stop, stopping };
     let (relay, requests) = Relay::new(parts);
     let mut workers = Workers::new(&relay, tasks.workers.clone(), stops.attempts.clone());
     workers.follow(&relay.generation());
@@ -248,7 +250,7 @@ impl Running {
         let Self { relay, stops, tasks, .. } = &self;
         let grace = relay.generation().config.limits.shutdown_grace;
         let until = tokio::time::Instant::now() + grace;
-        stops.ending.cancel();
+        stops.stopping.cancel();
         stops.attempts.cancel();
         tasks.workers.close();
         let attempts_ended = tokio::time::timeout_at(until, tasks.workers.wait()).await.is_ok();

@@ -114,7 +114,7 @@ where
     let (body, permit) = match tokio::time::timeout(limits.body_timeout, read).await {
         Ok(Ok(read)) => read,
         // Whoever had not sent all of it by the stop is cut off, and should send it again.
-        Ok(Err(BodyError::Broken)) if relay.replayer.stop.is_cancelled() => {
+        Ok(Err(BodyError::Broken)) if relay.is_stopping() => {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping", &[]);
         }
         Ok(Err(error)) => return refuse(error.status(), &error.to_string(), &[]),

@@ -62,6 +62,7 @@ pub struct Relay {
     pub replayer: Replayer,
     /// Tasks that end with the workers.
     pub background: TaskTracker,
+    stopping: CancellationToken,
     generation: ArcSwap<Generation>,
     reloads: mpsc::Sender<ReloadRequest>,
     last_reload: Mutex<Option<LastReload>>,
@@ -84,12 +85,14 @@ pub struct Parts {
     pub background: TaskTracker,
     /// … once this is cancelled.
     pub stop: CancellationToken,
+    /// Cancelled when the relay begins to stop.
+    pub stopping: CancellationToken,
 }
 
 impl Relay {
     /// Puts a relay together. Whoever owns what is in force takes the requests to change it.
     pub fn new(parts: Parts) -> (Arc<Self>, ReloadRequests) {
-        let Parts { journal, metrics, clock, generation, address, background, stop } = parts;
+        let Parts { journal, metrics, clock, generation, address, background, stop, stopping } = parts;
         let store: Arc<dyn Store> = journal.clone();
         let (reloads, requests) = reload::requests();
         let relay = Arc::new(Self {
@@ -105,6 +108,7 @@ impl Relay {
             generation: ArcSwap::from_pointee(generation),
             reloads,
             background,
+            stopping,
             clock,
             metrics,
             journal,
@@ -116,6 +120,11 @@ impl Relay {
     /// The config in force.
     pub fn generation(&self) -> arc_swap::Guard<Arc<Generation>> {
         self.generation.load()
+    }
+
+    /// Whether the relay has begun to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
     }
 
     /// Whether the store can do its work.

@@ -149,7 +149,7 @@ pub struct Counted {
 pub struct Replayer {
     pub store: Arc<dyn Store>,
     /// Ends them; they go on at the next start.
-    pub stop: CancellationToken,
+    stop: CancellationToken,
     /// Held while a command is looked at and written down.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Those that stopped, and why: until the next start.

@@ -108,7 +108,7 @@ fn compare(relay: &Relay, waits: &Handle, file: &Path, text: String, after: Opti
         for event in page.items {
             let source = relay.store.names().name(event.source);
             comparison.consider(event, &source);
-            if relay.replayer.stop.is_cancelled() {
+            if relay.is_stopping() {
                 return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));
             }
         }
