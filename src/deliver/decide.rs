@@ -63,7 +63,7 @@ pub enum Next {
 /// wait this one goes.
 pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, policy: &Policy) -> Next {
     match outcome {
-        Outcome::Delivered => Next::Done,
+        Outcome::Delivered | Outcome::DeliveredInPart { .. } => Next::Done,
         Outcome::Skipped { reason } => Next::Skip(reason.text.clone()),
         Outcome::Reject { reason } => Next::DeadLetter(reason.text.clone()),
         Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
@@ -126,6 +126,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         check(Outcome::Delivered, 1, Duration::ZERO, "done");
         check(Outcome::Delivered, 9, 100 * HOUR, "done");
+        check(Outcome::DeliveredInPart { reason: Reason::new("550") }, 1, Duration::ZERO, "done");
         check(Outcome::skipped("empty"), 9, 100 * HOUR, "skip: empty");
         check(Outcome::reject("400"), 1, Duration::ZERO, "dead: 400");
         check(Outcome::Pause { reason: Reason::new("410") }, 1, Duration::ZERO, "pause: 410");

@@ -182,6 +182,8 @@ pub struct Delivery {
 pub enum Outcome {
     /// The destination has it.
     Delivered,
+    /// Of several that one delivery was for, some have it and the others never will.
+    DeliveredInPart { reason: Reason },
     /// The other side may accept it later.
     Retry {
         reason: Reason,
@@ -225,7 +227,7 @@ impl Outcome {
     /// The name it has in metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
-            Outcome::Delivered => "delivered",
+            Outcome::Delivered | Outcome::DeliveredInPart { .. } => "delivered",
             Outcome::Retry { .. } => "retry",
             Outcome::Reject { .. } => "reject",
             Outcome::Pause { .. } => "pause",
@@ -240,8 +242,14 @@ impl Outcome {
             Outcome::Retry { reason, .. }
             | Outcome::Reject { reason }
             | Outcome::Pause { reason }
+            | Outcome::DeliveredInPart { reason }
             | Outcome::Skipped { reason } => Some(reason),
         }
+    }
+
+    /// Whether the delivery is done.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self, Outcome::Delivered | Outcome::DeliveredInPart { .. })
     }
 }
 

@@ -37,7 +37,8 @@ pub enum Change {
     Vanishes,
     /// Something else is sent.
     Changes,
-    /// The same is sent by another way: to another URL or file, or with another method, header or key.
+    /// The same is sent by another way: to another URL, file, mail server or recipient, or with another method, header, key
+    /// or sender.
     Moves,
 }
 

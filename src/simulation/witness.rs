@@ -371,7 +371,7 @@ impl Model {
             Mode::Down | Mode::Flaky => Outcome::retry("503"),
         };
         ending.works = match outcome {
-            Outcome::Delivered | Outcome::Reject { .. } => Some(true),
+            Outcome::Delivered | Outcome::DeliveredInPart { .. } | Outcome::Reject { .. } => Some(true),
             Outcome::Retry { .. } => Some(false),
             Outcome::Pause { .. } | Outcome::Skipped { .. } => None,
         };

@@ -170,6 +170,43 @@ async fn of_two_recipients_one_refused_for_good_does_not_keep_the_other_from_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_beside_others_is_named_by_the_attempt_and_not_by_the_log_or_the_metrics() {
+    let server = MailServer::start(Begins::InTheClear);
+    let three = "      to: [ops@example.com, gone@example.com, \"{{ user.email }}\"]\n";
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{three}")).await;
+    server.says("gone@example.com", ["550 5.1.1 no such user"]);
+    server.says("ann@example.com", ["551 5.1.6 moved away"]);
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 1);
+    let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
+    eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
+    let attempt = noted().await["failed_attempts"][0].clone();
+    assert_eq!(attempt["outcome"], "delivered");
+    assert_eq!(attempt["status"], 550);
+    let expected = "550 for recipient 2 of 3; 551 for recipient 3 of 3; the others have the message";
+    assert_eq!(attempt["reason"], expected);
+    assert_eq!(attempt["answer"], "gone@example.com: 5.1.1 no such user; ann@example.com: 5.1.6 moved away");
+    let shown = relay.destination("mail").await;
+    assert_eq!(shown["state"], "up");
+    let metrics = relay.admin("/metrics").await.text();
+    assert!(metrics.contains("vero_relay_deliveries_total{destination=\"mail\",outcome=\"delivered\"} 1"), "{metrics}");
+    assert!(!metrics.contains("gone@example.com"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_recipients_are_tried_again_by_their_old_code_too() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
+    // RFC 5321, 4.5.3.1.10. To the message itself it says that that is too large, which it stays.
+    server.says("ann@example.com", ["552 5.5.3 too many recipients"]);
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 2);
+    server.says(".", ["552 5.3.4 too large"]);
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "dead").await["attempts"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_gets_a_message_twice_because_another_recipient_must_wait() {
     let server = MailServer::start(Begins::InTheClear);
     let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;

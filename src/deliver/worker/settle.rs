@@ -128,7 +128,7 @@ impl Worker {
         // What never reached the other side says nothing of it.
         let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(|reason| !reason.is_local);
         let made = || attempted.outcomes.iter().filter(is_theirs);
-        let sign = if made().any(|outcome| matches!(outcome, Outcome::Delivered | Outcome::Reject { .. })) {
+        let sign = if made().any(|outcome| outcome.is_delivered() || matches!(outcome, Outcome::Reject { .. })) {
             Sign::Works
         } else if made().any(|outcome| matches!(outcome, Outcome::Retry { .. })) {
             Sign::Fails
@@ -153,7 +153,7 @@ impl Worker {
         }
         let ramp = self.breaker.ramp();
         let last = made().filter_map(Outcome::reason).next_back().map(|reason| (reason.brief.clone(), now_ms));
-        let has_delivered = made().any(|outcome| *outcome == Outcome::Delivered);
+        let has_delivered = made().any(Outcome::is_delivered);
         self.parts.status.show(|shown| {
             shown.ramp = ramp;
             shown.last_error = last.or(shown.last_error.take());
@@ -172,7 +172,7 @@ impl Worker {
     fn observe(&mut self, outcome: &Outcome) {
         let name = &self.section.config.name;
         match outcome {
-            Outcome::Delivered => {
+            Outcome::Delivered | Outcome::DeliveredInPart { .. } => {
                 self.rejects_in_a_row = 0;
                 if std::mem::take(&mut self.is_failing) {
                     self.parts.status.troubles().delivered(name);

@@ -29,7 +29,7 @@ use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::Semaphore;
 
-use self::settings::{STARTTLS_WORDS, Server, mailbox, read_from, read_login, read_server, read_to};
+use self::settings::{STARTTLS_WORDS, Server, ascii_domain, mailbox, read_from, read_login, read_server, read_to};
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
 use super::view::View;
@@ -69,7 +69,7 @@ pub(super) const KIND: Kind = Kind {
     build: |context, entries| build(context, entries).map(|email| Arc::new(email) as Arc<dyn Destination>),
 };
 
-const SERVER: Key<String> = key("server", form(r"^(smtps?://)?[^\s/@]+/?$", "mail server"))
+const SERVER: Key<String> = key("server", form(r"^(smtps?://)?[A-Za-z0-9._:\[\]-]+/?$", "mail server"))
     .about("The server that takes the messages: `smtp.example.com`, with `:PORT` unless it is 587; `smtps://smtp.example.com` where TLS begins at once, with `:PORT` unless it is 465.")
     .example("smtp.example.com")
     .required_or_default();
@@ -78,7 +78,7 @@ const STARTTLS: Key<String> = key("starttls", word(&STARTTLS_WORDS))
     .example("never")
     .default(STARTTLS_WORDS[0]);
 const USERNAME: Key<String> =
-    key("username", text()).about("Who the relay is to the server. With `password`.").example("relay");
+    key("username", form(r"\S", "text")).about("Who the relay is to the server. With `password`.").example("relay");
 const PASSWORD: Key<Secret> =
     key("password", secret()).about("The password to `username`.").example("\"${SMTP_PASSWORD}\"");
 const FROM: Key<String> = key("from", text())
@@ -135,6 +135,8 @@ struct Email {
     hello: ClientId,
     /// A digest of the destination's name.
     name_digest: String,
+    /// Where ids of messages end.
+    id_domain: String,
     masks: Masks,
     content_masks: Masks,
     refusals: Refusals,
@@ -192,6 +194,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let client = way::read_ca_alone(context, ca_node);
     entries.finish();
     let secrets = login.iter().flatten().flat_map(|(username, password)| spellings(username, password.expose()));
+    let from = from?;
     let host_name = context.surroundings.host_name().filter(|name| is_host_name(name));
     Some(Email {
         masks: Masks::from_texts(secrets.chain(reader.taken())),
@@ -200,7 +203,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
         server: server?,
         login: login?,
-        from: from?,
+        id_domain: ascii_domain(from.email.domain()),
+        from,
         to: to?,
         subject: subject?,
         text: text?,
@@ -249,7 +253,7 @@ impl Email {
             self.subject.render(&view, None)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let subject = subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
         let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
-        let id = format!("{}.{}@{}", delivery.event.id, self.name_digest, self.from.email.domain());
+        let id = format!("{}.{}@{}", delivery.event.id, self.name_digest, self.id_domain);
         Ok(Letter { to, subject, text: self.text.render(&view, None)?, html, id })
     }
 
@@ -267,7 +271,7 @@ impl Email {
             None => builder.singlepart(plain),
             Some(html) => {
                 // Of the message's own id, so that an attempt is the same as the one before.
-                let boundary = format!("={}=", letter.id.replace('@', "=").replace(|c: char| !c.is_ascii(), "-"));
+                let boundary = format!("={}=", letter.id.replace('@', "="));
                 let parts = MultiPart::alternative().boundary(boundary.chars().take(70).collect::<String>());
                 builder.multipart(parts.singlepart(plain).singlepart(SinglePart::html(html.clone())))
             }
@@ -297,7 +301,7 @@ impl Destination for Email {
             ("message-id", format!("<{}>", letter.id)),
         ];
         Ok(Preview {
-            title: format!("an email by {}", self.address()),
+            title: format!("an email through {}", self.address()),
             facts: vec![("server", self.address())],
             headers: Some(headers.map(|(name, value)| (name.to_owned(), self.content_masks.apply(value))).into()),
             content_name: "text",

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use lettre::message::Mailbox;
+use rustls::pki_types::ServerName;
 
 use crate::destination::client::Url;
 use crate::destination::template::{Escape, Template, is_template};
@@ -18,6 +19,8 @@ const RECIPIENTS_MAX: usize = 100;
 /// Where messages are taken.
 pub(super) struct Server {
     pub host: String,
+    /// The same, as its certificate must have it.
+    pub name: ServerName<'static>,
     pub port: u16,
     pub encryption: Encryption,
 }
@@ -68,6 +71,19 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
         return fail("a mail server's address has a name and a port, and nothing behind them");
     }
     let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return fail("the address has no host") };
+    if !text.is_ascii() {
+        let message = "a mail server's name is written in ASCII";
+        let help = in_ascii(text).map_or_else(help, |text| format!("write server: {text}"));
+        reader.secret_error_with(node.id, message, help);
+        return None;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let Ok(name) = ServerName::try_from(host.clone()) else {
+        return fail("no host has a name like this: it is letters, digits and hyphens, with single dots between them");
+    };
+    if url.port() == Some(0) {
+        return fail("nothing listens at port 0: a port is a number from 1 to 65535");
+    }
     let is_never = starttls.and_then(|node| read_starttls(reader, node, is_at_once)).unwrap_or(false);
     let encryption = match (is_at_once, is_never) {
         (true, _) => Encryption::AtOnce,
@@ -75,8 +91,30 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
         (false, false) => Encryption::StartTls,
     };
     let port = url.port().unwrap_or(if is_at_once { 465 } else { 587 });
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Some(Server { host, port, encryption })
+    Some(Server { host, name, port, encryption })
+}
+
+/// The address with its host in the letters that DNS has: `xn--…`.
+fn in_ascii(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let host = rest.split(['/', ':']).next()?;
+    let ascii = ascii_host(host)?;
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    Some(format!("{scheme}{separator}{ascii}{}", &rest[host.len()..]))
+}
+
+/// A host as DNS has it. Only of a scheme that it knows, the parser takes the host for a name.
+fn ascii_host(host: &str) -> Option<String> {
+    let url = Url::parse(&format!("https://{host}/")).ok()?;
+    url.host_str().filter(|host| host.is_ascii()).map(str::to_owned)
+}
+
+/// The domain of an address, fit for a header that is never encoded (RFC 5322, 3.6.4).
+pub(super) fn ascii_domain(domain: &str) -> String {
+    if domain.is_ascii() {
+        return domain.to_owned();
+    }
+    ascii_host(domain).unwrap_or_else(|| "vero-relay.invalid".to_owned())
 }
 
 /// Whether STARTTLS is never used.
@@ -101,7 +139,13 @@ pub(super) fn read_login(
     match nodes {
         [None, None] => Some(None),
         [Some(username), Some(password)] => {
-            let pair = (reader.text(username)?.to_owned(), reader.credential(password)?);
+            let name = reader.text(username);
+            if name.is_some_and(|name| name.trim().is_empty()) {
+                let help = "write username: relay, or take `username` and `password` out".to_owned();
+                reader.error_with(username.id, "`username` is empty", help);
+                return None;
+            }
+            let pair = (name?.to_owned(), reader.credential(password)?);
             let is_in_the_clear =
                 server.is_some_and(|server| server.encryption == Encryption::Never && !server.is_loopback());
             if is_in_the_clear {
@@ -162,4 +206,35 @@ pub(super) fn read_to(reader: &Reader, node: &Node) -> Option<Vec<Template>> {
 pub(super) fn mailbox(text: &str) -> Option<Mailbox> {
     let text = text.trim();
     if text.contains(char::is_control) { None } else { text.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_ends_with_a_domain_in_ascii() {
+        for (domain, expected) in [
+            ("example.com", "example.com"),
+            ("[127.0.0.1]", "[127.0.0.1]"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+        ] {
+            assert_eq!(ascii_domain(domain), expected);
+        }
+        let long = format!("{}.example", "ü".repeat(400));
+        assert!(ascii_domain(&long).is_ascii());
+    }
+
+    #[test]
+    fn an_address_in_other_letters_is_told_in_ascii() {
+        for (text, expected) in [
+            ("exämple.com", "xn--exmple-cua.com"),
+            ("smtps://exämple.com:2465/", "smtps://xn--exmple-cua.com:2465/"),
+            ("exämple.com:25", "xn--exmple-cua.com:25"),
+        ] {
+            assert_eq!(in_ascii(text).as_deref(), Some(expected));
+        }
+        assert_eq!(in_ascii("example.com:ü"), Some("example.com:ü".to_owned()), "the port was told before");
+    }
 }

@@ -10,7 +10,6 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{Extension, MailParameter};
 use lettre::transport::smtp::response::Response;
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -24,6 +23,8 @@ use crate::destination::{Delivery, Outcome, Reason};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The goodbye is not part of an attempt: the message has been taken by then.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// To a recipient it is what 452 is: there are too many of them now (RFC 5321, 4.5.3.1.10). To a message it is for good.
+const TOO_MANY_RECIPIENTS: u16 = 552;
 
 impl Email {
     pub(super) async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
@@ -105,8 +106,7 @@ impl Email {
 
     async fn encrypted(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Outcome> {
         let tls = self.client.tls().await.map_err(|error| Outcome::retry(error.to_string()))?;
-        let name = ServerName::try_from(self.server.host.clone())
-            .map_err(|error| Outcome::retry(format!("TLS could not be set up: {error}")))?;
+        let name = self.server.name.clone();
         TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| no_answer(&error))
     }
 
@@ -143,13 +143,14 @@ impl Email {
                 Ok(answer) => return unexpected(&answer, &what),
                 // Nobody has got anything yet: all are tried again together.
                 Err(error) => match self.of_error(&error, &what) {
-                    Outcome::Reject { reason } => refused.push(reason),
+                    Outcome::Reject { reason } if reason.status == TOO_MANY_RECIPIENTS => return later(reason),
+                    Outcome::Reject { reason } => refused.push((mailbox.email.to_string(), reason)),
                     outcome => return outcome,
                 },
             }
         }
         if taken == 0 {
-            let mut reasons = refused.into_iter();
+            let mut reasons = refused.into_iter().map(|(_, reason)| reason);
             let first = reasons.next().unwrap_or_else(|| Reason::new("no recipient was taken"));
             let text = reasons.fold(first.text.clone(), |text, reason| format!("{text}; {}", reason.text));
             return Outcome::Reject { reason: Reason { text: Reason::new(text).text, ..first } };
@@ -161,20 +162,27 @@ impl Email {
         }
         match connection.message(message).await {
             Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
-            Ok(_) => {
-                if let Some(reason) = refused.first()
-                    && self.refusals.is_due()
-                {
-                    tracing::warn!(
-                        address = self.server.address(),
-                        error = reason.brief,
-                        "a recipient was refused, and the others have the message: this is told every quarter of an hour at most"
-                    );
-                }
-                Outcome::Delivered
-            }
+            Ok(_) => self.delivered_but_to(&refused),
             Err(error) => self.of_error(&error, "the message"),
         }
+    }
+
+    /// The message was taken, for all but those whom the server had refused for good.
+    fn delivered_but_to(&self, refused: &[(String, Reason)]) -> Outcome {
+        let Some((_, first)) = refused.first() else { return Outcome::Delivered };
+        let briefs: Vec<_> = refused.iter().map(|(_, reason)| reason.brief.as_str()).collect();
+        let text = format!("{}; the others have the message", briefs.join("; "));
+        if self.refusals.is_due() {
+            tracing::warn!(
+                address = self.server.address(),
+                error = first.brief,
+                "a recipient was refused, and the others have the message: this is told every quarter of an hour at most"
+            );
+        }
+        // Who it was is for those alone who may see the event.
+        let said: Vec<_> = refused.iter().map(|(address, reason)| format!("{address}: {}", reason.answer)).collect();
+        let answer = Reason::new(self.masks.apply(said.join("; "))).text;
+        Outcome::DeliveredInPart { reason: Reason { status: first.status, answer, ..Reason::new(text) } }
     }
 
     /// What an error means once mail is sent.
