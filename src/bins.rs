@@ -173,7 +173,6 @@ fn is_shallow(json: &[u8]) -> bool {
     true
 }
 
-/// All bins.
 #[derive(Debug, Default)]
 pub struct Bins {
     kept: Mutex<Kept>,

@@ -72,7 +72,7 @@ fn suspended_ms() -> u64 {
     }
 }
 
-/// A clock that starts at the wall clock's time and from then on only ever runs forward at one pace.
+/// A clock that starts at the wall clock's time and from then on only ever runs forward at one speed.
 ///
 /// Everything that is due "in a while" goes by it: a wall clock set back an hour stalls nothing, one set forward buries nothing. It
 /// knows of the time in which the machine was suspended.

@@ -6,27 +6,27 @@ use crate::fault::Fault;
 
 /// Reads `500ms`, `2s`, `15m`, `72h` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, Fault> {
-    let wanted = "a number and a unit, like 500ms, 2s, 15m, 72h or 7d";
+    let form = "a number and a unit, like 500ms, 2s, 15m, 72h or 7d";
     let measured = measured(text, &TIME_UNITS).map(Duration::from_millis);
-    measured.ok_or_else(|| not_a(text, "duration", meant(text, &TIME_WORDS, &TIME_UNITS), wanted))
+    measured.ok_or_else(|| not_a(text, "duration", meant(text, &TIME_WORDS, &TIME_UNITS), form))
 }
 
 /// Reads `600B`, `64KiB`, `1MiB` or `10GiB`.
 pub fn size(text: &str) -> Result<u64, Fault> {
-    let wanted = "a number and a unit, like 600B, 64KiB, 1MiB or 10GiB";
-    measured(text, &SIZE_UNITS).ok_or_else(|| not_a(text, "size", meant(text, &SIZE_WORDS, &SIZE_UNITS), wanted))
+    let form = "a number and a unit, like 600B, 64KiB, 1MiB or 10GiB";
+    measured(text, &SIZE_UNITS).ok_or_else(|| not_a(text, "size", meant(text, &SIZE_WORDS, &SIZE_UNITS), form))
 }
 
 /// Reads a rate like `5/s`, `100/m` or `1/h`, as the time between two.
 pub fn rate(text: &str) -> Result<Duration, Fault> {
-    let wanted = "a number per second, minute or hour, like 5/s, 100/m or 10/h";
+    let form = "a number per second, minute or hour, like 5/s, 100/m or 10/h";
     let read = || {
         let (count, unit) = text.split_once('/')?;
         let (_, unit_ms) = TIME_UNITS[1..4].iter().find(|(name, _)| *name == unit.trim())?;
         let count: u32 = count.trim().parse().ok()?;
         (1..=RATE_MAX).contains(&count).then(|| Duration::from_millis(*unit_ms) / count)
     };
-    read().ok_or_else(|| not_a(text, "rate", meant_rate(text), wanted))
+    read().ok_or_else(|| not_a(text, "rate", meant_rate(text), form))
 }
 
 /// A duration in its largest whole unit.
@@ -123,8 +123,8 @@ const SIZE_WORDS: [(&str, &str); 20] = [
 /// More than this in one unit of time is no limit.
 const RATE_MAX: u32 = 100_000;
 
-fn not_a(text: &str, what: &str, meant: Option<String>, wanted: &str) -> Fault {
-    let help = meant.map_or_else(|| format!("write {wanted}"), |meant| format!("did you mean `{meant}`?"));
+fn not_a(text: &str, what: &str, meant: Option<String>, form: &str) -> Fault {
+    let help = meant.map_or_else(|| format!("write {form}"), |meant| format!("did you mean `{meant}`?"));
     Fault::with_help(format!("`{text}` is not a {what}"), help)
 }
 
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn measures() {
+    fn a_number_with_its_unit_is_read() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("72h"), Ok(Duration::from_secs(72 * 3600)));
         assert_eq!(size("1MiB"), Ok(1 << 20));

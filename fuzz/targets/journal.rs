@@ -302,10 +302,10 @@ fn changed(mut files: Vec<Vec<u8>>, program: &[u8]) -> Vec<Vec<u8>> {
             6 => {
                 // Bytes of another place, as a file system may leave them behind.
                 let from = at / 8 * 8;
-                let stretch = file[from..file.len().min(from + 256)].to_vec();
+                let range = file[from..file.len().min(from + 256)].to_vec();
                 let to = (usize::from(number) * 8).min(file.len() + 64);
-                file.resize(file.len().max(to + stretch.len()), 0);
-                file[to..to + stretch.len()].copy_from_slice(&stretch);
+                file.resize(file.len().max(to + range.len()), 0);
+                file[to..to + range.len()].copy_from_slice(&range);
             }
             _ => {
                 let extreme = [0, 1, u64::MAX, u64::from(u32::MAX), 1 << 62, 1 << 31][usize::from(value) % 6];

@@ -1,4 +1,4 @@
-//! The operator's door: health, metrics, what became of an event, the destinations, and the bins.
+//! The admin listener: health, metrics, what became of an event, the destinations, and the bins.
 //!
 //! It listens on loopback only. [`guard`] keeps web pages out; posting to a bin needs no header, since destinations do that. What is read
 //! is bounded in bytes and time, over all requests; what costs time is done beside the threads that serve, in few [`work::Places`].
@@ -75,7 +75,7 @@ pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (
 /// A body, and what it counts for.
 type Read = (Bytes, OwnedSemaphorePermit);
 
-/// A request to the operator's door, without its body.
+/// A request to the admin listener, without its body.
 struct Request<'r> {
     path: &'r str,
     method: &'r Method,

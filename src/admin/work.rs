@@ -1,5 +1,5 @@
 //! How much is done for operators at once: what costs time has few places, so that whoever asks for all of it at once is told to come
-//! back, and neither the front door nor a look at the status has to wait.
+//! back, and neither webhooks nor a look at the status have to wait.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -126,17 +126,17 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
     if is_ok { Ok(()) } else { Err(Failure::new(BAD_CONFIG, String::new())) }
 }
 
-/// A test that did not pass: what was expected and what was met, and why it went so.
+/// A test that did not pass: what was expected and what came, and why it went so.
 fn failing(tested: &Tested<'_>, colours: Colours) -> String {
     let mut out = format!("{}: {}\n", colours.paint("31", "test failed"), plain(&tested.test.name));
     for missed in &tested.missed {
         out.push_str(&match missed {
             Missed::Event(why) => format!("  {}\n", plain(why)),
-            Missed::To { expected, met } => to(expected, met),
-            Missed::Content { destination, expected, met } => {
+            Missed::To { expected, actual } => to(expected, actual),
+            Missed::Content { destination, expected, actual } => {
                 let expected = plain(expected);
-                let met = plain(met);
-                format!("  {destination}: expected  {expected}\n  {destination}: got       {met}\n")
+                let actual = plain(actual);
+                format!("  {destination}: expected  {expected}\n  {destination}: got       {actual}\n")
             }
         });
     }
@@ -150,14 +150,14 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
 }
 
 /// Two sets of destinations and what is different.
-fn to(expected: &[String], met: &[String]) -> String {
+fn to(expected: &[String], actual: &[String]) -> String {
     let all = |names: &[String]| if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
     let without = |names: &[String], others: &[String]| {
         let left: Vec<_> = names.iter().filter(|name| !others.contains(name)).cloned().collect();
         left.join(", ")
     };
-    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(met));
-    for (what, names) in [("missing", without(expected, met)), ("too many", without(met, expected))] {
+    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(actual));
+    for (what, names) in [("missing", without(expected, actual)), ("too many", without(actual, expected))] {
         if !names.is_empty() {
             out.push_str(&format!("  {what:<17}  {names}\n"));
         }

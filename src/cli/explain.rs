@@ -1,4 +1,4 @@
-//! `explain`: which rules match an event, each condition's verdict and the value it met, where the event goes, and what each
+//! `explain`: which rules match an event, each condition's verdict and the value it was tested with, where the event goes, and what each
 //! destination would get.
 
 use std::path::Path;

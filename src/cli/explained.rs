@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::terminal::{Colours, plain};
 use crate::destination::{Preview, Unsent};
 use crate::explain::{ExplainedDelivery, Explanation};
-use crate::rules::{Label, Met, RuleTrace, TraceNode};
+use crate::rules::{Actual, Label, RuleTrace, TraceNode};
 
 /// Each rule with its conditions: verdicts, what was expected, what it got, and why the first failing condition failed.
 pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
@@ -17,7 +17,7 @@ pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
         for step in &trace.steps {
             let line = match &step.node {
                 TraceNode::Group(group) => format!("{group}:"),
-                TraceNode::Test { label, met } => test(label, met),
+                TraceNode::Test { label, actual } => test(label, actual),
             };
             let _ = writeln!(out, "{}{} {}", "  ".repeat(step.depth + 1), mark(step.verdict, colours), plain(&line));
         }
@@ -50,13 +50,13 @@ fn verdict(explanation: &Explanation<'_>, trace: &RuleTrace, colours: Colours) -
 }
 
 /// `campaign.id: expected 42, got "43" (string)`.
-fn test(label: &Label, met: &[Met]) -> String {
-    let Label { field, wanted } = label;
-    let list = wanted.strip_prefix('[').and_then(|wanted| wanted.strip_suffix(']'));
-    let wanted = list.map_or(wanted.clone(), |items| format!("one of {items}"));
-    let met: Vec<_> = met.iter().map(|met| format!("{} ({})", met.value, met.kind)).collect();
-    let met = if met.is_empty() { "nothing: the field is missing".to_owned() } else { met.join(", ") };
-    format!("{field}: expected {wanted}, got {met}")
+fn test(label: &Label, actual: &[Actual]) -> String {
+    let Label { field, expected } = label;
+    let list = expected.strip_prefix('[').and_then(|expected| expected.strip_suffix(']'));
+    let expected = list.map_or(expected.clone(), |items| format!("one of {items}"));
+    let actual: Vec<_> = actual.iter().map(|actual| format!("{} ({})", actual.value, actual.kind)).collect();
+    let actual = if actual.is_empty() { "nothing: the field is missing".to_owned() } else { actual.join(", ") };
+    format!("{field}: expected {expected}, got {actual}")
 }
 
 /// Each destination with the rules that named it, and exactly what it would get.

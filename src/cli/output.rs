@@ -14,7 +14,6 @@ use super::terminal::{Colours, is_steering};
 /// What a shell gives a program that SIGPIPE has ended (128 + 13).
 const PIPE_CLOSED: i32 = 141;
 
-/// Prints a line.
 macro_rules! say {
     ($($arg:tt)*) => { $crate::cli::output::print(&format!("{}\n", format_args!($($arg)*))) };
 }

@@ -68,10 +68,10 @@ fn screen(status: &Value) -> String {
         let colour = if state == "up" { "32" } else { "33" };
         let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
         let name = plain(destination["name"].as_str().unwrap_or("?"));
-        let [waiting, postponed, dead] =
+        let [waiting, scheduled, dead] =
             ["backlog", "scheduled", "dead_letters"].map(|key| count(number(&destination[key])));
         out.push_str(&format!(
-            "{name:<20} {} {waiting:>9} {postponed:>11} {oldest:>8} {dead:>14}\n",
+            "{name:<20} {} {waiting:>9} {scheduled:>11} {oldest:>8} {dead:>14}\n",
             paint(colour, &format!("{state:<10}"))
         ));
         let why = destination["paused"]["reason"].as_str().or(destination["last_error"]["reason"].as_str());

@@ -121,12 +121,12 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
     let Verified { segments, groups, events, relocated, bytes, torn_bytes, backlog, dead, problems } = &verified;
     if as_json {
         json(&value!({
-            "segments": segments, "groups": groups, "events": events, "carried": relocated, "bytes": bytes,
+            "segments": segments, "groups": groups, "events": events, "relocated": relocated, "bytes": bytes,
             "torn_bytes": torn_bytes, "backlog": backlog, "dead_letters": dead, "problems": problems,
         }));
     } else {
         say!(
-            "{} in {} segments: {} groups, {} events and {} carried over; {} deliveries wait, {} are dead letters",
+            "{} in {} segments: {} groups, {} events and {} relocated; {} deliveries wait, {} are dead letters",
             size(*bytes),
             count(*segments as u64),
             count(*groups),

@@ -184,7 +184,6 @@ fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig
     }
 }
 
-/// Reads one destination.
 fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationConfig> {
     let reader = parts.reader;
     let what = format!("the destination `{name}`");

@@ -16,7 +16,6 @@ use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Node, Style, Value};
 use crate::yaml::reader::Reader;
 
-/// One test.
 #[derive(Debug)]
 pub struct ConfigTest {
     pub name: String,
@@ -91,7 +90,6 @@ pub(super) struct Known<'k> {
     pub sources: Option<&'k [Source]>,
 }
 
-/// Reads all tests.
 pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
     let Value::List(items) = &node.value else {
         let help =

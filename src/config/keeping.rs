@@ -27,7 +27,7 @@ const DEAD_AGE: Defaulted<Duration> = key("max_age", duration(AGES))
     .example("60d")
     .default(Retention::DEFAULT.dead_age);
 const DEAD_SIZE: Defaulted<u64> = key("max_size", size(SIZES))
-    .about("How much their bodies may take beyond the history; at most half of `history.max_size`, since they are carried along with it. The oldest are dropped.")
+    .about("How much their bodies may take beyond the history; at most half of `history.max_size`, since they are kept in the same journal. The oldest are dropped.")
     .example("1GiB")
     .default(Retention::DEFAULT.dead_bytes);
 const HISTORY: Key<()> = key("history", by_hand(Of::Map(history_keys)))
@@ -82,7 +82,8 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
             && !at.is_null()
             && retention.dead_bytes > history / 2
         {
-            let help = "what is dead is carried along with the history, so it may have half of it at most".to_owned();
+            let help =
+                "dead letters are kept in the same journal as the history: they may have half of it at most".to_owned();
             reader.error_with(at.id, "`dead_letters.max_size` is more than half of `history.max_size`", help);
         }
         dead.finish();

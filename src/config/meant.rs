@@ -187,7 +187,6 @@ fn listed_form(node: &Node) -> String {
     }
 }
 
-/// All operators.
 pub(super) fn operators() -> String {
     let names: Vec<_> = OPERATORS.iter().map(|operator| operator.name).collect();
     format!("the operators are {} and not", names.join(", "))

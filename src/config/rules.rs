@@ -550,9 +550,9 @@ fn label(field: &Field<'_>, operator: &str, arguments: &[&Node], ignore_case: bo
     let values: Vec<_> = arguments.iter().map(shown).collect();
     let values = if values.len() == 1 { values.concat() } else { format!("[{}]", values.join(", ")) };
     let case = if ignore_case { ", ignore_case: true" } else { "" };
-    let wanted = match (operator, ignore_case) {
+    let expected = match (operator, ignore_case) {
         ("equals", false) => values,
         _ => format!("{{ {operator}: {values}{case} }}"),
     };
-    Label { field: field.path.to_owned(), wanted }
+    Label { field: field.path.to_owned(), expected }
 }

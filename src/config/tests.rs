@@ -165,7 +165,7 @@ fn with_destination(section: &str) -> String {
 }
 
 #[test]
-fn http_destinations() {
+fn an_http_destination_is_read_and_each_of_its_slips_told() {
     let http = |rest: &str| with_destination(&format!("    http:\n      url: https://example.com/hook\n{rest}"));
     good(&http(""));
     good(&http("      json: { kind: \"{{ type }}\", who: \"{{ user.email }}\" }\n      omit_missing: true\n"));

@@ -94,7 +94,6 @@ impl Hooks {
         self.open.as_ref().map(of)
     }
 
-    /// What it allows.
     pub(super) fn options(&self) -> Option<&ServerOptions> {
         self.open.as_ref().map(|open| &open.options)
     }

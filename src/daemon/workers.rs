@@ -61,7 +61,6 @@ struct Handle {
 }
 
 impl Workers {
-    /// None yet.
     pub(super) fn new(relay: &Relay, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let common = Common {
             store: relay.store.clone(),

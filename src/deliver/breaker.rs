@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_under_way_when_it_opened_moves_no_probe() {
+    fn what_was_in_flight_when_it_opened_moves_no_probe() {
         check("xxxxxxxxxxx", 0, "not before 2 s");
         check("xxxxxXxxx", 0, "not before 8 s");
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operators_wish_probes_at_once_or_begins_gently() {
+    fn who_is_told_to_go_on_probes_at_once_or_begins_with_few() {
         let now = Instant::now();
         let mut breaker = Breaker::closed(8);
         breaker.ramp_up(now);

@@ -117,12 +117,12 @@ mod tests {
         assert_eq!(shown, expected);
     }
 
-    fn after(wish: Duration) -> Outcome {
-        Outcome::Retry { reason: Reason::new("429"), after: Some(wish), holds_all: true }
+    fn after(asked: Duration) -> Outcome {
+        Outcome::Retry { reason: Reason::new("429"), after: Some(asked), holds_all: true }
     }
 
     #[test]
-    fn what_follows_an_attempt() {
+    fn each_outcome_is_followed_by_one_thing() {
         let minute = Duration::from_secs(60);
         check(Outcome::Delivered, 1, Duration::ZERO, "done");
         check(Outcome::Delivered, 9, 100 * HOUR, "done");

@@ -72,18 +72,18 @@ impl Answers {
         Self { overrides }
     }
 
-    /// What a status means. Only where it is no delivery, the rest of the answer is asked for: the beginning of its body, and the
-    /// other side's wish (`Retry-After`).
+    /// What a status means. Only where it is no delivery, the rest of the answer is asked for: the beginning of its body, and how
+    /// long the other side asks to wait (`Retry-After`).
     pub fn outcome(&self, status: u16, rest: impl FnOnce() -> (String, Option<Duration>)) -> Outcome {
         let meaning = self.overrides.get(&status).copied().unwrap_or_else(|| usual(status));
         if meaning == Meaning::Delivered {
             return Outcome::Delivered;
         }
-        let (excerpt, wish) = rest();
+        let (excerpt, after) = rest();
         let reason = reason(status, &excerpt);
         match meaning {
             Meaning::Delivered => Outcome::Delivered,
-            Meaning::Retry => Outcome::Retry { reason, after: wish, holds_all: matches!(status, 429 | 503) },
+            Meaning::Retry => Outcome::Retry { reason, after, holds_all: matches!(status, 429 | 503) },
             Meaning::Reject => Outcome::Reject { reason },
             Meaning::Pause => Outcome::Pause { reason },
         }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_of_the_table() {
+    fn each_status_means_what_the_table_says() {
         let rows: [(&[u16], &str); 4] = [
             (&[200, 201, 202, 204, 299], "delivered"),
             (

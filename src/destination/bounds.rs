@@ -114,7 +114,6 @@ fn end_of_raw(source: &str, from: usize) -> usize {
     tags.find(|at| is_bare(&source[*at..], "endraw")).map_or(source.len(), |at| at + 2)
 }
 
-/// One tag.
 struct Measured {
     /// How long it is, with its signs; to the end of the template if it is never closed.
     bytes: usize,

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn how_they_say_no() {
+    fn a_no_is_told_from_a_not_now_and_a_never() {
         check("text/plain", "invalid_payload", Said::Never("invalid_payload".into()));
         check("text/plain", " no_text\r\n", Said::Never("no_text".into()));
         check("text/plain", "\"channel_not_found\"", Said::Closed("channel_not_found".into()));

@@ -62,7 +62,6 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// One request.
 #[derive(Debug)]
 pub struct Call {
     pub method: Method,
@@ -98,7 +97,6 @@ impl Call {
     }
 }
 
-/// What came back.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -121,8 +119,8 @@ impl Answer {
     }
 
     /// When the other side wants to be asked again, if it says so.
-    pub fn wish(&self) -> Option<Duration> {
-        retry_after::wish(self.status, &self.headers, crate::time::wall_ms())
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after::asked(self.status, &self.headers, crate::time::wall_ms())
     }
 
     /// A header's value as text.

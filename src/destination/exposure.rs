@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_on_the_internet() {
+    fn only_public_addresses_are_out_on_the_internet() {
         for public in ["http://crm.example.com/", "http://8.8.8.8/", "http://[2001:4860::1]/", "http://172.32.0.1/"] {
             check(public, true);
         }

@@ -403,7 +403,7 @@ impl Http {
             Ok(answer) if answer.is_loop() => Outcome::reject(
                 "508 Loop Detected: the destination leads back to this relay, which had sent this event",
             ),
-            Ok(answer) => self.answers.outcome(answer.status, || (answer.excerpt(&self.masks), answer.wish())),
+            Ok(answer) => self.answers.outcome(answer.status, || (answer.excerpt(&self.masks), answer.retry_after())),
             Err(error) => Outcome::retry(error.to_string()),
         }
     }

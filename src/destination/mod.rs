@@ -187,9 +187,9 @@ pub enum Outcome {
     /// The other side may accept it later.
     Retry {
         reason: Reason,
-        /// The other side's own wish (`Retry-After`), if it had one: no earlier than this.
+        /// No earlier than this, if the other side said so (`Retry-After`).
         after: Option<Duration>,
-        /// The wish is for everything, not just for this delivery.
+        /// It said so of everything, not just of this delivery.
         holds_all: bool,
     },
     /// Trying again cannot help this event.
@@ -204,7 +204,7 @@ pub enum Outcome {
 pub type Outcomes = SmallVec<[Outcome; 1]>;
 
 impl Outcome {
-    /// A retry without a wish.
+    /// A retry that the other side says nothing of.
     pub fn retry(reason: impl Into<String>) -> Self {
         Outcome::Retry { reason: Reason::new(reason), after: None, holds_all: false }
     }
@@ -270,7 +270,7 @@ pub struct Reason {
     pub answer: String,
 }
 
-/// A reason is kept with every dead letter and every postponed delivery, so it stays short.
+/// A reason is kept with every dead letter and every scheduled delivery, so it stays short.
 const REASON_BYTES_MAX: usize = 300;
 
 impl Reason {

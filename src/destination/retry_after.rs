@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// The shortest wish that is honoured; zero would be a busy loop.
+/// The shortest that is honoured; zero would be a busy loop.
 pub const LEAST: Duration = Duration::from_secs(1);
-/// The longest.
+/// The longest that is honoured.
 pub const MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What services send beside or in place of `Retry-After` with 429 and 503, the moment from which there is room again.
@@ -34,8 +34,8 @@ const UNIX_MS_FROM: f64 = 1e12;
 /// Beyond this (the year 5138 in milliseconds) a number is just a large number.
 const UNIX_MS_TO: f64 = 1e14;
 
-/// The wish of an answer. Where several are said, the longest counts: never less than asked.
-pub fn wish(status: u16, headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
+/// What an answer asks for. Where several are said, the longest counts: never less than asked.
+pub fn asked(status: u16, headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
     let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
     let of = |name: &str| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -45,9 +45,9 @@ pub fn wish(status: u16, headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
         let values = headers.get_all(name).into_iter().filter_map(|value| number(value.to_str().ok()?.trim()));
         values.map(|ms| clamped(ms / 1000.0)).max()
     };
-    let asked = of("retry-after").max(in_ms("retry-after-ms"));
+    let by_name = of("retry-after").max(in_ms("retry-after-ms"));
     let reset = || RESETS.into_iter().filter_map(of).max().or_else(|| in_rate_limit(headers));
-    asked.or_else(|| matches!(status, 429 | 503).then(reset).flatten())
+    by_name.or_else(|| matches!(status, 429 | 503).then(reset).flatten())
 }
 
 /// `RateLimit: limit=10, remaining=0, reset=120` and `"default";r=0;t=120`, as the drafts of draft-ietf-httpapi-ratelimit-headers have it.
@@ -191,7 +191,6 @@ mod tests {
     use proptest::prelude::*;
 
     const DATE: &str = "Wed, 21 Oct 2026 07:28:00 GMT";
-    /// The same moment.
     const DATE_S: u64 = 1_792_567_680;
 
     #[track_caller]
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds() {
+    fn a_number_is_seconds_from_one_to_a_day() {
         check("120", Some(120));
         check(" 5 ", Some(5));
         check("0", Some(1));
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_in_all_forms() {
+    fn a_date_is_read_in_all_its_forms() {
         check("Wed, 21 Oct 2026 07:30:00 GMT", Some(120));
         check("Wed, 21 Oct 2026 07:00:00 GMT", Some(1));
         check("Fri, 21 Oct 2033 07:00:00 GMT", Some(86_400));
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn unix_times() {
+    fn a_large_number_is_a_unix_time() {
         check(&(DATE_S + 90).to_string(), Some(90));
         check(&format!("{}.5", DATE_S + 90), Some(91));
         check(&((DATE_S + 90) * 1000 + 1).to_string(), Some(91));
@@ -298,7 +297,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a value"));
         }
-        assert_eq!(wish(status, &map, DATE_S * 1000), expected.map(Duration::from_secs), "{status} {headers:?}");
+        assert_eq!(asked(status, &map, DATE_S * 1000), expected.map(Duration::from_secs), "{status} {headers:?}");
     }
 
     #[test]

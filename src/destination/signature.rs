@@ -21,11 +21,11 @@ impl std::fmt::Debug for SigningKey {
 impl SigningKey {
     /// Reads `whsec_` and base64 of 24 to 64 bytes.
     pub fn parse(secret: &Secret) -> Result<Self, &'static str> {
-        const WANTED: &str = "a signing secret is `whsec_` and base64 of 24 to 64 bytes";
-        let encoded = secret.expose().strip_prefix("whsec_").ok_or(WANTED)?;
-        let key = STANDARD.decode(encoded).map_err(|_| WANTED)?;
+        const FORM: &str = "a signing secret is `whsec_` and base64 of 24 to 64 bytes";
+        let encoded = secret.expose().strip_prefix("whsec_").ok_or(FORM)?;
+        let key = STANDARD.decode(encoded).map_err(|_| FORM)?;
         if !KEY_BYTES.contains(&key.len()) {
-            return Err(WANTED);
+            return Err(FORM);
         }
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
     }

@@ -22,7 +22,6 @@ pub struct Options {
 /// Renders a template inside a structure; it is told the maps that lie above it, each with the key in it.
 pub type RenderText<'f> = dyn FnMut(&Template, &[(&Structure, &str)]) -> Result<String, String> + 'f;
 
-/// A structure, compiled.
 #[derive(Debug)]
 pub enum Structure {
     /// Stays as it is.

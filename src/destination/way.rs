@@ -20,7 +20,6 @@ const PROXY: Key<String> = key("proxy", text())
     .example("\"http://proxy.example.com:3128\"")
     .otherwise("what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in lower case too; never for loopback");
 
-/// The two keys.
 pub(super) const KEYS: [Info; 2] = [CA.info, PROXY.info];
 
 /// Reads both, and gives the client that goes that way. Destinations that say the same share its connections.

@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_integers(a: i64, b: i64) {
+        fn it_compares_as_integers_do(a: i64, b: i64) {
             let parse = |n: i64| Decimal::parse(&n.to_string()).expect("an integer");
             prop_assert_eq!(parse(a).cmp(&parse(b)), a.cmp(&b));
         }

@@ -163,7 +163,6 @@ impl FieldSetBuilder {
         self.known.iter().map(|(path, id)| (path, *id))
     }
 
-    /// Finishes the set.
     pub fn build(mut self) -> FieldSet {
         self.set.by_slot = vec![Vec::new(); self.slots as usize];
         for (at, field) in (0..).zip(&self.set.fields) {
@@ -239,7 +238,6 @@ pub struct Fields<'a> {
 /// Why a body is not an event. `Display` is the sentence the sender gets.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Not UTF-8.
     #[error("the body is not UTF-8 from byte {at} on; an event is JSON, and JSON is UTF-8")]
     NotUtf8 {
         /// Offset of the first wrong byte.

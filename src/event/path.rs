@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_pointers() {
+    fn a_path_or_a_pointer_is_read_into_its_steps() {
         check("type", Ok(&["type"]));
         check("campaign.trigger-event", Ok(&["campaign", "trigger-event"]));
         check("/a.b/0/c", Ok(&["a.b", "0", "c"]));

@@ -18,7 +18,6 @@ pub enum Value<'a> {
     Bool(bool),
     /// A number, as it was written.
     Number(&'a str),
-    /// Decoded.
     String(Cow<'a, str>),
     /// An array; a condition on it holds if some element satisfies it.
     Array(Vec<Value<'a>>),

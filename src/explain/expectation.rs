@@ -25,7 +25,7 @@ pub enum Missed {
     To {
         expected: Vec<String>,
         /// Which it goes to.
-        met: Vec<String>,
+        actual: Vec<String>,
     },
     /// A destination would get something else.
     Content {
@@ -33,7 +33,7 @@ pub enum Missed {
         /// What was expected of its content, as it is written.
         expected: String,
         /// What it would get, fit to be shown, or why it would get nothing.
-        met: String,
+        actual: String,
     },
 }
 
@@ -75,23 +75,23 @@ fn missed(config: &Config, test: &ConfigTest, deliveries: &[ExplainedDelivery]) 
         places.sort_unstable();
         places.into_iter().map(|place| config.destinations[place].name.clone()).collect()
     };
-    let met = names(&mut deliveries.iter().map(|delivery| delivery.destination));
+    let actual = names(&mut deliveries.iter().map(|delivery| delivery.destination));
     if let Some(to) = &test.to {
         let expected = names(&mut to.iter().copied());
-        if expected != met {
-            missed.push(Missed::To { expected, met });
+        if expected != actual {
+            missed.push(Missed::To { expected, actual });
         }
     }
     for (destination, condition) in &test.content {
         let name = config.destinations[*destination].name.clone();
         let found = deliveries.iter().find(|delivery| delivery.destination == *destination);
-        let (holds, met) = match found.map(|delivery| &delivery.sends) {
+        let (holds, actual) = match found.map(|delivery| &delivery.sends) {
             Some(Ok(preview)) => (holds(condition, preview.exact_content()), preview.shown_content()),
             Some(Err(error)) => (false, format!("nothing: {error}")),
             None => (false, "nothing: the event does not go there".to_owned()),
         };
         if !holds {
-            missed.push(Missed::Content { destination: name, expected: wanted(condition), met });
+            missed.push(Missed::Content { destination: name, expected: written(condition), actual });
         }
     }
     missed
@@ -109,7 +109,7 @@ fn holds(condition: &crate::rules::RuleSet, content: &str) -> bool {
 }
 
 /// What is expected of a content, as it is written.
-fn wanted(condition: &crate::rules::RuleSet) -> String {
+fn written(condition: &crate::rules::RuleSet) -> String {
     let written = condition.rules().first().map(|rule| rule.condition.written()).unwrap_or_default();
     written.join(", ")
 }
@@ -119,9 +119,9 @@ impl Missed {
     pub fn json(&self) -> Value {
         match self {
             Missed::Event(why) => json!({ "event": why }),
-            Missed::To { expected, met } => json!({ "to": { "expected": expected, "got": met } }),
-            Missed::Content { destination, expected, met } => {
-                json!({ "content": { "destination": destination, "expected": expected, "got": met } })
+            Missed::To { expected, actual } => json!({ "to": { "expected": expected, "got": actual } }),
+            Missed::Content { destination, expected, actual } => {
+                json!({ "content": { "destination": destination, "expected": expected, "got": actual } })
             }
         }
     }

@@ -43,7 +43,6 @@ pub fn answer(status: StatusCode, why: &str) -> Answer {
     response
 }
 
-/// A plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;

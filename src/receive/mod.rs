@@ -1,4 +1,4 @@
-//! The front door: a request becomes an event that is on disk, or an answer that says why not.
+//! The listener for webhooks: a request becomes an event that is on disk, or an answer that says why not.
 //!
 //! # Cast
 //!

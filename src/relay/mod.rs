@@ -44,7 +44,7 @@ use crate::store::{Health, Sources, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
-/// What the front door and the admin listener share.
+/// What the listener for webhooks and the admin listener share.
 pub struct Relay {
     pub store: Arc<dyn Store>,
     /// The same, for what only an embedded one has.

@@ -17,7 +17,6 @@ use crate::telemetry::Metrics;
 use crate::telemetry::trouble::{News, Trouble};
 use crate::time::Instant;
 
-/// Requests kept.
 pub const KEPT_MAX: usize = 100;
 /// Bytes kept of each body.
 const BODY_BYTES_MAX: usize = 1 << 10;
@@ -145,7 +144,6 @@ fn in_a_word(status: u16) -> &'static str {
 }
 
 impl Refused {
-    /// None yet.
     pub fn new(metrics: &Metrics) -> Self {
         let told = Told { trouble: Trouble::summed_up(TOLD_EVERY), last: (0, "other") };
         Self { requests: Mutex::default(), metrics: metrics.clone(), told: Mutex::new(told) }

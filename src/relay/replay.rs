@@ -93,9 +93,9 @@ impl ReplaySpec {
 }
 
 /// Tells which events are meant.
-pub struct Matcher(Option<RuleSet>);
+pub struct Conditions(Option<RuleSet>);
 
-impl Matcher {
+impl Conditions {
     /// Reads a match map, in YAML or JSON; `None` means all events.
     pub fn parse(text: Option<&str>) -> Result<Self, ReplayError> {
         Ok(Self::parse_with_warnings(text)?.0)
@@ -126,7 +126,7 @@ impl Matcher {
 #[derive(Clone)]
 struct Asked {
     spec: ReplaySpec,
-    matcher: Arc<Matcher>,
+    conditions: Arc<Conditions>,
     to: Vec<NameId>,
 }
 
@@ -144,7 +144,6 @@ pub struct Counted {
     pub by_destination: Vec<(String, u64)>,
 }
 
-/// Makes replays.
 #[derive(Clone)]
 pub struct Replayer {
     pub store: Arc<dyn Store>,
@@ -183,7 +182,7 @@ impl Replayer {
     /// Which of some events go where; nothing is sent again to where nothing is sent any more. Takes CPU.
     fn select(&self, asked: &Asked, events: &[Arc<StoredEvent>], removed: &BTreeSet<NameId>) -> Selected {
         let mut selected = Selected::new();
-        for event in events.iter().filter(|event| asked.matcher.holds(&*self.store, event)) {
+        for event in events.iter().filter(|event| asked.conditions.holds(&*self.store, event)) {
             let planned = event.deliveries.iter().map(|delivery| delivery.destination);
             let planned = planned.filter(|id| asked.to.is_empty() && !removed.contains(id));
             // Each of them once, however often it is named.
@@ -210,9 +209,9 @@ impl Replayer {
 
     /// What is asked for, proved.
     async fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
-        let matcher = Arc::new(Matcher::parse(spec.matching.as_deref())?);
+        let conditions = Arc::new(Conditions::parse(spec.matching.as_deref())?);
         let to = self.destinations(spec, &self.removed().await?)?;
-        Ok(Asked { matcher, to, spec: spec.clone() })
+        Ok(Asked { conditions, to, spec: spec.clone() })
     }
 
     /// Counts what a replay would do.
@@ -336,10 +335,10 @@ mod tests {
 
     #[test]
     fn a_match_map_is_read_in_yaml_and_in_json_and_a_wrong_one_is_told() {
-        assert!(Matcher::parse(Some("{type: [sent, opened], campaign.name: {glob: \"Cart*\"}}")).is_ok());
-        assert!(Matcher::parse(Some(r#"{"type": "sent"}"#)).is_ok());
+        assert!(Conditions::parse(Some("{type: [sent, opened], campaign.name: {glob: \"Cart*\"}}")).is_ok());
+        assert!(Conditions::parse(Some(r#"{"type": "sent"}"#)).is_ok());
         for wrong in ["{type: {globb: x}}", "[", "sent", "{}"] {
-            let Err(error) = Matcher::parse(Some(wrong)) else { panic!("{wrong} was read") };
+            let Err(error) = Conditions::parse(Some(wrong)) else { panic!("{wrong} was read") };
             assert!(!error.to_string().is_empty());
         }
     }

@@ -43,7 +43,6 @@ pub enum Change {
 }
 
 impl Change {
-    /// All of them.
     pub const ALL: [Change; 4] = [Change::Appears, Change::Vanishes, Change::Changes, Change::Moves];
 
     /// What it is called.

@@ -3,7 +3,6 @@
 use super::operators::Operator;
 use crate::event::{FieldId, FieldSet, Fields, Value};
 
-/// A condition.
 #[derive(Debug)]
 pub enum Condition {
     /// All of these hold. Empty: always.
@@ -28,13 +27,12 @@ pub enum Condition {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
     pub field: String,
-    /// What is wanted of it.
-    pub wanted: String,
+    pub expected: String,
 }
 
 impl std::fmt::Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.wanted)
+        write!(f, "{}: {}", self.field, self.expected)
     }
 }
 
@@ -47,7 +45,7 @@ pub(super) trait Recorder {
     /// It ends.
     fn close(&mut self, verdict: bool);
     /// A test was made.
-    fn test(&mut self, label: &Label, verdict: bool, met: &[(u32, Value<'_>)]);
+    fn test(&mut self, label: &Label, verdict: bool, actual: &[(u32, Value<'_>)]);
 }
 
 /// Watches nothing, at no cost.
@@ -62,9 +60,9 @@ impl Condition {
     pub(super) fn evaluate<R: Recorder>(&self, set: &FieldSet, fields: &Fields<'_>, recorder: &mut R) -> bool {
         let (group, verdict) = match self {
             Condition::Test { field, operator, label } => {
-                let met = fields.get(set, *field);
-                let verdict = operator.holds(met);
-                recorder.test(label, verdict, met);
+                let actual = fields.get(set, *field);
+                let verdict = operator.holds(actual);
+                recorder.test(label, verdict, actual);
                 return verdict;
             }
             Condition::All(_) => ("all", true),
@@ -90,14 +88,14 @@ impl Condition {
         verdict
     }
 
-    /// What is wanted, test by test, without the fields.
+    /// What is expected, test by test, without the fields.
     pub fn written(&self) -> Vec<String> {
         let below = || self.children().iter().flat_map(Condition::written);
         match self {
-            Condition::Test { label, .. } => vec![label.wanted.clone()],
+            Condition::Test { label, .. } => vec![label.expected.clone()],
             Condition::All(_) => below().collect(),
             Condition::Any(_) => vec![below().collect::<Vec<_>>().join(" or ")],
-            Condition::None(_) | Condition::Not(_) => below().map(|wanted| format!("not {wanted}")).collect(),
+            Condition::None(_) | Condition::Not(_) => below().map(|expected| format!("not {expected}")).collect(),
         }
     }
 

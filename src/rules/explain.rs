@@ -1,4 +1,4 @@
-//! Why an event goes where it goes: each rule, each condition, and the value it met.
+//! Why an event goes where it goes: each rule, each condition, and the value that the event has there.
 
 use super::condition::{Label, Recorder};
 use super::{Routing, RuleSet};
@@ -33,14 +33,14 @@ pub enum TraceNode {
     Test {
         /// As it is written.
         label: Label,
-        /// The values it met; none when the field is missing.
-        met: Vec<Met>,
+        /// The values of the field; none when it is missing.
+        actual: Vec<Actual>,
     },
 }
 
-/// A value that a condition met.
+/// A value that a condition was tested with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Met {
+pub struct Actual {
     /// As JSON, an object as `{…}`.
     pub value: String,
     /// What sort of value it is, as people call it.
@@ -55,14 +55,14 @@ impl RuleTrace {
             return None;
         }
         let culprit = &self.steps[self.culprit(at)];
-        let TraceNode::Test { label, met } = &culprit.node else { return None };
-        Some(why(label, met, culprit.verdict))
+        let TraceNode::Test { label, actual } = &culprit.node else { return None };
+        Some(why(label, actual, culprit.verdict))
     }
 
     /// The test that decided a step's verdict.
     fn culprit(&self, at: usize) -> usize {
         let step = &self.steps[at];
-        let wanted = match step.node {
+        let decisive = match step.node {
             TraceNode::Test { .. } => return at,
             TraceNode::Group("not" | "none") => !step.verdict,
             TraceNode::Group(_) => step.verdict,
@@ -70,22 +70,22 @@ impl RuleTrace {
         let below = self.steps.iter().enumerate().skip(at + 1).take_while(|(_, below)| below.depth > step.depth);
         let mut children = below.filter(|(_, below)| below.depth == step.depth + 1);
         // A group without the child that it needs is empty, and a config has none.
-        children.find(|(_, child)| child.verdict == wanted).map_or(at, |(child, _)| self.culprit(child))
+        children.find(|(_, child)| child.verdict == decisive).map_or(at, |(child, _)| self.culprit(child))
     }
 }
 
 /// Why a test went as it did, against what would have been needed.
-fn why(label: &Label, met: &[Met], verdict: bool) -> String {
-    let Label { field, wanted } = label;
-    let values = met.iter().map(|met| met.value.as_str()).collect::<Vec<_>>().join(", ");
-    let is_all = |kind: &str| !met.is_empty() && met.iter().all(|met| met.kind == kind);
+fn why(label: &Label, actual: &[Actual], verdict: bool) -> String {
+    let Label { field, expected } = label;
+    let values = actual.iter().map(|actual| actual.value.as_str()).collect::<Vec<_>>().join(", ");
+    let is_all = |kind: &str| !actual.is_empty() && actual.iter().all(|actual| actual.kind == kind);
     if verdict {
-        return match met {
+        return match actual {
             [] => format!("the event has no {field}"),
             _ => format!("{field} is {values}, which must not be"),
         };
     }
-    if met.is_empty() {
+    if actual.is_empty() {
         return format!("the event has no {field}");
     }
     if is_all("null") {
@@ -94,12 +94,13 @@ fn why(label: &Label, met: &[Met], verdict: bool) -> String {
     if is_all("object") {
         return format!("{field} is an object, which satisfies only `exists`");
     }
-    if wanted.contains("exists: false") {
+    if expected.contains("exists: false") {
         return format!("{field} is there");
     }
-    let is_only_case =
-        |met: &Met| !wanted.contains(&met.value) && wanted.to_lowercase().contains(&met.value.to_lowercase());
-    if !wanted.contains("ignore_case") && met.iter().any(is_only_case) {
+    let is_only_case = |actual: &Actual| {
+        !expected.contains(&actual.value) && expected.to_lowercase().contains(&actual.value.to_lowercase())
+    };
+    if !expected.contains("ignore_case") && actual.iter().any(is_only_case) {
         return format!("{field} is {values}, and upper and lower case count without `ignore_case: true`");
     }
     format!("{field} is {values}")
@@ -162,9 +163,9 @@ impl Recorder for Steps {
         }
     }
 
-    fn test(&mut self, label: &Label, verdict: bool, met: &[(u32, Value<'_>)]) {
-        let met = met.iter().map(|(_, value)| Met { value: shown(value), kind: value.kind() }).collect();
-        let node = TraceNode::Test { label: label.clone(), met };
+    fn test(&mut self, label: &Label, verdict: bool, actual: &[(u32, Value<'_>)]) {
+        let actual = actual.iter().map(|(_, value)| Actual { value: shown(value), kind: value.kind() }).collect();
+        let node = TraceNode::Test { label: label.clone(), actual };
         self.steps.push(TraceStep { depth: self.open.len(), verdict, node });
     }
 }

@@ -57,8 +57,8 @@ impl Condition {
             Condition::Any(children) => below(children, true).opposite(),
             Condition::Not(child) => child.foresee(known, text).opposite(),
             Condition::Test { field, operator, .. } if *field == known => {
-                let met = text.map(|text| (0, Value::String(text.into())));
-                if operator.holds(met.as_slice()) { Verdict::Always } else { Verdict::Never }
+                let actual = text.map(|text| (0, Value::String(text.into())));
+                if operator.holds(actual.as_slice()) { Verdict::Always } else { Verdict::Never }
             }
             Condition::Test { .. } => Verdict::Perhaps,
         }
@@ -163,22 +163,22 @@ fn print(condition: &Condition) -> u64 {
 
 /// A condition prepared for being compared with many others.
 pub struct Outline<'c> {
-    wanted: Wanted<'c>,
+    whole: Whole<'c>,
     prints: HashSet<u64>,
     exact: Vec<(FieldId, &'c [String])>,
 }
 
 /// A condition with the prints of its parts.
-struct Wanted<'c> {
+struct Whole<'c> {
     condition: &'c Condition,
     print: u64,
-    children: Vec<Wanted<'c>>,
+    children: Vec<Whole<'c>>,
 }
 
-impl<'c> Wanted<'c> {
+impl<'c> Whole<'c> {
     fn of(condition: &'c Condition) -> Self {
         let children = match condition {
-            Condition::All(children) | Condition::Any(children) => children.iter().map(Wanted::of).collect(),
+            Condition::All(children) | Condition::Any(children) => children.iter().map(Whole::of).collect(),
             _ => Vec::new(),
         };
         Self { condition, print: print(condition), children }
@@ -186,7 +186,6 @@ impl<'c> Wanted<'c> {
 }
 
 impl<'c> Outline<'c> {
-    /// Prepares a condition.
     pub fn of(condition: &'c Condition) -> Self {
         let parts = condition.parts();
         let exact = |part: &&'c Condition| match part.as_test() {
@@ -197,22 +196,22 @@ impl<'c> Outline<'c> {
             None => None,
         };
         let exact = parts.iter().filter_map(exact).collect();
-        Self { wanted: Wanted::of(condition), prints: parts.iter().map(|part| print(part)).collect(), exact }
+        Self { whole: Whole::of(condition), prints: parts.iter().map(|part| print(part)).collect(), exact }
     }
 
     /// Whether another holds whenever this one does.
     pub fn implies(&self, other: &Outline<'_>, is_single: &dyn Fn(FieldId) -> bool) -> bool {
-        self.implies_part(&other.wanted, is_single)
+        self.implies_part(&other.whole, is_single)
     }
 
-    fn implies_part(&self, wanted: &Wanted<'_>, is_single: &dyn Fn(FieldId) -> bool) -> bool {
-        let condition = wanted.condition;
-        if self.prints.contains(&wanted.print) {
+    fn implies_part(&self, whole: &Whole<'_>, is_single: &dyn Fn(FieldId) -> bool) -> bool {
+        let condition = whole.condition;
+        if self.prints.contains(&whole.print) {
             return true;
         }
         let by_parts = match condition {
-            Condition::All(_) => wanted.children.iter().all(|child| self.implies_part(child, is_single)),
-            Condition::Any(_) => wanted.children.iter().any(|child| self.implies_part(child, is_single)),
+            Condition::All(_) => whole.children.iter().all(|child| self.implies_part(child, is_single)),
+            Condition::Any(_) => whole.children.iter().any(|child| self.implies_part(child, is_single)),
             _ => false,
         };
         by_parts

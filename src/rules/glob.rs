@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_naive_matcher(glob in "[abä*?.]{0,8}", text in "[abä.\n]{0,8}") {
+        fn a_glob_matches_what_a_naive_search_matches(glob in "[abä*?.]{0,8}", text in "[abä.\n]{0,8}") {
             let regex = regex::Regex::new(&to_regex(&glob).expect("good")).expect("good");
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(regex.is_match(&text), naive(&chars(&glob), &chars(&text)));

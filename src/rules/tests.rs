@@ -201,7 +201,7 @@ fn numbers_are_compared_exactly_as_decimals_and_numeric_strings_too() {
 }
 
 #[test]
-fn text_operators() {
+fn text_operators_take_the_text_of_a_value() {
     check(r#"{ x: { glob: "Cart*" } }"#, r#"{"x":"Cart 7"}"#, true);
     check(r#"{ x: { glob: "Cart" } }"#, r#"{"x":"Cart 7"}"#, false);
     check(r#"{ x: { glob: "*7" } }"#, r#"{"x":"Cart 7"}"#, true);
@@ -288,9 +288,9 @@ fn an_explanation_shows_each_condition_and_the_value_it_met() {
         .iter()
         .map(|step| match &step.node {
             TraceNode::Group(group) => format!("{} {group} {}", step.depth, step.verdict),
-            TraceNode::Test { label, met } => {
-                let met: Vec<_> = met.iter().map(|met| format!("{} {}", met.kind, met.value)).collect();
-                format!("{} {label} {} {}", step.depth, step.verdict, met.join(" "))
+            TraceNode::Test { label, actual } => {
+                let actual: Vec<_> = actual.iter().map(|actual| format!("{} {}", actual.kind, actual.value)).collect();
+                format!("{} {label} {} {}", step.depth, step.verdict, actual.join(" "))
             }
         })
         .collect();

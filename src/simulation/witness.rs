@@ -36,7 +36,7 @@ pub(super) enum Mode {
     /// One in two is refused for good.
     Rejecting,
     Pausing,
-    /// Answers 429 with a wish.
+    /// Answers 429 with `Retry-After`.
     Busy,
 }
 
@@ -65,7 +65,7 @@ struct Arrival {
 /// What one destination sees, in the life of one process.
 #[derive(Debug, Default)]
 struct View {
-    under_way: BTreeSet<u64>,
+    in_flight: BTreeSet<u64>,
     failures: u32,
     /// When its breaker must have opened, or a probe was last begun since.
     quiet_since_ms: u64,
@@ -278,15 +278,15 @@ impl State {
         let view = &mut self.views[at];
         let is_asked_for = std::mem::take(&mut view.is_asked_for);
         let last_ms = view.last_begun_ms.replace(now_ms);
-        if !view.under_way.insert(sequence) {
+        if !view.in_flight.insert(sequence) {
             return Some("attempted while an attempt at it is in flight".to_owned());
         }
         if is_paused {
             return Some("attempted while the destination is paused".to_owned());
         }
         let is_open = view.failures >= RETRIES_IN_A_ROW;
-        if view.under_way.len() > policy.concurrency && !is_open {
-            return Some(format!("{} attempts at once", view.under_way.len()));
+        if view.in_flight.len() > policy.concurrency && !is_open {
+            return Some(format!("{} attempts at once", view.in_flight.len()));
         }
         if let (Some(last_ms), Some(interval)) = (last_ms, policy.interval)
             && now_ms - last_ms < interval.as_millis() as u64 - 1
@@ -300,8 +300,8 @@ impl State {
                 return Some(format!("probed after {quiet_ms} ms"));
             }
         }
-        if view.worked.is_some_and(|worked| view.under_way.len() > worked + 1) {
-            return Some(format!("{} at once when it had just come back", view.under_way.len()));
+        if view.worked.is_some_and(|worked| view.in_flight.len() > worked + 1) {
+            return Some(format!("{} at once when it had just come back", view.in_flight.len()));
         }
         let number = self.sent.iter().find(|(_, sent)| sent.body == *body).map(|(number, _)| *number);
         let Some(number) = number else { return Some("its body is none that was sent".to_owned()) };
@@ -315,7 +315,7 @@ impl State {
     /// An attempt has ended: it worked, failed, or neither.
     fn end(&mut self, at: usize, sequence: u64, now_ms: u64, works: Option<bool>, policy: &Policy) {
         let view = &mut self.views[at];
-        view.under_way.remove(&sequence);
+        view.in_flight.remove(&sequence);
         match works {
             Some(true) => {
                 let was_open = view.failures >= RETRIES_IN_A_ROW;

@@ -222,7 +222,6 @@ impl Key<String> {
     }
 }
 
-/// Any text.
 pub const fn text() -> Shape<String> {
     Shape { of: Of::Text, read: read_text }
 }
@@ -242,7 +241,6 @@ pub const fn secret() -> Shape<Secret> {
     Shape { of: Of::Secret, read: |reader, _, node| reader.credential(node) }
 }
 
-/// True or false.
 pub const fn boolean() -> Shape<bool> {
     Shape { of: Of::Boolean, read: |reader, _, node| reader.boolean(node) }
 }
@@ -292,7 +290,6 @@ fn read_duration(reader: &Reader, of: &Of, node: &Node) -> Option<Duration> {
 }
 
 impl Words {
-    /// The text.
     pub fn text(self) -> String {
         match self {
             Words::Plain(text) => text.to_owned(),

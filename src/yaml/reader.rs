@@ -128,7 +128,6 @@ impl Reader {
         Found { problems, counts, unshown: unshown.into_iter().collect() }
     }
 
-    /// Adds an error.
     pub fn error(&self, at: NodeId, message: impl Into<String>) {
         self.fault(at, Fault::with_help(message, None));
     }
@@ -201,7 +200,6 @@ impl Reader {
         self.push(at, Severity::Error, fault, true);
     }
 
-    /// Adds a warning.
     pub fn warning(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
         self.push(at, Severity::Warning, Fault::with_help(message, help), false);
     }

@@ -615,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_escapes() {
+    fn a_quote_within_quotes_and_a_wrong_escape_are_found() {
         check("a: \"b \"c\" d\"\n", &[(Slip::InnerQuote('"'), 1, 7)]);
         check("a: 'it's'\n", &[(Slip::InnerQuote('\''), 1, 7)]);
         check("a: \"\\d+\"\n", &[(Slip::Escape('d'), 1, 5)]);
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_signs_and_levels() {
+    fn odd_blanks_signs_and_levels_are_found() {
         check("a:\n  type:bounced\n", &[(Slip::NoBlank, 2, 3)]);
         check("a: http://x\nb: 12:30\n- c:d\n", &[(Slip::NoBlank, 3, 3)]);
         check("a:\n\u{a0} b: c\n", &[(Slip::OddBlank('\u{a0}'), 2, 1)]);

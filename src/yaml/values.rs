@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn interpolation() {
+    fn a_reference_becomes_its_value_or_says_why_not() {
         check("plain", Ok(None));
         check("${SET}", Ok(Some("value")));
         check("a${SET}b${SET}", Ok(Some("avaluebvalue")));

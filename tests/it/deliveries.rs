@@ -55,8 +55,8 @@ async fn a_destination_that_nobody_listens_at_is_tried_until_somebody_does() {
     let refused = to_crm(&fake, "").replace(&fake.address.to_string(), &closed_port().to_string());
     let relay = TestRelay::start(&refused).await;
     let id = relay.accept(SENT).await;
-    let postponed = relay.until(&id, "scheduled").await;
-    assert!(postponed["reason"].as_str().is_some_and(|reason| reason.starts_with("could not connect")), "{postponed}");
+    let scheduled = relay.until(&id, "scheduled").await;
+    assert!(scheduled["reason"].as_str().is_some_and(|reason| reason.starts_with("could not connect")), "{scheduled}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,7 +122,10 @@ async fn what_an_explanation_shows_is_what_is_sent() {
     }
     let preview = named("archive");
     let path = preview.fact("path").expect("a line");
-    assert_eq!(std::fs::read_to_string(path).expect("written"), format!("{}\n", preview.exact_content()));
+    let line = || std::fs::read_to_string(path).unwrap_or_default();
+    // The file is there before the line is in it.
+    eventually("the line", async || line().ends_with('\n')).await;
+    assert_eq!(line(), format!("{}\n", preview.exact_content()));
 }
 
 const TESTS: &str = r#"

@@ -2,7 +2,7 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, carried, clock, damage, descriptors, errors, heads, kill, names, rename, signals, slow_senders,
+    archive, backlog, clock, damage, descriptors, errors, heads, kill, names, relocated, rename, signals, slow_senders,
     storm, two_processes, unruly, vanished,
 };
 
@@ -78,7 +78,7 @@ async fn events_that_thousands_of_rules_match_are_all_there_after_a_kill_9_while
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_of_small_events_outlive_a_trim_and_a_kill_9() {
-    short(&carried::FAULT).await;
+    short(&relocated::FAULT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -180,7 +180,7 @@ fn check(run: Run) {
     }
     let refused = iterations - accepted;
     println!("{}: {accepted} accepted, {refused} refused", run.name);
-    // Too few of either would mean that nothing is tried behind the door, or at it.
+    // Too few of either would mean that only one side of what is accepted is tried.
     let least = iterations.min(run.iterations) / 50;
     assert!(accepted >= least && refused >= least, "{}: {accepted} accepted, {refused} refused", run.name);
 }

@@ -1,6 +1,6 @@
-//! The relay through its real front door, against fake destinations with a script of answers; one program for all of it.
+//! The relay through its real listeners, against fake destinations with a script of answers; one program for all of it.
 
-mod admin_door;
+mod admin_listener;
 mod answers;
 mod bins;
 mod bodies;
@@ -16,9 +16,9 @@ mod email;
 mod exits;
 mod explain;
 mod faults;
-mod front_door;
 mod fuzz;
 mod harness;
+mod hooks_listener;
 mod imports;
 mod isolation;
 mod large_bodies;

@@ -36,7 +36,7 @@ async fn a_destination_that_is_down_gets_one_probe_at_a_time_and_the_rest_follow
         ids.push(relay.accept(&format!(r#"{{"type":"t","n":{n}}}"#)).await);
     }
     eventually("the breaker to open", async || relay.destination("crm").await["breaker"]["state"] == "open").await;
-    // Those under way when it opened come on top of the five: at most as many as may be under way at once. And probes, one by one.
+    // Those in flight when it opened come on top of the five: at most as many as may be in flight at once. And probes, one by one.
     let while_open = fake.seen().len();
     fake.recovers();
     assert!(while_open <= 5 + 8 + 5, "{while_open} requests to a destination that is down");
@@ -139,7 +139,7 @@ async fn a_stale_delivery_becomes_a_dead_letter_and_can_be_replayed() {
     let stale = relay.accept(r#"{"type":"stale"}"#).await;
     let dead = relay.until(&stale, "dead").await;
     assert!(dead["reason"].as_str().is_some_and(|reason| reason.starts_with("stale")), "{dead}");
-    assert_eq!(relay.deliveries(&hung).await[0]["state"], "in_flight", "what is under way is left alone");
+    assert_eq!(relay.deliveries(&hung).await[0]["state"], "in_flight", "what is in flight is left alone");
     let listed = relay.admin("/api/dead-letters?destination=crm&reason=STALE").await.json();
     assert_eq!(listed["dead_letters"][0]["event"], stale.as_str());
 }

@@ -38,9 +38,9 @@ impl Judged {
         let mut judged = Self::sound();
         change(&mut judged);
         let ids = (0..EVENTS).map(|number| Act::with(200, &[], &format!(r#"{{"id":"id-{number}"}}"#)));
-        let door = Fake::start(ids).await;
+        let hooks = Fake::start(ids).await;
         let load = Load::new(SEED);
-        load.post(door.address, EVENTS).await;
+        load.post(hooks.address, EVENTS).await;
         let admin = Fake::start(std::iter::repeat_n(judged.answer.clone(), 9)).await;
         let witnesses = vec![Witness { name: "crm", wants: judged.wants, copies: judged.copies.clone() }];
         let Self { crashes, doubtful, .. } = &judged;

@@ -102,7 +102,7 @@ pub(super) fn content(config: &Config, name: &str, body: &str, source: &str, rul
 }
 
 #[test]
-fn what_the_tests_of_each_recipe_say_is_so() {
+fn each_test_of_a_recipe_passes() {
     for recipe in recipes() {
         let config = proved(&recipe);
         let tested = run_tests(&config);

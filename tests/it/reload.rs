@@ -188,7 +188,7 @@ async fn destinations_that_go_come_are_renamed_fail_or_are_paused_keep_what_wait
         relay.accept(SENT).await;
     }
     one.wait_for(3).await;
-    eventually("three to be postponed", async || relay.destination("one").await["scheduled"] == 3).await;
+    eventually("three to be scheduled", async || relay.destination("one").await["scheduled"] == 3).await;
     relay.act("/api/destinations/two/pause").await;
 
     // Gone: its queue is kept, and it is shown as removed.
@@ -282,10 +282,10 @@ async fn what_is_answered_to_an_older_section_says_nothing_of_the_new_one() {
     let config = |url: String| to_one("crm", &format!("http: {{ url: \"{url}\" }}"));
     let reloading = Reloading::start(&config(old.url())).await;
     reloading.relay.accept(SENT).await;
-    let under_way = old.next().await;
+    let in_flight = old.next().await;
     // The operator has seen that the address is gone, and gives another.
     reloading.changed(&config(new.url())).await;
-    answer(under_way, 410).await;
+    answer(in_flight, 410).await;
     new.wait_for(1).await;
     let destination = reloading.relay.destination("crm").await;
     assert_ne!(destination["state"], "paused", "{destination}");
@@ -304,11 +304,11 @@ async fn a_worker_that_is_ending_opens_no_breaker_for_the_one_that_follows() {
     }
     relay.accept(SENT).await;
     let fifth = old.next().await;
-    eventually("four to be postponed", async || relay.destination("one").await["scheduled"] == 4).await;
+    eventually("four to be scheduled", async || relay.destination("one").await["scheduled"] == 4).await;
     reloading.changed(&to_one("two", &format!("http: {{ url: \"{}\" }}", two.url()))).await;
     reloading.changed(&config).await;
     answer(fifth, 503).await;
-    eventually("all to be postponed", async || relay.destination("one").await["scheduled"] == 5).await;
+    eventually("all to be scheduled", async || relay.destination("one").await["scheduled"] == 5).await;
     let destination = relay.destination("one").await;
     assert_ne!(destination["breaker"]["state"], "open", "{destination}");
 }

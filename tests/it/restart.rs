@@ -41,7 +41,7 @@ async fn a_pause_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_finishes_attempts_under_way_and_settles_them() {
+async fn stopping_finishes_attempts_in_flight_and_settles_them() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     for _ in 0..200 {

@@ -103,10 +103,10 @@ fn a_kind_of_destination_is_named_by_itself_alone() {
 }
 
 #[test]
-fn only_the_doors_know_warp_and_hyper() {
-    let doors = |file: &String| ["listener/", "receive/", "admin/"].iter().any(|folder| file.starts_with(folder));
+fn only_the_listeners_know_warp_and_hyper() {
+    let rooms = |file: &String| ["listener/", "receive/", "admin/"].iter().any(|folder| file.starts_with(folder));
     let warp = naming("warp::");
-    assert!(!warp.is_empty() && warp.iter().all(doors), "{warp:?}");
+    assert!(!warp.is_empty() && warp.iter().all(rooms), "{warp:?}");
     assert_eq!(naming("hyper::"), ["listener/drain.rs", "listener/server.rs"]);
 }
 

@@ -439,7 +439,7 @@ async fn the_relay_is_found_by_its_own_config_or_else_by_the_new_one() {
 async fn pieces_are_put_together() {
     let trying = Trying::start(NOW).await;
     let store = trying.relay.running.relay.store.clone();
-    // More than one piece holds, straight into the store: the door is not what is tried here.
+    // More than one piece holds, straight into the store: the listener is not what is tried here.
     let one = trying.relay.accept(SENT).await.parse().expect("an id");
     let first = store.event(one).await.expect("there").event;
     let mut answers = Vec::new();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, ask, destination, name, nothing_here, refused};
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::relay::replay::Matcher;
+use crate::relay::replay::Conditions;
 use crate::store::{Command, Cursor, DeadLetter, DeadQuery, EVENTS_MAX, NameId, NameKind, What, Which};
 use crate::time::rfc3339;
 
@@ -71,12 +71,12 @@ async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
 struct Filter {
     query: DeadQuery,
     /// Only those of one person.
-    person: Option<Matcher>,
+    person: Option<Conditions>,
 }
 
 impl Filter {
     fn is_meant(&self, relay: &Relay, letter: &DeadLetter) -> bool {
-        let is_of = |person: &Matcher| letter.event.as_ref().is_ok_and(|event| person.holds(&*relay.store, event));
+        let is_of = |person: &Conditions| letter.event.as_ref().is_ok_and(|event| person.holds(&*relay.store, event));
         self.person.as_ref().is_none_or(is_of)
     }
 }
@@ -96,8 +96,8 @@ async fn all(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<Event
     }
 }
 
-fn person(email: Option<&str>) -> Result<Option<Matcher>, Refusal> {
-    email.map(Matcher::of_person).transpose().map_err(|error| Refusal::wrong(error.to_string()))
+fn person(email: Option<&str>) -> Result<Option<Conditions>, Refusal> {
+    email.map(Conditions::of_person).transpose().map_err(|error| Refusal::wrong(error.to_string()))
 }
 
 /// One page over some destinations, newest event first.

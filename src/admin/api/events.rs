@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::relay::replay::{Matcher, ReplayError};
+use crate::relay::replay::{Conditions, ReplayError};
 use crate::store::{
     AttemptNote, Cursor, DeliveryState, DeliveryView, EventQuery, EventView, NameId, Order, SearchLimit, States,
     StoredEvent,
@@ -49,8 +49,8 @@ async fn answer(request: Request<'_>) -> Outcome {
 
 /// What is looked for.
 struct Filter {
-    matcher: Matcher,
-    person: Option<Matcher>,
+    conditions: Conditions,
+    person: Option<Conditions>,
     /// What in the filter probably does not do what was meant.
     warnings: Vec<String>,
     source: Option<NameId>,
@@ -78,11 +78,11 @@ impl Filter {
             let found = relay.store.names().find(crate::store::NameKind::Source, wanted);
             found.ok_or_else(|| Refusal::missing(format!("there is no source `{wanted}`")))
         });
-        let (matcher, warnings) = Matcher::parse_with_warnings(matching.as_deref()).map_err(wrong)?;
+        let (conditions, warnings) = Conditions::parse_with_warnings(matching.as_deref()).map_err(wrong)?;
         Ok(Self {
-            matcher,
+            conditions,
             warnings,
-            person: query.get("email").map(Matcher::of_person).transpose().map_err(wrong)?,
+            person: query.get("email").map(Conditions::of_person).transpose().map_err(wrong)?,
             source: source.transpose()?,
             destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
             state,
@@ -96,7 +96,7 @@ impl Filter {
         (self.since_ms..self.until_ms).contains(&event.received_ms)
             && self.source.is_none_or(|source| source == event.source)
             && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
-            && self.matcher.holds(&*relay.store, event)
+            && self.conditions.holds(&*relay.store, event)
             && self.person.as_ref().is_none_or(|person| person.holds(&*relay.store, event))
     }
 

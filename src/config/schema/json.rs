@@ -14,7 +14,6 @@ use crate::yaml::keys::{Absent, INTERPOLATED, Info, Of, Section};
 use crate::yaml::load;
 use crate::yaml::raw::{self, Node, Style};
 
-/// The schema.
 pub fn schema() -> Value {
     let mut schema = map(&root::keys());
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");

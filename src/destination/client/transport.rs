@@ -119,7 +119,6 @@ impl Network {
         &self.environment
     }
 
-    /// Looks names up.
     pub fn lookups(&self) -> &Lookups {
         &self.lookups
     }

@@ -245,7 +245,6 @@ impl Slack {
         Ok(Call { method: Method::POST, url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 
-    /// The message's JSON.
     fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         self.made_body(delivery).map_err(|unsent| unsent.masked(&self.content_masks))
     }
@@ -281,7 +280,7 @@ impl Slack {
         let status = answer.status;
         let text = answer.excerpt(&self.masks);
         let text = text.trim();
-        let by_table = || self.answers.outcome(status, || (text.to_owned(), answer.wish()));
+        let by_table = || self.answers.outcome(status, || (text.to_owned(), answer.retry_after()));
         if self.answers.names(status) {
             return by_table();
         }
@@ -291,7 +290,7 @@ impl Slack {
             brief,
             ..Reason::new(format!("{status} {}", if text.is_empty() { "without a word" } else { text }))
         };
-        let later = |reason| Outcome::Retry { reason, after: answer.wish(), holds_all: matches!(status, 429 | 503) };
+        let later = |reason| Outcome::Retry { reason, after: answer.retry_after(), holds_all: matches!(status, 429 | 503) };
         let is_success = (200..300).contains(&status);
         match said(answer.header("content-type"), &answer.body) {
             Said::Never(word) => Outcome::Reject { reason: reason(format!("{status} {word}")) },
@@ -437,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_slacks_table() {
+    fn each_answer_of_slack_means_what_its_table_says() {
         let slack = slack(Message::None);
         let check = |status: u16, body: &str, expected: &str| {
             let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };

@@ -190,7 +190,6 @@ fn joined(state: &mut State, args: &mut Vec<Value>) -> Result<Option<Value>, Err
     Ok(None)
 }
 
-/// Nothing of nothing.
 fn missing(args: &mut [Value]) -> Option<Value> {
     args.first().filter(|value| value.is_undefined() || value.is_none()).map(|_| Value::UNDEFINED)
 }

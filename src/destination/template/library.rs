@@ -139,7 +139,6 @@ pub const TESTS: [Entry; 30] = [
     entry("test", "\"odd\" is test", "There is such a test."),
 ];
 
-/// All functions.
 pub const FUNCTIONS: [Entry; 4] = [
     entry("range", "range(3)", "The numbers 0, 1 and 2."),
     entry("dict", "dict(a=1)", "A map."),

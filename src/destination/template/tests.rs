@@ -106,7 +106,7 @@ fn a_template_that_would_run_for_ever_ends() {
 }
 
 #[test]
-fn the_relays_own_filters() {
+fn the_relays_own_filters_do_what_the_reference_says() {
     let body = r#"{"type":"a","t":"Grüße & more","n":20.50,"e":"steve@example.com","m":{"a b":"c&d","n":1.0}}"#;
     check(
         "{{ t | truncate(6) }}|{{ t | truncate(12) }}|{{ t | truncate(6, end='...') }}",

@@ -49,11 +49,11 @@ impl Operator for Equals {
         }
     }
 
-    fn holds(&self, met: &[(u32, Value<'_>)]) -> bool {
-        if self.takes_missing && (met.is_empty() || met.iter().any(|(_, value)| has_null(value))) {
+    fn holds(&self, values: &[(u32, Value<'_>)]) -> bool {
+        if self.takes_missing && (values.is_empty() || values.iter().any(|(_, value)| has_null(value))) {
             return true;
         }
-        met.iter().any(|(_, value)| any_element(value, &|element| self.accepts(element)))
+        values.iter().any(|(_, value)| any_element(value, &|element| self.accepts(element)))
     }
 
     fn key(&self) -> Key<'_> {

@@ -10,26 +10,26 @@ pub(super) const EXISTS: OperatorKind = OperatorKind {
     takes: Takes::Boolean,
     has_case: false,
     build: |argument, _| match argument {
-        Argument::Bool(wanted) => Ok(Box::new(Exists { wanted: *wanted })),
+        Argument::Bool(expected) => Ok(Box::new(Exists { expected: *expected })),
         _ => Err("`exists` is true or false".into()),
     },
 };
 
 #[derive(Debug)]
 struct Exists {
-    wanted: bool,
+    expected: bool,
 }
 
 impl Operator for Exists {
     fn accepts(&self, value: &Value<'_>) -> bool {
-        (*value != Value::Null) == self.wanted
+        (*value != Value::Null) == self.expected
     }
 
-    fn holds(&self, met: &[(u32, Value<'_>)]) -> bool {
-        met.iter().any(|(_, value)| *value != Value::Null) == self.wanted
+    fn holds(&self, values: &[(u32, Value<'_>)]) -> bool {
+        values.iter().any(|(_, value)| *value != Value::Null) == self.expected
     }
 
     fn wants_missing(&self) -> bool {
-        !self.wanted
+        !self.expected
     }
 }

@@ -57,7 +57,6 @@ pub enum Takes {
     Text,
     /// A number, or a list of them.
     Number,
-    /// True or false.
     Boolean,
 }
 
@@ -93,8 +92,8 @@ pub trait Operator: fmt::Debug + Send + Sync {
     fn accepts(&self, value: &Value<'_>) -> bool;
 
     /// Whether a field satisfies it: some element does. What the field holds is empty when it is missing.
-    fn holds(&self, met: &[(u32, Value<'_>)]) -> bool {
-        met.iter().any(|(_, value)| any_element(value, &|element| self.accepts(element)))
+    fn holds(&self, values: &[(u32, Value<'_>)]) -> bool {
+        values.iter().any(|(_, value)| any_element(value, &|element| self.accepts(element)))
     }
 
     /// What the index may look it up by. [`Key::None`] if it can hold for values that cannot be looked up.
@@ -123,7 +122,7 @@ pub trait Operator: fmt::Debug + Send + Sync {
 pub struct Bound<'o> {
     /// The number that a value is compared with.
     pub number: &'o Decimal,
-    /// Which of a value's orders to it are wanted.
+    /// Which of a value's orders to it make it hold.
     pub is_wanted: fn(Ordering) -> bool,
 }
 
@@ -156,14 +155,14 @@ pub(super) fn any_element(value: &Value<'_>, accepts: &dyn Fn(&Value<'_>) -> boo
 /// A pattern over text; what `glob`, `regex` and the partial texts come down to.
 #[derive(Debug)]
 struct Pattern {
-    matcher: Matcher,
+    form: Form,
     key: PatternKey,
     /// What the compiled form takes at most.
     bytes: usize,
 }
 
 #[derive(Debug)]
-enum Matcher {
+enum Form {
     Prefix(String),
     Suffix(String),
     Part(String),
@@ -209,7 +208,7 @@ impl Pattern {
             return Self::literal(format!("^{}", ::regex::escape(text)), text);
         }
         let key = PatternKey::Prefix(text.to_owned());
-        Ok(Box::new(Self { matcher: Matcher::Prefix(text.to_owned()), key, bytes: 0 }))
+        Ok(Box::new(Self { form: Form::Prefix(text.to_owned()), key, bytes: 0 }))
     }
 
     /// A text that must stand at the end.
@@ -218,7 +217,7 @@ impl Pattern {
             return Self::literal(format!("{}$", ::regex::escape(text)), text);
         }
         let key = PatternKey::Suffix(text.to_owned());
-        Ok(Box::new(Self { matcher: Matcher::Suffix(text.to_owned()), key, bytes: 0 }))
+        Ok(Box::new(Self { form: Form::Suffix(text.to_owned()), key, bytes: 0 }))
     }
 
     /// A text that must stand somewhere.
@@ -227,7 +226,7 @@ impl Pattern {
             return Self::literal(::regex::escape(text), text);
         }
         let key = PatternKey::Regex(::regex::escape(text));
-        Ok(Box::new(Self { matcher: Matcher::Part(text.to_owned()), key, bytes: 0 }))
+        Ok(Box::new(Self { form: Form::Part(text.to_owned()), key, bytes: 0 }))
     }
 
     /// A text that matches in any case, as `source` has it escaped.
@@ -236,8 +235,8 @@ impl Pattern {
             return Self::regex(source, true);
         }
         let source = without_case(&source);
-        let matcher = Matcher::Literal(source.clone(), OnceLock::new());
-        Ok(Box::new(Self { matcher, key: PatternKey::Regex(source), bytes: 0 }))
+        let form = Form::Literal(source.clone(), OnceLock::new());
+        Ok(Box::new(Self { form, key: PatternKey::Regex(source), bytes: 0 }))
     }
 
     /// A regular expression that must match somewhere.
@@ -248,14 +247,14 @@ impl Pattern {
             within: fault.within.map(|range| in_the_users(range.start)..in_the_users(range.end)),
             ..fault
         })?;
-        Ok(Box::new(Self { matcher: Matcher::Regex(Box::new(regex)), key: PatternKey::Regex(source), bytes }))
+        Ok(Box::new(Self { form: Form::Regex(Box::new(regex)), key: PatternKey::Regex(source), bytes }))
     }
 
     /// A regular expression that can match only a text that begins so.
     fn regex_with_prefix(source: &str, prefix: &str) -> Built {
         let (regex, bytes) = compile(source)?;
-        let matcher = Matcher::Regex(Box::new(regex));
-        Ok(Box::new(Self { matcher, key: PatternKey::Prefix(prefix.to_owned()), bytes }))
+        let form = Form::Regex(Box::new(regex));
+        Ok(Box::new(Self { form, key: PatternKey::Prefix(prefix.to_owned()), bytes }))
     }
 }
 
@@ -300,12 +299,12 @@ fn place_in(source: &str, drawn: &str) -> Option<std::ops::Range<usize>> {
 
 impl Operator for Pattern {
     fn accepts(&self, value: &Value<'_>) -> bool {
-        value.text().is_some_and(|text| match &self.matcher {
-            Matcher::Prefix(part) => text.starts_with(part.as_str()),
-            Matcher::Suffix(part) => text.ends_with(part.as_str()),
-            Matcher::Part(part) => text.contains(part.as_str()),
-            Matcher::Regex(regex) => regex.is_match(text),
-            Matcher::Literal(source, regex) => regex
+        value.text().is_some_and(|text| match &self.form {
+            Form::Prefix(part) => text.starts_with(part.as_str()),
+            Form::Suffix(part) => text.ends_with(part.as_str()),
+            Form::Part(part) => text.contains(part.as_str()),
+            Form::Regex(regex) => regex.is_match(text),
+            Form::Literal(source, regex) => regex
                 .get_or_init(|| Box::new(::regex::Regex::new(source).expect("a short escaped text compiles")))
                 .is_match(text),
         })

@@ -17,7 +17,6 @@ const BYTES_MAX: usize = 1 << 20;
 /// A longer line is cut: one line must not push out all others.
 const LINE_BYTES_MAX: usize = 32 << 10;
 
-/// The queue.
 pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,

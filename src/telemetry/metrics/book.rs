@@ -31,7 +31,6 @@ pub struct Described {
     pub help: &'static str,
 }
 
-/// A metric's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only rises, but for restarts.
@@ -81,7 +80,6 @@ impl KeptNames<'_> {
 
 /// A set of labels. Made by [`labels!`].
 pub trait Labels: EncodeLabelSet + Clone + Debug + Ord + Send + Sync + 'static {
-    /// Their names.
     const NAMES: &'static [&'static str];
 
     /// Whether what is shown with them stays when these names do.
@@ -136,7 +134,6 @@ impl Book {
         self.about = about;
     }
 
-    /// Declares a counter.
     pub fn counter(&mut self, name: &'static str, unit: &'static str, help: &'static str) -> Counter {
         self.one(name, unit, help, Counter::default())
     }
@@ -151,7 +148,6 @@ impl Book {
         self.each(name, unit, help, Counter::default)
     }
 
-    /// Declares a gauge.
     pub fn gauge(&mut self, name: &'static str, unit: &'static str, help: &'static str) -> Gauge {
         self.one(name, unit, help, Gauge::default())
     }

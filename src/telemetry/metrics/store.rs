@@ -82,7 +82,6 @@ impl Store {
 }
 
 impl Metrics {
-    /// Counts a sync.
     pub fn synced(&self, took: Duration) {
         self.store.sync.observe(took.as_secs_f64());
     }

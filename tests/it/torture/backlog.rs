@@ -29,7 +29,7 @@ const RESIDENT_MIB_MAX: f64 = 60.0;
 const RESIDENT_MIB_MAX_LARGE: f64 = 128.0;
 /// More connections, larger groups, fewer syncs.
 const SENDERS: usize = 200;
-/// Each with a body of a megabyte under way: more than there is room for at once, so that some are refused.
+/// Each with a body of a megabyte in flight: more than there is room for at once, so that some are refused.
 const LARGE_SENDERS: usize = 40;
 /// How many the destination takes at once. In the config, and how far an event may come before its turn.
 const AT_ONCE: usize = 32;
@@ -130,7 +130,7 @@ async fn drain(up: &Up, crm: &Recorder, small: usize) -> f64 {
 
 /// How many places an event came before its turn at most, of those that had not been tried before.
 ///
-/// Claims are made in order of age, and at most [`AT_ONCE`] are under way, so whoever comes that far ahead of others has overtaken
+/// Claims are made in order of age, and at most [`AT_ONCE`] are in flight, so whoever comes that far ahead of others has overtaken
 /// some that were not even begun.
 fn earliest(copies: &[Copy], tried: &BTreeSet<String>) -> usize {
     let taken = copies.iter().filter(|copy| matches!(copy.arrived, Arrived::At { is_taken: true, .. }));

@@ -1,8 +1,8 @@
-//! Damage to the journal and to `state.db`, each on a copy of one store with known deliveries, seen through the front door.
+//! Damage to the journal and to `state.db`, each on a copy of one store with known deliveries, seen by its listeners.
 //!
 //! The store has three segments: the first with dead letters, the others with everything still waiting for `crm` and `hot`. The last
 //! one was closed well in one copy and left by a SIGKILL in the other. Whatever is done to a copy: no panic, nothing altered, invented
-//! or at a wrong destination; what is lost is told (an error in the log, the metric of damage, or a dead letter that says so), is one stretch of the journal, and
+//! or at a wrong destination; what is lost is told (an error in the log, the metric of damage, or a dead letter that says so), is one range of the journal, and
 //! `store verify` knows of it; and new events are taken. That every byte offset of a tail is survived is shown by the journal's own
 //! tests; here some are looked at by `store verify`, and fewer by a start.
 
@@ -325,20 +325,20 @@ fn judged(expect: &Expect, verdict: &Verdict, is_told: bool, verified: &Ended, s
     let log = stage.load.log();
     let ids: Vec<&String> = log.acknowledged.keys().collect();
     let places: Vec<usize> = (0..ids.len()).filter(|at| lost.contains(ids[*at])).collect();
-    let is_one_stretch = places.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let is_one_range = places.windows(2).all(|pair| pair[1] == pair[0] + 1);
     match expect {
         Expect::Nothing => {}
         Expect::Refused(_) => problems.push("it started".to_owned()),
         Expect::Told => {
             hold(lost.is_empty() || is_told, "and nobody is told");
             hold(lost.is_empty() || verified.code == Some(1), "and store verify finds nothing");
-            hold(is_one_stretch, "from several places");
+            hold(is_one_range, "from several places");
         }
         Expect::Newest { is_told: must_be_told } => {
             hold(lost.is_empty() || is_told || !must_be_told, "and nobody is told");
             hold(lost.is_empty() || verified.code == Some(1) || !must_be_told, "and store verify finds nothing");
             let newest_old = ids.len() - EVENTS_AFTER as usize;
-            hold(is_one_stretch && places.last().is_none_or(|at| at + 1 == newest_old), "that are not the newest");
+            hold(is_one_range && places.last().is_none_or(|at| at + 1 == newest_old), "that are not the newest");
         }
     }
     problems

@@ -18,7 +18,6 @@
 pub mod archive;
 pub mod archive_disk;
 pub mod backlog;
-pub mod carried;
 pub mod clock;
 pub mod clock_start;
 pub mod damage;
@@ -35,6 +34,7 @@ pub mod names;
 pub mod oracle;
 pub mod power;
 pub mod recorder;
+pub mod relocated;
 pub mod rename;
 pub mod rig;
 pub mod signals;
@@ -65,7 +65,7 @@ pub const FAULTS: &[&Fault] = &[
     &archive_disk::FAULT,
     &descriptors::FAULT,
     &heads::FAULT,
-    &carried::FAULT,
+    &relocated::FAULT,
     &names::FAULT,
     &rename::FAULT,
     &backlog::FAULT,

@@ -4,7 +4,7 @@
 //! others it is killed at once. A control round makes every sync a no-op (`strace` injects success without the call); it must be seen
 //! to lose acknowledged events, or the rounds before it prove nothing.
 //!
-//! Judged is what was acknowledged before the cut. Of a request that was under way in the very moment nobody can say whether its sync
+//! Judged is what was acknowledged before the cut. Of a request that was in flight in the very moment nobody can say whether its sync
 //! came before or after (the kernel lets a sync that overlaps the shutdown end well): these are counted apart, as in doubt. A request
 //! that was sent after the cut must not be acknowledged at all.
 
@@ -31,7 +31,7 @@ pub const FAULT: Fault = Fault {
 
 const SENDERS: usize = 16;
 const EVENTS_A_ROUND: u64 = 400;
-/// What each sender has under way, at three destinations.
+/// What each sender has in flight, at three destinations.
 const DOUBTFUL_A_ROUND: u64 = SENDERS as u64 * 3;
 /// Room for the history of all rounds.
 const IMAGE_MIB: u64 = 256;
@@ -96,7 +96,7 @@ async fn run(scale: Scale) -> Report {
         sending.ended().await;
         machine.power_on(&cut);
         problems.extend(acknowledged_without_a_disk(&machine.stage, &cut));
-        // A sync that is under way while the disk goes may say that all is well: the kernel's simulation is not that exact.
+        // A sync that is in flight while the disk goes may say that all is well: the kernel's simulation is not that exact.
         machine.stage.doubtful.push(cut.start..Instant::now());
     }
     machine.stage.hot.say(Says::Ok);

@@ -192,7 +192,7 @@ impl Up {
         request(self.admin, "POST", path, &[("x-vero-relay-write", "1")], b"").await
     }
 
-    /// The status of `/readyz` at the front door.
+    /// The status of `/readyz` at the listener for webhooks.
     pub async fn readyz(&self) -> u16 {
         request(self.hooks, "GET", "/readyz", &[], b"").await.status()
     }

@@ -1,6 +1,6 @@
 //! A destination that answers 5xx to everything while ten thousand deliveries wait for it, and then gets up again.
 //!
-//! The destination's own clock is the witness. While it is down: a first burst of what was under way when the breaker opened, then one
+//! The destination's own clock is the witness. While it is down: a first burst of what was in flight when the breaker opened, then one
 //! probe at a time, further and further apart, also after a crash. When it is back: one, two, four, eight requests at once and never
 //! more. At full size it falls over once more in the middle of the recovery.
 
@@ -27,7 +27,7 @@ const CONCURRENCY: usize = 8;
 const RETRIES_IN_A_ROW: usize = 5;
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_LAST: Duration = Duration::from_secs(60);
-/// The fifth failure opens the breaker; as many as fit beside it may be under way by then.
+/// The fifth failure opens the breaker; as many as fit beside it may be in flight by then.
 const BURST_MAX: usize = RETRIES_IN_A_ROW - 1 + CONCURRENCY;
 /// The recovered destination takes this long for each request, so that those made at once are seen to be.
 const WORK: Duration = Duration::from_millis(5);
@@ -143,7 +143,7 @@ fn check_down(turns: &[Turn], range: Range<usize>, report: &mut Report, down: &m
     let mut wait = if burst.len() == 1 { PROBE_FIRST * 4 } else { PROBE_FIRST };
     let mut answered: Vec<Instant> = burst.iter().filter_map(|turn| turn.answered).collect();
     answered.sort();
-    // The wait begins with the fifth failure; what was under way then moves nothing.
+    // The wait begins with the fifth failure; what was in flight then moves nothing.
     let opening = burst.len().saturating_sub(CONCURRENCY).max(RETRIES_IN_A_ROW - 1);
     let mut since = answered.get(opening).or(answered.last()).copied();
     for (number, probe) in probes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Every answer of the front door, and how it treats senders that are slow, large or strange.
+//! Every answer of the listener for webhooks, and how it treats senders that are slow, large or strange.
 
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use super::rig::{Rig, Up};
 use crate::harness::{closed_port, eventually, request};
 
 pub const FAULT: Fault = Fault {
-    name: "carried",
-    about: "dead letters of hundreds of thousands of small events are carried over, then SIGKILL",
+    name: "relocated",
+    about: "dead letters of hundreds of thousands of small events are relocated, then SIGKILL",
     needs_root: false,
     needs: &[],
     run: |scale| Box::pin(run(scale)),
@@ -72,7 +72,7 @@ async fn run(scale: Scale) -> Report {
     }
     let first = format!("{:010}.journal", 1);
     let is_gone = !rig.data_dir.join("journal").join(first).exists();
-    report.hold(is_gone, || "the first segment is still there: nothing was carried".to_owned());
+    report.hold(is_gone, || "the first segment is still there: nothing was relocated".to_owned());
     up.stop().await;
     let verified = rig.verb(&["store", "verify"]);
     report.hold(verified.code == Some(0), || format!("store verify: {}", verified.log));
