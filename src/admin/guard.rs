@@ -35,7 +35,7 @@ impl Guard {
     }
 
     /// The answer to who may not ask.
-    pub(super) fn refusal(&self, headers: &HeaderMap, changes_something: bool) -> Option<Answer> {
+    pub(super) fn refusal(&self, headers: &HeaderMap) -> Option<Answer> {
         let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !is_among(host, &self.hosts) {
             let why = "this listener answers only to the names of this machine";
@@ -44,11 +44,15 @@ impl Guard {
         if self.is_foreign(headers) {
             return Some(answer(StatusCode::FORBIDDEN, "web pages of other sites get nothing from this listener"));
         }
-        if changes_something && !headers.contains_key(WRITE_HEADER) {
-            let why = format!("what changes something needs the header {WRITE_HEADER}: 1");
-            return Some(answer(StatusCode::FORBIDDEN, &why));
-        }
         None
+    }
+
+    /// The answer to who may not change anything.
+    pub(super) fn refusal_to_change(&self, headers: &HeaderMap) -> Option<Answer> {
+        self.refusal(headers).or_else(|| {
+            let why = format!("what changes something needs the header {WRITE_HEADER}: 1");
+            (!headers.contains_key(WRITE_HEADER)).then(|| answer(StatusCode::FORBIDDEN, &why))
+        })
     }
 
     /// Whether a browser says that another site's page asks. Programs say nothing of the sort.
@@ -78,7 +82,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
-        let refusal = Guard::new(address.parse().expect("an address")).refusal(&map, false);
+        let refusal = Guard::new(address.parse().expect("an address")).refusal(&map);
         assert_eq!(refusal.map(|refusal| refusal.status().as_u16()), expected, "{address} {headers:?}");
     }
 

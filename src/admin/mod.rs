@@ -25,7 +25,6 @@ use crate::destination::hops::VIA;
 use crate::listener::body::{self, Intake};
 use crate::listener::{Answer, answer, text};
 use crate::relay::{Relay, SourceState, healthz, readyz};
-use crate::store::Health;
 use crate::telemetry::{DestinationGauges, SourceGauges};
 
 /// A write needs this header, with any value.
@@ -96,7 +95,9 @@ where
     }
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let is_post_to_bin = *method == Method::POST && steps.first() == Some(&"bin");
-    if let Some(refusal) = admin.guard.refusal(headers, !is_read && !is_post_to_bin) {
+    let changes_something = !is_read && !is_post_to_bin;
+    let refusal = if changes_something { admin.guard.refusal_to_change(headers) } else { admin.guard.refusal(headers) };
+    if let Some(refusal) = refusal {
         return refusal;
     }
     match (is_read, steps.as_slice()) {
@@ -213,7 +214,8 @@ async fn metrics(relay: &Relay) -> Answer {
             held: counts.held(*id),
         });
     }
-    relay.metrics.set_store(&usage, relay.health() == Health::Good, now_ms);
+    relay.metrics.set_store_health(&relay.health());
+    relay.metrics.set_store_usage(&usage, now_ms);
     let mut response = Response::new(Bytes::from(relay.metrics.encode()));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);

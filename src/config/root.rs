@@ -131,10 +131,8 @@ pub(super) fn read(
     let removed_grace = entries.value(&REMOVED_GRACE);
     let watch = entries.value(&WATCH);
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
-    reader.hide_values(true);
     let sources = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
-    let sources = sources.and_then(|node| sources::read(reader, node, is_public));
-    reader.hide_values(false);
+    let sources = reader.hiding_values(|| sources.and_then(|node| sources::read(reader, node, is_public)));
     let defaults = entries.node(&DEFAULTS.info);
     if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
         for kind in crate::destination::KINDS {
@@ -153,9 +151,7 @@ pub(super) fn read(
     }
     let (rules, sent) = rules.unzip();
     let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
-    reader.hide_values(true);
-    let destinations = destinations::read_all(&parts, destination_nodes, &names);
-    reader.hide_values(false);
+    let destinations = reader.hiding_values(|| destinations::read_all(&parts, destination_nodes, &names));
     if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
         advice::templates::advise(reader, nodes, defaults, sent);
     }

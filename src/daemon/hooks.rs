@@ -75,14 +75,18 @@ impl Hooks {
         let open = Open { listener, options, accepting, closes, is_handed_over };
         if let Some(before) = self.open.replace(open) {
             let is_the_same = self.open.as_ref().is_some_and(|open| Arc::ptr_eq(&open.listener, &before.listener));
-            before.end(!is_the_same);
+            if is_the_same {
+                before.stop_accepting();
+            } else {
+                before.close();
+            }
         }
     }
 
     /// Ends it: what the system has accepted is served, and connections finish what they have begun.
     pub(super) fn close(&mut self) {
         if let Some(open) = self.open.take() {
-            open.end(true);
+            open.close();
         }
         self.stop.cancel();
         self.tasks.close();
@@ -100,9 +104,14 @@ impl Hooks {
 }
 
 impl Open {
-    /// Accepts nothing more. `is_over` where nobody else serves the listener.
-    fn end(&self, is_over: bool) {
-        self.closes.store(is_over && !self.is_handed_over, Ordering::Release);
+    /// Accepts nothing more; somebody else serves the listener.
+    fn stop_accepting(&self) {
+        self.accepting.cancel();
+    }
+
+    /// Accepts nothing more, and nobody else does: the listener closes, unless the service manager holds it.
+    fn close(&self) {
+        self.closes.store(!self.is_handed_over, Ordering::Release);
         self.accepting.cancel();
     }
 }

@@ -80,7 +80,10 @@ impl Owner {
             Err(error) => tracing::error!(error = with_causes(error), "the config was not reloaded"),
         }
         let error = outcome.as_ref().err().map(ReloadError::in_full);
-        self.relay.metrics.reloaded(error.is_none());
+        match error {
+            None => self.relay.metrics.reload_succeeded(),
+            Some(_) => self.relay.metrics.reload_failed(),
+        }
         self.relay.set_last_reload(LastReload { at_ms: crate::time::wall_ms(), error });
     }
 

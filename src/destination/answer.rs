@@ -113,7 +113,8 @@ fn reason(status: u16, excerpt: &str) -> Reason {
     let excerpt = excerpt.trim();
     let mut reason = Reason::new(if excerpt.is_empty() { brief.clone() } else { format!("{brief}: {excerpt}") });
     reason.brief = brief;
-    (reason.status, reason.answer) = (status, excerpt.to_owned());
+    reason.status = Some(status);
+    reason.answer = excerpt.to_owned();
     // Most often the URL or a credential in the config is wrong, and the event must not be lost for it.
     reason.is_config_slip = matches!(status, 300..=399 | 401 | 403 | 404 | 405);
     reason

@@ -264,8 +264,8 @@ pub struct Reason {
     pub is_config_slip: bool,
     /// The attempt never reached the other side: it says nothing of the destination.
     pub is_local: bool,
-    /// The answer's status; 0 where none came.
-    pub status: u16,
+    /// The answer's status, where one came.
+    pub status: Option<u16>,
     /// The answer's beginning, secrets masked.
     pub answer: String,
 }
@@ -278,7 +278,7 @@ impl Reason {
     pub fn new(text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-        Self { brief: text.clone(), text, is_config_slip: false, is_local: false, status: 0, answer: String::new() }
+        Self { brief: text.clone(), text, is_config_slip: false, is_local: false, status: None, answer: String::new() }
     }
 
     /// A reason of our own: the attempt never reached the other side.

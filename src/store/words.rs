@@ -374,8 +374,8 @@ impl Default for Retention {
 pub struct Usage {
     /// Bytes of everything.
     pub bytes: u64,
-    /// What it may have; 0: no limit but the disk's.
-    pub bytes_max: u64,
+    /// What it may have; `None`: no limit but the disk's.
+    pub bytes_max: Option<u64>,
     /// Bytes of the journal.
     pub journal_bytes: u64,
     /// Above this, history goes.

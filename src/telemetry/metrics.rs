@@ -40,7 +40,7 @@ impl Default for Metrics {
         let store = store::Store::declare(&mut book);
         let process = process::Process::declare(&mut book);
         let metrics = Self { book: Arc::new(book), intake, destinations, store, process };
-        metrics.reloaded(true);
+        metrics.reload_succeeded();
         metrics
     }
 }

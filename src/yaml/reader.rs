@@ -239,9 +239,12 @@ impl Reader {
         }
     }
 
-    /// From now on, the line of a wrong or unknown value is not shown, or is again.
-    pub fn hide_values(&self, hides: bool) {
-        self.hides_values.set(hides);
+    /// Reads something, and shows no line of a wrong or unknown value in it.
+    pub fn hiding_values<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.hides_values.set(true);
+        let read = read();
+        self.hides_values.set(false);
+        read
     }
 
     fn push(&self, at: NodeId, severity: Severity, fault: Fault, is_secret: bool) {

@@ -38,7 +38,7 @@ pub(super) fn usage(relay: &Relay) -> Value {
     let usage = relay.journal.usage();
     json!({
         "bytes": usage.bytes,
-        "bytes_max": (usage.bytes_max > 0).then_some(usage.bytes_max),
+        "bytes_max": usage.bytes_max,
         "journal_bytes": usage.journal_bytes,
         "history_bytes_max": usage.history_bytes_max,
         "index_bytes": usage.index_bytes,

@@ -235,7 +235,7 @@ fn note(outcome: &Outcome, at_ms: u64, took: Duration) -> AttemptNote {
         at_ms,
         took_ms: took.as_millis() as u64,
         outcome: outcome.name().to_owned(),
-        status: reason.map_or(0, |reason| reason.status),
+        status: reason.and_then(|reason| reason.status).unwrap_or(0),
         // It is for who may see the event: of a template that fails all is told.
         reason: reason
             .map(|reason| if reason.is_local { &reason.text } else { &reason.brief })

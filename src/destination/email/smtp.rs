@@ -84,7 +84,7 @@ impl Email {
             let brief = format!("{} for the connection", reply.code);
             let text = self.masks.apply(format!("{brief}: {}", reply.lines.join(" ")));
             let is_config_slip = reply.code >= 500;
-            let reason = Reason { brief, status: reply.code, is_config_slip, ..Reason::new(text) };
+            let reason = Reason { brief, status: Some(reply.code), is_config_slip, ..Reason::new(text) };
             later(reason)
         };
         let greeting = said(stream, "").await?;
@@ -143,7 +143,7 @@ impl Email {
                 Ok(answer) => return unexpected(&answer, &what),
                 // Nobody has got anything yet: all are tried again together.
                 Err(error) => match self.of_error(&error, &what) {
-                    Outcome::Reject { reason } if reason.status == TOO_MANY_RECIPIENTS => return later(reason),
+                    Outcome::Reject { reason } if reason.status == Some(TOO_MANY_RECIPIENTS) => return later(reason),
                     Outcome::Reject { reason } => refused.push((mailbox.email.to_string(), reason)),
                     outcome => return outcome,
                 },
@@ -224,7 +224,7 @@ impl Email {
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         let brief = format!("{code} for {what}");
         let text = if said.is_empty() { brief.clone() } else { format!("{brief}: {said}") };
-        Reason { brief, status: code, answer: Reason::new(said).text, ..Reason::new(text) }
+        Reason { brief, status: Some(code), answer: Reason::new(said).text, ..Reason::new(text) }
     }
 }
 
@@ -249,7 +249,7 @@ fn is_done(answer: &Response) -> bool {
 fn unexpected(answer: &Response, what: &str) -> Outcome {
     let code = u16::from(answer.code());
     let brief = format!("{code} for {what}, which is no answer to that");
-    later(Reason { status: code, ..Reason::new(brief) })
+    later(Reason { status: Some(code), ..Reason::new(brief) })
 }
 
 fn later(reason: Reason) -> Outcome {

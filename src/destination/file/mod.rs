@@ -315,7 +315,7 @@ impl Lines {
             };
         }
         let Some(held) = open.get_mut(path) else { return (0, None) };
-        let (written, result) = held.write(lines, self.how.syncs);
+        let (written, result) = held.write(lines);
         if result.is_err() && !held.is_torn_stream() {
             // The next attempt opens it anew.
             open.remove(path);

@@ -51,6 +51,8 @@ pub struct Held {
     file: OpenFile,
     /// Where our last line ends; of a stream nothing.
     end: Option<u64>,
+    /// Whether each batch is synced.
+    syncs: bool,
     /// A stream holds the beginning of a line whose end it did not take.
     is_torn: bool,
 }
@@ -82,10 +84,10 @@ impl Held {
     }
 
     /// Adds lines, and tells how many are written for good.
-    pub fn write(&mut self, lines: &[Vec<u8>], syncs: bool) -> (usize, io::Result<()>) {
+    pub fn write(&mut self, lines: &[Vec<u8>]) -> (usize, io::Result<()>) {
         let Some(end) = self.end else { return self.write_stream(lines) };
         let all = lines.concat();
-        let written = self.file.write_all(&all).and_then(|()| if syncs { self.file.sync_data() } else { Ok(()) });
+        let written = self.file.write_all(&all).and_then(|()| if self.syncs { self.file.sync_data() } else { Ok(()) });
         match written {
             Ok(()) => {
                 self.end = Some(end + all.len() as u64);
@@ -149,7 +151,7 @@ fn open_stream(path: &Path) -> Result<Held, Failed> {
     let opened = OpenOptions::new().append(true).custom_flags(flags.bits() as i32).open(path);
     let is_unread = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
     let file = opened.map_err(|error| if is_unread(&error) { io::Error::other("nobody reads it") } else { error })?;
-    Ok(Held { file, end: None, is_torn: false })
+    Ok(Held { file, end: None, syncs: false, is_torn: false })
 }
 
 /// Opens a file to append to: never through a symlink, and ours alone.
@@ -189,7 +191,7 @@ fn open_file(path: &Path, data_dir: &Path, how: How) -> Result<Held, Failed> {
     }
     crate::directory::sync(directory)?;
     let end = file.metadata()?.len();
-    Ok(Held { file, end: Some(end), is_torn: false })
+    Ok(Held { file, end: Some(end), syncs: how.syncs, is_torn: false })
 }
 
 fn lock(file: &OpenFile) -> io::Result<()> {

@@ -285,7 +285,7 @@ impl Slack {
             return by_table();
         }
         let reason = |brief: String| Reason {
-            status,
+            status: Some(status),
             answer: text.to_owned(),
             brief,
             ..Reason::new(format!("{status} {}", if text.is_empty() { "without a word" } else { text }))

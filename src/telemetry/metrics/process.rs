@@ -64,11 +64,14 @@ impl Metrics {
         self.process.task_restarts.get(TaskLabel { task: task.to_owned() }).inc();
     }
 
-    /// Tells how the last reload went; a start counts as one.
-    pub fn reloaded(&self, is_good: bool) {
-        self.process.reload_successful.set(i64::from(is_good));
-        if is_good {
-            self.process.reload_succeeded_at.set((crate::time::wall_ms() / 1000) as i64);
-        }
+    /// A config was put in force: by a reload, or by a start.
+    pub fn reload_succeeded(&self) {
+        self.process.reload_successful.set(1);
+        self.process.reload_succeeded_at.set((crate::time::wall_ms() / 1000) as i64);
+    }
+
+    /// A config was not put in force, and the one before is.
+    pub fn reload_failed(&self) {
+        self.process.reload_successful.set(0);
     }
 }

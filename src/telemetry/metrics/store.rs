@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::Metrics;
 use super::book::Book;
+use crate::store::{Health, Usage};
 
 #[derive(Clone)]
 pub(super) struct Store {
@@ -86,14 +87,18 @@ impl Metrics {
         self.store.sync.observe(took.as_secs_f64());
     }
 
-    /// Sets what is known of the store.
-    pub fn set_store(&self, usage: &crate::store::Usage, is_ready: bool, now_ms: u64) {
+    /// Sets whether the store can do its work.
+    pub fn set_store_health(&self, health: &Health) {
+        self.store.ready.set(i64::from(*health == Health::Good));
+    }
+
+    /// Sets how much the store has.
+    pub fn set_store_usage(&self, usage: &Usage, now_ms: u64) {
         let age = usage.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000);
         let store = &self.store;
         for (gauge, number) in [
-            (&store.ready, u64::from(is_ready)),
             (&store.bytes, usage.bytes),
-            (&store.bytes_max, usage.bytes_max),
+            (&store.bytes_max, usage.bytes_max.unwrap_or(0)),
             (&store.free_bytes_min, usage.free_bytes_min),
             (&store.history_bytes, usage.journal_bytes),
             (&store.history_bytes_max, usage.history_bytes_max),

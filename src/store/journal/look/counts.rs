@@ -87,7 +87,7 @@ impl JournalStore {
             (!history.is_empty()).then(|| journal.segments.read(history.start, &mut Window::new(4 << 10)).ok());
         Usage {
             bytes: journal_bytes + index_bytes,
-            bytes_max: retention.bytes_max.unwrap_or(0),
+            bytes_max: retention.bytes_max,
             journal_bytes,
             history_bytes_max: resolved.history_bytes,
             index_bytes,
