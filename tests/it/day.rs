@@ -11,7 +11,7 @@ use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{NameKind, NewEvent, PlannedDelivery, Retention, Settlement, Store};
 use vero_relay::time::Clock;
 
-use crate::contract::AsWorker;
+use crate::contract::{InShort, worker};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 /// Events in an hour, all of them to both destinations.
@@ -64,9 +64,10 @@ fn over_a_day_with_a_dead_destination_the_disks_use_is_flat_once_retention_has_b
             });
             if number.is_multiple_of(50) {
                 answer.blocking_recv().expect("an answer").expect("taken");
-                let claims = store.claim(alive, 100);
+                let alive = worker(&*store, alive);
+                let claims = alive.claim(100);
                 let delivered = claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 }));
-                store.settle(delivered.collect());
+                alive.settle(delivered.collect());
                 runtime.block_on(limiter.look());
             }
         }

@@ -10,16 +10,17 @@ fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
         let store = backend.open();
         let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
-        let deliver = |store: &dyn Store| {
-            let claims = store.claim(a, 10);
+        let deliver = || {
+            let worker = worker(&*store, a);
+            let claims = worker.claim(10);
             let count = claims.len();
-            store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+            worker.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
             count
         };
-        assert_eq!(deliver(&*store), 10);
+        assert_eq!(deliver(), 10);
         let again = || What::Redeliver(Which::Events(ids.clone()));
         assert_eq!(ask(&*store, 7, "a", again()), done(10));
-        assert_eq!(deliver(&*store), 10);
+        assert_eq!(deliver(), 10);
         // Killed right after the answer.
         drop(store);
         let mut store = backend.open();
@@ -70,14 +71,15 @@ fn what_is_given_up_is_dead_what_is_dropped_is_gone_and_what_is_in_flight_is_lef
     each(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
-        let in_flight = store.claim(destination(&*store, "a"), 1)[0];
+        let worker = worker(&*store, destination(&*store, "a"));
+        let in_flight = worker.claim(1)[0];
         let give_up = || What::DeadLetter { which: Which::Pending, reason: "by hand".to_owned() };
         assert_eq!(ask(&*store, 1, "a", give_up()), done(3));
         assert_eq!(ask(&*store, 2, "a", give_up()), done(0));
         let of = |id: EventId| Which::Dead(DeadQuery { events: Some(vec![id]), ..DeadQuery::default() });
         let dropped = [3, 4].map(|id| ask(&*store, id, "a", What::Drop(of(ids[1]))));
         assert_eq!(dropped, [done(1), done(0)]);
-        store.settle(vec![(in_flight, Settlement::Delivered { attempts: 1 })]);
+        worker.settle(vec![(in_flight, Settlement::Delivered { attempts: 1 })]);
         store.close_now();
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
@@ -132,15 +134,15 @@ fn what_is_scheduled_goes_out_now_where_somebody_says_so() {
     each(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
-        let a = destination(&*store, "a");
-        let claim = store.claim(a, 1)[0];
+        let worker = worker(&*store, destination(&*store, "a"));
+        let claim = worker.claim(1)[0];
         let due_ms = vero_relay::time::wall_ms() + 3_600_000;
         let reason = "503".to_owned();
-        store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
-        assert_eq!(store.claim(a, 1), []);
+        worker.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
+        assert_eq!(worker.claim(1), []);
         assert_eq!(ask(&*store, 1, "a", What::RetryNow), done(1));
         assert!(ask(&*store, 1, "a", What::RetryNow).was_done_before);
-        assert_eq!(store.claim(a, 1).len(), 1);
+        assert_eq!(worker.claim(1).len(), 1);
     });
 }
 
@@ -152,16 +154,17 @@ fn a_queue_that_is_taken_over_is_whole_at_the_other_and_empty_where_it_was() {
             append(&*store, body, &["old"]);
         }
         let [old, new] = ["old", "new"].map(|name| destination(&*store, name));
-        let claims = store.claim(old, 3);
+        let worker = worker(&*store, old);
+        let claims = worker.claim(3);
         let due_ms = vero_relay::time::wall_ms() + 3_600_000;
         let reason = || "503".to_owned();
-        store.settle(vec![
+        worker.settle(vec![
             (claims[0], Settlement::Dead { attempts: 1, reason: reason() }),
             (claims[1], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: reason() }),
         ]);
         let taken = ask(&*store, 1, "old", What::TakeOver { to: new }).taken_over.expect("said");
         assert_eq!(taken, TakenOver { waiting: 1, scheduled: 1, dead: 1, paused: false, in_flight: 1 });
-        store.settle(vec![(claims[2], Settlement::Delivered { attempts: 1 })]);
+        worker.settle(vec![(claims[2], Settlement::Delivered { attempts: 1 })]);
         store.close_now();
         let store = backend.open();
         let counts = [old, new].map(|of| store.counts_of(of));
@@ -190,10 +193,11 @@ fn has_dead(store: &dyn Store) {
 
 fn has_scheduled(store: &dyn Store) {
     has_waiting(store);
-    let claim = store.claim(destination(store, "a"), 1)[0];
+    let worker = worker(store, destination(store, "a"));
+    let claim = worker.claim(1)[0];
     let due_ms = vero_relay::time::wall_ms() + 3_600_000;
     let reason = "503".to_owned();
-    store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
+    worker.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason })]);
 }
 
 fn is_paused(store: &dyn Store) {
@@ -231,7 +235,7 @@ fn kinds(store: &dyn Store) -> [Kind; 9] {
 fn everything(store: &dyn Store) -> impl PartialEq + std::fmt::Debug + use<> {
     let queue = |name| {
         let counts = store.counts_of(destination(store, name));
-        let nudges = store.queue(counts.destination).state().borrow().nudges;
+        let nudges = worker(store, counts.destination).state().nudges;
         (counts.backlog, counts.scheduled, counts.redeliveries, counts.dead, counts.state, nudges)
     };
     (queue("a"), queue("b"), store.sources().borrow().clone())

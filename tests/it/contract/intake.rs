@@ -9,14 +9,15 @@ fn a_process_that_dies_without_a_word_loses_no_event_and_no_unsettled_delivery()
         for i in 0..100 {
             append(&*store, &i.to_string(), &["a", "b"]);
         }
-        let claims = store.claim(destination(&*store, "a"), 50);
-        store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+        let a = worker(&*store, destination(&*store, "a"));
+        let claims = a.claim(50);
+        a.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
         // Dropped, not closed: what was settled may happen again.
-        drop(store);
+        drop((a, store));
         let store = backend.open();
-        let a = store.claim(destination(&*store, "a"), 1000).len();
+        let [a, b] = ["a", "b"].map(|name| worker(&*store, destination(&*store, name)).claim(1000).len());
         assert!((50..=100).contains(&a), "{a}");
-        assert_eq!(store.claim(destination(&*store, "b"), 1000).len(), 100);
+        assert_eq!(b, 100);
     });
 }
 
@@ -30,7 +31,7 @@ fn ids_are_unique_across_restarts_and_a_strange_id_is_missing() {
             drop(store);
         }
         let store = backend.open();
-        assert_eq!(store.claim(destination(&*store, "a"), 99).len(), 20);
+        assert_eq!(worker(&*store, destination(&*store, "a")).claim(99).len(), 20);
         let unknown = wait(async || store.event(EventId::mint(1, 1, 3)).await);
         assert!(matches!(unknown, Err(StoreError::Missing)));
     });
@@ -83,14 +84,15 @@ fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when
         let store = backend.open();
         append(&*store, "before", &["a"]);
         store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
-        until(|| matches!(*store.health().borrow(), Health::Full(_)));
+        until(&mut store.health(), |health| matches!(health, Health::Full(_)));
         let refused = store.append(event(&*store, "refused", &["a"])).blocking_recv().expect("an answer");
         assert!(matches!(refused, Err(AppendError::Full(_))), "{refused:?}");
         let a = destination(&*store, "a");
-        let claim = store.claim(a, 9)[0];
-        store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
+        let worker = worker(&*store, a);
+        let claim = worker.claim(9)[0];
+        worker.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
         store.retain(Retention::default());
-        until(|| *store.health().borrow() == Health::Good);
+        until(&mut store.health(), |health| *health == Health::Good);
         append(&*store, "after", &["a"]);
         store.close_now();
         let store = backend.open();
@@ -118,8 +120,7 @@ fn a_held_source_is_shown_to_every_handle_and_what_it_sends_waits_for_its_end_al
         let mut shown = backend.open_again().sources();
         assert!(shown.borrow_and_update().is_empty());
         assert_eq!(ask_of(&*store, 1, source, What::Hold), done(1));
-        assert!(wait(async || shown.changed().await).is_ok());
-        assert!(shown.borrow().get(&source).is_some_and(|state| state.held_since_ms.is_some()));
+        until(&mut shown, |shown| shown.get(&source).is_some_and(|state| state.held_since_ms.is_some()));
         append(&*store, "held", &["a"]);
         let a = destination(&*store, "a");
         assert_eq!(bodies(&*store, a, 9), ["before"]);
@@ -142,7 +143,6 @@ fn the_store_is_in_good_health_for_every_handle_until_it_is_not() {
         let mut health = backend.open_again().health();
         assert_eq!(*health.borrow_and_update(), Health::Good);
         store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
-        assert!(wait(async || health.changed().await).is_ok());
-        assert!(matches!(*health.borrow(), Health::Full(_)));
+        until(&mut health, |health| matches!(health, Health::Full(_)));
     });
 }

@@ -10,9 +10,10 @@ fn counts_say_what_waits_what_is_under_way_and_what_is_dead_before_and_after_a_r
         let store = backend.open();
         let ids: Vec<EventId> = (0..6).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
-        let claims = store.claim(a, 5);
+        let worker = worker(&*store, a);
+        let claims = worker.claim(5);
         let due_ms = vero_relay::time::wall_ms() + 3_600_000;
-        store.settle(vec![
+        worker.settle(vec![
             (claims[0], Settlement::Delivered { attempts: 1 }),
             (claims[1], Settlement::Dead { attempts: 1, reason: "no".into() }),
             (claims[2], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
@@ -113,9 +114,10 @@ fn every_way_in_which_a_delivery_ends_is_told_of_its_event_also_after_a_restart(
         let store = backend.open();
         let ids = ["delivered", "skipped", "dropped", "moved", "held back"].map(|body| append(&*store, body, &["a"]));
         let (a, b) = (destination(&*store, "a"), destination(&*store, "b"));
-        let claims = store.claim(a, 4);
+        let worker = worker(&*store, a);
+        let claims = worker.claim(4);
         let dead = || Settlement::Dead { attempts: 2, reason: "404".to_owned() };
-        store.settle(vec![
+        worker.settle(vec![
             (claims[0], Settlement::Delivered { attempts: 1 }),
             (claims[1], Settlement::Skipped { attempts: 1, reason: "nothing to send".to_owned() }),
             (claims[2], dead()),
@@ -170,8 +172,9 @@ fn a_dry_run_says_of_each_way_to_choose_to_how_many_a_command_would_be_done() {
         let store = backend.open();
         let ids: Vec<EventId> = (0..5).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
-        let claims = store.claim(a, 2);
-        store.settle(vec![(claims[0], Settlement::Dead { attempts: 1, reason: "404".to_owned() })]);
+        let worker = worker(&*store, a);
+        let claims = worker.claim(2);
+        worker.settle(vec![(claims[0], Settlement::Dead { attempts: 1, reason: "404".to_owned() })]);
         let how_many = |which| wait(async || store.how_many(a, which).await);
         assert_eq!(how_many(Which::Pending), Ok(3), "what is in flight is left alone");
         assert_eq!(how_many(Which::UnattemptedFor(Duration::from_secs(3600))), Ok(0));

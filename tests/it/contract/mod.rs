@@ -3,6 +3,7 @@
 //! might count by.
 
 mod commands;
+mod exclusive;
 mod intake;
 mod looking;
 mod queue;
@@ -11,11 +12,12 @@ mod store;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use vero_relay::event::EventId;
 use vero_relay::seeds::part_of;
 use vero_relay::store::journal::disk::{Disk, RealDisk};
@@ -23,11 +25,13 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
     AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty,
-    EventQuery, Health, NameId, NameKind, NameState, Named, NewEvent, Order, Page, PlannedDelivery, Queue,
-    ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What,
-    Which,
+    EventQuery, Health, Lease, NameId, NameKind, NameState, Named, NewEvent, Order, Page, PlannedDelivery, Queue,
+    QueueState, ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom,
+    TakenOver, What, Which,
 };
 use vero_relay::time::Clock;
+
+use self::exclusive::Exclusively;
 
 /// A backend under test: it can be opened, and opened again after its process has died.
 trait Backend {
@@ -43,6 +47,11 @@ trait Backend {
 
     /// Lets go of what need not be kept, as happens now and then.
     fn trim(&self);
+
+    /// Takes a lease from who has it, as happens to a process that has stood still for too long.
+    fn take_away(&self, lease: &Lease) {
+        lease.lost.cancel();
+    }
 }
 
 struct OnDisk<D> {
@@ -81,8 +90,12 @@ impl<D: Fn() -> Arc<dyn Disk>> Backend for OnDisk<D> {
 
 /// Runs a test against every backend.
 fn each(test: impl Fn(&dyn Backend)) {
-    let model = ModelDisk::default();
-    test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(model.clone()) }, Location::Memory));
+    let on_model = || {
+        let model = ModelDisk::default();
+        OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(model.clone()) }, Location::Memory)
+    };
+    test(&on_model());
+    test(&Exclusively::new(on_model()));
     let directory = tempfile::tempdir().expect("a directory");
     let (path, index) = (directory.path().join("journal"), Location::File(directory.path().join("state.db")));
     test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(RealDisk::open(&path).expect("a directory")) }, index));
@@ -115,10 +128,15 @@ fn event(store: &dyn Store, body: &str, destinations: &[&str]) -> NewEvent {
     }
 }
 
+/// So long a test waits for what must come.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// What may wait is waited for here.
+#[track_caller]
 pub fn wait<T>(answer: impl AsyncFnOnce() -> T) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
-    RUNTIME.block_on(answer())
+    let answered = RUNTIME.block_on(async { tokio::time::timeout(LIMIT, answer()).await });
+    answered.unwrap_or_else(|_| panic!("it did not come within {LIMIT:?}"))
 }
 
 /// Has something done, under an id.
@@ -137,24 +155,76 @@ fn done(deliveries: u64) -> Done {
     Done { deliveries, ..Done::default() }
 }
 
-/// Waits for a condition, half a minute at most.
+/// Waits until what is shown is as it should be.
 #[track_caller]
-fn until(condition: impl Fn() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < limit, "it did not come");
-        std::thread::park_timeout(Duration::from_millis(5));
+fn until<T: Clone + std::fmt::Debug>(shown: &mut watch::Receiver<T>, is_right: impl Fn(&T) -> bool) -> T {
+    let came = wait(async || {
+        let came = tokio::time::timeout(LIMIT / 2, shown.wait_for(|now| is_right(now))).await;
+        came.map(|came| came.expect("the store is open").clone()).ok()
+    });
+    came.unwrap_or_else(|| panic!("it did not come, but {:?}", *shown.borrow()))
+}
+
+/// Who has the lease of a destination, and does what its worker does. When it goes, the next may have it.
+pub struct Worker(Lease);
+
+/// Has the right to deliver to a destination.
+#[track_caller]
+pub fn worker(store: &dyn Store, of: NameId) -> Worker {
+    Worker(wait(async || store.lease(Duty::deliver_to(of)).await))
+}
+
+impl Worker {
+    fn queue(&self) -> &dyn Queue {
+        &*self.0.queues[0]
+    }
+
+    /// Claims so many, or all there are.
+    fn claimed(&self, max: usize) -> Vec<Claimed> {
+        let mut all = Vec::new();
+        // A claim may give less than there is.
+        loop {
+            let some = self.claim_once(Room { deliveries: max - all.len(), body_bytes: 1 << 20 });
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some);
+        }
+    }
+
+    fn claim_once(&self, room: Room) -> Vec<Claimed> {
+        wait(async || self.queue().claim(room).await)
+    }
+
+    pub fn claim(&self, max: usize) -> Vec<Claim> {
+        self.claimed(max).into_iter().map(|claimed| claimed.claim).collect()
+    }
+
+    /// The bodies of what is claimed.
+    fn bodies(&self, max: usize) -> Vec<String> {
+        let body = |claimed: Claimed| String::from_utf8_lossy(&claimed.event.expect("readable").body).into_owned();
+        self.claimed(max).into_iter().map(body).collect()
+    }
+
+    pub fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
+        for (claim, settlement) in settlements {
+            self.queue().settle(vec![Settled { claim, settlement, attempt: None }]);
+        }
+    }
+
+    fn pause(&self, reason: &str) {
+        self.queue().change(Change::Pause { reason: reason.to_owned() });
+    }
+
+    fn state(&self) -> QueueState {
+        self.queue().state().borrow().clone()
     }
 }
 
-/// What a destination's worker does, without one.
-pub trait AsWorker {
-    fn queue(&self, of: NameId) -> Arc<dyn Queue>;
-    fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed>;
-    fn claim(&self, of: NameId, max: usize) -> Vec<Claim>;
-    fn settle(&self, settlements: Vec<(Claim, Settlement)>);
-    fn pause(&self, of: NameId, reason: &str);
+/// What a test asks of a store in a few words.
+pub trait InShort {
     fn counts_of(&self, of: NameId) -> Counts;
+    /// How a destination stands.
     fn state(&self, of: NameId) -> NameState;
     fn close_now(&self);
     /// The number of a name.
@@ -163,44 +233,13 @@ pub trait AsWorker {
     fn due_ms(&self, id: EventId) -> Option<u64>;
 }
 
-impl AsWorker for dyn Store {
-    fn queue(&self, of: NameId) -> Arc<dyn Queue> {
-        wait(async || self.lease(Duty::deliver_to(of)).await).queues.remove(0)
-    }
-
-    fn claimed(&self, of: NameId, max: usize) -> Vec<Claimed> {
-        let (queue, mut all) = (self.queue(of), Vec::new());
-        // A claim may give less than there is.
-        loop {
-            let room = Room { deliveries: max - all.len(), body_bytes: 1 << 20 };
-            let some = wait(async || queue.claim(room).await);
-            if some.is_empty() {
-                return all;
-            }
-            all.extend(some);
-        }
-    }
-
-    fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {
-        self.claimed(of, max).into_iter().map(|claimed| claimed.claim).collect()
-    }
-
-    fn settle(&self, settlements: Vec<(Claim, Settlement)>) {
-        for (claim, settlement) in settlements {
-            self.queue(claim.delivery.destination).settle(vec![Settled { claim, settlement, attempt: None }]);
-        }
-    }
-
-    fn pause(&self, of: NameId, reason: &str) {
-        self.queue(of).change(Change::Pause { reason: reason.to_owned() });
-    }
-
+impl InShort for dyn Store {
     fn counts_of(&self, of: NameId) -> Counts {
         wait(async || self.counts().await).expect("counted").of(of)
     }
 
     fn state(&self, of: NameId) -> NameState {
-        self.queue(of).state().borrow().state.clone()
+        self.counts_of(of).state
     }
 
     fn close_now(&self) {
@@ -230,10 +269,9 @@ impl AsWorker for dyn Store {
     }
 }
 
-/// The bodies of what is claimed.
+/// The bodies of what waits for a destination, claimed by somebody who then goes.
 fn bodies(store: &dyn Store, of: NameId, max: usize) -> Vec<String> {
-    let body = |claimed: Claimed| String::from_utf8_lossy(&claimed.event.expect("readable").body).into_owned();
-    store.claimed(of, max).into_iter().map(body).collect()
+    worker(store, of).bodies(max)
 }
 
 /// All pages of a list, of at most so many each, and how many there were.

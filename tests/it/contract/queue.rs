@@ -12,7 +12,7 @@ fn what_was_appended_is_claimed_by_its_destinations_and_by_no_other() {
         append(&*store, "two", &["b"]);
         assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one"]);
         assert_eq!(bodies(&*store, destination(&*store, "b"), 9), ["one", "two"]);
-        assert_eq!(store.claim(destination(&*store, "c"), 9), []);
+        assert_eq!(worker(&*store, destination(&*store, "c")).claim(9), []);
     });
 }
 
@@ -21,11 +21,11 @@ fn a_claim_is_exclusive_until_it_is_released() {
     each(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
-        let a = destination(&*store, "a");
-        let claim = store.claim(a, 9)[0];
-        assert_eq!(store.claim(a, 9), []);
-        store.settle(vec![(claim, Settlement::Returned)]);
-        assert_eq!(store.claim(a, 9), [claim]);
+        let a = worker(&*store, destination(&*store, "a"));
+        let claim = a.claim(9)[0];
+        assert_eq!(a.claim(9), []);
+        a.settle(vec![(claim, Settlement::Returned)]);
+        assert_eq!(a.claim(9), [claim]);
     });
 }
 
@@ -34,15 +34,17 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
     each(|backend| {
         let store = backend.open();
         let ids: Vec<_> = ["delivered", "dead", "open"].map(|body| append(&*store, body, &["a"])).into();
-        let claims = store.claim(destination(&*store, "a"), 9);
-        store.settle(vec![
+        let a = worker(&*store, destination(&*store, "a"));
+        let claims = a.claim(9);
+        a.settle(vec![
             (claims[0], Settlement::Delivered { attempts: 1 }),
             (claims[1], Settlement::Dead { attempts: 2, reason: "no".into() }),
         ]);
         // The process dies after its last settlements have become durable.
         store.close_now();
         let store = backend.open();
-        assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["open"]);
+        let a = worker(&*store, destination(&*store, "a"));
+        assert_eq!(a.bodies(9), ["open"]);
         let state = |id: EventId| wait(async || store.event(id).await).expect("found").deliveries[0].state.clone();
         assert!(matches!(state(ids[0]), DeliveryState::Delivered { attempts: 1, .. }));
         assert!(matches!(state(ids[1]), DeliveryState::Dead { attempts: 2, reason, .. } if reason == "no"));
@@ -51,21 +53,20 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
 }
 
 #[test]
-fn a_postponed_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_restart() {
+fn a_scheduled_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_restart() {
     each(|backend| {
         let store = backend.open();
         let ids = ["later", "now"].map(|body| append(&*store, body, &["a"]));
-        let a = destination(&*store, "a");
-        let claims = store.claim(a, 9);
-        let postponed =
+        let a = worker(&*store, destination(&*store, "a"));
+        let claims = a.claim(9);
+        let scheduled =
             |due_ms| Settlement::Scheduled { attempts: 3, first_attempt_ms: 5, due_ms, reason: "503".into() };
         let far = vero_relay::time::wall_ms() + 3_600_000;
-        store.settle(vec![(claims[0], postponed(far)), (claims[1], postponed(1))]);
+        a.settle(vec![(claims[0], scheduled(far)), (claims[1], scheduled(1))]);
         assert_eq!(ids.map(|id| store.due_ms(id)), [Some(far), Some(1)]);
         store.close_now();
         let store = backend.open();
-        let a = destination(&*store, "a");
-        let claims = store.claim(a, 9);
+        let claims = worker(&*store, destination(&*store, "a")).claim(9);
         assert_eq!(claims.len(), 1);
         assert_eq!((claims[0].attempts, claims[0].first_attempt_ms, claims[0].due_ms), (3, Some(5), Some(1)));
         assert_eq!(store.due_ms(ids[0]), Some(far));
@@ -77,11 +78,12 @@ fn settling_a_claim_twice_changes_nothing() {
     each(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
-        let a = destination(&*store, "a");
-        let claim = store.claim(a, 1)[0];
-        store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
-        store.settle(vec![(claim, Settlement::Dead { attempts: 1, reason: "late".into() })]);
-        let counts = store.counts_of(a);
+        let of = destination(&*store, "a");
+        let a = worker(&*store, of);
+        let claim = a.claim(1)[0];
+        a.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
+        a.settle(vec![(claim, Settlement::Dead { attempts: 1, reason: "late".into() })]);
+        let counts = store.counts_of(of);
         assert_eq!((counts.backlog, counts.dead), (0, 0));
     });
 }
@@ -91,15 +93,16 @@ fn a_pause_holds_one_destination_across_a_restart() {
     each(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a", "b"]);
-        store.pause(destination(&*store, "a"), "410 Gone");
+        worker(&*store, destination(&*store, "a")).pause("410 Gone");
         store.close_now();
         let store = backend.open();
-        let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
-        assert_eq!((store.claim(a, 9).len(), store.claim(b, 9).len()), (0, 1));
-        assert_eq!(store.counts_of(a).state.paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+        let of = ["a", "b"].map(|name| destination(&*store, name));
+        let [a, b] = of.map(|of| worker(&*store, of));
+        assert_eq!((a.claim(9).len(), b.claim(9).len()), (0, 1));
+        assert_eq!(store.state(of[0]).paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
         assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
         assert_eq!(ask(&*store, 2, "a", What::Resume), done(0));
-        assert_eq!(store.claim(a, 9).len(), 1);
+        assert_eq!(a.claim(9).len(), 1);
     });
 }
 
@@ -119,21 +122,21 @@ fn a_dead_destination_with_a_long_backlog_is_opened_and_drained_in_order_of_age(
         store.close_now();
         drop(store);
         let store = backend.open();
-        let dead = destination(&*store, "dead");
-        assert_eq!(store.counts_of(dead).backlog, waiting);
+        let of = destination(&*store, "dead");
+        let dead = worker(&*store, of);
+        assert_eq!(store.counts_of(of).backlog, waiting);
         let (mut next, mut last) = (0, None);
         loop {
-            let claimed = store.claimed(dead, 1000);
+            let claimed = dead.claimed(1000);
             let Some(first) = claimed.first() else { break };
             assert_eq!(first.event.as_ref().expect("readable").body, "waits");
             next += claimed.len() as u64;
             let keys: Vec<EventId> = claimed.iter().map(id_of).collect();
             assert!(keys.is_sorted() && keys.first() > last.as_ref(), "{last:?} {keys:?}");
             last = keys.last().copied();
-            let delivered = |claimed: Claimed| (claimed.claim, Settlement::Delivered { attempts: 1 });
-            store.settle(claimed.into_iter().map(delivered).collect());
+            dead.queue().settle(claimed.into_iter().map(delivered).collect());
         }
-        assert_eq!((next, store.counts_of(dead).backlog), (waiting, 0));
+        assert_eq!((next, store.counts_of(of).backlog), (waiting, 0));
     });
 }
 
@@ -143,14 +146,15 @@ fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
-        store.pause(a, "410 Gone");
+        let first = worker(&*store, a);
+        first.pause("410 Gone");
         let paused = store.state(a).paused.expect("paused");
-        store.pause(a, "a second time");
+        first.pause("a second time");
         store.close_now();
         for _ in 0..2 {
             let store = backend.open();
             assert_eq!(store.state(a).paused, Some(paused.clone()));
-            assert_eq!(store.queue(a).state().borrow().state.paused, Some(paused.clone()));
+            assert_eq!(worker(&*store, a).state().state.paused, Some(paused.clone()));
             store.close_now();
         }
     });
@@ -162,14 +166,14 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
-        store.queue(a).change(Change::Breaker { is_open: true });
+        worker(&*store, a).queue().change(Change::Breaker { is_open: true });
         store.announce(1, &[]);
         let state = store.state(a);
         assert!(state.open_since_ms.is_some() && state.removed_since_ms.is_some());
         store.close_now();
         let store = backend.open();
         assert_eq!(store.state(a), state);
-        assert_eq!(store.claim(a, 9).len(), 1, "whether a probe goes out is the caller's business");
+        assert_eq!(worker(&*store, a).claim(9).len(), 1, "whether a probe goes out is the caller's business");
     });
 }
 
@@ -182,16 +186,16 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
         let store = backend.open_by(at(now_ms));
         let later = append(&*store, "later", &["a"]);
         append(&*store, "waits", &["a"]);
-        let a = destination(&*store, "a");
-        let claim = store.claim(a, 1)[0];
+        let a = worker(&*store, destination(&*store, "a"));
+        let claim = a.claim(1)[0];
         let due_ms = now_ms + DAY_MS / 24;
         let reason = "503".to_owned();
-        store.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
+        a.settle(vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: now_ms, due_ms, reason })]);
         store.close_now();
         // A day back, as after a flat battery, then to 1970: what was due in an hour is due within a day.
         for stepped in [now_ms - DAY_MS, 1000] {
             let store = backend.open_by(at(stepped));
-            let due_ms = store.due_ms(later).expect("postponed");
+            let due_ms = store.due_ms(later).expect("scheduled");
             assert!(due_ms <= stepped + DAY_MS, "{due_ms} is more than a day after {stepped}");
             store.close_now();
         }
@@ -217,17 +221,17 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
         // From memory, and after a restart from the disk.
         for is_restarted in [false, true] {
             let store = if is_restarted { backend.open() } else { store.clone() };
-            let queue = store.queue(a);
-            let claim = |deliveries, body_bytes| wait(async || queue.claim(Room { deliveries, body_bytes }).await);
-            drop(queue.claim(Room { deliveries: 9, body_bytes: usize::MAX }));
-            let some = claim(9, 250_000);
+            let worker = worker(&*store, a);
+            let claim = |body_bytes| worker.claim_once(Room { deliveries: 9, body_bytes });
+            drop(worker.queue().claim(Room { deliveries: 9, body_bytes: usize::MAX }));
+            let some = claim(250_000);
             assert_eq!(some.len(), 2, "as many as fit");
-            let one = claim(9, 1);
+            let one = claim(1);
             assert_eq!(one.len(), 1, "and one however large");
             let keys: Vec<EventId> = some.iter().chain(&one).map(id_of).collect();
             assert!(keys.is_sorted(), "{keys:?}");
             let back = |claimed: Claimed| (claimed.claim, Settlement::Returned);
-            store.settle(some.into_iter().chain(one).map(back).collect());
+            worker.settle(some.into_iter().chain(one).map(back).collect());
             assert_eq!(store.counts_of(a).backlog, 20);
             store.close_now();
         }
@@ -238,82 +242,109 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
 fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
     each(|backend| {
         let store = backend.open();
-        let a = destination(&*store, "a");
-        let (queue, other) = (store.queue(a), store.queue(a));
-        let mut state = other.state();
-        let comes = |ready: BoxFuture<'static, ()>| {
-            let limit = std::time::Duration::from_secs(30);
-            wait(async || tokio::time::timeout(limit, ready).await).expect("it comes");
-        };
+        let worker = worker(&*store, destination(&*store, "a"));
+        let queue = worker.queue();
+        let mut state = queue.state();
+        let comes = |ready: BoxFuture<'static, ()>| wait(async || ready.await);
         let ready = queue.ready();
         append(&*store, "one", &["a"]);
         comes(ready);
-        let claim = store.claim(a, 1)[0];
+        let claim = worker.claim(1)[0];
         let due_ms = vero_relay::time::wall_ms() + 50;
         let retry = Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() };
-        store.settle(vec![(claim, retry)]);
+        worker.settle(vec![(claim, retry)]);
         comes(queue.ready());
-        store.pause(a, "410 Gone");
-        assert_eq!(state.borrow_and_update().state.paused.as_ref().map(|pause| &*pause.reason), Some("410 Gone"));
-        assert!(store.claim(a, 1).is_empty());
+        worker.pause("410 Gone");
+        let paused = until(&mut state, |now| now.state.paused.is_some()).state.paused;
+        assert_eq!(paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
+        assert!(worker.claim(1).is_empty());
         let ready = queue.ready();
         assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
         comes(ready);
-        let let_go_on = state.borrow_and_update().clone();
-        assert_eq!((let_go_on.state.paused, let_go_on.nudges), (None, 1));
-        queue.change(Change::Section { digest: "one".into() });
-        queue.change(Change::Section { digest: "one".into() });
-        assert_eq!(state.borrow_and_update().nudges, 1, "the first section of all is not another one");
-        queue.change(Change::Section { digest: "two".into() });
-        assert_eq!(state.borrow_and_update().nudges, 2);
+        let let_go_on = until(&mut state, |now| now.state.paused.is_none());
+        for section in ["one", "one", "two"] {
+            queue.change(Change::Section { digest: section.into() });
+        }
+        let helped = until(&mut state, |now| now.nudges > let_go_on.nudges);
+        assert_eq!((let_go_on.nudges, helped.nudges), (1, 2), "the first section of all is not another one");
     });
 }
 
 #[test]
-fn two_handles_on_one_queue_share_its_deliveries_and_no_delivery_is_claimed_twice() {
-    const EVENTS: usize = 300;
+fn a_lease_that_is_handed_on_leaves_to_the_next_what_is_not_settled_and_nothing_twice() {
+    const EVENTS: usize = 60;
     each(|backend| {
         let store = backend.open();
-        let one = event(&*store, "x", &["a"]);
-        let answers: Vec<_> = (0..EVENTS).map(|_| store.append(one.clone())).collect();
-        let ids: Vec<_> = answers.into_iter().map(|answer| answer.blocking_recv().expect("an answer")).collect();
-        let ids: BTreeSet<EventId> = ids.into_iter().map(|id| id.expect("accepted")).collect();
         let other = backend.open_again();
+        let ids: BTreeSet<EventId> = (0..EVENTS).map(|_| append(&*store, "x", &["a"])).collect();
         let a = destination(&*store, "a");
-        let drain = |store: &dyn Store| {
-            let (queue, mut seen) = (store.queue(a), Vec::new());
-            loop {
-                let claimed = wait(async || queue.claim(Room { deliveries: 3, body_bytes: 1 << 20 }).await);
-                if claimed.is_empty() {
-                    return seen;
-                }
-                seen.extend(claimed.iter().map(id_of));
-                queue.settle(claimed.into_iter().map(delivered).collect());
-            }
-        };
-        let (mut seen, also) = std::thread::scope(|scope| {
-            let also = scope.spawn(|| drain(&*other));
-            (drain(&*store), also.join().expect("it ends"))
-        });
-        seen.extend(also);
+        let mut seen = Vec::new();
+        // In turn by one handle and the other. Each settles some, hands some back, and goes.
+        for handle in [&store, &other].into_iter().cycle().take(EVENTS / 3) {
+            let worker = worker(&**handle, a);
+            let mut claimed = worker.claimed(5);
+            let back = claimed.split_off(3);
+            seen.extend(claimed.iter().map(id_of));
+            worker.queue().settle(claimed.into_iter().map(delivered).collect());
+            worker.settle(back.into_iter().map(|claimed| (claimed.claim, Settlement::Returned)).collect());
+        }
         assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (EVENTS, ids));
         assert_eq!(other.counts_of(a).backlog, 0);
     });
 }
 
 #[test]
-fn what_one_handle_claims_another_may_settle_and_neither_gets_it_again() {
+fn claims_that_a_worker_makes_at_the_same_moment_give_it_nothing_twice() {
+    const EVENTS: usize = 300;
     each(|backend| {
         let store = backend.open();
-        let other = backend.open_again();
-        append(&*store, "one", &["a"]);
+        let one = event(&*store, "x", &["a"]);
+        let answers: Vec<_> = (0..EVENTS).map(|_| store.append(one.clone())).collect();
+        let ids = answers.into_iter().map(|answer| answer.blocking_recv().expect("an answer").expect("accepted"));
+        let ids: BTreeSet<EventId> = ids.collect();
         let a = destination(&*store, "a");
-        let claim = store.claim(a, 1)[0];
-        assert_eq!(other.claim(a, 9), []);
-        other.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);
-        store.settle(vec![(claim, Settlement::Returned)]);
-        assert_eq!([&store, &other].map(|store| store.claim(a, 9).len()), [0, 0]);
+        let worker = worker(&*store, a);
+        let drain = || {
+            let mut seen = Vec::new();
+            loop {
+                let claimed = worker.claim_once(Room { deliveries: 3, body_bytes: 1 << 20 });
+                if claimed.is_empty() {
+                    return seen;
+                }
+                seen.extend(claimed.iter().map(id_of));
+                worker.queue().settle(claimed.into_iter().map(delivered).collect());
+            }
+        };
+        let (mut seen, also) = std::thread::scope(|scope| {
+            let also = scope.spawn(drain);
+            (drain(), also.join().expect("it ends"))
+        });
+        seen.extend(also);
+        assert_eq!((seen.len(), seen.into_iter().collect::<BTreeSet<_>>()), (EVENTS, ids));
         assert_eq!(store.counts_of(a).backlog, 0);
+    });
+}
+
+#[test]
+fn who_has_lost_a_lease_claims_nothing_and_changes_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "one", &["a"]);
+        append(&*store, "two", &["a"]);
+        let a = destination(&*store, "a");
+        let worker = worker(&*store, a);
+        let claimed = worker.claimed(1);
+        assert_eq!(claimed.len(), 1);
+        backend.take_away(&worker.0);
+        wait(async || worker.0.lost.cancelled().await);
+        assert!(worker.claim(9).is_empty());
+        worker.queue().settle(claimed.into_iter().map(delivered).collect());
+        worker.pause("not theirs to say");
+        let counts = store.counts_of(a);
+        assert_eq!((counts.backlog, counts.state), (2, NameState::default()));
+        store.close_now();
+        let store = backend.open();
+        assert_eq!(bodies(&*store, a, 9), ["one", "two"]);
     });
 }
 
@@ -325,15 +356,15 @@ fn large_events_that_are_read_from_the_disk_keep_to_the_bytes_and_to_their_order
         let ids: Vec<EventId> = (0..20).map(|_| append(&*store, &body, &["a"])).collect();
         store.close_now();
         let store = backend.open();
-        let queue = store.queue(destination(&*store, "a"));
+        let worker = worker(&*store, destination(&*store, "a"));
         let mut seen = Vec::new();
         while seen.len() < ids.len() {
             let room = Room { deliveries: 9, body_bytes: 250_000 };
-            let some = wait(async || queue.claim(room).await);
+            let some = worker.claim_once(room);
             let bytes: usize = some.iter().map(|claimed| claimed.event.as_ref().expect("readable").body.len()).sum();
             assert!(!some.is_empty() && bytes <= room.body_bytes, "{} deliveries, {bytes} bytes", some.len());
             seen.extend(some.iter().map(id_of));
-            queue.settle(some.into_iter().map(delivered).collect());
+            worker.queue().settle(some.into_iter().map(delivered).collect());
         }
         assert_eq!(seen, ids);
     });
@@ -344,14 +375,14 @@ fn the_attempts_at_a_delivery_are_shown_in_their_order() {
     each(|backend| {
         let store = backend.open();
         let id = append(&*store, "one", &["a"]);
-        let a = destination(&*store, "a");
+        let a = worker(&*store, destination(&*store, "a"));
         let attempt = |at_ms, status| AttemptNote { at_ms, status, outcome: "retry".into(), ..AttemptNote::default() };
         for at_ms in [20, 10, 30] {
-            let claim = store.claim(a, 1)[0];
+            let claim = a.claim(1)[0];
             let reason = "503".to_owned();
             let settlement = Settlement::Scheduled { attempts: 1, first_attempt_ms: 10, due_ms: 1, reason };
             let settled = Settled { claim, settlement, attempt: Some(attempt(at_ms, 503)) };
-            store.queue(a).settle(vec![settled]);
+            a.queue().settle(vec![settled]);
         }
         // A restart may lose them: nothing depends on them.
         let view = wait(async || store.event(id).await).expect("found");
@@ -386,15 +417,14 @@ fn no_lease_outlives_the_store_and_what_is_said_by_one_that_is_lost_changes_noth
         append(&*store, "one", &["a"]);
         append(&*store, "two", &["a"]);
         let a = destination(&*store, "a");
-        let lease = wait(async || store.lease(Duty::deliver_to(a)).await);
-        let queue = &lease.queues[0];
-        let claimed = wait(async || queue.claim(Room { deliveries: 1, body_bytes: 1 << 20 }).await);
+        let worker = worker(&*store, a);
+        let claimed = worker.claimed(1);
         assert_eq!(claimed.len(), 1);
         store.close_now();
-        assert!(lease.lost.is_cancelled());
-        assert!(wait(async || queue.claim(Room { deliveries: 9, body_bytes: 1 << 20 }).await).is_empty());
-        queue.settle(claimed.into_iter().map(delivered).collect());
-        queue.change(Change::Pause { reason: "not theirs to say".to_owned() });
+        assert!(worker.0.lost.is_cancelled());
+        assert!(worker.claim(9).is_empty());
+        worker.queue().settle(claimed.into_iter().map(delivered).collect());
+        worker.pause("not theirs to say");
         let store = backend.open();
         assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one", "two"]);
     });
