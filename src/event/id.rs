@@ -24,17 +24,17 @@ impl EventId {
     }
 
     /// What tells two journals apart, as [`mint`](Self::mint) was given it.
-    pub fn salt(self) -> u16 {
+    pub(crate) fn salt(self) -> u16 {
         Self::salt_of((self.0 >> 64) as u64)
     }
 
     /// The same of a journal's own number.
-    pub fn salt_of(journal: u64) -> u16 {
+    pub(crate) fn salt_of(journal: u64) -> u16 {
         journal as u16 & 0x0fff
     }
 
-    /// The event's dense number in the journal.
-    pub fn sequence(self) -> u64 {
+    /// The event's dense number in the journal. For the journal, and for what watches it; an event is told from another by its id.
+    pub(crate) fn sequence(self) -> u64 {
         (self.0 & SEQUENCE_MASK) as u64
     }
 

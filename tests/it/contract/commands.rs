@@ -93,15 +93,19 @@ fn the_oldest_goes_where_too_much_waits() {
     each(|backend| {
         let store = backend.open();
         let body = "b".repeat(10_000);
-        for _ in 0..100 {
-            append(&*store, &body, &["a"]);
+        for i in 0..100 {
+            append(&*store, &format!("{i:02}{body}"), &["a"]);
         }
         let a = destination(&*store, "a");
         let before = store.counts_of(a);
         let most = before.limited_bytes / 2;
         let oldest = || What::DeadLetter { which: Which::OldestBeyond(most), reason: "too much".to_owned() };
-        assert_eq!(ask(&*store, 1, "a", oldest()).deliveries, before.backlog / 2);
-        assert!(store.counts_of(a).limited_bytes < before.limited_bytes);
+        let gone = ask(&*store, 1, "a", oldest()).deliveries;
+        let after = store.counts_of(a);
+        assert!(gone > 0 && after.backlog == before.backlog - gone && after.backlog > 0, "{gone} of {before:?}");
+        assert!(after.limited_bytes < before.limited_bytes, "{after:?}");
+        let left = worker(&*store, a).bodies(100);
+        assert!(left.iter().any(|body| body.starts_with("99")), "the newest stays");
         let enough = What::DeadLetter { which: Which::OldestBeyond(u64::MAX), reason: "too much".to_owned() };
         assert_eq!(ask(&*store, 2, "a", enough), done(0));
     });
@@ -143,6 +147,24 @@ fn what_is_scheduled_goes_out_now_where_somebody_says_so() {
         assert_eq!(ask(&*store, 1, "a", What::RetryNow), done(1));
         assert!(ask(&*store, 1, "a", What::RetryNow).was_done_before);
         assert_eq!(worker.claim(1).len(), 1);
+    });
+}
+
+#[test]
+fn who_stops_waiting_for_a_command_that_was_begun_does_not_undo_it() {
+    each(|backend| {
+        let store = backend.open();
+        let a = destination(&*store, "a");
+        let id = new_id();
+        let command = || Command { id, of: a, what: What::Pause { reason: "by hand".to_owned() } };
+        wait(async || {
+            let mut asked = store.ask(command());
+            assert!(futures_util::poll!(&mut asked).is_pending(), "what is durable takes a moment");
+        });
+        // It is carried out, or done: who asks again is told so, and does not do it.
+        let again = wait(async || store.ask(command()).await).expect("done");
+        assert_eq!((again.deliveries, again.was_done_before), (1, true));
+        assert!(store.state(a).paused.is_some());
     });
 }
 

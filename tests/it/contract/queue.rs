@@ -30,6 +30,32 @@ fn a_claim_is_exclusive_until_it_is_released() {
 }
 
 #[test]
+fn what_was_handed_back_comes_first_and_retries_first_attempts_and_redeliveries_in_turn() {
+    each(|backend| {
+        let store = backend.open();
+        let a = worker(&*store, destination(&*store, "a"));
+        let four_of = |kind: &str| (0..4).map(|_| append(&*store, kind, &["a"])).collect::<Vec<_>>();
+        let settle_all = |settlement: Settlement| {
+            a.settle(a.claim(4).into_iter().map(|claim| (claim, settlement.clone())).collect())
+        };
+        let again = four_of("redelivery");
+        settle_all(Settlement::Delivered { attempts: 1 });
+        four_of("retry");
+        settle_all(Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms: 1, reason: "503".into() });
+        four_of("first attempt");
+        assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(again))), done(4));
+        let claimed = a.claimed(6);
+        let is_of = |kind: &str| {
+            claimed.iter().filter(|claimed| claimed.event.as_ref().is_ok_and(|event| event.body == kind)).count()
+        };
+        assert_eq!(["retry", "first attempt", "redelivery"].map(is_of), [2, 2, 2]);
+        let some: Vec<Claim> = claimed.iter().skip(1).step_by(2).map(|claimed| claimed.claim).collect();
+        a.settle(some.iter().map(|claim| (*claim, Settlement::Returned)).collect());
+        assert_eq!(a.claim(some.len()), some);
+    });
+}
+
+#[test]
 fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
     each(|backend| {
         let store = backend.open();
@@ -173,7 +199,11 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         store.close_now();
         let store = backend.open();
         assert_eq!(store.state(a), state);
-        assert_eq!(worker(&*store, a).claim(9).len(), 1, "whether a probe goes out is the caller's business");
+        let worker = worker(&*store, a);
+        assert_eq!(worker.claim(9).len(), 1, "whether a probe goes out is the caller's business");
+        worker.queue().change(Change::Breaker { is_open: false });
+        store.announce(1, &[a]);
+        until(&mut worker.queue().state(), |now| now.state == NameState::default());
     });
 }
 

@@ -33,16 +33,22 @@ fn how_far_a_replay_has_come_is_known_after_a_restart() {
             let Page { next: cursor, left, .. } = walked(store, events);
             ReplayProgress { id, cursor, left, at_ms: events as u64, ..ReplayProgress::default() }
         };
-        for (id, events) in [(1, 2), (2, 3), (1, 5)] {
-            let progress = progress(&*store, id, events);
-            assert_eq!(wait(async || store.save_replay(progress.clone()).await), Ok(progress));
+        // How many are left is said about.
+        let said = |progress: &ReplayProgress| ReplayProgress { left: 0, ..progress.clone() };
+        let steps = [(1, 2), (2, 3), (1, 5)].map(|(id, events)| progress(&*store, id, events));
+        let save = |progress: &ReplayProgress| wait(async || store.save_replay(progress.clone()).await).expect("saved");
+        for progress in &steps {
+            assert_eq!(said(&save(progress)), said(progress));
         }
-        let (behind, known) = (progress(&*store, 1, 4), progress(&*store, 1, 5));
-        assert_eq!(wait(async || store.save_replay(behind.clone()).await), Ok(known), "it never goes back");
+        let [_, second, first] = &steps;
+        assert_eq!(said(&save(&progress(&*store, 1, 4))), said(first), "it never goes back");
         store.close_now();
         let store = backend.open();
         let replays = wait(async || store.replays().await).expect("known");
-        assert_eq!(replays, [progress(&*store, 1, 5), progress(&*store, 2, 3)]);
+        assert_eq!(replays.iter().map(said).collect::<Vec<_>>(), [said(first), said(second)]);
+        // And where it goes on is a place of the list also now.
+        let left = wait(async || store.events(&EventQuery::all(Order::OldestFirst), first.cursor.as_ref(), 99).await);
+        assert_eq!(left.expect("a page").items.len(), 4);
     });
 }
 
@@ -82,9 +88,12 @@ fn a_config_whose_names_find_no_room_changes_nothing() {
         let long = |number: usize| format!("{number:06}{}", "r".repeat(1000));
         let names: Vec<String> = (0..15_000).map(long).collect();
         let all: Vec<_> = names.iter().map(|name| (NameKind::Rule, &**name)).collect();
-        let refused = wait(async || store.intern(named(&all)).await);
-        assert!(matches!(refused, Err(StoreError::NamesFull(_))), "{refused:?}");
-        assert!(store.names().of_kind(NameKind::Rule).is_empty());
+        match wait(async || store.intern(named(&all)).await) {
+            // A store may have room for any.
+            Ok(interned) => assert_eq!(interned.ids.len(), all.len()),
+            Err(StoreError::NamesFull(_)) => assert!(store.names().of_kind(NameKind::Rule).is_empty()),
+            Err(error) => panic!("{error}"),
+        }
         assert!(wait(async || store.intern(named(&all[..1000])).await).is_ok());
     });
 }
