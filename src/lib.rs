@@ -3,8 +3,10 @@
 //!
 //! The modules stand in the order of an event's way: [`receive`] → [`event`] → [`rules`] → [`store`] → [`deliver`] →
 //! [`destination`]. Beside it: [`yaml`] and [`config`] (YAML → a checked config), [`explain`] (why an event goes where it goes, and what would be sent),
-//! [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`]. On top:
-//! [`daemon`] puts them together, and [`cli`] has one file a verb. ARCHITECTURE.md tells the same as a story.
+//! [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`], [`bins`] (places to
+//! deliver to that need no account). On top: [`daemon`] puts them together, [`systemd`] is told of it, and [`cli`] has one file a verb. Leaves:
+//! `directory`, `errors`, `fault` (a place in a text), [`secret`], `spelled` (a secret however it is escaped), [`mod@time`], `units`, and `seeds` of
+//! tests; `simulation` is for tests alone. ARCHITECTURE.md tells the same as a story.
 
 pub mod receive;
 

@@ -1,7 +1,12 @@
 //! The admin listener: health, metrics, what became of an event, the destinations, and the bins.
 //!
 //! It listens on loopback only. [`guard`] keeps web pages out; posting to a bin needs no header, since destinations do that. What is read
-//! is bounded in bytes and time, over all requests; what costs time is done beside the threads that serve, in few [`work::Places`].
+//! is bounded in bytes and time, over all requests; what costs time is done beside the threads that serve, in few places.
+//!
+//! # Cast
+//!
+//! * [`api`]: what the verbs of the command line ask, one file a resource.
+//! * [`guard`]: who may ask. [`work`]: how much is done at once.
 
 pub(crate) mod api;
 mod guard;

@@ -1,4 +1,10 @@
 //! The command line: one file a verb, one line in `verbs!` each.
+//!
+//! # Cast
+//!
+//! * [`client`]: talks to a running relay. [`dialogue`]: a question before something is done, and how far it has come.
+//! * [`output`]: the one way to standard output and error. [`terminal`]: sizes and ages as people read them; [`explained`]: an explanation.
+//! * [`reference`](mod@reference): `docs/cli.md`, made from the verbs' help.
 
 use std::path::PathBuf;
 

@@ -7,6 +7,8 @@
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `expression`: what is told of a key or a form that is not ours.
+//! * `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
+//!   looked into.
 //! * [`schema`]: the same keys, told to editors and to `docs/config.md`.
 //!
 //! Two types: [`Node`] is what YAML can say, [`Config`] is what has been proved. Nothing after start-up meets an `Option` that

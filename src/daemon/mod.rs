@@ -4,6 +4,7 @@
 //!
 //! * [`start`]: opens the store, binds both listeners, starts everything. [`Running`]: what runs. [`Running::stop`]: the end, in order.
 //! * [`reload`]: the one owner of what a config sets: the workers, and the listener for webhooks. [`mod@watch`] asks it when the file changes.
+//! * [`opening`]: the store, and what was found in it; [`names`]: those of a config, as the store numbers them.
 //! * [`workers`]: one for each destination, through all reloads. [`hooks`]: the listener for webhooks, which may move.
 //! * [`mod@keep`]: starts again what panicked. [`patience`]: reads files that may never be read.
 //! * [`limits`], [`reminders`], [`pauses`], [`place`]: what looks after the rest: what waits too long, what the log says again, and whether the

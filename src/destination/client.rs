@@ -10,7 +10,7 @@
 //! * `transport`: connections of one [`Way`] (roots to trust, proxy), shared by all that go the same way.
 //! * `lines`: when what connects to an origin is made anew (pure). `lookup`: host names, on threads of their own.
 //! * [`proxy`]: which proxy (pure). `trouble`: why no answer came, in a sentence.
-//! * [`Masks`], `url`: what must not be shown, and URLs.
+//! * `masks`, [`Masks`], `url`: what must not be shown, and URLs.
 
 mod lines;
 mod lookup;

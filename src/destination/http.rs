@@ -1,4 +1,4 @@
-//! `http:` posts the event, as it came or reshaped, to a URL.
+//! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew.
 
 mod own;
 

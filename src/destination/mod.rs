@@ -6,7 +6,13 @@
 //! * [`Delivery`]: an event bound for one destination, with its body in memory, as an attempt gets it.
 //! * [`Outcome`]: what the attempt came to. What follows from it is decided elsewhere (`deliver/decide.rs`).
 //! * [`Preview`]: what an attempt made now would send, for people to look at.
-//! * [`template`], [`view`], [`structure`]: what `text:`, `json:`, `blocks:` and URLs with `{{ … }}` are made of.
+//! * [`template`], [`view`], [`structure`], [`url_template`], [`path_template`]: what `text:`, `json:`, `blocks:`, URLs with `{{ … }}` and
+//!   paths of files are made of. [`number`] and [`timezone`]: numbers and zones in them; [`bounds`]: how long and deep they may be; [`cut`]: texts
+//!   that came out too long; [`dialect`]: habits of other languages.
+//! * [`client`], [`way`]: requests, and by which proxy and whose certificates they go. [`hops`]: events that come back to where they were.
+//!   [`signature`]: of a request; [`exposure`]: who could read it on its way.
+//! * [`answer`], [`chat`]: what an HTTP or a chat server's answer means; [`retry_after`]: how long it asks to wait.
+//! * [`preview`], [`unsent`]: what would be sent, and why nothing is. `sample`: a delivery for tests.
 
 mod answer;
 mod bounds;

@@ -4,12 +4,15 @@
 //! [`FieldSet::read`] then goes over a body once and picks out just those fields, borrowed from the body.
 //! Nothing here copies, repairs or re-serialises a body: forwarding it untouched is byte-identical.
 //!
-//! * [`FieldPath`]: `campaign.name`, `/a.b/0/c` or `relay.source`, as written in a config.
-//! * [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
-//! * [`Value`]: one picked-out value; numbers keep their text.
-//! * [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
-//! * [`Summary`]: what a list shows of an event.
-//! * [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
+//! # Cast
+//!
+//! * `path`, [`FieldPath`]: `campaign.name`, `/a.b/0/c` or `relay.source`, as written in a config.
+//! * `fields`, [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
+//! * `value`, [`Value`]: one picked-out value; numbers keep their text. `decimal`: how they compare.
+//! * `json`, [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
+//! * `summary`, [`Summary`]: what a list shows of an event.
+//! * [`vero`]: what is particular about Vero: types, odd keys, samples.
+//! * `id`, [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
 
 mod decimal;
 mod fields;

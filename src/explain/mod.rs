@@ -3,7 +3,7 @@
 //! # Cast
 //!
 //! * [`Explanation`]: one event through a whole config: every rule and condition, the destinations, and a preview of each attempt.
-//! * [`Tested`]: what became of one of the config's own tests; `check` runs them.
+//! * `expectation`, [`Tested`]: what became of one of the config's own tests; `check` runs them.
 //!
 //! Routing and previews are those of the running relay: the same rules evaluate, the same destination makes the request. No secret
 //! is in either: what came out of variables and files is `…` also where it stands in an event.

@@ -3,11 +3,12 @@
 //! # Cast
 //!
 //! * [`Relay`]: the state itself. Handlers read it; what is in force is changed by one owner (`daemon/reload.rs`), who is asked by a message.
-//! * [`Generation`]: one config in force, with everything that is derived from it.
+//! * `generation`, [`Generation`]: one config in force, with everything that is derived from it.
 //! * [`auth`]: which source a request comes from, in constant time over all of them.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
-//! * [`replay`]: the history again. [`Comparison`]: what another config would do with it.
-//! * [`SourceState`]: whether a source accepts, holds or refuses.
+//! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
+//! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
+//! * [`reload`]: another config, as those see it who ask for one. [`health`]: whether events can be taken in.
 //!
 //! It starts nothing and ends nothing: that is the [`daemon`](crate::daemon).
 

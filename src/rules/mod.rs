@@ -2,11 +2,12 @@
 //!
 //! # Cast
 //!
-//! * [`RuleSet`]: all rules of one config, compiled once. [`RuleSet::route`] says where an event goes; [`RuleSet::explain`] says why.
-//! * [`Condition`]: what a rule asks, as a tree. One function evaluates it, for routing and for explaining alike, so the two
+//! * [`RuleSet`]: all rules of one config, compiled once. [`RuleSet::route`] says where an event goes; [`RuleSet::explain`] says why, in `explain`.
+//! * `condition`, [`Condition`]: what a rule asks, as a tree. One function evaluates it, for routing and for explaining alike, so the two
 //!   cannot disagree.
-//! * [`operators::Operator`]: one way to test a field; one file each under `operators/`.
-//! * [`Condition::foresee`], [`Outline`]: what can be said before any event has come, for warnings.
+//! * [`operators`], [`operators::Operator`]: one way to test a field; one file each under `operators/`. `glob`: globs
+//!   as regular expressions.
+//! * `foresee`, [`Outline`]: what can be said before any event has come, for warnings.
 //! * `index`: finds the rules that may match, so that ten thousand rules cost little more than ten.
 //!
 //! # Exactly

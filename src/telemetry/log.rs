@@ -5,7 +5,7 @@
 //! * [`start`]: from then on every `tracing` event becomes a line. Who logs never writes: a line goes into a [`queue`],
 //!   bounded in lines and in bytes, and a thread of its own writes it out. A full queue drops lines, and counts them.
 //! * [`out`]: that thread. A line that cannot be written is counted, and told when lines can be written again.
-//! * [`level`]: how much is logged.
+//! * [`lost`]: lines that nobody will read. [`level`]: how much is logged.
 //! * [`escape`]: whatever a line holds, it stays one line, and says nothing to a terminal.
 //! * [`Log`]: the handle of who started it. [`Log::finish`] waits for what is queued, and not for long.
 

@@ -1,5 +1,6 @@
 //! The metrics. Each is declared in one place, in the file of what it is about and beside what counts it: [`intake`],
-//! [`destinations`], [`store`], [`process`]. [`book`] is where they are declared; [`series`] holds those that have labels.
+//! [`destinations`], [`store`], [`process`]. [`book`] is where they are declared; [`series`] holds those that have labels;
+//! [`mod@reference`] is docs/metrics.md.
 //!
 //! What is many times a second is looked up once, by a generation or a worker, and counted by it; what is only known when somebody
 //! looks is set for each scrape.

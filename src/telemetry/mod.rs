@@ -1,6 +1,8 @@
 //! What the relay says about itself: the log and the metrics. Neither ever holds a secret, and no log line at info or above holds the
 //! address of a person.
 //!
+//! # Cast
+//!
 //! * [`log`]: lines on standard error, which can neither stop nor end anything.
 //! * [`trouble`]: what is told once, and then now and then.
 //! * [`metrics`]: what is counted.

@@ -149,3 +149,50 @@ fn nothing_in_the_daemon_writes_to_standard_output_or_error_but_the_log() {
     assert_eq!(naming("log_internal_errors(true)"), [""; 0]);
     assert_eq!(naming("tracing_subscriber::fmt()"), ["telemetry/log.rs"]);
 }
+
+/// The modules that a file declares for all builds, one by one. What a macro declares is "one file each" to the text above it.
+fn declared(source: &str) -> Vec<String> {
+    let mut is_of_tests = false;
+    let mut declared = Vec::new();
+    for line in source.lines() {
+        let item = line.rsplit_once(") ").map_or(line, |(_, item)| item);
+        let name = item.strip_prefix("pub ").unwrap_or(item).strip_prefix("mod ");
+        if let Some(name) = name.and_then(|name| name.strip_suffix(';'))
+            && !is_of_tests
+        {
+            declared.push(name.to_owned());
+        }
+        is_of_tests = line == "#[cfg(test)]" || line.starts_with("#[cfg(all(test");
+    }
+    declared
+}
+
+#[test]
+fn each_folder_says_who_lives_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut count = 0;
+    let mut unsaid = Vec::new();
+    // The store's files are told of in docs/journal.md as well.
+    files.retain(|path| !path.starts_with(root.join("store")));
+    for path in files {
+        let source = std::fs::read_to_string(&path).expect("read");
+        let cast: String = source.lines().take_while(|line| line.starts_with("//!")).collect();
+        let is_said = |name: &str| {
+            // As itself, or as a module that something else shares its name with.
+            ["", "mod@"].iter().any(|kind| cast.contains(&format!("`{kind}{name}`")))
+        };
+        for name in declared(&source) {
+            count += 1;
+            if !is_said(&name) {
+                unsaid.push(format!(
+                    "{} does not say what {name} is",
+                    path.strip_prefix(&root).expect("below").display()
+                ));
+            }
+        }
+    }
+    assert!(count > 150, "the modules were found: {count}");
+    assert!(unsaid.is_empty(), "{}", unsaid.join("\n"));
+}

@@ -2,6 +2,8 @@
 //!
 //! Each says only what is certain: a warning that is wrong once is read never again, and `check --strict` fails on it.
 //!
+//! # Cast
+//!
 //! * [`rules`]: rules that can never match or are never tried, and events that none of them catches.
 //! * [`fields`]: names and values that Vero does not use.
 //! * [`shapes`]: plain texts in a match that look like something else.

@@ -1,6 +1,6 @@
 //! Plain texts in a match that look like something else: a pattern, a comparison, a list, a variable, a text in quotes of another kind.
 //!
-//! One table a place, and each row is one kind of slip with the form that was meant. A text may be meant as it stands, so these are
+//! One `table` a place (`spoken`: its shapes of comparisons that are spoken), and each row is one kind of slip with the form that was meant. A text may be meant as it stands, so these are
 //! warnings, and each says how to write that: `{ equals: … }` is taken word for word.
 
 use std::collections::HashSet;

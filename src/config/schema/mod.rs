@@ -2,6 +2,8 @@
 //!
 //! Both are loops over the keys by which the reader reads ([`keys`](crate::yaml::keys)), so neither has a word of its own about one.
 //!
+//! # Cast
+//!
 //! * `json`: the keys → a JSON Schema (draft 2020-12).
 //! * `markdown`: the keys → tables, put into what `reference.md` tells by hand.
 //! * `find`: where a key stands, for messages.

@@ -11,8 +11,9 @@
 //! A password is sent encrypted, or to this machine. Headers are written by lettre, which encodes what is not ASCII; no value of an event
 //! can begin a header of its own.
 //!
-//! Here: what it is and the letter; [`settings`]: its section, read; [`smtp`]: one transaction; [`connection`]: what is encrypted, and bounds on what is
-//! read.
+//! # Cast
+//!
+//! * [`settings`]: its section, read. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
 
 mod connection;
 mod settings;

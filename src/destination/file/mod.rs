@@ -1,4 +1,9 @@
 //! `file:` appends one line an event to a file, and syncs it before it counts as delivered.
+//!
+//! # Cast
+//!
+//! * [`open`]: what lines are added to, locked and ours alone. [`place`]: what a path leads to.
+//! * [`own`]: the relay's own files, which are never written to.
 
 mod open;
 mod own;

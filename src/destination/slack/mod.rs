@@ -1,4 +1,8 @@
 //! `slack:` posts a message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).
+//!
+//! # Cast
+//!
+//! * [`messages`]: what each type of event reads like. [`blocks`]: blocks as Slack takes them.
 
 mod blocks;
 mod messages;

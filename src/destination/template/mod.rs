@@ -2,6 +2,8 @@
 //!
 //! A missing value renders as nothing. In templates a hyphen is a minus, so `campaign.trigger_event` finds `trigger-event`.
 //!
+//! # Cast
+//!
 //! * `destination/number.rs`, [`operands`], [`arithmetic`]: numbers that compute as numbers and print as they were sent.
 //! * [`moments`], [`texts`], [`shown`]: the relay's own filters, and values as JSON.
 //! * [`library`]: the table of all filters, tests and functions.
