@@ -14,21 +14,6 @@ pub(super) fn destinations(text: &str, known: &Names) -> Option<String> {
     near.map(|near| format!("write a list: [{}]", near.join(", ")))
 }
 
-/// Which of `any`, `all` and `none` is meant by a key with a list of maps, or a map of fields, behind it.
-pub(super) fn combinator(text: &str, value: &Node) -> Option<&'static str> {
-    const OURS: [&str; 3] = ["any", "all", "none"];
-    if OURS.contains(&text) || vero::sends(text) {
-        return None;
-    }
-    let is_field = |key: &str| vero::sends(key) || key.contains('.');
-    let holds_matches = match &value.value {
-        Value::List(items) => !items.is_empty() && items.iter().all(|item| matches!(item.value, Value::Map(_))),
-        Value::Map(entries) => !entries.is_empty() && entries.iter().all(|(key, _)| is_field(&key.text)),
-        Value::Scalar(_) => false,
-    };
-    (holds_matches && text != "not").then(|| words::meant(text, OURS)).flatten()
-}
-
 /// What was meant by an operator that there is not: a field below another, a list, or one of ours.
 pub(super) fn operator(field: &str, name: &str, value: &Node, around: &Node) -> Option<String> {
     if let Some(number) = with_thousands(around).filter(|_| value.is_null()) {

@@ -6,7 +6,7 @@
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
-//! * `unknown`, `meant`, `expression`: what is told of a key or a form that is not ours.
+//! * `unknown`, `meant`, `combinator`, `expression`: what is told of a key or a form that is not ours.
 //! * `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
 //!   looked into.
 //! * [`schema`]: the same keys, told to editors and to `docs/config.md`.
@@ -16,6 +16,7 @@
 
 mod addresses;
 pub(crate) mod advice;
+mod combinator;
 mod destinations;
 mod expectations;
 mod expression;

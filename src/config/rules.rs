@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::advice;
 use super::advice::templates::Sent;
+use super::combinator::combinator;
 use super::destinations::Names;
 use super::{expression, meant};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
@@ -229,8 +230,8 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
             "any" => read_matches(reader, "any", value, fields).map(Condition::Any),
             "all" => read_matches(reader, "all", value, fields).map(Condition::All),
             "none" => read_matches(reader, "none", value, fields).map(Condition::None),
-            text if meant::combinator(text, value).is_some() => {
-                let ours = meant::combinator(text, value).unwrap_or_default();
+            text if combinator(text, value).is_some() => {
+                let ours = combinator(text, value).unwrap_or_default();
                 reader.error_with(key.id, format!("there is no `{text}`"), format!("`{text}` is written `{ours}:`"));
                 None
             }

@@ -6,6 +6,7 @@ use super::advice::shapes::{self, yaml};
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
 use crate::yaml::scan::Finding;
+use crate::yaml::secrecy::shown_key;
 use crate::yaml::whole;
 use crate::yaml::words::variable_name;
 
@@ -47,7 +48,7 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
         return (message, keyed(place.key, &format!("\"${{{name}}}\""), "write"));
     }
     if is_secret {
-        return (message, super::slip::quote_unseen(place.key, line));
+        return (message, quote_unseen(place.key, line));
     }
     if value.starts_with("!include") {
         return (message, "one file holds the whole config: write out what it would take in".to_owned());
@@ -57,6 +58,14 @@ pub(super) fn of_sign(sign: char, behind: &str, line: &str, is_secret: bool, fou
         return (message, place.list(sign, &items));
     }
     (message, place.single(sign, value))
+}
+
+/// How to quote a value that may be a secret.
+pub(super) fn quote_unseen(key: &str, line: &str) -> String {
+    match shown_key(key, line, true) {
+        Some(key) => format!("quote the value of `{key}`"),
+        None => "quote the whole value".to_owned(),
+    }
 }
 
 /// `!=: value` and `!field: value`: the key and what stands behind it. YAML's own tags (`!!str`, `!<…>`) are none.

@@ -3,7 +3,7 @@
 use super::advice::shapes::yaml;
 use super::expression;
 use super::schema::find;
-use super::signs::of_sign;
+use super::signs::{of_sign, quote_unseen};
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
 use crate::yaml::load::{Place, SyntaxError};
@@ -364,14 +364,6 @@ fn of_comma(number: usize, line: &str, behind: &str, form: &dyn Fn(String, &str)
             );
             (format!("a text without quotes holds a `: ` in line {number}"), help)
         }
-    }
-}
-
-/// How to quote a value that may be a secret.
-pub(super) fn quote_unseen(key: &str, line: &str) -> String {
-    match shown_key(key, line, true) {
-        Some(key) => format!("quote the value of `{key}`"),
-        None => "quote the whole value".to_owned(),
     }
 }
 

@@ -101,8 +101,9 @@ fn no_two_files_of_a_room_need_each_other() {
     // Of each folder, which of the modules in it imports which.
     let mut folders: BTreeMap<Module, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     let mut imports = 0;
+    let names = modules.iter().map(|(module, code)| (module.clone(), brought_in(code))).collect();
     for (module, code) in &modules {
-        for imported in imported(module, code, &modules) {
+        for imported in imported(module, code, &modules, &names) {
             let shared = module.iter().zip(&imported).take_while(|(one, other)| one == other).count();
             // A folder and what is in it are one.
             if let (Some(from), Some(to)) = (module.get(shared), imported.get(shared)) {
@@ -136,8 +137,49 @@ fn reaches(graph: &BTreeMap<String, BTreeSet<String>>, from: &str, to: &str) -> 
     false
 }
 
-/// The modules that a module's `use` lines name.
-fn imported(module: &Module, code: &str, modules: &BTreeMap<Module, String>) -> BTreeSet<Module> {
+/// The names that `use` lines bring into each module, with the paths that they stand for.
+type Names = BTreeMap<Module, Vec<(String, Vec<String>)>>;
+
+/// The modules that a module names: by its `use` lines, by paths within its code, and by what `use super::*` takes from above.
+fn imported(module: &Module, code: &str, modules: &BTreeMap<Module, String>, names: &Names) -> BTreeSet<Module> {
+    let by_name = names[module].iter().map(|(_, path)| path.clone());
+    let mut found = BTreeSet::new();
+    for path in by_name.chain(paths_within(code)) {
+        let Some((of, rest)) = resolve(module, &path, modules) else { continue };
+        if rest.first().is_some_and(|step| step == "*") {
+            let is_used = |name: &str| code.split(|c: char| !is_of_word(c)).any(|word| word == name);
+            let taken = names[&of].iter().filter(|(name, _)| is_used(name));
+            found.extend(taken.filter_map(|(_, path)| Some(resolve(&of, path, modules)?.0)));
+        }
+        found.insert(of);
+    }
+    found
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The module that a path leads into, and what of the path is something in it.
+fn resolve(module: &Module, path: &[String], modules: &BTreeMap<Module, String>) -> Option<(Module, Vec<String>)> {
+    let mut path = path.iter().peekable();
+    let mut whole: Module = match path.next()?.as_str() {
+        "crate" => Vec::new(),
+        "self" => module.clone(),
+        "super" => module[..module.len() - 1].to_vec(),
+        _ => return None,
+    };
+    while path.next_if(|step| *step == "super").is_some() {
+        whole.pop();
+    }
+    whole.extend(path.cloned());
+    let length = (1..=whole.len()).rev().find(|length| modules.contains_key(&whole[..*length]))?;
+    let rest = whole.split_off(length);
+    Some((whole, rest))
+}
+
+/// The names that `use` lines bring in, with their paths.
+fn brought_in(code: &str) -> Vec<(String, Vec<String>)> {
     let mut named = Vec::new();
     for item in code.split(";\n") {
         let item = item.rsplit_once("\n\n").map_or(item, |(_, item)| item).trim_start();
@@ -152,22 +194,45 @@ fn imported(module: &Module, code: &str, modules: &BTreeMap<Module, String>) -> 
             expand(tree, &[], &mut named);
         }
     }
-    let resolve = |path: Vec<String>| {
-        let mut path = path.into_iter().peekable();
-        let mut base: Module = match path.next()?.as_str() {
-            "crate" => Vec::new(),
-            "self" => module.clone(),
-            "super" => module[..module.len() - 1].to_vec(),
-            _ => return None,
-        };
-        while path.next_if(|step| step == "super").is_some() {
-            base.pop();
-        }
-        base.extend(path);
-        // What comes behind the module is something in it.
-        (1..=base.len()).rev().map(|length| base[..length].to_vec()).find(|base| modules.contains_key(base))
-    };
-    named.into_iter().filter_map(resolve).collect()
+    let name = |path: &[String]| path.iter().rfind(|step| *step != "self").cloned();
+    named.into_iter().filter_map(|path| Some((name(&path)?, path))).collect()
+}
+
+/// The paths from `crate`, `super` or `self` on that stand within some code.
+fn paths_within(code: &str) -> Vec<Vec<String>> {
+    let is_of_path = |c: char| is_of_word(c) || c == ':';
+    let paths = code
+        .split(|c| !is_of_path(c))
+        .filter(|path| ["crate::", "super::", "self::"].iter().any(|start| path.starts_with(start)));
+    let steps = |path: &str| path.split("::").filter(|step| !step.is_empty()).map(str::to_owned).collect();
+    paths.map(steps).collect()
+}
+
+#[test]
+fn an_import_is_seen_however_it_is_written() {
+    let module = |text: &str| text.split("::").map(str::to_owned).collect::<Module>();
+    let sources = [
+        ("room", "use self::other::Thing;\n"),
+        ("room::other", ""),
+        ("room::third", ""),
+        ("room::by_use", "use super::{third::{One, Two}, other};\n"),
+        ("room::by_path", "fn f() {\n    super::other::run(&crate::room::third::ALL);\n}\n"),
+        ("room::by_star", "use super::*;\n\nfn f(_: Thing) {}\n"),
+        ("room::alone", "use super::*;\n\nfn f(_: Things) {}\n"),
+    ];
+    let modules: BTreeMap<_, _> = sources.iter().map(|(name, code)| (module(name), (*code).to_owned())).collect();
+    let names = sources.iter().map(|(name, code)| (module(name), brought_in(code))).collect();
+    for (name, expected) in [
+        ("room::by_use", &["other", "third"][..]),
+        ("room::by_path", &["other", "third"]),
+        ("room::by_star", &["other"]),
+        ("room::alone", &[]),
+    ] {
+        let module = module(name);
+        let imported = imported(&module, &modules[&module], &modules, &names);
+        let beside: Vec<_> = imported.iter().filter_map(|module| module.get(1)).collect();
+        assert_eq!(beside, expected, "{name}");
+    }
 }
 
 /// The single paths of a tree of imports.

@@ -1,6 +1,7 @@
 //! Names and values that Vero does not use: they match nothing, and below a `not` everything.
 
 use super::shapes;
+use crate::config::combinator::combinator;
 use crate::event::{FieldPath, Segment, vero};
 use crate::rules::operators::OPERATORS;
 use crate::yaml::problem::{Severity, did_you_mean, nearest};
@@ -66,9 +67,7 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
     }
     let path = path.to_string();
     // It has been told of as an error.
-    if (key.text.contains([':', '=']) && node.is_null())
-        || is_operator(&path)
-        || super::super::meant::combinator(&key.text, node).is_some()
+    if (key.text.contains([':', '=']) && node.is_null()) || is_operator(&path) || combinator(&key.text, node).is_some()
     {
         return;
     }
