@@ -111,8 +111,8 @@ pub(super) fn read(
     let data_dir = entries.node(&DATA_DIR.info);
     let data_dir = data_dir.map_or(Some(DATA_DIR.info.default_text()), |node| reader.text(node)).map(Path::new);
     let data_dir = std::path::absolute(directory.join(data_dir?)).ok()?;
-    let listen = entries.node(&LISTEN.info);
-    let listen = match (&overridden(surroundings), listen) {
+    let overridden = overridden(surroundings);
+    let listen = match (&overridden, entries.node(&LISTEN.info)) {
         (Some(text), _) => address(text)
             .map_err(|message| reader.error_with(root.id, format!("{OVERRIDE}: {message}"), ADDRESS_HELP.to_owned()))
             .ok(),
@@ -120,12 +120,7 @@ pub(super) fn read(
         (None, None) => address(LISTEN.info.default_text()).ok(),
     };
     let admin_listen = read_admin(reader, entries.node(&ADMIN.info));
-    let public_url = entries.node(&PUBLIC_URL.info).and_then(|node| {
-        let text = reader.text(node)?;
-        let parsed = crate::destination::client::parse_url(text);
-        let url = parsed.map_err(|message| reader.error_with(node.id, message, forms::url(text))).ok()?;
-        Some(url.as_str().trim_end_matches('/').to_owned())
-    });
+    let public_url = entries.node(&PUBLIC_URL.info).and_then(|node| read_public_url(reader, node));
     let limits = Limits::read(reader, entries.node(&LIMITS.info));
     let retention = keeping::read(reader, entries.node(&STORE.info));
     let removed_grace = entries.value(&REMOVED_GRACE);
@@ -134,12 +129,7 @@ pub(super) fn read(
     let sources = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
     let sources = reader.hiding_values(|| sources.and_then(|node| sources::read(reader, node, is_public)));
     let defaults = entries.node(&DEFAULTS.info);
-    if let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) {
-        for kind in crate::destination::KINDS {
-            of_kinds.node(&kind.key()).map(|node| reader.map(node, "the defaults of a kind"));
-        }
-        of_kinds.finish();
-    }
+    check_defaults(reader, defaults);
     let destination_nodes = entries.node(&DESTINATIONS.info).or_else(|| entries.meant(&DESTINATIONS.info));
     let mut names = destinations::Names::of(destination_nodes);
     let errors_before = reader.errors();
@@ -165,15 +155,10 @@ pub(super) fn read(
     }
     entries.finish();
     // What a variable overrides decides nothing, so a change of it is none.
-    let outline = Outline::of(root, if overridden(surroundings).is_some() { &["listen"] } else { &[] });
+    let outline = Outline::of(root, if overridden.is_some() { &["listen"] } else { &[] });
     let listen = listen?;
     let admin_listen = admin_listen?;
-    let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
-    if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
-        let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
-        let message = format!("`listen` ({listen}) and `admin.listen` ({admin_listen}) cannot have one port");
-        reader.error_with(node.id, message, "give one of them another".to_owned());
-    }
+    refuse_one_port(reader, root, [listen, admin_listen]);
     if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
         let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
         let host_name = surroundings.host_name();
@@ -201,11 +186,36 @@ pub(super) fn read(
         tests: tests?,
         masks: Masks::from_texts(reader.taken()),
         resolved: reader.resolved(),
-        overridden: overridden(surroundings),
+        overridden,
         limits,
         retention,
         removed_grace,
     })
+}
+
+fn read_public_url(reader: &Reader, node: &Node) -> Option<String> {
+    let text = reader.text(node)?;
+    let parsed = crate::destination::client::parse_url(text);
+    let url = parsed.map_err(|message| reader.error_with(node.id, message, forms::url(text))).ok()?;
+    Some(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Tells of defaults that are none of a kind's. Those of each are read by its destinations.
+fn check_defaults(reader: &Reader, defaults: Option<&Node>) {
+    let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) else { return };
+    for kind in crate::destination::KINDS {
+        of_kinds.node(&kind.key()).map(|node| reader.map(node, "the defaults of a kind"));
+    }
+    of_kinds.finish();
+}
+
+fn refuse_one_port(reader: &Reader, root: &Node, [listen, admin_listen]: [SocketAddr; 2]) {
+    let is_one = listen.ip() == admin_listen.ip() || listen.ip().is_unspecified();
+    if is_one && listen.port() == admin_listen.port() && listen.port() != 0 {
+        let node = root.get("admin").and_then(|admin| admin.get("listen")).or(root.get("listen")).unwrap_or(root);
+        let message = format!("`listen` ({listen}) and `admin.listen` ({admin_listen}) cannot have one port");
+        reader.error_with(node.id, message, "give one of them another".to_owned());
+    }
 }
 
 /// What overrides `listen`.

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
@@ -132,33 +133,9 @@ where
         let _ = stream.set_nodelay(true);
         let stream = TokioIo::new(Watched::new(stream, patience.clone()));
         let connection = http1.serve_connection(stream, handler);
-        let mut phases = phases.clone();
+        let phases = phases.clone();
         connections.spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                biased;
-                ended = connection.as_mut() => Some(ended),
-                () = come(&mut phases, Phase::Stopping) => None,
-            };
-            let ended = match ended {
-                // hyper would close it, and what its sender says in this moment would be lost.
-                None if !is_asked.load(Ordering::Relaxed) => {
-                    tokio::time::timeout(FIRST_REQUEST_WITHIN, connection.as_mut()).await.ok()
-                }
-                ended => ended,
-            };
-            let ended = match ended {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        ended = connection => ended,
-                        () = come(&mut phases, Phase::Over) => Ok(()),
-                    }
-                }
-            };
-            if let Err(error) = ended {
+            if let Err(error) = serve_one(connection, phases, &is_asked).await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             drop(slot);
@@ -182,6 +159,38 @@ where
     if tokio::time::timeout(options.shutdown_grace, connections.wait()).await.is_err() {
         phase.send_replace(Phase::Over);
         tracing::warn!("connections were still busy at the end of the grace and were dropped");
+    }
+}
+
+/// Serves a connection to its end. `is_asked`: a request has come by it.
+async fn serve_one<S>(
+    connection: http1::Connection<TokioIo<Watched>, S>,
+    mut phases: watch::Receiver<Phase>,
+    is_asked: &AtomicBool,
+) -> hyper::Result<()>
+where
+    S: HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::ResBody: 'static,
+    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        () = come(&mut phases, Phase::Stopping) => {}
+    }
+    // hyper would close it, and what its sender says in this moment would be lost.
+    if !is_asked.load(Ordering::Relaxed)
+        && let Ok(ended) = tokio::time::timeout(FIRST_REQUEST_WITHIN, connection.as_mut()).await
+    {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        biased;
+        ended = connection => ended,
+        () = come(&mut phases, Phase::Over) => Ok(()),
     }
 }
 

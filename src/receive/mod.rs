@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use warp::Filter;
 
@@ -74,59 +75,22 @@ where
         relay.metrics.request("", 404);
         return not_found();
     };
-    let source_name = &sources[source].name;
-    let refuse = |status: StatusCode, why: &str, body: &[u8]| {
-        let seen = Seen { method, path, source: Some(source_name), body };
-        relay.refused.add(RefusedRequest::new(status, why, seen, sources));
-        relay.metrics.request(source_name, status.as_u16());
-        answer(status, why)
-    };
-    if *method != Method::POST {
-        let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, "this address takes POSTs from Vero", &[]);
-        refusal.headers_mut().insert(http::header::ALLOW, http::HeaderValue::from_static("POST"));
+    let known = Known { relay, generation: &generation, source, path, method };
+    let way = hops::way(headers);
+    if let Some(refusal) = known.refusal_of_head(headers, &way).await {
         return refusal;
     }
-    let (hops, way) = (generation.config.client.hops(), hops::way(headers));
-    let mut loops = hops.loop_of(&way);
-    if way.is_empty() && is_own_event(relay, headers).await {
-        loops = Some(hops::OWN_EVENT);
-    }
-    if let Some(why) = loops {
-        let mut refusal = refuse(StatusCode::LOOP_DETECTED, why, &[]);
-        refusal.headers_mut().insert(LOOP, http::HeaderValue::from_static("1"));
-        return refusal;
-    }
-    if relay.is_source_paused(generation.source_ids[source]) {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]);
-    }
-    let Some(coding) = Coding::of(headers) else {
-        let why = format!("the Content-Encoding is not known: send one of {}, and one only", coding::TAKEN);
-        let mut refusal = refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why, &[]);
-        let taken = http::HeaderValue::from_static(coding::TAKEN);
-        refusal.headers_mut().insert(http::header::ACCEPT_ENCODING, taken);
-        return refusal;
-    };
-    let limits = &generation.config.limits;
-    let read = async {
-        let (body, permit) = body::read(stream, headers, limits.body_max, &relay.intake).await?;
-        coding.unpack(body, permit, limits.body_max, &relay.intake).await
-    };
-    let (body, permit) = match tokio::time::timeout(limits.body_timeout, read).await {
-        Ok(Ok(read)) => read,
-        // Whoever had not sent all of it by the stop is cut off, and should send it again.
-        Ok(Err(BodyError::Broken)) if relay.is_stopping() => {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping", &[]);
-        }
-        Ok(Err(error)) => return refuse(error.status(), &error.to_string(), &[]),
-        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time", &[]),
+    let (body, permit) = match known.body(headers, stream).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal,
     };
     let received_ms = crate::time::wall_ms();
-    let relay_fields = RelayFields { source: source_name, received_ms };
+    let relay_fields = RelayFields { source: known.name(), received_ms };
     let mut event = match generation.config.rules.route(&body, relay_fields) {
         Ok(routing) => new_event(&generation, source, received_ms, &routing),
-        Err(refused) => return refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
+        Err(refused) => return known.refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
     };
-    hops.remember(&way, received_ms, &body);
+    generation.config.client.hops().remember(&way, received_ms, &body);
     event.body = body;
     count_rules(relay, &generation, &event);
     let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
@@ -134,12 +98,88 @@ where
         Ok(id) => {
             generation.accepted[source].accepted(received_ms);
             let mut accepted = Response::new(accepted_body(id));
-            accepted
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            accepted.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             accepted
         }
-        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
+        Err(error) => known.refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
+    }
+}
+
+/// A request of a source that is known.
+struct Known<'r> {
+    relay: &'r Relay,
+    generation: &'r Generation,
+    /// By its place in the config.
+    source: usize,
+    path: &'r str,
+    method: &'r Method,
+}
+
+impl Known<'_> {
+    fn name(&self) -> &str {
+        &self.generation.config.sources[self.source].name
+    }
+
+    fn refuse(&self, status: StatusCode, why: &str, body: &[u8]) -> Answer {
+        let Self { relay, path, method, .. } = *self;
+        let seen = Seen { method, path, source: Some(self.name()), body };
+        relay.refused.add(RefusedRequest::new(status, why, seen, &self.generation.config.sources));
+        relay.metrics.request(self.name(), status.as_u16());
+        answer(status, why)
+    }
+
+    /// The same with a header that says more.
+    fn refuse_with(&self, status: StatusCode, why: &str, header: (HeaderName, &'static str)) -> Answer {
+        let mut refusal = self.refuse(status, why, &[]);
+        refusal.headers_mut().insert(header.0, HeaderValue::from_static(header.1));
+        refusal
+    }
+
+    /// The answer to what need not be read to be refused.
+    async fn refusal_of_head(&self, headers: &HeaderMap, way: &[&str]) -> Option<Answer> {
+        if *self.method != Method::POST {
+            let why = "this address takes POSTs from Vero";
+            return Some(self.refuse_with(StatusCode::METHOD_NOT_ALLOWED, why, (ALLOW, "POST")));
+        }
+        let mut loops = self.generation.config.client.hops().loop_of(way);
+        if way.is_empty() && is_own_event(self.relay, headers).await {
+            loops = Some(hops::OWN_EVENT);
+        }
+        if let Some(why) = loops {
+            return Some(self.refuse_with(StatusCode::LOOP_DETECTED, why, (LOOP, "1")));
+        }
+        if self.relay.is_source_paused(self.generation.source_ids[self.source]) {
+            return Some(self.refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]));
+        }
+        None
+    }
+
+    /// The body as it was before it was packed, and the room that it takes.
+    async fn body<S, B>(&self, headers: &HeaderMap, stream: S) -> Result<(Bytes, OwnedSemaphorePermit), Answer>
+    where
+        S: Stream<Item = Result<B, warp::Error>>,
+        B: Buf,
+    {
+        let Some(coding) = Coding::of(headers) else {
+            let why = format!("the Content-Encoding is not known: send one of {}, and one only", coding::TAKEN);
+            let taken = (ACCEPT_ENCODING, coding::TAKEN);
+            return Err(self.refuse_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, &why, taken));
+        };
+        let limits = &self.generation.config.limits;
+        let intake = &self.relay.intake;
+        let read = async {
+            let (body, permit) = body::read(stream, headers, limits.body_max, intake).await?;
+            coding.unpack(body, permit, limits.body_max, intake).await
+        };
+        match tokio::time::timeout(limits.body_timeout, read).await {
+            Ok(Ok(read)) => Ok(read),
+            // Whoever had not sent all of it by the stop is cut off, and should send it again.
+            Ok(Err(BodyError::Broken)) if self.relay.is_stopping() => {
+                Err(self.refuse(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping", &[]))
+            }
+            Ok(Err(error)) => Err(self.refuse(error.status(), &error.to_string(), &[])),
+            Err(_) => Err(self.refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time", &[])),
+        }
     }
 }
 
