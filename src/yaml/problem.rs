@@ -372,7 +372,9 @@ fn span(text: &str, offset: usize) -> std::ops::Range<usize> {
         Some(quote) => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
         None => plain_length(rest),
     };
-    start..start + rest[..length].trim_end().len().max(usize::from(!rest.is_empty()))
+    // A blank alone is one all the same.
+    let least = rest.chars().next().map_or(0, char::len_utf8);
+    start..start + rest[..length].trim_end().len().max(least)
 }
 
 /// The one character at an offset.
@@ -403,5 +405,6 @@ mod tests {
         assert_eq!(of("a: \"two words\"\n", 3), "\"two words\"");
         assert_eq!(of("key: v", 0), "key");
         assert_eq!(of("", 0), "");
+        assert_eq!(of("a: \u{a0}\n", 3), "\u{a0}", "not half a character");
     }
 }
