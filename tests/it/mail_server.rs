@@ -155,6 +155,15 @@ impl Session {
         "503 5.5.1 not now"
     }
 
+    /// What is said to a message, which is kept if that is a yes.
+    fn take(&self, mail: Mail) -> &'static str {
+        let said = self.scripted(".").unwrap_or("250 2.0.0 taken");
+        if said.starts_with('2') {
+            self.state.lock().expect("the lock").mails.push(mail);
+        }
+        said
+    }
+
     /// Talks until the end. `true`: the client goes on by TLS.
     fn talk(&mut self, stream: impl Read + Write) -> bool {
         let mut stream = BufReader::new(stream);
@@ -193,14 +202,8 @@ impl Session {
                     return true;
                 }
                 "AUTH" => {
-                    let given = text.rsplit(' ').next().unwrap_or_default();
-                    let given = base64::engine::general_purpose::STANDARD.decode(given).unwrap_or_default();
-                    let given = String::from_utf8_lossy(&given).trim_start_matches('\0').replace('\0', ":");
-                    let said = self.scripted("AUTH").unwrap_or(if given == LOGIN {
-                        "235 2.7.0 welcome"
-                    } else {
-                        "535 5.7.8 who are you"
-                    });
+                    let own = if is_login(text) { "235 2.7.0 welcome" } else { "535 5.7.8 who are you" };
+                    let said = self.scripted("AUTH").unwrap_or(own);
                     is_logged_in = said.starts_with('2');
                     said
                 }
@@ -224,14 +227,9 @@ impl Session {
                             self.wrong("a line without CRLF");
                             return false;
                         };
-                        let said = self.scripted(".").unwrap_or("250 2.0.0 taken");
-                        if said.starts_with('2') {
-                            let from = from.clone().unwrap_or_default();
-                            let mail =
-                                Mail { from, to: to.clone(), data, is_encrypted: self.is_encrypted, is_logged_in };
-                            self.state.lock().expect("the lock").mails.push(mail);
-                        }
-                        said
+                        let from = from.clone().unwrap_or_default();
+                        let is_encrypted = self.is_encrypted;
+                        self.take(Mail { from, to: to.clone(), data, is_encrypted, is_logged_in })
                     }
                 },
                 "RSET" => "250 2.0.0 ok",
@@ -246,6 +244,13 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether `AUTH PLAIN …` is that of the only user.
+fn is_login(text: &str) -> bool {
+    let given = text.rsplit(' ').next().unwrap_or_default();
+    let given = base64::engine::general_purpose::STANDARD.decode(given).unwrap_or_default();
+    String::from_utf8_lossy(&given).trim_start_matches('\0').replace('\0', ":") == LOGIN
 }
 
 /// The lines up to a dot by itself, each ending with CRLF.

@@ -2,7 +2,7 @@
 //!
 //! # Exactly
 //!
-//! * The server says of each recipient whether it takes them, before it gets the message. While one of them may be taken later (4xx),
+//! * The server says of each recipient whether it accepts them, before it gets the message. While one of them may be taken later (4xx),
 //!   nobody is sent anything and the delivery is tried again: so nobody gets it twice because of another. Those that are refused for good
 //!   (5xx) are left out; if none is left, the delivery is rejected.
 //! * A `Message-ID` is made of the event and the destination, so an attempt that is repeated after a lost answer can be told.
@@ -87,7 +87,7 @@ const FROM: Key<String> = key("from", text())
     .example("\"Vero <relay@example.com>\"")
     .required_or_default();
 const TO: Key<()> = key("to", by_hand(Of::Texts))
-    .about("The recipients, each a template that comes to one address; one that comes to nothing is left out. They see each other. Nothing is sent before each of them is taken or refused for good; whoever must not wait for another gets a destination of their own.")
+    .about("The recipients, each a template that comes to one address; one that comes to nothing is left out. They see each other. Nothing is sent before each of them is accepted or refused for good; whoever must not wait for another gets a destination of their own.")
     .example("[ops@example.com, \"{{ user.email }}\"]")
     .required_or_default();
 const SUBJECT: Key<String> = key("subject", text())
