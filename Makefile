@@ -29,7 +29,7 @@ test:
 	cargo test --locked
 
 test-long:
-	VERO_RELAY_TEST_SEEDS=2000 cargo test --locked -- simulation model_test contract
+	VERO_RELAY_TEST_SEEDS=2000 cargo test --locked -- simulation model_test contract rules::tests journal::tests
 
 test-busy:
 	cargo test --locked --no-run

@@ -39,7 +39,12 @@ pub enum Missed {
 
 /// Runs all tests of a config, in order. Reads the files that they name, sends nothing and writes nothing.
 pub fn run_tests(config: &Config) -> Vec<Tested<'_>> {
-    let mut to_explain = (EXPLAINED_RULES_MAX / config.rules.rules().len().max(1)).max(1);
+    run_within(config, EXPLAINED_RULES_MAX)
+}
+
+/// The same, with so many rules in all explanations together.
+fn run_within(config: &Config, rules_max: usize) -> Vec<Tested<'_>> {
+    let mut to_explain = (rules_max / config.rules.rules().len().max(1)).max(1);
     config.tests.iter().map(|test| run(config, test, &mut to_explain)).collect()
 }
 
@@ -139,5 +144,33 @@ impl Tested<'_> {
         let explanation = self.explanation.as_ref().map(Explanation::json);
         let missed: Vec<_> = self.missed.iter().map(Missed::json).collect();
         json!({ "name": self.test.name, "ok": is_ok, "missed": missed, "explanation": explanation })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::yaml::values::Process;
+
+    #[test]
+    fn all_that_failed_are_told_for_scripts_and_the_first_explained() {
+        let tests: String = (0..6)
+            .map(|id| format!("  - {{ name: t{id}, event: {{ type: sent, id: {id} }}, expect: {{ to: [] }} }}\n"))
+            .collect();
+        let yaml = format!(
+            "data_dir: /var/lib/vero-relay\nsources: {{ vero: {{ token: \"a-token-that-is-long-enough\" }} }}\n\
+             rules: [{{ match: {{ id: 0 }}, to: [], stop: true }}, {{ to: a }}]\ntests:\n{tests}\
+             destinations: {{ a: {{ http: {{ url: \"https://example.com/\" }} }} }}\n"
+        );
+        let (config, _) = Config::parse(Path::new("config.yaml"), yaml, &Process).expect("a config");
+        let told: Vec<Value> = run_within(&config, 6).iter().map(Tested::json).collect();
+        let is_explained: Vec<_> = told.iter().map(|one| !one["explanation"].is_null()).collect();
+        assert_eq!(is_explained, [false, true, true, true, false, false], "two rules each, and the first passes");
+        for (id, one) in told.iter().enumerate() {
+            assert_eq!(one["ok"], json!(id == 0));
+            assert!(id == 0 || one["missed"][0]["to"]["got"] == json!(["a"]), "{one}");
+        }
     }
 }

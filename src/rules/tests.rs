@@ -370,7 +370,7 @@ fn body() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(crate::seeds::cases(512)))]
 
     #[test]
     fn the_index_finds_what_asking_every_rule_finds(

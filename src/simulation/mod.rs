@@ -16,10 +16,8 @@ mod terms;
 mod witness;
 mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use self::world::{Told, World};
-use crate::seeds::{repeated_by, seeds};
+use crate::seeds::{each, repeated_by, seeds};
 use crate::store::journal::Untold;
 
 fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
@@ -31,31 +29,10 @@ fn run(seed: u64, lies: bool, untold: &Untold) -> Result<Told, String> {
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     let seeds = seeds();
-    let next = AtomicU64::new(seeds.start);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = || {
-        let mut sum = Told::default();
-        let untold = Untold::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return sum;
-            }
-            let told = run(seed, false, &untold).unwrap_or_else(|error| panic!("{}: {error}", repeated_by(seed)));
-            sum.acknowledged += told.acknowledged;
-            sum.twice += told.twice;
-            sum.dead += told.dead;
-            sum.crashes += told.crashes;
-        }
-    };
-    let sums: Vec<Told> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+    let told = each(seeds.clone(), |seed| {
+        run(seed, false, &Untold::default()).unwrap_or_else(|error| panic!("{}: {error}", repeated_by(seed)))
     });
-    let sum = |of: fn(&Told) -> usize| sums.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&Told) -> usize| told.iter().map(of).sum::<usize>();
     let runs = (seeds.end - seeds.start) as usize;
     let acknowledged = sum(|told| told.acknowledged);
     let twice = sum(|told| told.twice);

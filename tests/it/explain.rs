@@ -214,17 +214,15 @@ fn all_tests_that_fail_are_told_and_of_many_the_first_are_explained() {
         "data_dir: /var/lib/vero-relay\nsources: {{ vero: {{ token: \"a-token-that-is-long-enough\" }} }}\n\
          rules:\n{rules}tests:\n{tests}destinations: {{ a: {{ http: {{ url: \"https://example.com/\" }} }} }}\n"
     ));
-    let checked = vero_relay(directory.path(), &["check", "--json"]);
+    let checked = vero_relay(directory.path(), &["check"]);
     assert_eq!(checked.status.code(), Some(78));
-    let said: Value = serde_json::from_slice(&checked.stdout).expect("JSON");
-    assert_eq!((&said["tests_passed"], &said["tests_failed"]), (&json!(7), &json!(63)));
-    let tested = said["tests"].as_array().expect("a list").iter();
-    let failed: Vec<_> = tested.filter(|one| one["ok"] == json!(false)).collect();
-    assert!(failed.iter().all(|one| one["missed"][0]["to"]["got"] == json!(["a"])));
-    let is_explained: Vec<_> = failed.iter().map(|one| !one["explanation"].is_null()).collect();
+    let told = err(&checked);
+    let failed: Vec<&str> = told.split("test failed: ").skip(1).collect();
+    assert_eq!(failed.len(), 63);
+    assert!(failed.iter().all(|one| one.contains("goes to            a\n")));
+    let is_explained: Vec<_> = failed.iter().map(|one| one.contains("rule 2000: ")).collect();
     assert_eq!(is_explained, [vec![true; 50], vec![false; 13]].concat());
-    let told = err(&vero_relay(directory.path(), &["check"]));
-    assert!(told.contains("only the first that failed are explained"), "{told}");
+    assert!(told.contains("only the first that failed are explained") && told.contains("63 of 70 tests failed"));
 }
 
 #[tokio::test]

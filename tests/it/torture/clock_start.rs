@@ -3,6 +3,7 @@
 //! What is kept for half an hour must be there after each of them: dead letters, the history, what waits for its first attempt. So must
 //! what was taken in while the clock was wrong, after it is right, also where it is put right while the process runs.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::clock::{DAY, IN_2100, LOOKED_WITHIN, WallClock, dead_letters, post_until};
@@ -34,31 +35,55 @@ struct Kept {
     events: Vec<String>,
 }
 
-pub(super) async fn check(scale: &Scale, clock: &WallClock, report: &mut Report) {
-    let directory = scale.directory.join("start");
-    std::fs::create_dir(&directory).expect("made");
+/// A process's clock when it begins, and then, in seconds beside the right time.
+type Start = (i64, i64);
+
+pub(super) async fn check(scale: &Scale, report: &mut Report) {
+    let now_s = (vero_relay::time::wall_ms() / 1000) as i64;
+    let mut starts = vec![(-now_s, -now_s), (IN_2100 - now_s, IN_2100 - now_s), (-now_s, 0)];
+    if !scale.is_full {
+        // Each on data of its own, side by side.
+        let chains = starts.iter().enumerate().map(|(number, start)| {
+            let directory = scale.directory.join(format!("start {number}"));
+            async move { chain(scale.seed, &directory, &[*start]).await }
+        });
+        for chain in futures_util::future::join_all(chains).await {
+            report.problems.extend(chain.problems);
+            report.late.extend(chain.late);
+        }
+        return;
+    }
+    // Less than four days may as well be the time for which it was off, and that counts.
+    let more = [-40 * DAY, -5 * DAY, 5 * DAY, 40 * DAY, IN_2232 - now_s];
+    starts.extend(more.map(|step| (step, step)));
+    starts.push((IN_2100 - now_s, 0));
+    let chain = chain(scale.seed, &scale.directory.join("start"), &starts).await;
+    report.problems.extend(chain.problems);
+    report.late.extend(chain.late);
+}
+
+/// Processes on the same data, with a wrong clock and then with the right one again.
+async fn chain(seed: u64, directory: &Path, wrong: &[Start]) -> Report {
+    std::fs::create_dir(directory).expect("made");
+    let clock = WallClock::build(directory);
+    let mut report = Report::default();
     let (down, refuses) = (Recorder::start().await, Recorder::start().await);
     down.say(Says::Status(503));
     refuses.say(Says::Status(400));
     let config = CONFIG.replace("DOWN", &down.url()).replace("REFUSES", &refuses.url());
-    let mut rig = Rig::new(&directory, &directory.join("data"), &config);
-    let (load, mut kept) = (Load::new(scale.seed), Kept { dead: 0, events: Vec::new() });
-    let now_s = (vero_relay::time::wall_ms() / 1000) as i64;
-    let mut starts = vec![(-now_s, -now_s), (IN_2100 - now_s, IN_2100 - now_s), (-now_s, 0)];
-    if scale.is_full {
-        // Less than four days may as well be the time for which it was off, and that counts.
-        let more = [-40 * DAY, -5 * DAY, 5 * DAY, 40 * DAY, IN_2232 - now_s];
-        starts.extend(more.map(|step| (step, step)));
-        starts.push((IN_2100 - now_s, 0));
-    }
-    for (begins, goes_on) in std::iter::once((0, 0)).chain(starts.into_iter().flat_map(|wrong| [wrong, (0, 0)])) {
+    let mut rig = Rig::new(directory, &directory.join("data"), &config);
+    let load = Load::new(seed);
+    let mut kept = Kept { dead: 0, events: Vec::new() };
+    for (begins, goes_on) in std::iter::once((0, 0)).chain(wrong.iter().flat_map(|wrong| [*wrong, (0, 0)])) {
         clock.set(begins);
         let words = clock.command();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let up = rig.start_under(&words).await.expect("it starts by any clock");
-        live(&up, &load, &mut kept, begins, report).await;
-        clock.set(goes_on);
-        live(&up, &load, &mut kept, begins, report).await;
+        live(&up, &load, &mut kept, begins, &mut report).await;
+        if goes_on != begins {
+            clock.set(goes_on);
+            live(&up, &load, &mut kept, begins, &mut report).await;
+        }
         up.stop().await;
     }
     let up = rig.start().await;
@@ -67,6 +92,7 @@ pub(super) async fn check(scale: &Scale, clock: &WallClock, report: &mut Report)
     let arrived = down.copies().len();
     report.hold(arrived >= kept.events.len(), || format!("{arrived} of {} events came at last", kept.events.len()));
     up.stop().await;
+    report
 }
 
 /// Takes some more in, and looks whether everything is there when the limits have been looked at.

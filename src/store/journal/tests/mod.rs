@@ -567,7 +567,7 @@ fn a_tail_cut_at_any_byte_opens_and_loses_only_what_lay_behind_the_cut() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(crate::seeds::cases(512)))]
 
     #[test]
     fn reading_a_damaged_copy_never_panics_and_never_invents_an_event(
