@@ -41,7 +41,8 @@ use crate::time::Instant;
 
 /// Outcomes that find no event to ride with are written after this: late enough to gather, early enough to look at.
 pub const OUTCOMES_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
-/// While the writer has something to do later, it looks this often at what nobody wakes it for.
+/// While the writer has something to do later, it looks this often at what nobody wakes it for; and once more after it had something
+/// to do: the outcomes of the events that it has just published are on their way, and each of them would wake it.
 const OUTCOMES_SEEN_WITHIN: Duration = Duration::from_millis(20);
 /// What is left of the time, once they are seen.
 const OUTCOMES_WAIT: Duration = OUTCOMES_WRITTEN_WITHIN.saturating_sub(OUTCOMES_SEEN_WITHIN);
@@ -109,6 +110,8 @@ pub struct Writer {
     /// There was no room. What is not urgent is tried again then, and so is a new segment.
     full_until: Option<Instant>,
     last_events: usize,
+    /// The last turn had something to do.
+    looks_again: bool,
     builder: GroupBuilder,
     bytes: Vec<u8>,
     /// What the index is told once it is synced.
@@ -134,6 +137,7 @@ impl Writer {
             unsynced_since: None,
             full_until: None,
             last_events: 0,
+            looks_again: false,
             builder: GroupBuilder::default(),
             bytes: Vec::new(),
             updates: Vec::new(),
@@ -170,9 +174,11 @@ impl Writer {
     /// Takes what has queued up and does what is due. Returns whether there will be more to do; after an error nothing is known of
     /// the disk any more, and there must be no other turn.
     pub fn turn(&mut self) -> io::Result<bool> {
+        self.looks_again = false;
         while !self.batch.is_full() {
             let Some(message) = self.receiver.take() else { break };
             self.batch.take(message);
+            self.looks_again = true;
         }
         if self.batch.is_abandoned {
             return Ok(false);
@@ -189,11 +195,13 @@ impl Writer {
         Ok(true)
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// When to look at what nobody wakes the writer for; never, while there will be nothing.
+    pub fn deadline(&self) -> Option<Instant> {
+        let look = Instant::now() + OUTCOMES_SEEN_WITHIN;
         let write = self.batch.items_since.map(|since| since + OUTCOMES_WAIT);
         let sync = self.unsynced_since.map(|since| since + OUTCOMES_SYNCED_WITHIN);
-        let due = [write.max(write.and(self.full_until)), sync, self.full_until];
-        due.into_iter().flatten().min().map(|due| due.min(Instant::now() + OUTCOMES_SEEN_WITHIN))
+        let due = [write.max(write.and(self.full_until)), sync, self.full_until, self.looks_again.then_some(look)];
+        due.into_iter().flatten().min().map(|due| due.min(look))
     }
 
     fn work(&mut self) -> io::Result<()> {

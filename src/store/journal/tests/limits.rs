@@ -297,3 +297,22 @@ fn each_outcome_of_a_record_at_its_limit_is_read_again() {
     let read: Vec<_> = records(&bytes[format::GROUP_HEAD..head.heads_end()]).collect();
     assert_eq!(read, [Record::Outcomes(outcomes)]);
 }
+
+#[test]
+fn after_an_event_the_writer_looks_once_by_itself_so_that_its_outcome_wakes_nobody() {
+    let disk = ModelDisk::default();
+    let (store, mut writer) = by_hand(&disk);
+    // What was said at the start is written and synced.
+    let mut first = store.append(event(&store, "x", &["a"]));
+    while first.try_recv().is_err() {
+        assert!(writer.turn().expect("the disk is good"));
+    }
+    assert!(writer.deadline().is_some(), "its outcome is on its way");
+    assert!(writer.turn().expect("the disk is good"));
+    assert_eq!(writer.deadline(), None, "nothing came, and nothing is due");
+    let claims = store.claim(id(&store, "a"), 1);
+    store.settle(vec![(claims[0], Settlement::Delivered { attempts: 1 })]);
+    assert!(writer.turn().expect("the disk is good"));
+    assert!(writer.turn().expect("the disk is good"));
+    assert!(writer.deadline().is_some(), "the outcome is written later");
+}
