@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_row_of_the_http_table_through_the_front_door() {
+async fn each_status_of_a_real_server_means_what_the_http_table_says() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     let delivered = [200, 201, 202, 204, 299];

@@ -37,7 +37,7 @@ async fn a_wall_clock_that_steps_or_is_wrong_at_the_start_hurries_no_retry_stall
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_never_takes_events_into_a_journal_that_the_first_has() {
+async fn a_second_process_never_accepts_events_into_a_journal_that_the_first_has() {
     short(&two_processes::FAULT).await;
 }
 

@@ -15,7 +15,7 @@ async fn nowhere() -> TestRelay {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_taken_and_can_be_found_by_its_id() {
+async fn an_event_is_accepted_and_can_be_found_by_its_id() {
     let relay = nowhere().await;
     let body = r#"{ "type": "sent", "n": 1.50 }"#;
     let id = relay.accept(body).await;
@@ -27,7 +27,7 @@ async fn an_event_is_taken_and_can_be_found_by_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_types_and_events_that_no_rule_matches_are_taken() {
+async fn unknown_types_and_events_that_no_rule_matches_are_accepted() {
     let relay = TestRelay::start(
         "rules: [ { name: some, match: { type: sent }, to: a } ]\ndestinations: { a: { file: { path: a } } }\n",
     )
@@ -41,7 +41,7 @@ async fn unknown_types_and_events_that_no_rule_matches_are_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_one_of_veros_samples_is_taken() {
+async fn every_one_of_veros_samples_is_accepted() {
     let relay = nowhere().await;
     for (name, body) in vero_relay::event::vero::SAMPLES {
         assert_eq!(relay.post(body).await.status(), 200, "{name}");
@@ -160,7 +160,7 @@ fn chunked(body: &str, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_at_the_limit_is_taken_and_one_byte_more_is_413_by_length_and_by_chunks() {
+async fn a_body_at_the_limit_is_accepted_and_one_byte_more_is_413_by_length_and_by_chunks() {
     let relay = TestRelay::start(&format!("{NOWHERE}limits: {{ body_max: 4KiB }}\n")).await;
     let (fits, too_large) = (event_of(4096), event_of(4097));
     assert_eq!(relay.post(&fits).await.status(), 200);

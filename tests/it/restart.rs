@@ -118,7 +118,7 @@ async fn post_once(address: std::net::SocketAddr) -> Posted {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_with_a_slow_destination_takes_events_to_its_end_and_cuts_nobody_off() {
+async fn a_restart_with_a_slow_destination_accepts_events_to_its_end_and_cuts_nobody_off() {
     use std::sync::{Arc, Mutex};
     let fake = Fake::start([Act::Hang]).await;
     let directory = tempfile::tempdir().expect("a directory");

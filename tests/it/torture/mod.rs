@@ -7,7 +7,7 @@
 //! A fault is one file with a `pub const FAULT` and one line in [`FAULTS`]. `make torture` runs all of them at full size (some ten
 //! minutes); the ordinary tests run each one's short cut (`faults.rs`), but for those that need root or a mount, which are in
 //! `make torture` alone: [`power`], [`disk_full`] and [`archive_disk`]. What can be shown of these without root is in
-//! `front_door.rs` and the journal's own tests, on a disk that fails on demand.
+//! `hooks_listener.rs` and the journal's own tests, on a disk that fails on demand.
 //!
 //! [`errors`] and [`heads`] need strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
 //!
