@@ -253,7 +253,7 @@ impl Trimmer {
     fn expired_by_age(&self, before_ms: u64) -> Vec<(NameId, Bitmap)> {
         let database = self.journal.index.read();
         let singly = database.dead_before(before_ms, EXPIRE_AT_ONCE);
-        let at_once = database.buried_before(before_ms);
+        let at_once = database.dead_lettered_before(before_ms);
         let mut expired: Vec<(NameId, Bitmap)> = at_once.unwrap_or_default();
         for (id, sequence) in singly.unwrap_or_default() {
             match expired.iter_mut().find(|(known, _)| *known == id) {
@@ -357,7 +357,7 @@ impl Trimmer {
         }
         let mut database = self.journal.index.write();
         let forgotten = database.transaction(|database| {
-            database.forget_buried_before(before_ms)?;
+            database.forget_dead_lettered_before(before_ms)?;
             for (destination, sequences) in expired {
                 for sequence in sequences.iter_from(0) {
                     database.forget_dead(*destination, sequence)?;

@@ -7,7 +7,7 @@ use crate::store::journal::format::BulkAct;
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::{DeadQuery, ReplayProgress};
 
-/// Delivered, dead, scheduled, buried and waiting, and a pause: everything that the index knows of.
+/// Delivered, dead, scheduled, dead-lettered by hand and waiting, and a pause: everything that the index knows of.
 /// The number of a dead letter's event.
 fn number(letter: &crate::store::DeadLetter) -> u64 {
     letter.event.as_ref().expect("it is read").id.sequence()
@@ -15,7 +15,7 @@ fn number(letter: &crate::store::DeadLetter) -> u64 {
 
 fn with_everything(kept: &Kept) -> JournalStore {
     let store = kept.open();
-    for body in ["delivered", "dead", "postponed", "waiting", "buried"] {
+    for body in ["delivered", "dead", "scheduled", "waiting", "given up"] {
         append(&store, body, &[CRM]).expect("taken");
     }
     let claims = store.claim(crm(&store), 3);
@@ -55,7 +55,7 @@ fn check_after(change: impl FnOnce(&Kept)) {
 }
 
 #[test]
-fn why_a_delivery_was_buried_is_known_at_once() {
+fn why_a_delivery_was_dead_lettered_is_known_at_once() {
     let store = Kept::new(64 * SEGMENT).open();
     for sequence in 0..50 {
         append(&store, "one", &[CRM]).expect("taken");
@@ -242,7 +242,7 @@ fn again_twice_doubles_nothing_and_survives_a_power_cut() {
 }
 
 #[test]
-fn burying_survives_a_power_cut() {
+fn dead_lettering_survives_a_power_cut() {
     check_selection(BulkAct::DeadLetter, None, (0, 1));
 }
 

@@ -221,7 +221,7 @@ impl Run {
         let name = DESTINATIONS[self.dice.below(3) as usize];
         let (act, reason) = match self.dice.below(4) {
             0 | 1 => (BulkAct::Redeliver, "again"),
-            2 => (BulkAct::DeadLetter, "buried"),
+            2 => (BulkAct::DeadLetter, "by hand"),
             _ => (BulkAct::Drop, "dropped"),
         };
         let destination = self.id(name);

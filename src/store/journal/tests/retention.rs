@@ -272,7 +272,7 @@ fn dead_letters_expire_when_their_time_is_over() {
     let mut kept = Kept::new(64 * SEGMENT);
     kept.retention.dead_age = Duration::ZERO;
     let store = kept.open();
-    for body in ["settled", "buried"] {
+    for body in ["settled", "given up"] {
         append(&store, body, &[CRM]).expect("taken");
     }
     settle(&store, CRM, dead);
@@ -289,7 +289,7 @@ fn dead_letters_expire_when_their_time_is_over() {
 }
 
 #[test]
-fn buried_twice_a_dead_letter_is_as_old_as_its_second_burial() {
+fn what_is_dead_lettered_twice_is_as_old_as_the_second_time() {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
@@ -301,7 +301,7 @@ fn buried_twice_a_dead_letter_is_as_old_as_its_second_burial() {
     }
     select(&store, CRM, BulkAct::DeadLetter, &[0]);
     store.journal.index.flush();
-    let found = store.journal.index.read().buried_before(first_ms + 1).expect("reads");
+    let found = store.journal.index.read().dead_lettered_before(first_ms + 1).expect("reads");
     assert_eq!(found, []);
 }
 

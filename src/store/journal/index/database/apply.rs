@@ -68,7 +68,7 @@ impl Database {
         let destination = selection.destination.0;
         match selection.act {
             BulkAct::Redeliver | BulkAct::Drop | BulkAct::MoveDead(_) => {
-                self.unbury(selection)?;
+                self.take_from_dead_lettered(selection)?;
                 let count: i64 = self
                     .connection
                     .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM dead WHERE destination = ?1 LIMIT 1)")?
@@ -112,7 +112,7 @@ impl Database {
     }
 
     /// What was given up all at once is not any more: given up again, it is kept from then on.
-    pub(super) fn unbury(&self, selection: &SelectionRecord) -> Result<()> {
+    pub(super) fn take_from_dead_lettered(&self, selection: &SelectionRecord) -> Result<()> {
         let destination = selection.destination.0;
         let mut find =
             self.connection.prepare_cached("SELECT at_ms, bits FROM buried WHERE destination = ?1 AND chunk = ?2")?;

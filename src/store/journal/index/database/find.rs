@@ -34,7 +34,7 @@ impl Database {
         let sql = "SELECT attempts, at_ms, reason FROM dead WHERE destination = ?1 AND sequence = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut letters = HashMap::new();
-        let mut buried = None;
+        let mut at_once = None;
         for sequence in sequences {
             let row = |row: &Row<'_>| {
                 let attempts = row.get(0)?;
@@ -48,10 +48,10 @@ impl Database {
             }
             // Read once for all of a chunk: what was given up a little every second fills many rows.
             let chunk = sequence / crate::store::journal::bitmap::CHUNK;
-            if buried.as_ref().is_none_or(|(of, _)| *of != chunk) {
-                buried = Some((chunk, self.buried(destination, chunk)?));
+            if at_once.as_ref().is_none_or(|(of, _)| *of != chunk) {
+                at_once = Some((chunk, self.dead_lettered(destination, chunk)?));
             }
-            let rows = buried.iter().flat_map(|(_, rows)| rows);
+            let rows = at_once.iter().flat_map(|(_, rows)| rows);
             if let Some((_, at_ms, reason)) = rows.into_iter().find(|(members, ..)| members.contains(sequence)) {
                 let at_ms = *at_ms;
                 let reason = reason.clone();
@@ -62,7 +62,7 @@ impl Database {
     }
 
     /// What was given up all at once, in one chunk: which, when and why, the newest first.
-    pub(super) fn buried(&self, destination: NameId, chunk: u64) -> Result<Vec<(Bitmap, u64, String)>> {
+    pub(super) fn dead_lettered(&self, destination: NameId, chunk: u64) -> Result<Vec<(Bitmap, u64, String)>> {
         let sql = "SELECT at_ms, reason, bits FROM buried WHERE destination = ?1 AND chunk = ?2 ORDER BY at_ms DESC";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![destination.0, signed(chunk)])?;

@@ -19,7 +19,7 @@ impl Database {
     }
 
     /// What was given up all at once before the store had run for so long.
-    pub fn buried_before(&self, ran_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
+    pub fn dead_lettered_before(&self, ran_ms: u64) -> Result<Vec<(NameId, Bitmap)>> {
         let sql = "SELECT destination, chunk, bits FROM buried WHERE seen_ms < ?1 ORDER BY destination, chunk, at_ms LIMIT 16";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([signed(ran_ms)])?;
@@ -35,7 +35,7 @@ impl Database {
     }
 
     /// Forgets what was given up all at once before that, once none of it is kept.
-    pub fn forget_buried_before(&self, ran_ms: u64) -> Result<()> {
+    pub fn forget_dead_lettered_before(&self, ran_ms: u64) -> Result<()> {
         let sql = "DELETE FROM buried WHERE (destination, chunk, at_ms) IN \
                    (SELECT destination, chunk, at_ms FROM buried WHERE seen_ms < ?1 \
                    ORDER BY destination, chunk, at_ms LIMIT 16)";
