@@ -1,5 +1,10 @@
 //! The journal's bytes: segment headers, groups and records, and nothing that touches a disk.
 //!
+//! # Cast
+//!
+//! [`header`]: of a segment. [`mod@group`]: records that are checked together. [`record`]: one of them, and [`acts`]: those of what somebody
+//! did. [`codec`]: integers and texts. [`limits`]: how much each may hold.
+//!
 //! # Layout, format version 2 (all integers little-endian)
 //!
 //! A **segment** is a file of groups behind a header. The header repeats everything that is needed to read the segment alone:

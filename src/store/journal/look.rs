@@ -1,4 +1,6 @@
 //! Reading for people: one event and what became of it, pages of dead letters, ranges of the history, counts.
+//!
+//! [`history`], [`dead`]: the pages. [`counts`]: how much waits, and how much room it takes.
 
 mod counts;
 mod dead;

@@ -23,16 +23,24 @@
 //!
 //! # Cast
 //!
+//! In and out: [`store`] is the handle, and with [`intake`], [`claims`] and [`look`] what the traits say of it; [`files`] what only an
+//! embedded store has.
+//!
+//! * [`open`]: opening, and the threads that go on. [`mod@recover`]: what holds together, where everything stands. [`state`]: what that is.
+//! * [`running`]: what all threads and callers share. [`destination`]: the same of one destination. [`words`]: values they give each other.
 //! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go. [`inbox`]: what it is told.
-//! * [`mod@format`]: the bytes, and nothing that touches a disk.
-//! * [`segments`]: from an event's number to its bytes.
-//! * [`queue`]: what waits for one destination, as a bit an event; a backlog of ten million takes 1.25 MB.
-//! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk.
-//! * [`mod@recover`]: opening: what holds together, where everything stands.
+//!   [`publish`]: how that takes effect.
+//! * [`mod@format`]: the bytes, and nothing that touches a disk. [`segments`]: from an event's number to its bytes. [`segment_name`].
+//! * [`queue`]: what waits for one destination, as a bit an event in a [`bitmap`]; a backlog of ten million takes 1.25 MB.
+//! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
+//! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
+//! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
-//! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer.
-//! * [`running`]: what all of these share; [`state`]: what it begins with; [`store`]: the handle. [`look`]: reading for people; [`ends`]: how deliveries ended. [`backup`], [`verify`]: copies, and their proof.
-//! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand. [`blocking`]: where one waits for it.
+//! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer. [`arrivals`]: what is how old.
+//!   [`sizes`], [`room`]: how much there may be, and whether there is more.
+//! * [`backup`], [`verify`]: copies, and their proof.
+//! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand, and `by_hand`, what tests do by number. [`blocking`]:
+//!   where one waits for the disk.
 //!
 //! # Order
 //!

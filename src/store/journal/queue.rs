@@ -1,5 +1,7 @@
 //! What waits for one destination: pure bookkeeping, no disk and no clock of its own.
 //!
+//! [`claim`]: handing out. [`held`]: what waits for its source. [`time`]: when retries are due, and what time counts. [`ask`]: questions.
+//!
 //! A delivery is in exactly one place: in `held` (its source is held), in `unsettled` (no attempt settled yet), in `redeliveries` (somebody asked for them), in
 //! `scheduled`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
 //! neither a backlog nor a heap of dead letters costs memory; `scheduled` is bounded by [`SCHEDULED_MAX`], since beyond it no first

@@ -1,5 +1,7 @@
 //! Opening a journal: what is on the disk, what of it holds together, and where everything stands.
 //!
+//! [`found`]: the files. [`checkpoint`]: what the index knew. [`mod@read`]: group after group, from there on.
+//!
 //! Every group that is sound counts, wherever damage lies around it. A range without a sound group is a *torn tail* where nothing
 //! says that it was ever synced, and *damage* where a later group's durable mark, or the sealing of the segment, says that it was.
 //! A torn tail is the normal end of a crash. Damage is told, at this and every later start, and a copy of the segment is kept.

@@ -1,4 +1,6 @@
 //! The segments on disk and how to read them: from an event's number to its bytes, and group after group.
+//!
+//! [`info`]: one of them, in memory. [`scan`]: a walk over groups. [`window`]: what of a file is at hand.
 
 mod info;
 mod scan;

@@ -1,5 +1,7 @@
 //! The journal's upkeep, on a thread of its own: checkpoints, what is kept no longer, and the word to the writer that there is no room.
 //!
+//! [`handle`]: what it is asked for.
+//!
 //! It reads and copies whole segments and waits for syncs, so it may take long, and on a disk that hangs for ever. Nobody waits for it
 //! but who asks for it by name: no lock that others need is held while it waits for the disk.
 //!

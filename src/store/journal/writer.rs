@@ -1,5 +1,8 @@
 //! The writer: one thread that owns the journal's end.
 //!
+//! [`batch`]: what it has taken. [`mod@group`]: writing and syncing that. [`roll`]: a new segment. [`tail`]: the old one's unsynced end.
+//! [`relocate`]: letting the oldest go. [`room`]: a full disk. [`end`]: a failed sync.
+//!
 //! It takes whatever has queued up while the last sync ran, writes it as one group, syncs once, and answers all. Outcomes ride
 //! along; when there is nothing to ride with they are written after [`OUTCOMES_WRITTEN_WITHIN`] and synced within
 //! [`OUTCOMES_SYNCED_WITHIN`].

@@ -1,5 +1,8 @@
 //! The index's SQLite file: its tables, and every statement on them.
 //!
+//! [`apply`]: writing down what has happened. [`find`]: looking it up. [`checkpoint`]: every queue. [`ages`]: how far the store had come.
+//! [`gone`]: what is kept no longer. The table `buried` has what was dead-lettered many at once; its name is older than that word.
+//!
 //! Nothing here is the only copy of anything but the details of old attempts and small facts: the rest is read again from the
 //! journal when it is lost. Every row is written so that writing it twice changes nothing.
 

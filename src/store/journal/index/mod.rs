@@ -3,7 +3,8 @@
 //! # Cast
 //!
 //! * [`Index`]: the handle. What has happened is sent to a thread of its own; look-ups have a connection of their own.
-//! * [`Update`]: something that is synced in the journal. Nothing else enters, so the index is never ahead of it.
+//! * [`update`]: something that is synced in the journal. Nothing else enters, so the index is never ahead of it.
+//! * [`worker`]: the thread that writes it. [`ages`]: how old things are, whatever a clock says.
 //! * [`database`]: SQLite, and every statement.
 //!
 //! It is never on the way of an acknowledgement, and it may be lost: the journal is read again then. While it cannot be written (a
