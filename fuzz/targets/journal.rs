@@ -272,7 +272,7 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
             destination: CRM,
             at_ms: 9,
             act: BulkAct::Redeliver,
-            command: 77,
+            command: Some(77),
             reason: "operator".to_owned(),
             sequences: [0, 1].into_iter().collect(),
         }),

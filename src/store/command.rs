@@ -8,9 +8,9 @@ use crate::event::EventId;
 /// Something to be done. Whoever says it again, with the same id, has not said it twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Given by who asks; a UUID's bits, and 0 for none. The newest [`COMMANDS_MAX`] are remembered, also after a restart, each with its
+    /// Given by who asks: a UUID's bits. `None`: nobody says it again. The newest [`COMMANDS_MAX`] are remembered, also after a restart, each with its
     /// kind of act, what it was done to and where to: by these is told whether it is the same one.
-    pub id: u128,
+    pub id: Option<u128>,
     /// The destination whose deliveries they are; to pause, hold and resume also a source.
     pub of: NameId,
     pub what: What,
@@ -22,9 +22,14 @@ pub const COMMANDS_MAX: usize = 1000;
 pub const EVENTS_MAX: usize = 16_384;
 
 impl Command {
+    /// A command that may be said again, by its id.
+    pub fn new(id: u128, of: NameId, what: What) -> Self {
+        Self { id: Some(id), of, what }
+    }
+
     /// A command that nobody says again. It is not remembered, and resolves when it is in effect: nobody waits until it is durable.
     pub fn once(of: NameId, what: What) -> Self {
-        Self { id: 0, of, what }
+        Self { id: None, of, what }
     }
 }
 

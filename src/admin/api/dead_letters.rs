@@ -160,7 +160,7 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
             continue;
         }
         let what = if is_drop { What::Drop(which) } else { What::Move { which, to } };
-        let done = ask(relay, Command { id: derived(id, number), of: from, what }).await?;
+        let done = ask(relay, Command::new(derived(id, number), from, what)).await?;
         deliveries += done.deliveries;
         is_repeated |= done.was_done_before;
     }

@@ -120,12 +120,12 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome 
         "resume" => What::Resume,
         "retry" => {
             let waiting = relay.store.counts().await.map_err(refused)?.of(id).scheduled;
-            ask(relay, Command { id: new_id()?, of: id, what: What::RetryNow }).await?;
+            ask(relay, Command::new(new_id()?, id, What::RetryNow)).await?;
             return Ok(json!({ "destination": name, "due_now": waiting }));
         }
         _ => return Err(unknown_act(act)),
     };
-    ask(relay, Command { id: new_id()?, of: id, what }).await?;
+    ask(relay, Command::new(new_id()?, id, what)).await?;
     let is_paused = relay.store.counts().await.map_err(refused)?.of(id).state.paused.is_some();
     Ok(json!({ "destination": name, "paused": is_paused }))
 }

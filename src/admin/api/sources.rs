@@ -47,7 +47,7 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome 
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
     };
-    ask(relay, Command { id: new_id()?, of: id, what }).await?;
+    ask(relay, Command::new(new_id()?, id, what)).await?;
     let state = relay.source_state(id);
     let since = state.since_ms().map(rfc3339);
     Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))

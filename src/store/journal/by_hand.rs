@@ -38,7 +38,7 @@ impl JournalStore {
     /// Does something to some deliveries; returns to how many, and what resolves once it is durable.
     pub(crate) fn select(&self, selection: Selection) -> (u64, Durable) {
         let Selection { destination, act, reason, sequences } = selection;
-        (self.journal.select(0, destination, act, &reason, sequences), self.journal.durable())
+        (self.journal.select(None, destination, act, &reason, sequences), self.journal.durable())
     }
 
     /// A destination's deliveries, as its worker has them.

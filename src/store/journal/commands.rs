@@ -41,7 +41,7 @@ impl Journal {
         let Command { id, of, ref what } = *command;
         let act = CommandAct::new(of, what);
         let conflict = || StoreError::Conflict("this id is another command's".to_owned());
-        let reserved = (id != 0).then(|| self.commands.reserve(id)).transpose();
+        let reserved = id.map(|id| self.commands.reserve(id)).transpose();
         let reservation = match reserved {
             Ok(reservation) => reservation,
             Err(known) if known.act != act => return Err(conflict()),
@@ -50,7 +50,7 @@ impl Journal {
             }
         };
         // Who saves a replay asks the other way around: one of the two sees the other.
-        if lock(&self.replays).iter().any(|replay| replay.id == id) {
+        if lock(&self.replays).iter().any(|replay| Some(replay.id) == id) {
             return Err(conflict());
         }
         // What is a dead letter for one command must still be one when it acts.
@@ -79,7 +79,7 @@ impl Journal {
         };
         let (done, durable) = oneshot::channel();
         if let Some(reservation) = reservation {
-            let known = KnownCommand { id, act, deliveries, at_ms: self.clock.now_ms() };
+            let known = KnownCommand { id: reservation.id, act, deliveries, at_ms: self.clock.now_ms() };
             self.send(Message::Command(known, done));
             reservation.done(known);
         } else {
@@ -205,7 +205,7 @@ impl Journal {
     }
 
     /// Does something to deliveries, and has it written down. Returns to how many.
-    pub fn select(&self, command: u128, of: NameId, act: BulkAct, reason: &str, mut sequences: Bitmap) -> u64 {
+    pub fn select(&self, command: Option<u128>, of: NameId, act: BulkAct, reason: &str, mut sequences: Bitmap) -> u64 {
         // Nothing goes from the history while deliveries of it are chosen.
         let _selecting = lock(&self.selecting);
         if act == BulkAct::Redeliver {
@@ -231,14 +231,14 @@ impl Journal {
     }
 
     /// Delivers dead letters of one destination to another, in one group of the journal for each part: a crash leaves them here or there.
-    fn move_dead_letters(&self, command: u128, from: NameId, to: NameId, sequences: &Bitmap) -> u64 {
+    fn move_dead_letters(&self, command: Option<u128>, from: NameId, to: NameId, sequences: &Bitmap) -> u64 {
         self.with_both(from, to, |here, there| {
             let act = BulkAct::MoveDead(to);
             let moved = here.select(act, sequences);
             let count = moved.len();
             let parts = self.record(from, act, command, "", moved).split().into_iter().map(|gone| {
                 let again = there.select(BulkAct::Redeliver, &gone.sequences);
-                let again = (!again.is_empty()).then(|| self.record(to, BulkAct::Redeliver, 0, "", again));
+                let again = (!again.is_empty()).then(|| self.record(to, BulkAct::Redeliver, None, "", again));
                 again.into_iter().chain([gone]).collect()
             });
             self.send(Message::Selections(parts.collect()));
@@ -247,7 +247,14 @@ impl Journal {
     }
 
     /// The record of something that is done to deliveries, which memory knows from here on. Made while the queue is locked.
-    pub fn record(&self, of: NameId, act: BulkAct, command: u128, reason: &str, sequences: Bitmap) -> SelectionRecord {
+    pub fn record(
+        &self,
+        of: NameId,
+        act: BulkAct,
+        command: Option<u128>,
+        reason: &str,
+        sequences: Bitmap,
+    ) -> SelectionRecord {
         let at_ms = self.clock.now_ms();
         let reason = cut(reason.to_owned());
         // What they came to before is no answer any more.

@@ -80,10 +80,10 @@ impl Commands {
 
     /// Takes down what a record of the journal says of a command.
     pub fn add_record(&mut self, record: &SelectionRecord) {
-        if record.command != 0 {
+        if let Some(id) = record.command {
             let act = CommandAct::of_record(record);
             let deliveries = record.sequences.len();
-            self.add(KnownCommand { id: record.command, act, deliveries, at_ms: record.at_ms });
+            self.add(KnownCommand { id, act, deliveries, at_ms: record.at_ms });
         }
     }
 
@@ -139,7 +139,7 @@ impl CommandIds {
 /// The right to carry out a command. When it goes, the next who asks has it, unless the command is done.
 pub struct Reservation<'i> {
     ids: &'i CommandIds,
-    id: u128,
+    pub id: u128,
 }
 
 impl Reservation<'_> {

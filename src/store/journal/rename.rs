@@ -165,7 +165,7 @@ impl Journal {
         if sequences.is_empty() {
             return;
         }
-        let record = self.record(destination, act, 0, "the destination was renamed", sequences);
+        let record = self.record(destination, act, None, "the destination was renamed", sequences);
         let parts = record.split().into_iter().map(|part| vec![part]).collect();
         let _ = self.sender.send(Message::Selections(parts));
     }

@@ -342,7 +342,7 @@ impl Trimmer {
         let mut dropped = 0;
         for (destination, sequences) in expired {
             let why = "dead letters were older, or took more room, than store.dead_letters allows";
-            dropped += self.journal.select(0, *destination, BulkAct::Drop, why, sequences.clone());
+            dropped += self.journal.select(None, *destination, BulkAct::Drop, why, sequences.clone());
         }
         if dropped > 0 {
             self.journal.dead_expired.fetch_add(dropped, Ordering::Relaxed);

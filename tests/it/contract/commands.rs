@@ -32,7 +32,7 @@ fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
             store.close_now();
             store = backend.open();
         }
-        let other = Command { id: 7, of: a, what: What::Drop(Which::Dead(DeadQuery::default())) };
+        let other = Command::new(7, a, What::Drop(Which::Dead(DeadQuery::default())));
         let refused = wait(async || store.ask(other).await);
         assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
         let replay = ReplayProgress { id: 7, ..ReplayProgress::default() };
@@ -156,7 +156,7 @@ fn who_stops_waiting_for_a_command_that_was_begun_does_not_undo_it() {
         let store = backend.open();
         let a = destination(&*store, "a");
         let id = new_id();
-        let command = || Command { id, of: a, what: What::Pause { reason: "by hand".to_owned() } };
+        let command = || Command::new(id, a, What::Pause { reason: "by hand".to_owned() });
         wait(async || {
             let mut asked = store.ask(command());
             // Once: it is begun, and nobody waits for it any more.
@@ -287,7 +287,7 @@ fn each_kind_of_command_is_done_once_for_an_id_which_is_no_other_commands() {
                 _ => {}
             }
             for (of, other) in others {
-                let refused = wait(async || store.ask(Command { id, of, what: other.clone() }).await);
+                let refused = wait(async || store.ask(Command::new(id, of, other.clone())).await);
                 assert!(
                     matches!(refused, Err(StoreError::Conflict(_))),
                     "{other:?} by the id of {what:?}: {refused:?}"
@@ -313,7 +313,7 @@ fn each_kind_of_command_that_two_handles_ask_for_at_the_same_moment_is_done_once
             for _ in 0..ROUNDS {
                 prepare(&*store);
                 let id = new_id();
-                let command = Command { id, of, what: what.clone() };
+                let command = Command::new(id, of, what.clone());
                 let both = at_once([(&*store, command.clone()), (&*other, command)]);
                 let both = both.map(|done| done.expect("done"));
                 assert!(both[0].deliveries > 0 && both[0].deliveries == both[1].deliveries, "{what:?}: {both:?}");
@@ -332,7 +332,7 @@ fn of_two_commands_that_are_given_one_id_at_the_same_moment_one_is_refused() {
             prepare(&*store);
             let id = new_id();
             let another = if what == What::Resume { What::RetryNow } else { What::Resume };
-            let [one, two] = [what, another].map(|what| Command { id, of, what });
+            let [one, two] = [what, another].map(|what| Command::new(id, of, what));
             let both = at_once([(&*store, one), (&*other, two)]);
             assert_eq!(both.iter().filter(|done| done.is_ok()).count(), 1, "{both:?}");
             assert!(both.iter().any(|done| matches!(done, Err(StoreError::Conflict(_)))), "{both:?}");

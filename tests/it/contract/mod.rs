@@ -300,5 +300,5 @@ fn delivered(Claimed { claim, .. }: Claimed) -> Settled {
 
 /// Has something done to a destination or a source.
 fn ask_of(store: &dyn Store, id: u128, of: NameId, what: What) -> Done {
-    wait(async || store.ask(Command { id, of, what }).await).expect("done")
+    wait(async || store.ask(Command::new(id, of, what)).await).expect("done")
 }

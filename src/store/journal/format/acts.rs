@@ -95,12 +95,15 @@ pub struct SelectionRecord {
     /// When, unix milliseconds.
     pub at_ms: u64,
     pub act: BulkAct,
-    /// The command that this is part of; 0 for none.
-    pub command: u128,
+    /// The command that this is part of, where that is remembered.
+    pub command: Option<u128>,
     /// Why, for dead letters.
     pub reason: String,
     pub sequences: Bitmap,
 }
+
+/// Stands where a record is part of no command; no UUID of one is all zeros.
+const NO_COMMAND: u128 = 0;
 
 impl SelectionRecord {
     /// The same as records of which each has at most [`CHUNKS_MAX`] chunks: one nearly always.
@@ -121,7 +124,7 @@ impl SelectionRecord {
         });
         put_u32(out, self.destination.0);
         put_u64(out, self.at_ms);
-        out.extend_from_slice(&self.command.to_le_bytes());
+        out.extend_from_slice(&self.command.unwrap_or(NO_COMMAND).to_le_bytes());
         put_text(out, &self.reason);
         let chunks: Vec<_> = self.sequences.encode().collect();
         put_u32(out, count(chunks.len()));
@@ -145,7 +148,7 @@ impl SelectionRecord {
         };
         let destination = NameId(take.u32()?);
         let at_ms = take.u64()?;
-        let command = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
+        let command = Some(u128::from_le_bytes(take.bytes(16)?.try_into().ok()?)).filter(|id| *id != NO_COMMAND);
         let reason = take.text()?;
         let mut sequences = Bitmap::default();
         for _ in 0..take.u32()? {

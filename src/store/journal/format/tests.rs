@@ -66,9 +66,11 @@ proptest! {
         for act in [BulkAct::Redeliver, BulkAct::DeadLetter, BulkAct::Drop].into_iter().chain(moves) {
             let sequences = [1, 2, 70_000].into_iter().collect();
             let reason = "operator".to_owned();
-            let selection = SelectionRecord { destination: NameId(3), at_ms: 6, act, command: 99, reason, sequences };
-            builder.selection(&selection);
-            expected.push(Record::Selection(selection));
+            let one = SelectionRecord { destination: NameId(3), at_ms: 6, act, command: Some(99), reason, sequences };
+            for selection in [SelectionRecord { command: None, ..one.clone() }, one] {
+                builder.selection(&selection);
+                expected.push(Record::Selection(selection));
+            }
         }
         let replay = ReplayRecord {
             id: u128::MAX, at_ms: 8, cursor: 1, until: 2, selected: 3, is_done: true, spec: "{}".repeat(2000),

@@ -222,7 +222,7 @@ fn a_selection_over_more_events_than_one_record_holds_is_read_again() {
         destination: crm(&store),
         at_ms: 1,
         act: BulkAct::DeadLetter,
-        command: 0,
+        command: None,
         reason: "stale".to_owned(),
         sequences: sequences.clone(),
     };

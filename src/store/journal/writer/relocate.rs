@@ -85,7 +85,7 @@ impl Writer {
                 destination: id,
                 at_ms: self.journal.clock.now_ms(),
                 act: BulkAct::Redeliver,
-                command: 0,
+                command: None,
                 reason: String::new(),
                 sequences: again,
             };
