@@ -76,7 +76,12 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
         let (before, known): (Vec<_>, Vec<_>) =
             headers.iter().cloned().partition(|found| checkpoint.is_older_than_known(found.segment));
         let mut recovered = read(disk, database, &known, Some(checkpoint))?;
-        if recovered.state.next_group >= group {
+        if recovered.state.next_group >= group && !recovered.state.knows_more_events() {
+            // The numbers of events that are gone are given again, also where nothing but the index's rows is newer than the journal.
+            if let Err(error) = database.forget_events_from(recovered.state.next_sequence) {
+                tracing::error!(%error, "the index cannot be written; what it says of lost events may be shown for others");
+                recovered.index_failed = true;
+            }
             strays.extend(before.iter().map(|found| file_name(found.segment)));
             recovered.opened.strays = strays;
             return Ok(recovered);
@@ -88,7 +93,7 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
     let cleared = database.clear();
     let mut recovered = read(disk, database, &headers, None)?;
     // The numbers of events that are gone are given again: what the index says of their attempts is not about the new ones.
-    let cleared = cleared.and_then(|()| database.forget_attempts_from(recovered.state.next_sequence));
+    let cleared = cleared.and_then(|()| database.forget_events_from(recovered.state.next_sequence));
     if let Err(error) = cleared {
         tracing::error!(%error, "the index could not be emptied");
         recovered.index_failed = true;

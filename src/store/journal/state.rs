@@ -30,6 +30,11 @@ impl State {
         self.segments.last().map_or(0, |info| info.segment)
     }
 
+    /// Whether something waits of an event that would still get its number: then the journal has lost its end.
+    pub fn knows_more_events(&self) -> bool {
+        self.queues.values().any(|queue| queue.knows_from(self.next_sequence))
+    }
+
     /// Deliveries that wait, in all destinations together.
     pub fn backlog(&self) -> u64 {
         self.queues.values().map(Queue::backlog).sum()

@@ -196,11 +196,6 @@ impl Database {
         Ok(())
     }
 
-    /// Forgets the attempts of events from a number on.
-    pub fn forget_attempts_from(&mut self, sequence: u64) -> Result<()> {
-        self.connection.execute("DELETE FROM attempt WHERE sequence >= ?1", [signed(sequence)]).map(drop)
-    }
-
     /// Does something whole or not at all.
     pub fn transaction(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;

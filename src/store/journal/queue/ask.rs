@@ -52,6 +52,13 @@ impl Queue {
         self.backlog() == 0 && self.dead.is_empty() && self.claimed.is_empty() && self.held_in_all() == 0
     }
 
+    /// Whether anything is said of an event with this number or a greater one.
+    pub fn knows_from(&self, sequence: u64) -> bool {
+        let sets = [&self.unsettled, &self.redeliveries, &self.dead];
+        let mut sets = sets.into_iter().chain(self.held.values()).chain(self.let_go.values());
+        sets.any(|set| set.next(sequence).is_some()) || self.due.range(sequence..).next().is_some()
+    }
+
     /// How many wait for another attempt.
     pub fn scheduled(&self) -> usize {
         self.scheduled.len()

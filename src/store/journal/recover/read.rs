@@ -119,6 +119,8 @@ impl<'d> Reader<'d> {
                 // Written and not synced: nobody was told that it is there.
                 continue;
             }
+            // Numbers below it were given, also where damage took their events.
+            self.given_below(head.first_sequence);
             info.note(head.first_sequence, at);
             info.end = offset;
             self.state.next_group = self.state.next_group.max(head.group + 1);
@@ -188,6 +190,14 @@ impl<'d> Reader<'d> {
         self.knows_states = true;
     }
 
+    /// All numbers below this one belong to events, of which some may be lost.
+    fn given_below(&mut self, sequence: u64) {
+        self.state.next_sequence = self.state.next_sequence.max(sequence);
+        if self.old_end.tail.is_empty() {
+            self.old_end.tail_first = self.state.next_sequence;
+        }
+    }
+
     fn queue(&mut self, destination: NameId) -> &mut Queue {
         self.state.queues.entry(destination).or_insert_with(|| Queue::new(destination))
     }
@@ -211,10 +221,7 @@ impl<'d> Reader<'d> {
         match record {
             Record::Event(event) => {
                 let sequence = event.id.sequence();
-                self.state.next_sequence = self.state.next_sequence.max(sequence + 1);
-                if self.old_end.tail.is_empty() {
-                    self.old_end.tail_first = self.state.next_sequence;
-                }
+                self.given_below(sequence + 1);
                 let source = self.state.queues.get(&event.source);
                 let is_held = source.is_some_and(|source| source.state().held_since_ms.is_some());
                 let holder = is_held.then_some(event.source);

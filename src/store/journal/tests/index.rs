@@ -182,6 +182,113 @@ fn an_event_that_gets_the_number_of_a_lost_one_does_not_get_its_attempts() {
 }
 
 #[test]
+fn an_event_that_gets_the_number_of_one_lost_behind_the_last_checkpoint_does_not_get_its_attempts() {
+    let mut kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "mark", &[]).expect("taken");
+    store.checkpoint();
+    let older = kept.disk.after_power_cut(|length| length);
+    append(&store, "lost", &[CRM]).expect("taken");
+    let key = DeliveryKey { sequence: 1, destination: crm(&store) };
+    let note = AttemptNote { at_ms: 5, outcome: "retry".to_owned(), ..AttemptNote::default() };
+    store.note(vec![(key, note)]);
+    assert_eq!(store.attempts(key).expect("read").len(), 1);
+    // Killed, and not closed.
+    drop(store);
+    kept.disk = older;
+    let store = kept.open();
+    append(&store, "another", &[CRM]).expect("taken");
+    assert_eq!(waiting(&store, CRM), ["another"]);
+    assert_eq!(store.attempts(key).expect("read"), []);
+}
+
+#[test]
+fn an_event_that_gets_the_number_of_a_lost_one_does_not_get_what_became_of_that() {
+    let mut kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "mark", &[CRM]).expect("taken");
+    select(&store, CRM, BulkAct::DeadLetter, &[0]);
+    store.checkpoint();
+    let older = kept.disk.after_power_cut(|length| length);
+    for body in ["late", "dead", "given up"] {
+        append(&store, body, &[CRM]).expect("taken");
+    }
+    let claims = store.claim(crm(&store), 2);
+    store.settle(vec![
+        (claims[0], Settlement::Delivered { attempts: 2 }),
+        (claims[1], Settlement::Dead { attempts: 3, reason: "400".into() }),
+    ]);
+    select(&store, CRM, BulkAct::DeadLetter, &[3]);
+    store.journal.index.flush();
+    // Killed, and not closed.
+    drop(store);
+    kept.disk = older;
+    let store = kept.open();
+    let index = store.journal.index.read();
+    assert_eq!(index.late(1).expect("read"), []);
+    let known = index.dead_letters(crm(&store), 0..9).expect("read");
+    assert_eq!(known.into_keys().collect::<Vec<_>>(), [0], "the one that is there is kept");
+}
+
+/// Damages the group of an event that was the second, and opens the store that another group followed it in.
+#[track_caller]
+fn check_number_after_damage(is_closed: bool) {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "mark", &[CRM]).expect("taken");
+    append(&store, "lost", &[CRM]).expect("taken");
+    store.pause(id(&store, ALERTS), "410");
+    if is_closed {
+        store.close();
+    } else {
+        store.journal.wait_for_sync();
+    }
+    drop(store);
+    kept.disk.edit(&file_name(1), |bytes| {
+        let body = find(bytes, b"lost");
+        let group = bytes[..body].windows(4).rposition(|window| window == b"VGRP").expect("a group");
+        bytes[group + 70] ^= 1;
+    });
+    let (store, opened) = kept.try_open();
+    assert_eq!(opened.damage.len(), 1);
+    // Its delivery still waits where the index has it, and is found to be lost; nobody else's event goes to where it was to go.
+    let another = append(&store, "another", &[ALERTS]).expect("taken");
+    assert_eq!(another.sequence(), 2);
+}
+
+#[test]
+fn the_number_of_an_event_that_damage_took_is_not_given_to_another() {
+    check_number_after_damage(true);
+}
+
+#[test]
+fn the_number_of_an_event_that_damage_took_before_an_unclosed_end_is_not_given_to_another() {
+    check_number_after_damage(false);
+}
+
+#[test]
+fn a_checkpoint_that_has_more_events_than_the_journal_is_not_used() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "mark", &[CRM]).expect("taken");
+    append(&store, "the end", &[CRM]).expect("taken");
+    store.checkpoint();
+    // Killed: the end goes into the next segment, and its group is the only one there.
+    drop(store);
+    drop(kept.open());
+    kept.disk.edit(&file_name(2), |bytes| {
+        let body = find(bytes, b"the end");
+        let group = bytes[..body].windows(4).rposition(|window| window == b"VGRP").expect("a group");
+        bytes[group + 70] ^= 1;
+    });
+    let store = kept.open();
+    let another = append(&store, "another", &[ALERTS]).expect("taken");
+    assert_eq!(waiting(&store, CRM), ["mark"]);
+    assert_eq!(another.sequence(), 1);
+    assert_eq!(waiting(&store, ALERTS), ["another"]);
+}
+
+#[test]
 fn opening_reads_only_the_newest_segment() {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();

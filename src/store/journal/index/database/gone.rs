@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::*;
 use crate::store::NameId;
-use crate::store::journal::bitmap::Bitmap;
+use crate::store::journal::bitmap::{Bitmap, CHUNK};
 use crate::store::journal::segments::SegmentInfo;
 
 impl Database {
@@ -51,6 +51,43 @@ impl Database {
     pub fn forget_relocated(&self, sequence: u64) -> Result<()> {
         let mut statement = self.connection.prepare_cached("DELETE FROM carried WHERE sequence = ?1")?;
         statement.execute([signed(sequence)]).map(drop)
+    }
+
+    /// Forgets what became of events from a number on, which are not in the journal: the next ones get their numbers.
+    pub fn forget_events_from(&self, sequence: u64) -> Result<()> {
+        for table in ["attempt", "late", "dead", "carried"] {
+            self.connection.execute(&format!("DELETE FROM {table} WHERE sequence >= ?1"), [signed(sequence)])?;
+        }
+        self.forget_dead_lettered_from(sequence)
+    }
+
+    /// The same of what was given up all at once.
+    fn forget_dead_lettered_from(&self, sequence: u64) -> Result<()> {
+        let sql = "SELECT destination, chunk, at_ms, bits FROM buried WHERE chunk >= ?1";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map([signed(sequence / CHUNK)], |row| {
+            Ok((row.get::<_, u32>(0)?, unsigned(row, 1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(3)?))
+        })?;
+        for (destination, chunk, at_ms, bits) in rows.collect::<Result<Vec<_>>>()? {
+            let mut members = Bitmap::default();
+            if !members.decode(chunk, &bits) {
+                continue;
+            }
+            let kept: Bitmap = members.iter_from(0).take_while(|member| *member < sequence).collect();
+            let key = params![destination, signed(chunk), at_ms];
+            match kept.encode().next() {
+                _ if kept.len() == members.len() => continue,
+                Some((_, bits)) => {
+                    let sql = "UPDATE buried SET bits = ?4 WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                    self.connection.execute(sql, params![destination, signed(chunk), at_ms, bits])?
+                }
+                None => {
+                    let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+                    self.connection.execute(sql, key)?
+                }
+            };
+        }
+        Ok(())
     }
 
     /// A segment is gone, and with it everything before a number that was not relocated.
