@@ -26,6 +26,8 @@ pub enum NotDone {
     Late,
     /// So many were left behind that nothing was begun.
     TooMany,
+    /// The system gave no thread for it.
+    NoThread,
     Panicked,
 }
 
@@ -57,7 +59,7 @@ impl Patience {
             let _ = tell.send(work());
         });
         if begun.is_err() {
-            return Err(NotDone::TooMany);
+            return Err(NotDone::NoThread);
         }
         match tokio::time::timeout(limit, told).await {
             Ok(Ok(result)) => Ok(result),

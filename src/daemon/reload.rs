@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::hooks::Hooks;
+use super::keep::{Kept, keep};
 use super::names::{in_words, names_of};
 use super::patience::{NotDone, Patience};
 use super::workers::Workers;
@@ -26,6 +28,7 @@ use crate::errors::with_causes;
 use crate::listener::bind::{ListenError, Listener, listen, local};
 use crate::listener::server::ServerOptions;
 use crate::relay::{CONFIG_READ_TIMEOUT, Generation, LastReload, Relay, ReloadError, ReloadRequests, Reloaded};
+use crate::yaml::problem::Report;
 use crate::yaml::values::Process;
 
 /// Owns what changes with the config: the workers, and the listener that webhooks come in by.
@@ -38,9 +41,23 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Does what is asked for, one after the other, until it is stopped; what is not in force by then is let go. Then it closes the
-    /// listener.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Does what is asked for until it is stopped, also after a panic. Then it closes the listener.
+    pub(super) async fn work(self, stop: CancellationToken) {
+        let metrics = self.relay.metrics.clone();
+        let kept = Kept { task: "reloads", of: String::new(), metrics, stop: stop.clone() };
+        // Nobody else ever holds the lock: it hands the owner to whoever goes on after a panic.
+        let owner = Arc::new(Mutex::new(self));
+        let next = || {
+            let owner = owner.clone();
+            let stop = stop.clone();
+            async move { owner.lock().await.run(&stop).await }
+        };
+        keep(kept, next).await;
+        owner.lock().await.hooks.close();
+    }
+
+    /// Does one thing after the other. A config that is not read by the end is let go; one that was read is put in force.
+    async fn run(&mut self, stop: &CancellationToken) {
         loop {
             let request = tokio::select! {
                 biased;
@@ -48,17 +65,24 @@ impl Owner {
                 Some(request) = self.requests.recv() => request,
                 else => break,
             };
-            let reloading = AssertUnwindSafe(self.reload()).catch_unwind();
-            let outcome = tokio::select! {
-                outcome = reloading => outcome.unwrap_or(Err(ReloadError::Panicked)),
+            let before = self.relay.generation().clone();
+            let read = tokio::select! {
+                read = self.read(&before.config) => read,
                 // A file that is never read does not hold up the end.
                 () = stop.cancelled() => break,
+            };
+            let outcome = match read {
+                // Not stopped on the way: the store keeps new names, and what they take over, whatever becomes of the rest.
+                Ok(read) => {
+                    let followed = AssertUnwindSafe(self.follow(&before, read)).catch_unwind().await;
+                    followed.unwrap_or(Err(ReloadError::Panicked))
+                }
+                Err(error) => Err(error),
             };
             self.tell(&outcome);
             // Who asked may have gone.
             let _ = request.answer.send(outcome);
         }
-        self.hooks.close();
     }
 
     /// Tells what has come of a reload: in the log, the metrics and the status.
@@ -87,13 +111,21 @@ impl Owner {
         self.relay.set_last_reload(LastReload { at_ms: crate::time::wall_ms(), error });
     }
 
-    async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
-        let before = self.relay.generation().clone();
-        let path = before.config.path.clone();
-        let client = before.config.client.clone();
+    /// Reads and proves the file. A panic of that is told as one.
+    async fn read(&self, before: &Config) -> Result<(Config, Report), ReloadError> {
+        let path = before.path.clone();
+        let client = before.client.clone();
         let load = move || Config::load_again(&path, &Process, client);
         let read = self.patience.wait(CONFIG_READ_TIMEOUT, load).await.map_err(unread)?;
-        let (mut config, report) = read.map_err(ReloadError::Config)?;
+        read.map_err(ReloadError::Config)
+    }
+
+    /// Puts a config in force, or leaves everything as it is.
+    async fn follow(
+        &mut self,
+        before: &Generation,
+        (mut config, report): (Config, Report),
+    ) -> Result<Reloaded, ReloadError> {
         let fixed = needs_restart(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
@@ -109,7 +141,7 @@ impl Owner {
         keep_what_is_the_same(&before.config, &mut config);
         let mut changes = before.config.outline.changes_to(&config.outline);
         changes.extend(interned.taken_over.iter().map(in_words));
-        let generation = Generation::new(config, Some(&before), interned.ids, &self.relay.metrics);
+        let generation = Generation::new(config, Some(before), interned.ids, &self.relay.metrics);
         generation.announce(&*self.relay.store);
         if let Some(listener) = moved {
             self.relay.set_address(local(&listener.listener, generation.config.listen));
@@ -129,6 +161,7 @@ fn unread(why: NotDone) -> ReloadError {
         NotDone::Panicked => ReloadError::Panicked,
         NotDone::Late => ReloadError::Late,
         NotDone::TooMany => ReloadError::Stuck,
+        NotDone::NoThread => ReloadError::NoThread,
     }
 }
 

@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::keep::{self, keep};
+use super::keep::{Kept, keep};
 use crate::deliver::{Bodies, RateLimit, Section, Status, Worker, WorkerParts};
 use crate::relay::{Generation, Relay};
 use crate::store::{Duty, Lease, NameId, Store};
@@ -174,8 +173,17 @@ impl Workers {
             GroupKey::Alone(_) => None,
             GroupKey::Shared(key) => Some(digest_of(key)),
         };
-        let delivering = Delivering { common: Common { stop: stop.clone(), ..self.common.clone() }, members, group };
-        self.tasks.spawn(delivering.run());
+        let names: Vec<_> = members.iter().map(Member::name).collect();
+        let metrics = self.common.metrics.clone();
+        let keeping = Kept { task: "delivering", of: names.join(", "), metrics, stop: stop.clone() };
+        let common = Common { stop: stop.clone(), ..self.common.clone() };
+        let working = TaskTracker::new();
+        working.close();
+        let delivering = Arc::new(Delivering { common, working, members, group });
+        self.tasks.spawn(async move {
+            keep(keeping, || delivering.clone().run()).await;
+            delivering.working.wait().await;
+        });
         self.groups.insert(key, Group { members: kept, stop });
     }
 }
@@ -189,6 +197,8 @@ fn digest_of(key: &str) -> String {
 /// The work of one group: it leases the queues, works until the lease is lost, and leases them again.
 struct Delivering {
     common: Common,
+    /// The workers that have not ended.
+    working: TaskTracker,
     members: Vec<Member>,
     group: Option<String>,
 }
@@ -202,6 +212,12 @@ struct Member {
     ended: CancellationToken,
 }
 
+impl Member {
+    fn name(&self) -> String {
+        self.section.borrow().config.name.clone()
+    }
+}
+
 impl Drop for Delivering {
     fn drop(&mut self) {
         self.members.iter().for_each(|member| member.ended.cancel());
@@ -209,9 +225,11 @@ impl Drop for Delivering {
 }
 
 impl Delivering {
-    async fn run(self) {
+    async fn run(self: Arc<Self>) {
         let destinations: Vec<NameId> = self.members.iter().map(|member| member.id).collect();
         let duty = Duty::Deliver { destinations, rate_limit_group: self.group.clone() };
+        // After a panic they may have attempts in flight, and no destination has two workers.
+        self.working.wait().await;
         while !self.common.stop.is_cancelled() {
             let lease = tokio::select! {
                 biased;
@@ -226,8 +244,10 @@ impl Delivering {
     async fn work(&self, lease: Lease) {
         assert_eq!(self.members.len(), lease.queues.len(), "a lease brings the queues of its duty");
         let stop = self.common.stop.child_token();
-        let workers = self.members.iter().zip(lease.queues).map(|(member, queue)| {
-            let of = member.section.borrow().config.name.clone();
+        // Also if this panics.
+        let _ended = stop.clone().drop_guard();
+        for (member, queue) in self.members.iter().zip(lease.queues) {
+            let of = member.name();
             let parts = WorkerParts {
                 queue,
                 store: self.common.store.clone(),
@@ -237,12 +257,12 @@ impl Delivering {
                 status: member.status.clone(),
                 stop: stop.clone(),
             };
-            let kept = keep::Kept { task: "worker", of, metrics: self.common.metrics.clone(), stop: stop.clone() };
+            let kept = Kept { task: "worker", of, metrics: self.common.metrics.clone(), stop: stop.clone() };
             let before = member.before.clone();
             let ended = member.ended.clone();
             let is_stopped = self.common.stop.clone();
             // Each on its own, so that they share the threads out among themselves.
-            tokio::spawn(async move {
+            self.working.spawn(async move {
                 for before in before {
                     before.cancelled().await;
                 }
@@ -250,14 +270,14 @@ impl Delivering {
                 if is_stopped.is_cancelled() {
                     ended.cancel();
                 }
-            })
-        });
-        let mut working = join_all(workers.collect::<Vec<_>>());
+            });
+        }
+        tracing::debug!(destinations = self.members.len(), "the queues of some destinations are leased");
         tokio::select! {
-            _ = &mut working => {}
+            () = self.working.wait() => {}
             () = lease.lost.cancelled() => {
                 stop.cancel();
-                working.await;
+                self.working.wait().await;
             }
         }
     }

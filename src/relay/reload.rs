@@ -38,7 +38,8 @@ impl Relay {
         if self.reloads.send(ReloadRequest { answer }).await.is_err() {
             return Err(ReloadError::Stopping);
         }
-        answered.await.unwrap_or(Err(ReloadError::Stopping))
+        let unanswered = |_| Err(if self.is_stopping() { ReloadError::Stopping } else { ReloadError::Panicked });
+        answered.await.unwrap_or_else(unanswered)
     }
 }
 
@@ -85,6 +86,11 @@ pub enum ReloadError {
     Stopping,
     #[error("reading the config panicked, which is a bug: see the log. The config before stays in force")]
     Panicked,
+    /// The system gave no thread to read it.
+    #[error(
+        "the system gave no thread to read the config, and the config before stays in force: raise the limit of threads (TasksMax= of the systemd unit, ulimit -u of the shell)"
+    )]
+    NoThread,
     /// Reading it did not end.
     #[error("reading the config did not end within {}s, and the config before stays in force: look at the file system that it, or a `${{file:…}}` in it, is on", CONFIG_READ_TIMEOUT.as_secs())]
     Late,

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use vero_relay::daemon::{Running, start_on};
 use vero_relay::destination::{Delivery, Destination, Outcomes, Preview, Unsent};
+use vero_relay::relay::ReloadError;
 use vero_relay::secret::Secret;
 use vero_relay::store::journal::model::{Call, ModelDisk};
 
@@ -119,6 +122,91 @@ async fn a_destination_that_panics_costs_one_delivery_and_no_worker() {
     .await;
     assert!(!shown.contains("task_restarts_total{"), "{shown}");
     running.stop().await;
+}
+
+/// Makes a task of this thread panic where it logs a text, once it is set.
+struct Trap {
+    text: &'static str,
+    is_set: AtomicBool,
+}
+
+impl tracing::Subscriber for Trap {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut said = Said::default();
+        event.record(&mut said);
+        assert!(!(said.0.contains(self.text) && self.is_set.swap(false, Ordering::SeqCst)), "a test breaks a task");
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// What a line of the log says.
+#[derive(Default)]
+struct Said(String);
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+// One thread: the trap is of the thread that sets it.
+#[tokio::test]
+async fn what_leases_queues_is_started_again_when_it_panics_and_no_destination_has_two_workers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fake = Fake::start([]).await;
+    let trap = Arc::new(Trap { text: "are leased", is_set: AtomicBool::new(true) });
+    let _guard = tracing::subscriber::set_default(trap.clone());
+    let running = start_on(config(directory.path(), &fake), Arc::new(ModelDisk::default())).await.expect("it starts");
+    for _ in 0..3 {
+        assert_eq!(post(&running).await.status(), 200);
+    }
+    eventually("all to be delivered", async || {
+        metrics(&running).await.contains("vero_relay_deliveries_total{destination=\"a\",outcome=\"delivered\"} 3")
+    })
+    .await;
+    assert!(!trap.is_set.load(Ordering::SeqCst), "it panicked");
+    assert_eq!(fake.seen().len(), 3, "each once");
+    let shown = metrics(&running).await;
+    assert!(shown.contains("vero_relay_task_restarts_total{task=\"delivering\"} 1"), "{shown}");
+    assert!(running.stop().await.attempts_ended);
+}
+
+#[tokio::test]
+async fn who_reloads_is_started_again_when_it_panics_and_the_next_config_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let fake = Fake::start([]).await;
+    let running = start_on(config(directory.path(), &fake), Arc::new(ModelDisk::default())).await.expect("it starts");
+    let relay = running.relay.clone();
+    let text = format!(
+        "{HEAD}rules: [{{ to: [a] }}]\ndestinations: {{ a: {{ http: {{ url: \"{}\" }}, {QUICK} }} }}\n",
+        fake.url()
+    );
+    std::fs::write(&relay.generation().config.path, text).expect("written");
+    let trap = Arc::new(Trap { text: "the config was reloaded", is_set: AtomicBool::new(true) });
+    let _guard = tracing::subscriber::set_default(trap);
+    let broken = relay.reload().await;
+    assert!(matches!(broken, Err(ReloadError::Panicked)), "{broken:?}");
+    relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    let shown = metrics(&running).await;
+    assert!(shown.contains("vero_relay_task_restarts_total{task=\"reloads\"} 1"), "{shown}");
+    assert!(running.stop().await.all_answered, "its listener was closed");
 }
 
 async fn ends_when_it_panics(thread: &'static str) {
