@@ -190,8 +190,11 @@ async fn wait(running: Running, mut signals: Signals) -> Result<(), Failure> {
             if let Some(why) = stopped.failure {
                 return Err(Failure::new(FAILED, format!("the store failed while it was closed: {why}")));
             }
-            if !stopped.in_time {
+            if !stopped.attempts_ended {
                 tracing::warn!("some attempts did not end within shutdown_grace; they will be made again");
+            }
+            if !stopped.all_answered {
+                tracing::warn!("some connections were closed without an answer; who was sending there sends again");
             }
             tracing::info!("stopped");
             Ok(())

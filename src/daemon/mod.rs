@@ -182,7 +182,8 @@ async fn start_at(
     for progress in replays.into_iter().filter(|progress| !progress.is_done) {
         tasks.workers.spawn(relay.replayer.clone().work(progress));
     }
-    serve_operators(&relay, admin_listener, admin_address, admin_options, (&tasks.admin, &stops.admin));
+    let operators = Operators { listener: admin_listener, address: admin_address, options: admin_options };
+    operators.serve(&relay, &tasks.admin, &stops.admin);
     Ok(Running { relay, address, admin_address, stops, tasks, _lock: lock })
 }
 
@@ -212,23 +213,27 @@ impl LookingAfter<'_> {
     }
 }
 
-/// Serves the operator's listener until it is stopped.
-fn serve_operators(
-    relay: &Arc<Relay>,
+/// The operator's listener.
+struct Operators {
     listener: TcpListener,
     address: SocketAddr,
     options: ServerOptions,
-    (tasks, stop): (&TaskTracker, &CancellationToken),
-) {
-    let listener = Arc::new(listener);
-    let routes = admin::routes(relay.clone(), address);
-    let stops = Stops::at_once(stop.clone());
-    let slots = Slots::new(options.connections_max, relay.metrics.connections("admin"));
-    let metrics = relay.metrics.clone();
-    let kept = Kept { task: "admin_listener", of: String::new(), metrics, stop: stop.clone() };
-    tasks.spawn(keep(kept, move || {
-        serve(listener.clone(), slots.clone(), routes.clone(), options.clone(), stops.clone())
-    }));
+}
+
+impl Operators {
+    /// Serves it until it is stopped.
+    fn serve(self, relay: &Arc<Relay>, tasks: &TaskTracker, stop: &CancellationToken) {
+        let Self { listener, address, options } = self;
+        let listener = Arc::new(listener);
+        let routes = admin::routes(relay.clone(), address);
+        let stops = Stops::at_once(stop.clone());
+        let slots = Slots::new(options.connections_max, relay.metrics.connections("admin"));
+        let metrics = relay.metrics.clone();
+        let kept = Kept { task: "admin_listener", of: String::new(), metrics, stop: stop.clone() };
+        tasks.spawn(keep(kept, move || {
+            serve(listener.clone(), slots.clone(), routes.clone(), options.clone(), stops.clone())
+        }));
+    }
 }
 
 impl Running {
@@ -264,13 +269,13 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || journal.checkpoint()).await;
         let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
         stops.hooks.cancel();
-        let answered = tokio::time::timeout_at(until, tasks.hooks.wait()).await.is_ok();
+        let all_answered = tokio::time::timeout_at(until, tasks.hooks.wait()).await.is_ok();
         relay.store.close().await;
         let failure = match relay.health() {
             Health::Poisoned(why) => Some(why),
             Health::Good | Health::Full(_) => None,
         };
-        Stopped { in_time: attempts_ended && answered, failure }
+        Stopped { attempts_ended, all_answered, failure }
     }
 }
 
@@ -278,7 +283,9 @@ impl Running {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// Whether all attempts ended within the grace; those that did not will be made again.
-    pub in_time: bool,
+    pub attempts_ended: bool,
+    /// Whether everybody who was sending had an answer; who had none sends again.
+    pub all_answered: bool,
     /// Why the store failed, if it did: what was settled last may happen again.
     pub failure: Option<String>,
 }
