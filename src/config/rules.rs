@@ -230,15 +230,17 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
             "any" => read_matches(reader, "any", value, fields).map(Condition::Any),
             "all" => read_matches(reader, "all", value, fields).map(Condition::All),
             "none" => read_matches(reader, "none", value, fields).map(Condition::None),
-            text if combinator(text, value).is_some() => {
-                let ours = combinator(text, value).unwrap_or_default();
-                reader.error_with(key.id, format!("there is no `{text}`"), format!("`{text}` is written `{ours}:`"));
-                None
-            }
-            text => read_field_path(reader, key.id, text, value).and_then(|path| {
-                let field = fields.add(&path);
-                read_test(reader, value, &Field { id: field, path: text })
-            }),
+            text => match combinator(text, value) {
+                Some(ours) => {
+                    let help = format!("`{text}` is written `{ours}:`");
+                    reader.error_with(key.id, format!("there is no `{text}`"), help);
+                    None
+                }
+                None => read_field_path(reader, key.id, text, value).and_then(|path| {
+                    let field = fields.add(&path);
+                    read_test(reader, value, &Field { id: field, path: text })
+                }),
+            },
         };
         match condition {
             Some(condition) => conditions.push(condition),

@@ -23,7 +23,6 @@ mod what_if;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -43,7 +42,7 @@ use crate::listener::body::Intake;
 use crate::store::journal::JournalStore;
 use crate::store::{Health, Sources, Store};
 use crate::telemetry::Metrics;
-use crate::time::Clock;
+use crate::time::{Clock, Instant};
 
 /// What the listener for webhooks and the admin listener share.
 pub struct Relay {

@@ -29,7 +29,7 @@ impl Duty {
 
 /// The right to do a duty. It ends when it is lost, or when this and its queues are dropped.
 pub struct Lease {
-    /// The queues of the destinations to deliver to, in the order of the duty.
+    /// The queues of the destinations to deliver to, in the order of the duty; none for a replay, whose lease is this alone.
     pub queues: Vec<Arc<dyn Queue>>,
     /// Cancelled when the right is lost. From then on nothing is claimed by these queues and what is said to them changes nothing; what
     /// they had claimed is whoever's who has the right next.
