@@ -22,6 +22,7 @@ impl Surroundings for Fixed {
             "SLACK_WEBHOOK_URL" => "https://hooks.slack.com/services/T0/B0/canary",
             "SIGNING_SECRET" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "CREDENTIALS_DIRECTORY" => "/run/credentials",
+            "MAIL_HOST" => "ñü.öy",
             "PORT" => "9000",
             "WORD" => "canary-word",
             "EMPTY" => "",

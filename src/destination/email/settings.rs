@@ -36,7 +36,7 @@ pub(super) enum Encryption {
 
 impl Server {
     pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        self.host.eq_ignore_ascii_case("localhost") || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     pub fn address(&self) -> String {
@@ -59,8 +59,8 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
     }
     let url = if text.contains("://") { text.to_owned() } else { format!("smtp://{text}") };
     let Ok(url) = Url::parse(&url) else { return fail("this is not the address of a mail server") };
-    // As it was read: capital letters are the same.
     let is_at_once = url.scheme() == "smtps";
+    // It has small letters here, whatever the text has.
     if !matches!(url.scheme(), "smtp" | "smtps") {
         return fail("a mail server's address begins with smtp:// or smtps://, or with its name");
     }
@@ -73,7 +73,10 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
     let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return fail("the address has no host") };
     if !text.is_ascii() {
         let message = "a mail server's name is written in ASCII";
-        let help = in_ascii(text).map_or_else(help, |text| format!("write server: {text}"));
+        // What stands behind a `${…}` is told in no spelling.
+        let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
+        let ascii = if is_filled { None } else { in_ascii(text) };
+        let help = ascii.map_or_else(help, |text| format!("write server: {text}"));
         reader.secret_error_with(node.id, message, help);
         return None;
     }
@@ -84,12 +87,7 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
     if url.port() == Some(0) {
         return fail("nothing listens at port 0: a port is a number from 1 to 65535");
     }
-    let is_never = starttls.and_then(|node| read_starttls(reader, node, is_at_once)).unwrap_or(false);
-    let encryption = match (is_at_once, is_never) {
-        (true, _) => Encryption::AtOnce,
-        (false, true) => Encryption::Never,
-        (false, false) => Encryption::StartTls,
-    };
+    let encryption = read_encryption(reader, starttls, is_at_once);
     let port = url.port().unwrap_or(if is_at_once { 465 } else { 587 });
     Some(Server { host, name, port, encryption })
 }
@@ -117,17 +115,18 @@ pub(super) fn ascii_domain(domain: &str) -> String {
     ascii_host(domain).unwrap_or_else(|| "vero-relay.invalid".to_owned())
 }
 
-/// Whether STARTTLS is never used.
-fn read_starttls(reader: &Reader, node: &Node, is_at_once: bool) -> Option<bool> {
-    let text = reader.text(node)?;
-    let is_known = STARTTLS_WORDS.contains(&text);
-    if !is_known {
+/// How a connection is encrypted: by the server's scheme, and by `starttls` where that leaves it open.
+fn read_encryption(reader: &Reader, starttls: Option<&Node>, is_at_once: bool) -> Encryption {
+    let unless_never = if is_at_once { Encryption::AtOnce } else { Encryption::StartTls };
+    let Some(node) = starttls else { return unless_never };
+    let Some(text) = reader.text(node) else { return unless_never };
+    if !STARTTLS_WORDS.contains(&text) {
         reader.error_with(node.id, "`starttls` is required or never", "leave it out to have it required".to_owned());
     } else if is_at_once {
         let message = "with smtps:// all is encrypted from the beginning, so there is no STARTTLS";
         reader.error_with(node.id, message, "take `starttls` out".to_owned());
     }
-    is_known.then(|| text == STARTTLS_WORDS[1])
+    if !is_at_once && text == STARTTLS_WORDS[1] { Encryption::Never } else { unless_never }
 }
 
 /// The user and the password, if both are there. `None`: that was told to be wrong.
