@@ -225,7 +225,8 @@ fn as_noted(state: &DeliveryState, notes: &[AttemptNote]) -> DeliveryState {
     }
 }
 
-/// The newest attempts that failed, and the one that then succeeded.
+/// The newest attempts that failed, the one that then succeeded, and one that reached some of a delivery's recipients and not the others:
+/// `outcome` says which is which.
 fn shown_notes(notes: Vec<AttemptNote>) -> Value {
     let notes = notes.into_iter().map(|note| {
         json!({
