@@ -86,7 +86,7 @@ impl MailServer {
         Self { address, state }
     }
 
-    /// What it says next to a command (`AUTH`, `MAIL`, `DATA`, `.`) or to a recipient.
+    /// What it says next to a command (`EHLO`, `AUTH`, `MAIL`, `DATA`, `.`) or to a recipient.
     pub fn says(&self, to: &str, lines: impl IntoIterator<Item = &'static str>) {
         self.state.lock().expect("the lock").script.entry(to.to_owned()).or_default().extend(lines);
     }
@@ -190,6 +190,10 @@ impl Session {
             let word = text.split([' ', ':']).next().unwrap_or_default().to_uppercase();
             let said = match word.as_str() {
                 "EHLO" => {
+                    if let Some(said) = self.scripted("EHLO") {
+                        say(&mut stream, said);
+                        continue;
+                    }
                     (is_known, from) = (true, None);
                     let tls =
                         if self.begins == Begins::StartTls && !self.is_encrypted { "250-STARTTLS\r\n" } else { "" };

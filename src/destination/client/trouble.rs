@@ -14,7 +14,7 @@ pub fn no_answer(error: reqwest::Error) -> NoAnswer {
         return NoAnswer(format!("could not connect: {lookup}"));
     }
     if let Some(tls) = find::<rustls::Error>(&error) {
-        return NoAnswer(format!("could not connect: {}", of_tls(tls)));
+        return NoAnswer(format!("could not connect: {}", of_tls(tls, "the URL's")));
     }
     if error.is_timeout() {
         let doing = if error.is_connect() {
@@ -58,7 +58,22 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
-fn of_tls(error: &rustls::Error) -> String {
+/// Why no encrypted connection came to be.
+pub struct NoTls {
+    pub text: String,
+    /// The server's certificate is why: most likely the config names another server, or not its CA.
+    pub is_of_certificate: bool,
+}
+
+/// Says it of a server that speaks no HTTP and that the config names under a key. `None`: TLS was not why.
+pub fn no_tls(error: &std::io::Error, key: &str) -> Option<NoTls> {
+    let tls = find::<rustls::Error>(error)?;
+    let text = format!("could not connect: {}", of_tls(tls, &format!("the one under `{key}`")));
+    Some(NoTls { text, is_of_certificate: matches!(tls, rustls::Error::InvalidCertificate(_)) })
+}
+
+/// `name` says which name the server's certificate should have.
+fn of_tls(error: &rustls::Error, name: &str) -> String {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return format!("TLS failed: {error}");
     };
@@ -70,7 +85,7 @@ fn of_tls(error: &rustls::Error) -> String {
             "the server's certificate is not valid yet: is this machine's clock right?".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the server's certificate is for another name than the URL's".to_owned()
+            format!("the server's certificate is for another name than {name}")
         }
         CertificateError::UnknownIssuer => {
             "the server's certificate has an unknown issuer: name a private CA's file in `ca:`, \

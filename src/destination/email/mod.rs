@@ -125,6 +125,7 @@ const GOODBYES_MAX: usize = 2;
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(15 * 60);
 
 struct Email {
+    name: String,
     server: Server,
     login: Option<(String, Secret)>,
     from: Mailbox,
@@ -167,7 +168,9 @@ struct Letter {
     subject: String,
     text: String,
     html: Option<String>,
+    /// What is of this event and this destination alone: its `Message-ID` begins with it.
     id: String,
+    received_ms: u64,
 }
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
@@ -202,6 +205,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         content_masks: Masks::from_texts(reader.taken()),
         refusals: Refusals::default(),
         goodbyes: Arc::new(Semaphore::new(GOODBYES_MAX)),
+        name: context.name.to_owned(),
         server: server?,
         login: login?,
         id_domain: ascii_domain(from.email.domain()),
@@ -254,16 +258,20 @@ impl Email {
             self.subject.render(&view, None)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let subject = subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
         let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
-        let id = format!("{}.{}@{}", delivery.event.id, self.name_digest, self.id_domain);
-        Ok(Letter { to, subject, text: self.text.render(&view, None)?, html, id })
+        let id = format!("{}.{}", delivery.event.id, self.name_digest);
+        let received_ms = delivery.event.received_ms;
+        Ok(Letter { to, subject, text: self.text.render(&view, None)?, html, id, received_ms })
     }
 
-    /// The message as it goes over the wire.
+    fn message_id(&self, letter: &Letter) -> String {
+        format!("<{}@{}>", letter.id, self.id_domain)
+    }
+
+    /// The message as it goes over the wire: the same in each attempt, so it has the date of its event.
     fn message(&self, letter: &Letter) -> Result<Message, Unsent> {
-        let date = SystemTime::UNIX_EPOCH + Duration::from_millis(crate::time::wall_ms());
         let start = Message::builder()
-            .message_id(Some(format!("<{}>", letter.id)))
-            .date(date)
+            .message_id(Some(self.message_id(letter)))
+            .date(SystemTime::from(crate::time::timestamp(letter.received_ms)))
             .from(self.from.clone())
             .subject(&letter.subject);
         let builder = letter.to.iter().cloned().fold(start, MessageBuilder::to);
@@ -271,9 +279,8 @@ impl Email {
         let made = match &letter.html {
             None => builder.singlepart(plain),
             Some(html) => {
-                // Of the message's own id, so that an attempt is the same as the one before.
-                let boundary = format!("={}=", letter.id.replace('@', "="));
-                let parts = MultiPart::alternative().boundary(boundary.chars().take(70).collect::<String>());
+                // Known here, where the library would draw lots; RFC 2046 allows 70 characters, and this has 55.
+                let parts = MultiPart::alternative().boundary(format!("={}=", letter.id));
                 builder.multipart(parts.singlepart(plain).singlepart(SinglePart::html(html.clone())))
             }
         };
@@ -299,7 +306,7 @@ impl Destination for Email {
             ("from", self.from.to_string()),
             ("to", to),
             ("subject", letter.subject.clone()),
-            ("message-id", format!("<{}>", letter.id)),
+            ("message-id", self.message_id(&letter)),
         ];
         Ok(Preview {
             title: format!("an email through {}", self.address()),

@@ -16,7 +16,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::connection::{Replies, Reply, exchange};
 use super::settings::Encryption;
-use super::{Email, Letter};
+use super::{Email, Letter, SERVER};
+use crate::destination::client::{NoTls, no_tls};
 use crate::destination::{Delivery, Outcome, Reason};
 
 /// For one of a server's addresses to accept a connection. An attempt has its own limit, `timeout:`.
@@ -92,7 +93,8 @@ impl Email {
             return Err(refused(&greeting));
         }
         let hello = said(stream, &format!("EHLO {}", self.hello)).await?;
-        if hello.code / 100 == 4 {
+        // What a server that refuses us offers is not known: it may be a list of blocked addresses that speaks.
+        if hello.code / 100 != 2 {
             return Err(refused(&hello));
         }
         if !hello.lines.iter().any(|line| line.eq_ignore_ascii_case("STARTTLS")) {
@@ -107,7 +109,11 @@ impl Email {
     async fn encrypted(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Outcome> {
         let tls = self.client.tls().await.map_err(|error| Outcome::retry(error.to_string()))?;
         let name = self.server.name.clone();
-        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| no_answer(&error))
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| match no_tls(&error, SERVER.info.name) {
+            Some(NoTls { text, is_of_certificate: true }) => config_slip(&text),
+            Some(NoTls { text, .. }) => Outcome::retry(text),
+            None => no_answer(&error),
+        })
     }
 
     /// Looked up where all names are, so that a name server that says nothing holds up nothing else.
@@ -134,12 +140,11 @@ impl Email {
             Ok(answer) => return unexpected(&answer, "the sender"),
             Err(error) => return self.of_error(&error, "the sender"),
         }
-        let mut taken = 0;
         let mut refused = Vec::new();
         for (i, mailbox) in letter.to.iter().enumerate() {
             let what = format!("recipient {} of {}", i + 1, letter.to.len());
             match connection.command(Rcpt::new(mailbox.email.clone(), Vec::new())).await {
-                Ok(answer) if is_done(&answer) => taken += 1,
+                Ok(answer) if is_done(&answer) => {}
                 Ok(answer) => return unexpected(&answer, &what),
                 // Nobody has got anything yet: all are tried again together.
                 Err(error) => match self.of_error(&error, &what) {
@@ -149,11 +154,8 @@ impl Email {
                 },
             }
         }
-        if taken == 0 {
-            let mut reasons = refused.into_iter().map(|(_, reason)| reason);
-            let first = reasons.next().unwrap_or_else(|| Reason::new("no recipient was taken"));
-            let text = reasons.fold(first.text.clone(), |text, reason| format!("{text}; {}", reason.text));
-            return Outcome::Reject { reason: Reason { text: Reason::new(text).text, ..first } };
+        if refused.len() == letter.to.len() {
+            return Outcome::Reject { reason: self.of_recipients(&refused) };
         }
         match connection.command(Data).await {
             Ok(answer) if u16::from(answer.code()) == 354 => {}
@@ -162,6 +164,7 @@ impl Email {
         }
         match connection.message(message).await {
             Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
+            Ok(_) if refused.is_empty() => Outcome::Delivered,
             Ok(_) => self.delivered_but_to(&refused),
             Err(error) => self.of_error(&error, "the message"),
         }
@@ -169,20 +172,30 @@ impl Email {
 
     /// The message was taken, for all but those whom the server had refused for good.
     fn delivered_but_to(&self, refused: &[(String, Reason)]) -> Outcome {
-        let Some((_, first)) = refused.first() else { return Outcome::Delivered };
-        let briefs: Vec<_> = refused.iter().map(|(_, reason)| reason.brief.as_str()).collect();
-        let text = format!("{}; the others have the message", briefs.join("; "));
+        let reason = self.of_recipients(refused);
         if self.refusals.is_due() {
             tracing::warn!(
-                address = self.server.address(),
-                error = first.brief,
+                destination = %self.name,
+                server = self.server.address(),
+                reason = reason.brief,
                 "a recipient was refused, and the others have the message: this is told every quarter of an hour at most"
             );
         }
-        // Who it was is for those alone who may see the event.
-        let said: Vec<_> = refused.iter().map(|(address, reason)| format!("{address}: {}", reason.answer)).collect();
-        let answer = Reason::new(self.masks.apply(said.join("; "))).text;
-        Outcome::DeliveredInPart { reason: Reason { status: first.status, answer, ..Reason::new(text) } }
+        let text = format!("{}; the others have the message", reason.brief);
+        let Reason { status, answer, .. } = reason;
+        Outcome::DeliveredInPart { reason: Reason { status, answer, ..Reason::new(text) } }
+    }
+
+    /// Why some recipients were refused, each with its address where those look who may see the event, and nowhere else.
+    fn of_recipients(&self, refused: &[(String, Reason)]) -> Reason {
+        let joined = |of: &dyn Fn(&(String, Reason)) -> String| refused.iter().map(of).collect::<Vec<_>>().join("; ");
+        let answer = self.masks.apply(joined(&|(address, reason)| format!("{address}: {}", reason.answer)));
+        Reason {
+            status: refused.first().and_then(|(_, reason)| reason.status),
+            brief: Reason::new(joined(&|(_, reason)| reason.brief.clone())).text,
+            answer: Reason::new(answer).text,
+            ..Reason::new(joined(&|(_, reason)| reason.text.clone()))
+        }
     }
 
     /// What an error means once mail is sent.
