@@ -27,7 +27,8 @@ impl Command {
         Self { id: Some(id), of, what }
     }
 
-    /// A command that nobody says again. It is not remembered, and resolves when it is in effect: nobody waits until it is durable.
+    /// A command that nobody says again. It is not remembered, and resolves when it is in effect. Until it is durable, which may take a
+    /// second, or until there is room on the disk, a crash undoes it: it is for what is looked for again anyway.
     pub fn once(of: NameId, what: What) -> Self {
         Self { id: None, of, what }
     }

@@ -80,8 +80,9 @@ pub trait Store: Intake + Looking + 'static {
     fn lease(&self, duty: Duty) -> BoxFuture<'static, Lease>;
 
     /// Does what a command says, once for each id, also where several ask at the same moment. Resolves when it is done and durable; it is
-    /// in effect sooner. What was begun is finished although nobody waits for it any more. Refused where its id is another command's or a
-    /// replay's.
+    /// in effect sooner, and one without an id resolves then: it is durable no later than what is asked for after it. What was begun is
+    /// finished although nobody waits for it any more. Refused where its id is another command's or a replay's, and with nothing done where
+    /// the store is closed or has failed.
     fn ask(&self, command: Command) -> Answer<'_, Done>;
 
     /// All replays that are known, newest first.

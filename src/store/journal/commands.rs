@@ -22,7 +22,7 @@ use super::{lock, reading};
 use crate::event::EventId;
 use crate::store::journal::format::DeliveryKey;
 use crate::store::{
-    AppendError, Command, DeadQuery, Done, EVENTS_MAX, NameId, ReplayProgress, StoreError, What, Which,
+    AppendError, Command, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError, What, Which,
 };
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
@@ -39,6 +39,7 @@ impl Journal {
     /// the index.
     pub fn begin(&self, command: &Command) -> Result<(Done, Durable), StoreError> {
         let Command { id, of, ref what } = *command;
+        self.refuse_at_end()?;
         let act = CommandAct::new(of, what);
         let conflict = || StoreError::Conflict("this id is another command's".to_owned());
         let reserved = id.map(|id| self.commands.reserve(id)).transpose();
@@ -83,10 +84,18 @@ impl Journal {
             self.send(Message::Command(known, done));
             reservation.done(known);
         } else {
-            // Nobody waits for the disk.
+            // On a full disk, what is durable waits for room, and what makes room must not.
             let _ = done.send(Ok(deliveries));
         }
         Ok((Done { deliveries, was_done_before: false, taken_over }, durable))
+    }
+
+    /// Refuses what would be in effect in memory alone.
+    fn refuse_at_end(&self) -> Result<(), AppendError> {
+        if let Health::Poisoned(why) = &*self.health.borrow() {
+            return Err(AppendError::Poisoned(why.clone()));
+        }
+        if self.sender.is_closed() { Err(AppendError::Closed) } else { Ok(()) }
     }
 
     /// Writes down how far a replay has come, unless more is known of it already.

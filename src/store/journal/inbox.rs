@@ -107,6 +107,11 @@ impl Message {
 pub struct Sender(Arc<Inbox>);
 
 impl Sender {
+    /// Whether the writer is gone, so that nothing is written any more.
+    pub fn is_closed(&self) -> bool {
+        self.0.lock().is_closed
+    }
+
     /// Sends a message, and gives it back if the writer is gone.
     pub fn send(&self, message: Message) -> Result<(), Box<Message>> {
         let mut state = self.0.lock();

@@ -42,6 +42,59 @@ fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
 }
 
 #[test]
+fn a_command_without_an_id_is_done_each_time() {
+    each(|backend| {
+        let store = backend.open();
+        let one = append(&*store, "one", &["a"]);
+        let a = destination(&*store, "a");
+        let worker = worker(&*store, a);
+        let once = |what| wait(async || store.ask(Command::once(a, what)).await).expect("done");
+        for _ in 0..2 {
+            worker.claimed(1).into_iter().for_each(|claimed| worker.queue().settle(vec![delivered(claimed)]));
+            assert_eq!(once(What::Redeliver(Which::Events(vec![one]))), done(1));
+            assert_eq!(once(What::Pause { reason: "by hand".to_owned() }), done(1));
+            assert_eq!(once(What::Resume), done(1));
+        }
+        // What is asked for later is behind it.
+        ask(&*store, new_id(), "a", What::RetryNow);
+        drop((worker, store));
+        assert_eq!(backend.open().counts_of(a).backlog, 1);
+    });
+}
+
+#[test]
+fn a_closed_store_refuses_every_command_and_does_nothing() {
+    each(|backend| {
+        let store = backend.open();
+        let one = append(&*store, "one", &["a"]);
+        let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
+        store.close_now();
+        let dead = || Which::Dead(DeadQuery::default());
+        let reason = || "by hand".to_owned();
+        let kinds = [
+            What::Pause { reason: reason() },
+            What::Hold,
+            What::Resume,
+            What::RetryNow,
+            What::Redeliver(Which::Events(vec![one])),
+            What::DeadLetter { which: Which::Pending, reason: reason() },
+            What::Drop(dead()),
+            What::Move { which: dead(), to: b },
+            What::TakeOver { to: b },
+        ];
+        for what in kinds {
+            for command in [Command::once(a, what.clone()), Command::new(new_id(), a, what.clone())] {
+                let refused = wait(async || store.ask(command.clone()).await);
+                assert!(matches!(refused, Err(StoreError::Closed)), "{command:?}: {refused:?}");
+            }
+        }
+        drop(store);
+        let counts = backend.open().counts_of(a);
+        assert_eq!((counts.backlog, counts.dead, counts.state), (1, 0, NameState::default()));
+    });
+}
+
+#[test]
 fn what_waits_already_is_not_redelivered_and_a_dead_letter_moves_whole() {
     each(|backend| {
         let store = backend.open();
