@@ -240,10 +240,15 @@ impl Replayer {
         }
     }
 
-    /// Takes a replay down, or finds the one that has its id already. Work on it begins with [`work`](Self::work).
+    /// Takes a replay down, or finds it where it has been already, by its id. Work on it begins with [`work`](Self::work).
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<(ReplayProgress, bool), ReplayError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
+            // Ages have moved on since; the rest says whether it is the same one.
+            let is_same = |known: &ReplaySpec| known.matching == spec.matching && known.to == spec.to;
+            if ReplaySpec::from_json(&known.spec).is_some_and(|known| !is_same(&known)) {
+                return Err(StoreError::Conflict("this id is another replay's".to_owned()).into());
+            }
             return Ok((known, false));
         }
         self.prove(spec).await?;

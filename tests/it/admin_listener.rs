@@ -58,6 +58,16 @@ async fn a_web_page_of_another_site_gets_nothing_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_api_acts_on_a_post_and_on_nothing_else() {
+    let relay = TestRelay::start(NOWHERE).await;
+    let admin = relay.running.admin_address;
+    for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE"] {
+        let answer = request(admin, method, "/api/reload", &[("x-vero-relay-write", "1")], b"").await;
+        assert_eq!((answer.status(), answer.header("allow")), (405, Some("GET, HEAD, POST")), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_in_flight_are_bounded_and_small_requests_find_room() {
     // None of them is given up while a busy machine takes in the others.
     let limits = "limits: { body_timeout: 5m }\n";

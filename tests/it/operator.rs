@@ -289,11 +289,27 @@ async fn a_replay_of_the_history_counts_first_matches_and_is_done_once() {
     })
     .await;
     assert_eq!(told(&relay, "/api/replays", asked.clone()).await["repeated"], true);
+    for (key, value) in [("match", json!("{type: sent}")), ("to", json!(["crm"]))] {
+        let mut other = asked.clone();
+        other[key] = value;
+        let refused = ask(&relay, "/api/replays", other).await;
+        assert_eq!(refused.status(), 400, "{}", refused.text());
+        assert!(refused.text().contains("another replay's"), "{}", refused.text());
+    }
     let relay = relay.restart(|config| config).await;
     assert_eq!(told(&relay, "/api/replays", asked).await["repeated"], true, "also after a restart");
     assert_eq!(relay.destination("crm").await["backlog"], 0);
     let kinds = types(&fake);
     assert_eq!((kinds.len(), kinds[30..].iter().all(|kind| kind == "bounced")), (40, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_no_time_at_all_is_refused() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let refused = ask(&relay, "/api/replays", json!({ "since": "1h", "until": "2h" })).await;
+    assert_eq!(refused.status(), 400, "{}", refused.text());
+    assert!(refused.text().contains("`until` is before `since`"), "{}", refused.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,8 +230,9 @@ impl Asked {
         };
         let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
-            let only = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-            return Err(Refusal::wrong(format!("there is no `{key}` here, only {only}")));
+            let rest =
+                if known.is_empty() { ": it takes none".to_owned() } else { format!(", only {}", known.join(", ")) };
+            return Err(Refusal::wrong(format!("there is no `{key}` here{rest}")));
         }
         Ok(Self(map))
     }

@@ -70,6 +70,9 @@ pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };
+    if spec.until_ms < spec.since_ms {
+        return Err(Refusal::wrong("`until` is before `since`: no event is between them"));
+    }
     if asked.flag("dry_run")? {
         let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
         let by_destination =
