@@ -18,6 +18,7 @@
 //! Exactly once; order, within a destination or between two; that a settlement is durable when [`Queue::settle`] returns.
 
 mod command;
+mod cursor;
 mod errors;
 pub mod journal;
 mod lease;
@@ -33,6 +34,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 pub use self::command::*;
+pub use self::cursor::*;
 pub use self::errors::*;
 pub use self::lease::*;
 pub use self::looking::*;

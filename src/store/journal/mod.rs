@@ -36,7 +36,7 @@
 //! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
-//! * [`upkeep`]: what is done now and then, on another: checkpoints; [`mod@retention`]: what is kept no longer. [`arrivals`]: what is how old.
+//! * [`upkeep`]: what is done now and then, on another: checkpoints; [`upkeep_inbox`]: how that is asked for. [`mod@retention`]: what is kept no longer. [`arrivals`]: what is how old.
 //!   [`sizes`], [`room`]: how much there may be, and whether there is more.
 //! * [`backup`], [`verify`]: copies, and their proof.
 //! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand, and `by_hand`, what tests do by number. [`blocking`]:
@@ -91,6 +91,7 @@ mod sizes;
 mod state;
 mod store;
 mod upkeep;
+mod upkeep_inbox;
 pub mod verify;
 mod words;
 mod writer;
@@ -100,13 +101,14 @@ use std::thread::JoinHandle;
 
 pub use self::bitmap::Bitmap;
 pub use self::blocking::Blocking;
+pub use self::format::GROUP_BYTES_MAX;
 pub use self::index::Location;
-pub use self::open::{OnSync, Options, segment_bytes};
+pub use self::open::{Options, segment_bytes};
 pub use self::queue::SCHEDULED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
 pub use self::recover::{OpenError, Opened};
 pub use self::words::Damage;
-pub use self::writer::{GROUP_BYTES_MAX, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
+pub use self::writer::{OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN, OnSync};
 
 #[cfg(test)]
 pub(crate) use self::index::Untold;

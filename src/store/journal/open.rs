@@ -8,22 +8,18 @@ use std::time::Duration;
 
 use ring::rand::SecureRandom;
 
-use super::Journal;
 use super::disk::Disk;
 use super::inbox::inbox;
 use super::index::Index;
 use super::recover::{Opened, Recovered, recover};
 use super::running::Outside;
 use super::state::State;
-use super::upkeep;
 use super::words::Damage;
 use super::writer::Position;
 use super::*;
+use super::{Journal, upkeep};
 use crate::store::{Health, Retention};
 use crate::time::Clock;
-
-/// What is called after each sync, with how long it took.
-pub type OnSync = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// How a journal is opened.
 pub struct Options {

@@ -7,15 +7,12 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::bitmap::Bitmap;
-use super::format::BulkAct;
-use super::format::event_head_bytes;
+use super::format::{BulkAct, GROUP_BYTES_MAX, event_head_bytes};
 use super::inbox::Message;
 use super::index::Database;
 use super::segment_name::file_name;
 use super::segments::{SegmentInfo, Window};
-use super::words::ReadError;
-use super::words::{Relocating, Retiring};
-use super::writer::GROUP_BYTES_MAX;
+use super::words::{ReadError, Relocating, Retiring};
 use super::{Journal, LAG_READ_BYTES, lock};
 use crate::store::{AppendError, NameId, SearchLimit, StoredEvent};
 

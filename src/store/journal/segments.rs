@@ -1,7 +1,8 @@
 //! The segments on disk and how to read them: from an event's number to its bytes, and group after group.
 //!
-//! [`info`]: one of them, in memory. [`scan`]: a walk over groups. [`window`]: what of a file is at hand.
+//! [`info`]: one of them, in memory. [`group`]: what is in one of its groups. [`scan`]: a walk over groups. [`window`]: what of a file is at hand.
 
+mod group;
 mod info;
 mod scan;
 mod window;
@@ -14,13 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::bitmap::Bitmap;
 use super::disk::{Disk, DiskFile};
 use super::segment_name::file_name;
-use super::words::Place;
-use super::words::ReadError;
+use super::words::{Place, ReadError};
 use crate::store::StoredEvent;
 
+pub use self::group::{FoundGroup, events_in, stored};
 pub use self::info::SegmentInfo;
 use self::scan::group_at;
-pub use self::scan::{FoundGroup, Scan, events_in, next_group, read_body, stored};
+pub use self::scan::{Scan, next_group};
 pub use self::window::Window;
 
 /// Segments kept open for reading. There may be hundreds, and file descriptors are few.

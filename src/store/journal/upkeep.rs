@@ -1,7 +1,5 @@
 //! The journal's upkeep, on a thread of its own: checkpoints, what is kept no longer, and the word to the writer that there is no room.
 //!
-//! [`handle`]: what it is asked for.
-//!
 //! It reads and copies whole segments and waits for syncs, so it may take long, and on a disk that hangs for ever. Nobody waits for it
 //! but who asks for it by name: no lock that others need is held while it waits for the disk.
 //!
@@ -11,18 +9,16 @@
 //! before is synced and the index that it has heard of it, and only then is it all committed. Memory is ahead of the journal, so what
 //! lies in older segments is in the copies; whatever is not lies in the noted segment or behind it, and a start reads those again.
 
-mod handle;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-pub use self::handle::{Message, Upkeep};
 use super::inbox::Message as ToWriter;
 use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
 use super::queue::Snapshot;
 use super::retention::Trimmer;
+use super::upkeep_inbox::Message;
 use super::{Journal, lock};
 use crate::store::NameId;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::{Disk, RealDisk};
 use super::index::{Database, META_GROUP, META_JOURNAL};
 use super::recover::{OpenError, Recovered, recover};
-use super::segments::{Segments, Window, events_in, read_body};
+use super::segments::{Segments, Window, events_in};
 use super::words::ReadError;
 
 /// Dead letters that are compared in one go: each has a reason.
@@ -93,7 +93,7 @@ fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn
         let heads: Vec<_> = events_in(window.heads(&group.file, group.offset, &group.head)?).collect();
         for (head, body_offset, is_relocated) in heads {
             let id = head.id;
-            match read_body(&group, head, body_offset, &window) {
+            match window.read_body(&group, head, body_offset) {
                 Ok(_) if is_relocated => verified.relocated += 1,
                 Ok(_) => verified.events += 1,
                 Err(ReadError::Io(error)) => return Err(error.into()),

@@ -37,7 +37,7 @@ use super::index::Update;
 use super::segments::stored;
 use super::state::{OldEnd, State};
 use super::words::TailRecord;
-use super::{Journal, OnSync, reading};
+use super::{Journal, reading};
 use crate::event::EventId;
 use crate::store::{AppendError, NewEvent};
 use crate::time::Instant;
@@ -57,10 +57,11 @@ pub const OUTCOMES_SYNCED_WITHIN: Duration = Duration::from_secs(1);
 const GATHER_FOR: Duration = Duration::from_micros(800);
 /// A group of at least this many events says that there is load. A single sender is never kept waiting.
 const GATHER_FROM: usize = 4;
-/// A group is closed at this many bytes: a sync of more would hold the first of its events up for nothing.
-pub const GROUP_BYTES_MAX: usize = 4 << 20;
-/// And at this many records.
+/// A group is closed at this many records.
 const GROUP_RECORDS_MAX: usize = 4096;
+
+/// What is called after each sync, with how long it took.
+pub type OnSync = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// The segment that is written to.
 pub struct Active {

@@ -9,7 +9,9 @@ pub const HEADER_MAX: usize = 16 << 20;
 pub const HEADS_MAX: usize = 64 << 20;
 /// The head of one record: an event with half a million rules. A config of a mebibyte names far fewer.
 pub const RECORD_MAX: usize = 2 << 20;
-/// A group is closed at so many bytes of record heads: a hundred events with ten thousand rules each. Who reads an event reads the
+/// A group is closed at this many bytes of bodies: a sync of more would hold the first of its events up for nothing.
+pub const GROUP_BYTES_MAX: usize = 4 << 20;
+/// And at so many bytes of record heads: a hundred events with ten thousand rules each. Who reads an event reads the
 /// heads of its group.
 pub const GROUP_HEADS_MAX: usize = 4 << 20;
 /// The body of one event. The config allows far less (`limits.body_max`).

@@ -4,11 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::store::journal::Journal;
-use crate::store::journal::LAG_READ_BYTES;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
-use crate::store::journal::segments::{Window, events_in, read_body};
+use crate::store::journal::segments::{Window, events_in};
 use crate::store::journal::words::ReadError;
+use crate::store::journal::{Journal, LAG_READ_BYTES};
 use crate::store::{Cursor, EventQuery, Order, Page, StoreError, StoredEvent};
 
 /// Bytes of bodies on one page of events, and one more.
@@ -156,7 +155,7 @@ impl Journal {
                 if is_relocated || sequence < from || sequence >= end {
                     continue;
                 }
-                match read_body(&group, head, body_offset, &window) {
+                match window.read_body(&group, head, body_offset) {
                     Ok(event) => {
                         if !visit(event) {
                             return Ok(());

@@ -1,19 +1,11 @@
-//! A walk over groups, across segments, and what is in them.
+//! A walk over groups, across segments.
 
 use std::io;
 use std::sync::Arc;
 
-use super::{DiskFile, ReadError, SegmentInfo, Segments, StoredEvent, Window};
-use crate::store::journal::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead, HEADS_MAX, Record, records};
+use super::{DiskFile, FoundGroup, SegmentInfo, Segments, Window};
+use crate::store::journal::format::{ALIGN, GROUP_HEAD, GroupHead, HEADS_MAX};
 use crate::store::journal::words::Place;
-
-/// A group that was found.
-pub struct FoundGroup {
-    pub file: Arc<dyn DiskFile>,
-    pub segment: u64,
-    pub offset: u64,
-    pub head: GroupHead,
-}
 
 /// A walk over groups, across segments.
 pub struct Scan<'s> {
@@ -94,53 +86,6 @@ impl Scan<'_> {
             }
         }
         Ok(None)
-    }
-}
-
-/// The events among a group's record heads, each with where its body begins among the bodies, and whether it was relocated.
-pub fn events_in(heads: &[u8]) -> impl Iterator<Item = (EventHead, u64, bool)> + '_ {
-    let mut body_offset = 0;
-    records(heads).filter_map(move |record| {
-        let (head, is_relocated) = match record {
-            Record::Event(head) => (head, false),
-            Record::Relocated(head) => (head, true),
-            _ => return None,
-        };
-        let at = body_offset;
-        body_offset += u64::from(head.body_bytes);
-        Some((head, at, is_relocated))
-    })
-}
-
-/// Reads and checks the body of an event of a group.
-pub fn read_body(
-    group: &FoundGroup,
-    event: EventHead,
-    body_offset: u64,
-    window: &Window,
-) -> Result<StoredEvent, ReadError> {
-    let mut body = vec![0; event.body_bytes as usize];
-    let at = group.offset + group.head.heads_end() as u64 + body_offset;
-    match window.peek(&group.file, at, body.len()) {
-        Some(bytes) => body.copy_from_slice(bytes),
-        None if group.file.read_at(&mut body, at)? == body.len() => {}
-        None => return Err(ReadError::Damaged("its body is cut off".to_owned())),
-    }
-    if crc32c::crc32c(&body) != event.body_crc {
-        return Err(ReadError::Damaged("its body is not what was written".to_owned()));
-    }
-    Ok(stored(event, body.into()))
-}
-
-/// An event's head and body, put together.
-pub fn stored(head: EventHead, body: bytes::Bytes) -> StoredEvent {
-    StoredEvent {
-        id: head.id,
-        received_ms: head.id.received_ms(),
-        source: head.source,
-        rules: head.rules,
-        deliveries: head.deliveries,
-        body,
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use super::scan::{FoundGroup, events_in, read_body};
-use super::{DiskFile, ReadError, StoredEvent};
+use super::{DiskFile, FoundGroup, ReadError, StoredEvent, events_in, stored};
 use crate::store::journal::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead};
 use crate::store::journal::words::Place;
 
@@ -51,7 +50,22 @@ impl Window {
     pub(super) fn read_from_group(&self, sequence: u64) -> Option<Result<StoredEvent, ReadError>> {
         let ReadGroup { group, events } = self.group.as_ref()?;
         let (event, body_offset) = events.get(&sequence)?;
-        Some(read_body(group, event.clone(), *body_offset, self))
+        Some(self.read_body(group, event.clone(), *body_offset))
+    }
+
+    /// Reads and checks the body of an event of a group.
+    pub fn read_body(&self, group: &FoundGroup, event: EventHead, body_offset: u64) -> Result<StoredEvent, ReadError> {
+        let mut body = vec![0; event.body_bytes as usize];
+        let at = group.offset + group.head.heads_end() as u64 + body_offset;
+        match self.peek(&group.file, at, body.len()) {
+            Some(bytes) => body.copy_from_slice(bytes),
+            None if group.file.read_at(&mut body, at)? == body.len() => {}
+            None => return Err(ReadError::Damaged("its body is cut off".to_owned())),
+        }
+        if crc32c::crc32c(&body) != event.body_crc {
+            return Err(ReadError::Damaged("its body is not what was written".to_owned()));
+        }
+        Ok(stored(event, body.into()))
     }
 
     pub(super) fn peek(&self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> Option<&[u8]> {

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX};
+use super::GROUP_RECORDS_MAX;
 use crate::store::journal::format::{
-    Control, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord, SelectionRecord,
-    event_head_bytes,
+    Control, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord,
+    SelectionRecord, event_head_bytes,
 };
-use crate::store::journal::inbox::{Done, Reply};
-use crate::store::journal::inbox::{Message, Urgency};
+use crate::store::journal::inbox::{Done, Message, Reply, Urgency};
 use crate::store::journal::known::KnownCommand;
 use crate::store::journal::words::{Relocating, Retiring};
 use crate::store::{NameId, NameKind, NewEvent};

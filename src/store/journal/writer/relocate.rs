@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use super::{Failure, GROUP_BYTES_MAX, Writer};
+use super::{Failure, Writer};
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::BulkAct;
-use crate::store::journal::format::DeliveryKey;
 use crate::store::journal::format::{
-    EventHead, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, OutcomeState, SelectionRecord,
+    BulkAct, DeliveryKey, EventHead, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord,
+    OutcomeState, SelectionRecord,
 };
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::GROUP_BYTES_MAX;
-use crate::store::journal::format::{ALIGN, GROUP_HEAD, GROUP_HEADS_MAX, GroupBuilder, Record, event_head_bytes};
+use crate::store::journal::format::{
+    ALIGN, GROUP_BYTES_MAX, GROUP_HEAD, GROUP_HEADS_MAX, GroupBuilder, Record, event_head_bytes,
+};
 use crate::store::journal::words::TailRecord;
 
 /// The number of an event that counts on from the one before it; a relocated one does not.

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-use crate::store::journal::lock;
+use super::lock;
 
 /// What the upkeep can be asked for.
 pub enum Message {
