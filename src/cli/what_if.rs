@@ -245,7 +245,9 @@ fn shown((change, rule, destination): &Key, alike: &Alike) -> String {
     let what = paint(colour, &format!("{} would {}", count(alike.count), would(change)));
     let mut out = format!("\n{what}: → {}, by the rule {rule}\n", paint("1", &destination));
     if change == "moves" {
-        out.push_str("  the same content with another URL, method, header, key, mail server, sender, recipient or file\n");
+        out.push_str(
+            "  the same content with another URL, method, header, key, mail server, sender, recipient or file\n",
+        );
     }
     if let Some(why) = &alike.not_compared {
         out.push_str(&format!("  not compared: {}\n", plain(why)));

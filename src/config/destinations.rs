@@ -3,11 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::advice;
 use super::kinds::RENAMED_FROM;
-use super::outline;
 use super::policy::{self, ANSWERS, COMMON};
-use super::{DestinationConfig, is_name};
+use super::{DestinationConfig, advice, is_name, outline};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::keeping::REMOVED_GRACE;
-use super::{Config, Limits, Outline, Said};
-use super::{advice, destinations, expectations, keeping, kinds, limits, rules, sources};
+use super::{
+    Config, Limits, Outline, Said, advice, destinations, expectations, keeping, kinds, limits, rules, sources,
+};
 use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
 use crate::yaml::forms;

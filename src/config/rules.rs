@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::advice;
 use super::advice::templates::Sent;
 use super::combinator::combinator;
 use super::destinations::Names;
-use super::{expression, meant};
+use super::{advice, expression, meant};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{
     Argument, OPERATORS, OperatorKind, PATTERN_BYTES_MIN, PATTERNS_BYTES_MAX, equals_any, pattern_bytes,

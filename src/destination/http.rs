@@ -16,9 +16,10 @@ use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
-use super::{Answers, Context, Defaults, Delivery, Destination, Kind, Outcome, Outcomes, Preview, Unsent, one_by_one};
-use super::{Language, TemplateKey};
-use super::{exposure, url_template, way};
+use super::{
+    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent,
+    exposure, one_by_one, url_template, way,
+};
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
 use crate::yaml::credentials;

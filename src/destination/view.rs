@@ -5,8 +5,7 @@ use std::sync::{Arc, LazyLock};
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
-use super::Delivery;
-use super::number;
+use super::{Delivery, number};
 use crate::event::{Json, vero};
 
 /// How a formatter asks for the most characters one value may put in.

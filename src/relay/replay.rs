@@ -12,8 +12,7 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::event::EventId;
-use crate::event::RelayFields;
+use crate::event::{EventId, RelayFields};
 use crate::rules::RuleSet;
 use crate::store::{
     Command, Cursor, Duty, EVENTS_MAX, EventQuery, NameId, NameKind, Order, Page, ReplayProgress, Store, StoreError,

@@ -10,13 +10,11 @@ use minijinja::machinery::parse;
 
 use super::reads::Reads;
 use super::texts;
-use crate::destination::dialect;
 use crate::destination::template::{Escape, Template, is_template};
 use crate::destination::view::View;
-use crate::destination::{Language, kind_named};
-use crate::event::FieldId;
+use crate::destination::{Language, dialect, kind_named};
 use crate::event::path::RELAY_FIELDS;
-use crate::event::vero;
+use crate::event::{FieldId, vero};
 use crate::fault::Fault;
 use crate::rules::{Rule, Verdict};
 use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};

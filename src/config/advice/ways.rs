@@ -1,8 +1,6 @@
 //! Where destinations lead: back to this relay, or for some events nowhere; and messages of which nothing is left to send.
 
-use std::collections::BTreeMap;
-
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::itself::{Leads, Own, leads};
 use super::templates::reads_only_what_samples_have;

@@ -23,10 +23,9 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Kind, Outcome, Outcomes, Preview, Reason, Unsent, one_by_one,
-    way,
+    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Reason, TemplateKey,
+    Unsent, one_by_one, way,
 };
-use super::{Language, TemplateKey};
 use crate::destination::exposure;
 use crate::event::Json;
 use crate::secret::Secret;
@@ -294,7 +293,8 @@ impl Slack {
             brief,
             ..Reason::new(format!("{status} {}", if text.is_empty() { "without a word" } else { text }))
         };
-        let later = |reason| Outcome::Retry { reason, after: answer.retry_after(), holds_all: matches!(status, 429 | 503) };
+        let later =
+            |reason| Outcome::Retry { reason, after: answer.retry_after(), holds_all: matches!(status, 429 | 503) };
         let is_success = (200..300).contains(&status);
         match said(answer.header("content-type"), &answer.body) {
             Said::Never(word) => Outcome::Reject { reason: reason(format!("{status} {word}")) },

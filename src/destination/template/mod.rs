@@ -28,10 +28,9 @@ use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, Value}
 
 use self::operands::Rewritten;
 use self::texts::Encoded;
-use super::bounds;
 use super::cut::cut;
-use super::dialect;
 use super::view::{VALUE_CHARACTERS_MAX, View};
+use super::{bounds, dialect};
 use crate::event::vero;
 use crate::fault::Fault;
 

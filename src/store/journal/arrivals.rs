@@ -3,9 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Journal;
 use super::bitmap::Bitmap;
-use super::lock;
+use super::{Journal, lock};
 use crate::store::NameId;
 
 impl Journal {

@@ -7,15 +7,13 @@ use futures_util::FutureExt;
 
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
-use super::format::Act;
-use super::format::BulkAct;
+use super::format::{Act, BulkAct, DeliveryKey};
 use super::inbox::Urgency;
 use super::index::Update;
 use super::queue::Claim;
 use super::words::ReadError;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
-use crate::store::journal::format::DeliveryKey;
 use crate::store::{
     AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, Duty, EventView, Lease, NameId, NameKind,
     NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States, Store, StoreError,

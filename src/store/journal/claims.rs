@@ -7,16 +7,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Journal;
 use super::destination::Destination;
-use super::format::{Act, OutcomeRecord, OutcomeState, cut};
+use super::format::{Act, DeliveryKey, OutcomeRecord, OutcomeState, cut};
 use super::inbox::{Message, Urgency};
 use super::index::Update;
 use super::queue::Claim;
 use super::words::state_of;
-use super::{lock, reading};
+use super::{Journal, lock, reading};
 use crate::event::EventId;
-use crate::store::journal::format::DeliveryKey;
 use crate::store::{
     AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueState, Room, Settled, Settlement, StoreError,
 };

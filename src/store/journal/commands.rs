@@ -8,19 +8,15 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::Journal;
 use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
-use super::format::BulkAct;
-use super::format::{Act, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
+use super::format::{Act, BulkAct, DeliveryKey, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
 use super::inbox::{Message, Urgency};
 use super::index::REPLAYS_MAX;
 use super::known::{CommandAct, KnownCommand};
-use super::words::ReadError;
-use super::words::{Letter, state_after, unreadable};
-use super::{lock, reading};
+use super::words::{Letter, ReadError, state_after, unreadable};
+use super::{Journal, lock, reading};
 use crate::event::EventId;
-use crate::store::journal::format::DeliveryKey;
 use crate::store::{
     AppendError, Command, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError, What, Which,
 };

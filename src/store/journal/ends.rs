@@ -7,13 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Journal;
-use super::LAG_READ_BYTES;
-use super::format::{OutcomeState, Record, records};
+use super::format::{DeliveryKey, OutcomeState, Record, records};
 use super::segments::{Scan, SegmentInfo, Window};
-use super::words::ReadError;
-use super::words::{Ends, Place, died, state_after, state_of, unexplained_death, unreadable};
-use crate::store::journal::format::DeliveryKey;
+use super::words::{Ends, Place, ReadError, died, state_after, state_of, unexplained_death, unreadable};
+use super::{Journal, LAG_READ_BYTES};
 use crate::store::{DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
 
 /// What is known of some deliveries.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Journal;
 use super::bitmap::Bitmap;
 use super::format::Act;
 use super::inbox::{Message, Urgency};
 use super::index::Update;
-use super::{lock, reading, writing};
+use super::{Journal, lock, reading, writing};
 use crate::store::{Interned, NameId, NameKind, Named, NamesFull, TakenFrom, TakenOver};
 
 impl Journal {

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::format::BulkAct;
-use super::format::SelectionRecord;
+use super::format::{BulkAct, SelectionRecord};
 use super::lock;
 use crate::store::{COMMANDS_MAX, NameId, What};
 

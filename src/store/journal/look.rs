@@ -8,13 +8,11 @@ mod history;
 
 use std::sync::Arc;
 
-use super::Journal;
+use super::format::DeliveryKey;
 use super::segments::Window;
-use super::words::ReadError;
-use super::words::unreadable;
-use super::{JournalStore, LAG_READ_BYTES, lock};
+use super::words::{ReadError, unreadable};
+use super::{Journal, JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
-use crate::store::journal::format::DeliveryKey;
 use crate::store::{
     AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryState, DeliveryView, EventQuery, EventView, Looking,
     NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Which,

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::Journal;
 use super::format::{Act, Control};
 use super::inbox::{Message, Urgency};
-use super::{lock, reading};
+use super::{Journal, lock, reading};
 use crate::store::{NameId, NameKind, NameState, StoredEvent};
 
 impl Journal {

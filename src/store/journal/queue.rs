@@ -21,10 +21,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bitmap::Bitmap;
-use super::format::BulkAct;
-use super::format::{Act, OutcomeState};
+use super::format::{Act, BulkAct, DeliveryKey, OutcomeState};
 use crate::event::EventId;
-use crate::store::journal::format::DeliveryKey;
 use crate::store::{self, DeliveryId, DeliveryState, NameId, NameState, Pause};
 
 /// Scheduled deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::bitmap::Bitmap;
-use crate::store::journal::format::DeliveryKey;
+use super::format::DeliveryKey;
 use crate::store::{DeliveryState, NameId, StoredEvent};
 
 /// Bodies of recent events kept in memory, with the lists of their rules and destinations, in bytes.

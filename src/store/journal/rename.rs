@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::Journal;
 use super::bitmap::Bitmap;
-use super::format::BulkAct;
-use super::format::{Act, Control, OutcomeRecord, OutcomeState};
+use super::format::{Act, BulkAct, Control, DeliveryKey, OutcomeRecord, OutcomeState};
 use super::inbox::{Message, Urgency};
 use super::queue::Queue;
 use super::words::ReadError;
-use super::{lock, writing};
-use crate::store::journal::format::DeliveryKey;
+use super::{Journal, lock, writing};
 use crate::store::{NameId, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.

@@ -1,8 +1,7 @@
 //! Whether there is room for events.
 
-use super::Journal;
-use super::lock;
 use super::sizes::{Resolved, resolve};
+use super::{Journal, lock};
 use crate::store::Retention;
 
 impl Journal {

@@ -9,8 +9,7 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 
 use super::bitmap::Bitmap;
-use super::format::{BulkAct, OutcomeRecord, OutcomeState, Record};
-use crate::store::journal::format::DeliveryKey;
+use super::format::{BulkAct, DeliveryKey, OutcomeRecord, OutcomeState, Record};
 use crate::store::{DeliveryState, NameId, StoreError, StoredEvent};
 
 /// A range of a segment that was synced once and does not hold together now.

@@ -1,7 +1,6 @@
 //! What the index is told, and a dead letter as it knows it.
 
-use crate::store::journal::format::DeliveryKey;
-use crate::store::journal::format::{OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
+use crate::store::journal::format::{DeliveryKey, OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
 use crate::store::journal::known::KnownCommand;
 use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, NameId};

@@ -6,8 +6,7 @@ use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::destination::Destination;
 use crate::store::journal::segments::Window;
 use crate::store::journal::sizes::resolve;
-use crate::store::journal::{Journal, JournalStore};
-use crate::store::journal::{lock, reading};
+use crate::store::journal::{Journal, JournalStore, lock, reading};
 use crate::store::{AllCounts, Counts, NameId, NameKind, Usage};
 
 impl Journal {

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::store::journal::Journal;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::format::DeliveryKey;
-use crate::store::journal::lock;
-use crate::store::journal::words::ReadError;
-use crate::store::journal::words::{Letter, unexplained, unreadable};
+use crate::store::journal::words::{Letter, ReadError, unexplained, unreadable};
+use crate::store::journal::{Journal, lock};
 use crate::store::{Cursor, DeadLetter, DeadQuery, NameId, Page, StoreError};
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.

@@ -2,8 +2,7 @@
 
 use super::Bitmap;
 use crate::store::NameId;
-use crate::store::journal::format::BulkAct;
-use crate::store::journal::format::{EventHead, OutcomeRecord, SelectionRecord};
+use crate::store::journal::format::{BulkAct, EventHead, OutcomeRecord, SelectionRecord};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
 /// journal of ten million events is indexed in a few megabytes.

@@ -3,9 +3,8 @@
 use super::retention::{Kept, fill, id};
 use super::*;
 use crate::store::ReplayProgress;
-use crate::store::journal::format::BulkAct;
 use crate::store::journal::format::{
-    EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, TEXT_MAX,
+    BulkAct, EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, TEXT_MAX,
     event_head_bytes, records,
 };
 

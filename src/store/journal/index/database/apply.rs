@@ -4,9 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::BulkAct;
-use crate::store::journal::format::DeliveryKey;
-use crate::store::journal::format::{ReplayRecord, SelectionRecord};
+use crate::store::journal::format::{BulkAct, DeliveryKey, ReplayRecord, SelectionRecord};
 use crate::store::journal::index::Update;
 use crate::store::journal::known::{CommandAct, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};

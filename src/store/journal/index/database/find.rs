@@ -6,8 +6,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::DeliveryKey;
-use crate::store::journal::format::ReplayRecord;
+use crate::store::journal::format::{DeliveryKey, ReplayRecord};
 use crate::store::journal::known::{CommandAct, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, NameId};
