@@ -5,13 +5,15 @@
 //! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; a shared
 //!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract/` holds any backend to it.
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
-//! * [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
-//! * [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what became of
-//!   it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
-//! * [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s.
-//! * [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
-//! * [`NameState`]: how a destination stands: paused, its breaker open, removed from the config.
-//! * [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
+//! * `lease`, [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
+//! * `queue`, [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what
+//!   became of it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
+//! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`.
+//! * `command`, [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
+//! * `names`, [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
+//! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
+//!   config. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
+//! * `journal`: the backend. [`mod@lock`]: one process to a data directory, whatever the backend.
 //!
 //! # Not promised
 //!

@@ -1,4 +1,12 @@
 //! The journal against a disk that fails, forgets and lies.
+//!
+//! # Cast
+//!
+//! * `model_test`: random work, restarts and power cuts against a model in a map.
+//! * `index`: lost, damaged, strange, old; checkpoints; copies. `clock`: processes whose clocks do not agree.
+//! * `ends`: how deliveries ended, and for how long that is known. `retention`: what goes, what stays, what is relocated.
+//! * `names`: how many, and when they go. `limits`: at each and just beyond it.
+//! * `hold`: a source that is held. `lease`: who has lost one.
 
 mod clock;
 mod ends;
@@ -147,7 +155,7 @@ fn with_syncs_that_lie_the_same_power_cut_does_lose_events() {
 fn outcomes_and_scheduled_deliveries_come_back_after_a_restart() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
-    for body in ["delivered", "dead", "postponed", "waiting"] {
+    for body in ["delivered", "dead", "scheduled", "waiting"] {
         append(&store, body, &[CRM]).expect("taken");
     }
     let claims = store.claim(crm(&store), 3);
@@ -465,11 +473,11 @@ fn bytes_of_an_older_time_behind_a_torn_tail_do_not_come_to_life() {
 fn a_reader_that_looked_at_the_end_of_the_journal_sees_what_is_written_there_later() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
-    append(&store, "carried", &[CRM]).expect("taken");
+    append(&store, "relocated", &[CRM]).expect("taken");
     drop(store);
     let (store, _) = open(&disk);
     // Read from the disk, with whatever lies behind it.
-    assert_eq!(waiting(&store, CRM), ["carried"]);
+    assert_eq!(waiting(&store, CRM), ["relocated"]);
     let large = "x".repeat(100_000);
     let count = 2 * RECENT_BODIES_MAX / large.len();
     for i in 0..count {
