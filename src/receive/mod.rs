@@ -7,7 +7,8 @@
 //! # Answers
 //!
 //! 200 with the event's id, after the sync. 400 with a sentence and a byte. One and the same 404 for a wrong source, a wrong token and
-//! an unknown path. 405 with Allow. 408, 413 and 415 while reading. 503 with Retry-After when the store cannot take it.
+//! an unknown path. 405 with Allow. 408, 413, 415 and 431 while reading. 508 for what this relay has sent itself. 503 with Retry-After when the store
+//! cannot take it.
 
 mod coding;
 

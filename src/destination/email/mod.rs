@@ -3,10 +3,12 @@
 //! # Exactly
 //!
 //! * The server says of each recipient whether it accepts them, before it gets the message. While one of them may be taken later (4xx),
-//!   nobody is sent anything and the delivery is tried again: so nobody gets it twice because of another. Those that are refused for good
-//!   (5xx) are left out; if none is left, the delivery is rejected.
+//!   nobody is sent anything and the delivery is tried again: so nobody gets it twice because of another. A 552 for a recipient is such an
+//!   answer: servers say it where there are too many of them. Those that are refused for good (any other 5xx) are left out; if none is
+//!   left, the delivery is rejected.
+//! * Before there is a sender, no answer is about the event: whatever is refused then is tried again.
 //! * A `Message-ID` is made of the event and the destination, so an attempt that is repeated after a lost answer can be told.
-//! * What a server says of the user and the password (535 and its like) pauses the destination.
+//! * What a server says of the user and the password (530, 534, 535, 538) pauses the destination.
 //!
 //! A password is sent encrypted, or to this machine. Headers are written by lettre, which encodes what is not ASCII; no value of an event
 //! can begin a header of its own.
@@ -45,7 +47,7 @@ use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, secret, text, word
 
 pub(super) const KIND: Kind = Kind {
     name: "email",
-    about: "A message by SMTP. What the server says counts by its code: 2xx is delivered, 4xx is tried again, 5xx is a dead letter; a user or password that is refused pauses the destination.",
+    about: "A message by SMTP. What the server says counts by its code: 2xx is delivered, 4xx is tried again, and so is 552 for a recipient, which means too many; 530, 534, 535 and 538 are about the user, the password or the encryption and pause the destination; any other 5xx is a dead letter.",
     example: "{ server: smtp.example.com, from: relay@example.com, to: ops@example.com, subject: \"{{ type }}\", text: \"{{ user.email }}\" }",
     form: "{ server: smtp.example.com, from: relay@example.com, to: ops@example.com, subject: …, text: … }",
     defaults_example: "{ server: smtp.example.com, from: relay@example.com }",
