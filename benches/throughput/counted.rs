@@ -1,7 +1,7 @@
 //! How often the relay asks for memory, for an event and for a delivery: the same daemon, in a process of this program, whose
 //! allocator counts.
 //!
-//! The counts hardly depend on the machine or on how the program was compiled. An event that goes nowhere is taken in and no more, so
+//! The counts hardly depend on the machine or on how the program was compiled. An event that goes nowhere is accepted and no more, so
 //! the rest of what another costs is its deliveries'.
 
 use std::io::{BufRead, BufReader, Write};

@@ -132,11 +132,11 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
     for missed in &tested.missed {
         out.push_str(&match missed {
             Missed::Event(why) => format!("  {}\n", plain(why)),
-            Missed::To { expected, actual } => to(expected, actual),
-            Missed::Content { destination, expected, actual } => {
+            Missed::To { expected, got } => to(expected, got),
+            Missed::Content { destination, expected, got } => {
                 let expected = plain(expected);
-                let actual = plain(actual);
-                format!("  {destination}: expected  {expected}\n  {destination}: got       {actual}\n")
+                let got = plain(got);
+                format!("  {destination}: expected  {expected}\n  {destination}: got       {got}\n")
             }
         });
     }
@@ -150,14 +150,14 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
 }
 
 /// Two sets of destinations and what is different.
-fn to(expected: &[String], actual: &[String]) -> String {
+fn to(expected: &[String], got: &[String]) -> String {
     let all = |names: &[String]| if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
     let without = |names: &[String], others: &[String]| {
         let left: Vec<_> = names.iter().filter(|name| !others.contains(name)).cloned().collect();
         left.join(", ")
     };
-    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(actual));
-    for (what, names) in [("missing", without(expected, actual)), ("too many", without(actual, expected))] {
+    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(got));
+    for (what, names) in [("missing", without(expected, got)), ("too many", without(got, expected))] {
         if !names.is_empty() {
             out.push_str(&format!("  {what:<17}  {names}\n"));
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::terminal::{Colours, plain};
 use crate::destination::{Preview, Unsent};
 use crate::explain::{ExplainedDelivery, Explanation};
-use crate::rules::{Actual, Label, RuleTrace, TraceNode};
+use crate::rules::{Got, Label, RuleTrace, TraceNode};
 
 /// Each rule with its conditions: verdicts, what was expected, what it got, and why the first failing condition failed.
 pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
@@ -17,7 +17,7 @@ pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
         for step in &trace.steps {
             let line = match &step.node {
                 TraceNode::Group(group) => format!("{group}:"),
-                TraceNode::Test { label, actual } => test(label, actual),
+                TraceNode::Test { label, got } => test(label, got),
             };
             let _ = writeln!(out, "{}{} {}", "  ".repeat(step.depth + 1), mark(step.verdict, colours), plain(&line));
         }
@@ -50,13 +50,13 @@ fn verdict(explanation: &Explanation<'_>, trace: &RuleTrace, colours: Colours) -
 }
 
 /// `campaign.id: expected 42, got "43" (string)`.
-fn test(label: &Label, actual: &[Actual]) -> String {
+fn test(label: &Label, got: &[Got]) -> String {
     let Label { field, expected } = label;
     let list = expected.strip_prefix('[').and_then(|expected| expected.strip_suffix(']'));
     let expected = list.map_or(expected.clone(), |items| format!("one of {items}"));
-    let actual: Vec<_> = actual.iter().map(|actual| format!("{} ({})", actual.value, actual.kind)).collect();
-    let actual = if actual.is_empty() { "nothing: the field is missing".to_owned() } else { actual.join(", ") };
-    format!("{field}: expected {expected}, got {actual}")
+    let got: Vec<_> = got.iter().map(|got| format!("{} ({})", got.value, got.kind)).collect();
+    let got = if got.is_empty() { "nothing: the field is missing".to_owned() } else { got.join(", ") };
+    format!("{field}: expected {expected}, got {got}")
 }
 
 /// Each destination with the rules that named it, and exactly what it would get.

@@ -100,7 +100,7 @@ pub(super) fn default_admin() -> Option<SocketAddr> {
     address(ADMIN_LISTEN.info.default_text()).ok()
 }
 
-/// Reads the whole file.
+/// Reads the config, section by section. `None` where a section has an error, which the reader knows.
 pub(super) fn read(
     reader: &Reader,
     root: &Node,

@@ -34,7 +34,7 @@ async fn take_over_late(relay: &Relay) {
     }
 }
 
-/// How often limits on what waits are looked at.
+/// Limits on what waits are looked at this often: the shortest age, and the shortest grace, that a config can say.
 const LIMITS_EVERY: Duration = Duration::from_secs(1);
 
 /// Looks after what may not wait for ever, until it is stopped.

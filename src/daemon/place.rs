@@ -1,4 +1,4 @@
-//! Watches over the place where the data lies: what is taken in must be there after a restart.
+//! Watches over the place where the data lies: what is accepted must be there after a restart.
 //!
 //! The files that the relay has open go on working when their names are gone, and when another directory has their place. So it looks,
 //! twice a second, whether every name still leads to what it writes to. If one does not, nothing is acknowledged any more, and the

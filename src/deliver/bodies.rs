@@ -1,4 +1,4 @@
-//! How many bytes of bodies may be under attempt at once, without one destination's bodies holding up another's.
+//! How many bytes of bodies may be in flight at once, without one destination's bodies holding up another's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ pub const ONE_BYTES_MAX: usize = ALL_BYTES_MAX / 2;
 /// A claim is of so many bytes at most: what 64 attempts at Vero's usual bodies take, many times over.
 const CLAIM_BYTES_MAX: usize = 512 << 10;
 
-/// Counts the bodies under attempt.
+/// Counts the bodies in flight.
 #[derive(Debug, Default)]
 pub struct Bodies {
     bytes: AtomicUsize,
@@ -24,7 +24,7 @@ pub struct Share {
     bytes: Arc<AtomicUsize>,
 }
 
-/// Bodies that are read or under attempt; given back when dropped.
+/// Bodies that are read or in flight; given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     all: Arc<Bodies>,
@@ -38,7 +38,7 @@ impl Share {
         Self { all, bytes: Arc::default() }
     }
 
-    /// How much may be claimed now. None where that is nothing; but a destination with no body under attempt always gets some, and a claim
+    /// How much may be claimed now. None where that is nothing; but a destination with no body in flight always gets some, and a claim
     /// is of one event at least: so nothing can be starved.
     pub fn room(&self) -> Option<usize> {
         let all = self.all.bytes.load(Ordering::Relaxed);
@@ -47,12 +47,12 @@ impl Share {
         (free > 0 || one == 0).then(|| free.max(1))
     }
 
-    /// Reserves room for bodies. A destination with none under attempt always gets it.
+    /// Reserves room for bodies. A destination with none in flight always gets it.
     pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
         let all = self.all.bytes.load(Ordering::Relaxed);
         let one = self.bytes.load(Ordering::Relaxed);
         let fits = one + bytes <= ONE_BYTES_MAX && all + bytes <= ALL_BYTES_MAX;
-        // At least one byte, so that a destination with an empty body under attempt is seen to have one.
+        // At least one byte, so that a destination with an empty body in flight is seen to have one.
         (fits || one == 0).then(|| self.take(bytes.max(1)))
     }
 

@@ -10,7 +10,7 @@ use crate::store::{AttemptNote, Claim, Claimed, NameId, Queue, Settled, Settleme
 /// The event of a claim, or why it cannot be read.
 pub type Read = Result<Arc<StoredEvent>, StoreError>;
 
-/// What was claimed together and is not under attempt yet. What is left when this goes is handed back.
+/// What was claimed together and whose attempts have not begun. What is left when this goes is handed back.
 pub struct Unattempted {
     queue: Arc<dyn Queue>,
     claimed: std::vec::IntoIter<Claimed>,
@@ -54,7 +54,7 @@ fn hand_back(queue: &Arc<dyn Queue>, claims: impl ExactSizeIterator<Item = Claim
     }
 }
 
-/// Claims under attempt: one, mostly. What is left when this goes is handed back.
+/// Claims in flight: one, mostly. What is left when this goes is handed back.
 pub struct Held {
     queue: Arc<dyn Queue>,
     claims: SmallVec<[Claim; 1]>,
@@ -102,12 +102,12 @@ pub struct Decided {
 }
 
 impl Decided {
-    /// Nothing yet.
+    /// Of a queue, with nothing decided.
     pub fn new(queue: &Arc<dyn Queue>) -> Self {
         Self { queue: queue.clone(), settled: Vec::new() }
     }
 
-    /// How much.
+    /// How many claims have been decided.
     pub fn len(&self) -> usize {
         self.settled.len()
     }

@@ -8,7 +8,7 @@
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
 //! * [`section`]: what a config says of one destination, proved.
 //! * [`rate_limit`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
-//! * [`bodies`]: how many bytes of them may be under attempt at once.
+//! * [`bodies`]: how many bytes of bodies may be in flight at once.
 //! * [`held`]: claims that are handed back whatever becomes of who holds them.
 //! * [`troubles`]: what the log says of a destination.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.

@@ -20,7 +20,7 @@ pub struct Shown {
     pub last_error: Option<(String, u64)>,
     /// When the last delivery arrived, unix milliseconds.
     pub last_delivered_ms: Option<u64>,
-    /// Held as the other side wished (`Retry-After`), until then, unix milliseconds.
+    /// Held as the other side asked (`Retry-After`), until then, unix milliseconds.
     pub held_until_ms: Option<u64>,
 }
 

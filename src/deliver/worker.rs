@@ -46,7 +46,7 @@ pub struct Worker {
     /// How the destination stands.
     state: watch::Receiver<QueueState>,
     /// How often it had been let go on when it was looked at last.
-    nudges: u64,
+    ramp_ups: u64,
     /// The section that new attempts are made by.
     section: Arc<Section>,
     share: Share,
@@ -115,7 +115,7 @@ impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
         let mut state = parts.queue.state();
-        let QueueState { state: found, nudges } = state.borrow_and_update().clone();
+        let QueueState { state: found, ramp_ups } = state.borrow_and_update().clone();
         let section = parts.section.borrow().clone();
         let concurrency = section.config.policy.concurrency;
         let breaker = match found.open_since_ms {
@@ -127,7 +127,7 @@ impl Worker {
             share: Share::new(parts.bodies.clone()),
             parts,
             state,
-            nudges,
+            ramp_ups,
             section,
             claiming: None,
             is_ready: true,
@@ -215,8 +215,8 @@ impl Worker {
         if !self.state.has_changed().unwrap_or(false) {
             return;
         }
-        let nudges = self.state.borrow_and_update().nudges;
-        if std::mem::replace(&mut self.nudges, nudges) != nudges {
+        let ramp_ups = self.state.borrow_and_update().ramp_ups;
+        if std::mem::replace(&mut self.ramp_ups, ramp_ups) != ramp_ups {
             self.breaker.ramp_up(Instant::now());
             self.section.rate_limit.release();
             self.parts.status.show(|shown| shown.held_until_ms = None);

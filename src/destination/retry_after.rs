@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn units_where_the_meaning_is_plain() {
+    fn units_are_read_where_their_meaning_is_plain() {
         check("120s", Some(120));
         check("120 s", Some(120));
         check("2m", Some(120));

@@ -52,7 +52,7 @@ mod tests {
 
     /// The vector in the specification's reference libraries.
     #[test]
-    fn signs_as_the_specification_says() {
+    fn a_signature_is_the_one_of_the_specification() {
         let keys = [key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("24 bytes")];
         let signed = sign(&keys, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");

@@ -25,7 +25,7 @@ pub enum Missed {
     To {
         expected: Vec<String>,
         /// Which it goes to.
-        actual: Vec<String>,
+        got: Vec<String>,
     },
     /// A destination would get something else.
     Content {
@@ -33,7 +33,7 @@ pub enum Missed {
         /// What was expected of its content, as it is written.
         expected: String,
         /// What it would get, fit to be shown, or why it would get nothing.
-        actual: String,
+        got: String,
     },
 }
 
@@ -80,23 +80,23 @@ fn missed(config: &Config, test: &ConfigTest, deliveries: &[ExplainedDelivery]) 
         places.sort_unstable();
         places.into_iter().map(|place| config.destinations[place].name.clone()).collect()
     };
-    let actual = names(&mut deliveries.iter().map(|delivery| delivery.destination));
+    let got = names(&mut deliveries.iter().map(|delivery| delivery.destination));
     if let Some(to) = &test.to {
         let expected = names(&mut to.iter().copied());
-        if expected != actual {
-            missed.push(Missed::To { expected, actual });
+        if expected != got {
+            missed.push(Missed::To { expected, got });
         }
     }
     for (destination, condition) in &test.content {
         let name = config.destinations[*destination].name.clone();
         let found = deliveries.iter().find(|delivery| delivery.destination == *destination);
-        let (holds, actual) = match found.map(|delivery| &delivery.sends) {
+        let (holds, got) = match found.map(|delivery| &delivery.sends) {
             Some(Ok(preview)) => (holds(condition, preview.exact_content()), preview.shown_content()),
             Some(Err(error)) => (false, format!("nothing: {error}")),
             None => (false, "nothing: the event does not go there".to_owned()),
         };
         if !holds {
-            missed.push(Missed::Content { destination: name, expected: written(condition), actual });
+            missed.push(Missed::Content { destination: name, expected: written(condition), got });
         }
     }
     missed
@@ -124,9 +124,9 @@ impl Missed {
     pub fn json(&self) -> Value {
         match self {
             Missed::Event(why) => json!({ "event": why }),
-            Missed::To { expected, actual } => json!({ "to": { "expected": expected, "got": actual } }),
-            Missed::Content { destination, expected, actual } => {
-                json!({ "content": { "destination": destination, "expected": expected, "got": actual } })
+            Missed::To { expected, got } => json!({ "to": { "expected": expected, "got": got } }),
+            Missed::Content { destination, expected, got } => {
+                json!({ "content": { "destination": destination, "expected": expected, "got": got } })
             }
         }
     }

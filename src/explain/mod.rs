@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
-use crate::rules::{Actual, Routing, Rule, RuleTrace, TraceNode};
+use crate::rules::{Got, Routing, Rule, RuleTrace, TraceNode};
 use crate::store::{NameId, StoredEvent};
 
 /// One event through a config.
@@ -88,11 +88,11 @@ impl<'c> Explanation<'c> {
             let rule = self.rule(trace.rule);
             let steps = trace.steps.iter().map(|step| match &step.node {
                 TraceNode::Group(group) => json!({ "depth": step.depth, "holds": step.verdict, "group": group }),
-                TraceNode::Test { label, actual } => {
-                    let actual: Vec<_> = actual.iter().map(|actual| json!({ "value": actual.value, "type": actual.kind })).collect();
+                TraceNode::Test { label, got } => {
+                    let got: Vec<_> = got.iter().map(|got| json!({ "value": got.value, "type": got.kind })).collect();
                     let field = &label.field;
                     let expected = &label.expected;
-                    json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": expected, "got": actual })
+                    json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": expected, "got": got })
                 }
             });
             json!({
@@ -160,8 +160,8 @@ fn as_json(preview: &Preview) -> Value {
 /// The values that conditions were tested with, without what came from outside the config.
 fn masked(config: &Config, mut trace: RuleTrace) -> RuleTrace {
     for step in &mut trace.steps {
-        if let TraceNode::Test { actual, .. } = &mut step.node {
-            actual.iter_mut().for_each(|Actual { value, .. }| *value = config.masks.apply(std::mem::take(value)));
+        if let TraceNode::Test { got, .. } = &mut step.node {
+            got.iter_mut().for_each(|Got { value, .. }| *value = config.masks.apply(std::mem::take(value)));
         }
     }
     trace

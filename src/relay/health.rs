@@ -11,7 +11,7 @@ pub fn healthz() -> Answer {
     text(StatusCode::OK, "ok\n")
 }
 
-/// Whether events can be taken in.
+/// Whether events can be accepted.
 pub fn readyz(relay: &Relay) -> Answer {
     match relay.health() {
         Health::Good => text(StatusCode::OK, "ready\n"),

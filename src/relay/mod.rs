@@ -8,7 +8,7 @@
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
 //! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
-//! * [`reload`]: another config, as those see it who ask for one. [`health`]: whether events can be taken in.
+//! * [`reload`]: another config, as those see it who ask for one. [`health`]: whether events can be accepted.
 //!
 //! It starts nothing and ends nothing: that is the [`daemon`](crate::daemon).
 

@@ -165,7 +165,7 @@ impl<'c> Comparison<'c> {
         let then = self.then.config;
         let (Ok(before), Ok(mut after)) = (now.rules.route(&event.body, relay), then.rules.route(&event.body, relay))
         else {
-            // It was taken in by an older relay, which knew better or worse.
+            // It was accepted by an older relay, which knew better or worse.
             return;
         };
         self.events += 1;

@@ -45,7 +45,7 @@ pub(super) trait Recorder {
     /// It ends.
     fn close(&mut self, verdict: bool);
     /// A test was made.
-    fn test(&mut self, label: &Label, verdict: bool, actual: &[(u32, Value<'_>)]);
+    fn test(&mut self, label: &Label, verdict: bool, got: &[(u32, Value<'_>)]);
 }
 
 /// Watches nothing, at no cost.
@@ -60,9 +60,9 @@ impl Condition {
     pub(super) fn evaluate<R: Recorder>(&self, set: &FieldSet, fields: &Fields<'_>, recorder: &mut R) -> bool {
         let (group, verdict) = match self {
             Condition::Test { field, operator, label } => {
-                let actual = fields.get(set, *field);
-                let verdict = operator.holds(actual);
-                recorder.test(label, verdict, actual);
+                let got = fields.get(set, *field);
+                let verdict = operator.holds(got);
+                recorder.test(label, verdict, got);
                 return verdict;
             }
             Condition::All(_) => ("all", true),

@@ -34,13 +34,13 @@ pub enum TraceNode {
         /// As it is written.
         label: Label,
         /// The values of the field; none when it is missing.
-        actual: Vec<Actual>,
+        got: Vec<Got>,
     },
 }
 
 /// A value that a condition was tested with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actual {
+pub struct Got {
     /// As JSON, an object as `{…}`.
     pub value: String,
     /// What sort of value it is, as people call it.
@@ -55,8 +55,8 @@ impl RuleTrace {
             return None;
         }
         let culprit = &self.steps[self.culprit(at)];
-        let TraceNode::Test { label, actual } = &culprit.node else { return None };
-        Some(why(label, actual, culprit.verdict))
+        let TraceNode::Test { label, got } = &culprit.node else { return None };
+        Some(why(label, got, culprit.verdict))
     }
 
     /// The test that decided a step's verdict.
@@ -75,17 +75,17 @@ impl RuleTrace {
 }
 
 /// Why a test went as it did, against what would have been needed.
-fn why(label: &Label, actual: &[Actual], verdict: bool) -> String {
+fn why(label: &Label, got: &[Got], verdict: bool) -> String {
     let Label { field, expected } = label;
-    let values = actual.iter().map(|actual| actual.value.as_str()).collect::<Vec<_>>().join(", ");
-    let is_all = |kind: &str| !actual.is_empty() && actual.iter().all(|actual| actual.kind == kind);
+    let values = got.iter().map(|got| got.value.as_str()).collect::<Vec<_>>().join(", ");
+    let is_all = |kind: &str| !got.is_empty() && got.iter().all(|got| got.kind == kind);
     if verdict {
-        return match actual {
+        return match got {
             [] => format!("the event has no {field}"),
             _ => format!("{field} is {values}, which must not be"),
         };
     }
-    if actual.is_empty() {
+    if got.is_empty() {
         return format!("the event has no {field}");
     }
     if is_all("null") {
@@ -97,10 +97,9 @@ fn why(label: &Label, actual: &[Actual], verdict: bool) -> String {
     if expected.contains("exists: false") {
         return format!("{field} is there");
     }
-    let is_only_case = |actual: &Actual| {
-        !expected.contains(&actual.value) && expected.to_lowercase().contains(&actual.value.to_lowercase())
-    };
-    if !expected.contains("ignore_case") && actual.iter().any(is_only_case) {
+    let is_only_case =
+        |got: &Got| !expected.contains(&got.value) && expected.to_lowercase().contains(&got.value.to_lowercase());
+    if !expected.contains("ignore_case") && got.iter().any(is_only_case) {
         return format!("{field} is {values}, and upper and lower case count without `ignore_case: true`");
     }
     format!("{field} is {values}")
@@ -163,9 +162,9 @@ impl Recorder for Steps {
         }
     }
 
-    fn test(&mut self, label: &Label, verdict: bool, actual: &[(u32, Value<'_>)]) {
-        let actual = actual.iter().map(|(_, value)| Actual { value: shown(value), kind: value.kind() }).collect();
-        let node = TraceNode::Test { label: label.clone(), actual };
+    fn test(&mut self, label: &Label, verdict: bool, got: &[(u32, Value<'_>)]) {
+        let got = got.iter().map(|(_, value)| Got { value: shown(value), kind: value.kind() }).collect();
+        let node = TraceNode::Test { label: label.clone(), got };
         self.steps.push(TraceStep { depth: self.open.len(), verdict, node });
     }
 }

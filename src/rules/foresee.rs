@@ -57,8 +57,8 @@ impl Condition {
             Condition::Any(children) => below(children, true).opposite(),
             Condition::Not(child) => child.foresee(known, text).opposite(),
             Condition::Test { field, operator, .. } if *field == known => {
-                let actual = text.map(|text| (0, Value::String(text.into())));
-                if operator.holds(actual.as_slice()) { Verdict::Always } else { Verdict::Never }
+                let got = text.map(|text| (0, Value::String(text.into())));
+                if operator.holds(got.as_slice()) { Verdict::Always } else { Verdict::Never }
             }
             Condition::Test { .. } => Verdict::Perhaps,
         }

@@ -29,7 +29,7 @@ use std::collections::HashSet;
 use smallvec::SmallVec;
 
 pub use self::condition::{Condition, Label};
-pub use self::explain::{Actual, RuleTrace, TraceNode, TraceStep};
+pub use self::explain::{Got, RuleTrace, TraceNode, TraceStep};
 pub use self::foresee::{Outline, Verdict};
 use self::index::Index;
 use crate::event::{Event, FieldSet, Refused, RelayFields};

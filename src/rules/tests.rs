@@ -280,7 +280,7 @@ fn every_matching_rule_counts_each_destination_once_and_stop_ends_it() {
 }
 
 #[test]
-fn an_explanation_shows_each_condition_and_the_value_it_met() {
+fn an_explanation_shows_each_condition_and_the_value_it_got() {
     let set = rules("  - { match: { x: [a, 7], y: { not: { gt: 5 } }, z: b }, to: a }\n");
     let (_, traces) = set.explain(r#"{"type":"t","x":"<a>","y":[1,9]}"#.as_bytes(), RELAY).expect("an event");
     let shown: Vec<String> = traces[0]
@@ -288,9 +288,9 @@ fn an_explanation_shows_each_condition_and_the_value_it_met() {
         .iter()
         .map(|step| match &step.node {
             TraceNode::Group(group) => format!("{} {group} {}", step.depth, step.verdict),
-            TraceNode::Test { label, actual } => {
-                let actual: Vec<_> = actual.iter().map(|actual| format!("{} {}", actual.kind, actual.value)).collect();
-                format!("{} {label} {} {}", step.depth, step.verdict, actual.join(" "))
+            TraceNode::Test { label, got } => {
+                let got: Vec<_> = got.iter().map(|got| format!("{} {}", got.kind, got.value)).collect();
+                format!("{} {label} {} {}", step.depth, step.verdict, got.join(" "))
             }
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Why something was not done.
 
-/// Why an event could not be taken in. It was not acknowledged, and may exist all the same.
+/// Why an event could not be accepted. It was not acknowledged, and may exist all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// No room on the disk.

@@ -88,7 +88,7 @@ pub struct SearchLimit {
 }
 
 impl SearchLimit {
-    /// The whole journal.
+    /// No limit: the whole journal may be read.
     pub fn whole() -> Self {
         Self { bytes_left: u64::MAX, unfound: 0 }
     }
@@ -102,7 +102,7 @@ pub struct EventView {
     pub deliveries: Vec<DeliveryView>,
 }
 
-/// One delivery.
+/// A delivery of an event, for people.
 #[derive(Clone, Debug)]
 pub struct DeliveryView {
     /// Where to, and by which rule.

@@ -78,5 +78,5 @@ pub struct QueueState {
     pub state: NameState,
     /// Counts how often somebody has let it go on: what waits is to go out, a few deliveries at first, whatever the other side had asked
     /// for.
-    pub nudges: u64,
+    pub ramp_ups: u64,
 }

@@ -388,7 +388,7 @@ pub struct Usage {
     pub dead_bytes_max: u64,
     /// Free bytes on the file system; `None` when it does not say.
     pub free_bytes: Option<u64>,
-    /// Below this nothing is taken in.
+    /// Below this nothing is accepted.
     pub free_bytes_min: u64,
     /// When the oldest event of the history arrived, unix milliseconds.
     pub oldest_ms: Option<u64>,
@@ -404,7 +404,7 @@ pub struct Usage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Good,
-    /// No room: nothing can be taken in, what is there goes on. Passes without a restart.
+    /// No room: nothing can be accepted, what is there goes on. Passes without a restart.
     Full(String),
     /// A sync failed, so what is on the disk is not known any more. Only a restart can find out.
     Poisoned(String),

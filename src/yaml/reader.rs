@@ -176,12 +176,7 @@ impl Reader {
         self.push(at, Severity::Error, fault, false);
     }
 
-    /// Adds an error about a value that is a secret: its line will not be shown.
-    pub fn secret_error(&self, at: NodeId, message: impl Into<String>) {
-        self.push(at, Severity::Error, Fault::with_help(message, None), true);
-    }
-
-    /// The same, with what to do about it.
+    /// Adds an error about a value that is a secret, with what to do about it. Its line will not be shown.
     pub fn secret_error_with(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
         self.push(at, Severity::Error, Fault::with_help(message, help), true);
     }

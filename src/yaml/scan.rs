@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_a_comment_cuts() {
+    fn a_text_that_a_comment_cuts_is_told_with_what_is_left_of_it() {
         let cut = |text: &str, rest: &str| Slip::Cut { text: text.into(), rest: rest.into() };
         check("a: b #c\n", &[(cut("b", "#c"), 1, 4)]);
         check("a: b # {{ c }}\n", &[(cut("b", "# {{ c }}"), 1, 4)]);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_a_comment_swallows() {
+    fn a_value_that_is_all_comment_is_told() {
         let swallowed = |rest: &str| Slip::Swallowed(rest.into());
         check("a: #b\nc: d\n", &[(swallowed("#b"), 1, 4)]);
         check("a:\n  - #b\n  - #c\n", &[(swallowed("#b"), 2, 5), (swallowed("#c"), 3, 5)]);

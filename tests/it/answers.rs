@@ -75,13 +75,13 @@ async fn a_status_that_http_has_no_place_for_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_form_of_a_wish_holds_the_destination() {
+async fn every_form_of_retry_after_holds_the_destination() {
     let moment = |text: &serde_json::Value| {
         let at: jiff::Timestamp = text.as_str().expect("a time").parse().expect("RFC 3339");
         at.as_millisecond()
     };
     let day = "Tue, 01 Dec 2026 00:00:00 GMT";
-    for (name, value, wish_s) in [
+    for (name, value, after_s) in [
         ("retry-after", "77", 77),
         ("retry-after", "76.5", 77),
         ("retry-after", "90s", 90),
@@ -109,7 +109,7 @@ async fn every_form_of_a_wish_holds_the_destination() {
         let until = moment(&held_until().await);
         let after = jiff::Timestamp::now().as_millisecond();
         // The answer came between the two.
-        let (least, most) = (before + wish_s * 1000 - 1, after + wish_s * 1000 + 1);
+        let (least, most) = (before + after_s * 1000 - 1, after + after_s * 1000 + 1);
         assert!((least..=most).contains(&until), "{name}: {value}: {until} in {least}..={most}");
     }
 }

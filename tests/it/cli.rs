@@ -39,7 +39,7 @@ pub fn root() -> &'static Path {
 }
 
 #[test]
-fn help_teaches() {
+fn help_names_every_verb_with_what_it_does() {
     let help = vero_relay(root(), &["--help"]);
     assert_eq!(help.status.code(), Some(0));
     insta::assert_snapshot!(out(&help));

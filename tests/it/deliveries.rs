@@ -1,4 +1,4 @@
-//! What an answer means, and what follows from it: every row of the tables, retries, wishes, giving up, pausing.
+//! What an answer means, and what follows from it: every row of the tables, retries, Retry-After, giving up, pausing.
 
 use std::time::{Duration, Instant};
 
@@ -302,7 +302,7 @@ async fn slacks_words_decide_before_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destinations_with_one_webhook_share_one_pace() {
+async fn destinations_with_one_webhook_share_one_rate_limit() {
     let fake = Fake::start([]).await;
     let url = format!("{}/T/B/x", fake.url());
     let config = format!(

@@ -347,7 +347,7 @@ async fn an_event_that_was_coming_in_while_its_destination_was_renamed_goes_to_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destinations_that_shared_a_pace_each_have_their_own_when_they_share_no_url() {
+async fn destinations_that_shared_a_rate_limit_each_have_their_own_when_they_share_no_url() {
     let (one, two) = (Fake::start([]).await, Fake::start([]).await);
     let both = |first: &str, second: &str| {
         format!(

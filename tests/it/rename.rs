@@ -101,7 +101,7 @@ async fn a_renaming_brings_the_whole_queue_along_there_and_back_any_number_of_ti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renaming_onto_a_name_that_the_store_has_met_brings_the_whole_queue_along_and_back() {
+async fn a_renaming_onto_a_name_that_the_store_knows_brings_the_whole_queue_along_and_back() {
     let it = Renaming::start(&[("b", "")]).await;
     let arrived = it.relay.accept(SENT).await;
     it.relay.until(&arrived, "delivered").await;

@@ -309,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_as_a_set(steps in prop::collection::vec((any::<bool>(), 0u64..4 * CHUNK, 0u64..70), 0..400)) {
+        fn a_bitmap_holds_and_finds_what_a_set_does(steps in prop::collection::vec((any::<bool>(), 0u64..4 * CHUNK, 0u64..70), 0..400)) {
             let mut bitmap = Bitmap::default();
             let mut model = BTreeSet::new();
             for (is_insert, base, offset) in steps {

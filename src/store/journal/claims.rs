@@ -254,7 +254,7 @@ impl Journal {
     pub fn let_go_on(&self, id: NameId, act: Act) -> bool {
         let destination = self.destination(id);
         // Seen by the worker before there is more to claim.
-        destination.nudge();
+        destination.ramp_up();
         self.control(id, act, Urgency::Now)
     }
 }

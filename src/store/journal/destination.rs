@@ -25,7 +25,7 @@ pub struct Destination {
 impl Destination {
     pub fn new(queue: Queue) -> Arc<Self> {
         let window = Mutex::new(Window::new(LAG_READ_BYTES));
-        let state = watch::Sender::new(QueueState { state: queue.state().clone(), nudges: 0 });
+        let state = watch::Sender::new(QueueState { state: queue.state().clone(), ramp_ups: 0 });
         let wakeup = Arc::default();
         let scheduled = Notify::new();
         let oldest = Mutex::default();
@@ -44,7 +44,7 @@ impl Destination {
     }
 
     /// Tells its worker to let out what waits gently.
-    pub fn nudge(&self) {
-        self.state.send_modify(|state| state.nudges += 1);
+    pub fn ramp_up(&self) {
+        self.state.send_modify(|state| state.ramp_ups += 1);
     }
 }

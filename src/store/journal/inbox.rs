@@ -35,7 +35,7 @@ pub enum Message {
     Durable(Done),
     /// Says when everything before it is synced.
     Barrier(SyncSender<()>),
-    /// Looks whether events can be taken in.
+    /// Looks whether events can be accepted.
     LookForRoom,
     Close(SyncSender<()>),
     Abandon,

@@ -19,7 +19,7 @@
 //! | updates that the index has not written | 65 536 (`UPDATES_MAX` in `index/worker.rs`) | then it is made again at the next start |
 //! | commands, replays remembered | 1000 ([`COMMANDS_MAX`](super::COMMANDS_MAX), [`REPLAYS_MAX`](index::REPLAYS_MAX)) | the same one again is done once |
 //! | events, segments ever | 2^62, 2^40 ([`NUMBER_MAX`](format::NUMBER_MAX), [`SEGMENT_MAX`](format::SEGMENT_MAX)) | what says more is damage |
-//! | bytes of all | as the config says ([`sizes`]) | then nothing is taken in, and the rest goes on |
+//! | bytes of all | as the config says ([`sizes`]) | then nothing is accepted, and the rest goes on |
 //!
 //! # Cast
 //!
@@ -50,7 +50,7 @@
 //! # Reopening
 //!
 //! Nothing is ever appended to an old segment. What lies past its last durable mark may be on the platter or only in a cache that
-//! lied, so it is written again into a new segment and synced before the door opens; the new segment's header says where the old
+//! lied, so it is written again into a new segment and synced before anything is accepted; the new segment's header says where the old
 //! one ends. A segment gets its name only when it is complete, so a crash while reopening starts over.
 
 mod arrivals;

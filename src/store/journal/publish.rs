@@ -53,7 +53,7 @@ impl Journal {
                     let mut queue = lock(&destination.queue);
                     if queue.held(id).is_some() {
                         // It comes all at once: a few deliveries at first.
-                        destination.nudge();
+                        destination.ramp_up();
                         queue.let_go(id, passed_ms);
                         destination.wakeup.notify_one();
                     }

@@ -28,7 +28,7 @@ impl Journal {
         })
     }
 
-    /// Why nothing may be taken in just now, if it may not.
+    /// Why nothing may be accepted just now, if it may not.
     pub fn refusal(&self) -> Option<String> {
         lock(&self.refusal).clone()
     }

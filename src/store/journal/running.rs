@@ -49,7 +49,7 @@ pub struct Journal {
     pub health: watch::Sender<Health>,
     pub sources: watch::Sender<Sources>,
     pub retention: Mutex<Retention>,
-    /// Why nothing may be taken in.
+    /// Why nothing may be accepted.
     pub refusal: Mutex<Option<String>>,
     /// Held while a command is carried out that chooses deliveries.
     pub commanding: Mutex<()>,

@@ -15,7 +15,7 @@ pub struct Resolved {
     pub history_bytes: u64,
     /// Above this, the oldest dead letters go.
     pub dead_bytes: u64,
-    /// Below this much free room nothing is taken in.
+    /// Below this much free room nothing is accepted.
     pub free_bytes_min: u64,
 }
 

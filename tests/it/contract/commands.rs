@@ -311,8 +311,8 @@ fn kinds(store: &dyn Store) -> [Kind; 9] {
 fn everything(store: &dyn Store) -> impl PartialEq + std::fmt::Debug + use<> {
     let queue = |name| {
         let counts = store.counts_of(destination(store, name));
-        let nudges = worker(store, counts.destination).state().nudges;
-        (counts.backlog, counts.scheduled, counts.redeliveries, counts.dead, counts.state, nudges)
+        let ramp_ups = worker(store, counts.destination).state().ramp_ups;
+        (counts.backlog, counts.scheduled, counts.redeliveries, counts.dead, counts.state, ramp_ups)
     };
     (queue("a"), queue("b"), store.sources().borrow().clone())
 }

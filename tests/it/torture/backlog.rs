@@ -2,7 +2,7 @@
 //! destination comes back.
 //!
 //! What waited goes out in order of age, and the memory stays flat all the while: below [`RESIDENT_MIB_MAX`], and below
-//! [`RESIDENT_MIB_MAX_LARGE`] while large bodies are taken in and sent. It is measured (the most that was ever resident) rather than
+//! [`RESIDENT_MIB_MAX_LARGE`] while large bodies are accepted and sent. It is measured (the most that was ever resident) rather than
 //! enforced: a limit of virtual memory says nothing about it, and a control group may be made on few machines.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Processes that begin with a wrong clock, on data of one that had the right one, and the other way round.
 //!
 //! What is kept for half an hour must be there after each of them: dead letters, the history, what waits for its first attempt. So must
-//! what was taken in while the clock was wrong, after it is right, also where it is put right while the process runs.
+//! what was accepted while the clock was wrong, after it is right, also where it is put right while the process runs.
 
 use std::path::Path;
 use std::time::Instant;

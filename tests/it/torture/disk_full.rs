@@ -1,6 +1,6 @@
 //! The disk is full to the last byte: a small file system in memory, and a file that fills it.
 //!
-//! Once with the usual floor of free space, below which nothing is taken in, and once without one, so that the writes themselves fail.
+//! Once with the usual floor of free space, below which nothing is accepted, and once without one, so that the writes themselves fail.
 //! Events are refused with 503 and Retry-After; deliveries go on, but for those into a file on the full disk; when there is room again
 //! the relay goes on without a restart.
 

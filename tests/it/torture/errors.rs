@@ -154,7 +154,7 @@ impl Rounds {
         was_made
     }
 
-    /// Sends until the error has been met, and looks at what the relay makes of it.
+    /// Sends until the error has happened, and looks at what the relay makes of it.
     async fn send(&mut self, injection: Injection, what: &str, trace: &Trace, mut up: Up) {
         let load = self.stage.load.clone();
         let most = if injection.at == Where::NextSegment { EVENTS_A_SEGMENT } else { EVENTS_A_ROUND };

@@ -19,7 +19,7 @@ pub const FAULT: Fault = Fault {
 };
 
 const SENDERS: usize = 16;
-/// A round is killed once fewer than so many events have been taken in it.
+/// A round is killed once fewer than so many events have been accepted in it.
 const EVENTS_A_ROUND: u64 = 400;
 /// Starting takes some tens of milliseconds.
 const WHILE_STARTING: Duration = Duration::from_millis(40);

@@ -1,7 +1,10 @@
 //! The index's SQLite file: its tables, and every statement on them.
 //!
 //! [`apply`]: writing down what has happened. [`find`]: looking it up. [`checkpoint`]: every queue. [`ages`]: how far the store had come.
-//! [`gone`]: what is kept no longer. The table `buried` has what was dead-lettered many at once; its name is older than that word.
+//! [`gone`]: what is kept no longer.
+//!
+//! Three tables have names that are older than today's words, since a new name would be another format: `buried` has what was
+//! dead-lettered many at once, `postponed` scheduled retries, `carried` relocated events.
 //!
 //! Nothing here is the only copy of anything but the details of old attempts and small facts: the rest is read again from the
 //! journal when it is lost. Every row is written so that writing it twice changes nothing.
@@ -97,7 +100,7 @@ pub const META_JOURNAL: &str = "journal";
 pub const META_SEGMENT: &str = "checkpoint segment";
 pub const META_GROUP: &str = "next group";
 
-/// The database.
+/// A connection to the database, with what is known of its rows.
 pub struct Database {
     pub connection: Connection,
     /// What `bits` holds: the CRC of each row, so that only changed ones are written.

@@ -15,7 +15,6 @@
 
 mod ages;
 mod database;
-
 mod update;
 mod worker;
 
@@ -61,7 +60,7 @@ enum Message {
     Close,
 }
 
-/// The handle.
+/// The handle: what tells the thread, and what reads.
 pub struct Index {
     /// What is read by: nobody who looks waits for a commit and its sync. It goes before the other, which cleans up when it is the last.
     reader: OnceLock<Mutex<Database>>,

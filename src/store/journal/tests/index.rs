@@ -344,7 +344,7 @@ fn check_selection(act: BulkAct, before: Option<BulkAct>, expected: (u64, u64)) 
 }
 
 #[test]
-fn again_twice_doubles_nothing_and_survives_a_power_cut() {
+fn a_redelivery_asked_for_twice_is_one_and_survives_a_power_cut() {
     check_selection(BulkAct::Redeliver, Some(BulkAct::DeadLetter), (1, 0));
 }
 
@@ -379,7 +379,7 @@ fn what_a_resume_made_due_is_due_after_two_restarts() {
     store.close();
     for _ in 0..3 {
         let (store, _) = open(&disk);
-        assert!(store.next_due(crm(&store)).expect("postponed") < due_ms);
+        assert!(store.next_due(crm(&store)).expect("scheduled") < due_ms);
         store.close();
     }
 }
@@ -589,7 +589,7 @@ fn a_dead_letter_whose_row_cannot_be_read_is_neither_relocated_nor_moved_without
     assert_eq!(store.take_over(crm(&store), id(&store, ALERTS)).dead, 0, "it stays where it is");
     assert_eq!(edit_index(&kept.index(), "UPDATE dead SET reason = '400 no'"), 1);
     store.trim();
-    assert!(store.history().start > 0, "it was carried");
+    assert!(store.history().start > 0, "it was relocated");
     let known = |name| {
         let page = store.dead_letters(id(&store, name), &DeadQuery::default(), u64::MAX, 9).expect("a page");
         page.0.into_iter().map(|letter| (letter.attempts, letter.reason)).collect::<Vec<_>>()

@@ -173,7 +173,7 @@ fn relocated_events_with_more_outcomes_than_a_group_holds_are_read_again() {
         let dead = store.dead(id(&store, name));
         assert_eq!(dead.len(), EVENTS, "{name}");
         for sequence in dead.iter_from(0).step_by(997) {
-            assert_eq!(store.event_by_number(sequence).expect("carried").body, "{}".as_bytes());
+            assert_eq!(store.event_by_number(sequence).expect("relocated").body, "{}".as_bytes());
             let state = stands(&store, DeliveryKey { sequence, destination: id(&store, name) });
             assert_eq!(state, DeliveryState::Dead { attempts: 2, at_ms, reason: reason(name) });
         }

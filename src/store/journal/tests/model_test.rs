@@ -369,7 +369,7 @@ impl Run {
             self.model.now.insert(*key, found);
         }
         assert!(seen.is_empty(), "{seen:?} was never there\n{}", self.story());
-        // The old end was written again and synced before the door opened.
+        // The old end was written again and synced before anything was accepted.
         self.model.all_is_synced();
     }
 }

@@ -97,7 +97,7 @@ fn dead(attempts: u16) -> Settlement {
 /// One scheduled and one dead, events 0 and 1, in a segment that is gone.
 fn with_relocated(kept: &Kept) -> JournalStore {
     let store = kept.open();
-    for body in ["postponed", "dead"] {
+    for body in ["scheduled", "dead"] {
         append(&store, body, &[CRM]).expect("taken");
     }
     settle(&store, CRM, later);
@@ -110,8 +110,8 @@ fn with_relocated(kept: &Kept) -> JournalStore {
 
 #[track_caller]
 fn check_relocated(store: &JournalStore) {
-    let body = |sequence| store.event_by_number(sequence).expect("carried").body.clone();
-    assert_eq!((body(0), body(1)), ("postponed".into(), "dead".into()));
+    let body = |sequence| store.event_by_number(sequence).expect("relocated").body.clone();
+    assert_eq!((body(0), body(1)), ("scheduled".into(), "dead".into()));
     let state = |sequence| stands(store, DeliveryKey { sequence, destination: crm(store) });
     assert!(
         matches!(state(0), DeliveryState::Scheduled { attempts: 1, reason, .. } if reason == "503"),
@@ -183,7 +183,7 @@ fn what_was_relocated_is_there_after_a_restart_with_an_older_index() {
     let copy = kept.directory.path().join("copy");
     std::fs::copy(kept.index(), &copy).expect("copied");
     let store = kept.open();
-    let first = append(&store, "postponed", &[CRM]).expect("taken").sequence();
+    let first = append(&store, "scheduled", &[CRM]).expect("taken").sequence();
     append(&store, "dead", &[CRM]).expect("taken");
     settle(&store, CRM, later);
     settle(&store, CRM, dead);
@@ -195,8 +195,8 @@ fn what_was_relocated_is_there_after_a_restart_with_an_older_index() {
     kept.remove_index();
     std::fs::copy(&copy, kept.index()).expect("copied");
     let store = kept.open();
-    let body = |sequence| store.event_by_number(sequence).expect("carried").body.clone();
-    assert_eq!((body(first), body(first + 1)), ("postponed".into(), "dead".into()));
+    let body = |sequence| store.event_by_number(sequence).expect("relocated").body.clone();
+    assert_eq!((body(first), body(first + 1)), ("scheduled".into(), "dead".into()));
     assert_eq!(store.counts(crm(&store)).dead, 1);
 }
 
@@ -306,7 +306,7 @@ fn what_is_dead_lettered_twice_is_as_old_as_the_second_time() {
 }
 
 #[test]
-fn two_burials_in_one_millisecond_are_both_known() {
+fn two_dead_letterings_in_one_millisecond_are_both_known() {
     let store = Kept::new(64 * SEGMENT).open();
     for _ in 0..40 {
         append(&store, "x", &[CRM]).expect("taken");
@@ -351,7 +351,7 @@ fn what_waits_for_another_attempt_does_not_push_dead_letters_out() {
     }
     fill(&store, 16 * SEGMENT);
     store.trim();
-    assert!(store.usage().dead_bytes > Some(SEGMENT), "so the limit is passed by what is carried");
+    assert!(store.usage().dead_bytes > Some(SEGMENT), "so the limit is passed by what is relocated");
     assert_eq!(store.counts(id(&store, DEAD)).dead, 1);
 }
 
