@@ -39,9 +39,11 @@ fn status_of(error: &ReloadError) -> StatusCode {
     match error {
         ReloadError::Config(_) | ReloadError::Names(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::NeedsRestart(_) | ReloadError::OnePort { .. } | ReloadError::Listen(_) => StatusCode::CONFLICT,
-        ReloadError::Late | ReloadError::Stuck | ReloadError::NoThread | ReloadError::Interning(_) | ReloadError::Stopping => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ReloadError::Late
+        | ReloadError::Stuck
+        | ReloadError::NoThread
+        | ReloadError::Interning(_)
+        | ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         ReloadError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
