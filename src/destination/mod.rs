@@ -270,6 +270,8 @@ pub struct Reason {
     pub is_config_slip: bool,
     /// The attempt never reached the other side: it says nothing of the destination.
     pub is_local: bool,
+    /// It is about this one delivery: another may go well just now.
+    pub is_of_one: bool,
     /// The answer's status, where one came.
     pub status: Option<u16>,
     /// The answer's beginning, secrets masked.
@@ -284,7 +286,15 @@ impl Reason {
     pub fn new(text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-        Self { brief: text.clone(), text, is_config_slip: false, is_local: false, status: None, answer: String::new() }
+        Self {
+            brief: text.clone(),
+            text,
+            is_config_slip: false,
+            is_local: false,
+            is_of_one: false,
+            status: None,
+            answer: String::new(),
+        }
     }
 
     /// A reason of our own: the attempt never reached the other side.

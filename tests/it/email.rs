@@ -164,6 +164,18 @@ async fn a_password_that_is_refused_pauses_the_destination_and_is_told_nowhere()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_told_nowhere_whatever_is_read_of_its_letters() {
+    let server = MailServer::start(Begins::InTheClear);
+    let login = "      username: relay\n      password: \"wröng\\tof-smtp\"\n      to: ops@example.com\n";
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{login}")).await;
+    server.says("AUTH", ["535 wröng\tof-smtp is not the password"]);
+    relay.accept(SENT).await;
+    eventually("the pause", async || relay.destination("mail").await["state"] == "paused").await;
+    let told = relay.destination("mail").await.to_string();
+    assert!(told.contains("535") && !told.contains("of-smtp"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_recipients_one_refused_for_good_does_not_keep_the_other_from_the_message() {
     let server = MailServer::start(Begins::InTheClear);
     let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
@@ -290,9 +302,61 @@ async fn too_many_recipients_are_tried_again_by_their_old_code_too() {
     server.says("ann@example.com", ["552 5.5.3 too many recipients"]);
     let id = relay.accept(BOUNCED).await;
     assert_eq!(relay.until(&id, "delivered").await["attempts"], 2);
+    // A mailbox that is full is one that others need not wait for.
+    server.says("ann@example.com", ["552 5.2.2 mailbox full"]);
+    let id = relay.accept(BOUNCED).await;
+    assert_eq!(relay.until(&id, "delivered").await["attempts"], 1);
     server.says(".", ["552 5.3.4 too large"]);
     let id = relay.accept(BOUNCED).await;
     assert_eq!(relay.until(&id, "dead").await["attempts"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recipients_that_must_wait_hold_up_nobody_elses_messages() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}      to: \"{{{{ user.email }}}}\"\n")).await;
+    let to = |who: &str| BOUNCED.replace("ann@example.com", who);
+    // More in a row than a destination that works would come to by chance.
+    for who in ["a@x.y", "b@x.y", "c@x.y", "d@x.y", "e@x.y", "f@x.y", "g@x.y", "h@x.y"] {
+        server.says(who, ["450 mailbox busy"; 50]);
+        relay.accept(&to(who)).await;
+    }
+    eventually("each to have been tried", async || relay.destination("mail").await["scheduled"] == 8).await;
+    assert_eq!(relay.destination("mail").await["state"], "up");
+    let id = relay.accept(&to("ann@example.com")).await;
+    relay.until(&id, "delivered").await;
+    assert_eq!(relay.destination("mail").await["state"], "up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_without_an_address_does_not_keep_the_others_from_the_message() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
+    // The server knows no SMTPUTF8.
+    for (odd, why) in [("nobody", "not an address"), ("änn@example.com", "SMTPUTF8")] {
+        let id = relay.accept(&BOUNCED.replace("ann@example.com", odd)).await;
+        let shown = relay.until(&id, "delivered").await;
+        assert_eq!(shown["attempts"], 1, "{odd}");
+        let told = relay.admin(&format!("/api/events/{id}")).await.text();
+        assert!(told.contains("recipient 2 of 2 was left out") && told.contains(why), "{told}");
+    }
+    relay.accept(&BOUNCED.replace("ann@example.com", "ann@bücher.example")).await;
+    let mails = server.wait_for(3).await;
+    assert_eq!(mails[0].to, ["ops@example.com"]);
+    assert_eq!(mails[1].header("To").as_deref(), Some("ops@example.com"));
+    assert_eq!(mails[2].to, ["ops@example.com", "ann@xn--bcher-kva.example"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_of_an_event_ends_in_a_way_that_servers_read_differently() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}      html: \"{{{{ user.name }}}}\"\n")).await;
+    let smuggled = r"a\r.\r\nMAIL FROM:<x@y.z>\u0000\r\n.\r\u0007";
+    relay.accept(&BOUNCED.replace("<b>Änn</b> & co", smuggled)).await;
+    let mail = server.wait_for(1).await.remove(0);
+    let bare = mail.data.replace("\r\n", "\n");
+    assert!(!bare.contains(|c: char| c.is_control() && c != '\n'), "{bare:?}");
+    assert_eq!(mail.from, "<relay@example.com>");
 }
 
 #[tokio::test(flavor = "multi_thread")]

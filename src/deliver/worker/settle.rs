@@ -125,8 +125,9 @@ impl Worker {
 
     /// What an attempt says about whether the destination works at all.
     fn watch(&mut self, attempted: &Attempted, is_of_now: bool, now_ms: u64) {
-        // What never reached the other side says nothing of it.
-        let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(|reason| !reason.is_local);
+        // What never reached the other side says nothing of it, and neither does what it said of one delivery alone.
+        let is_of_all = |reason: &Reason| !reason.is_local && !reason.is_of_one;
+        let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(is_of_all);
         let made = || attempted.outcomes.iter().filter(is_theirs);
         let sign = if made().any(|outcome| outcome.is_delivered() || matches!(outcome, Outcome::Reject { .. })) {
             Sign::Works

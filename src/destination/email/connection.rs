@@ -62,13 +62,21 @@ fn too_long() -> io::Error {
 fn as_usual(line: &[u8]) -> Vec<u8> {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
-    let plain = |byte: &u8| if (b' '..=b'~').contains(byte) { *byte } else { b'?' };
-    let mut usual: Vec<u8> = text.iter().map(plain).collect();
+    let mut usual: Vec<u8> = text.iter().copied().map(plain).collect();
     if usual.len() == 3 {
         usual.push(b' ');
     }
     usual.extend_from_slice(b"\r\n");
     usual
+}
+
+/// A text as it looks when a server has repeated it.
+pub(super) fn as_repeated(text: &str) -> String {
+    text.bytes().map(plain).map(char::from).collect()
+}
+
+fn plain(byte: u8) -> u8 {
+    if (b' '..=b'~').contains(&byte) { byte } else { b'?' }
 }
 
 /// A stream whose answers are read line by line, within bounds.

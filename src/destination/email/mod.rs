@@ -2,9 +2,9 @@
 //!
 //! # Exactly
 //!
-//! * The server says of each recipient whether it accepts them, before it gets the message. While one of them may be taken later (4xx),
-//!   nobody is sent anything and the delivery is tried again: so nobody gets it twice because of another. A 552 for a recipient is such an
-//!   answer: servers say it where there are too many of them. Those that are refused for good (any other 5xx) are left out; if none is
+//! * The server says of each recipient whether it accepts them, before it gets the message. While one of them may be accepted later (4xx,
+//!   552 without a 5.2), nobody is sent anything and the delivery is tried again: so nobody gets it twice because of another. That says nothing of
+//!   the server, and holds up no other delivery. Those that are refused for good (any other 5xx), or have no address, are left out; if none is
 //!   left, the delivery is rejected.
 //! * Before there is a sender, no answer is about the event: whatever is refused then is tried again.
 //! * A `Message-ID` is made of the event and the destination, so an attempt that is repeated after a lost answer can be told.
@@ -32,7 +32,8 @@ use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::Semaphore;
 
-use self::settings::{STARTTLS_WORDS, Server, ascii_domain, mailbox, read_from, read_login, read_server, read_to};
+use self::connection::as_repeated;
+use self::settings::{STARTTLS_WORDS, Server, mailbox, read_from, read_login, read_server, read_to};
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
 use super::view::View;
@@ -139,8 +140,6 @@ struct Email {
     hello: ClientId,
     /// A digest of the destination's name.
     name_digest: String,
-    /// Where ids of messages end.
-    id_domain: String,
     masks: Masks,
     content_masks: Masks,
     refusals: Refusals,
@@ -164,15 +163,25 @@ impl Refusals {
     }
 }
 
+/// What somebody cannot be sent anything for.
+const NO_ADDRESS: &str = "it is not an address of email";
+
 /// A message as an attempt sends it.
 struct Letter {
-    to: Vec<Mailbox>,
+    /// Those who cannot be sent anything, with why.
+    to: Vec<Result<Mailbox, &'static str>>,
     subject: String,
     text: String,
     html: Option<String>,
     /// What is of this event and this destination alone: its `Message-ID` begins with it.
     id: String,
     received_ms: u64,
+}
+
+impl Letter {
+    fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
+        self.to.iter().flatten()
+    }
 }
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
@@ -210,7 +219,6 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         name: context.name.to_owned(),
         server: server?,
         login: login?,
-        id_domain: ascii_domain(from.email.domain()),
         from,
         to: to?,
         subject: subject?,
@@ -222,10 +230,17 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     })
 }
 
-/// A password as a server may repeat it: as it is, and as the two ways of logging in say it.
-fn spellings(username: &str, password: &str) -> [String; 3] {
+/// A password as a server may repeat it: as it is and as that is read, and as the two ways of logging in say it.
+fn spellings(username: &str, password: &str) -> [String; 4] {
     let plain = STANDARD.encode(format!("\0{username}\0{password}"));
-    [password.to_owned(), plain, STANDARD.encode(password)]
+    [password.to_owned(), as_repeated(password), plain, STANDARD.encode(password)]
+}
+
+/// Lines that end as lines of mail do once they are written: a bare CR ends one for some servers and none for others, so that what stands
+/// behind it may be taken for a command (RFC 5321, 2.3.8). What else controls a terminal is shown as a mark.
+fn plain_lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }
 
 fn is_host_name(name: &str) -> bool {
@@ -250,23 +265,28 @@ impl Email {
             if rendered.trim().is_empty() {
                 continue;
             }
-            // What an event says is not repeated: it may be a person's.
-            to.push(mailbox(&rendered).ok_or_else(|| "a recipient is not an address of email".to_owned())?);
+            to.push(mailbox(&rendered).ok_or(NO_ADDRESS));
         }
         if to.is_empty() {
             return Err(Unsent::Skipped("there is no recipient".to_owned()));
         }
+        if to.iter().all(Result::is_err) {
+            // What an event says is not repeated: it may be a person's.
+            return Err("a recipient is not an address of email".to_owned().into());
+        }
         let subject: String =
             self.subject.render(&view, None)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let subject = subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
+        let text = plain_lines(&self.text.render(&view, None)?);
         let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
+        let html = html.as_deref().map(plain_lines);
         let id = format!("{}.{}", delivery.event.id, self.name_digest);
         let received_ms = delivery.event.received_ms;
-        Ok(Letter { to, subject, text: self.text.render(&view, None)?, html, id, received_ms })
+        Ok(Letter { to, subject, text, html, id, received_ms })
     }
 
     fn message_id(&self, letter: &Letter) -> String {
-        format!("<{}@{}>", letter.id, self.id_domain)
+        format!("<{}@{}>", letter.id, self.from.email.domain())
     }
 
     /// The message as it goes over the wire: the same in each attempt, so it has the date of its event.
@@ -276,7 +296,7 @@ impl Email {
             .date(SystemTime::from(crate::time::timestamp(letter.received_ms)))
             .from(self.from.clone())
             .subject(&letter.subject);
-        let builder = letter.to.iter().cloned().fold(start, MessageBuilder::to);
+        let builder = letter.mailboxes().cloned().fold(start, MessageBuilder::to);
         let plain = SinglePart::plain(letter.text.clone());
         let made = match &letter.html {
             None => builder.singlepart(plain),
@@ -303,7 +323,7 @@ impl Destination for Email {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let letter = self.letter(delivery)?;
-        let to = letter.to.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let to = letter.mailboxes().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let headers = [
             ("from", self.from.to_string()),
             ("to", to),
@@ -326,7 +346,7 @@ impl Destination for Email {
     }
 
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
-        let to: Vec<_> = self.letter(delivery)?.to.iter().map(ToString::to_string).collect();
+        let to: Vec<_> = self.letter(delivery)?.mailboxes().map(ToString::to_string).collect();
         let login = self.login.as_ref().map(|(username, password)| format!("{username}:{}", password.expose()));
         let encryption = self.server.encryption;
         let way =

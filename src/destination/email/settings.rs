@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use lettre::Address;
 use lettre::message::Mailbox;
 use rustls::pki_types::ServerName;
 
@@ -107,12 +108,9 @@ fn ascii_host(host: &str) -> Option<String> {
     url.host_str().filter(|host| host.is_ascii()).map(str::to_owned)
 }
 
-/// The domain of an address, fit for a header that is never encoded (RFC 5322, 3.6.4).
-pub(super) fn ascii_domain(domain: &str) -> String {
-    if domain.is_ascii() {
-        return domain.to_owned();
-    }
-    ascii_host(domain).unwrap_or_else(|| "vero-relay.invalid".to_owned())
+/// The domain of an address as every server knows it, fit also for a header that is never encoded (RFC 5322, 3.6.4).
+fn ascii_domain(domain: &str) -> Option<String> {
+    if domain.is_ascii() { Some(domain.to_owned()) } else { ascii_host(domain) }
 }
 
 /// How a connection is encrypted: by the server's scheme, and by `starttls` where that leaves it open.
@@ -204,7 +202,9 @@ pub(super) fn read_to(reader: &Reader, node: &Node) -> Option<Vec<Template>> {
 /// One address, with a name or without. Nothing with a control character is one: it could begin a line of its own.
 pub(super) fn mailbox(text: &str) -> Option<Mailbox> {
     let text = text.trim();
-    if text.contains(char::is_control) { None } else { text.parse().ok() }
+    let mailbox: Mailbox = if text.contains(char::is_control) { None } else { text.parse().ok() }?;
+    let email = Address::new(mailbox.email.user(), ascii_domain(mailbox.email.domain())?).ok()?;
+    Some(Mailbox { email, ..mailbox })
 }
 
 #[cfg(test)]
@@ -212,17 +212,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_ends_with_a_domain_in_ascii() {
+    fn a_domain_in_other_letters_is_written_in_ascii() {
         for (domain, expected) in [
             ("example.com", "example.com"),
             ("[127.0.0.1]", "[127.0.0.1]"),
             ("bücher.example", "xn--bcher-kva.example"),
             ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
         ] {
-            assert_eq!(ascii_domain(domain), expected);
+            assert_eq!(ascii_domain(domain).as_deref(), Some(expected));
         }
-        let long = format!("{}.example", "ü".repeat(400));
-        assert!(ascii_domain(&long).is_ascii());
+        assert_eq!(ascii_domain("ü..example"), None);
     }
 
     #[test]

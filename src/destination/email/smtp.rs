@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lettre::message::Mailbox;
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
@@ -26,22 +27,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// To a recipient it is what 452 is: there are too many of them now (RFC 5321, 4.5.3.1.10). To a message it is for good.
 const TOO_MANY_RECIPIENTS: u16 = 552;
+/// What a server says of a mailbox begins with this, if it says more than a code: one that is full, or switched off (RFC 3463).
+const OF_THE_MAILBOX: &str = "5.2.";
+/// The server closes the connection: whatever was asked.
+const CLOSING: u16 = 421;
+const NO_SMTPUTF8: &str = "the mail server accepts no addresses with letters beyond ASCII (SMTPUTF8)";
 
 impl Email {
     pub(super) async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
-        let letter = match self.letter(delivery) {
+        // What cannot be written is known before the server is asked.
+        let letter = self.letter(delivery).and_then(|letter| self.message(&letter).map(|_| letter));
+        let letter = match letter {
             Ok(letter) => letter,
-            Err(unsent) => return unsent.into(),
-        };
-        let message = match self.message(&letter) {
-            Ok(message) => message.formatted(),
             Err(unsent) => return unsent.into(),
         };
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
             Err(outcome) => return outcome,
         };
-        let outcome = self.transaction(&mut connection, &letter, &message).await;
+        let outcome = self.transaction(&mut connection, letter).await;
         // Where goodbyes wait for their answers already, the connection just closes.
         if let Ok(place) = self.goodbyes.clone().try_acquire_owned() {
             tokio::spawn(async move {
@@ -129,12 +133,18 @@ impl Email {
     }
 
     /// From `MAIL` to the answer to the message.
-    async fn transaction(&self, connection: &mut AsyncSmtpConnection, letter: &Letter, message: &[u8]) -> Outcome {
-        let is_ascii = letter.to.iter().chain([&self.from]).all(|mailbox| mailbox.email.to_string().is_ascii());
-        if !is_ascii && !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-            return Outcome::reject("the mail server takes no addresses with letters beyond ASCII (SMTPUTF8)");
+    async fn transaction(&self, connection: &mut AsyncSmtpConnection, mut letter: Letter) -> Outcome {
+        let is_ascii = |mailbox: &Mailbox| mailbox.email.to_string().is_ascii();
+        let takes_all = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+        if !takes_all && !is_ascii(&self.from) {
+            return config_slip(&format!("the address in `from`: {NO_SMTPUTF8}"));
         }
-        let parameters = if is_ascii { Vec::new() } else { vec![MailParameter::SmtpUtfEight] };
+        if !takes_all {
+            let take = |to: Result<Mailbox, _>| to.and_then(|to| if is_ascii(&to) { Ok(to) } else { Err(NO_SMTPUTF8) });
+            letter.to = std::mem::take(&mut letter.to).into_iter().map(take).collect();
+        }
+        let is_plain = letter.mailboxes().chain([&self.from]).all(is_ascii);
+        let parameters = if is_plain { Vec::new() } else { vec![MailParameter::SmtpUtfEight] };
         match connection.command(Mail::new(Some(self.from.email.clone()), parameters)).await {
             Ok(answer) if is_done(&answer) => {}
             Ok(answer) => return unexpected(&answer, "the sender"),
@@ -143,13 +153,27 @@ impl Email {
         let mut refused = Vec::new();
         for (i, mailbox) in letter.to.iter().enumerate() {
             let what = format!("recipient {} of {}", i + 1, letter.to.len());
+            let mailbox = match mailbox {
+                Ok(mailbox) => mailbox,
+                Err(why) => {
+                    let reason = Reason { answer: (*why).to_owned(), ..Reason::new(format!("{what} was left out: {why}")) };
+                    refused.push((what, reason));
+                    continue;
+                }
+            };
             match connection.command(Rcpt::new(mailbox.email.clone(), Vec::new())).await {
                 Ok(answer) if is_done(&answer) => {}
                 Ok(answer) => return unexpected(&answer, &what),
                 // Nobody has got anything yet: all are tried again together.
                 Err(error) => match self.of_error(&error, &what) {
-                    Outcome::Reject { reason } if reason.status == Some(TOO_MANY_RECIPIENTS) => return later(reason),
-                    Outcome::Reject { reason } => refused.push((mailbox.email.to_string(), reason)),
+                    Outcome::Reject { reason } if !are_too_many(&reason) => {
+                        refused.push((mailbox.email.to_string(), reason));
+                    }
+                    // The others, and other messages, may be accepted.
+                    Outcome::Reject { reason } => return later(Reason { is_of_one: true, ..reason }),
+                    Outcome::Retry { reason, .. } if reason.status.is_some_and(|status| status != CLOSING) => {
+                        return later(Reason { is_of_one: true, ..reason });
+                    }
                     outcome => return outcome,
                 },
             }
@@ -157,12 +181,16 @@ impl Email {
         if refused.len() == letter.to.len() {
             return Outcome::Reject { reason: self.of_recipients(&refused) };
         }
+        let message = match self.message(&letter) {
+            Ok(message) => message.formatted(),
+            Err(unsent) => return unsent.into(),
+        };
         match connection.command(Data).await {
             Ok(answer) if u16::from(answer.code()) == 354 => {}
             Ok(answer) => return unexpected(&answer, "the message"),
             Err(error) => return self.of_error(&error, "the message"),
         }
-        match connection.message(message).await {
+        match connection.message(&message).await {
             Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
             Ok(_) if refused.is_empty() => Outcome::Delivered,
             Ok(_) => self.delivered_but_to(&refused),
@@ -252,6 +280,11 @@ async fn first_of(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), S
         }
     }
     Err(format!("no answer from the mail server: {why}"))
+}
+
+/// Whether a refusal for good says no more than that there are too many recipients for now.
+fn are_too_many(reason: &Reason) -> bool {
+    reason.status == Some(TOO_MANY_RECIPIENTS) && !reason.answer.starts_with(OF_THE_MAILBOX)
 }
 
 /// Whether a server has done what it was asked: any other yes (3xx) asks for more, and nothing is done.
