@@ -8,8 +8,10 @@ use crate::event::EventId;
 /// Something to be done. Whoever says it again, with the same id, has not said it twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Given by who asks: a UUID's bits. `None`: nobody says it again. The newest [`COMMANDS_MAX`] are remembered, also after a restart, each with its
-    /// kind of act, what it was done to and where to: by these is told whether it is the same one.
+    /// Given by who asks: a UUID's bits. `None`: nobody says it again. The newest [`COMMANDS_MAX`] are remembered, also after a restart and
+    /// the end of the process at any moment. When the machine ends, the id of one that was done to no deliveries may be forgotten, and the
+    /// same command acts again; so it is where the journal's index is lost and made again. Compared are the kind of act, the destination and the other destination; not which deliveries and
+    /// not the reason: who says an id again with others of these is told what was done the first time.
     pub id: Option<u128>,
     /// The destination whose deliveries they are; to pause, hold and resume also a source.
     pub of: NameId,

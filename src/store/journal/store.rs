@@ -74,10 +74,15 @@ impl Store for JournalStore {
     }
 
     fn ask(&self, command: Command) -> Answer<'_, Done> {
+        let has_id = command.id.is_some();
         let begun = self.aside(move |journal| journal.begin(&command));
         Box::pin(async move {
             let (done, durable) = begun.await?;
             durable.await.unwrap_or(Err(AppendError::Closed))?;
+            if has_id {
+                // The id of an act on no deliveries stands in the index alone. One that cannot be written now is told by itself.
+                self.aside(|journal| Ok(journal.index.flush())).await?;
+            }
             Ok(done)
         })
     }

@@ -1,5 +1,5 @@
 //! The contract of [`Store`] and the traits that it is made of, held against every backend. A second backend is proved by these same
-//! tests: one file a trait. They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
+//! tests: one file a trait, but for commands and for what only one process may do. They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
 //! might count by.
 
 mod commands;
@@ -42,7 +42,7 @@ trait Backend {
     /// Opens it by a clock of one's own.
     fn open_by(&self, clock: Clock) -> Arc<dyn Store>;
 
-    /// A second handle on what is open already.
+    /// What another process would have open beside the first; where only one can have it open, the same.
     fn open_again(&self) -> Arc<dyn Store>;
 
     /// Lets go of what need not be kept, as happens now and then.

@@ -203,6 +203,32 @@ fn an_event_that_gets_the_number_of_one_lost_behind_the_last_checkpoint_does_not
 }
 
 #[test]
+fn a_resume_that_was_answered_does_not_undo_a_later_pause_after_a_kill() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    let of = crm(&store);
+    store.checkpoint();
+    let pause = || What::Pause { reason: "by hand".to_owned() };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let ask = |store: &JournalStore, id, what| {
+        runtime.block_on(async { store.ask(Command::new(id, of, what)).await }).expect("done")
+    };
+    ask(&store, 1, pause());
+    ask(&store, 2, What::Resume);
+    // What a kill leaves behind right after the answer; the pause that comes then is another's.
+    let mut killed = Kept::new(64 * SEGMENT);
+    for suffix in ["", "-wal"] {
+        let [from, to] = [&kept, &killed].map(|kept| format!("{}{suffix}", kept.index().display()));
+        std::fs::copy(from, to).expect("copied");
+    }
+    killed.disk = kept.disk.after_power_cut(|length| length);
+    let store = killed.open();
+    ask(&store, 3, pause());
+    assert!(ask(&store, 2, What::Resume).was_done_before);
+    assert!(store.state(of).paused.is_some());
+}
+
+#[test]
 fn an_event_that_gets_the_number_of_a_lost_one_does_not_get_what_became_of_that() {
     let mut kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
