@@ -49,6 +49,13 @@ enum Expect {
     Refused(&'static str),
 }
 
+impl Expect {
+    /// Whether what is lost must be told.
+    fn must_be_told(&self) -> bool {
+        matches!(self, Self::Told | Self::Newest { is_told: true })
+    }
+}
+
 /// A store at rest, with what it has delivered so far.
 struct Template<'t> {
     stage: &'t Stage,
@@ -287,7 +294,7 @@ impl Template<'_> {
                 hot.extend(stage.hot.copies().drain(counts[1]..));
                 let verdict = stage.verdict_on(&up, crm, hot).await;
                 tried.lost += verdict.lost_ids.len();
-                let is_told = is_told(&up, !verdict.lost_ids.is_empty()).await;
+                let is_told = is_told(&up, expect.must_be_told() && !verdict.lost_ids.is_empty()).await;
                 problems.extend(judged(&expect, &verdict, is_told, &verified, &stage));
                 up.said()
             }
