@@ -113,10 +113,12 @@ impl Email {
     async fn encrypted(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Outcome> {
         let tls = self.client.tls().await.map_err(|error| Outcome::retry(error.to_string()))?;
         let name = self.server.name.clone();
-        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| match no_tls(&error, SERVER.info.name) {
-            Some(NoTls { text, is_of_certificate: true }) => config_slip(&text),
-            Some(NoTls { text, .. }) => Outcome::retry(text),
-            None => no_answer(&error),
+        TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| {
+            match no_tls(&error, SERVER.info.name) {
+                Some(NoTls { text, is_of_certificate: true }) => config_slip(&text),
+                Some(NoTls { text, .. }) => Outcome::retry(text),
+                None => no_answer(&error),
+            }
         })
     }
 
@@ -156,7 +158,8 @@ impl Email {
             let mailbox = match mailbox {
                 Ok(mailbox) => mailbox,
                 Err(why) => {
-                    let reason = Reason { answer: (*why).to_owned(), ..Reason::new(format!("{what} was left out: {why}")) };
+                    let reason =
+                        Reason { answer: (*why).to_owned(), ..Reason::new(format!("{what} was left out: {why}")) };
                     refused.push((what, reason));
                     continue;
                 }
