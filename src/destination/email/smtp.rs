@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lettre::Message;
 use lettre::message::Mailbox;
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -36,16 +37,16 @@ const NO_SMTPUTF8: &str = "the mail server accepts no addresses with letters bey
 impl Email {
     pub(super) async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
         // What cannot be written is known before the server is asked.
-        let letter = self.letter(delivery).and_then(|letter| self.message(&letter).map(|_| letter));
-        let letter = match letter {
-            Ok(letter) => letter,
+        let written = self.letter(delivery).and_then(|letter| Ok((self.message(&letter)?, letter)));
+        let (message, letter) = match written {
+            Ok(written) => written,
             Err(unsent) => return unsent.into(),
         };
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
             Err(outcome) => return outcome,
         };
-        let outcome = self.transaction(&mut connection, letter).await;
+        let outcome = self.transaction(&mut connection, letter, message).await;
         // Where goodbyes wait for their answers already, the connection just closes.
         if let Ok(place) = self.goodbyes.clone().try_acquire_owned() {
             tokio::spawn(async move {
@@ -135,15 +136,27 @@ impl Email {
     }
 
     /// From `MAIL` to the answer to the message.
-    async fn transaction(&self, connection: &mut AsyncSmtpConnection, mut letter: Letter) -> Outcome {
+    async fn transaction(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        mut letter: Letter,
+        mut message: Message,
+    ) -> Outcome {
         let is_ascii = |mailbox: &Mailbox| mailbox.email.to_string().is_ascii();
         let takes_all = connection.server_info().supports_feature(Extension::SmtpUtfEight);
         if !takes_all && !is_ascii(&self.from) {
             return config_slip(&format!("the address in `from`: {NO_SMTPUTF8}"));
         }
-        if !takes_all {
+        if !takes_all && !letter.mailboxes().all(is_ascii) {
             let take = |to: Result<Mailbox, _>| to.and_then(|to| if is_ascii(&to) { Ok(to) } else { Err(NO_SMTPUTF8) });
             letter.to = std::mem::take(&mut letter.to).into_iter().map(take).collect();
+            // Where nobody is left, it is not sent.
+            if letter.mailboxes().next().is_some() {
+                message = match self.message(&letter) {
+                    Ok(message) => message,
+                    Err(unsent) => return unsent.into(),
+                };
+            }
         }
         let is_plain = letter.mailboxes().chain([&self.from]).all(is_ascii);
         let parameters = if is_plain { Vec::new() } else { vec![MailParameter::SmtpUtfEight] };
@@ -184,16 +197,12 @@ impl Email {
         if refused.len() == letter.to.len() {
             return Outcome::Reject { reason: self.of_recipients(&refused) };
         }
-        let message = match self.message(&letter) {
-            Ok(message) => message.formatted(),
-            Err(unsent) => return unsent.into(),
-        };
         match connection.command(Data).await {
             Ok(answer) if u16::from(answer.code()) == 354 => {}
             Ok(answer) => return unexpected(&answer, "the message"),
             Err(error) => return self.of_error(&error, "the message"),
         }
-        match connection.message(&message).await {
+        match connection.message(&message.formatted()).await {
             Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
             Ok(_) if refused.is_empty() => Outcome::Delivered,
             Ok(_) => self.delivered_but_to(&refused),
