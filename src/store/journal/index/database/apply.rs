@@ -128,17 +128,20 @@ impl Database {
                 if members.len() == before {
                     continue;
                 }
-                let key = params![destination, signed(chunk), at_ms];
-                let Some((_, bits)) = members.encode().next() else {
-                    let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
-                    self.connection.prepare_cached(sql)?.execute(key)?;
-                    continue;
-                };
-                let sql = "UPDATE buried SET bits = ?4 WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
-                self.connection.prepare_cached(sql)?.execute(params![destination, signed(chunk), at_ms, bits])?;
+                self.leave_dead_lettered(destination, chunk, at_ms, &members)?;
             }
         }
         Ok(())
+    }
+
+    /// What is left of a row of those that were given up many at once, if anything is.
+    pub(super) fn leave_dead_lettered(&self, destination: u32, chunk: u64, at_ms: i64, left: &Bitmap) -> Result<()> {
+        let Some((_, bits)) = left.encode().next() else {
+            let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+            return self.connection.prepare_cached(sql)?.execute(params![destination, signed(chunk), at_ms]).map(drop);
+        };
+        let sql = "UPDATE buried SET bits = ?4 WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
+        self.connection.prepare_cached(sql)?.execute(params![destination, signed(chunk), at_ms, bits]).map(drop)
     }
 
     pub(super) fn command(&self, command: &KnownCommand) -> Result<()> {

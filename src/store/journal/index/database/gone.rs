@@ -74,18 +74,9 @@ impl Database {
                 continue;
             }
             let kept: Bitmap = members.iter_from(0).take_while(|member| *member < sequence).collect();
-            let key = params![destination, signed(chunk), at_ms];
-            match kept.encode().next() {
-                _ if kept.len() == members.len() => continue,
-                Some((_, bits)) => {
-                    let sql = "UPDATE buried SET bits = ?4 WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
-                    self.connection.execute(sql, params![destination, signed(chunk), at_ms, bits])?
-                }
-                None => {
-                    let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk = ?2 AND at_ms = ?3";
-                    self.connection.execute(sql, key)?
-                }
-            };
+            if kept.len() < members.len() {
+                self.leave_dead_lettered(destination, chunk, at_ms, &kept)?;
+            }
         }
         Ok(())
     }
