@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::kinds::RENAMED_FROM;
+use super::kinds::{self, RENAMED_FROM};
 use super::policy::{self, ANSWERS, COMMON};
 use super::{DestinationConfig, advice, is_name, outline};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
@@ -91,6 +91,7 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     let reader = parts.reader;
     let mut entries = reader.map(node, "`destinations`")?;
     refuse_much_inherited(parts, node)?;
+    read_unused_defaults(parts, node);
     let mut read = Vec::new();
     let mut is_complete = true;
     let mut files = advice::files::Files::default();
@@ -136,6 +137,31 @@ fn refuse_much_inherited(parts: &Parts<'_>, destinations: &Node) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Defaults that no destination has are read as far as they can be without one: what all kinds have in common, and the names of the rest.
+fn read_unused_defaults(parts: &Parts<'_>, destinations: &Node) {
+    let reader = parts.reader;
+    for (key, section) in parts.defaults.map(Node::entries).unwrap_or_default() {
+        let Some(kind) = KINDS.into_iter().find(|kind| kind.name == key.text) else { continue };
+        if destinations.entries().iter().any(|(_, node)| node.get(kind.name).is_some()) {
+            continue;
+        }
+        let message = format!("no destination is of the kind `{}`, so these defaults do nothing", kind.name);
+        reader.warning(key.id, message, "take them out until there is one".to_owned());
+        let (common, own) = split_defaults(section);
+        let what = format!("the defaults of `{}`", kind.name);
+        if let Some(mut common) = reader.map(&common, &what) {
+            policy::read(reader, &mut common, kind);
+            policy::read_backlog(&mut common, kind);
+        }
+        if let Some(mut own) = reader.map(&own, &what) {
+            for key in &kinds::defaults_of(kind).keys {
+                own.node(key);
+            }
+            own.finish();
+        }
+    }
 }
 
 /// A file is written by one destination only.

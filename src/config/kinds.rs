@@ -48,7 +48,7 @@ pub(super) fn defaults_keys() -> Section {
 }
 
 /// What may stand in the defaults of a kind: its own keys and the common ones together, none of them needed.
-fn defaults_of(kind: &Kind) -> Section {
+pub(super) fn defaults_of(kind: &Kind) -> Section {
     let own = (kind.keys)();
     let common = COMMON.into_iter().filter(|key| kind.has_answers || key.name != ANSWERS.info.name);
     let is_needed = |key: &Info| matches!(key.absent, Absent::RefusedWithoutDefault);

@@ -221,6 +221,22 @@ fn defaults_save_copying_and_a_destination_overrides_them() {
 }
 
 #[test]
+fn defaults_of_a_kind_that_no_destination_has_are_read_too() {
+    let with = |defaults: &str| format!("{GOOD}defaults: {{ email: {defaults} }}\n");
+    good(&with("{ from: relay@example.com, timeout: 3s, backlog: { max_age: 1h } }"));
+    for (wrong, expected) in [
+        ("{ fron: relay@example.com }", "did you mean `from`?"),
+        ("{ retry: { initail: 1s } }", "did you mean `initial`?"),
+        ("{ timeout: 3 parsecs }", "3 parsecs"),
+        ("{ backlog: { max_agee: 1h } }", "did you mean `max_age`?"),
+        ("[ from ]", "should be a map"),
+    ] {
+        let told = problems(&with(wrong));
+        assert!(told.iter().any(|line| line.contains(expected)), "{wrong}: {told:?}");
+    }
+}
+
+#[test]
 fn a_config_holds_so_many_small_patterns_and_no_more() {
     let most = crate::rules::operators::PATTERNS_BYTES_MAX / crate::rules::operators::PATTERN_BYTES_MIN;
     let with_patterns = |count: usize| {
