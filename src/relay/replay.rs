@@ -2,7 +2,7 @@
 //!
 //! A replay is a cursor over the history, not a row for each event: it selects range after range, a bit an event, and writes down
 //! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
-//! on where it was, and what was selected twice goes out once.
+//! on where it was, and the step that it was at is taken once, by an id of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -307,8 +307,9 @@ impl Replayer {
         while let Some(after) = &progress.cursor {
             let (selected, next, left) = self.step(&asked, Some(after)).await?;
             for (of, events) in selected {
-                // Twice, after a crash, finds what waits already.
-                let done = self.store.ask(Command::once(of, What::Redeliver(Which::Events(events)))).await?;
+                // A crash before how far it has come is written down asks for the same once more, which is known by its id.
+                let id = Some(step_id(progress.id, after, of));
+                let done = self.store.ask(Command { id, of, what: What::Redeliver(Which::Events(events)) }).await?;
                 progress.selected += done.deliveries;
             }
             (progress.cursor, progress.left) = (next, left);
@@ -321,9 +322,22 @@ impl Replayer {
     }
 }
 
+/// The id of the command that a step of a replay asks for, the same each time.
+fn step_id(replay: u128, after: &Cursor, of: NameId) -> u128 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(&replay.to_be_bytes());
+    context.update(&of.0.to_be_bytes());
+    context.update(after.as_str().as_bytes());
+    let digest = context.finish();
+    u128::from_be_bytes(digest.as_ref()[..16].try_into().expect("a digest has 32 bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::journal::model::ModelDisk;
+    use crate::store::journal::{JournalStore, Options};
+    use crate::store::{Intake, NewEvent, PlannedDelivery, Settlement};
 
     #[test]
     fn a_description_reads_back_as_written() {
@@ -335,6 +349,47 @@ mod tests {
         };
         assert_eq!(ReplaySpec::from_json(&spec.to_json()), Some(spec));
         assert_eq!(ReplaySpec::from_json("{}"), None);
+    }
+
+    /// Delivers whatever waits; returns how many deliveries.
+    fn deliver_all(store: &JournalStore, to: NameId) -> usize {
+        let claims = store.claim(to, usize::MAX);
+        let count = claims.len();
+        store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+        count
+    }
+
+    #[tokio::test]
+    async fn a_step_that_is_taken_again_after_a_crash_sends_nothing_twice() {
+        let opened = JournalStore::open(Arc::new(ModelDisk::default()), Options::default()).expect("it opens");
+        let store = Arc::new(opened.0);
+        let to = store.name(NameKind::Destination, "crm");
+        let rule = store.name(NameKind::Rule, "all");
+        for _ in 0..3 {
+            let event = NewEvent {
+                received_ms: 1,
+                source: store.name(NameKind::Source, "vero"),
+                generation: 1,
+                rules: vec![rule],
+                deliveries: vec![PlannedDelivery { destination: to, rule }],
+                body: bytes::Bytes::from_static(b"{}"),
+            };
+            store.append(event).await.expect("an answer").expect("taken");
+        }
+        assert_eq!(deliver_all(&store, to), 3);
+        let replayer = Replayer::new(store.clone(), CancellationToken::new());
+        let spec = ReplaySpec { since_ms: 0, until_ms: u64::MAX, matching: None, to: Vec::new() };
+        let (begun, _) = replayer.begin(7, &spec).await.expect("begun");
+        let mut first = begun.clone();
+        replayer.try_work(&mut first).await.expect("done");
+        assert_eq!((deliver_all(&store, to), first.selected), (3, 3));
+        // What was written down last is how it began.
+        let mut again = begun;
+        replayer.try_work(&mut again).await.expect("done");
+        assert_eq!((deliver_all(&store, to), again.selected), (0, 3), "counted all the same");
+        let (another, _) = replayer.begin(8, &spec).await.expect("begun");
+        replayer.try_work(&mut another.clone()).await.expect("done");
+        assert_eq!(deliver_all(&store, to), 3, "another replay is another one");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Command {
     pub what: What,
 }
 
-/// So many commands are remembered.
+/// So many commands are remembered, the steps of replays among them.
 pub const COMMANDS_MAX: usize = 1000;
 /// Events that one command can name.
 pub const EVENTS_MAX: usize = 16_384;
