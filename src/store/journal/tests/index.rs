@@ -324,6 +324,9 @@ fn opening_reads_only_the_newest_segment() {
 fn a_replay_is_known_after_a_restart_with_and_without_the_index() {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
+    for _ in 0..9 {
+        append(&store, "one", &[]).expect("taken");
+    }
     let cursors = [1, 5].map(|at| store.cursor_at(at, 9));
     let at = |number: usize| {
         let cursor = cursors[number].clone();
@@ -338,6 +341,22 @@ fn a_replay_is_known_after_a_restart_with_and_without_the_index() {
     assert_eq!(kept.open().replays(), [at(1)]);
     kept.remove_index();
     assert_eq!(kept.open().replays(), [at(1)]);
+}
+
+#[test]
+fn a_replay_ends_with_what_there_was_although_its_end_was_lost() {
+    let disk = ModelDisk::default();
+    let (store, _) = open(&disk);
+    let append_all =
+        |store: &JournalStore, count| (0..count).for_each(|_| drop(append(store, "one", &[CRM]).expect("taken")));
+    append_all(&store, 4);
+    let replay = ReplayProgress { id: 7, cursor: store.cursor_at(1, 9), left: 8, ..ReplayProgress::default() };
+    store.set_replay(replay).expect("done");
+    let (store, _) = open(&disk.after_power_cut(|_| 0));
+    let end = store.history().end;
+    assert_eq!(store.replays()[0].left, end - 1, "no more than there is");
+    append_all(&store, 5);
+    assert_eq!(store.replays()[0].left, end - 1, "what came later is none of it");
 }
 
 #[track_caller]
