@@ -40,11 +40,13 @@ pub struct Trimmer {
     journal: Arc<Journal>,
     /// Segments that are forgotten and whose files are still there, each with where the history begins without it.
     retired: Vec<(SegmentInfo, u64)>,
+    /// Why which segment cannot go yet, as it was told: once, though it is tried again every second.
+    told: Option<(u64, String)>,
 }
 
 impl Trimmer {
     pub fn new(journal: Arc<Journal>) -> Self {
-        Self { journal, retired: Vec::new() }
+        Self { journal, retired: Vec::new(), told: None }
     }
 
     /// Lets go of what may go, as far as the last checkpoint allows.
@@ -117,7 +119,11 @@ impl Trimmer {
         match numbers {
             Ok(numbers) => Some(Relocated { info, range, numbers }),
             Err(error) => {
-                tracing::warn!(segment = info.segment, %error, "the oldest range of the history cannot be removed yet");
+                let why = Some((info.segment, error.to_string()));
+                if self.told != why {
+                    tracing::warn!(segment = info.segment, %error, "the oldest range of the history cannot be removed yet");
+                    self.told = why;
+                }
                 None
             }
         }
