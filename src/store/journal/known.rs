@@ -17,40 +17,89 @@ pub struct KnownCommand {
     pub at_ms: u64,
 }
 
-/// By what two commands are told apart: whose deliveries, what kind of act, and another destination where one is named.
+/// By what two commands are told apart: whose deliveries, and what is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandAct {
     pub of: NameId,
-    pub kind: u8,
-    pub to: NameId,
+    pub kind: CommandKind,
+}
+
+/// Stands in the index where no other destination is named.
+const NO_OTHER: u32 = u32::MAX;
+
+/// What is done, and by which other destination where one is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandKind {
+    Redeliver,
+    DeadLetter,
+    Drop,
+    Move(NameId),
+    TakeOver(NameId),
+    Pause,
+    Hold,
+    Resume,
+    RetryNow,
+}
+
+impl CommandKind {
+    /// As the index has it: a number, and that of the other destination or [`NO_OTHER`].
+    pub fn to_numbers(self) -> (u8, u32) {
+        match self {
+            Self::Redeliver => (1, NO_OTHER),
+            Self::DeadLetter => (2, NO_OTHER),
+            Self::Drop => (3, NO_OTHER),
+            Self::Move(to) => (4, to.0),
+            Self::TakeOver(to) => (5, to.0),
+            Self::Pause => (6, NO_OTHER),
+            Self::Hold => (7, NO_OTHER),
+            Self::Resume => (8, NO_OTHER),
+            Self::RetryNow => (9, NO_OTHER),
+        }
+    }
+
+    /// Reads back what [`to_numbers`](Self::to_numbers) gave; a later program may know more.
+    pub fn of_numbers(kind: u8, other: u32) -> Option<Self> {
+        Some(match kind {
+            1 => Self::Redeliver,
+            2 => Self::DeadLetter,
+            3 => Self::Drop,
+            4 => Self::Move(NameId(other)),
+            5 => Self::TakeOver(NameId(other)),
+            6 => Self::Pause,
+            7 => Self::Hold,
+            8 => Self::Resume,
+            9 => Self::RetryNow,
+            _ => return None,
+        })
+    }
 }
 
 impl CommandAct {
     pub fn new(of: NameId, what: &What) -> Self {
-        let (kind, to) = match what {
-            What::Redeliver(_) => (1, NameId::NONE),
-            What::DeadLetter { .. } => (2, NameId::NONE),
-            What::Drop(_) => (3, NameId::NONE),
-            What::Move { to, .. } => (4, *to),
-            What::TakeOver { to } => (5, *to),
-            What::Pause { .. } => (6, NameId::NONE),
-            What::Hold => (7, NameId::NONE),
-            What::Resume => (8, NameId::NONE),
-            What::RetryNow => (9, NameId::NONE),
+        let kind = match what {
+            What::Redeliver(_) => CommandKind::Redeliver,
+            What::DeadLetter { .. } => CommandKind::DeadLetter,
+            What::Drop(_) => CommandKind::Drop,
+            What::Move { to, .. } => CommandKind::Move(*to),
+            What::TakeOver { to } => CommandKind::TakeOver(*to),
+            What::Pause { .. } => CommandKind::Pause,
+            What::Hold => CommandKind::Hold,
+            What::Resume => CommandKind::Resume,
+            What::RetryNow => CommandKind::RetryNow,
         };
-        Self { of, kind, to }
+        Self { of, kind }
     }
 
     /// What a record of the journal says of the command that it is part of.
     fn of_record(record: &SelectionRecord) -> Self {
-        let (kind, to) = match record.act {
-            BulkAct::Redeliver => (1, NameId::NONE),
-            BulkAct::DeadLetter => (2, NameId::NONE),
-            BulkAct::Drop => (3, NameId::NONE),
-            BulkAct::MoveDead(to) => (4, to),
-            BulkAct::MoveWaiting(to) => (5, to),
+        let kind = match record.act {
+            BulkAct::Redeliver => CommandKind::Redeliver,
+            BulkAct::DeadLetter => CommandKind::DeadLetter,
+            BulkAct::Drop => CommandKind::Drop,
+            BulkAct::MoveDead(to) => CommandKind::Move(to),
+            BulkAct::MoveWaiting(to) => CommandKind::TakeOver(to),
         };
-        Self { of: record.destination, kind, to }
+        Self { of: record.destination, kind }
     }
 }
 
@@ -162,7 +211,7 @@ mod tests {
     #[test]
     fn the_newest_commands_are_remembered() {
         let mut commands = Commands::default();
-        let act = CommandAct { of: NameId(1), kind: 1, to: NameId::NONE };
+        let act = CommandAct { of: NameId(1), kind: CommandKind::Redeliver };
         let command = |id| KnownCommand { id, act, deliveries: 2, at_ms: 0 };
         (1..=COMMANDS_MAX as u128 + 1).for_each(|id| commands.add(command(id)));
         commands.add(command(5));
@@ -172,11 +221,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_reads_back_from_its_numbers() {
+        for kind in 1..=9 {
+            let read = CommandKind::of_numbers(kind, 7).expect("there is such a one");
+            let (number, other) = read.to_numbers();
+            assert_eq!((number, other), (kind, if matches!(kind, 4 | 5) { 7 } else { NO_OTHER }));
+        }
+        assert_eq!(CommandKind::of_numbers(10, NO_OTHER), None);
+    }
+
+    #[test]
     fn who_asks_for_a_command_that_is_carried_out_waits_for_what_is_done_or_does_it() {
         let ids = CommandIds::default();
         let command = KnownCommand {
             id: 7,
-            act: CommandAct { of: NameId(1), kind: 6, to: NameId::NONE },
+            act: CommandAct { of: NameId(1), kind: CommandKind::Pause },
             deliveries: 1,
             at_ms: 0,
         };

@@ -347,8 +347,11 @@ fn a_replay_is_known_after_a_restart_with_and_without_the_index() {
 fn a_replay_ends_with_what_there_was_although_its_end_was_lost() {
     let disk = ModelDisk::default();
     let (store, _) = open(&disk);
-    let append_all =
-        |store: &JournalStore, count| (0..count).for_each(|_| drop(append(store, "one", &[CRM]).expect("taken")));
+    let append_all = |store: &JournalStore, count| {
+        (0..count).for_each(|_| {
+            append(store, "one", &[CRM]).expect("taken");
+        })
+    };
     append_all(&store, 4);
     let replay = ReplayProgress { id: 7, cursor: store.cursor_at(1, 9), left: 8, ..ReplayProgress::default() };
     store.set_replay(replay).expect("done");

@@ -145,10 +145,11 @@ impl Database {
     }
 
     pub(super) fn command(&self, command: &KnownCommand) -> Result<()> {
-        let KnownCommand { id, act: CommandAct { of, kind, to }, deliveries, at_ms } = command;
+        let KnownCommand { id, act: CommandAct { of, kind }, deliveries, at_ms } = command;
+        let (kind, other) = kind.to_numbers();
         let mut statement =
             self.connection.prepare_cached("INSERT OR IGNORE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        statement.execute(params![id.to_be_bytes(), of.0, kind, to.0, signed(*deliveries), signed(*at_ms)])?;
+        statement.execute(params![id.to_be_bytes(), of.0, kind, other, signed(*deliveries), signed(*at_ms)])?;
         let sql = "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
         self.connection.prepare_cached(sql)?.execute([COMMANDS_MAX as i64]).map(drop)
     }

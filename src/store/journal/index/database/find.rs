@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::{DeliveryKey, ReplayRecord};
-use crate::store::journal::known::{CommandAct, KnownCommand};
+use crate::store::journal::known::{CommandAct, CommandKind, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, NameId};
 
@@ -18,10 +18,14 @@ impl Database {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             let id = u128::from_be_bytes(row.get(0)?);
-            let act = CommandAct { of: NameId(row.get(1)?), kind: row.get(2)?, to: NameId(row.get(3)?) };
-            Ok(KnownCommand { id, act, deliveries: unsigned(row, 4)?, at_ms: unsigned(row, 5)? })
+            // What only a later program can do is asked for by nobody here.
+            let kind = CommandKind::of_numbers(row.get(2)?, row.get(3)?);
+            let of = NameId(row.get(1)?);
+            let deliveries = unsigned(row, 4)?;
+            let at_ms = unsigned(row, 5)?;
+            Ok(kind.map(|kind| KnownCommand { id, act: CommandAct { of, kind }, deliveries, at_ms }))
         })?;
-        rows.collect()
+        rows.filter_map(Result::transpose).collect()
     }
 
     /// What is known of a destination's dead letters with these numbers, which come in order.
