@@ -90,7 +90,7 @@ const FROM: Key<String> = key("from", text())
     .example("\"Vero <relay@example.com>\"")
     .required_or_default();
 const TO: Key<()> = key("to", by_hand(Of::Texts))
-    .about("The recipients, each a template that comes to one address; one that comes to nothing is left out. They see each other. Nothing is sent before each of them is accepted or refused for good; whoever must not wait for another gets a destination of their own.")
+    .about("The recipients, each a template that comes to one address; one that comes to nothing, or to one before it, is left out. They see each other. Nothing is sent before each of them is accepted or refused for good; whoever must not wait for another gets a destination of their own.")
     .example("[ops@example.com, \"{{ user.email }}\"]")
     .required_or_default();
 const SUBJECT: Key<String> = key("subject", text())
@@ -243,6 +243,11 @@ fn plain_lines(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }
 
+/// Whether a message to the one has been sent to the other.
+fn is_one_address(one: &Mailbox, other: &Mailbox) -> bool {
+    one.email.user() == other.email.user() && one.email.domain().eq_ignore_ascii_case(other.email.domain())
+}
+
 fn is_host_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
 }
@@ -265,7 +270,11 @@ impl Email {
             if rendered.trim().is_empty() {
                 continue;
             }
-            to.push(mailbox(&rendered).ok_or(NO_ADDRESS));
+            let read = mailbox(&rendered).ok_or(NO_ADDRESS);
+            let is_known = |one: &Mailbox| to.iter().flatten().any(|known| is_one_address(known, one));
+            if !read.as_ref().is_ok_and(is_known) {
+                to.push(read);
+            }
         }
         if to.is_empty() {
             return Err(Unsent::Skipped("there is no recipient".to_owned()));
