@@ -25,15 +25,28 @@ pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
     if let Ok(ago) = crate::units::duration(text) {
         return Ok(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
     }
-    let day =
-        || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
-    let parsed = text.parse::<jiff::Timestamp>().ok().or_else(day);
+    let parsed = text.parse::<jiff::Timestamp>().ok().or_else(|| start_of_day(text));
     let unix_ms = parsed.and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
-    unix_ms.ok_or_else(|| {
-        format!(
+    unix_ms.ok_or_else(|| match text.parse::<jiff::civil::DateTime>() {
+        // Whoever means their own time would be hours off.
+        Ok(time) if !is_day(text) => format!(
+            "`{text}` does not say in which time zone: write {time}Z for UTC, or what it is ahead, like {time}+02:00"
+        ),
+        _ => format!(
             "`{text}` is not a time: write 2026-11-25T08:00:00Z, a day like 2026-11-25, or how long ago, like 90m or 2d"
-        )
+        ),
     })
+}
+
+/// When a day begins, in UTC. What says more than a day is none.
+fn start_of_day(text: &str) -> Option<jiff::Timestamp> {
+    let day: jiff::civil::Date = text.parse().ok().filter(|_| is_day(text))?;
+    day.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp())
+}
+
+/// Whether a text has nothing but the digits of a day.
+fn is_day(text: &str) -> bool {
+    text.len() == "2026-11-25".len() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 /// The timestamp for unix milliseconds, held within what can be printed.
@@ -151,8 +164,18 @@ mod tests {
         ] {
             assert_eq!(moment(text, now_ms), Ok(expected), "{text}");
         }
-        for wrong in ["", "yesterday", "2025-13-01", "12"] {
+        for wrong in ["", "yesterday", "2025-13-01", "2025-11-24T", "2025-11-24Z", "20251124", "12"] {
             assert!(moment(wrong, now_ms).is_err(), "{wrong}");
+        }
+        for (text, time) in [
+            ("2025-11-24T08:00:00", "2025-11-24T08:00:00"),
+            ("2025-11-24T08:00", "2025-11-24T08:00:00"),
+            ("2025-11-24 08:00", "2025-11-24T08:00:00"),
+            ("20251124T0800", "2025-11-24T08:00:00"),
+            ("2025-11-24T08:00[Europe/Berlin]", "2025-11-24T08:00:00"),
+        ] {
+            let told = moment(text, now_ms).expect_err(text);
+            assert!(told.contains("time zone") && told.contains(&format!("write {time}Z")), "{told}");
         }
     }
 
