@@ -16,7 +16,7 @@ use super::{FAILED, Failure, File, USAGE, block_on, load, read_event};
 use crate::config::{Config, Source};
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Outcome};
-use crate::event::{EventId, vero};
+use crate::event::{EventId, RelayFields, vero};
 use crate::store::{NameId, StoredEvent};
 
 /// How long to wait for deliveries before saying that they are still in flight.
@@ -60,6 +60,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     };
     let source = find_source(&config, args.source.as_deref())?;
     if let Some(name) = &args.to {
+        refuse_what_is_no_event(&config, source, &events)?;
         refuse_files_of_root(&config, name)?;
     }
     ask(&config, &args)?;
@@ -85,6 +86,17 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
     }
     let is_allowed = says_yes(&format!("This may reach other machines:\n{listed}\nSend?"));
     if is_allowed { Ok(()) } else { Err(Failure::new(FAILED, "nothing was sent")) }
+}
+
+/// What the relay would not accept goes nowhere from here either: a file of another kind may hold secrets.
+fn refuse_what_is_no_event(config: &Config, source: &Source, events: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    let relay = RelayFields { source: &source.name, received_ms: crate::time::wall_ms() };
+    for (name, body) in events {
+        if let Err(refused) = config.rules.route(body, relay) {
+            return Err(Failure::new(FAILED, format!("nothing was sent: `{name}`: {refused}")));
+        }
+    }
+    Ok(())
 }
 
 /// Files that root writes below the relay's directory belong to root, and the relay could not go on with them.

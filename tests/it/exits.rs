@@ -111,6 +111,28 @@ async fn send_to_says_the_source_that_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn send_to_sends_nothing_that_the_relay_would_refuse() {
+    let fake = Fake::start([]).await;
+    let destination = format!("destinations: {{ a: {{ http: {{ url: \"{}/x\" }} }} }}\n", fake.url());
+    let real = Real::start(&format!("rules: [ {{ to: a }} ]\n{destination}")).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    for (text, why) in
+        [("sources: {}\n", "not JSON"), ("{\"event\": }", "not JSON"), ("[1]", "object"), ("{}", "type"), ("", "")]
+    {
+        let path = directory.path().join("event.json");
+        std::fs::write(&path, text).expect("written");
+        for words in [&["send", "--to", "a"][..], &["send"], &["explain"]] {
+            let words = [&words[..1], &[path.to_str().expect("a path")], &words[1..]].concat();
+            let refused = real.verb(&words).await;
+            let said = out(&refused) + &err(&refused);
+            assert_eq!(refused.status.code(), Some(1), "{words:?} of {text:?}: {said}");
+            assert!(said.contains(why), "{words:?} of {text:?}: {said}");
+        }
+    }
+    assert_eq!(fake.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn send_as_root_writes_no_file_that_the_relay_could_not_write_to() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
