@@ -46,7 +46,9 @@ pub(super) async fn watch(relay: Arc<Relay>, patience: Arc<Patience>, stop: Canc
         let Some(digest) = found.or(seen) else { continue };
         looked_at = Some(stamp);
         let has_settled = seen.replace(digest) == Some(digest);
-        if digest == generation.config.digest {
+        let has_failed = relay.last_reload().is_some_and(|last| last.error.is_some());
+        // Put back as it was, it is read again: what was told of it before holds no more.
+        if digest == generation.config.digest && !has_failed {
             tried = digest;
         } else if has_settled && digest != tried {
             tried = digest;

@@ -244,6 +244,13 @@ async fn a_watched_file_is_taken_when_it_is_written_renamed_or_a_link_is_swapped
     assert_eq!(generation(), 4);
     std::fs::write(directory.join("v2/config.yaml"), format!("{HEAD}{}", config("one"))).expect("written");
     eventually("the good one to be seen", async || generation() == 5).await;
+
+    // A bad one that is taken back is told no longer.
+    let failed = || reloading.relay.running.relay.last_reload().is_some_and(|last| last.error.is_some());
+    std::fs::write(directory.join("v2/config.yaml"), "rules: nothing").expect("written");
+    eventually("the bad one to be told", async || failed()).await;
+    std::fs::write(directory.join("v2/config.yaml"), format!("{HEAD}{}", config("one"))).expect("written");
+    eventually("what is in force to be good again", async || !failed()).await;
 }
 
 /// A destination that the test answers by hand.
