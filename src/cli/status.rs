@@ -65,7 +65,8 @@ fn screen(status: &Value) -> String {
     out.push_str("\ndestination          state         backlog   scheduled   oldest   dead letters\n");
     for destination in status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let state = destination["state"].as_str().unwrap_or("?");
-        let colour = if state == "up" { "32" } else { "33" };
+        let held_until = destination["held_until"].as_str();
+        let colour = if state == "up" && held_until.is_none() { "32" } else { "33" };
         let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
         let name = plain(destination["name"].as_str().unwrap_or("?"));
         let [waiting, scheduled, dead] =
@@ -75,8 +76,13 @@ fn screen(status: &Value) -> String {
             paint(colour, &format!("{state:<10}"))
         ));
         let why = destination["paused"]["reason"].as_str().or(destination["last_error"]["reason"].as_str());
-        if let Some(why) = why.filter(|_| state != "up") {
-            out.push_str(&format!("  {}\n", plain(why)));
+        match (held_until, why) {
+            (Some(until), why) if state == "up" => {
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                out.push_str(&format!("  it asked to be left alone until {}{}\n", plain(until), plain(&why)));
+            }
+            (_, Some(why)) if state != "up" => out.push_str(&format!("  {}\n", plain(why))),
+            _ => {}
         }
     }
     let store = &status["store"];
@@ -112,6 +118,14 @@ mod tests {
         assert!(of_sources(["refusing", "refusing"]).contains("accepts NO events: every source refuses them\n"));
         assert!(of_sources(["refusing", "open"]).contains(", accepts events\n"));
         assert!(of_sources(["open", "open"]).contains("damaged ranges of the journal at the start: 2; the log says"));
+        let destination = |state: &str, held_until: Value| {
+            let last_error = value!({ "reason": "429 Too Many Requests" });
+            let one = value!({ "name": "crm", "state": state, "held_until": held_until, "last_error": last_error });
+            super::screen(&value!({ "destinations": [one] }))
+        };
+        assert!(destination("up", value!("12:30")).contains("left alone until 12:30: 429 Too Many"));
+        assert!(!destination("up", Value::Null).contains("429"));
+        assert!(destination("failing", value!("12:30")).contains("\n  429 Too Many"));
         let failed = screen(value!("the config is not good\nerror: …"));
         assert!(failed.contains("the last reload failed"), "{failed}");
         assert!(failed.contains(" at 2026-01-02T03:04:05Z: the config is not good\n"), "{failed}");
