@@ -324,12 +324,7 @@ impl Replayer {
 
 /// The id of the command that a step of a replay asks for, the same each time.
 fn step_id(replay: u128, after: &Cursor, of: NameId) -> u128 {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    context.update(&replay.to_be_bytes());
-    context.update(&of.0.to_be_bytes());
-    context.update(after.as_str().as_bytes());
-    let digest = context.finish();
-    u128::from_be_bytes(digest.as_ref()[..16].try_into().expect("a digest has 32 bytes"))
+    Command::id_of_part(replay, &[&of.0.to_be_bytes(), after.as_str().as_bytes()].concat())
 }
 
 #[cfg(test)]

@@ -29,6 +29,13 @@ impl Command {
         Self { id: Some(id), of, what }
     }
 
+    /// The id of a part of what has an id itself: a part that is asked for again is done once as well.
+    pub fn id_of_part(whole: u128, part: &[u8]) -> u128 {
+        let digest = ring::digest::digest(&ring::digest::SHA256, &[&whole.to_be_bytes(), part].concat());
+        let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
+        u128::from_be_bytes(*bytes)
+    }
+
     /// A command that nobody says again. It is not remembered, and resolves when it is in effect. Until it is durable, which may take a
     /// second, or until there is room on the disk, a crash undoes it: it is for what is looked for again anyway.
     pub fn once(of: NameId, what: What) -> Self {

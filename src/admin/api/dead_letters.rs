@@ -180,15 +180,12 @@ async fn queries(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<D
     Ok(std::iter::once(&events[..first]).chain(events[first..].chunks(EVENTS_MAX)).map(query).collect())
 }
 
-/// The id of a part of a command: a part that is asked for again is done once as well.
+/// The id of a part of a command, the first of which has the command's own.
 fn derived(id: u128, number: usize) -> u128 {
     if number == 0 {
         return id;
     }
-    let text = [id.to_be_bytes(), (number as u128).to_be_bytes()].concat();
-    let digest = ring::digest::digest(&ring::digest::SHA256, &text);
-    let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
-    u128::from_be_bytes(*bytes)
+    Command::id_of_part(id, &(number as u128).to_be_bytes())
 }
 
 /// A destination that can be delivered to: one that left the config attempts nothing.
