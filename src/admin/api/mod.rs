@@ -4,6 +4,8 @@
 //! Every list is a page of at most [`LIMIT_MAX`] entries, and says where the next begins. Reading the disk happens where blocking is
 //! allowed. A wrong parameter is answered with 400 and a sentence; an unknown one too, so that a slip narrows nothing silently.
 
+mod parameters;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,19 +14,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tracing::field::{DisplayValue, display};
 
+pub(super) use self::parameters::Query;
+use self::parameters::{Asked, LIMIT};
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
-use crate::store::{Command, Cursor, DeliveryState, Done, NameId, NameKind, StoreError};
-use crate::time::{moment, rfc3339, wall_ms};
-
-/// Entries on a page unless it is said.
-const LIMIT: usize = 100;
-/// And at most.
-const LIMIT_MAX: usize = 1000;
-
-/// The parameters behind the `?`.
-pub(super) struct Query(pub Vec<(String, String)>);
+use crate::store::{Command, DeliveryState, Done, NameId, NameKind, StoreError};
+use crate::time::rfc3339;
 
 /// Why something was not done: a status and a sentence.
 pub(super) struct Refusal(StatusCode, String);
@@ -181,97 +177,6 @@ fn nothing_here() -> Outcome {
 async fn plain(query: &Query, look: impl Future<Output = Outcome>) -> Outcome {
     query.only(&[])?;
     look.await
-}
-
-impl Query {
-    /// Refuses parameters that mean nothing here.
-    fn only(&self, known: &[&str]) -> Result<(), Refusal> {
-        let twice = |(at, (key, _)): (usize, &(String, String))| self.0[..at].iter().any(|(other, _)| other == key);
-        if let Some((_, (key, _))) = self.0.iter().enumerate().find(|entry| twice(*entry)) {
-            return Err(Refusal::wrong(format!("`{key}` is given twice")));
-        }
-        match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
-            None => Ok(()),
-            Some((key, _)) if known.is_empty() => Err(Refusal::wrong(format!("there is no parameter `{key}` here"))),
-            Some((key, _)) => Err(Refusal::wrong(format!("there is no parameter `{key}`, only {}", known.join(", ")))),
-        }
-    }
-
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
-    }
-
-    fn limit(&self) -> Result<usize, Refusal> {
-        let Some(text) = self.get("limit") else { return Ok(LIMIT) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        limit.ok_or_else(|| Refusal::wrong(format!("`limit` should be a whole number from 1 to {LIMIT_MAX}")))
-    }
-
-    /// Where a list goes on, as the page before said.
-    fn after(&self) -> Result<Option<Cursor>, Refusal> {
-        self.get("after").map(str::parse).transpose().map_err(refused)
-    }
-
-    /// A time, by the wall clock, as arrivals are stamped by it.
-    fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        self.get(key).map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
-    }
-}
-
-/// The body of a request: a JSON object with known keys only.
-struct Asked(serde_json::Map<String, Value>);
-
-impl Asked {
-    fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
-        let value: Value = if body.trim_ascii().is_empty() {
-            json!({})
-        } else {
-            serde_json::from_slice(body).map_err(|error| Refusal::wrong(format!("the body is not JSON: {error}")))?
-        };
-        let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
-        if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
-            let rest =
-                if known.is_empty() { ": it takes none".to_owned() } else { format!(", only {}", known.join(", ")) };
-            return Err(Refusal::wrong(format!("there is no `{key}` here{rest}")));
-        }
-        Ok(Self(map))
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&str>, Refusal> {
-        match self.0.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Refusal::wrong(format!("`{key}` should be a text"))),
-        }
-    }
-
-    fn texts(&self, key: &str) -> Result<Vec<String>, Refusal> {
-        let wrong = || Refusal::wrong(format!("`{key}` should be a list of texts"));
-        match self.0.get(key) {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Array(items)) => {
-                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
-            }
-            Some(_) => Err(wrong()),
-        }
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, Refusal> {
-        match self.0.get(key) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => Err(Refusal::wrong(format!("`{key}` should be true or false"))),
-        }
-    }
-
-    fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        self.text(key)?.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
-    }
-
-    /// The command's own id, so that it can be repeated; a new one where none was given.
-    fn id(&self) -> Result<u128, Refusal> {
-        self.text("id")?.map_or_else(new_id, parse_id)
-    }
 }
 
 /// An id that nobody has.

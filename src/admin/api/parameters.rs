@@ -1,0 +1,106 @@
+//! What a request says besides its path: the parameters behind the `?`, and the keys of its body.
+
+use serde_json::{Value, json};
+
+use super::{Refusal, new_id, parse_id, refused};
+use crate::store::Cursor;
+use crate::time::{moment, wall_ms};
+
+/// Entries on a page unless it is said.
+pub(super) const LIMIT: usize = 100;
+/// And at most.
+const LIMIT_MAX: usize = 1000;
+
+/// The parameters behind the `?`.
+pub(in crate::admin) struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// Refuses parameters that mean nothing here.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+        let twice = |(at, (key, _)): (usize, &(String, String))| self.0[..at].iter().any(|(other, _)| other == key);
+        if let Some((_, (key, _))) = self.0.iter().enumerate().find(|entry| twice(*entry)) {
+            return Err(Refusal::wrong(format!("`{key}` is given twice")));
+        }
+        match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some((key, _)) if known.is_empty() => Err(Refusal::wrong(format!("there is no parameter `{key}` here"))),
+            Some((key, _)) => Err(Refusal::wrong(format!("there is no parameter `{key}`, only {}", known.join(", ")))),
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn limit(&self) -> Result<usize, Refusal> {
+        let Some(text) = self.get("limit") else { return Ok(LIMIT) };
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| Refusal::wrong(format!("`limit` should be a whole number from 1 to {LIMIT_MAX}")))
+    }
+
+    /// Where a list goes on, as the page before said.
+    pub(super) fn after(&self) -> Result<Option<Cursor>, Refusal> {
+        self.get("after").map(str::parse).transpose().map_err(refused)
+    }
+
+    /// A time, by the wall clock, as arrivals are stamped by it.
+    pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        self.get(key).map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
+    }
+}
+
+/// The body of a request: a JSON object with known keys only.
+pub(super) struct Asked(serde_json::Map<String, Value>);
+
+impl Asked {
+    pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
+        let value: Value = if body.trim_ascii().is_empty() {
+            json!({})
+        } else {
+            serde_json::from_slice(body).map_err(|error| Refusal::wrong(format!("the body is not JSON: {error}")))?
+        };
+        let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
+        if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
+            let rest =
+                if known.is_empty() { ": it takes none".to_owned() } else { format!(", only {}", known.join(", ")) };
+            return Err(Refusal::wrong(format!("there is no `{key}` here{rest}")));
+        }
+        Ok(Self(map))
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Refusal> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Refusal::wrong(format!("`{key}` should be a text"))),
+        }
+    }
+
+    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, Refusal> {
+        let wrong = || Refusal::wrong(format!("`{key}` should be a list of texts"));
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<bool, Refusal> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(Refusal::wrong(format!("`{key}` should be true or false"))),
+        }
+    }
+
+    pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
+        self.text(key)?.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
+    }
+
+    /// The command's own id, so that it can be repeated; a new one where none was given.
+    pub(super) fn id(&self) -> Result<u128, Refusal> {
+        self.text("id")?.map_or_else(new_id, parse_id)
+    }
+}
