@@ -180,10 +180,11 @@ fn overview() -> String {
         GET  /readyz                             events are accepted\n\
         GET  /metrics                            for Prometheus\n";
     let last = "\
-        GET  /bin                                all bins; /bin/NAME what came into one\n\
+        GET  /bin                                all bins\n\
+        GET  /bin/NAME                           what came into one\n\
         POST /bin/NAME                           answers ok and keeps what came\n\n\
         POSTs but to a bin need the header x-vero-relay-write.\n";
-    std::iter::once(first).chain(api::overview()).chain([last]).collect()
+    format!("{first}{}{last}", api::overview())
 }
 
 /// A JSON answer.

@@ -516,6 +516,8 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/events?type=a&match=%7Btype%3A%20b%7D", 400, "give one of them"),
         ("/api/events?destination=cmr", 404, "did you mean"),
         ("/api/events/42", 404, "not an event's id"),
+        ("/api/events?since=2h&until=3h", 400, "`until` is before `since`"),
+        ("/api/dead-letters?since=2h&until=3h", 400, "`until` is before `since`"),
         ("/api/dead-letters?destination=x", 404, "no destination `x`"),
         ("/api/replays/42", 400, "should be a UUID"),
         ("/api/status?x=1", 400, "no parameter `x`"),
@@ -529,10 +531,20 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/replays", json!({ "since": "1h", "to": ["x"] }), 404, "no destination `x`"),
         ("/api/replays", json!({ "since": "1h", "match": "{type: {globb: x}}" }), 400, "glob"),
         ("/api/replays", json!({ "since": "1h", "mach": "{}" }), 400, "there is no `mach`"),
+        ("/api/replays", json!({ "since": "1h", "until": "2h" }), 400, "`until` is before `since`"),
         ("/api/dead-letters/replay", json!({}), 400, "whose dead letters"),
+        (
+            "/api/dead-letters/drop",
+            json!({ "destination": "crm", "since": "1h", "until": "2h" }),
+            400,
+            "`until` is before `since`",
+        ),
+        ("/api/dead-letters/drop?destination=crm", json!({}), 400, "no parameter `destination` here"),
         ("/api/dead-letters/drop", json!({ "destination": "crm", "to": "crm" }), 400, "goes nowhere"),
         ("/api/store/backup", json!({ "directory": "here" }), 400, "an absolute path"),
-        ("/api/destinations/crm/explode", json!({}), 404, "nothing that can be done"),
+        ("/api/destinations/crm/explode", json!({}), 404, "nothing that can be done here: pause, resume, retry"),
+        ("/api/sources/vero/explode", json!({}), 404, "nothing that can be done here: pause, resume"),
+        ("/api/sources/vero", json!({}), 404, "nothing here"),
         ("/api/sources/crm/pause", json!({}), 404, "no source `crm`"),
     ] {
         let answer = ask(&relay, path, asked).await;
@@ -541,6 +553,46 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
     }
     let unproved = request(relay.running.admin_address, "POST", "/api/store/trim", &[], b"").await;
     assert_eq!(unproved.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_overview_lists_is_there_and_takes_what_it_names_and_nothing_else() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let overview = relay.admin("/").await.text();
+    let mut lines = overview.lines().peekable();
+    let write = [("x-vero-relay-write", "1")];
+    let mut seen = Vec::new();
+    while let Some(line) = lines.next() {
+        let mut words = line.split_whitespace();
+        let [Some(method @ ("GET" | "POST")), Some(path)] = [words.next(), words.next()] else { continue };
+        let Some(_) = path.strip_prefix("/api/") else { continue };
+        let path = path.replace("NAME", "crm").replace("ID", "42");
+        let named = lines.next_if(|line| line.starts_with("     ")).unwrap_or_default();
+        let keys: Vec<_> = named.split(['?', '=', ' ', '{', '}', ',']).filter(|key| !key.is_empty()).collect();
+        let unknown = request(relay.running.admin_address, method, &format!("{path}?x=1"), &write, b"").await;
+        assert_eq!(unknown.status(), 400, "{method} {path}: {}", unknown.text());
+        assert!(unknown.text().contains("no parameter `x`"), "{method} {path}: {}", unknown.text());
+        for key in &keys {
+            // Of a wrong value is told, of a key never.
+            let answer = match method {
+                "GET" => relay.admin(&format!("{path}?{key}=%5B")).await,
+                _ => ask(&relay, &path, json!({ *key: 0 })).await,
+            };
+            let is_known = !["no parameter", "there is no `"].iter().any(|part| answer.text().contains(part));
+            assert!(is_known, "{method} {path} {key}: {}", answer.text());
+        }
+        if method == "POST" {
+            let unknown = ask(&relay, &path, json!({ "x": 1 })).await;
+            assert_eq!(unknown.status(), 400, "{path}: {}", unknown.text());
+            assert!(unknown.text().contains("there is no `x` here"), "{path}: {}", unknown.text());
+        }
+        seen.push((path, keys));
+    }
+    assert!(seen.len() > 15, "{overview}");
+    for path in ["/api/events", "/api/dead-letters", "/api/dead-letters/drop"] {
+        assert!(seen.iter().any(|(of, keys)| of == path && keys.contains(&"email")), "{path}: {overview}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, ask, destination, name, nothing_here, refused};
+use super::{
+    Asked, Effort, Outcome, Query, Refusal, Request, Resource, Times, ask, destination, get, name, nothing_here, post,
+    refused,
+};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Conditions;
@@ -16,10 +19,24 @@ const STEP: usize = 1000;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "dead-letters",
-    about: "\
-    GET  /api/dead-letters                   ?destination= ?since= ?until= ?reason= ?limit= ?after=\n\
-    POST /api/dead-letters/replay            {destination, event?, since?, until?, reason?, to?, id?, dry_run?}\n\
-    POST /api/dead-letters/drop              the same, but to; they are kept no longer\n",
+    endpoints: &[
+        get(
+            "",
+            &["destination", "since", "until", "reason", "email", "limit", "after"],
+            "what was given up, newest event first",
+        ),
+        post(
+            "/replay",
+            &["destination", "event?", "since?", "until?", "reason?", "email?", "to?", "id?", "dry_run?"],
+            "deliver it again",
+        ),
+        post(
+            "/drop",
+            &["destination", "event?", "since?", "until?", "reason?", "email?", "id?", "dry_run?"],
+            "keep it no longer",
+        )
+        .without("to", "what is dropped goes nowhere: leave `to` out"),
+    ],
     reads: Effort::Search,
     tell: |act| {
         if let [done] = act.steps {
@@ -42,17 +59,17 @@ async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, query, body } = request;
     match (is_read, steps) {
         (true, []) => list(relay, query).await,
-        (false, [done @ ("replay" | "drop")]) => act(relay, done, body).await,
+        (false, [done @ ("replay" | "drop")]) => act(relay, done, &body).await,
         _ => nothing_here(),
     }
 }
 
 async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    query.only(&["destination", "since", "until", "reason", "email", "limit", "after"])?;
+    let Times { since_ms, until_ms } = query.times()?;
     let filter = Filter {
         query: DeadQuery {
-            since_ms: query.moment("since")?,
-            until_ms: query.moment("until")?,
+            since_ms,
+            until_ms,
             reason: query.get("reason").map(str::to_owned),
             events: None,
         },
@@ -124,15 +141,12 @@ fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
     })
 }
 
-pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
-    let keys = ["destination", "event", "since", "until", "reason", "email", "to", "id", "dry_run"];
-    let asked = Asked::read(body, &keys)?;
+async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked) -> Outcome {
     let Some(from_name) = asked.text("destination")? else {
         return Err(Refusal::wrong("name a `destination`: whose dead letters?"));
     };
     let from = destination(relay, from_name)?;
     let to = match asked.text("to")? {
-        Some(_) if act == "drop" => return Err(Refusal::wrong("what is dropped goes nowhere: leave `to` out")),
         Some(name) => in_config(relay, name)?,
         None if act == "drop" => from,
         None => in_config(relay, from_name)?,
@@ -141,9 +155,10 @@ pub(super) async fn act(relay: &Arc<Relay>, act: &str, body: &[u8]) -> Outcome {
         Some(text) => Some(text.parse::<EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
         None => None,
     };
+    let Times { since_ms, until_ms } = asked.times()?;
     let query = DeadQuery {
-        since_ms: asked.moment("since")?,
-        until_ms: asked.moment("until")?,
+        since_ms,
+        until_ms,
         reason: asked.text("reason")?.map(str::to_owned),
         events: event.map(|event| vec![event]),
     };

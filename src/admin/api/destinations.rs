@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Request, Resource, ask, destination, new_id, nothing_here, plain, refused, unknown_act};
+use super::{Outcome, Request, Resource, ask, destination, get, new_id, nothing_here, post, refused};
 use crate::relay::Relay;
 use crate::store::{AllCounts, Command, Counts, What};
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "destinations",
-    about: "\
-    GET  /api/destinations                   every destination: backlog, age of the oldest, dead letters, breaker, paused\n\
-    POST /api/destinations/NAME/pause        hold its queue                    resume: let it go on; retry: make what waits due now\n",
+    endpoints: &[
+        get("", &[], "every destination: backlog, age of the oldest, dead letters, breaker, paused"),
+        post("/NAME/pause", &[], "hold its queue"),
+        post("/NAME/resume", &[], "let it go on"),
+        post("/NAME/retry", &[], "make what waits due now"),
+    ],
     answer: |request| Box::pin(answer(request)),
     tell: |act| {
         if let [name, done] = act.steps {
@@ -24,10 +27,10 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body } = request;
+    let Request { relay, is_read, steps, .. } = request;
     match (is_read, steps) {
-        (true, []) => plain(query, list(relay)).await,
-        (false, [name, done]) => act(relay, name, done, body).await,
+        (true, []) => list(relay).await,
+        (false, [name, done]) => act(relay, name, done).await,
         _ => nothing_here(),
     }
 }
@@ -112,8 +115,7 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     })
 }
 
-async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
-    Asked::read(body, &[])?;
+async fn act(relay: &Arc<Relay>, name: &str, act: &str) -> Outcome {
     let id = destination(relay, name)?;
     let what = match act {
         "pause" => What::Pause { reason: "paused by the operator".to_owned() },
@@ -123,7 +125,7 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome 
             ask(relay, Command::new(new_id()?, id, What::RetryNow)).await?;
             return Ok(json!({ "destination": name, "due_now": waiting }));
         }
-        _ => return Err(unknown_act(act)),
+        _ => return nothing_here(),
     };
     ask(relay, Command::new(new_id()?, id, what)).await?;
     let is_paused = relay.store.counts().await.map_err(refused)?.of(id).state.paused.is_some();

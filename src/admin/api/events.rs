@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    Effort, Outcome, Query, Refusal, Request, Resource, blocking, destination, name, nothing_here, refused,
+    Effort, Outcome, Query, Refusal, Request, Resource, blocking, destination, get, name, nothing_here, refused,
     shown_state, state_name,
 };
 use crate::event::EventId;
@@ -23,16 +23,19 @@ const LOOKED_AT_MAX: usize = 50_000;
 const AT_ONCE: usize = 4096;
 /// Bytes of the journal that such a walk reads at most, and beyond which a page ends: half a second from a disk of 500 MB/s.
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;
-const PARAMETERS: [&str; 10] =
-    ["type", "source", "destination", "state", "since", "until", "match", "email", "limit", "after"];
 const STATES: [&str; 10] =
     ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "events",
-    about: "\
-    GET  /api/events                         the history, newest first: ?type= ?source= ?destination= ?state= ?since= ?until= ?match= ?limit= ?after=\n\
-    GET  /api/events/ID                      one event, what became of its deliveries, and the attempts that failed\n",
+    endpoints: &[
+        get(
+            "",
+            &["type", "match", "email", "source", "destination", "state", "since", "until", "limit", "after"],
+            "the history, newest first",
+        ),
+        get("/ID", &[], "one event, what became of its deliveries, and the attempts that failed"),
+    ],
     reads: Effort::Search,
     answer: |request| Box::pin(answer(request)),
     ..Resource::USUAL
@@ -62,7 +65,6 @@ struct Filter {
 
 impl Filter {
     fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
-        query.only(&PARAMETERS)?;
         let wrong = |error: ReplayError| Refusal::wrong(error.to_string());
         let by_type = query.get("type").map(|event_type| json!({ "type": event_type }).to_string());
         let matching = match (query.get("match"), by_type) {
@@ -74,6 +76,7 @@ impl Filter {
         if let Some(state) = state.as_ref().filter(|state| !STATES.contains(&state.as_str())) {
             return Err(Refusal::wrong(format!("`{state}` is not a state: {}", STATES.join(", "))));
         }
+        let times = query.times()?;
         let source = query.get("source").map(|wanted| {
             let found = relay.store.names().find(crate::store::NameKind::Source, wanted);
             found.ok_or_else(|| Refusal::missing(format!("there is no source `{wanted}`")))
@@ -86,8 +89,8 @@ impl Filter {
             source: source.transpose()?,
             destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
             state,
-            since_ms: query.moment("since")?.unwrap_or(0),
-            until_ms: query.moment("until")?.unwrap_or(u64::MAX),
+            since_ms: times.since_ms.unwrap_or(0),
+            until_ms: times.until_ms.unwrap_or(u64::MAX),
         })
     }
 

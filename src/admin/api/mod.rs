@@ -2,8 +2,10 @@
 //! line in the list of them.
 //!
 //! Every list is a page of at most [`LIMIT_MAX`] entries, and says where the next begins. Reading the disk happens where blocking is
-//! allowed. A wrong parameter is answered with 400 and a sentence; an unknown one too, so that a slip narrows nothing silently.
+//! allowed. What a resource takes stands in its list of [`Endpoint`]s, from which `GET /` is made too: a wrong parameter is answered with 400 and
+//! a sentence, and so is one that stands nowhere, so that a slip narrows nothing silently.
 
+mod endpoint;
 mod parameters;
 
 use std::sync::Arc;
@@ -14,8 +16,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tracing::field::{DisplayValue, display};
 
+use self::endpoint::{Endpoint, get, post};
 pub(super) use self::parameters::Query;
-use self::parameters::{Asked, LIMIT};
+use self::parameters::{Asked, LIMIT, Times};
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
@@ -49,8 +52,8 @@ impl Refusal {
 pub(super) struct Resource {
     /// The first step of its paths behind `/api/`.
     name: &'static str,
-    /// Its paths and what they do, a line each, for who asks what there is.
-    about: &'static str,
+    /// Its paths, what they take and what they do. Nothing else is answered.
+    endpoints: &'static [Endpoint],
     /// What a look costs, and what a change does.
     reads: Effort,
     writes: Effort,
@@ -65,7 +68,7 @@ impl Resource {
     /// One as most are; without a name, and with nothing there.
     const USUAL: Self = Self {
         name: "",
-        about: "",
+        endpoints: &[],
         reads: Effort::Look,
         writes: Effort::Change,
         body_bytes_max: super::BODY_BYTES_MAX,
@@ -109,14 +112,15 @@ struct Request<'r> {
     /// The path behind the resource's name.
     steps: &'r [&'r str],
     query: &'r Query,
-    body: &'r [u8],
+    /// What the body says; nothing, where something is asked only.
+    body: Asked,
 }
 
 /// What an operator has done.
 struct Act<'a> {
     /// The path behind the resource's name.
     steps: &'a [&'a str],
-    asked: Value,
+    asked: Asked,
     /// To how many deliveries.
     deliveries: Option<u64>,
     id: Option<&'a str>,
@@ -125,7 +129,7 @@ struct Act<'a> {
 impl Act<'_> {
     /// What was asked for under a key. A selection of events is not told: it may hold an address of a person.
     fn said(&self, key: &str) -> Option<DisplayValue<&str>> {
-        self.asked[key].as_str().map(display)
+        self.asked.text(key).ok().flatten().map(display)
     }
 }
 
@@ -134,9 +138,10 @@ pub(super) fn find(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().copied().find(|resource| resource.name == name)
 }
 
-/// All of them, a line for each thing that can be asked.
-pub(super) fn overview() -> impl Iterator<Item = &'static str> {
-    RESOURCES.iter().map(|resource| resource.about)
+/// All of them: what can be asked and done, and what each takes.
+pub(super) fn overview() -> String {
+    let lines = |resource: &&Resource| resource.endpoints.iter().map(|endpoint| endpoint.line(resource.name));
+    RESOURCES.iter().flat_map(|resource| lines(resource).collect::<Vec<_>>()).collect()
 }
 
 /// Answers what is asked about a resource.
@@ -148,13 +153,19 @@ pub(super) async fn answer(
     query: &Query,
     body: &[u8],
 ) -> Answer {
-    match (resource.answer)(Request { relay, is_read, steps, query, body }).await {
+    let taken = endpoint::find(resource.endpoints, is_read, steps).and_then(|endpoint| endpoint.take(query, body));
+    let asked = match taken {
+        Ok(asked) => asked,
+        Err(Refusal(status, message)) => return refuse(status, &message),
+    };
+    let told = asked.clone();
+    match (resource.answer)(Request { relay, is_read, steps, query, body: asked }).await {
         Ok(done) => {
             let changes_nothing = is_read || done["dry_run"] == true || done["repeated"] == true;
             if !changes_nothing {
                 (resource.tell)(&Act {
                     steps,
-                    asked: serde_json::from_slice(body).unwrap_or_default(),
+                    asked: told,
                     deliveries: done["deliveries"].as_u64().or(done["due_now"].as_u64()),
                     id: done["id"].as_str(),
                 });
@@ -165,18 +176,12 @@ pub(super) async fn answer(
     }
 }
 
-fn unknown_act(act: &str) -> Refusal {
-    Refusal::missing(format!("`{act}` is nothing that can be done here: pause, resume or, for a destination, retry"))
+fn nothing() -> Refusal {
+    Refusal::missing("there is nothing here; / lists what there is")
 }
 
 fn nothing_here() -> Outcome {
-    Err(Refusal::missing("there is nothing here; / lists what there is"))
-}
-
-/// Answers what takes no parameters.
-async fn plain(query: &Query, look: impl Future<Output = Outcome>) -> Outcome {
-    query.only(&[])?;
-    look.await
+    Err(nothing())
 }
 
 /// An id that nobody has.

@@ -28,10 +28,12 @@ impl Query {
         }
     }
 
+    /// What a parameter was given as.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// How many entries a page may have.
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
         let Some(text) = self.get("limit") else { return Ok(LIMIT) };
         let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
@@ -47,13 +49,38 @@ impl Query {
     pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
         self.get(key).map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
     }
+
+    /// The range of time that is meant.
+    pub(super) fn times(&self) -> Result<Times, Refusal> {
+        Times { since_ms: self.moment("since")?, until_ms: self.moment("until")? }.proved()
+    }
+}
+
+/// From when on and until before when something arrived, unix milliseconds.
+pub(super) struct Times {
+    pub(super) since_ms: Option<u64>,
+    pub(super) until_ms: Option<u64>,
+}
+
+impl Times {
+    /// Refuses a range that can hold nothing: an empty answer would look like a quiet day.
+    fn proved(self) -> Result<Self, Refusal> {
+        match self {
+            Self { since_ms: Some(since_ms), until_ms: Some(until_ms) } if until_ms < since_ms => {
+                Err(Refusal::wrong("`until` is before `since`: no event is between them"))
+            }
+            times => Ok(times),
+        }
+    }
 }
 
 /// The body of a request: a JSON object with known keys only.
+#[derive(Clone, Default)]
 pub(super) struct Asked(serde_json::Map<String, Value>);
 
 impl Asked {
-    pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
+    /// Reads a body. The keys that it may have are `known`; of another one there may be a reason why it has none.
+    pub(super) fn read(body: &[u8], known: &[&str], without: Option<(&str, &str)>) -> Result<Self, Refusal> {
         let value: Value = if body.trim_ascii().is_empty() {
             json!({})
         } else {
@@ -61,6 +88,9 @@ impl Asked {
         };
         let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
+            if let Some((_, why)) = without.filter(|(other, _)| other == key) {
+                return Err(Refusal::wrong(why));
+            }
             let rest =
                 if known.is_empty() { ": it takes none".to_owned() } else { format!(", only {}", known.join(", ")) };
             return Err(Refusal::wrong(format!("there is no `{key}` here{rest}")));
@@ -95,8 +125,13 @@ impl Asked {
         }
     }
 
-    pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
+    fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
         self.text(key)?.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
+    }
+
+    /// The range of time that is meant.
+    pub(super) fn times(&self) -> Result<Times, Refusal> {
+        Times { since_ms: self.moment("since")?, until_ms: self.moment("until")? }.proved()
     }
 
     /// The command's own id, so that it can be repeated; a new one where none was given.

@@ -3,26 +3,25 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Asked, Outcome, Refusal, Request, Resource, nothing_here};
+use super::{Outcome, Refusal, Request, Resource, nothing_here, post};
 use crate::relay::{Relay, ReloadError};
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "reload",
-    about: "POST /api/reload                         read the config file again: what changed, or what is wrong with it\n",
+    endpoints: &[post("", &[], "read the config file again: what changed, or what is wrong with it")],
     answer: |request| Box::pin(answer(request)),
     ..Resource::USUAL
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, body, .. } = request;
+    let Request { relay, is_read, steps, .. } = request;
     match (is_read, steps) {
-        (false, []) => reload(relay, body).await,
+        (false, []) => reload(relay).await,
         _ => nothing_here(),
     }
 }
 
-async fn reload(relay: &Relay, body: &[u8]) -> Outcome {
-    Asked::read(body, &[])?;
+async fn reload(relay: &Relay) -> Outcome {
     match relay.reload().await {
         Ok(reloaded) => Ok(json!({
             "generation": reloaded.generation,

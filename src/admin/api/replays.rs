@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Effort, Outcome, Refusal, Request, Resource, nothing_here, parse_id, plain, refused};
+use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
 use crate::relay::replay::{ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
@@ -13,9 +13,11 @@ use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "replays",
-    about: "\
-    GET  /api/replays                        replays of the history; /api/replays/ID one of them\n\
-    POST /api/replays                        {id?, since, until?, match?, to?, dry_run?}\n",
+    endpoints: &[
+        get("", &[], "replays of the history, the newest first"),
+        get("/ID", &[], "one of them"),
+        post("", &["since", "until?", "match?", "to?", "id?", "dry_run?"], "deliver a range of the history again"),
+    ],
     reads: Effort::Search,
     tell: |act| {
         tracing::info!(since = act.said("since"), until = act.said("until"), id = act.id, "by the operator: replay");
@@ -25,11 +27,11 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body } = request;
+    let Request { relay, is_read, steps, body, .. } = request;
     match (is_read, steps) {
-        (true, []) => plain(query, list(relay)).await,
+        (true, []) => list(relay).await,
         (true, [id]) => show(relay, id).await,
-        (false, []) => begin(relay, body).await,
+        (false, []) => begin(relay, &body).await,
         _ => nothing_here(),
     }
 }
@@ -39,7 +41,7 @@ async fn list(relay: &Relay) -> Outcome {
     Ok(json!({ "replays": replays.iter().take(super::LIMIT).map(shown).collect::<Vec<_>>() }))
 }
 
-pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
+async fn show(relay: &Relay, id: &str) -> Outcome {
     let id = parse_id(id)?;
     let known = relay.store.replays().await.map_err(refused)?.into_iter().find(|known| known.id == id);
     let mut shown = known.as_ref().map(shown).ok_or_else(|| Refusal::missing("there is no such replay"))?;
@@ -58,21 +60,18 @@ fn shown(progress: &ReplayProgress) -> Value {
     })
 }
 
-pub(super) async fn begin(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
-    let asked = Asked::read(body, &["id", "since", "until", "match", "to", "dry_run"])?;
-    let Some(since_ms) = asked.moment("since")? else {
+async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+    let times = asked.times()?;
+    let Some(since_ms) = times.since_ms else {
         return Err(Refusal::wrong("`since` says where the replay begins: a time, or how long ago, like 2h"));
     };
     let spec = ReplaySpec {
         since_ms,
         // What arrives from now on is not history: the replay ends where the history ends now.
-        until_ms: asked.moment("until")?.unwrap_or(u64::MAX),
+        until_ms: times.until_ms.unwrap_or(u64::MAX),
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };
-    if spec.until_ms < spec.since_ms {
-        return Err(Refusal::wrong("`until` is before `since`: no event is between them"));
-    }
     if asked.flag("dry_run")? {
         let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
         let by_destination =

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, Request, Resource, ask, new_id, nothing_here, unknown_act};
+use super::{Asked, Outcome, Refusal, Request, Resource, ask, new_id, nothing_here, post};
 use crate::relay::{Relay, SourceAct};
 use crate::store::{AllCounts, Command, NameId};
 use crate::time::rfc3339;
@@ -12,9 +12,10 @@ use crate::yaml::problem::did_you_mean;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "sources",
-    about: "\
-    POST /api/sources/NAME/pause             keep its events: nothing is delivered; with refuse: answer them with 503\n\
-    POST /api/sources/NAME/resume            accept its events, and deliver what was kept\n",
+    endpoints: &[
+        post("/NAME/pause", &["refuse?"], "keep its events: nothing is delivered; with refuse: answer them with 503"),
+        post("/NAME/resume", &[], "accept its events, and deliver what was kept"),
+    ],
     answer: |request| Box::pin(answer(request)),
     tell: |act| {
         if let [name, done] = act.steps {
@@ -26,20 +27,17 @@ pub(super) const RESOURCE: Resource = Resource {
 
 async fn answer(request: Request<'_>) -> Outcome {
     match (request.is_read, request.steps) {
-        (false, [name, done]) => act(request.relay, name, done, request.body).await,
+        (false, [name, done]) => act(request.relay, name, done, &request.body).await,
         _ => nothing_here(),
     }
 }
 
-async fn act(relay: &Arc<Relay>, name: &str, act: &str, body: &[u8]) -> Outcome {
+async fn act(relay: &Arc<Relay>, name: &str, act: &str, asked: &Asked) -> Outcome {
     let act = match act {
-        "pause" if Asked::read(body, &["refuse"])?.flag("refuse")? => SourceAct::Refuse,
+        "pause" if asked.flag("refuse")? => SourceAct::Refuse,
         "pause" => SourceAct::Hold,
-        "resume" => {
-            Asked::read(body, &[])?;
-            SourceAct::Resume
-        }
-        _ => return Err(unknown_act(act)),
+        "resume" => SourceAct::Resume,
+        _ => return nothing_here(),
     };
     let Some((id, what)) = relay.command_for_source(name, act) else {
         let generation = relay.generation();

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Request, Resource, blocking, destinations, nothing_here, plain, refused, sources, store};
+use super::{Outcome, Request, Resource, blocking, destinations, get, nothing_here, refused, sources, store};
 use crate::relay::Relay;
 use crate::store::Health;
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "status",
-    about: "GET  /api/status                         everything on one page\n",
+    endpoints: &[get("", &[], "everything on one page")],
     answer: |request| Box::pin(answer(request)),
     ..Resource::USUAL
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
     match (request.is_read, request.steps) {
-        (true, []) => plain(request.query, status(request.relay)).await,
+        (true, []) => status(request.relay).await,
         _ => nothing_here(),
     }
 }

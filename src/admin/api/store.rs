@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, Request, Resource, blocking, nothing_here, plain};
+use super::{Asked, Outcome, Refusal, Request, Resource, blocking, get, nothing_here, post};
 use crate::relay::Relay;
 use crate::store::BackupError;
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "store",
-    about: "\
-    GET  /api/store                          how much it has, and how much it may have\n\
-    POST /api/store/trim                     let go what need not be kept       backup: {directory}, a consistent copy\n",
+    endpoints: &[
+        get("", &[], "how much it has, and how much it may have"),
+        post("/trim", &[], "let go what need not be kept"),
+        post("/backup", &["directory"], "write a consistent copy there"),
+    ],
     answer: |request| Box::pin(answer(request)),
     tell: |act| {
         if let [done] = act.steps {
@@ -25,11 +27,11 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body } = request;
+    let Request { relay, is_read, steps, body, .. } = request;
     match (is_read, steps) {
-        (true, []) => plain(query, blocking(relay, |relay| Ok(usage(relay)))).await,
+        (true, []) => blocking(relay, |relay| Ok(usage(relay))).await,
         (false, ["trim"]) => trim(relay).await,
-        (false, ["backup"]) => backup(relay, body).await,
+        (false, ["backup"]) => backup(relay, &body).await,
         _ => nothing_here(),
     }
 }
@@ -62,8 +64,7 @@ async fn trim(relay: &Arc<Relay>) -> Outcome {
     .await
 }
 
-async fn backup(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
-    let asked = Asked::read(body, &["directory"])?;
+async fn backup(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     let directory = asked.text("directory")?.map(PathBuf::from);
     let Some(directory) = directory.filter(|directory| directory.is_absolute()) else {
         return Err(Refusal::wrong("`directory` says where the copy goes: an absolute path on the relay's machine"));

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{Outcome, Request, Resource, nothing_here};
+use super::{Outcome, Request, Resource, get, nothing_here};
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "refused",
-    about: "GET  /api/refused                        the last requests that were turned away, and why\n",
+    endpoints: &[get("", &[], "the last requests that were turned away, and why")],
     answer: |request| Box::pin(std::future::ready(answer(&request))),
     ..Resource::USUAL
 };

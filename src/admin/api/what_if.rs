@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, nothing_here, refused};
+use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, nothing_here, post, refused};
 use crate::config::ConfigError;
 use crate::errors::with_causes;
 use crate::relay::{Change, Comparison, Example, Relay};
@@ -30,9 +30,10 @@ const FILE_CHARACTERS_MAX: usize = 4096;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "what-if",
-    about: "\
-    GET  /api/what-if                        ?last= or ?since=: how many events that are, and where they begin\n\
-    POST /api/what-if                        {config, file?, after?}: which deliveries would change if that config were in force\n",
+    endpoints: &[
+        get("", &["last", "since"], "how many events the last ones are, or those since a time, and where they begin"),
+        post("", &["config", "file?", "after?"], "which deliveries would change if that config were in force"),
+    ],
     reads: Effort::Search,
     writes: Effort::Search,
     body_bytes_max: BODY_BYTES_MAX,
@@ -44,14 +45,13 @@ async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, query, body } = request;
     match (is_read, steps) {
         (true, []) => range(relay, query).await,
-        (false, []) => look(relay, body).await,
+        (false, []) => look(relay, &body).await,
         _ => nothing_here(),
     }
 }
 
 /// Which range of the history is meant by the `last` events or those `since` a time: where it begins, and how many there are.
 async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    query.only(&["last", "since"])?;
     let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
     let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
     let last = last.transpose()?;
@@ -70,8 +70,7 @@ async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
 const HISTORY: EventQuery = EventQuery { since_ms: 0, until_ms: u64::MAX, last: None, order: Order::OldestFirst };
 
 /// Looks at one piece of the history.
-async fn look(relay: &Arc<Relay>, body: &[u8]) -> Outcome {
-    let asked = Asked::read(body, &["config", "file", "after"])?;
+async fn look(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     let text = asked.text("config")?.ok_or_else(|| Refusal::wrong("`config` is missing: the text of a config"))?;
     let file: String = asked.text("file")?.unwrap_or("the config").chars().take(FILE_CHARACTERS_MAX).collect();
     let after = asked.text("after")?.map(str::parse::<Cursor>).transpose().map_err(refused)?;

@@ -1,0 +1,98 @@
+//! What can be asked of a resource, or done with it: method, path, and what it takes.
+//!
+//! Each resource lists its own. What no list names is refused before the resource sees it, and `GET /` is made of the same lists.
+
+use super::parameters::{Asked, Query};
+use super::{Refusal, nothing};
+
+/// One thing that can be asked or done.
+pub(super) struct Endpoint {
+    is_read: bool,
+    /// Behind the resource's name. A step in capital letters stands for any.
+    path: &'static str,
+    /// Of what is asked, the parameters behind the `?`; of what is done, the keys of the body, with a `?` behind those that may be left out.
+    takes: &'static [&'static str],
+    about: &'static str,
+    /// A key that might be expected here, and why there is none.
+    without: Option<(&'static str, &'static str)>,
+}
+
+/// Something that can be asked.
+pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
+    Endpoint { is_read: true, path, takes, about, without: None }
+}
+
+/// Something that can be done.
+pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
+    Endpoint { is_read: false, path, takes, about, without: None }
+}
+
+/// The one that is meant. Where it is not there, says what is in its place.
+pub(super) fn find<'e>(endpoints: &'e [Endpoint], is_read: bool, steps: &[&str]) -> Result<&'e Endpoint, Refusal> {
+    let of_method = || endpoints.iter().filter(|endpoint| endpoint.is_read == is_read);
+    if let Some(found) = of_method().find(|endpoint| endpoint.is_at(steps)) {
+        return Ok(found);
+    }
+    let Some((act, before)) = steps.split_last() else { return Err(nothing()) };
+    let acts: Vec<_> = of_method().filter_map(|endpoint| endpoint.act_behind(before)).collect();
+    if acts.is_empty() {
+        return Err(nothing());
+    }
+    Err(Refusal::missing(format!("`{act}` is nothing that can be done here: {}", acts.join(", "))))
+}
+
+impl Endpoint {
+    /// The same, with a reason why it has no such key.
+    pub(super) const fn without(mut self, key: &'static str, why: &'static str) -> Self {
+        self.without = Some((key, why));
+        self
+    }
+
+    /// Reads what a request says, and refuses what means nothing here.
+    pub(super) fn take(&self, query: &Query, body: &[u8]) -> Result<Asked, Refusal> {
+        if self.is_read {
+            query.only(self.takes)?;
+            return Ok(Asked::default());
+        }
+        query.only(&[])?;
+        let known: Vec<&str> = self.takes.iter().map(|key| key.trim_end_matches('?')).collect();
+        Asked::read(body, &known, self.without)
+    }
+
+    /// What the overview says of it.
+    pub(super) fn line(&self, resource: &str) -> String {
+        let Self { path, takes, about, .. } = self;
+        let method = if self.is_read { "GET " } else { "POST" };
+        let path = format!("/api/{resource}{path}");
+        let takes = match self.is_read {
+            _ if takes.is_empty() => String::new(),
+            true => takes.iter().map(|key| format!(" ?{key}=")).collect(),
+            false => format!(" {{{}}}", takes.join(", ")),
+        };
+        let takes = if takes.is_empty() { takes } else { format!("{:40}{takes}\n", "") };
+        format!("{method} {path:<35} {about}\n{takes}")
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').skip(1)
+    }
+
+    fn is_at(&self, steps: &[&str]) -> bool {
+        self.steps().count() == steps.len() && self.begins_with(steps)
+    }
+
+    fn begins_with(&self, steps: &[&str]) -> bool {
+        self.steps().zip(steps).all(|(own, step)| own == *step || is_any(own))
+    }
+
+    /// The word for what is done, where it stands right behind some steps.
+    fn act_behind(&self, steps: &[&str]) -> Option<&'static str> {
+        let last = self.steps().last().filter(|last| !is_any(last))?;
+        (self.steps().count() == steps.len() + 1 && self.begins_with(steps)).then_some(last)
+    }
+}
+
+/// Whether a step of an endpoint's path stands for any.
+fn is_any(step: &str) -> bool {
+    step.bytes().all(|byte| byte.is_ascii_uppercase())
+}
