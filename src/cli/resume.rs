@@ -25,10 +25,13 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let Args { name, source, at } = args;
     let target = Target { name, source, at };
     let said = act(named, &target, "resume", &value!({}))?;
+    let name = plain(&target.name);
     if target.at.json {
         json(&said);
+    } else if said["was_paused"] == false {
+        say!("{name} was not paused");
     } else {
-        say!("resumed {}", plain(&target.name));
+        say!("resumed {name}");
     }
     Ok(())
 }

@@ -84,6 +84,7 @@ fn screen(status: &Value) -> String {
             (_, Some(why)) if state != "up" => out.push_str(&format!("  {}\n", plain(why))),
             _ => {}
         }
+        out.push_str(&removal(destination));
     }
     let store = &status["store"];
     let of = |bytes: &str, most: &str| {
@@ -100,10 +101,39 @@ fn screen(status: &Value) -> String {
     out
 }
 
+/// What becomes of what waits for a name that has left the config.
+fn removal(destination: &Value) -> String {
+    let removed = &destination["removed"];
+    let Some(since) = removed["since"].as_str().map(plain) else { return String::new() };
+    match removed["dead_letters_from"].as_str().filter(|_| destination["backlog"] != 0) {
+        Some(from) => {
+            format!("  removed from the config {since}: what waits becomes dead letters at {}\n", plain(from))
+        }
+        None => format!("  removed from the config {since}\n"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json as value;
+
+    #[test]
+    fn a_destination_that_left_the_config_says_so_and_until_when_also_where_it_is_paused() {
+        let of = |state: &str, backlog: u64, removed: Value| {
+            let one = value!({ "name": "crm", "state": state, "backlog": backlog, "removed": removed });
+            screen(&value!({ "destinations": [one] }))
+        };
+        let removed = value!({ "since": "2026-01-02T03:04:05Z", "dead_letters_from": "2026-01-05T03:04:05Z" });
+        for state in ["paused", "removed"] {
+            let screen = of(state, 3, removed.clone());
+            assert!(screen.contains(state), "{screen}");
+            assert!(screen.contains("removed from the config 2026-01-02T03:04:05Z: what waits becomes dead letters at 2026-01-05T03:04:05Z\n"), "{screen}");
+            let without = of(state, 0, removed.clone());
+            assert!(without.contains("removed from the config 2026-01-02T03:04:05Z\n"), "{without}");
+        }
+        assert!(!of("paused", 3, Value::Null).contains("removed"));
+    }
 
     #[test]
     fn what_is_wrong_is_on_the_screen_and_what_is_not_is_not() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::{root, vero_relay};
+use crate::cli::{out, root, vero_relay};
 use crate::harness::*;
 
 /// A config whose only destination is down until somebody helps it.
@@ -301,6 +301,57 @@ async fn a_replay_of_the_history_counts_first_matches_and_is_done_once() {
     assert_eq!(relay.destination("crm").await["backlog"], 0);
     let kinds = types(&fake);
     assert_eq!((kinds.len(), kinds[30..].iter().all(|kind| kind == "bounced")), (40, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_the_api_is_larger_than_javascript_can_hold() {
+    fn check(value: &Value) {
+        match value {
+            Value::Number(number) => {
+                assert!(number.as_f64().is_some_and(|number| number <= (1_u64 << 53) as f64), "{number}")
+            }
+            Value::Array(items) => items.iter().for_each(check),
+            Value::Object(map) => map.values().for_each(check),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+    }
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let id = relay.accept(SENT).await;
+    let begun = told(&relay, "/api/replays", json!({ "since": "1h" })).await;
+    assert_eq!(begun["asked"]["until_ms"], Value::Null, "{begun}");
+    check(&begun);
+    let bounded = told(&relay, "/api/replays", json!({ "since": "2h", "until": "1h" })).await;
+    assert!(bounded["asked"]["until_ms"].is_u64(), "{bounded}");
+    for path in
+        ["/api/replays", "/api/status", "/api/store", "/api/events", "/api/what-if", &format!("/api/events/{id}")]
+    {
+        check(&relay.admin(path).await.json());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_tells_whether_there_was_a_pause() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    for what in ["destinations/crm", "sources/vero"] {
+        let resume = format!("/api/{what}/resume");
+        assert_eq!(told(&relay, &resume, json!({})).await["was_paused"], false, "{what}");
+        assert_eq!(told(&relay, &format!("/api/{what}/pause"), json!({})).await["was_paused"], false, "{what}");
+        assert_eq!(told(&relay, &resume, json!({})).await["was_paused"], true, "{what}");
+    }
+    let admin = format!("http://{}", relay.running.admin_address);
+    let words = |args: &[&str]| {
+        let args: Vec<_> = args.iter().copied().chain(["--admin", &admin]).map(str::to_owned).collect();
+        tokio::task::spawn_blocking(move || {
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            out(&vero_relay(root(), &args))
+        })
+    };
+    assert_eq!(words(&["resume", "crm"]).await.expect("no panic"), "crm was not paused\n");
+    assert_eq!(words(&["resume", "--source", "vero"]).await.expect("no panic"), "vero was not paused\n");
+    words(&["pause", "crm"]).await.expect("no panic");
+    assert_eq!(words(&["resume", "crm"]).await.expect("no panic"), "resumed crm\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

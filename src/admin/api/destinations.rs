@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Request, Resource, ask, destination, get, new_id, nothing_here, post, refused};
+use super::{Outcome, Refusal, Request, Resource, ask, destination, get, new_id, nothing_here, post, refused};
 use crate::relay::Relay;
-use crate::store::{AllCounts, Command, Counts, What};
+use crate::store::{AllCounts, Command, Counts, NameId, What};
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
@@ -127,7 +127,11 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str) -> Outcome {
         }
         _ => return nothing_here(),
     };
+    let was_paused = is_paused(relay, id).await?;
     ask(relay, Command::new(new_id()?, id, what)).await?;
-    let is_paused = relay.store.counts().await.map_err(refused)?.of(id).state.paused.is_some();
-    Ok(json!({ "destination": name, "paused": is_paused }))
+    Ok(json!({ "destination": name, "paused": is_paused(relay, id).await?, "was_paused": was_paused }))
+}
+
+async fn is_paused(relay: &Relay, id: NameId) -> Result<bool, Refusal> {
+    Ok(relay.store.counts().await.map_err(refused)?.of(id).state.paused.is_some())
 }

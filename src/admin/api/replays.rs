@@ -52,12 +52,22 @@ async fn show(relay: &Relay, id: &str) -> Outcome {
 fn shown(progress: &ReplayProgress) -> Value {
     json!({
         "id": uuid::Uuid::from_u128(progress.id).to_string(),
-        "asked": serde_json::from_str::<Value>(&progress.spec).unwrap_or_default(),
+        "asked": asked(&progress.spec),
         "events_left": progress.left,
         "deliveries": progress.selected,
         "at": rfc3339(progress.at_ms),
         "done": progress.is_done,
     })
+}
+
+/// What was asked for. One without an end took what there was when it began; the number that stands for it is larger than any that
+/// JavaScript, or a signed one of 64 bits, can hold.
+fn asked(spec: &str) -> Value {
+    let mut asked: Value = serde_json::from_str(spec).unwrap_or_default();
+    if asked["until_ms"] == u64::MAX {
+        asked["until_ms"] = Value::Null;
+    }
+    asked
 }
 
 async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {

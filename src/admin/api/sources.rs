@@ -45,10 +45,17 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, asked: &Asked) -> Outcom
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
     };
+    let was_paused = relay.source_state(id).since_ms().is_some();
     ask(relay, Command::new(new_id()?, id, what)).await?;
     let state = relay.source_state(id);
     let since = state.since_ms().map(rfc3339);
-    Ok(json!({ "source": name, "state": state.name(), "since": since, "paused": since.is_some() }))
+    Ok(json!({
+        "source": name,
+        "state": state.name(),
+        "since": since,
+        "paused": since.is_some(),
+        "was_paused": was_paused,
+    }))
 }
 
 /// How each source stands.
