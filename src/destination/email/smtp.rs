@@ -17,8 +17,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::{Replies, Reply, exchange};
+use super::letter::Letter;
 use super::settings::Encryption;
-use super::{Email, Letter, SERVER};
+use super::{Email, SERVER};
 use crate::destination::client::{NoTls, no_tls};
 use crate::destination::{Delivery, Outcome, Reason};
 

@@ -1,0 +1,114 @@
+//! A message as an attempt sends it: made of an event, and written.
+
+use std::time::SystemTime;
+
+use lettre::Message;
+use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
+
+use super::Email;
+use super::settings::mailbox;
+use crate::destination::view::View;
+use crate::destination::{Delivery, Unsent};
+
+/// A longer subject is shown whole by no reader.
+const SUBJECT_CHARACTERS_MAX: usize = 200;
+/// What somebody cannot be sent anything for.
+const NO_ADDRESS: &str = "it is not an address of email";
+
+/// A message as an attempt sends it.
+pub(super) struct Letter {
+    /// Those who cannot be sent anything, with why.
+    pub to: Vec<Result<Mailbox, &'static str>>,
+    pub subject: String,
+    pub text: String,
+    pub html: Option<String>,
+    /// What is of this event and this destination alone: its `Message-ID` begins with it.
+    pub id: String,
+    pub received_ms: u64,
+}
+
+impl Letter {
+    pub fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
+        self.to.iter().flatten()
+    }
+}
+
+impl Email {
+    pub(super) fn letter(&self, delivery: &Delivery) -> Result<Letter, Unsent> {
+        self.made_letter(delivery).map_err(|unsent| unsent.masked(&self.content_masks))
+    }
+
+    fn made_letter(&self, delivery: &Delivery) -> Result<Letter, Unsent> {
+        let view = View::new(delivery);
+        let mut to = Vec::with_capacity(self.to.len());
+        for template in &self.to {
+            let rendered = template.render(&view, None)?;
+            if rendered.trim().is_empty() {
+                continue;
+            }
+            let read = mailbox(&rendered).ok_or(NO_ADDRESS);
+            let is_known = |one: &Mailbox| to.iter().flatten().any(|known| is_one_address(known, one));
+            if !read.as_ref().is_ok_and(is_known) {
+                to.push(read);
+            }
+        }
+        if to.is_empty() {
+            return Err(Unsent::Skipped("there is no recipient".to_owned()));
+        }
+        if to.iter().all(Result::is_err) {
+            // What an event says is not repeated: it may be a person's.
+            return Err("a recipient is not an address of email".to_owned().into());
+        }
+        let subject: String =
+            self.subject.render(&view, None)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let subject = subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
+        let text = plain_lines(&self.text.render(&view, None)?);
+        let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
+        let html = html.as_deref().map(plain_lines);
+        let id = format!("{}.{}", delivery.event.id, self.name_digest);
+        let received_ms = delivery.event.received_ms;
+        Ok(Letter { to, subject, text, html, id, received_ms })
+    }
+
+    pub(super) fn message_id(&self, letter: &Letter) -> String {
+        format!("<{}@{}>", letter.id, self.from.email.domain())
+    }
+
+    /// The message as it goes over the wire: the same in each attempt, so it has the date of its event.
+    pub(super) fn message(&self, letter: &Letter) -> Result<Message, Unsent> {
+        let start = Message::builder()
+            .message_id(Some(self.message_id(letter)))
+            .date(SystemTime::from(crate::time::timestamp(letter.received_ms)))
+            .from(self.from.clone())
+            .subject(&letter.subject);
+        let builder = letter.mailboxes().cloned().fold(start, MessageBuilder::to);
+        let plain = SinglePart::plain(letter.text.clone());
+        let made = match &letter.html {
+            None => builder.singlepart(plain),
+            Some(html) => {
+                // Known here, where the library would draw lots; RFC 2046 allows 70 characters, and this has 55.
+                let parts = MultiPart::alternative().boundary(format!("={}=", letter.id));
+                builder.multipart(parts.singlepart(plain).singlepart(SinglePart::html(html.clone())))
+            }
+        };
+        made.map_err(|error| Unsent::failed(format!("the message could not be written: {error}")))
+    }
+
+    /// What is sent, for people and to be compared.
+    pub(super) fn shown(letter: &Letter) -> String {
+        let html = letter.html.as_ref().map(|html| format!("\n\n{html}")).unwrap_or_default();
+        format!("{}{html}", letter.text)
+    }
+}
+
+/// Lines that end as lines of mail do once they are written: a bare CR ends one for some servers and none for others, so that what stands
+/// behind it may be taken for a command (RFC 5321, 2.3.8). What else controls a terminal is shown as a mark.
+fn plain_lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a message to the one has been sent to the other.
+fn is_one_address(one: &Mailbox, other: &Mailbox) -> bool {
+    one.email.user() == other.email.user() && one.email.domain().eq_ignore_ascii_case(other.email.domain())
+}
