@@ -411,3 +411,38 @@ async fn answers_that_came_in_the_clear_behind_starttls_are_not_the_servers() {
     let mails = server.wait_for(1).await;
     assert!(mails.len() == 1 && mails[0].is_encrypted);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_says_who_it_is_that_nobody_wrote_the_message_and_where_answers_go() {
+    for (begins, hello) in [
+        (Begins::StartTls, "relay.example.com"),
+        (Begins::InTheClear, "\"[192.0.2.1]\""),
+        (Begins::InTheClear, "2001:db8::1"),
+    ] {
+        let server = MailServer::start(begins);
+        let clear = if begins == Begins::InTheClear { IN_THE_CLEAR } else { "      ca: ca.pem\n" };
+        let more = format!("{clear}{TO_TWO}      hello: {hello}\n      reply_to: \"Ops <ops@bücher.example>\"\n");
+        let relay = relay(&format!("localhost:{}", server.port()), &more).await;
+        relay.accept(BOUNCED).await;
+        let mail = server.wait_for(1).await.remove(0);
+        let expected = match hello {
+            "2001:db8::1" => "[IPv6:2001:db8::1]",
+            hello => hello.trim_matches('"'),
+        };
+        assert_eq!(mail.hello, expected);
+        assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
+        assert_eq!(mail.header("Reply-To").as_deref(), Some("Ops <ops@xn--bcher-kva.example>"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_word_of_the_config_the_relay_is_called_as_its_machine_and_answers_go_to_the_sender() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
+    relay.accept(BOUNCED).await;
+    let mail = server.wait_for(1).await.remove(0);
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    assert_eq!(mail.hello, name.trim());
+    assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
+    assert_eq!(mail.header("Reply-To"), None);
+}

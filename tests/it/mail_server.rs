@@ -15,9 +15,14 @@ use crate::harness::{PATIENCE, eventually};
 /// The only user.
 pub const LOGIN: &str = "relay:s3cret-of-smtp";
 
+/// In the place of words: it closes the connection.
+pub const HANGS_UP: &str = "";
+
 /// A message that was taken.
 #[derive(Clone, Debug)]
 pub struct Mail {
+    /// Who the client said it is.
+    pub hello: String,
     pub from: String,
     pub to: Vec<String>,
     pub data: String,
@@ -86,7 +91,7 @@ impl MailServer {
         Self { address, state }
     }
 
-    /// What it says next to a command (`EHLO`, `AUTH`, `MAIL`, `DATA`, `.`) or to a recipient.
+    /// What it says next to a command (`EHLO`, `AUTH`, `MAIL`, `DATA`, `.`) or to a recipient, or [`HANGS_UP`].
     pub fn says(&self, to: &str, lines: impl IntoIterator<Item = &'static str>) {
         self.state.lock().expect("the lock").script.entry(to.to_owned()).or_default().extend(lines);
     }
@@ -168,15 +173,21 @@ impl Session {
     fn talk(&mut self, stream: impl Read + Write) -> bool {
         let mut stream = BufReader::new(stream);
         let say = |stream: &mut BufReader<_>, line: &str| {
+            if line == HANGS_UP {
+                return false;
+            }
             let stream: &mut dyn Write = BufReader::get_mut(stream);
             stream.write_all(format!("{line}\r\n").as_bytes()).and_then(|()| stream.flush()).is_ok()
         };
         if !self.has_greeted {
             self.has_greeted = true;
-            say(&mut stream, self.scripted("hello").unwrap_or("220 test ESMTP"));
+            if !say(&mut stream, self.scripted("hello").unwrap_or("220 test ESMTP")) {
+                return false;
+            }
         }
         let (mut is_known, mut is_logged_in) = (false, false);
         let (mut from, mut to) = (None, Vec::new());
+        let mut hello = String::new();
         let mut line = String::new();
         loop {
             line.clear();
@@ -191,9 +202,12 @@ impl Session {
             let said = match word.as_str() {
                 "EHLO" => {
                     if let Some(said) = self.scripted("EHLO") {
-                        say(&mut stream, said);
+                        if !say(&mut stream, said) {
+                            return false;
+                        }
                         continue;
                     }
+                    text["EHLO ".len()..].clone_into(&mut hello);
                     (is_known, from) = (true, None);
                     let tls =
                         if self.begins == Begins::StartTls && !self.is_encrypted { "250-STARTTLS\r\n" } else { "" };
@@ -202,8 +216,7 @@ impl Session {
                 }
                 "STARTTLS" => {
                     let said = self.scripted("STARTTLS").unwrap_or("220 go on");
-                    say(&mut stream, said);
-                    return true;
+                    return say(&mut stream, said);
                 }
                 "AUTH" => {
                     let own = if is_login(text) { "235 2.7.0 welcome" } else { "535 5.7.8 who are you" };
@@ -233,7 +246,7 @@ impl Session {
                         };
                         let from = from.clone().unwrap_or_default();
                         let is_encrypted = self.is_encrypted;
-                        self.take(Mail { from, to: to.clone(), data, is_encrypted, is_logged_in })
+                        self.take(Mail { hello: hello.clone(), from, to: to.clone(), data, is_encrypted, is_logged_in })
                     }
                 },
                 "RSET" => "250 2.0.0 ok",

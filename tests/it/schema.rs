@@ -81,7 +81,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 108] = [
+const UNSEEN: [&str; 110] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -153,6 +153,8 @@ const UNSEEN: [&str; 108] = [
     "duration_beyond_its_limit",
     "email_a_password_in_the_clear",
     "email_a_password_without_a_user",
+    "email_a_reply_to_that_is_a_template",
+    "email_a_reply_to_that_is_no_address",
     "email_a_sender_that_is_a_template",
     "email_a_server_at_port_zero",
     "email_a_server_that_no_host_is_called",

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use lettre::Message;
+use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 
 use super::Email;
@@ -12,6 +13,8 @@ use crate::destination::{Delivery, Unsent};
 
 /// A longer subject is shown whole by no reader.
 const SUBJECT_CHARACTERS_MAX: usize = 200;
+/// That nobody wrote it, so that no program answers it: out of office, received (RFC 3834, 5).
+const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 /// What somebody cannot be sent anything for.
 const NO_ADDRESS: &str = "it is not an address of email";
 
@@ -80,7 +83,12 @@ impl Email {
             .message_id(Some(self.message_id(letter)))
             .date(SystemTime::from(crate::time::timestamp(letter.received_ms)))
             .from(self.from.clone())
-            .subject(&letter.subject);
+            .subject(&letter.subject)
+            .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()));
+        let start = match &self.reply_to {
+            Some(reply_to) => start.reply_to(reply_to.clone()),
+            None => start,
+        };
         let builder = letter.mailboxes().cloned().fold(start, MessageBuilder::to);
         let plain = SinglePart::plain(letter.text.clone());
         let made = match &letter.html {

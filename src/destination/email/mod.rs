@@ -33,7 +33,9 @@ use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::Semaphore;
 
 use self::connection::as_repeated;
-use self::settings::{STARTTLS_WORDS, Server, read_from, read_login, read_server, read_to};
+use self::settings::{
+    STARTTLS_WORDS, Server, read_from, read_hello, read_login, read_reply_to, read_server, read_to, said_hello,
+};
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
 use super::way::{self, CA};
@@ -61,7 +63,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey { key: HTML.info.name, language: Language::Text },
     ],
     secret_keys: &[PASSWORD.info.name],
-    not_content: &["server", "starttls", "ca", "username", "password", "from", "to"],
+    not_content: &["server", "starttls", "ca", "hello", "username", "password", "from", "reply_to", "to"],
     // Mail servers count connections, and two are enough for a message each few milliseconds.
     defaults: Defaults {
         concurrency: 2,
@@ -80,6 +82,10 @@ const STARTTLS: Key<String> = key("starttls", word(&STARTTLS_WORDS))
     .about("`required`: nothing is sent before the connection is encrypted by STARTTLS. `never`: all is sent in the clear; a password only to this machine. Not for `smtps://`.")
     .example("never")
     .default(STARTTLS_WORDS[0]);
+const HELLO: Key<String> = key("hello", form(r"^[A-Za-z0-9.:\[\]-]+$", "host name or address"))
+    .about("What the relay calls itself when it greets the server (EHLO): a host name, or an address. Many servers refuse a name without a domain.")
+    .example("relay.example.com")
+    .otherwise("the machine's name");
 const USERNAME: Key<String> =
     key("username", form(r"\S", "text")).about("Who the relay is to the server. With `password`.").example("relay");
 const PASSWORD: Key<Secret> =
@@ -88,6 +94,10 @@ const FROM: Key<String> = key("from", text())
     .about("The sender, the same for every event: an address, or a name and an address.")
     .example("\"Vero <relay@example.com>\"")
     .required_or_default();
+const REPLY_TO: Key<String> = key("reply_to", text())
+    .about("Where answers go, the same for every event: an address, or a name and an address.")
+    .example("support@example.com")
+    .otherwise("to the sender");
 const TO: Key<()> = key("to", by_hand(Of::Texts))
     .about("The recipients, each a template that comes to one address; one that comes to nothing, or to one before it, is left out. They see each other. Nothing is sent before each of them is accepted or refused for good; whoever must not wait for another gets a destination of their own.")
     .example("[ops@example.com, \"{{ user.email }}\"]")
@@ -109,9 +119,11 @@ fn keys() -> Section {
         SERVER.info,
         STARTTLS.info,
         CA.info,
+        HELLO.info,
         USERNAME.info,
         PASSWORD.info,
         FROM.info,
+        REPLY_TO.info,
         TO.info,
         SUBJECT.info,
         TEXT.info,
@@ -129,6 +141,7 @@ struct Email {
     server: Server,
     login: Option<(String, Secret)>,
     from: Mailbox,
+    reply_to: Option<Mailbox>,
     to: Vec<Template>,
     subject: Template,
     text: Template,
@@ -173,7 +186,12 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let username = entries.node(&USERNAME.info);
     let password = entries.node(&PASSWORD.info);
     let login = read_login(reader, [username, password], server.as_ref());
+    let hello = match entries.node(&HELLO.info) {
+        Some(node) => read_hello(reader, node),
+        None => Some(context.surroundings.host_name().and_then(|name| said_hello(&name)).unwrap_or_default()),
+    };
     let from = entries.node(&FROM.info).and_then(|node| read_from(reader, node));
+    let reply_to = entries.node(&REPLY_TO.info).map(|node| read_reply_to(reader, node));
     let to = entries.node(&TO.info).and_then(|node| read_to(reader, node));
     let mut template = |key: &Key<String>, escape| {
         let node = entries.node(&key.info)?;
@@ -186,7 +204,6 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     entries.finish();
     let secrets = login.iter().flatten().flat_map(|(username, password)| spellings(username, password.expose()));
     let from = from?;
-    let host_name = context.surroundings.host_name().filter(|name| is_host_name(name));
     Some(Email {
         masks: Masks::from_texts(secrets.chain(reader.taken())),
         content_masks: Masks::from_texts(reader.taken()),
@@ -196,12 +213,13 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         server: server?,
         login: login?,
         from,
+        reply_to: reply_to.map_or(Some(None), |read| read.map(Some))?,
         to: to?,
         subject: subject?,
         text: text?,
         html,
         client: client?,
-        hello: host_name.map_or_else(ClientId::default, ClientId::Domain),
+        hello: hello?,
         name_digest: digest(context.name),
     })
 }
@@ -210,10 +228,6 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
 fn spellings(username: &str, password: &str) -> [String; 4] {
     let plain = STANDARD.encode(format!("\0{username}\0{password}"));
     [password.to_owned(), as_repeated(password), plain, STANDARD.encode(password)]
-}
-
-fn is_host_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
 }
 
 fn digest(name: &str) -> String {
@@ -229,16 +243,14 @@ impl Destination for Email {
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let letter = self.letter(delivery)?;
         let to = letter.mailboxes().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let headers = [
-            ("from", self.from.to_string()),
-            ("to", to),
-            ("subject", letter.subject.clone()),
-            ("message-id", self.message_id(&letter)),
-        ];
+        let mut headers = vec![("from", self.from.to_string())];
+        headers.extend(self.reply_to.as_ref().map(|reply_to| ("reply-to", reply_to.to_string())));
+        headers.extend([("to", to), ("subject", letter.subject.clone()), ("message-id", self.message_id(&letter))]);
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), self.content_masks.apply(value)));
         Ok(Preview {
             title: format!("an email through {}", self.address()),
             facts: vec![("server", self.address())],
-            headers: Some(headers.map(|(name, value)| (name.to_owned(), self.content_masks.apply(value))).into()),
+            headers: Some(headers.collect()),
             content_name: "text",
             content: Self::shown(&letter),
             masks: self.content_masks.clone(),
@@ -254,8 +266,13 @@ impl Destination for Email {
         let to: Vec<_> = self.letter(delivery)?.mailboxes().map(ToString::to_string).collect();
         let login = self.login.as_ref().map(|(username, password)| format!("{username}:{}", password.expose()));
         let encryption = self.server.encryption;
-        let way =
-            format!("{} {encryption:?}\n{}\n{to:?}\n{login:?}\n{}", self.address(), self.from, self.client.way_text());
+        let way = format!(
+            "{} {encryption:?}\n{}\n{:?}\n{to:?}\n{login:?}\n{}",
+            self.address(),
+            self.from,
+            self.reply_to,
+            self.client.way_text()
+        );
         Ok(Secret::from(way))
     }
 

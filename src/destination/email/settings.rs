@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use lettre::Address;
 use lettre::message::Mailbox;
+use lettre::transport::smtp::extension::ClientId;
 use rustls::pki_types::ServerName;
 
 use crate::destination::client::Url;
@@ -165,17 +166,73 @@ pub(super) fn read_login(
     }
 }
 
+/// Who the relay says it is.
+pub(super) fn read_hello(reader: &Reader, node: &Node) -> Option<ClientId> {
+    let text = reader.text(node)?;
+    let read = said_hello(text);
+    if read.is_none() {
+        // What stands behind a `${…}` is told in no spelling.
+        let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
+        let ascii = ascii_host(text).filter(|ascii| !is_filled && said_hello(ascii).is_some());
+        let help = format!("write hello: {}", ascii.as_deref().unwrap_or("relay.example.com"));
+        let message =
+            "this is neither a host's name, with letters, digits and hyphens between its dots, nor an address";
+        reader.error_with(node.id, message, help);
+    }
+    read
+}
+
+/// A host's name, or an address, in the brackets that SMTP puts around it (RFC 5321, 4.1.3) or without.
+pub(super) fn said_hello(text: &str) -> Option<ClientId> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match bare.strip_prefix("IPv6:").unwrap_or(bare).parse() {
+        Ok(IpAddr::V4(address)) => Some(ClientId::Ipv4(address)),
+        Ok(IpAddr::V6(address)) => Some(ClientId::Ipv6(address)),
+        Err(_) => is_host_name(text).then(|| ClientId::Domain(text.to_owned())),
+    }
+}
+
+/// RFC 1123, 2.1: behind the last dot stands more than a number, so that no address is taken for a name.
+fn is_host_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        (1..=63).contains(&part.len())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    let last = name.rsplit_once('.').map_or("a", |(_, last)| last);
+    name.len() <= 253 && name.split('.').all(is_part) && !last.chars().all(|c| c.is_ascii_digit())
+}
+
 pub(super) fn read_from(reader: &Reader, node: &Node) -> Option<Mailbox> {
+    let help = "write from: relay@example.com, or from: \"Vero <relay@example.com>\"";
+    read_fixed(reader, node, &Fixed { who: "the sender", help })
+}
+
+pub(super) fn read_reply_to(reader: &Reader, node: &Node) -> Option<Mailbox> {
+    let help = "write reply_to: support@example.com, or reply_to: \"Support <support@example.com>\"";
+    read_fixed(reader, node, &Fixed { who: "where answers go", help })
+}
+
+/// An address that no event has a part in.
+struct Fixed {
+    who: &'static str,
+    help: &'static str,
+}
+
+fn read_fixed(reader: &Reader, node: &Node, fixed: &Fixed) -> Option<Mailbox> {
+    let Fixed { who, help } = *fixed;
     let text = reader.text(node)?;
     if is_template(text) {
-        let message = "the sender is the same for every event: templates go into `to`, `subject`, `text` and `html`";
-        reader.error_with(node.id, message, "write from: relay@example.com".to_owned());
+        let message =
+            format!("{who} is the same for every event: templates go into `to`, `subject`, `text` and `html`");
+        let (help, _) = help.split_once(',').unwrap_or((help, ""));
+        reader.error_with(node.id, message, help.to_owned());
         return None;
     }
     let read = mailbox(text);
     if read.is_none() {
-        let help = "write from: relay@example.com, or from: \"Vero <relay@example.com>\"".to_owned();
-        reader.error_with(node.id, format!("`{text}` is not an address of email"), help);
+        reader.error_with(node.id, format!("`{text}` is not an address of email"), help.to_owned());
     }
     read
 }
@@ -221,6 +278,30 @@ mod tests {
             ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
         ] {
             assert_eq!(ascii_domain(domain).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn who_the_relay_is_is_a_name_or_an_address() {
+        for (text, expected) in [
+            ("relay.example.com", Some("relay.example.com")),
+            ("vm", Some("vm")),
+            ("8023", Some("8023")),
+            ("a-1.2b", Some("a-1.2b")),
+            ("192.0.2.1", Some("[192.0.2.1]")),
+            ("[192.0.2.1]", Some("[192.0.2.1]")),
+            ("[IPv6:2001:db8::1]", Some("[IPv6:2001:db8::1]")),
+            ("2001:db8::1", Some("[IPv6:2001:db8::1]")),
+            ("300.0.2.1", None),
+            ("relay.example.com.", None),
+            ("a..b", None),
+            ("-a.b", None),
+            ("a_b.c", None),
+            ("[relay]", None),
+            ("a b", None),
+            ("", None),
+        ] {
+            assert_eq!(said_hello(text).map(|hello| hello.to_string()).as_deref(), expected, "{text}");
         }
     }
 

@@ -148,6 +148,9 @@ impl Email {
         if !takes_all && !is_ascii(&self.from) {
             return config_slip(&format!("the address in `from`: {NO_SMTPUTF8}"));
         }
+        if !takes_all && !self.reply_to.iter().all(is_ascii) {
+            return config_slip(&format!("the address in `reply_to`: {NO_SMTPUTF8}"));
+        }
         if !takes_all && !letter.mailboxes().all(is_ascii) {
             let take = |to: Result<Mailbox, _>| to.and_then(|to| if is_ascii(&to) { Ok(to) } else { Err(NO_SMTPUTF8) });
             letter.to = std::mem::take(&mut letter.to).into_iter().map(take).collect();
@@ -159,7 +162,7 @@ impl Email {
                 };
             }
         }
-        let is_plain = letter.mailboxes().chain([&self.from]).all(is_ascii);
+        let is_plain = letter.mailboxes().chain([&self.from]).chain(&self.reply_to).all(is_ascii);
         let parameters = if is_plain { Vec::new() } else { vec![MailParameter::SmtpUtfEight] };
         match connection.command(Mail::new(Some(self.from.email.clone()), parameters)).await {
             Ok(answer) if is_done(&answer) => {}
