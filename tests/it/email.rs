@@ -446,3 +446,34 @@ async fn without_a_word_of_the_config_the_relay_is_called_as_its_machine_and_ans
     assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
     assert_eq!(mail.header("Reply-To"), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_nothing_in_it_is_skipped_and_one_with_one_of_its_forms_is_sent() {
+    let server = MailServer::start(Begins::InTheClear);
+    let directory = tempfile::tempdir().expect("a directory");
+    let each = |text: &str, html: &str| {
+        let rest = format!(
+            "{HEAD}rules: [ {{ to: [mail] }} ]\ndestinations:\n  mail:\n    email:\n      server: \"{}\"\n      from: relay@example.com\n      \
+             subject: a\n      text: \"{text}\"\n{html}      to: ops@example.com\n{IN_THE_CLEAR}",
+            clear(&server)
+        );
+        parse(directory.path(), &rest)
+    };
+    let empty = "{% if type == 'unsubscribed' %}bye{% endif %} \\n";
+    for (text, html, is_sent) in [
+        (empty, String::new(), false),
+        (empty, format!("      html: \"{empty}\"\n"), false),
+        (empty, "      html: \"<p></p>\"\n".to_owned(), true),
+        ("{{ type }}", format!("      html: \"{empty}\"\n"), true),
+    ] {
+        let config = each(text, &html);
+        let outcomes = config.destinations[0].destination.attempt(&[sample(BOUNCED, 1_768_200_000_000)]).await;
+        if is_sent {
+            assert!(outcomes[0].is_delivered(), "{text} {html}: {outcomes:?}");
+        } else {
+            let told = format!("{outcomes:?}");
+            assert!(told.contains("the message is empty") && !outcomes[0].is_delivered(), "{told}");
+        }
+    }
+    assert_eq!(server.mails().len(), 2);
+}

@@ -68,6 +68,10 @@ impl Email {
         let text = plain_lines(&self.text.render(&view, None)?);
         let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
         let html = html.as_deref().map(plain_lines);
+        // As for a chat: a template says by an `if` for which events there is a message.
+        if [Some(&text), html.as_ref()].into_iter().flatten().all(|form| form.trim().is_empty()) {
+            return Err(Unsent::Skipped("the message is empty".to_owned()));
+        }
         let id = format!("{}.{}", delivery.event.id, self.name_digest);
         let received_ms = delivery.event.received_ms;
         Ok(Letter { to, subject, text, html, id, received_ms })

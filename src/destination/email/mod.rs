@@ -107,7 +107,9 @@ const SUBJECT: Key<String> = key("subject", text())
     .example("\"{{ type }}: {{ campaign.name }}\"")
     .required_or_default();
 const TEXT: Key<String> = key("text", text())
-    .about("The message, as a template.")
+    .about(
+        "The message, as a template. Where it comes to nothing, and `html` too, nothing is sent, whatever the subject.",
+    )
     .example("\"{{ user.email }}: {{ type }}\"")
     .required_or_default();
 const HTML: Key<String> = key("html", text())
