@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 
 use crate::destination::client::Url;
 use crate::destination::template::{Escape, Template, is_template};
+use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -17,6 +18,13 @@ pub(super) const STARTTLS_WORDS: [&str; 2] = ["required", "never"];
 
 /// More recipients in one transaction are refused by common servers: RFC 5321 asks for a hundred.
 const RECIPIENTS_MAX: usize = 100;
+
+/// The parser's error for this is the one for each port that there is not.
+const BEYOND_ALL_PORTS: &str = "smtp://example.com:65536";
+/// Where TLS begins with the first byte, everywhere (RFC 8314, 7.3).
+const PORT_OF_TLS: u16 = 465;
+/// Where it begins by STARTTLS, if it does: between mail servers, and for mail programs (RFC 6409, 3.1).
+const PORTS_OF_STARTTLS: [u16; 2] = [25, 587];
 
 /// Where messages are taken.
 pub(super) struct Server {
@@ -61,7 +69,13 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
         return fail("a mail server's address has no spaces");
     }
     let url = if text.contains("://") { text.to_owned() } else { format!("smtp://{text}") };
-    let Ok(url) = Url::parse(&url) else { return fail("this is not the address of a mail server") };
+    let url = match Url::parse(&url) {
+        Ok(url) => url,
+        Err(error) if Some(error) == Url::parse(BEYOND_ALL_PORTS).err() => {
+            return fail("there is no such port: a port is a number from 1 to 65535");
+        }
+        Err(_) => return fail("this is not the address of a mail server"),
+    };
     let is_at_once = url.scheme() == "smtps";
     // It has small letters here, whatever the text has.
     if !matches!(url.scheme(), "smtp" | "smtps") {
@@ -91,8 +105,32 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
         return fail("nothing listens at port 0: a port is a number from 1 to 65535");
     }
     let encryption = read_encryption(reader, starttls, is_at_once);
-    let port = url.port().unwrap_or(if is_at_once { 465 } else { 587 });
-    Some(Server { host, name, port, encryption })
+    let port = url.port().unwrap_or(if is_at_once { PORT_OF_TLS } else { 587 });
+    let server = Server { host, name, port, encryption };
+    advise_of_port(reader, node, &server);
+    Some(server)
+}
+
+/// Tells of a port that begins otherwise. On this machine it may be a tunnel's.
+fn advise_of_port(reader: &Reader, node: &Node, server: &Server) {
+    if server.is_loopback() {
+        return;
+    }
+    let Server { port, encryption, .. } = *server;
+    let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
+    let host = if is_filled { "smtp.example.com" } else { &server.host };
+    let is_at_once = encryption == Encryption::AtOnce;
+    if port == PORT_OF_TLS && !is_at_once {
+        let message = format!(
+            "port {port} speaks TLS from the first byte, and without smtps:// the relay waits for a greeting first"
+        );
+        reader.secret_warning(node.id, message, format!("write server: smtps://{host}"));
+    } else if PORTS_OF_STARTTLS.contains(&port) && is_at_once {
+        let message =
+            format!("port {port} begins without TLS, and with smtps:// the relay speaks it from the first byte");
+        let help = format!("write server: {host}:{port}, which is encrypted by STARTTLS, or server: smtps://{host}");
+        reader.secret_warning(node.id, message, help);
+    }
 }
 
 /// The address with its host in the letters that DNS has: `xn--…`.
@@ -251,10 +289,47 @@ pub(super) fn read_to(reader: &Reader, node: &Node) -> Option<Vec<Template>> {
             reader.error_with(item.id, format!("`{text}` is not an address of email"), help);
             return None;
         }
+        if let Some(at) = separator(text) {
+            let message = "each recipient is one address, and this separates several".to_owned();
+            let help = Some("several stand in a list: to: [ops@example.com, \"{{ user.email }}\"]".to_owned());
+            reader.fault(item.id, Fault { message, help, within: Some(at..at + 1) });
+            return None;
+        }
         Template::compile(text, Escape::None).map_err(|fault| reader.fault(item.id, fault)).ok()
     };
     let read: Vec<_> = items.iter().map(read).collect();
     read.into_iter().collect()
+}
+
+/// Where a template's own text separates addresses: a comma or a semicolon in no quotes and in no brackets.
+fn separator(template: &str) -> Option<usize> {
+    let mut open = None;
+    let mut rest = template.char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        let end = match (c, rest.peek().map(|(_, next)| *next)) {
+            ('{', Some('{')) => Some("}}"),
+            ('{', Some('%')) => Some("%}"),
+            ('{', Some('#')) => Some("#}"),
+            _ => None,
+        };
+        if let Some(end) = end {
+            let behind = at + template[at..].find(end)?;
+            while rest.peek().is_some_and(|(at, _)| *at < behind + end.len()) {
+                rest.next();
+            }
+            continue;
+        }
+        match (open, c) {
+            (None, ',' | ';') => return Some(at),
+            (None, '"') => open = Some('"'),
+            (None, '<') => open = Some('>'),
+            (None, '(') => open = Some(')'),
+            (Some(_), '\\') => drop(rest.next()),
+            (Some(close), c) if c == close => open = None,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// One address, with a name or without. Nothing with a control character is one: it could begin a line of its own.
@@ -315,5 +390,23 @@ mod tests {
             assert_eq!(in_ascii(text).as_deref(), Some(expected));
         }
         assert_eq!(in_ascii("example.com:ü"), Some("example.com:ü".to_owned()), "the port was told before");
+    }
+
+    #[test]
+    fn what_separates_addresses_stands_outside_quotes_brackets_and_templates() {
+        for (template, expected) in [
+            ("{{ a }}, b@c.d", Some(7)),
+            ("{{ a }};", Some(7)),
+            ("{% if a %}{{ a }},{% endif %}b@c.d", Some(17)),
+            ("\"a, b\" <{{ a }}>, c@d.e", Some(17)),
+            ("\"{{ a }}, {{ b }}\" <{{ c }}>", None),
+            ("\"a\\\", b\" <{{ c }}>", None),
+            ("{{ a | replace(',', ';') }}", None),
+            ("{# a, b #}{{ c }}", None),
+            ("{{ a }} (b, c)", None),
+            ("{{ a, b", None),
+        ] {
+            assert_eq!(separator(template), expected, "{template}");
+        }
     }
 }
