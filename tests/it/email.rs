@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use vero_relay::destination::sample::sample;
 
 use crate::harness::*;
-use crate::mail_server::{Begins, MailServer};
+use crate::mail_server::{Begins, HANGS_UP, MailServer};
 
 const BOUNCED: &str = r#"{"type":"bounced","user":{"id":1,"email":"ann@example.com","name":"<b>Änn</b> & co"},"campaign":{"name":"Käse\r\nBcc: evil@example.com"}}"#;
 
@@ -445,6 +445,68 @@ async fn without_a_word_of_the_config_the_relay_is_called_as_its_machine_and_ans
     assert_eq!(mail.hello, name.trim());
     assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
     assert_eq!(mail.header("Reply-To"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_up_may_have_taken_the_message_only_when_it_had_it() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}      to: ops@example.com\n")).await;
+    let closed = "the mail server closed the connection before it answered";
+    for (at, more) in [
+        ("hello", ""),
+        ("EHLO", ""),
+        ("MAIL", ""),
+        ("ops@example.com", ""),
+        ("DATA", ""),
+        (".", "; it may have taken the message, which is sent again"),
+    ] {
+        server.says(at, [HANGS_UP]);
+        let id = relay.accept(SENT).await;
+        assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{at}");
+        let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
+        eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
+        assert_eq!(noted().await["failed_attempts"][0]["reason"], format!("{closed}{more}"), "{at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_up_before_tls_is_told_in_the_same_words() {
+    let server = MailServer::start(Begins::StartTls);
+    let relay = relay(&format!("localhost:{}", server.port()), &format!("{TO_TWO}      ca: ca.pem\n")).await;
+    for at in ["hello", "EHLO", "STARTTLS"] {
+        server.says(at, [HANGS_UP]);
+        let id = relay.accept(BOUNCED).await;
+        relay.until(&id, "delivered").await;
+        let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
+        eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
+        let reason = noted().await["failed_attempts"][0]["reason"].clone();
+        assert_eq!(reason, "the mail server closed the connection before it answered", "{at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_does_not_begin_with_tls_is_told_with_what_to_write() {
+    let server = MailServer::start(Begins::InTheClear);
+    let relay = relay(&format!("smtps://localhost:{}", server.port()), &format!("{TO_TWO}      ca: ca.pem\n")).await;
+    let id = relay.accept(BOUNCED).await;
+    let waits = relay.until(&id, "scheduled").await;
+    let port = server.port();
+    let expected = format!(
+        "could not connect: port {port} of the mail server does not speak TLS from the first byte: \
+         without `smtps://` in `server` the relay asks for it by STARTTLS"
+    );
+    assert_eq!(waits["reason"], expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_refused_is_told_of_the_user() {
+    let server = MailServer::start(Begins::InTheClear);
+    let login = "      username: relay\n      password: wrong-of-smtp\n      to: ops@example.com\n";
+    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{login}")).await;
+    relay.accept(SENT).await;
+    eventually("the pause", async || relay.destination("mail").await["state"] == "paused").await;
+    let told = relay.destination("mail").await.to_string();
+    assert!(told.contains("535 for the user"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

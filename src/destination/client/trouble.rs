@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use rustls::CertificateError;
+use rustls::{CertificateError, InvalidMessage};
 
 use super::lookup::LookupError;
 use super::{CONNECT_TIMEOUT, NoAnswer};
@@ -61,19 +61,41 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 /// Why no encrypted connection came to be.
 pub struct NoTls {
     pub text: String,
+    pub cause: Cause,
+}
+
+/// What is likely to be mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
     /// The server's certificate is why: most likely the config names another server, or not its CA.
-    pub is_of_certificate: bool,
+    Certificate,
+    /// What came is no TLS: most likely the port is one for another protocol.
+    NotSpoken,
+    Other,
 }
 
 /// Says it of a server that speaks no HTTP and that the config names under a key. `None`: TLS was not why.
 pub fn no_tls(error: &std::io::Error, key: &str) -> Option<NoTls> {
     let tls = find::<rustls::Error>(error)?;
     let text = format!("could not connect: {}", of_tls(tls, &format!("the one under `{key}`")));
-    Some(NoTls { text, is_of_certificate: matches!(tls, rustls::Error::InvalidCertificate(_)) })
+    let cause = match tls {
+        rustls::Error::InvalidCertificate(_) => Cause::Certificate,
+        _ if is_not_spoken(tls) => Cause::NotSpoken,
+        _ => Cause::Other,
+    };
+    Some(NoTls { text, cause })
+}
+
+/// Whether the first byte that came begins nothing of TLS.
+fn is_not_spoken(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
 }
 
 /// `name` says which name the server's certificate should have.
 fn of_tls(error: &rustls::Error, name: &str) -> String {
+    if is_not_spoken(error) {
+        return "what answers at this port does not speak TLS".to_owned();
+    }
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return format!("TLS failed: {error}");
     };

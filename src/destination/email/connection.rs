@@ -129,8 +129,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
             ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer))?;
+            // The library reads where an answer must come, and takes an end for one that is not understood.
             if buffer.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             this.read.extend_from_slice(buffer.filled());
         }
@@ -178,10 +179,14 @@ mod tests {
         assert_eq!(usual(b"250 \x1b[1m\r\n"), "250 ?[1m\r\n");
     }
 
+    /// Reads all of it.
     async fn read(bytes: &[u8]) -> io::Result<usize> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 25));
         let mut all = Vec::new();
-        Replies::new(bytes, peer).read_to_end(&mut all).await
+        match Replies::new(bytes, peer).read_to_end(&mut all).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(all.len()),
+            read => read,
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! One transaction with a mail server: connecting, logging in, and what each answer means.
 
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::connection::{Replies, Reply, exchange};
 use super::letter::Letter;
 use super::settings::Encryption;
 use super::{Email, SERVER};
-use crate::destination::client::{NoTls, no_tls};
+use crate::destination::client::{Cause, NoTls, no_tls};
 use crate::destination::{Delivery, Outcome, Reason};
 
 /// For one of a server's addresses to accept a connection. An attempt has its own limit, `timeout:`.
@@ -33,6 +34,7 @@ const TOO_MANY_RECIPIENTS: u16 = 552;
 const OF_THE_MAILBOX: &str = "5.2.";
 /// The server closes the connection: whatever was asked.
 const CLOSING: u16 = 421;
+const CLOSED: &str = "the mail server closed the connection before it answered";
 const NO_SMTPUTF8: &str = "the mail server accepts no addresses with letters beyond ASCII (SMTPUTF8)";
 
 impl Email {
@@ -70,15 +72,16 @@ impl Email {
             }
             Encryption::Never => Box::new(Replies::new(stream, peer)),
         };
-        let failed = |error: smtp::Error| self.before_mail(&error);
+        let refused = |error: smtp::Error| self.before_mail(&error, "the connection");
         let mut connection =
-            AsyncSmtpConnection::connect_with_transport(transport, &self.hello).await.map_err(failed)?;
+            AsyncSmtpConnection::connect_with_transport(transport, &self.hello).await.map_err(refused)?;
         if let Some((username, password)) = &self.login {
             let credentials = Credentials::new(username.clone(), password.expose().to_owned());
             if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
                 return Err(config_slip("the mail server offers no way to log in that is known here: PLAIN or LOGIN"));
             }
-            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(failed)?;
+            let refused = |error: smtp::Error| self.before_mail(&error, "the user");
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(refused)?;
         }
         Ok(connection)
     }
@@ -117,7 +120,14 @@ impl Email {
         let name = self.server.name.clone();
         TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| {
             match no_tls(&error, SERVER.info.name) {
-                Some(NoTls { text, is_of_certificate: true }) => config_slip(&text),
+                Some(NoTls { cause: Cause::NotSpoken, .. }) if self.server.encryption == Encryption::AtOnce => {
+                    config_slip(&format!(
+                        "could not connect: port {} of the mail server does not speak TLS from the first byte: \
+                         without `smtps://` in `server` the relay asks for it by STARTTLS",
+                        self.server.port
+                    ))
+                }
+                Some(NoTls { text, cause: Cause::Certificate }) => config_slip(&text),
                 Some(NoTls { text, .. }) => Outcome::retry(text),
                 None => no_answer(&error),
             }
@@ -210,6 +220,9 @@ impl Email {
             Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
             Ok(_) if refused.is_empty() => Outcome::Delivered,
             Ok(_) => self.delivered_but_to(&refused),
+            Err(error) if is_closed(&error) => {
+                Outcome::retry(format!("{CLOSED}; it may have taken the message, which is sent again"))
+            }
             Err(error) => self.of_error(&error, "the message"),
         }
     }
@@ -244,6 +257,9 @@ impl Email {
 
     /// What an error means once mail is sent.
     fn of_error(&self, error: &smtp::Error, what: &str) -> Outcome {
+        if is_closed(error) {
+            return Outcome::retry(CLOSED.to_owned());
+        }
         let Some(code) = error.status().map(u16::from) else {
             let brief = match () {
                 () if error.is_client() => "the mail server cannot be used",
@@ -267,8 +283,8 @@ impl Email {
     }
 
     /// What an error means before: it says nothing of the event, so no event is given up for it.
-    fn before_mail(&self, error: &smtp::Error) -> Outcome {
-        match self.of_error(error, "the connection") {
+    fn before_mail(&self, error: &smtp::Error, what: &str) -> Outcome {
+        match self.of_error(error, what) {
             Outcome::Reject { reason } => later(Reason { is_config_slip: true, ..reason }),
             outcome => outcome,
         }
@@ -323,7 +339,20 @@ fn later(reason: Reason) -> Outcome {
     Outcome::Retry { reason, after: None, holds_all: false }
 }
 
-fn no_answer(error: &std::io::Error) -> Outcome {
+/// Whether the server closed the connection in place of an answer.
+fn is_closed(error: &smtp::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| is_end(cause.kind()))
+}
+
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
+fn no_answer(error: &io::Error) -> Outcome {
+    if is_end(error.kind()) {
+        return Outcome::retry(CLOSED.to_owned());
+    }
     Outcome::retry(format!("no answer from the mail server: {error}"))
 }
 
