@@ -1,4 +1,4 @@
-//! Durations, sizes and rates as people write them: `15m`, `1MiB`, `5/s`.
+//! Durations, sizes and rates as people write them: `15m`, `1MiB`, `5/s`; and numbers of things as people read them: `12 000 events`.
 
 use std::time::Duration;
 
@@ -37,6 +37,28 @@ pub fn shown_duration(duration: Duration) -> String {
 /// A size in its largest whole binary unit.
 pub fn shown_size(bytes: u64) -> String {
     shown(bytes, SIZE_UNITS.iter().filter(|(name, _)| *name == "B" || is_binary(name)))
+}
+
+/// `1 234 567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 event`, `2 events`, `2 deliveries`, `2 retries`.
+pub fn numbered(number: u64, what: &str) -> String {
+    match what.strip_suffix('y') {
+        _ if number == 1 => format!("1 {what}"),
+        Some(stem) => format!("{} {stem}ies", grouped(number)),
+        None => format!("{} {what}s", grouped(number)),
+    }
 }
 
 /// How a duration is written, as a regular expression.
@@ -213,6 +235,14 @@ fn pattern(units: &[(&str, u64)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_goes_by_its_number() {
+        let said =
+            [numbered(0, "event"), numbered(1, "delivery"), numbered(1200, "delivery"), numbered(2, "dead letter")];
+        assert_eq!(said, ["0 events", "1 delivery", "1 200 deliveries", "2 dead letters"]);
+        assert_eq!([grouped(7), grouped(1000), grouped(1_234_567)], ["7", "1 000", "1 234 567"]);
+    }
 
     #[test]
     fn a_number_with_its_unit_is_read() {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::output::{self, print_error, say, tell};
-use super::terminal::{Colours, plain};
+use super::terminal::{Colours, numbered, plain};
 use super::{BAD_CONFIG, Failure, File, explained};
 use crate::config::{self, Config, ConfigError};
 use crate::errors::with_causes;
@@ -40,10 +40,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 
 fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict: bool) -> Result<(), Failure> {
     let colours = Colours::of(&std::io::stderr());
-    let fail = |report: &Report, severity: Severity| {
-        let told = count(report.count(severity), severity.word());
-        Err(Failure::new(BAD_CONFIG, format!("{file}: {told}")))
-    };
+    let fail = |report: &Report| Err(Failure::new(BAD_CONFIG, format!("{file}: {}", counted(report))));
     match loaded {
         Ok((config, report)) => {
             print_error(&report.render(colours.are_on));
@@ -58,7 +55,7 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
                 return Err(Failure::new(BAD_CONFIG, told));
             }
             if is_strict && report.count(Severity::Warning) > 0 {
-                return fail(&report, Severity::Warning);
+                return fail(&report);
             }
             let warnings = report.count(Severity::Warning);
             if warnings > 0 {
@@ -78,7 +75,7 @@ fn in_words(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict
         }
         Err(ConfigError::Problems(report)) => {
             print_error(&report.render(colours.are_on));
-            fail(&report, Severity::Error)
+            fail(&report)
         }
         Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
     }
@@ -126,6 +123,18 @@ fn in_json(file: &str, loaded: Result<(Config, Report), ConfigError>, is_strict:
     if is_ok { Ok(()) } else { Err(Failure::new(BAD_CONFIG, String::new())) }
 }
 
+/// `2 errors, 1 warning`.
+fn counted(report: &Report) -> String {
+    let of = |severity: Severity| (report.count(severity), severity.word());
+    let told = [of(Severity::Error), of(Severity::Warning)].into_iter().filter(|(number, _)| *number > 0);
+    let told: Vec<_> = told.map(|(number, word)| count(number, word)).collect();
+    told.join(", ")
+}
+
+fn count(number: usize, what: &str) -> String {
+    numbered(number as u64, what)
+}
+
 /// A test that did not pass: what was expected and what came, and why it went so.
 fn failing(tested: &Tested<'_>, colours: Colours) -> String {
     let mut out = format!("{}: {}\n", colours.paint("31", "test failed"), plain(&tested.test.name));
@@ -163,9 +172,4 @@ fn to(expected: &[String], got: &[String]) -> String {
         }
     }
     out
-}
-
-/// `1 rule`, `2 rules`.
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

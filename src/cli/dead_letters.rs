@@ -8,7 +8,7 @@ use super::client::{At, RunningRelay, query, step};
 use super::dialogue::confirm;
 use super::events::attempts_of;
 use super::output::{json, print, say};
-use super::terminal::{count, plain};
+use super::terminal::{are, count, numbered, plain};
 use super::{FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +71,7 @@ struct Show {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "vero-relay dead-letters replay [OPTIONS] <DESTINATION> [EVENT]")]
 struct Replay {
     #[command(flatten)]
     whose: Whose,
@@ -82,6 +83,7 @@ struct Replay {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "vero-relay dead-letters drop [OPTIONS] <DESTINATION> [EVENT]")]
 struct Drop {
     #[command(flatten)]
     whose: Whose,
@@ -91,7 +93,7 @@ struct Drop {
 
 #[derive(Debug, clap::Args)]
 struct Whose {
-    /// The destination whose dead letters they are
+    /// The destination whose dead letters they are; it must be named
     #[arg(value_name = "DESTINATION", required_unless_present = "from")]
     destination: Option<String>,
     /// The same, as it was written before
@@ -242,11 +244,12 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
     let path = format!("/api/dead-letters/{act}");
     let counted = block_on(async { relay.act(&path, &asked).await })?;
     let number = counted["deliveries"].as_u64().unwrap_or(0);
-    let what = match (act, to) {
-        ("drop", _) => format!("{} dead letters of {from} are dropped for good", count(number)),
-        (_, None) => format!("{} dead letters of {from} are delivered again", count(number)),
-        (_, Some(to)) => format!("{} dead letters of {from} are delivered to {to}", count(number)),
+    let done = match (act, to) {
+        ("drop", _) => "dropped for good".to_owned(),
+        (_, None) => "delivered again".to_owned(),
+        (_, Some(to)) => format!("delivered to {to}"),
     };
+    let what = format!("{} of {from} {} {done}", numbered(number, "dead letter"), are(number));
     if chosen.dry_run || (number == 0 && chosen.id.is_none()) {
         if chosen.at.json {
             json(&counted);

@@ -114,7 +114,7 @@ fn line(event: &Value) -> String {
             "dead" | "dropped" => "31",
             _ => "33",
         };
-        format!("{name} {}", paint(colour, state))
+        format!("{name} {}", paint(colour, &plain(&state.replace('_', " "))))
     });
     let deliveries: Vec<_> = deliveries.collect();
     let went = if deliveries.is_empty() { "nowhere".to_owned() } else { deliveries.join(", ") };

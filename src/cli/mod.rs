@@ -12,9 +12,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 use crate::errors::with_causes;
+use crate::yaml::problem::Severity;
 use crate::yaml::values::Process;
 
-/// Accepts Vero's webhooks, stores each before it answers, and delivers it to HTTP endpoints, Slack and files.
+/// Accepts Vero's webhooks, stores each before it answers, and delivers it to HTTP endpoints, Slack, email and files.
 #[derive(Debug, Parser)]
 #[command(name = "vero-relay", version, about, long_about = None, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
@@ -161,17 +162,26 @@ impl AdminFile {
     }
 }
 
-/// Finds and proves the config. Warnings and problems are printed as they are read best.
+/// Finds and proves the config. Problems are printed as they are read best. Warnings are counted: `check` and a start show them, and before
+/// each answer of another verb they would hide it.
 fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
     let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
     let is_coloured = terminal::Colours::of(&std::io::stderr()).are_on;
     match Config::load(&path, &Process) {
         Ok((config, report)) => {
-            print_error(&report.render(is_coloured));
+            tell_of_warnings(report.count(Severity::Warning), Some(&path));
             Ok((path, config))
         }
         Err(ConfigError::Problems(report)) => Err(Failure::new(BAD_CONFIG, report.render(is_coloured).trim_end())),
         Err(error) => Err(Failure::of(BAD_CONFIG, &error)),
+    }
+}
+
+/// Says that there are warnings, and where to read them.
+fn tell_of_warnings(number: usize, file: Option<&std::path::Path>) {
+    if number > 0 {
+        let file = file.map(|path| format!(" {}", terminal::plain(&path.display().to_string()))).unwrap_or_default();
+        output::tell!("{}: see `vero-relay check{file}`", terminal::numbered(number as u64, "warning"));
     }
 }
 

@@ -30,9 +30,12 @@ fn describe(out: &mut String, before: &str, verb: &Command) {
     let (positional, options): (Vec<_>, Vec<_>) =
         verb.get_arguments().filter(shown).partition(|arg| arg.is_positional());
     let mut usage = name.clone();
+    // What is needed unless something else stands there is marked in the usage that the verb gives itself.
+    let given = verb.clone().render_usage().to_string();
     for arg in &positional {
         let value = value_name(arg);
-        let _ = write!(usage, " {}", if arg.is_required_set() { value } else { format!("[{value}]") });
+        let is_needed = arg.is_required_set() || given.contains(&format!("<{value}>"));
+        let _ = write!(usage, " {}", if is_needed { value } else { format!("[{value}]") });
     }
     let level = if before == "vero-relay" { "##" } else { "###" };
     let _ = write!(out, "\n{level} {name}\n\n{about}.\n\n```text\n{usage}");

@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay};
-use super::output::{json, say, tell};
+use super::output::{json, say};
 use super::terminal::plain;
-use super::{AdminFile, BAD_CONFIG, Failure, block_on};
+use super::{AdminFile, BAD_CONFIG, Failure, block_on, tell_of_warnings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,9 +31,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         let all = reloaded[key].as_array().into_iter().flatten();
         all.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    for warning in lines("warnings") {
-        tell!("{warning}");
-    }
+    tell_of_warnings(lines("warnings").len(), args.file.or(named));
     let changes = lines("changes");
     if changes.is_empty() {
         say!("reloaded: no changes");

@@ -8,7 +8,7 @@ use serde_json::{Value, json as value};
 use super::client::{At, RunningRelay, step};
 use super::dialogue::{Progress, confirm};
 use super::output::{json, say};
-use super::terminal::{count, plain};
+use super::terminal::{are, count, numbered, plain};
 use super::{FAILED, Failure, block_on};
 
 /// Between two looks at how far it has come.
@@ -69,7 +69,10 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let was_known = if done["repeated"] == true { " (begun before, by the same id)" } else { "" };
-    say!("{} deliveries are on their way{was_known}; id {}", done["deliveries"], done["id"].as_str().unwrap_or("?"));
+    let number = done["deliveries"].as_u64().unwrap_or(0);
+    let deliveries = numbered(number, "delivery");
+    let their = if number == 1 { "is on its way" } else { "are on their way" };
+    say!("{deliveries} {their}{was_known}; id {}", plain(done["id"].as_str().unwrap_or("?")));
     Ok(())
 }
 
@@ -80,7 +83,8 @@ fn in_words(counted: &Value) -> String {
     });
     let parts: Vec<_> = parts.collect();
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-    format!("{} events are delivered again{parts}", number(&counted["events"]))
+    let events = counted["events"].as_u64().unwrap_or(0);
+    format!("{} {} delivered again{parts}", numbered(events, "event"), are(events))
 }
 
 /// Begins it and waits until everything is selected; delivering goes on by itself.
@@ -92,7 +96,7 @@ async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
     let mut now = begun.clone();
     while now["done"] != true {
         let left = now["events_left"].as_u64().unwrap_or(0) as f64;
-        progress.show(1.0 - left / all, &format!("{} deliveries", now["deliveries"]));
+        progress.show(1.0 - left / all, &numbered(now["deliveries"].as_u64().unwrap_or(0), "delivery"));
         tokio::time::sleep(LOOK_EVERY).await;
         now = relay.get(&path).await?;
         if let Some(why) = now["failed"].as_str() {

@@ -6,7 +6,7 @@ use serde_json::json as value;
 
 use super::client::{At, RunningRelay, step};
 use super::output::{json, say};
-use super::terminal::{count, plain};
+use super::terminal::{are, numbered, plain};
 use super::{Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         json(&said);
         return Ok(());
     }
-    let due = count(said["due_now"].as_u64().unwrap_or(0));
-    say!("{}: {due} scheduled retries are due now", plain(&args.destination));
+    let due = said["due_now"].as_u64().unwrap_or(0);
+    say!("{}: {} {} due now", plain(&args.destination), numbered(due, "scheduled retry"), are(due));
     Ok(())
 }

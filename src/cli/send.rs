@@ -24,8 +24,9 @@ const WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "vero-relay send [OPTIONS] <EVENT> [FILE]\n       vero-relay send [OPTIONS] --all [FILE]")]
 pub(super) struct Args {
-    /// A sample of Vero's by name (sent, bounced …), a file, or - for standard input
+    /// A sample of Vero's by name (sent, bounced …), a file, or - for standard input; without it, --all
     #[arg(required_unless_present = "all")]
     event: Option<String>,
     #[command(flatten)]

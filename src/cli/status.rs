@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{At, RunningRelay};
 use super::output::{json, print};
-use super::terminal::{age, count, paint, plain, size};
+use super::terminal::{age, count, numbered, paint, plain, size};
 use super::{AdminFile, FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,8 @@ fn screen(status: &Value) -> String {
         };
         let [name, state, since] = ["name", "state", "since"].map(|key| plain(source[key].as_str().unwrap_or("?")));
         let state = paint("33", &state);
-        let held = count(number(&source["held"]));
-        out.push_str(&format!("source {name} is {state} since {since}: {what}; {held} events held\n"));
+        let held = numbered(number(&source["held"]), "event");
+        out.push_str(&format!("source {name} is {state} since {since}: {what}; {held} held\n"));
     }
     let damaged = number(&status["store"]["damaged_ranges"]);
     if damaged > 0 {
@@ -92,8 +92,8 @@ fn screen(status: &Value) -> String {
         format!("{}{most}", size(number(&store[bytes])))
     };
     out.push_str(&format!(
-        "\nhistory {} events, {}; dead letters beyond it {}; free {}\n",
-        count(number(&store["events"])),
+        "\nhistory {}, {}; dead letters beyond it {}; free {}\n",
+        numbered(number(&store["events"]), "event"),
         of("journal_bytes", "history_bytes_max"),
         of("dead_letter_bytes", "dead_letter_bytes_max"),
         store["free_bytes"].as_u64().map_or_else(|| "unknown".to_owned(), size),

@@ -7,7 +7,7 @@ use serde_json::json as value;
 use super::client::{At, RunningRelay};
 use super::dialogue::Progress;
 use super::output::{json, say};
-use super::terminal::{count, plain, size};
+use super::terminal::{are, count, numbered, plain, size};
 use super::{FAILED, Failure, IN_USE, block_on, load};
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::lock::{DataDirLock, LockError};
@@ -126,14 +126,16 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
         }));
     } else {
         say!(
-            "{} in {} segments: {} groups, {} events and {} relocated; {} deliveries wait, {} are dead letters",
+            "{} in {}: {}, {} and {} relocated; {} {}, {} {} dead",
             size(*bytes),
-            count(*segments as u64),
-            count(*groups),
-            count(*events),
+            numbered(*segments as u64, "segment"),
+            numbered(*groups, "group"),
+            numbered(*events, "event"),
             count(*relocated),
-            count(*backlog),
-            count(*dead)
+            numbered(*backlog, "delivery"),
+            if *backlog == 1 { "waits" } else { "wait" },
+            count(*dead),
+            are(*dead)
         );
         if *torn_bytes > 0 {
             say!("{} at the end were being written when the process ended: nobody was told of them", size(*torn_bytes));
@@ -147,6 +149,6 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             }
             Ok(())
         }
-        number => Err(Failure::new(FAILED, format!("{number} problems"))),
+        number => Err(Failure::new(FAILED, numbered(number as u64, "problem"))),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::telemetry::has_colours;
+pub(super) use crate::units::{grouped as count, numbered};
 
 /// `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -26,17 +27,9 @@ pub(super) fn age(seconds: u64) -> String {
     }
 }
 
-/// `1 234 567`.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
+/// The verb behind a number of things.
+pub(super) fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// A text from outside, fit for a terminal: no control characters, on one line.
@@ -81,7 +74,6 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([size(0), size(1023), size(1536), size(10 << 30)], ["0 B", "1023 B", "1.5 KiB", "10.0 GiB"]);
         assert_eq!([age(5), age(180), age(7200), age(999_999)], ["5 s", "3 min", "2 h", "11 d"]);
-        assert_eq!([count(7), count(1000), count(1_234_567)], ["7", "1 000", "1 234 567"]);
         assert_eq!(plain("a\x1b[31m\nb"), "a [31m b");
     }
 }

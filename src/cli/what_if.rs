@@ -10,9 +10,9 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, query};
 use super::dialogue::Progress;
-use super::output::{json, print, tell};
-use super::terminal::{count, paint, plain};
-use super::{BAD_CONFIG, FAILED, Failure, block_on};
+use super::output::{json, print};
+use super::terminal::{count, numbered, paint, plain};
+use super::{BAD_CONFIG, FAILED, Failure, block_on, tell_of_warnings};
 use crate::config::{self, read_text};
 use crate::relay::Change;
 
@@ -45,7 +45,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let relay = RunningRelay::at(Some(running.as_ref().unwrap_or(&candidate)), &args.at)?;
     let file = candidate.display().to_string();
     let found = block_on(ask(&relay, &args, &file, &text))?;
-    found.warnings.iter().for_each(|warning| tell!("{}", plain(warning)));
+    tell_of_warnings(found.warnings.len(), Some(&candidate));
     if args.at.json {
         json(&found.json());
     } else {
@@ -76,7 +76,7 @@ async fn ask(relay: &RunningRelay, args: &Args, file: &str, text: &str) -> Resul
         }
         after = piece["next"].clone();
         let done = found.count("events") + found.count("skipped");
-        progress.show(done as f64 / events.max(done) as f64, &format!("{} events", count(done)));
+        progress.show(done as f64 / events.max(done) as f64, &numbered(done, "event"));
     }
 }
 
@@ -203,15 +203,6 @@ impl Found {
             self.no_longer_taken.examples.iter().for_each(|example| out.push_str(&line(example)));
         }
         out
-    }
-}
-
-/// `1 event`, `2 events`, `2 deliveries`.
-fn numbered(number: u64, what: &str) -> String {
-    match what.strip_suffix('y') {
-        _ if number == 1 => format!("1 {what}"),
-        Some(stem) => format!("{} {stem}ies", count(number)),
-        None => format!("{} {what}s", count(number)),
     }
 }
 

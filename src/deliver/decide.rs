@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::backoff::wait;
 use crate::destination::Outcome;
+use crate::units::numbered;
 
 /// How often, how fast and how long a destination is tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +69,7 @@ pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, poli
         Outcome::Reject { reason } => Next::DeadLetter(reason.text.clone()),
         Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
         Outcome::Retry { reason, .. } if policy.attempts_max.is_some_and(|most| attempts >= most) => {
-            Next::DeadLetter(format!("given up after {attempts} attempts: {reason}"))
+            Next::DeadLetter(format!("given up after {}: {reason}", numbered(attempts.into(), "attempt")))
         }
         Outcome::Retry { reason, .. } if age >= policy.give_up_after => {
             Next::DeadLetter(format!("given up after {}: {reason}", in_words(age)))

@@ -243,6 +243,8 @@ pub enum Refused {
         /// Offset of the first wrong byte.
         at: usize,
     },
+    #[error("the body is empty; an event is one JSON object")]
+    Empty,
     #[error("the body is not JSON: {why} at byte {at}")]
     NotJson {
         /// Offset of the byte where reading stopped.
@@ -292,6 +294,9 @@ impl FieldSet {
             let why = why.split(" at line ").next().unwrap_or_default().to_owned();
             Refused::NotJson { at: offset(text, error.line(), error.column()), why }
         };
+        if start == text.len() {
+            return Err(Refused::Empty);
+        }
         if text.as_bytes().get(start) != Some(&b'{') {
             serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
             return Err(Refused::NotObject { found: json_kind(&text[start..]), at: start });

@@ -89,6 +89,41 @@ fn check_takes_warnings_and_with_strict_exits_78_for_them() {
     assert!(err(&strict).ends_with("config.yaml: 1 warning\n"), "{}", err(&strict));
     let good = vero_relay(root(), &["check", "--strict", "-c", "config.example.yaml"]);
     assert_eq!(good.status.code(), Some(0), "{}", err(&good));
+    doubtful(directory.path(), true);
+    let bad = vero_relay(directory.path(), &["check"]);
+    assert!(err(&bad).ends_with("config.yaml: 2 errors, 1 warning\n"), "{}", err(&bad));
+}
+
+#[test]
+fn warnings_stand_before_the_answer_of_no_other_verb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    doubtful(directory.path(), false);
+    for verb in [&["explain", "sent"][..], &["urls", "--json"]] {
+        let done = vero_relay(directory.path(), verb);
+        assert_eq!(done.status.code(), Some(0), "{verb:?}");
+        let told = err(&done);
+        let first = told.lines().next();
+        assert_eq!(first, Some("1 warning: see `vero-relay check config.yaml`"), "{verb:?}: {told}");
+        assert!(told.lines().count() <= 2, "{verb:?}: {told}");
+    }
+}
+
+#[test]
+fn the_help_of_a_verb_marks_what_it_cannot_do_without() {
+    for (verb, needed) in [
+        (&["send"][..], "<EVENT>"),
+        (&["explain"], "<EVENT>"),
+        (&["retry"], "<DESTINATION>"),
+        (&["dead-letters", "replay"], "<DESTINATION>"),
+        (&["dead-letters", "drop"], "<DESTINATION>"),
+    ] {
+        let help = out(&vero_relay(root(), &[verb, &["--help"]].concat()));
+        let usage = help.lines().find(|line| line.starts_with("Usage: ")).expect("a usage");
+        assert!(usage.contains(needed), "{usage}");
+        let without = vero_relay(root(), verb);
+        assert_eq!(without.status.code(), Some(2), "{verb:?}");
+        assert!(err(&without).contains(needed), "{}", err(&without));
+    }
 }
 
 #[test]

@@ -53,7 +53,8 @@ async fn what_is_no_event_gets_400_and_a_sentence_that_says_where() {
     let relay = nowhere().await;
     for (body, part) in [
         (&b"{\"type\":\"a\xff\"}"[..], "not UTF-8 from byte 10"),
-        (b"", "EOF while parsing a value at byte 0"),
+        (b"", "the body is empty; an event is one JSON object"),
+        (b" \r\n", "the body is empty"),
         (b"{type: 'sent'}", "key must be a string at byte 1"),
         (b"{\"type\":\"a\"", "not JSON"),
         (b"[1]", "array (at byte 0)"),

@@ -191,7 +191,8 @@ async fn page(relay: &Arc<Relay>, filter: Arc<Filter>, limit: usize, mut after: 
     if unfound > 0 {
         let mib = SEARCHED_BYTES_MAX >> 20;
         warnings.push(format!(
-            "{unfound} deliveries ended more than {mib} MiB further on in the journal: they are shown as `unknown`; ask for one event by its id"
+            "{} ended more than {mib} MiB further on in the journal: they are shown as `unknown`; ask for one event by its id",
+            crate::units::numbered(unfound, "delivery")
         ));
     }
     Ok(json!({ "events": shown, "next": next.map(|next| next.to_string()), "warnings": warnings }))

@@ -130,7 +130,8 @@ fn a_refusal_names_the_place() {
     };
     for (body, part) in [
         (&b"{\"type\":\"a\xff\"}"[..], "not UTF-8 from byte 10"),
-        (b"", "EOF while parsing a value at byte 0"),
+        (b"", "the body is empty; an event is one JSON object"),
+        (b" \r\n", "the body is empty"),
         (b"{\"type\":\"a\"", "not JSON: EOF while parsing an object"),
         (b"{type: 'sent'}", "not JSON: key must be a string at byte 1"),
         (b"{\"type\":\"a\"} x", "not JSON: trailing characters at byte 13"),
