@@ -13,7 +13,7 @@ use super::{Failure, block_on};
 pub(super) struct Args {
     /// One event's id: everything that is known of it
     id: Option<String>,
-    /// Only this type
+    /// Only this type, or one of several: bounced,failed
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
     /// Only what a match map, as in a rule, holds for: '{campaign.name: {glob: "Cart*"}}'
@@ -79,8 +79,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         );
         let mut page = block_on(async { relay.get(&path).await })?;
         if after.is_none() {
-            let warnings = page["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            warnings.for_each(|warning| tell!("warning: {}", plain(warning)));
+            tell_of_slips(&page);
         }
         events.extend(page["events"].as_array_mut().map(std::mem::take).unwrap_or_default());
         let next = page["next"].as_str().map(str::to_owned);
@@ -101,6 +100,12 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         say!("no events match");
     }
     Ok(())
+}
+
+/// What in a filter probably does not do what was meant.
+pub(super) fn tell_of_slips(answer: &Value) {
+    let warnings = answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    warnings.for_each(|warning| tell!("warning: {}", plain(warning)));
 }
 
 /// One line an event: when, what, and where it went.

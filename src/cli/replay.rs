@@ -7,6 +7,7 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
 use super::dialogue::{Progress, confirm};
+use super::events::tell_of_slips;
 use super::output::{json, say};
 use super::terminal::{are, count, numbered, plain};
 use super::{FAILED, Failure, block_on};
@@ -51,6 +52,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         "dry_run": true,
     });
     let counted = block_on(async { relay.act("/api/replays", &asked).await })?;
+    tell_of_slips(&counted);
     if args.dry_run && args.at.json {
         json(&counted);
         return Ok(());

@@ -256,6 +256,7 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
         reader.error_with(node.id, "a match map looks like {type: bounced, campaign.name: {glob: \"Cart*\"}}", help);
         return None;
     }
+    advice::fields::advise(reader, node);
     let mut fields = FieldSetBuilder::default();
     let condition = read_match(reader, node, &mut fields)?;
     let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false };

@@ -355,6 +355,25 @@ async fn a_resume_tells_whether_there_was_a_pause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_match_that_names_no_field_of_veros_is_told_wherever_one_is_taken() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let field = json!(["Vero sends no field `typ` today (did you mean `type`?)"]);
+    assert_eq!(relay.admin("/api/events?match=%7Btyp%3A%20sent%7D").await.json()["warnings"], field);
+    let asked = json!({ "since": "1h", "match": "{typ: sent}", "dry_run": true });
+    assert_eq!(told(&relay, "/api/replays", asked).await["warnings"], field);
+    assert_eq!(told(&relay, "/api/replays", json!({ "since": "1h", "match": "{typ: sent}" })).await["warnings"], field);
+    let value = relay.admin("/api/events?type=bouncd").await.json()["warnings"].to_string();
+    assert!(value.contains("no event type `bouncd`") && value.contains("`bounced`"), "{value}");
+    relay.accept(SENT).await;
+    for (types, found) in [("bounced,sent", 1), ("sent", 1), ("opened,%20sent", 1), ("bounced,opened", 0)] {
+        let listed = relay.admin(&format!("/api/events?type={types}")).await.json();
+        assert_eq!(listed["events"].as_array().map(Vec::len), Some(found), "{types}: {listed}");
+        assert_eq!(listed["warnings"], json!([]), "{types}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_of_no_time_at_all_is_refused() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;

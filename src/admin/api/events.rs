@@ -66,7 +66,10 @@ struct Filter {
 impl Filter {
     fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
         let wrong = |error: ReplayError| Refusal::wrong(error.to_string());
-        let by_type = query.get("type").map(|event_type| json!({ "type": event_type }).to_string());
+        let by_type = query.get("type").map(|types| {
+            let types: Vec<_> = types.split(',').map(str::trim).collect();
+            json!({ "type": types }).to_string()
+        });
         let matching = match (query.get("match"), by_type) {
             (Some(_), Some(_)) => return Err(Refusal::wrong("`type` can stand in `match`: give one of them")),
             (Some(text), None) => Some(text.to_owned()),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
-use crate::relay::replay::{ReplayError, ReplaySpec};
+use crate::relay::replay::{Conditions, ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
@@ -82,6 +82,8 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };
+    let read = Conditions::parse_with_warnings(spec.matching.as_deref());
+    let (_, warnings) = read.map_err(refusal)?;
     if asked.flag("dry_run")? {
         let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
         let by_destination =
@@ -91,6 +93,7 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
             "events": counted.events,
             "deliveries": counted.deliveries,
             "by_destination": by_destination.collect::<Vec<_>>(),
+            "warnings": warnings,
         }));
     }
     let (progress, is_new) = relay.replayer.begin(asked.id()?, &spec).await.map_err(refusal)?;
@@ -99,6 +102,7 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     }
     let mut shown = shown(&progress);
     shown["repeated"] = json!(!is_new);
+    shown["warnings"] = json!(warnings);
     Ok(shown)
 }
 
