@@ -58,7 +58,8 @@ impl RunningRelay {
 
     /// The relay that a verb's options name, or the one of the config.
     pub(super) fn at(named: Option<&Path>, at: &At) -> Result<Self, Failure> {
-        let admin = match &at.admin {
+        // Containers set variables to nothing where they mean none.
+        let admin = match at.admin.as_ref().filter(|text| !text.is_empty()) {
             Some(text) => {
                 // What is no URL of the relay's may hold a password.
                 let shown = if text.contains('@') { "…" } else { text.as_str() };

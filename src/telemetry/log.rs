@@ -43,8 +43,10 @@ pub(super) fn lines_lost() -> Counter {
 /// Starts logging to standard error: text, or JSON lines with `VERO_RELAY_LOG_FORMAT=json`; how much is said by `VERO_RELAY_LOG`
 /// (default `info`). Panics become lines of it. For the daemon, once.
 pub fn start() -> Log {
-    let (filter, trouble) = level::filter(std::env::var("VERO_RELAY_LOG").ok().as_deref());
-    let is_json = std::env::var("VERO_RELAY_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // What is no UTF-8 is told as any other odd word.
+    let said = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let (filter, odd_level) = level::filter(said("VERO_RELAY_LOG").as_deref());
+    let (is_json, odd_format) = level::is_json(said("VERO_RELAY_LOG_FORMAT").as_deref());
     let style = if is_json { Style::Json } else { Style::Text { is_coloured: super::has_colours(&std::io::stderr()) } };
     let queue = Arc::new(Queue::new(lines_lost()));
     out::start(queue.clone(), style);
@@ -60,9 +62,7 @@ pub fn start() -> Log {
     let log = panics.clone();
     // The usual hook writes to standard error itself, and waits there for who does not read.
     std::panic::set_hook(Box::new(move |panic| panics.line(Level::ERROR, &in_words(panic))));
-    if let Some(trouble) = trouble {
-        log.line(Level::WARN, &trouble);
-    }
+    odd_level.into_iter().chain(odd_format).for_each(|trouble| log.line(Level::WARN, &trouble));
     log
 }
 

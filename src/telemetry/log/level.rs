@@ -1,4 +1,4 @@
-//! How much is logged, by the words of `VERO_RELAY_LOG`.
+//! How much is logged, by the words of `VERO_RELAY_LOG`, and in which form, by those of `VERO_RELAY_LOG_FORMAT`.
 
 use tracing_subscriber::EnvFilter;
 
@@ -15,6 +15,23 @@ pub(super) fn filter(value: Option<&str>) -> (EnvFilter, Option<String>) {
             Err(_) => (EnvFilter::new(DEFAULT), Some(trouble(&directives))),
         },
         Err(trouble) => (EnvFilter::new(DEFAULT), Some(trouble)),
+    }
+}
+
+/// Whether lines are JSON by a value, and what to tell of a value that is none.
+pub(super) fn is_json(value: Option<&str>) -> (bool, Option<String>) {
+    match value.unwrap_or_default().trim().to_lowercase().as_str() {
+        "json" => (true, None),
+        "" | "text" => (false, None),
+        _ => {
+            let value = value.unwrap_or_default();
+            (
+                false,
+                Some(format!(
+                    "VERO_RELAY_LOG_FORMAT is `{value}`, which is no format: write text or json. text is used"
+                )),
+            )
+        }
     }
 }
 
@@ -50,6 +67,15 @@ mod tests {
         let (filter, trouble) = filter(Some(value));
         assert_eq!(filter.to_string(), expected.unwrap_or("info"), "{value}");
         assert_eq!(trouble.is_none(), expected.is_some(), "{value}: {trouble:?}");
+    }
+
+    #[test]
+    fn a_format_is_taken_and_any_other_word_is_told() {
+        for (value, expected) in [(None, false), (Some(""), false), (Some("text"), false), (Some(" JSON "), true)] {
+            assert_eq!(is_json(value), (expected, None), "{value:?}");
+        }
+        let (is_json, told) = is_json(Some("xml"));
+        assert!(!is_json && told.is_some_and(|told| told.contains("is `xml`, which is no format: write text or json")));
     }
 
     #[test]
