@@ -26,6 +26,11 @@ const TEMPLATES_MAX: usize = 1000;
 /// A longer template is not looked at.
 const TEMPLATE_BYTES_MAX: usize = 16 << 10;
 
+/// Types that are named in one warning.
+const NAMED_MAX: usize = 3;
+/// The key by which a destination leaves out what is missing.
+const OMITS: &str = "omit_missing";
+
 /// What a destination's templates are looked at with.
 pub(in crate::config) struct Sent {
     /// Vero's types that the rules may send there, as bits in the order of [`vero::TYPES`].
@@ -72,6 +77,8 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
             let own = section.entries().iter();
             let inherited = usual.map(Node::entries).unwrap_or_default().iter();
             let inherited = inherited.filter(|(key, _)| section.get(&key.text).is_none());
+            let omits = section.get(OMITS).or_else(|| usual?.get(OMITS)).and_then(Node::scalar);
+            let omits_missing = omits.is_some_and(|scalar| scalar.text == "true");
             for (key, node) in own.chain(inherited) {
                 let Some(language) = kind.language(&key.text) else { continue };
                 // What stands in the defaults is looked at once.
@@ -79,7 +86,8 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
                     texts::advise(reader, language, &key.text, node);
                 }
                 collect(node, &mut |at_node, source| {
-                    templates.push(Found { language, key: &key.text, at: at_node, source, types: sent.bits(at) });
+                    let types = sent.bits(at);
+                    templates.push(Found { language, key: &key.text, at: at_node, source, types, omits_missing });
                 });
             }
         }
@@ -91,7 +99,8 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     templates.retain(|found| seen.insert(found.at));
     for found in templates.iter().filter(|found| found.language != Language::Path).take(TEMPLATES_MAX) {
         let types = Sent::names(types.get(found.source).copied().unwrap_or_default());
-        Of { reader, key: found.key, types: &types }.look_at(found.at, found.source);
+        Of { reader, key: found.key, types: &types, omits_missing: found.omits_missing }
+            .look_at(found.at, found.source);
     }
 }
 
@@ -134,6 +143,7 @@ struct Found<'n> {
     at: NodeId,
     source: &'n str,
     types: u16,
+    omits_missing: bool,
 }
 
 fn collect<'n>(node: &'n Node, see: &mut dyn FnMut(NodeId, &'n str)) {
@@ -159,6 +169,8 @@ struct Of<'a> {
     reader: &'a Reader,
     key: &'a str,
     types: &'a [&'static str],
+    /// Its destination leaves out a key that comes to nothing.
+    omits_missing: bool,
 }
 
 impl Of<'_> {
@@ -228,11 +240,17 @@ impl Of<'_> {
             let names: Vec<_> = lacking.iter().map(|name| format!("`{name}`")).collect();
             let help = match field.as_str() {
                 "email" | "id" => format!("write user.{field}: Vero has it below `user`"),
+                _ if self.is_left_out(source) => "so `omit_missing` always leaves its key out".to_owned(),
                 _ => format!("no other type comes here; where it may be missing: {{{{ {path} | default('–') }}}}"),
             };
             return fault(format!("Vero's documentation shows no `{path}` with {}", names.join(" and ")), help);
         }
         let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
+        let is_slip = || words::nearest(last, ["email"]).is_some() || vero::meant(path).is_some();
+        if first == "user" && self.types.contains(&"user_created") && !is_slip() {
+            // Whatever a customer keeps of a person, a new one brings along.
+            return None;
+        }
         let help = match vero::meant(path) {
             _ if first == "env" && path != "env" => {
                 let name = path.trim_start_matches("env.");
@@ -258,13 +276,33 @@ impl Of<'_> {
                 None if matches!(path, "null" | "nil" | "None" | "undefined") => {
                     "what is not there is `x is none`, or `not x`".to_owned()
                 }
+                // A default would be sent where the key is to be left out.
+                None if self.is_left_out(source) => {
+                    "where your events have it: `omit_missing` leaves its key out of the others".to_owned()
+                }
                 None => {
                     let written = within.clone().and_then(|within| source.get(within)).unwrap_or(path);
                     format!("where your events have it: {{{{ {written} | default('') }}}}")
                 }
             },
         };
-        fault(format!("Vero sends no field `{path}` today"), help)
+        let message = match self.types {
+            // Below `user` Vero sends more with another type.
+            [_, ..] if first == "user" && !is_slip() => {
+                let all = || self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+                let types = if self.types.len() <= NAMED_MAX { all() } else { "the types that come here".to_owned() };
+                format!("Vero's documentation shows no `{path}` with {types}")
+            }
+            _ => format!("Vero sends no field `{path}` today"),
+        };
+        fault(message, help)
+    }
+
+    /// Whether a template stands alone as a value of JSON, and its key is left out where it comes to nothing.
+    fn is_left_out(&self, source: &str) -> bool {
+        let source = source.trim();
+        let is_alone = source.starts_with("{{") && source.ends_with("}}") && source.matches("{{").count() == 1;
+        self.omits_missing && self.key == "json" && is_alone
     }
 
     /// A message that is empty for every sample of what comes here.
