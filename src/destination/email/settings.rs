@@ -398,7 +398,7 @@ mod tests {
             ("{{ a }}, b@c.d", Some(7)),
             ("{{ a }};", Some(7)),
             ("{% if a %}{{ a }},{% endif %}b@c.d", Some(17)),
-            ("\"a, b\" <{{ a }}>, c@d.e", Some(17)),
+            ("\"a, b\" <{{ a }}>, c@d.e", Some(16)),
             ("\"{{ a }}, {{ b }}\" <{{ c }}>", None),
             ("\"a\\\", b\" <{{ c }}>", None),
             ("{{ a | replace(',', ';') }}", None),
