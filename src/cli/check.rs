@@ -142,10 +142,11 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
         out.push_str(&match missed {
             Missed::Event(why) => format!("  {}\n", plain(why)),
             Missed::To { expected, got } => to(expected, got),
-            Missed::Content { destination, expected, got } => {
+            Missed::Content { destination, part, expected, got } => {
+                let what = part.map_or_else(|| destination.clone(), |part| format!("{destination}, {part}"));
                 let expected = plain(expected);
                 let got = plain(got);
-                format!("  {destination}: expected  {expected}\n  {destination}: got       {got}\n")
+                format!("  {what}: expected  {expected}\n  {what}: got       {got}\n")
             }
         });
     }

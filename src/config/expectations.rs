@@ -8,12 +8,13 @@ use serde_json::json;
 use super::destinations::Names;
 use super::rules::{self, NAME_BYTES_MAX};
 use super::sources::Source;
+use crate::destination::{KINDS, kind_named};
 use crate::event::{FieldSetBuilder, Json, Refused, RelayFields};
 use crate::rules::RuleSet;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, text};
 use crate::yaml::problem::did_you_mean;
-use crate::yaml::raw::{Node, Style, Value};
+use crate::yaml::raw::{self, Node, Style, Value};
 use crate::yaml::reader::Reader;
 
 #[derive(Debug)]
@@ -24,8 +25,19 @@ pub struct ConfigTest {
     pub source: String,
     /// The destinations that it is to go to and no others, by their places; `None`: whichever.
     pub to: Option<Vec<usize>>,
-    /// What is expected of what a destination gets: rules of one rule on [`CONTENT_FIELD`](Self::CONTENT_FIELD).
-    pub content: Vec<(usize, RuleSet)>,
+    /// What is expected of what destinations get.
+    pub content: Vec<ExpectedContent>,
+}
+
+/// What is expected of what a destination gets.
+#[derive(Debug)]
+pub struct ExpectedContent {
+    /// Its place.
+    pub destination: usize,
+    /// The part of its content that is looked at; `None`: all of it.
+    pub part: Option<&'static str>,
+    /// Rules of one rule on [`CONTENT_FIELD`](ConfigTest::CONTENT_FIELD).
+    pub condition: RuleSet,
 }
 
 impl ConfigTest {
@@ -64,8 +76,8 @@ const EXPECT: Key<()> = key("expect", by_hand(Of::Map(expect_keys)))
 const TO: Key<()> =
     key("to", by_hand(Of::Texts)).about("The destinations, exactly; `[]` is none.").example("[alerts, archive]");
 const CONTENT: Key<()> = key("content", by_hand(Of::Own("map of names to operators", content_schema)))
-    .about("What a destination would get (the body of the request, the message's JSON, the line), under the operators of a match map.")
-    .example("{ alerts: { contains: Receipt } }");
+    .about("What a destination would get (the body of the request, the message's JSON, the line, an email's text and HTML together), under the operators of a match map. Of an email also by its parts: `to`, `subject`, `text` and `html`, each with what is expected of it.")
+    .example("{ alerts: { contains: Receipt }, mail: { subject: { starts_with: Bounced } } }");
 
 /// The keys of a test.
 pub(super) fn keys() -> Section {
@@ -78,7 +90,11 @@ fn expect_keys() -> Section {
 }
 
 fn content_schema() -> serde_json::Value {
-    json!({ "type": "object", "additionalProperties": { "$ref": "#/$defs/test", "not": { "type": "null" } } })
+    let test = json!({ "$ref": "#/$defs/test", "not": { "type": "null" } });
+    let parts = KINDS.iter().flat_map(|kind| kind.content_parts).map(|part| ((*part).to_owned(), test.clone()));
+    let parts: serde_json::Map<_, _> = parts.collect();
+    let parts = json!({ "type": "object", "properties": parts, "additionalProperties": false, "minProperties": 1 });
+    json!({ "type": "object", "additionalProperties": { "anyOf": [test, parts] } })
 }
 
 /// What tests can speak of.
@@ -86,8 +102,19 @@ pub(super) struct Known<'k> {
     pub reader: &'k Reader,
     /// The names of the destinations, in order.
     pub destinations: &'k Names,
+    /// Their sections, in the same order.
+    pub nodes: Option<&'k Node>,
     /// The sources, if they are good.
     pub sources: Option<&'k [Source]>,
+}
+
+impl Known<'_> {
+    /// The parts that the content of a destination has.
+    fn parts_of(&self, destination: usize) -> &'static [&'static str] {
+        let section = self.nodes.and_then(|nodes| nodes.entries().get(destination));
+        let mut keys = section.map(|(_, node)| node.entries()).unwrap_or_default().iter();
+        keys.find_map(|(key, _)| kind_named(&key.text)).map_or(&[], |kind| kind.content_parts)
+    }
 }
 
 pub(super) fn read(known: &Known<'_>, node: &Node) -> Option<Vec<ConfigTest>> {
@@ -213,7 +240,7 @@ fn json(reader: &Reader, node: &Node) -> Option<Json> {
     }
 }
 
-type Expected = (Option<Vec<usize>>, Vec<(usize, RuleSet)>);
+type Expected = (Option<Vec<usize>>, Vec<ExpectedContent>);
 
 fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expected> {
     let reader = known.reader;
@@ -236,9 +263,32 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
             let message = format!("content is expected for `{}`, which is not in this test's `to`", key.text);
             reader.error_with(key.id, message, format!("add `{}` to `to`, or take it out here", key.text));
         }
-        expected.extend(rules::read_content(reader, node).map(|condition| (at, condition)));
+        expected.extend(read_content(known, at, node));
     }
     Some((to, expected))
+}
+
+/// What is expected of the content of one destination: of all of it, or of its parts.
+fn read_content(known: &Known<'_>, destination: usize, node: &Node) -> Vec<ExpectedContent> {
+    let reader = known.reader;
+    let expected = |part: Option<&'static str>, node: &Node| {
+        rules::read_content(reader, node).map(|condition| ExpectedContent { destination, part, condition })
+    };
+    let names = known.parts_of(destination);
+    let find = |key: &str| names.iter().copied().find(|name| *name == key);
+    if !node.entries().iter().any(|(key, _)| find(&key.text).is_some()) {
+        return expected(None, node).into_iter().collect();
+    }
+    let parts = reader.map(node, "the parts of a content").map(|mut entries| entries.rest()).unwrap_or_default();
+    let read = |(key, node): (&raw::Key, &Node)| match find(&key.text) {
+        Some(part) => expected(Some(part), node),
+        None => {
+            let help = format!("the parts are {}; operators stand below one of them", names.join(", "));
+            reader.error_with(key.id, format!("`{}` is no part of this content", key.text), help);
+            None
+        }
+    };
+    parts.into_iter().filter_map(read).collect()
 }
 
 fn read_to(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {

@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::addresses::admin_address;
-pub use self::expectations::{ConfigTest, TestEvent};
+pub use self::expectations::{ConfigTest, ExpectedContent, TestEvent};
 pub use self::limits::Limits;
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};

@@ -147,7 +147,9 @@ pub(super) fn read(
         advice::templates::advise(reader, nodes, defaults, sent);
     }
     let tests = entries.node(&TESTS.info).map_or(Some(Vec::new()), |node| {
-        expectations::read(&expectations::Known { reader, destinations: &names, sources: sources.as_deref() }, node)
+        let nodes = destination_nodes;
+        let sources = sources.as_deref();
+        expectations::read(&expectations::Known { reader, destinations: &names, nodes, sources }, node)
     });
     let is_free = |key: &str| key.starts_with("x-");
     for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {

@@ -44,6 +44,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
     not_content: &["url", "auth", "headers", "signing_secrets"],
+    content_parts: &[],
     defaults: Defaults {
         concurrency: 8,
         interval: None,

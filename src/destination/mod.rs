@@ -98,6 +98,8 @@ pub struct Kind {
     pub secret_keys: &'static [&'static str],
     /// Keys whose values are sent beside the content, or decide where it goes.
     pub not_content: &'static [&'static str],
+    /// What its content has parts called, each a text that a test of the config can look at by itself.
+    pub content_parts: &'static [&'static str],
     /// How fast, and for how long, unless the config says otherwise.
     pub defaults: Defaults,
     /// Reads its section, or tells what is wrong with it.

@@ -13,6 +13,8 @@ pub struct Preview {
     /// What the content is called: a body, a line.
     pub content_name: &'static str,
     pub(super) content: String,
+    /// The parts of the content by name, where it has any; they may say more than it does.
+    pub(super) parts: Vec<(&'static str, String)>,
     /// What of it must not be shown.
     pub(super) masks: Masks,
 }
@@ -27,6 +29,7 @@ impl Preview {
             headers: Some(call.shown_headers()),
             content_name: "body",
             content: String::from_utf8_lossy(&call.body).into_owned(),
+            parts: Vec::new(),
             masks,
         }
     }
@@ -39,6 +42,7 @@ impl Preview {
             headers: None,
             content_name: "line",
             content: String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned(),
+            parts: Vec::new(),
             masks: Masks::default(),
         }
     }
@@ -61,5 +65,18 @@ impl Preview {
     /// The same, fit to be shown.
     pub fn shown_content(&self) -> String {
         self.masks.apply(self.content.clone())
+    }
+
+    /// A part of the content, exactly. It is not to be shown either.
+    pub fn exact_part(&self, name: &str) -> Option<&str> {
+        self.parts.iter().find(|(known, _)| *known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// All parts of the content, fit to be shown; where it has none, the content by its own name.
+    pub fn shown_parts(&self) -> Vec<(&'static str, String)> {
+        if self.parts.is_empty() {
+            return vec![(self.content_name, self.shown_content())];
+        }
+        self.parts.iter().map(|(name, text)| (*name, self.masks.apply(text.clone()))).collect()
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ExplainedDelivery, Explanation, deliveries};
-use crate::config::{Config, ConfigTest, TestEvent};
+use crate::config::{Config, ConfigTest, ExpectedContent, TestEvent};
 use crate::event::RelayFields;
 use crate::yaml::regular;
 
@@ -30,6 +30,8 @@ pub enum Missed {
     /// A destination would get something else.
     Content {
         destination: String,
+        /// The part of its content that was looked at; `None`: all of it.
+        part: Option<&'static str>,
         /// What was expected of its content, as it is written.
         expected: String,
         /// What it would get, fit to be shown, or why it would get nothing.
@@ -87,29 +89,37 @@ fn missed(config: &Config, test: &ConfigTest, deliveries: &[ExplainedDelivery]) 
             missed.push(Missed::To { expected, got });
         }
     }
-    for (destination, condition) in &test.content {
+    for ExpectedContent { destination, part, condition } in &test.content {
         let name = config.destinations[*destination].name.clone();
         let found = deliveries.iter().find(|delivery| delivery.destination == *destination);
         let (holds, got) = match found.map(|delivery| &delivery.sends) {
-            Some(Ok(preview)) => (holds(condition, preview.exact_content()), preview.shown_content()),
+            Some(Ok(preview)) => match part {
+                None => (holds(condition, Some(preview.exact_content())), preview.shown_content()),
+                Some(part) => {
+                    let shown = preview.shown_parts().into_iter().find(|(name, _)| name == part);
+                    let shown = shown.map_or_else(|| "nothing: it has none".to_owned(), |(_, text)| text);
+                    (holds(condition, preview.exact_part(part)), shown)
+                }
+            },
             Some(Err(error)) => (false, format!("nothing: {error}")),
             None => (false, "nothing: the event does not go there".to_owned()),
         };
         if !holds {
-            missed.push(Missed::Content { destination: name, expected: written(condition), got });
+            missed.push(Missed::Content { destination: name, part: *part, expected: written(condition), got });
         }
     }
     missed
 }
 
-/// A content is tested as the one field of an event of its own, so that each operator means here what it means in a rule.
-fn as_event(content: &str) -> String {
+/// A content is tested as the one field of an event of its own, so that each operator means here what it means in a rule. What is not
+/// there is missing.
+fn as_event(content: Option<&str>) -> String {
     json!({ "type": "content", (ConfigTest::CONTENT_FIELD): content }).to_string()
 }
 
 const RELAY: RelayFields<'_> = RelayFields { source: "", received_ms: 0 };
 
-fn holds(condition: &crate::rules::RuleSet, content: &str) -> bool {
+fn holds(condition: &crate::rules::RuleSet, content: Option<&str>) -> bool {
     condition.route(as_event(content).as_bytes(), RELAY).is_ok_and(|routing| !routing.rules.is_empty())
 }
 
@@ -125,8 +135,11 @@ impl Missed {
         match self {
             Missed::Event(why) => json!({ "event": why }),
             Missed::To { expected, got } => json!({ "to": { "expected": expected, "got": got } }),
-            Missed::Content { destination, expected, got } => {
+            Missed::Content { destination, part: None, expected, got } => {
                 json!({ "content": { "destination": destination, "expected": expected, "got": got } })
+            }
+            Missed::Content { destination, part, expected, got } => {
+                json!({ "content": { "destination": destination, "part": part, "expected": expected, "got": got } })
             }
         }
     }

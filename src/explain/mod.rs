@@ -153,7 +153,7 @@ fn as_json(preview: &Preview) -> Value {
             headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         shown.insert("headers".to_owned(), Value::Object(headers));
     }
-    shown.insert(preview.content_name.to_owned(), Value::from(preview.shown_content()));
+    shown.extend(preview.shown_parts().into_iter().map(|(name, text)| (name.to_owned(), Value::from(text))));
     Value::Object(shown)
 }
 

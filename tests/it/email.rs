@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use vero_relay::destination::sample::sample;
+use vero_relay::explain::{Explanation, Missed, run_tests};
 
 use crate::harness::*;
 use crate::mail_server::{Begins, HANGS_UP, MailServer};
@@ -538,4 +539,56 @@ async fn a_message_with_nothing_in_it_is_skipped_and_one_with_one_of_its_forms_i
         }
     }
     assert_eq!(server.mails().len(), 2);
+}
+
+const PARTS: &str = r#"
+rules: [{ to: [mail] }]
+destinations:
+  mail:
+    email:
+      server: smtp.example.com
+      from: relay@example.com
+      to: [ops@example.com, "Ann <{{ user.email }}>"]
+      subject: "{{ type | capitalize }}: {{ campaign.name }}"
+      text: "in plain"
+      html: "<b>{{ campaign.name }}</b>"
+tests:
+"#;
+
+/// Runs one test of what the email is like.
+#[track_caller]
+fn expect(content: &str, missed: &[Missed]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let event = r#"{ type: bounced, user: { email: ann@example.com }, campaign: { name: "A & B" } }"#;
+    let test = format!("  - {{ name: a, event: {event}, expect: {{ content: {{ mail: {content} }} }} }}\n");
+    let config = parse(directory.path(), &format!("{HEAD}{PARTS}{test}"));
+    assert_eq!(run_tests(&config)[0].missed, missed, "{content}");
+}
+
+#[test]
+fn a_test_of_a_config_looks_at_each_part_of_an_email_and_at_all_of_it() {
+    expect(r#"{ subject: "Bounced: A & B", text: { not: { contains: b } }, html: { contains: "<b>A &amp; B" } }"#, &[]);
+    expect(r#"{ to: "ops@example.com, Ann <ann@example.com>" }"#, &[]);
+    expect(r#"{ contains: "in plain\n\n<b>" }"#, &[]);
+    let missed = |part, expected: &str, got: &str| Missed::Content {
+        destination: "mail".to_owned(),
+        part: Some(part),
+        expected: expected.to_owned(),
+        got: got.to_owned(),
+    };
+    let subject = missed("subject", r#"{ starts_with: "Sent" }"#, "Bounced: A & B");
+    let text = missed("text", r#""A""#, "in plain");
+    expect(r#"{ subject: { starts_with: Sent }, text: A, html: { exists: true } }"#, &[subject, text]);
+}
+
+#[test]
+fn an_explanation_gives_the_parts_of_an_email_apart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = parse(directory.path(), &format!("{HEAD}{PARTS}").replace("tests:\n", ""));
+    let explained = Explanation::of(&config, BOUNCED.as_bytes(), "vero").expect("an event").json();
+    let sends = &explained["deliveries"][0]["sends"];
+    assert_eq!(sends["to"], "ops@example.com, Ann <ann@example.com>");
+    assert_eq!(sends["subject"], sends["headers"]["subject"]);
+    assert_eq!(sends["text"], "in plain");
+    assert_eq!(sends["html"], "<b>Käse\r\nBcc: evil@example.com</b>".replace('\r', ""));
 }

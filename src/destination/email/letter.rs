@@ -6,8 +6,8 @@ use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 
-use super::Email;
 use super::settings::mailbox;
+use super::{Email, HTML, SUBJECT, TEXT, TO};
 use crate::destination::view::View;
 use crate::destination::{Delivery, Unsent};
 
@@ -33,6 +33,18 @@ pub(super) struct Letter {
 impl Letter {
     pub fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
         self.to.iter().flatten()
+    }
+
+    /// Those who get it, as its header has them.
+    pub fn shown_to(&self) -> String {
+        self.mailboxes().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What a test of the config can look at by itself, by its key.
+    pub fn parts(self) -> Vec<(&'static str, String)> {
+        let to = (TO.info.name, self.shown_to());
+        let html = self.html.map(|html| (HTML.info.name, html));
+        [to, (SUBJECT.info.name, self.subject), (TEXT.info.name, self.text)].into_iter().chain(html).collect()
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     secret_keys: &[PASSWORD.info.name],
     not_content: &["server", "starttls", "ca", "hello", "username", "password", "from", "reply_to", "to"],
+    content_parts: &[TO.info.name, SUBJECT.info.name, TEXT.info.name, HTML.info.name],
     // Mail servers count connections, and two are enough for a message each few milliseconds.
     defaults: Defaults {
         concurrency: 2,
@@ -244,17 +245,21 @@ impl Destination for Email {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let letter = self.letter(delivery)?;
-        let to = letter.mailboxes().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut headers = vec![("from", self.from.to_string())];
         headers.extend(self.reply_to.as_ref().map(|reply_to| ("reply-to", reply_to.to_string())));
-        headers.extend([("to", to), ("subject", letter.subject.clone()), ("message-id", self.message_id(&letter))]);
+        headers.extend([
+            ("to", letter.shown_to()),
+            ("subject", letter.subject.clone()),
+            ("message-id", self.message_id(&letter)),
+        ]);
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), self.content_masks.apply(value)));
         Ok(Preview {
             title: format!("an email through {}", self.address()),
             facts: vec![("server", self.address())],
             headers: Some(headers.collect()),
-            content_name: "text",
+            content_name: TEXT.info.name,
             content: Self::shown(&letter),
+            parts: letter.parts(),
             masks: self.content_masks.clone(),
         })
     }

@@ -50,6 +50,7 @@ pub(super) const KIND: Kind = Kind {
     templates: &[TemplateKey { key: PATH.info.name, language: Language::Path }],
     secret_keys: &[],
     not_content: &["path"],
+    content_parts: &[],
     defaults: Defaults {
         concurrency: 1,
         interval: None,

@@ -49,6 +49,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     secret_keys: &["url", "proxy"],
     not_content: &["url"],
+    content_parts: &[],
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     defaults: Defaults {
         concurrency: 1,
