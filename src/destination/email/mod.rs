@@ -34,7 +34,8 @@ use tokio::sync::Semaphore;
 
 use self::connection::as_repeated;
 use self::settings::{
-    STARTTLS_WORDS, Server, read_from, read_hello, read_login, read_reply_to, read_server, read_to, said_hello,
+    STARTTLS_WORDS, Server, advise_of_an_empty_message, read_from, read_hello, read_login, read_reply_to, read_server,
+    read_to, said_hello,
 };
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
@@ -46,6 +47,7 @@ use crate::secret::Secret;
 use crate::time::Instant;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, secret, text, word};
+use crate::yaml::raw::Node;
 
 pub(super) const KIND: Kind = Kind {
     name: "email",
@@ -196,13 +198,17 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let from = entries.node(&FROM.info).and_then(|node| read_from(reader, node));
     let reply_to = entries.node(&REPLY_TO.info).map(|node| read_reply_to(reader, node));
     let to = entries.node(&TO.info).and_then(|node| read_to(reader, node));
-    let mut template = |key: &Key<String>, escape| {
-        let node = entries.node(&key.info)?;
+    let [subject, text, html] = [&SUBJECT, &TEXT, &HTML].map(|key| entries.node(&key.info));
+    if let Some(text) = text {
+        advise_of_an_empty_message(reader, text, html);
+    }
+    let template = |node: Option<&Node>, escape| {
+        let node = node?;
         Template::compile(reader.text(node)?, escape).map_err(|fault| reader.fault(node.id, fault)).ok()
     };
-    let subject = template(&SUBJECT, Escape::None);
-    let text = template(&TEXT, Escape::None);
-    let html = template(&HTML, Escape::Html);
+    let subject = template(subject, Escape::None);
+    let text = template(text, Escape::None);
+    let html = template(html, Escape::Html);
     let client = way::read_ca_alone(context, ca_node);
     entries.finish();
     let secrets = login.iter().flatten().flat_map(|(username, password)| spellings(username, password.expose()));

@@ -11,7 +11,7 @@ use crate::destination::client::Url;
 use crate::destination::template::{Escape, Template, is_template};
 use crate::fault::Fault;
 use crate::secret::Secret;
-use crate::yaml::raw::Node;
+use crate::yaml::raw::{Node, Style};
 use crate::yaml::reader::Reader;
 
 pub(super) const STARTTLS_WORDS: [&str; 2] = ["required", "never"];
@@ -330,6 +330,17 @@ fn separator(template: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Tells of a message whose forms are both nothing but blanks: it is skipped.
+pub(super) fn advise_of_an_empty_message(reader: &Reader, text: &Node, html: Option<&Node>) {
+    let is_empty = |node: &Node| {
+        node.scalar().is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty())
+    };
+    if is_empty(text) && html.is_none_or(is_empty) {
+        let help = "write what it says, like text: \"{{ user.email }}: {{ type }}\"".to_owned();
+        reader.warning(text.id, "this message is always empty, and an empty message is not sent", help);
+    }
 }
 
 /// One address, with a name or without. Nothing with a control character is one: it could begin a line of its own.
