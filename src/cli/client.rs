@@ -63,8 +63,9 @@ impl RunningRelay {
             Some(text) => {
                 // What is no URL of the relay's may hold a password.
                 let shown = if text.contains('@') { "…" } else { text.as_str() };
-                let url =
-                    parse_url(text).map_err(|why| Failure::new(USAGE, format!("--admin {}: {why}", plain(shown))))?;
+                let url = parse_url(text).map_err(|why| {
+                    Failure::new(USAGE, format!("--admin or $VERO_RELAY_ADMIN is `{}`: {why}", plain(shown)))
+                })?;
                 url.as_str().trim_end_matches('/').to_owned()
             }
             None => format!("http://{}", reachable(admin_of(named)?)),
