@@ -67,12 +67,7 @@ async fn answer(request: Request<'_>) -> Outcome {
 async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
     let Times { since_ms, until_ms } = query.times()?;
     let filter = Filter {
-        query: DeadQuery {
-            since_ms,
-            until_ms,
-            reason: query.get("reason").map(str::to_owned),
-            events: None,
-        },
+        query: DeadQuery { since_ms, until_ms, reason: query.get("reason").map(str::to_owned), events: None },
         person: person(query.get("email"))?,
     };
     let limit = query.limit()?;
