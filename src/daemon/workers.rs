@@ -237,6 +237,8 @@ impl Delivering {
                 lease = self.common.store.lease(duty.clone()) => lease,
             };
             self.work(lease).await;
+            // Where the runtime ends, no worker begins any more: then this must end as well.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -195,7 +195,7 @@ impl Log {
     fn begin(&self) -> tracing::subscriber::DefaultGuard {
         let into = self.clone();
         let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
-        tracing::subscriber::set_default(lines.with_writer(move || into.clone()).finish())
+        log_to(lines.with_writer(move || into.clone()).finish())
     }
 
     fn text(&self) -> String {

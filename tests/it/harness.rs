@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -367,4 +367,17 @@ pub const SENT: &str = r#"{"type":"sent","user":{"id":1,"email":"a@example.com"}
 /// An address that nobody listens on.
 pub fn closed_port() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+/// Has this thread's log go to a subscriber, until the guard is dropped.
+///
+/// Where there is one subscriber alone, tracing asks only the thread that comes to a line of the log first whether anybody wants it, and
+/// remembers that for all: another test that comes first would make this one deaf. So there is always a second.
+pub fn log_to(subscriber: impl Into<tracing::Dispatch>) -> tracing::subscriber::DefaultGuard {
+    static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        all.with_writer(std::io::sink).finish().into()
+    });
+    LazyLock::force(&SECOND);
+    tracing::dispatcher::set_default(&subscriber.into())
 }

@@ -172,7 +172,7 @@ async fn what_leases_queues_is_started_again_when_it_panics_and_no_destination_h
     let directory = tempfile::tempdir().expect("a directory");
     let fake = Fake::start([]).await;
     let trap = Arc::new(Trap { text: "are leased", is_set: AtomicBool::new(true) });
-    let _guard = tracing::subscriber::set_default(trap.clone());
+    let _guard = log_to(trap.clone());
     let running = start_on(config(directory.path(), &fake), Arc::new(ModelDisk::default())).await.expect("it starts");
     for _ in 0..3 {
         assert_eq!(post(&running).await.status(), 200);
@@ -200,7 +200,7 @@ async fn who_reloads_is_started_again_when_it_panics_and_the_next_config_is_read
     );
     std::fs::write(&relay.generation().config.path, text).expect("written");
     let trap = Arc::new(Trap { text: "the config was reloaded", is_set: AtomicBool::new(true) });
-    let _guard = tracing::subscriber::set_default(trap);
+    let _guard = log_to(trap);
     let broken = relay.reload().await;
     assert!(matches!(broken, Err(ReloadError::Panicked)), "{broken:?}");
     relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
