@@ -29,6 +29,9 @@ pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
     let unix_ms = parsed.and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
     unix_ms.ok_or_else(|| match text.parse::<jiff::civil::DateTime>() {
         // Whoever means their own time would be hours off.
+        Ok(time) if text.contains('[') => format!(
+            "`{text}` names a time zone and not what it is ahead: write {time}Z for UTC, or what it is ahead, like {time}+02:00"
+        ),
         Ok(time) if !is_day(text) => format!(
             "`{text}` does not say in which time zone: write {time}Z for UTC, or what it is ahead, like {time}+02:00"
         ),

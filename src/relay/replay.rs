@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -306,15 +307,14 @@ impl Replayer {
         let asked = self.prove(&spec).await?;
         while let Some(after) = &progress.cursor {
             let (selected, next, left) = self.step(&asked, Some(after)).await?;
-            for (of, events) in selected {
-                // A crash before how far it has come is written down asks for the same once more, which is known by its id.
-                let id = Some(step_id(progress.id, after, of));
-                let done = self.store.ask(Command { id, of, what: What::Redeliver(Which::Events(events)) }).await?;
-                progress.selected += done.deliveries;
-            }
+            // A crash before how far it has come is written down asks for the same once more, which is known by its id.
+            let asks = selected.into_iter().map(|(of, events)| {
+                let id = part_id(progress.id, of, &events);
+                self.store.ask(Command::new(id, of, What::Redeliver(Which::Events(events))))
+            });
+            progress.selected += try_join_all(asks).await?.iter().map(|done| done.deliveries).sum::<u64>();
             (progress.cursor, progress.left) = (next, left);
             progress.at_ms = crate::time::wall_ms();
-            // Right behind them, before any of them is known to be durable: a crash leaves all or none, nearly always.
             self.write(progress).await?;
         }
         progress.is_done = true;
@@ -322,9 +322,12 @@ impl Replayer {
     }
 }
 
-/// The id of the command that a step of a replay asks for, the same each time.
-fn step_id(replay: u128, after: &Cursor, of: NameId) -> u128 {
-    Command::id_of_part(replay, &[&of.0.to_be_bytes(), after.as_str().as_bytes()].concat())
+/// The id of the command by which a replay has some events delivered to a destination once more: the same each time for the same events,
+/// and another for others, where the history has gone on meanwhile.
+fn part_id(replay: u128, of: NameId, events: &[EventId]) -> u128 {
+    let mut part = of.0.to_be_bytes().to_vec();
+    part.extend(events.iter().flat_map(|event| event.to_bytes()));
+    Command::id_of_part(replay, &part)
 }
 
 #[cfg(test)]
@@ -356,8 +359,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_that_is_taken_again_after_a_crash_sends_nothing_twice() {
-        let opened = JournalStore::open(Arc::new(ModelDisk::default()), Options::default()).expect("it opens");
-        let store = Arc::new(opened.0);
+        let disk = ModelDisk::default();
+        let open = || Arc::new(JournalStore::open(Arc::new(disk.clone()), Options::default()).expect("it opens").0);
+        let store = open();
         let to = store.name(NameKind::Destination, "crm");
         let rule = store.name(NameKind::Rule, "all");
         for _ in 0..3 {
@@ -378,7 +382,10 @@ mod tests {
         let mut first = begun.clone();
         replayer.try_work(&mut first).await.expect("done");
         assert_eq!((deliver_all(&store, to), first.selected), (3, 3));
+        store.close();
         // What was written down last is how it began.
+        let store = open();
+        let replayer = Replayer::new(store.clone(), CancellationToken::new());
         let mut again = begun;
         replayer.try_work(&mut again).await.expect("done");
         assert_eq!((deliver_all(&store, to), again.selected), (0, 3), "counted all the same");

@@ -2,7 +2,7 @@
 //! methods that count it stand below. [`book`] is what they are declared in; [`series`] holds those that have labels;
 //! [`mod@reference`] is docs/metrics.md.
 //!
-//! No file holds a metric's whole name: `vero_relay_attempts_total` is [`PREFIX`], the `"attempts"` that it is declared by, and the `_total` of
+//! No declaration holds a metric's whole name: `vero_relay_attempts_total` is [`PREFIX`], the `"attempts"` that it is declared by, and the `_total` of
 //! counters. To find one, look for the middle in quotes.
 //!
 //! What is many times a second is looked up once, by a generation or a worker, and counted by it; what is only known when somebody

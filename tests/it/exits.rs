@@ -116,9 +116,13 @@ async fn send_to_sends_nothing_that_the_relay_would_refuse() {
     let destination = format!("destinations: {{ a: {{ http: {{ url: \"{}/x\" }} }} }}\n", fake.url());
     let real = Real::start(&format!("rules: [ {{ to: a }} ]\n{destination}")).await;
     let directory = tempfile::tempdir().expect("a directory");
-    for (text, why) in
-        [("sources: {}\n", "not JSON"), ("{\"event\": }", "not JSON"), ("[1]", "object"), ("{}", "type"), ("", "")]
-    {
+    for (text, why) in [
+        ("sources: {}\n", "not JSON"),
+        ("{\"event\": }", "not JSON"),
+        ("[1]", "object"),
+        ("{}", "type"),
+        ("", "the body is empty"),
+    ] {
         let path = directory.path().join("event.json");
         std::fs::write(&path, text).expect("written");
         for words in [&["send", "--to", "a"][..], &["send"], &["explain"]] {

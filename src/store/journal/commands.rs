@@ -123,6 +123,18 @@ impl Journal {
         Ok((progress, durable))
     }
 
+    /// Has each replay end with the events that there are: where the newest were lost, those that come now are none that was asked for. It is
+    /// written down, since the next start cannot tell them apart.
+    pub fn end_replays(&self) {
+        let end = self.next_sequence.load(Ordering::Acquire);
+        let mut replays = lock(&self.replays);
+        for replay in replays.iter_mut().filter(|replay| !replay.is_done && replay.until > end) {
+            replay.until = end;
+            let (done, _) = oneshot::channel();
+            self.send(Message::Replay(replay.clone(), done));
+        }
+    }
+
     /// A replay as everybody else sees it.
     pub fn progress_of(&self, record: &ReplayRecord) -> ReplayProgress {
         let ReplayRecord { id, spec, cursor: at, until, selected, at_ms, is_done } = record.clone();

@@ -144,6 +144,7 @@ fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<Prepar
     if let Err(error) = journal.load_commands() {
         tracing::warn!(%error, "commands of before are not known: the same one again is done again");
     }
+    journal.end_replays();
     journal.note_arrivals();
     let mut writer = Writer::new(journal.clone(), receiver, position, segment_bytes, options.on_sync);
     writer.prepare()?;

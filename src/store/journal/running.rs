@@ -97,12 +97,7 @@ impl Journal {
         let sources = queues.iter().filter_map(stands).collect();
         let destinations = queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let database = index.read();
-        let mut replays = database.replays().unwrap_or_default();
-        // Where the newest events were lost, those that come now are none that was asked for.
-        replays
-            .iter_mut()
-            .filter(|replay| !replay.is_done)
-            .for_each(|replay| replay.until = replay.until.min(next_sequence));
+        let replays = database.replays().unwrap_or_default();
         let facts = database.facts().unwrap_or_default();
         let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), next_sequence);
         drop(database);

@@ -355,11 +355,14 @@ fn a_replay_ends_with_what_there_was_although_its_end_was_lost() {
     append_all(&store, 4);
     let replay = ReplayProgress { id: 7, cursor: store.cursor_at(1, 9), left: 8, ..ReplayProgress::default() };
     store.set_replay(replay).expect("done");
-    let (store, _) = open(&disk.after_power_cut(|_| 0));
+    let disk = disk.after_power_cut(|_| 0);
+    let (store, _) = open(&disk);
     let end = store.history().end;
     assert_eq!(store.replays()[0].left, end - 1, "no more than there is");
     append_all(&store, 5);
     assert_eq!(store.replays()[0].left, end - 1, "what came later is none of it");
+    let (store, _) = open(&disk.after_power_cut(|_| 0));
+    assert_eq!(store.replays()[0].left, end - 1, "nor is it at the next start");
 }
 
 #[track_caller]
