@@ -1,13 +1,16 @@
 //! `email:` against a mail server in this process: what arrives, what each answer means, and what is never sent.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use vero_relay::config::Config;
 use vero_relay::destination::sample::sample;
 use vero_relay::explain::{Explanation, Missed, run_tests};
+use vero_relay::yaml::values::Surroundings;
 
 use crate::harness::*;
-use crate::mail_server::{Begins, HANGS_UP, MailServer};
+use crate::mail_server::{Begins, HANGS_UP, HANGS_UP_WITHIN, MailServer};
 
 const BOUNCED: &str = r#"{"type":"bounced","user":{"id":1,"email":"ann@example.com","name":"<b>Änn</b> & co"},"campaign":{"name":"Käse\r\nBcc: evil@example.com"}}"#;
 
@@ -15,12 +18,16 @@ const BOUNCED: &str = r#"{"type":"bounced","user":{"id":1,"email":"ann@example.c
 async fn relay(server: &str, more: &str) -> TestRelay {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("ca.pem"), include_str!("../tls/ca.pem")).expect("written");
-    let rest = format!(
+    TestRelay::start_at(std::sync::Arc::new(directory), &config(server, more)).await
+}
+
+/// Its config behind the head.
+fn config(server: &str, more: &str) -> String {
+    format!(
         "rules: [ {{ name: all, to: [mail] }} ]\ndestinations:\n  mail:\n    {QUICK}\n    email:\n      server: \"{server}\"\n      \
          from: \"Vero Relay <relay@example.com>\"\n      subject: \"{{{{ type }}}}: {{{{ campaign.name }}}}\"\n      \
          text: \"{{{{ user.name }}}}\\n.\\nend\"\n{more}"
-    );
-    TestRelay::start_at(std::sync::Arc::new(directory), &rest).await
+    )
 }
 
 /// Far more lines than any answer has: reading them must not take the relay's time.
@@ -438,35 +445,70 @@ async fn the_relay_says_who_it_is_that_nobody_wrote_the_message_and_where_answer
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_word_of_the_config_the_relay_is_called_as_its_machine_and_answers_go_to_the_sender() {
-    let server = MailServer::start(Begins::InTheClear);
-    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}")).await;
-    relay.accept(BOUNCED).await;
-    let mail = server.wait_for(1).await.remove(0);
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
-    assert_eq!(mail.hello, name.trim());
-    assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
-    assert_eq!(mail.header("Reply-To"), None);
+    for (machine, expected) in [
+        (Some("relay.example.com"), "relay.example.com"),
+        (Some("vm"), "vm"),
+        (Some("192.0.2.1"), "[192.0.2.1]"),
+        (Some("build_7"), "[127.0.0.1]"),
+        (Some(""), "[127.0.0.1]"),
+        (None, "[127.0.0.1]"),
+    ] {
+        let server = MailServer::start(Begins::InTheClear);
+        let config = config(&clear(&server), &format!("{IN_THE_CLEAR}{TO_TWO}"));
+        let parsed = Config::parse(Path::new("config.yaml"), format!("{HEAD}{config}"), &Machine(machine));
+        let destination = parsed.expect("a good config").0.destinations.remove(0).destination;
+        let outcomes = destination.attempt(&[sample(BOUNCED, 1_768_200_000_000)]).await;
+        assert!(outcomes[0].is_delivered(), "{machine:?}: {outcomes:?}");
+        let mail = server.mails().remove(0);
+        assert_eq!(mail.hello, expected, "{machine:?}");
+        assert_eq!(mail.header("Auto-Submitted").as_deref(), Some("auto-generated"));
+        assert_eq!(mail.header("Reply-To"), None);
+    }
+}
+
+/// A machine that calls itself so.
+struct Machine(Option<&'static str>);
+
+impl Surroundings for Machine {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn host_name(&self) -> Option<String> {
+        self.0.map(str::to_owned)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_up_may_have_taken_the_message_only_when_it_had_it() {
     let server = MailServer::start(Begins::InTheClear);
-    let relay = relay(&clear(&server), &format!("{IN_THE_CLEAR}      to: ops@example.com\n")).await;
-    let closed = "the mail server closed the connection before it answered";
-    for (at, more) in [
-        ("hello", ""),
-        ("EHLO", ""),
-        ("MAIL", ""),
-        ("ops@example.com", ""),
-        ("DATA", ""),
-        (".", "; it may have taken the message, which is sent again"),
+    // More than waits on its way to a server that reads none of it.
+    let large = "{{ user.name }}".repeat(32);
+    let more = format!("{IN_THE_CLEAR}      to: ops@example.com\n      html: \"{large}\"\n");
+    let relay = relay(&clear(&server), &more).await;
+    let large = format!(r#"{{"type":"sent","user":{{"id":1,"name":"{}"}}}}"#, "longer ".repeat(1 << 15));
+    let closed = "before it answered";
+    let taken = "before it answered; it may have taken the message, which is sent again";
+    for (at, event, said, expected) in [
+        ("hello", SENT, HANGS_UP, closed),
+        ("EHLO", SENT, HANGS_UP, closed),
+        ("MAIL", SENT, HANGS_UP, closed),
+        ("ops@example.com", SENT, HANGS_UP, closed),
+        ("DATA", SENT, HANGS_UP, closed),
+        ("DATA", &large, HANGS_UP_WITHIN, "before it had all of the message"),
+        (".", SENT, HANGS_UP, taken),
     ] {
-        server.says(at, [HANGS_UP]);
-        let id = relay.accept(SENT).await;
+        server.says(at, [said]);
+        let id = relay.accept(event).await;
         assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{at}");
         let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
         eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
-        assert_eq!(noted().await["failed_attempts"][0]["reason"], format!("{closed}{more}"), "{at}");
+        let expected = format!("the mail server closed the connection {expected}");
+        assert_eq!(noted().await["failed_attempts"][0]["reason"], expected, "{at}");
     }
 }
 

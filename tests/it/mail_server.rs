@@ -18,6 +18,9 @@ pub const LOGIN: &str = "relay:s3cret-of-smtp";
 /// In the place of words: it closes the connection.
 pub const HANGS_UP: &str = "";
 
+/// In the place of words to DATA: it takes one line of the message, and closes the connection.
+pub const HANGS_UP_WITHIN: &str = "354 one line";
+
 /// A message that was taken.
 #[derive(Clone, Debug)]
 pub struct Mail {
@@ -237,6 +240,12 @@ impl Session {
                     said
                 }
                 "DATA" if !to.is_empty() => match self.scripted("DATA") {
+                    Some(HANGS_UP_WITHIN) => {
+                        say(&mut stream, HANGS_UP_WITHIN);
+                        line.clear();
+                        stream.read_line(&mut line).expect("a line");
+                        return false;
+                    }
                     Some(said) => said,
                     None => {
                         say(&mut stream, "354 go on");

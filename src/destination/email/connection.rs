@@ -4,7 +4,7 @@
 //! taken for the server's (CVE-2011-0411, <https://www.kb.cert.org/vuls/id/555316>); it reads a line without an end into memory, and parses
 //! all of an answer again for each of its lines. So STARTTLS is spoken here, byte by byte, and every answer passes [`Replies`].
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,6 +21,26 @@ const LINE_BYTES_MAX: usize = 2 << 10;
 const LINES_MAX: usize = 100;
 /// What begins a connection for the library, where the server's own greeting was read here.
 const GREETING: &[u8] = b"220 ready\r\n";
+
+/// How an end of the connection is told where an answer was waited for: all that was said had left.
+const END_IN_PLACE_OF_AN_ANSWER: ErrorKind = ErrorKind::UnexpectedEof;
+/// And where something was still being said: the server cannot have all of it.
+const END_BEFORE_ALL_WAS_SAID: ErrorKind = ErrorKind::BrokenPipe;
+
+/// Whether an error is the end of a connection.
+pub(super) fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
+/// Whether an end, as [`Replies`] tells it, came before all was said.
+pub(super) fn is_before_all_was_said(end: &io::Error) -> bool {
+    end.kind() == END_BEFORE_ALL_WAS_SAID
+}
+
+/// An error as it is, and the end of a connection as it is told.
+fn told_as(end: ErrorKind) -> impl Fn(io::Error) -> io::Error {
+    move |error| if is_end(&error) { end.into() } else { error }
+}
 
 /// An answer of a server.
 pub(super) struct Reply {
@@ -128,10 +148,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
             }
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
-            ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer))?;
+            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer));
+            read.map_err(told_as(END_IN_PLACE_OF_AN_ANSWER))?;
             // The library reads where an answer must come, and takes an end for one that is not understood.
             if buffer.filled().is_empty() {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                return Poll::Ready(Err(END_IN_PLACE_OF_AN_ANSWER.into()));
             }
             this.read.extend_from_slice(buffer.filled());
         }
@@ -147,11 +168,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Replies<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.lines = 0;
-        Pin::new(&mut this.stream).poll_write(context, bytes)
+        Pin::new(&mut this.stream).poll_write(context, bytes).map_err(told_as(END_BEFORE_ALL_WAS_SAID))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        Pin::new(&mut self.get_mut().stream).poll_flush(context).map_err(told_as(END_BEFORE_ALL_WAS_SAID))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

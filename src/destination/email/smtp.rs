@@ -1,6 +1,6 @@
 //! One transaction with a mail server: connecting, logging in, and what each answer means.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connection::{Replies, Reply, exchange};
+use super::connection::{Replies, Reply, exchange, is_before_all_was_said, is_end};
 use super::letter::Letter;
 use super::settings::Encryption;
 use super::{Email, SERVER};
@@ -35,6 +35,7 @@ const OF_THE_MAILBOX: &str = "5.2.";
 /// The server closes the connection: whatever was asked.
 const CLOSING: u16 = 421;
 const CLOSED: &str = "the mail server closed the connection before it answered";
+const CLOSED_WITHIN: &str = "the mail server closed the connection before it had all of the message";
 const NO_SMTPUTF8: &str = "the mail server accepts no addresses with letters beyond ASCII (SMTPUTF8)";
 
 impl Email {
@@ -220,10 +221,12 @@ impl Email {
             Ok(answer) if !is_done(&answer) => unexpected(&answer, "the message"),
             Ok(_) if refused.is_empty() => Outcome::Delivered,
             Ok(_) => self.delivered_but_to(&refused),
-            Err(error) if is_closed(&error) => {
-                Outcome::retry(format!("{CLOSED}; it may have taken the message, which is sent again"))
-            }
-            Err(error) => self.of_error(&error, "the message"),
+            Err(error) => match end_of(&error) {
+                // The dot that ends a message is the last that is said.
+                Some(end) if is_before_all_was_said(end) => Outcome::retry(CLOSED_WITHIN),
+                Some(_) => Outcome::retry(format!("{CLOSED}; it may have taken the message, which is sent again")),
+                None => self.of_error(&error, "the message"),
+            },
         }
     }
 
@@ -257,8 +260,8 @@ impl Email {
 
     /// What an error means once mail is sent.
     fn of_error(&self, error: &smtp::Error, what: &str) -> Outcome {
-        if is_closed(error) {
-            return Outcome::retry(CLOSED.to_owned());
+        if end_of(error).is_some() {
+            return Outcome::retry(CLOSED);
         }
         let Some(code) = error.status().map(u16::from) else {
             let brief = match () {
@@ -339,19 +342,15 @@ fn later(reason: Reason) -> Outcome {
     Outcome::Retry { reason, after: None, holds_all: false }
 }
 
-/// Whether the server closed the connection in place of an answer.
-fn is_closed(error: &smtp::Error) -> bool {
+/// The end of the connection, where that is the error.
+fn end_of(error: &smtp::Error) -> Option<&io::Error> {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| is_end(cause.kind()))
-}
-
-fn is_end(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    cause.filter(|cause| is_end(cause))
 }
 
 fn no_answer(error: &io::Error) -> Outcome {
-    if is_end(error.kind()) {
-        return Outcome::retry(CLOSED.to_owned());
+    if is_end(error) {
+        return Outcome::retry(CLOSED);
     }
     Outcome::retry(format!("no answer from the mail server: {error}"))
 }
