@@ -91,7 +91,7 @@ fn expect_keys() -> Section {
 
 fn content_schema() -> serde_json::Value {
     let test = json!({ "$ref": "#/$defs/test", "not": { "type": "null" } });
-    let parts = KINDS.iter().flat_map(|kind| kind.content_parts).map(|part| ((*part).to_owned(), test.clone()));
+    let parts = KINDS.iter().flat_map(|kind| kind.tested_parts).map(|part| ((*part).to_owned(), test.clone()));
     let parts: serde_json::Map<_, _> = parts.collect();
     let parts = json!({ "type": "object", "properties": parts, "additionalProperties": false, "minProperties": 1 });
     json!({ "type": "object", "additionalProperties": { "anyOf": [test, parts] } })
@@ -113,7 +113,7 @@ impl Known<'_> {
     fn parts_of(&self, destination: usize) -> &'static [&'static str] {
         let section = self.nodes.and_then(|nodes| nodes.entries().get(destination));
         let mut keys = section.map(|(_, node)| node.entries()).unwrap_or_default().iter();
-        keys.find_map(|(key, _)| kind_named(&key.text)).map_or(&[], |kind| kind.content_parts)
+        keys.find_map(|(key, _)| kind_named(&key.text)).map_or(&[], |kind| kind.tested_parts)
     }
 }
 

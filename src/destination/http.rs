@@ -38,13 +38,13 @@ pub(super) const KIND: Kind = Kind {
     has_answers: true,
     likeness: |text| if text.contains("://") { 2 } else { 0 },
     templates: &[
-        TemplateKey { key: URL.info.name, language: Language::Text },
-        TemplateKey { key: JSON.info.name, language: Language::Json },
-        TemplateKey { key: TEXT.info.name, language: Language::Text },
+        TemplateKey::of(URL.info.name, Language::Text),
+        TemplateKey::of(JSON.info.name, Language::Json).omitted_by(OMIT_MISSING.info.name),
+        TemplateKey::of(TEXT.info.name, Language::Text),
     ],
     secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
-    not_content: &["url", "auth", "headers", "signing_secrets"],
-    content_parts: &[],
+    not_content: &[URL.info.name, AUTH.info.name, HEADERS.info.name, SIGNING_SECRETS.info.name],
+    tested_parts: &[],
     defaults: Defaults {
         concurrency: 8,
         interval: None,

@@ -96,10 +96,10 @@ pub struct Kind {
     pub templates: &'static [TemplateKey],
     /// Keys of its section, and below, on whose line a secret may stand whatever their names say.
     pub secret_keys: &'static [&'static str],
-    /// Keys whose values are sent beside the content, or decide where it goes.
+    /// Keys that [`Destination::content`] is not made of: their values are sent beside it, or decide where it goes.
     pub not_content: &'static [&'static str],
-    /// What its content has parts called, each a text that a test of the config can look at by itself.
-    pub content_parts: &'static [&'static str],
+    /// The parts of what is sent that a test of the config can look at by themselves, each a text ([`Preview::parts`]).
+    pub tested_parts: &'static [&'static str],
     /// How fast, and for how long, unless the config says otherwise.
     pub defaults: Defaults,
     /// Reads its section, or tells what is wrong with it.
@@ -112,6 +112,18 @@ pub struct TemplateKey {
     pub key: &'static str,
     /// What its texts become.
     pub language: Language,
+    /// The key, true or false, that has a text left out where it is nothing but a path and the event has nothing there.
+    pub omitted_by: Option<&'static str>,
+}
+
+impl TemplateKey {
+    const fn of(key: &'static str, language: Language) -> Self {
+        Self { key, language, omitted_by: None }
+    }
+
+    const fn omitted_by(self, key: &'static str) -> Self {
+        Self { omitted_by: Some(key), ..self }
+    }
 }
 
 /// What the texts of a template become: each has slips of its own.
@@ -134,9 +146,9 @@ pub fn kind_named(name: &str) -> Option<&'static Kind> {
 }
 
 impl Kind {
-    /// What the texts below a key become, if they are templates.
-    pub fn language(&self, key: &str) -> Option<Language> {
-        self.templates.iter().find(|templated| templated.key == key).map(|templated| templated.language)
+    /// What is known of a key whose texts are templates.
+    pub fn templated(&self, key: &str) -> Option<TemplateKey> {
+        self.templates.iter().find(|templated| templated.key == key).copied()
     }
 
     /// Its key, as a destination has it.

@@ -10,9 +10,9 @@ use minijinja::machinery::parse;
 
 use super::reads::Reads;
 use super::texts;
-use crate::destination::template::{Escape, Template, is_template};
+use crate::destination::template::{Escape, Template, is_template, sole_path};
 use crate::destination::view::View;
-use crate::destination::{Language, dialect, kind_named};
+use crate::destination::{Language, TemplateKey, dialect, kind_named};
 use crate::event::path::RELAY_FIELDS;
 use crate::event::{FieldId, vero};
 use crate::fault::Fault;
@@ -28,8 +28,6 @@ const TEMPLATE_BYTES_MAX: usize = 16 << 10;
 
 /// Types that are named in one warning.
 const NAMED_MAX: usize = 3;
-/// The key by which a destination leaves out what is missing.
-const OMITS: &str = "omit_missing";
 
 /// What a destination's templates are looked at with.
 pub(in crate::config) struct Sent {
@@ -77,17 +75,20 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
             let own = section.entries().iter();
             let inherited = usual.map(Node::entries).unwrap_or_default().iter();
             let inherited = inherited.filter(|(key, _)| section.get(&key.text).is_none());
-            let omits = section.get(OMITS).or_else(|| usual?.get(OMITS)).and_then(Node::scalar);
-            let omits_missing = omits.is_some_and(|scalar| scalar.text == "true");
+            let is_on = |key: &&str| {
+                let scalar = section.get(key).or_else(|| usual?.get(key)).and_then(Node::scalar);
+                scalar.is_some_and(|scalar| scalar.text == "true")
+            };
             for (key, node) in own.chain(inherited) {
-                let Some(language) = kind.language(&key.text) else { continue };
+                let Some(TemplateKey { language, omitted_by, .. }) = kind.templated(&key.text) else { continue };
+                let omitted_by = omitted_by.filter(is_on);
                 // What stands in the defaults is looked at once.
                 if seen.insert(node.id) {
                     texts::advise(reader, language, &key.text, node);
                 }
                 collect(node, &mut |at_node, source| {
                     let types = sent.bits(at);
-                    templates.push(Found { language, key: &key.text, at: at_node, source, types, omits_missing });
+                    templates.push(Found { language, key: &key.text, at: at_node, source, types, omitted_by });
                 });
             }
         }
@@ -99,8 +100,7 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     templates.retain(|found| seen.insert(found.at));
     for found in templates.iter().filter(|found| found.language != Language::Path).take(TEMPLATES_MAX) {
         let types = Sent::names(types.get(found.source).copied().unwrap_or_default());
-        Of { reader, key: found.key, types: &types, omits_missing: found.omits_missing }
-            .look_at(found.at, found.source);
+        Of { reader, key: found.key, types: &types, omitted_by: found.omitted_by }.look_at(found.at, found.source);
     }
 }
 
@@ -143,7 +143,7 @@ struct Found<'n> {
     at: NodeId,
     source: &'n str,
     types: u16,
-    omits_missing: bool,
+    omitted_by: Option<&'static str>,
 }
 
 fn collect<'n>(node: &'n Node, see: &mut dyn FnMut(NodeId, &'n str)) {
@@ -169,8 +169,8 @@ struct Of<'a> {
     reader: &'a Reader,
     key: &'a str,
     types: &'a [&'static str],
-    /// Its destination leaves out a key that comes to nothing.
-    omits_missing: bool,
+    /// The key by which its destination leaves out a text that is nothing but a path to nothing, if it does.
+    omitted_by: Option<&'static str>,
 }
 
 impl Of<'_> {
@@ -219,90 +219,67 @@ impl Of<'_> {
     /// What is wrong with a path, if it is certain.
     fn fault_of(&self, path: &str, span: Range<usize>, source: &str) -> Option<Fault> {
         let within = source.get(span.clone()).map(|_| span);
-        let fault = |message: String, help: String| Some(Fault { message, help: Some(help), within: within.clone() });
         let first = path.split('.').next().unwrap_or_default();
-        if let Some(name) = path.strip_prefix("relay.") {
-            let known = RELAY_FIELDS.map(|(name, _)| name);
-            if known.contains(&name) {
-                return None;
-            }
-            let near = words::nearest(name, known).map(|near| format!("did you mean `relay.{near}`?"));
-            let all = || format!("it has relay.{}", known.join(", relay."));
-            return fault(format!("the relay has no field `{path}`"), near.unwrap_or_else(all));
-        }
-        if matches!(first, "loop" | "self" | "relay" | "debug") || vero_sends(path) {
-            let field = vero_name(path);
-            let lacks = |name: &&&str| !vero::shows(name, &field);
-            let lacking: Vec<_> = self.types.iter().filter(lacks).collect();
-            if lacking.is_empty() || lacking.len() < self.types.len() || first == "relay" {
-                return None;
-            }
-            let names: Vec<_> = lacking.iter().map(|name| format!("`{name}`")).collect();
-            let help = match field.as_str() {
-                "email" | "id" => format!("write user.{field}: Vero has it below `user`"),
-                _ if self.is_left_out(source) => "so `omit_missing` always leaves its key out".to_owned(),
-                _ => format!("no other type comes here; where it may be missing: {{{{ {path} | default('–') }}}}"),
-            };
-            return fault(format!("Vero's documentation shows no `{path}` with {}", names.join(" and ")), help);
-        }
-        let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
-        let is_slip = || words::nearest(last, ["email"]).is_some() || vero::meant(path).is_some();
-        if first == "user" && self.types.contains(&"user_created") && !is_slip() {
-            // Whatever a customer keeps of a person, a new one brings along.
+        let (message, help) = if let Some(name) = path.strip_prefix("relay.") {
+            unknown_of_the_relay(name)?
+        } else if matches!(first, "loop" | "self" | "relay" | "debug") {
+            return None;
+        } else if vero_sends(path) {
+            self.not_with_these_types(path, source)?
+        } else {
+            let written = within.clone().and_then(|within| source.get(within)).unwrap_or(path);
+            self.sent_by_nobody(path, written, source)?
+        };
+        Some(Fault { message, help: Some(help), within })
+    }
+
+    /// A field of Vero's that it sends with none of the types that come here.
+    fn not_with_these_types(&self, path: &str, source: &str) -> Option<(String, String)> {
+        let field = vero_name(path);
+        if self.types.is_empty() || self.types.iter().any(|name| vero::shows(name, &field)) {
             return None;
         }
-        let help = match vero::meant(path) {
-            _ if first == "env" && path != "env" => {
-                let name = path.trim_start_matches("env.");
-                format!("write ${{{name}}}, without the braces around it: variables are read with the config")
-            }
-            _ if matches!(path, "now" | "today" | "time" | "date") => {
-                "write {{ relay.received_at }}: when the relay took the event".to_owned()
-            }
-            _ if STATEMENTS.contains(&first) => dialect::form(source)
-                .unwrap_or_else(|| "statements stand in {% … %}: {% if type == 'bounced' %}…{% endif %}".to_owned()),
-            _ if vero_sends(before) && dialect::is_filter(last) => {
-                format!("a filter stands behind a `|`: {{{{ {before} | {last} }}}}")
-            }
-            Some("type") if first == "event" => "write {{ type }}: the event's fields stand at the top".to_owned(),
-            Some(field) => {
-                let field = field.replace('-', "_");
-                let is_below = path.ends_with(&format!(".{field}"));
-                let why = if is_below { ": the event's fields stand at the top" } else { "" };
-                format!("write {{{{ {field} }}}}{why}")
-            }
-            None => match words::nearest(path, vero::FIELDS) {
-                Some(near) => format!("did you mean `{}`?", near.replace('-', "_")),
-                None if matches!(path, "null" | "nil" | "None" | "undefined") => {
-                    "what is not there is `x is none`, or `not x`".to_owned()
-                }
-                // A default would be sent where the key is to be left out.
-                None if self.is_left_out(source) => {
-                    "where your events have it: `omit_missing` leaves its key out of the others".to_owned()
-                }
-                None => {
-                    let written = within.clone().and_then(|within| source.get(within)).unwrap_or(path);
-                    format!("where your events have it: {{{{ {written} | default('') }}}}")
-                }
+        let help = match field.as_str() {
+            "email" | "id" => format!("write user.{field}: Vero has it below `user`"),
+            _ => match self.left_out_by(source) {
+                Some(key) => format!("so `{key}` always leaves its key out"),
+                None => format!("no other type comes here; where it may be missing: {{{{ {path} | default('–') }}}}"),
             },
         };
+        Some((format!("Vero's documentation shows no `{path}` with {}", self.quoted_types(" and ")), help))
+    }
+
+    /// A path that Vero sends with no type at all. A customer's own events may have it.
+    fn sent_by_nobody(&self, path: &str, written: &str, source: &str) -> Option<(String, String)> {
+        // Below `user` Vero sends more with another type, and whatever a customer keeps of a person, a new one brings along.
+        let is_of_a_person = path.split('.').next() == Some("user") && !is_slip(path);
+        if is_of_a_person && self.types.contains(&"user_created") {
+            return None;
+        }
         let message = match self.types {
-            // Below `user` Vero sends more with another type.
-            [_, ..] if first == "user" && !is_slip() => {
-                let all = || self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
-                let types = if self.types.len() <= NAMED_MAX { all() } else { "the types that come here".to_owned() };
+            [_, ..] if is_of_a_person => {
+                let are_named = self.types.len() <= NAMED_MAX;
+                let types = if are_named { self.quoted_types(" and ") } else { "the types that come here".to_owned() };
                 format!("Vero's documentation shows no `{path}` with {types}")
             }
             _ => format!("Vero sends no field `{path}` today"),
         };
-        fault(message, help)
+        let help = meant(path, source).unwrap_or_else(|| match self.left_out_by(source) {
+            // A default would be sent where the key is to be left out.
+            Some(key) => format!("where your events have it: `{key}` leaves its key out of the others"),
+            None => format!("where your events have it: {{{{ {written} | default('') }}}}"),
+        });
+        Some((message, help))
     }
 
-    /// Whether a template stands alone as a value of JSON, and its key is left out where it comes to nothing.
-    fn is_left_out(&self, source: &str) -> bool {
-        let source = source.trim();
-        let is_alone = source.starts_with("{{") && source.ends_with("}}") && source.matches("{{").count() == 1;
-        self.omits_missing && self.key == "json" && is_alone
+    /// The key by which a text is left out, with its own key, where it comes to nothing: only one that is nothing but a path is.
+    fn left_out_by(&self, source: &str) -> Option<&'static str> {
+        self.omitted_by.filter(|_| sole_path(source).is_some())
+    }
+
+    /// The types that come here.
+    fn quoted_types(&self, joint: &str) -> String {
+        self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(joint)
     }
 
     /// A message that is empty for every sample of what comes here.
@@ -310,7 +287,7 @@ impl Of<'_> {
         let Ok(template) = Template::compile(source, Escape::None) else { return };
         let is_empty = |view: &View| template.render(view, None).is_ok_and(|text| text.trim().is_empty());
         if self.samples().next().is_some() && self.samples().all(is_empty) {
-            let names = self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let names = self.quoted_types(", ");
             let help = "`vero-relay explain` shows what would be sent for an event".to_owned();
             self.reader.warning(
                 at,
@@ -319,6 +296,58 @@ impl Of<'_> {
             );
         }
     }
+}
+
+/// A field of the relay's that there is not, if it is not one.
+fn unknown_of_the_relay(name: &str) -> Option<(String, String)> {
+    let known = RELAY_FIELDS.map(|(name, _)| name);
+    if known.contains(&name) {
+        return None;
+    }
+    let near = words::nearest(name, known).map(|near| format!("did you mean `relay.{near}`?"));
+    let help = near.unwrap_or_else(|| format!("it has relay.{}", known.join(", relay.")));
+    Some((format!("the relay has no field `relay.{name}`"), help))
+}
+
+/// Whether a path looks like one of Vero's.
+fn is_slip(path: &str) -> bool {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    words::nearest(last, ["email"]).is_some() || vero::meant(path).is_some()
+}
+
+/// What to write for a path that Vero does not send, if that is known.
+fn meant(path: &str, source: &str) -> Option<String> {
+    let first = path.split('.').next().unwrap_or_default();
+    let (before, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let help = match vero::meant(path) {
+        _ if first == "env" && path != "env" => {
+            let name = path.trim_start_matches("env.");
+            format!("write ${{{name}}}, without the braces around it: variables are read with the config")
+        }
+        _ if matches!(path, "now" | "today" | "time" | "date") => {
+            "write {{ relay.received_at }}: when the relay took the event".to_owned()
+        }
+        _ if STATEMENTS.contains(&first) => dialect::form(source)
+            .unwrap_or_else(|| "statements stand in {% … %}: {% if type == 'bounced' %}…{% endif %}".to_owned()),
+        _ if vero_sends(before) && dialect::is_filter(last) => {
+            format!("a filter stands behind a `|`: {{{{ {before} | {last} }}}}")
+        }
+        Some("type") if first == "event" => "write {{ type }}: the event's fields stand at the top".to_owned(),
+        Some(field) => {
+            let field = field.replace('-', "_");
+            let is_below = path.ends_with(&format!(".{field}"));
+            let why = if is_below { ": the event's fields stand at the top" } else { "" };
+            format!("write {{{{ {field} }}}}{why}")
+        }
+        None => match words::nearest(path, vero::FIELDS) {
+            Some(near) => format!("did you mean `{}`?", near.replace('-', "_")),
+            None if matches!(path, "null" | "nil" | "None" | "undefined") => {
+                "what is not there is `x is none`, or `not x`".to_owned()
+            }
+            None => return None,
+        },
+    };
+    Some(help)
 }
 
 /// Whether a path is one of Vero's, written as templates write it: a hyphen is an underscore there.

@@ -47,10 +47,10 @@ pub(super) const KIND: Kind = Kind {
     has_answers: false,
     // What looks like nothing else is most likely a path.
     likeness: |_| 1,
-    templates: &[TemplateKey { key: PATH.info.name, language: Language::Path }],
+    templates: &[TemplateKey::of(PATH.info.name, Language::Path)],
     secret_keys: &[],
-    not_content: &["path"],
-    content_parts: &[],
+    not_content: &[PATH.info.name],
+    tested_parts: &[],
     defaults: Defaults {
         concurrency: 1,
         interval: None,

@@ -44,12 +44,12 @@ pub(super) const KIND: Kind = Kind {
     has_answers: true,
     likeness: |text| if text.contains("hooks.slack.com") { 3 } else { 0 },
     templates: &[
-        TemplateKey { key: TEXT.info.name, language: Language::Mrkdwn },
-        TemplateKey { key: BLOCKS.info.name, language: Language::Blocks },
+        TemplateKey::of(TEXT.info.name, Language::Mrkdwn),
+        TemplateKey::of(BLOCKS.info.name, Language::Blocks),
     ],
     secret_keys: &["url", "proxy"],
-    not_content: &["url"],
-    content_parts: &[],
+    not_content: &[URL.info.name],
+    tested_parts: &[],
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     defaults: Defaults {
         concurrency: 1,
