@@ -9,6 +9,8 @@
 
 use std::ops::Range;
 
+use super::tags::{self, Kind, Part, Tag, Token};
+
 /// The filter that makes an operand minijinja's own number. No template can name it.
 pub const NATIVE: &str = "_native";
 /// The same for an operand of `*`: a number that came as a text must not be repeated.
@@ -63,22 +65,12 @@ enum Piece {
 /// Rewrites a template that compiles.
 pub fn rewrite(source: &str) -> Rewritten {
     let mut writer = Writer { source, pieces: Vec::new(), filters: Vec::new(), tests: Vec::new() };
-    let mut at = 0;
-    while let Some(begin) = source[at..].find('{').map(|found| at + found) {
-        at = match source.as_bytes().get(begin + 1) {
-            Some(b'#') => source[begin..].find("#}").map_or(source.len(), |end| begin + end + 2),
-            Some(b'{') => writer.tag(begin + 2, Tag::Variable),
-            Some(b'%') => writer.tag(begin + 2, Tag::Block),
-            _ => begin + 1,
-        };
+    for part in tags::parts(source) {
+        if let Part::Tag(tag) = part {
+            writer.tag(&tag);
+        }
     }
     writer.finish()
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tag {
-    Variable,
-    Block,
 }
 
 struct Writer<'s> {
@@ -89,27 +81,20 @@ struct Writer<'s> {
 }
 
 impl Writer<'_> {
-    /// Rewrites the expressions of a tag, and tells where it ends.
-    fn tag(&mut self, begin: usize, tag: Tag) -> usize {
-        let (tokens, end) = tokens(self.source, begin, tag);
+    /// Rewrites the expressions of a tag.
+    fn tag(&mut self, tag: &Tag) {
+        let tokens = &tag.tokens;
         let mut from = 0;
-        if tag == Tag::Block {
-            let word = tokens.iter().find(|token| token.kind == Kind::Word);
+        if tag.is_block {
             let past = |text: &str| tokens.iter().position(|token| &self.source[token.at.clone()] == text);
-            from = match word.map(|word| &self.source[word.at.clone()]) {
+            from = match tag.word(self.source) {
                 Some("if" | "elif" | "do" | "with") => 1,
                 Some("for") => past("in").map_or(tokens.len(), |at| at + 1),
                 Some("set") => past("=").map_or(tokens.len(), |at| at + 1),
-                Some("raw") => {
-                    let end_tag = ["{% endraw", "{%- endraw", "{%endraw", "{%-endraw"];
-                    let found = end_tag.iter().filter_map(|text| self.source[end..].find(text)).min();
-                    return found.map_or(self.source.len(), |found| end + found + 2);
-                }
                 _ => tokens.len(),
             };
         }
-        let mut parser =
-            Parser { source: self.source, tokens: &tokens, next: from, filters: Vec::new(), tests: Vec::new() };
+        let mut parser = Parser { source: self.source, tokens, next: from, filters: Vec::new(), tests: Vec::new() };
         let pieces = parser.level();
         let is_understood = parser.next == tokens.len();
         if is_understood {
@@ -118,11 +103,10 @@ impl Writer<'_> {
         }
         // Anything left is not understood, and the tag stays as it is.
         if is_understood && pieces.iter().any(|piece| matches!(piece, Piece::New(_))) {
-            let start = tokens.get(from).map_or(begin, |token| token.at.start);
-            self.pieces.push(Piece::Same(begin..start));
+            let start = tokens.get(from).map_or(tag.begin, |token| token.at.start);
+            self.pieces.push(Piece::Same(tag.begin..start));
             self.pieces.extend(pieces);
         }
-        end
     }
 
     fn finish(mut self) -> Rewritten {
@@ -147,93 +131,6 @@ impl Writer<'_> {
         }
         Rewritten { source, filters: self.filters, tests: self.tests, runs }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Word,
-    /// A text or a number.
-    Literal,
-    Sign,
-}
-
-#[derive(Clone, Debug)]
-struct Token {
-    kind: Kind,
-    at: Range<usize>,
-}
-
-const TWO_SIGNS: [&str; 6] = ["==", "!=", "<=", ">=", "//", "**"];
-
-/// The tokens of a tag, and where the tag ends.
-fn tokens(source: &str, begin: usize, tag: Tag) -> (Vec<Token>, usize) {
-    let close = if tag == Tag::Variable { "}}" } else { "%}" };
-    let bytes = source.as_bytes();
-    let mut tokens = Vec::new();
-    let mut at = begin;
-    let mut depth = 0_i32;
-    if matches!(bytes.get(at), Some(b'-' | b'+')) {
-        at += 1;
-    }
-    while at < bytes.len() {
-        let rest = &source[at..];
-        if depth == 0 {
-            let signed = rest.strip_prefix(['-', '+']).is_some_and(|rest| rest.starts_with(close));
-            if rest.starts_with(close) || signed {
-                return (tokens, at + close.len() + usize::from(signed));
-            }
-        }
-        let first = rest.chars().next().unwrap_or_default();
-        let length = |is_part: fn(char) -> bool| rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-        let (kind, size) = match first {
-            c if c.is_whitespace() => {
-                at += c.len_utf8();
-                continue;
-            }
-            '"' | '\'' => (Kind::Literal, text_length(rest, first)),
-            '0'..='9' => (Kind::Literal, number_length(rest)),
-            c if c.is_alphabetic() || c == '_' => (Kind::Word, length(|c| c.is_alphanumeric() || c == '_')),
-            _ if TWO_SIGNS.iter().any(|sign| rest.starts_with(sign)) => (Kind::Sign, 2),
-            c => {
-                depth += i32::from("([{".contains(c)) - i32::from(")]}".contains(c));
-                (Kind::Sign, c.len_utf8())
-            }
-        };
-        tokens.push(Token { kind, at: at..at + size });
-        at += size;
-    }
-    (Vec::new(), source.len())
-}
-
-fn text_length(rest: &str, quote: char) -> usize {
-    let mut is_escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            c if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// `1`, `1.5`, `1_000`, `0xff`, `1e-5`: a point belongs to it only before a digit.
-fn number_length(rest: &str) -> usize {
-    let bytes = rest.as_bytes();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let is_exponent = at > 0 && matches!(bytes[at - 1], b'e' | b'E') && !rest.starts_with("0x");
-        let is_part = byte.is_ascii_alphanumeric()
-            || *byte == b'_'
-            || (*byte == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit))
-            || (matches!(byte, b'-' | b'+') && is_exponent);
-        if !is_part {
-            break;
-        }
-        at += 1;
-    }
-    at
 }
 
 /// Words that stand between operands.
