@@ -2,6 +2,8 @@
 
 use super::client::Masks;
 use super::{Outcome, Reason};
+use crate::yaml::raw::{Node, Style};
+use crate::yaml::reader::Reader;
 
 /// Why nothing can be sent for a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,17 @@ impl From<Unsent> for Outcome {
             Unsent::Failed { why, is_of_template: false } => Outcome::local(why),
             Unsent::Failed { why, is_of_template: true } => Outcome::Reject { reason: Reason::unrendered(why) },
         }
+    }
+}
+
+/// Tells of a message all of whose forms are nothing but blanks, at the first: it is never sent.
+pub(super) fn advise_of_an_empty_message(reader: &Reader, forms: &[&Node], help: &str) {
+    let is_blank = |node: &&Node| {
+        node.scalar().is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty())
+    };
+    if let Some(first) = forms.first().filter(|_| forms.iter().all(is_blank)) {
+        let message = "this message is always empty, and an empty message is not sent";
+        reader.warning(first.id, message, help.to_owned());
     }
 }
 

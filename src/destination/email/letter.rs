@@ -6,7 +6,7 @@ use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 
-use super::settings::mailbox;
+use super::mailboxes::mailbox;
 use super::{Email, HTML, SUBJECT, TEXT, TO};
 use crate::destination::view::View;
 use crate::destination::{Delivery, Unsent};

@@ -15,10 +15,11 @@
 //!
 //! # Cast
 //!
-//! * [`settings`]: its section, read. [`letter`]: a message, made and written. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
+//! * [`settings`]: its section, read; [`mailboxes`]: the addresses in it. [`letter`]: a message, made and written. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
 
 mod connection;
 mod letter;
+mod mailboxes;
 mod settings;
 mod smtp;
 
@@ -33,12 +34,11 @@ use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::Semaphore;
 
 use self::connection::as_repeated;
-use self::settings::{
-    STARTTLS_WORDS, Server, advise_of_an_empty_message, read_from, read_hello, read_login, read_reply_to, read_server,
-    read_to, said_hello,
-};
+use self::mailboxes::{read_from, read_reply_to, read_to};
+use self::settings::{STARTTLS_WORDS, Server, read_hello, read_login, read_server, said_hello};
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
+use super::unsent::advise_of_an_empty_message;
 use super::way::{self, CA};
 use super::{
     Context, Defaults, Delivery, Destination, Kind, Language, Outcomes, Preview, TemplateKey, Unsent, one_by_one,
@@ -210,7 +210,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let to = entries.node(&TO.info).and_then(|node| read_to(reader, node));
     let [subject, text, html] = [&SUBJECT, &TEXT, &HTML].map(|key| entries.node(&key.info));
     if let Some(text) = text {
-        advise_of_an_empty_message(reader, text, html);
+        let forms: Vec<_> = [text].into_iter().chain(html).collect();
+        advise_of_an_empty_message(reader, &forms, "write what it says, like text: \"{{ user.email }}: {{ type }}\"");
     }
     let template = |node: Option<&Node>, escape| {
         let node = node?;

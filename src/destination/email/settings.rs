@@ -1,26 +1,19 @@
-//! The section of an `email:` destination, read: the server, who logs in, who sends and who gets it.
+//! The section of an `email:` destination, read: the server, who logs in, and how the relay greets.
 
 use std::net::IpAddr;
 
-use lettre::Address;
-use lettre::message::Mailbox;
 use lettre::transport::smtp::extension::ClientId;
 use rustls::pki_types::ServerName;
 
 use crate::destination::client::Url;
-use crate::destination::template::{Escape, Template, is_template};
-use crate::fault::Fault;
 use crate::secret::Secret;
-use crate::yaml::raw::{Node, Style};
+use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 
 pub(super) const STARTTLS_WORDS: [&str; 2] = ["required", "never"];
 
-/// More recipients in one transaction are refused by common servers: RFC 5321 asks for a hundred.
-const RECIPIENTS_MAX: usize = 100;
-
-/// The parser's error for this is the one for each port that there is not.
-const BEYOND_ALL_PORTS: &str = "smtp://example.com:65536";
+/// What the parser says of a port that there is not.
+const NO_PORT: &str = "invalid port number";
 /// Where TLS begins with the first byte, everywhere (RFC 8314, 7.3).
 const PORT_OF_TLS: u16 = 465;
 /// Where it begins by STARTTLS, if it does: between mail servers, and for mail programs (RFC 6409, 3.1).
@@ -71,7 +64,7 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
     let url = if text.contains("://") { text.to_owned() } else { format!("smtp://{text}") };
     let url = match Url::parse(&url) {
         Ok(url) => url,
-        Err(error) if Some(error) == Url::parse(BEYOND_ALL_PORTS).err() => {
+        Err(error) if error.to_string() == NO_PORT => {
             return fail("there is no such port: a port is a number from 1 to 65535");
         }
         Err(_) => return fail("this is not the address of a mail server"),
@@ -143,14 +136,9 @@ fn in_ascii(text: &str) -> Option<String> {
 }
 
 /// A host as DNS has it. Only of a scheme that it knows, the parser takes the host for a name.
-fn ascii_host(host: &str) -> Option<String> {
+pub(super) fn ascii_host(host: &str) -> Option<String> {
     let url = Url::parse(&format!("https://{host}/")).ok()?;
     url.host_str().filter(|host| host.is_ascii()).map(str::to_owned)
-}
-
-/// The domain of an address as every server knows it, fit also for a header that is never encoded (RFC 5322, 3.6.4).
-fn ascii_domain(domain: &str) -> Option<String> {
-    if domain.is_ascii() { Some(domain.to_owned()) } else { ascii_host(domain) }
 }
 
 /// How a connection is encrypted: by the server's scheme, and by `starttls` where that leaves it open.
@@ -242,130 +230,9 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_part) && !last.chars().all(|c| c.is_ascii_digit())
 }
 
-pub(super) fn read_from(reader: &Reader, node: &Node) -> Option<Mailbox> {
-    let help = "write from: relay@example.com, or from: \"Vero <relay@example.com>\"";
-    read_fixed(reader, node, &Fixed { who: "the sender", help })
-}
-
-pub(super) fn read_reply_to(reader: &Reader, node: &Node) -> Option<Mailbox> {
-    let help = "write reply_to: support@example.com, or reply_to: \"Support <support@example.com>\"";
-    read_fixed(reader, node, &Fixed { who: "where answers go", help })
-}
-
-/// An address that no event has a part in.
-struct Fixed {
-    who: &'static str,
-    help: &'static str,
-}
-
-fn read_fixed(reader: &Reader, node: &Node, fixed: &Fixed) -> Option<Mailbox> {
-    let Fixed { who, help } = *fixed;
-    let text = reader.text(node)?;
-    if is_template(text) {
-        let message =
-            format!("{who} is the same for every event: templates go into `to`, `subject`, `text` and `html`");
-        let (help, _) = help.split_once(',').unwrap_or((help, ""));
-        reader.error_with(node.id, message, help.to_owned());
-        return None;
-    }
-    let read = mailbox(text);
-    if read.is_none() {
-        reader.error_with(node.id, format!("`{text}` is not an address of email"), help.to_owned());
-    }
-    read
-}
-
-pub(super) fn read_to(reader: &Reader, node: &Node) -> Option<Vec<Template>> {
-    let items = reader.list(node);
-    if items.is_empty() || items.len() > RECIPIENTS_MAX {
-        let help = "write to: ops@example.com, or a list".to_owned();
-        reader.error_with(node.id, format!("a message has from 1 to {RECIPIENTS_MAX} recipients"), help);
-        return None;
-    }
-    let read = |item: &&Node| {
-        let text = reader.text(item)?;
-        if !is_template(text) && mailbox(text).is_none() {
-            let help = "write to: ops@example.com; several stand in a list".to_owned();
-            reader.error_with(item.id, format!("`{text}` is not an address of email"), help);
-            return None;
-        }
-        if let Some(at) = separator(text) {
-            let message = "each recipient is one address, and this separates several".to_owned();
-            let help = Some("several stand in a list: to: [ops@example.com, \"{{ user.email }}\"]".to_owned());
-            reader.fault(item.id, Fault { message, help, within: Some(at..at + 1) });
-            return None;
-        }
-        Template::compile(text, Escape::None).map_err(|fault| reader.fault(item.id, fault)).ok()
-    };
-    let read: Vec<_> = items.iter().map(read).collect();
-    read.into_iter().collect()
-}
-
-/// Where a template's own text separates addresses: a comma or a semicolon in no quotes and in no brackets.
-fn separator(template: &str) -> Option<usize> {
-    let mut open = None;
-    let mut rest = template.char_indices().peekable();
-    while let Some((at, c)) = rest.next() {
-        let end = match (c, rest.peek().map(|(_, next)| *next)) {
-            ('{', Some('{')) => Some("}}"),
-            ('{', Some('%')) => Some("%}"),
-            ('{', Some('#')) => Some("#}"),
-            _ => None,
-        };
-        if let Some(end) = end {
-            let behind = at + template[at..].find(end)?;
-            while rest.peek().is_some_and(|(at, _)| *at < behind + end.len()) {
-                rest.next();
-            }
-            continue;
-        }
-        match (open, c) {
-            (None, ',' | ';') => return Some(at),
-            (None, '"') => open = Some('"'),
-            (None, '<') => open = Some('>'),
-            (None, '(') => open = Some(')'),
-            (Some(_), '\\') => drop(rest.next()),
-            (Some(close), c) if c == close => open = None,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Tells of a message whose forms are both nothing but blanks: it is skipped.
-pub(super) fn advise_of_an_empty_message(reader: &Reader, text: &Node, html: Option<&Node>) {
-    let is_empty = |node: &Node| {
-        node.scalar().is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty())
-    };
-    if is_empty(text) && html.is_none_or(is_empty) {
-        let help = "write what it says, like text: \"{{ user.email }}: {{ type }}\"".to_owned();
-        reader.warning(text.id, "this message is always empty, and an empty message is not sent", help);
-    }
-}
-
-/// One address, with a name or without. Nothing with a control character is one: it could begin a line of its own.
-pub(super) fn mailbox(text: &str) -> Option<Mailbox> {
-    let text = text.trim();
-    let mailbox: Mailbox = if text.contains(char::is_control) { None } else { text.parse().ok() }?;
-    let email = Address::new(mailbox.email.user(), ascii_domain(mailbox.email.domain())?).ok()?;
-    Some(Mailbox { email, ..mailbox })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_domain_in_other_letters_is_written_in_ascii() {
-        for (domain, expected) in [
-            ("example.com", "example.com"),
-            ("[127.0.0.1]", "[127.0.0.1]"),
-            ("bücher.example", "xn--bcher-kva.example"),
-            ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
-        ] {
-            assert_eq!(ascii_domain(domain).as_deref(), Some(expected));
-        }
-    }
 
     #[test]
     fn who_the_relay_is_is_a_name_or_an_address() {
@@ -401,23 +268,5 @@ mod tests {
             assert_eq!(in_ascii(text).as_deref(), Some(expected));
         }
         assert_eq!(in_ascii("example.com:ü"), Some("example.com:ü".to_owned()), "the port was told before");
-    }
-
-    #[test]
-    fn what_separates_addresses_stands_outside_quotes_brackets_and_templates() {
-        for (template, expected) in [
-            ("{{ a }}, b@c.d", Some(7)),
-            ("{{ a }};", Some(7)),
-            ("{% if a %}{{ a }},{% endif %}b@c.d", Some(17)),
-            ("\"a, b\" <{{ a }}>, c@d.e", Some(16)),
-            ("\"{{ a }}, {{ b }}\" <{{ c }}>", None),
-            ("\"a\\\", b\" <{{ c }}>", None),
-            ("{{ a | replace(',', ';') }}", None),
-            ("{# a, b #}{{ c }}", None),
-            ("{{ a }} (b, c)", None),
-            ("{{ a, b", None),
-        ] {
-            assert_eq!(separator(template), expected, "{template}");
-        }
     }
 }

@@ -21,6 +21,7 @@ use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is
 use super::cut::cut;
 use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
+use super::unsent::advise_of_an_empty_message;
 use super::view::View;
 use super::{
     Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Reason, TemplateKey,
@@ -31,7 +32,7 @@ use crate::event::Json;
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
-use crate::yaml::raw::{Node, Style};
+use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 
 pub(super) const KIND: Kind = Kind {
@@ -154,7 +155,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     });
     let message = match entries.node(&TEXT.info) {
         Some(node) => {
-            advise_of_an_empty_text(reader, node);
+            advise_of_an_empty_message(reader, &[node], "leave `text` out: each type of event has a message of its own");
             let compiled = Template::compile(reader.text(node)?, Escape::Slack);
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
         }
@@ -191,14 +192,6 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         answers,
         has_told: AtomicBool::new(false),
     })
-}
-
-/// A text that is nothing but blanks is no message.
-fn advise_of_an_empty_text(reader: &Reader, node: &Node) {
-    if node.scalar().is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty()) {
-        let help = "leave `text` out: each type of event has a message of its own".to_owned();
-        reader.warning(node.id, "this message is always empty, and an empty message is not sent", help);
-    }
 }
 
 /// None of the extras is longer anywhere.
