@@ -610,7 +610,7 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
             "`until` is before `since`",
         ),
         ("/api/dead-letters/drop?destination=crm", json!({}), 400, "no parameter `destination` here"),
-        ("/api/dead-letters/drop", json!({ "destination": "crm", "to": "crm" }), 400, "goes nowhere"),
+        ("/api/dead-letters/drop", json!({ "destination": "crm", "to": "crm" }), 400, "there is no `to` here, only"),
         ("/api/store/backup", json!({ "directory": "here" }), 400, "an absolute path"),
         ("/api/destinations/crm/explode", json!({}), 404, "nothing that can be done here: pause, resume, retry"),
         ("/api/sources/vero/explode", json!({}), 404, "nothing that can be done here: pause, resume"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, Effort, Outcome, Query, Refusal, Request, Resource, Times, ask, destination, get, name, nothing_here, post,
+    Asked, Effort, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, name, nothing_here, post,
     refused,
 };
 use crate::event::EventId;
@@ -34,8 +34,7 @@ pub(super) const RESOURCE: Resource = Resource {
             "/drop",
             &["destination", "event?", "since?", "until?", "reason?", "email?", "id?", "dry_run?"],
             "keep it no longer",
-        )
-        .without("to", "what is dropped goes nowhere: leave `to` out"),
+        ),
     ],
     reads: Effort::Search,
     tell: |act| {
@@ -59,13 +58,13 @@ async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, query, body } = request;
     match (is_read, steps) {
         (true, []) => list(relay, query).await,
-        (false, [done @ ("replay" | "drop")]) => act(relay, done, &body).await,
+        (false, [done @ ("replay" | "drop")]) => act(relay, done, body).await,
         _ => nothing_here(),
     }
 }
 
 async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    let Times { since_ms, until_ms } = query.times()?;
+    let Range { since_ms, until_ms } = query.range()?;
     let filter = Filter {
         query: DeadQuery { since_ms, until_ms, reason: query.get("reason").map(str::to_owned), events: None },
         person: person(query.get("email"))?,
@@ -150,7 +149,7 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked) -> Outcome {
         Some(text) => Some(text.parse::<EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
         None => None,
     };
-    let Times { since_ms, until_ms } = asked.times()?;
+    let Range { since_ms, until_ms } = asked.range()?;
     let query = DeadQuery {
         since_ms,
         until_ms,

@@ -13,18 +13,16 @@ pub(super) struct Endpoint {
     /// Of what is asked, the parameters behind the `?`; of what is done, the keys of the body, with a `?` behind those that may be left out.
     takes: &'static [&'static str],
     about: &'static str,
-    /// A key that might be expected here, and why there is none.
-    without: Option<(&'static str, &'static str)>,
 }
 
 /// Something that can be asked.
 pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: true, path, takes, about, without: None }
+    Endpoint { is_read: true, path, takes, about }
 }
 
 /// Something that can be done.
 pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: false, path, takes, about, without: None }
+    Endpoint { is_read: false, path, takes, about }
 }
 
 /// The one that is meant. Where it is not there, says what is in its place.
@@ -42,12 +40,6 @@ pub(super) fn find<'e>(endpoints: &'e [Endpoint], is_read: bool, steps: &[&str])
 }
 
 impl Endpoint {
-    /// The same, with a reason why it has no such key.
-    pub(super) const fn without(mut self, key: &'static str, why: &'static str) -> Self {
-        self.without = Some((key, why));
-        self
-    }
-
     /// Reads what a request says, and refuses what means nothing here.
     pub(super) fn take(&self, query: &Query, body: &[u8]) -> Result<Asked, Refusal> {
         if self.is_read {
@@ -56,7 +48,7 @@ impl Endpoint {
         }
         query.only(&[])?;
         let known: Vec<&str> = self.takes.iter().map(|key| key.trim_end_matches('?')).collect();
-        Asked::read(body, &known, self.without)
+        Asked::read(body, &known)
     }
 
     /// What the overview says of it.

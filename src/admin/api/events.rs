@@ -79,7 +79,7 @@ impl Filter {
         if let Some(state) = state.as_ref().filter(|state| !STATES.contains(&state.as_str())) {
             return Err(Refusal::wrong(format!("`{state}` is not a state: {}", STATES.join(", "))));
         }
-        let times = query.times()?;
+        let range = query.range()?;
         let source = query.get("source").map(|wanted| {
             let found = relay.store.names().find(crate::store::NameKind::Source, wanted);
             found.ok_or_else(|| Refusal::missing(format!("there is no source `{wanted}`")))
@@ -92,8 +92,8 @@ impl Filter {
             source: source.transpose()?,
             destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
             state,
-            since_ms: times.since_ms.unwrap_or(0),
-            until_ms: times.until_ms.unwrap_or(u64::MAX),
+            since_ms: range.since_ms.unwrap_or(0),
+            until_ms: range.until_ms.unwrap_or(u64::MAX),
         })
     }
 

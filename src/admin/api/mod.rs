@@ -18,7 +18,7 @@ use tracing::field::{DisplayValue, display};
 
 use self::endpoint::{Endpoint, get, post};
 pub(super) use self::parameters::Query;
-use self::parameters::{Asked, LIMIT, Times};
+use self::parameters::{Asked, LIMIT, Range};
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
@@ -113,14 +113,14 @@ struct Request<'r> {
     steps: &'r [&'r str],
     query: &'r Query,
     /// What the body says; nothing, where something is asked only.
-    body: Asked,
+    body: &'r Asked,
 }
 
 /// What an operator has done.
 struct Act<'a> {
     /// The path behind the resource's name.
     steps: &'a [&'a str],
-    asked: Asked,
+    asked: &'a Asked,
     /// To how many deliveries.
     deliveries: Option<u64>,
     id: Option<&'a str>,
@@ -158,14 +158,13 @@ pub(super) async fn answer(
         Ok(asked) => asked,
         Err(Refusal(status, message)) => return refuse(status, &message),
     };
-    let told = asked.clone();
-    match (resource.answer)(Request { relay, is_read, steps, query, body: asked }).await {
+    match (resource.answer)(Request { relay, is_read, steps, query, body: &asked }).await {
         Ok(done) => {
             let changes_nothing = is_read || done["dry_run"] == true || done["repeated"] == true;
             if !changes_nothing {
                 (resource.tell)(&Act {
                     steps,
-                    asked: told,
+                    asked: &asked,
                     deliveries: done["deliveries"].as_u64().or(done["due_now"].as_u64()),
                     id: done["id"].as_str(),
                 });

@@ -45,42 +45,47 @@ impl Query {
         self.get("after").map(str::parse).transpose().map_err(refused)
     }
 
-    /// A time, by the wall clock, as arrivals are stamped by it.
+    /// A moment.
     pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        self.get(key).map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
+        read_moment(self.get(key))
     }
 
-    /// The range of time that is meant.
-    pub(super) fn times(&self) -> Result<Times, Refusal> {
-        Times { since_ms: self.moment("since")?, until_ms: self.moment("until")? }.proved()
+    /// The range of time that is asked for.
+    pub(super) fn range(&self) -> Result<Range, Refusal> {
+        Range::read(self.get("since"), self.get("until"))
     }
 }
 
-/// From when on and until before when something arrived, unix milliseconds.
-pub(super) struct Times {
+/// A moment as unix milliseconds. How long ago something was is counted by the wall clock, as arrivals are stamped by it.
+fn read_moment(text: Option<&str>) -> Result<Option<u64>, Refusal> {
+    text.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
+}
+
+/// A range of time, in unix milliseconds: what happened at `since_ms` or later, and before `until_ms`.
+pub(super) struct Range {
     pub(super) since_ms: Option<u64>,
     pub(super) until_ms: Option<u64>,
 }
 
-impl Times {
-    /// Refuses a range that can hold nothing: an empty answer would look like a quiet day.
-    fn proved(self) -> Result<Self, Refusal> {
-        match self {
-            Self { since_ms: Some(since_ms), until_ms: Some(until_ms) } if until_ms < since_ms => {
-                Err(Refusal::wrong("`until` is before `since`: no event is between them"))
+impl Range {
+    /// Refuses one that can hold nothing: an empty answer would look like a quiet day.
+    fn read(since: Option<&str>, until: Option<&str>) -> Result<Self, Refusal> {
+        match (read_moment(since)?, read_moment(until)?) {
+            (Some(since_ms), Some(until_ms)) if until_ms < since_ms => {
+                Err(Refusal::wrong("`until` is before `since`: nothing is between them"))
             }
-            times => Ok(times),
+            (since_ms, until_ms) => Ok(Self { since_ms, until_ms }),
         }
     }
 }
 
 /// The body of a request: a JSON object with known keys only.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Asked(serde_json::Map<String, Value>);
 
 impl Asked {
-    /// Reads a body. The keys that it may have are `known`; of another one there may be a reason why it has none.
-    pub(super) fn read(body: &[u8], known: &[&str], without: Option<(&str, &str)>) -> Result<Self, Refusal> {
+    /// Reads a body. The keys that it may have are `known`.
+    pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
         let value: Value = if body.trim_ascii().is_empty() {
             json!({})
         } else {
@@ -88,9 +93,6 @@ impl Asked {
         };
         let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
-            if let Some((_, why)) = without.filter(|(other, _)| other == key) {
-                return Err(Refusal::wrong(why));
-            }
             let rest =
                 if known.is_empty() { ": it takes none".to_owned() } else { format!(", only {}", known.join(", ")) };
             return Err(Refusal::wrong(format!("there is no `{key}` here{rest}")));
@@ -125,13 +127,9 @@ impl Asked {
         }
     }
 
-    fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        self.text(key)?.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
-    }
-
-    /// The range of time that is meant.
-    pub(super) fn times(&self) -> Result<Times, Refusal> {
-        Times { since_ms: self.moment("since")?, until_ms: self.moment("until")? }.proved()
+    /// The range of time that is asked for.
+    pub(super) fn range(&self) -> Result<Range, Refusal> {
+        Range::read(self.text("since")?, self.text("until")?)
     }
 
     /// The command's own id, so that it can be repeated; a new one where none was given.

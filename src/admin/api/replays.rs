@@ -31,7 +31,7 @@ async fn answer(request: Request<'_>) -> Outcome {
     match (is_read, steps) {
         (true, []) => list(relay).await,
         (true, [id]) => show(relay, id).await,
-        (false, []) => begin(relay, &body).await,
+        (false, []) => begin(relay, body).await,
         _ => nothing_here(),
     }
 }
@@ -71,14 +71,14 @@ fn asked(spec: &str) -> Value {
 }
 
 async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
-    let times = asked.times()?;
-    let Some(since_ms) = times.since_ms else {
+    let range = asked.range()?;
+    let Some(since_ms) = range.since_ms else {
         return Err(Refusal::wrong("`since` says where the replay begins: a time, or how long ago, like 2h"));
     };
     let spec = ReplaySpec {
         since_ms,
         // What arrives from now on is not history: the replay ends where the history ends now.
-        until_ms: times.until_ms.unwrap_or(u64::MAX),
+        until_ms: range.until_ms.unwrap_or(u64::MAX),
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };

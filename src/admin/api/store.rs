@@ -31,7 +31,7 @@ async fn answer(request: Request<'_>) -> Outcome {
     match (is_read, steps) {
         (true, []) => blocking(relay, |relay| Ok(usage(relay))).await,
         (false, ["trim"]) => trim(relay).await,
-        (false, ["backup"]) => backup(relay, &body).await,
+        (false, ["backup"]) => backup(relay, body).await,
         _ => nothing_here(),
     }
 }

@@ -45,7 +45,7 @@ async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, query, body } = request;
     match (is_read, steps) {
         (true, []) => range(relay, query).await,
-        (false, []) => look(relay, &body).await,
+        (false, []) => look(relay, body).await,
         _ => nothing_here(),
     }
 }
