@@ -28,7 +28,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let name = plain(&target.name);
     if target.at.json {
         json(&said);
-    } else if said["was_paused"] == false {
+    } else if said["changed"] == false {
         say!("{name} was not paused");
     } else {
         say!("resumed {name}");

@@ -101,6 +101,13 @@ pub struct Done {
     pub taken_over: Option<TakenOver>,
 }
 
+impl Done {
+    /// Whether anything is different now.
+    pub fn has_changed(&self) -> bool {
+        self.deliveries > 0
+    }
+}
+
 /// What one destination has taken over from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TakenOver {

@@ -336,9 +336,19 @@ async fn a_resume_tells_whether_there_was_a_pause() {
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     for what in ["destinations/crm", "sources/vero"] {
         let resume = format!("/api/{what}/resume");
-        assert_eq!(told(&relay, &resume, json!({})).await["was_paused"], false, "{what}");
-        assert_eq!(told(&relay, &format!("/api/{what}/pause"), json!({})).await["was_paused"], false, "{what}");
-        assert_eq!(told(&relay, &resume, json!({})).await["was_paused"], true, "{what}");
+        let pause = format!("/api/{what}/pause");
+        for (act, is_paused, has_changed) in
+            [(&resume, false, false), (&pause, true, true), (&pause, true, false), (&resume, false, true)]
+        {
+            let said = told(&relay, act, json!({})).await;
+            assert_eq!((&said["paused"], &said["changed"]), (&json!(is_paused), &json!(has_changed)), "{act}: {said}");
+        }
+        for _ in 0..20 {
+            told(&relay, &pause, json!({})).await;
+            let (one, other) = tokio::join!(told(&relay, &resume, json!({})), told(&relay, &resume, json!({})));
+            let changed = [one, other].map(|said| said["changed"] == true);
+            assert!(changed[0] != changed[1], "{what}: of two operators, one has resumed it: {changed:?}");
+        }
     }
     let admin = format!("http://{}", relay.running.admin_address);
     let words = |args: &[&str]| {

@@ -1,12 +1,10 @@
 //! `/api/destinations`: how each stands, and the operator's hands on it.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
-use super::{Outcome, Refusal, Request, Resource, ask, destination, get, new_id, nothing_here, post, refused};
+use super::{Outcome, Request, Resource, ask, destination, get, new_id, nothing_here, post, refused};
 use crate::relay::Relay;
-use crate::store::{AllCounts, Command, Counts, NameId, What};
+use crate::store::{AllCounts, Command, Counts, What};
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
@@ -30,7 +28,9 @@ async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, .. } = request;
     match (is_read, steps) {
         (true, []) => list(relay).await,
-        (false, [name, done]) => act(relay, name, done).await,
+        (false, [name, "pause"]) => pause(relay, name).await,
+        (false, [name, "resume"]) => resume(relay, name).await,
+        (false, [name, "retry"]) => retry(relay, name).await,
         _ => nothing_here(),
     }
 }
@@ -115,23 +115,20 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     })
 }
 
-async fn act(relay: &Arc<Relay>, name: &str, act: &str) -> Outcome {
-    let id = destination(relay, name)?;
-    let what = match act {
-        "pause" => What::Pause { reason: "paused by the operator".to_owned() },
-        "resume" => What::Resume,
-        "retry" => {
-            let waiting = relay.store.counts().await.map_err(refused)?.of(id).scheduled;
-            ask(relay, Command::new(new_id()?, id, What::RetryNow)).await?;
-            return Ok(json!({ "destination": name, "due_now": waiting }));
-        }
-        _ => return nothing_here(),
-    };
-    let was_paused = is_paused(relay, id).await?;
-    ask(relay, Command::new(new_id()?, id, what)).await?;
-    Ok(json!({ "destination": name, "paused": is_paused(relay, id).await?, "was_paused": was_paused }))
+async fn pause(relay: &Relay, name: &str) -> Outcome {
+    let pause = What::Pause { reason: "paused by the operator".to_owned() };
+    let done = ask(relay, Command::new(new_id()?, destination(relay, name)?, pause)).await?;
+    Ok(json!({ "destination": name, "paused": true, "changed": done.has_changed() }))
 }
 
-async fn is_paused(relay: &Relay, id: NameId) -> Result<bool, Refusal> {
-    Ok(relay.store.counts().await.map_err(refused)?.of(id).state.paused.is_some())
+async fn resume(relay: &Relay, name: &str) -> Outcome {
+    let done = ask(relay, Command::new(new_id()?, destination(relay, name)?, What::Resume)).await?;
+    Ok(json!({ "destination": name, "paused": false, "changed": done.has_changed() }))
+}
+
+async fn retry(relay: &Relay, name: &str) -> Outcome {
+    let id = destination(relay, name)?;
+    let scheduled = relay.store.counts().await.map_err(refused)?.of(id).scheduled;
+    ask(relay, Command::new(new_id()?, id, What::RetryNow)).await?;
+    Ok(json!({ "destination": name, "due_now": scheduled }))
 }

@@ -179,6 +179,7 @@ fn nothing() -> Refusal {
     Refusal::missing("there is nothing here; / lists what there is")
 }
 
+/// What a resource says of a path that its match does not name. Nobody hears it: what its endpoints do not list was refused before.
 fn nothing_here() -> Outcome {
     Err(nothing())
 }

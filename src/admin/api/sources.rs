@@ -1,7 +1,5 @@
 //! `/api/sources`: keep the events of one, or refuse them.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, Request, Resource, ask, new_id, nothing_here, post};
@@ -27,26 +25,25 @@ pub(super) const RESOURCE: Resource = Resource {
 
 async fn answer(request: Request<'_>) -> Outcome {
     match (request.is_read, request.steps) {
-        (false, [name, done]) => act(request.relay, name, done, &request.body).await,
+        (false, [name, "pause"]) => pause(request.relay, name, request.body).await,
+        (false, [name, "resume"]) => act(request.relay, name, SourceAct::Resume).await,
         _ => nothing_here(),
     }
 }
 
-async fn act(relay: &Arc<Relay>, name: &str, act: &str, asked: &Asked) -> Outcome {
-    let act = match act {
-        "pause" if asked.flag("refuse")? => SourceAct::Refuse,
-        "pause" => SourceAct::Hold,
-        "resume" => SourceAct::Resume,
-        _ => return nothing_here(),
-    };
+async fn pause(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
+    let pause = if asked.flag("refuse")? { SourceAct::Refuse } else { SourceAct::Hold };
+    act(relay, name, pause).await
+}
+
+async fn act(relay: &Relay, name: &str, act: SourceAct) -> Outcome {
     let Some((id, what)) = relay.command_for_source(name, act) else {
         let generation = relay.generation();
         let help = did_you_mean(name, generation.config.sources.iter().map(|source| source.name.as_str()));
         let help = help.map(|help| format!(" ({help})")).unwrap_or_default();
         return Err(Refusal::missing(format!("there is no source `{name}`{help}")));
     };
-    let was_paused = relay.source_state(id).since_ms().is_some();
-    ask(relay, Command::new(new_id()?, id, what)).await?;
+    let done = ask(relay, Command::new(new_id()?, id, what)).await?;
     let state = relay.source_state(id);
     let since = state.since_ms().map(rfc3339);
     Ok(json!({
@@ -54,7 +51,7 @@ async fn act(relay: &Arc<Relay>, name: &str, act: &str, asked: &Asked) -> Outcom
         "state": state.name(),
         "since": since,
         "paused": since.is_some(),
-        "was_paused": was_paused,
+        "changed": done.has_changed(),
     }))
 }
 
