@@ -3,6 +3,10 @@
 //! A replay is a cursor over the history, not a row for each event: it selects range after range, a bit an event, and writes down
 //! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
 //! on where it was, and the step that it was at is taken once, by an id of its own.
+//!
+//! What one is asked to do, and how that is written down, is `spec`, [`ReplaySpec`].
+
+mod spec;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -10,14 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
-use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use self::spec::ReplaySpec;
 use crate::event::{EventId, RelayFields};
 use crate::rules::RuleSet;
 use crate::store::{
-    Command, Cursor, Duty, EVENTS_MAX, EventQuery, NameId, NameKind, Order, Page, ReplayProgress, Store, StoreError,
-    StoredEvent, What, Which,
+    Command, Cursor, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent, What,
+    Which,
 };
 
 /// Events looked at between two steps of the cursor: what a crash makes a replay look at again.
@@ -30,18 +34,6 @@ impl ReplayError {
     fn of_thread(error: &tokio::task::JoinError) -> Self {
         if error.is_panic() { ReplayError::Panicked } else { ReplayError::Stopped }
     }
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplaySpec {
-    /// Events that arrived at or after this, unix milliseconds.
-    pub since_ms: u64,
-    pub until_ms: u64,
-    /// Only what a match map, as in a rule, holds for.
-    pub matching: Option<String>,
-    /// To these destinations; empty: to those that each event went to.
-    pub to: Vec<String>,
 }
 
 /// Why a replay cannot be made.
@@ -64,32 +56,6 @@ pub enum ReplayError {
     /// The relay is stopping.
     #[error("the relay is stopping")]
     Stopped,
-}
-
-impl ReplaySpec {
-    /// The events that it may be about.
-    fn history(&self) -> EventQuery {
-        let Self { since_ms, until_ms, .. } = *self;
-        EventQuery { since_ms, until_ms, last: None, order: Order::OldestFirst }
-    }
-
-    /// As it is written down.
-    pub fn to_json(&self) -> String {
-        let Self { since_ms, until_ms, matching, to } = self;
-        json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to }).to_string()
-    }
-
-    /// Reads back what [`to_json`](Self::to_json) gave.
-    pub fn from_json(text: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(text).ok()?;
-        let to = value["to"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
-        Some(Self {
-            since_ms: value["since_ms"].as_u64()?,
-            until_ms: value["until_ms"].as_u64()?,
-            matching: value["match"].as_str().map(str::to_owned),
-            to,
-        })
-    }
 }
 
 /// Tells which events are meant.
@@ -336,18 +302,6 @@ mod tests {
     use crate::store::journal::model::ModelDisk;
     use crate::store::journal::{JournalStore, Options};
     use crate::store::{Intake, NewEvent, PlannedDelivery, Settlement};
-
-    #[test]
-    fn a_description_reads_back_as_written() {
-        let spec = ReplaySpec {
-            since_ms: 1,
-            until_ms: u64::MAX,
-            matching: Some("{type: sent}".into()),
-            to: vec!["crm".into()],
-        };
-        assert_eq!(ReplaySpec::from_json(&spec.to_json()), Some(spec));
-        assert_eq!(ReplaySpec::from_json("{}"), None);
-    }
 
     /// Delivers whatever waits; returns how many deliveries.
     fn deliver_all(store: &JournalStore, to: NameId) -> usize {
