@@ -94,6 +94,8 @@ struct Asked {
     spec: ReplaySpec,
     conditions: Arc<Conditions>,
     to: Vec<NameId>,
+    /// What in its match map probably does not do what was meant.
+    warnings: Vec<String>,
 }
 
 /// Events by where they go.
@@ -108,6 +110,17 @@ pub struct Counted {
     pub deliveries: u64,
     /// Of them by destination.
     pub by_destination: Vec<(String, u64)>,
+    /// What in the match map probably does not do what was meant.
+    pub warnings: Vec<String>,
+}
+
+/// A replay that was asked for.
+pub struct Begun {
+    pub progress: ReplayProgress,
+    /// It was not known by its id before.
+    pub is_new: bool,
+    /// Of a new one, what in its match map probably does not do what was meant.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -175,15 +188,15 @@ impl Replayer {
 
     /// What is asked for, proved.
     async fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
-        let conditions = Arc::new(Conditions::parse(spec.matching.as_deref())?);
+        let (conditions, warnings) = Conditions::parse_with_warnings(spec.matching.as_deref())?;
         let to = self.destinations(spec, &self.removed().await?)?;
-        Ok(Asked { conditions, to, spec: spec.clone() })
+        Ok(Asked { conditions: Arc::new(conditions), to, warnings, spec: spec.clone() })
     }
 
     /// Counts what a replay would do.
     pub async fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
         let asked = self.prove(spec).await?;
-        let mut counted = Counted::default();
+        let mut counted = Counted { warnings: asked.warnings.clone(), ..Counted::default() };
         let mut after = None;
         loop {
             let (selected, next, _) = self.step(&asked, after.as_ref()).await?;
@@ -207,7 +220,7 @@ impl Replayer {
     }
 
     /// Takes a replay down, or finds it where it has been already, by its id. Work on it begins with [`work`](Self::work).
-    pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<(ReplayProgress, bool), ReplayError> {
+    pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<Begun, ReplayError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
             // Ages have moved on since; the rest says whether it is the same one.
@@ -215,10 +228,10 @@ impl Replayer {
             if ReplaySpec::from_json(&known.spec).is_some_and(|known| !is_same(&known)) {
                 return Err(StoreError::Conflict("this id is another replay's".to_owned()).into());
             }
-            return Ok((known, false));
+            return Ok(Begun { progress: known, is_new: false, warnings: Vec::new() });
         }
-        self.prove(spec).await?;
-        let text = spec.to_json();
+        let warnings = self.prove(spec).await?.warnings;
+        let text = spec.json().to_string();
         if text.len() > SPEC_BYTES_MAX {
             return Err(ReplayError::TooLong);
         }
@@ -226,7 +239,7 @@ impl Replayer {
         let at_ms = crate::time::wall_ms();
         let progress = ReplayProgress { id, spec: text, cursor, left, selected: 0, at_ms, is_done: false };
         self.write(&progress).await?;
-        Ok((progress, true))
+        Ok(Begun { progress, is_new: true, warnings })
     }
 
     async fn write(&self, progress: &ReplayProgress) -> Result<(), ReplayError> {
@@ -331,8 +344,8 @@ mod tests {
         }
         assert_eq!(deliver_all(&store, to), 3);
         let replayer = Replayer::new(store.clone(), CancellationToken::new());
-        let spec = ReplaySpec { since_ms: 0, until_ms: u64::MAX, matching: None, to: Vec::new() };
-        let (begun, _) = replayer.begin(7, &spec).await.expect("begun");
+        let spec = ReplaySpec { since_ms: 0, until_ms: None, matching: None, to: Vec::new() };
+        let begun = replayer.begin(7, &spec).await.expect("begun").progress;
         let mut first = begun.clone();
         replayer.try_work(&mut first).await.expect("done");
         assert_eq!((deliver_all(&store, to), first.selected), (3, 3));
@@ -343,7 +356,7 @@ mod tests {
         let mut again = begun;
         replayer.try_work(&mut again).await.expect("done");
         assert_eq!((deliver_all(&store, to), again.selected), (0, 3), "counted all the same");
-        let (another, _) = replayer.begin(8, &spec).await.expect("begun");
+        let another = replayer.begin(8, &spec).await.expect("begun").progress;
         replayer.try_work(&mut another.clone()).await.expect("done");
         assert_eq!(deliver_all(&store, to), 3, "another replay is another one");
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
-use crate::relay::replay::{Conditions, ReplayError, ReplaySpec};
+use crate::relay::replay::{Begun, ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
@@ -52,22 +52,12 @@ async fn show(relay: &Relay, id: &str) -> Outcome {
 fn shown(progress: &ReplayProgress) -> Value {
     json!({
         "id": uuid::Uuid::from_u128(progress.id).to_string(),
-        "asked": asked(&progress.spec),
+        "asked": ReplaySpec::from_json(&progress.spec).map(|spec| spec.json()),
         "events_left": progress.left,
         "deliveries": progress.selected,
         "at": rfc3339(progress.at_ms),
         "done": progress.is_done,
     })
-}
-
-/// What was asked for. One without an end took what there was when it began; the number that stands for it is larger than any that
-/// JavaScript, or a signed one of 64 bits, can hold.
-fn asked(spec: &str) -> Value {
-    let mut asked: Value = serde_json::from_str(spec).unwrap_or_default();
-    if asked["until_ms"] == u64::MAX {
-        asked["until_ms"] = Value::Null;
-    }
-    asked
 }
 
 async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
@@ -77,13 +67,10 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     };
     let spec = ReplaySpec {
         since_ms,
-        // What arrives from now on is not history: the replay ends where the history ends now.
-        until_ms: range.until_ms.unwrap_or(u64::MAX),
+        until_ms: range.until_ms,
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };
-    let read = Conditions::parse_with_warnings(spec.matching.as_deref());
-    let (_, warnings) = read.map_err(refusal)?;
     if asked.flag("dry_run")? {
         let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
         let by_destination =
@@ -93,10 +80,10 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
             "events": counted.events,
             "deliveries": counted.deliveries,
             "by_destination": by_destination.collect::<Vec<_>>(),
-            "warnings": warnings,
+            "warnings": counted.warnings,
         }));
     }
-    let (progress, is_new) = relay.replayer.begin(asked.id()?, &spec).await.map_err(refusal)?;
+    let Begun { progress, is_new, warnings } = relay.replayer.begin(asked.id()?, &spec).await.map_err(refusal)?;
     if is_new {
         relay.background.spawn(relay.replayer.clone().work(progress.clone()));
     }

@@ -9,7 +9,8 @@ use crate::store::{EventQuery, Order};
 pub struct ReplaySpec {
     /// Events that arrived at or after this, unix milliseconds.
     pub since_ms: u64,
-    pub until_ms: u64,
+    /// And before this. Without it, what arrived until the replay began: the history ends there.
+    pub until_ms: Option<u64>,
     /// Only what a match map, as in a rule, holds for.
     pub matching: Option<String>,
     /// To these destinations; empty: to those that each event went to.
@@ -20,22 +21,26 @@ impl ReplaySpec {
     /// The events that it may be about.
     pub(super) fn history(&self) -> EventQuery {
         let Self { since_ms, until_ms, .. } = *self;
-        EventQuery { since_ms, until_ms, last: None, order: Order::OldestFirst }
+        EventQuery { since_ms, until_ms: until_ms.unwrap_or(u64::MAX), last: None, order: Order::OldestFirst }
     }
 
-    /// As it is written down.
-    pub fn to_json(&self) -> String {
+    /// As it is shown, and written down.
+    pub fn json(&self) -> Value {
         let Self { since_ms, until_ms, matching, to } = self;
-        json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to }).to_string()
+        json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to })
     }
 
-    /// Reads back what [`to_json`](Self::to_json) gave.
+    /// Reads back what [`json`](Self::json) gave. Earlier builds wrote the largest number for no end.
     pub fn from_json(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
+        let until_ms = match &value["until_ms"] {
+            Value::Null => None,
+            number => Some(number.as_u64()?).filter(|until_ms| *until_ms < u64::MAX),
+        };
         let to = value["to"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
         Some(Self {
             since_ms: value["since_ms"].as_u64()?,
-            until_ms: value["until_ms"].as_u64()?,
+            until_ms,
             matching: value["match"].as_str().map(str::to_owned),
             to,
         })
@@ -48,13 +53,19 @@ mod tests {
 
     #[test]
     fn a_description_reads_back_as_written() {
-        let spec = ReplaySpec {
-            since_ms: 1,
-            until_ms: u64::MAX,
-            matching: Some("{type: sent}".into()),
-            to: vec!["crm".into()],
-        };
-        assert_eq!(ReplaySpec::from_json(&spec.to_json()), Some(spec));
+        for until_ms in [None, Some(2)] {
+            let spec =
+                ReplaySpec { since_ms: 1, until_ms, matching: Some("{type: sent}".into()), to: vec!["crm".into()] };
+            assert_eq!(ReplaySpec::from_json(&spec.json().to_string()), Some(spec));
+        }
         assert_eq!(ReplaySpec::from_json("{}"), None);
+    }
+
+    #[test]
+    fn the_largest_number_that_earlier_builds_wrote_is_no_end() {
+        let written = r#"{"match":null,"since_ms":1,"to":[],"until_ms":18446744073709551615}"#;
+        let expected = ReplaySpec { since_ms: 1, until_ms: None, matching: None, to: Vec::new() };
+        assert_eq!(ReplaySpec::from_json(written), Some(expected));
+        assert_eq!(ReplaySpec::from_json(&written.replace("18446744073709551615", "-1")), None);
     }
 }
