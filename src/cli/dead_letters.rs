@@ -8,7 +8,7 @@ use super::client::{At, RunningRelay, query, step};
 use super::dialogue::confirm;
 use super::events::attempts_of;
 use super::output::{json, print, say};
-use super::terminal::{are, count, numbered, plain};
+use super::terminal::{are, grouped, numbered, plain};
 use super::{FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -270,6 +270,6 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
     }
     let number = done["deliveries"].as_u64().unwrap_or(0);
     let was_known = if done["repeated"] == true { " (done before, by the same id)" } else { "" };
-    say!("{} done{was_known}; id {}", count(number), plain(done["id"].as_str().unwrap_or("?")));
+    say!("{} done{was_known}; id {}", grouped(number), plain(done["id"].as_str().unwrap_or("?")));
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::client::{At, RunningRelay, step};
 use super::dialogue::{Progress, confirm};
 use super::events::tell_of_slips;
 use super::output::{json, say};
-use super::terminal::{are, count, numbered, plain};
+use super::terminal::{are, grouped, numbered, plain};
 use super::{FAILED, Failure, block_on};
 
 /// Between two looks at how far it has come.
@@ -79,7 +79,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 }
 
 fn in_words(counted: &Value) -> String {
-    let number = |value: &Value| count(value.as_u64().unwrap_or(0));
+    let number = |value: &Value| grouped(value.as_u64().unwrap_or(0));
     let parts = counted["by_destination"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|part| {
         format!("{} to {}", number(&part["deliveries"]), plain(part["destination"].as_str().unwrap_or("?")))
     });

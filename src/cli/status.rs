@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{At, RunningRelay};
 use super::output::{json, print};
-use super::terminal::{age, count, numbered, paint, plain, size};
+use super::terminal::{age, grouped, numbered, paint, plain, size};
 use super::{AdminFile, FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,7 @@ fn screen(status: &Value) -> String {
         let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
         let name = plain(destination["name"].as_str().unwrap_or("?"));
         let [waiting, scheduled, dead] =
-            ["backlog", "scheduled", "dead_letters"].map(|key| count(number(&destination[key])));
+            ["backlog", "scheduled", "dead_letters"].map(|key| grouped(number(&destination[key])));
         out.push_str(&format!(
             "{name:<20} {} {waiting:>9} {scheduled:>11} {oldest:>8} {dead:>14}\n",
             paint(colour, &format!("{state:<10}"))

@@ -7,7 +7,7 @@ use serde_json::json as value;
 use super::client::{At, RunningRelay};
 use super::dialogue::Progress;
 use super::output::{json, say};
-use super::terminal::{are, count, numbered, plain, size};
+use super::terminal::{are, grouped, numbered, plain, size};
 use super::{FAILED, Failure, IN_USE, block_on, load};
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::lock::{DataDirLock, LockError};
@@ -91,13 +91,13 @@ fn show(usage: &serde_json::Value, as_json: bool) {
     let number = |key: &str| usage[key].as_u64();
     let bytes = |key: &str| number(key).map_or_else(|| "no limit".to_owned(), size);
     let oldest = plain(usage["oldest_at"].as_str().unwrap_or("-"));
-    say!("events in the history   {}", count(number("events").unwrap_or(0)));
+    say!("events in the history   {}", grouped(number("events").unwrap_or(0)));
     say!("oldest event            {oldest}");
     say!("journal                 {} of {}", bytes("journal_bytes"), bytes("history_bytes_max"));
-    say!("segments                {}", count(number("segments").unwrap_or(0)));
+    say!("segments                {}", grouped(number("segments").unwrap_or(0)));
     say!("index                   {}", bytes("index_bytes"));
     say!("dead letters beyond it  {} of {}", bytes("dead_letter_bytes"), bytes("dead_letter_bytes_max"));
-    say!("dead letters expired    {}", count(number("dead_letters_expired").unwrap_or(0)));
+    say!("dead letters expired    {}", grouped(number("dead_letters_expired").unwrap_or(0)));
     say!("the store in all        {} of {}", bytes("bytes"), bytes("bytes_max"));
     let free = number("free_bytes").map_or_else(|| "unknown".to_owned(), size);
     say!("free on the disk        {free}, at least {} are kept free", bytes("free_bytes_min"));
@@ -131,10 +131,10 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             numbered(*segments as u64, "segment"),
             numbered(*groups, "group"),
             numbered(*events, "event"),
-            count(*relocated),
+            grouped(*relocated),
             numbered(*backlog, "delivery"),
             if *backlog == 1 { "waits" } else { "wait" },
-            count(*dead),
+            grouped(*dead),
             are(*dead)
         );
         if *torn_bytes > 0 {

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use crate::telemetry::has_colours;
-pub(super) use crate::units::{grouped as count, numbered};
+pub(super) use crate::units::{grouped, numbered};
 
 /// `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {

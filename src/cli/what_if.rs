@@ -11,7 +11,7 @@ use serde_json::{Value, json as value};
 use super::client::{At, RunningRelay, query};
 use super::dialogue::Progress;
 use super::output::{json, print};
-use super::terminal::{count, numbered, paint, plain};
+use super::terminal::{grouped, numbered, paint, plain};
 use super::{BAD_CONFIG, FAILED, Failure, block_on, tell_of_warnings};
 use crate::config::{self, read_text};
 use crate::relay::Change;
@@ -175,14 +175,14 @@ impl Found {
         let [events, skipped, stays] = ["events", "skipped", "stays"].map(|name| self.count(name));
         let mut out = format!("{file}, tried with {}", numbered(events, "event"));
         if skipped > 0 {
-            out.push_str(&format!(" ({} more cannot be read any more)", count(skipped)));
+            out.push_str(&format!(" ({} more cannot be read any more)", grouped(skipped)));
         }
         let totals = Change::ALL.map(|change| (change, self.count(change.word())));
         if totals.iter().all(|(_, total)| *total == 0) {
             out.push_str(&format!(": nothing would change, {} as they are\n", stay(stays)));
         } else {
             let changed = totals.iter().filter(|(_, total)| *total > 0);
-            let changed = changed.map(|(change, total)| format!("{} would {}", count(*total), would(change.word())));
+            let changed = changed.map(|(change, total)| format!("{} would {}", grouped(*total), would(change.word())));
             let changed: Vec<_> = changed.collect();
             out.push_str(&format!(": of their deliveries {}; {} as they are\n", changed.join(", "), stay(stays)));
         }
@@ -211,7 +211,7 @@ fn stay(number: u64) -> String {
     match number {
         0 => "none stays".to_owned(),
         1 => "1 stays".to_owned(),
-        number => format!("{} stay", count(number)),
+        number => format!("{} stay", grouped(number)),
     }
 }
 
@@ -233,7 +233,7 @@ fn shown((change, rule, destination): &Key, alike: &Alike) -> String {
     };
     let rule = plain(rule);
     let destination = plain(destination);
-    let what = paint(colour, &format!("{} would {}", count(alike.count), would(change)));
+    let what = paint(colour, &format!("{} would {}", grouped(alike.count), would(change)));
     let mut out = format!("\n{what}: → {}, by the rule {rule}\n", paint("1", &destination));
     if change == "moves" {
         out.push_str(
