@@ -28,6 +28,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::level::Form;
 use self::queue::{Lines, Queue};
 
 /// Lines of this process's log that nobody will read.
@@ -46,8 +47,11 @@ pub fn start() -> Log {
     // What is no UTF-8 is told as any other odd word.
     let said = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let (filter, odd_level) = level::filter(said("VERO_RELAY_LOG").as_deref());
-    let (is_json, odd_format) = level::is_json(said("VERO_RELAY_LOG_FORMAT").as_deref());
-    let style = if is_json { Style::Json } else { Style::Text { is_coloured: super::has_colours(&std::io::stderr()) } };
+    let (form, odd_format) = level::form(said("VERO_RELAY_LOG_FORMAT").as_deref());
+    let style = match form {
+        Form::Json => Style::Json,
+        Form::Text => Style::Text { is_coloured: super::has_colours(&std::io::stderr()) },
+    };
     let queue = Arc::new(Queue::new(lines_lost()));
     out::start(queue.clone(), style);
     // The subscriber's own complaints are printed with a macro that panics where standard error cannot be written.

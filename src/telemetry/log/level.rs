@@ -18,19 +18,22 @@ pub(super) fn filter(value: Option<&str>) -> (EnvFilter, Option<String>) {
     }
 }
 
-/// Whether lines are JSON by a value, and what to tell of a value that is none.
-pub(super) fn is_json(value: Option<&str>) -> (bool, Option<String>) {
-    match value.unwrap_or_default().trim().to_lowercase().as_str() {
-        "json" => (true, None),
-        "" | "text" => (false, None),
+/// The form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Text,
+    Json,
+}
+
+/// The form for a value, and what to tell of a value that is none.
+pub(super) fn form(value: Option<&str>) -> (Form, Option<String>) {
+    let value = value.unwrap_or_default();
+    match value.trim().to_lowercase().as_str() {
+        "json" => (Form::Json, None),
+        "" | "text" => (Form::Text, None),
         _ => {
-            let value = value.unwrap_or_default();
-            (
-                false,
-                Some(format!(
-                    "VERO_RELAY_LOG_FORMAT is `{value}`, which is no format: write text or json. text is used"
-                )),
-            )
+            let help = "write text or json. text is used";
+            (Form::Text, Some(format!("VERO_RELAY_LOG_FORMAT is `{value}`, which is no format: {help}")))
         }
     }
 }
@@ -71,11 +74,14 @@ mod tests {
 
     #[test]
     fn a_format_is_taken_and_any_other_word_is_told() {
-        for (value, expected) in [(None, false), (Some(""), false), (Some("text"), false), (Some(" JSON "), true)] {
-            assert_eq!(is_json(value), (expected, None), "{value:?}");
+        let forms =
+            [(None, Form::Text), (Some(""), Form::Text), (Some("text"), Form::Text), (Some(" JSON "), Form::Json)];
+        for (value, expected) in forms {
+            assert_eq!(form(value), (expected, None), "{value:?}");
         }
-        let (is_json, told) = is_json(Some("xml"));
-        assert!(!is_json && told.is_some_and(|told| told.contains("is `xml`, which is no format: write text or json")));
+        let (used, told) = form(Some("xml"));
+        assert_eq!(used, Form::Text);
+        assert!(told.is_some_and(|told| told.contains("is `xml`, which is no format: write text or json")));
     }
 
     #[test]
