@@ -29,7 +29,6 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 }
 
 fn screen(status: &Value) -> String {
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
     let up = age(number(&status["uptime_s"]));
     let sources = status["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
     let refuses_all = !sources.is_empty() && sources.iter().all(|source| source["state"] == "refusing");
@@ -64,27 +63,7 @@ fn screen(status: &Value) -> String {
     }
     out.push_str("\ndestination          state         backlog   scheduled   oldest   dead letters\n");
     for destination in status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let state = destination["state"].as_str().unwrap_or("?");
-        let held_until = destination["held_until"].as_str();
-        let colour = if state == "up" && held_until.is_none() { "32" } else { "33" };
-        let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
-        let name = plain(destination["name"].as_str().unwrap_or("?"));
-        let [waiting, scheduled, dead] =
-            ["backlog", "scheduled", "dead_letters"].map(|key| grouped(number(&destination[key])));
-        out.push_str(&format!(
-            "{name:<20} {} {waiting:>9} {scheduled:>11} {oldest:>8} {dead:>14}\n",
-            paint(colour, &format!("{state:<10}"))
-        ));
-        let why = destination["paused"]["reason"].as_str().or(destination["last_error"]["reason"].as_str());
-        match (held_until, why) {
-            (Some(until), why) if state == "up" => {
-                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-                out.push_str(&format!("  it asked to be left alone until {}{}\n", plain(until), plain(&why)));
-            }
-            (_, Some(why)) if state != "up" => out.push_str(&format!("  {}\n", plain(why))),
-            _ => {}
-        }
-        out.push_str(&removal(destination));
+        out.push_str(&row(destination));
     }
     let store = &status["store"];
     let of = |bytes: &str, most: &str| {
@@ -101,6 +80,32 @@ fn screen(status: &Value) -> String {
     out
 }
 
+/// A destination's row, and below it why it does not go on and what becomes of it.
+fn row(destination: &Value) -> String {
+    let state = destination["state"].as_str().unwrap_or("?");
+    let held_until = destination["held_until"].as_str();
+    let colour = if state == "up" && held_until.is_none() { "32" } else { "33" };
+    let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
+    let name = plain(destination["name"].as_str().unwrap_or("?"));
+    let [waiting, scheduled, dead] =
+        ["backlog", "scheduled", "dead_letters"].map(|key| grouped(number(&destination[key])));
+    let mut out = format!(
+        "{name:<20} {} {waiting:>9} {scheduled:>11} {oldest:>8} {dead:>14}\n",
+        paint(colour, &format!("{state:<10}"))
+    );
+    let why = destination["paused"]["reason"].as_str().or(destination["last_error"]["reason"].as_str());
+    match (held_until, why) {
+        (Some(until), why) if state == "up" => {
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            out.push_str(&format!("  it asked to be left alone until {}{}\n", plain(until), plain(&why)));
+        }
+        (_, Some(why)) if state != "up" => out.push_str(&format!("  {}\n", plain(why))),
+        _ => {}
+    }
+    out.push_str(&removal(destination));
+    out
+}
+
 /// What becomes of what waits for a name that has left the config.
 fn removal(destination: &Value) -> String {
     let removed = &destination["removed"];
@@ -111,6 +116,10 @@ fn removal(destination: &Value) -> String {
         }
         None => format!("  removed from the config {since}\n"),
     }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
 }
 
 #[cfg(test)]
