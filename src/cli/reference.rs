@@ -29,17 +29,8 @@ fn describe(out: &mut String, before: &str, verb: &Command) {
     let shown = |arg: &&Arg| !arg.is_hide_set();
     let (positional, options): (Vec<_>, Vec<_>) =
         verb.get_arguments().filter(shown).partition(|arg| arg.is_positional());
-    let mut usage = name.clone();
-    // What is needed unless something else stands there is marked in the usage that the verb gives itself.
-    let given = verb.clone().render_usage().to_string();
-    for arg in &positional {
-        let value = value_name(arg);
-        let is_needed = arg.is_required_set() || given.contains(&format!("<{value}>"));
-        let _ = write!(usage, " {}", if is_needed { value } else { format!("[{value}]") });
-    }
     let level = if before == "vero-relay" { "##" } else { "###" };
-    let _ = write!(out, "\n{level} {name}\n\n{about}.\n\n```text\n{usage}");
-    let _ = write!(out, "{}\n```\n", if options.is_empty() { "" } else { " [OPTIONS]" });
+    let _ = write!(out, "\n{level} {name}\n\n{about}.\n\n```text\n{}\n```\n", usage(verb, &name));
     if positional.is_empty() && options.is_empty() {
         return;
     }
@@ -55,6 +46,13 @@ fn describe(out: &mut String, before: &str, verb: &Command) {
         };
         let _ = writeln!(out, "| `{}` | {}{default}{variable} |", flag(arg), help.replace('|', "\\|"));
     }
+}
+
+/// The usage as the verb's help shows it, where some stand written out: what is needed unless something else is given, clap does not say.
+fn usage(verb: &Command, name: &str) -> String {
+    let shown = verb.clone().bin_name(name).render_usage().to_string();
+    let lines = shown.lines().map(|line| line.trim_start_matches("Usage:").trim());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn takes_value(arg: &Arg) -> bool {
@@ -74,4 +72,32 @@ fn flag(arg: &Arg) -> String {
     let long = arg.get_long().unwrap_or_default();
     let value = if takes_value(arg) { format!(" {}", value_name(arg)) } else { String::new() };
     format!("{short}--{long}{value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A usage that is written out may fall behind: whoever adds a word to a verb is told here.
+    #[test]
+    fn each_usage_names_the_verb_its_words_and_whether_there_are_options() {
+        fn check(before: &str, verb: &Command) {
+            let name = format!("{before} {}", verb.get_name());
+            verb.get_subcommands().for_each(|act| check(&name, act));
+            if verb.has_subcommands() {
+                return;
+            }
+            let usage = usage(verb, &name);
+            let shown = || verb.get_arguments().filter(|arg| !arg.is_hide_set());
+            assert!(usage.lines().all(|line| line.starts_with(&name)), "{usage}");
+            assert_eq!(usage.contains("[OPTIONS]"), shown().any(|arg| !arg.is_positional()), "{usage}");
+            for word in shown().filter(|arg| arg.is_positional()).map(value_name) {
+                let is_named = [format!("<{word}>"), format!("[{word}]")].iter().any(|word| usage.contains(word));
+                assert!(is_named, "{word}: {usage}");
+            }
+        }
+        let program = Cli::command();
+        assert!(program.has_subcommands());
+        program.get_subcommands().for_each(|verb| check("vero-relay", verb));
+    }
 }
