@@ -44,6 +44,7 @@ fn tell_the_rest(relay: &Relay) {
         }
     }
     relay.refused.look();
+    relay.unreadable.look();
 }
 
 fn tell_of_room(full: &mut Trouble, health: &Health) {

@@ -6,6 +6,7 @@
 //! * `generation`, [`Generation`]: one config in force, with everything that is derived from it.
 //! * [`auth`]: which source a request comes from, in constant time over all of them.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
+//! * [`unreadable`]: events that were asked for and are damaged, for the log.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
 //! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
 //! * [`reload`]: another config, as those see it who ask for one. [`health`]: whether events can be accepted.
@@ -19,6 +20,7 @@ pub mod refused;
 mod reload;
 pub mod replay;
 mod sources;
+pub mod unreadable;
 mod what_if;
 
 use std::net::SocketAddr;
@@ -36,6 +38,7 @@ use self::refused::Refused;
 pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, ReloadError, ReloadRequest, ReloadRequests, Reloaded};
 use self::replay::Replayer;
 pub use self::sources::{SourceAct, SourceState};
+use self::unreadable::Unreadable;
 pub use self::what_if::{Change, Comparison, Example, Group};
 use crate::bins::Bins;
 use crate::listener::body::Intake;
@@ -52,6 +55,8 @@ pub struct Relay {
     pub metrics: Metrics,
     /// Requests that were turned away.
     pub refused: Refused,
+    /// Events that were asked for and are damaged.
+    pub unreadable: Unreadable,
     /// The bytes that all bodies in flight share.
     pub intake: Intake,
     /// The bins that the admin listener hosts.
@@ -98,6 +103,7 @@ impl Relay {
         let relay = Arc::new(Self {
             intake: Intake::new(generation.config.limits.intake_max),
             refused: Refused::new(&metrics),
+            unreadable: Unreadable::default(),
             started: Instant::now(),
             bins: Bins::default(),
             replayer: Replayer::new(store.clone(), stop),

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -379,6 +380,42 @@ async fn refused_requests_are_told_once_a_minute_without_their_tokens() {
     let log = up.ended().await.log;
     assert_eq!(count(&log, "requests to the hooks were refused"), 1, "{log}");
     assert!(log.contains("last_reason=\"wrong_address\"") && !log.contains("guess"), "{log}");
+}
+
+#[tokio::test]
+async fn a_damaged_event_that_is_asked_for_again_and_again_is_named_in_one_line() {
+    let fake = Fake::start([]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut rig = Rig::new(directory.path(), &directory.path().join("data"), &rules(&fake));
+    let up = rig.start().await;
+    assert_eq!(post_to(&up, "/hooks/vero/secret").await, 200);
+    fake.wait_for(1).await;
+    up.signal(Signal::TERM);
+    up.ended().await;
+    // It is read from the disk now, and not from memory.
+    let up = rig.start().await;
+    let listed = request(up.admin, "GET", "/api/events", &[], b"").await.json();
+    let id = listed["events"][0]["id"].as_str().expect("listed");
+    let files = std::fs::read_dir(directory.path().join("data").join("journal")).expect("a journal");
+    let mut damaged = 0;
+    for file in files {
+        let path = file.expect("listed").path();
+        let bytes = std::fs::read(&path).expect("read");
+        if let Some(at) = bytes.windows(5).position(|part| part == b"steve") {
+            let file = OpenOptions::new().write(true).open(&path).expect("open");
+            file.write_all_at(b"S", at as u64).expect("written");
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1, "one file has it");
+    for _ in 0..20 {
+        let answer = request(up.admin, "GET", &format!("/api/events/{id}"), &[], b"").await;
+        assert_eq!(answer.status(), 500, "{}", answer.text());
+    }
+    up.signal(Signal::TERM);
+    let log = up.ended().await.log;
+    assert_eq!(count(&log, "an event that was asked for cannot be read"), 1, "{log}");
+    assert!(log.contains(&format!("last_event={id}")), "{log}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::relay::Relay;
 use crate::relay::replay::{Conditions, ReplayError};
 use crate::store::{
     AttemptNote, Cursor, DeliveryState, DeliveryView, EventQuery, EventView, NameId, Order, SearchLimit, States,
-    StoredEvent,
+    StoreError, StoredEvent,
 };
 use crate::time::rfc3339;
 
@@ -203,7 +203,12 @@ async fn page(relay: &Arc<Relay>, filter: Arc<Filter>, limit: usize, mut after: 
 
 async fn show(relay: &Arc<Relay>, id: &str) -> Outcome {
     let Ok(id) = id.parse::<EventId>() else { return Err(Refusal::missing("this is not an event's id")) };
-    let EventView { event, deliveries } = relay.store.event(id).await.map_err(refused)?;
+    let read = relay.store.event(id).await.inspect_err(|error| {
+        if let StoreError::Damaged(why) = error {
+            relay.unreadable.add(id, why.clone());
+        }
+    });
+    let EventView { event, deliveries } = read.map_err(refused)?;
     let deliveries = deliveries.into_iter().map(|DeliveryView { planned, state, attempts }| {
         let mut shown = shown_state(relay, &as_noted(&state, &attempts));
         shown["destination"] = json!(name(relay, planned.destination));

@@ -211,11 +211,7 @@ fn refused(error: StoreError) -> Refusal {
         StoreError::Unavailable(_) | StoreError::Closed => Refusal::unavailable(error.to_string()),
         StoreError::Missing => Refusal::missing(error.to_string()),
         StoreError::Conflict(_) | StoreError::NamesFull(_) => Refusal::wrong(error.to_string()),
-        StoreError::Damaged(_) => {
-            // Whoever asked may not be the one who can look after the disk.
-            tracing::error!(%error, "an event that was asked for cannot be read; see `vero-relay store verify`");
-            Refusal::failed(&error)
-        }
+        StoreError::Damaged(_) => Refusal::failed(&error),
     }
 }
 
