@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::destinations::Names;
+use super::meant;
 use super::rules::{self, NAME_BYTES_MAX};
 use super::sources::Source;
 use crate::destination::{KINDS, kind_named};
@@ -271,10 +272,11 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
 /// What is expected of the content of one destination: of all of it, or of its parts.
 fn read_content(known: &Known<'_>, destination: usize, node: &Node) -> Vec<ExpectedContent> {
     let reader = known.reader;
-    let expected = |part: Option<&'static str>, node: &Node| {
-        rules::read_content(reader, node).map(|condition| ExpectedContent { destination, part, condition })
-    };
     let names = known.parts_of(destination);
+    let expected = |part: Option<&'static str>, node: &Node| {
+        let parts = if part.is_none() { names } else { &[] };
+        rules::read_content(reader, node, parts).map(|condition| ExpectedContent { destination, part, condition })
+    };
     let find = |key: &str| names.iter().copied().find(|name| *name == key);
     if !node.entries().iter().any(|(key, _)| find(&key.text).is_some()) {
         return expected(None, node).into_iter().collect();
@@ -283,7 +285,8 @@ fn read_content(known: &Known<'_>, destination: usize, node: &Node) -> Vec<Expec
     let read = |(key, node): (&raw::Key, &Node)| match find(&key.text) {
         Some(part) => expected(Some(part), node),
         None => {
-            let help = format!("the parts are {}; operators stand below one of them", names.join(", "));
+            let all = || format!("the parts are {}; operators stand below one of them", names.join(", "));
+            let help = meant::part(&key.text, names).map_or_else(all, |near| format!("did you mean `{near}`?"));
             reader.error_with(key.id, format!("`{}` is no part of this content", key.text), help);
             None
         }

@@ -172,9 +172,17 @@ fn listed_form(node: &Node) -> String {
     }
 }
 
-pub(super) fn operators() -> String {
+/// What may stand in a map of operators, or in its place the parts of a content.
+pub(super) fn operators(parts: &[&str]) -> String {
     let names: Vec<_> = OPERATORS.iter().map(|operator| operator.name).collect();
-    format!("the operators are {} and not", names.join(", "))
+    let operators = format!("the operators are {} and not", names.join(", "));
+    if parts.is_empty() { operators } else { format!("the parts are {}; {operators}", parts.join(", ")) }
+}
+
+/// The part of a content that was meant by a word that is none, if no operator was.
+pub(super) fn part(name: &str, parts: &[&'static str]) -> Option<&'static str> {
+    let operators = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
+    words::meant(name, parts.iter().copied().chain(operators)).filter(|near| parts.contains(near))
 }
 
 /// What to write where an operator does not take its argument.

@@ -237,7 +237,7 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
                 }
                 None => read_field_path(reader, key.id, text, value).and_then(|path| {
                     let field = fields.add(&path);
-                    read_test(reader, value, &Field { id: field, path: text })
+                    read_test(reader, value, &Field { id: field, path: text, parts: &[] })
                 }),
             },
         };
@@ -263,16 +263,18 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 
-/// Reads what a test expects of a content, as a set of one rule: operators as they stand below a field of a rule.
-pub(super) fn read_content(reader: &Reader, node: &Node) -> Option<RuleSet> {
+/// Reads what a test expects of a content, as a set of one rule: operators as they stand below a field of a rule. `parts` might stand in
+/// their place.
+pub(super) fn read_content(reader: &Reader, node: &Node, parts: &[&'static str]) -> Option<RuleSet> {
     if node.is_null() {
-        let help = "write { contains: Receipt }, or another operator".to_owned();
-        reader.error_with(node.id, "this should say what is expected", help);
+        let help = "write { contains: Receipt }, or another operator";
+        let or_parts = if parts.is_empty() { String::new() } else { format!("; or parts: {}", parts.join(", ")) };
+        reader.error_with(node.id, "this should say what is expected", format!("{help}{or_parts}"));
         return None;
     }
     let mut fields = FieldSetBuilder::default();
     let path = FieldPath::parse(CONTENT_FIELD).expect("a word is a path");
-    let field = Field { id: fields.add(&path), path: CONTENT_FIELD };
+    let field = Field { id: fields.add(&path), path: CONTENT_FIELD, parts };
     let condition = read_test(reader, node, &field)?;
     let rule = Rule { name: CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false };
     Some(RuleSet::new(fields.build(), vec![rule]))
@@ -366,6 +368,8 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str, value: &Node) -> Opt
 struct Field<'a> {
     id: FieldId,
     path: &'a str,
+    /// What could stand here in the place of operators.
+    parts: &'a [&'static str],
 }
 
 /// What stands behind a field: a value, a list of values, or a map of operators.
@@ -385,7 +389,7 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
     let mut has_case = false;
     let rest = entries.rest();
     if rest.is_empty() {
-        reader.error_with(node.id, "there is no operator here", meant::operators());
+        reader.error_with(node.id, "there is no operator here", meant::operators(field.parts));
         return None;
     }
     if let Some(values) = meant::values(&rest) {
@@ -410,9 +414,13 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
                     read_operator(reader, value, field, operator, wants_no_case)
                 }
                 None => {
-                    let look = || meant::operator(field.path, name, value, node).unwrap_or_else(meant::operators);
-                    let help = reader.may_look(Severity::Error).then(look);
-                    reader.error_with(key.id, format!("there is no operator `{name}`"), help);
+                    let what = if field.parts.is_empty() { "no operator" } else { "neither a part nor an operator" };
+                    let help = reader.may_look(Severity::Error).then(|| match meant::part(name, field.parts) {
+                        Some(part) => format!("did you mean `{part}`?"),
+                        None => meant::operator(field.path, name, value, node)
+                            .unwrap_or_else(|| meant::operators(field.parts)),
+                    });
+                    reader.error_with(key.id, format!("there is {what} `{name}`"), help);
                     None
                 }
             },
@@ -440,7 +448,7 @@ fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) 
             );
             None
         }
-        Value::Map(_) => read_operators(reader, node, field),
+        Value::Map(_) => read_operators(reader, node, &Field { parts: &[], ..*field }),
         _ => read_equals(reader, node, field, ignore_case, "equals"),
     };
     inner.map(|inner| Condition::Not(Box::new(inner)))
