@@ -1,15 +1,14 @@
 //! URLs with templates in their path and query: rendered, checked, and fit to be shown. Pure.
 
 use super::client::Url;
+use super::template::tags::{self, Part, Tag};
 use super::template::{EMPTY, LISTING, MARKS, sole_path};
 use super::unsent::Unsent;
 
 /// The URL of a base and a rendered path and query with the marks of [`MARKS`]. A value must fill its place in the path, also where a text
 /// stands beside it: an empty one would lead to another thing or to the collection above, dots would climb.
 pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent> {
-    let path_of = |text: &str| text.split(['?', '#']).next().unwrap_or_default().len();
-    let path = &marked[..path_of(marked)];
-    for (i, segment) in path.split('/').enumerate() {
+    for (i, segment) in path_in(marked).split('/').enumerate() {
         let text = segment.replace(MARKS, "");
         let decoded = percent_encoding::percent_decode_str(&text).decode_utf8_lossy();
         let named = || in_segment(source, i).map_or_else(|| "a value".to_owned(), |name| format!("`{name}`"));
@@ -28,7 +27,7 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
         }
     }
     let rest = marked.replace(MARKS, "");
-    if is_hollow(&rest[..path_of(&rest)]) && !is_hollow(&with_all_blocks(&source[..path_of(source)])) {
+    if is_hollow(path_in(&rest)) && !is_hollow(path_in(&with_all_blocks(source))) {
         return Err(Unsent::failed("a block left a step of the URL's path empty: `{% else %}` says what stands there"));
     }
     let whole = format!("{}{rest}", base.as_str().trim_end_matches('/'));
@@ -39,29 +38,29 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
     Ok(url)
 }
 
+/// What stands before a query and a fragment.
+fn path_in(text: &str) -> &str {
+    text.split(['?', '#']).next().unwrap_or_default()
+}
+
 /// Whether a path has an empty step, or ends with one.
 fn is_hollow(path: &str) -> bool {
     path.contains("//") || (path.len() > 1 && path.ends_with('/'))
 }
 
-/// A template's path as if every block were written out and every value were there.
+/// A template as if every block were written out and every value were there.
 fn with_all_blocks(source: &str) -> String {
-    let mut out = String::new();
-    let mut rest = source;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
-        let (close, stands) = if rest[at..].starts_with("{%") { ("%}", "") } else { ("}}", "x") };
-        out.push_str(&rest[..at]);
-        out.push_str(stands);
-        let Some(end) = rest[at..].find(close) else { return out };
-        rest = &rest[at + end + 2..];
-    }
-    out.push_str(rest);
-    out
+    let written = |part| match part {
+        Part::Text(at) => &source[at],
+        Part::Tag(Tag { is_block: false, .. }) => "x",
+        Part::Tag(_) | Part::Comment => "",
+    };
+    tags::parts(source).into_iter().map(written).collect()
 }
 
 /// Whether a space stands in the part of a URL that is the same for every event.
 pub(super) fn has_space(source: &str) -> bool {
-    !source.contains("{#") && with_all_blocks(source).trim_end().contains(char::is_whitespace)
+    with_all_blocks(source).trim_end().contains(char::is_whitespace)
 }
 
 /// What stands in a segment of a template's path, if it is one path of the event alone. Filters may hold slashes, and are no path.
@@ -163,6 +162,21 @@ mod tests {
     }
 
     #[test]
+    fn a_space_stands_in_the_url_where_no_tag_or_comment_holds_it() {
+        for (source, expected) in [
+            ("/a b", true),
+            ("/{{ user.id }} /x", true),
+            ("/a b{# of old #}", true),
+            ("/{% raw %}a b{% endraw %}", true),
+            ("/{{ user.id }}{# of old #}", false),
+            (r#"/{{ user.id | replace("}}", " ") }}"#, false),
+            (r#"/{% if type == "%} x" %}y{% endif %}"#, false),
+        ] {
+            assert_eq!(has_space(source), expected, "{source}");
+        }
+    }
+
+    #[test]
     fn what_is_meant_to_be_empty_may_be() {
         check("/u/{{ user.id | default(\"none\") }}", r#"{"type":"a"}"#, "/u/none");
         check("/u/x-{{ user.id }}", r#"{"type":"a"}"#, "`user.id` is missing or empty");
@@ -170,6 +184,8 @@ mod tests {
         check("/u/{{ user.id }}-{{ type }}", r#"{"type":"a"}"#, "`user.id` is missing or empty");
         check("/u/x-{{ user.id or 0 }}", r#"{"type":"a"}"#, "/u/x-0");
         check("/u//x", r#"{"type":"a"}"#, "/u//x");
+        check("/{# one day #}/x", r#"{"type":"a"}"#, "//x");
+        check("/{% if type == '?' %}y{% endif %}//x", r#"{"type":"a"}"#, "///x");
         check("/{{ type }}/", r#"{"type":"a"}"#, "/a/");
         check("/u?who={{ user.id }}&l={{ l }}&p=/{{ user.id }}", r#"{"type":"a","l":[1]}"#, "/u?who=&l=%5B1%5D&p=/");
         check("/u{% if user.id %}/{{ user.id }}{% endif %}", r#"{"type":"a"}"#, "/u");
