@@ -27,7 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
 use crate::listener::bind::{ListenError, Listener, listen, local};
 use crate::listener::server::ServerOptions;
-use crate::relay::{CONFIG_READ_TIMEOUT, Generation, LastReload, Relay, ReloadError, ReloadRequests, Reloaded};
+use crate::relay::{CONFIG_READ_TIMEOUT, Generation, Relay, ReloadError, ReloadRequests, Reloaded};
 use crate::yaml::problem::Report;
 use crate::yaml::values::Process;
 
@@ -108,7 +108,7 @@ impl Owner {
             None => self.relay.metrics.reload_succeeded(),
             Some(_) => self.relay.metrics.reload_failed(),
         }
-        self.relay.set_last_reload(LastReload { at_ms: crate::time::wall_ms(), error });
+        self.relay.note_reload(error);
     }
 
     /// Reads and proves the file. A panic of that is told as one.

@@ -23,7 +23,8 @@ const STAMP_SETTLES: Duration = Duration::from_secs(3);
 pub(super) async fn watch(relay: Arc<Relay>, patience: Arc<Patience>, stop: CancellationToken) {
     let mut seen = None;
     let mut looked_at = None;
-    let mut tried = relay.generation().config.digest;
+    // What was tried last, and as which reload: after one that somebody else has asked for, whatever stands in the file is news.
+    let mut tried = (None, 0);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -46,18 +47,18 @@ pub(super) async fn watch(relay: Arc<Relay>, patience: Arc<Patience>, stop: Canc
         let Some(digest) = found.or(seen) else { continue };
         looked_at = Some(stamp);
         let has_settled = seen.replace(digest) == Some(digest);
-        let has_failed = relay.last_reload().is_some_and(|last| last.error.is_some());
-        // Put back as it was, it is read again: what was told of it before holds no more.
-        if digest == generation.config.digest && !has_failed {
-            tried = digest;
-        } else if has_settled && digest != tried {
-            tried = digest;
-            // It is told where every reload is told. What was begun is finished, and holds up the end no longer than it must.
-            tokio::select! {
-                _ = relay.reload() => {}
-                () = stop.cancelled() => return,
-            }
+        let last = relay.last_reload();
+        let number = last.as_ref().map_or(0, |last| last.number);
+        let is_in_force = digest == generation.config.digest && last.is_none_or(|last| last.error.is_none());
+        if is_in_force || !has_settled || tried == (Some(digest), number) {
+            continue;
         }
+        // It is told where every reload is told. What was begun is finished, and holds up the end no longer than it must.
+        tokio::select! {
+            _ = relay.reload() => {}
+            () = stop.cancelled() => return,
+        }
+        tried = (Some(digest), relay.last_reload().map_or(0, |last| last.number));
     }
 }
 

@@ -45,7 +45,7 @@ use crate::listener::body::Intake;
 use crate::store::journal::JournalStore;
 use crate::store::{Health, Sources, Store};
 use crate::telemetry::Metrics;
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, wall_ms};
 
 /// What the listener for webhooks and the admin listener share.
 pub struct Relay {
@@ -164,7 +164,10 @@ impl Relay {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
-    pub(crate) fn set_last_reload(&self, last: LastReload) {
-        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    /// Takes down how a reload went: why it failed, if it did.
+    pub(crate) fn note_reload(&self, error: Option<String>) {
+        let mut last = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = last.as_ref().map_or(1, |last| last.number + 1);
+        *last = Some(LastReload { number, at_ms: wall_ms(), error });
     }
 }

@@ -128,6 +128,8 @@ fn quoted(keys: &[&str]) -> String {
 /// How the last reload went.
 #[derive(Clone, Debug, Default)]
 pub struct LastReload {
+    /// Which one it was since the start, from 1 on.
+    pub number: u64,
     /// When, unix milliseconds by the wall clock.
     pub at_ms: u64,
     /// Why it failed, if it did.

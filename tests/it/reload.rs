@@ -253,6 +253,27 @@ async fn a_watched_file_is_taken_when_it_is_written_renamed_or_a_link_is_swapped
     eventually("what is in force to be good again", async || !failed()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_file_that_is_put_back_behind_a_reload_by_hand_is_in_force_again() {
+    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let config = |to: &str| format!("watch: true\n{}", to_two(&one, &two, to));
+    let reloading = Reloading::start(&config("one")).await;
+    let relay = &reloading.relay.running.relay;
+    let sends_to = || relay.generation().config.rules.rules()[0].to.clone();
+    let first = sends_to();
+    // At once, before the watcher has looked at what came between.
+    reloading.write(&config("two"));
+    relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    assert_ne!(sends_to(), first);
+    reloading.write(&config("one"));
+    eventually("the file to be in force", async || sends_to() == first).await;
+
+    std::fs::write(&reloading.path, "rules: nothing").expect("written");
+    assert!(relay.reload().await.is_err());
+    reloading.write(&config("one"));
+    eventually("no failure to be told", async || relay.last_reload().is_some_and(|last| last.error.is_none())).await;
+}
+
 /// A destination that the test answers by hand.
 struct ByHand(TcpListener);
 
