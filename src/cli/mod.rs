@@ -19,9 +19,9 @@ use crate::yaml::values::Process;
 #[derive(Debug, Parser)]
 #[command(name = "vero-relay", version, about, long_about = None, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
-    /// The config file [default: ./config.yaml, then /etc/vero-relay/config.yaml]
-    #[arg(short, long, global = true, env = "VERO_RELAY_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// The config file [env: VERO_RELAY_CONFIG] [default: ./config.yaml, then /etc/vero-relay/config.yaml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -34,6 +34,11 @@ A first look, with nothing but this program:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 75 data_dir in use, 78 bad config.
 VERO_RELAY_LOG=debug says more; VERO_RELAY_LOG_FORMAT=json says it in JSON.";
+
+/// The config that the environment names. Containers set variables to nothing where they mean none; who writes `-c ""` means a file.
+fn named_outside() -> Option<PathBuf> {
+    std::env::var_os("VERO_RELAY_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
 
 /// Declares the verbs: for each a module with `Args` and `run`.
 macro_rules! verbs {
@@ -48,8 +53,9 @@ macro_rules! verbs {
         impl Cli {
             /// Does what was asked.
             pub fn run(self) -> Result<(), Failure> {
+                let named = self.config.or_else(named_outside);
                 match self.verb {
-                    $(Verb::$variant(args) => $module::run(self.config.as_deref(), args),)*
+                    $(Verb::$variant(args) => $module::run(named.as_deref(), args),)*
                 }
             }
         }

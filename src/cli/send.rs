@@ -17,6 +17,7 @@ use crate::config::{Config, Source};
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Outcome};
 use crate::event::{EventId, RelayFields, vero};
+use crate::listener::body::BodyError;
 use crate::store::{NameId, StoredEvent};
 
 /// How long to wait for deliveries before saying that they are still in flight.
@@ -93,9 +94,15 @@ fn ask(config: &Config, args: &Args) -> Result<(), Failure> {
 fn refuse_what_is_no_event(config: &Config, source: &Source, events: &[(String, Vec<u8>)]) -> Result<(), Failure> {
     let relay = RelayFields { source: &source.name, received_ms: crate::time::wall_ms() };
     for (name, body) in events {
-        if let Err(refused) = config.rules.route(body, relay) {
-            return Err(Failure::new(FAILED, format!("nothing was sent: `{name}`: {refused}")));
-        }
+        let most = config.limits.body_max;
+        let refused = if body.len() > most {
+            BodyError::TooLarge(most).to_string()
+        } else if let Err(refused) = config.rules.route(body, relay) {
+            refused.to_string()
+        } else {
+            continue;
+        };
+        return Err(Failure::new(FAILED, format!("nothing was sent: `{name}`: {refused}")));
     }
     Ok(())
 }

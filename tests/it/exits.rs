@@ -133,7 +133,41 @@ async fn send_to_sends_nothing_that_the_relay_would_refuse() {
             assert!(said.contains(why), "{words:?} of {text:?}: {said}");
         }
     }
+    let large = directory.path().join("large.json");
+    std::fs::write(&large, format!("{{\"type\": \"sent\", \"x\": \"{}\"}}", "x".repeat(1 << 20))).expect("written");
+    for words in
+        [&["send", large.to_str().expect("a path"), "--to", "a"][..], &["send", large.to_str().expect("a path")]]
+    {
+        let refused = real.verb(words).await;
+        let said = out(&refused) + &err(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("larger than 1048576 bytes"), "{words:?}: {said}");
+    }
     assert_eq!(fake.seen().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_is_named_by_the_environment_unless_that_names_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (file, port) in [("config.yaml", 23_001), ("other.yaml", 23_002)] {
+        let text = format!("listen: 127.0.0.1:{port}\nsources: {{ vero: {{ token: t }} }}\n{SILENCE}");
+        std::fs::write(directory.path().join(file), text).expect("written");
+    }
+    for (variable, words, code, said) in [
+        ("", &["urls"][..], 0, ":23001/"),
+        ("other.yaml", &["urls"], 0, ":23002/"),
+        ("other.yaml", &["urls", "-c", "config.yaml"], 0, ":23001/"),
+        ("missing.yaml", &["urls"], 78, "missing.yaml"),
+        // Whoever names nothing by hand has most likely meant a file.
+        ("", &["urls", "-c", ""], 2, "--config"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+        command.args(words).current_dir(directory.path()).env("VERO_RELAY_CONFIG", variable).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs");
+        let told = out(&output) + &err(&output);
+        assert_eq!(output.status.code(), Some(code), "{variable:?} {words:?}: {told}");
+        assert!(told.contains(said), "{variable:?} {words:?}: {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
