@@ -45,7 +45,7 @@ impl Query {
         self.get("after").map(str::parse).transpose().map_err(refused)
     }
 
-    /// A moment.
+    /// The moment that a parameter names.
     pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
         read_moment(self.get(key))
     }
