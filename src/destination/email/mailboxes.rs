@@ -14,11 +14,8 @@ use crate::yaml::reader::Reader;
 const RECIPIENTS_MAX: usize = 100;
 
 pub(super) fn read_from(reader: &Reader, node: &Node) -> Option<Mailbox> {
-    let fixed = Fixed {
-        who: "the sender",
-        bare: "from: relay@example.com",
-        named: "from: \"Vero <relay@example.com>\"",
-    };
+    let fixed =
+        Fixed { who: "the sender", bare: "from: relay@example.com", named: "from: \"Vero <relay@example.com>\"" };
     read_fixed(reader, node, &fixed)
 }
 

@@ -155,7 +155,11 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     });
     let message = match entries.node(&TEXT.info) {
         Some(node) => {
-            advise_of_an_empty_message(reader, &[node], "leave `text` out: each type of event has a message of its own");
+            advise_of_an_empty_message(
+                reader,
+                &[node],
+                "leave `text` out: each type of event has a message of its own",
+            );
             let compiled = Template::compile(reader.text(node)?, Escape::Slack);
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
         }
