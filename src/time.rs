@@ -26,6 +26,9 @@ pub fn moment(text: &str, now_ms: u64) -> Result<u64, String> {
         return Ok(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
     }
     let parsed = text.parse::<jiff::Timestamp>().ok().or_else(|| start_of_day(text));
+    if parsed.is_some_and(|timestamp| timestamp < jiff::Timestamp::UNIX_EPOCH) {
+        return Err(format!("`{text}` is before 1970, and so is no event"));
+    }
     let unix_ms = parsed.and_then(|timestamp| u64::try_from(timestamp.as_millisecond()).ok());
     unix_ms.ok_or_else(|| match text.parse::<jiff::civil::DateTime>() {
         // Whoever means their own time would be hours off.
@@ -166,6 +169,10 @@ mod tests {
             ("100000d", 0),
         ] {
             assert_eq!(moment(text, now_ms), Ok(expected), "{text}");
+        }
+        assert_eq!(moment("1970-01-01T00:00:00Z", now_ms), Ok(0));
+        for early in ["1969-12-31", "1969-12-31T23:59:59.999Z", "-000001-01-01T00:00:00Z"] {
+            assert!(moment(early, now_ms).is_err_and(|told| told.contains("before 1970")), "{early}");
         }
         for wrong in ["", "yesterday", "2025-13-01", "2025-11-24T", "2025-11-24Z", "20251124", "12"] {
             assert!(moment(wrong, now_ms).is_err(), "{wrong}");
