@@ -112,13 +112,11 @@ where
             let relay = relay.clone();
             admin.places.run(Effort::Look, async move { metrics(&relay).await }).await
         }
-        (false, ["api", ..]) if *method != Method::POST => {
-            let mut refusal = answer(StatusCode::METHOD_NOT_ALLOWED, "the API is read by GET and changed by POST");
-            refusal.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
-            refusal
-        }
         (_, ["api", name, rest @ ..]) => {
             let Some(resource) = api::find(name) else { return nothing_here() };
+            if let Some(refusal) = resource.refusal(method, rest) {
+                return refusal;
+            }
             // What asks only needs no body, and none that comes is read.
             let read =
                 if is_read { None } else { Some(read_body(admin, headers, stream, resource.body_bytes_max).await) };

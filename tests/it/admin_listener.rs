@@ -61,9 +61,24 @@ async fn a_web_page_of_another_site_gets_nothing_at_all() {
 async fn the_api_acts_on_a_post_and_on_nothing_else() {
     let relay = TestRelay::start(NOWHERE).await;
     let admin = relay.running.admin_address;
-    for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE"] {
-        let answer = request(admin, method, "/api/reload", &[("x-vero-relay-write", "1")], b"").await;
-        assert_eq!((answer.status(), answer.header("allow")), (405, Some("GET, HEAD, POST")), "{method}");
+    for (path, allowed, part) in [
+        ("/api/reload", "POST", "this is done by POST, not by"),
+        ("/api/destinations/nowhere/pause", "POST", "this is done by POST, not by"),
+        ("/api/status", "GET, HEAD", "this is read by GET, not by"),
+        ("/api/events/42", "GET, HEAD", "this is read by GET, not by"),
+        ("/api/replays", "GET, HEAD, POST", "this is read by GET and done by POST, not by"),
+    ] {
+        for method in ["PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE"] {
+            let answer = request(admin, method, path, &[("x-vero-relay-write", "1")], b"").await;
+            assert_eq!((answer.status(), answer.header("allow")), (405, Some(allowed)), "{method} {path}");
+            assert!(answer.text().contains(&format!("{part} {method}")), "{method} {path}: {}", answer.text());
+        }
+    }
+    for (method, path) in
+        [("GET", "/api/nothing"), ("PUT", "/api/nothing"), ("PUT", "/api/store/nothing"), ("PUT", "/api")]
+    {
+        let answer = request(admin, method, path, &[("x-vero-relay-write", "1")], b"").await;
+        assert_eq!(answer.status(), 404, "{method} {path}: {}", answer.text());
     }
 }
 

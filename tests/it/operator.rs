@@ -667,11 +667,23 @@ async fn whatever_the_overview_lists_is_there_and_takes_what_it_names_and_nothin
             assert_eq!(unknown.status(), 400, "{path}: {}", unknown.text());
             assert!(unknown.text().contains("there is no `x` here"), "{path}: {}", unknown.text());
         }
-        seen.push((path, keys));
+        seen.push((method, path, keys));
     }
     assert!(seen.len() > 15, "{overview}");
     for path in ["/api/events", "/api/dead-letters", "/api/dead-letters/drop"] {
-        assert!(seen.iter().any(|(of, keys)| of == path && keys.contains(&"email")), "{path}: {overview}");
+        assert!(seen.iter().any(|(_, of, keys)| of == path && keys.contains(&"email")), "{path}: {overview}");
+    }
+    let is_listed = |method: &str, path: &str| seen.iter().any(|(by, of, _)| *by == method && of == path);
+    for (_, path, _) in &seen {
+        let allowed = match (is_listed("GET", path), is_listed("POST", path)) {
+            (true, true) => "GET, HEAD, POST",
+            (true, false) => "GET, HEAD",
+            (false, _) => "POST",
+        };
+        for method in ["GET", "POST", "PUT"].into_iter().filter(|method| !allowed.contains(method)) {
+            let answer = request(relay.running.admin_address, method, path, &write, b"").await;
+            assert_eq!((answer.status(), answer.header("allow")), (405, Some(allowed)), "{method} {path}");
+        }
     }
 }
 

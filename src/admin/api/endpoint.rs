@@ -39,6 +39,17 @@ pub(super) fn find<'e>(endpoints: &'e [Endpoint], is_read: bool, steps: &[&str])
     Err(Refusal::missing(format!("`{act}` is nothing that can be done here: {}", acts.join(", "))))
 }
 
+/// The methods that a path takes, as the header `Allow` lists them, and in words. Nothing, where the path is not there.
+pub(super) fn methods(endpoints: &[Endpoint], steps: &[&str]) -> Option<(&'static str, &'static str)> {
+    let takes = |is_read| endpoints.iter().any(|endpoint| endpoint.is_read == is_read && endpoint.is_at(steps));
+    match (takes(true), takes(false)) {
+        (true, true) => Some(("GET, HEAD, POST", "read by GET and done by POST")),
+        (true, false) => Some(("GET, HEAD", "read by GET")),
+        (false, true) => Some(("POST", "done by POST")),
+        (false, false) => None,
+    }
+}
+
 impl Endpoint {
     /// Reads what a request says, and refuses what means nothing here.
     pub(super) fn take(&self, query: &Query, body: &[u8]) -> Result<Asked, Refusal> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tracing::field::{DisplayValue, display};
 
@@ -79,6 +79,17 @@ impl Resource {
     /// What a request costs.
     pub(super) fn effort(&self, is_read: bool) -> Effort {
         if is_read { self.reads } else { self.writes }
+    }
+
+    /// The answer to a method that a path does not take. Of a path that is not there, [`answer`] tells.
+    pub(super) fn refusal(&self, method: &Method, steps: &[&str]) -> Option<Answer> {
+        let (allowed, how) = endpoint::methods(self.endpoints, steps)?;
+        if allowed.split(", ").any(|allowed| method == allowed) {
+            return None;
+        }
+        let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this is {how}, not by {method}"));
+        refusal.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allowed));
+        Some(refusal)
     }
 }
 
