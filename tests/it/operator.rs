@@ -612,6 +612,8 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/replays", json!({ "since": "1h", "match": "{type: {globb: x}}" }), 400, "glob"),
         ("/api/replays", json!({ "since": "1h", "mach": "{}" }), 400, "there is no `mach`"),
         ("/api/replays", json!({ "since": "1h", "until": "2h" }), 400, "`until` is before `since`"),
+        ("/api/replays", json!({ "since": "1h", "id": "x" }), 400, "should be a UUID"),
+        ("/api/replays", json!({ "since": "1h", "id": "x", "dry_run": true }), 400, "should be a UUID"),
         ("/api/dead-letters/replay", json!({}), 400, "whose dead letters"),
         (
             "/api/dead-letters/drop",
@@ -633,6 +635,41 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
     }
     let unproved = request(relay.running.admin_address, "POST", "/api/store/trim", &[], b"").await;
     assert_eq!(unproved.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_given_twice_is_refused_and_null_is_as_if_not_given() {
+    let fake = Fake::start([Act::status(400)]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "dead").await;
+    let drop = async |body: &str| {
+        let write = [("x-vero-relay-write", "1")];
+        request(relay.running.admin_address, "POST", "/api/dead-letters/drop", &write, body.as_bytes()).await
+    };
+    for (body, key) in [
+        (r#"{ "destination": "crm", "dry_run": true, "dry_run": false }"#, "dry_run"),
+        (r#"{ "destination": "crm", "dry_run": true, "dry\u005frun": true }"#, "dry_run"),
+        (r#"{ "destination": "crm", "event": null, "event": "x" }"#, "event"),
+        (r#"{ "x": 1, "x": 1 }"#, "x"),
+    ] {
+        let answer = drop(body).await;
+        assert_eq!(answer.status(), 400, "{body}: {}", answer.text());
+        assert!(answer.text().contains(&format!("`{key}` is given twice")), "{body}: {}", answer.text());
+    }
+    for body in ["[]", "null", "7", r#""drop""#] {
+        let answer = drop(body).await;
+        assert_eq!(answer.status(), 400, "{body}: {}", answer.text());
+        assert!(answer.text().contains("the body should be a JSON object"), "{body}: {}", answer.text());
+    }
+    for body in [r#"{ "destination": "crm""#, r#"{ "destination": "crm" } {}"#, "{ to: crm }"] {
+        let answer = drop(body).await;
+        assert_eq!(answer.status(), 400, "{body}: {}", answer.text());
+        assert!(answer.text().contains("the body is not JSON"), "{body}: {}", answer.text());
+    }
+    assert_eq!(relay.destination("crm").await["dead_letters"], 1, "none of them did anything");
+    let dropped = drop(r#"{ "destination": "crm", "to": null, "since": null, "dry_run": null }"#).await;
+    assert_eq!((dropped.status(), dropped.json()["deliveries"].as_u64()), (200, Some(1)), "{}", dropped.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

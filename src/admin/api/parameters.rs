@@ -1,6 +1,12 @@
 //! What a request says besides its path: the parameters behind the `?`, and the keys of its body.
 
-use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
 
 use super::{Refusal, new_id, parse_id, refused};
 use crate::store::Cursor;
@@ -17,10 +23,7 @@ pub(in crate::admin) struct Query(pub Vec<(String, String)>);
 impl Query {
     /// Refuses parameters that mean nothing here.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
-        let twice = |(at, (key, _)): (usize, &(String, String))| self.0[..at].iter().any(|(other, _)| other == key);
-        if let Some((_, (key, _))) = self.0.iter().enumerate().find(|entry| twice(*entry)) {
-            return Err(Refusal::wrong(format!("`{key}` is given twice")));
-        }
+        once(&self.0)?;
         match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             None => Ok(()),
             Some((key, _)) if known.is_empty() => Err(Refusal::wrong(format!("there is no parameter `{key}` here"))),
@@ -56,6 +59,15 @@ impl Query {
     }
 }
 
+/// Refuses a key that is given twice: whichever counted, the other would be passed over silently.
+fn once<T>(entries: &[(String, T)]) -> Result<(), Refusal> {
+    let mut seen = HashSet::new();
+    match entries.iter().find(|(key, _)| !seen.insert(key)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Refusal::wrong(format!("`{key}` is given twice"))),
+    }
+}
+
 /// A moment as unix milliseconds. How long ago something was is counted by the wall clock, as arrivals are stamped by it.
 fn read_moment(text: Option<&str>) -> Result<Option<u64>, Refusal> {
     text.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
@@ -79,19 +91,22 @@ impl Range {
     }
 }
 
-/// The body of a request: a JSON object with known keys only.
+/// The body of a request: a JSON object with known keys only, each given once. One that is null is as if it were not given.
 #[derive(Default)]
 pub(super) struct Asked(serde_json::Map<String, Value>);
 
 impl Asked {
     /// Reads a body. The keys that it may have are `known`.
     pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
-        let value: Value = if body.trim_ascii().is_empty() {
-            json!({})
-        } else {
-            serde_json::from_slice(body).map_err(|error| Refusal::wrong(format!("the body is not JSON: {error}")))?
-        };
-        let Value::Object(map) = value else { return Err(Refusal::wrong("the body should be a JSON object")) };
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let Entries(entries) = serde_json::from_slice(body).map_err(|error| match error.classify() {
+            Category::Data => Refusal::wrong("the body should be a JSON object"),
+            _ => Refusal::wrong(format!("the body is not JSON: {error}")),
+        })?;
+        once(&entries)?;
+        let map: serde_json::Map<_, _> = entries.into_iter().filter(|(_, value)| !value.is_null()).collect();
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
             let rest =
                 if known.is_empty() { ": it takes none".to_owned() } else { format!(", only {}", known.join(", ")) };
@@ -102,7 +117,7 @@ impl Asked {
 
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Refusal> {
         match self.0.get(key) {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Refusal::wrong(format!("`{key}` should be a text"))),
         }
@@ -111,7 +126,7 @@ impl Asked {
     pub(super) fn texts(&self, key: &str) -> Result<Vec<String>, Refusal> {
         let wrong = || Refusal::wrong(format!("`{key}` should be a list of texts"));
         match self.0.get(key) {
-            None | Some(Value::Null) => Ok(Vec::new()),
+            None => Ok(Vec::new()),
             Some(Value::Array(items)) => {
                 items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
             }
@@ -121,7 +136,7 @@ impl Asked {
 
     pub(super) fn flag(&self, key: &str) -> Result<bool, Refusal> {
         match self.0.get(key) {
-            None | Some(Value::Null) => Ok(false),
+            None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(_) => Err(Refusal::wrong(format!("`{key}` should be true or false"))),
         }
@@ -135,5 +150,32 @@ impl Asked {
     /// The command's own id, so that it can be repeated; a new one where none was given.
     pub(super) fn id(&self) -> Result<u128, Refusal> {
         self.text("id")?.map_or_else(new_id, parse_id)
+    }
+}
+
+/// A JSON object as it is written: a key that is given twice is there twice.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        json.deserialize_map(Object)
     }
 }

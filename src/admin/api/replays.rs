@@ -71,6 +71,7 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
         matching: asked.text("match")?.map(str::to_owned),
         to: asked.texts("to")?,
     };
+    let id = asked.id()?;
     if asked.flag("dry_run")? {
         let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
         let by_destination =
@@ -83,7 +84,7 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
             "warnings": counted.warnings,
         }));
     }
-    let Begun { progress, is_new, warnings } = relay.replayer.begin(asked.id()?, &spec).await.map_err(refusal)?;
+    let Begun { progress, is_new, warnings } = relay.replayer.begin(id, &spec).await.map_err(refusal)?;
     if is_new {
         relay.background.spawn(relay.replayer.clone().work(progress.clone()));
     }
