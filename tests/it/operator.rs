@@ -590,7 +590,14 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/events?limit=1001", 400, "from 1 to 1000"),
         ("/api/events?tipe=sent", 400, "no parameter `tipe`"),
         ("/api/events?type=a&type=b", 400, "given twice"),
-        ("/api/events?since=yesterday", 400, "is not a time"),
+        ("/api/events?since=yesterday", 400, "is not a time: write"),
+        ("/api/events?since=2026-11-26T08:00:00+02:00", 400, "write 2026-11-26T08:00:00%2B02:00"),
+        ("/api/dead-letters?until=2026-11-26T08:00:00+02:00", 400, "a + is read as a blank"),
+        ("/api/events?since=2026-11-26%2008:00+02:00", 400, "write 2026-11-26%2008:00%2B02:00"),
+        ("/api/events?since=2026-11-26%2008:00", 400, "does not say in which time zone"),
+        ("/api/what-if?since=2026-11-26T08:00:00+02:00", 400, "a + is read as a blank"),
+        ("/api/events?type=", 400, "`type` names no type"),
+        ("/api/events?type=,%20,", 400, "`type` names no type"),
         ("/api/events?state=gone", 400, "is not a state"),
         ("/api/events?match=%5B", 400, "not YAML"),
         ("/api/events?type=a&match=%7Btype%3A%20b%7D", 400, "give one of them"),
@@ -614,6 +621,7 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/replays", json!({ "since": "1h", "until": "2h" }), 400, "`until` is before `since`"),
         ("/api/replays", json!({ "since": "1h", "id": "x" }), 400, "should be a UUID"),
         ("/api/replays", json!({ "since": "1h", "id": "x", "dry_run": true }), 400, "should be a UUID"),
+        ("/api/replays", json!({ "since": "2026-11-26T08:00 02:00" }), 400, "is not a time: write"),
         ("/api/dead-letters/replay", json!({}), 400, "whose dead letters"),
         (
             "/api/dead-letters/drop",
@@ -670,6 +678,17 @@ async fn a_key_that_is_given_twice_is_refused_and_null_is_as_if_not_given() {
     assert_eq!(relay.destination("crm").await["dead_letters"], 1, "none of them did anything");
     let dropped = drop(r#"{ "destination": "crm", "to": null, "since": null, "dry_run": null }"#).await;
     assert_eq!((dropped.status(), dropped.json()["deliveries"].as_u64()), (200, Some(1)), "{}", dropped.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blanks_in_a_list_of_types_are_left_out() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    relay.accept(SENT).await;
+    for (list, found) in [("sent", 1), ("nope,,sent,", 1), ("nope,,", 0)] {
+        let events = relay.admin(&format!("/api/events?type={list}")).await.json();
+        assert_eq!(events["events"].as_array().map(Vec::len), Some(found), "{list}: {events}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,11 +66,7 @@ struct Filter {
 impl Filter {
     fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
         let wrong = |error: ReplayError| Refusal::wrong(error.to_string());
-        let by_type = query.get("type").map(|types| {
-            let types: Vec<_> = types.split(',').map(str::trim).collect();
-            json!({ "type": types }).to_string()
-        });
-        let matching = match (query.get("match"), by_type) {
+        let matching = match (query.get("match"), query.get("type").map(match_of_types).transpose()?) {
             (Some(_), Some(_)) => return Err(Refusal::wrong("`type` can stand in `match`: give one of them")),
             (Some(text), None) => Some(text.to_owned()),
             (None, by_type) => by_type,
@@ -137,6 +133,15 @@ impl Filter {
         let is_meant = |at: &usize| self.holds(relay, &events[*at]);
         (0..events.len()).filter(is_meant).take(most).collect()
     }
+}
+
+/// The `match` of a list of types, with commas between them.
+fn match_of_types(list: &str) -> Result<String, Refusal> {
+    let types: Vec<_> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    if types.is_empty() {
+        return Err(Refusal::wrong("`type` names no type: write one, or several like bounced,failed"));
+    }
+    Ok(json!({ "type": types }).to_string())
 }
 
 async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {

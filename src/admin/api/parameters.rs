@@ -50,12 +50,19 @@ impl Query {
 
     /// The moment that a parameter names.
     pub(super) fn moment(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        read_moment(self.get(key))
+        let Some(text) = self.get(key) else { return Ok(None) };
+        read_moment(text).map(Some).map_err(|refusal| match text.rsplit_once(' ') {
+            Some((time, ahead)) if read_moment(&format!("{time}+{ahead}")).is_ok() => {
+                let written = format!("{}%2B{ahead}", time.replace(' ', "%20"));
+                Refusal::wrong(format!("`{text}` is not a time: in a URL a + is read as a blank, so write {written}"))
+            }
+            _ => refusal,
+        })
     }
 
     /// The range of time that is asked for.
     pub(super) fn range(&self) -> Result<Range, Refusal> {
-        Range::read(self.get("since"), self.get("until"))
+        Range::between(self.moment("since")?, self.moment("until")?)
     }
 }
 
@@ -69,8 +76,8 @@ fn once<T>(entries: &[(String, T)]) -> Result<(), Refusal> {
 }
 
 /// A moment as unix milliseconds. How long ago something was is counted by the wall clock, as arrivals are stamped by it.
-fn read_moment(text: Option<&str>) -> Result<Option<u64>, Refusal> {
-    text.map(|text| moment(text, wall_ms())).transpose().map_err(Refusal::wrong)
+fn read_moment(text: &str) -> Result<u64, Refusal> {
+    moment(text, wall_ms()).map_err(Refusal::wrong)
 }
 
 /// A range of time, in unix milliseconds: what happened at `since_ms` or later, and before `until_ms`.
@@ -81,13 +88,11 @@ pub(super) struct Range {
 
 impl Range {
     /// Refuses one that can hold nothing: an empty answer would look like a quiet day.
-    fn read(since: Option<&str>, until: Option<&str>) -> Result<Self, Refusal> {
-        match (read_moment(since)?, read_moment(until)?) {
-            (Some(since_ms), Some(until_ms)) if until_ms < since_ms => {
-                Err(Refusal::wrong("`until` is before `since`: nothing is between them"))
-            }
-            (since_ms, until_ms) => Ok(Self { since_ms, until_ms }),
+    fn between(since_ms: Option<u64>, until_ms: Option<u64>) -> Result<Self, Refusal> {
+        if since_ms.zip(until_ms).is_some_and(|(since_ms, until_ms)| until_ms < since_ms) {
+            return Err(Refusal::wrong("`until` is before `since`: nothing is between them"));
         }
+        Ok(Self { since_ms, until_ms })
     }
 }
 
@@ -144,7 +149,8 @@ impl Asked {
 
     /// The range of time that is asked for.
     pub(super) fn range(&self) -> Result<Range, Refusal> {
-        Range::read(self.text("since")?, self.text("until")?)
+        let moment = |key| self.text(key)?.map(read_moment).transpose();
+        Range::between(moment("since")?, moment("until")?)
     }
 
     /// The command's own id, so that it can be repeated; a new one where none was given.
