@@ -179,7 +179,8 @@ impl Found {
         }
         let totals = Change::ALL.map(|change| (change, self.count(change.word())));
         if totals.iter().all(|(_, total)| *total == 0) {
-            let rest = if stays > 0 { format!(", {} as they are", stay(stays)) } else { ": they go nowhere".to_owned() };
+            let rest =
+                if stays > 0 { format!(", {} as they are", stay(stays)) } else { ": they go nowhere".to_owned() };
             out.push_str(&format!(": nothing would change{rest}\n"));
         } else {
             let changed = totals.iter().filter(|(_, total)| *total > 0);
