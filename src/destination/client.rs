@@ -35,7 +35,9 @@ use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
 pub use self::transport::{NetworkParts, Way};
 pub use self::trouble::{Cause, NoTls, no_tls};
-pub use self::url::{SPACE, URL_FORM, Url, is_loopback, parse_url, shown, shown_with_query, without_path};
+pub use self::url::{
+    SPACE, URL_FORM, Url, is_loopback, is_loopback_host, parse_url, shown, shown_with_query, without_path,
+};
 use super::{hops, retry_after};
 use crate::secret::Secret;
 

@@ -21,7 +21,7 @@ const PRIVATE_ENDINGS: [&str; 7] = [".local", ".localhost", ".internal", ".lan",
 fn is_public(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let host = host.trim_start_matches('[').trim_end_matches([']', '.']);
-    match host.parse::<IpAddr>() {
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V4(address)) => {
             let is_shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
             !(address.is_loopback() || address.is_private() || address.is_link_local() || is_shared)

@@ -204,6 +204,17 @@ impl Reader {
         self.push(at, Severity::Warning, Fault::with_help(message, help), true);
     }
 
+    /// Adds an error about a value whose line is not shown, in words that are the same whatever it is: nothing of it can be in them, so they
+    /// are told whole also where a part of it came from outside.
+    pub fn fixed_error(&self, at: NodeId, message: &'static str, help: &'static str) {
+        self.add(at, Severity::Error, true, || Fault::with_help(message, help.to_owned()));
+    }
+
+    /// Adds a warning in such words.
+    pub fn fixed_warning(&self, at: NodeId, message: &'static str, help: &'static str) {
+        self.add(at, Severity::Warning, true, || Fault::with_help(message, help.to_owned()));
+    }
+
     /// Notes a secret. If it stands in the file as it is, its line is never shown, and [`take_plain`](Self::take_plain) has it.
     pub fn note_secret(&self, node: &Node) {
         self.hide(node);
@@ -243,6 +254,11 @@ impl Reader {
     }
 
     fn push(&self, at: NodeId, severity: Severity, fault: Fault, is_secret: bool) {
+        self.add(at, severity, is_secret, || self.masked(at, fault));
+    }
+
+    /// Adds a problem: `fault` is what is told of it.
+    fn add(&self, at: NodeId, severity: Severity, is_secret: bool, fault: impl FnOnce() -> Fault) {
         let placeholder = self.placeholders.borrow().get(&at).cloned();
         if placeholder.is_some() && severity == Severity::Warning {
             return;
@@ -254,7 +270,7 @@ impl Reader {
         }
         let Fault { message, help, within } = match placeholder {
             Some(reference) => Fault::from(InterpolationError::NewPlace(reference).to_string()),
-            None => self.masked(at, fault),
+            None => fault(),
         };
         let message = shortened(message);
         let help = help.map(shortened);

@@ -81,7 +81,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 113] = [
+const UNSEEN: [&str; 115] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -148,6 +148,7 @@ const UNSEEN: [&str; 113] = [
     "an_interpolation_that_is_never_closed",
     "an_interpolation_that_is_not_understood",
     "dead_letters_above_half_of_the_history",
+    "defaults_that_no_destination_has_and_that_are_given_twice",
     "destination_not_defined",
     "destination_not_defined_and_nothing_near",
     "duration_beyond_its_limit",
@@ -159,7 +160,9 @@ const UNSEEN: [&str; 113] = [
     "email_a_server_at_a_port_that_there_is_not",
     "email_a_server_at_port_zero",
     "email_a_server_that_no_host_is_called",
+    "email_a_server_whose_port_is_wrong",
     "email_a_variable_with_letters_beyond_ascii",
+    "email_an_address_of_ipv6_without_brackets",
     "email_starttls_beside_smtps",
     "email_two_recipients_in_one_template",
     "email_two_recipients_in_one_text",

@@ -1,5 +1,7 @@
 //! URLs: read, and fit to be shown.
 
+use std::net::IpAddr;
+
 /// A URL that was checked.
 pub type Url = reqwest::Url;
 
@@ -8,14 +10,15 @@ pub const URL_FORM: &str = "^https?://";
 
 /// Whether a URL's host can only be this machine.
 pub fn is_loopback(url: &Url) -> bool {
-    match url.host_str() {
-        Some("localhost") => true,
-        Some(host) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
-        None => false,
-    }
+    url.host_str().is_some_and(is_loopback_host)
+}
+
+/// Whether a host can only be this machine: by its name, or by its address, in brackets or without.
+pub fn is_loopback_host(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    // An address of IPv4 within one of IPv6 goes where that of IPv4 goes.
+    let is_address = bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    is_address || host.eq_ignore_ascii_case("localhost")
 }
 
 /// A URL fit to be shown. On another machine a path may be a password, so it is left out.

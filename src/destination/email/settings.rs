@@ -1,11 +1,11 @@
 //! The section of an `email:` destination, read: the server, who logs in, and how the relay greets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use lettre::transport::smtp::extension::ClientId;
 use rustls::pki_types::ServerName;
 
-use crate::destination::client::Url;
+use crate::destination::client::{Url, is_loopback_host};
 use crate::secret::Secret;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -39,34 +39,39 @@ pub(super) enum Encryption {
 
 impl Server {
     pub fn is_loopback(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_loopback_host(&self.host)
     }
 
     pub fn address(&self) -> String {
         let scheme = if self.encryption == Encryption::AtOnce { "smtps" } else { "smtp" };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        format!("{scheme}://{host}:{}", self.port)
+        format!("{scheme}://{}:{}", self.written_host(), self.port)
+    }
+
+    /// The host as it stands in an address: that of IPv6 in brackets.
+    fn written_host(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 }
 
 pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>) -> Option<Server> {
     let text = reader.text(node)?;
-    let help =
-        || "write server: smtp.example.com, or smtps://smtp.example.com, with :PORT if it has another".to_owned();
-    let fail = |message: &str| {
-        reader.secret_error_with(node.id, message, help());
+    let help = "write server: smtp.example.com, or smtps://smtp.example.com, with :PORT if it has another";
+    let fail = |message: &'static str| {
+        reader.fixed_error(node.id, message, help);
         None
     };
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return fail("a mail server's address has no spaces");
     }
+    if authority(text).parse::<Ipv6Addr>().is_ok() {
+        let help = "write server: \"[2001:db8::1]\", and a port behind the brackets: \"[2001:db8::1]:587\"";
+        reader.fixed_error(node.id, "an address of IPv6 stands in brackets", help);
+        return None;
+    }
     let url = if text.contains("://") { text.to_owned() } else { format!("smtp://{text}") };
     let url = match Url::parse(&url) {
         Ok(url) => url,
-        Err(error) if error.to_string() == NO_PORT => {
-            return fail("there is no such port: a port is a number from 1 to 65535");
-        }
+        Err(error) if error.to_string() == NO_PORT => return fail(wrong_port(authority(text))),
         Err(_) => return fail("this is not the address of a mail server"),
     };
     let is_at_once = url.scheme() == "smtps";
@@ -86,8 +91,8 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
         // What stands behind a `${…}` is told in no spelling.
         let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
         let ascii = if is_filled { None } else { in_ascii(text) };
-        let help = ascii.map_or_else(help, |text| format!("write server: {text}"));
-        reader.secret_error_with(node.id, message, help);
+        let Some(ascii) = ascii else { return fail(message) };
+        reader.secret_error_with(node.id, message, format!("write server: {ascii}"));
         return None;
     }
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -104,25 +109,64 @@ pub(super) fn read_server(reader: &Reader, node: &Node, starttls: Option<&Node>)
     Some(server)
 }
 
+/// The host and the port in an address of a server, as they are written.
+fn authority(text: &str) -> &str {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    rest.rsplit_once('@').map_or(rest, |(_, rest)| rest)
+}
+
+/// What is wrong with what stands in the place of a port.
+fn wrong_port(authority: &str) -> &'static str {
+    let behind = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+    let Some((_, port)) = behind.split_once(':') else { return "this is not the address of a mail server" };
+    if port.contains(':') {
+        "a mail server's address has one port, and this has more than one colon"
+    } else if port.chars().all(|c| c.is_ascii_digit()) {
+        "there is no such port: a port is a number from 1 to 65535"
+    } else {
+        "what stands behind the colon is no number, and a port is one from 1 to 65535"
+    }
+}
+
 /// Tells of a port that begins otherwise. On this machine it may be a tunnel's.
 fn advise_of_port(reader: &Reader, node: &Node, server: &Server) {
-    if server.is_loopback() {
+    let Server { port, encryption, .. } = *server;
+    let is_at_once = encryption == Encryption::AtOnce;
+    let needs_tls = port == PORT_OF_TLS && !is_at_once;
+    let needs_starttls = PORTS_OF_STARTTLS.contains(&port) && is_at_once;
+    if server.is_loopback() || !(needs_tls || needs_starttls) || reader.would_tell(node) {
         return;
     }
-    let Server { port, encryption, .. } = *server;
     let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
-    let host = if is_filled { "smtp.example.com" } else { &server.host };
-    let is_at_once = encryption == Encryption::AtOnce;
-    if port == PORT_OF_TLS && !is_at_once {
-        let message = format!(
-            "port {port} speaks TLS from the first byte, and without smtps:// the relay waits for a greeting first"
-        );
-        reader.secret_warning(node.id, message, format!("write server: smtps://{host}"));
-    } else if PORTS_OF_STARTTLS.contains(&port) && is_at_once {
-        let message =
-            format!("port {port} begins without TLS, and with smtps:// the relay speaks it from the first byte");
-        let help = format!("write server: {host}:{port}, which is encrypted by STARTTLS, or server: smtps://{host}");
-        reader.secret_warning(node.id, message, help);
+    let host = server.written_host();
+    // YAML takes what begins with a bracket for a list.
+    let quote = |text: String| if text.starts_with('[') { format!("\"{text}\"") } else { text };
+    match needs_tls {
+        // What stands behind a `${…}` is told in no spelling.
+        true if is_filled => reader.fixed_warning(
+            node.id,
+            "this port speaks TLS from the first byte, and without smtps:// the relay waits for a greeting first",
+            "write smtps:// before the name",
+        ),
+        true => {
+            let message = format!(
+                "port {port} speaks TLS from the first byte, and without smtps:// the relay waits for a greeting first"
+            );
+            reader.secret_warning(node.id, message, format!("write server: smtps://{host}"));
+        }
+        false if is_filled => reader.fixed_warning(
+            node.id,
+            "this port begins without TLS, and with smtps:// the relay speaks it from the first byte",
+            "leave smtps:// out, so that it is encrypted by STARTTLS; or leave the port out",
+        ),
+        false => {
+            let message =
+                format!("port {port} begins without TLS, and with smtps:// the relay speaks it from the first byte");
+            let plain = quote(format!("{host}:{port}"));
+            let help = format!("write server: {plain}, which is encrypted by STARTTLS, or server: smtps://{host}");
+            reader.secret_warning(node.id, message, help);
+        }
     }
 }
 
@@ -135,10 +179,11 @@ fn in_ascii(text: &str) -> Option<String> {
     Some(format!("{scheme}{separator}{ascii}{}", &rest[host.len()..]))
 }
 
-/// A host as DNS has it. Only of a scheme that it knows, the parser takes the host for a name.
+/// A host as DNS has it. Only of a scheme that it knows, the parser takes the host for a name; and one of numbers for an address, which nobody
+/// wrote.
 pub(super) fn ascii_host(host: &str) -> Option<String> {
     let url = Url::parse(&format!("https://{host}/")).ok()?;
-    url.host_str().filter(|host| host.is_ascii()).map(str::to_owned)
+    url.domain().filter(|host| host.is_ascii()).map(str::to_owned)
 }
 
 /// How a connection is encrypted: by the server's scheme, and by `starttls` where that leaves it open.
@@ -175,18 +220,14 @@ pub(super) fn read_login(
                 server.is_some_and(|server| server.encryption == Encryption::Never && !server.is_loopback());
             if is_in_the_clear {
                 let message = "with `starttls: never` the password would go over the network for everybody to read";
-                reader.secret_error_with(password.id, message, "take `starttls` out".to_owned());
+                reader.fixed_error(password.id, message, "take `starttls` out");
             }
             Some(Some(pair))
         }
         [one, other] => {
             let at = one.or(other)?.id;
             let message = "`username` and `password` stand together, or neither does";
-            reader.secret_error_with(
-                at,
-                message,
-                "write both: username: relay, password: \"${SMTP_PASSWORD}\"".to_owned(),
-            );
+            reader.fixed_error(at, message, "write both: username: relay, password: \"${SMTP_PASSWORD}\"");
             None
         }
     }
@@ -197,13 +238,16 @@ pub(super) fn read_hello(reader: &Reader, node: &Node) -> Option<ClientId> {
     let text = reader.text(node)?;
     let read = said_hello(text);
     if read.is_none() {
-        // What stands behind a `${…}` is told in no spelling.
-        let is_filled = node.scalar().is_some_and(|scalar| scalar.is_interpolated);
-        let ascii = ascii_host(text).filter(|ascii| !is_filled && said_hello(ascii).is_some());
-        let help = format!("write hello: {}", ascii.as_deref().unwrap_or("relay.example.com"));
         let message =
             "this is neither a host's name, with letters, digits and hyphens between its dots, nor an address";
-        reader.error_with(node.id, message, help);
+        // What stands behind a `${…}` is told in no spelling.
+        if node.scalar().is_some_and(|scalar| scalar.is_interpolated) {
+            reader.fixed_error(node.id, message, "write hello: relay.example.com");
+        } else {
+            let ascii = ascii_host(text).filter(|ascii| said_hello(ascii).is_some());
+            let help = format!("write hello: {}", ascii.as_deref().unwrap_or("relay.example.com"));
+            reader.error_with(node.id, message, help);
+        }
     }
     read
 }
