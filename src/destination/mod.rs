@@ -50,7 +50,7 @@ macro_rules! kinds {
 kinds! {
     http,
     pub slack,
-    email,
+    pub email,
     file,
 }
 
@@ -132,6 +132,8 @@ pub enum Language {
     Text,
     /// The texts of a JSON value.
     Json,
+    /// One address of email.
+    Address,
     /// A message in a chat's own markup: <https://docs.slack.dev/messaging/formatting-message-text>.
     Mrkdwn,
     /// Blocks that hold such texts, and are left out where they are empty: <https://docs.slack.dev/block-kit/>.

@@ -10,6 +10,7 @@ use minijinja::machinery::parse;
 
 use super::reads::Reads;
 use super::texts;
+use crate::destination::email::is_address;
 use crate::destination::template::{Escape, Template, is_template, sole_path};
 use crate::destination::view::View;
 use crate::destination::{Language, TemplateKey, dialect, kind_named};
@@ -100,7 +101,8 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     templates.retain(|found| seen.insert(found.at));
     for found in templates.iter().filter(|found| found.language != Language::Path).take(TEMPLATES_MAX) {
         let types = Sent::names(types.get(found.source).copied().unwrap_or_default());
-        Of { reader, key: found.key, types: &types, omitted_by: found.omitted_by }.look_at(found.at, found.source);
+        let Found { language, key, omitted_by, .. } = *found;
+        Of { reader, language, key, types: &types, omitted_by }.look_at(found.at, found.source);
     }
 }
 
@@ -167,6 +169,7 @@ const STATEMENTS: [&str; 10] = ["if", "else", "elif", "end", "endif", "for", "ra
 /// Where a template stands.
 struct Of<'a> {
     reader: &'a Reader,
+    language: Language,
     key: &'a str,
     types: &'a [&'static str],
     /// The key by which its destination leaves out a text that is nothing but a path to nothing, if it does.
@@ -188,8 +191,8 @@ impl Of<'_> {
             }
         }
         let is_certain = reads.all.iter().all(|path| self.is_in_a_sample(path));
-        if !has_told && is_certain && matches!(self.key, "text" | "blocks") {
-            self.advise_of_emptiness(at, source);
+        if !has_told && is_certain {
+            self.advise_of_what_it_comes_to(at, source);
         }
     }
 
@@ -282,18 +285,26 @@ impl Of<'_> {
         self.types.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(joint)
     }
 
-    /// A message that is empty for every sample of what comes here.
-    fn advise_of_emptiness(&self, at: NodeId, source: &str) {
+    /// A message that is empty for every sample of what comes here, and a recipient who is nobody.
+    fn advise_of_what_it_comes_to(&self, at: NodeId, source: &str) {
+        let is_empty = |text: &str| text.trim().is_empty();
+        let is_nobody = |text: &str| !is_address(text);
+        let (is_useless, what, help): (&dyn Fn(&str) -> bool, _, _) = match (self.language, self.key) {
+            (Language::Address, _) => {
+                let help = "each recipient is one address, with a name before it or without: \"{{ user.email }}\"; several stand in a list";
+                (&is_nobody, "an address for no", help)
+            }
+            (_, "text" | "blocks") => {
+                (&is_empty, "empty for every", "`vero-relay explain` shows what would be sent for an event")
+            }
+            _ => return,
+        };
         let Ok(template) = Template::compile(source, Escape::None) else { return };
-        let is_empty = |view: &View| template.render(view, None).is_ok_and(|text| text.trim().is_empty());
-        if self.samples().next().is_some() && self.samples().all(is_empty) {
+        let is_useless = |view: &View| template.render(view, None).is_ok_and(|text| is_useless(&text));
+        if self.samples().next().is_some() && self.samples().all(is_useless) {
             let names = self.quoted_types(", ");
-            let help = "`vero-relay explain` shows what would be sent for an event".to_owned();
-            self.reader.warning(
-                at,
-                format!("this is empty for every sample of {names}, and nothing else comes here"),
-                help,
-            );
+            let message = format!("this is {what} sample of {names}, and nothing else comes here");
+            self.reader.warning(at, message, help.to_owned());
         }
     }
 }

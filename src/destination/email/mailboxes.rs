@@ -144,6 +144,7 @@ mod tests {
             ("{{ a }} (b, c)", None),
             (r#"{{ "}}" }}, b@c.d"#, Some(10)),
             (r#"{{ a | replace("}}, ", "") }}"#, None),
+            ("{{ user.email | default('}}, b') }}", None),
             (r#"{% if a == "%}," %}{{ a }}{% endif %};"#, Some(37)),
             ("{% raw %}{{ a, b{% endraw %}", Some(13)),
             ("\"{% raw %}{{ a, b{%- endraw -%}\" <{{ c }}>", None),

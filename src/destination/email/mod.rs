@@ -34,7 +34,7 @@ use lettre::transport::smtp::extension::ClientId;
 use tokio::sync::Semaphore;
 
 use self::connection::as_repeated;
-use self::mailboxes::{read_from, read_reply_to, read_to};
+use self::mailboxes::{mailbox, read_from, read_reply_to, read_to};
 use self::settings::{STARTTLS_WORDS, Server, read_hello, read_login, read_server, said_hello};
 use super::client::{Client, Masks};
 use super::template::{Escape, Template};
@@ -59,7 +59,7 @@ pub(super) const KIND: Kind = Kind {
     has_answers: false,
     likeness: |text| if text.starts_with("smtp") { 3 } else { 0 },
     templates: &[
-        TemplateKey::of(TO.info.name, Language::Text),
+        TemplateKey::of(TO.info.name, Language::Address),
         TemplateKey::of(SUBJECT.info.name, Language::Text),
         TemplateKey::of(TEXT.info.name, Language::Text),
         TemplateKey::of(HTML.info.name, Language::Text),
@@ -147,6 +147,11 @@ fn keys() -> Section {
 }
 
 /// Mail servers count connections.
+/// Whether a message can be sent to what a template of a recipient came to.
+pub fn is_address(text: &str) -> bool {
+    mailbox(text).is_some()
+}
+
 const GOODBYES_MAX: usize = 2;
 /// Between two lines of the log about recipients that are refused while others are not.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(15 * 60);
