@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::blocks;
 use crate::destination::Language;
-use crate::destination::template::sole_path;
+use crate::destination::template::{sole_path, tags};
 use crate::event::vero;
 use crate::fault::Fault;
 use crate::yaml::raw::{Node, NodeId, Style, Value};
@@ -131,23 +131,14 @@ fn slip(text: &str, place: Place<'_>) -> Option<Slip> {
     own.or_else(|| if is_markup { markup(text, &filled) } else { None })
 }
 
-/// A text with its `{{ … }}`, `{% … %}` and `{# … #}` filled with one byte, so that places stay.
+/// A text with its `{{ … }}`, `{% … %}` and `{# … #}` filled with one byte, so that places stay: also those that a `raw` has sent as they are.
 fn without_tags(text: &str, with: u8) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let mut at = 0;
-    while let Some(start) = text[at..].find('{').map(|start| at + start) {
-        let close = match bytes.get(start + 1) {
-            Some(b'{') => "}}",
-            Some(b'%') => "%}",
-            Some(b'#') => "#}",
-            _ => {
-                at = start + 1;
-                continue;
-            }
-        };
-        let end = text[start..].find(close).map_or(text.len(), |end| start + end + 2);
-        bytes[start..end].fill(with);
-        at = end;
+    let mut bytes = vec![with; text.len()];
+    for own in tags::texts(text) {
+        let has_tags = ["{{", "{%", "{#"].iter().any(|open| text[own.clone()].contains(open));
+        if !has_tags {
+            bytes[own.clone()].copy_from_slice(&text.as_bytes()[own]);
+        }
     }
     String::from_utf8(bytes).unwrap_or_default()
 }
@@ -365,6 +356,8 @@ mod tests {
         check(Language::Mrkdwn, "a\\nb", Some("write the text in \"…\", or as lines of their own below `|`"));
         check(Language::Mrkdwn, "C:\\new", None);
         check(Language::Mrkdwn, "{{ a | replace('\\n', ' ') }}", None);
+        check(Language::Text, "{{ a | default('}}, b') }}", None);
+        check(Language::Text, "{{ a }} b }}", Some("take it out, or write `{{` before the name"));
     }
 
     #[test]
