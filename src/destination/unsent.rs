@@ -1,6 +1,7 @@
 //! Why nothing is sent for a delivery. The other side was not asked, so it says nothing of the destination.
 
 use super::client::Masks;
+use super::template::tags;
 use super::{Outcome, Reason};
 use crate::yaml::raw::{Node, Style};
 use crate::yaml::reader::Reader;
@@ -59,10 +60,10 @@ impl From<Unsent> for Outcome {
     }
 }
 
-/// Tells of a message all of whose forms are nothing but blanks, at the first: it is never sent.
+/// Tells of a message all of whose forms are nothing but blanks and comments, at the first: it is never sent.
 pub(super) fn advise_of_an_empty_message(reader: &Reader, forms: &[&Node], help: &str) {
     let is_blank = |node: &&Node| {
-        node.scalar().is_some_and(|scalar| scalar.style == Style::String && scalar.text.trim().is_empty())
+        node.scalar().is_some_and(|scalar| scalar.style == Style::String && tags::is_blank(&scalar.text))
     };
     if let Some(first) = forms.first().filter(|_| forms.iter().all(is_blank)) {
         let message = "this message is always empty, and an empty message is not sent";

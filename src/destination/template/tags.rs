@@ -81,6 +81,15 @@ pub fn texts(source: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// Whether a template is nothing but blanks and comments.
+pub fn is_blank(source: &str) -> bool {
+    parts(source).into_iter().all(|part| match part {
+        Part::Text(at) => source[at].trim().is_empty(),
+        Part::Comment => true,
+        Part::Tag(_) => false,
+    })
+}
+
 /// Where the next tag or comment begins.
 fn tag_from(source: &str, from: usize) -> Option<usize> {
     let opens = |at: usize| matches!(source.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'));
