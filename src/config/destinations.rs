@@ -157,10 +157,13 @@ fn read_unused_defaults(parts: &Parts<'_>, destinations: &Node) {
         }
         if let Some(mut own) = reader.map(&own, &what) {
             for key in &kinds::defaults_of(kind).keys {
-                own.node(key);
+                if let Some(node) = own.node(key) {
+                    advice::exposure::note_secrets(reader, key, kind.always_secret.contains(&key.name), node);
+                }
             }
             own.finish();
         }
+        advice::exposure::advise_of_plain_secrets(reader, reader.take_plain().into_iter().map(|(at, _)| at));
     }
 }
 
@@ -293,7 +296,10 @@ fn of_it_alone(kind: &Kind) -> impl Iterator<Item = &'static str> {
 /// In the defaults of a kind both sorts of key stand together.
 fn split_defaults(defaults: &Node) -> (Node, Node) {
     let is_common = |name: &str| COMMON.iter().any(|key| key.name == name);
-    let (common, own): (Vec<_>, Vec<_>) = defaults.entries().iter().cloned().partition(|(key, _)| is_common(&key.text));
+    // A key that is given twice was told with the whole file.
+    let mut seen = HashSet::new();
+    let first = defaults.entries().iter().filter(|(key, _)| seen.insert(key.text.as_str())).cloned();
+    let (common, own): (Vec<_>, Vec<_>) = first.partition(|(key, _)| is_common(&key.text));
     let node = |entries| Node { id: defaults.id, value: crate::yaml::raw::Value::Map(entries) };
     (node(common), node(own))
 }

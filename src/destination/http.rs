@@ -43,6 +43,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(TEXT.info.name, Language::Text),
     ],
     secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
+    always_secret: &[],
     not_content: &[URL.info.name, AUTH.info.name, HEADERS.info.name, SIGNING_SECRETS.info.name],
     tested_parts: &[],
     defaults: Defaults {

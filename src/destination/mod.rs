@@ -96,6 +96,8 @@ pub struct Kind {
     pub templates: &'static [TemplateKey],
     /// Keys of its section, and below, on whose line a secret may stand whatever their names say.
     pub secret_keys: &'static [&'static str],
+    /// Keys of its section whose text is a secret, whatever it is.
+    pub always_secret: &'static [&'static str],
     /// Keys that [`Destination::content`] is not made of: their values are sent beside it, or decide where it goes.
     pub not_content: &'static [&'static str],
     /// The parts of what is sent that a test of the config can look at by themselves, each a text ([`Preview::parts`]).
@@ -130,10 +132,10 @@ impl TemplateKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     Text,
-    /// The texts of a JSON value.
-    Json,
     /// One address of email.
     Address,
+    /// The texts of a JSON value.
+    Json,
     /// A message in a chat's own markup: <https://docs.slack.dev/messaging/formatting-message-text>.
     Mrkdwn,
     /// Blocks that hold such texts, and are left out where they are empty: <https://docs.slack.dev/block-kit/>.

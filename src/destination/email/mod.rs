@@ -65,6 +65,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(HTML.info.name, Language::Text),
     ],
     secret_keys: &[PASSWORD.info.name],
+    always_secret: &[PASSWORD.info.name],
     not_content: &[
         SERVER.info.name,
         STARTTLS.info.name,
@@ -146,12 +147,12 @@ fn keys() -> Section {
     ])
 }
 
-/// Mail servers count connections.
 /// Whether a message can be sent to what a template of a recipient came to.
 pub fn is_address(text: &str) -> bool {
     mailbox(text).is_some()
 }
 
+/// Mail servers count connections.
 const GOODBYES_MAX: usize = 2;
 /// Between two lines of the log about recipients that are refused while others are not.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(15 * 60);

@@ -49,6 +49,7 @@ pub(super) const KIND: Kind = Kind {
     likeness: |_| 1,
     templates: &[TemplateKey::of(PATH.info.name, Language::Path)],
     secret_keys: &[],
+    always_secret: &[],
     not_content: &[PATH.info.name],
     tested_parts: &[],
     defaults: Defaults {

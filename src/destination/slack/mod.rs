@@ -49,6 +49,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(BLOCKS.info.name, Language::Blocks),
     ],
     secret_keys: &["url", "proxy"],
+    always_secret: &[URL.info.name],
     not_content: &[URL.info.name],
     tested_parts: &[],
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
