@@ -2,6 +2,7 @@
 
 use super::advice::shapes::{RELAY_TIMES, seconds, yaml};
 use super::destinations::Names;
+use crate::destination::KINDS;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;
 use crate::yaml::raw::{Key, Node, Style, Value};
@@ -183,6 +184,11 @@ pub(super) fn operators(parts: &[&str]) -> String {
 pub(super) fn part(name: &str, parts: &[&'static str]) -> Option<&'static str> {
     let operators = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]);
     words::meant(name, parts.iter().copied().chain(operators)).filter(|near| parts.contains(near))
+}
+
+/// Whether some destination has a key of this name: beside parts it is taken for one.
+pub(super) fn is_key_of_a_kind(name: &str) -> bool {
+    KINDS.iter().any(|kind| (kind.keys)().keys.iter().any(|key| key.name == name))
 }
 
 /// What to write where an operator does not take its argument.

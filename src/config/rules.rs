@@ -417,6 +417,9 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
                     let what = if field.parts.is_empty() { "no operator" } else { "neither a part nor an operator" };
                     let help = reader.may_look(Severity::Error).then(|| match meant::part(name, field.parts) {
                         Some(part) => format!("did you mean `{part}`?"),
+                        None if !field.parts.is_empty() && meant::is_key_of_a_kind(name) => {
+                            meant::operators(field.parts)
+                        }
                         None => meant::operator(field.path, name, value, node)
                             .unwrap_or_else(|| meant::operators(field.parts)),
                     });
@@ -446,6 +449,12 @@ fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) 
                 "`ignore_case` stands beside the `not` and not in it",
                 "put it into the inner map, beside the operator that it is for".to_owned(),
             );
+            None
+        }
+        Value::Map(entries) if entries.iter().any(|(key, _)| field.parts.contains(&key.text.as_str())) => {
+            let (key, _) = entries.iter().find(|(key, _)| field.parts.contains(&key.text.as_str()))?;
+            let help = format!("a part stands before the `not`: {{ {}: {{ not: … }} }}", key.text);
+            reader.error_with(key.id, format!("there is no operator `{}`", key.text), help);
             None
         }
         Value::Map(_) => read_operators(reader, node, &Field { parts: &[], ..*field }),
