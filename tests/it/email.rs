@@ -528,6 +528,22 @@ async fn a_server_that_hangs_up_before_tls_is_told_in_the_same_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_resets_the_connection_in_place_of_tls_is_told_in_the_same_words() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // What is closed with something unread in it is reset.
+            let _ = stream.peek(&mut [0]).await;
+        }
+    });
+    let relay = relay(&format!("smtps://{address}"), &format!("{TO_TWO}      ca: ca.pem\n")).await;
+    let id = relay.accept(BOUNCED).await;
+    let waits = relay.until(&id, "scheduled").await;
+    assert_eq!(waits["reason"], "the mail server closed the connection before it answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_does_not_begin_with_tls_is_told_with_what_to_write() {
     let server = MailServer::start(Begins::InTheClear);
     let relay = relay(&format!("smtps://localhost:{}", server.port()), &format!("{TO_TWO}      ca: ca.pem\n")).await;

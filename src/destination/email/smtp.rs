@@ -34,6 +34,7 @@ const TOO_MANY_RECIPIENTS: u16 = 552;
 const OF_THE_MAILBOX: &str = "5.2.";
 /// The server closes the connection: whatever was asked.
 const CLOSING: u16 = 421;
+const NO_ANSWER: &str = "no answer from the mail server";
 const CLOSED: &str = "the mail server closed the connection before it answered";
 const CLOSED_WITHIN: &str = "the mail server closed the connection before it had all of the message";
 const NO_SMTPUTF8: &str = "the mail server accepts no addresses with letters beyond ASCII (SMTPUTF8)";
@@ -267,7 +268,7 @@ impl Email {
             let brief = match () {
                 () if error.is_client() => "the mail server cannot be used",
                 () if error.is_response() => "an answer of the mail server that is none",
-                () => "no answer from the mail server",
+                () => NO_ANSWER,
             };
             let text = self.masks.apply(format!("{brief}: {}", causes(error)));
             let reason = if error.is_response() {
@@ -306,7 +307,7 @@ impl Email {
 
 /// A connection to the first of some addresses that accepts one.
 async fn first_of(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
-    let mut why = "it has no address".to_owned();
+    let mut why = format!("{NO_ANSWER}: it has no address");
     for address in addresses {
         match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -315,11 +316,11 @@ async fn first_of(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), S
                 let _ = stream.set_nodelay(true);
                 return Ok((stream, *address));
             }
-            Ok(Err(error)) => why = error.to_string(),
-            Err(_) => why = "connection timed out".to_owned(),
+            Ok(Err(error)) => why = of_no_answer(&error),
+            Err(_) => why = format!("{NO_ANSWER}: connection timed out"),
         }
     }
-    Err(format!("no answer from the mail server: {why}"))
+    Err(why)
 }
 
 /// Whether a refusal for good says no more than that there are too many recipients for now.
@@ -349,10 +350,12 @@ fn end_of(error: &smtp::Error) -> Option<&io::Error> {
 }
 
 fn no_answer(error: &io::Error) -> Outcome {
-    if is_end(error) {
-        return Outcome::retry(CLOSED);
-    }
-    Outcome::retry(format!("no answer from the mail server: {error}"))
+    Outcome::retry(of_no_answer(error))
+}
+
+/// Why there was no answer: the connection was closed as soon as it was there, or within TLS, or something else went wrong.
+fn of_no_answer(error: &io::Error) -> String {
+    if is_end(error) { CLOSED.to_owned() } else { format!("{NO_ANSWER}: {error}") }
 }
 
 /// What only the config, or the server's, can mend: no event is given up for it.
@@ -368,6 +371,13 @@ fn causes(error: &smtp::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_is_reset_is_told_as_one_that_is_closed() {
+        assert_eq!(of_no_answer(&io::ErrorKind::ConnectionReset.into()), CLOSED);
+        assert_eq!(of_no_answer(&io::ErrorKind::UnexpectedEof.into()), CLOSED);
+        assert_eq!(of_no_answer(&io::Error::other("unplugged")), "no answer from the mail server: unplugged");
+    }
 
     #[tokio::test]
     async fn what_is_written_leaves_at_once() {
