@@ -144,7 +144,9 @@ fn read_unused_defaults(parts: &Parts<'_>, destinations: &Node) {
     let reader = parts.reader;
     for (key, section) in parts.defaults.map(Node::entries).unwrap_or_default() {
         let Some(kind) = KINDS.into_iter().find(|kind| kind.name == key.text) else { continue };
-        if destinations.entries().iter().any(|(_, node)| node.get(kind.name).is_some()) {
+        let heirs: Vec<_> = destinations.entries().iter().filter_map(|(_, node)| node.get(kind.name)).collect();
+        if !heirs.is_empty() {
+            advise_of_unread_secrets(reader, kind, section, &heirs);
             continue;
         }
         let message = format!("no destination is of the kind `{}`, so these defaults do nothing", kind.name);
@@ -165,6 +167,17 @@ fn read_unused_defaults(parts: &Parts<'_>, destinations: &Node) {
         }
         advice::exposure::advise_of_plain_secrets(reader, reader.take_plain().into_iter().map(|(at, _)| at));
     }
+}
+
+/// Tells of secrets in defaults that no destination reads, since each has its own.
+fn advise_of_unread_secrets(reader: &Reader, kind: &Kind, defaults: &Node, heirs: &[&Node]) {
+    for key in (kind.keys)().keys {
+        let is_unread = heirs.iter().all(|heir| heir.get(key.name).is_some());
+        if let Some(node) = defaults.get(key.name).filter(|_| is_unread) {
+            advice::exposure::note_secrets(reader, &key, kind.always_secret.contains(&key.name), node);
+        }
+    }
+    advice::exposure::advise_of_plain_secrets(reader, reader.take_plain().into_iter().map(|(at, _)| at));
 }
 
 /// A file is written by one destination only.
