@@ -192,7 +192,8 @@ impl Of<'_> {
         }
         let is_certain = reads.all.iter().all(|path| self.is_in_a_sample(path));
         if !has_told && is_certain {
-            self.advise_of_what_it_comes_to(at, source);
+            let reads_only_the_type = reads.all.iter().all(|path| path == "type");
+            self.advise_of_what_it_comes_to(at, source, reads_only_the_type);
         }
     }
 
@@ -286,7 +287,7 @@ impl Of<'_> {
     }
 
     /// A message that is empty for every sample of what comes here, and a recipient who is nobody.
-    fn advise_of_what_it_comes_to(&self, at: NodeId, source: &str) {
+    fn advise_of_what_it_comes_to(&self, at: NodeId, source: &str, reads_only_the_type: bool) {
         let is_empty = |text: &str| text.trim().is_empty();
         let is_nobody = |text: &str| !is_address(text);
         let (is_useless, what, help): (&dyn Fn(&str) -> bool, _, _) = match (self.language, self.key) {
@@ -300,8 +301,14 @@ impl Of<'_> {
             _ => return,
         };
         let Ok(template) = Template::compile(source, Escape::None) else { return };
-        let is_useless = |view: &View| template.render(view, None).is_ok_and(|text| is_useless(&text));
-        if self.samples().next().is_some() && self.samples().all(is_useless) {
+        let texts: Option<Vec<_>> = self.samples().map(|view| template.render(view, None).ok()).collect();
+        let Some(texts) = texts.filter(|texts| !texts.is_empty()) else { return };
+        // A recipient for some values alone, of a campaign or of a person, is nobody in the samples, which have all types but not all values.
+        let is_for_some = self.language == Language::Address && !reads_only_the_type;
+        if is_for_some && texts.iter().all(|text| is_empty(text)) {
+            return;
+        }
+        if texts.iter().all(|text| is_useless(text)) {
             let names = self.quoted_types(", ");
             let message = format!("this is {what} sample of {names}, and nothing else comes here");
             self.reader.warning(at, message, help.to_owned());
