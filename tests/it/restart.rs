@@ -93,7 +93,9 @@ enum Posted {
     Accepted(String),
     /// Nobody listened.
     Refused,
-    /// It was cut off, or answered otherwise.
+    /// It ended before anything was answered.
+    Unanswered(String),
+    /// It was cut off in an answer, or answered otherwise.
     Broken(String),
 }
 
@@ -102,17 +104,19 @@ async fn post_once(address: std::net::SocketAddr) -> Posted {
     let mut stream = match tokio::net::TcpStream::connect(address).await {
         Ok(stream) => stream,
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Posted::Refused,
-        Err(error) => return Posted::Broken(error.to_string()),
+        Err(error) => return Posted::Unanswered(error.to_string()),
     };
     let head = format!("POST /hooks/vero/secret HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", SENT.len());
     if let Err(error) = stream.write_all(&[head.as_bytes(), SENT.as_bytes()].concat()).await {
-        return Posted::Broken(error.to_string());
+        return Posted::Unanswered(error.to_string());
     }
-    match read_message(&mut stream, &mut Vec::new()).await {
+    let mut rest = Vec::new();
+    match read_message(&mut stream, &mut rest).await {
         Some(answer) if answer.status() == 200 => {
             Posted::Accepted(answer.json()["id"].as_str().expect("an id").to_owned())
         }
         Some(answer) => Posted::Broken(answer.first_line),
+        None if rest.is_empty() => Posted::Unanswered("no answer was begun".to_owned()),
         None => Posted::Broken("no whole answer".to_owned()),
     }
 }
@@ -153,6 +157,11 @@ async fn a_restart_with_a_slow_destination_accepts_events_to_its_end_and_cuts_no
     let posts = posts.lock().expect("sound").clone();
     let broken: Vec<_> = posts.iter().filter(|posted| matches!(posted, Posted::Broken(_))).collect();
     assert!(broken.is_empty(), "{broken:?}");
+    // The system takes connections by itself, and one that it takes between the last look and the close is reset. Of one sender that is
+    // one at most, and whoever comes next is refused.
+    let unanswered: Vec<_> = (0..posts.len()).filter(|at| matches!(posts[*at], Posted::Unanswered(_))).collect();
+    assert!(unanswered.len() <= 1 && unanswered.iter().all(|at| posts[at + 1] == Posted::Refused), "{unanswered:?}");
+    let posts: Vec<_> = posts.into_iter().filter(|posted| !matches!(posted, Posted::Unanswered(_))).collect();
     assert!(posts[before..before + 20].iter().all(|posted| *posted != Posted::Refused), "accepted while it stops");
     assert!(at_its_end > before + 20);
     let mut changes = posts.iter().map(|posted| *posted == Posted::Refused).collect::<Vec<_>>();
