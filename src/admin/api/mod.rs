@@ -1,7 +1,7 @@
 //! The API: what the verbs of the command line and a page ask. One file for each thing that can be asked about, a [`Resource`], and one
 //! line in the list of them; [`endpoint`] is one path of it, and [`parameters`] what a request says besides its path.
 //!
-//! Every list is a page of at most [`LIMIT_MAX`] entries, and says where the next begins. Reading the disk happens where blocking is
+//! Every list is a page of at most 1000 entries, and says where the next begins. Reading the disk happens where blocking is
 //! allowed. What a resource takes stands in its list of [`Endpoint`]s, from which `GET /` is made too: a wrong parameter is answered with 400 and
 //! a sentence, and so is one that stands nowhere, so that a slip narrows nothing silently.
 
