@@ -8,6 +8,7 @@
 //! * [`operators`], [`operators::Operator`]: one way to test a field; one file each under `operators/`. `glob`: globs
 //!   as regular expressions.
 //! * `foresee`, [`Outline`]: what can be said before any event has come, for warnings.
+//! * `nearest`, [`NearMiss`]: which rules an event nearly matched, and by what they missed it.
 //! * `index`: finds the rules that may match, so that ten thousand rules cost little more than ten.
 //!
 //! # Exactly
@@ -21,6 +22,7 @@ mod explain;
 mod foresee;
 mod glob;
 mod index;
+mod nearest;
 pub mod operators;
 
 use std::borrow::Cow;
@@ -32,6 +34,7 @@ pub use self::condition::{Condition, Label};
 pub use self::explain::{Got, RuleTrace, TraceNode, TraceStep};
 pub use self::foresee::{Outline, Verdict};
 use self::index::Index;
+pub use self::nearest::{Meant, Missed, NearMiss, nearest};
 use crate::event::{Event, FieldSet, Refused, RelayFields};
 
 #[derive(Debug)]

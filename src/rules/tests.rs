@@ -19,10 +19,10 @@ impl Surroundings for Nothing {
     }
 }
 
-const RELAY: RelayFields<'_> = RelayFields { source: "vero", received_ms: 1_700_000_000_000 };
+pub(super) const RELAY: RelayFields<'_> = RelayFields { source: "vero", received_ms: 1_700_000_000_000 };
 
 /// The rules of a config with destinations a, b and c.
-fn rules(yaml: &str) -> RuleSet {
+pub(super) fn rules(yaml: &str) -> RuleSet {
     let text = format!(
         "sources: {{ vero: {{ token: t }} }}\ndestinations:\n  a: {{ file: {{ path: a }} }}\n  b: {{ file: {{ path: b }} }}\n  \
          c: {{ file: {{ path: c }} }}\nrules:\n{yaml}"
