@@ -7,14 +7,15 @@
 //! * [`opening`]: the store, and what was found in it; [`names`]: those of a config, as the store numbers them.
 //! * [`workers`]: one for each destination, through all reloads. [`hooks`]: the listener for webhooks, which may move.
 //! * [`mod@keep`]: starts again what panicked. [`patience`]: reads files that may never be read.
-//! * [`limits`], [`reminders`], [`pauses`], [`place`]: what looks after the rest: what waits too long, what the log says again, and whether the
-//!   data still lies where it did.
+//! * [`limits`], [`reminders`], [`pauses`], [`place`], [`minutes`]: what looks after the rest: what waits too long, what the log says again,
+//!   whether the data still lies where it did, and when a minute begins.
 //!
 //! Nothing below imports it; the command line starts it.
 
 mod hooks;
 mod keep;
 mod limits;
+mod minutes;
 mod names;
 mod opening;
 mod patience;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use self::hooks::Hooks;
 use self::keep::{Kept, keep};
 use self::limits::keep_limits;
+use self::minutes::note_minutes;
 use self::names::{in_words, names_of};
 pub use self::opening::StartError;
 use self::opening::{Place, open};
@@ -198,6 +200,7 @@ impl LookingAfter<'_> {
     fn begin(&self, patience: Arc<Patience>) {
         self.keep("limits", keep_limits);
         self.keep("reminders", remind);
+        self.keep("minutes", note_minutes);
         self.keep("watch", move |relay, stop| watch(relay, patience.clone(), stop));
     }
 

@@ -24,6 +24,7 @@ pub use self::book::{Described, Kind, PREFIX};
 pub use self::destinations::{DestinationGauges, DestinationMetrics};
 pub use self::intake::{SourceGauges, SourceMetrics};
 pub use self::reference::reference;
+use super::minutes::Totals;
 
 /// All metrics. A clone counts into the same.
 #[derive(Clone)]
@@ -53,6 +54,12 @@ impl Metrics {
     /// Forgets what is shown of names that the config does not hold any more.
     pub fn keep(&self, sources: &HashSet<&str>, rules: &HashSet<&str>, destinations: &HashSet<&str>) {
         self.book.keep(&KeptNames { sources, rules, destinations });
+    }
+
+    /// How far the counters have come of which there is a chart.
+    pub fn totals<'n>(&self, destinations: impl IntoIterator<Item = &'n str>) -> Totals {
+        let destinations = destinations.into_iter().map(|name| (name.into(), self.destination(name).so_far()));
+        Totals { intake: self.taken_in(), destinations: destinations.collect() }
     }
 
     /// All of them in words.

@@ -5,10 +5,11 @@
 //!
 //! * [`log`]: lines on standard error, which can neither stop nor end anything.
 //! * [`trouble`]: what is told once, and then now and then.
-//! * [`metrics`]: what is counted.
+//! * [`metrics`]: what is counted. [`minutes`]: the same by the minute.
 
 pub mod log;
 pub mod metrics;
+pub mod minutes;
 pub mod trouble;
 
 pub use self::metrics::{DestinationGauges, DestinationMetrics, Metrics, SourceGauges, SourceMetrics};

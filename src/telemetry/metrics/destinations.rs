@@ -10,6 +10,7 @@ use super::Metrics;
 use super::book::{Book, labels};
 use super::series::{Moment, Series};
 use crate::destination::Outcome;
+use crate::telemetry::minutes;
 
 labels! {
     DestinationLabel { destination }
@@ -168,6 +169,19 @@ pub struct DestinationMetrics {
 }
 
 impl DestinationMetrics {
+    /// How far the counters have come.
+    pub(super) fn so_far(&self) -> minutes::Deliveries {
+        let attempts = |wanted: &[&str]| {
+            let meant = self.attempts.iter().filter(|(name, _)| wanted.contains(name));
+            meant.map(|(_, counter)| counter.get()).sum()
+        };
+        minutes::Deliveries {
+            delivered: self.delivered.get(),
+            failed: attempts(&["retry", "reject", "pause"]),
+            dead: self.dead.get(),
+        }
+    }
+
     /// Counts an attempt; one that was skipped is none.
     pub fn attempt(&self, outcome: &Outcome, took: Duration) {
         if let Some((_, counter)) = self.attempts.iter().find(|(name, _)| *name == outcome.name()) {

@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::Metrics;
 use super::book::{Book, labels};
 use super::series::{Moment, Series};
+use crate::telemetry::minutes;
 
 labels! {
     SourceLabel { source }
@@ -13,6 +14,9 @@ labels! {
     ReasonLabel { reason }
     RuleLabel { rule }
 }
+
+/// The status of an event that was accepted.
+const ACCEPTED: &str = "200";
 
 #[derive(Clone)]
 pub(super) struct Intake {
@@ -73,7 +77,7 @@ impl Metrics {
     /// The counters of one source, to be kept where events are many.
     pub fn source(&self, name: &str) -> SourceMetrics {
         SourceMetrics {
-            accepted: self.intake.requests.get(RequestLabels { source: name.to_owned(), code: "200".to_owned() }),
+            accepted: self.intake.requests.get(RequestLabels { source: name.to_owned(), code: ACCEPTED.to_owned() }),
             last_accepted: self.intake.last_accepted.get(SourceLabel { source: name.to_owned() }),
         }
     }
@@ -92,6 +96,18 @@ impl Metrics {
     /// The counter for one rule's matches.
     pub fn rule_counter(&self, rule: &str) -> Counter {
         self.intake.rules.get(RuleLabel { rule: rule.to_owned() })
+    }
+
+    /// How far the counters of what comes in have come.
+    pub(super) fn taken_in(&self) -> minutes::Intake {
+        let accepted = |so_far, labels: &RequestLabels, counter: &Counter| {
+            so_far + if labels.code == ACCEPTED { counter.get() } else { 0 }
+        };
+        minutes::Intake {
+            accepted: self.intake.requests.fold(0, accepted),
+            refused: self.intake.refused.fold(0, |so_far, _, counter| so_far + counter.get()),
+            unrouted: self.intake.unmatched.get(),
+        }
     }
 
     /// Counts an event that goes nowhere.

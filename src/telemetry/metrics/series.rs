@@ -29,6 +29,12 @@ impl<L: Ord, M: Clone> Series<L, M> {
         all.entry(labels).or_insert_with(self.make).clone()
     }
 
+    /// What comes of all of them, one after the other.
+    pub fn fold<T>(&self, first: T, mut add: impl FnMut(T, &L, &M) -> T) -> T {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().fold(first, |so_far, (labels, metric)| add(so_far, labels, metric))
+    }
+
     /// Keeps those whose labels are wanted. Who holds another counts on, unseen.
     pub fn retain(&self, wanted: impl Fn(&L) -> bool) {
         self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|labels, _| wanted(labels));
