@@ -6,10 +6,12 @@
 //! # Cast
 //!
 //! * [`api`]: what the verbs of the command line ask, one file a resource.
+//! * [`page`]: what a browser is shown.
 //! * [`guard`]: who may ask. [`work`]: how much is done at once.
 
 pub(crate) mod api;
 mod guard;
+mod page;
 mod work;
 
 use std::convert::Infallible;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::Filter;
@@ -43,6 +45,14 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// The bytes of all bodies that are being received: four whole configs.
 const INTAKE_BYTES_MAX: usize = 9 << 20;
 
+/// What an answer has, unless it has its own.
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff")),
+    (HeaderName::from_static("cache-control"), HeaderValue::from_static("no-store")),
+    (HeaderName::from_static("content-security-policy"), HeaderValue::from_static("default-src 'none'")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
 /// What all requests to the admin listener share.
 struct Admin {
     relay: Arc<Relay>,
@@ -66,10 +76,9 @@ pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (
             let mut response = handle(&admin, request, stream).await;
             let headers = response.headers_mut();
             headers.insert(RELAY_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-            headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-            headers.insert("cache-control", HeaderValue::from_static("no-store"));
-            headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));
-            headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+            for (name, value) in HEADERS {
+                headers.entry(name).or_insert(value);
+            }
             response
         })
         .or(warp::any().map(|| answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read")))
@@ -149,7 +158,8 @@ where
             }
             Err(refusal) => refusal,
         },
-        (true, [""]) => text(StatusCode::OK, overview()),
+        (true, [""]) if !page::is_wanted(headers) => text(StatusCode::OK, overview()),
+        (true, [file]) => page::find(file, headers).unwrap_or_else(nothing_here),
         _ => nothing_here(),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{ExplainedDelivery, Explanation, deliveries};
 use crate::config::{Config, ConfigTest, ExpectedContent, TestEvent};
-use crate::event::RelayFields;
+use crate::event::{EventId, RelayFields};
 use crate::yaml::regular;
 
 /// What became of one test.
@@ -63,15 +63,16 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest, to_explain: &mut usize) -> 
         },
     };
     let relay = RelayFields { source: &test.source, received_ms: crate::time::wall_ms() };
+    let id = EventId::mint(relay.received_ms, 0, 0);
     let routing = match config.rules.route(&body, relay) {
         Ok(routing) => routing,
         Err(refused) => return without_event(format!("the event would be refused: {refused}")),
     };
-    let missed = missed(config, test, &deliveries(config, &body, relay, &routing));
+    let missed = missed(config, test, &deliveries(config, id, &body, relay, &routing));
     // What became of each rule takes far longer to find out than all else, where there are many.
     let is_explained = !missed.is_empty() && *to_explain > 0;
     *to_explain -= usize::from(is_explained);
-    let explanation = is_explained.then(|| Explanation::at(config, &body, relay));
+    let explanation = is_explained.then(|| Explanation::at(config, id, &body, relay));
     Tested { test, missed, explanation: explanation.and_then(Result::ok) }
 }
 

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
-use crate::rules::{Got, Routing, Rule, RuleTrace, TraceNode};
+use crate::rules::{Got, Meant, NearMiss, Routing, Rule, RuleTrace, TraceNode, nearest};
 use crate::store::{NameId, StoredEvent};
 
 /// One event through a config.
@@ -30,6 +30,8 @@ pub struct Explanation<'c> {
     pub source: String,
     /// What became of each rule, in order.
     pub rules: Vec<RuleTrace>,
+    /// The rules that it nearly matched, nearest first.
+    pub nearest: Vec<NearMiss>,
     /// Each destination once, in the order in which rules name them.
     pub deliveries: Vec<ExplainedDelivery>,
 }
@@ -47,17 +49,26 @@ pub struct ExplainedDelivery {
 impl<'c> Explanation<'c> {
     /// Explains an event that comes in now.
     pub fn of(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
-        Self::at(config, body, RelayFields { source, received_ms: crate::time::wall_ms() })
+        let received_ms = crate::time::wall_ms();
+        let id = EventId::mint(received_ms, 0, 0);
+        Self::at(config, id, body, RelayFields { source, received_ms })
     }
 
-    fn at(config: &'c Config, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
+    /// Explains an event that is kept, as it would go by a config now.
+    pub fn of_kept(config: &'c Config, event: &StoredEvent, source: &str) -> Result<Self, Refused> {
+        Self::at(config, event.id, &event.body, RelayFields { source, received_ms: event.received_ms })
+    }
+
+    fn at(config: &'c Config, id: EventId, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
         let (routing, traces) = config.rules.explain(body, relay)?;
+        let rules: Vec<_> = traces.into_iter().map(|trace| masked(config, trace)).collect();
         Ok(Self {
             config,
             event_type: routing.event_type.clone().into_owned(),
             source: relay.source.to_owned(),
-            deliveries: deliveries(config, body, relay, &routing),
-            rules: traces.into_iter().map(|trace| masked(config, trace)).collect(),
+            nearest: nearest(&rules, body),
+            deliveries: deliveries(config, id, body, relay, &routing),
+            rules,
         })
     }
 
@@ -89,7 +100,7 @@ impl<'c> Explanation<'c> {
             let steps = trace.steps.iter().map(|step| match &step.node {
                 TraceNode::Group(group) => json!({ "depth": step.depth, "holds": step.verdict, "group": group }),
                 TraceNode::Test { label, got } => {
-                    let got: Vec<_> = got.iter().map(|got| json!({ "value": got.value, "type": got.kind })).collect();
+                    let got: Vec<_> = got.iter().map(shown_value).collect();
                     let field = &label.field;
                     let expected = &label.expected;
                     json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": expected, "got": got })
@@ -116,15 +127,39 @@ impl<'c> Explanation<'c> {
             "type": self.event_type,
             "source": self.source,
             "rules": rules.collect::<Vec<_>>(),
+            "nearest": self.nearest.iter().map(|miss| self.shown_miss(miss)).collect::<Vec<_>>(),
             "deliveries": deliveries.collect::<Vec<_>>(),
         })
     }
+
+    fn shown_miss(&self, miss: &NearMiss) -> Value {
+        let failed = miss.failed.iter().map(|missed| {
+            let meant = missed.meant.as_ref().map(|meant| match meant {
+                Meant::Value(value) => json!({ "value": value }),
+                Meant::Field(field) => json!({ "field": field }),
+            });
+            let met: Vec<_> = missed.met.iter().map(shown_value).collect();
+            json!({ "field": missed.field, "wanted": missed.wanted, "met": met, "meant": meant })
+        });
+        let rule = &self.config.rules.rules()[miss.rule].name;
+        json!({ "rule": rule, "held": miss.held, "of": miss.of, "failed": failed.collect::<Vec<_>>() })
+    }
 }
 
-/// What each destination would get of an event. Its id is made up.
-fn deliveries(config: &Config, body: &[u8], relay: RelayFields<'_>, routing: &Routing<'_>) -> Vec<ExplainedDelivery> {
+fn shown_value(got: &Got) -> Value {
+    json!({ "value": got.value, "type": got.kind })
+}
+
+/// What each destination would get of an event.
+fn deliveries(
+    config: &Config,
+    id: EventId,
+    body: &[u8],
+    relay: RelayFields<'_>,
+    routing: &Routing<'_>,
+) -> Vec<ExplainedDelivery> {
     let event = Arc::new(StoredEvent {
-        id: EventId::mint(relay.received_ms, 0, 0),
+        id,
         received_ms: relay.received_ms,
         source: NameId(0),
         rules: Vec::new(),

@@ -45,6 +45,7 @@ use crate::listener::body::Intake;
 use crate::store::journal::JournalStore;
 use crate::store::{Health, Sources, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::minutes::{Minutes, Recorder, Totals};
 use crate::time::{Clock, Instant, wall_ms};
 
 /// What the listener for webhooks and the admin listener share.
@@ -65,6 +66,7 @@ pub struct Relay {
     pub clock: Clock,
     pub started: Instant,
     pub replayer: Replayer,
+    minutes: Recorder,
     /// Tasks that end with the workers.
     pub background: TaskTracker,
     stopping: CancellationToken,
@@ -94,6 +96,16 @@ pub struct Parts {
     pub stopping: CancellationToken,
 }
 
+/// The minute of a time, from the unix epoch.
+fn minute(unix_ms: u64) -> u64 {
+    unix_ms / 60_000
+}
+
+/// The destinations of a config.
+fn names_of(generation: &Generation) -> impl Iterator<Item = &str> {
+    generation.config.destinations.iter().map(|destination| destination.name.as_str())
+}
+
 impl Relay {
     /// Puts a relay together. Whoever owns what is in force takes the requests to change it.
     pub fn new(parts: Parts) -> (Arc<Self>, ReloadRequests) {
@@ -105,6 +117,7 @@ impl Relay {
             refused: Refused::new(&metrics),
             unreadable: Unreadable::default(),
             started: Instant::now(),
+            minutes: Recorder::new(minute(wall_ms()), metrics.totals(names_of(&generation))),
             bins: Bins::default(),
             replayer: Replayer::new(store.clone(), stop),
             last_reload: Mutex::default(),
@@ -126,6 +139,21 @@ impl Relay {
     /// The config in force.
     pub fn generation(&self) -> arc_swap::Guard<Arc<Generation>> {
         self.generation.load()
+    }
+
+    /// Says that another minute may have begun.
+    pub fn note_minute(&self) {
+        self.minutes.note(minute(wall_ms()), self.totals());
+    }
+
+    /// What was counted in the last so many minutes, the running one last, and up to when, unix milliseconds.
+    pub fn last_minutes(&self, most: usize) -> (u64, Minutes) {
+        let now_ms = wall_ms();
+        (now_ms, self.minutes.last(minute(now_ms), self.totals(), most))
+    }
+
+    fn totals(&self) -> Totals {
+        self.metrics.totals(names_of(&self.generation()))
     }
 
     /// Whether the relay has begun to stop.

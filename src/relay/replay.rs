@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use self::spec::ReplaySpec;
@@ -74,9 +75,18 @@ impl Conditions {
         Ok((Self(rules), warnings.unwrap_or_default()))
     }
 
-    /// Holds for the events of one person; capital and small letters of the address are alike.
+    /// Holds for the events of one person, of a campaign by a glob of its name, or of both; capital and small letters are alike.
+    pub fn of(person: Option<&str>, campaign: Option<&str>) -> Result<Self, ReplayError> {
+        let person = person.map(|email| ("user.email", json!({ "equals": email, "ignore_case": true })));
+        let campaign = campaign.map(|name| ("campaign.name", json!({ "glob": name, "ignore_case": true })));
+        let asked: serde_json::Map<String, Value> =
+            person.into_iter().chain(campaign).map(|(field, test)| (field.to_owned(), test)).collect();
+        Self::parse((!asked.is_empty()).then(|| Value::from(asked).to_string()).as_deref())
+    }
+
+    /// Holds for the events of one person.
     pub fn of_person(email: &str) -> Result<Self, ReplayError> {
-        Self::parse(Some(&serde_json::json!({ "user.email": { "equals": email, "ignore_case": true } }).to_string()))
+        Self::of(Some(email), None)
     }
 
     /// Whether an event is meant.

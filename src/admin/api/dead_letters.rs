@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, Effort, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, name, nothing_here, post,
-    refused,
+    Asked, Effort, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name,
+    nothing_here, post, refused,
 };
 use crate::event::EventId;
 use crate::relay::Relay;
@@ -50,7 +50,7 @@ pub(super) const RESOURCE: Resource = Resource {
             );
         }
     },
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };
 

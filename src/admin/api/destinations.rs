@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Request, Resource, ask, destination, get, new_id, nothing_here, post, refused};
+use super::{Outcome, Request, Resource, ask, destination, get, in_json, new_id, nothing_here, post, refused};
 use crate::relay::Relay;
 use crate::store::{AllCounts, Command, Counts, What};
 use crate::time::rfc3339;
@@ -15,7 +15,7 @@ pub(super) const RESOURCE: Resource = Resource {
         post("/NAME/resume", &[], "let it go on"),
         post("/NAME/retry", &[], "make what waits due now"),
     ],
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     tell: |act| {
         if let [name, done] = act.steps {
             tracing::info!(destination = %name, deliveries = act.deliveries, "by the operator: {done}");

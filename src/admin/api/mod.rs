@@ -11,7 +11,9 @@ mod parameters;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use tracing::field::{DisplayValue, display};
@@ -29,6 +31,13 @@ use crate::time::rfc3339;
 pub(super) struct Refusal(StatusCode, String);
 
 type Outcome = Result<Value, Refusal>;
+
+/// What is answered.
+enum Said {
+    Json(Value),
+    /// Bytes of an event, as they came.
+    Bytes(Bytes),
+}
 
 impl Refusal {
     fn wrong(message: impl Into<String>) -> Self {
@@ -59,7 +68,7 @@ pub(super) struct Resource {
     writes: Effort,
     /// The largest body it takes.
     pub body_bytes_max: usize,
-    answer: fn(Request<'_>) -> BoxFuture<'_, Outcome>,
+    answer: fn(Request<'_>) -> BoxFuture<'_, Result<Said, Refusal>>,
     /// Tells the log of what an operator has done by it.
     tell: fn(&Act<'_>),
 }
@@ -72,7 +81,7 @@ impl Resource {
         reads: Effort::Look,
         writes: Effort::Change,
         body_bytes_max: super::BODY_BYTES_MAX,
-        answer: |_| Box::pin(std::future::ready(nothing_here())),
+        answer: |_| in_json(std::future::ready(nothing_here())),
         tell: |_| {},
     };
 
@@ -107,10 +116,13 @@ resources! {
     status,
     events,
     destinations,
+    minutes,
     sources,
     dead_letters,
     replays,
     reload,
+    explain,
+    samples,
     what_if,
     store,
     turned_away,
@@ -170,7 +182,8 @@ pub(super) async fn answer(
         Err(Refusal(status, message)) => return refuse(status, &message),
     };
     match (resource.answer)(Request { relay, is_read, steps, query, body: &asked }).await {
-        Ok(done) => {
+        Ok(Said::Bytes(bytes)) => foreign(bytes),
+        Ok(Said::Json(done)) => {
             let changes_nothing = is_read || done["dry_run"] == true || done["repeated"] == true;
             if !changes_nothing {
                 (resource.tell)(&Act {
@@ -184,6 +197,21 @@ pub(super) async fn answer(
         }
         Err(Refusal(status, message)) => refuse(status, &message),
     }
+}
+
+/// An answer in JSON.
+fn in_json<'r>(outcome: impl Future<Output = Outcome> + Send + 'r) -> BoxFuture<'r, Result<Said, Refusal>> {
+    Box::pin(async { outcome.await.map(Said::Json) })
+}
+
+/// Bytes that may be anything, so that no browser takes them for a page.
+fn foreign(bytes: Bytes) -> Answer {
+    let mut response = Answer::new(bytes);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    response
 }
 
 fn nothing() -> Refusal {

@@ -36,6 +36,15 @@ impl Query {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether something is wanted: `true` or `false`.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, Refusal> {
+        match self.get(key) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Refusal::wrong(format!("`{key}` should be true or false"))),
+        }
+    }
+
     /// How many entries a page may have.
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
         let Some(text) = self.get("limit") else { return Ok(LIMIT) };
@@ -97,7 +106,7 @@ impl Range {
 }
 
 /// The body of a request: a JSON object with known keys only, each given once. One that is null is as if it were not given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Asked(serde_json::Map<String, Value>);
 
 impl Asked {
@@ -118,6 +127,19 @@ impl Asked {
             return Err(Refusal::wrong(format!("there is no `{key}` here{rest}")));
         }
         Ok(Self(map))
+    }
+
+    /// The same as parameters: texts, numbers and flags.
+    pub(super) fn as_query(&self, keys: &[&str]) -> Result<Query, Refusal> {
+        let given = keys.iter().filter_map(|key| Some((*key, self.0.get(*key)?)));
+        let text = |(key, value): (&str, &Value)| match value {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some((key.to_owned(), text.clone()))),
+            Value::Bool(_) | Value::Number(_) => Ok(Some((key.to_owned(), value.to_string()))),
+            Value::Array(_) | Value::Object(_) => Err(Refusal::wrong(format!("`{key}` should be a text"))),
+        };
+        let read: Vec<_> = given.map(text).collect::<Result<_, _>>()?;
+        Ok(Query(read.into_iter().flatten().collect()))
     }
 
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Refusal> {

@@ -3,13 +3,13 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Outcome, Refusal, Request, Resource, nothing_here, post};
+use super::{Outcome, Refusal, Request, Resource, in_json, nothing_here, post};
 use crate::relay::{Relay, ReloadError};
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "reload",
     endpoints: &[post("", &[], "read the config file again: what changed, or what is wrong with it")],
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };
 

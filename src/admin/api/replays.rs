@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, nothing_here, parse_id, post, refused};
+use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, in_json, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
 use crate::relay::replay::{Begun, ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
@@ -22,7 +22,7 @@ pub(super) const RESOURCE: Resource = Resource {
     tell: |act| {
         tracing::info!(since = act.said("since"), until = act.said("until"), id = act.id, "by the operator: replay");
     },
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };
 

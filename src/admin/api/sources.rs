@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, Request, Resource, ask, new_id, nothing_here, post};
+use super::{Asked, Outcome, Refusal, Request, Resource, ask, in_json, new_id, nothing_here, post};
 use crate::relay::{Relay, SourceAct};
 use crate::store::{AllCounts, Command, NameId};
 use crate::time::rfc3339;
@@ -14,7 +14,7 @@ pub(super) const RESOURCE: Resource = Resource {
         post("/NAME/pause", &["refuse?"], "keep its events: nothing is delivered; with refuse: answer them with 503"),
         post("/NAME/resume", &[], "accept its events, and deliver what was kept"),
     ],
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     tell: |act| {
         if let [name, done] = act.steps {
             tracing::info!(source = %name, "by the operator: {done}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Request, Resource, blocking, destinations, get, nothing_here, refused, sources, store};
+use super::{Outcome, Request, Resource, blocking, destinations, get, in_json, nothing_here, refused, sources, store};
 use crate::relay::Relay;
 use crate::store::Health;
 use crate::time::rfc3339;
@@ -12,7 +12,7 @@ use crate::time::rfc3339;
 pub(super) const RESOURCE: Resource = Resource {
     name: "status",
     endpoints: &[get("", &[], "everything on one page")],
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Outcome, Refusal, Request, Resource, blocking, get, nothing_here, post};
+use super::{Asked, Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post};
 use crate::relay::Relay;
 use crate::store::BackupError;
 use crate::time::rfc3339;
@@ -17,7 +17,7 @@ pub(super) const RESOURCE: Resource = Resource {
         post("/trim", &[], "let go what need not be kept"),
         post("/backup", &["directory"], "write a consistent copy there"),
     ],
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     tell: |act| {
         if let [done] = act.steps {
             tracing::info!(directory = act.said("directory"), "by the operator: {done} the store");

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::{Outcome, Request, Resource, get, nothing_here};
+use super::{Outcome, Request, Resource, get, in_json, nothing_here};
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "refused",
     endpoints: &[get("", &[], "the last requests that were turned away, and why")],
-    answer: |request| Box::pin(std::future::ready(answer(&request))),
+    answer: |request| in_json(std::future::ready(answer(&request))),
     ..Resource::USUAL
 };
 

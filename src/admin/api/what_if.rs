@@ -10,7 +10,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, nothing_here, post, refused};
+use super::{
+    Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused,
+};
 use crate::config::ConfigError;
 use crate::errors::with_causes;
 use crate::relay::{Change, Comparison, Example, Relay};
@@ -37,7 +39,7 @@ pub(super) const RESOURCE: Resource = Resource {
     reads: Effort::Search,
     writes: Effort::Search,
     body_bytes_max: BODY_BYTES_MAX,
-    answer: |request| Box::pin(answer(request)),
+    answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };
 

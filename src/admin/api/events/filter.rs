@@ -1,0 +1,185 @@
+//! Which events a list is about.
+
+use std::sync::Arc;
+
+use regex::bytes::{Regex, RegexBuilder};
+use serde_json::{Value, json};
+
+use super::super::{Query, Refusal, destination, name, state_name};
+use crate::event::{EventId, summary};
+use crate::relay::Relay;
+use crate::relay::replay::{Conditions, ReplayError};
+use crate::store::{DeliveryState, NameId, NameKind, PlannedDelivery, States, StoredEvent};
+use crate::time::rfc3339;
+
+/// The parameters that say it. A list of the API takes them all.
+pub(super) const PARAMETERS: [&str; 14] = [
+    "type",
+    "match",
+    "email",
+    "campaign",
+    "text",
+    "rule",
+    "source",
+    "destination",
+    "state",
+    "unrouted",
+    "since",
+    "until",
+    "limit",
+    "after",
+];
+const STATES: [&str; 10] =
+    ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
+/// Bytes of a text that is looked for.
+const TEXT_BYTES_MAX: usize = 1000;
+/// Events that can be named.
+pub(super) const NAMED_MAX: usize = 100;
+
+/// What is looked for.
+pub(super) struct Filter {
+    /// Both must hold: the match map, and what is asked of the person and the campaign.
+    conditions: [Conditions; 2],
+    /// What in the filter probably does not do what was meant.
+    pub warnings: Vec<String>,
+    text: Option<Regex>,
+    rule: Option<NameId>,
+    source: Option<NameId>,
+    destination: Option<NameId>,
+    /// A delivery in one of these.
+    states: Vec<String>,
+    is_unrouted: bool,
+    pub since_ms: u64,
+    pub until_ms: u64,
+}
+
+impl Filter {
+    pub(super) fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
+        let wrong = |error: ReplayError| Refusal::wrong(error.to_string());
+        if query.get("type").is_some() && query.get("match").is_some() {
+            return Err(Refusal::wrong("`type` can stand in `match`: give one of them"));
+        }
+        let one_of = |key: &str| query.get(key).map(|list| some_of(key, list)).transpose();
+        let types = one_of("type")?;
+        let states = one_of("state")?.unwrap_or_default();
+        if let Some(state) = states.iter().find(|state| !STATES.contains(&state.as_str())) {
+            return Err(Refusal::wrong(format!("`{state}` is not a state: {}", STATES.join(", "))));
+        }
+        let matching =
+            query.get("match").map(str::to_owned).or(types.map(|types| json!({ "type": types }).to_string()));
+        let (matching, warnings) = Conditions::parse_with_warnings(matching.as_deref()).map_err(wrong)?;
+        let about = Conditions::of(query.get("email"), query.get("campaign")).map_err(wrong)?;
+        let named = |kind: NameKind, key: &str| {
+            let found = |wanted: &str| {
+                let found = relay.store.names().find(kind, wanted);
+                found.ok_or_else(|| Refusal::missing(format!("there is no {key} `{wanted}`")))
+            };
+            query.get(key).map(found).transpose()
+        };
+        let range = query.range()?;
+        Ok(Self {
+            conditions: [matching, about],
+            warnings,
+            text: query.get("text").map(text).transpose()?,
+            rule: named(NameKind::Rule, "rule")?,
+            source: named(NameKind::Source, "source")?,
+            destination: query.get("destination").map(|name| destination(relay, name)).transpose()?,
+            states,
+            is_unrouted: query.flag("unrouted")?,
+            since_ms: range.since_ms.unwrap_or(0),
+            until_ms: range.until_ms.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Whether it asks how deliveries stand, which is not known of an event by itself.
+    pub(super) fn asks_for_states(&self) -> bool {
+        !self.states.is_empty()
+    }
+
+    /// Whether an event is meant, whatever became of it.
+    fn holds(&self, relay: &Relay, event: &StoredEvent) -> bool {
+        (self.since_ms..self.until_ms).contains(&event.received_ms)
+            && self.source.is_none_or(|source| source == event.source)
+            && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
+            && self.rule.is_none_or(|rule| event.rules.contains(&rule))
+            && !(self.is_unrouted && !event.deliveries.is_empty())
+            && self.text.as_ref().is_none_or(|text| text.is_match(&event.body))
+            && self.conditions.iter().all(|conditions| conditions.holds(&*relay.store, event))
+    }
+
+    /// Where of some events those are that may be meant, at most so many.
+    pub(super) fn among(&self, relay: &Relay, events: &[Arc<StoredEvent>], most: usize) -> Vec<usize> {
+        let is_meant = |at: &usize| self.holds(relay, &events[*at]);
+        (0..events.len()).filter(is_meant).take(most).collect()
+    }
+
+    /// Whether deliveries stand as is meant.
+    fn stand(&self, states: &States) -> bool {
+        let is_meant = |(delivery, state): &(PlannedDelivery, DeliveryState)| {
+            self.destination.is_none_or(|id| id == delivery.destination)
+                && self.states.iter().any(|wanted| wanted == state_name(state))
+        };
+        !self.asks_for_states() || states.iter().any(is_meant)
+    }
+
+    /// Whether an event is meant, of which it is known what became of it.
+    pub(super) fn is_meant(&self, relay: &Relay, event: &StoredEvent, states: &States) -> bool {
+        self.stand(states) && self.holds(relay, event)
+    }
+
+    /// An event that may be meant as a list shows it, if its deliveries stand as is meant.
+    pub(super) fn shown(&self, relay: &Relay, event: &StoredEvent, states: &States) -> Option<Value> {
+        self.stand(states).then(|| shown(relay, event, states))
+    }
+}
+
+/// The entries of a list with commas between them. One without any would narrow nothing.
+fn some_of(key: &str, list: &str) -> Result<Vec<String>, Refusal> {
+    let entries: Vec<_> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
+    if entries.is_empty() {
+        return Err(Refusal::wrong(format!("`{key}` names no {key}: write one, or several like a,b")));
+    }
+    Ok(entries)
+}
+
+/// An event as a list shows it.
+pub(super) fn shown(relay: &Relay, event: &StoredEvent, states: &States) -> Value {
+    let deliveries = states.iter().map(|(delivery, state)| {
+        let mut shown = json!({ "destination": name(relay, delivery.destination), "state": state_name(state) });
+        if let DeliveryState::Scheduled { attempts, due_ms, .. } = state {
+            shown["attempts"] = json!(attempts);
+            shown["next_attempt_at"] = json!(rfc3339(*due_ms));
+        }
+        shown
+    });
+    let known = summary(&event.body);
+    json!({
+        "id": event.id.to_string(),
+        "received_at": rfc3339(event.received_ms),
+        "source": name(relay, event.source),
+        "type": known.event_type,
+        "campaign": known.campaign,
+        "who": known.who,
+        "bytes": event.body.len(),
+        "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
+        "deliveries": deliveries.collect::<Vec<_>>(),
+    })
+}
+
+/// A text that stands somewhere in a body, capital or small letters of ASCII.
+fn text(wanted: &str) -> Result<Regex, Refusal> {
+    if wanted.is_empty() || wanted.len() > TEXT_BYTES_MAX {
+        return Err(Refusal::wrong(format!("`text` has from 1 to {TEXT_BYTES_MAX} bytes")));
+    }
+    let built = RegexBuilder::new(&regex::escape(wanted)).unicode(false).case_insensitive(true).build();
+    built.map_err(|error| Refusal::wrong(error.to_string()))
+}
+
+/// The events that are named.
+pub(super) fn named(ids: &[String]) -> Result<Vec<EventId>, Refusal> {
+    if ids.len() > NAMED_MAX {
+        return Err(Refusal::wrong(format!("`events` names at most {NAMED_MAX}")));
+    }
+    let read = |id: &String| id.parse().map_err(|_| Refusal::wrong(format!("`{id}` is not an event's id")));
+    ids.iter().map(read).collect()
+}

@@ -1,0 +1,77 @@
+//! `/api/events`: the history by filter, and one event with everything that is known of it.
+//!
+//! * [`filter`]: which events are meant. [`page`]: one page of them, within bounds on what is looked at. [`show`](mod@show): one event.
+
+mod filter;
+mod page;
+mod show;
+
+use std::sync::Arc;
+
+use self::filter::{Filter, PARAMETERS, named};
+use self::page::{among, list};
+use self::show::{body, explain, show};
+use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, Said, get, nothing_here, post};
+use crate::relay::Relay;
+
+/// What a search takes.
+const SEARCHED: [&str; 15] = [
+    "type?",
+    "match?",
+    "email?",
+    "campaign?",
+    "text?",
+    "rule?",
+    "source?",
+    "destination?",
+    "state?",
+    "unrouted?",
+    "since?",
+    "until?",
+    "limit?",
+    "after?",
+    "events?",
+];
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "events",
+    endpoints: &[
+        get("", &PARAMETERS, "the history, newest first"),
+        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for"),
+        get("/ID", &[], "one event, what became of its deliveries, and the attempts that were made"),
+        get("/ID/body", &[], "the bytes that came"),
+        get(
+            "/ID/explain",
+            &[],
+            "why it goes where it goes, by the rules in force now, and what each destination would get",
+        ),
+    ],
+    reads: Effort::Search,
+    writes: Effort::Search,
+    answer: |request| Box::pin(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
+    let Request { relay, is_read, steps, query, body: asked } = request;
+    let told = match (is_read, steps) {
+        (true, []) => list(relay, query).await,
+        (false, ["search"]) => search(relay, asked).await,
+        (true, [id]) => show(relay, id).await,
+        (true, [id, "explain"]) => explain(relay, id).await,
+        (true, [id, "body"]) => return body(relay, id).await.map(Said::Bytes),
+        _ => nothing_here(),
+    };
+    told.map(Said::Json)
+}
+
+/// The same as the list; or those of some events that are meant.
+async fn search(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+    let query = asked.as_query(&PARAMETERS)?;
+    let ids = asked.texts("events")?;
+    if ids.is_empty() {
+        list(relay, &query).await
+    } else {
+        among(relay, &Filter::read(relay, &query)?, named(&ids)?).await
+    }
+}

@@ -1,0 +1,60 @@
+//! `/api/explain`: an event before it happens: what the rules in force say, and what each destination would get.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{Asked, Effort, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
+use crate::config::Config;
+use crate::explain::Explanation;
+use crate::relay::Relay;
+use crate::store::StoredEvent;
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "explain",
+    endpoints: &[post("", &["event", "source?"], "what would become of an event, and why; nothing is sent")],
+    writes: Effort::Search,
+    answer: |request| in_json(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, body, .. } = request;
+    if is_read || !steps.is_empty() {
+        return nothing_here();
+    }
+    let body = body.clone();
+    blocking(relay, move |relay| explain(relay, &body)).await
+}
+
+fn explain(relay: &Relay, asked: &Asked) -> Outcome {
+    let event = asked.text("event")?.ok_or_else(|| Refusal::wrong("`event` is missing: the text of an event"))?;
+    let generation = relay.generation();
+    let source = source(&generation.config, asked.text("source")?)?;
+    let explained = Explanation::of(&generation.config, event.as_bytes(), source);
+    // What a sender would hear.
+    explained
+        .map(|explanation| explanation.json())
+        .map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))
+}
+
+/// The source that an event is to have come in by.
+pub(super) fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c str, Refusal> {
+    let found = match name {
+        Some(name) => config.sources.iter().find(|source| source.name == name),
+        None => config.sources.first(),
+    };
+    found.map(|source| source.name.as_str()).ok_or_else(|| Refusal::missing("there is no such source in the config"))
+}
+
+/// Why an event that is kept goes where it goes by the rules in force now, and what was so when it came.
+pub(super) fn of_kept(relay: &Relay, event: &StoredEvent) -> Outcome {
+    let generation = relay.generation();
+    let names = relay.store.names();
+    let source = names.name(event.source);
+    let explained = Explanation::of_kept(&generation.config, event, &source);
+    let mut told = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?.json();
+    let rules: Vec<Value> = event.rules.iter().map(|rule| Value::from(&*names.name(*rule))).collect();
+    let destinations = event.deliveries.iter().map(|delivery| Value::from(&*names.name(delivery.destination)));
+    told["then"] = serde_json::json!({ "rules": rules, "destinations": destinations.collect::<Vec<_>>() });
+    Ok(told)
+}

@@ -1,0 +1,198 @@
+// The way to the API: what is asked, what is done, and what comes by itself. All addresses are relative, so the page works below any path.
+
+/** The relay said no, or did not answer: `status` is 0 then. */
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** What is told of every request: "answered", "silent", "signed-out". */
+const told = new EventTarget();
+
+export function onState(act) {
+  told.addEventListener("state", (event) => act(event.detail));
+}
+
+function tell(state) {
+  told.dispatchEvent(new CustomEvent("state", { detail: state }));
+}
+
+/** Asks: get("events", {type: "sent"}). Parameters without a value are left out. */
+export function get(path, parameters = {}, signal = null) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const query = given.length ? `?${new URLSearchParams(given)}` : "";
+  return ask(`api/${path}${query}`, { signal });
+}
+
+/** Has something done, or asks for something that does not belong into an address. */
+export function post(path, body = {}, signal = null) {
+  const headers = { "content-type": "application/json", "x-vero-relay-write": "1" };
+  return ask(`api/${path}`, { method: "POST", headers, body: JSON.stringify(body), signal });
+}
+
+/** The bytes of something. */
+export async function bytes(path, signal = null) {
+  const answer = await reach(`api/${path}`, { signal });
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+async function ask(address, options) {
+  const answer = await reach(address, options);
+  const text = await answer.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refused(0, "The answer is not the relay's. Does a proxy stand in between?");
+  }
+}
+
+async function reach(address, options) {
+  let answer;
+  try {
+    answer = await fetch(address, { cache: "no-store", credentials: "same-origin", ...options, headers: { accept: "application/json", ...options.headers } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    tell("silent");
+    throw new Refused(0, "The relay does not answer.");
+  }
+  if (answer.status === 401) {
+    tell("signed-out");
+    throw new Refused(401, "Sign in first.");
+  }
+  tell("answered");
+  if (!answer.ok) throw new Refused(answer.status, await why(answer));
+  return answer;
+}
+
+/** The sentence in a refusal. */
+async function why(answer) {
+  try {
+    return JSON.parse(await answer.text()).error ?? `status ${answer.status}`;
+  } catch {
+    return `status ${answer.status}`;
+  }
+}
+
+/** An id for a command, so that it is done once however often it is said. */
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const digits = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+// ---- what is known of the relay
+
+/** How it stands, as it said last; what came by itself since is in it. */
+export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false };
+
+/** Called with whether a newer program answers, each time that the relay has said how it stands. */
+export function onRefresh(act) {
+  told.addEventListener("refreshed", (event) => act(event.detail));
+}
+
+/** Asks the relay how it stands. One that does not answer is told of elsewhere. */
+export async function refresh() {
+  try {
+    const [status, minutes] = await Promise.all([get("status"), get("minutes")]);
+    const isNewer = relay.version !== null && relay.version !== status.version;
+    Object.assign(relay, { status, minutes, version: status.version });
+    told.dispatchEvent(new CustomEvent("refreshed", { detail: isNewer }));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+}
+
+// ---- what comes by itself
+
+const FIRST_WAIT_MS = 1200;
+const LONGEST_WAIT_MS = 15000;
+/** The relay says something at least every 15 seconds: after a longer silence the connection is dead, or somebody holds it up. */
+const SILENCE_MS = 40000;
+
+/**
+ * Listens to the relay until it is closed. `act(kind, data)` gets each frame; `state(what)` hears "open", "lost" and "held-up". After a
+ * break it goes on with the frame behind the last one.
+ */
+export function listen(act, state) {
+  let last = null;
+  let closed = false;
+  let wait = FIRST_WAIT_MS;
+  let current = null;
+  let timer = null;
+
+  async function once() {
+    current = new AbortController();
+    const headers = last ? { "last-event-id": last } : {};
+    const answer = await reach("api/stream", { signal: current.signal, headers: { accept: "text/event-stream", ...headers } });
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const frames = parser((frame) => {
+      if (frame.id) last = frame.id;
+      wait = FIRST_WAIT_MS;
+      act(frame.kind, frame.data);
+    });
+    let heard = false;
+    for (;;) {
+      const silence = setTimeout(() => {
+        if (!heard) state("held-up");
+        current.abort();
+      }, SILENCE_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
+      if (done) return;
+      if (!heard) state("open");
+      heard = true;
+      frames(value);
+    }
+  }
+
+  async function forever() {
+    while (!closed) {
+      try {
+        await once();
+      } catch (error) {
+        if (error.status === 401) return;
+      }
+      if (closed) return;
+      state("lost");
+      await new Promise((resolve) => (timer = setTimeout(resolve, wait)));
+      wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
+    }
+  }
+
+  forever();
+  return {
+    close() {
+      closed = true;
+      clearTimeout(timer);
+      current?.abort();
+    },
+  };
+}
+
+/** Takes pieces of an event stream and calls `act` with each frame that is whole. */
+export function parser(act) {
+  let rest = "";
+  let frame = { id: null, kind: "message", data: [] };
+  return (piece) => {
+    rest += piece;
+    const lines = rest.split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line === "") {
+        if (frame.data.length) act({ id: frame.id, kind: frame.kind, data: JSON.parse(frame.data.join("\n")) });
+        frame = { id: null, kind: "message", data: [] };
+        continue;
+      }
+      const colon = line.indexOf(":");
+      if (colon === 0) continue;
+      const field = colon < 0 ? line : line.slice(0, colon);
+      const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+      if (field === "id") frame.id = value;
+      else if (field === "event") frame.kind = value;
+      else if (field === "data") frame.data.push(value);
+    }
+  };
+}

@@ -1,0 +1,337 @@
+// The frame: tabs, health, the time zone, colours, keys; which view is shown; and what all of them know of the relay.
+
+import { get, listen, onRefresh, onState, refresh, relay } from "./api.js";
+import { button, count, fill, h, icon, isUtc, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
+import { announce, go, link, needsSomebody, place, toast } from "./parts.js";
+import * as config from "./config.js";
+import * as destinations from "./destinations.js";
+import * as events from "./events.js";
+import * as trying from "./try.js";
+import * as unrouted from "./unrouted.js";
+
+const VIEWS = [
+  ["events", "Events", events],
+  ["destinations", "Destinations", destinations],
+  ["try", "Try it", trying],
+  ["unrouted", "Unrouted", unrouted],
+  ["config", "Config", config],
+];
+/** How often everything is asked for where nothing comes by itself. */
+const ASK_EVERY_MS = 5000;
+
+const main = document.getElementById("main");
+let shown = null;
+let stream = null;
+let asking = null;
+
+// ---- where we are
+
+function route() {
+  const here = placed();
+  const name = relay.signedOut ? "sign-in" : here.view === "sign-in" ? "events" : here.view;
+  if (shown?.name !== name) {
+    shown?.view.close?.();
+    main.className = "";
+    fill(main);
+    const view = name === "sign-in" ? signIn : VIEWS.find(([known]) => known === name)[2];
+    shown = { name, view };
+    view.open(main, here);
+    document.title = name === "events" ? "vero-relay" : `${VIEWS.find(([known]) => known === name)?.[1] ?? "Sign in"} · vero-relay`;
+  }
+  shown.view.go?.(here);
+  markTab();
+}
+
+// ---- the frame
+
+const tabs = new Map();
+const health = h("span.health", { role: "status" });
+const zone = button("", () => {
+  setUtc(!isUtc());
+  drawTools();
+  tick(true);
+  shown?.view.zone?.();
+}, { kind: "quiet zone" });
+const colours = button("", nextColours, { kind: "quiet square" });
+const keysButton = button("", showKeys, { kind: "quiet square keys", sign: "help", "aria-label": "Keys", title: "Keys" });
+const leave = button("Sign out", async () => {
+  await fetch("sign-out", { method: "POST", headers: { "x-vero-relay-write": "1" } });
+  signedOut();
+}, { kind: "quiet", hidden: true });
+
+function drawFrame() {
+  for (const [name, label] of VIEWS) {
+    const badge = h("span.number", { hidden: true });
+    const tab = h("a", { href: link(name) }, icon(name), h("span", null, label), badge);
+    tabs.set(name, { tab, badge });
+    document.getElementById("tabs").append(tab);
+  }
+  document.getElementById("tools").append(health, zone, colours, keysButton, leave);
+  drawTools();
+}
+
+function drawTools() {
+  fill(zone, zoneName());
+  zone.title = isUtc() ? "Times are in UTC: show local ones" : "Times are local: show UTC";
+  const chosen = document.documentElement.dataset.theme ?? "system";
+  fill(colours, icon(chosen));
+  colours.setAttribute("aria-label", `Colours: ${chosen}`);
+  colours.title = `Colours: ${chosen}`;
+}
+
+function nextColours() {
+  const order = ["system", "light", "dark"];
+  const next = order[(order.indexOf(document.documentElement.dataset.theme ?? "system") + 1) % order.length];
+  if (next === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  remember("theme", next === "system" ? null : next);
+  drawTools();
+  announce(`Colours: ${next}`);
+}
+
+/** The place in the address; the events, where it names no view. */
+function placed() {
+  const here = place();
+  const isKnown = here.view === "sign-in" || VIEWS.some(([name]) => name === here.view);
+  return isKnown ? here : { ...here, view: "events", rest: [] };
+}
+
+function markTab() {
+  for (const [name, { tab }] of tabs) {
+    if (name === shown?.name) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+  }
+}
+
+function drawHealth() {
+  const { status, isSilent } = relay;
+  const [word, colour] = isSilent ? ["Not answering", "bad"] : !status ? ["…", ""] : status.trouble ? ["Accepts no events", "bad"] : ["Accepts events", "good"];
+  if (health.dataset.word !== word) {
+    health.dataset.word = word;
+    health.className = `health ${colour}`;
+    fill(health, h("span.dot"), h("span", null, word));
+  }
+  const banner = document.getElementById("banner");
+  const text = isSilent
+    ? "The relay does not answer. What is shown is how it was; it is asked again by itself."
+    : status?.trouble
+      ? `No events are accepted: ${status.trouble}. Senders are told to try again later (503).`
+      : relay.isHeldUp
+        ? "Live updates do not come through: a proxy in between may hold them up. The relay is asked every 5 seconds."
+        : "";
+  if (text) say(banner, text);
+  else if (banner.firstChild) fill(banner);
+  const needing = (status?.destinations ?? []).filter(needsSomebody).length;
+  const { badge } = tabs.get("destinations");
+  badge.hidden = needing === 0;
+  say(badge, count(needing));
+  badge.title = `${needing} need somebody`;
+}
+
+// ---- what is known of the relay
+
+onRefresh((isNewer) => {
+  if (isNewer) toast("A newer page is there.", { label: "Load it", run: () => location.reload() });
+  setClock(relay.minutes.until);
+  changed();
+});
+
+function changed() {
+  drawHealth();
+  shown?.view.relay?.(relay);
+}
+
+function startAsking(every) {
+  clearInterval(asking);
+  asking = setInterval(() => !document.hidden && refresh(), every);
+}
+
+function startListening() {
+  if (stream) return;
+  stream = listen(heard, (what) => {
+    relay.isLive = what === "open";
+    relay.isHeldUp = what === "held-up";
+    startAsking(relay.isLive ? ASK_EVERY_MS * 3 : ASK_EVERY_MS);
+    shown?.view.live?.(relay.isLive);
+    drawHealth();
+  });
+}
+
+function stopListening() {
+  stream?.close();
+  stream = null;
+  relay.isLive = false;
+}
+
+function heard(kind, data) {
+  if (kind === "hello") {
+    setClock(data.now);
+    if (relay.epoch && relay.epoch !== data.epoch) {
+      toast("The relay has restarted.");
+      shown?.view.frame?.("reset", data);
+      refresh();
+    }
+    relay.epoch = data.epoch;
+  }
+  if (kind === "config") refresh();
+  if (kind === "destination" && relay.status) {
+    const at = relay.status.destinations.findIndex((known) => known.name === data.name);
+    if (at >= 0) relay.status.destinations[at] = data;
+    changed();
+  }
+  if (kind === "minute" && relay.minutes) takeMinute(data);
+  shown?.view.frame?.(kind, data);
+}
+
+/** Puts the running minute in the place of what was known of it. */
+function takeMinute(minute) {
+  const { minutes } = relay;
+  const begun = (at) => Math.floor(Date.parse(at) / 60000);
+  const passed = begun(minute.at) - begun(minutes.until);
+  const put = (list, value) => {
+    for (let i = 0; i < Math.min(passed, list.length); i += 1) list.push(0), list.shift();
+    list[list.length - 1] = value;
+  };
+  put(minutes.accepted, minute.accepted);
+  put(minutes.refused, minute.refused);
+  put(minutes.unrouted, minute.unrouted);
+  for (const [name, lists] of Object.entries(minutes.destinations)) {
+    const [delivered, failed, dead] = minute.destinations[name] ?? [0, 0, 0];
+    put(lists.delivered, delivered);
+    put(lists.failed, failed);
+    put(lists.dead, dead);
+  }
+  minutes.until = minute.at;
+  changed();
+}
+
+// ---- signing in
+
+const signIn = {
+  open(parent) {
+    const token = h("input", { type: "password", name: "token", autocomplete: "current-password", required: true, "aria-label": "Token" });
+    const told = h("p.bad", { role: "alert" });
+    const send = h("button.btn.first", { type: "submit" }, "Sign in");
+    const form = h("form.signin", { action: "sign-in", method: "post" }, h("h1", null, "Sign in"), h("p.dim", null, "With the token that stands under admin: in the config."), token, send, told);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      send.disabled = true;
+      try {
+        const answer = await fetch("sign-in", { method: "POST", headers: { "x-vero-relay-write": "1", accept: "application/json" }, body: new URLSearchParams({ token: token.value }) });
+        if (answer.ok) return signedIn();
+        fill(told, (await answer.json()).error);
+      } catch {
+        fill(told, "The relay does not answer.");
+      } finally {
+        send.disabled = false;
+        token.value = "";
+      }
+    });
+    parent.append(form);
+    token.focus();
+  },
+};
+
+function signedOut() {
+  if (relay.signedOut) return;
+  relay.signedOut = true;
+  stopListening();
+  clearInterval(asking);
+  leave.hidden = true;
+  route();
+}
+
+function signedIn() {
+  relay.signedOut = false;
+  leave.hidden = false;
+  begin();
+  route();
+}
+
+// ---- keys
+
+const KEYS = [
+  ["j k ↓ ↑", "the next, the one before"],
+  ["Enter", "to what is shown of it"],
+  ["Esc", "back to the list"],
+  ["/", "search"],
+  ["p", "hold the list, let it go"],
+  ["r", "replay this event"],
+  ["y", "copy its id"],
+  ["m", "mark to compare"],
+  ["g e, g d, g t, g u, g c", "to a view"],
+  ["?", "this list"],
+];
+let keysOff = recall("keys") === "off";
+let awaited = null;
+
+function showKeys() {
+  const off = h("input", { type: "checkbox", checked: !keysOff });
+  off.addEventListener("change", () => {
+    keysOff = !off.checked;
+    remember("keys", keysOff ? "off" : null);
+  });
+  const list = h("dl.keys", null, KEYS.map(([keys, what]) => [h("dt", null, keys.split(/(?<!g) /).map((key) => [h("kbd", null, key), " "])), h("dd", null, what)]));
+  const dialog = h("dialog", { "aria-label": "Keys" }, h("h2", null, "Keys"), list, h("label.check", null, off, "Single keys do something"), h("div.acts", null, button("Close", () => dialog.close(), { kind: "first" })));
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    keysButton.focus();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input,textarea,select,[contenteditable]");
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open],[popover]:popover-open")) return;
+  if (event.key === "Escape") return void shown?.view.key?.("Escape", event);
+  if (typing || keysOff) return;
+  if (awaited) {
+    clearTimeout(awaited);
+    awaited = null;
+    const to = VIEWS.find(([name]) => name[0] === event.key);
+    if (to) go(link(to[0]));
+    return;
+  }
+  if (event.key === "g") awaited = setTimeout(() => (awaited = null), 1200);
+  else if (event.key === "?") showKeys();
+  else shown?.view.key?.(event.key, event);
+});
+
+// ---- the beginning
+
+function begin() {
+  refresh();
+  startAsking(ASK_EVERY_MS);
+  if (!document.hidden) startListening();
+}
+
+onState((what) => {
+  if (what === "signed-out") return signedOut();
+  const isSilent = what === "silent";
+  if (relay.isSilent !== isSilent) {
+    // One that does not come is no news yet.
+    relay.missed = isSilent ? (relay.missed ?? 0) + 1 : 0;
+    if (!isSilent || relay.missed > 1) relay.isSilent = isSilent;
+    drawHealth();
+  } else if (!isSilent) {
+    relay.missed = 0;
+  }
+});
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return stopListening();
+  if (!relay.signedOut) {
+    startListening();
+    refresh();
+  }
+});
+addEventListener("hashchange", route);
+setInterval(tick, 1000);
+
+drawFrame();
+drawHealth();
+get("session")
+  .then((session) => (leave.hidden = !session.needed))
+  .catch(() => {});
+begin();
+route();

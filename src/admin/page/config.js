@@ -1,0 +1,258 @@
+// Config: as it runs, with what each rule has matched beside it; the file that is not in force yet, and what it would do; the relay itself.
+
+import { Refused, get, post, refresh, relay } from "./api.js";
+import { button, count, fill, h, many, moment, size, span } from "./dom.js";
+import { link, once, share, toast } from "./parts.js";
+
+/** Events that a changed file is tried with. */
+const LAST = 100000;
+/** How often the file is looked at. */
+const LOOK_EVERY_MS = 10000;
+
+let view = null;
+
+export function open(main) {
+  const head = h("header.pagehead");
+  const news = h("div");
+  const yaml = h("section");
+  const rules = h("section");
+  const about = h("section");
+  const sources = h("section");
+  main.append(h("div.wide", null, head, news, h("div.columns", null, yaml, h("aside", null, rules, sources, about))));
+  view = { head, news, yaml, rules, about, sources, found: null };
+  fill(yaml, h("p.dim", null, "…"));
+  load();
+  view.timer = setInterval(() => !document.hidden && lookAtFile(), LOOK_EVERY_MS);
+}
+
+export function close() {
+  clearInterval(view.timer);
+  view = null;
+}
+
+export function frame(kind) {
+  if (kind === "config" || kind === "reset") load();
+}
+
+export function relayChanged() {
+  drawAbout();
+}
+export { relayChanged as relay };
+
+async function load() {
+  const own = view;
+  try {
+    const [config, rules] = await Promise.all([get("config"), get("rules")]);
+    if (view !== own) return;
+    Object.assign(own, { config, rules_: rules });
+    drawHead();
+    drawYaml();
+    drawRules();
+    drawAbout();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (view === own) fill(own.yaml, h("p.bad", null, error.message), button("Try again", load));
+  }
+  if (view === own) lookAtFile();
+}
+
+function drawHead() {
+  const { config } = view;
+  fill(view.head, h("div", null, h("h1", null, "Config"), h("p.dim", null, h("code.foreign", null, config.file), ` · generation ${config.generation} · in force since `, moment(config.in_force_since, "ago"))));
+}
+
+// ---- the file that is not in force
+
+async function lookAtFile() {
+  const own = view;
+  try {
+    const found = await get("config/on-disk");
+    if (view !== own) return;
+    const known = JSON.stringify(found);
+    if (own.known === known) return;
+    own.known = known;
+    own.tried = null;
+    own.found = found;
+    drawNews();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+}
+
+function drawNews() {
+  const { found, news } = view;
+  if (found.same) {
+    const warnings = view.config.warnings ?? [];
+    return fill(news, warnings.length > 0 && h("details.note.s-wait", null, h("summary", null, many(warnings.length, "warning")), warnings.map((warning) => h("pre.foreign", null, warning))));
+  }
+  const when = found.changed_at && [" ", moment(found.changed_at, "ago")];
+  if (found.problems) {
+    return fill(news, h("section.note.s-bad", { "aria-label": "The file has changed" }, h("p", null, h("b", null, "The file has changed"), when, ", and it is not good. The config before stays in force."), h("pre.foreign", null, found.problems)));
+  }
+  const { tests } = found;
+  const tested = tests.failed.length ? `${share(tests.failed.length, tests.failed.length + tests.passed)} of its tests fail` : tests.passed ? `${many(tests.passed, "test")} of it pass${tests.passed === 1 ? "es" : ""}` : "it has no tests";
+  const result = h("div");
+  fill(
+    news,
+    h(
+      "section.note.news",
+      { "aria-label": "The file has changed" },
+      h("p", null, h("b", null, "The file has changed"), when, ` and is good; ${tested}. Not yet in force:`),
+      h("ul.changes", null, found.changes.length ? found.changes.map((change) => h("li.foreign", null, change)) : h("li", null, "nothing that does anything")),
+      tests.failed.map((failed) => h("pre.foreign", null, failed)),
+      found.warnings.map((warning) => h("pre.foreign", null, warning)),
+      h("div.acts", null, button("What would it do?", (event) => tryIt(event.currentTarget, result)), button("Reload now", (event) => reload(event.currentTarget), { kind: "first" })),
+      result,
+    ),
+  );
+}
+
+/** Tries the changed file with the history, piece by piece. */
+async function tryIt(element, result) {
+  const own = view;
+  const whole = await once(element, async () => {
+    const range = await get("what-if", { last: LAST });
+    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, stays: 0, groups: new Map(), skipped: 0 };
+    let after = range.next;
+    while (after && view === own) {
+      const piece = await post("what-if", { on_disk: true, after });
+      add(totals, piece);
+      after = piece.next;
+      fill(result, h("p.dim", { role: "status" }, `Tried with ${share(totals.events, range.events)} …`));
+    }
+    return totals;
+  });
+  if (whole && view === own) drawTried(result, whole);
+}
+
+const CHANGES = [
+  ["appears", "appear", "s-good"],
+  ["vanishes", "vanish", "s-bad"],
+  ["changes", "change", "s-wait"],
+];
+
+function add(totals, piece) {
+  totals.events += piece.events;
+  totals.stays += piece.stays;
+  totals.skipped += piece.skipped ?? 0;
+  for (const [word] of CHANGES) totals[word] += piece[word] ?? 0;
+  for (const group of piece.groups) {
+    const key = JSON.stringify([group.change, group.rule, group.destination]);
+    const known = totals.groups.get(key);
+    if (known) known.deliveries += group.deliveries;
+    else totals.groups.set(key, { ...group });
+  }
+}
+
+function drawTried(result, totals) {
+  const number = (value, label, kind) => h("div", { class: value ? kind : "none" }, h("b", null, count(value)), h("span", null, label));
+  const groups = [...totals.groups.values()].toSorted((one, other) => other.deliveries - one.deliveries);
+  fill(
+    result,
+    h("h3", null, `Tried with the last ${many(totals.events, "event")} `, h("span.dim", null, "nothing was sent")),
+    h("div.numbers", null, CHANGES.map(([word, label, kind]) => number(totals[word], label, kind)), number(totals.stays, "stay as they are", "none")),
+    h("ul.effects", null, groups.map(effect)),
+  );
+}
+
+function effect(group) {
+  const [, label, kind] = CHANGES.find(([word]) => word === group.change) ?? [null, group.change, "s-dim"];
+  const example = group.examples.find(({ now, then }) => now !== undefined && then !== undefined);
+  return h(
+    "li",
+    null,
+    h(`span.badge.${kind}`, null, label),
+    h("span", null, h("b", null, count(group.deliveries)), " → ", h("b.foreign", null, group.destination), group.rule && h("span.dim", null, " by the rule ", h("span.foreign", null, group.rule))),
+    example && h("span.excerpt", null, h("code.foreign.old", null, example.now), h("code.foreign.new", null, example.then)),
+    group.examples[0] && h("a", { href: link("events", [group.examples[0].id]) }, "an example"),
+  );
+}
+
+async function reload(element) {
+  const done = await once(element, () => post("reload"));
+  if (!done) return lookAtFile();
+  toast(`Generation ${done.generation} is in force.`);
+  view.known = null;
+  await Promise.all([load(), refresh()]);
+}
+
+// ---- the YAML, with what each rule has matched
+
+function drawYaml() {
+  const { config, rules_: rules, yaml } = view;
+  const places = new Map(rules.rules.filter((rule) => rule.line).map((rule) => [rule.line, rule]));
+  const lines = config.text.replace(/\n$/, "").split("\n").map((line, at) => {
+    const rule = places.get(at + 1);
+    const never = rule && rule.matched === 0 && rules.events > 0;
+    return h("li", { class: never ? "never" : "" }, h("code.foreign", null, paint(line)), rule && h("span.times", { title: rule.last_matched_at ?? "" }, never ? "never" : `${count(rule.matched)}×`));
+  });
+  fill(yaml, h("h2", null, "As it runs ", h("span.dim", null, "secrets stay the names they have in the file; comments are left out")), h("ol.yaml", { tabindex: "0", "aria-label": "The config" }, lines));
+}
+
+/** A line of YAML in colours. Only a picture: what is drawn is the line, sign for sign. */
+function paint(line) {
+  const key = /^(\s*(?:- )?)([^\s:#"'{[][^:#]*|"[^"]*"|'[^']*')(:)(?=\s|$)/.exec(line);
+  if (!key) return values(line);
+  return [key[1], h("span.key", null, key[2]), key[3], values(line.slice(key[0].length))];
+}
+
+function values(text) {
+  const out = [];
+  let at = 0;
+  for (const found of text.matchAll(/"(?:[^"\\]|\\.)*"|'[^']*'|\$\{[^}]*\}/g)) {
+    out.push(text.slice(at, found.index));
+    out.push(h("span", { class: found[0].startsWith("$") ? "variable" : "string" }, found[0]));
+    at = found.index + found[0].length;
+  }
+  out.push(text.slice(at));
+  return out;
+}
+
+function drawRules() {
+  const { rules_: found, rules } = view;
+  const most = Math.max(1, ...found.rules.map((rule) => rule.matched));
+  fill(
+    rules,
+    h("h2", null, "Rules ", h("span.dim", null, `${many(found.events, "event")} in ${span(Date.now() - Date.parse(found.since))}`)),
+    h(
+      "ol.hits",
+      null,
+      found.rules.map((rule) => {
+        const never = rule.matched === 0 && found.events > 0;
+        return h("li", null, h("b.foreign", null, rule.rule), h("span.n", null, count(rule.matched)), h("meter", { min: 0, max: most, value: rule.matched, "aria-label": `${rule.rule}: ${rule.matched}` }), never ? h("span.wait", null, "never matched: is it meant?") : rule.last_matched_at && h("span.dim", null, "last ", moment(rule.last_matched_at, "ago")));
+      }),
+    ),
+  );
+}
+
+function drawAbout() {
+  const { status } = relay;
+  if (!status || !view?.config) return;
+  const { store } = status;
+  const facts = [
+    ["Version", status.version],
+    ["Up", span(status.uptime_s * 1000)],
+    ["Accepts events", status.ready ? "yes" : "no"],
+    ["History", many(store.events, "event")],
+    ["On disk", `${size(store.journal_bytes)} of ${size(store.history_bytes_max)}`],
+    ["Dead letters", size(store.dead_letter_bytes ?? 0)],
+    ["Free", store.free_bytes === null ? "unknown" : size(store.free_bytes)],
+  ];
+  fill(view.about, h("h2", null, "The relay"), h("dl.facts.column", null, facts.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))));
+  const known = JSON.stringify(status.sources);
+  if (view.sources.known === known) return;
+  view.sources.known = known;
+  fill(view.sources, h("h2", null, "Sources"), h("ul.sources", null, status.sources.map(source)));
+}
+
+function source(one) {
+  const act = one.paused ? ["Resume", "resume"] : ["Pause", "pause"];
+  const said = one.state === "held" ? `held since ${one.since}; ${count(one.held)} wait` : one.state === "refusing" ? "refuses its events" : "";
+  return h("li", null, h("b.foreign", null, one.name), h("span.dim", null, said), button(act[0], (event) => turn(event.currentTarget, one.name, act[1])));
+}
+
+async function turn(element, name, act) {
+  if (!(await once(element, (id) => post(`sources/${encodeURIComponent(name)}/${act}`, { id })))) return;
+  toast(act === "pause" ? `${name} is held: its events are kept and not delivered.` : `${name} goes on.`);
+  await refresh();
+}

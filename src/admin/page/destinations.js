@@ -1,0 +1,320 @@
+// Destinations: how each stands, in a sentence that says what happens by itself and what somebody must do; what waits, and what was given
+// up; and the hands on it.
+
+import { Refused, get, post, refresh, relay } from "./api.js";
+import { button, count, fill, h, icon, keyed, many, moment, size, span } from "./dom.js";
+import { chart, standing } from "./events.js";
+import { announce, ask, badge, bars, empty, go, link, once, share, stateOf, sum, toast } from "./parts.js";
+
+/** Rows of a table. */
+const ROWS = 100;
+
+let view = null;
+
+export function open(main) {
+  const list = h("div.scroll");
+  const aside = h("article.detail", { tabindex: "-1", "aria-label": "The destination" });
+  main.append(h("div.split.narrow", null, h("nav.list", { "aria-label": "Destinations" }, h("h1.offscreen", null, "Destinations"), list), aside));
+  view = { main, list, aside, name: null, selected: new Set(), reason: null };
+  draw();
+}
+
+export function close() {
+  view = null;
+}
+
+export function show({ rest, query }) {
+  const name = rest[0] ?? null;
+  view.main.classList.toggle("open", name !== null);
+  if (view.name !== name) {
+    Object.assign(view, { name, letters: null, reasons: null, waiting: null, selected: new Set(), facts: null });
+    fill(view.aside);
+  }
+  const reason = query.get("reason");
+  if (view.reason !== reason) Object.assign(view, { reason, letters: null, selected: new Set() });
+  draw();
+  load();
+}
+export { show as go };
+
+export function relayChanged() {
+  draw();
+}
+export { relayChanged as relay };
+
+export function frame(kind, data) {
+  if (kind === "destination" && data.name === view.name) soon();
+  if (kind === "reset") load();
+}
+
+function soon() {
+  clearTimeout(view.soon);
+  const own = view;
+  view.soon = setTimeout(() => view === own && load(), 500);
+}
+
+export function key(name) {
+  const all = ordered();
+  const at = all.findIndex((destination) => destination.name === view.name);
+  const by = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[name];
+  if (by && !view.aside.contains(document.activeElement)) {
+    const next = all[Math.max(0, Math.min(all.length - 1, at + by))];
+    if (next) {
+      go(link("destinations", [next.name]), { replace: true });
+      [...view.list.children].find((row) => row.hash === link("destinations", [next.name]))?.focus();
+    }
+  }
+  if (name === "Enter" && view.name) view.aside.focus();
+  if (name === "Escape" && view.name) go(link("destinations"));
+}
+
+function ordered() {
+  const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
+  return (relay.status?.destinations ?? []).toSorted((one, other) => order(one) - order(other));
+}
+
+function draw() {
+  if (!relay.status) return;
+  const all = ordered();
+  keyed(view.list, all, (item) => item.name, (item) => h("a.destination", { href: link("destinations", [item.name]) }), drawRow);
+  if (!all.length) fill(view.list, empty("No destinations", "The config names none, so nothing goes anywhere."));
+  drawDetail();
+}
+
+function drawRow(row, item) {
+  if (item.name === view.name) row.setAttribute("aria-current", "true");
+  else row.removeAttribute("aria-current");
+  const known = JSON.stringify([item, relay.minutes?.destinations[item.name]]);
+  if (row.known === known) return;
+  row.known = known;
+  const { colour, sign, word } = stateOf(item.state);
+  const hour = sum(relay.minutes?.destinations[item.name]?.delivered);
+  fill(
+    row,
+    h("span.line", null, colour === "good" ? h("span.good", null, icon(sign, word)) : badge(item.state), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
+    chart(item.name),
+    h("span.line.under", null, standing(item), h("span.dim.end", null, `${count(hour)} in the last hour`)),
+  );
+}
+
+// ---- one of them
+
+async function load() {
+  const own = view;
+  const { name } = own;
+  if (!name) return;
+  try {
+    const [letters, reasons, waiting] = await Promise.all([
+      get("dead-letters", { destination: name, reason: own.reason, limit: ROWS }),
+      get("dead-letters/reasons", { destination: name }),
+      post("events/search", { destination: name, state: "waiting,in_flight,scheduled", limit: 20 }),
+    ]);
+    if (view !== own || own.name !== name) return;
+    Object.assign(own, { letters, reasons: reasons.reasons, waiting });
+    drawDetail();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (view === own) toast(error.message);
+  }
+}
+
+function drawDetail() {
+  const { aside, name } = view;
+  if (!name) return fill(aside, empty("No destination is chosen", "Choose one to see what waits for it, what it answered, and what was given up."));
+  const item = relay.status.destinations.find((known) => known.name === name);
+  if (!item) return fill(aside, empty("No such destination", `Neither the config nor a queue has a destination ${name}.`, h("a.btn", { href: link("destinations") }, "To the list")));
+  if (!aside.parts || !aside.contains(aside.parts.head)) {
+    aside.parts = { head: h("header"), sentence: h("p.sentence"), facts: h("dl.facts"), chart: h("figure.chart"), waiting: h("section"), dead: h("section.dead") };
+    fill(aside, Object.values(aside.parts));
+  }
+  drawHead(aside.parts.head, item);
+  drawSentence(aside.parts.sentence, item);
+  drawFacts(aside.parts.facts, item);
+  drawChart(aside.parts.chart, item);
+  drawWaiting(aside.parts.waiting, item);
+  drawDead(aside.parts.dead, item);
+}
+
+function drawHead(parent, item) {
+  const known = JSON.stringify([item.name, item.state, item.kind, item.address, item.scheduled > 0]);
+  if (parent.known === known) return;
+  parent.known = known;
+  const isPaused = item.state === "paused";
+  fill(
+    parent,
+    h("div.head", null, button("", () => go(link("destinations")), { kind: "quiet square back", sign: "back", "aria-label": "To the list" }), h("h1.foreign", { tabindex: "-1" }, item.name, item.kind && h("span.more", null, item.kind))),
+    item.address && h("p.dim", null, h("code.foreign", null, item.address)),
+    h(
+      "div.acts",
+      null,
+      isPaused ? button("Resume", (event) => resume(event.currentTarget, item.name), { kind: "first", sign: "play" }) : button("Pause", (event) => pause(event.currentTarget, item.name), { sign: "pause" }),
+      button("Retry now", (event) => retry(event.currentTarget, item.name), { sign: "again", disabled: item.scheduled === 0 }),
+      h("a.btn", { href: link("events", [], { q: `to:${/\s/.test(item.name) ? `"${item.name}"` : item.name}` }) }, "Its events"),
+    ),
+  );
+}
+
+/** How it stands, what happens by itself, and what somebody must do. */
+function sentence(item) {
+  const dead = item.dead_letters > 0 && [h("b.bad", null, many(item.dead_letters, "dead letter")), item.dead_letters === 1 ? " wants a decision: replay it once the cause is mended, or drop it." : " want a decision: replay them once the cause is mended, or drop them."];
+  const { held_until: heldUntil } = item;
+  switch (item.state) {
+    case "failing":
+      return [h("b", null, "Failing since ", moment(item.breaker.open_since)), ": its attempts fail one after the other. One at a time is made until one succeeds, at most a minute apart. Nothing is lost, and the time does not count towards giving up. ", dead];
+    case "paused":
+      return [h("b", null, "Paused since ", moment(item.paused.since)), `: ${item.paused.reason}. Nothing is sent and nothing is lost; what comes in waits until it is resumed. `, item.removed?.dead_letters_from && ["The config names it no more: what waits becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ". "], dead];
+    case "removed":
+      return [h("b", null, "Removed"), ": the config names it no more. ", item.removed?.dead_letters_from && ["What waits for it becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ", unless it comes back or another takes it over by renamed_from. "], dead];
+    default:
+      if (heldUntil) return [h("b", null, "Up"), ", and it asked to be left alone until ", moment(heldUntil), `: ${item.last_error?.reason ?? ""}. It goes on by itself. `, dead];
+      if (item.backlog) return [h("b", null, "Up"), `: ${many(item.backlog, "delivery", "deliveries")} waiting`, item.scheduled > 0 && `, ${count(item.scheduled)} of them for another attempt`, ". They go out by themselves. ", dead];
+      return [h("b", null, "Up"), dead ? ": nothing waits, but " : ": all is delivered, and nothing waits.", dead];
+  }
+}
+
+function drawSentence(parent, item) {
+  const known = JSON.stringify([item.state, item.backlog, item.scheduled, item.dead_letters, item.held_until, item.paused, item.removed]);
+  if (parent.known === known) return;
+  parent.known = known;
+  const { colour } = stateOf(item.state);
+  parent.className = `sentence ${colour === "good" ? "" : `s-${colour}`}`;
+  fill(parent, sentence(item));
+}
+
+function drawFacts(parent, item) {
+  const minutes = relay.minutes?.destinations[item.name] ?? {};
+  const failed = sum(minutes.failed);
+  const facts = [
+    ["Waiting", [h("b", null, count(item.backlog)), item.oldest_age_s !== null && ` · oldest ${span(item.oldest_age_s * 1000)}`]],
+    ["Delivered, last hour", [h("b", null, count(sum(minutes.delivered))), failed > 0 && h("span.bad", null, ` · ${many(failed, "failed attempt")}`)]],
+    ["Last delivered", item.last_delivered_at ? moment(item.last_delivered_at, "ago") : "not since the start"],
+    ["Last error", item.last_error ? [h("span.bad.foreign", null, item.last_error.reason), " · ", moment(item.last_error.at, "ago")] : "none since the start"],
+    ["Backlog on disk", size(item.backlog_bytes)],
+  ];
+  fill(parent, facts.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+}
+
+function drawChart(parent, item) {
+  const { delivered = [], failed = [] } = relay.minutes?.destinations[item.name] ?? {};
+  const label = `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} in the last hour`;
+  fill(parent, bars(delivered, failed, { label }), h("figcaption", null, h("span", null, "60 min ago"), h("span", null, h("i.ok"), "delivered", h("i.failed"), "failed attempts"), h("span", null, "now")));
+}
+
+function drawWaiting(parent, item) {
+  const { waiting } = view;
+  if (!item.backlog || !waiting?.events.length) return fill(parent);
+  const rows = waiting.events.map((event) => {
+    const delivery = event.deliveries.find((known) => known.destination === item.name);
+    const next = delivery?.next_attempt_at ? ["next attempt ", moment(delivery.next_attempt_at, "until")] : stateOf(delivery?.state).word;
+    return h("tr", null, h("td", null, moment(event.received_at)), h("td", null, eventLink(event)), h("td", null, h("span.dim", null, next)));
+  });
+  fill(parent, h("h2", null, "Waiting ", h("span.dim", null, `${share(waiting.events.length, item.backlog)}, the newest first`)), table(["Accepted", "Event", ""], rows));
+}
+
+function eventLink(event) {
+  return [h("a", { href: link("events", [event.id ?? event.event]) }, h("b.foreign", null, event.type || "–"), " ", h("span.foreign", null, event.campaign ?? "")), event.who && h("span.dim.foreign", null, ` ${event.who}`)];
+}
+
+function table(heads, rows) {
+  return h("div.tablebox", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows)));
+}
+
+// ---- dead letters
+
+function drawDead(parent, item) {
+  const { letters, reasons, selected, reason } = view;
+  if (!item.dead_letters) return fill(parent, h("h2", null, "Dead letters"), h("p.dim", null, "None: nothing was given up."));
+  if (!letters || !reasons) return;
+  const known = JSON.stringify([letters, reasons, [...selected], reason, item.dead_letters]);
+  if (parent.known === known && parent.firstChild) return;
+  parent.known = known;
+  const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.event : null;
+  const chip = (label, value) => h("button.chip", { type: "button", "aria-pressed": String(reason === value), onclick: () => go(link("destinations", [item.name], { reason: value })) }, label);
+  const shown = letters.dead_letters;
+  const all = h("input", { type: "checkbox", "aria-label": "All that are shown", checked: selected.size > 0 && selected.size === shown.length, indeterminate: selected.size > 0 && selected.size < shown.length });
+  all.addEventListener("change", () => choose(all.checked ? shown.map((letter) => letter.event) : []));
+  const rows = shown.map((letter) => {
+    const box = h("input", { type: "checkbox", checked: selected.has(letter.event), "data-event": letter.event, "aria-label": `${letter.type} ${letter.who ?? ""}`, disabled: !letter.event });
+    box.addEventListener("change", () => {
+      const next = new Set(selected);
+      if (box.checked) next.add(letter.event);
+      else next.delete(letter.event);
+      choose([...next]);
+    });
+    return h("tr", { class: selected.has(letter.event) ? "selected" : "" }, h("td", null, box), h("td", null, letter.at ? moment(letter.at) : "–"), h("td", null, letter.event ? eventLink(letter) : "its event cannot be read"), h("td", null, h("span.bad.foreign", null, letter.reason), letter.answer && h("code.answer.foreign", null, letter.answer)));
+  });
+  const total = reason === null ? item.dead_letters : (reasons.find((known_) => known_.reason === reason)?.deliveries ?? shown.length);
+  const what = selected.size ? `${count(selected.size)} selected` : reason === null ? `all ${count(total)}` : `all ${count(total)} with “${reason}”`;
+  fill(
+    parent,
+    h("h2", null, "Dead letters ", h("span.dim", null, count(item.dead_letters))),
+    h("div.chips", { role: "group", "aria-label": "By reason" }, chip(`All ${count(item.dead_letters)}`, null), reasons.map((known_) => chip(`${known_.reason} · ${count(known_.deliveries)}`, known_.reason))),
+    h("div.acts", null, button(`Replay ${what}`, (event) => replay(event.currentTarget, item.name), { kind: "first", sign: "again" }), button(`Drop ${what}…`, () => drop(item.name, selected.size || total), { kind: "harm" })),
+    table([all, "Given up", "Event", "Reason"], rows),
+    letters.next && h("p.dim", null, `The newest ${count(shown.length)} are shown.`),
+  );
+  if (focused) parent.querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function choose(events) {
+  view.selected = new Set(events);
+  drawDetail();
+}
+
+/** Which are meant: those that are selected, or all with the reason that is shown. */
+function meant(name) {
+  const { selected, reason } = view;
+  return selected.size ? { destination: name, events: [...selected] } : { destination: name, reason };
+}
+
+async function replay(element, name) {
+  const done = await once(element, (id) => post("dead-letters/replay", { id, ...meant(name) }));
+  if (!done) return;
+  toast(`${many(done.deliveries, "dead letter")} on the way again.`);
+  await after();
+}
+
+function drop(name, number) {
+  ask({
+    title: `Drop ${many(number, "dead letter")}?`,
+    content: h("p", null, "They will never be delivered, and are kept no longer."),
+    label: `Drop ${count(number)}`,
+    harm: true,
+    keep: "Keep them",
+    act: async (id) => {
+      const done = await post("dead-letters/drop", { id, ...meant(name) });
+      toast(`${many(done.deliveries, "dead letter")} dropped.`);
+      await after();
+      return done;
+    },
+  });
+}
+
+async function after() {
+  if (view) view.selected = new Set();
+  await Promise.all([refresh(), view && load()]);
+}
+
+// ---- pause, resume, retry
+
+async function pause(element, name) {
+  if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/pause`, { id })))) return;
+  toast(`${name} is paused.`, { label: "Resume", run: () => resume(document.createElement("button"), name) });
+  await after();
+}
+
+async function resume(element, name) {
+  if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/resume`, { id })))) return;
+  toast(`${name} goes on.`);
+  await after();
+}
+
+async function retry(element, name) {
+  const done = await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/retry`, { id }));
+  if (!done) return;
+  toast(`${many(done.due_now, "retry", "retries")} due now.`);
+  announce(`${done.due_now} due now`);
+  await after();
+}
+
+

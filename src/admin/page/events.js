@@ -1,0 +1,513 @@
+// Events: what came in, newest first, as it comes; above it what each destination makes of it; beside it one event in full.
+
+import { Refused, post, relay } from "./api.js";
+import { button, count, dayOf, fill, h, icon, keyed, many, moment, now, say, span, timeOf } from "./dom.js";
+import * as detail from "./event.js";
+import { announce, bars, empty, go, isQuiet, link, needsSomebody, pill, place, stateOf, sum } from "./parts.js";
+
+/** Rows that are drawn, and rows that are known. */
+const DRAWN_MAX = 400;
+const KNOWN_MAX = 1000;
+/** Events on a page of the list. */
+const PAGE = 100;
+/** After the last key, the search waits for so long. */
+const TYPING_MS = 180;
+/** Where only some events are wanted, those that come are asked about together. */
+const GATHER_MS = 400;
+const GATHERED_MAX = 100;
+/** Scrolled further down than this, somebody is reading. */
+const READING_PX = 60;
+/** New events are told of to those who listen, no more often than this. */
+const ANNOUNCE_EVERY_MS = 20000;
+
+const SHOWS = [
+  ["", "All"],
+  ["stuck", "Stuck"],
+  ["dead", "Dead letters"],
+  ["unrouted", "Unrouted"],
+];
+/** What may stand before a colon in the search, and what the API calls it. */
+const WORDS = { type: "type", to: "destination", state: "state", rule: "rule", campaign: "campaign", source: "source", who: "email" };
+
+let view = null;
+
+export function open(main) {
+  view = build(main);
+  drawStrip();
+}
+
+export function close() {
+  view.controller?.abort();
+  clearTimeout(view.typing);
+  clearTimeout(view.gathering);
+  detail.close();
+  view = null;
+}
+
+function build(main) {
+  const input = h("input", { type: "search", placeholder: "Search, or type:bounced to:crm campaign:Cart…", "aria-label": "Search", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", maxlength: 1000 });
+  const chips = h("div.chips", { role: "group", "aria-label": "Which events" });
+  const rows = h("ol.rows");
+  const foot = h("div.foot");
+  const scroll = h("div.scroll", null, rows, foot);
+  const live = button("", () => hold(!view.heldBy), { kind: "live", "aria-keyshortcuts": "p" });
+  const newer = button("", () => letIn(), { kind: "newer", hidden: true });
+  const strip = h("nav.strip", { "aria-label": "What came in, and the destinations" });
+  const aside = h("article.detail", { tabindex: "-1", "aria-label": "The event" });
+  const list = h(
+    "section.list",
+    { "aria-label": "Events" },
+    h("h1.offscreen", null, "Events"),
+    h("div.find", null, h("label.box", null, icon("search"), input, h("kbd", { "aria-hidden": "true" }, "/")), live),
+    chips,
+    newer,
+    scroll,
+  );
+  main.append(strip, h("div.split", null, list, aside));
+  const made = {
+    main, input, chips, rows, foot, scroll, live, newer, strip, aside,
+    query: null, chosen: null, items: [], waiting: [], next: null, seen: new Set(), heldBy: null, gathered: [], told: 0, untold: 0,
+    controller: null, typing: null, gathering: null,
+  };
+  input.addEventListener("input", () => {
+    clearTimeout(made.typing);
+    made.typing = setTimeout(() => go(here({ q: input.value.trim() }), { replace: true }), TYPING_MS);
+  });
+  scroll.addEventListener("scroll", () => scrolled(), { passive: true });
+  for (const [name, label] of SHOWS) chips.append(h("button.chip", { type: "button", "data-show": name, onclick: () => go(here({ show: name })) }, label));
+  return made;
+}
+
+/** The address of this view with something else in it. */
+function here(change = {}) {
+  const { rest, query } = place();
+  const given = { q: query.get("q") ?? "", show: query.get("show") ?? "", ...change };
+  return link("events", change.id === null ? [] : change.id ? [change.id] : rest, { q: given.q, show: given.show });
+}
+
+/** Shows a place: another search asks anew, another event is shown beside the list. */
+export function show({ rest, query }) {
+  const wanted = `${query.get("show") ?? ""} ${query.get("q") ?? ""}`;
+  if (view.query !== wanted) {
+    view.query = wanted;
+    if (view.input.value.trim() !== (query.get("q") ?? "")) view.input.value = query.get("q") ?? "";
+    const found = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.exec(view.input.value.trim());
+    if (found) return go(link("events", [found[0].toLowerCase()]), { replace: true });
+    for (const chip of view.chips.children) chip.setAttribute("aria-pressed", String(chip.dataset.show === (query.get("show") ?? "")));
+    load();
+  }
+  choose(rest[0] ?? null);
+}
+export { show as go };
+
+// ---- the search
+
+/** What is asked of the API for what was typed. Words that are none of ours are looked for as they are. */
+export function asked(text, showing) {
+  const filter = {};
+  const rest = [];
+  for (const [, name, quoted, word] of text.matchAll(/(?:([a-z]+):)?(?:"([^"]*)"?|(\S+))/g)) {
+    const key = WORDS[name];
+    const value = quoted ?? word;
+    if (key && value) filter[key] = value;
+    else rest.push(name ? `${name}:${value}` : value);
+  }
+  if (rest.length) filter.text = rest.join(" ");
+  if (showing === "stuck") filter.state = "held,waiting,in_flight,scheduled";
+  if (showing === "dead") filter.state = "dead";
+  if (showing === "unrouted") filter.unrouted = true;
+  return filter;
+}
+
+function filter() {
+  const { query } = place();
+  return asked(query.get("q") ?? "", query.get("show") ?? "");
+}
+
+function isFiltered() {
+  return Object.keys(filter()).length > 0;
+}
+
+async function search(more, signal) {
+  return post("events/search", { ...filter(), limit: PAGE, ...more }, signal);
+}
+
+/** Begins the list anew. What is shown stays until the answer is there. */
+async function load() {
+  const own = view;
+  own.controller?.abort();
+  own.controller = new AbortController();
+  own.scroll.setAttribute("aria-busy", "true");
+  try {
+    const page = await search({}, own.controller.signal);
+    if (view !== own) return;
+    Object.assign(own, { items: page.events, waiting: [], next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
+    own.scroll.scrollTop = 0;
+    draw();
+  } catch (error) {
+    if (view === own && error instanceof Refused) fill(own.foot, h("span.bad", null, error.message));
+    else if (error.name !== "AbortError") throw error;
+  } finally {
+    own.scroll.setAttribute("aria-busy", "false");
+  }
+}
+
+/** The next page, behind what is shown. */
+async function further() {
+  const own = view;
+  fill(own.foot, "…");
+  try {
+    const page = await search({ after: own.next }, own.controller.signal);
+    if (view !== own) return;
+    own.items.push(...page.events.filter((event) => !own.seen.has(event.id)));
+    page.events.forEach((event) => own.seen.add(event.id));
+    Object.assign(own, { next: page.next, page: { ...page, looked_at: own.page.looked_at + page.looked_at } });
+    draw();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    fill(own.foot, h("span.bad", null, error.message), " ", button("Try again", further));
+  }
+}
+
+// ---- what comes by itself
+
+export function frame(kind, data) {
+  if (!view) return;
+  if (kind === "event") arrived(data);
+  if (kind === "skipped") arrived({ skipped: data.events, id: `skipped-${data.from}-${data.until}`, received_at: data.until, from: data.from });
+  if (kind === "deliveries") settled(data);
+  if (kind === "reset") again();
+  if (kind !== "event") detail.frame(kind, data);
+}
+
+/** The relay has said how it stands. Where nothing comes by itself, the newest events are asked for too. */
+export function relayChanged() {
+  drawStrip();
+  drawLive();
+  if (!relay.isLive && view.page) again();
+}
+export { relayChanged as relay };
+
+/** Asks for the newest page, and takes in what is new on it and what has changed. */
+async function again() {
+  const own = view;
+  if (own.isAsking || !own.page) return;
+  own.isAsking = true;
+  try {
+    const page = await search({}, own.controller.signal);
+    if (view !== own) return;
+    const known = page.events.some((event) => own.seen.has(event.id));
+    if (!known && own.items.length > 0 && page.events.length === PAGE && !own.heldBy) {
+      Object.assign(own, { items: page.events, next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
+      draw();
+      return;
+    }
+    for (const event of page.events.toReversed()) {
+      if (own.seen.has(event.id)) settled(event);
+      else take(event);
+    }
+  } catch (error) {
+    if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
+  } finally {
+    own.isAsking = false;
+  }
+}
+
+function arrived(event) {
+  if (!isFiltered()) return take(event);
+  if (event.skipped) return again();
+  view.gathered.push(event.id);
+  view.gathering ??= setTimeout(gather, GATHER_MS);
+}
+
+/** Which of the events that came are wanted. */
+async function gather() {
+  const own = view;
+  const ids = own.gathered.splice(0);
+  own.gathering = null;
+  if (ids.length > GATHERED_MAX) return again();
+  try {
+    const page = await search({ events: ids }, own.controller.signal);
+    if (view === own) page.events.toReversed().forEach(take);
+  } catch (error) {
+    if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
+  }
+}
+
+/** A new one: above the others, or among those that wait while somebody reads. */
+function take(event) {
+  if (view.seen.has(event.id)) return;
+  view.seen.add(event.id);
+  (view.heldBy ? view.waiting : view.items).unshift(event);
+  if (view.items.length > KNOWN_MAX) {
+    view.items.length = KNOWN_MAX;
+    view.next = null;
+    view.isCut = true;
+  }
+  if (view.waiting.length > KNOWN_MAX) view.waiting.length = KNOWN_MAX;
+  view.untold += event.skipped ?? 1;
+  draw();
+}
+
+/** What became of one that is shown. */
+function settled({ id, deliveries }) {
+  for (const list of [view.items, view.waiting]) {
+    const known = list.find((event) => event.id === id);
+    if (known) known.deliveries = deliveries;
+  }
+  draw();
+  detail.frame("deliveries", { id, deliveries });
+}
+
+// ---- held while somebody reads
+
+function scrolled() {
+  const isReading = view.scroll.scrollTop > READING_PX;
+  if (isReading && !view.heldBy) hold("reading");
+  if (!isReading && view.heldBy === "reading") letIn();
+}
+
+function hold(by) {
+  if (!by) return letIn();
+  view.heldBy = by === true ? "hand" : by;
+  drawLive();
+}
+
+function letIn() {
+  view.heldBy = null;
+  view.items.unshift(...view.waiting.splice(0));
+  view.scroll.scrollTop = 0;
+  draw();
+}
+
+function drawLive() {
+  const isHeld = view.heldBy !== null;
+  const word = isHeld ? "Held" : relay.isLive ? "Live" : "Every 5 s";
+  if (view.live.dataset.word !== word) {
+    view.live.dataset.word = word;
+    view.live.setAttribute("aria-pressed", String(!isHeld));
+    fill(view.live, icon(isHeld ? "play" : "pause"), h("span", null, word));
+    view.live.title = isHeld ? "Let new events in (p)" : "Hold the list (p)";
+  }
+  const waits = view.waiting.reduce((so_far, event) => so_far + (event.skipped ?? 1), 0);
+  view.newer.hidden = waits === 0;
+  if (waits) say(view.newer, `${many(waits, "new event")} · held ${view.heldBy === "reading" ? "while you read" : "by you"}`);
+}
+
+// ---- drawing
+
+let isDrawing = false;
+
+/** Draws soon, and all that has changed until then at once. */
+function draw() {
+  if (isDrawing) return;
+  isDrawing = true;
+  requestAnimationFrame(() => {
+    isDrawing = false;
+    if (view) drawNow();
+  });
+}
+
+function drawNow() {
+  const items = [];
+  let day = null;
+  for (const event of view.items.slice(0, DRAWN_MAX)) {
+    const its = dayOf(event.received_at);
+    if (day !== null && its !== day) items.push({ id: `day-${its}`, day: its });
+    day = its;
+    items.push(event);
+  }
+  const first = view.rows.childElementCount === 0;
+  keyed(view.rows, items, (item) => item.id, (item) => make(item, first), update);
+  for (const row of view.rows.querySelectorAll("a.row")) row.tabIndex = -1;
+  const current = view.rows.querySelector("a.row[aria-current]") ?? view.rows.querySelector("a.row");
+  if (current) current.tabIndex = 0;
+  drawFoot();
+  drawLive();
+  tell();
+}
+
+function make(item, first) {
+  if (item.day) return h("li.day", null, item.day);
+  if (item.skipped) return h("li.skipped-row", null, `… ${many(item.skipped, "more event")} between ${timeOf(item.from)} and ${timeOf(item.received_at)}: `, h("button.link", { type: "button", onclick: load }, "load the list anew"));
+  const row = h("a.row", { href: here({ id: item.id }) }, moment(item.received_at), h("span.type.foreign", null, item.type || "–"), what(item), h("span.went"));
+  row.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(here({ id: item.id }));
+  });
+  return h("li", { class: first ? "" : "fresh" }, row);
+}
+
+function what(item) {
+  return h("span.what", null, h("span.foreign", null, item.campaign ?? "–"), item.who && h("span.who.foreign", null, item.who));
+}
+
+function update(child, item) {
+  if (!item.deliveries) return;
+  const row = child.firstElementChild;
+  const isCurrent = item.id === view.chosen;
+  if (isCurrent !== row.hasAttribute("aria-current")) {
+    if (isCurrent) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
+  const states = item.deliveries.map(({ destination, state }) => `${destination} ${state}`).join("\n");
+  const went = row.querySelector(".went");
+  if (went.states === states) return;
+  went.states = states;
+  fill(went, outcomes(item.deliveries));
+}
+
+/** One tick and the names for all that arrived; a pill for each that did not. */
+function outcomes(deliveries) {
+  if (!deliveries.length) return h("span.pill.s-wait", null, icon("nowhere"), "no rule wanted it");
+  const arrived = deliveries.filter(({ state }) => state === "delivered");
+  const rest = deliveries.filter(({ state }) => state !== "delivered");
+  return [
+    rest.filter(({ state }) => !isQuiet(state)).map(({ destination, state }) => pill(destination, state)),
+    rest.filter(({ state }) => isQuiet(state)).map(({ destination, state }) => pill(destination, state)),
+    arrived.length > 0 && h("span.arrived", null, icon("yes", "delivered to"), h("span", null, arrived.map(({ destination }) => destination).join(", "))),
+  ];
+}
+
+function drawFoot() {
+  const { page, items } = view;
+  if (!page) return;
+  if (!items.length && !view.waiting.length) return fill(view.foot, nothing());
+  const back = page.back_to && h("span", null, " back to ", moment(page.back_to, "full"));
+  const looked = isFiltered() ? [`Looked at ${many(page.looked_at, "event")}`, back, ". "] : [];
+  const warned = (page.warnings ?? []).map((warning) => h("p.wait", null, warning));
+  if (view.isCut || items.length > DRAWN_MAX) return fill(view.foot, `The newest ${count(Math.min(items.length, DRAWN_MAX))} are shown. `, h("button.link", { type: "button", onclick: load }, "Load the list anew"));
+  fill(view.foot, warned, looked, view.next ? h("button.link", { type: "button", onclick: further }, isFiltered() ? "Look further back" : "Show more") : "This is where the history begins.");
+}
+
+function nothing() {
+  if (isFiltered()) {
+    const { page } = view;
+    const how = view.next ? `The last ${many(page.looked_at, "event")} were looked at.` : "The whole history was looked at.";
+    return empty("Nothing like that", how, view.next && button("Look further back", further), h("a.btn", { href: link("events") }, "Show all"));
+  }
+  return empty(
+    "Nothing has come in yet",
+    "Send a sample, or give Vero the address that `vero-relay urls` prints. What was refused is told of too.",
+    h("a.btn.first", { href: link("try") }, "Send a sample"),
+    h("a.btn", { href: link("unrouted", ["refused"]) }, "Was something turned away?"),
+  );
+}
+
+/** Tells those who listen how many are new, now and then, and not while somebody types. */
+function tell() {
+  if (!view.untold || Date.now() - view.told < ANNOUNCE_EVERY_MS || document.activeElement?.matches("input,textarea")) return;
+  if (view.told) announce(many(view.untold, "new event"));
+  Object.assign(view, { told: Date.now(), untold: 0 });
+}
+
+// ---- the strip
+
+function drawStrip() {
+  const { status, minutes } = relay;
+  if (!status || !minutes) return;
+  const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
+  const destinations = status.destinations.toSorted((one, other) => order(one) - order(other));
+  keyed(view.strip, [{ name: "" }, ...destinations], (item) => `${item.name}|`, (item) => h("a.card", { href: item.name ? link("destinations", [item.name]) : link("events") }), drawCard);
+}
+
+function drawCard(card, item) {
+  const known = JSON.stringify([item, relay.minutes.destinations[item.name] ?? relay.minutes.accepted, item.name ? "" : relay.status.store.events]);
+  if (card.known === known) return;
+  card.known = known;
+  if (!item.name) {
+    const { accepted } = relay.minutes;
+    const hour = sum(accepted);
+    fill(
+      card,
+      h("span.line", null, h("b", null, "Accepted"), h("span.dim.end", null, "last hour")),
+      bars(accepted, null, { kind: "in", label: `${many(hour, "event")} in the last hour` }),
+      h("span.line.under", null, h("b", null, count(hour)), h("span", null, `· ${count(accepted.at(-1))}/min`), h("span.dim.end", null, `${count(relay.status.store.events)} kept`)),
+    );
+    return;
+  }
+  const { sign, colour, word } = stateOf(item.state);
+  card.className = `card ${colour === "good" ? "" : `s-${colour}`}`;
+  fill(
+    card,
+    h("span.line", null, h(`span.${colour}`, null, icon(sign, word)), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
+    chart(item.name),
+    h("span.line.under", null, standing(item)),
+  );
+}
+
+/** The last hour of a destination. */
+export function chart(name) {
+  const { delivered = [], failed = [] } = relay.minutes?.destinations[name] ?? {};
+  return bars(delivered, failed, { label: `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} in the last hour` });
+}
+
+/** How a destination stands, in a few words. */
+export function standing(item) {
+  const oldest = item.oldest_at ? h("span.dim.end", null, `oldest ${span(Math.max(0, now() - Date.parse(item.oldest_at)))}`) : null;
+  const word = { failing: "failing, ", paused: "paused, ", removed: "removed, " }[item.state] ?? "";
+  if (item.backlog || word) return [h("span", { class: needsSomebody(item) ? "bad" : word ? "held" : "wait" }, `${word}${count(item.backlog)} waiting`), oldest];
+  if (item.dead_letters) return h("span.bad", null, many(item.dead_letters, "dead letter"));
+  return h("span.dim", null, "all delivered");
+}
+
+// ---- one event
+
+function choose(id) {
+  if (view.chosen === id && view.aside.firstChild) return;
+  const before = view.chosen;
+  view.chosen = id;
+  view.main.classList.toggle("open", id !== null);
+  if (id) detail.open(view.aside, id, { back: () => go(here({ id: null })), isPhone: matchMedia("(max-width: 760px)").matches });
+  else {
+    detail.close();
+    fill(view.aside, empty("No event is chosen", "Choose one to see where it went, what each destination answered, and why."));
+    if (before) rowOf(before)?.focus();
+  }
+  draw();
+}
+
+function rowOf(id) {
+  return [...view.rows.querySelectorAll("a.row")].find((row) => row.hash === here({ id }));
+}
+
+export function key(name, event) {
+  if (name === "/") {
+    event.preventDefault();
+    view.input.focus();
+    view.input.select();
+  } else if (name === "p") hold(!view.heldBy);
+  else if (name === "j" || name === "ArrowDown") move(1, event);
+  else if (name === "k" || name === "ArrowUp") move(-1, event);
+  else if (name === "Enter" && view.chosen && view.rows.contains(document.activeElement)) {
+    event.preventDefault();
+    view.aside.focus();
+  } else if (name === "Escape") {
+    if (document.activeElement === view.input) view.input.blur();
+    else if (view.chosen && !view.rows.contains(document.activeElement)) rowOf(view.chosen)?.focus();
+    else if (view.chosen) go(here({ id: null }));
+  } else detail.key(name, event);
+}
+
+function move(by, event) {
+  const inDetail = view.aside.contains(document.activeElement);
+  if (event.key.startsWith("Arrow") && inDetail) return;
+  event.preventDefault();
+  const all = view.items.filter((item) => !item.skipped);
+  const at = all.findIndex((item) => item.id === view.chosen);
+  const next = all[Math.max(0, Math.min(all.length - 1, at + by))];
+  if (!next) return;
+  go(here({ id: next.id }), { replace: true });
+  const row = rowOf(next.id);
+  row?.focus({ preventScroll: true });
+  row?.scrollIntoView({ block: "nearest" });
+}
+
+export function zone() {
+  draw();
+}
+
+export function live() {
+  drawLive();
+}

@@ -1,0 +1,154 @@
+//! The page: what a browser is shown. Its files are in the program; they hold no data, so anybody who may ask may have them.
+//!
+//! No framework and no step between what is written here and what is served: `index.html`, one style sheet, and modules that the browser
+//! loads as they are. `dom.js` makes elements, and makes text nodes of whatever comes from outside; `api.js` is the way to the API; each view
+//! has a module. The policy below has the browser hold the page to that: no code and no style but from these files, and no text that
+//! becomes markup.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::listener::Answer;
+
+/// What the browser lets the page do: load its own files, ask its own relay, and no more.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+);
+/// Besides, for the page alone.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("permissions-policy"), HeaderValue::from_static("clipboard-write=(self)")),
+];
+
+/// One of its files.
+struct File {
+    path: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! files {
+    ($($kind:literal: $($path:literal),+;)+) => {
+        const FILES: &[File] = &[$($(File { path: $path, kind: $kind, bytes: include_bytes!($path) }),+),+];
+    };
+}
+
+files! {
+    "text/html; charset=utf-8": "index.html";
+    "text/css; charset=utf-8": "style.css";
+    "image/svg+xml": "icon.svg";
+    "text/javascript; charset=utf-8": "theme.js", "app.js", "dom.js", "api.js", "parts.js", "json.js",
+        "slack.js", "events.js", "event.js", "destinations.js", "try.js", "unrouted.js", "config.js";
+}
+
+/// What tells one version of each file from another, in their order.
+static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| FILES.iter().map(|file| tag(file.bytes)).collect());
+
+fn tag(bytes: &[u8]) -> HeaderValue {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let digits: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(format!("\"{digits}\"")).expect("digits in quotes are a header's value")
+}
+
+/// The file at a path; the page itself at none.
+pub(super) fn find(path: &str, headers: &HeaderMap) -> Option<Answer> {
+    let path = if path.is_empty() { "index.html" } else { path };
+    let at = FILES.iter().position(|file| file.path == path)?;
+    let tag = &TAGS[at];
+    let is_known = headers.get_all(IF_NONE_MATCH).iter().any(|known| is_among(known.as_bytes(), tag.as_bytes()));
+    let bytes = if is_known { Bytes::new() } else { Bytes::from_static(FILES[at].bytes) };
+    let mut response = Response::new(bytes);
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let own = response.headers_mut();
+    own.extend(HEADERS);
+    own.insert(CONTENT_TYPE, HeaderValue::from_static(FILES[at].kind));
+    own.insert(CONTENT_SECURITY_POLICY, POLICY);
+    // Asked about each time, so that a new version of the program is seen at once.
+    own.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    own.insert(ETAG, tag.clone());
+    Some(response)
+}
+
+/// Whether a list of tags has one. A proxy that packs what it passes on makes a weak tag of it.
+fn is_among(list: &[u8], tag: &[u8]) -> bool {
+    let items = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    items.map(|item| item.strip_prefix(b"W/").unwrap_or(item)).any(|item| item == tag || item == b"*")
+}
+
+/// Whether a browser asks, and not a program: it says that it would like HTML.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    let wants = |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("text/html"));
+    headers.get_all(http::header::ACCEPT).iter().any(wants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("a value"))])
+    }
+
+    #[test]
+    fn a_file_that_the_browser_has_is_not_sent_again() {
+        let first = find("app.js", &HeaderMap::new()).expect("it is there");
+        assert_eq!((first.status().as_u16(), first.body().is_empty()), (200, false));
+        let tag = first.headers()[ETAG].to_str().expect("text").to_owned();
+        for (known, status) in [
+            (tag.clone(), 304),
+            (format!("W/{tag}"), 304),
+            (format!("\"other\", {tag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"other\"".to_owned(), 200),
+            (tag.trim_matches('"').to_owned(), 200),
+        ] {
+            let again = find("app.js", &headers(IF_NONE_MATCH, &known)).expect("it is there");
+            assert_eq!((again.status().as_u16(), again.body().is_empty()), (status, status == 304), "{known}");
+        }
+        assert!(find("nothing.js", &HeaderMap::new()).is_none());
+        assert!(find("../mod.rs", &HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn the_page_is_light_and_loads_in_few_requests() {
+        let bytes: usize = FILES.iter().map(|file| file.bytes.len()).sum();
+        assert!(bytes <= 130 << 10, "{bytes} bytes");
+        assert!(FILES.len() <= 16, "{} files", FILES.len());
+    }
+
+    #[test]
+    fn nothing_in_the_page_is_inline_and_nothing_comes_from_elsewhere() {
+        for file in FILES {
+            let text = std::str::from_utf8(file.bytes).expect("text");
+            for wrong in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "javascript:",
+                " style=\"",
+                " onclick",
+            ] {
+                assert!(!text.contains(wrong), "{} has {wrong}", file.path);
+            }
+            let mut outside =
+                text.match_indices("://").map(|(at, _)| &text[at.saturating_sub(5)..(at + 30).min(text.len())]);
+            assert_eq!(outside.find(|place| !place.contains("www.w3.org/2000/svg")), None, "{}", file.path);
+        }
+    }
+
+    #[test]
+    fn a_browser_gets_the_page_where_a_program_gets_the_list() {
+        assert!(is_wanted(&headers(http::header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")));
+        assert!(!is_wanted(&headers(http::header::ACCEPT, "*/*")));
+        assert!(!is_wanted(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,216 @@
+// What several views are made of: signs of states, charts, toasts, dialogs, and acts that are done once.
+
+import { Refused, newId } from "./api.js";
+import { button, count, fill, h, icon, plain } from "./dom.js";
+
+/** How each state of a delivery, of a destination and of a rule looks: its sign, its colour, and its word. */
+const STATES = {
+  delivered: ["yes", "good", "delivered"],
+  waiting: ["clock", "wait", "waiting"],
+  in_flight: ["going", "wait", "in flight"],
+  scheduled: ["clock", "wait", "to be tried again"],
+  held: ["pause", "held", "held"],
+  dead: ["no", "bad", "dead letter"],
+  skipped: ["none", "dim", "nothing to send"],
+  dropped: ["none", "dim", "dropped"],
+  moved: ["going", "dim", "sent elsewhere"],
+  unknown: ["none", "dim", "ended"],
+  up: ["yes", "good", "up"],
+  failing: ["alarm", "bad", "failing"],
+  paused: ["pause", "held", "paused"],
+  removed: ["none", "dim", "removed"],
+};
+
+export function stateOf(name) {
+  const [sign, colour, word] = STATES[name] ?? ["none", "dim", String(name)];
+  return { sign, colour, word };
+}
+
+/** The states in which a delivery is where it should be, or will be by itself at once. */
+export function isQuiet(state) {
+  return state === "delivered" || state === "skipped" || state === "unknown" || state === "moved" || state === "dropped";
+}
+
+export function badge(name) {
+  const { sign, colour, word } = stateOf(name);
+  return h(`span.badge.s-${colour}`, null, icon(sign), word);
+}
+
+/** A delivery that is not where it should be: its destination, with its state for those who do not see the colour. */
+export function pill(destination, state) {
+  const { sign, colour, word } = stateOf(state);
+  return h(`span.pill.s-${colour}`, { title: word }, icon(sign, word), h("span", null, destination));
+}
+
+/** Whether a destination is waited for by somebody: nothing of it mends by itself at once. */
+export function needsSomebody(destination) {
+  return destination.state === "failing" || destination.dead_letters > 0;
+}
+
+// ---- addresses: all behind the #, so they work below any path, and no proxy's log has what was searched for
+
+/** The place in the address: {view, rest, query}. */
+export function place() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [view, ...rest] = path.split("/").map(decoded);
+  return { view, rest, query: new URLSearchParams(query) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The address of a place. */
+export function link(view, rest = [], query = {}) {
+  const path = [view, ...rest].map(encodeURIComponent).join("/");
+  const given = Object.entries(query).filter(([, value]) => value);
+  return `#/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+}
+
+/** Goes to a place. With `replace`, nothing leads back to the one before. */
+export function go(address, { replace = false } = {}) {
+  if (location.hash === address) return;
+  if (!replace) {
+    location.hash = address;
+    return;
+  }
+  history.replaceState(null, "", address);
+  dispatchEvent(new Event("hashchange"));
+}
+
+// ---- charts
+
+/**
+ * Bars of some minutes: `good` and, on top, `bad`. Drawn to the largest of them, at least `least`. Its name says the sums, since a picture
+ * says nothing to those who do not see it.
+ */
+export function bars(good, bad, { kind = "ok", label = "", least = 4 } = {}) {
+  const most = Math.max(least, ...good.map((number, at) => number + (bad?.[at] ?? 0)));
+  const width = 4;
+  const tall = 24;
+  const drawn = good.flatMap((number, at) => {
+    const high = (part) => (part === 0 ? 0 : Math.max(1, (part / most) * (tall - 1)));
+    const up = high(number);
+    const over = high(bad?.[at] ?? 0);
+    const x = at * width;
+    return [
+      up > 0 && h("rect", { class: kind, x, y: tall - up, width: width - 1, height: up }),
+      over > 0 && h("rect", { class: "failed", x, y: tall - up - over, width: width - 1, height: over }),
+    ];
+  });
+  const base = h("line", { class: "base", x1: 0, x2: good.length * width, y1: tall, y2: tall });
+  const box = `0 0 ${good.length * width} ${tall}`;
+  return h("svg.bars", { viewBox: box, preserveAspectRatio: "none", role: "img", "aria-label": label }, base, drawn);
+}
+
+export function sum(numbers) {
+  return (numbers ?? []).reduce((so_far, number) => so_far + number, 0);
+}
+
+// ---- what is said
+
+/** Says something where it is seen for a while, and where it is heard; with one thing to do about it, if there is one. */
+export function toast(text, act = null) {
+  const shown = h("div.toast", null, h("span", null, text));
+  if (act) {
+    shown.append(
+      button(act.label, () => {
+        shown.remove();
+        act.run();
+      }),
+    );
+  }
+  document.getElementById("toasts").append(shown);
+  announce(text);
+  setTimeout(() => shown.remove(), act ? 9000 : 5000);
+  while (document.getElementById("toasts").childElementCount > 3) document.getElementById("toasts").firstElementChild.remove();
+}
+
+/** Says something to those who listen. */
+export function announce(text) {
+  fill(document.getElementById("said"), text);
+}
+
+/**
+ * Has something done, once: the button is busy meanwhile, and a second click does nothing. `act(id)` gets an id for the command, the
+ * same where it is tried again after no answer came. A refusal is told, and leaves everything as it was.
+ */
+export async function once(element, act) {
+  if (element.getAttribute("aria-busy") === "true") return null;
+  element.setAttribute("aria-busy", "true");
+  element.commandId ??= newId();
+  try {
+    const done = await act(element.commandId);
+    element.commandId = null;
+    return done;
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (error.status !== 0) element.commandId = null;
+    toast(error.message);
+    return null;
+  } finally {
+    element.setAttribute("aria-busy", "false");
+  }
+}
+
+/**
+ * A dialog that asks before something is done. `content` stands between its title and its buttons; the harmless button has the focus.
+ * Calls `act(id)` when the other one is pressed, and closes when that is done.
+ */
+export function ask({ title, content, label, harm = false, keep = "Cancel", act }) {
+  const dialog = h("dialog", { "aria-label": title });
+  const close = () => dialog.close();
+  const go = button(label, () => run(), { kind: harm ? "harm" : "first" });
+  const away = button(keep, close, harm ? { autofocus: true } : {});
+  async function run() {
+    if ((await once(go, act)) !== null) close();
+  }
+  dialog.append(h("h2", null, title), h("div.content", null, content), h("div.acts", null, away, go));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  (harm ? away : (dialog.querySelector("input,textarea") ?? go)).focus();
+  return { dialog, go };
+}
+
+/** A menu at an element: [[label, code, act], …]. */
+export function menu(at, entries) {
+  const shown = h("div.menu", { popover: "auto", role: "menu" });
+  for (const [label, code, act] of entries) {
+    const run = () => {
+      shown.hidePopover();
+      act();
+    };
+    shown.append(h("button", { type: "button", role: "menuitem", onclick: run }, label, code && h("code", null, ` ${plain(code)}`)));
+  }
+  document.body.append(shown);
+  shown.addEventListener("toggle", (event) => event.newState === "closed" && (shown.remove(), at.focus()));
+  shown.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const all = [...shown.children];
+    all[(all.indexOf(document.activeElement) + step + all.length) % all.length].focus();
+  });
+  shown.showPopover();
+  const place = at.getBoundingClientRect();
+  const own = shown.getBoundingClientRect();
+  shown.style.setProperty("left", `${Math.max(8, Math.min(place.left, innerWidth - own.width - 8))}px`);
+  const below = place.bottom + 4 + own.height < innerHeight;
+  shown.style.setProperty("top", `${below ? place.bottom + 4 : Math.max(8, place.top - own.height - 4)}px`);
+  shown.firstElementChild?.focus();
+}
+
+/** What is shown where there is nothing. */
+export function empty(title, text, ...acts) {
+  return h("div.empty", null, h("h2", null, title), h("p", null, text), acts.length > 0 && h("div.acts", null, acts));
+}
+
+/** "3 of 5" of something, or all. */
+export function share(part, whole) {
+  return part === whole ? `all ${count(whole)}` : `${count(part)} of ${count(whole)}`;
+}

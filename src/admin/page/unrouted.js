@@ -1,0 +1,126 @@
+// Unrouted: what came in and went nowhere, grouped by what it is and how near it came; and what was turned away at the door.
+
+import { Refused, get, post } from "./api.js";
+import { button, count, fill, h, many, moment, size } from "./dom.js";
+import { meant } from "./event.js";
+import { ask, empty, link, once, toast } from "./parts.js";
+
+/** Events that are looked at. */
+const LAST = 100000;
+
+let view = null;
+
+export function open(main) {
+  const head = h("header.pagehead");
+  const body = h("div");
+  main.append(h("div.wide", null, head, body));
+  view = { head, body, tab: null };
+}
+
+export function close() {
+  view = null;
+}
+
+export function show({ rest }) {
+  const tab = rest[0] === "refused" ? "refused" : "unrouted";
+  const one = (name, label) => h("a", { href: link("unrouted", name === "refused" ? [name] : []), "aria-current": name === tab ? "page" : null }, label);
+  const text = tab === "refused" ? "Requests that were answered with an error at the door. Nothing of them is kept but this." : "Accepted and kept in the history, but delivered nowhere.";
+  fill(view.head, h("div", null, h("h1", null, "Unrouted"), h("p.dim", null, text)), h("div.segments", null, one("unrouted", "No rule wanted"), one("refused", "Turned away")));
+  view.tab = tab;
+  load();
+}
+export { show as go };
+
+export function frame(kind) {
+  if (kind === "reset" || kind === "config") load();
+}
+
+async function load() {
+  const own = view;
+  const { tab } = own;
+  if (!own.body.firstChild) fill(own.body, h("p.dim", null, "…"));
+  try {
+    const found = tab === "refused" ? await get("refused") : await get("unrouted", { last: LAST });
+    if (view !== own || own.tab !== tab) return;
+    if (tab === "refused") drawRefused(found);
+    else drawGroups(found);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    if (view === own) fill(own.body, h("p.bad", null, error.message), button("Try again", load));
+  }
+}
+
+function drawGroups(found) {
+  if (!found.groups.length) {
+    return fill(view.body, empty("Every event went somewhere", found.looked_at ? `The last ${many(found.looked_at, "event")} were looked at.` : "Nothing has come in yet."));
+  }
+  fill(
+    view.body,
+    h("p.dim", null, `${count(found.events)} of the last ${many(found.looked_at, "event")}, by what they are and how near they came.`),
+    h("div.groups", null, found.groups.map(group)),
+    found.not_grouped > 0 && h("p.dim", null, `${many(found.not_grouped, "event")} more, in groups that are not shown.`),
+  );
+}
+
+function group(one) {
+  const { nearest } = one;
+  const text = `type:${/\s/.test(one.type) ? `"${one.type}"` : one.type}`;
+  return h(
+    "section.group",
+    { "aria-label": `${one.type}, ${many(one.count, "event")}` },
+    h("div.how-many", null, h("b", null, count(one.count)), h("span.foreign", null, one.type)),
+    h(
+      "div",
+      null,
+      nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
+      h("p.dim", null, "Last ", moment(one.last_at, "ago"), one.examples.map((id, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
+    ),
+    h("div.acts", null, h("a.btn", { href: link("events", [], { q: text, show: "unrouted" }) }, "See them"), button("Route again…", () => routeAgain(one))),
+  );
+}
+
+function near(nearest) {
+  return [
+    h("p", null, "Nearest: ", h("b.foreign", null, nearest.rule), h("span.dim", null, ` · ${nearest.held} of ${many(nearest.of, "condition")} hold${nearest.held === 1 ? "s" : ""}`)),
+    nearest.failed.map((failed) =>
+      h("p.miss", null, h("code.foreign", null, failed.field), h("span.dim", null, "wanted"), h("code.foreign", null, failed.wanted), failed.met.length ? [h("span.dim", null, "met"), h("code.foreign.bad", null, failed.met.map((met) => met.value ?? met).join(", "))] : h("span.dim", null, "and the event has none")),
+    ),
+    meant(nearest) && h("p", null, meant(nearest)),
+  ];
+}
+
+/** Counts first, and says so; then sends to those that today's rules name and that lack it. */
+async function routeAgain(one) {
+  const command = { unrouted: true, by: "now", only: "missing", since: one.first_at, match: JSON.stringify({ type: one.type }) };
+  const told = h("p", null, "…");
+  const { go: send } = ask({
+    title: "Route again by the rules in force now",
+    content: [told, h("p.dim", null, "Mend the rule first, and reload: what matches no rule stays where it is.")],
+    label: "Route again",
+    act: async (id) => {
+      const done = await post("replays", { ...command, id });
+      toast("They are on their way.");
+      return done;
+    },
+  });
+  send.disabled = true;
+  const counted = await once(told, () => post("replays", { ...command, dry_run: true }));
+  if (!counted) return fill(told, "It could not be counted.");
+  const by = counted.by_destination.map(({ destination, deliveries }) => `${count(deliveries)} to ${destination}`).join(", ");
+  fill(told, counted.deliveries ? `${many(counted.deliveries, "delivery", "deliveries")} of ${many(counted.events, "event")}: ${by}.` : "By the rules in force now they would go nowhere again.");
+  send.disabled = counted.deliveries === 0;
+  fill(send, counted.deliveries ? `Route ${many(counted.events, "event")}` : "Route again");
+}
+
+function drawRefused(found) {
+  if (!found.refused.length) return fill(view.body, empty("Nothing was turned away", "Every request to the hooks was accepted, since the relay was started."));
+  const counts = Object.entries(found.counts ?? {});
+  const rows = found.refused.map((one) =>
+    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, one.reason ?? one.why, one.last_at && h("span.dim", null, " ×", count(one.times ?? 1))), h("td", null, h("span.dim.foreign", null, [one.source, one.from, one.length !== undefined && one.length !== null && size(one.length)].filter(Boolean).join(" · ")), one.body && h("code.answer.foreign", null, one.body))),
+  );
+  fill(
+    view.body,
+    counts.length > 0 && h("p.dim", null, "Since the start: ", counts.map(([reason, number]) => `${count(number)} ${reason}`).join(", "), "."),
+    h("div.tablebox", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, ["When", "Status", "Why", "What came"].map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows))),
+  );
+}
