@@ -147,18 +147,14 @@ fn one(event: &Value) -> String {
     out
 }
 
-/// The attempts that failed, one line each, and what was answered.
+/// The attempts that failed, one line each, and what was answered. Of one that delivered, the delivery's line has told.
 pub(super) fn attempts_of(delivery: &Value) -> String {
     let mut out = String::new();
-    for attempt in delivery["failed_attempts"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    let attempted = delivery["attempted"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for attempt in attempted.iter().filter(|attempt| attempt["outcome"] != "delivered") {
         let text = |key: &str| plain(attempt[key].as_str().unwrap_or(""));
-        out.push_str(&format!(
-            "    {} {} {} ({} ms)\n",
-            text("at"),
-            text("outcome"),
-            text("reason"),
-            attempt["took_ms"]
-        ));
+        let [at, outcome, reason] = ["at", "outcome", "reason"].map(text);
+        out.push_str(&format!("    {at} {outcome} {reason} ({} ms)\n", attempt["took_ms"]));
         if !text("answer").is_empty() {
             out.push_str(&format!("      answered: {}\n", text("answer")));
         }

@@ -233,8 +233,8 @@ async fn who_was_refused_beside_others_is_named_by_the_attempt_and_not_by_the_lo
     let id = relay.accept(BOUNCED).await;
     assert_eq!(relay.until(&id, "delivered").await["attempts"], 1);
     let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
-    eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
-    let attempt = noted().await["failed_attempts"][0].clone();
+    eventually("the note", async || noted().await["attempted"][0].is_object()).await;
+    let attempt = noted().await["attempted"][0].clone();
     assert_eq!(attempt["outcome"], "delivered");
     assert_eq!(attempt["status"], 550);
     let expected = "550 for recipient 2 of 3; 551 for recipient 3 of 3; the others have the message";
@@ -262,8 +262,8 @@ async fn where_all_recipients_are_refused_each_is_named_by_the_attempt() {
     let expected = "550 for recipient 1 of 2: 5.1.1 no such user; 551 for recipient 2 of 2: 5.1.6 moved away";
     assert_eq!(dead["reason"], expected);
     let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
-    eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
-    let attempt = noted().await["failed_attempts"][0].clone();
+    eventually("the note", async || noted().await["attempted"][0].is_object()).await;
+    let attempt = noted().await["attempted"][0].clone();
     assert_eq!(attempt["reason"], "550 for recipient 1 of 2; 551 for recipient 2 of 2");
     assert_eq!(attempt["answer"], "ops@example.com: 5.1.1 no such user; ann@example.com: 5.1.6 moved away");
 }
@@ -506,9 +506,9 @@ async fn a_server_that_hangs_up_may_have_taken_the_message_only_when_it_had_it()
         let id = relay.accept(event).await;
         assert_eq!(relay.until(&id, "delivered").await["attempts"], 2, "{at}");
         let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
-        eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
+        eventually("the note", async || noted().await["attempted"][0].is_object()).await;
         let expected = format!("the mail server closed the connection {expected}");
-        assert_eq!(noted().await["failed_attempts"][0]["reason"], expected, "{at}");
+        assert_eq!(noted().await["attempted"][0]["reason"], expected, "{at}");
     }
 }
 
@@ -521,8 +521,8 @@ async fn a_server_that_hangs_up_before_tls_is_told_in_the_same_words() {
         let id = relay.accept(BOUNCED).await;
         relay.until(&id, "delivered").await;
         let noted = || async { relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0].clone() };
-        eventually("the note", async || noted().await["failed_attempts"][0].is_object()).await;
-        let reason = noted().await["failed_attempts"][0]["reason"].clone();
+        eventually("the note", async || noted().await["attempted"][0].is_object()).await;
+        let reason = noted().await["attempted"][0]["reason"].clone();
         assert_eq!(reason, "the mail server closed the connection before it answered", "{at}");
     }
 }

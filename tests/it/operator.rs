@@ -170,7 +170,7 @@ async fn dead_letters_are_listed_shown_with_their_answers_replayed_once_and_drop
     assert_eq!((rest["dead_letters"][0]["event"].as_str(), &rest["next"]), (Some(ids[0].as_str()), &Value::Null));
 
     let shown = relay.admin(&format!("/api/events/{}", ids[0])).await;
-    let attempt = &shown.json()["deliveries"][0]["failed_attempts"][0];
+    let attempt = &shown.json()["deliveries"][0]["attempted"][0];
     assert_eq!((attempt["status"].as_u64(), attempt["outcome"].as_str()), (Some(422), Some("reject")));
     assert_eq!(attempt["answer"], "no: … is not welcome");
     assert!(!shown.text().contains("top-secret"), "{}", shown.text());
@@ -474,7 +474,7 @@ async fn how_each_delivery_ended_is_listed_truly_after_a_restart_without_the_ind
     let without_notes = |shown: &[Vec<Value>]| {
         let mut shown = shown.to_vec();
         // The details of attempts are kept in the index alone.
-        shown.iter_mut().flatten().for_each(|delivery| delivery["failed_attempts"] = Value::Null);
+        shown.iter_mut().flatten().for_each(|delivery| delivery["attempted"] = Value::Null);
         shown
     };
     assert_eq!((listed, without_notes(&shown)), (before.0, without_notes(&before.1)));

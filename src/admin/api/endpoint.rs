@@ -27,10 +27,10 @@ pub(super) const fn post(path: &'static str, takes: &'static [&'static str], abo
 
 /// The one that is meant. Where it is not there, says what is in its place.
 pub(super) fn find<'e>(endpoints: &'e [Endpoint], is_read: bool, steps: &[&str]) -> Result<&'e Endpoint, Refusal> {
-    let of_method = || endpoints.iter().filter(|endpoint| endpoint.is_read == is_read);
-    if let Some(found) = of_method().find(|endpoint| endpoint.is_at(steps)) {
+    if let Some(found) = at(endpoints, steps).find(|endpoint| endpoint.is_read == is_read) {
         return Ok(found);
     }
+    let of_method = || endpoints.iter().filter(|endpoint| endpoint.is_read == is_read);
     let Some((act, before)) = steps.split_last() else { return Err(nothing()) };
     let acts: Vec<_> = of_method().filter_map(|endpoint| endpoint.act_behind(before)).collect();
     if acts.is_empty() {
@@ -39,9 +39,16 @@ pub(super) fn find<'e>(endpoints: &'e [Endpoint], is_read: bool, steps: &[&str])
     Err(Refusal::missing(format!("`{act}` is nothing that can be done here: {}", acts.join(", "))))
 }
 
+/// Those at a path. A step that stands for any does not stand for a word that another one has there: an event is not called `search`.
+fn at<'e>(endpoints: &'e [Endpoint], steps: &[&str]) -> impl Iterator<Item = &'e Endpoint> {
+    let is_at = |endpoint: &&Endpoint| endpoint.is_at(steps);
+    let is_named = endpoints.iter().filter(is_at).any(Endpoint::is_literal);
+    endpoints.iter().filter(move |endpoint| endpoint.is_at(steps) && (endpoint.is_literal() || !is_named))
+}
+
 /// The methods that a path takes, as the header `Allow` lists them, and in words. Nothing, where the path is not there.
 pub(super) fn methods(endpoints: &[Endpoint], steps: &[&str]) -> Option<(&'static str, &'static str)> {
-    let takes = |is_read| endpoints.iter().any(|endpoint| endpoint.is_read == is_read && endpoint.is_at(steps));
+    let takes = |is_read| at(endpoints, steps).any(|endpoint| endpoint.is_read == is_read);
     match (takes(true), takes(false)) {
         (true, true) => Some(("GET, HEAD, POST", "read by GET and done by POST")),
         (true, false) => Some(("GET, HEAD", "read by GET")),
@@ -82,6 +89,10 @@ impl Endpoint {
 
     fn is_at(&self, steps: &[&str]) -> bool {
         self.steps().count() == steps.len() && self.begins_with(steps)
+    }
+
+    fn is_literal(&self) -> bool {
+        !self.steps().any(is_any)
     }
 
     fn begins_with(&self, steps: &[&str]) -> bool {

@@ -2,19 +2,15 @@
 
 import { get, listen, onRefresh, onState, refresh, relay } from "./api.js";
 import { button, count, fill, h, icon, isUtc, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
-import { announce, go, link, needsSomebody, place, toast } from "./parts.js";
-import * as config from "./config.js";
-import * as destinations from "./destinations.js";
-import * as events from "./events.js";
-import * as trying from "./try.js";
-import * as unrouted from "./unrouted.js";
+import { announce, empty, go, link, needsSomebody, place, toast } from "./parts.js";
 
+/** Each is loaded when it is first shown. */
 const VIEWS = [
-  ["events", "Events", events],
-  ["destinations", "Destinations", destinations],
-  ["try", "Try it", trying],
-  ["unrouted", "Unrouted", unrouted],
-  ["config", "Config", config],
+  ["events", "Events", () => import("./events.js")],
+  ["destinations", "Destinations", () => import("./destinations.js")],
+  ["try", "Try it", () => import("./try.js")],
+  ["unrouted", "Unrouted", () => import("./unrouted.js")],
+  ["config", "Config", () => import("./config.js")],
 ];
 /** How often everything is asked for where nothing comes by itself. */
 const ASK_EVERY_MS = 5000;
@@ -26,20 +22,36 @@ let asking = null;
 
 // ---- where we are
 
-function route() {
-  const here = placed();
+async function route() {
+  let here = placed();
   const name = relay.signedOut ? "sign-in" : here.view === "sign-in" ? "events" : here.view;
   if (shown?.name !== name) {
     shown?.view.close?.();
     main.className = "";
     fill(main);
-    const view = name === "sign-in" ? signIn : VIEWS.find(([known]) => known === name)[2];
-    shown = { name, view };
+    const opened = { name, view: {} };
+    shown = opened;
+    markTab();
+    const view = name === "sign-in" ? signIn : await loaded(name);
+    if (shown !== opened || !view) return;
+    opened.view = view;
+    here = placed();
     view.open(main, here);
     document.title = name === "events" ? "vero-relay" : `${VIEWS.find(([known]) => known === name)?.[1] ?? "Sign in"} · vero-relay`;
   }
   shown.view.go?.(here);
   markTab();
+}
+
+/** The module of a view; nothing, where it did not come, and then it can be asked for again. */
+async function loaded(name) {
+  try {
+    return await VIEWS.find(([known]) => known === name)[2]();
+  } catch {
+    shown = null;
+    fill(main, empty("This view could not be loaded", "The relay does not answer, or another program answers in its place.", button("Try again", () => location.reload())));
+    return null;
+  }
 }
 
 // ---- the frame

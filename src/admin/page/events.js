@@ -2,7 +2,6 @@
 
 import { Refused, post, relay } from "./api.js";
 import { button, count, dayOf, fill, h, icon, keyed, many, moment, now, say, span, timeOf } from "./dom.js";
-import * as detail from "./event.js";
 import { announce, bars, empty, go, isQuiet, link, needsSomebody, pill, place, stateOf, sum } from "./parts.js";
 
 /** Rows that are drawn, and rows that are known. */
@@ -30,6 +29,8 @@ const SHOWS = [
 const WORDS = { type: "type", to: "destination", state: "state", rule: "rule", campaign: "campaign", source: "source", who: "email" };
 
 let view = null;
+/** What shows one event: it is loaded with the first that is opened, as the list does without it. */
+let detail = null;
 
 export function open(main) {
   view = build(main);
@@ -40,7 +41,7 @@ export function close() {
   view.controller?.abort();
   clearTimeout(view.typing);
   clearTimeout(view.gathering);
-  detail.close();
+  detail?.close();
   view = null;
 }
 
@@ -177,7 +178,7 @@ export function frame(kind, data) {
   if (kind === "skipped") arrived({ skipped: data.events, id: `skipped-${data.from}-${data.until}`, received_at: data.until, from: data.from });
   if (kind === "deliveries") settled(data);
   if (kind === "reset") again();
-  if (kind !== "event") detail.frame(kind, data);
+  if (kind !== "event") detail?.frame(kind, data);
 }
 
 /** The relay has said how it stands. Where nothing comes by itself, the newest events are asked for too. */
@@ -256,7 +257,7 @@ function settled({ id, deliveries }) {
     if (known) known.deliveries = deliveries;
   }
   draw();
-  detail.frame("deliveries", { id, deliveries });
+  detail?.frame("deliveries", { id, deliveries });
 }
 
 // ---- held while somebody reads
@@ -459,13 +460,19 @@ function choose(id) {
   const before = view.chosen;
   view.chosen = id;
   view.main.classList.toggle("open", id !== null);
-  if (id) detail.open(view.aside, id, { back: () => go(here({ id: null })), isPhone: matchMedia("(max-width: 760px)").matches });
+  if (id) showOne(view, id);
   else {
-    detail.close();
+    detail?.close();
     fill(view.aside, empty("No event is chosen", "Choose one to see where it went, what each destination answered, and why."));
     if (before) rowOf(before)?.focus();
   }
   draw();
+}
+
+async function showOne(own, id) {
+  detail ??= await import("./event.js");
+  if (view !== own || own.chosen !== id) return;
+  detail.open(own.aside, id, { back: () => go(here({ id: null })), isPhone: matchMedia("(max-width: 760px)").matches });
 }
 
 function rowOf(id) {
@@ -487,7 +494,7 @@ export function key(name, event) {
     if (document.activeElement === view.input) view.input.blur();
     else if (view.chosen && !view.rows.contains(document.activeElement)) rowOf(view.chosen)?.focus();
     else if (view.chosen) go(here({ id: null }));
-  } else detail.key(name, event);
+  } else detail?.key(name, event);
 }
 
 function move(by, event) {

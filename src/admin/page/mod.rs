@@ -5,10 +5,15 @@
 //! has a module. The policy below has the browser hold the page to that: no code and no style but from these files, and no text that
 //! becomes markup.
 
+use std::io::Read;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use flate2::Compression;
+use flate2::read::GzEncoder;
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::listener::Answer;
@@ -46,8 +51,34 @@ files! {
         "slack.js", "events.js", "event.js", "destinations.js", "try.js", "unrouted.js", "config.js";
 }
 
-/// What tells one version of each file from another, in their order.
-static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| FILES.iter().map(|file| tag(file.bytes)).collect());
+/// What is sent of a file, and what tells one version of it from another.
+struct Form {
+    bytes: Bytes,
+    tag: HeaderValue,
+}
+
+/// Each file as it is and packed by gzip, in their order.
+static FORMS: LazyLock<Vec<(Form, Form)>> = LazyLock::new(|| {
+    let form = |bytes: Bytes| Form { tag: tag(&bytes), bytes };
+    FILES.iter().map(|file| (form(Bytes::from_static(file.bytes)), form(pack(file.bytes).into()))).collect()
+});
+
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    GzEncoder::new(bytes, Compression::best()).read_to_end(&mut packed).expect("what lies in memory can be read");
+    packed
+}
+
+/// Whether a browser takes gzip: it names it, and does not give it the weight zero.
+fn unpacks(headers: &HeaderMap) -> bool {
+    let codings =
+        headers.get_all(ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','));
+    codings.map(|coding| coding.split_once(';').unwrap_or((coding, ""))).any(|(name, weight)| {
+        let weight = weight.trim().trim_start_matches(['q', 'Q']).trim_start_matches('=');
+        let is_gzip = ["gzip", "x-gzip"].iter().any(|gzip| name.trim().eq_ignore_ascii_case(gzip));
+        is_gzip && weight.parse::<f32>().ok() != Some(0.0)
+    })
+}
 
 fn tag(bytes: &[u8]) -> HeaderValue {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
@@ -59,10 +90,11 @@ fn tag(bytes: &[u8]) -> HeaderValue {
 pub(super) fn find(path: &str, headers: &HeaderMap) -> Option<Answer> {
     let path = if path.is_empty() { "index.html" } else { path };
     let at = FILES.iter().position(|file| file.path == path)?;
-    let tag = &TAGS[at];
+    let (plain, packed) = &FORMS[at];
+    let is_packed = unpacks(headers);
+    let Form { bytes, tag } = if is_packed { packed } else { plain };
     let is_known = headers.get_all(IF_NONE_MATCH).iter().any(|known| is_among(known.as_bytes(), tag.as_bytes()));
-    let bytes = if is_known { Bytes::new() } else { Bytes::from_static(FILES[at].bytes) };
-    let mut response = Response::new(bytes);
+    let mut response = Response::new(if is_known { Bytes::new() } else { bytes.clone() });
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -73,6 +105,10 @@ pub(super) fn find(path: &str, headers: &HeaderMap) -> Option<Answer> {
     // Asked about each time, so that a new version of the program is seen at once.
     own.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     own.insert(ETAG, tag.clone());
+    own.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if is_packed && !is_known {
+        own.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     Some(response)
 }
 
@@ -116,11 +152,56 @@ mod tests {
         assert!(find("../mod.rs", &HeaderMap::new()).is_none());
     }
 
+    /// What a browser asks for until it shows the list of events: the page, that view, and what these name. What stands behind `import(` is
+    /// loaded when it is first needed.
+    fn first_view() -> Vec<&'static File> {
+        let mut loaded: Vec<&File> =
+            FILES.iter().filter(|file| ["index.html", "events.js"].contains(&file.path)).collect();
+        let mut at = 0;
+        while at < loaded.len() {
+            let text = std::str::from_utf8(loaded[at].bytes).expect("text");
+            let is_named =
+                |path: &str| text.contains(&format!("=\"{path}\"")) || text.contains(&format!("from \"./{path}\""));
+            let named = FILES.iter().filter(|file| is_named(file.path));
+            let named: Vec<_> = named.filter(|file| loaded.iter().all(|known| known.path != file.path)).collect();
+            loaded.extend(named);
+            at += 1;
+        }
+        loaded
+    }
+
     #[test]
     fn the_page_is_light_and_loads_in_few_requests() {
-        let bytes: usize = FILES.iter().map(|file| file.bytes.len()).sum();
-        assert!(bytes <= 130 << 10, "{bytes} bytes");
+        let first = first_view();
+        let paths: Vec<_> = first.iter().map(|file| file.path).collect();
+        for needed in ["index.html", "style.css", "theme.js", "app.js", "dom.js", "api.js", "parts.js", "events.js"] {
+            assert!(paths.contains(&needed), "{needed} is not among {paths:?}");
+        }
+        let bytes: usize = first.iter().map(|file| file.bytes.len()).sum();
+        let packed: usize = first.iter().map(|file| pack(file.bytes).len()).sum();
+        assert!(bytes <= 130_000 && packed <= 40_000, "{bytes} bytes, {packed} packed: {paths:?}");
         assert!(FILES.len() <= 16, "{} files", FILES.len());
+    }
+
+    #[test]
+    fn a_browser_that_unpacks_gets_the_packed_file_and_each_form_has_its_own_tag() {
+        let plain = find("app.js", &HeaderMap::new()).expect("it is there");
+        assert_eq!(
+            (plain.headers().get(CONTENT_ENCODING), &plain.headers()[VARY]),
+            (None, &HeaderValue::from_static("accept-encoding"))
+        );
+        for accepted in ["gzip", "deflate, gzip, br", "gzip;q=0.5", "GZIP", "x-gzip"] {
+            let packed = find("app.js", &headers(ACCEPT_ENCODING, accepted)).expect("it is there");
+            assert_eq!(packed.headers()[CONTENT_ENCODING], "gzip", "{accepted}");
+            assert_ne!(packed.headers()[ETAG], plain.headers()[ETAG]);
+            let mut unpacked = Vec::new();
+            flate2::read::GzDecoder::new(&packed.body()[..]).read_to_end(&mut unpacked).expect("it is gzip");
+            assert_eq!(unpacked, plain.body()[..], "{accepted}");
+        }
+        for refused in ["br", "gzip;q=0", "gzip; q=0.0", "identity", "", "gzipped"] {
+            let answer = find("app.js", &headers(ACCEPT_ENCODING, refused)).expect("it is there");
+            assert_eq!(answer.headers().get(CONTENT_ENCODING), None, "{refused}");
+        }
     }
 
     #[test]
@@ -135,7 +216,7 @@ mod tests {
                 "eval(",
                 "javascript:",
                 " style=\"",
-                " onclick",
+                " onclick=",
             ] {
                 assert!(!text.contains(wrong), "{} has {wrong}", file.path);
             }

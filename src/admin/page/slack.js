@@ -131,7 +131,7 @@ function inline(line) {
   return out;
 }
 
-/** <https://…|words>, <@U…>, <#C…>, <!here>. */
+/** <address|words>, <@U…>, <#C…>, <!here>. */
 function reference(inside) {
   const [target, ...label] = inside.split("|");
   const shown = entities(label.join("|") || target);
