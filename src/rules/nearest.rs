@@ -86,7 +86,7 @@ fn miss(trace: &RuleTrace, body: &[u8], fields: &mut Option<BTreeSet<String>>) -
     let held = conditions.len() - failed.len();
     // A rule of one condition that fails is near only by what was meant.
     let is_near = held > 0 || failed.iter().all(|missed| missed.meant.is_some());
-    is_near.then(|| (distance, NearMiss { rule: trace.rule, held, of: conditions.len(), failed }))
+    is_near.then_some((distance, NearMiss { rule: trace.rule, held, of: conditions.len(), failed }))
 }
 
 fn missed(trace: &RuleTrace, at: usize, body: &[u8], fields: &mut Option<BTreeSet<String>>) -> (Missed, usize) {

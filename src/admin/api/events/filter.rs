@@ -102,7 +102,7 @@ impl Filter {
             && self.source.is_none_or(|source| source == event.source)
             && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
             && self.rule.is_none_or(|rule| event.rules.contains(&rule))
-            && !(self.is_unrouted && !event.deliveries.is_empty())
+            && (!self.is_unrouted || event.deliveries.is_empty())
             && self.text.as_ref().is_none_or(|text| text.is_match(&event.body))
             && self.conditions.iter().all(|conditions| conditions.holds(&*relay.store, event))
     }
