@@ -34,6 +34,16 @@ use crate::listener::{Answer, answer, text};
 use crate::relay::{Relay, SourceState, healthz, readyz};
 use crate::telemetry::{DestinationGauges, SourceGauges};
 
+/// The API as an OpenAPI document, which `/api/openapi.json` gives too.
+pub fn openapi() -> Value {
+    api::document()
+}
+
+/// docs/api.md.
+pub fn api_reference() -> String {
+    api::reference()
+}
+
 /// A write needs this header, with any value.
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
 /// Every answer of the admin listener has it, with the version: so a verb knows that it talks to a relay.

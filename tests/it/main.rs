@@ -2,6 +2,7 @@
 
 mod admin_listener;
 mod answers;
+mod api;
 mod bins;
 mod bodies;
 mod canaries;

@@ -42,13 +42,17 @@ fn read(path: &Path) -> Option<Value> {
 }
 
 #[track_caller]
-fn is_committed(path: &str, made: &str) {
+pub(super) fn is_committed(path: &str, made: &str) {
     let path = root().join(path);
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
         std::fs::write(&path, made).expect("written");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == made, "{} is old: UPDATE_FIXTURES=1 cargo test --test it schema:: writes it", path.display());
+    assert!(
+        committed == made,
+        "{} is old: UPDATE_FIXTURES=1 cargo test --test it -- schema:: api:: writes it",
+        path.display()
+    );
 }
 
 #[test]

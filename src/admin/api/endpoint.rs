@@ -7,12 +7,12 @@ use super::{Refusal, nothing};
 
 /// One thing that can be asked or done.
 pub(super) struct Endpoint {
-    is_read: bool,
+    pub is_read: bool,
     /// Behind the resource's name. A step in capital letters stands for any.
     path: &'static str,
     /// Of what is asked, the parameters behind the `?`; of what is done, the keys of the body, with a `?` behind those that may be left out.
-    takes: &'static [&'static str],
-    about: &'static str,
+    pub takes: &'static [&'static str],
+    pub about: &'static str,
 }
 
 /// Something that can be asked.
@@ -71,16 +71,33 @@ impl Endpoint {
 
     /// What the overview says of it.
     pub(super) fn line(&self, resource: &str) -> String {
-        let Self { path, takes, about, .. } = self;
-        let method = if self.is_read { "GET " } else { "POST" };
-        let path = format!("/api/{resource}{path}");
+        let Self { takes, about, .. } = self;
+        let named = self.named(resource);
+        let (method, path) = named.split_once(' ').unwrap_or_default();
         let takes = match self.is_read {
             _ if takes.is_empty() => String::new(),
             true => takes.iter().map(|key| format!(" ?{key}=")).collect(),
             false => format!(" {{{}}}", takes.join(", ")),
         };
         let takes = if takes.is_empty() { takes } else { format!("{:40}{takes}\n", "") };
-        format!("{method} {path:<35} {about}\n{takes}")
+        format!("{method:4} {path:<35} {about}\n{takes}")
+    }
+
+    /// Its method and its path: `GET /api/events/ID`.
+    pub(super) fn named(&self, resource: &str) -> String {
+        let method = if self.is_read { "GET" } else { "POST" };
+        format!("{method} {}", self.path_with(resource, str::to_owned))
+    }
+
+    /// Its path, with something in the place of the steps that stand for any.
+    pub(super) fn path_with(&self, resource: &str, place: impl Fn(&str) -> String) -> String {
+        let steps = self.steps().map(|step| if is_any(step) { place(step) } else { step.to_owned() });
+        steps.fold(format!("/api/{resource}"), |path, step| format!("{path}/{step}"))
+    }
+
+    /// The steps that stand for any.
+    pub(super) fn places(&self) -> impl Iterator<Item = &'static str> {
+        self.steps().filter(|step| is_any(step))
     }
 
     fn steps(&self) -> impl Iterator<Item = &'static str> {

@@ -126,7 +126,10 @@ resources! {
     what_if,
     store,
     turned_away,
+    openapi,
 }
+
+pub(super) use self::openapi::{document, reference};
 
 /// A request to one of them.
 struct Request<'r> {

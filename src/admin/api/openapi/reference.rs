@@ -1,0 +1,63 @@
+//! docs/api.md, made of the endpoints and of what `api.yaml` says.
+
+use std::fmt::Write;
+
+use super::notation::{Field, Type};
+use super::{Shape, TOLD, endpoints};
+
+/// The whole API as a page of Markdown.
+pub(in crate::admin) fn reference() -> String {
+    let mut page = include_str!("reference.md").to_owned();
+    let mut before = "";
+    for (named, resource, endpoint) in endpoints() {
+        if resource.name != before {
+            // Writing to a string cannot fail.
+            let _ = write!(page, "\n## {}\n", resource.name);
+            before = resource.name;
+        }
+        let answer = TOLD.answered(&named).map_or_else(String::new, |answered| in_words(&answered.answer));
+        let _ = write!(page, "\n### `{named}`\n\n{}.\n\nAnswers {answer}.\n", capital(endpoint.about));
+        let keys = endpoint.takes.iter().map(|key| {
+            let name = key.trim_end_matches('?');
+            let field = TOLD.key(&named, name).cloned().unwrap_or_else(|| Field::unknown(name));
+            Field { may_be_missing: endpoint.is_read || key.ends_with('?'), ..field }
+        });
+        let keys: Vec<Field> = keys.collect();
+        if !keys.is_empty() {
+            let what = if endpoint.is_read { "Parameter" } else { "Key" };
+            let _ = write!(page, "\n{}", table(what, &keys));
+        }
+    }
+    page.push_str("\n## What is answered\n");
+    for (name, shape) in &TOLD.shapes {
+        let _ = write!(page, "\n### {name}\n\n");
+        match shape {
+            Shape::Object(fields) => page.push_str(&table("Key", fields)),
+            Shape::Other(other) => {
+                let _ = writeln!(page, "One of {}.", other.words());
+            }
+        }
+    }
+    page
+}
+
+fn in_words(answer: &Type) -> String {
+    match answer {
+        Type::Any => "a JSON object".to_owned(),
+        other => other.words(),
+    }
+}
+
+fn table(what: &str, fields: &[Field]) -> String {
+    let mut table = format!("| {what} | What it is | Meaning |\n|---|---|---|\n");
+    for Field { name, may_be_missing, kind, about } in fields {
+        let missing = if *may_be_missing { "?" } else { "" };
+        let _ = writeln!(table, "| `{name}`{missing} | {} | {} |", kind.words(), capital(about));
+    }
+    table
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
