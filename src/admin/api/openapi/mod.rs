@@ -92,6 +92,16 @@ impl Told {
         let own = self.answered(endpoint).into_iter().flat_map(|answered| &answered.keys);
         own.chain(&self.keys).find(|field| field.name == name)
     }
+
+    /// What an endpoint takes. No parameter behind the `?` has to be given.
+    fn taken(&self, named: &str, endpoint: &Endpoint) -> Vec<Field> {
+        let field = |key: &&str| {
+            let name = key.trim_end_matches('?');
+            let field = self.key(named, name).cloned().unwrap_or_else(|| Field::unknown(name));
+            Field { may_be_missing: endpoint.is_read || key.ends_with('?'), ..field }
+        };
+        endpoint.takes.iter().map(field).collect()
+    }
 }
 
 /// Every endpoint, with the name under which `api.yaml` has it.
@@ -119,10 +129,13 @@ pub(in crate::admin) fn document() -> Value {
         (name.clone(), schema)
     };
     let mut shapes: Map<_, _> = TOLD.shapes.iter().map(shape).collect();
-    shapes.insert("Error".to_owned(), json!({
-        "type": "object", "required": ["error"], "additionalProperties": false,
-        "properties": { "error": { "type": "string", "description": "what is wrong, and what to do" } },
-    }));
+    shapes.insert(
+        "Error".to_owned(),
+        json!({
+            "type": "object", "required": ["error"], "additionalProperties": false,
+            "properties": { "error": { "type": "string", "description": "what is wrong, and what to do" } },
+        }),
+    );
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -136,19 +149,21 @@ pub(in crate::admin) fn document() -> Value {
 }
 
 fn operation(named: &str, resource: &Resource, endpoint: &Endpoint) -> Value {
-    let mut parameters: Vec<Value> = endpoint.places().map(|place| json!({
-        "name": place.to_lowercase(), "in": "path", "required": true, "schema": { "type": "string" },
-    })).collect();
-    let taken = endpoint.takes.iter().map(|key| {
-        let name = key.trim_end_matches('?');
-        let field = TOLD.key(named, name).cloned().unwrap_or_else(|| Field::unknown(name));
-        Field { may_be_missing: endpoint.is_read || key.ends_with('?'), ..field }
-    });
-    let taken: Vec<Field> = taken.collect();
+    let mut parameters: Vec<Value> = endpoint
+        .places()
+        .map(|place| {
+            json!({
+                "name": place.to_lowercase(), "in": "path", "required": true, "schema": { "type": "string" },
+            })
+        })
+        .collect();
+    let taken = TOLD.taken(named, endpoint);
     if endpoint.is_read {
-        parameters.extend(taken.iter().map(|field| json!({
-            "name": field.name, "in": "query", "description": field.about, "schema": field.kind.schema(),
-        })));
+        parameters.extend(taken.iter().map(|field| {
+            json!({
+                "name": field.name, "in": "query", "description": field.about, "schema": field.kind.schema(),
+            })
+        }));
     } else {
         parameters.push(json!({
             "name": crate::admin::WRITE_HEADER, "in": "header", "required": true, "schema": { "type": "string" },
@@ -200,8 +215,16 @@ mod tests {
     fn every_endpoint_and_every_key_is_told_of_and_nothing_else() {
         let there: HashSet<String> = endpoints().map(|(named, ..)| named).collect();
         let told: HashSet<String> = TOLD.answers.iter().map(|answered| answered.endpoint.clone()).collect();
-        assert_eq!(there.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "api.yaml does not tell what these answer");
-        assert_eq!(told.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new(), "api.yaml tells of what is not there");
+        assert_eq!(
+            there.difference(&told).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "api.yaml does not tell what these answer"
+        );
+        assert_eq!(
+            told.difference(&there).collect::<Vec<_>>(),
+            Vec::<&String>::new(),
+            "api.yaml tells of what is not there"
+        );
         let mut used = HashSet::new();
         for (named, _, endpoint) in endpoints() {
             for key in endpoint.takes {
@@ -210,7 +233,8 @@ mod tests {
                 used.insert(name);
             }
             let own = &TOLD.answered(&named).expect("it is there").keys;
-            let unknown = own.iter().find(|field| !endpoint.takes.iter().any(|key| key.trim_end_matches('?') == field.name));
+            let unknown =
+                own.iter().find(|field| !endpoint.takes.iter().any(|key| key.trim_end_matches('?') == field.name));
             assert!(unknown.is_none(), "{named} takes no {unknown:?}");
         }
         let unused = TOLD.keys.iter().find(|field| !used.contains(field.name.as_str()));

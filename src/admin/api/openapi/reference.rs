@@ -17,12 +17,7 @@ pub(in crate::admin) fn reference() -> String {
         }
         let answer = TOLD.answered(&named).map_or_else(String::new, |answered| in_words(&answered.answer));
         let _ = write!(page, "\n### `{named}`\n\n{}.\n\nAnswers {answer}.\n", capital(endpoint.about));
-        let keys = endpoint.takes.iter().map(|key| {
-            let name = key.trim_end_matches('?');
-            let field = TOLD.key(&named, name).cloned().unwrap_or_else(|| Field::unknown(name));
-            Field { may_be_missing: endpoint.is_read || key.ends_with('?'), ..field }
-        });
-        let keys: Vec<Field> = keys.collect();
+        let keys = TOLD.taken(&named, endpoint);
         if !keys.is_empty() {
             let what = if endpoint.is_read { "Parameter" } else { "Key" };
             let _ = write!(page, "\n{}", table(what, &keys));
