@@ -4,6 +4,7 @@
 //!
 //! * [`load`]: the sender. [`receiver`]: the other side, which notes how long each event took. [`bare`]: the loop in
 //!   the relay's place.
+//! * [`asked`]: how long the API takes over a long history.
 //! * [`counted`]: how often the relay asks for memory.
 //! * [`measure`]: what the kernel knows of a process, and the relay, started on a config of its own.
 //! * [`scenarios`]: what is measured, each between two runs of the bare loop. [`report`]: the tables and BENCHMARKS.md.
@@ -14,6 +15,7 @@
 //!
 //! `cargo bench --bench throughput -- [--quick] [--only NAME] [--dead N] [--write]`
 
+mod asked;
 mod bare;
 mod counted;
 mod load;
@@ -40,7 +42,7 @@ struct Options {
     /// A tenth of the events: to see that it runs, not what it costs
     #[arg(long)]
     quick: bool,
-    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain, allocations
+    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain, allocations, api
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Events of the backlog
@@ -92,13 +94,18 @@ async fn measure_all(options: &Options) {
     let chosen: Vec<_> = scenarios::all().into_iter().filter(|scenario| is_wanted(scenario.key)).collect();
     let is_draining = is_wanted(scenarios::DRAIN_KEY);
     let is_counting = is_wanted(counted::KEY);
-    assert!(is_draining || is_counting || !chosen.is_empty(), "no scenario has a name that begins so: see --help");
+    let is_asking = is_wanted(asked::KEY);
+    assert!(
+        is_draining || is_counting || is_asking || !chosen.is_empty(),
+        "no scenario has a name that begins so: see --help"
+    );
     let machine = report::Machine::look();
     print!("{}", machine.text());
     let measured = scenarios::run(chosen, share, |one| eprintln!("{}", report::line(one))).await;
     let drained = if is_draining { Some(scenarios::drain(options.dead / share).await) } else { None };
     let counted = if is_counting { counted::run(share).await } else { Vec::new() };
-    let text = report::Report { machine, measured, drained, counted, is_quick: options.quick }.text();
+    let asked = if is_asking { Some(asked::run(share).await) } else { None };
+    let text = report::Report { machine, measured, drained, counted, asked, is_quick: options.quick }.text();
     println!("{text}");
     if options.write {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");

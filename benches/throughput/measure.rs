@@ -78,7 +78,7 @@ pub fn number_after(text: &str, key: &str) -> f64 {
 pub struct Relay {
     pub process: Process,
     pub hooks: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
 }
 
 /// What a relay is told to do.

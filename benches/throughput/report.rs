@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::asked::Api;
 use crate::counted::Counted;
 use crate::load::BOUNCED_IN_100;
 use crate::measure::number_after;
@@ -126,6 +127,7 @@ pub struct Report {
     pub measured: Vec<Measured>,
     pub drained: Option<Drained>,
     pub counted: Vec<Counted>,
+    pub asked: Option<Api>,
     pub is_quick: bool,
 }
 
@@ -155,6 +157,9 @@ impl Report {
             out.push_str(&backlog(drained));
         }
         out.push_str(&allocations(&self.counted));
+        if let Some(asked) = &self.asked {
+            out.push_str(&answers(asked));
+        }
         out + READING
     }
 
@@ -289,6 +294,18 @@ fn allocations(counted: &[Counted]) -> String {
         let part =
             if deliveries > 0.0 { format!("{:.1} | {:.0}", part.times, part.bytes) } else { "– | –".to_owned() };
         writeln!(out, "| {name} | {:.1} | {:.0} | {part} |", one.event.times, one.event.bytes).expect(TAKES_ALL);
+    }
+    out
+}
+
+fn answers(asked: &Api) -> String {
+    let mut out = format!(
+        "\n## The API, where {} events are kept\n\n| | asked | p50 ms | p99 ms | bytes |\n|---|--:|--:|--:|--:|\n",
+        asked.events
+    );
+    for one in &asked.answered {
+        let [p50, p99] = one.ms;
+        writeln!(out, "| `{}` | {} | {p50:.2} | {p99:.2} | {} |", one.what, one.times, one.bytes).expect(TAKES_ALL);
     }
     out
 }
