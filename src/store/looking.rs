@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AllCounts, AttemptNote, Cursor, DeadQuery, DeliveryState, NameId, PlannedDelivery, StoreError, StoredEvent, Which,
+    AllCounts, AttemptNote, Cursor, DeadQuery, DeliveryState, NameId, PlannedDelivery, StoreError, StoredEvent, Watch,
+    Which,
 };
 use crate::event::EventId;
 use crate::store::Answer;
@@ -31,6 +32,10 @@ pub trait Looking: Send + Sync {
         after: Option<&Cursor>,
         max: usize,
     ) -> Answer<'_, Page<DeadLetter>>;
+
+    /// Sees what changes from now on: what arrives, once it stands in its queues, and what becomes of deliveries. For who shows it as it
+    /// happens: it may be told less than has happened, and then how much less.
+    fn watch(&self) -> Watch;
 
     /// What waits for each destination, and what is held of each source.
     fn counts(&self) -> Answer<'_, AllCounts>;

@@ -8,7 +8,8 @@
 //! * `lease`, [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
 //! * `queue`, [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what
 //!   became of it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
-//! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`.
+//! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`. `changes`, [`Watch`]: what changes
+//!   from now on.
 //! * `command`, [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
 //! * `names`, [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
@@ -19,6 +20,7 @@
 //!
 //! Exactly once; order, within a destination or between two; that a settlement is durable when [`Queue::settle`] returns.
 
+mod changes;
 mod command;
 mod cursor;
 mod errors;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
+pub use self::changes::{ARRIVED_BYTES_MAX, ARRIVED_MAX, Changes, Others, SETTLED_MAX, Watch};
 pub use self::command::*;
 pub use self::cursor::*;
 pub use self::errors::*;

@@ -15,6 +15,7 @@ use super::queue::Claim;
 use super::words::state_of;
 use super::{Journal, lock, reading};
 use crate::event::EventId;
+use crate::store::changes::told_of;
 use crate::store::{
     AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueState, Room, Settled, Settlement, StoreError,
 };
@@ -145,6 +146,8 @@ impl Queue for JournalQueue {
     }
 
     fn settle(&self, settled: Vec<Settled>) {
+        let watchers = &self.journal.watchers;
+        let told = if watchers.are_there() { told_of(&settled, self.journal.clock.now_ms()) } else { Vec::new() };
         let mut notes: Vec<(DeliveryKey, AttemptNote)> = Vec::new();
         let settlements = settled.into_iter().map(|Settled { claim, settlement, attempt }| {
             let claim = Claim::from(claim);
@@ -152,6 +155,9 @@ impl Queue for JournalQueue {
             (claim, settlement)
         });
         self.journal.settle(&self.destination, &self.lost, settlements);
+        if !told.is_empty() && !self.lost.is_cancelled() {
+            watchers.settled(&told);
+        }
         if !notes.is_empty() && !self.lost.is_cancelled() {
             self.journal.index.update(vec![Update::Notes(notes)]);
         }

@@ -74,6 +74,9 @@ impl Journal {
                 taken.waiting + taken.scheduled + taken.dead
             }
         };
+        if deliveries > 0 {
+            self.watchers.commanded();
+        }
         let (done, durable) = oneshot::channel();
         if let Some(reservation) = reservation {
             let known = KnownCommand { id: reservation.id, act, deliveries, at_ms: self.clock.now_ms() };

@@ -15,7 +15,7 @@ use super::{Journal, JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
     AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryState, DeliveryView, EventQuery, EventView, Looking,
-    NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Which,
+    NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Watch, Which,
 };
 
 impl Looking for JournalStore {
@@ -46,6 +46,10 @@ impl Looking for JournalStore {
         let query = query.clone();
         let after = after.cloned();
         self.aside(move |journal| journal.dead_letters(&of, &query, after.as_ref(), max))
+    }
+
+    fn watch(&self) -> Watch {
+        self.journal.watchers.begin()
     }
 
     fn counts(&self) -> Answer<'_, AllCounts> {

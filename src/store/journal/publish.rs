@@ -79,6 +79,7 @@ impl Journal {
             }
         }
         deliveries.sort_by_key(|(destination, _)| *destination);
+        let watched = if self.watchers.are_there() { events.clone() } else { Vec::new() };
         let mut recent = lock(&self.recent);
         events.into_iter().for_each(|event| recent.push(event));
         drop(recent);
@@ -89,6 +90,11 @@ impl Journal {
             drop(queue);
             destination.wakeup.clone()
         };
-        deliveries.chunk_by(|(one, _), (other, _)| one == other).map(of_one).collect()
+        let woken = deliveries.chunk_by(|(one, _), (other, _)| one == other).map(of_one).collect();
+        // Who asks now where their deliveries stand finds them in their queues.
+        if !watched.is_empty() {
+            self.watchers.arrived(&watched);
+        }
+        woken
     }
 }

@@ -23,6 +23,7 @@ use super::state::State;
 use super::upkeep_inbox::Upkeep;
 use super::words::{ReadError, unreadable};
 use super::{lock, reading, writing};
+use crate::store::changes::Watchers;
 use crate::store::{DeliveryState, Health, NameId, NameKind, NameState, Retention, Sources, StoredEvent};
 use crate::time::Clock;
 
@@ -72,6 +73,7 @@ pub struct Journal {
     /// Whether nothing in the segment that is written to was stamped by a clock other than ours.
     pub is_by_one_clock: AtomicBool,
     pub arrivals: Mutex<Arrivals>,
+    pub watchers: Watchers,
 }
 
 /// What the journal works with.
@@ -134,6 +136,7 @@ impl Journal {
             dead_expired: AtomicU64::new(0),
             replays: Mutex::new(replays),
             facts: Mutex::new(facts),
+            watchers: Watchers::default(),
         }
     }
 

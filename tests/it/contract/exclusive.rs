@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 use vero_relay::store::{
-    AllCounts, Answer, DeadLetter, EventView, Intake, Interned, Looking, Names, Sources, States, StoredEvent,
+    AllCounts, Answer, DeadLetter, EventView, Intake, Interned, Looking, Names, Sources, States, StoredEvent, Watch,
 };
 
 use super::*;
@@ -142,6 +142,10 @@ impl Looking for Handle {
         max: usize,
     ) -> Answer<'_, Page<DeadLetter>> {
         self.store.dead_letters(of, query, after, max)
+    }
+
+    fn watch(&self) -> Watch {
+        self.store.watch()
     }
 
     fn counts(&self) -> Answer<'_, AllCounts> {

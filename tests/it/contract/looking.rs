@@ -190,3 +190,42 @@ fn a_dry_run_says_of_each_way_to_choose_to_how_many_a_command_would_be_done() {
         assert_eq!(how_many(Which::Events(vec![EventId::from_bytes(bytes)])), Ok(0), "of another store");
     });
 }
+
+#[test]
+fn who_watches_sees_what_arrives_once_it_waits_and_what_becomes_of_it() {
+    each(|backend| {
+        let store = backend.open();
+        append(&*store, "before", &["a"]);
+        let watch = store.watch();
+        let ids: Vec<EventId> = (0..3).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
+        let seen = watch.take();
+        assert_eq!(seen.arrived.iter().map(|event| event.id).collect::<Vec<_>>(), ids);
+        assert!(seen.settled.is_empty() && !seen.was_commanded);
+        let limit = SearchLimit { bytes_left: 0, unfound: 0 };
+        let (states, _) = wait(async || store.states(seen.arrived, limit).await).expect("known");
+        assert!(states.iter().all(|states| states[0].1 == DeliveryState::Waiting), "{states:?}");
+
+        let a = destination(&*store, "a");
+        let worker = worker(&*store, a);
+        let claims = worker.claim(4);
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        worker.settle(vec![
+            (claims[0], Settlement::Returned),
+            (claims[1], Settlement::Delivered { attempts: 1 }),
+            (claims[2], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() }),
+            (claims[3], Settlement::Dead { attempts: 1, reason: "no".into() }),
+        ]);
+        let seen = watch.take();
+        let settled: Vec<_> = seen.settled.iter().map(|(delivery, state)| (delivery.event, state)).collect();
+        assert_eq!(settled.iter().map(|(event, _)| *event).collect::<Vec<_>>(), ids, "none that was handed back");
+        assert!(matches!(settled[0].1, DeliveryState::Delivered { attempts: 1, .. }));
+        assert_eq!(*settled[1].1, DeliveryState::Scheduled { attempts: 1, due_ms, reason: "503".into() });
+        assert!(matches!(settled[2].1, DeliveryState::Dead { attempts: 1, .. }));
+        assert!(seen.settled.iter().all(|(delivery, _)| delivery.destination == a));
+
+        assert_eq!(ask(&*store, 1, "a", What::Drop(Which::Events(vec![ids[2]]))), done(1));
+        assert!(watch.take().was_commanded);
+        assert_eq!(ask(&*store, 2, "a", What::Drop(Which::Events(vec![ids[2]]))), done(0));
+        assert!(!watch.take().was_commanded, "nothing was done");
+    });
+}
