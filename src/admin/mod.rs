@@ -23,7 +23,8 @@ use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
-use warp::Filter;
+use warp::reply::Response as Reply;
+use warp::{Filter, Reply as _};
 
 use self::guard::Guard;
 use self::work::{Effort, Places};
@@ -69,12 +70,15 @@ struct Admin {
     guard: Guard,
     intake: Intake,
     places: Places,
+    streams: Arc<api::Streams>,
 }
 
 /// The routes of the admin listener.
-pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
+pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone {
     let places = Places::default();
-    let admin = Arc::new(Admin { relay, guard: Guard::new(address), intake: Intake::new(INTAKE_BYTES_MAX), places });
+    let streams = Arc::default();
+    let admin = Admin { relay, guard: Guard::new(address), intake: Intake::new(INTAKE_BYTES_MAX), places, streams };
+    let admin = Arc::new(admin);
     warp::path::tail()
         .and(warp::method())
         .and(warp::header::headers_cloned())
@@ -91,7 +95,8 @@ pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (
             }
             response
         })
-        .or(warp::any().map(|| answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read")))
+        .or(warp::any()
+            .map(|| answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read").into_response()))
         .unify()
 }
 
@@ -106,7 +111,7 @@ struct Request<'r> {
     query: Vec<(String, String)>,
 }
 
-async fn handle<S, B>(admin: &Admin, request: Request<'_>, stream: S) -> Answer
+async fn handle<S, B>(admin: &Admin, request: Request<'_>, stream: S) -> Reply
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
@@ -115,16 +120,17 @@ where
     let relay = &admin.relay;
     let steps: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     if headers.contains_key(VIA) && steps.first() != Some(&"bin") {
-        return answer(StatusCode::LOOP_DETECTED, "an event of a relay's cannot act here: only a bin is a destination");
+        let why = "an event of a relay's cannot act here: only a bin is a destination";
+        return answer(StatusCode::LOOP_DETECTED, why).into_response();
     }
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     let is_post_to_bin = *method == Method::POST && steps.first() == Some(&"bin");
     let changes_something = !is_read && !is_post_to_bin;
     let refusal = if changes_something { admin.guard.refusal_to_change(headers) } else { admin.guard.refusal(headers) };
     if let Some(refusal) = refusal {
-        return refusal;
+        return refusal.into_response();
     }
-    match (is_read, steps.as_slice()) {
+    let answer = match (is_read, steps.as_slice()) {
         (true, ["healthz"]) => healthz(),
         (true, ["readyz"]) => readyz(relay),
         (true, ["metrics"]) => {
@@ -132,16 +138,19 @@ where
             admin.places.run(Effort::Look, async move { metrics(&relay).await }).await
         }
         (_, ["api", name, rest @ ..]) => {
-            let Some(resource) = api::find(name) else { return nothing_here() };
+            let Some(resource) = api::find(name) else { return nothing_here().into_response() };
             if let Some(refusal) = resource.refusal(method, rest) {
-                return refusal;
+                return refusal.into_response();
+            }
+            if api::is_stream(resource, rest) {
+                return api::open_stream(&admin.streams, relay, method, &api::Query(query), headers);
             }
             // What asks only needs no body, and none that comes is read.
             let read =
                 if is_read { None } else { Some(read_body(admin, headers, stream, resource.body_bytes_max).await) };
             let (body, permit) = match read.transpose() {
                 Ok(read) => read.unzip(),
-                Err(refusal) => return refusal,
+                Err(refusal) => return refusal.into_response(),
             };
             let relay = relay.clone();
             let steps: Vec<String> = rest.iter().map(|step| (*step).to_owned()).collect();
@@ -171,7 +180,8 @@ where
         (true, [""]) if !page::is_wanted(headers) => text(StatusCode::OK, overview()),
         (true, [file]) => page::find(file, headers).unwrap_or_else(nothing_here),
         _ => nothing_here(),
-    }
+    };
+    answer.into_response()
 }
 
 /// Does something beside the threads that serve.

@@ -30,7 +30,7 @@ use warp::{Filter, Reply};
 use super::connection::{Patience, Watched};
 use super::drain::Drained;
 use super::slots::{Slot, Slots};
-use super::{Answer, HEAD_BYTES_MAX, answer};
+use super::{HEAD_BYTES_MAX, answer};
 use crate::telemetry::trouble::{News, Trouble};
 use crate::time::Instant;
 
@@ -95,9 +95,10 @@ async fn come(phases: &mut watch::Receiver<Phase>, phase: Phase) {
 }
 
 /// Serves a filter until it is stopped, then lets connections finish what they have begun.
-pub async fn serve<F>(listener: Arc<TcpListener>, slots: Arc<Slots>, filter: F, options: ServerOptions, stops: Stops)
+pub async fn serve<F, R>(listener: Arc<TcpListener>, slots: Arc<Slots>, filter: F, options: ServerOptions, stops: Stops)
 where
-    F: Filter<Extract = (Answer,), Error = Infallible> + Clone + Send + Sync + 'static,
+    R: Reply,
+    F: Filter<Extract = (R,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
     let (phase, phases) = watch::channel(Phase::Serving);

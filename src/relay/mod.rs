@@ -161,6 +161,11 @@ impl Relay {
         self.stopping.is_cancelled()
     }
 
+    /// Resolves when the relay begins to stop.
+    pub async fn until_stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+
     /// Whether the store can do its work.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()

@@ -37,6 +37,7 @@ mod reload;
 mod rename;
 mod restart;
 mod schema;
+mod stream;
 mod structure;
 mod supervision;
 mod surroundings;

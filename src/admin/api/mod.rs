@@ -21,6 +21,7 @@ use tracing::field::{DisplayValue, display};
 use self::endpoint::{Endpoint, get, post};
 pub(super) use self::parameters::Query;
 use self::parameters::{Asked, LIMIT, Range};
+pub(super) use self::stream::{Streams, open as open_stream};
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
@@ -126,6 +127,7 @@ resources! {
     what_if,
     store,
     turned_away,
+    stream,
     openapi,
 }
 
@@ -162,6 +164,11 @@ impl Act<'_> {
 /// What the first step behind `/api/` names.
 pub(super) fn find(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().copied().find(|resource| resource.name == name)
+}
+
+/// Whether it goes on and on, so that it is no [`answer`].
+pub(super) fn is_stream(resource: &Resource, steps: &[&str]) -> bool {
+    resource.name == stream::RESOURCE.name && steps.is_empty()
 }
 
 /// All of them: what can be asked and done, and what each takes.

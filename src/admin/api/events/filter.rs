@@ -37,7 +37,7 @@ const TEXT_BYTES_MAX: usize = 1000;
 pub(super) const NAMED_MAX: usize = 100;
 
 /// What is looked for.
-pub(super) struct Filter {
+pub(in crate::admin::api) struct Filter {
     /// Both must hold: the match map, and what is asked of the person and the campaign.
     conditions: [Conditions; 2],
     /// What in the filter probably does not do what was meant.
@@ -54,7 +54,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
+    pub(in crate::admin::api) fn read(relay: &Relay, query: &Query) -> Result<Self, Refusal> {
         let wrong = |error: ReplayError| Refusal::wrong(error.to_string());
         if query.get("type").is_some() && query.get("match").is_some() {
             return Err(Refusal::wrong("`type` can stand in `match`: give one of them"));
@@ -92,8 +92,13 @@ impl Filter {
     }
 
     /// Whether it asks how deliveries stand, which is not known of an event by itself.
-    pub(super) fn asks_for_states(&self) -> bool {
+    pub(in crate::admin::api) fn asks_for_states(&self) -> bool {
         !self.states.is_empty()
+    }
+
+    /// Whether it asks for deliveries in a state.
+    pub(in crate::admin::api) fn asks_for(&self, state: &str) -> bool {
+        self.states.iter().any(|wanted| wanted == state)
     }
 
     /// Whether an event is meant, whatever became of it.
@@ -108,22 +113,21 @@ impl Filter {
     }
 
     /// Where of some events those are that may be meant, at most so many.
-    pub(super) fn among(&self, relay: &Relay, events: &[Arc<StoredEvent>], most: usize) -> Vec<usize> {
+    pub(in crate::admin::api) fn among(&self, relay: &Relay, events: &[Arc<StoredEvent>], most: usize) -> Vec<usize> {
         let is_meant = |at: &usize| self.holds(relay, &events[*at]);
         (0..events.len()).filter(is_meant).take(most).collect()
     }
 
     /// Whether deliveries stand as is meant.
-    fn stand(&self, states: &States) -> bool {
+    pub(in crate::admin::api) fn stand(&self, states: &States) -> bool {
         let is_meant = |(delivery, state): &(PlannedDelivery, DeliveryState)| {
-            self.destination.is_none_or(|id| id == delivery.destination)
-                && self.states.iter().any(|wanted| wanted == state_name(state))
+            self.destination.is_none_or(|id| id == delivery.destination) && self.asks_for(state_name(state))
         };
         !self.asks_for_states() || states.iter().any(is_meant)
     }
 
     /// Whether an event is meant, of which it is known what became of it.
-    pub(super) fn is_meant(&self, relay: &Relay, event: &StoredEvent, states: &States) -> bool {
+    pub(in crate::admin::api) fn is_meant(&self, relay: &Relay, event: &StoredEvent, states: &States) -> bool {
         self.stand(states) && self.holds(relay, event)
     }
 
@@ -143,15 +147,8 @@ fn some_of(key: &str, list: &str) -> Result<Vec<String>, Refusal> {
 }
 
 /// An event as a list shows it.
-pub(super) fn shown(relay: &Relay, event: &StoredEvent, states: &States) -> Value {
-    let deliveries = states.iter().map(|(delivery, state)| {
-        let mut shown = json!({ "destination": name(relay, delivery.destination), "state": state_name(state) });
-        if let DeliveryState::Scheduled { attempts, due_ms, .. } = state {
-            shown["attempts"] = json!(attempts);
-            shown["next_attempt_at"] = json!(rfc3339(*due_ms));
-        }
-        shown
-    });
+pub(in crate::admin::api) fn shown(relay: &Relay, event: &StoredEvent, states: &States) -> Value {
+    let deliveries = states.iter().map(|(delivery, state)| shown_delivery(relay, delivery.destination, state));
     let known = summary(&event.body);
     json!({
         "id": event.id.to_string(),
@@ -164,6 +161,16 @@ pub(super) fn shown(relay: &Relay, event: &StoredEvent, states: &States) -> Valu
         "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
         "deliveries": deliveries.collect::<Vec<_>>(),
     })
+}
+
+/// Where a delivery stands, as a list shows it.
+pub(in crate::admin::api) fn shown_delivery(relay: &Relay, destination: NameId, state: &DeliveryState) -> Value {
+    let mut shown = json!({ "destination": name(relay, destination), "state": state_name(state) });
+    if let DeliveryState::Scheduled { attempts, due_ms, .. } = state {
+        shown["attempts"] = json!(attempts);
+        shown["next_attempt_at"] = json!(rfc3339(*due_ms));
+    }
+    shown
 }
 
 /// A text that stands somewhere in a body, capital or small letters of ASCII.

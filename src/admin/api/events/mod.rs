@@ -2,7 +2,7 @@
 //!
 //! * [`filter`]: which events are meant. [`page`]: one page of them, within bounds on what is looked at. [`show`](mod@show): one event.
 
-mod filter;
+pub(super) mod filter;
 mod page;
 mod show;
 

@@ -1,0 +1,275 @@
+//! `/api/stream`: what happens, as it happens, for pages and for `tail`: an event stream that goes on until somebody hangs up, or the relay
+//! stops.
+//!
+//! While somebody reads, and a little longer, one task, [`pump`], takes from the store what has changed, four times a second, and puts it on
+//! the [`ring`]. Each [`reader`] takes from there what its filter holds for, at its own speed, and has no queue. So what is open costs
+//! little, what nobody reads costs nothing, and who is slow costs nobody anything.
+//!
+//! Each is a [`frame`](mod@frame): `hello`, once; `event`, as a list shows it; `deliveries`, of an event, those that have changed; `destination`, as `/api/destinations`
+//! shows it; `minute`, so far; `config`; `skipped`, what there was no room for; `reset`: what is known may not be so any more, ask anew.
+
+mod frame;
+mod pump;
+mod reader;
+mod ring;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc, watch};
+use warp::Reply;
+
+use self::frame::{FrameId, frame};
+use self::reader::Reader;
+use self::ring::{Behind, Entry, Ring};
+use super::events::filter::Filter;
+use super::{Query, Refusal, Resource, get, refuse};
+use crate::relay::Relay;
+use crate::time::{Instant, rfc3339, wall_ms};
+
+/// Streams that are open at once. A page has one, and six tabs of a browser have at most four.
+pub const STREAMS_MAX: usize = 32;
+/// After the last reader the frames are kept for so long: one that has lost its connection goes on where it was.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+/// A reader whose connection is lost comes back after this.
+const RETRY_MS: u32 = 2000;
+
+/// What it takes.
+const PARAMETERS: [&str; 11] = [
+    "type",
+    "match",
+    "email",
+    "campaign",
+    "text",
+    "rule",
+    "source",
+    "destination",
+    "state",
+    "unrouted",
+    "last_event_id",
+];
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "stream",
+    endpoints: &[get(
+        "",
+        &PARAMETERS,
+        "what happens, as it happens: an event stream; after a break it goes on behind the frame that is named",
+    )],
+    ..Resource::USUAL
+};
+
+/// What all streams share.
+pub(in crate::admin) struct Streams {
+    epoch: u64,
+    places: Arc<Semaphore>,
+    kept: Mutex<Kept>,
+    /// The number of the newest frame, for who waits for it.
+    newest: watch::Sender<u64>,
+}
+
+struct Kept {
+    ring: Ring,
+    readers: usize,
+    /// Since when nobody reads.
+    idle_since: Instant,
+    is_pumped: bool,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        let kept = Kept { ring: Ring::default(), readers: 0, idle_since: Instant::now(), is_pumped: false };
+        Self {
+            epoch: wall_ms(),
+            places: Arc::new(Semaphore::new(STREAMS_MAX)),
+            kept: Mutex::new(kept),
+            newest: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Streams {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn id(&self, number: u64) -> FrameId {
+        FrameId { epoch: self.epoch, number }
+    }
+
+    /// What comes behind a frame; nothing ever, where the pump has ended.
+    fn behind(&self, number: u64) -> Option<Behind> {
+        let kept = self.kept();
+        kept.is_pumped.then(|| kept.ring.behind(number))
+    }
+
+    /// The number of the newest frame.
+    fn last(&self) -> u64 {
+        self.kept().ring.last()
+    }
+
+    /// Adds what came together.
+    fn push(&self, entries: Vec<Entry>) {
+        let mut kept = self.kept();
+        kept.ring.push(entries);
+        let last = kept.ring.last();
+        drop(kept);
+        self.newest.send_replace(last);
+    }
+
+    /// Counts a reader, and has the pump work while there is one. Returns where it begins.
+    fn enter(self: &Arc<Self>, relay: &Arc<Relay>) -> u64 {
+        let mut kept = self.kept();
+        kept.readers += 1;
+        if !kept.is_pumped {
+            kept.is_pumped = true;
+            // From here on nothing is missed.
+            let watch = relay.store.watch();
+            relay.background.spawn(pump::pump(self.clone(), relay.clone(), watch));
+        }
+        kept.ring.last()
+    }
+
+    fn leave(&self) {
+        let mut kept = self.kept();
+        kept.readers -= 1;
+        kept.idle_since = Instant::now();
+    }
+
+    /// Whether nobody has read for so long that the pump may end; then it has ended.
+    fn is_left(&self) -> bool {
+        let mut kept = self.kept();
+        let is_left = kept.readers == 0 && kept.idle_since.elapsed() >= KEPT_FOR;
+        if is_left {
+            kept.end();
+        }
+        is_left
+    }
+}
+
+impl Kept {
+    fn end(&mut self) {
+        self.is_pumped = false;
+        self.ring.clear();
+    }
+}
+
+/// Opens a stream.
+pub(in crate::admin) fn open(
+    streams: &Arc<Streams>,
+    relay: &Arc<Relay>,
+    method: &Method,
+    query: &Query,
+    headers: &HeaderMap,
+) -> warp::reply::Response {
+    let opened = asked(relay, query, headers).and_then(|(filter, after)| {
+        if *method == Method::HEAD {
+            return Ok(mpsc::channel(1).1);
+        }
+        let place = streams.places.clone().try_acquire_owned().map_err(|_| {
+            Refusal::unavailable(format!(
+                "{STREAMS_MAX} streams are open, and there are no more: close one, or ask now and then"
+            ))
+        })?;
+        let (send, receive) = mpsc::channel(1);
+        let began_at = streams.enter(relay);
+        // A frame of another run says nothing here.
+        let known = after.filter(|after| after.epoch == streams.epoch).map(|after| after.number);
+        let is_there = known.is_some_and(|number| !matches!(streams.behind(number), None | Some(Behind::TooFar)));
+        let resumes = Resumes { is_wanted: after.is_some(), is_possible: is_there };
+        let position = known.filter(|_| is_there).unwrap_or(began_at);
+        let beginning = beginning(streams, relay, position, &resumes);
+        let reader = Reader::new(streams.clone(), relay.clone(), filter.map(Arc::new), position, send);
+        tokio::spawn(async move {
+            reader.run(beginning).await;
+            drop(place);
+        });
+        Ok(receive)
+    });
+    match opened {
+        Ok(receive) => streaming(receive),
+        Err(Refusal(status, message)) => refuse(status, &message).into_response(),
+    }
+}
+
+/// What of a reader's frame is still known.
+struct Resumes {
+    is_wanted: bool,
+    is_possible: bool,
+}
+
+/// What is asked for: only some events, and from where on.
+fn asked(relay: &Relay, query: &Query, headers: &HeaderMap) -> Result<(Option<Filter>, Option<FrameId>), Refusal> {
+    RESOURCE.endpoints[0].take(query, &[])?;
+    let by_header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
+    let after = by_header.or(query.get("last_event_id")).filter(|text| !text.is_empty());
+    let read = |text: &str| {
+        let wrong = || {
+            Refusal::wrong(format!("`{text}` is not where a stream goes on: give what the last frame said as its id"))
+        };
+        FrameId::parse(text).ok_or_else(wrong)
+    };
+    let after = after.map(read).transpose()?;
+    let is_filtered = query.0.iter().any(|(key, _)| key != "last_event_id");
+    let filter = is_filtered.then(|| Filter::read(relay, query)).transpose()?;
+    Ok((filter, after))
+}
+
+/// The first frames.
+fn beginning(streams: &Streams, relay: &Relay, position: u64, resumes: &Resumes) -> Bytes {
+    let id = streams.id(position);
+    let hello = json!({
+        "epoch": streams.epoch.to_string(),
+        "position": position,
+        "resumed": resumes.is_possible,
+        "generation": relay.generation().number,
+        "version": env!("CARGO_PKG_VERSION"),
+        "now": rfc3339(wall_ms()),
+    });
+    let retry = format!("retry: {RETRY_MS}\n\n").into_bytes();
+    let mut beginning = [retry, frame(id, "hello", &hello).into()].concat();
+    if resumes.is_wanted && !resumes.is_possible {
+        beginning.extend_from_slice(&frame(id, "reset", &json!({ "position": position })));
+    }
+    Bytes::from(beginning)
+}
+
+fn streaming(mut receive: mpsc::Receiver<Bytes>) -> warp::reply::Response {
+    let pieces = futures_util::stream::poll_fn(move |cx| receive.poll_recv(cx));
+    let mut response = warp::reply::stream(pieces.map(Ok::<_, std::convert::Infallible>)).into_response();
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // What stands in between should pass on each piece as it comes, and pack none.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_are_kept_for_a_minute_after_the_last_reader_and_no_longer() {
+        let streams = Streams::default();
+        streams.push(vec![Entry::Reset]);
+        streams.kept().is_pumped = true;
+        streams.kept().readers = 1;
+        tokio::time::advance(KEPT_FOR * 2).await;
+        assert!(!streams.is_left());
+        streams.leave();
+        tokio::time::advance(KEPT_FOR - Duration::from_millis(1)).await;
+        assert!(!streams.is_left());
+        assert!(matches!(streams.behind(0), Some(Behind::Step(_))));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(streams.is_left());
+        assert!(streams.behind(0).is_none());
+        assert!(matches!(streams.kept().ring.behind(1), Behind::TooFar));
+    }
+}

@@ -1,0 +1,336 @@
+//! Takes what has changed, four times a second, and puts it on the ring, while somebody reads and a little longer.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::super::destinations;
+use super::Streams;
+use super::ring::Entry;
+use crate::config::{FileDigest, digest_of};
+use crate::event::EventId;
+use crate::relay::Relay;
+use crate::store::{Changes, DeliveryState, NameId, Watch};
+use crate::time::{rfc3339, wall_ms};
+use crate::yaml::load::FILE_BYTES_MAX;
+use crate::yaml::regular;
+
+/// How often: what comes is seen a moment later, and a burst is one piece.
+const EVERY: Duration = Duration::from_millis(250);
+/// Destinations are looked at each second, the running minute is told each five, and the file of the config is looked at each two: in steps.
+const DESTINATIONS_EVERY: u64 = 4;
+const MINUTE_EVERY: u64 = 20;
+const FILE_EVERY: u64 = 8;
+/// Events of one step whose deliveries are kept; no reader is told of more.
+const SETTLED_EVENTS_MAX: usize = 1000;
+const MINUTE_MS: u64 = 60_000;
+
+/// Works until nobody reads any more, or the relay stops.
+pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch) {
+    let end = End(&streams);
+    let mut pump = Pump::new(&relay);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for step in 0.. {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = relay.until_stopping() => return,
+        }
+        if streams.is_left() {
+            // What was ended is not ended again: somebody may have begun anew.
+            std::mem::forget(end);
+            return;
+        }
+        let entries = pump.step(&relay, &watch, step).await;
+        if !entries.is_empty() {
+            streams.push(entries);
+        }
+    }
+}
+
+/// A pump that ends, by a panic too, leaves nothing behind, and no stream goes on without one: whoever read comes back and begins another.
+struct End<'s>(&'s Streams);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.kept().end();
+        self.0.newest.send_modify(|_| {});
+    }
+}
+
+/// What was told last.
+struct Pump {
+    /// How each destination stands; none before the first look.
+    destinations: Option<HashMap<String, Value>>,
+    config: Config,
+    /// Of the config's file.
+    file: File,
+    /// Since which minute from the unix epoch the running one is told.
+    minute: u64,
+    /// A command was done since.
+    was_commanded: bool,
+}
+
+/// What is told of the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Config {
+    generation: u32,
+    reloads: u64,
+    /// When its file was changed, unix milliseconds, if it is not what is in force.
+    changed_ms: Option<u64>,
+}
+
+impl Config {
+    fn of(relay: &Relay, changed_ms: Option<u64>) -> Self {
+        let reloads = relay.last_reload().map_or(0, |last| last.number);
+        Self { generation: relay.generation().number, reloads, changed_ms }
+    }
+}
+
+impl Pump {
+    fn new(relay: &Relay) -> Self {
+        Self {
+            destinations: None,
+            config: Config::of(relay, None),
+            file: File::default(),
+            minute: wall_ms() / MINUTE_MS,
+            was_commanded: false,
+        }
+    }
+
+    async fn step(&mut self, relay: &Arc<Relay>, watch: &Watch, step: u64) -> Vec<Entry> {
+        let changes = watch.take();
+        self.was_commanded |= changes.was_commanded;
+        let mut entries = entries_of(changes);
+        if step.is_multiple_of(DESTINATIONS_EVERY) {
+            if std::mem::take(&mut self.was_commanded) {
+                entries.push(Entry::Reset);
+            }
+            entries.extend(self.destinations(relay).await);
+        }
+        if step.is_multiple_of(MINUTE_EVERY) {
+            entries.extend(self.minutes(relay));
+        }
+        if step.is_multiple_of(FILE_EVERY) {
+            self.file.look(relay).await;
+        }
+        let config = Config::of(relay, self.file.changed_ms);
+        if config != self.config {
+            self.config = config;
+            entries.push(told_of_config(relay, config));
+        }
+        entries
+    }
+
+    /// The destinations that do not stand as they did.
+    async fn destinations(&mut self, relay: &Relay) -> Vec<Entry> {
+        let Ok(counts) = relay.store.counts().await else { return Vec::new() };
+        let now = destinations::all(relay, &counts);
+        let known = self.destinations.take();
+        let mut changed = Vec::new();
+        let mut all = HashMap::with_capacity(now.len());
+        for shown in now {
+            let name = shown["name"].as_str().unwrap_or_default().to_owned();
+            let mut compared = shown.clone();
+            // It is another each second, and says no more than `oldest_at`.
+            compared["oldest_age_s"] = Value::Null;
+            if known.as_ref().is_some_and(|known| known.get(&name) != Some(&compared)) {
+                changed.push(Entry::Told { kind: "destination", data: shown });
+            }
+            all.insert(name, compared);
+        }
+        self.destinations = Some(all);
+        changed
+    }
+
+    /// What was counted in the running minute, and before it in the one that has ended, if that is news.
+    fn minutes(&mut self, relay: &Relay) -> Vec<Entry> {
+        let (now_ms, minutes) = relay.last_minutes(2);
+        let minute = now_ms / MINUTE_MS;
+        let has_ended = minute != std::mem::replace(&mut self.minute, minute);
+        let told = |back: usize, at_ms: u64| {
+            let intake = minutes.intake[1 - back];
+            let destinations = minutes.destinations.iter().map(|(name, of)| {
+                let of = of[1 - back];
+                (name.to_string(), json!([of.delivered, of.failed, of.dead]))
+            });
+            let data = json!({
+                "at": rfc3339(at_ms),
+                "accepted": intake.accepted,
+                "refused": intake.refused,
+                "unrouted": intake.unrouted,
+                "destinations": destinations.collect::<serde_json::Map<String, Value>>(),
+            });
+            Entry::Told { kind: "minute", data }
+        };
+        let ended = has_ended.then(|| told(1, (minute * MINUTE_MS).saturating_sub(1)));
+        ended.into_iter().chain([told(0, now_ms)]).collect()
+    }
+}
+
+/// What the store has told, as frames. What became of events that arrive in the same step is seen when their frames are made.
+fn entries_of(changes: Changes) -> Vec<Entry> {
+    let Changes { arrived, others, settled, mut settled_besides, .. } = changes;
+    let new: HashSet<EventId> = arrived.iter().map(|event| event.id).collect();
+    let mut deliveries: BTreeMap<EventId, Vec<(NameId, DeliveryState)>> = BTreeMap::new();
+    for (delivery, state) in settled.into_iter().filter(|(delivery, _)| !new.contains(&delivery.event)) {
+        if deliveries.len() >= SETTLED_EVENTS_MAX && !deliveries.contains_key(&delivery.event) {
+            settled_besides += 1;
+            continue;
+        }
+        let of_event = deliveries.entry(delivery.event).or_default();
+        of_event.retain(|(destination, _)| *destination != delivery.destination);
+        of_event.push((delivery.destination, state));
+    }
+    let mut entries: Vec<_> = arrived.into_iter().map(Entry::of_event).collect();
+    entries.extend(others.map(Entry::Others));
+    entries.extend(deliveries.into_iter().map(|(event, now)| Entry::Deliveries { event, now }));
+    entries.extend((settled_besides > 0).then_some(Entry::DeliveriesBesides(settled_besides)));
+    entries
+}
+
+fn told_of_config(relay: &Relay, config: Config) -> Entry {
+    let last = relay.last_reload().map(|last| json!({ "at": rfc3339(last.at_ms), "error": last.error }));
+    let data = json!({
+        "generation": config.generation,
+        "last_reload": last,
+        "on_disk_changed_at": config.changed_ms.map(rfc3339),
+    });
+    Entry::Told { kind: "config", data }
+}
+
+/// The config's file.
+#[derive(Default)]
+struct File {
+    /// When it was changed, unix milliseconds, if it is not what is in force.
+    changed_ms: Option<u64>,
+    /// How it was when it was read last.
+    known: Option<Seen>,
+    /// A look that has not ended: nothing waits for a file that hangs.
+    looking: Option<JoinHandle<Option<Seen>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    modified: SystemTime,
+    bytes: u64,
+    digest: FileDigest,
+}
+
+impl File {
+    async fn look(&mut self, relay: &Relay) {
+        if self.looking.as_ref().is_some_and(|looking| !looking.is_finished()) {
+            return;
+        }
+        if let Some(looking) = self.looking.take() {
+            // While an editor writes it anew there may be none for a moment.
+            self.known = looking.await.ok().flatten().or(self.known);
+        }
+        let generation = relay.generation().clone();
+        let changed = self.known.filter(|seen| seen.digest != generation.config.digest);
+        self.changed_ms =
+            changed.map(|seen| seen.modified.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64));
+        let known = self.known;
+        self.looking = Some(tokio::task::spawn_blocking(move || seen(&generation.config.path, known)));
+    }
+}
+
+/// How a file is now; it is read only where it looks as if it had been changed.
+fn seen(path: &Path, known: Option<Seen>) -> Option<Seen> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let (modified, bytes) = (metadata.modified().ok()?, metadata.len());
+    if let Some(known) = known.filter(|known| known.modified == modified && known.bytes == bytes) {
+        return Some(known);
+    }
+    let digest = digest_of(&regular::read_beyond(path, FILE_BYTES_MAX).ok()?);
+    Some(Seen { modified, bytes, digest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{DeliveryId, Others, StoredEvent};
+
+    fn event(number: u64) -> Arc<StoredEvent> {
+        Arc::new(StoredEvent {
+            id: EventId::mint(number, 0, number),
+            received_ms: number,
+            source: NameId(0),
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: bytes::Bytes::new(),
+        })
+    }
+
+    fn delivered(number: u64, destination: u32, attempts: u16) -> (DeliveryId, DeliveryState) {
+        let delivery = DeliveryId { event: EventId::mint(number, 0, number), destination: NameId(destination) };
+        (delivery, DeliveryState::Delivered { attempts, at_ms: 0 })
+    }
+
+    #[track_caller]
+    fn check(changes: Changes, expected: &[&str]) {
+        let told = entries_of(changes).into_iter().map(|entry| match entry {
+            Entry::Event { event, .. } => format!("event {}", event.received_ms),
+            Entry::Others(others) => format!("{} others", others.events),
+            Entry::Deliveries { event, now } => {
+                let attempts = |state: &DeliveryState| match state {
+                    DeliveryState::Delivered { attempts, .. } => *attempts,
+                    _ => 0,
+                };
+                let now: Vec<_> = now.iter().map(|(to, state)| format!("{}:{}", to.0, attempts(state))).collect();
+                format!("{} to {}", event.received_ms(), now.join(" "))
+            }
+            Entry::DeliveriesBesides(number) => format!("{number} besides"),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn deliveries_of_an_event_are_told_together_the_last_state_of_each_and_none_of_what_arrives_with_them() {
+        check(Changes::default(), &[]);
+        let changes = Changes {
+            arrived: vec![event(7), event(8)],
+            settled: vec![
+                delivered(3, 1, 1),
+                delivered(7, 1, 1),
+                delivered(2, 1, 1),
+                delivered(3, 2, 1),
+                delivered(3, 1, 2),
+            ],
+            others: Some(Others::one(9)),
+            settled_besides: 4,
+            ..Changes::default()
+        };
+        check(changes, &["event 7", "event 8", "1 others", "2 to 1:1", "3 to 2:1 1:2", "4 besides"]);
+    }
+
+    #[test]
+    fn deliveries_of_so_many_events_are_kept_and_the_rest_is_counted() {
+        let most = SETTLED_EVENTS_MAX as u64;
+        let settled: Vec<_> = (0..most + 2).map(|number| delivered(number, 1, 1)).chain([delivered(0, 2, 1)]).collect();
+        let entries = entries_of(Changes { settled, ..Changes::default() });
+        assert_eq!(entries.len() as u64, most + 1);
+        assert!(matches!(entries.last(), Some(Entry::DeliveriesBesides(2))), "{:?}", entries.last());
+        assert!(matches!(&entries[0], Entry::Deliveries { now, .. } if now.len() == 2));
+    }
+
+    #[test]
+    fn a_file_is_read_where_it_looks_changed_and_is_not_there_for_a_moment() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.yaml");
+        assert!(seen(&path, None).is_none());
+        std::fs::write(&path, "a: 1").expect("written");
+        let first = seen(&path, None).expect("it is there");
+        assert_eq!(first.digest, digest_of(b"a: 1"));
+        let again = seen(&path, Some(Seen { digest: digest_of(b"known"), ..first })).expect("it is there");
+        assert_eq!(again.digest, digest_of(b"known"), "it was not read");
+        std::fs::write(&path, "a: 12").expect("written");
+        assert_eq!(seen(&path, Some(first)).expect("it is there").digest, digest_of(b"a: 12"));
+    }
+}
