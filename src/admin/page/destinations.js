@@ -68,6 +68,10 @@ export function key(name) {
   if (name === "Escape" && view.name) go(link("destinations"));
 }
 
+function named(name) {
+  return relay.status.destinations.find((known) => known.name === name);
+}
+
 function ordered() {
   const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
   return (relay.status?.destinations ?? []).toSorted((one, other) => order(one) - order(other));
@@ -102,7 +106,7 @@ function drawRow(row, item) {
 async function load() {
   const own = view;
   const { name } = own;
-  if (!name) return;
+  if (!name || (relay.status && !named(name))) return;
   try {
     const [letters, reasons, waiting] = await Promise.all([
       get("dead-letters", { destination: name, reason: own.reason, limit: ROWS }),
@@ -121,7 +125,7 @@ async function load() {
 function drawDetail() {
   const { aside, name } = view;
   if (!name) return fill(aside, empty("No destination is chosen", "Choose one to see what waits for it, what it answered, and what was given up."));
-  const item = relay.status.destinations.find((known) => known.name === name);
+  const item = named(name);
   if (!item) return fill(aside, empty("No such destination", `Neither the config nor a queue has a destination ${name}.`, h("a.btn", { href: link("destinations") }, "To the list")));
   if (!aside.parts || !aside.contains(aside.parts.head)) {
     aside.parts = { head: h("header"), sentence: h("p.sentence"), facts: h("dl.facts"), chart: h("figure.chart"), waiting: h("section"), dead: h("section.dead") };

@@ -92,19 +92,19 @@ export function bars(good, bad, { kind = "ok", label = "", least = 4 } = {}) {
   const most = Math.max(least, ...good.map((number, at) => number + (bad?.[at] ?? 0)));
   const width = 4;
   const tall = 24;
-  const drawn = good.flatMap((number, at) => {
+  // One path a colour, however many minutes: a relay may have a hundred destinations.
+  const paths = { good: "", bad: "" };
+  good.forEach((number, at) => {
     const high = (part) => (part === 0 ? 0 : Math.max(1, (part / most) * (tall - 1)));
     const up = high(number);
     const over = high(bad?.[at] ?? 0);
-    const x = at * width;
-    return [
-      up > 0 && h("rect", { class: kind, x, y: tall - up, width: width - 1, height: up }),
-      over > 0 && h("rect", { class: "failed", x, y: tall - up - over, width: width - 1, height: over }),
-    ];
+    const bar = (from, tip) => `M${at * width} ${(tall - from).toFixed(2)}h${width - 1}v${(-tip).toFixed(2)}h${1 - width}z`;
+    if (up > 0) paths.good += bar(0, up);
+    if (over > 0) paths.bad += bar(up, over);
   });
   const base = h("line", { class: "base", x1: 0, x2: good.length * width, y1: tall, y2: tall });
   const box = `0 0 ${good.length * width} ${tall}`;
-  return h("svg.bars", { viewBox: box, preserveAspectRatio: "none", role: "img", "aria-label": label }, base, drawn);
+  return h("svg.bars", { viewBox: box, preserveAspectRatio: "none", role: "img", "aria-label": label }, base, paths.good && h("path", { class: kind, d: paths.good }), paths.bad && h("path", { class: "failed", d: paths.bad }));
 }
 
 export function sum(numbers) {
