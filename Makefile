@@ -1,5 +1,5 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
-# make test    the tests alone; the README's command
+# make test    the tests alone; the README's command. Installs the browser that some of them need, where it may
 # make test-long  the tests with dice, over twenty times as many seeds and as large a backlog; src/seeds.rs says how to repeat one
 # make test-busy  the tests five times while something else uses every core; five of five must pass
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
@@ -26,6 +26,7 @@ check:
 	$(MAKE) test
 
 test:
+	tests/browser.sh
 	cargo test --locked
 
 test-long:

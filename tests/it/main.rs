@@ -5,6 +5,7 @@ mod answers;
 mod api;
 mod bins;
 mod bodies;
+mod browser;
 mod canaries;
 mod cli;
 mod codings;

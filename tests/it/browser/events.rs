@@ -1,0 +1,174 @@
+//! The list of events, its search, and one event in full.
+
+use bytes::Bytes;
+use serde_json::json;
+use vero_relay::store::{NameKind, NewEvent};
+
+use super::page::Page;
+use super::stage::{BOUNCED, event, rules};
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_in_the_list_with_its_outcome_and_without_a_reload() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees("main", "Nothing has come in yet").await;
+    page.run("window.isTheSame = true", &[]).await;
+    relay.accept(BOUNCED).await;
+    let row = page.sees(".rows a.row", "bounced").await;
+    assert!(row.contains("Cart Abandonment Followup") && row.contains("steve@example.com"), "{row}");
+    page.sees(".rows a.row .arrived", "crm").await;
+    page.sees(".rows a.row .arrived", "alerts").await;
+    assert_eq!(page.run("return window.isTheSame", &[]).await, json!(true));
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_shows_each_destination_its_rule_its_attempts_and_slacks_message() {
+    let fake = Fake::start([Act::with(503, &[], "busy just now")]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let tried = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    relay.until(&tried, "delivered").await;
+    let bounced = relay.accept(BOUNCED).await;
+    relay.until(&bounced, "delivered").await;
+
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.click(".rows a.row", "clicked").await;
+    let crm = page.sees(".delivery", "crm").await;
+    assert!(crm.contains("by cart followups"), "{crm}");
+    let attempts = page.sees(".delivery .attempts", "busy just now").await;
+    assert!(attempts.contains("503") && attempts.contains("delivered"), "{attempts}");
+
+    page.click(".rows a.row", "bounced").await;
+    page.sees(".delivery", "by trouble").await;
+    page.sees(".slack b", "bounced").await;
+    page.sees(".slack blockquote", "Cart Abandonment Followup").await;
+    page.click(".delivery details summary", "The exact request").await;
+    page.sees(".delivery details[open]", "POST").await;
+    page.end().await;
+}
+
+/// How far down the list is, and where the row of an event stands on the screen.
+const WHERE: &str = "
+const row = find('.rows a.row', arguments[0]);
+return [document.querySelector('.list .scroll').scrollTop, row.getBoundingClientRect().top];
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_stands_still_for_who_reads_and_says_what_waits() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    for n in 0..80 {
+        relay.accept(&event("clicked", &format!("Cart {n}."), "jo@example.com")).await;
+    }
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".rows a.row", "Cart 0.").await;
+    page.run("document.querySelector('.list .scroll').scrollTop = 700", &[]).await;
+    page.sees("button.live", "Held").await;
+    let row = json!("Cart 50.");
+    let before = page.run(WHERE, std::slice::from_ref(&row)).await;
+    for n in 0..100 {
+        relay.accept(&event("opened", &format!("Other {n}."), "jo@example.com")).await;
+    }
+    page.sees("button.newer", "100 new events · held while you read").await;
+    assert_eq!(page.run(WHERE, &[row]).await, before, "the row is where it was");
+    page.click("button.newer", "100 new events").await;
+    page.sees(".rows li:first-child a.row", "Other 99.").await;
+    page.sees_no("button.newer", "").await;
+
+    page.press("p").await;
+    page.sees("button.live", "Held").await;
+    relay.accept(&event("opened", "Late", "jo@example.com")).await;
+    page.sees("button.newer", "1 new event · held by you").await;
+    assert_eq!(page.run("return Boolean(find('.rows a.row', 'Late'))", &[]).await, json!(false));
+    page.press("p").await;
+    page.sees(".rows li:first-child a.row", "Late").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_finds_by_text_by_each_word_and_by_id() {
+    let fake = Fake::start([Act::status(422)]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let clicked = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    relay.until(&clicked, "dead").await;
+    relay.accept(&event("opened", "News", "mo@example.com")).await;
+    relay.accept(BOUNCED).await;
+
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".rows a.row", "clicked").await;
+    for (search, found) in [
+        ("5.1.1", "bounced"),
+        ("type:opened", "opened"),
+        ("campaign:\"Cart Reminder\"", "clicked"),
+        ("who:mo@example.com", "opened"),
+        ("to:alerts", "bounced"),
+        ("state:dead", "clicked"),
+        ("rule:trouble", "bounced"),
+        ("source:vero type:clicked", "clicked"),
+        ("type:clicked reminder", "clicked"),
+    ] {
+        page.fill("input[type=search]", search).await;
+        let what = format!("{search} to find {found} alone");
+        let script =
+            "const rows = all('.rows a.row'); return rows.length === 1 && rows[0].textContent.includes(arguments[0])";
+        page.until(&what, script, &[json!(found)]).await;
+        page.sees(".foot", "Looked at 3 events").await;
+    }
+    page.fill("input[type=search]", "no such words").await;
+    page.sees(".foot", "Nothing like that").await;
+    page.fill("input[type=search]", &clicked.to_uppercase()).await;
+    page.sees(".detail h1", "clicked").await;
+    assert_eq!(page.place().await, format!("#/events/{clicked}"));
+    page.end().await;
+}
+
+/// More than one search looks at.
+const MANY: usize = 60_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_says_how_far_it_looked_and_further_back_finds_the_oldest() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let oldest = relay.accept(&event("opened", "The needle", "jo@example.com")).await;
+    let store = &relay.running.relay.store;
+    let hay = |n: usize| NewEvent {
+        received_ms: relay.running.relay.clock.now_ms(),
+        source: store.names().find(NameKind::Source, "vero").expect("the source"),
+        generation: 1,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        body: Bytes::from(format!(r#"{{"type":"sent","n":{n}}}"#)),
+    };
+    let mut answers = Vec::new();
+    for n in 0..MANY {
+        answers.push(store.append(hay(n)));
+        // What has queued up is bounded.
+        if answers.len() == 1000 {
+            for answer in answers.drain(..) {
+                answer.await.expect("an answer").expect("taken");
+            }
+        }
+    }
+
+    let page = Page::open(relay.running.admin_address, "#/events?q=needle").await;
+    page.sees(".foot", "Nothing like that").await;
+    page.sees(".foot", "events were looked at").await;
+    // Until the beginning is reached; each look goes as far as one search may.
+    let mut looks = 0;
+    loop {
+        let script = "return Boolean(find('.rows a.row', 'The needle')) ? 'found' : find('.foot button', 'Look further back') ? 'further' : null";
+        match page.until("the next look", script, &[]).await.as_str() {
+            Some("found") => break,
+            _ => page.click(".foot button", "Look further back").await,
+        }
+        looks += 1;
+        assert!(looks <= MANY, "it goes on");
+    }
+    assert!(looks > 0, "the first look does not go as far");
+    page.click(".rows a.row", "The needle").await;
+    page.sees(".detail h1", "opened").await;
+    assert_eq!(page.place().await, format!("#/events/{oldest}?q=needle"));
+    page.end().await;
+}

@@ -1,0 +1,89 @@
+//! Pictures of each view, to be looked at: `target/tmp/page`. No picture is compared by its pixels; what a test can say of them, others say.
+
+use serde_json::json;
+
+use super::driver::pictures;
+use super::page::Page;
+use super::stage::Stage;
+use crate::harness::*;
+
+/// What each is looked at in.
+const SCREENS: [(&str, u32, u32, &str); 3] =
+    [("light", 1440, 900, "light"), ("dark", 1440, 900, "dark"), ("phone", 390, 844, "light")];
+
+async fn take(page: &Page, name: &str) {
+    let picture = page.browser.client.screenshot().await.expect("a picture");
+    assert!(picture.len() > 5000, "{name} shows something");
+    std::fs::write(pictures().join(format!("{name}.png")), picture).expect("written");
+}
+
+/// The name of a place in that of a file.
+fn named(place: &str) -> String {
+    place
+        .trim_start_matches("#/")
+        .split(['/', '?'])
+        .take(2)
+        .map(|step| step.chars().take(12).collect::<String>())
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_view_is_drawn_in_light_in_dark_and_on_a_phone() {
+    let stage = Stage::start().await;
+    let page = stage.page("#/events").await;
+    for (screen, width, height, scheme) in SCREENS {
+        page.screen(width, height).await;
+        page.colours(scheme).await;
+        for (n, (place, selector, text)) in stage.places().into_iter().enumerate() {
+            page.go(&place).await;
+            page.sees(selector, text).await;
+            take(&page, &format!("{n}-{}-{screen}", named(&place))).await;
+        }
+    }
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_new_is_drawn() {
+    let relay = TestRelay::start("rules: []\ndestinations: {}\n").await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    for (place, text) in [
+        ("events", "Nothing has come in yet"),
+        ("destinations", "No destinations"),
+        ("unrouted/refused", "Nothing was turned away"),
+    ] {
+        page.go(&format!("#/{place}")).await;
+        page.sees("main", text).await;
+        take(&page, &format!("empty-{}", place.replace('/', "-"))).await;
+    }
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_destinations_one_of_them_down_are_drawn() {
+    let down = Fake::start(std::iter::repeat_with(|| Act::status(503)).take(1000)).await;
+    let mut config = "rules: [ { name: all, to: [d-77] } ]\ndestinations:\n".to_owned();
+    for n in 0..100 {
+        config.push_str(&format!("  d-{n}:\n    http: {{ url: \"{}/{n}\" }}\n    {QUICK}\n", down.url()));
+    }
+    let relay = TestRelay::start(&config).await;
+    for _ in 0..20 {
+        relay.accept(SENT).await;
+    }
+    eventually("the breaker to open", async || relay.destination("d-77").await["state"] == "failing").await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    let first = page
+        .until("the strip", "return all('.strip a.card').length === 101 && all('.strip a.card')[1].textContent", &[])
+        .await;
+    assert!(first.as_str().is_some_and(|first| first.contains("d-77")), "what is down stands first: {first}");
+    assert!(page.run("return document.querySelectorAll('*').length", &[]).await.as_u64() < Some(6000 + 100 * 80));
+    take(&page, "hundred-events").await;
+    page.go("#/destinations/d-77").await;
+    page.sees(".detail .sentence", "Failing since").await;
+    take(&page, "hundred-down").await;
+    page.screen(390, 844).await;
+    page.until("the phone", "return innerWidth === arguments[0]", &[json!(390)]).await;
+    take(&page, "hundred-down-phone").await;
+    page.end().await;
+}

@@ -1,0 +1,90 @@
+//! Relays with something to see, and the places of the page.
+
+use serde_json::{Value, json};
+
+use super::page::Page;
+use crate::harness::*;
+
+/// Vero's own example of a bounce.
+pub const BOUNCED: &str = include_str!("../../../samples/bounced.json");
+
+/// Two destinations that `fake` answers for, one by HTTP and one as Slack would, and rules that leave some events out.
+pub fn rules(fake: &Fake) -> String {
+    format!(
+        r#"
+rules:
+  - {{ name: trouble, match: {{ type: [bounced, complained] }}, to: alerts }}
+  - {{ name: cart followups, match: {{ campaign.name: {{ glob: "Cart*" }} }}, to: crm }}
+  - {{ name: opens of receipts, match: {{ type: opened, campaign.name: Receipts }}, to: crm }}
+destinations:
+  crm:
+    http: {{ url: "{0}/crm" }}
+    {QUICK}
+  alerts:
+    slack: {{ url: "{0}/slack", text: "*{{{{ type }}}}* {{{{ user.email }}}}\n> {{{{ campaign.name }}}}" }}
+    {QUICK}
+"#,
+        fake.url()
+    )
+}
+
+/// An event of a type about a campaign, for somebody.
+pub fn event(event_type: &str, campaign: &str, who: &str) -> String {
+    json!({ "type": event_type, "user": { "id": 7, "email": who }, "campaign": { "id": 9007199254740993_u64, "name": campaign } }).to_string()
+}
+
+/// A relay in which everything that the page tells of has happened: deliveries, dead letters for two reasons, an event that no rule wanted,
+/// and a request that was turned away.
+pub struct Stage {
+    pub relay: TestRelay,
+    /// One that was delivered, and one that became a dead letter.
+    pub delivered: String,
+    pub dead: String,
+    pub unrouted: String,
+}
+
+impl Stage {
+    pub async fn start() -> Self {
+        let fake = Fake::start([Act::with(422, &[], "no such user"), Act::with(400, &[], "no such field")]).await;
+        let relay = TestRelay::start(&rules(&fake)).await;
+        let dead = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+        relay.until(&dead, "dead").await;
+        let other = relay.accept(&event("clicked", "Cart Reminder", "bo@example.com")).await;
+        relay.until(&other, "dead").await;
+        let unrouted = relay.accept(&event("opened", "Receipt", "mo@example.com")).await;
+        let delivered = relay.accept(BOUNCED).await;
+        relay.until(&delivered, "delivered").await;
+        assert_eq!(relay.post("{ no JSON").await.status(), 400);
+        Self { relay, delivered, dead, unrouted }
+    }
+
+    pub async fn page(&self, place: &str) -> Page {
+        Page::open(self.relay.running.admin_address, place).await
+    }
+
+    /// Every place of the page, and a text that is seen there.
+    pub fn places(&self) -> Vec<(String, &'static str, &'static str)> {
+        vec![
+            ("#/events".to_owned(), ".rows", "bounced"),
+            (format!("#/events/{}", self.delivered), ".detail", "Where it went"),
+            (format!("#/events/{}", self.dead), ".detail", "given up"),
+            (format!("#/events/{}", self.unrouted), ".detail", "No rule wanted this event"),
+            ("#/destinations".to_owned(), ".list", "alerts"),
+            ("#/unrouted/refused".to_owned(), "table", "400"),
+        ]
+    }
+
+    /// Goes to every place, and does something there.
+    pub async fn tour(&self, page: &Page, mut at: impl AsyncFnMut(&Page, &str)) {
+        for (place, selector, text) in self.places() {
+            page.go(&place).await;
+            page.sees(selector, text).await;
+            at(page, &place).await;
+        }
+    }
+}
+
+/// What the relay says of itself.
+pub async fn told(relay: &TestRelay, path: &str) -> Value {
+    relay.admin(path).await.json()
+}
