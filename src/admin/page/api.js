@@ -110,15 +110,17 @@ export async function refresh() {
 
 const FIRST_WAIT_MS = 1200;
 const LONGEST_WAIT_MS = 15000;
-/** The relay says something at least every 15 seconds: after a longer silence the connection is dead, or somebody holds it up. */
+/** The relay says something at once, and then at least every 15 seconds: after a longer silence somebody holds it up, or the connection is dead. */
+const FIRST_SILENCE_MS = 8000;
 const SILENCE_MS = 40000;
+/** The last frame, so that it goes on behind it also when the tab was hidden for a while. */
+let last = null;
 
 /**
  * Listens to the relay until it is closed. `act(kind, data)` gets each frame; `state(what)` hears "open", "lost" and "held-up". After a
  * break it goes on with the frame behind the last one.
  */
 export function listen(act, state) {
-  let last = null;
   let closed = false;
   let wait = FIRST_WAIT_MS;
   let current = null;
@@ -139,7 +141,7 @@ export function listen(act, state) {
       const silence = setTimeout(() => {
         if (!heard) state("held-up");
         current.abort();
-      }, SILENCE_MS);
+      }, heard ? SILENCE_MS : FIRST_SILENCE_MS);
       const { done, value } = await reader.read().finally(() => clearTimeout(silence));
       if (done) return;
       if (!heard) state("open");
@@ -151,7 +153,7 @@ export function listen(act, state) {
   async function forever() {
     while (!closed) {
       try {
-        await once();
+        if (await lines.take()) await once();
       } catch (error) {
         if (error.status === 401) return;
       }
@@ -166,11 +168,45 @@ export function listen(act, state) {
   return {
     close() {
       closed = true;
+      lines.leave();
       clearTimeout(timer);
       current?.abort();
     },
   };
 }
+
+/**
+ * A browser has six connections to a host, over all tabs, and a stream holds one: so many tabs have one, and the others ask now and then. The
+ * tabs agree by messages: one that asks hears from each that has a stream, and from each that asks too and has the smaller name.
+ */
+const LINES_MAX = 4;
+const ANSWERED_WITHIN_MS = 200;
+const lines = {
+  me: newId(),
+  stands: "aside",
+  others: 0,
+  channel: new BroadcastChannel("vero-relay"),
+
+  async take() {
+    if (this.stands === "holds") return true;
+    this.stands = "asks";
+    this.others = 0;
+    this.channel.postMessage({ asks: this.me });
+    await new Promise((resolve) => setTimeout(resolve, ANSWERED_WITHIN_MS));
+    if (this.stands !== "asks") return false;
+    this.stands = this.others < LINES_MAX ? "holds" : "aside";
+    return this.stands === "holds";
+  },
+
+  leave() {
+    this.stands = "aside";
+  },
+};
+lines.channel.addEventListener("message", ({ data }) => {
+  const isBefore = lines.stands === "holds" || (lines.stands === "asks" && lines.me < data.asks);
+  if (data.asks && isBefore) lines.channel.postMessage({ answers: data.asks });
+  if (data.answers === lines.me) lines.others += 1;
+});
 
 /** Takes pieces of an event stream and calls `act` with each frame that is whole. */
 export function parser(act) {

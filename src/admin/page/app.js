@@ -153,16 +153,22 @@ function changed() {
   shown?.view.relay?.(relay);
 }
 
+function stopAsking() {
+  clearInterval(asking?.timer);
+  asking = null;
+}
+
 function startAsking(every) {
-  clearInterval(asking);
-  asking = setInterval(() => !document.hidden && refresh(), every);
+  if (asking?.every === every) return;
+  stopAsking();
+  asking = { every, timer: setInterval(() => !document.hidden && refresh(), every) };
 }
 
 function startListening() {
   if (stream) return;
   stream = listen(heard, (what) => {
     relay.isLive = what === "open";
-    relay.isHeldUp = what === "held-up";
+    if (what !== "lost") relay.isHeldUp = what === "held-up";
     startAsking(relay.isLive ? ASK_EVERY_MS * 3 : ASK_EVERY_MS);
     shown?.view.live?.(relay.isLive);
     drawHealth();
@@ -178,18 +184,22 @@ function stopListening() {
 function heard(kind, data) {
   if (kind === "hello") {
     setClock(data.now);
-    if (relay.epoch && relay.epoch !== data.epoch) {
-      toast("The relay has restarted.");
+    const hasRestarted = relay.epoch && relay.epoch !== data.epoch;
+    relay.epoch = data.epoch;
+    if (hasRestarted) toast("The relay has restarted.");
+    if (hasRestarted || !data.resumed) {
       shown?.view.frame?.("reset", data);
       refresh();
     }
-    relay.epoch = data.epoch;
   }
   if (kind === "config") refresh();
   if (kind === "destination" && relay.status) {
     const at = relay.status.destinations.findIndex((known) => known.name === data.name);
-    if (at >= 0) relay.status.destinations[at] = data;
-    changed();
+    if (at < 0) refresh();
+    else {
+      relay.status.destinations[at] = data;
+      changed();
+    }
   }
   if (kind === "minute" && relay.minutes) takeMinute(data);
   shown?.view.frame?.(kind, data);
@@ -200,6 +210,7 @@ function takeMinute(minute) {
   const { minutes } = relay;
   const begun = (at) => Math.floor(Date.parse(at) / 60000);
   const passed = begun(minute.at) - begun(minutes.until);
+  if (passed < 0) return;
   const put = (list, value) => {
     for (let i = 0; i < Math.min(passed, list.length); i += 1) list.push(0), list.shift();
     list[list.length - 1] = value;
@@ -248,7 +259,7 @@ function signedOut() {
   if (relay.signedOut) return;
   relay.signedOut = true;
   stopListening();
-  clearInterval(asking);
+  stopAsking();
   leave.hidden = true;
   route();
 }

@@ -14,6 +14,10 @@ const TYPING_MS = 180;
 /** Where only some events are wanted, those that come are asked about together. */
 const GATHER_MS = 400;
 const GATHERED_MAX = 100;
+/** Frames that wait while something is asked for; of more than these nothing is kept but that there were some. */
+const QUEUED_MAX = 1000;
+/** Where outcomes were left out, they are asked for so much later, once for all. */
+const LATER_MS = 2000;
 /** Scrolled further down than this, somebody is reading. */
 const READING_PX = 60;
 /** New events are told of to those who listen, no more often than this. */
@@ -41,6 +45,7 @@ export function close() {
   view.controller?.abort();
   clearTimeout(view.typing);
   clearTimeout(view.gathering);
+  clearTimeout(view.later);
   detail?.close();
   view = null;
 }
@@ -68,7 +73,7 @@ function build(main) {
   const made = {
     main, input, chips, rows, foot, scroll, live, newer, strip, aside,
     query: null, chosen: null, items: [], waiting: [], next: null, seen: new Set(), heldBy: null, gathered: [], told: 0, untold: 0,
-    controller: null, typing: null, gathering: null,
+    controller: null, typing: null, gathering: null, later: null, asking: 0, queued: [],
   };
   input.addEventListener("input", () => {
     clearTimeout(made.typing);
@@ -140,11 +145,12 @@ async function load() {
   own.controller = new AbortController();
   own.scroll.setAttribute("aria-busy", "true");
   try {
-    const page = await search({}, own.controller.signal);
-    if (view !== own) return;
-    Object.assign(own, { items: page.events, waiting: [], next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
-    own.scroll.scrollTop = 0;
-    draw();
+    await before(own, async () => {
+      const page = await search({}, own.controller.signal);
+      if (view !== own) return;
+      begin(page);
+      own.scroll.scrollTop = 0;
+    });
   } catch (error) {
     if (view === own && error instanceof Refused) fill(own.foot, h("span.bad", null, error.message));
     else if (error.name !== "AbortError") throw error;
@@ -153,17 +159,36 @@ async function load() {
   }
 }
 
+/** Shows a page alone. */
+function begin(page) {
+  Object.assign(view, { items: page.events, waiting: [], hasGap: false, next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
+  draw();
+}
+
+/** Asks for something, and takes in what comes by itself only behind it: what is asked for may be older. */
+async function before(own, ask) {
+  own.asking += 1;
+  try {
+    await ask();
+  } finally {
+    own.asking -= 1;
+    if (view === own && !own.asking) own.queued.splice(0).forEach(([kind, data]) => frame(kind, data));
+  }
+}
+
 /** The next page, behind what is shown. */
 async function further() {
   const own = view;
   fill(own.foot, "…");
   try {
-    const page = await search({ after: own.next }, own.controller.signal);
-    if (view !== own) return;
-    own.items.push(...page.events.filter((event) => !own.seen.has(event.id)));
-    page.events.forEach((event) => own.seen.add(event.id));
-    Object.assign(own, { next: page.next, page: { ...page, looked_at: own.page.looked_at + page.looked_at } });
-    draw();
+    await before(own, async () => {
+      const page = await search({ after: own.next }, own.controller.signal);
+      if (view !== own) return;
+      own.items.push(...page.events.filter((event) => !own.seen.has(event.id)));
+      page.events.forEach((event) => own.seen.add(event.id));
+      Object.assign(own, { next: page.next, page: { ...page, looked_at: own.page.looked_at + page.looked_at } });
+      draw();
+    });
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     fill(own.foot, h("span.bad", null, error.message), " ", button("Try again", further));
@@ -174,10 +199,17 @@ async function further() {
 
 export function frame(kind, data) {
   if (!view) return;
+  if (view.asking && kind !== "destination") {
+    view.queued.push([kind, data]);
+    if (view.queued.length > QUEUED_MAX) view.queued = [["reset", data]];
+    return;
+  }
   if (kind === "event") arrived(data);
-  if (kind === "skipped") arrived({ skipped: data.events, id: `skipped-${data.from}-${data.until}`, received_at: data.until, from: data.from });
+  if (kind === "skipped" && data.events) arrived({ skipped: data.events, id: `skipped-${data.from}-${data.until}`, received_at: data.until, from: data.from });
+  if (kind === "skipped" && data.deliveries) askLater(view);
   if (kind === "deliveries") settled(data);
-  if (kind === "reset") again();
+  if (kind === "deliveries" && filter().state && !view.seen.has(data.id)) arrived(data);
+  if (kind === "reset") again({ all: true });
   if (kind !== "event") detail?.frame(kind, data);
 }
 
@@ -189,28 +221,46 @@ export function relayChanged() {
 }
 export { relayChanged as relay };
 
-/** Asks for the newest page, and takes in what is new on it and what has changed. */
-async function again() {
+/** Asks for the newest page, and takes in what is new on it and what has changed; `all`: what has changed of the others that are drawn, too. */
+async function again({ all } = {}) {
   const own = view;
-  if (own.isAsking || !own.page) return;
-  own.isAsking = true;
+  if (own.asking || !own.page) return;
   try {
-    const page = await search({}, own.controller.signal);
-    if (view !== own) return;
-    const known = page.events.some((event) => own.seen.has(event.id));
-    if (!known && own.items.length > 0 && page.events.length === PAGE && !own.heldBy) {
-      Object.assign(own, { items: page.events, next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
-      draw();
-      return;
-    }
-    for (const event of page.events.toReversed()) {
-      if (own.seen.has(event.id)) settled(event);
-      else take(event);
-    }
+    await before(own, async () => {
+      const page = await search({}, own.controller.signal);
+      if (view !== own) return;
+      const known = page.events.some((event) => own.seen.has(event.id));
+      if (!known && own.items.length > 0 && page.events.length === PAGE) {
+        if (!own.heldBy) return begin(page);
+        // More has come than is on a page: the list is begun anew when it goes on.
+        own.hasGap = true;
+      }
+      for (const event of page.events.toReversed()) {
+        if (own.seen.has(event.id)) settled(event);
+        else take(event);
+      }
+      if (all) await others(own, page);
+    });
   } catch (error) {
     if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
-  } finally {
-    own.isAsking = false;
+  }
+}
+
+function askLater(own) {
+  own.later ??= setTimeout(() => {
+    own.later = null;
+    frame("reset", {});
+  }, LATER_MS);
+}
+
+/** Asks what has become of those that are drawn and stand on no such page. */
+async function others(own, page) {
+  const asked = new Set(page.events.map((event) => event.id));
+  const rest = own.items.slice(0, DRAWN_MAX).filter((item) => !item.skipped && !asked.has(item.id)).map((item) => item.id);
+  while (rest.length) {
+    const { events } = await post("events/search", { events: rest.splice(0, GATHERED_MAX) }, own.controller.signal);
+    if (view !== own) return;
+    events.forEach(settled);
   }
 }
 
@@ -228,18 +278,23 @@ async function gather() {
   own.gathering = null;
   if (ids.length > GATHERED_MAX) return again();
   try {
-    const page = await search({ events: ids }, own.controller.signal);
-    if (view === own) page.events.toReversed().forEach(take);
+    await before(own, async () => {
+      const page = await search({ events: ids }, own.controller.signal);
+      if (view === own) page.events.toReversed().forEach(take);
+    });
   } catch (error) {
     if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
   }
 }
 
-/** A new one: above the others, or among those that wait while somebody reads. */
+/** A new one: above the older ones, or among those that wait while somebody reads. */
 function take(event) {
   if (view.seen.has(event.id)) return;
   view.seen.add(event.id);
-  (view.heldBy ? view.waiting : view.items).unshift(event);
+  const list = view.heldBy ? view.waiting : view.items;
+  const isOlder = (known) => known.received_at < event.received_at || (known.received_at === event.received_at && known.id < event.id);
+  const at = list.findIndex(isOlder);
+  list.splice(at < 0 ? list.length : at, 0, event);
   if (view.items.length > KNOWN_MAX) {
     view.items.length = KNOWN_MAX;
     view.next = null;
@@ -250,11 +305,13 @@ function take(event) {
   draw();
 }
 
-/** What became of one that is shown. */
+/** What became of deliveries of one that is shown. */
 function settled({ id, deliveries }) {
   for (const list of [view.items, view.waiting]) {
     const known = list.find((event) => event.id === id);
-    if (known) known.deliveries = deliveries;
+    if (!known) continue;
+    const now = new Map([...known.deliveries, ...deliveries].map((delivery) => [delivery.destination, delivery]));
+    known.deliveries = [...now.values()];
   }
   draw();
   detail?.frame("deliveries", { id, deliveries });
@@ -276,6 +333,7 @@ function hold(by) {
 
 function letIn() {
   view.heldBy = null;
+  if (view.hasGap) return load();
   view.items.unshift(...view.waiting.splice(0));
   view.scroll.scrollTop = 0;
   draw();
