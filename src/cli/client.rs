@@ -2,7 +2,10 @@
 //!
 //! They need nothing but the address of its admin listener: neither the variables of its config nor a config without slips. A relay
 //! that does not answer is noticed within seconds, however long the work may take that it was asked for: while one request waits,
-//! another asks whether it is alive. What answers without [`RELAY_HEADER`] is something else that listens there.
+//! another asks whether it is alive. What answers without [`RELAY_HEADER`] is something else that listens there. [`listening`]: what a relay says
+//! by itself, frame by frame.
+
+mod listening;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,11 +15,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
+pub(super) use self::listening::{Frame, Listening};
 use super::terminal::plain;
 use super::{BAD_CONFIG, FAILED, Failure, USAGE};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
 use crate::config::{self, Auth, Config, Source};
-use crate::destination::client::{Answer, Call, Client, basic_authorization, parse_url};
+use crate::destination::client::{Answer, Call, Client, NoAnswer, basic_authorization, parse_url};
 use crate::yaml::values::Process;
 
 /// The relay's own answers hold whole events.
@@ -104,6 +108,31 @@ impl RunningRelay {
         self.read_json(&answer)
     }
 
+    /// Listens to what the relay says by itself.
+    pub(super) async fn listen(&self, path: &str) -> Result<Listening, Failure> {
+        let url = parse_url(&format!("{}{path}", self.admin)).map_err(|message| Failure::new(FAILED, message))?;
+        let address = url.origin().ascii_serialization();
+        let call = Call {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
+        let opened = tokio::select! {
+            opened = self.client.stream(call) => opened,
+            failure = self.until_silent() => return Err(failure),
+        };
+        let streaming = opened.map_err(|error| unreachable(&address, &error))?;
+        if streaming.status() == 200 && streaming.header(RELAY_HEADER).is_some() {
+            return Ok(Listening::to(streaming));
+        }
+        let answer = streaming.whole().await;
+        // It is never what was asked for.
+        self.read_json(&answer)
+            .and_then(|_| Err(Failure::new(FAILED, "the relay answered with something else than a stream")))
+    }
+
     /// Tells the admin listener to do something.
     pub(super) async fn act(&self, path: &str, asked: &Value) -> Result<Value, Failure> {
         self.read_json(&self.post(path, asked).await?)
@@ -134,9 +163,7 @@ impl RunningRelay {
         let address = url.origin().ascii_serialization();
         let call = Call { method, url, headers, body: Bytes::from(body), answer_bytes_max: ANSWER_BYTES_MAX };
         tokio::select! {
-            answer = self.client.call(call) => answer.map_err(|error| {
-                Failure::new(FAILED, format!("no relay answers at {address} ({error}). Is it running, and is this its address?"))
-            }),
+            answer = self.client.call(call) => answer.map_err(|error| unreachable(&address, &error)),
             failure = self.until_silent() => Err(failure),
             () = tokio::time::sleep(longest) => {
                 Err(Failure::new(FAILED, format!("{address} is alive and has not answered this within {longest:?}")))
@@ -189,6 +216,10 @@ impl RunningRelay {
             }
         }
     }
+}
+
+fn unreachable(address: &str, error: &NoAnswer) -> Failure {
+    Failure::new(FAILED, format!("no relay answers at {address} ({error}). Is it running, and is this its address?"))
 }
 
 /// The address of the admin listener by the config, of which nothing else needs to be good.

@@ -77,6 +77,8 @@ verbs! {
     Status => status,
     /// Show the history, newest first, or one event
     Events => events,
+    /// Show events as they come, and what becomes of them
+    Tail => tail,
     /// List, show, replay or drop what was given up
     DeadLetters => dead_letters,
     /// Deliver a range of the history again

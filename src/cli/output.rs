@@ -47,15 +47,24 @@ pub fn print_error(text: &str) {
 
 /// Prints JSON for scripts. Characters that would steer a terminal are escaped, which in JSON changes nothing.
 pub(super) fn json(value: &Value) {
+    print(&escaped(&format!("{value:#}\n")));
+}
+
+/// The same on one line.
+pub(super) fn json_line(value: &Value) {
+    print(&escaped(&format!("{value}\n")));
+}
+
+fn escaped(json: &str) -> String {
     let mut text = String::new();
-    for c in format!("{value:#}\n").chars() {
+    for c in json.chars() {
         match c {
             // Outside the Basic Multilingual Plane nothing steers.
             c if c != '\n' && is_steering(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => text.push(c),
         }
     }
-    print(&text);
+    text
 }
 
 /// A text without what would steer a terminal. Where it has colours, ours are left.

@@ -6,7 +6,7 @@
 //!
 //! # Cast
 //!
-//! * [`Client`]: makes a [`Call`] and gives its [`Answer`]. A clone shares its connections.
+//! * [`Client`]: makes a [`Call`] and gives its [`Answer`], or a [`Streaming`] one. A clone shares its connections.
 //! * `transport`: connections of one [`Way`] (roots to trust, proxy), shared by all that go the same way.
 //! * `lines`: when what connects to an origin is made anew (pure). `lookup`: host names, on threads of their own.
 //! * [`proxy`]: which proxy (pure). `trouble`: why no answer came, in a sentence.
@@ -195,6 +195,14 @@ impl Client {
         watch.has_failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);
         answer
     }
+
+    /// Makes one request whose answer comes piece by piece.
+    pub async fn stream(&self, call: Call) -> Result<Streaming, NoAnswer> {
+        let line = self.transport.line(&call.url).await?;
+        let answer_bytes_max = call.answer_bytes_max;
+        let response = send(&line.what, call).await?;
+        Ok(Streaming { response, answer_bytes_max })
+    }
 }
 
 /// Tells a line what became of a request, also of one that is dropped at its timeout.
@@ -209,12 +217,48 @@ impl Drop for Watch<'_> {
     }
 }
 
+/// An answer that comes piece by piece, for as long as the other side goes on.
+#[derive(Debug)]
+pub struct Streaming {
+    response: reqwest::Response,
+    answer_bytes_max: usize,
+}
+
+impl Streaming {
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// A header's value as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next piece; none at the end. Waits for as long as nothing comes.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+        self.response.chunk().await.map_err(trouble::no_answer)
+    }
+
+    /// The beginning of all of it, for an answer that is none of many pieces.
+    pub async fn whole(self) -> Answer {
+        read(self.response, self.answer_bytes_max).await
+    }
+}
+
 async fn execute(line: &reqwest::Client, call: Call) -> Result<Answer, NoAnswer> {
     let answer_bytes_max = call.answer_bytes_max;
+    let response = send(line, call).await?;
+    Ok(read(response, answer_bytes_max).await)
+}
+
+async fn send(line: &reqwest::Client, call: Call) -> Result<reqwest::Response, NoAnswer> {
     let mut request = reqwest::Request::new(call.method, call.url);
     *request.headers_mut() = call.headers;
     *request.body_mut() = Some(call.body.into());
-    let mut response = line.execute(request).await.map_err(trouble::no_answer)?;
+    line.execute(request).await.map_err(trouble::no_answer)
+}
+
+async fn read(mut response: reqwest::Response, answer_bytes_max: usize) -> Answer {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let mut beginning = Beginning::default();
@@ -229,7 +273,7 @@ async fn execute(line: &reqwest::Client, call: Call) -> Result<Answer, NoAnswer>
         }
     })
     .await;
-    Ok(Answer { status, headers, body: beginning.into() })
+    Answer { status, headers, body: beginning.into() }
 }
 
 /// What has come of a body. Most answers are one chunk, which is kept as it came.

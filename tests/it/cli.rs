@@ -332,9 +332,10 @@ fn the_reference_of_the_command_line_is_what_is_committed() {
 }
 
 /// Every verb that looks into a running relay, with what it must be given.
-const LOOKING: [&[&str]; 15] = [
+const LOOKING: [&[&str]; 16] = [
     &["status"],
     &["events"],
+    &["tail"],
     &["events", "01a2091f-1b49-768a-8000-000000000000"],
     &["dead-letters", "list"],
     &["dead-letters", "show", "01a2091f-1b49-768a-8000-000000000000"],

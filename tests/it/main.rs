@@ -42,6 +42,7 @@ mod stream;
 mod structure;
 mod supervision;
 mod surroundings;
+mod tail;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;
 mod unsent;
