@@ -17,6 +17,7 @@ use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, text};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{self, Node, Style, Value};
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 
 #[derive(Debug)]
 pub struct ConfigTest {
@@ -60,22 +61,27 @@ pub enum TestEvent {
 }
 
 const NAME: Key<String> = key("name", form("^(.|\\n)+$", "text"))
+    .seen(Sight::All)
     .about("What it claims; it is told when it fails. No two alike.")
     .example("a hard bounce of a receipt wakes somebody")
     .required();
 const EVENT: Key<()> = key("event", by_hand(Of::Own("map", || json!({ "type": "object" }))))
     .about("The event's body.")
     .example("{ type: bounced, bounce_type: hard }");
-const FILE: Key<String> =
-    key("file", text()).about("A file with the event's body, relative to this one.").example("samples/bounced.json");
+const FILE: Key<String> = key("file", text())
+    .seen(Sight::All)
+    .about("A file with the event's body, relative to this one.")
+    .example("samples/bounced.json");
 const SOURCE: Key<String> =
-    key("source", text()).about("By which source it comes in.").example("vero").otherwise("the first");
+    key("source", text()).seen(Sight::All).about("By which source it comes in.").example("vero").otherwise("the first");
 const EXPECT: Key<()> = key("expect", by_hand(Of::Map(expect_keys)))
     .about("What must come of it.")
     .example("{ to: [alerts, archive] }")
     .required();
-const TO: Key<()> =
-    key("to", by_hand(Of::Texts)).about("The destinations, exactly; `[]` is none.").example("[alerts, archive]");
+const TO: Key<()> = key("to", by_hand(Of::Texts))
+    .seen(Sight::All)
+    .about("The destinations, exactly; `[]` is none.")
+    .example("[alerts, archive]");
 const CONTENT: Key<()> = key("content", by_hand(Of::Own("map of names to operators", content_schema)))
     .about("What a destination would get (the body of the request, the message's JSON, the line, an email's text and HTML together), under the operators of a match map. Of an email also by its parts: `to`, `subject`, `text` and `html`, each with what is expected of it.")
     .example("{ alerts: { contains: Receipt }, mail: { subject: { starts_with: Bounced } } }");

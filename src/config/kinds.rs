@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::policy::{ANSWERS, COMMON};
 use crate::destination::{KINDS, Kind};
 use crate::yaml::keys::{Absent, Info, Key, Of, Section, Words, key, text};
+use crate::yaml::sight::Sight;
 
 /// A name that a destination had before.
 pub(super) const RENAMED_FROM: Key<String> = key("renamed_from", text())
+    .seen(Sight::All)
     .about("A name that it had before: it takes over that queue. The old name must be gone from the file.")
     .example("old-crm");
 

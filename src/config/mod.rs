@@ -7,6 +7,7 @@
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `combinator`, `expression`: what is told of a key or a form that is not ours.
+//! * `shown`: what a config says, without its secrets.
 //! * `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
 //!   looked into.
 //! * [`schema`]: the same keys, told to editors and to `docs/config.md`.
@@ -29,6 +30,7 @@ mod policy;
 mod root;
 mod rules;
 pub mod schema;
+mod shown;
 mod signs;
 mod slip;
 mod sources;
@@ -37,6 +39,7 @@ mod unknown;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use self::addresses::admin_address;
@@ -44,6 +47,7 @@ pub use self::expectations::{ConfigTest, ExpectedContent, TestEvent};
 pub use self::limits::Limits;
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};
+pub use self::shown::Shown;
 pub use self::sources::{Auth, CREDENTIAL_BYTES_MAX, Source};
 use self::successor::Successor;
 use self::unknown::Known;
@@ -52,6 +56,7 @@ use crate::destination::Client;
 use crate::destination::client::Masks;
 use crate::destination::template::trial::Budget;
 use crate::rules::RuleSet;
+use crate::secret::Secret;
 use crate::store::Retention;
 use crate::yaml::load::FILE_BYTES_MAX;
 use crate::yaml::places::Places;
@@ -70,6 +75,11 @@ pub struct Config {
     pub path: PathBuf,
     /// A digest of the file's bytes, by which a change is seen.
     pub digest: FileDigest,
+    /// The file's text, as it was read.
+    text: Secret,
+    shown: OnceLock<Shown>,
+    /// What in it probably does not do what was meant, a line each.
+    pub warnings: Vec<String>,
     /// What it says, to be compared.
     pub outline: Outline,
     /// Whether it is reloaded when its file changes.
@@ -212,7 +222,17 @@ impl Config {
         surroundings: &dyn Surroundings,
         client: Client,
     ) -> Result<(Self, Report), ConfigError> {
-        Self::prove(path, directory_of(path), read_text(path)?, surroundings, client)
+        Self::prove_again(path, read_text(path)?, surroundings, client)
+    }
+
+    /// Proves the text of a config file, with a client that is there already.
+    pub fn prove_again(
+        path: &Path,
+        text: String,
+        surroundings: &dyn Surroundings,
+        client: Client,
+    ) -> Result<(Self, Report), ConfigError> {
+        Self::prove(path, directory_of(path), text, surroundings, client)
     }
 
     /// Proves a config's text; `path` is for messages and for relative paths.
@@ -226,6 +246,16 @@ impl Config {
     pub fn parse_successor(&self, path: &Path, text: String) -> Result<(Self, Report), ConfigError> {
         let surroundings = Successor { of: &self.resolved, overridden: self.overridden.clone() };
         Self::prove(path, directory_of(&self.path), text, &surroundings, self.client.clone())
+    }
+
+    /// What it says, as it may be shown.
+    pub fn shown(&self) -> &Shown {
+        self.shown.get_or_init(|| Shown::of(self.text.expose()))
+    }
+
+    /// Whether a name stands in the file as it is. One that does not was put together from what a `${…}` stands for, most likely.
+    pub(crate) fn has_text(&self, text: &str) -> bool {
+        self.text.expose().contains(text)
     }
 
     fn prove(
@@ -260,10 +290,11 @@ impl Config {
         let said = Said::nodes(&root).into_iter().flatten().map(|node| node.id);
         let places = Places::find(&text, &root, found.nodes().chain(said));
         let said = Said::of(path, &root, &places, overridden(surroundings).is_some());
-        let config = config.map(|config| Config { path: path.to_owned(), digest, said, ..config });
+        let kept = Secret::from(text.clone());
+        let config = config.map(|config| Config { path: path.to_owned(), digest, said, text: kept, ..config });
         let report = Report::new(path.to_owned(), text, &root, found, &places);
         match config {
-            Some(config) if !has_errors => Ok((config, report)),
+            Some(config) if !has_errors => Ok((Config { warnings: report.lines().collect(), ..config }, report)),
             _ => Err(ConfigError::Problems(Box::new(report))),
         }
     }

@@ -41,6 +41,13 @@ impl Outline {
         outline
     }
 
+    /// Whether a rule says the same as one of another config; each by its place.
+    pub fn has_rule(&self, at: usize, other: &Outline, other_at: usize) -> bool {
+        let rule = |of: &Self, at: usize| of.order.get(at).and_then(|name| of.rules.get(name)).cloned();
+        let own = rule(self, at);
+        own.is_some() && own == rule(other, other_at)
+    }
+
     /// What is different in a newer config, as sentences.
     pub fn changes_to(&self, newer: &Outline) -> Vec<String> {
         let mut told = Vec::new();

@@ -9,6 +9,7 @@ use crate::units::shown_duration;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, by_hand, duration, key, rate, size, whole};
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -55,7 +56,7 @@ const RATE: Key<Duration> = key("rate", rate())
     .otherwise_made(|| by_kind(|defaults| defaults.interval.map(per_second)) + ", the others no limit");
 /// What an HTTP answer means, for the kinds that get one.
 pub(super) const ANSWERS: Key<()> = key("answers", by_hand(Of::Own("map of statuses to meanings", Answers::schema)))
-    .about_made(|| {
+    .seen(Sight::All).about_made(|| {
         let without: Vec<_> = KINDS.iter().filter(|kind| !kind.has_answers).map(|kind| format!("`{}`", kind.name)).collect();
         let get = if without.len() == 1 { "gets" } else { "get" };
         let without = without.join(" and ");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::keeping::REMOVED_GRACE;
 use super::{
@@ -13,6 +14,7 @@ use crate::yaml::forms;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 use crate::yaml::values::Surroundings;
 
 /// Overrides `listen`, for containers.
@@ -21,22 +23,24 @@ pub(super) const OVERRIDE: &str = "VERO_RELAY_LISTEN";
 const ADDRESS_FORM: &str = r"^(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$";
 
 const LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
-    .about("Where Vero's webhooks come in. `VERO_RELAY_LISTEN` in the environment overrides it, for containers. Beyond loopback a token needs 16 characters.")
+    .seen(Sight::All).about("Where Vero's webhooks come in. `VERO_RELAY_LISTEN` in the environment overrides it, for containers. Beyond loopback a token needs 16 characters.")
     .example("127.0.0.1:8080")
     .default("127.0.0.1:8080");
 const ADMIN: Key<()> = key("admin", by_hand(Of::Map(admin_keys)))
     .about("Where the operator looks in: health, metrics, the API, the bins.")
     .example("{ listen: \"127.0.0.1:8081\" }");
 const ADMIN_LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
+    .seen(Sight::All)
     .about("Loopback only: whoever reaches it sees events and gives commands. It cannot have the port of `listen`.")
     .example("127.0.0.1:8081")
     .default("127.0.0.1:8081");
 const DATA_DIR: Key<String> = key("data_dir", text())
+    .seen(Sight::All)
     .about("Where the journal, its index and all archives are written; relative to this file. One relay at a time.")
     .example("/var/lib/vero-relay")
     .default("data");
 const PUBLIC_URL: Key<String> = key("public_url", form(URL_FORM, "URL"))
-    .about("The address by which Vero reaches `listen`, for `vero-relay urls` to print. Without it that of `listen` is printed.")
+    .seen(Sight::Url).about("The address by which Vero reaches `listen`, for `vero-relay urls` to print. Without it that of `listen` is printed.")
     .example("https://hooks.example.com");
 const WATCH: Defaulted<bool> = key("watch", boolean())
     .about("Reload when this file changes. A file that does not check changes nothing. Off by default, so that a half-edited file is not put in force.")
@@ -175,6 +179,9 @@ pub(super) fn read(
     Some(Config {
         path: PathBuf::new(),
         digest: [0; 32],
+        text: String::new().into(),
+        shown: OnceLock::new(),
+        warnings: Vec::new(),
         outline,
         watch,
         client: client.clone(),

@@ -18,6 +18,7 @@ use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, for
 use crate::yaml::problem::{Severity, did_you_mean};
 use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 use crate::yaml::words;
 
 /// What a destination gets, as a field for those who test it.
@@ -26,14 +27,16 @@ pub(super) const CONTENT_FIELD: &str = "content";
 pub(super) const NAME_BYTES_MAX: usize = 200;
 
 const NAME: Key<String> = key("name", form("^(.|\\n){1,200}$", "text"))
-    .about("What the rule is called in `explain`, logs and pages; no two alike. At most 200 bytes, since the store keeps it.")
+    .seen(Sight::All).about("What the rule is called in `explain`, logs and pages; no two alike. At most 200 bytes, since the store keeps it.")
     .example("trouble with receipts")
     .otherwise("`rule 1`, `rule 2` …");
 const MATCH: Key<()> = key("match", by_hand(Of::Own("match map", || json!({ "$ref": "#/$defs/match" }))))
+    .seen(Sight::All)
     .about("Conditions that must all hold, see [Match maps](#match-maps).")
     .example("{ type: [bounced, complained], campaign.type: transactional }")
     .otherwise("every event");
 const TO: Key<()> = key("to", by_hand(Of::Texts))
+    .seen(Sight::All)
     .about("The destinations. `[]` is allowed only with `stop: true`: it silences what the rule matches.")
     .example("[alerts, archive]")
     .required();

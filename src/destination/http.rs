@@ -27,6 +27,7 @@ use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text, word};
 use crate::yaml::raw::{Node, NodeId};
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
@@ -58,7 +59,7 @@ pub(super) const KIND: Kind = Kind {
 const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
 
 const URL: Key<String> = key("url", form(client::URL_FORM, "URL"))
-    .about("Where to. Templates may stand in its path and query, each value encoded as one segment; never in the host: an event must not choose where it goes. Redirects are not followed. User and password belong into `auth`.")
+    .seen(Sight::Url).about("Where to. Templates may stand in its path and query, each value encoded as one segment; never in the host: an event must not choose where it goes. Redirects are not followed. User and password belong into `auth`.")
     .example("\"https://crm.example.com/users/{{ user.id }}\"")
     .required_or_default();
 const METHOD: Key<String> = key("method", word(&METHODS))
@@ -75,7 +76,7 @@ const SIGNING_SECRETS: Key<()> = key("signing_secrets", by_hand(Of::Secrets))
     .about("Signs each request after [Standard Webhooks](https://www.standardwebhooks.com/): `whsec_` and base64 of 24 to 64 bytes; several while one replaces the other.")
     .example("[\"${SIGNING_SECRET}\"]");
 const JSON: Key<()> = key("json", by_hand(Of::Own("any YAML", || json!({}))))
-    .about("The body, as a structure whose texts are templates. A text that is nothing but one `{{ path }}` keeps its JSON type and digits.")
+    .seen(Sight::Expressions).about("The body, as a structure whose texts are templates. A text that is nothing but one `{{ path }}` keeps its JSON type and digits.")
     .example("{ who: \"{{ user.email }}\" }")
     .otherwise("the body, byte for byte as it came");
 const OMIT_MISSING: Defaulted<bool> = key("omit_missing", boolean())
@@ -83,6 +84,7 @@ const OMIT_MISSING: Defaulted<bool> = key("omit_missing", boolean())
     .example("true")
     .default(false);
 const TEXT: Key<String> = key("text", text())
+    .seen(Sight::Expressions)
     .about("The body, as one template; `text/plain` unless `headers` say otherwise. Not beside `json`.")
     .example("\"{{ user.email }},{{ type }}\"");
 

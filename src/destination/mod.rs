@@ -72,6 +72,7 @@ use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Absent, Info, Of, Section, Words};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 use crate::yaml::values::Surroundings;
 
 /// A kind of destination, as a config can name it.
@@ -158,7 +159,14 @@ impl Kind {
     /// Its key, as a destination has it.
     pub fn key(&self) -> Info {
         let about = Words::Plain(self.about);
-        Info { name: self.name, of: Of::Map(self.keys), about, absent: Absent::Nothing, example: self.example }
+        Info {
+            name: self.name,
+            of: Of::Map(self.keys),
+            about,
+            absent: Absent::Nothing,
+            example: self.example,
+            sight: Sight::Names,
+        }
     }
 }
 

@@ -10,13 +10,14 @@ use super::client::{Client, Way};
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Info, Key, key, text};
 use crate::yaml::raw::{Node, Style};
+use crate::yaml::sight::Sight;
 
 pub(super) const CA: Key<String> = key("ca", text())
-    .about("A PEM file, relative to the config, with the certificates of a private CA. They are trusted beside the system's, by this destination alone.")
+    .seen(Sight::All).about("A PEM file, relative to the config, with the certificates of a private CA. They are trusted beside the system's, by this destination alone.")
     .example("internal-ca.pem")
     .otherwise("the system's certificates alone");
 const PROXY: Key<String> = key("proxy", text())
-    .about("The proxy that requests go by: `http://`, `https://`, `socks5://` (names looked up here) or `socks5h://` (by the proxy), with `user:password@` if it asks for them; or `none`.")
+    .seen(Sight::Url).about("The proxy that requests go by: `http://`, `https://`, `socks5://` (names looked up here) or `socks5h://` (by the proxy), with `user:password@` if it asks for them; or `none`.")
     .example("\"http://proxy.example.com:3128\"")
     .otherwise("what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in lower case too; never for loopback");
 

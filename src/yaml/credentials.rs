@@ -4,6 +4,7 @@ use super::entries::Entries;
 use super::keys::{Key, Of, Section, by_hand, key, secret, text};
 use super::raw::Node;
 use super::reader::Reader;
+use super::sight::Sight;
 use crate::secret::Secret;
 
 const USERNAME: Key<String> = key("username", text()).about("The user's name.").example("relay").required();
@@ -11,7 +12,7 @@ const PASSWORD: Key<Secret> =
     key("password", secret()).about("The password.").example("\"${CRM_PASSWORD}\"").required();
 
 /// The name of a header.
-const NAME: Key<String> = key("name", text()).about("The header's name.").required();
+const NAME: Key<String> = key("name", text()).seen(Sight::All).about("The header's name.").required();
 const VALUE: Key<()> = key("value", by_hand(Of::Secret)).about("Its value.").example("\"${API_KEY}\"").required();
 
 /// A user name and a password.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::raw::Node;
 use super::reader::Reader;
+use super::sight::Sight;
 use crate::secret::Secret;
 use crate::units::{shown_duration, shown_size};
 
@@ -60,6 +61,8 @@ pub struct Info {
     pub absent: Absent,
     /// A value, as YAML on one line.
     pub example: &'static str,
+    /// How much of a value may be seen, and of whatever stands below it where it has no keys of its own.
+    pub sight: Sight,
 }
 
 /// A text, or how it is put together where it repeats a constant.
@@ -137,7 +140,8 @@ pub struct Section {
 
 /// A key that may be missing, with what stands behind it.
 pub const fn key<T>(name: &'static str, shape: Shape<T>) -> Key<T> {
-    let info = Info { name, of: shape.of, about: Words::Plain(""), absent: Absent::Nothing, example: "" };
+    let info =
+        Info { name, of: shape.of, about: Words::Plain(""), absent: Absent::Nothing, example: "", sight: Sight::Names };
     Key { info, read: shape.read }
 }
 
@@ -155,6 +159,11 @@ impl<T> Key<T> {
     /// A value, as YAML on one line.
     pub const fn example(self, example: &'static str) -> Self {
         Self { info: Info { example, ..self.info }, read: self.read }
+    }
+
+    /// More of a value may be seen than the names of variables in it.
+    pub const fn seen(self, sight: Sight) -> Self {
+        Self { info: Info { sight, ..self.info }, read: self.read }
     }
 
     /// It must be there.
@@ -299,6 +308,14 @@ impl Words {
 }
 
 impl Info {
+    /// How much of a value may be seen. A number, a size, a duration or one word of some is no secret.
+    pub fn sight(&self) -> Sight {
+        match self.of {
+            Of::Boolean | Of::Whole(..) | Of::Size(..) | Of::Duration(..) | Of::Rate | Of::Word(_) => Sight::All,
+            _ => self.sight,
+        }
+    }
+
     /// The same with another example, where a key stands in several places.
     pub const fn with_example(self, example: &'static str) -> Self {
         Self { example, ..self }

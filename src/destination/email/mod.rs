@@ -48,6 +48,7 @@ use crate::time::Instant;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, secret, text, word};
 use crate::yaml::raw::Node;
+use crate::yaml::sight::Sight;
 
 pub(super) const KIND: Kind = Kind {
     name: "email",
@@ -89,7 +90,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const SERVER: Key<String> = key("server", form(r"^(smtps?://)?[A-Za-z0-9._:\[\]-]+/?$", "mail server"))
-    .about("The server that takes the messages: `smtp.example.com`, with `:PORT` unless it is 587; `smtps://smtp.example.com` where TLS begins at once, with `:PORT` unless it is 465.")
+    .seen(Sight::All).about("The server that takes the messages: `smtp.example.com`, with `:PORT` unless it is 587; `smtps://smtp.example.com` where TLS begins at once, with `:PORT` unless it is 465.")
     .example("smtp.example.com")
     .required_or_default();
 const STARTTLS: Key<String> = key("starttls", word(&STARTTLS_WORDS))
@@ -97,7 +98,7 @@ const STARTTLS: Key<String> = key("starttls", word(&STARTTLS_WORDS))
     .example("never")
     .default(STARTTLS_WORDS[0]);
 const HELLO: Key<String> = key("hello", form(r"^[A-Za-z0-9.:\[\]-]+$", "host name or address"))
-    .about("What the relay calls itself when it greets the server (EHLO): a host name, or an address. Many servers refuse a name without a domain.")
+    .seen(Sight::All).about("What the relay calls itself when it greets the server (EHLO): a host name, or an address. Many servers refuse a name without a domain.")
     .example("relay.example.com")
     .otherwise("the machine's name");
 const USERNAME: Key<String> =
@@ -105,28 +106,33 @@ const USERNAME: Key<String> =
 const PASSWORD: Key<Secret> =
     key("password", secret()).about("The password to `username`.").example("\"${SMTP_PASSWORD}\"");
 const FROM: Key<String> = key("from", text())
+    .seen(Sight::All)
     .about("The sender, the same for every event: an address, or a name and an address.")
     .example("\"Vero <relay@example.com>\"")
     .required_or_default();
 const REPLY_TO: Key<String> = key("reply_to", text())
+    .seen(Sight::All)
     .about("Where answers go, the same for every event: an address, or a name and an address.")
     .example("support@example.com")
     .otherwise("to the sender");
 const TO: Key<()> = key("to", by_hand(Of::Texts))
-    .about("The recipients, each a template that comes to one address; one that comes to nothing, or to one before it, is left out. They see each other. Nothing is sent before each of them is accepted or refused for good; whoever must not wait for another gets a destination of their own.")
+    .seen(Sight::All).about("The recipients, each a template that comes to one address; one that comes to nothing, or to one before it, is left out. They see each other. Nothing is sent before each of them is accepted or refused for good; whoever must not wait for another gets a destination of their own.")
     .example("[ops@example.com, \"{{ user.email }}\"]")
     .required_or_default();
 const SUBJECT: Key<String> = key("subject", text())
+    .seen(Sight::Prose)
     .about("The subject, as a template; line breaks become spaces, and it is cut to 200 characters.")
     .example("\"{{ type }}: {{ campaign.name }}\"")
     .required_or_default();
 const TEXT: Key<String> = key("text", text())
+    .seen(Sight::Prose)
     .about(
         "The message, as a template. Where it comes to nothing, and `html` too, nothing is sent, whatever the subject.",
     )
     .example("\"{{ user.email }}: {{ type }}\"")
     .required_or_default();
 const HTML: Key<String> = key("html", text())
+    .seen(Sight::Prose)
     .about("The same as HTML, for readers that show it: a template whose values are escaped.")
     .example("\"<b>{{ type }}</b> {{ user.email }}\"");
 

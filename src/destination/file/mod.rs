@@ -36,6 +36,7 @@ use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Section, boolean, key, text, word};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 
 pub(super) const KIND: Kind = Kind {
     name: "file",
@@ -62,7 +63,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const PATH: Key<String> = key("path", text())
-    .about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. Never one of the relay's own files. No two destinations write one file.")
+    .seen(Sight::All).about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. Never one of the relay's own files. No two destinations write one file.")
     .example("\"archive/{date}.ndjson\"")
     .required_or_default();
 const ENVELOPE: Defaulted<bool> = key("envelope", boolean())
@@ -74,11 +75,11 @@ const FSYNC: Key<String> = key("fsync", word(&["batch", "never"]))
     .example("never")
     .default("batch");
 const FILE_MODE: Key<String> = key("mode", text())
-    .about("The rights of the files that are made, as `chmod` takes them, in quotes. Directories that are made can be entered by whoever may read. `data_dir` itself stays its owner's: files for others lie elsewhere, at a path from `/`.")
+    .seen(Sight::All).about("The rights of the files that are made, as `chmod` takes them, in quotes. Directories that are made can be entered by whoever may read. `data_dir` itself stays its owner's: files for others lie elsewhere, at a path from `/`.")
     .example("\"0640\"")
     .default("0600");
 const TIMEZONE: Key<String> = key("timezone", text())
-    .about("In which `{date}` and `{hour}` are told: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.")
+    .seen(Sight::All).about("In which `{date}` and `{hour}` are told: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.")
     .example("Europe/Berlin")
     .default("UTC");
 

@@ -34,6 +34,7 @@ use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",
@@ -64,33 +65,35 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const URL: Key<String> = key("url", form(client::URL_FORM, "URL"))
+    .seen(Sight::Url)
     .about("The incoming webhook. It is a password: whoever has it can post.")
     .example("\"${SLACK_WEBHOOK_URL}\"")
     .required_or_default();
 const TEXT: Key<String> = key("text", text())
+    .seen(Sight::Prose)
     .about("The message, as a template; values are escaped and, if they must be, cut to Slack's 4000 characters.")
     .example("\":rotating_light: *{{ type }}* {{ user.email }}\"")
     .otherwise("a good message for each event type; none with `blocks`");
 const BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ "type": "array" }))))
-    .about("[Slack's blocks](https://docs.slack.dev/block-kit/), their texts being templates. What comes out empty is left out, and texts are cut to the limit of their place.")
+    .seen(Sight::Prose).about("[Slack's blocks](https://docs.slack.dev/block-kit/), their texts being templates. What comes out empty is left out, and texts are cut to the limit of their place.")
     .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ campaign.name }}*\" } }]");
 /// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
 /// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
 const EXTRAS: [Key<String>; 4] = [
     key("channel", text())
-        .about("The channel, where the server lets a message choose it: Mattermost and Slack's old webhooks do, and Slack's apps ignore it.")
+        .seen(Sight::Prose).about("The channel, where the server lets a message choose it: Mattermost and Slack's old webhooks do, and Slack's apps ignore it.")
         .example("\"#alerts\"")
         .otherwise("the webhook's"),
     key("username", text())
-        .about("The name that the message comes from, where the server lets a message choose it.")
+        .seen(Sight::Prose).about("The name that the message comes from, where the server lets a message choose it.")
         .example("Vero")
         .otherwise("the webhook's"),
     key("icon_emoji", text())
-        .about("The icon of the message, an emoji, where the server lets a message choose it.")
+        .seen(Sight::Prose).about("The icon of the message, an emoji, where the server lets a message choose it.")
         .example("\":email:\"")
         .otherwise("the webhook's"),
     key("icon_url", text())
-        .about("The same, a picture.")
+        .seen(Sight::Url).about("The same, a picture.")
         .example("\"https://example.com/icon.png\"")
         .otherwise("the webhook's"),
 ];

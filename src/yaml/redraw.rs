@@ -1,0 +1,205 @@
+//! A text drawn again with nothing but what may be seen: its keys and values as somebody says they may be shown, each on the line where it
+//! was, and the signs between them. Comments are left out, and `…` stands for whatever is not known.
+//!
+//! Nothing is taken out of the text: what may be seen is put in. So a value whose end is not certain, or a sign that was not thought of,
+//! is not shown, where a search for secrets would have to find each.
+
+use super::raw::Style;
+
+/// In the place of what is not shown.
+pub const HIDDEN: &str = "…";
+
+/// A key or a value of a text.
+pub struct Part<'t> {
+    /// Where it begins, in bytes, its anchor before it included.
+    pub offset: usize,
+    /// What YAML takes it for.
+    pub text: &'t str,
+    pub style: Style,
+}
+
+/// Where a part ends, and how it is written.
+struct Extent {
+    /// Behind its last sign.
+    end: usize,
+    /// What is shown before it and behind it: quotes, or the head of a block.
+    around: [String; 2],
+    /// What stands in the text for it: of a block the lines, as they are indented.
+    inner: String,
+}
+
+/// Draws a text again. Its parts come in their order, each once; `show` gives what may be seen of one, in its place in the list, of the text
+/// that stands for it.
+pub fn redraw(text: &str, parts: &[Part<'_>], show: impl Fn(usize, &str) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for (number, part) in parts.iter().enumerate() {
+        let next = parts.get(number + 1).map_or(text.len(), |next| next.offset);
+        if part.offset < at || next > text.len() {
+            // Two parts in one place are none that was thought of.
+            continue;
+        }
+        between(&text[at..part.offset], &mut out);
+        let start = behind_anchor(text, part.offset, &mut out);
+        match extent(text, start, part).filter(|extent| extent.end <= next) {
+            Some(Extent { end, around: [before, behind], inner }) => {
+                out.push_str(&before);
+                let shown = show(number, &inner);
+                let lines = |of: &str| of.matches('\n').count();
+                out.push_str(&shown);
+                out.push_str(&behind);
+                let missing = lines(&text[start..end]).saturating_sub(lines(&shown) + lines(&before));
+                out.extend(std::iter::repeat_n('\n', missing));
+                at = end;
+            }
+            None => {
+                out.push_str(HIDDEN);
+                let rest = &text[start..next];
+                out.extend(rest.chars().filter(|c| *c == '\n'));
+                // The signs before the next part, where that begins a line.
+                at = rest.rfind('\n').map_or(next, |line| start + line + 1);
+            }
+        }
+    }
+    between(&text[at..], &mut out);
+    out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// What stands between two parts: signs, anchors, aliases, empty values, and comments, which are left out.
+fn between(text: &str, out: &mut String) {
+    let mut rest = text;
+    let mut is_behind_blank = out.ends_with(char::is_whitespace) || out.is_empty();
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '#' if is_behind_blank => rest.find('\n').unwrap_or(rest.len()),
+            '\n' | ',' | '[' | ']' | '{' | '}' | ':' | '?' | '-' => {
+                out.push(c);
+                1
+            }
+            '\r' => 1,
+            c if c.is_whitespace() => {
+                out.push(' ');
+                c.len_utf8()
+            }
+            _ => {
+                let is_end = |c: char| c.is_whitespace() || ",[]{}:".contains(c);
+                let word = &rest[..rest.find(is_end).unwrap_or(rest.len())];
+                let name = word.strip_prefix(['&', '*']).unwrap_or_default();
+                let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+                let is_known = is_name || matches!(word, "~" | "null" | "Null" | "NULL");
+                out.push_str(if is_known { word } else { HIDDEN });
+                word.len().max(c.len_utf8())
+            }
+        };
+        is_behind_blank = c.is_whitespace();
+        rest = &rest[length..];
+    }
+}
+
+/// Where a part itself begins that may have an anchor before it, which is shown.
+fn behind_anchor(text: &str, offset: usize, out: &mut String) -> usize {
+    let rest = &text[offset..];
+    if !rest.starts_with('&') {
+        return offset;
+    }
+    let name = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let value = name + (rest[name..].len() - rest[name..].trim_start().len());
+    between(&rest[..value], out);
+    offset + value
+}
+
+/// How a part is written that begins there. `None` where what stands there is not what YAML takes it for.
+fn extent(text: &str, start: usize, part: &Part<'_>) -> Option<Extent> {
+    let rest = &text[start..];
+    match rest.chars().next()? {
+        quote @ ('"' | '\'') => quoted(rest, quote, part).map(|extent| Extent { end: start + extent.end, ..extent }),
+        '|' | '>' => block(rest, part).map(|extent| Extent { end: start + extent.end, ..extent }),
+        _ => {
+            let length = plain(rest, part)?;
+            let around = [String::new(), String::new()];
+            Some(Extent { end: start + length, around, inner: rest[..length].to_owned() })
+        }
+    }
+}
+
+/// A text within quotes. One that is written otherwise than it reads is shown as JSON has it, which is YAML too.
+fn quoted(rest: &str, quote: char, part: &Part<'_>) -> Option<Extent> {
+    let mut signs = rest.char_indices().skip(1).peekable();
+    let end = loop {
+        let (at, sign) = signs.next()?;
+        match sign {
+            '\\' if quote == '"' => drop(signs.next()?),
+            '\'' if quote == '\'' && signs.next_if(|(_, next)| *next == '\'').is_some() => {}
+            sign if sign == quote => break at,
+            _ => {}
+        }
+    };
+    let raw = &rest[1..end];
+    let around = [quote.to_string(), quote.to_string()];
+    if raw == part.text || words(raw).eq(words(part.text)) {
+        return Some(Extent { end: end + 1, around, inner: raw.to_owned() });
+    }
+    let json = serde_json::Value::from(part.text).to_string();
+    let around = ["\"".to_owned(), "\"".to_owned()];
+    Some(Extent { end: end + 1, around, inner: json[1..json.len() - 1].to_owned() })
+}
+
+/// A block of text: the lines behind its head that are indented like the first of them.
+fn block(rest: &str, part: &Part<'_>) -> Option<Extent> {
+    let (head, lines) = rest.split_once('\n')?;
+    let sign: String = head.chars().take_while(|c| "|>+-".contains(*c)).collect();
+    if !head[sign.len()..].trim_start().is_empty() && !head[sign.len()..].trim_start().starts_with('#') {
+        // It says how far it is indented.
+        return None;
+    }
+    let indentation = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let first = lines.lines().find(|line| !line.trim().is_empty())?;
+    let depth = indentation(first);
+    let mut length = 0;
+    let mut filled = 0;
+    for line in lines.split_inclusive('\n') {
+        let is_empty = line.trim().is_empty();
+        if !is_empty && indentation(line) < depth {
+            break;
+        }
+        length += line.len();
+        filled = if is_empty { filled } else { length };
+    }
+    let inner = lines[..filled].trim_end_matches('\n');
+    if depth == 0 || !words(inner).eq(words(part.text)) {
+        return None;
+    }
+    let end = head.len() + 1 + inner.len();
+    Some(Extent { end, around: [format!("{sign}\n"), String::new()], inner: inner.to_owned() })
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace()
+}
+
+/// How long a text is that stands there without quotes. Where it goes on over a line's end, that reads as a blank.
+fn plain(rest: &str, part: &Part<'_>) -> Option<usize> {
+    if let Style::Bool(_) = part.style {
+        let word = rest.get(..part.text.len())?;
+        return word.eq_ignore_ascii_case(part.text).then_some(part.text.len());
+    }
+    if rest.starts_with(part.text) {
+        return Some(part.text.len());
+    }
+    let mut at = 0;
+    let mut wanted = part.text;
+    while let Some(c) = wanted.chars().next() {
+        let blanks = rest[at..].len() - rest[at..].trim_start().len();
+        let is_break = rest[at..at + blanks].contains('\n');
+        if is_break && c.is_whitespace() {
+            at += blanks;
+            wanted = wanted.trim_start();
+        } else if rest[at..].starts_with(c) {
+            at += c.len_utf8();
+            wanted = &wanted[c.len_utf8()..];
+        } else {
+            return None;
+        }
+    }
+    Some(at)
+}
