@@ -12,7 +12,7 @@ use super::terminal::{Colours, numbered, plain};
 use super::{BAD_CONFIG, Failure, File, explained};
 use crate::config::{self, Config, ConfigError};
 use crate::errors::with_causes;
-use crate::explain::{Missed, Tested, run_tests};
+use crate::explain::{Tested, run_tests};
 use crate::yaml::problem::{Report, Severity};
 use crate::yaml::values::Process;
 
@@ -139,37 +139,12 @@ fn count(number: usize, what: &str) -> String {
 fn failing(tested: &Tested<'_>, colours: Colours) -> String {
     let mut out = format!("{}: {}\n", colours.paint("31", "test failed"), plain(&tested.test.name));
     for missed in &tested.missed {
-        out.push_str(&match missed {
-            Missed::Event(why) => format!("  {}\n", plain(why)),
-            Missed::To { expected, got } => to(expected, got),
-            Missed::Content { destination, part, expected, got } => {
-                let what = part.map_or_else(|| destination.clone(), |part| format!("{destination}, {part}"));
-                let expected = plain(expected);
-                let got = plain(got);
-                format!("  {what}: expected  {expected}\n  {what}: got       {got}\n")
-            }
-        });
+        missed.in_words().lines().for_each(|line| out.push_str(&format!("{}\n", plain(line))));
     }
     if let Some(explanation) = &tested.explanation {
         out.push('\n');
         for line in explained::rules(explanation, colours).lines() {
             out.push_str(&format!("  {line}\n"));
-        }
-    }
-    out
-}
-
-/// Two sets of destinations and what is different.
-fn to(expected: &[String], got: &[String]) -> String {
-    let all = |names: &[String]| if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
-    let without = |names: &[String], others: &[String]| {
-        let left: Vec<_> = names.iter().filter(|name| !others.contains(name)).cloned().collect();
-        left.join(", ")
-    };
-    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(got));
-    for (what, names) in [("missing", without(expected, got)), ("too many", without(got, expected))] {
-        if !names.is_empty() {
-            out.push_str(&format!("  {what:<17}  {names}\n"));
         }
     }
     out

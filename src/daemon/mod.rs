@@ -165,7 +165,7 @@ async fn start_at(
     };
     hooks.open(&relay, listener, options);
     let patience = Arc::new(Patience::default());
-    let owner = Owner { relay: relay.clone(), workers, hooks, patience: patience.clone(), requests };
+    let owner = Owner { relay: relay.clone(), workers, hooks, patience: patience.clone(), requests, seen: None };
     tokio::spawn(owner.work(stops.hooks.clone()));
     let looking_after = LookingAfter { relay: &relay, tasks: &tasks.workers, stop: &stops.attempts };
     looking_after.begin(patience);

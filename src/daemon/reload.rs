@@ -27,7 +27,10 @@ use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
 use crate::listener::bind::{ListenError, Listener, listen, local};
 use crate::listener::server::ServerOptions;
-use crate::relay::{CONFIG_READ_TIMEOUT, Generation, Relay, ReloadError, ReloadRequests, Reloaded};
+use crate::relay::{
+    CONFIG_READ_TIMEOUT, Generation, OnDisk, Other, OwnerRequest, OwnerRequests, Relay, ReloadError, Reloaded,
+    needs_restart,
+};
 use crate::yaml::problem::Report;
 use crate::yaml::values::Process;
 
@@ -37,7 +40,9 @@ pub(super) struct Owner {
     pub workers: Workers,
     pub hooks: Hooks,
     pub patience: Arc<Patience>,
-    pub requests: ReloadRequests,
+    pub requests: OwnerRequests,
+    /// The file as it was seen last, while it is not the config in force.
+    pub seen: Option<Arc<Other>>,
 }
 
 impl Owner {
@@ -66,6 +71,17 @@ impl Owner {
                 else => break,
             };
             let before = self.relay.generation().clone();
+            let answer = match request {
+                OwnerRequest::Reload(answer) => answer,
+                OwnerRequest::Look(answer) => {
+                    tokio::select! {
+                        // Who asked may have gone.
+                        seen = self.look(before) => drop(answer.send(seen)),
+                        () = stop.cancelled() => break,
+                    }
+                    continue;
+                }
+            };
             let read = tokio::select! {
                 read = self.read(&before.config) => read,
                 // A file that is never read does not hold up the end.
@@ -81,7 +97,7 @@ impl Owner {
             };
             self.tell(&outcome);
             // Who asked may have gone.
-            let _ = request.answer.send(outcome);
+            let _ = answer.send(outcome);
         }
     }
 
@@ -109,6 +125,17 @@ impl Owner {
             Some(_) => self.relay.metrics.reload_failed(),
         }
         self.relay.note_reload(error);
+    }
+
+    /// Looks at the file, as a reload would read it.
+    async fn look(&mut self, before: Arc<Generation>) -> Result<OnDisk, ReloadError> {
+        let known = self.seen.take();
+        let look = move || OnDisk::look(&before, known);
+        let found = self.patience.wait(CONFIG_READ_TIMEOUT, look).await.map_err(unread)?;
+        if let OnDisk::Other(other) = &found {
+            self.seen = Some(other.clone());
+        }
+        Ok(found)
     }
 
     /// Reads and proves the file. A panic of that is told as one.
@@ -186,16 +213,6 @@ pub(super) fn server_options(config: &Config) -> ServerOptions {
         shutdown_grace: config.limits.shutdown_grace,
         descriptors_kept: super::hooks::DESCRIPTORS_KEPT,
     }
-}
-
-/// The keys that are different and that only a start can set.
-fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
-    let keys = [
-        ("data_dir", before.data_dir != config.data_dir),
-        ("admin.listen", before.admin_listen != config.admin_listen),
-        ("limits.intake_max", before.limits.intake_max != config.limits.intake_max),
-    ];
-    keys.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key).collect()
 }
 
 /// A destination whose section is as it was goes on with its connections and its open files.

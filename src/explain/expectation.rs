@@ -131,6 +131,20 @@ fn written(condition: &crate::rules::RuleSet) -> String {
 }
 
 impl Missed {
+    /// It for people, some lines.
+    pub fn in_words(&self) -> String {
+        match self {
+            Missed::Event(why) => format!("  {}\n", on_one_line(why)),
+            Missed::To { expected, got } => to_in_words(expected, got),
+            Missed::Content { destination, part, expected, got } => {
+                let what = part.map_or_else(|| destination.clone(), |part| format!("{destination}, {part}"));
+                let expected = on_one_line(expected);
+                let got = on_one_line(got);
+                format!("  {what}: expected  {expected}\n  {what}: got       {got}\n")
+            }
+        }
+    }
+
     /// It for scripts.
     pub fn json(&self) -> Value {
         match self {
@@ -146,7 +160,33 @@ impl Missed {
     }
 }
 
+fn on_one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// Two sets of destinations and what is different.
+fn to_in_words(expected: &[String], got: &[String]) -> String {
+    let all = |names: &[String]| if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
+    let without = |names: &[String], others: &[String]| {
+        let left: Vec<_> = names.iter().filter(|name| !others.contains(name)).cloned().collect();
+        left.join(", ")
+    };
+    let mut out = format!("  expected to go to  {}\n  goes to            {}\n", all(expected), all(got));
+    for (what, names) in [("missing", without(expected, got)), ("too many", without(got, expected))] {
+        if !names.is_empty() {
+            out.push_str(&format!("  {what:<17}  {names}\n"));
+        }
+    }
+    out
+}
+
 impl Tested<'_> {
+    /// Its name, what was expected and what came.
+    pub fn in_words(&self) -> String {
+        let missed = self.missed.iter().map(Missed::in_words);
+        std::iter::once(format!("{}\n", on_one_line(&self.test.name))).chain(missed).collect()
+    }
+
     /// Whether it failed, and why it went as it did is not told, because it is of others.
     pub fn is_cut_short(&self) -> bool {
         self.explanation.is_none() && self.missed.iter().any(|missed| !matches!(missed, Missed::Event(_)))

@@ -132,7 +132,8 @@ impl<'c> Explanation<'c> {
         })
     }
 
-    fn shown_miss(&self, miss: &NearMiss) -> Value {
+    /// A rule that the event nearly matched, for scripts.
+    pub fn shown_miss(&self, miss: &NearMiss) -> Value {
         let failed = miss.failed.iter().map(|missed| {
             let meant = missed.meant.as_ref().map(|meant| match meant {
                 Meant::Value(value) => json!({ "value": value }),

@@ -85,25 +85,29 @@ where
         Ok(read) => read,
         Err(refusal) => return refusal,
     };
-    let received_ms = crate::time::wall_ms();
-    let relay_fields = RelayFields { source: known.name(), received_ms };
-    let mut event = match generation.config.rules.route(&body, relay_fields) {
-        Ok(routing) => new_event(&generation, source, received_ms, &routing),
-        Err(refused) => return known.refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
-    };
-    generation.config.client.hops().remember(&way, received_ms, &body);
-    event.body = body;
-    count_rules(relay, &generation, &event);
-    let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
-    match appended {
-        Ok(id) => {
-            generation.accepted[source].accepted(received_ms);
-            let mut accepted = Response::new(accepted_body(id));
-            accepted.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            accepted
-        }
-        Err(error) => known.refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
+    known.accept(&way, body, permit).await
+}
+
+/// Lets an event in that an operator has written, as if it had come to the address of a source, and answers what its sender would hear.
+/// `None`: there is no such source. What is left out is what belongs to a request: its token, its header and its way here.
+pub async fn let_in(relay: &Relay, source: Option<&str>, body: Bytes) -> Option<Answer> {
+    let generation = relay.generation();
+    let mut sources = generation.config.sources.iter();
+    let at = source.map_or(Some(0), |name| sources.position(|source| source.name == name))?;
+    let path = format!("/hooks/{}", generation.config.sources.get(at)?.name);
+    let known = Known { relay, generation: &generation, source: at, path: &path, method: &Method::POST };
+    if let Some(refusal) = known.refusal_while_paused() {
+        return Some(refusal);
     }
+    let bytes_max = generation.config.limits.body_max;
+    let room = match body.len() > bytes_max {
+        true => Err(BodyError::TooLarge(bytes_max)),
+        false => relay.intake.take(body.len()).await,
+    };
+    Some(match room {
+        Ok(permit) => known.accept(&[], body, permit).await,
+        Err(error) => known.refuse(error.status(), &error.to_string(), &[]),
+    })
 }
 
 /// A request of a source that is known.
@@ -149,10 +153,37 @@ impl Known<'_> {
         if let Some(why) = loops {
             return Some(self.refuse_with(StatusCode::LOOP_DETECTED, why, (LOOP, "1")));
         }
-        if self.relay.is_source_paused(self.generation.source_ids[self.source]) {
-            return Some(self.refuse(StatusCode::SERVICE_UNAVAILABLE, "this source is paused by the operator", &[]));
+        self.refusal_while_paused()
+    }
+
+    fn refusal_while_paused(&self) -> Option<Answer> {
+        let is_paused = self.relay.is_source_paused(self.generation.source_ids[self.source]);
+        let why = "this source is paused by the operator";
+        is_paused.then(|| self.refuse(StatusCode::SERVICE_UNAVAILABLE, why, &[]))
+    }
+
+    /// Routes a body and has it stored: an event that is on the disk, or the answer that says why not.
+    async fn accept(&self, way: &[&str], body: Bytes, permit: OwnedSemaphorePermit) -> Answer {
+        let Self { relay, generation, source, .. } = *self;
+        let received_ms = crate::time::wall_ms();
+        let relay_fields = RelayFields { source: self.name(), received_ms };
+        let mut event = match generation.config.rules.route(&body, relay_fields) {
+            Ok(routing) => new_event(generation, source, received_ms, &routing),
+            Err(refused) => return self.refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
+        };
+        generation.config.client.hops().remember(way, received_ms, &body);
+        event.body = body;
+        count_rules(relay, generation, &event);
+        let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
+        match appended {
+            Ok(id) => {
+                generation.accepted[source].accepted(received_ms);
+                let mut accepted = Response::new(accepted_body(id));
+                accepted.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                accepted
+            }
+            Err(error) => self.refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
         }
-        None
     }
 
     /// The body as it was before it was packed, and the room that it takes.
@@ -223,8 +254,8 @@ fn accepted_body(id: EventId) -> Bytes {
 
 fn count_rules(relay: &Relay, generation: &Generation, event: &NewEvent) {
     for rule in &event.rules {
-        if let Some(counter) = generation.rule_counter(*rule) {
-            counter.inc();
+        if let Some(count) = generation.rule_count(*rule) {
+            count.matched(event.received_ms);
         }
     }
     if event.deliveries.is_empty() {

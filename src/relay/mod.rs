@@ -9,13 +9,14 @@
 //! * [`unreadable`]: events that were asked for and are damaged, for the log.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
 //! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
-//! * [`reload`]: another config, as those see it who ask for one. [`health`]: whether events can be accepted.
+//! * [`reload`]: another config, as those see it who ask for one. `on_disk`, [`OnDisk`]: what it would be. [`health`]: whether events can be accepted.
 //!
 //! It starts nothing and ends nothing: that is the [`daemon`](crate::daemon).
 
 pub mod auth;
 mod generation;
 mod health;
+mod on_disk;
 pub mod refused;
 mod reload;
 pub mod replay;
@@ -27,15 +28,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
 use tokio::sync::watch::Receiver;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::generation::Generation;
+pub use self::generation::{Generation, RuleCount};
 pub use self::health::{healthz, readyz};
+pub use self::on_disk::{Candidate, OnDisk, Other, needs_restart};
 use self::refused::Refused;
-pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, ReloadError, ReloadRequest, ReloadRequests, Reloaded};
+pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, OwnerRequest, OwnerRequests, ReloadError, Reloaded};
 use self::replay::Replayer;
 pub use self::sources::{SourceAct, SourceState};
 use self::unreadable::Unreadable;
@@ -71,7 +73,9 @@ pub struct Relay {
     pub background: TaskTracker,
     stopping: CancellationToken,
     generation: ArcSwap<Generation>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    owner: mpsc::Sender<OwnerRequest>,
+    /// Only one looks at the config file at a time.
+    looks: Semaphore,
     last_reload: Mutex<Option<LastReload>>,
     address: Mutex<SocketAddr>,
     health: Receiver<Health>,
@@ -108,10 +112,10 @@ fn names_of(generation: &Generation) -> impl Iterator<Item = &str> {
 
 impl Relay {
     /// Puts a relay together. Whoever owns what is in force takes the requests to change it.
-    pub fn new(parts: Parts) -> (Arc<Self>, ReloadRequests) {
+    pub fn new(parts: Parts) -> (Arc<Self>, OwnerRequests) {
         let Parts { journal, metrics, clock, generation, address, background, stop, stopping } = parts;
         let store: Arc<dyn Store> = journal.clone();
-        let (reloads, requests) = reload::requests();
+        let (owner, requests) = reload::requests();
         let relay = Arc::new(Self {
             intake: Intake::new(generation.config.limits.intake_max),
             refused: Refused::new(&metrics),
@@ -125,7 +129,8 @@ impl Relay {
             health: store.health(),
             sources: store.sources(),
             generation: ArcSwap::from_pointee(generation),
-            reloads,
+            owner,
+            looks: Semaphore::new(1),
             background,
             stopping,
             clock,

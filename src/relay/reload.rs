@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Relay;
+use super::{OnDisk, Relay};
 use crate::config::ConfigError;
 use crate::errors::with_causes;
 use crate::listener::bind::ListenError;
@@ -16,26 +16,46 @@ pub const CONFIG_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests that wait for their turn; whoever comes then waits before it.
 const WAITING_MAX: usize = 16;
 
-/// A request to read the config file again.
-#[derive(Debug)]
-pub struct ReloadRequest {
-    /// Told what has come of it; who asked may have gone.
-    pub answer: oneshot::Sender<Result<Reloaded, ReloadError>>,
+/// Only so long somebody waits to look at the config file while somebody else does.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
+
+/// A request to the owner of what is in force. Each is told what has come of it; who asked may have gone.
+pub enum OwnerRequest {
+    /// To read the config file again, and put it in force.
+    Reload(oneshot::Sender<Result<Reloaded, ReloadError>>),
+    /// To read it, and leave all as it is.
+    Look(oneshot::Sender<Result<OnDisk, ReloadError>>),
 }
 
 /// Where requests come from.
-pub type ReloadRequests = mpsc::Receiver<ReloadRequest>;
+pub type OwnerRequests = mpsc::Receiver<OwnerRequest>;
 
 /// A way for requests.
-pub(super) fn requests() -> (mpsc::Sender<ReloadRequest>, ReloadRequests) {
+pub(super) fn requests() -> (mpsc::Sender<OwnerRequest>, OwnerRequests) {
     mpsc::channel(WAITING_MAX)
 }
 
 impl Relay {
     /// Has the config file read again and put in force, or says why not. What was begun is finished although nobody waits for it any more.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.ask_owner(OwnerRequest::Reload).await
+    }
+
+    /// Looks at the config file as it lies on the disk. Nothing is done, and nothing of it is told in the log.
+    pub async fn on_disk(&self) -> Result<OnDisk, ReloadError> {
+        // Nobody ever closes it.
+        let Ok(Ok(_turn)) = tokio::time::timeout(LOOK_WITHIN, self.looks.acquire()).await else {
+            return Err(ReloadError::Busy);
+        };
+        self.ask_owner(OwnerRequest::Look).await
+    }
+
+    async fn ask_owner<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, ReloadError>>) -> OwnerRequest,
+    ) -> Result<T, ReloadError> {
         let (answer, answered) = oneshot::channel();
-        if self.reloads.send(ReloadRequest { answer }).await.is_err() {
+        if self.owner.send(request(answer)).await.is_err() {
             return Err(ReloadError::Stopping);
         }
         let unanswered = |_| Err(if self.is_stopping() { ReloadError::Stopping } else { ReloadError::Panicked });
@@ -81,6 +101,9 @@ pub enum ReloadError {
         /// Where it would listen.
         new: SocketAddr,
     },
+    /// Somebody else looks at the file, and that takes long.
+    #[error("somebody else looks at the config file, and that is not done yet: try again")]
+    Busy,
     /// The relay ends, and goes on by what it has.
     #[error("the relay is stopping, and the config before stays in force")]
     Stopping,

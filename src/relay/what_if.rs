@@ -100,8 +100,6 @@ type Key = (Change, usize, usize);
 pub struct Comparison<'c> {
     now: Side<'c>,
     then: Side<'c>,
-    /// The second config's text, by which it is known whether a name may be shown.
-    text: &'c str,
     /// For each destination of the second config the one of the first that it is, perhaps under its old name.
     counterparts: Vec<Option<usize>>,
     /// For each destination of the second config whether each `${…}` of it stands where the first has it.
@@ -123,8 +121,8 @@ pub struct Comparison<'c> {
 }
 
 impl<'c> Comparison<'c> {
-    /// Puts the config in force and one that may follow it side by side; `text` is what the second was read from.
-    pub fn new(now: &'c Config, then: &'c Config, text: &'c str) -> Self {
+    /// Puts the config in force and one that may follow it side by side.
+    pub fn new(now: &'c Config, then: &'c Config) -> Self {
         let sources: HashSet<&str> = then.sources.iter().map(|source| source.name.as_str()).collect();
         let is_gone = |name: &String| !sources.contains(name.as_str());
         let places: HashMap<&str, usize> =
@@ -147,7 +145,6 @@ impl<'c> Comparison<'c> {
             sources_gone: now.sources.iter().map(|source| source.name.clone()).filter(is_gone).collect(),
             now: Side::new(now),
             then: Side::new(then),
-            text,
             groups: HashMap::new(),
             events: 0,
             stays: 0,
@@ -220,7 +217,7 @@ impl<'c> Comparison<'c> {
         let [old, new] = [now.destination.content(&was), then.destination.content(&would_be)];
         let key = |change| (change, after.1, after.0);
         if old != new {
-            let is_shown = now.shows_content && then.shows_content && is_written_in(self.text, then_rule);
+            let is_shown = now.shows_content && then.shows_content && self.then.config.has_text(then_rule);
             self.add(key(Change::Changes), || Example::of(event, is_shown.then(|| excerpts(&old, &new))));
         } else if !is_same_section && now.destination.way(&was) != then.destination.way(&would_be) {
             self.add(key(Change::Moves), || Example::of(event, None));
@@ -249,7 +246,7 @@ impl<'c> Comparison<'c> {
             let side = if *change == Change::Vanishes { &self.now } else { &self.then };
             let name = &*side.rules[*rule];
             // The name of a rule in force is no secret: metrics have it.
-            let is_shown = *change == Change::Vanishes || is_written_in(self.text, name);
+            let is_shown = *change == Change::Vanishes || self.then.config.has_text(name);
             let name = if is_shown { name.to_owned() } else { format!("#{}", rule + 1) };
             (*change, name, side.config.destinations[*destination].name.as_str(), group)
         })
@@ -260,11 +257,6 @@ impl<'c> Comparison<'c> {
 fn counterpart(destination: &DestinationConfig, places: &HashMap<&str, usize>) -> Option<usize> {
     let named = |name: &String| places.get(name.as_str()).copied();
     named(&destination.name).or_else(|| destination.renamed_from.as_ref().and_then(named))
-}
-
-/// Whether a name stands in a config as it is. One that does not was put together from what a `${…}` stands for, most likely.
-fn is_written_in(text: &str, name: &str) -> bool {
-    text.contains(name)
 }
 
 impl Example {

@@ -9,6 +9,7 @@
 //!   as regular expressions.
 //! * `foresee`, [`Outline`]: what can be said before any event has come, for warnings.
 //! * `nearest`, [`NearMiss`]: which rules an event nearly matched, and by what they missed it.
+//! * `shape`: what two events have in common to all rules.
 //! * `index`: finds the rules that may match, so that ten thousand rules cost little more than ten.
 //!
 //! # Exactly
@@ -24,6 +25,7 @@ mod glob;
 mod index;
 mod nearest;
 pub mod operators;
+mod shape;
 
 use std::borrow::Cow;
 use std::collections::HashSet;

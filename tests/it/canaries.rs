@@ -163,6 +163,12 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
             "/api/replays",
             "/api/store",
             "/api/refused",
+            "/api/config",
+            "/api/config/on-disk",
+            "/api/rules",
+            "/api/rules?last=10",
+            "/api/unrouted",
+            "/api/openapi.json",
             "/api/nonsense",
         ] {
             searched.search(path, &request(admin, "GET", path, &[], b"").await.text());

@@ -38,6 +38,7 @@ mod reload;
 mod rename;
 mod restart;
 mod schema;
+mod shown;
 mod stream;
 mod structure;
 mod supervision;
@@ -45,5 +46,7 @@ mod surroundings;
 mod tail;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;
+mod trying;
+mod unrouted;
 mod unsent;
 mod what_if;

@@ -1,8 +1,9 @@
-//! `/api/explain`: an event before it happens: what the rules in force say, and what each destination would get.
+//! `/api/explain`: an event before it happens: what the rules say, and what each destination would get.
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::config::{Meant, meant};
 use super::{Asked, Effort, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
 use crate::config::Config;
 use crate::explain::Explanation;
@@ -11,7 +12,11 @@ use crate::store::StoredEvent;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "explain",
-    endpoints: &[post("", &["event", "source?"], "what would become of an event, and why; nothing is sent")],
+    endpoints: &[post(
+        "",
+        &["event", "source?", "config?"],
+        "what would become of an event, and why, by the config that is running or the file on-disk; nothing is sent",
+    )],
     writes: Effort::Search,
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
@@ -23,14 +28,14 @@ async fn answer(request: Request<'_>) -> Outcome {
         return nothing_here();
     }
     let body = body.clone();
-    blocking(relay, move |relay| explain(relay, &body)).await
+    let by = meant(relay, body.text("config")?).await?;
+    blocking(relay, move |_| explain(&by, &body)).await
 }
 
-fn explain(relay: &Relay, asked: &Asked) -> Outcome {
+fn explain(by: &Meant, asked: &Asked) -> Outcome {
     let event = asked.text("event")?.ok_or_else(|| Refusal::wrong("`event` is missing: the text of an event"))?;
-    let generation = relay.generation();
-    let source = source(&generation.config, asked.text("source")?)?;
-    let explained = Explanation::of(&generation.config, event.as_bytes(), source);
+    let source = source(by.config(), asked.text("source")?)?;
+    let explained = Explanation::of(by.config(), event.as_bytes(), source);
     // What a sender would hear.
     explained
         .map(|explanation| explanation.json())
@@ -38,7 +43,7 @@ fn explain(relay: &Relay, asked: &Asked) -> Outcome {
 }
 
 /// The source that an event is to have come in by.
-pub(super) fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c str, Refusal> {
+fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c str, Refusal> {
     let found = match name {
         Some(name) => config.sources.iter().find(|source| source.name == name),
         None => config.sources.first(),
@@ -46,15 +51,14 @@ pub(super) fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c s
     found.map(|source| source.name.as_str()).ok_or_else(|| Refusal::missing("there is no such source in the config"))
 }
 
-/// Why an event that is kept goes where it goes by the rules in force now, and what was so when it came.
-pub(super) fn of_kept(relay: &Relay, event: &StoredEvent) -> Outcome {
-    let generation = relay.generation();
+/// Why an event that is kept goes where it goes by a config now, and what was so when it came.
+pub(super) fn of_kept(relay: &Relay, by: &Meant, event: &StoredEvent) -> Outcome {
     let names = relay.store.names();
     let source = names.name(event.source);
-    let explained = Explanation::of_kept(&generation.config, event, &source);
+    let explained = Explanation::of_kept(by.config(), event, &source);
     let mut told = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?.json();
     let rules: Vec<Value> = event.rules.iter().map(|rule| Value::from(&*names.name(*rule))).collect();
     let destinations = event.deliveries.iter().map(|delivery| Value::from(&*names.name(delivery.destination)));
-    told["then"] = serde_json::json!({ "rules": rules, "destinations": destinations.collect::<Vec<_>>() });
+    told["then"] = json!({ "rules": rules, "destinations": destinations.collect::<Vec<_>>() });
     Ok(told)
 }

@@ -1,11 +1,13 @@
 //! The API: what the verbs of the command line and a page ask. One file for each thing that can be asked about, a [`Resource`], and one
-//! line in the list of them; [`endpoint`] is one path of it, and [`parameters`] what a request says besides its path.
+//! line in the list of them; [`endpoint`] is one path of it, and [`parameters`] what a request says besides its path. [`history`]: a walk over
+//! what came in, piece by piece.
 //!
 //! Every list is a page of at most 1000 entries, and says where the next begins. Reading the disk happens where blocking is
 //! allowed. What a resource takes stands in its list of [`Endpoint`]s, from which `GET /` is made too: a wrong parameter is answered with 400 and
 //! a sentence, and so is one that stands nowhere, so that a slip narrows nothing silently.
 
 mod endpoint;
+mod history;
 mod parameters;
 
 use std::sync::Arc;
@@ -38,6 +40,8 @@ enum Said {
     Json(Value),
     /// Bytes of an event, as they came.
     Bytes(Bytes),
+    /// What somebody who sends an event hears.
+    Door(Answer),
 }
 
 impl Refusal {
@@ -121,9 +125,13 @@ resources! {
     sources,
     dead_letters,
     replays,
+    config,
+    rules,
     reload,
     explain,
+    unrouted,
     samples,
+    send,
     what_if,
     store,
     turned_away,
@@ -193,6 +201,12 @@ pub(super) async fn answer(
     };
     match (resource.answer)(Request { relay, is_read, steps, query, body: &asked }).await {
         Ok(Said::Bytes(bytes)) => foreign(bytes),
+        Ok(Said::Door(answer)) => {
+            if answer.status().is_success() {
+                (resource.tell)(&Act { steps, asked: &asked, deliveries: None, id: None });
+            }
+            answer
+        }
         Ok(Said::Json(done)) => {
             let changes_nothing = is_read || done["dry_run"] == true || done["repeated"] == true;
             if !changes_nothing {

@@ -29,8 +29,13 @@ async fn reload(relay: &Relay) -> Outcome {
             "warnings": reloaded.warnings,
         })),
         // The error shows the problems itself, so its causes would say it twice.
-        Err(error) => Err(Refusal(status_of(&error), error.in_full())),
+        Err(error) => Err(not_read(&error)),
     }
+}
+
+/// Why the config file was not read, or not put in force.
+pub(super) fn not_read(error: &ReloadError) -> Refusal {
+    Refusal(status_of(error), error.in_full())
 }
 
 /// 422 says that the config itself is not good; whatever else keeps the old one in force has another status.
@@ -40,6 +45,7 @@ fn status_of(error: &ReloadError) -> StatusCode {
         ReloadError::NeedsRestart(_) | ReloadError::OnePort { .. } | ReloadError::Listen(_) => StatusCode::CONFLICT,
         ReloadError::Late
         | ReloadError::Stuck
+        | ReloadError::Busy
         | ReloadError::NoThread
         | ReloadError::Interning(_)
         | ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

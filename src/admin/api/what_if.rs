@@ -1,7 +1,7 @@
 //! `/api/what-if`: the history through a config that is not in force.
 //!
 //! GET tells where the range begins that is meant, POST looks at a piece of it, bounded, so that whoever asks sees how far it has come and may leave
-//! at any time. The config comes with each piece: nothing is kept between two.
+//! at any time. The config comes with each piece, or is read from the disk for each: nothing is kept between two.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use super::reload::not_read;
 use super::{
     Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused,
 };
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
-use crate::relay::{Change, Comparison, Example, Relay};
+use crate::relay::{Change, Comparison, Example, Generation, OnDisk, Relay};
 use crate::store::{Cursor, EventQuery, Order};
 use crate::yaml::load::FILE_BYTES_MAX;
 
@@ -34,7 +35,11 @@ pub(super) const RESOURCE: Resource = Resource {
     name: "what-if",
     endpoints: &[
         get("", &["last", "since"], "how many events the last ones are, or those since a time, and where they begin"),
-        post("", &["config", "file?", "after?"], "which deliveries would change if that config were in force"),
+        post(
+            "",
+            &["config?", "file?", "on_disk?", "after?"],
+            "which deliveries would change if that config were in force, or the file as it lies on the disk",
+        ),
     ],
     reads: Effort::Search,
     writes: Effort::Search,
@@ -73,57 +78,99 @@ const HISTORY: EventQuery = EventQuery { since_ms: 0, until_ms: u64::MAX, last: 
 
 /// Looks at one piece of the history.
 async fn look(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
-    let text = asked.text("config")?.ok_or_else(|| Refusal::wrong("`config` is missing: the text of a config"))?;
+    let text = asked.text("config")?;
     let file: String = asked.text("file")?.unwrap_or("the config").chars().take(FILE_CHARACTERS_MAX).collect();
     let after = asked.text("after")?.map(str::parse::<Cursor>).transpose().map_err(refused)?;
-    let text = text.to_owned();
-    let relay = relay.clone();
+    let then = match (text, asked.flag("on_disk")?) {
+        (Some(text), false) => Then::Brought { file, text: text.to_owned() },
+        (None, true) => Then::OnDisk(relay.on_disk().await.map_err(|error| not_read(&error))?),
+        (None, false) => {
+            return Err(Refusal::wrong("`config` is missing: the text of a config, or `on_disk: true` for the file"));
+        }
+        (Some(_), true) => {
+            return Err(Refusal::wrong("`config` and `on_disk` both say which config is meant: give one of them"));
+        }
+    };
     let handle = tokio::runtime::Handle::current();
-    let compare = move |relay: &Relay| compare(relay, &handle, Path::new(&file), text, after);
-    blocking(&relay, compare).await
+    blocking(relay, move |relay| prove(relay, &handle, then, after)).await
 }
 
-/// Where the config is proved, that takes CPU, and each event is rendered twice: it is all done beside the threads that serve, and waits
-/// there for the pages of the history.
-fn compare(relay: &Relay, waits: &Handle, file: &Path, text: String, after: Option<Cursor>) -> Outcome {
+/// The config that is tried.
+enum Then {
+    /// Somebody brings it, who may not know what the `${…}` of the one in force stand for.
+    Brought { file: String, text: String },
+    /// It lies where a reload would read it.
+    OnDisk(OnDisk),
+}
+
+/// Proves the config that is tried, and compares it.
+fn prove(relay: &Relay, waits: &Handle, then: Then, after: Option<Cursor>) -> Outcome {
     let generation = relay.generation().clone();
-    let read = generation.config.parse_successor(file, text.clone());
-    let (then, report) = read.map_err(|error| {
-        let why = match &error {
-            ConfigError::Problems(report) => report.to_string(),
-            error => with_causes(error),
-        };
-        Refusal(StatusCode::UNPROCESSABLE_ENTITY, why)
-    })?;
-    let mut comparison = Comparison::new(&generation.config, &then, &text);
-    // Without a place to begin there is no event at all: the config is proved.
-    let mut next = after;
-    let mut left = 0;
-    let mut begun_with = None;
-    while let Some(after) = &next {
-        let room = PIECE_MAX - comparison.events.min(PIECE_MAX);
-        let asked = relay.store.events(&HISTORY, Some(after), if begun_with.is_some() { room as usize } else { 0 });
-        let page = waits.block_on(asked).map_err(refused)?;
-        begun_with.get_or_insert(page.left);
-        (next, left) = (page.next, page.left);
-        for event in page.items {
-            let source = relay.store.names().name(event.source);
-            comparison.consider(event, &source);
-            if relay.is_stopping() {
-                return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));
+    let wrong = |why: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why);
+    let comparing = Comparing { relay, waits, generation: &generation };
+    match then {
+        Then::Brought { file, text } => {
+            let (then, _) = generation.config.parse_successor(Path::new(&file), text).map_err(|error| {
+                wrong(match &error {
+                    ConfigError::Problems(report) => report.to_string(),
+                    error => with_causes(error),
+                })
+            })?;
+            comparing.compare(&then, after)
+        }
+        Then::OnDisk(OnDisk::Same) => comparing.compare(&generation.config, after),
+        Then::OnDisk(OnDisk::Other(other)) => match &other.proved {
+            Ok(candidate) => comparing.compare(&candidate.config, after),
+            Err(problems) => Err(wrong(problems.clone())),
+        },
+    }
+}
+
+/// What a comparison goes by.
+struct Comparing<'c> {
+    relay: &'c Relay,
+    waits: &'c Handle,
+    /// The config in force.
+    generation: &'c Generation,
+}
+
+impl Comparing<'_> {
+    /// Where the config is proved, that takes CPU, and each event is rendered twice: it is all done beside the threads that serve, and
+    /// waits there for the pages of the history.
+    fn compare(self, then: &Config, after: Option<Cursor>) -> Outcome {
+        let Self { relay, waits, generation } = self;
+        let mut comparison = Comparison::new(&generation.config, then);
+        // Without a place to begin there is no event at all: the config is proved.
+        let mut next = after;
+        let mut left = 0;
+        let mut begun_with = None;
+        while let Some(after) = &next {
+            let room = PIECE_MAX - comparison.events.min(PIECE_MAX);
+            let asked = relay.store.events(&HISTORY, Some(after), if begun_with.is_some() { room as usize } else { 0 });
+            let page = waits.block_on(asked).map_err(refused)?;
+            begun_with.get_or_insert(page.left);
+            (next, left) = (page.next, page.left);
+            for event in page.items {
+                let source = relay.store.names().name(event.source);
+                comparison.consider(event, &source);
+                if relay.is_stopping() {
+                    return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));
+                }
+            }
+            if comparison.events >= PIECE_MAX {
+                break;
             }
         }
-        if comparison.events >= PIECE_MAX {
-            break;
-        }
+        let mut told = shown(&comparison);
+        told["generation"] = json!(generation.number);
+        // Of a file on the disk that changes between two pieces, so that whoever adds them up sees it.
+        told["digest"] = json!(then.digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
+        told["next"] = json!(next.map(|next| next.to_string()));
+        // Trimmed since it was asked for, or damaged, or no event.
+        told["skipped"] = json!((begun_with.unwrap_or(0) - left).saturating_sub(comparison.events));
+        told["warnings"] = json!(then.warnings);
+        Ok(told)
     }
-    let mut told = shown(&comparison);
-    told["generation"] = json!(generation.number);
-    told["next"] = json!(next.map(|next| next.to_string()));
-    // Trimmed since it was asked for, or damaged, or no event.
-    told["skipped"] = json!((begun_with.unwrap_or(0) - left).saturating_sub(comparison.events));
-    told["warnings"] = json!(report.lines().collect::<Vec<_>>());
-    Ok(told)
 }
 
 fn shown(comparison: &Comparison<'_>) -> Value {

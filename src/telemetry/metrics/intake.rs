@@ -110,6 +110,11 @@ impl Metrics {
         }
     }
 
+    /// How many events were accepted.
+    pub fn accepted(&self) -> u64 {
+        self.taken_in().accepted
+    }
+
     /// Counts an event that goes nowhere.
     pub fn unmatched(&self) {
         self.intake.unmatched.inc();

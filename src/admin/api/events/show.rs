@@ -27,9 +27,10 @@ async fn view(relay: &Relay, id: &str) -> Result<EventView, Refusal> {
 }
 
 /// Why an event goes where it goes.
-pub(super) async fn explain(relay: &Arc<Relay>, id: &str) -> Outcome {
+pub(super) async fn explain(relay: &Arc<Relay>, id: &str, config: Option<&str>) -> Outcome {
+    let by = super::super::config::meant(relay, config).await?;
     let event = view(relay, id).await?.event;
-    blocking(relay, move |relay| super::super::explain::of_kept(relay, &event)).await
+    blocking(relay, move |relay| super::super::explain::of_kept(relay, &by, &event)).await
 }
 
 /// Everything that is known of an event.

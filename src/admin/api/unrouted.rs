@@ -1,0 +1,191 @@
+//! `/api/unrouted`: events that went nowhere, by what they are and how near they came to a rule of the config in force.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::history::{self, Part};
+use super::{Effort, Outcome, Query, Request, Resource, blocking, get, in_json, nothing_here};
+use crate::config::Config;
+use crate::event::{RelayFields, summary};
+use crate::explain::Explanation;
+use crate::relay::Relay;
+use crate::store::StoredEvent;
+use crate::time::rfc3339;
+
+/// Groups of one answer, the largest.
+const GROUPS_MAX: usize = 50;
+/// Events are explained by what they have in common: so many kinds of them in one answer.
+const SHAPES_MAX: usize = 2000;
+/// Events of a group that are named.
+const EXAMPLES_MAX: usize = 3;
+/// Values of a field that are shown, and characters of each.
+const VALUES_MAX: usize = 3;
+const VALUE_CHARACTERS_MAX: usize = 100;
+
+pub(super) const RESOURCE: Resource = Resource {
+    name: "unrouted",
+    endpoints: &[get(
+        "",
+        &history::PARAMETERS,
+        "events that went nowhere, by type and by the rule that they missed least; those that would go somewhere now apart",
+    )],
+    reads: Effort::Search,
+    answer: |request| in_json(answer(request)),
+    ..Resource::USUAL
+};
+
+async fn answer(request: Request<'_>) -> Outcome {
+    let Request { relay, is_read, steps, query, .. } = request;
+    match (is_read, steps) {
+        (true, []) => look(relay, query).await,
+        _ => nothing_here(),
+    }
+}
+
+async fn look(relay: &Arc<Relay>, query: &Query) -> Outcome {
+    let part = Part::read(query)?;
+    let waits = Handle::current();
+    let look = move |relay: &Relay| {
+        let generation = relay.generation().clone();
+        let mut found = Found::new(&generation.config);
+        let piece = part.walk(relay, &waits, |event| {
+            if event.deliveries.is_empty() {
+                found.add(event, &relay.store.names().name(event.source));
+            }
+        })?;
+        let mut told = found.json();
+        told["generation"] = json!(generation.number);
+        piece.tell(&mut told);
+        Ok(told)
+    };
+    blocking(relay, look).await
+}
+
+/// What events have in common: their type, where they would go now, and if nowhere the rule that they missed least, by which fields.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind {
+    event_type: String,
+    now: Vec<String>,
+    missed: Option<(usize, Vec<String>)>,
+}
+
+/// Events that are alike.
+struct Group {
+    event_type: String,
+    now: Vec<String>,
+    nearest: Value,
+    count: u64,
+    first_ms: u64,
+    last_ms: u64,
+    examples: Vec<String>,
+}
+
+/// What was found so far.
+struct Found<'c> {
+    config: &'c Config,
+    events: u64,
+    /// The group of each shape, `None` for events that are none by now.
+    shapes: HashMap<u64, Option<usize>>,
+    kinds: HashMap<Kind, usize>,
+    groups: Vec<Group>,
+    not_grouped: u64,
+}
+
+impl<'c> Found<'c> {
+    fn new(config: &'c Config) -> Self {
+        let (shapes, kinds) = (HashMap::new(), HashMap::new());
+        Self { config, events: 0, shapes, kinds, groups: Vec::new(), not_grouped: 0 }
+    }
+
+    fn add(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>) {
+        self.events += 1;
+        let relay = RelayFields { source, received_ms: event.received_ms };
+        let Ok(shape) = self.config.rules.shape(&event.body, relay) else {
+            // It was accepted by an older relay, which knew better or worse.
+            self.not_grouped += 1;
+            return;
+        };
+        let is_full = self.shapes.len() >= SHAPES_MAX;
+        let group = match self.shapes.entry(shape) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(_) if is_full => None,
+            Entry::Vacant(new) => {
+                let explained = Explanation::of_kept(self.config, event, source).ok();
+                *new.insert(explained.map(|explained| group(&mut self.kinds, &mut self.groups, &explained, event)))
+            }
+        };
+        let Some(group) = group.map(|at| &mut self.groups[at]) else {
+            self.not_grouped += 1;
+            return;
+        };
+        group.count += 1;
+        group.first_ms = group.first_ms.min(event.received_ms);
+        group.last_ms = group.last_ms.max(event.received_ms);
+        if group.examples.len() < EXAMPLES_MAX {
+            group.examples.push(event.id.to_string());
+        }
+    }
+
+    /// The largest groups; the events of the others are counted.
+    fn json(mut self) -> Value {
+        self.groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.last_ms)));
+        let others: u64 = self.groups.iter().skip(GROUPS_MAX).map(|group| group.count).sum();
+        let groups = self.groups.into_iter().take(GROUPS_MAX).map(|group| {
+            json!({
+                "type": group.event_type,
+                "now": group.now,
+                "nearest": group.nearest,
+                "count": group.count,
+                "first_at": rfc3339(group.first_ms),
+                "last_at": rfc3339(group.last_ms),
+                "examples": group.examples,
+            })
+        });
+        json!({
+            "events": self.events,
+            "groups": groups.collect::<Vec<_>>(),
+            "not_grouped": self.not_grouped + others,
+        })
+    }
+}
+
+/// The group of an event that was explained; a new one where there is none.
+fn group(
+    kinds: &mut HashMap<Kind, usize>,
+    groups: &mut Vec<Group>,
+    explained: &Explanation<'_>,
+    event: &StoredEvent,
+) -> usize {
+    let event_type = summary(&event.body).event_type;
+    let now: Vec<_> =
+        explained.deliveries.iter().map(|delivery| explained.destination(delivery).name.clone()).collect();
+    let nearest = if now.is_empty() { explained.nearest.first() } else { None };
+    let missed = nearest.map(|miss| (miss.rule, miss.failed.iter().map(|missed| missed.field.clone()).collect()));
+    let kind = Kind { event_type: event_type.clone(), now: now.clone(), missed };
+    *kinds.entry(kind).or_insert_with(|| {
+        let nearest = nearest.map(|miss| shortened(explained.shown_miss(miss))).unwrap_or_default();
+        let received_ms = event.received_ms;
+        let (first_ms, last_ms) = (received_ms, received_ms);
+        groups.push(Group { event_type, now, nearest, count: 0, first_ms, last_ms, examples: Vec::new() });
+        groups.len() - 1
+    })
+}
+
+/// A near miss whose values are short: an event may have long ones, and many.
+fn shortened(mut miss: Value) -> Value {
+    let failed = miss["failed"].as_array_mut().into_iter().flatten();
+    for got in failed.filter_map(|failed| failed["met"].as_array_mut()) {
+        got.truncate(VALUES_MAX);
+        for value in got.iter_mut().map(|got| &mut got["value"]) {
+            let text = value.as_str().unwrap_or_default();
+            if let Some((at, _)) = text.char_indices().nth(VALUE_CHARACTERS_MAX) {
+                *value = json!(format!("{}…", &text[..at]));
+            }
+        }
+    }
+    miss
+}

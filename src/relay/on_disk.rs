@@ -1,0 +1,108 @@
+//! The config file as it lies on the disk, which need not be the config in force: what `check` and a reload would say of it. Nothing is done.
+//!
+//! It is looked at by the one owner of what is in force (`daemon/reload.rs`), one look after the other, since reading may hang.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Generation;
+use crate::config::{Config, ConfigError, FileDigest, digest_of, read_text};
+use crate::errors::with_causes;
+use crate::explain::run_tests;
+use crate::time::Instant;
+use crate::yaml::values::Process;
+
+/// So long what was found holds while the file is the same: what it names, a `${file:…}` or the event of a test, may change by itself.
+const HOLDS: Duration = Duration::from_secs(5);
+
+/// What lies on the disk.
+#[derive(Clone)]
+pub enum OnDisk {
+    /// The config in force.
+    Same,
+    Other(Arc<Other>),
+}
+
+/// A file that is not the config in force.
+pub struct Other {
+    /// By which it is known again; `None` where it could not be read.
+    pub digest: Option<FileDigest>,
+    /// When it was changed last, unix milliseconds.
+    pub changed_ms: Option<u64>,
+    /// What it says, or why it says nothing, with the lines that are wrong.
+    pub proved: Result<Candidate, String>,
+    looked: Instant,
+    /// What it was compared with.
+    generation: u32,
+}
+
+/// A config that could be put in force.
+pub struct Candidate {
+    pub config: Config,
+    /// What is different, as sentences.
+    pub changes: Vec<String>,
+    /// The keys that are different and that only a start can set: with them a reload is refused.
+    pub needs_restart: Vec<&'static str>,
+    /// How many of its own tests pass.
+    pub tests_passed: usize,
+    /// What the others missed.
+    pub tests_failed: Vec<String>,
+}
+
+impl OnDisk {
+    /// Looks at the file. What was `known` of it holds, if it is the same and that was not long ago.
+    pub fn look(generation: &Generation, known: Option<Arc<Other>>) -> Self {
+        let config = &generation.config;
+        let changed = std::fs::metadata(&config.path).and_then(|metadata| metadata.modified());
+        let changed_ms = changed.ok().and_then(unix_ms);
+        let other = |digest, proved| {
+            let looked = Instant::now();
+            OnDisk::Other(Arc::new(Other { digest, changed_ms, proved, looked, generation: generation.number }))
+        };
+        let text = match read_text(&config.path) {
+            Ok(text) => text,
+            Err(error) => return other(None, Err(with_causes(&error))),
+        };
+        let digest = digest_of(text.as_bytes());
+        if digest == config.digest {
+            return OnDisk::Same;
+        }
+        let holds = |known: &Arc<Other>| {
+            known.digest == Some(digest) && known.generation == generation.number && known.looked.elapsed() < HOLDS
+        };
+        match known.filter(holds) {
+            Some(known) => OnDisk::Other(known),
+            None => other(Some(digest), prove(config, text)),
+        }
+    }
+}
+
+fn prove(before: &Config, text: String) -> Result<Candidate, String> {
+    let proved = Config::prove_again(&before.path, text, &Process, before.client.clone());
+    let (config, _) = proved.map_err(|error| match &error {
+        ConfigError::Problems(report) => report.to_string().trim_end().to_owned(),
+        error => with_causes(error),
+    })?;
+    let tested = run_tests(&config);
+    let failed = tested.iter().filter(|tested| !tested.missed.is_empty());
+    let tests_failed: Vec<_> = failed.map(|tested| tested.in_words()).collect();
+    let tests_passed = tested.len() - tests_failed.len();
+    drop(tested);
+    let changes = before.outline.changes_to(&config.outline);
+    let needs_restart = needs_restart(before, &config);
+    Ok(Candidate { config, changes, needs_restart, tests_passed, tests_failed })
+}
+
+/// The keys that are different and that only a start can set.
+pub fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("data_dir", before.data_dir != config.data_dir),
+        ("admin.listen", before.admin_listen != config.admin_listen),
+        ("limits.intake_max", before.limits.intake_max != config.limits.intake_max),
+    ];
+    keys.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key).collect()
+}
+
+fn unix_ms(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}

@@ -1,0 +1,211 @@
+//! What is tried before it happens: an event by the config that runs and by the file on the disk, that file itself, and an event that is
+//! sent in earnest.
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const TWO: &str = "
+rules:
+  - { name: trouble, match: { type: bounced }, to: alerts }
+  - { name: all, to: archive }
+destinations:
+  alerts: { file: { path: alerts } }
+  archive: { file: { path: archive } }
+";
+
+const BOUNCED: &str = r#"{"type":"bounced","user":{"email":"ann@example.com"}}"#;
+
+fn write(relay: &TestRelay, rest: &str) {
+    std::fs::write(relay.directory.path().join("config.yaml"), format!("{HEAD}{rest}")).expect("written");
+}
+
+async fn ask(relay: &TestRelay, path: &str, asked: Value) -> Message {
+    let headers = [("x-vero-relay-write", "1")];
+    request(relay.running.admin_address, "POST", path, &headers, asked.to_string().as_bytes()).await
+}
+
+async fn on_disk(relay: &TestRelay) -> Value {
+    let answer = relay.admin("/api/config/on-disk").await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer.json()
+}
+
+fn destinations(explained: &Value) -> Vec<&str> {
+    let deliveries = explained["deliveries"].as_array().unwrap_or_else(|| panic!("{explained}"));
+    deliveries.iter().filter_map(|delivery| delivery["destination"].as_str()).collect()
+}
+
+// ---- sent in earnest
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_sent_goes_where_one_goes_that_came_in() {
+    let relay = TestRelay::start(TWO).await;
+    let sent = ask(&relay, "/api/send", json!({ "event": BOUNCED })).await;
+    assert_eq!(sent.status(), 200, "{}", sent.text());
+    let id = sent.json()["id"].as_str().expect("an id").to_owned();
+    relay.until(&id, "delivered").await;
+    let event = relay.admin(&format!("/api/events/{id}")).await.json();
+    assert_eq!((&event["source"], &event["rules"]), (&json!("vero"), &json!(["trouble", "all"])));
+    assert_eq!(relay.admin(&format!("/api/events/{id}/body")).await.text(), BOUNCED);
+    let metrics = relay.admin("/metrics").await.text();
+    for counted in [
+        r#"vero_relay_requests_total{source="vero",code="200"} 1"#,
+        r#"vero_relay_rule_matches_total{rule="trouble"} 1"#,
+    ] {
+        assert!(metrics.contains(counted), "{counted}: {metrics}");
+    }
+    // The same answer as at the address itself.
+    let came = relay.post(BOUNCED).await;
+    assert_eq!((came.status(), came.json().as_object().map(|one| one.len())), (200, Some(1)));
+    assert_eq!(sent.header("content-type"), came.header("content-type"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_would_be_refused_is_refused_with_the_sentence_that_its_sender_hears() {
+    let limits = format!("{TWO}limits: {{ body_max: 1KiB, intake_max: 1MiB }}\n");
+    let relay = TestRelay::start(&limits).await;
+    let long = format!("{{\"type\":\"sent\",\"a\":\"{}\"}}", "a".repeat(2000));
+    for body in ["{\"type\":", "[]", "{}", "", &long] {
+        let came = relay.post(body).await;
+        let sent = ask(&relay, "/api/send", json!({ "event": body })).await;
+        assert_eq!((sent.status(), sent.text()), (came.status(), came.text()), "{body}");
+        assert!(sent.status() >= 400, "{body}");
+    }
+    let exactly = format!("{{\"type\":\"sent\",\"a\":\"{}\"}}", "a".repeat(1024 - 22));
+    assert_eq!(ask(&relay, "/api/send", json!({ "event": exactly })).await.status(), 200, "{}", exactly.len());
+    for (asked, status) in [
+        (json!({}), 400),
+        (json!({ "event": 7 }), 400),
+        (json!({ "event": BOUNCED, "source": "nobody" }), 404),
+        (json!({ "event": BOUNCED, "source": "vero" }), 200),
+    ] {
+        let answer = ask(&relay, "/api/send", asked.clone()).await;
+        assert_eq!(answer.status(), status, "{asked}: {}", answer.text());
+    }
+    relay.act("/api/sources/vero/pause").await;
+    assert_eq!(ask(&relay, "/api/send", json!({ "event": BOUNCED })).await.status(), 200, "it is kept");
+    ask(&relay, "/api/sources/vero/pause", json!({ "refuse": true })).await;
+    let refused = ask(&relay, "/api/send", json!({ "event": BOUNCED })).await;
+    assert_eq!((refused.status(), refused.header("retry-after").is_some()), (503, true), "{}", refused.text());
+}
+
+// ---- by the file on the disk
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_explained_by_the_file_on_the_disk_as_by_the_config_that_runs() {
+    let relay = TestRelay::start(TWO).await;
+    let id = relay.accept(BOUNCED).await;
+    write(&relay, &TWO.replace("type: bounced", "type: clicked"));
+    for (config, expected) in [
+        (json!(null), &["alerts", "archive"][..]),
+        (json!("running"), &["alerts", "archive"]),
+        (json!("on-disk"), &["archive"]),
+    ] {
+        let explained = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "config": config })).await;
+        assert_eq!(destinations(&explained.json()), expected, "{config}");
+    }
+    for (query, expected) in [
+        ("", &["alerts", "archive"][..]),
+        ("?config=running", &["alerts", "archive"]),
+        ("?config=on-disk", &["archive"]),
+    ] {
+        let explained = relay.admin(&format!("/api/events/{id}/explain{query}")).await.json();
+        assert_eq!(destinations(&explained), expected, "{query}");
+        assert_eq!(explained["then"]["destinations"], json!(["alerts", "archive"]));
+    }
+    let wrong = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "config": "old" })).await;
+    assert_eq!(wrong.status(), 400, "{}", wrong.text());
+    assert_eq!(ask(&relay, "/api/explain", json!({ "event": "{", "config": "on-disk" })).await.status(), 422);
+
+    write(&relay, &TWO.replace("to: archive", "to: archiv"));
+    for answer in [
+        ask(&relay, "/api/explain", json!({ "event": BOUNCED, "config": "on-disk" })).await,
+        relay.admin(&format!("/api/events/{id}/explain?config=on-disk")).await,
+    ] {
+        assert_eq!(answer.status(), 409, "{}", answer.text());
+        assert!(answer.text().contains("archiv") && answer.text().contains("did you mean"), "{}", answer.text());
+    }
+    assert_eq!(ask(&relay, "/api/explain", json!({ "event": BOUNCED })).await.status(), 200, "the other goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reload_would_say_of_the_file_is_told_and_nothing_is_done() {
+    let relay = TestRelay::start(TWO).await;
+    write(&relay, TWO);
+    let same = on_disk(&relay).await;
+    assert_eq!((&same["same"], &same["problems"], &same["changes"]), (&json!(true), &json!(null), &json!([])));
+
+    let tests = "
+tests:
+  - { name: a bounce is told, event: { type: bounced }, expect: { to: [archive] } }
+  - { name: a click is not, event: { type: clicked }, expect: { to: [archive] } }
+";
+    write(&relay, &format!("{}{tests}", TWO.replace("path: alerts", "path: alarms")));
+    let changed = on_disk(&relay).await;
+    assert_eq!((&changed["same"], &changed["problems"]), (&json!(false), &json!(null)));
+    assert_eq!(changed["changes"], json!(["destination `alerts`: `file.path` has changed"]));
+    assert_eq!(changed["tests"]["passed"], 1);
+    let failed = changed["tests"]["failed"][0].as_str().expect("one failed");
+    assert!(failed.contains("a bounce is told") && failed.contains("expected to go to  archive\n"), "{failed}");
+    assert!(changed["changed_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{changed}");
+    assert_eq!(relay.admin("/api/status").await.json()["config"]["generation"], 1, "nothing is done");
+    assert_eq!(relay.admin("/api/status").await.json()["config"]["last_reload"], json!(null));
+
+    write(&relay, &TWO.replace("to: alerts", "to: alert"));
+    let wrong = on_disk(&relay).await;
+    let problems = wrong["problems"].as_str().expect("problems");
+    assert!(problems.contains("alert") && problems.contains("config.yaml:"), "{problems}");
+    assert_eq!(relay.act("/api/reload").await.status(), 422);
+
+    write(&relay, &TWO.replace("archive }\ndest", "archive }\nlimits: { intake_max: 32MiB }\ndest"));
+    let late = on_disk(&relay).await;
+    assert_eq!((&late["needs_restart"], &late["problems"]), (&json!(["limits.intake_max"]), &json!(null)));
+    assert_eq!(relay.act("/api/reload").await.status(), 409);
+
+    std::fs::remove_file(relay.directory.path().join("config.yaml")).expect("removed");
+    let gone = on_disk(&relay).await;
+    assert!(gone["problems"].as_str().is_some_and(|why| why.contains("could not be read")), "{gone}");
+
+    write(&relay, &TWO.replace("path: alerts", "path: alarms"));
+    assert_eq!(on_disk(&relay).await["same"], false);
+    assert_eq!(relay.act("/api/reload").await.status(), 200);
+    let in_force = on_disk(&relay).await;
+    assert_eq!((&in_force["same"], &in_force["generation"]), (&json!(true), &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_file_on_the_disk_would_do_is_told_without_bringing_it() {
+    let relay = TestRelay::start(TWO).await;
+    relay.accept(BOUNCED).await;
+    relay.accept(SENT).await;
+    write(&relay, &TWO.replace("type: bounced", "type: sent"));
+    let next = relay.admin("/api/what-if").await.json()["next"].clone();
+    let told = ask(&relay, "/api/what-if", json!({ "on_disk": true, "after": next })).await.json();
+    assert_eq!((&told["appears"], &told["vanishes"], &told["stays"]), (&json!(1), &json!(1), &json!(2)), "{told}");
+    let digest = told["digest"].as_str().expect("a digest").to_owned();
+    write(&relay, TWO);
+    let same = ask(&relay, "/api/what-if", json!({ "on_disk": true, "after": next })).await.json();
+    assert_eq!((&same["appears"], &same["stays"]), (&json!(0), &json!(3)), "{same}");
+    assert_ne!(same["digest"], digest, "who adds the pieces up sees that they are of two files");
+    write(&relay, "nonsense");
+    for (asked, status) in [
+        (json!({ "on_disk": true }), 422),
+        (json!({ "on_disk": true, "config": "a" }), 400),
+        (json!({ "on_disk": 1 }), 400),
+        (json!({}), 400),
+    ] {
+        let answer = ask(&relay, "/api/what-if", asked.clone()).await;
+        assert_eq!(answer.status(), status, "{asked}: {}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_reading_never_ends_holds_no_other_look_up_for_long() {
+    let relay = TestRelay::start(TWO).await;
+    write(&relay, &TWO.replace("to: alerts", "to: alert"));
+    let looks = (0..4).map(|_| on_disk(&relay));
+    for look in futures_util::future::join_all(looks).await {
+        assert!(look["problems"].is_string(), "{look}");
+    }
+}
