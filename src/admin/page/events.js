@@ -389,7 +389,7 @@ function drawNow() {
 function make(item, first) {
   if (item.day) return h("li.day", null, item.day);
   if (item.skipped) return h("li.skipped-row", null, `… ${many(item.skipped, "more event")} between ${timeOf(item.from)} and ${timeOf(item.received_at)}: `, h("button.link", { type: "button", onclick: load }, "load the list anew"));
-  const row = h("a.row", { href: here({ id: item.id }) }, moment(item.received_at), h("span.type.foreign", null, item.type || "–"), what(item), h("span.went"));
+  const row = h("a.row", null, moment(item.received_at), h("span.type.foreign", null, item.type || "–"), what(item), h("span.went"));
   row.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -405,6 +405,10 @@ function what(item) {
 function update(child, item) {
   if (!item.deliveries) return;
   const row = child.firstElementChild;
+  if (row.query !== view.query) {
+    row.query = view.query;
+    row.href = here({ id: item.id });
+  }
   const isCurrent = item.id === view.chosen;
   if (isCurrent !== row.hasAttribute("aria-current")) {
     if (isCurrent) row.setAttribute("aria-current", "true");
@@ -534,7 +538,7 @@ async function showOne(own, id) {
 }
 
 function rowOf(id) {
-  return [...view.rows.querySelectorAll("a.row")].find((row) => row.hash === here({ id }));
+  return view.rows.keyed?.get(id)?.firstElementChild;
 }
 
 export function key(name, event) {

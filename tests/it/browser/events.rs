@@ -1,11 +1,9 @@
 //! The list of events, its search, and one event in full.
 
-use bytes::Bytes;
 use serde_json::json;
-use vero_relay::store::{NameKind, NewEvent};
 
 use super::page::Page;
-use super::stage::{BOUNCED, event, rules};
+use super::stage::{BOUNCED, append, event, rules};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,25 +130,7 @@ async fn a_search_says_how_far_it_looked_and_further_back_finds_the_oldest() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let oldest = relay.accept(&event("opened", "The needle", "jo@example.com")).await;
-    let store = &relay.running.relay.store;
-    let hay = |n: usize| NewEvent {
-        received_ms: relay.running.relay.clock.now_ms(),
-        source: store.names().find(NameKind::Source, "vero").expect("the source"),
-        generation: 1,
-        rules: Vec::new(),
-        deliveries: Vec::new(),
-        body: Bytes::from(format!(r#"{{"type":"sent","n":{n}}}"#)),
-    };
-    let mut answers = Vec::new();
-    for n in 0..MANY {
-        answers.push(store.append(hay(n)));
-        // What has queued up is bounded.
-        if answers.len() == 1000 {
-            for answer in answers.drain(..) {
-                answer.await.expect("an answer").expect("taken");
-            }
-        }
-    }
+    append(&relay, MANY).await;
 
     let page = Page::open(relay.running.admin_address, "#/events?q=needle").await;
     page.sees(".foot", "Nothing like that").await;

@@ -9,6 +9,8 @@
 //! * [`driver`]: the browsers, how many there are at once, and their end. [`page`]: what is seen and done.
 //! * [`stage`]: relays with something to see, and the places of the page.
 //! * [`events`]: the list, its search, one event. [`places`]: what stands in the address. [`times`]: zones.
+//! * [`live`]: what comes by itself.
+//! * [`keyboard`]: single keys, and none of them.
 //! * [`hostile`]: events that would like to be more than text. [`policy`]: what the browser forbids the page.
 //! * [`access`]: names, contrast, narrow screens. [`pictures`]: each view, to be looked at.
 
@@ -16,6 +18,8 @@ mod access;
 mod driver;
 mod events;
 mod hostile;
+mod keyboard;
+mod live;
 mod page;
 mod pictures;
 mod places;

@@ -1,6 +1,9 @@
 //! Relays with something to see, and the places of the page.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
+use vero_relay::daemon::Running;
+use vero_relay::store::{NameKind, NewEvent};
 
 use super::page::Page;
 use crate::harness::*;
@@ -87,4 +90,28 @@ impl Stage {
 /// What the relay says of itself.
 pub async fn told(relay: &TestRelay, path: &str) -> Value {
     relay.admin(path).await.json()
+}
+
+/// Has the relay keep many small events of the type `sent` that go nowhere, without the way through its door.
+pub async fn append(relay: &TestRelay, count: usize) {
+    let Running { relay, .. } = &relay.running;
+    let source = relay.store.names().find(NameKind::Source, "vero").expect("the source");
+    let new = |n: usize| NewEvent {
+        received_ms: relay.clock.now_ms(),
+        source,
+        generation: relay.generation().number,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        body: Bytes::from(format!(r#"{{"type":"sent","n":{n}}}"#)),
+    };
+    let mut answers = Vec::new();
+    for n in 0..count {
+        answers.push(relay.store.append(new(n)));
+        // What may be on its way at once is bounded.
+        if answers.len() == 1000 || n + 1 == count {
+            for answer in answers.drain(..) {
+                answer.await.expect("an answer").expect("taken");
+            }
+        }
+    }
 }

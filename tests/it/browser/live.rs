@@ -1,0 +1,106 @@
+//! What comes by itself, and what happens when it does not: a relay that is gone, a tab that nobody sees, more events than anybody can read.
+
+use serde_json::json;
+
+use super::page::Page;
+use super::stage::{append, event, rules};
+use crate::harness::*;
+
+/// The ids of the events that the list shows, the newest first.
+const IDS: &str = "return all('.rows a.row').map((row) => row.hash.slice('#/events/'.length))";
+
+/// Whether so many events are shown, or counted among those that were left out.
+const COUNTED: &str = "
+const number = (row) => Number(/… ([0-9\\u202f]+) more/.exec(row.textContent)[1].replaceAll('\\u202f', ''));
+const left = all('.rows .skipped-row').map(number).reduce((one, other) => one + other, 0);
+return all('.rows a.row').length + left === arguments[0];
+";
+
+/// Waits until the list shows these, and no other.
+async fn shows(page: &Page, expected: &[String]) {
+    let script = format!(
+        "const expected = arguments[0]; const shown = (() => {{ {IDS} }})(); return JSON.stringify(shown) === JSON.stringify(expected)"
+    );
+    page.until("the list to show what is there", &script, &[json!(expected)]).await;
+}
+
+/// The newest events by the API.
+async fn newest(relay: &TestRelay, limit: usize) -> Vec<String> {
+    let page = relay.admin(&format!("/api/events?limit={limit}")).await.json();
+    let events = page["events"].as_array().expect("events");
+    events.iter().map(|event| event["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_killed_is_told_of_and_when_it_is_back_nothing_is_missing_or_twice() {
+    let fake = Fake::start([]).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (hooks, admin) = (closed_port(), closed_port());
+    let head = HEAD.replace("listen: 127.0.0.1:0\n", &format!("listen: {hooks}\n"));
+    let head = head.replace("\"127.0.0.1:0\"", &format!("\"{admin}\""));
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, format!("{head}{}", rules(&fake))).expect("written");
+    let start = async || {
+        let daemon = Daemon::start(&config, |command| {
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        });
+        eventually("the relay to listen", async || tokio::net::TcpStream::connect(admin).await.is_ok()).await;
+        daemon
+    };
+    let accept = async |n: usize| {
+        let body = event("clicked", &format!("Cart {n}."), "jo@example.com");
+        let answer = request(hooks, "POST", "/hooks/vero/secret", &[], body.as_bytes()).await;
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    };
+
+    let daemon = start().await;
+    let page = Page::open(admin, "#/events").await;
+    page.sees("button.live", "Live").await;
+    let mut expected = Vec::new();
+    for n in 0..5 {
+        expected.insert(0, accept(n).await);
+    }
+    shows(&page, &expected).await;
+    page.run("find('.rows a.row', 'Cart 3.').isMarked = true", &[]).await;
+    drop(daemon);
+    page.sees("#banner", "The relay does not answer").await;
+    page.sees(".health", "Not answering").await;
+    shows(&page, &expected).await;
+
+    let daemon = start().await;
+    for n in 5..8 {
+        expected.insert(0, accept(n).await);
+    }
+    page.sees(".health", "Accepts events").await;
+    page.sees("button.live", "Live").await;
+    shows(&page, &expected).await;
+    page.sees_no("#banner", "does not answer").await;
+    assert_eq!(
+        page.run("return find('.rows a.row', 'Cart 3.').isMarked", &[]).await,
+        json!(true),
+        "it is the same element"
+    );
+    drop(daemon);
+    // The browser logs each connection that is refused, and each that breaks off.
+    page.end_with(|line| line.contains("net::ERR_")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_events_than_can_be_read_are_counted_and_the_page_answers() {
+    const MANY: usize = 2000;
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees("button.live", "Live").await;
+    let first = relay.accept(&event("clicked", "Cart first.", "jo@example.com")).await;
+    page.sees(".rows a.row", "Cart first.").await;
+    append(&relay, MANY).await;
+    page.click(".rows a.row", "Cart first.").await;
+    page.until("the event", "return find('.detail .id', arguments[0])", &[json!(first)]).await;
+    page.until("all to be counted", COUNTED, &[json!(MANY + 1)]).await;
+    assert!(page.run("return document.querySelectorAll('*').length", &[]).await.as_u64() < Some(6000));
+    page.click(".rows .skipped-row button", "load the list anew").await;
+    let expected = newest(&relay, 100).await;
+    shows(&page, &expected).await;
+    page.end().await;
+}
