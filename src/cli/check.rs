@@ -143,7 +143,7 @@ fn failing(tested: &Tested<'_>, colours: Colours) -> String {
     }
     if let Some(explanation) = &tested.explanation {
         out.push('\n');
-        for line in explained::rules(explanation, colours).lines() {
+        for line in explained::rules(&explanation.json(), colours).lines() {
             out.push_str(&format!("  {line}\n"));
         }
     }

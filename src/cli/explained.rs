@@ -1,86 +1,106 @@
-//! An explanation as people read it, for `explain` and `check`.
+//! An explanation as people read it, for `explain` and `check`. It is drawn from what scripts get, so one of a running relay looks as one that
+//! was made here.
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::terminal::{Colours, plain};
-use crate::destination::{Preview, Unsent};
-use crate::explain::{ExplainedDelivery, Explanation};
-use crate::rules::{Got, Label, RuleTrace, TraceNode};
 
 /// Each rule with its conditions: verdicts, what was expected, what it got, and why the first failing condition failed.
-pub(super) fn rules(explanation: &Explanation<'_>, colours: Colours) -> String {
+pub(super) fn rules(explanation: &Value, colours: Colours) -> String {
     let mut out = String::new();
-    for trace in &explanation.rules {
-        let verdict = verdict(explanation, trace, colours);
-        let name = colours.paint("1", &format!("{}:", plain(&explanation.rule(trace.rule).name)));
+    for rule in items(&explanation["rules"]) {
+        let verdict = verdict(explanation, rule, colours);
+        let name = colours.paint("1", &format!("{}:", text(&rule["rule"])));
         let _ = writeln!(out, "{name} {verdict}");
-        for step in &trace.steps {
-            let line = match &step.node {
-                TraceNode::Group(group) => format!("{group}:"),
-                TraceNode::Test { label, got } => test(label, got),
+        for condition in items(&rule["conditions"]) {
+            let line = match condition["group"].as_str() {
+                Some(group) => format!("{group}:"),
+                None => test(condition),
             };
-            let _ = writeln!(out, "{}{} {}", "  ".repeat(step.depth + 1), mark(step.verdict, colours), plain(&line));
+            let depth = condition["depth"].as_u64().unwrap_or(0).min(DEPTH_MAX) as usize;
+            let mark = mark(condition["holds"] == true, colours);
+            let _ = writeln!(out, "{}{mark} {}", "  ".repeat(depth + 1), plain(&line));
         }
-        if trace.steps.is_empty() && trace.verdict == Some(true) {
+        if items(&rule["conditions"]).is_empty() && rule["matches"] == true {
             let _ = writeln!(out, "  {} matches every event (no conditions)", mark(true, colours));
         }
     }
     out
 }
 
+/// Conditions lie no deeper in a config.
+const DEPTH_MAX: u64 = crate::yaml::load::NESTING_MAX as u64;
+
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    plain(value.as_str().unwrap_or_default())
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    items(list).iter().map(text).collect()
+}
+
 fn mark(verdict: bool, colours: Colours) -> String {
     if verdict { colours.paint("32", "yes") } else { colours.paint("31", "no ") }
 }
 
-fn verdict(explanation: &Explanation<'_>, trace: &RuleTrace, colours: Colours) -> String {
-    match trace.verdict {
+fn verdict(explanation: &Value, rule: &Value, colours: Colours) -> String {
+    match rule["matches"].as_bool() {
         None => {
-            let stopper = explanation.stopped_by().map(|rule| plain(&rule.name)).unwrap_or_default();
-            format!("not tried: {stopper} matches and has `stop`")
+            let stops = |rule: &&Value| rule["matches"] == true && rule["stop"] == true;
+            let stopper = items(&explanation["rules"]).iter().find(stops).map(|rule| text(&rule["rule"]));
+            format!("not tried: {} matches and has `stop`", stopper.unwrap_or_default())
         }
-        Some(true) if explanation.rule(trace.rule).stop => {
+        Some(true) if rule["stop"] == true => {
             format!("{}, and no later rule is tried (`stop`)", colours.paint("32", "matches"))
         }
         Some(true) => colours.paint("32", "matches"),
         Some(false) => {
-            let because = trace.because().map(|why| format!(": {}", plain(&why))).unwrap_or_default();
+            let because = rule["because"].as_str().map(|why| format!(": {}", plain(why))).unwrap_or_default();
             format!("{}{because}", colours.paint("31", "does not match"))
         }
     }
 }
 
 /// `campaign.id: expected 42, got "43" (string)`.
-fn test(label: &Label, got: &[Got]) -> String {
-    let Label { field, expected } = label;
+fn test(condition: &Value) -> String {
+    let [field, expected] = ["field", "expected"].map(|key| condition[key].as_str().unwrap_or_default());
     let list = expected.strip_prefix('[').and_then(|expected| expected.strip_suffix(']'));
-    let expected = list.map_or(expected.clone(), |items| format!("one of {items}"));
-    let got: Vec<_> = got.iter().map(|got| format!("{} ({})", got.value, got.kind)).collect();
+    let expected = list.map_or(expected.to_owned(), |items| format!("one of {items}"));
+    let got = items(&condition["got"]).iter().map(|got| {
+        let [value, kind] = ["value", "type"].map(|key| got[key].as_str().unwrap_or_default());
+        format!("{value} ({kind})")
+    });
+    let got: Vec<_> = got.collect();
     let got = if got.is_empty() { "nothing: the field is missing".to_owned() } else { got.join(", ") };
     format!("{field}: expected {expected}, got {got}")
 }
 
 /// Each destination with the rules that named it, and exactly what it would get.
-pub(super) fn deliveries(explanation: &Explanation<'_>, colours: Colours) -> String {
-    if explanation.deliveries.is_empty() {
+pub(super) fn deliveries(explanation: &Value, colours: Colours) -> String {
+    let deliveries = items(&explanation["deliveries"]);
+    if deliveries.is_empty() {
         return "goes nowhere: the event is accepted and kept, and delivered to nobody\n".to_owned();
     }
-    let all: Vec<_> =
-        explanation.deliveries.iter().map(|delivery| self::delivery(explanation, delivery, colours)).collect();
-    all.join("\n")
+    deliveries.iter().map(|delivery| self::delivery(delivery, colours)).collect::<Vec<_>>().join("\n")
 }
 
-fn delivery(explanation: &Explanation<'_>, delivery: &ExplainedDelivery, colours: Colours) -> String {
-    let destination = explanation.destination(delivery);
-    let rules = explanation.rule_names(delivery).join(", ");
-    let by = if delivery.rules.len() == 1 { "the rule" } else { "the rules" };
-    let name = colours.paint("1", &destination.name);
-    let mut out = format!("→ {name} ({}), by {by} {}\n", destination.kind, plain(&rules));
-    let sends = match &delivery.sends {
-        Ok(preview) => self::preview(preview, colours),
-        Err(Unsent::Failed { why, .. }) => {
+fn delivery(delivery: &Value, colours: Colours) -> String {
+    let rules = texts(&delivery["rules"]);
+    let by = if rules.len() == 1 { "the rule" } else { "the rules" };
+    let name = colours.paint("1", &text(&delivery["destination"]));
+    let mut out = format!("→ {name} ({}), by {by} {}\n", text(&delivery["kind"]), rules.join(", "));
+    let sends = match (delivery["error"].as_str(), delivery["skipped"].as_str()) {
+        (Some(why), _) => {
             format!("{}: {}; it would be a dead letter\n", colours.paint("31", "nothing"), plain(why))
         }
-        Err(Unsent::Skipped(why)) => format!("{}: {}\n", colours.paint("33", "skipped"), plain(why)),
+        (None, Some(why)) => format!("{}: {}\n", colours.paint("33", "skipped"), plain(why)),
+        (None, None) => preview(&delivery["sends"], colours),
     };
     for line in sends.lines() {
         let indent = if line.is_empty() { "" } else { "  " };
@@ -89,17 +109,36 @@ fn delivery(explanation: &Explanation<'_>, delivery: &ExplainedDelivery, colours
     out
 }
 
-fn preview(preview: &Preview, colours: Colours) -> String {
+fn preview(sends: &Value, colours: Colours) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}", plain(&preview.title));
-    if let Some(headers) = &preview.headers {
+    let _ = writeln!(out, "{}", text(&sends["title"]));
+    if let Some(headers) = sends["headers"].as_object() {
         for (name, value) in headers {
-            let _ = writeln!(out, "{} {}", colours.paint("2", &format!("{name}:")), plain(value));
+            let _ = writeln!(out, "{} {}", colours.paint("2", &format!("{}:", plain(name))), text(value));
         }
         out.push('\n');
     }
-    for line in preview.shown_content().lines() {
+    let content = ["content", "body", "line"].iter().find_map(|name| sends[name].as_str());
+    for line in content.unwrap_or_default().lines() {
         let _ = writeln!(out, "{}", plain(line));
     }
     out
+}
+
+/// What was so when an event came, beside where it goes now.
+pub(super) fn then(explanation: &Value) -> String {
+    let now: Vec<_> = items(&explanation["deliveries"]).iter().map(|delivery| text(&delivery["destination"])).collect();
+    let then = texts(&explanation["then"]["destinations"]);
+    let rules = texts(&explanation["then"]["rules"]);
+    let by = match rules.len() {
+        0 => "by no rule".to_owned(),
+        1 => format!("by the rule {}", rules[0]),
+        _ => format!("by the rules {}", rules.join(", ")),
+    };
+    let is_same = now.len() == then.len() && now.iter().all(|name| then.contains(name));
+    match (is_same, then.is_empty()) {
+        (true, _) => format!("when it came it was the same, {by}\n"),
+        (false, true) => format!("when it came it went nowhere, {by}\n"),
+        (false, false) => format!("when it came it went to {}, {by}\n", then.join(", ")),
+    }
 }

@@ -63,6 +63,8 @@ macro_rules! verbs {
 }
 
 verbs! {
+    /// Write a config to begin with
+    Init => init,
     /// Run the relay
     Run => run,
     /// Say whether a config is good, and all that is wrong with it

@@ -72,6 +72,11 @@ impl Preview {
         self.parts.iter().find(|(known, _)| *known == name).map(|(_, text)| text.as_str())
     }
 
+    /// Whether its content has parts.
+    pub fn has_parts(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     /// All parts of the content, fit to be shown; where it has none, the content by its own name.
     pub fn shown_parts(&self) -> Vec<(&'static str, String)> {
         if self.parts.is_empty() {

@@ -184,10 +184,14 @@ fn deliveries(
 fn as_json(preview: &Preview) -> Value {
     let mut shown: serde_json::Map<_, _> =
         preview.facts.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
+    shown.insert("title".to_owned(), Value::from(preview.title.as_str()));
     if let Some(headers) = &preview.headers {
         let headers: serde_json::Map<_, _> =
             headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         shown.insert("headers".to_owned(), Value::Object(headers));
+    }
+    if preview.has_parts() {
+        shown.insert("content".to_owned(), Value::from(preview.shown_content()));
     }
     shown.extend(preview.shown_parts().into_iter().map(|(name, text)| (name.to_owned(), Value::from(text))));
     Value::Object(shown)

@@ -245,3 +245,64 @@ async fn a_test_keeps_no_relay_from_starting_and_sends_and_writes_nothing() {
     let reloaded = relay.act("/api/reload").await;
     assert_eq!(reloaded.status(), 200, "neither a start nor a reload runs them: {}", reloaded.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_the_history_is_explained_by_the_relay_that_keeps_it() {
+    let rest = "rules:\n  - { name: bounces, match: { type: bounced }, to: a }\n  - { name: all, to: b }\n\
+                destinations: { a: { file: { path: a } }, b: { file: { path: b } } }\n";
+    let relay = TestRelay::start(rest).await;
+    let body = include_str!("../../samples/bounced.json");
+    let id = relay.accept(body).await;
+    let admin = format!("http://{}", relay.running.admin_address);
+    let directory = relay.directory.path().to_owned();
+    let ask = async |args: &[&str]| {
+        let args: Vec<_> =
+            ["explain", &id, "--admin", &admin].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+        let directory = directory.clone();
+        let run = move || vero_relay(&directory, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(run).await.expect("it ends")
+    };
+    let asked = ask(&[]).await;
+    assert_eq!(asked.status.code(), Some(0), "{}", err(&asked));
+    let said = out(&asked);
+    assert!(said.ends_with("\nwhen it came it was the same, by the rules bounces, all\n"), "{said}");
+
+    // The same event, the same config, the same drawing.
+    std::fs::write(directory.join("config.yaml"), format!("{HEAD}{rest}")).expect("written");
+    std::fs::write(directory.join("event.json"), body).expect("written");
+    let here = directory.clone();
+    let drawn =
+        tokio::task::spawn_blocking(move || vero_relay(&here, &["explain", "event.json"])).await.expect("it ends");
+    let without_line = |text: &str| {
+        let lines = text.lines().filter(|line| !line.contains("\"received_at\"") && !line.starts_with("when it came"));
+        lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    };
+    assert_eq!(without_line(&said), without_line(&out(&drawn)));
+
+    std::fs::write(directory.join("config.yaml"), format!("{HEAD}{}", rest.replace("type: bounced", "type: clicked")))
+        .expect("written");
+    let changed = out(&ask(&["--on-disk"]).await);
+    assert!(changed.contains("bounces: does not match: type is \"bounced\""), "{changed}");
+    assert!(changed.ends_with("\nwhen it came it went to a, b, by the rules bounces, all\n"), "{changed}");
+    let scripted: Value = serde_json::from_str(&out(&ask(&["--json"]).await)).expect("JSON");
+    assert_eq!(scripted["then"]["destinations"], json!(["a", "b"]));
+
+    let twice = ask(&["--source", "vero"]).await;
+    assert_eq!((twice.status.code(), err(&twice).contains("leave out --source")), (Some(2), true), "{}", err(&twice));
+    let here = directory.clone();
+    let wrong = tokio::task::spawn_blocking(move || vero_relay(&here, &["explain", "bounced", "--on-disk"]))
+        .await
+        .expect("it ends");
+    assert_eq!(
+        (wrong.status.code(), err(&wrong).contains("--on-disk is for an event")),
+        (Some(2), true),
+        "{}",
+        err(&wrong)
+    );
+    let gone =
+        ["explain".to_owned(), "0199f3a2-7c1e-7abc-8000-00000000002a".to_owned(), "--admin".to_owned(), admin.clone()];
+    let here = directory.clone();
+    let run = move || vero_relay(&here, &gone.iter().map(String::as_str).collect::<Vec<_>>());
+    let gone = tokio::task::spawn_blocking(run).await.expect("it ends");
+    assert_eq!(gone.status.code(), Some(1), "{}{}", out(&gone), err(&gone));
+}

@@ -22,6 +22,7 @@ mod fuzz;
 mod harness;
 mod hooks_listener;
 mod imports;
+mod init;
 mod isolation;
 mod large_bodies;
 mod log;
