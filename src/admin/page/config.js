@@ -6,6 +6,8 @@ import { link, once, share, toast } from "./parts.js";
 
 /** Events that a changed file is tried with. */
 const LAST = 100000;
+/** A rule that says what it says for so long less than the relay runs has changed since. */
+const CHANGED_AFTER_MS = 5000;
 /** How often the file is looked at. */
 const LOOK_EVERY_MS = 10000;
 
@@ -89,7 +91,7 @@ function drawNews() {
   if (found.problems) {
     return fill(news, h("section.note.s-bad", { "aria-label": "The file has changed" }, h("p", null, h("b", null, "The file has changed"), when, ", and it is not good. The config before stays in force."), h("pre.foreign", null, found.problems)));
   }
-  const { tests } = found;
+  const { tests, needs_restart: keys } = found;
   const tested = tests.failed.length ? `${share(tests.failed.length, tests.failed.length + tests.passed)} of its tests fail` : tests.passed ? `${many(tests.passed, "test")} of it pass${tests.passed === 1 ? "es" : ""}` : "it has no tests";
   const result = h("div");
   fill(
@@ -99,9 +101,10 @@ function drawNews() {
       { "aria-label": "The file has changed" },
       h("p", null, h("b", null, "The file has changed"), when, ` and is good; ${tested}. Not yet in force:`),
       h("ul.changes", null, found.changes.length ? found.changes.map((change) => h("li.foreign", null, change)) : h("li", null, "nothing that does anything")),
+      keys.length > 0 && h("p", null, "The relay must be started anew for ", keys.map((key, at) => [at > 0 && ", ", h("code.foreign", null, key)]), ": a reload would be refused."),
       tests.failed.map((failed) => h("pre.foreign", null, failed)),
       found.warnings.map((warning) => h("pre.foreign", null, warning)),
-      h("div.acts", null, button("What would it do?", (event) => tryIt(event.currentTarget, result)), button("Reload now", (event) => reload(event.currentTarget), { kind: "first" })),
+      h("div.acts", null, button("What would it do?", (event) => tryIt(event.currentTarget, result)), !keys.length && button("Reload now", (event) => reload(event.currentTarget), { kind: "first" })),
       result,
     ),
   );
@@ -112,10 +115,13 @@ async function tryIt(element, result) {
   const own = view;
   const whole = await once(element, async () => {
     const range = await get("what-if", { last: LAST });
-    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, stays: 0, groups: new Map(), skipped: 0 };
+    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, stays: 0, groups: new Map(), skipped: 0 };
     let after = range.next;
+    let digest = null;
     while (after && view === own) {
       const piece = await post("what-if", { on_disk: true, after });
+      if (digest !== null && digest !== piece.digest) throw new Refused(0, "The file has changed meanwhile: ask again.");
+      digest = piece.digest;
       add(totals, piece);
       after = piece.next;
       fill(result, h("p.dim", { role: "status" }, `Tried with ${share(totals.events, range.events)} …`));
@@ -129,6 +135,7 @@ const CHANGES = [
   ["appears", "appear", "s-good"],
   ["vanishes", "vanish", "s-bad"],
   ["changes", "change", "s-wait"],
+  ["moves", "go another way", "s-wait"],
 ];
 
 function add(totals, piece) {
@@ -183,7 +190,7 @@ function drawYaml() {
   const places = new Map(rules.rules.filter((rule) => rule.line).map((rule) => [rule.line, rule]));
   const lines = config.text.replace(/\n$/, "").split("\n").map((line, at) => {
     const rule = places.get(at + 1);
-    const never = rule && rule.matched === 0 && rules.events > 0;
+    const never = rule && rule.matched === 0 && rule.events > 0;
     return h("li", { class: never ? "never" : "" }, h("code.foreign", null, paint(line)), rule && h("span.times", { title: rule.last_matched_at ?? "" }, never ? "never" : `${count(rule.matched)}×`));
   });
   fill(yaml, h("h2", null, "As it runs ", h("span.dim", null, "secrets stay the names they have in the file; comments are left out")), h("ol.yaml", { tabindex: "0", "aria-label": "The config" }, lines));
@@ -218,8 +225,9 @@ function drawRules() {
       "ol.hits",
       null,
       found.rules.map((rule) => {
-        const never = rule.matched === 0 && found.events > 0;
-        return h("li", null, h("b.foreign", null, rule.rule), h("span.n", null, count(rule.matched)), h("meter", { min: 0, max: most, value: rule.matched, "aria-label": `${rule.rule}: ${rule.matched}` }), never ? h("span.wait", null, "never matched: is it meant?") : rule.last_matched_at && h("span.dim", null, "last ", moment(rule.last_matched_at, "ago")));
+        const never = rule.matched === 0 && rule.events > 0;
+        const isChanged = Date.parse(rule.since) - Date.parse(found.since) > CHANGED_AFTER_MS;
+        return h("li", null, h("b.foreign", null, rule.rule), h("span.n", null, count(rule.matched)), h("meter", { min: 0, max: most, value: rule.matched, "aria-label": `${rule.rule}: ${rule.matched}` }), never ? h("span.wait", null, "never matched: is it meant?") : h("span.dim", null, rule.last_matched_at && ["last ", moment(rule.last_matched_at, "ago"), isChanged && ", "], isChanged && ["changed ", moment(rule.since, "ago")]));
       }),
     ),
   );

@@ -190,7 +190,7 @@ export function request(explained, { of = "", open = false, title = null } = {})
   const { sends, error, skipped } = explained;
   if (!sends) return h("p", { class: error ? "bad" : "dim" }, error ? `It cannot be sent: ${error}` : `Nothing is sent: ${skipped ?? "the message is empty"}`);
   const content = sends.body ?? sends.line ?? sends.message ?? "";
-  const facts = Object.entries(sends).filter(([name, value]) => typeof value === "string" && !["method", "url", "title", "body", "line", "message"].includes(name));
+  const facts = Object.entries(sends).filter(([name, value]) => typeof value === "string" && !["method", "url", "title", "body", "line", "message", "content"].includes(name));
   const headers = Object.entries(sends.headers ?? {});
   const first = sends.method ? `${sends.method} ${sends.url}` : (sends.title ?? sends.path ?? "");
   return h(

@@ -101,9 +101,10 @@ async function look() {
 
 function refused(error) {
   const isConfig = error.status === 409;
-  fill(view.told, icon("no"), h("span.bad", null, isConfig ? "" : error.message));
+  if (isConfig) fill(view.told);
+  else fill(view.told, icon("no"), h("span.bad", null, error.message));
   view.send.disabled = !isConfig;
-  fill(view.result, choice(), isConfig ? h("div.note.s-bad", null, h("p", null, "The file as it stands is not good:"), h("pre", null, error.message)) : h("p.dim", null, "Such a request would be refused with 400; the sender hears the sentence on the left."));
+  fill(view.result, h("div.verdict", null, h("h2", null, isConfig ? "Not known" : "Refused"), choice()), isConfig ? h("div.note.s-bad", null, h("p", null, "The file as it stands is not good:"), h("pre", null, error.message)) : h("p.dim", null, "Such a request would be refused with 400; the sender hears the sentence on the left."));
 }
 
 function choice() {

@@ -1,7 +1,7 @@
 // Unrouted: what came in and went nowhere, grouped by what it is and how near it came; and what was turned away at the door.
 
 import { Refused, get, post } from "./api.js";
-import { button, count, fill, h, many, moment, size } from "./dom.js";
+import { button, count, fill, h, icon, many, moment, size } from "./dom.js";
 import { meant } from "./event.js";
 import { ask, empty, link, once, toast } from "./parts.js";
 
@@ -39,24 +39,53 @@ async function load() {
   const own = view;
   const { tab } = own;
   if (!own.body.firstChild) fill(own.body, h("p.dim", null, "…"));
+  const run = (own.run = Symbol("run"));
+  const isOver = () => view !== own || own.run !== run;
   try {
-    const found = tab === "refused" ? await get("refused") : await get("unrouted", { last: LAST });
-    if (view !== own || own.tab !== tab) return;
-    if (tab === "refused") drawRefused(found);
-    else drawGroups(found);
+    if (tab === "refused") {
+      const found = await get("refused");
+      if (!isOver()) drawRefused(found);
+    } else {
+      await loadGroups(isOver);
+    }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (view === own) fill(own.body, h("p.bad", null, error.message), button("Try again", load));
   }
 }
 
+/** Piece by piece, as the relay answers: what is alike in two of them is one group. */
+async function loadGroups(isOver) {
+  const whole = { events: 0, looked_at: 0, not_grouped: 0, groups: new Map() };
+  let after = null;
+  do {
+    const piece = await get("unrouted", { last: LAST, after });
+    if (isOver()) return;
+    for (const key of ["events", "looked_at", "not_grouped"]) whole[key] += piece[key];
+    for (const group of piece.groups) add(whole.groups, group);
+    after = piece.next;
+    const groups = [...whole.groups.values()].toSorted((one, other) => other.count - one.count);
+    drawGroups({ ...whole, groups, goesOn: after !== null });
+  } while (after !== null);
+}
+
+function add(groups, one) {
+  const missed = one.nearest && [one.nearest.rule, one.nearest.failed.map(({ field }) => field)];
+  const key = JSON.stringify([one.type, one.now, missed]);
+  const known = groups.get(key);
+  if (!known) return groups.set(key, one);
+  // Pieces go back in time.
+  known.count += one.count;
+  known.first_at = one.first_at;
+}
+
 function drawGroups(found) {
-  if (!found.groups.length) {
+  if (!found.groups.length && !found.goesOn) {
     return fill(view.body, empty("Every event went somewhere", found.looked_at ? `The last ${many(found.looked_at, "event")} were looked at.` : "Nothing has come in yet."));
   }
   fill(
     view.body,
-    h("p.dim", null, `${count(found.events)} of the last ${many(found.looked_at, "event")}, by what they are and how near they came.`),
+    h("p.dim", null, `${count(found.events)} of the last ${many(found.looked_at, "event")}, by what they are and how near they came${found.goesOn ? " …" : "."}`),
     h("div.groups", null, found.groups.map(group)),
     found.not_grouped > 0 && h("p.dim", null, `${many(found.not_grouped, "event")} more, in groups that are not shown.`),
   );
@@ -72,11 +101,15 @@ function group(one) {
     h(
       "div",
       null,
-      nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
+      one.now.length > 0 ? now(one) : nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
       h("p.dim", null, "Last ", moment(one.last_at, "ago"), one.examples.map((id, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     ),
-    h("div.acts", null, h("a.btn", { href: link("events", [], { q: text, show: "unrouted" }) }, "See them"), button("Route again…", () => routeAgain(one))),
+    h("div.acts", null, h("a.btn", { href: link("events", [], { q: text, show: "unrouted" }) }, "See them"), one.now.length > 0 && button("Route again…", () => routeAgain(one))),
   );
+}
+
+function now({ now: names }) {
+  return h("p", null, h("span.good", null, icon("yes")), " By the rules in force now such events go to ", names.map((name, at) => [at > 0 && ", ", h("b.foreign", null, name)]), ".");
 }
 
 function near(nearest) {
@@ -95,7 +128,7 @@ async function routeAgain(one) {
   const told = h("p", null, "…");
   const { go: send } = ask({
     title: "Route again by the rules in force now",
-    content: [told, h("p.dim", null, "Mend the rule first, and reload: what matches no rule stays where it is.")],
+    content: [told, h("p.dim", null, "What matches no rule stays where it is.")],
     label: "Route again",
     act: async (id) => {
       const done = await post("replays", { ...command, id });
