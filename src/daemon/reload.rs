@@ -72,7 +72,10 @@ impl Owner {
             };
             let before = self.relay.generation().clone();
             let answer = match request {
-                OwnerRequest::Reload(answer) => answer,
+                OwnerRequest::Reload(answer) => {
+                    self.seen = None;
+                    answer
+                }
                 OwnerRequest::Look(answer) => {
                     tokio::select! {
                         // Who asked may have gone.

@@ -30,7 +30,7 @@ pub struct Other {
     /// When it was changed last, unix milliseconds.
     pub changed_ms: Option<u64>,
     /// What it says, or why it says nothing, with the lines that are wrong.
-    pub proved: Result<Candidate, String>,
+    pub proved: Result<Arc<Candidate>, String>,
     looked: Instant,
     /// What it was compared with.
     generation: u32,
@@ -77,7 +77,7 @@ impl OnDisk {
     }
 }
 
-fn prove(before: &Config, text: String) -> Result<Candidate, String> {
+fn prove(before: &Config, text: String) -> Result<Arc<Candidate>, String> {
     let proved = Config::prove_again(&before.path, text, &Process, before.client.clone());
     let (config, _) = proved.map_err(|error| match &error {
         ConfigError::Problems(report) => report.to_string().trim_end().to_owned(),
@@ -90,7 +90,7 @@ fn prove(before: &Config, text: String) -> Result<Candidate, String> {
     drop(tested);
     let changes = before.outline.changes_to(&config.outline);
     let needs_restart = needs_restart(before, &config);
-    Ok(Candidate { config, changes, needs_restart, tests_passed, tests_failed })
+    Ok(Arc::new(Candidate { config, changes, needs_restart, tests_passed, tests_failed }))
 }
 
 /// The keys that are different and that only a start can set.

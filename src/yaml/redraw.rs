@@ -203,3 +203,93 @@ fn plain(rest: &str, part: &Part<'_>) -> Option<usize> {
     }
     Some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::load::parse;
+    use super::super::places::Places;
+    use super::super::raw::{Node, NodeId, Value};
+    use super::*;
+
+    fn collect<'n>(node: &'n Node, found: &mut Vec<(NodeId, &'n str, Style)>) {
+        match &node.value {
+            Value::Scalar(scalar) if scalar.style == Style::Null => {}
+            Value::Scalar(scalar) => found.push((node.id, &scalar.text, scalar.style)),
+            Value::List(items) => items.iter().for_each(|item| collect(item, found)),
+            Value::Map(entries) => entries.iter().for_each(|(key, below)| {
+                found.push((key.id, &key.text, Style::String));
+                collect(below, found);
+            }),
+        }
+    }
+
+    /// A text drawn with `show` for each part.
+    fn drawn(text: &str, show: fn(&str) -> String) -> String {
+        let root = parse(text).unwrap_or_else(|error| panic!("{text}: {}", error.message));
+        let mut found = Vec::new();
+        collect(&root, &mut found);
+        let places = Places::find(text, &root, found.iter().map(|(id, ..)| *id));
+        let mut parts: Vec<_> = found
+            .into_iter()
+            .map(|(id, text, style)| Part { offset: places.get(id).expect("a place").offset, text, style })
+            .collect();
+        parts.sort_by_key(|part| part.offset);
+        parts.dedup_by_key(|part| part.offset);
+        redraw(text, &parts, |_, text| show(text))
+    }
+
+    /// Real configs, and the least usual ways to write one.
+    fn texts() -> Vec<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let recipes = std::fs::read_dir(root.join("docs/recipes")).expect("recipes");
+        let files = recipes.map(|entry| entry.expect("an entry").path()).chain([root.join("config.example.yaml")]);
+        let is_yaml = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "yaml");
+        let mut texts: Vec<_> =
+            files.filter(is_yaml).map(|path| std::fs::read_to_string(path).expect("read")).collect();
+        assert!(texts.len() > 5, "{}", texts.len());
+        texts.extend(
+            [
+                "? abc\n: def\n? [abc]\n",
+                "- - abc\n  - def # ghi\n-\n  jkl\n",
+                "{abc: def, 'ghi': \"jkl\", mno: [pqr, stu], ? vwx : yz}\n",
+                "abc: |+\n  def\n\n  ghi\n\njkl: >2-\n    mno\n  pqr\n# stu\n",
+                "abc: def\n  ghi\n\n  jkl\nmno: \"pqr\\\n  stu\"\n",
+                "abc: &def [ghi, &jkl mno]\npqr: *def\nstu: *jkl\n*jkl : vwx\n",
+                "abc: 'def''ghi' # jkl\nmno: a#b #c\n\"pqr\\u0041\": \"\\x41bc\"\n",
+                "abc: ~\ndef: null\nghi:\njkl: true\nmno: False\npqr: 0x1F\n",
+                "---\nabc: [def,\n  ghi\n  jkl, mno]\n",
+                "abc: \u{85}def\nghi: äöü\r\njkl: \"\"\n",
+            ]
+            .map(str::to_owned),
+        );
+        texts.retain(|text| parse(text).is_ok());
+        texts
+    }
+
+    #[test]
+    fn where_nothing_may_be_seen_nothing_is_but_signs_and_the_names_of_anchors() {
+        for text in texts() {
+            let drawn = drawn(&text, |text| HIDDEN.to_owned() + &"\n".repeat(text.matches('\n').count()));
+            for word in drawn.split(|c: char| c.is_whitespace() || ",[]{}:?-".contains(c)) {
+                let is_sign = word.chars().all(|c| "…\"'|>+".contains(c));
+                assert!(
+                    is_sign || word.starts_with(['&', '*']) || matches!(word, "~" | "null"),
+                    "`{word}` is seen:\n{drawn}\nof\n{text}"
+                );
+            }
+            assert_eq!(drawn.lines().count(), text.lines().count(), "{drawn}\nof\n{text}");
+        }
+    }
+
+    #[test]
+    fn where_all_may_be_seen_a_text_says_what_it_said() {
+        // A block that says how far it is indented is hidden: nobody writes one.
+        for text in texts().into_iter().filter(|text| !text.contains(">2-")) {
+            let drawn = drawn(&text, str::to_owned);
+            let unlike = |text: &str| parse(text).unwrap_or_else(|error| panic!("{}:\n{drawn}", error.message));
+            assert_eq!(format!("{:?}", unlike(&text)), format!("{:?}", unlike(&drawn)), "{drawn}\nof\n{text}");
+        }
+    }
+}

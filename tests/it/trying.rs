@@ -201,7 +201,7 @@ async fn what_the_file_on_the_disk_would_do_is_told_without_bringing_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_whose_reading_never_ends_holds_no_other_look_up_for_long() {
+async fn looks_at_the_file_at_one_time_all_have_their_answer() {
     let relay = TestRelay::start(TWO).await;
     write(&relay, &TWO.replace("to: alerts", "to: alert"));
     let looks = (0..4).map(|_| on_disk(&relay));

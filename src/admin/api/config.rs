@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::reload::not_read;
 use super::{Effort, Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here};
 use crate::config::Config;
-use crate::relay::{Candidate, Generation, OnDisk, Other, Relay};
+use crate::relay::{Candidate, Generation, OnDisk, Relay};
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
@@ -63,7 +63,8 @@ async fn on_disk(relay: &Relay) -> Outcome {
     told["changed_at"] = json!(other.changed_ms.map(rfc3339));
     match &other.proved {
         Err(problems) => told["problems"] = json!(problems),
-        Ok(Candidate { config, changes, needs_restart, tests_passed, tests_failed }) => {
+        Ok(candidate) => {
+            let Candidate { config, changes, needs_restart, tests_passed, tests_failed } = &**candidate;
             told["warnings"] = json!(config.warnings);
             told["changes"] = json!(changes);
             told["needs_restart"] = json!(needs_restart);
@@ -76,17 +77,14 @@ async fn on_disk(relay: &Relay) -> Outcome {
 /// A config that something is asked of.
 pub(super) enum Meant {
     Running(Arc<Generation>),
-    OnDisk(Arc<Other>),
+    OnDisk(Arc<Candidate>),
 }
 
 impl Meant {
     pub(super) fn config(&self) -> &Config {
         match self {
             Self::Running(generation) => &generation.config,
-            Self::OnDisk(other) => match &other.proved {
-                Ok(candidate) => &candidate.config,
-                Err(_) => unreachable!("one that is not good is never meant"),
-            },
+            Self::OnDisk(candidate) => &candidate.config,
         }
     }
 }
@@ -99,7 +97,7 @@ pub(super) async fn meant(relay: &Relay, name: Option<&str>) -> Result<Meant, Re
         Some("on-disk") => match relay.on_disk().await.map_err(|error| not_read(&error))? {
             OnDisk::Same => Ok(running()),
             OnDisk::Other(other) => match &other.proved {
-                Ok(_) => Ok(Meant::OnDisk(other)),
+                Ok(candidate) => Ok(Meant::OnDisk(candidate.clone())),
                 Err(problems) => Err(Refusal(StatusCode::CONFLICT, problems.clone())),
             },
         },
