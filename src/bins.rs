@@ -60,7 +60,8 @@ pub const NAME_RULE: &str = "a bin's name is letters, digits, `-`, `_` and `.`, 
 /// Whether there can be a bin of this name.
 pub fn is_name(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !name.is_empty() && name.len() <= NAME_CHARACTERS_MAX && name.chars().all(is_plain)
+    // The two that mean another step are none.
+    !matches!(name, "" | "." | "..") && name.len() <= NAME_CHARACTERS_MAX && name.chars().all(is_plain)
 }
 
 /// What came into a bin.

@@ -1,17 +1,19 @@
 //! The admin listener: health, metrics, what became of an event, the destinations, and the bins.
 //!
-//! It listens on loopback only. [`guard`] keeps web pages out; posting to a bin needs no header, since destinations do that. What is read
-//! is bounded in bytes and time, over all requests; what costs time is done beside the threads that serve, in few places.
+//! Beyond loopback it listens only with a token. [`door`] knows who may ask; posting to a bin needs no proof and no header, since
+//! destinations do that. What is read is bounded in bytes and time, over all requests; what costs time is done beside the threads that
+//! serve, in few places.
 //!
 //! # Cast
 //!
 //! * [`api`]: what the verbs of the command line ask, one file a resource.
 //! * [`page`]: what a browser is shown.
-//! * [`guard`]: who may ask. [`work`]: how much is done at once.
+//! * [`door`]: who may ask. [`reader`]: what those see who only look. [`work`]: how much is done at once.
 
 pub(crate) mod api;
-mod guard;
+mod door;
 mod page;
+mod reader;
 mod work;
 
 use std::convert::Infallible;
@@ -26,7 +28,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use warp::reply::Response as Reply;
 use warp::{Filter, Reply as _};
 
-use self::guard::Guard;
+use self::door::{Access, Door, Knock, Visitor};
 use self::work::{Effort, Places};
 use crate::bins;
 use crate::destination::hops::VIA;
@@ -53,6 +55,8 @@ pub const RELAY_HEADER: &str = "x-vero-relay";
 pub const CONNECTIONS_MAX: usize = 256;
 /// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// The largest form that signs in: one token.
+const FORM_BYTES_MAX: usize = 4 << 10;
 /// The bytes of all bodies that are being received: four whole configs.
 const INTAKE_BYTES_MAX: usize = 9 << 20;
 
@@ -67,37 +71,51 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 /// What all requests to the admin listener share.
 struct Admin {
     relay: Arc<Relay>,
-    guard: Guard,
+    door: Door,
     intake: Intake,
     places: Places,
     streams: Arc<api::Streams>,
 }
 
-/// The routes of the admin listener.
-pub fn routes(relay: Arc<Relay>, address: SocketAddr) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone {
-    let places = Places::default();
-    let streams = Arc::default();
-    let admin = Admin { relay, guard: Guard::new(address), intake: Intake::new(INTAKE_BYTES_MAX), places, streams };
-    let admin = Arc::new(admin);
-    warp::path::tail()
-        .and(warp::method())
-        .and(warp::header::headers_cloned())
-        .and(warp::query::<Vec<(String, String)>>())
-        .and(warp::body::stream())
-        .and(warp::any().map(move || admin.clone()))
-        .then(|tail: warp::path::Tail, method, headers, query, stream, admin: Arc<Admin>| async move {
-            let request = Request { path: tail.as_str(), method: &method, headers: &headers, query };
-            let mut response = handle(&admin, request, stream).await;
-            let headers = response.headers_mut();
-            headers.insert(RELAY_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-            for (name, value) in HEADERS {
-                headers.entry(name).or_insert(value);
-            }
-            response
-        })
-        .or(warp::any()
-            .map(|| answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read").into_response()))
-        .unify()
+/// What answers at the admin listener.
+#[derive(Clone)]
+pub struct Routes(Arc<Admin>);
+
+impl Routes {
+    /// Those of a listener at an address.
+    pub fn new(relay: Arc<Relay>, address: SocketAddr) -> Self {
+        let door = Door::new(address, &relay.generation().config);
+        let intake = Intake::new(INTAKE_BYTES_MAX);
+        Self(Arc::new(Admin { relay, door, intake, places: Places::default(), streams: Arc::default() }))
+    }
+
+    /// For a connection that comes from somewhere.
+    pub fn of_connection(
+        &self,
+        peer: SocketAddr,
+    ) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
+        let admin = self.0.clone();
+        warp::path::tail()
+            .and(warp::method())
+            .and(warp::header::headers_cloned())
+            .and(warp::query::<Vec<(String, String)>>())
+            .and(warp::body::stream())
+            .and(warp::any().map(move || admin.clone()))
+            .then(move |tail: warp::path::Tail, method, headers, query, stream, admin: Arc<Admin>| async move {
+                let request = Request { peer, path: tail.as_str(), method: &method, headers: &headers, query };
+                let mut response = handle(&admin, request, stream).await;
+                let headers = response.headers_mut();
+                headers.insert(RELAY_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+                for (name, value) in HEADERS {
+                    headers.entry(name).or_insert(value);
+                }
+                response
+            })
+            .or(warp::any().map(|| {
+                answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read").into_response()
+            }))
+            .unify()
+    }
 }
 
 /// A body, and what it counts for.
@@ -105,6 +123,7 @@ type Read = (Bytes, OwnedSemaphorePermit);
 
 /// A request to the admin listener, without its body.
 struct Request<'r> {
+    peer: SocketAddr,
     path: &'r str,
     method: &'r Method,
     headers: &'r HeaderMap,
@@ -116,21 +135,45 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let Request { path, method, headers, query } = request;
-    let relay = &admin.relay;
+    let Request { peer, path, method, headers, .. } = request;
     let steps: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     if headers.contains_key(VIA) && steps.first() != Some(&"bin") {
         let why = "an event of a relay's cannot act here: only a bin is a destination";
         return answer(StatusCode::LOOP_DETECTED, why).into_response();
     }
-    let is_read = matches!(*method, Method::GET | Method::HEAD);
-    let is_post_to_bin = *method == Method::POST && steps.first() == Some(&"bin");
-    let changes_something = !is_read && !is_post_to_bin;
-    let refusal = if changes_something { admin.guard.refusal_to_change(headers) } else { admin.guard.refusal(headers) };
-    if let Some(refusal) = refusal {
-        return refusal.into_response();
+    let generation = admin.relay.generation().clone();
+    let knock = Knock { peer, method, steps: &steps, headers, config: &generation.config };
+    let visitor = match admin.door.admit(&knock) {
+        Ok(visitor) => visitor,
+        Err(refusal) => return (*refusal).into_response(),
+    };
+    if visitor.access == Access::Full && api::is_stream(method, &steps) {
+        let query = api::Query(request.query);
+        return api::open_stream(&admin.streams, &admin.relay, method, &query, headers, visitor.ended);
     }
-    let answer = match (is_read, steps.as_slice()) {
+    let answer = match (method, steps.as_slice()) {
+        (&Method::POST, ["sign-out"]) => admin.door.sign_out(&knock),
+        (&Method::POST, ["sign-in"]) => match read_body(admin, headers, stream, FORM_BYTES_MAX).await {
+            Ok((form, _permit)) => admin.door.sign_in(&knock, &form),
+            Err(refusal) => refusal,
+        },
+        _ if visitor.access == Access::Full => respond(admin, visitor, request, &steps, stream).await,
+        (_, steps) if reader::may_ask(steps) => reader::shown(respond(admin, visitor, request, steps, stream).await),
+        _ => answer(StatusCode::FORBIDDEN, reader::WHY),
+    };
+    answer.into_response()
+}
+
+/// Answers somebody who is in.
+async fn respond<S, B>(admin: &Admin, visitor: Visitor, request: Request<'_>, steps: &[&str], stream: S) -> Answer
+where
+    S: Stream<Item = Result<B, warp::Error>>,
+    B: Buf,
+{
+    let Request { path, method, headers, query, .. } = request;
+    let relay = &admin.relay;
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    match (is_read, steps) {
         (true, ["healthz"]) => healthz(),
         (true, ["readyz"]) => readyz(relay),
         (true, ["metrics"]) => {
@@ -138,30 +181,29 @@ where
             admin.places.run(Effort::Look, async move { metrics(&relay).await }).await
         }
         (_, ["api", name, rest @ ..]) => {
-            let Some(resource) = api::find(name) else { return nothing_here().into_response() };
+            let Some(resource) = api::find(name) else { return nothing_here() };
             if let Some(refusal) = resource.refusal(method, rest) {
-                return refusal.into_response();
-            }
-            if api::is_stream(resource, rest) {
-                return api::open_stream(&admin.streams, relay, method, &api::Query(query), headers);
+                return refusal;
             }
             // What asks only needs no body, and none that comes is read.
             let read =
                 if is_read { None } else { Some(read_body(admin, headers, stream, resource.body_bytes_max).await) };
             let (body, permit) = match read.transpose() {
                 Ok(read) => read.unzip(),
-                Err(refusal) => return refusal.into_response(),
+                Err(refusal) => return refusal,
             };
             let relay = relay.clone();
             let steps: Vec<String> = rest.iter().map(|step| (*step).to_owned()).collect();
+            let search = visitor.search.clone();
             let asked = async move {
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
                 let query = api::Query(query);
-                let answer = api::answer(resource, &relay, is_read, &steps, &query, &body.unwrap_or_default()).await;
+                let answer =
+                    api::answer(resource, &relay, &visitor, is_read, &steps, &query, &body.unwrap_or_default()).await;
                 drop(permit);
                 answer
             };
-            admin.places.run(resource.effort(is_read), asked).await
+            admin.places.run_alone(search, resource.effort(is_read), asked).await
         }
         (true, ["bin"]) => json(&relay.bins.overview()),
         (_, ["bin", name, ..]) if !bins::is_name(name) => answer(StatusCode::BAD_REQUEST, bins::NAME_RULE),
@@ -180,8 +222,7 @@ where
         (true, [""]) if !page::is_wanted(headers) => text(StatusCode::OK, overview()),
         (true, [file]) => page::find(file, headers).unwrap_or_else(nothing_here),
         _ => nothing_here(),
-    };
-    answer.into_response()
+    }
 }
 
 /// Does something beside the threads that serve.
@@ -206,12 +247,15 @@ fn overview() -> String {
     let first = "vero-relay\n\n\
         GET  /healthz                            the process is there\n\
         GET  /readyz                             events are accepted\n\
-        GET  /metrics                            for Prometheus\n";
+        GET  /metrics                            for Prometheus\n\
+        POST /sign-in                            {token} as a form: begins a session\n\
+        POST /sign-out                           ends it\n";
     let last = "\
         GET  /bin                                all bins\n\
         GET  /bin/NAME                           what came into one\n\
         POST /bin/NAME                           answers ok and keeps what came\n\n\
-        POSTs but to a bin need the header x-vero-relay-write.\n";
+        POSTs need the header x-vero-relay-write, but to a bin and to sign in.\n\
+        Where the config names a token: send it as Authorization: Bearer TOKEN.\n";
     format!("{first}{}{last}", api::overview())
 }
 

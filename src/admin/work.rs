@@ -62,6 +62,26 @@ impl Places {
         });
         worked.await.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
     }
+
+    /// The same for somebody whose searches wait for one another, in a place of his own: who looks for another text with every letter that
+    /// he types keeps nobody else waiting.
+    pub(super) async fn run_alone(
+        &self,
+        own: Option<Arc<Semaphore>>,
+        effort: Effort,
+        work: impl Future<Output = Answer> + Send + 'static,
+    ) -> Answer {
+        let Some(own) = own.filter(|_| effort == Effort::Search) else { return self.run(effort, work).await };
+        let Ok(Ok(place)) = tokio::time::timeout(PLACE_WITHIN, own.acquire_owned()).await else {
+            return answer(StatusCode::TOO_MANY_REQUESTS, "your search before is still going on: try again");
+        };
+        let alone = async move {
+            let answer = work.await;
+            drop(place);
+            answer
+        };
+        self.run(effort, alone).await
+    }
 }
 
 #[cfg(test)]

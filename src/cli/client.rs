@@ -4,6 +4,9 @@
 //! that does not answer is noticed within seconds, however long the work may take that it was asked for: while one request waits,
 //! another asks whether it is alive. What answers without [`RELAY_HEADER`] is something else that listens there. [`listening`]: what a relay says
 //! by itself, frame by frame.
+//!
+//! A token comes from a variable, or from the config by which the relay is found: never from an argument, which others on the machine can
+//! read, and that of a config goes to no address but the config's.
 
 mod listening;
 
@@ -19,8 +22,10 @@ pub(super) use self::listening::{Frame, Listening};
 use super::terminal::plain;
 use super::{BAD_CONFIG, FAILED, Failure, USAGE};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
-use crate::config::{self, Auth, Config, Source};
-use crate::destination::client::{Answer, Call, Client, NoAnswer, basic_authorization, parse_url};
+use crate::config::{self, Auth, Config, Source, WayIn};
+use crate::destination::client::{Answer, Call, Client, NoAnswer, Url, basic_authorization, is_loopback, parse_url};
+use crate::listener::tls::TLS_ALONE;
+use crate::secret::Secret;
 use crate::yaml::values::Process;
 
 /// The relay's own answers hold whole events.
@@ -37,7 +42,7 @@ const ACT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Which relay a verb looks into.
 #[derive(Debug, clap::Args)]
 pub(super) struct At {
-    /// The admin listener of the relay [default: what the config says]
+    /// The admin listener of the relay; $VERO_RELAY_ADMIN_TOKEN holds its token [default: what the config says]
     #[arg(long, env = "VERO_RELAY_ADMIN", value_name = "URL")]
     admin: Option<String>,
     /// Print JSON, for scripts
@@ -45,37 +50,79 @@ pub(super) struct At {
     pub(super) json: bool,
 }
 
+/// Holds the token that a relay wants.
+const TOKEN_VARIABLE: &str = "VERO_RELAY_ADMIN_TOKEN";
+
 /// A running relay, as its config says where it is.
 pub(super) struct RunningRelay {
     client: Client,
-    listen: SocketAddr,
-    /// Without a slash at its end.
+    /// The same for loopback, where the relay is the config's own.
+    local: Option<Client>,
+    /// Where webhooks come in; without a slash at its end, as the next.
+    hooks: String,
     admin: String,
+    token: Option<Token>,
+}
+
+/// What a relay may want to see, and who says it.
+struct Token {
+    value: HeaderValue,
+    said: &'static str,
+}
+
+impl Token {
+    /// The one of the environment, or else another.
+    fn or(of_config: Option<&Secret>) -> Result<Option<Self>, Failure> {
+        let of_environment = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.is_empty());
+        let (text, said) = match (&of_environment, of_config) {
+            (Some(text), _) => (text.as_str(), "in $VERO_RELAY_ADMIN_TOKEN"),
+            (None, Some(secret)) => (secret.expose(), "of the config"),
+            (None, None) => return Ok(None),
+        };
+        let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
+            .map_err(|_| Failure::new(USAGE, format!("the token {said} has a sign that no token has")))?;
+        value.set_sensitive(true);
+        Ok(Some(Self { value, said }))
+    }
+}
+
+/// The beginning of a URL at a listener of this machine's.
+fn base(address: SocketAddr, has_tls: bool) -> String {
+    format!("{}{}", if has_tls { "https://" } else { "http://" }, reachable(address))
 }
 
 impl RunningRelay {
     pub(super) fn of(config: &Config) -> Result<Self, Failure> {
-        let client = Client::direct();
-        let admin = format!("http://{}", reachable(config.admin_listen));
-        Ok(Self { client, listen: reachable(config.listen), admin })
+        Ok(Self {
+            client: Client::direct(),
+            local: Some(Client::on_this_machine()),
+            hooks: base(config.listen, config.tls.is_some()),
+            admin: base(config.admin.listen, config.admin.tls.is_some()),
+            token: Token::or(config.admin.tokens.first())?,
+        })
     }
 
     /// The relay that a verb's options name, or the one of the config.
     pub(super) fn at(named: Option<&Path>, at: &At) -> Result<Self, Failure> {
         // Containers set variables to nothing where they mean none.
-        let admin = match at.admin.as_ref().filter(|text| !text.is_empty()) {
+        let hooks = String::new();
+        match at.admin.as_ref().filter(|text| !text.is_empty()) {
             Some(text) => {
                 // What is no URL of the relay's may hold a password.
                 let shown = if text.contains('@') { "…" } else { text.as_str() };
                 let url = parse_url(text).map_err(|why| {
                     Failure::new(USAGE, format!("--admin or $VERO_RELAY_ADMIN is `{}`: {why}", plain(shown)))
                 })?;
-                url.as_str().trim_end_matches('/').to_owned()
+                let admin = url.as_str().trim_end_matches('/').to_owned();
+                Ok(Self { client: Client::direct(), local: None, hooks, admin, token: Token::or(None)? })
             }
-            None => format!("http://{}", reachable(admin_of(named)?)),
-        };
-        let client = Client::direct();
-        Ok(Self { client, listen: SocketAddr::from(([127, 0, 0, 1], 0)), admin })
+            None => {
+                let (listen, way_in) = way_in(named)?;
+                let token = Token::or(way_in.token.as_ref())?;
+                let local = Some(Client::on_this_machine());
+                Ok(Self { client: Client::direct(), local, hooks, admin: base(listen, way_in.has_tls), token })
+            }
+        }
     }
 
     /// Asks a health check; gives its sentence, or why the relay is not well.
@@ -97,14 +144,14 @@ impl RunningRelay {
             let value = HeaderValue::from_str(value.expose());
             headers.insert(name.clone(), value.map_err(|error| Failure::of(FAILED, &error))?);
         }
-        let url = format!("http://{}{}", self.listen, hook_path(source));
+        let url = format!("{}{}", self.hooks, hook_path(source));
         self.call(Method::POST, &url, headers, body).await
     }
 
     /// Asks the admin listener.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.admin);
-        let answer = self.call(Method::GET, &url, HeaderMap::new(), Vec::new()).await?;
+        let answer = self.call(Method::GET, &url, self.proof(), Vec::new()).await?;
         self.read_json(&answer)
     }
 
@@ -112,15 +159,16 @@ impl RunningRelay {
     pub(super) async fn listen(&self, path: &str) -> Result<Listening, Failure> {
         let url = parse_url(&format!("{}{path}", self.admin)).map_err(|message| Failure::new(FAILED, message))?;
         let address = url.origin().ascii_serialization();
+        let client = self.client_to(&url);
         let call = Call {
             method: Method::GET,
             url,
-            headers: HeaderMap::new(),
+            headers: self.proof(),
             body: Bytes::new(),
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
         let opened = tokio::select! {
-            opened = self.client.stream(call) => opened,
+            opened = client.stream(call) => opened,
             failure = self.until_silent() => return Err(failure),
         };
         let streaming = opened.map_err(|error| unreachable(&address, &error))?;
@@ -150,10 +198,20 @@ impl RunningRelay {
     }
 
     async fn post(&self, path: &str, asked: &Value) -> Result<Answer, Failure> {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.proof();
         headers.insert(WRITE_HEADER, HeaderValue::from_static("1"));
         let url = format!("{}{path}", self.admin);
         self.call(Method::POST, &url, headers, asked.to_string().into_bytes()).await
+    }
+
+    fn client_to(&self, url: &Url) -> &Client {
+        self.local.as_ref().filter(|_| is_loopback(url)).unwrap_or(&self.client)
+    }
+
+    /// What says who asks.
+    fn proof(&self) -> HeaderMap {
+        let value = self.token.as_ref().map(|token| token.value.clone());
+        value.into_iter().map(|value| (http::header::AUTHORIZATION, value)).collect()
     }
 
     /// Makes a request, and gives up when the relay is not there any more.
@@ -161,9 +219,10 @@ impl RunningRelay {
         let longest = if method == Method::GET { LOOK_MAX } else { ACT_MAX };
         let url = parse_url(url).map_err(|message| Failure::new(FAILED, message))?;
         let address = url.origin().ascii_serialization();
+        let client = self.client_to(&url);
         let call = Call { method, url, headers, body: Bytes::from(body), answer_bytes_max: ANSWER_BYTES_MAX };
         tokio::select! {
-            answer = self.client.call(call) => answer.map_err(|error| unreachable(&address, &error)),
+            answer = client.call(call) => answer.map_err(|error| unreachable(&address, &error)),
             failure = self.until_silent() => Err(failure),
             () = tokio::time::sleep(longest) => {
                 Err(Failure::new(FAILED, format!("{address} is alive and has not answered this within {longest:?}")))
@@ -183,7 +242,7 @@ impl RunningRelay {
             let method = Method::GET;
             let headers = HeaderMap::new();
             let body = Bytes::new();
-            let alive = self.client.call(Call { method, url, headers, body, answer_bytes_max: 1 << 10 });
+            let alive = self.client_to(&url).call(Call { method, url, headers, body, answer_bytes_max: 1 << 10 });
             match tokio::time::timeout(ALIVE_WITHIN, alive).await {
                 Ok(Ok(answer)) if answer.status == 200 => {}
                 _ => return silent(),
@@ -191,9 +250,24 @@ impl RunningRelay {
         }
     }
 
+    /// What to do where it does not let in.
+    fn help(&self, status: u16) -> Option<String> {
+        Some(match (status, &self.token) {
+            (401, None) => format!("set {TOKEN_VARIABLE} to the token under `admin:` in its config"),
+            (401, Some(Token { said, .. })) => format!("is the token {said} one of those that it runs with?"),
+            (421, _) => {
+                "name it by --admin as it is known, or have it add this name to `hosts` under `admin:`".to_owned()
+            }
+            _ => return None,
+        })
+    }
+
     fn must_be_relay(&self, answer: &Answer) -> Result<(), Failure> {
         if answer.header(RELAY_HEADER).is_some() {
             return Ok(());
+        }
+        if String::from_utf8_lossy(&answer.body).contains(TLS_ALONE) {
+            return Err(Failure::new(FAILED, format!("{}: {TLS_ALONE}", self.admin)));
         }
         let why = "what answers there is no vero-relay, or one that is older than this program";
         Err(Failure::new(FAILED, format!("{}: {why}", self.admin)))
@@ -212,7 +286,8 @@ impl RunningRelay {
                 let why = value["error"].as_str().unwrap_or("no reason");
                 // Several lines where it shows problems of a config.
                 let why: Vec<_> = why.lines().map(plain).collect();
-                Err(Failure::new(FAILED, format!("the relay answered {status}: {}", why.join("\n"))))
+                let help = self.help(status).map(|help| format!("; {help}")).unwrap_or_default();
+                Err(Failure::new(FAILED, format!("the relay answered {status}: {}{help}", why.join("\n"))))
             }
         }
     }
@@ -222,13 +297,13 @@ fn unreachable(address: &str, error: &NoAnswer) -> Failure {
     Failure::new(FAILED, format!("no relay answers at {address} ({error}). Is it running, and is this its address?"))
 }
 
-/// The address of the admin listener by the config, of which nothing else needs to be good.
-fn admin_of(named: Option<&Path>) -> Result<SocketAddr, Failure> {
+/// The address of the admin listener by the config, and what else it takes to get in. Nothing else of it needs to be good.
+fn way_in(named: Option<&Path>) -> Result<(SocketAddr, WayIn), Failure> {
     let help = "name the relay by --admin, like --admin http://127.0.0.1:8081";
     let path = config::find(named).map_err(|error| Failure::new(BAD_CONFIG, format!("{error}; or {help}")))?;
-    match config::admin_address(&path, &Process) {
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => {
+    match config::way_in(&path, &Process) {
+        Ok(way_in @ WayIn { listen: Some(listen), .. }) => Ok((listen, way_in)),
+        Ok(WayIn { listen: None, .. }) => {
             let file = plain(&path.display().to_string());
             Err(Failure::new(BAD_CONFIG, format!("`admin.listen` of {file} cannot be read just now: {help}")))
         }

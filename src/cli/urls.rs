@@ -25,7 +25,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         Some(url) => url.clone(),
         None => {
             tell!("note: Vero must be able to reach this; `public_url: https://…` in the config says how it does");
-            format!("http://{}", reachable(config.listen))
+            let scheme = if config.tls.is_some() { "https://" } else { "http://" };
+            format!("{scheme}{}", reachable(config.listen))
         }
     };
     let mut told = Vec::new();

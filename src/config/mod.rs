@@ -2,7 +2,7 @@
 //!
 //! # Cast
 //!
-//! * `root`: the whole file. `sources`, `rules`, `destinations`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
+//! * `root`: the whole file. `listen`, `admin`, `tls`, `sources`, `rules`, `destinations`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
@@ -16,6 +16,7 @@
 //! must be set. Checking, starting and reloading use one and the same path.
 
 mod addresses;
+mod admin;
 pub(crate) mod advice;
 mod combinator;
 mod destinations;
@@ -24,6 +25,7 @@ mod expression;
 mod keeping;
 mod kinds;
 mod limits;
+mod listen;
 mod meant;
 mod outline;
 mod policy;
@@ -35,14 +37,16 @@ mod signs;
 mod slip;
 mod sources;
 mod successor;
+mod tls;
 mod unknown;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-pub use self::addresses::admin_address;
+pub use self::addresses::{WayIn, way_in};
+pub use self::admin::Admin;
 pub use self::expectations::{ConfigTest, ExpectedContent, TestEvent};
 pub use self::limits::Limits;
 pub use self::outline::Outline;
@@ -88,8 +92,10 @@ pub struct Config {
     pub client: Client,
     /// Where webhooks come in.
     pub listen: SocketAddr,
-    /// Where the operator looks in.
-    pub admin_listen: SocketAddr,
+    /// How that is encrypted; `None`: not by the relay.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where the operator looks in, and who may.
+    pub admin: Admin,
     /// Who says so, for when the address cannot be had.
     pub said: Said,
     /// Where everything is written.

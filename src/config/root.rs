@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::keeping::REMOVED_GRACE;
+use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
 use super::{
-    Config, Limits, Outline, Said, advice, destinations, expectations, keeping, kinds, limits, rules, sources,
+    Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, rules, sources,
+    tls,
 };
 use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
@@ -20,20 +22,16 @@ use crate::yaml::values::Surroundings;
 /// Overrides `listen`, for containers.
 pub(super) const OVERRIDE: &str = "VERO_RELAY_LISTEN";
 
-const ADDRESS_FORM: &str = r"^(localhost|[0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$";
-
 const LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
     .seen(Sight::All).about("Where Vero's webhooks come in. `VERO_RELAY_LISTEN` in the environment overrides it, for containers. Beyond loopback a token needs 16 characters.")
     .example("127.0.0.1:8080")
     .default("127.0.0.1:8080");
-const ADMIN: Key<()> = key("admin", by_hand(Of::Map(admin_keys)))
+const TLS: Key<()> = key("tls", by_hand(Of::Map(tls::keys)))
+    .about("Encrypts the listener for webhooks, where no proxy does. A reload takes a new certificate over.")
+    .example("{ cert: /etc/vero-relay/fullchain.pem, key: /etc/vero-relay/privkey.pem }");
+const ADMIN: Key<()> = key("admin", by_hand(Of::Map(admin::keys)))
     .about("Where the operator looks in: health, metrics, the API, the bins.")
     .example("{ listen: \"127.0.0.1:8081\" }");
-const ADMIN_LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
-    .seen(Sight::All)
-    .about("Loopback only: whoever reaches it sees events and gives commands. It cannot have the port of `listen`.")
-    .example("127.0.0.1:8081")
-    .default("127.0.0.1:8081");
 const DATA_DIR: Key<String> = key("data_dir", text())
     .seen(Sight::All)
     .about("Where the journal, its index and all archives are written; relative to this file. One relay at a time.")
@@ -74,6 +72,7 @@ const TESTS: Key<()> = key("tests", by_hand(Of::List(expectations::keys)))
 pub(super) fn keys() -> Section {
     let section = Section::of(&[
         LISTEN.info,
+        TLS.info,
         ADMIN.info,
         DATA_DIR.info,
         PUBLIC_URL.info,
@@ -90,18 +89,14 @@ pub(super) fn keys() -> Section {
     kinds::without_defaults().into_iter().fold(section, Section::besides)
 }
 
-fn admin_keys() -> Section {
-    Section::of(&[ADMIN_LISTEN.info])
-}
-
 /// The keys that say what is listened on, where they are set.
 pub(super) fn listeners(root: &Node) -> [Option<&Node>; 2] {
-    [root.get(LISTEN.info.name), root.get(ADMIN.info.name).and_then(|admin| admin.get(ADMIN_LISTEN.info.name))]
+    [root.get(LISTEN.info.name), admin_node(root).and_then(admin::listen_node)]
 }
 
-/// Where the operator looks in, if the config does not say.
-pub(super) fn default_admin() -> Option<SocketAddr> {
-    address(ADMIN_LISTEN.info.default_text()).ok()
+/// What stands under `admin`.
+pub(super) fn admin_node(root: &Node) -> Option<&Node> {
+    root.get(ADMIN.info.name)
 }
 
 /// Reads the config, section by section. `None` where a section has an error, which the reader knows.
@@ -124,7 +119,9 @@ pub(super) fn read(
         (None, Some(node)) => read_address(reader, node),
         (None, None) => address(LISTEN.info.default_text()).ok(),
     };
-    let admin_listen = read_admin(reader, entries.node(&ADMIN.info));
+    let tls = entries.node(&TLS.info).map_or(Some(None), |node| tls::read(reader, node, surroundings));
+    let admin_node = entries.node(&ADMIN.info);
+    let admin = admin::read(reader, admin_node, surroundings);
     let public_url = entries.node(&PUBLIC_URL.info).and_then(|node| read_public_url(reader, node));
     let limits = Limits::read(reader, entries.node(&LIMITS.info));
     let retention = keeping::read(reader, entries.node(&STORE.info));
@@ -164,14 +161,15 @@ pub(super) fn read(
     // What a variable overrides decides nothing, so a change of it is none.
     let outline = Outline::of(root, if overridden.is_some() { &["listen"] } else { &[] });
     let listen = listen?;
-    let admin_listen = admin_listen?;
-    refuse_one_port(reader, root, [listen, admin_listen]);
+    let admin = admin?;
+    refuse_one_port(reader, root, [listen, admin.listen]);
+    admin::refuse_shared(reader, admin_node, &admin, sources.as_deref().unwrap_or_default());
     if let (Some(destinations), Some(rules)) = (&destinations, &rules) {
         let looked = advice::ways::Looked { reader, node: destination_nodes, destinations, rules };
         let host_name = surroundings.host_name();
         let public_url = public_url.as_deref();
         let host_name = host_name.as_deref();
-        let own = advice::itself::Own { listen, admin_listen, public_url, host_name };
+        let own = advice::itself::Own { listen, admin_listen: admin.listen, public_url, host_name };
         advice::ways::refuse_itself(&looked, &own);
         advice::ways::advise_of_empty_values(&looked);
         advice::ways::advise_of_empty_messages(&looked, defaults);
@@ -186,7 +184,8 @@ pub(super) fn read(
         watch,
         client: client.clone(),
         listen,
-        admin_listen,
+        tls: tls?,
+        admin,
         said: Said::default(),
         data_dir,
         public_url,
@@ -231,40 +230,4 @@ fn refuse_one_port(reader: &Reader, root: &Node, [listen, admin_listen]: [Socket
 /// What overrides `listen`.
 pub(super) fn overridden(surroundings: &dyn Surroundings) -> Option<String> {
     surroundings.variable(OVERRIDE).filter(|text| !text.is_empty())
-}
-
-const ADDRESS_HELP: &str = "write 127.0.0.1:8080, or 0.0.0.0:8080 for all addresses of this machine";
-
-/// Reads an address, or says what is wrong with it.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().map_err(|_| format!("`{text}` is not an address to listen on, like 127.0.0.1:8080 or [::]:8080"))
-}
-
-/// Reads an address to listen on.
-pub(super) fn read_address(reader: &Reader, node: &Node) -> Option<SocketAddr> {
-    let text = reader.text(node)?;
-    // A port alone, as other programs take it, or a host alone.
-    let meant = [format!("127.0.0.1:{}", text.trim_start_matches(':')), format!("{text}:8080")];
-    let meant = meant.into_iter().find(|meant| address(meant).is_ok()).map(|meant| format!("did you mean `{meant}`?"));
-    let meant = meant.unwrap_or_else(|| ADDRESS_HELP.to_owned());
-    address(text).map_err(|message| reader.error_with(node.id, message, meant)).ok()
-}
-
-fn read_admin(reader: &Reader, node: Option<&Node>) -> Option<SocketAddr> {
-    let Some(node) = node else { return default_admin() };
-    let mut entries = reader.map(node, "`admin`")?;
-    let listen = entries.node(&ADMIN_LISTEN.info);
-    entries.finish();
-    let Some(node) = listen else { return default_admin() };
-    let address = read_address(reader, node)?;
-    if !address.ip().is_loopback() {
-        reader.error_with(
-            node.id,
-            "the admin listener shows events and takes commands, so it stays on this machine for now",
-            "use 127.0.0.1, and reach it from elsewhere through ssh -L or a proxy that asks who is there".to_owned(),
-        );
-        return None;
-    }
-    Some(address)
 }

@@ -14,6 +14,10 @@ use crate::yaml::words::variable_name;
 
 /// A shorter token on a listener that strangers reach can be guessed.
 pub const TOKEN_CHARACTERS_MIN: usize = 16;
+/// And a longer one makes nothing safer.
+pub(super) const TOKEN_CHARACTERS_MAX: usize = 256;
+/// How to have a good one.
+pub(super) const SECRET_HELP: &str = "make one with: openssl rand -hex 24";
 
 /// Bytes of a header that is looked at as a credential: a stranger should not have more hashed for each request.
 pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
@@ -25,6 +29,13 @@ pub struct Source {
     pub name: String,
     /// How it proves itself.
     pub auth: Auth,
+}
+
+impl Source {
+    /// The tokens that stand in its URLs.
+    pub(super) fn tokens(&self) -> &[Secret] {
+        if let Auth::Token(tokens) = &self.auth { tokens } else { &[] }
+    }
 }
 
 /// How a source proves itself.
@@ -168,14 +179,14 @@ fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {
         return None;
     }
     let is_segment = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
-    if !text.chars().all(is_segment) || text.len() > 256 {
+    if !text.chars().all(is_segment) || text.len() > TOKEN_CHARACTERS_MAX {
         let message = "a token stands in a URL: letters, digits, `-`, `_`, `.` and `~`, at most 256";
-        reader.secret_error_with(node.id, message, "make one with: openssl rand -hex 24".to_owned());
+        reader.secret_error_with(node.id, message, SECRET_HELP.to_owned());
         return None;
     }
     if is_public && text.chars().count() < TOKEN_CHARACTERS_MIN {
         let message = format!("on a listener that is not loopback a token needs {TOKEN_CHARACTERS_MIN} characters");
-        reader.secret_error_with(node.id, message, "make one with: openssl rand -hex 24".to_owned());
+        reader.secret_error_with(node.id, message, SECRET_HELP.to_owned());
         return None;
     }
     Some(secret)

@@ -78,7 +78,7 @@ fn the_example_config_is_good_and_has_no_warnings() {
 fn what_is_not_said_has_its_default() {
     let config = good(GOOD);
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.admin_listen.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:8081");
     assert!(config.data_dir.ends_with("data") && config.data_dir.is_absolute());
     assert_eq!(config.limits, Limits::default());
 }

@@ -12,6 +12,7 @@ use super::keep::{Kept, keep};
 use crate::listener::bind::{Listener, local};
 use crate::listener::server::{self, ServerOptions, serve};
 use crate::listener::slots::Slots;
+use crate::listener::tls::Tls;
 use crate::receive;
 use crate::relay::Relay;
 use crate::telemetry::Metrics;
@@ -28,6 +29,8 @@ pub(super) struct Hooks {
     stop: CancellationToken,
     /// Connections count over every listener that was ever open: those of one that moved stay.
     slots: Arc<Slots>,
+    /// How they are encrypted, whichever listener they come by.
+    tls: Arc<Tls>,
     open: Option<Open>,
 }
 
@@ -44,7 +47,14 @@ impl Hooks {
     /// None is open yet.
     pub(super) fn new(ending: CancellationToken, metrics: &Metrics) -> Self {
         let stop = CancellationToken::new();
-        Self { tasks: TaskTracker::new(), ending, stop, slots: Slots::new(0, metrics.connections("hooks")), open: None }
+        Self {
+            tasks: TaskTracker::new(),
+            ending,
+            stop,
+            slots: Slots::new(0, metrics.connections("hooks")),
+            tls: Arc::default(),
+            open: None,
+        }
     }
 
     /// Serves a listener from now on. The one before accepts nothing more; its connections stay and are served as ever.
@@ -67,10 +77,11 @@ impl Hooks {
             stop: accepting.clone(),
         };
         let serving = listener.clone();
-        let slots = self.slots.clone();
+        let at = server::At { slots: self.slots.clone(), tls: self.tls.clone() };
         let allowed = options.clone();
         self.tasks.spawn(keep(kept, move || {
-            serve(serving.clone(), slots.clone(), routes.clone(), allowed.clone(), stops.clone())
+            let routes = routes.clone();
+            serve(serving.clone(), at.clone(), move |_| routes.clone(), allowed.clone(), stops.clone())
         }));
         let open = Open { listener, options, accepting, closes, is_handed_over };
         if let Some(before) = self.open.replace(open) {
@@ -81,6 +92,11 @@ impl Hooks {
                 before.close();
             }
         }
+    }
+
+    /// How connections are encrypted that begin from now on.
+    pub(super) fn encrypt(&self, by: Option<Arc<rustls::ServerConfig>>) {
+        self.tls.set(by);
     }
 
     /// Ends it: what the system has accepted is served, and connections finish what they have begun.

@@ -51,8 +51,9 @@ use self::workers::Workers;
 use crate::admin;
 use crate::config::Config;
 use crate::listener::bind::{first_listener, listen, local};
-use crate::listener::server::{ServerOptions, Stops, serve};
+use crate::listener::server::{At, ServerOptions, Stops, serve};
 use crate::listener::slots::Slots;
+use crate::listener::tls::Tls;
 use crate::relay::{Generation, Parts, Relay};
 #[cfg(any(test, feature = "test-support"))]
 use crate::store::journal::Options;
@@ -134,9 +135,9 @@ async fn start_at(
     place: Place,
 ) -> Result<Running, StartError> {
     let listener = first_listener(config.listen, &config.said.listen).await?;
-    let admin_listener = listen(config.admin_listen, &config.said.admin_listen).await?;
+    let admin_listener = listen(config.admin.listen, &config.said.admin_listen).await?;
     let address = local(&listener.listener, config.listen);
-    let admin_address = local(&admin_listener, config.admin_listen);
+    let admin_address = local(&admin_listener, config.admin.listen);
     let options = server_options(&config);
     let index = config.data_dir.join("state.db");
     let metrics = Metrics::default();
@@ -163,9 +164,19 @@ async fn start_at(
         descriptors_kept: 0,
         ..options.clone()
     };
+    let admin_tls = Tls::new(relay.generation().config.admin.tls.clone());
+    hooks.encrypt(relay.generation().config.tls.clone());
     hooks.open(&relay, listener, options);
     let patience = Arc::new(Patience::default());
-    let owner = Owner { relay: relay.clone(), workers, hooks, patience: patience.clone(), requests, seen: None };
+    let owner = Owner {
+        relay: relay.clone(),
+        workers,
+        hooks,
+        admin_tls: admin_tls.clone(),
+        patience: patience.clone(),
+        requests,
+        seen: None,
+    };
     tokio::spawn(owner.work(stops.hooks.clone()));
     let looking_after = LookingAfter { relay: &relay, tasks: &tasks.workers, stop: &stops.attempts };
     looking_after.begin(patience);
@@ -184,7 +195,8 @@ async fn start_at(
     for progress in replays.into_iter().filter(|progress| !progress.is_done) {
         tasks.workers.spawn(relay.replayer.clone().work(progress));
     }
-    let operators = Operators { listener: admin_listener, address: admin_address, options: admin_options };
+    let operators =
+        Operators { listener: admin_listener, address: admin_address, options: admin_options, tls: admin_tls.clone() };
     operators.serve(&relay, &tasks.admin, &stops.admin);
     Ok(Running { relay, address, admin_address, stops, tasks, _lock: lock })
 }
@@ -221,20 +233,24 @@ struct Operators {
     listener: TcpListener,
     address: SocketAddr,
     options: ServerOptions,
+    tls: Arc<Tls>,
 }
 
 impl Operators {
     /// Serves it until it is stopped.
     fn serve(self, relay: &Arc<Relay>, tasks: &TaskTracker, stop: &CancellationToken) {
-        let Self { listener, address, options } = self;
+        let Self { listener, address, options, tls } = self;
         let listener = Arc::new(listener);
-        let routes = admin::routes(relay.clone(), address);
+        let routes = admin::Routes::new(relay.clone(), address);
         let stops = Stops::at_once(stop.clone());
         let slots = Slots::new(options.connections_max, relay.metrics.connections("admin"));
+        let at = At { slots, tls };
         let metrics = relay.metrics.clone();
         let kept = Kept { task: "admin_listener", of: String::new(), metrics, stop: stop.clone() };
         tasks.spawn(keep(kept, move || {
-            serve(listener.clone(), slots.clone(), routes.clone(), options.clone(), stops.clone())
+            let routes = routes.clone();
+            let filter = move |peer| routes.of_connection(peer);
+            serve(listener.clone(), at.clone(), filter, options.clone(), stops.clone())
         }));
     }
 }

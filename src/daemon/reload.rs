@@ -1,6 +1,6 @@
 //! A new config while the relay runs: all of it, or nothing.
 //!
-//! The file is read and proved, what is new is bound, and only then is one generation swapped for the next. Whatever fails before
+//! The file is read and proved, with the certificates that it names, what is new is bound, and only then is one generation swapped for the next. Whatever fails before
 //! leaves the old one in force, untouched, and is told: in the log, in the metrics, in the status. No destination is asked for
 //! anything, so one that is down holds nothing up. What waits is bound to names, and goes by their new sections from the next attempt
 //! on; what is in flight ends by the old ones.
@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
 use crate::listener::bind::{ListenError, Listener, listen, local};
 use crate::listener::server::ServerOptions;
+use crate::listener::tls::Tls;
 use crate::relay::{
     CONFIG_READ_TIMEOUT, Generation, OnDisk, Other, OwnerRequest, OwnerRequests, Relay, ReloadError, Reloaded,
     needs_restart,
@@ -34,11 +35,13 @@ use crate::relay::{
 use crate::yaml::problem::Report;
 use crate::yaml::values::Process;
 
-/// Owns what changes with the config: the workers, and the listener that webhooks come in by.
+/// Owns what changes with the config: the workers, the listener that webhooks come in by, and the certificates of both listeners.
 pub(super) struct Owner {
     pub relay: Arc<Relay>,
     pub workers: Workers,
     pub hooks: Hooks,
+    /// How the operator's listener encrypts.
+    pub admin_tls: Arc<Tls>,
     pub patience: Arc<Patience>,
     pub requests: OwnerRequests,
     /// The file as it was seen last, while it is not the config in force.
@@ -173,6 +176,8 @@ impl Owner {
         changes.extend(interned.taken_over.iter().map(in_words));
         let generation = Generation::new(config, Some(before), interned.ids, &self.relay.metrics);
         generation.announce(&*self.relay.store);
+        self.hooks.encrypt(generation.config.tls.clone());
+        self.admin_tls.set(generation.config.admin.tls.clone());
         if let Some(listener) = moved {
             self.relay.set_address(local(&listener.listener, generation.config.listen));
             self.hooks.open(&self.relay, listener, options);

@@ -9,7 +9,7 @@
 //! * [`Client`]: makes a [`Call`] and gives its [`Answer`], or a [`Streaming`] one. A clone shares its connections.
 //! * `transport`: connections of one [`Way`] (roots to trust, proxy), shared by all that go the same way.
 //! * `lines`: when what connects to an origin is made anew (pure). `lookup`: host names, on threads of their own.
-//! * [`proxy`]: which proxy (pure). `trouble`: why no answer came, in a sentence.
+//! * [`proxy`]: which proxy (pure). `trust`: whose certificates are taken. `trouble`: why no answer came, in a sentence.
 //! * `masks`, [`Masks`], `url`: what must not be shown, and URLs.
 
 mod lines;
@@ -18,6 +18,7 @@ mod masks;
 pub mod proxy;
 mod transport;
 mod trouble;
+mod trust;
 mod url;
 
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
 pub use self::transport::{NetworkParts, Way};
 pub use self::trouble::{Cause, NoTls, no_tls};
+pub use self::trust::Trust;
 pub use self::url::{
     SPACE, URL_FORM, Url, is_loopback, is_loopback_host, parse_url, shown, shown_with_query, without_path,
 };
@@ -146,6 +148,11 @@ impl Client {
     /// A client that uses no proxy.
     pub fn direct() -> Self {
         Self::with(NetworkParts::default())
+    }
+
+    /// The same for what never leaves this machine: who answers needs no certificate for the name that it is called by.
+    pub fn on_this_machine() -> Self {
+        Self::direct().by(Way { trust: Trust::Anybody, ..Way::default() })
     }
 
     /// A client with a network of its own.

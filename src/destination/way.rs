@@ -29,14 +29,14 @@ pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Opti
     let ca = ca_node.map_or(Some(Vec::new()), |node| read_ca(context, node));
     let ca_path = ca_node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
     let proxy = entries.node(&PROXY.info).map_or(Some(ProxyChoice::Environment), |node| read_proxy(context, node));
-    Some(context.client.by(Way { ca_path, ca: ca?, proxy: proxy? }))
+    Some(context.client.by(Way { ca_path, ca: ca?, proxy: proxy?, ..Way::default() }))
 }
 
 /// The client of a kind that has `ca:` and goes by no proxy.
 pub(super) fn read_ca_alone(context: &Context<'_>, node: Option<&Node>) -> Option<Client> {
     let ca = node.map_or(Some(Vec::new()), |node| read_ca(context, node));
     let ca_path = node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
-    Some(context.client.by(Way { ca_path, ca: ca?, proxy: ProxyChoice::None }))
+    Some(context.client.by(Way { ca_path, ca: ca?, proxy: ProxyChoice::None, ..Way::default() }))
 }
 
 /// The certificates of a PEM file.

@@ -9,12 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
-
-use super::HEAD_BYTES_MAX;
 
 /// One answer is taken whole within this time, or within `header_timeout` if that is longer. A client that takes a byte now and then
 /// makes progress and would hold the connection for ever.
@@ -61,7 +58,6 @@ pub(super) struct Watched {
     is_read_to_end: bool,
     /// Until when a closed connection is read on, and how many bytes came.
     lingering: Option<(Instant, usize)>,
-    words: Option<Words>,
 }
 
 impl Watched {
@@ -75,8 +71,24 @@ impl Watched {
             is_read_blocked: false,
             is_read_to_end: false,
             lingering: None,
-            words: None,
         }
+    }
+
+    /// The first byte that the other side sends, which is still to be read then.
+    pub(super) async fn first_byte(&mut self) -> io::Result<u8> {
+        let mut byte = [0];
+        std::future::poll_fn(|cx| {
+            let peeked = self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+            if peeked.is_pending()
+                && let Some(stopped) = self.patience.stop_at.get().copied()
+                && self.has_come(cx, stopped)
+            {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            peeked
+        })
+        .await
+        .and_then(|count| if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(byte[0]) })
     }
 
     /// Whether a moment has come; if not, the task is woken when it comes.
@@ -107,26 +119,6 @@ impl Watched {
             self.timer = None;
         }
         Poll::Ready(result)
-    }
-
-    /// Writes what goes out in place of an answer without a word. Returns how many bytes of that it stands for.
-    fn poll_words(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        while let Some(words) = &mut self.words {
-            match Pin::new(&mut self.stream).poll_write(cx, &words.bytes[words.written..]) {
-                Poll::Ready(Ok(written @ 1..)) => {
-                    words.written += written;
-                    if words.written == words.bytes.len() {
-                        let stands_for = words.stands_for;
-                        self.words = None;
-                        return self.has_written(Ok(stands_for));
-                    }
-                }
-                Poll::Ready(Ok(_)) => return self.has_written(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Err(error)) => return self.has_written(Err(error)),
-                Poll::Pending => return self.wait_for_room(cx),
-            }
-        }
-        Poll::Ready(Ok(0))
     }
 
     /// Reads on, and throws away what comes, until the other side closes or the time is over.
@@ -167,12 +159,6 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.words.is_none() {
-            self.words = Words::instead_of(bytes);
-        }
-        if self.words.is_some() {
-            return self.poll_words(cx);
-        }
         match Pin::new(&mut self.stream).poll_write(cx, bytes) {
             Poll::Ready(written) => self.has_written(written),
             Poll::Pending => self.wait_for_room(cx),
@@ -216,46 +202,9 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// What hyper cannot read it answers itself, without a word. This is the same answer with a sentence.
-#[derive(Debug)]
-struct Words {
-    bytes: Vec<u8>,
-    written: usize,
-    stands_for: usize,
-}
-
-impl Words {
-    fn instead_of(answer: &[u8]) -> Option<Self> {
-        const EMPTY: &[u8] = b"content-length: 0\r\n";
-        // Ours are never empty. The first comparison is all that is done for an answer of ours.
-        let status = answer.strip_prefix(b"HTTP/1.1 4")?.get(..2)?;
-        let why = match status {
-            b"00" => "this is not an HTTP/1.1 request".to_owned(),
-            b"14" => "the address of the request is too long".to_owned(),
-            b"31" => format!("the head of a request has at most {HEAD_BYTES_MAX} bytes and 100 headers"),
-            _ => return None,
-        };
-        let head = answer.strip_suffix(b"\r\n\r\n")?;
-        let at = answer.windows(EMPTY.len()).position(|window| window == EMPTY)?;
-        if head.windows(4).any(|window| window == b"\r\n\r\n") {
-            return None;
-        }
-        let told = super::answer(StatusCode::BAD_REQUEST, &why).into_body();
-        let described = format!("content-type: application/json\r\ncontent-length: {}\r\n", told.len());
-        let bytes = [&answer[..at], described.as_bytes(), &answer[at + EMPTY.len()..], &told].concat();
-        Some(Self { bytes, written: 0, stands_for: answer.len() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(answer: &str, expected: Option<&str>) {
-        let words = Words::instead_of(answer.as_bytes()).map(|words| String::from_utf8(words.bytes).expect("text"));
-        assert_eq!(words.as_deref(), expected, "{answer}");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_taken_by_single_bytes_ends_after_a_minute_and_one_that_is_not_taken_before() {
@@ -276,20 +225,5 @@ mod tests {
             }
             assert_eq!(start.elapsed().as_secs(), seconds, "by the clock of the test; some is taken: {takes_some}");
         }
-    }
-
-    #[test]
-    fn an_answer_without_a_word_gets_one_and_no_other_does() {
-        check(
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: x\r\n\r\n",
-            Some(
-                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 44\r\ndate: x\r\n\r\n\
-                 {\"error\":\"this is not an HTTP/1.1 request\"}\n",
-            ),
-        );
-        check("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}", None);
-        check("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", None);
-        check("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", None);
-        check("HTTP/1.1 400 Bad Request\r\n\r\nHTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", None);
     }
 }

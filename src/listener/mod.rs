@@ -6,6 +6,7 @@
 //! * [`server`]: our own accept loop under warp: connection cap, header timeout, no CONNECT, a last catch for panics.
 //! * [`slots`]: the connections that are open, and how many there may be.
 //! * [`connection`]: a stream that ends when the other side makes no progress.
+//! * [`tls`]: what it encrypts by. [`stream`]: a connection as it is, or encrypted. [`words`]: gives hyper's own answers a sentence.
 //! * [`drain`]: takes off the rest of a body that nobody wants, so that the answer arrives.
 //! * [`body`]: reads a body, counted and timed while it arrives, within the bytes that all of them share.
 //! * [`Answer`]: what a handler gives back.
@@ -18,6 +19,9 @@ mod connection;
 pub mod drain;
 pub mod server;
 pub mod slots;
+mod stream;
+pub mod tls;
+mod words;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};

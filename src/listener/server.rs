@@ -30,6 +30,9 @@ use warp::{Filter, Reply};
 use super::connection::{Patience, Watched};
 use super::drain::Drained;
 use super::slots::{Slot, Slots};
+use super::stream::Stream;
+use super::tls::Tls;
+use super::words::Worded;
 use super::{HEAD_BYTES_MAX, answer};
 use crate::telemetry::trouble::{News, Trouble};
 use crate::time::Instant;
@@ -57,6 +60,13 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// At the stop, the first request of a connection that has just been accepted may still be on its way for so long: a round trip.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_millis(100);
+
+/// Where connections go that a server accepts: what all its loops share.
+#[derive(Clone, Debug)]
+pub struct At {
+    pub slots: Arc<Slots>,
+    pub tls: Arc<Tls>,
+}
 
 /// What ends a server.
 #[derive(Clone, Debug)]
@@ -94,9 +104,15 @@ async fn come(phases: &mut watch::Receiver<Phase>, phase: Phase) {
     }
 }
 
-/// Serves a filter until it is stopped, then lets connections finish what they have begun.
-pub async fn serve<F, R>(listener: Arc<TcpListener>, slots: Arc<Slots>, filter: F, options: ServerOptions, stops: Stops)
-where
+/// Serves until it is stopped, then lets connections finish what they have begun. `filter` gives what answers a connection, by where that
+/// comes from.
+pub async fn serve<F, R>(
+    listener: Arc<TcpListener>,
+    at: At,
+    filter: impl Fn(SocketAddr) -> F,
+    options: ServerOptions,
+    stops: Stops,
+) where
     R: Reply,
     F: Filter<Extract = (R,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
@@ -104,7 +120,7 @@ where
     let (phase, phases) = watch::channel(Phase::Serving);
     let patience = Arc::new(Patience::new(options.header_timeout));
     let connections = TaskTracker::new();
-    let service = warp::service(filter);
+    let At { slots, tls } = at;
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
     http1.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
@@ -114,7 +130,7 @@ where
     let mut room =
         Room { descriptors: Descriptors::keeping(options.descriptors_kept), trouble: Trouble::lasting(TOLD_EVERY) };
     let begin = |(stream, peer, slot): Accepted| {
-        let warp = service.clone();
+        let warp = warp::service(filter(peer));
         let ending = stops.ending.clone();
         let is_asked = Arc::<AtomicBool>::default();
         let asked = is_asked.clone();
@@ -132,12 +148,19 @@ where
         });
         // Answers are small and whole: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let stream = TokioIo::new(Watched::new(stream, patience.clone()));
-        let connection = http1.serve_connection(stream, handler);
+        let stream = Watched::new(stream, patience.clone());
+        let http1 = http1.clone();
+        let tls = tls.clone();
         let phases = phases.clone();
         connections.spawn(async move {
-            if let Err(error) = serve_one(connection, phases, &is_asked).await {
-                tracing::debug!(%peer, %error, "connection ended");
+            match tls.begin(stream).await {
+                Ok(stream) => {
+                    let connection = http1.serve_connection(TokioIo::new(Worded::new(stream)), handler);
+                    if let Err(error) = serve_one(connection, phases, &is_asked).await {
+                        tracing::debug!(%peer, %error, "connection ended");
+                    }
+                }
+                Err(error) => tracing::debug!(%peer, %error, "connection ended before its first request"),
             }
             drop(slot);
         });
@@ -165,7 +188,7 @@ where
 
 /// Serves a connection to its end. `is_asked`: a request has come by it.
 async fn serve_one<S>(
-    connection: http1::Connection<TokioIo<Watched>, S>,
+    connection: http1::Connection<TokioIo<Worded<Stream>>, S>,
     mut phases: watch::Receiver<Phase>,
     is_asked: &AtomicBool,
 ) -> hyper::Result<()>

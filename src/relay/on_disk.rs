@@ -97,7 +97,7 @@ fn prove(before: &Config, text: String) -> Result<Arc<Candidate>, String> {
 pub fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
     let keys = [
         ("data_dir", before.data_dir != config.data_dir),
-        ("admin.listen", before.admin_listen != config.admin_listen),
+        ("admin.listen", before.admin.listen != config.admin.listen),
         ("limits.intake_max", before.limits.intake_max != config.limits.intake_max),
     ];
     keys.into_iter().filter(|(_, has_changed)| *has_changed).map(|(key, _)| key).collect()

@@ -17,6 +17,8 @@ impl Surroundings for Fixed {
         let value = match name {
             "VERO_TOKEN" => "token-from-the-environment",
             "OTHER_TOKEN" => "another-token-of-the-environment",
+            "ADMIN_TOKEN" => "admin-token-from-the-environment",
+            "READ_TOKEN" => "read-token-from-the-environment",
             "CRM_TOKEN" => "canary-crm-token",
             "CRM_URL" => "https://crm.example.com/hooks/canary",
             "SLACK_WEBHOOK_URL" => "https://hooks.slack.com/services/T0/B0/canary",
@@ -38,6 +40,11 @@ impl Surroundings for Fixed {
     fn file(&self, path: &Path) -> std::io::Result<String> {
         match path.to_str() {
             Some("./ca.pem") => Ok(include_str!("../tls/ca.pem").to_owned()),
+            Some("./server.pem") => Ok(include_str!("../tls/server.pem").to_owned()),
+            Some("./expired.pem") => Ok(include_str!("../tls/expired.pem").to_owned()),
+            Some("./server-key.pem") => Ok(include_str!("../tls/server.key").to_owned()),
+            Some("./second-key.pem") => Ok(include_str!("../tls/second.key").to_owned()),
+            Some("./encrypted-key.pem") => Ok(include_str!("../tls/encrypted.key").to_owned()),
             Some("./empty.pem") => Ok("no certificate in here\n".to_owned()),
             Some("./secrets/token" | "/run/credentials/token") => Ok("canary-token-of-a-file\n".to_owned()),
             _ => Err(std::io::ErrorKind::NotFound.into()),

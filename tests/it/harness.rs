@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vero_relay::config::Config;
 use vero_relay::daemon::{Running, start, start_on};
@@ -63,7 +63,7 @@ impl Message {
 }
 
 /// Reads one message. `None` when the other side closes before it is whole.
-pub async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Message> {
+pub async fn read_message(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<Message> {
     let mut chunk = vec![0; 64 << 10];
     loop {
         if let Some(head_end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -85,7 +85,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 116] = [
+const UNSEEN: [&str; 132] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -148,7 +148,17 @@ const UNSEEN: [&str; 116] = [
     "a_url_with_a_password",
     "a_variable_that_is_empty",
     "a_variable_that_is_not_set",
-    "admin_on_a_public_address",
+    "admin_a_host_that_is_a_url",
+    "admin_a_host_with_a_star",
+    "admin_a_page_by_http",
+    "admin_a_page_with_a_fragment",
+    "admin_a_short_token",
+    "admin_a_token_that_a_source_has",
+    "admin_a_token_with_a_sign_that_no_header_has",
+    "admin_a_variable_without_its_signs",
+    "admin_beyond_loopback_without_a_token",
+    "admin_no_token_in_the_list",
+    "admin_one_token_for_both",
     "an_interpolation_that_is_never_closed",
     "an_interpolation_that_is_not_understood",
     "dead_letters_above_half_of_the_history",
@@ -195,6 +205,12 @@ const UNSEEN: [&str; 116] = [
     "slip_two_question_marks",
     "slip_two_urls_in_one",
     "the_place_is_right_behind_other_alphabets",
+    "tls_a_certificate_that_is_not_there",
+    "tls_a_file_without_a_certificate",
+    "tls_a_file_without_a_key",
+    "tls_a_key_of_another_certificate",
+    "tls_a_key_that_is_encrypted",
+    "tls_the_two_files_exchanged",
     "two_destinations_of_one_name",
     "two_destinations_that_write_one_file",
     "two_rules_of_one_name",
@@ -454,7 +470,7 @@ fn a_config_that_says_every_default_means_what_one_that_says_none_means() {
         };
         let mut destinations: Vec<_> = config.destinations.iter().map(each).collect();
         destinations.sort();
-        let addresses = (config.listen, config.admin_listen, config.data_dir.clone(), config.watch);
+        let addresses = (config.listen, config.admin.listen, config.data_dir.clone(), config.watch);
         let stops: Vec<_> = config.rules.rules().iter().map(|rule| rule.stop).collect();
         let kept = (config.retention, config.removed_grace);
         format!("{addresses:?} {:?} {kept:?} {stops:?} {destinations:#?}", config.limits)

@@ -55,7 +55,7 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body } = request;
+    let Request { relay, is_read, steps, query, body, .. } = request;
     match (is_read, steps) {
         (true, []) => list(relay, query).await,
         (false, [done @ ("replay" | "drop")]) => act(relay, done, body).await,

@@ -10,7 +10,7 @@ use crate::time::rfc3339;
 pub(super) const RESOURCE: Resource = Resource {
     name: "destinations",
     endpoints: &[
-        get("", &[], "every destination: backlog, age of the oldest, dead letters, breaker, paused"),
+        get("", &[], "every destination: backlog, age of the oldest, dead letters, breaker, paused").without_events(),
         post("/NAME/pause", &[], "hold its queue"),
         post("/NAME/resume", &[], "let it go on"),
         post("/NAME/retry", &[], "make what waits due now"),

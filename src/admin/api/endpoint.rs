@@ -13,16 +13,22 @@ pub(super) struct Endpoint {
     /// Of what is asked, the parameters behind the `?`; of what is done, the keys of the body, with a `?` behind those that may be left out.
     pub takes: &'static [&'static str],
     pub about: &'static str,
+    pub tells_of_no_event: bool,
 }
 
 /// Something that can be asked.
 pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: true, path, takes, about }
+    Endpoint { is_read: true, path, takes, about, tells_of_no_event: false }
 }
 
 /// Something that can be done.
 pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: false, path, takes, about }
+    Endpoint { is_read: false, path, takes, about, tells_of_no_event: false }
+}
+
+/// Whether what can be asked at a path shows nothing of an event.
+pub(super) fn tell_of_no_event(endpoints: &[Endpoint], steps: &[&str]) -> bool {
+    endpoints.iter().any(|endpoint| endpoint.is_read && endpoint.tells_of_no_event && endpoint.is_at(steps))
 }
 
 /// The one that is meant. Where it is not there, says what is in its place.
@@ -58,6 +64,12 @@ pub(super) fn methods(endpoints: &[Endpoint], steps: &[&str]) -> Option<(&'stati
 }
 
 impl Endpoint {
+    /// It shows nothing of an event, of whom one is about, or of the config: a `read_token` is enough for it. What one answers, or one
+    /// like it, may show addresses all the same; those are taken out.
+    pub(super) const fn without_events(self) -> Self {
+        Self { tells_of_no_event: true, ..self }
+    }
+
     /// Reads what a request says, and refuses what means nothing here.
     pub(super) fn take(&self, query: &Query, body: &[u8]) -> Result<Asked, Refusal> {
         if self.is_read {

@@ -24,6 +24,7 @@ use self::endpoint::{Endpoint, get, post};
 pub(super) use self::parameters::Query;
 use self::parameters::{Asked, LIMIT, Range};
 pub(super) use self::stream::{Streams, open as open_stream};
+use super::door::Visitor;
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
@@ -95,6 +96,11 @@ impl Resource {
         if is_read { self.reads } else { self.writes }
     }
 
+    /// Whether what can be asked at a path shows nothing of an event.
+    pub(super) fn tells_of_no_event(&self, steps: &[&str]) -> bool {
+        endpoint::tell_of_no_event(self.endpoints, steps)
+    }
+
     /// The answer to a method that a path does not take. Of a path that is not there, [`answer`] tells.
     pub(super) fn refusal(&self, method: &Method, steps: &[&str]) -> Option<Answer> {
         let (allowed, how) = endpoint::methods(self.endpoints, steps)?;
@@ -118,6 +124,7 @@ macro_rules! resources {
 }
 
 resources! {
+    session,
     status,
     events,
     destinations,
@@ -144,6 +151,8 @@ pub(super) use self::openapi::{document, reference};
 /// A request to one of them.
 struct Request<'r> {
     relay: &'r Arc<Relay>,
+    /// Who asks.
+    visitor: &'r Visitor,
     is_read: bool,
     /// The path behind the resource's name.
     steps: &'r [&'r str],
@@ -174,9 +183,9 @@ pub(super) fn find(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().copied().find(|resource| resource.name == name)
 }
 
-/// Whether it goes on and on, so that it is no [`answer`].
-pub(super) fn is_stream(resource: &Resource, steps: &[&str]) -> bool {
-    resource.name == stream::RESOURCE.name && steps.is_empty()
+/// Whether what is asked for goes on and on, so that it is no [`answer`].
+pub(super) fn is_stream(method: &Method, path: &[&str]) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && path == ["api", stream::RESOURCE.name]
 }
 
 /// All of them: what can be asked and done, and what each takes.
@@ -189,6 +198,7 @@ pub(super) fn overview() -> String {
 pub(super) async fn answer(
     resource: &Resource,
     relay: &Arc<Relay>,
+    visitor: &Visitor,
     is_read: bool,
     steps: &[&str],
     query: &Query,
@@ -199,7 +209,7 @@ pub(super) async fn answer(
         Ok(asked) => asked,
         Err(Refusal(status, message)) => return refuse(status, &message),
     };
-    match (resource.answer)(Request { relay, is_read, steps, query, body: &asked }).await {
+    match (resource.answer)(Request { relay, visitor, is_read, steps, query, body: &asked }).await {
         Ok(Said::Bytes(bytes)) => foreign(bytes),
         Ok(Said::Door(answer)) => {
             if answer.status().is_success() {

@@ -7,7 +7,7 @@ use crate::event::vero;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "samples",
-    endpoints: &[get("", &[], "an event of each type, as Vero sends them")],
+    endpoints: &[get("", &[], "an event of each type, as Vero sends them").without_events()],
     answer: |request| in_json(std::future::ready(answer(&request))),
     ..Resource::USUAL
 };

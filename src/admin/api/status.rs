@@ -11,7 +11,7 @@ use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "status",
-    endpoints: &[get("", &[], "everything on one page")],
+    endpoints: &[get("", &[], "everything on one page").without_events()],
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };

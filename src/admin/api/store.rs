@@ -13,7 +13,7 @@ use crate::time::rfc3339;
 pub(super) const RESOURCE: Resource = Resource {
     name: "store",
     endpoints: &[
-        get("", &[], "how much it has, and how much it may have"),
+        get("", &[], "how much it has, and how much it may have").without_events(),
         post("/trim", &[], "let go what need not be kept"),
         post("/backup", &["directory"], "write a consistent copy there"),
     ],

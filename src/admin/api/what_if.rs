@@ -49,7 +49,7 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body } = request;
+    let Request { relay, is_read, steps, query, body, .. } = request;
     match (is_read, steps) {
         (true, []) => range(relay, query).await,
         (false, []) => look(relay, body).await,

@@ -97,10 +97,19 @@ fn tag(bytes: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("\"{digits}\"")).expect("digits in quotes are a header's value")
 }
 
-/// The file at a path; the page itself at none.
-pub(super) fn find(path: &str, headers: &HeaderMap) -> Option<Answer> {
+/// Whether there is a file at a path; the page itself is at none.
+pub(super) fn has(path: &str) -> bool {
+    place(path).is_some()
+}
+
+fn place(path: &str) -> Option<usize> {
     let path = if path.is_empty() { "index.html" } else { path };
-    let at = FILES.iter().position(|file| file.path == path)?;
+    FILES.iter().position(|file| file.path == path)
+}
+
+/// The file at a path.
+pub(super) fn find(path: &str, headers: &HeaderMap) -> Option<Answer> {
+    let at = place(path)?;
     let from_disk = from_disk(&FILES[at]);
     let (plain, packed) = from_disk.as_ref().unwrap_or(&FORMS[at]);
     let is_packed = unpacks(headers);

@@ -11,6 +11,7 @@ use super::lines::{Line, Lines};
 use super::lookup::{Lookups, Resolve, system};
 use super::proxy::{ProxyChoice, ProxyEnvironment};
 use super::trouble::no_answer;
+use super::trust::{Anybody, Trust};
 use super::{CONNECT_TIMEOUT, NoAnswer, Url};
 use crate::destination::hops::Hops;
 use crate::time::Instant;
@@ -32,11 +33,13 @@ pub struct Way {
     /// Roots to trust beside the system's.
     pub ca: Vec<CertificateDer<'static>>,
     pub proxy: ProxyChoice,
+    pub trust: Trust,
 }
 
 impl Way {
     fn is_same(&self, other: &Way) -> bool {
-        self.ca_path == other.ca_path && self.ca == other.ca && self.proxy.text() == other.proxy.text()
+        let is_trusted = self.ca_path == other.ca_path && self.ca == other.ca && self.trust == other.trust;
+        is_trusted && self.proxy.text() == other.proxy.text()
     }
 }
 
@@ -220,7 +223,14 @@ impl Transport {
         if let Some(tls) = &*lock(&self.tls) {
             return Ok(tls.clone());
         }
-        let tls = tls_config(self.roots().await?)?;
+        let mut tls = match self.way.trust {
+            Trust::Roots => tls_config(self.roots().await?)?,
+            Trust::Anybody => tls_config(RootCertStore::empty())?,
+        };
+        if self.way.trust == Trust::Anybody {
+            let provider = tls.crypto_provider().clone();
+            tls.dangerous().set_certificate_verifier(Arc::new(Anybody(provider)));
+        }
         // Of two that were made at once the first is shared, and with it the sessions that it remembers.
         Ok(lock(&self.tls).get_or_insert(tls).clone())
     }

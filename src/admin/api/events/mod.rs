@@ -53,7 +53,7 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
-    let Request { relay, is_read, steps, query, body: asked } = request;
+    let Request { relay, is_read, steps, query, body: asked, .. } = request;
     let told = match (is_read, steps) {
         (true, []) => list(relay, query).await,
         (false, ["search"]) => search(relay, asked).await,

@@ -20,7 +20,7 @@ pub(in crate::admin) use self::reference::reference;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "openapi.json",
-    endpoints: &[get("", &[], "all of this as an OpenAPI document")],
+    endpoints: &[get("", &[], "all of this as an OpenAPI document").without_events()],
     answer: |request| in_json(std::future::ready(answer(&request))),
     ..Resource::USUAL
 };

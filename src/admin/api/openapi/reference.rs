@@ -16,7 +16,8 @@ pub(in crate::admin) fn reference() -> String {
             before = resource.name;
         }
         let answer = TOLD.answered(&named).map_or_else(String::new, |answered| in_words(&answered.answer));
-        let _ = write!(page, "\n### `{named}`\n\n{}.\n\nAnswers {answer}.\n", capital(endpoint.about));
+        let enough = if endpoint.tells_of_no_event { " A `read_token` is enough." } else { "" };
+        let _ = write!(page, "\n### `{named}`\n\n{}.\n\nAnswers {answer}.{enough}\n", capital(endpoint.about));
         let keys = TOLD.taken(&named, endpoint);
         if !keys.is_empty() {
             let what = if endpoint.is_read { "Parameter" } else { "Key" };

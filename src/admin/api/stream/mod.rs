@@ -22,6 +22,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use warp::Reply;
 
 use self::frame::{FrameId, frame};
@@ -159,13 +160,14 @@ impl Kept {
     }
 }
 
-/// Opens a stream.
+/// Opens a stream; once who asks may not any more, it ends.
 pub(in crate::admin) fn open(
     streams: &Arc<Streams>,
     relay: &Arc<Relay>,
     method: &Method,
     query: &Query,
     headers: &HeaderMap,
+    ended: CancellationToken,
 ) -> warp::reply::Response {
     let opened = asked(relay, query, headers).and_then(|(filter, after)| {
         if *method == Method::HEAD {
@@ -186,7 +188,10 @@ pub(in crate::admin) fn open(
         let beginning = beginning(streams, relay, position, &resumes);
         let reader = Reader::new(streams.clone(), relay.clone(), filter.map(Arc::new), position, send);
         tokio::spawn(async move {
-            reader.run(beginning).await;
+            tokio::select! {
+                () = reader.run(beginning) => {}
+                () = ended.cancelled() => {}
+            }
             drop(place);
         });
         Ok(receive)

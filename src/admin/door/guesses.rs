@@ -1,0 +1,106 @@
+//! How often somebody may be wrong about a token: who guesses is told to wait, and so is who cannot be told from him.
+//!
+//! Pure: who asks brings the time. Addresses are those of connections, since what a request says of itself costs nothing to make up; so
+//! behind a proxy all have one.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// Wrong tokens in [`WITHIN`] from one address: people mistype, and a program with an old token asks again and again.
+pub(super) const OF_ADDRESS_MAX: usize = 5;
+/// And from all together: who has many addresses gets no further.
+pub(super) const IN_ALL_MAX: usize = 30;
+/// Over which time they are counted.
+pub(super) const WITHIN: Duration = Duration::from_secs(60);
+/// One customer of a provider has all addresses of IPv6 with the same beginning of so many bits.
+const NETWORK_BITS: u32 = 64;
+
+/// The wrong tokens of the last minute, the oldest first; never more than [`IN_ALL_MAX`].
+#[derive(Debug, Default)]
+pub(super) struct Guesses(VecDeque<(Instant, IpAddr)>);
+
+impl Guesses {
+    /// How long somebody must wait before a token of his is looked at. `None`: it is looked at.
+    pub(super) fn wait(&mut self, now: Instant, from: IpAddr) -> Option<Duration> {
+        let from = network(from);
+        self.0.retain(|(at, _)| now.duration_since(*at) < WITHIN);
+        let mut own = self.0.iter().filter(|(_, by)| *by == from);
+        let is_beyond = own.clone().count() >= OF_ADDRESS_MAX;
+        let first = if is_beyond { own.next() } else { self.0.front().filter(|_| self.0.len() >= IN_ALL_MAX) };
+        first.map(|(at, _)| WITHIN.saturating_sub(now.duration_since(*at)))
+    }
+
+    /// A token was looked at, and was wrong.
+    pub(super) fn note(&mut self, now: Instant, from: IpAddr) {
+        self.0.push_back((now, network(from)));
+    }
+}
+
+/// What counts as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - NETWORK_BITS))).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guesses once, unless it must wait. `false`: it must.
+    fn guess(guesses: &mut Guesses, now: Instant, from: &str) -> bool {
+        let from = from.parse().expect("an address");
+        let may = guesses.wait(now, from).is_none();
+        if may {
+            guesses.note(now, from);
+        }
+        may
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_wrong_tokens_a_minute_from_one_address_and_no_sixth() {
+        let mut guesses = Guesses::default();
+        let start = Instant::now();
+        for second in 0..5 {
+            assert!(guess(&mut guesses, start + Duration::from_secs(second), "192.0.2.1"));
+        }
+        let address = "192.0.2.1".parse().expect("an address");
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(guesses.wait(at(10), address), Some(Duration::from_secs(50)), "until the first is a minute old");
+        assert!(guess(&mut guesses, at(10), "192.0.2.2"), "another address");
+        assert!(guess(&mut guesses, at(10), "::ffff:192.0.2.3"));
+        assert!(!guess(&mut guesses, at(59), "192.0.2.1"));
+        assert!(guess(&mut guesses, at(60), "192.0.2.1"));
+        assert!(!guess(&mut guesses, at(60), "192.0.2.1"), "the second is not a minute old");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thirty_wrong_tokens_a_minute_from_all_addresses_and_no_more() {
+        let mut guesses = Guesses::default();
+        let start = Instant::now();
+        for last in 0..IN_ALL_MAX {
+            assert!(guess(&mut guesses, start, &format!("192.0.2.{last}")));
+        }
+        assert!(!guess(&mut guesses, start, "198.51.100.1"));
+        assert_eq!(guesses.0.len(), IN_ALL_MAX);
+        assert!(guess(&mut guesses, start + WITHIN, "198.51.100.1"));
+        assert_eq!(guesses.0.len(), 1, "what is over is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_of_ipv6_is_one_address_and_ipv4_within_it_is_itself() {
+        let mut guesses = Guesses::default();
+        let now = Instant::now();
+        for last in 0..OF_ADDRESS_MAX {
+            assert!(guess(&mut guesses, now, &format!("2001:db8::{last}")));
+        }
+        assert!(!guess(&mut guesses, now, "2001:db8::ffff:0:0:1"));
+        assert!(guess(&mut guesses, now, "2001:db8:0:1::1"));
+    }
+}

@@ -1,0 +1,115 @@
+//! What those see who come by a `read_token`: how the relay stands, in states and numbers. No event, nobody's address, and no command.
+//!
+//! What is not known to tell of no event is not shown: an endpoint says so itself ([`tells_of_no_event`](super::api)). What is shown all
+//! the same may repeat what a destination has answered or what stands in the config, so reasons end where that begins, and addresses are
+//! taken out.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::{api, json, page};
+use crate::listener::Answer;
+
+/// Why something is not shown.
+pub(super) const WHY: &str = "this token is for states and numbers: it shows no event, nobody's address and no config";
+
+/// What stands for an address.
+const MASK: &str = "…@…";
+
+/// Whatever stands round an `@`.
+static ADDRESS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"[^\s"'<>(),;:]*(?:@|%40)[^\s"'<>(),;:]*"#).expect("a pattern that was tested"));
+
+/// Whether they may ask for a path.
+pub(super) fn may_ask(steps: &[&str]) -> bool {
+    match steps {
+        ["healthz" | "readyz" | "metrics"] => true,
+        ["api", name, rest @ ..] => api::find(name).is_some_and(|resource| resource.tells_of_no_event(rest)),
+        [file] => page::has(file),
+        _ => false,
+    }
+}
+
+/// An answer without addresses. What is no JSON has none.
+pub(super) fn shown(answer: Answer) -> Answer {
+    let Ok(mut value) = serde_json::from_slice::<Value>(answer.body()) else { return answer };
+    mask(&mut value);
+    let (mut parts, _) = answer.into_parts();
+    let shown = json(&value).into_body();
+    // It is made anew.
+    parts.headers.remove(http::header::CONTENT_LENGTH);
+    Answer::from_parts(parts, shown)
+}
+
+/// Keys of sentences. Behind the first colon of one stands what somebody else has said.
+const SENTENCES: [&str; 2] = ["reason", "error"];
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = ADDRESS.replace_all(text, MASK) {
+                *text = masked;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                if let Value::String(text) = value
+                    && SENTENCES.contains(&key.as_str())
+                    && let Some(end) = text.find(':')
+                {
+                    text.truncate(end);
+                    text.push_str(": …");
+                }
+                mask(value);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_out_wherever_it_stands() {
+        let mut value = json!({
+            "last_error": { "reason": "422 Unprocessable Entity: Ann Example is not known" },
+            "list": ["no such user ann+x@example.com, <bob@example.com>: a%40b.c", "c@d"],
+            "number": 1,
+        });
+        mask(&mut value);
+        let list = ["no such user …@…, <…@…>: …@…", "…@…"];
+        let last_error = json!({ "reason": "422 Unprocessable Entity: …" });
+        assert_eq!(value, json!({ "last_error": last_error, "list": list, "number": 1 }));
+    }
+
+    #[test]
+    fn what_tells_of_events_is_not_asked_for() {
+        for (path, expected) in [
+            ("metrics", true),
+            ("", true),
+            ("app.js", true),
+            ("api/status", true),
+            ("api/destinations", true),
+            ("api/events", false),
+            ("api/events/42", false),
+            ("api/dead-letters", false),
+            ("api/explain", false),
+            ("api/nothing", false),
+            ("api/destinations/x/nothing", false),
+            ("bin", false),
+            ("bin/a", false),
+            ("nothing", false),
+        ] {
+            let steps: Vec<_> = path.split('/').collect();
+            assert_eq!(may_ask(&steps), expected, "{path}");
+        }
+    }
+}
