@@ -354,7 +354,10 @@ setInterval(tick, 1000);
 drawFrame();
 drawHealth();
 get("session")
-  .then((session) => (leave.hidden = !session.needed))
+  .then((session) => {
+    leave.hidden = !session.signed_in;
+    if (session.needed && !session.signed_in) signedOut();
+  })
   .catch(() => {});
 begin();
 route();
