@@ -153,6 +153,18 @@ function changed() {
   shown?.view.relay?.(relay);
 }
 
+let isDue = false;
+
+/** Shows what came by itself, and all that comes until then, in one go: a hundred destinations may each say something at once. */
+function changedSoon() {
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(() => {
+    isDue = false;
+    changed();
+  });
+}
+
 function stopAsking() {
   clearInterval(asking?.timer);
   asking = null;
@@ -198,7 +210,7 @@ function heard(kind, data) {
     if (at < 0) refresh();
     else {
       relay.status.destinations[at] = data;
-      changed();
+      changedSoon();
     }
   }
   if (kind === "minute" && relay.minutes) takeMinute(data);
@@ -225,7 +237,7 @@ function takeMinute(minute) {
     put(lists.dead, dead);
   }
   minutes.until = minute.at;
-  changed();
+  changedSoon();
 }
 
 // ---- signing in
