@@ -110,7 +110,7 @@ async fn time(connection: &mut Connection, method: &str, path: &str, id: &str, b
     }
 }
 
-async fn ask(connection: &mut Connection, method: &str, path: &str, body: Option<&Value>) -> Vec<u8> {
+pub async fn ask(connection: &mut Connection, method: &str, path: &str, body: Option<&Value>) -> Vec<u8> {
     let body = body.map(Value::to_string).unwrap_or_default();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/json\r\nx-vero-relay-write: 1\r\n\

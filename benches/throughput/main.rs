@@ -4,7 +4,7 @@
 //!
 //! * [`load`]: the sender. [`receiver`]: the other side, which notes how long each event took. [`bare`]: the loop in
 //!   the relay's place.
-//! * [`asked`]: how long the API takes over a long history.
+//! * [`asked`]: how long the API takes over a long history. [`watched`]: what an open page costs.
 //! * [`counted`]: how often the relay asks for memory.
 //! * [`measure`]: what the kernel knows of a process, and the relay, started on a config of its own.
 //! * [`scenarios`]: what is measured, each between two runs of the bare loop. [`report`]: the tables and BENCHMARKS.md.
@@ -23,6 +23,7 @@ mod measure;
 mod receiver;
 mod report;
 mod scenarios;
+mod watched;
 mod wire;
 
 use std::alloc::System;
@@ -42,7 +43,8 @@ struct Options {
     /// A tenth of the events: to see that it runs, not what it costs
     #[arg(long)]
     quick: bool,
-    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain, allocations, api
+    /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain, allocations, api,
+    /// page
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Events of the backlog
@@ -95,8 +97,9 @@ async fn measure_all(options: &Options) {
     let is_draining = is_wanted(scenarios::DRAIN_KEY);
     let is_counting = is_wanted(counted::KEY);
     let is_asking = is_wanted(asked::KEY);
+    let is_watching = is_wanted(watched::KEY);
     assert!(
-        is_draining || is_counting || is_asking || !chosen.is_empty(),
+        is_draining || is_counting || is_asking || is_watching || !chosen.is_empty(),
         "no scenario has a name that begins so: see --help"
     );
     let machine = report::Machine::look();
@@ -105,7 +108,9 @@ async fn measure_all(options: &Options) {
     let drained = if is_draining { Some(scenarios::drain(options.dead / share).await) } else { None };
     let counted = if is_counting { counted::run(share).await } else { Vec::new() };
     let asked = if is_asking { Some(asked::run(share).await) } else { None };
-    let text = report::Report { machine, measured, drained, counted, asked, is_quick: options.quick }.text();
+    let watched = if is_watching { Some(watched::run(share).await) } else { None };
+    let is_quick = options.quick;
+    let text = report::Report { machine, measured, drained, counted, asked, watched, is_quick }.text();
     println!("{text}");
     if options.write {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");
