@@ -326,14 +326,16 @@ async fn a_stop_ends_streams_and_waits_for_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn destinations_minutes_and_commands_are_told() {
+async fn destinations_minutes_and_commands_are_told_for_longer_than_an_answer_may_take() {
     let fake = Fake::start([Act::status(422)]).await;
-    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let limits = "limits: { header_timeout: 1s, body_timeout: 1s }\n";
+    let relay = TestRelay::start(&to_crm(&fake, limits)).await;
     let mut stream = Listening::on(&relay, "").await;
     let id = relay.accept(SENT).await;
     stream.until_state(&id, "dead").await;
     let shown = stream.until(|frame| frame.kind == "destination" && frame.data["dead_letters"] == 1).await;
     assert_eq!((shown.data["name"].as_str(), shown.data["kind"].as_str()), (Some("crm"), Some("http")));
+    stream.kind("minute").await;
     let minute = stream.kind("minute").await;
     let keys: Vec<_> = minute.data.as_object().expect("an object").keys().cloned().collect();
     assert_eq!(keys, ["accepted", "at", "destinations", "refused", "unrouted"]);
