@@ -189,3 +189,44 @@ fn shortened(mut miss: Value) -> Value {
     }
     miss
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::event::EventId;
+    use crate::store::NameId;
+    use crate::yaml::values::Process;
+
+    #[test]
+    fn so_many_kinds_of_events_are_explained_and_the_others_are_counted() {
+        let yaml = "data_dir: /var/lib/vero-relay\nsources: { vero: { token: \"a-token-that-is-long-enough\" } }\n\
+                    rules: [ { match: { type: sent }, to: a } ]\n\
+                    destinations: { a: { http: { url: \"https://example.com/\" } } }\n";
+        let (config, _) = Config::parse(Path::new("config.yaml"), yaml.to_owned(), &Process).expect("a config");
+        let mut found = Found::new(&config);
+        let source: Arc<str> = "vero".into();
+        let mut add = |number: usize| {
+            let event = StoredEvent {
+                id: EventId::mint(1, 0, number as u64),
+                received_ms: 1,
+                source: NameId(0),
+                rules: Vec::new(),
+                deliveries: Vec::new(),
+                body: format!("{{\"type\":\"type-{number}\"}}").into(),
+            };
+            found.add(&Arc::new(event), &source);
+            (found.events, found.not_grouped)
+        };
+        for number in 0..SHAPES_MAX {
+            add(number);
+        }
+        assert_eq!(add(0), (SHAPES_MAX as u64 + 1, 0), "what is known is counted on");
+        assert_eq!(add(SHAPES_MAX), (SHAPES_MAX as u64 + 2, 1), "one kind more is not explained");
+        assert_eq!(add(1), (SHAPES_MAX as u64 + 3, 1));
+        let told = found.json();
+        assert_eq!(told["groups"].as_array().map(Vec::len), Some(GROUPS_MAX));
+        assert_eq!(told["not_grouped"], json!(SHAPES_MAX - GROUPS_MAX + 1));
+    }
+}
