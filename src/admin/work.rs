@@ -114,4 +114,33 @@ mod tests {
         }
         assert_eq!(wait(places).await, 200);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_searches_once_at_a_time_and_another_is_not_kept_waiting() {
+        let places = Arc::new(Places::default());
+        let [one, other] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
+        let (end, ended) = tokio::sync::watch::channel(false);
+        let search = |own: &Arc<Semaphore>, effort| {
+            let (places, own) = (places.clone(), own.clone());
+            let mut ended = ended.clone();
+            async move {
+                let work = async move {
+                    let _ = ended.wait_for(|is_over| *is_over).await;
+                    text(StatusCode::OK, "done")
+                };
+                places.run_alone(Some(own), effort, work).await.status().as_u16()
+            }
+        };
+        let first = tokio::spawn(search(&one, Effort::Search));
+        tokio::task::yield_now().await;
+        assert_eq!(search(&one, Effort::Search).await, 429);
+        let others = [tokio::spawn(search(&other, Effort::Search)), tokio::spawn(search(&one, Effort::Look))];
+        tokio::task::yield_now().await;
+        end.send_replace(true);
+        assert_eq!(first.await.expect("no panic"), 200);
+        for other in others {
+            assert_eq!(other.await.expect("no panic"), 200);
+        }
+        assert_eq!(search(&one, Effort::Search).await, 200);
+    }
 }

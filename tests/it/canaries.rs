@@ -29,7 +29,7 @@ fn config(listen: &str, admin: &str, [bearer, basic, header, body, quiet]: [Stri
     format!(
         r#"
 listen: {listen}
-admin: {{ listen: "{admin}" }}
+admin: {{ listen: "{admin}", token: [canary-token-of-the-operator, "${{PLANTED_TOKEN}}-of-admin"] }}
 data_dir: data
 sources:
   vero: {{ tokens: [try-me, canary-token-in-the-config, "${{PLANTED_TOKEN}}", "${{file:planted}}"] }}
@@ -58,6 +58,9 @@ tests:
 "#
     )
 }
+
+/// By which the operator comes in.
+const BEARER: (&str, &str) = ("authorization", "Bearer canary-token-of-the-operator");
 
 /// What was said, and by what; anything that holds a secret is a failure.
 #[derive(Default)]
@@ -136,7 +139,7 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
         fake.wait_for(1).await;
     }
     // The outcomes are in the index a little later.
-    let dead = async || request(admin, "GET", "/api/dead-letters", &[], b"").await.text().contains("I got");
+    let dead = async || request(admin, "GET", "/api/dead-letters", &[BEARER], b"").await.text().contains("I got");
     eventually("dead letters with what was answered", dead).await;
     for (path, headers) in
         [("/hooks/vero/canary-wrong", &[][..]), ("/hooks/basic", &[("authorization", "Basic Y2FuYXJ5")])]
@@ -171,10 +174,14 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
             "/api/openapi.json",
             "/api/nonsense",
         ] {
-            searched.search(path, &request(admin, "GET", path, &[], b"").await.text());
+            searched.search(path, &request(admin, "GET", path, &[BEARER], b"").await.text());
         }
     };
     look(&mut searched).await;
+    for form in ["token=canary-token-of-the-operator", "token=canary-that-is-wrong"] {
+        let signed_in = request(admin, "POST", "/sign-in", &[], form.as_bytes()).await;
+        searched.search("an answer to who signs in", &format!("{:?} {}", signed_in.headers, signed_in.text()));
+    }
     let changed =
         good.replace("canary-in-a-header", "canary-in-a-header-2").replace("canary-in-a-path", "canary-in-a-path-2");
     let unknown = good.replace("  bearer: {", "  bearer: { tokn: canary-of-a-slip, ");
@@ -182,7 +189,7 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
     let unset = good.replace("PLANTED_WORD", "NOT_SET");
     for (text, status) in [(&changed, 200), (&unknown, 422), (&broken, 422), (&unset, 422)] {
         write(text);
-        let reloaded = request(admin, "POST", "/api/reload", &[("x-vero-relay-write", "1")], b"").await;
+        let reloaded = request(admin, "POST", "/api/reload", &[BEARER, ("x-vero-relay-write", "1")], b"").await;
         assert_eq!(reloaded.status(), status, "{}", reloaded.text());
         searched.search("a reload", &reloaded.text());
         if status != 200 {

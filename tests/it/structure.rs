@@ -181,3 +181,11 @@ fn each_folder_says_who_lives_there() {
     assert!(count > 150, "the modules were found: {count}");
     assert!(unsaid.is_empty(), "{}", unsaid.join("\n"));
 }
+
+#[test]
+fn what_lets_somebody_in_is_compared_in_constant_time() {
+    assert_eq!(naming("ct_eq"), ["admin/door/mod.rs", "admin/door/sessions.rs", "relay/auth.rs"]);
+    // A token is taken out where it is hashed, and where the config is proved.
+    let exposed: Vec<_> = naming("tokens.contains(").into_iter().chain(naming("token ==")).collect();
+    assert_eq!(exposed, ["config/admin.rs"], "two keys of one file");
+}

@@ -246,8 +246,10 @@ const signIn = {
   open(parent) {
     const token = h("input", { type: "password", name: "token", autocomplete: "current-password", required: true, "aria-label": "Token" });
     const told = h("p.bad", { role: "alert" });
+    // Those who keep passwords want a name beside each.
+    const name = h("input", { type: "text", name: "username", autocomplete: "username", value: "operator", hidden: true });
     const send = h("button.btn.first", { type: "submit" }, "Sign in");
-    const form = h("form.signin", { action: "sign-in", method: "post" }, h("h1", null, "Sign in"), h("p.dim", null, "With the token that stands under admin: in the config."), token, send, told);
+    const form = h("form.signin", { action: "sign-in", method: "post" }, h("h1", null, "Sign in"), h("p.dim", null, "With the token that stands under admin: in the config."), name, token, send, told);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       send.disabled = true;
