@@ -369,3 +369,25 @@ async fn another_config_is_told_and_so_is_a_file_that_is_not_in_force() {
     let failed = |frame: &Frame| frame.kind == "config" && frame.data["last_reload"]["error"].is_string();
     assert_eq!(stream.until(failed).await.data["generation"], 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_came_in_by_a_token_that_is_gone_reads_no_further() {
+    let config = |token: &str| {
+        let admin = format!("admin: {{ listen: \"127.0.0.1:0\", token: {token} }}");
+        let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", &admin);
+        format!("{head}rules: [ {{ name: silence, to: [], stop: true }} ]\n")
+    };
+    let relay = TestRelay::start_with(&config("the-first-token-of-all")).await;
+    let bearer = "authorization: Bearer the-first-token-of-all\r\n";
+    let mut stream = Listening::open(relay.running.admin_address, "", bearer).await;
+    assert_eq!(stream.head.status(), 200, "{}", stream.head.text());
+    stream.kind("hello").await;
+    std::fs::write(relay.directory.path().join("config.yaml"), config("the-second-token-of-all")).expect("written");
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    relay.accept(SENT).await;
+    while let Some(frame) = stream.next().await {
+        assert_ne!(frame.kind, "event", "{frame:?}");
+    }
+    assert!(stream.is_over, "it was ended and not cut off");
+    assert_eq!(Listening::open(relay.running.admin_address, "", bearer).await.head.status(), 401);
+}

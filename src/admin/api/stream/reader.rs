@@ -15,6 +15,7 @@ use super::frame::frame;
 use super::ring::{Behind, Entry, Step};
 use crate::event::EventId;
 use crate::relay::Relay;
+use crate::secret::Secret;
 use crate::store::{DeliveryState, EventView, NameId, Others, SearchLimit, States, StoredEvent};
 use crate::time::{Instant, rfc3339};
 
@@ -36,6 +37,8 @@ pub(super) struct Reader {
     streams: Arc<Streams>,
     relay: Arc<Relay>,
     filter: Option<Arc<Filter>>,
+    /// The admin listener's tokens when it began. Where there are others, whoever reads is to prove anew that he may.
+    tokens: Vec<Secret>,
     /// The number of the last frame that it has seen.
     position: u64,
     /// With a filter, what was sent; without one, what was not.
@@ -108,7 +111,8 @@ impl Reader {
         position: u64,
         out: mpsc::Sender<Bytes>,
     ) -> Self {
-        Self { streams, relay, filter, position, events: Remembered::default(), out }
+        let tokens = relay.generation().config.admin.tokens.clone();
+        Self { streams, relay, filter, tokens, position, events: Remembered::default(), out }
     }
 
     /// Reads on until somebody hangs up or the relay stops.
@@ -120,6 +124,9 @@ impl Reader {
         }
         loop {
             newest.borrow_and_update();
+            if self.relay.generation().config.admin.tokens != self.tokens {
+                return;
+            }
             let Some(behind) = self.streams.behind(self.position) else { return };
             let piece = match behind {
                 Behind::Step(step) => self.told(&step).await,
