@@ -178,7 +178,9 @@ function startAsking(every) {
 
 function startListening() {
   if (stream) return;
+  relay.isOpening = true;
   stream = listen(heard, (what) => {
+    relay.isOpening = false;
     relay.isLive = what === "open";
     if (what !== "lost") relay.isHeldUp = what === "held-up";
     startAsking(relay.isLive ? ASK_EVERY_MS * 3 : ASK_EVERY_MS);

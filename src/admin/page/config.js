@@ -198,7 +198,7 @@ function drawYaml() {
 
 /** A line of YAML in colours. Only a picture: what is drawn is the line, sign for sign. */
 function paint(line) {
-  const key = /^(\s*(?:- )?)([^\s:#"'{[][^:#]*|"[^"]*"|'[^']*')(:)(?=\s|$)/.exec(line);
+  const key = /^(\s*(?:- )?)(?!- )([^\s:#"'{[][^:#{[]*|"[^"]*"|'[^']*')(:)(?=\s|$)/.exec(line);
   if (!key) return values(line);
   return [key[1], h("span.key", null, key[2]), key[3], values(line.slice(key[0].length))];
 }

@@ -53,7 +53,7 @@ function soon() {
   view.soon = setTimeout(() => view === own && load(), 500);
 }
 
-export function key(name) {
+export function key(name, event) {
   const all = ordered();
   const at = all.findIndex((destination) => destination.name === view.name);
   const by = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[name];
@@ -64,7 +64,10 @@ export function key(name) {
       [...view.list.children].find((row) => row.hash === link("destinations", [next.name]))?.focus();
     }
   }
-  if (name === "Enter" && view.name) view.aside.focus();
+  if (name === "Enter" && view.name && view.list.contains(document.activeElement)) {
+    event.preventDefault();
+    view.aside.focus();
+  }
   if (name === "Escape" && view.name) go(link("destinations"));
 }
 
@@ -245,7 +248,7 @@ function drawDead(parent, item) {
       else next.delete(letter.event);
       choose([...next]);
     });
-    return h("tr", { class: selected.has(letter.event) ? "selected" : "" }, h("td", null, box), h("td", null, letter.at ? moment(letter.at) : "–"), h("td", null, letter.event ? eventLink(letter) : "its event cannot be read"), h("td", null, h("span.bad.foreign", null, letter.reason), letter.answer && h("code.answer.foreign", null, letter.answer)));
+    return h("tr", { class: selected.has(letter.event) ? "selected" : "" }, h("td", null, h("label.tick", null, box)), h("td", null, letter.at ? moment(letter.at) : "–"), h("td", null, letter.event ? eventLink(letter) : "its event cannot be read"), h("td", null, h("span.bad.foreign", null, letter.reason), " ", letter.answer && h("code.answer.foreign", null, letter.answer)));
   });
   const total = reason === null ? item.dead_letters : (reasons.find((known_) => known_.reason === reason)?.deliveries ?? shown.length);
   const what = selected.size ? `${count(selected.size)} selected` : reason === null ? `all ${count(total)}` : `all ${count(total)} with “${reason}”`;
@@ -254,7 +257,7 @@ function drawDead(parent, item) {
     h("h2", null, "Dead letters ", h("span.dim", null, count(item.dead_letters))),
     h("div.chips", { role: "group", "aria-label": "By reason" }, chip(`All ${count(item.dead_letters)}`, null), reasons.map((known_) => chip(`${known_.reason} · ${count(known_.deliveries)}`, known_.reason))),
     h("div.acts", null, button(`Replay ${what}`, (event) => replay(event.currentTarget, item.name), { kind: "first", sign: "again" }), button(`Drop ${what}…`, () => drop(item.name, selected.size || total), { kind: "harm" })),
-    table([all, "Given up", "Event", "Reason"], rows),
+    table([h("label.tick", null, all), "Given up", "Event", "Reason"], rows),
     letters.next && h("p.dim", null, `The newest ${count(shown.length)} are shown.`),
   );
   if (focused) parent.querySelector(`[data-event="${CSS.escape(focused)}"]`)?.focus();

@@ -31,10 +31,18 @@ function add(parent, kids) {
   }
 }
 
-/** Puts other children in the place of those that are there. */
+const CONTROLS = "a[href],button,input,select,textarea,summary,[tabindex]";
+
+/**
+ * Puts other children in the place of those that are there. The focus is not lost by that: it goes to what stands where it was, or to what
+ * is around.
+ */
 export function fill(parent, ...kids) {
+  const at = document.activeElement;
+  const place = at !== parent && parent.contains(at) ? [...parent.querySelectorAll(CONTROLS)].indexOf(at) : -1;
   parent.replaceChildren();
   add(parent, kids);
+  if (place >= 0) (parent.querySelectorAll(CONTROLS)[place] ?? parent.closest("[tabindex]"))?.focus({ preventScroll: true });
   return parent;
 }
 

@@ -217,7 +217,8 @@ export function frame(kind, data) {
 export function relayChanged() {
   drawStrip();
   drawLive();
-  if (!relay.isLive && view.page) again();
+  // Not while a stream begins: it brings what is missing, and counts what it leaves out.
+  if (!relay.isLive && !relay.isOpening && view.page) again();
 }
 export { relayChanged as relay };
 

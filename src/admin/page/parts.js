@@ -163,6 +163,8 @@ export async function once(element, act) {
  */
 export function ask({ title, content, label, harm = false, keep = "Cancel", act }) {
   const dialog = h("dialog", { "aria-label": title });
+  const from = document.activeElement;
+  const around = from?.closest("[tabindex='-1']");
   const close = () => dialog.close();
   const go = button(label, () => run(), { kind: harm ? "harm" : "first" });
   const away = button(keep, close, harm ? { autofocus: true } : {});
@@ -170,7 +172,11 @@ export function ask({ title, content, label, harm = false, keep = "Cancel", act 
     if ((await once(go, act)) !== null) close();
   }
   dialog.append(h("h2", null, title), h("div.content", null, content), h("div.acts", null, away, go));
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    // What opened it may be gone by what was done.
+    if (!from?.isConnected) around?.focus();
+  });
   document.body.append(dialog);
   dialog.showModal();
   (harm ? away : (dialog.querySelector("input,textarea") ?? go)).focus();

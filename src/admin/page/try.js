@@ -63,8 +63,8 @@ async function begin() {
   try {
     const samples = await get("samples");
     if (view !== own) return;
-    for (const [name, text] of Object.entries(samples)) own.samples.append(h("button.chip", { type: "button", onclick: () => put(text) }, name));
-    if (handed === null) own.text.value = samples.bounced ?? Object.values(samples)[0] ?? "";
+    for (const [name, text] of Object.entries(samples)) own.samples.append(h("button.chip", { type: "button", onclick: () => put(tidied(text)) }, name));
+    if (handed === null) own.text.value = tidied(samples.bounced ?? Object.values(samples)[0] ?? "");
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
   }
@@ -76,9 +76,13 @@ function put(text) {
   look();
 }
 
+function tidied(text) {
+  return json.tidy(json.read(text));
+}
+
 function tidy() {
   try {
-    put(json.tidy(json.read(view.text.value)));
+    put(tidied(view.text.value));
   } catch (error) {
     toast(error.message);
   }

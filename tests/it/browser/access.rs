@@ -131,7 +131,7 @@ const SMALL: &str = "
 const found = [];
 for (const element of document.querySelectorAll('button, a.btn, .tabs a, a.row, a.card, a.destination, input, summary')) {
   if (!element.checkVisibility({ visibilityProperty: true }) || element.closest('.json, .offscreen') || element.matches('.link, .value')) continue;
-  const target = element.matches('input[type=checkbox]') ? (element.closest('label, td') ?? element) : element;
+  const target = element.matches('input[type=checkbox]') ? (element.closest('label') ?? element) : element;
   const box = target.getBoundingClientRect();
   if (box.width < 23.5 || box.height < 23.5) found.push(`${element.tagName}.${element.className} ${box.width.toFixed()}x${box.height.toFixed()}`);
 }

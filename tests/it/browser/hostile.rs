@@ -39,7 +39,9 @@ fn shown(text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_event_holds_is_shown_as_text_and_becomes_nothing_else() {
-    let fake = Fake::start([Act::with(422, &[], ATTEMPTS[0])]).await;
+    // The first event is given up at both destinations.
+    let refusal = || Act::with(422, &[], ATTEMPTS[0]);
+    let fake = Fake::start([refusal(), refusal()]).await;
     let config = rules(&fake)
         .replace("type: [bounced, complained]", "wanted: true")
         .replace("campaign.name: { glob: \"Cart*\" }", "wanted: true");
@@ -63,9 +65,20 @@ async fn what_an_event_holds_is_shown_as_text_and_becomes_nothing_else() {
         page.sees(".rules", "wanted").await;
         nothing_happened(&page).await;
     }
-    page.go("#/unrouted/refused").await;
-    page.sees("table", "</script><img").await;
-    nothing_happened(&page).await;
+    for (place, selector) in [("#/unrouted", ".groups"), ("#/unrouted/refused", "table")] {
+        page.go(place).await;
+        page.sees(selector, "</script><img").await;
+        nothing_happened(&page).await;
+    }
+    page.go("#/try").await;
+    for text in ATTEMPTS {
+        page.sees(".verdict", "").await;
+        let event = json!({ "type": text, "wanted": true, "campaign": { "name": text } }).to_string();
+        let put = "const field = document.querySelector('textarea'); field.value = arguments[0]; field.dispatchEvent(new Event('input'))";
+        page.run(put, &[json!(event)]).await;
+        page.sees(".told", &shown(text)).await;
+        nothing_happened(&page).await;
+    }
     // What is typed into the search is text too, also where it comes with the address.
     page.go(&format!(
         "#/events?q={}",

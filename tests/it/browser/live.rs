@@ -1,6 +1,6 @@
 //! What comes by itself, and what happens when it does not: a relay that is gone, a tab that nobody sees, more events than anybody can read.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::page::Page;
 use super::stage::{append, event, rules};
@@ -8,6 +8,10 @@ use crate::harness::*;
 
 /// The ids of the events that the list shows, the newest first.
 const IDS: &str = "return all('.rows a.row').map((row) => row.hash.slice('#/events/'.length))";
+
+async fn ids(page: &Page) -> Vec<String> {
+    serde_json::from_value(page.run(IDS, &[]).await).expect("ids")
+}
 
 /// Whether so many events are shown, or counted among those that were left out.
 const COUNTED: &str = "
@@ -86,6 +90,45 @@ async fn a_relay_that_is_killed_is_told_of_and_when_it_is_back_nothing_is_missin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_nobody_sees_listens_to_nothing_and_then_gets_what_it_missed() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees("button.live", "Live").await;
+    relay.accept(&event("clicked", "Cart 0.", "jo@example.com")).await;
+    page.sees(".rows a.row", "Cart 0.").await;
+
+    let client = &page.browser.client;
+    let shown = client.window().await.expect("a window");
+    let other = client.new_window(true).await.expect("a tab").handle;
+    let mut before = 1;
+    for missed in [20, 5000] {
+        client.switch_to_window(other.clone()).await.expect("switched");
+        append(&relay, missed).await;
+        client.switch_to_window(shown.clone()).await.expect("switched");
+        page.sees("button.live", "Live").await;
+        let mut expected = newest(&relay, 100).await;
+        if missed < 100 {
+            shows(&page, &expected).await;
+        } else {
+            // Each is shown, or counted among those that were left out; then the list is begun anew.
+            page.until("all to be counted", COUNTED, &[json!(missed + before)]).await;
+            let anew =
+                "const anew = find('.rows .skipped-row button', 'load the list anew'); anew?.click(); return true";
+            page.run(anew, &[]).await;
+            shows(&page, &expected).await;
+        }
+        before += missed;
+        let all = ids(&page).await;
+        expected.clone_from(&all);
+        expected.sort();
+        expected.dedup();
+        assert_eq!(expected.len(), all.len(), "none is there twice");
+    }
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_events_than_can_be_read_are_counted_and_the_page_answers() {
     const MANY: usize = 2000;
     let fake = Fake::start([]).await;
@@ -102,5 +145,29 @@ async fn more_events_than_can_be_read_are_counted_and_the_page_answers() {
     page.click(".rows .skipped-row button", "load the list anew").await;
     let expected = newest(&relay, 100).await;
     shows(&page, &expected).await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seven_windows_are_all_kept_up_to_date() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".tools .health", "Accepts events").await;
+    let client = &page.browser.client;
+    let mut windows = vec![client.window().await.expect("a window")];
+    for _ in 1..7 {
+        let window = client.new_window(false).await.expect("a window").handle;
+        client.switch_to_window(window.clone()).await.expect("switched");
+        page.go("#/events").await;
+        page.sees(".tools .health", "Accepts events").await;
+        windows.push(window);
+    }
+    relay.accept(&event("clicked", "Cart 0.", "jo@example.com")).await;
+    for window in windows {
+        client.switch_to_window(window).await.expect("switched");
+        assert_eq!(page.run("return document.visibilityState", &[]).await, Value::from("visible"));
+        page.sees(".rows a.row", "Cart 0.").await;
+    }
     page.end().await;
 }

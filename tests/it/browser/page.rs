@@ -19,8 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 /// What the page asks for already, and the relay does not have yet.
-const NOT_THERE_YET: [&str; 5] =
-    ["/api/session", "/api/config", "/api/rules", "/api/unrouted", "/api/dead-letters/reasons"];
+const NOT_THERE_YET: [&str; 1] = ["/api/dead-letters/reasons"];
 
 /// What every script may use.
 const WORDS: &str = "

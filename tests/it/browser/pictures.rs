@@ -17,15 +17,9 @@ async fn take(page: &Page, name: &str) {
     std::fs::write(pictures().join(format!("{name}.png")), picture).expect("written");
 }
 
-/// The name of a place in that of a file.
-fn named(place: &str) -> String {
-    place
-        .trim_start_matches("#/")
-        .split(['/', '?'])
-        .take(2)
-        .map(|step| step.chars().take(12).collect::<String>())
-        .collect::<Vec<_>>()
-        .join("-")
+/// The name of a place in that of a file: its view.
+fn named(place: &str) -> &str {
+    place.trim_start_matches("#/").split('/').next().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +45,10 @@ async fn a_relay_that_is_new_is_drawn() {
     for (place, text) in [
         ("events", "Nothing has come in yet"),
         ("destinations", "No destinations"),
+        ("try", "Goes nowhere"),
+        ("unrouted", "Every event went somewhere"),
         ("unrouted/refused", "Nothing was turned away"),
+        ("config", "rules:"),
     ] {
         page.go(&format!("#/{place}")).await;
         page.sees("main", text).await;

@@ -48,8 +48,16 @@ pub struct Stage {
 
 impl Stage {
     pub async fn start() -> Self {
+        Self::start_as("admin: { listen: \"127.0.0.1:0\" }").await
+    }
+
+    /// The same, with another `admin:` in its config.
+    pub async fn start_as(admin: &str) -> Self {
         let fake = Fake::start([Act::with(422, &[], "no such user"), Act::with(400, &[], "no such field")]).await;
-        let relay = TestRelay::start(&rules(&fake)).await;
+        let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", admin);
+        let config = format!("{head}{}", rules(&fake));
+        let relay = TestRelay::start_with(&config).await;
+        std::fs::write(relay.directory.path().join("config.yaml"), config).expect("written");
         let dead = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
         relay.until(&dead, "dead").await;
         let other = relay.accept(&event("clicked", "Cart Reminder", "bo@example.com")).await;
@@ -73,7 +81,11 @@ impl Stage {
             (format!("#/events/{}", self.dead), ".detail", "given up"),
             (format!("#/events/{}", self.unrouted), ".detail", "No rule wanted this event"),
             ("#/destinations".to_owned(), ".list", "alerts"),
+            ("#/destinations/crm".to_owned(), ".detail .sentence", "2 dead letters"),
+            ("#/try".to_owned(), ".verdict", "Goes to"),
+            ("#/unrouted".to_owned(), ".groups", "opens of receipts"),
             ("#/unrouted/refused".to_owned(), "table", "400"),
+            ("#/config".to_owned(), ".yaml", "rules:"),
         ]
     }
 
@@ -114,4 +126,9 @@ pub async fn append(relay: &TestRelay, count: usize) {
             }
         }
     }
+}
+
+/// Writes the config file of a relay, which is not in force by that.
+pub fn write_config(relay: &TestRelay, rest: &str) {
+    std::fs::write(relay.directory.path().join("config.yaml"), format!("{HEAD}{rest}")).expect("written");
 }

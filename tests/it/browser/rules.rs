@@ -1,0 +1,136 @@
+//! The rules: what no rule wanted and why, an event before it happens, the config as it runs and the file that is not in force yet.
+
+use serde_json::json;
+
+use super::page::Page;
+use super::stage::{Stage, event, rules, told, write_config};
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_rule_wanted_is_grouped_by_its_nearest_miss() {
+    let stage = Stage::start().await;
+    for _ in 0..3 {
+        stage.relay.accept(&event("opened", "Receipt", "jo@example.com")).await;
+        stage.relay.accept(&json!({ "type": "user_created" }).to_string()).await;
+    }
+    let page = stage.page("#/unrouted").await;
+    let near = page.sees(".group", "opens of receipts").await;
+    for part in [
+        "4",
+        "opened",
+        "1 of 2 conditions holds",
+        "campaign.name",
+        "wanted",
+        "Receipts",
+        "met",
+        "Receipt",
+        "Did the rule mean Receipt?",
+    ] {
+        assert!(near.contains(part), "{part} in {near}");
+    }
+    let far = page.sees(".group", "user_created").await;
+    assert!(far.contains("No rule comes near"), "{far}");
+    page.click(".group a", "example 1").await;
+    page.sees(".detail", "No rule wanted this event").await;
+    page.go("#/unrouted").await;
+    page.click(".group a", "See them").await;
+    page.until("them alone", "return all('.rows a.row').length >= 3 && !find('.rows a.row', 'bounced')", &[]).await;
+    page.end().await;
+}
+
+/// Puts a text in the editor, as typing or pasting it does.
+async fn write(page: &Page, text: &str) {
+    let put = "const field = document.querySelector('textarea'); field.value = arguments[0]; field.dispatchEvent(new Event('input', { bubbles: true }))";
+    page.run(put, &[json!(text)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_tried_by_the_rules_in_force_and_by_the_file_and_then_sent_for_real() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    write_config(&relay, &rules(&fake).replace("campaign.name: Receipts", "campaign.name: Receipt"));
+    let page = Page::open(relay.running.admin_address, "#/try").await;
+    page.sees(".verdict", "Goes to alerts, crm").await;
+    page.sees(".result .slack b", "bounced").await;
+    page.click(".chip", "user_created").await;
+    page.sees(".verdict", "Goes nowhere").await;
+
+    write(&page, &event("opened", "Receipt", "jo@example.com")).await;
+    page.sees(".verdict", "Goes nowhere").await;
+    page.sees(".note", "Did the rule mean Receipt?").await;
+    page.click(".choice button", "The file as it stands").await;
+    page.sees(".verdict", "Goes to crm").await;
+
+    page.fill("textarea", "{ \"type\": \"opened\", }").await;
+    page.sees(".told .bad", "trailing comma at byte 20").await;
+    page.sees("button:disabled", "Send it for real").await;
+    page.fill("textarea", &event("clicked", "Cart", "jo@example.com")).await;
+    page.sees(".verdict", "Goes to crm").await;
+    assert_eq!(fake.seen().len(), 0, "nothing was sent so far");
+    page.click("button", "Send it for real").await;
+    page.click(".toast button", "See it").await;
+    page.sees(".detail h1", "clicked").await;
+    page.sees(".delivery .badge", "delivered").await;
+    assert_eq!(fake.wait_for(1).await[0].json()["campaign"]["name"], "Cart");
+    // Chromium logs that the broken one was refused.
+    page.end_with(|line| line.contains("status of 422")).await;
+}
+
+/// Stands in the config where a secret does.
+const CANARY: &str = "canary-4f1d";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_config_is_shown_as_it_runs_and_a_changed_file_says_what_it_would_do() {
+    let fake = Fake::start([]).await;
+    let secret = |config: String| {
+        config
+            .replace("/crm\"", &format!("/crm\", auth: {{ bearer: \"{CANARY}\" }}"))
+            .replace("/slack\"", &format!("/slack/{CANARY}\""))
+    };
+    let now = secret(rules(&fake));
+    let relay = TestRelay::start(&now).await;
+    write_config(&relay, &now);
+    for n in 0..3 {
+        relay.accept(&event("clicked", &format!("Cart {n}"), "jo@example.com")).await;
+        relay.accept(&event("opened", "Receipt", "jo@example.com")).await;
+    }
+    let page = Page::open(relay.running.admin_address, "#/config").await;
+    page.sees(".yaml li", "name: cart followups").await;
+    page.sees(".yaml li", "3×").await;
+    page.sees(".yaml li.never", "never").await;
+    page.sees(".hits li", "never matched: is it meant?").await;
+    let first = told(&relay, "/api/config").await["generation"].clone();
+
+    // A file that is wrong: its text, and nothing to press.
+    write_config(&relay, &now.replace("to: alerts", "to: alrts"));
+    page.run("location.hash = '#/events'", &[]).await;
+    page.run("location.hash = '#/config'", &[]).await;
+    page.sees(".note.s-bad", "did you mean `alerts`?").await;
+    assert_eq!(page.run("return Boolean(find('button', 'Reload now'))", &[]).await, json!(false));
+
+    // One that is good: what changes, what it would do, and then it is in force.
+    write_config(&relay, &now.replace("campaign.name: Receipts", "campaign.name: Receipt"));
+    page.run("location.hash = '#/events'", &[]).await;
+    page.run("location.hash = '#/config'", &[]).await;
+    page.sees(".news .changes", "opens of receipts").await;
+    page.click(".news button", "What would it do?").await;
+    let effect = page.sees(".news .effects li", "crm").await;
+    assert!(effect.contains("appear") && effect.contains('3') && effect.contains("opens of receipts"), "{effect}");
+    assert_eq!(told(&relay, "/api/config").await["generation"], first, "nothing has changed");
+    page.click(".news button", "Reload now").await;
+    page.sees(".toast", "is in force").await;
+    page.sees_no(".news", "").await;
+    assert_ne!(told(&relay, "/api/config").await["generation"], first);
+
+    // No secret in what the page shows, nor in what it was told.
+    for place in ["#/config", "#/destinations/crm", "#/destinations/alerts", "#/try", "#/events"] {
+        page.go(place).await;
+        page.sees(".health", "Accepts events").await;
+        let text = page.run("return document.documentElement.textContent + [...document.querySelectorAll('input, textarea')].map((field) => field.value).join()", &[]).await;
+        assert!(!text.as_str().unwrap_or_default().contains(CANARY), "{place}");
+    }
+    for path in ["/api/config", "/api/config/on-disk", "/api/destinations", "/api/status", "/api/rules"] {
+        assert!(!relay.admin(path).await.text().contains(CANARY), "{path}");
+    }
+    page.end().await;
+}
