@@ -1,10 +1,13 @@
 //! What an operator and the page ask, of a relay whose history is long: how long each answer takes, and how long the page takes to its first
 //! view.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use fantoccini::Locator;
 use serde_json::{Value, json};
 
+use crate::driver::Browser;
 use crate::load::{Load, send};
 use crate::measure::{Relay, quantile};
 use crate::receiver::Receiver;
@@ -31,7 +34,12 @@ pub struct Answered {
 pub struct Api {
     pub events: u64,
     pub answered: Vec<Answered>,
+    /// From the navigation to the list of events, in a browser that has seen nothing before: sorted, milliseconds.
+    pub first_views_ms: Vec<f64>,
 }
+
+/// How often the page is opened, each time in a browser of its own.
+const VIEWS: usize = 5;
 
 /// Fills a history and asks.
 pub async fn run(share: u64) -> Api {
@@ -88,7 +96,24 @@ pub async fn run(share: u64) -> Api {
     for (path, body) in posts {
         answered.push(time(&mut connection, "POST", path, &id, Some(&body)).await);
     }
-    Api { events, answered }
+    let mut first_views_ms = Vec::new();
+    for _ in 0..VIEWS {
+        first_views_ms.push(first_view(relay.admin).await);
+    }
+    first_views_ms.sort_by(f64::total_cmp);
+    Api { events, answered, first_views_ms }
+}
+
+/// Opens the page in a new browser; the page notes itself when the list is drawn.
+async fn first_view(admin: SocketAddr) -> f64 {
+    let browser = Browser::start().await;
+    let client = &browser.client;
+    client.goto(&format!("http://{admin}/#/events")).await.expect("the page is there");
+    client.wait().for_element(Locator::Css("ol.rows a.row")).await.expect("events are listed");
+    let noted = "return performance.getEntriesByName('listed')[0].startTime";
+    let ms = client.execute(noted, Vec::new()).await.expect("the page has noted it");
+    browser.close().await;
+    ms.as_f64().expect("a number")
 }
 
 async fn time(connection: &mut Connection, method: &str, path: &str, id: &str, body: Option<&Value>) -> Answered {

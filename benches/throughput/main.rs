@@ -6,6 +6,7 @@
 //!   the relay's place.
 //! * [`asked`]: how long the API takes over a long history. [`watched`]: what an open page costs.
 //! * [`counted`]: how often the relay asks for memory.
+//! * [`driver`]: a browser, that of the tests.
 //! * [`measure`]: what the kernel knows of a process, and the relay, started on a config of its own.
 //! * [`scenarios`]: what is measured, each between two runs of the bare loop. [`report`]: the tables and BENCHMARKS.md.
 //! * [`wire`]: as little HTTP as will do.
@@ -18,6 +19,8 @@
 mod asked;
 mod bare;
 mod counted;
+#[path = "../../tests/it/browser/driver.rs"]
+mod driver;
 mod load;
 mod measure;
 mod receiver;

@@ -322,6 +322,13 @@ fn answers(asked: &Api) -> String {
         let [p50, p99] = one.ms;
         writeln!(out, "| `{}` | {} | {p50:.2} | {p99:.2} | {} |", one.what, one.times, one.bytes).expect(TAKES_ALL);
     }
+    let views: Vec<_> = asked.first_views_ms.iter().map(|ms| format!("{ms:.0}")).collect();
+    writeln!(
+        out,
+        "\nThe page, opened in a new browser each time, shows the list of events after {} ms.",
+        views.join(", ")
+    )
+    .expect(TAKES_ALL);
     out
 }
 
