@@ -107,6 +107,14 @@ impl Entry {
     }
 }
 
+/// A bin as it is shown.
+#[derive(Serialize)]
+pub struct ShownBin<'b> {
+    bin: &'b str,
+    received: u64,
+    entries: Vec<Shown<'b>>,
+}
+
 /// An entry as it is shown.
 #[derive(Serialize)]
 struct Shown<'e> {
@@ -234,8 +242,8 @@ impl Bins {
         }
     }
 
-    /// What came into a bin, newest first, as JSON. Takes some milliseconds: not for a thread that serves.
-    pub fn show(&self, name: &str) -> Option<Vec<u8>> {
+    /// What came into a bin, newest first, as `write` puts it into JSON. Takes some milliseconds: not for a thread that serves.
+    pub fn show<T>(&self, name: &str, write: impl FnOnce(ShownBin<'_>) -> T) -> Option<T> {
         let (received, entries) = {
             let mut kept = self.kept();
             kept.uses += 1;
@@ -245,16 +253,8 @@ impl Bins {
             (bin.received, bin.entries.clone())
         };
         let mut rest = SHOWN_MAX;
-        #[derive(Serialize)]
-        struct ShownBin<'b> {
-            bin: &'b str,
-            received: u64,
-            entries: Vec<Shown<'b>>,
-        }
         let entries = entries.iter().map(|entry| Shown::new(entry, &mut rest)).collect();
-        let mut shown = serde_json::to_vec_pretty(&ShownBin { bin: name, received, entries }).ok()?;
-        shown.push(b'\n');
-        Some(shown)
+        Some(write(ShownBin { bin: name, received, entries }))
     }
 
     /// The names of all bins, and how much came into each.
@@ -275,7 +275,12 @@ mod tests {
     }
 
     fn shown(bins: &Bins, name: &str) -> Value {
-        serde_json::from_slice(&bins.show(name).expect("there")).expect("JSON")
+        serde_json::from_slice(&text(bins, name)).expect("JSON")
+    }
+
+    fn text(bins: &Bins, name: &str) -> Vec<u8> {
+        let text = bins.show(name, |shown| serde_json::to_vec_pretty(&shown));
+        text.expect("there").expect("it can be written")
     }
 
     fn entries(bins: &Bins, name: &str) -> usize {
@@ -330,7 +335,7 @@ mod tests {
             for _ in 0..20 {
                 bins.add("a", Entry::new(&Method::POST, "bin/a", &[], &HeaderMap::new(), vec![byte; 200_000].into()));
             }
-            let bytes = bins.show("a").expect("there");
+            let bytes = text(&bins, "a");
             assert!(bytes.len() <= 8 * SHOWN_MAX, "{byte}: {}", bytes.len());
             let shown = shown(&bins, "a");
             let left_out = format!("{} of 200000 bytes are not shown", 200_000 - SHOWN_OF_A_BODY_MAX);

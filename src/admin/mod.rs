@@ -8,10 +8,12 @@
 //!
 //! * [`api`]: what the verbs of the command line ask, one file a resource.
 //! * [`page`]: what a browser is shown.
-//! * [`door`]: who may ask. [`reader`]: what those see who only look. [`work`]: how much is done at once.
+//! * [`door`]: who may ask. [`reader`]: what those see who only look. [`work`]: how much is done at once. [`layout`]: how JSON
+//! is laid out.
 
 pub(crate) mod api;
 mod door;
+mod layout;
 mod page;
 mod reader;
 mod work;
@@ -23,12 +25,13 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use serde_json::Value;
+use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::reply::Response as Reply;
 use warp::{Filter, Reply as _};
 
 use self::door::{Access, Door, Knock, Visitor};
+use self::layout::Layout;
 use self::work::{Effort, Places};
 use crate::bins;
 use crate::destination::hops::VIA;
@@ -170,9 +173,16 @@ where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
 {
-    let Request { path, method, headers, query, .. } = request;
+    let Request { path, method, headers, mut query, .. } = request;
     let relay = &admin.relay;
     let is_read = matches!(*method, Method::GET | Method::HEAD);
+    // What comes into a bin is kept as it came.
+    let is_for_bin = !is_read && steps.first() == Some(&"bin");
+    let layout = if is_for_bin { Ok(Layout::Compact) } else { Layout::asked(headers, &mut query) };
+    let layout = match layout {
+        Ok(layout) => layout,
+        Err(refusal) => return refusal,
+    };
     match (is_read, steps) {
         (true, ["healthz"]) => healthz(),
         (true, ["readyz"]) => readyz(relay),
@@ -198,19 +208,19 @@ where
             let asked = async move {
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
                 let query = api::Query(query);
-                let answer =
+                let said =
                     api::answer(resource, &relay, &visitor, is_read, &steps, &query, &body.unwrap_or_default()).await;
                 drop(permit);
-                answer
+                said.answer(layout)
             };
             admin.places.run_alone(search, resource.effort(is_read), asked).await
         }
-        (true, ["bin"]) => json(&relay.bins.overview()),
+        (true, ["bin"]) => json(&relay.bins.overview(), layout),
         (_, ["bin", name, ..]) if !bins::is_name(name) => answer(StatusCode::BAD_REQUEST, bins::NAME_RULE),
         (true, ["bin", name]) => {
             let relay = relay.clone();
             let name = (*name).to_owned();
-            admin.places.run(Effort::Search, blocking(move || show_bin(&relay, &name))).await
+            admin.places.run(Effort::Search, blocking(move || show_bin(&relay, &name, layout))).await
         }
         (false, ["bin", name, ..]) => match read_body(admin, headers, stream, BODY_BYTES_MAX).await {
             Ok((body, _permit)) => {
@@ -231,9 +241,9 @@ async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
     worked.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
 }
 
-fn show_bin(relay: &Relay, name: &str) -> Answer {
-    match relay.bins.show(name) {
-        Some(shown) => json_text(shown),
+fn show_bin(relay: &Relay, name: &str, layout: Layout) -> Answer {
+    match relay.bins.show(name, |shown| json(&shown, layout)) {
+        Some(shown) => shown,
         None => answer(StatusCode::NOT_FOUND, "nothing has come into this bin yet"),
     }
 }
@@ -260,12 +270,11 @@ fn overview() -> String {
 }
 
 /// A JSON answer.
-fn json(value: &Value) -> Answer {
-    json_text(format!("{value:#}\n"))
-}
-
-fn json_text(text: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(text.into());
+fn json(value: &impl Serialize, layout: Layout) -> Answer {
+    let Ok(text) = layout.text(value) else {
+        return answer(StatusCode::INTERNAL_SERVER_ERROR, "a bug: the answer cannot be written as JSON");
+    };
+    let mut response = Response::new(Bytes::from(text));
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

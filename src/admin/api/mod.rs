@@ -25,6 +25,7 @@ pub(super) use self::parameters::Query;
 use self::parameters::{Asked, LIMIT, Range};
 pub(super) use self::stream::{Streams, open as open_stream};
 use super::door::Visitor;
+use super::layout::Layout;
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
@@ -37,12 +38,25 @@ pub(super) struct Refusal(StatusCode, String);
 type Outcome = Result<Value, Refusal>;
 
 /// What is answered.
-enum Said {
+pub(super) enum Said {
     Json(Value),
     /// Bytes of an event, as they came.
     Bytes(Bytes),
     /// What somebody who sends an event hears.
     Door(Answer),
+    Refusal(Refusal),
+}
+
+impl Said {
+    /// As it is sent.
+    pub(super) fn answer(self, layout: Layout) -> Answer {
+        match self {
+            Self::Json(value) => super::json(&value, layout),
+            Self::Bytes(bytes) => foreign(bytes),
+            Self::Door(answer) => answer,
+            Self::Refusal(Refusal(status, message)) => refuse(status, &message),
+        }
+    }
 }
 
 impl Refusal {
@@ -203,19 +217,18 @@ pub(super) async fn answer(
     steps: &[&str],
     query: &Query,
     body: &[u8],
-) -> Answer {
+) -> Said {
     let taken = endpoint::find(resource.endpoints, is_read, steps).and_then(|endpoint| endpoint.take(query, body));
     let asked = match taken {
         Ok(asked) => asked,
-        Err(Refusal(status, message)) => return refuse(status, &message),
+        Err(refusal) => return Said::Refusal(refusal),
     };
     match (resource.answer)(Request { relay, visitor, is_read, steps, query, body: &asked }).await {
-        Ok(Said::Bytes(bytes)) => foreign(bytes),
         Ok(Said::Door(answer)) => {
             if answer.status().is_success() {
                 (resource.tell)(&Act { steps, asked: &asked, deliveries: None, id: None });
             }
-            answer
+            Said::Door(answer)
         }
         Ok(Said::Json(done)) => {
             let changes_nothing = is_read || done["dry_run"] == true || done["repeated"] == true;
@@ -227,9 +240,10 @@ pub(super) async fn answer(
                     id: done["id"].as_str(),
                 });
             }
-            super::json(&done)
+            Said::Json(done)
         }
-        Err(Refusal(status, message)) => refuse(status, &message),
+        Ok(said) => said,
+        Err(refusal) => Said::Refusal(refusal),
     }
 }
 
