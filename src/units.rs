@@ -17,6 +17,17 @@ pub fn size(text: &str) -> Result<u64, Fault> {
     measured(text, &SIZE_UNITS).ok_or_else(|| not_a(text, "size", meant(text, &SIZE_WORDS, &SIZE_UNITS), form))
 }
 
+/// A time between two as a rate, as it is written: in the largest unit of time that says it exactly.
+pub fn shown_rate(interval: Duration) -> String {
+    let exactly = |(unit, period): (&str, u64)| {
+        let count = (Duration::from_secs(period).as_nanos() + interval.as_nanos() / 2) / interval.as_nanos().max(1);
+        let text = format!("{count}/{unit}");
+        (rate(&text) == Ok(interval)).then_some(text)
+    };
+    let known = [("s", 1), ("m", 60), ("h", 3600)].into_iter().find_map(exactly);
+    known.unwrap_or_else(|| format!("one in {}", shown_duration(interval)))
+}
+
 /// Reads a rate like `5/s`, `100/m` or `1/h`, as the time between two.
 pub fn rate(text: &str) -> Result<Duration, Fault> {
     let form = "a number per second, minute or hour, like 5/s, 100/m or 10/h";
@@ -261,6 +272,13 @@ mod tests {
         for bad in ["5", "MiB", "1mib", "1PiB", "16777216TiB"] {
             assert!(size(bad).is_err(), "{bad}");
         }
+        for known in ["5/s", "7/s", "100/m", "10/h", "1/h", "1/s"] {
+            assert_eq!(shown_rate(rate(known).expect("a rate")), known);
+        }
+        assert_eq!(
+            [shown_rate(rate("60/m").expect("a rate")), shown_rate(Duration::from_secs(7000))],
+            ["1/s", "one in 7000s"]
+        );
         for bad in ["5", "0/s", "5/d", "x/s", "100001/s"] {
             assert!(rate(bad).is_err(), "{bad}");
         }

@@ -92,6 +92,14 @@ impl Breaker {
         }
     }
 
+    /// While it is open: when the next probe may be made; `None` while one is in flight.
+    pub fn probe_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Open { probe_at, is_probing: false, .. } => Some(probe_at),
+            State::Open { .. } | State::Closed { .. } => None,
+        }
+    }
+
     /// What may be begun.
     pub fn allowed(&self, now: Instant) -> Allowed {
         match self.state {

@@ -20,6 +20,8 @@ pub struct Shown {
     pub last_error: Option<(String, u64)>,
     /// When the last delivery arrived, unix milliseconds.
     pub last_delivered_ms: Option<u64>,
+    /// While the breaker is open: when the next probe may be made, unix milliseconds; `None` while one is in flight.
+    pub next_probe_ms: Option<u64>,
     /// Held as the other side asked (`Retry-After`), until then, unix milliseconds.
     pub held_until_ms: Option<u64>,
 }

@@ -145,6 +145,7 @@ impl Worker {
         let stop = self.parts.stop.clone();
         let mut attempts = Attempts::new(attempted);
         self.show_section();
+        self.show_probe();
         self.look_at_changes();
         // Kept from turn to turn: to wait anew for each of these costs more than an attempt's share of the rest.
         let mut ready = self.parts.queue.ready();
@@ -220,8 +221,20 @@ impl Worker {
             self.breaker.ramp_up(Instant::now());
             self.section.rate_limit.release();
             self.parts.status.show(|shown| shown.held_until_ms = None);
+            self.show_probe();
             self.is_ready = true;
         }
+    }
+
+    /// When the breaker lets the next probe through, unix milliseconds.
+    fn next_probe_ms(&self) -> Option<u64> {
+        let at = self.breaker.probe_at()?;
+        Some(self.parts.clock.now_ms() + at.saturating_duration_since(Instant::now()).as_millis() as u64)
+    }
+
+    fn show_probe(&self) {
+        let next_probe_ms = self.next_probe_ms();
+        self.parts.status.show(|shown| shown.next_probe_ms = next_probe_ms);
     }
 
     /// Starts as many attempts as there is room, turns and deliveries for. Returns when the next turn is, if that is what lacks.
@@ -303,6 +316,7 @@ impl Worker {
             self.lacks_room = true;
         } else if is_probe {
             self.breaker.probe();
+            self.show_probe();
         }
         None
     }

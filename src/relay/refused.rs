@@ -3,7 +3,7 @@
 //! Whoever slips a token into the wrong place has it refused, so nothing is kept that could be one: of a path, only the word `hooks`
 //! and the names of sources; of a body, its beginning without any configured secret.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -113,11 +113,20 @@ fn without(secrets: &[String], text: &[u8]) -> String {
     String::from_utf8_lossy(&spelled::without(secrets, text, BODY_BYTES_MAX, Letters::Any)).into_owned()
 }
 
-/// The last of them.
+/// The last of them, and how many there were since the start.
 pub struct Refused {
-    requests: Mutex<VecDeque<RefusedRequest>>,
+    since_ms: u64,
+    kept: Mutex<Kept>,
     metrics: Metrics,
     told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Newest first.
+    requests: VecDeque<RefusedRequest>,
+    /// By the word for the reason, of which there are few.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 /// Whoever reaches the listener can be refused as often as they like: the log sums it up.
@@ -146,7 +155,8 @@ fn in_a_word(status: u16) -> &'static str {
 impl Refused {
     pub fn new(metrics: &Metrics) -> Self {
         let told = Told { trouble: Trouble::summed_up(TOLD_EVERY), last: (0, "other") };
-        Self { requests: Mutex::default(), metrics: metrics.clone(), told: Mutex::new(told) }
+        let since_ms = crate::time::wall_ms();
+        Self { since_ms, kept: Mutex::default(), metrics: metrics.clone(), told: Mutex::new(told) }
     }
 
     /// Adds one, and drops the oldest.
@@ -158,11 +168,12 @@ impl Refused {
         let news = told.trouble.happens(Instant::now());
         told.tell(news);
         drop(told);
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        if requests.len() == KEPT_MAX {
-            requests.pop_back();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept.counts.entry(reason).or_default() += 1;
+        if kept.requests.len() == KEPT_MAX {
+            kept.requests.pop_back();
         }
-        requests.push_front(request);
+        kept.requests.push_front(request);
     }
 
     /// Time has passed: tells what is due.
@@ -172,9 +183,14 @@ impl Refused {
         told.tell(news);
     }
 
-    /// All of them, newest first.
+    /// Those that are kept, newest first.
     pub fn list(&self) -> Vec<RefusedRequest> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).requests.iter().cloned().collect()
+    }
+
+    /// Since when they are counted, unix milliseconds, and how many there were for each reason.
+    pub fn counts(&self) -> (u64, BTreeMap<&'static str, u64>) {
+        (self.since_ms, self.kept.lock().unwrap_or_else(PoisonError::into_inner).counts.clone())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The relay through its real listeners, against fake destinations with a script of answers; one program for all of it.
 
+mod acts;
 mod admin_listener;
 mod answers;
 mod api;

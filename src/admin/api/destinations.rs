@@ -2,35 +2,46 @@
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Request, Resource, ask, destination, get, in_json, new_id, nothing_here, post, refused};
+use super::{
+    Asked, Outcome, Refusal, Request, Resource, ask, destination, get, in_json, name, nothing_here, post, refused,
+};
 use crate::relay::Relay;
 use crate::store::{AllCounts, Command, Counts, What};
 use crate::time::rfc3339;
+use crate::units::shown_rate;
+
+/// Bytes of the reason of a pause: a sentence, for who comes next.
+const REASON_BYTES_MAX: usize = 300;
+/// The reason, where none is given.
+const NO_REASON: &str = "paused by the operator";
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "destinations",
     endpoints: &[
         get("", &[], "every destination: backlog, age of the oldest, dead letters, breaker, paused").without_events(),
-        post("/NAME/pause", &[], "hold its queue"),
-        post("/NAME/resume", &[], "let it go on"),
-        post("/NAME/retry", &[], "make what waits due now"),
+        get("/NAME", &[], "one of them").without_events(),
+        post("/NAME/pause", &["reason?", "id?"], "hold its queue; the reason is shown to who looks"),
+        post("/NAME/resume", &["id?"], "let it go on"),
+        post("/NAME/retry", &["id?"], "make what waits due now"),
     ],
     answer: |request| in_json(answer(request)),
     tell: |act| {
         if let [name, done] = act.steps {
-            tracing::info!(destination = %name, deliveries = act.deliveries, "by the operator: {done}");
+            let reason = act.said("reason");
+            tracing::info!(destination = %name, reason, deliveries = act.deliveries, "by the operator: {done}");
         }
     },
     ..Resource::USUAL
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, .. } = request;
+    let Request { relay, is_read, steps, body, .. } = request;
     match (is_read, steps) {
         (true, []) => list(relay).await,
-        (false, [name, "pause"]) => pause(relay, name).await,
-        (false, [name, "resume"]) => resume(relay, name).await,
-        (false, [name, "retry"]) => retry(relay, name).await,
+        (true, [name]) => show(relay, name).await,
+        (false, [name, "pause"]) => pause(relay, name, body).await,
+        (false, [name, "resume"]) => resume(relay, name, body).await,
+        (false, [name, "retry"]) => retry(relay, name, body).await,
         _ => nothing_here(),
     }
 }
@@ -40,15 +51,30 @@ async fn list(relay: &Relay) -> Outcome {
     Ok(json!({ "destinations": all(relay, &counts) }))
 }
 
+async fn show(relay: &Relay, of: &str) -> Outcome {
+    let id = destination(relay, of)?;
+    let counts = relay.store.counts().await.map_err(refused)?;
+    let found = all(relay, &counts).into_iter().find(|shown| shown["name"].as_str() == name(relay, id).as_deref());
+    found.ok_or_else(|| {
+        Refusal::missing(format!("the config has no destination `{of}` any more, and nothing of it waits or was given up"))
+    })
+}
+
 /// How each destination stands.
 pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
     let generation = relay.generation();
+    let totals = relay.metrics.totals(generation.config.destinations.iter().map(|config| config.name.as_str()));
     let configured = generation.config.destinations.iter().zip(&generation.destination_ids);
     let mut all: Vec<Value> = configured
         .map(|(config, id)| {
             let mut shown = shown(relay, counts.of(*id), &config.name);
             shown["kind"] = json!(config.kind);
             shown["address"] = json!(config.destination.address());
+            shown["rate"] = json!(config.policy.interval.map(shown_rate));
+            shown["concurrency"] = json!(config.policy.concurrency);
+            let so_far = totals.destinations.get(config.name.as_str()).copied().unwrap_or_default();
+            shown["delivered"] = json!(so_far.delivered);
+            shown["failed"] = json!(so_far.failed);
             shown["backlog_max_age_s"] = json!(config.backlog.max_age.map(|age| age.as_secs()));
             shown["backlog_max_bytes"] = json!(config.backlog.max_size);
             shown
@@ -108,6 +134,7 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
         "backlog_bytes": counts.backlog_bytes,
         "dead_letters": counts.dead,
         "breaker": { "state": breaker, "open_since": found.open_since_ms.map(rfc3339), "at_once": worker.ramp },
+        "next_probe_at": found.open_since_ms.and(worker.next_probe_ms).map(rfc3339),
         "held_until": worker.held_until_ms.filter(|until_ms| *until_ms > now_ms).map(rfc3339),
         "last_error": worker.last_error.map(|(reason, at_ms)| json!({ "reason": reason, "at": rfc3339(at_ms) })),
         "last_delivered_at": worker.last_delivered_ms.map(rfc3339),
@@ -115,20 +142,26 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     })
 }
 
-async fn pause(relay: &Relay, name: &str) -> Outcome {
-    let pause = What::Pause { reason: "paused by the operator".to_owned() };
-    let done = ask(relay, Command::new(new_id()?, destination(relay, name)?, pause)).await?;
-    Ok(json!({ "destination": name, "paused": true, "changed": done.has_changed() }))
+async fn pause(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
+    let reason = asked.text("reason")?.map(str::trim).filter(|reason| !reason.is_empty()).unwrap_or(NO_REASON);
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(Refusal::wrong(format!("`reason` has at most {REASON_BYTES_MAX} bytes: it is shown on one line")));
+    }
+    let pause = What::Pause { reason: reason.to_owned() };
+    let done = ask(relay, Command::new(asked.id()?, destination(relay, name)?, pause)).await?;
+    let repeated = done.was_done_before;
+    Ok(json!({ "destination": name, "paused": true, "changed": done.has_changed(), "repeated": repeated }))
 }
 
-async fn resume(relay: &Relay, name: &str) -> Outcome {
-    let done = ask(relay, Command::new(new_id()?, destination(relay, name)?, What::Resume)).await?;
-    Ok(json!({ "destination": name, "paused": false, "changed": done.has_changed() }))
+async fn resume(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
+    let done = ask(relay, Command::new(asked.id()?, destination(relay, name)?, What::Resume)).await?;
+    let repeated = done.was_done_before;
+    Ok(json!({ "destination": name, "paused": false, "changed": done.has_changed(), "repeated": repeated }))
 }
 
-async fn retry(relay: &Relay, name: &str) -> Outcome {
+async fn retry(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
     let id = destination(relay, name)?;
     let scheduled = relay.store.counts().await.map_err(refused)?.of(id).scheduled;
-    ask(relay, Command::new(new_id()?, id, What::RetryNow)).await?;
-    Ok(json!({ "destination": name, "due_now": scheduled }))
+    let done = ask(relay, Command::new(asked.id()?, id, What::RetryNow)).await?;
+    Ok(json!({ "destination": name, "due_now": scheduled, "repeated": done.was_done_before }))
 }

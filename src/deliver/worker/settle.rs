@@ -153,10 +153,12 @@ impl Worker {
             None => {}
         }
         let ramp = self.breaker.ramp();
+        let next_probe_ms = self.next_probe_ms();
         let last = made().filter_map(Outcome::reason).next_back().map(|reason| (reason.brief.clone(), now_ms));
         let has_delivered = made().any(Outcome::is_delivered);
         self.parts.status.show(|shown| {
             shown.ramp = ramp;
+            shown.next_probe_ms = next_probe_ms;
             shown.last_error = last.or(shown.last_error.take());
             shown.last_delivered_ms = if has_delivered { Some(now_ms) } else { shown.last_delivered_ms };
         });
