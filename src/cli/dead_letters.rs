@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json as value};
 
-use super::client::{At, RunningRelay, query, step};
+use super::client::{At, RunningRelay, step};
 use super::dialogue::confirm;
 use super::events::attempts_of;
 use super::output::{json, print, say};
-use super::terminal::{are, grouped, numbered, plain};
+use super::terminal::{are, grouped, numbered, plain, reason_of};
 use super::{FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -37,12 +37,34 @@ struct Filters {
     /// Given up before this
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Whose reason holds this
+    /// Whose reason, or the answer behind it, holds this
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Of events of this type, or of one of several: bounced,failed
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Of a campaign, by its name or the beginning of it: 'Cart*'; capital and small letters are alike
+    #[arg(long, value_name = "NAME")]
+    campaign: Option<String>,
     /// Of the person with this address; capital and small letters are alike
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
+}
+
+impl Filters {
+    /// As it is asked of the relay.
+    fn asked(&self, destination: Option<&str>) -> Value {
+        let Self { since, until, reason, event_type, campaign, email } = self;
+        value!({
+            "destination": destination,
+            "since": since,
+            "until": until,
+            "reason": reason,
+            "type": event_type,
+            "campaign": campaign,
+            "email": email,
+        })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -152,17 +174,11 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
     let mut letters = Vec::new();
     let mut after = None::<String>;
     loop {
-        let limit = (args.limit as usize - letters.len()).to_string();
-        let parameters = [
-            ("destination", args.destination.as_deref()),
-            ("since", args.filters.since.as_deref()),
-            ("until", args.filters.until.as_deref()),
-            ("reason", args.filters.reason.as_deref()),
-            ("email", args.filters.email.as_deref()),
-            ("limit", Some(limit.as_str())),
-            ("after", after.as_deref()),
-        ];
-        let mut page = block_on(async { relay.get(&format!("/api/dead-letters{}", query(&parameters))).await })?;
+        let mut asked = args.filters.asked(args.destination.as_deref());
+        asked["limit"] = value!(args.limit as usize - letters.len());
+        asked["after"] = value!(after);
+        // An address stands in no access log of a proxy.
+        let mut page = block_on(async { relay.act("/api/dead-letters/search", &asked).await })?;
         let found = page["dead_letters"].as_array_mut().map(std::mem::take).unwrap_or_default();
         letters.extend(found);
         // Pages go back in time, so they end. One that stands still is no relay's.
@@ -185,7 +201,7 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
             text("type"),
             text("who"),
             text("campaign"),
-            text("reason")
+            reason_of(letter).unwrap_or_default()
         );
     }
     if letters.is_empty() {
@@ -217,7 +233,7 @@ fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
         say!(
             "{}: {} (given up {}, attempts: {})",
             text("destination"),
-            text("reason"),
+            reason_of(delivery).unwrap_or_default(),
             text("at"),
             delivery["attempts"]
         );
@@ -229,15 +245,9 @@ fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
 
 fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &Chosen) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &chosen.at)?;
-    let mut asked = value!({
-        "destination": from,
-        "event": chosen.event,
-        "since": chosen.filters.since,
-        "until": chosen.filters.until,
-        "reason": chosen.filters.reason,
-        "email": chosen.filters.email,
-        "dry_run": true,
-    });
+    let mut asked = chosen.filters.asked(Some(from));
+    asked["event"] = value!(chosen.event);
+    asked["dry_run"] = value!(true);
     if let Some(to) = to {
         asked["to"] = value!(to);
     }
@@ -270,6 +280,8 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
     }
     let number = done["deliveries"].as_u64().unwrap_or(0);
     let was_known = if done["repeated"] == true { " (done before, by the same id)" } else { "" };
-    say!("{} done{was_known}; id {}", grouped(number), plain(done["id"].as_str().unwrap_or("?")));
+    let left = done["left"].as_u64().filter(|left| *left > 0).map(|left| format!("; {} left there", grouped(left)));
+    let left = left.unwrap_or_default();
+    say!("{} done{was_known}{left}; id {}", grouped(number), plain(done["id"].as_str().unwrap_or("?")));
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{At, RunningRelay, query, step};
 use super::output::{json, print, say, tell};
-use super::terminal::{paint, plain};
+use super::terminal::{paint, plain, reason_of};
 use super::{Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -135,7 +135,7 @@ fn one(event: &Value) -> String {
     for delivery in event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
         let attempts = delivery["attempts"].as_u64().map(|n| format!(", attempts: {n}")).unwrap_or_default();
-        let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
+        let reason = reason_of(delivery).map(|reason| format!(": {reason}")).unwrap_or_default();
         let [to, at] = ["to", "at"].map(|key| delivery[key].as_str().map(|of| format!(" {key} {}", plain(of))));
         let to = to.unwrap_or_default();
         let at = at.unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use serde_json::Value;
+
 use crate::telemetry::has_colours;
 pub(super) use crate::units::{grouped, numbered};
 
@@ -35,6 +37,14 @@ pub(super) fn are(number: u64) -> &'static str {
 /// A text from outside, fit for a terminal: no control characters, on one line.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if is_steering(c) { ' ' } else { c }).collect()
+}
+
+/// A reason, with what the other side answered behind it.
+pub(super) fn reason_of(value: &Value) -> Option<String> {
+    let reason = plain(value["reason"].as_str()?);
+    let answer =
+        value["answer"].as_str().filter(|answer| !answer.is_empty()).map(|answer| format!(": {}", plain(answer)));
+    Some(reason + &answer.unwrap_or_default())
 }
 
 /// Whether a character does something to a terminal rather than stand there: controls, line ends, changes of direction.

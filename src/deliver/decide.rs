@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::backoff::wait;
-use crate::destination::Outcome;
+use crate::destination::{Outcome, Reason};
+use crate::store::Why;
 use crate::units::numbered;
 
 /// How often, how fast and how long a destination is tried.
@@ -54,7 +55,7 @@ pub enum Next {
     Skip(String),
     /// Try again after this.
     RetryIn(Duration),
-    /// Give it up, for this reason.
+    /// Give it up, for this reason: the text of a [`Why`].
     DeadLetter(String),
     /// Hold the destination; this delivery is handed back uncounted.
     Pause(String),
@@ -66,19 +67,25 @@ pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, poli
     match outcome {
         Outcome::Delivered | Outcome::DeliveredInPart { .. } => Next::Done,
         Outcome::Skipped { reason } => Next::Skip(reason.text.clone()),
-        Outcome::Reject { reason } => Next::DeadLetter(reason.text.clone()),
+        Outcome::Reject { reason } => Next::DeadLetter(reason.why().text()),
         Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
         Outcome::Retry { reason, .. } if policy.attempts_max.is_some_and(|most| attempts >= most) => {
-            Next::DeadLetter(format!("given up after {}: {reason}", numbered(attempts.into(), "attempt")))
+            Next::DeadLetter(given_up(&numbered(attempts.into(), "attempt"), reason))
         }
         Outcome::Retry { reason, .. } if age >= policy.give_up_after => {
-            Next::DeadLetter(format!("given up after {}: {reason}", in_words(age)))
+            Next::DeadLetter(given_up(&in_words(age), reason))
         }
         Outcome::Retry { after, .. } => {
             let wait = wait(attempts, policy.initial, policy.factor, policy.max, spread);
             Next::RetryIn(wait.max(after.unwrap_or_default()))
         }
     }
+}
+
+/// Why it is given up that was to be tried again.
+fn given_up(after: &str, reason: &Reason) -> String {
+    let why = reason.why();
+    Why { reason: format!("given up after {after}: {}", why.reason).into(), ..why }.text()
 }
 
 fn in_words(age: Duration) -> String {
@@ -92,7 +99,6 @@ fn in_words(age: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::Reason;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

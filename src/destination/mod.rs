@@ -67,7 +67,7 @@ pub use self::client::Client;
 pub use self::preview::Preview;
 pub use self::unsent::Unsent;
 use crate::secret::Secret;
-use crate::store::StoredEvent;
+use crate::store::{StoredEvent, Why};
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Absent, Info, Of, Section, Words};
 use crate::yaml::raw::Node;
@@ -332,6 +332,22 @@ impl Reason {
     pub fn unrendered(text: impl Into<String>) -> Self {
         let brief = "a template fails with this event: `vero-relay dead-letters` says why".to_owned();
         Self { brief, ..Self::local(text) }
+    }
+}
+
+impl Reason {
+    /// As it is kept with the delivery: what the other side said apart from the rest.
+    pub fn why(&self) -> Why<'_> {
+        let status = self.status;
+        if self.is_local {
+            return Why { reason: self.text.as_str().into(), status, answer: "".into() };
+        }
+        let behind = || self.text.strip_prefix(&self.brief)?.strip_prefix(": ");
+        match (self.answer.as_str(), behind()) {
+            ("", None) => Why { reason: self.text.as_str().into(), status, answer: "".into() },
+            ("", Some(said)) => Why { reason: self.brief.as_str().into(), status, answer: said.into() },
+            (answer, _) => Why { reason: self.brief.as_str().into(), status, answer: answer.into() },
+        }
     }
 }
 

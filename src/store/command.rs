@@ -22,6 +22,8 @@ pub struct Command {
 pub const COMMANDS_MAX: usize = 1000;
 /// Events that one command can name.
 pub const EVENTS_MAX: usize = 16_384;
+/// Events that one command on dead letters can name: 16 MiB of ids. It is one command however many they are, so that it is done once.
+pub const DEAD_EVENTS_MAX: usize = 1 << 20;
 
 impl Command {
     /// A command that may be said again, by its id.

@@ -20,6 +20,10 @@ pub trait Looking: Send + Sync {
     /// Events of the history. What is asked for, and what was there, is fixed when the list begins.
     fn events(&self, query: &EventQuery, after: Option<&Cursor>, max: usize) -> Answer<'_, Page<Arc<StoredEvent>>>;
 
+    /// Some events by their ids, at most [`EVENTS_MAX`](super::EVENTS_MAX): as many as fit into a page, and how many ids were looked at, which
+    /// is at least one. What is not there, or cannot be read, is left out.
+    fn events_of(&self, ids: Vec<EventId>) -> Answer<'_, (Vec<Arc<StoredEvent>>, usize)>;
+
     /// Where all deliveries of some events stand, also to where only a replay sent them, and how those that are over ended. Reads no more
     /// than the limit allows, and gives back what is left of it.
     fn states(&self, events: Vec<Arc<StoredEvent>>, limit: SearchLimit) -> Answer<'_, (Vec<States>, SearchLimit)>;
@@ -36,6 +40,9 @@ pub trait Looking: Send + Sync {
     /// Sees what changes from now on: what arrives, once it stands in its queues, and what becomes of deliveries. For who shows it as it
     /// happens: it may be told less than has happened, and then how much less.
     fn watch(&self) -> Watch;
+
+    /// Why the dead letters of some destinations were given up. Looks at a bounded number of them, the newest.
+    fn dead_reasons(&self, of: Vec<NameId>) -> Answer<'_, DeadReasons>;
 
     /// What waits for each destination, and what is held of each source.
     fn counts(&self) -> Answer<'_, AllCounts>;
@@ -128,4 +135,36 @@ pub struct DeadLetter {
     /// When it was given up, unix milliseconds; 0 when that is not known any more.
     pub at_ms: u64,
     pub reason: String,
+    /// The answer's status, where one came.
+    pub status: Option<u16>,
+    /// The answer's beginning; empty where there was none.
+    pub answer: String,
 }
+
+/// Dead letters that were given up for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadReason {
+    pub reason: String,
+    /// The answer's status, where one came.
+    pub status: Option<u16>,
+    pub deliveries: u64,
+    /// When the first and the last of them were given up, unix milliseconds; 0 when that is not known any more.
+    pub first_ms: u64,
+    pub last_ms: u64,
+}
+
+/// Why dead letters were given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadReasons {
+    /// The most frequent first, at most [`REASONS_MAX`].
+    pub reasons: Vec<DeadReason>,
+    /// Dead letters that were looked at.
+    pub looked_at: u64,
+    /// Of them, those whose reasons are too many to be listed.
+    pub not_listed: u64,
+    /// Older ones, which were not looked at.
+    pub not_looked_at: u64,
+}
+
+/// Reasons that are listed.
+pub const REASONS_MAX: usize = 50;

@@ -13,7 +13,7 @@
 //! * `command`, [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
 //! * `names`, [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
-//!   config. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
+//!   config. `why`, [`Why`]: a reason with its answer. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
 //! * `journal`: the backend. [`mod@lock`]: one process to a data directory, whatever the backend.
 //!
 //! # Not promised
@@ -30,6 +30,7 @@ pub mod lock;
 mod looking;
 mod names;
 mod queue;
+mod why;
 mod words;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use self::lease::*;
 pub use self::looking::*;
 pub use self::names::*;
 pub use self::queue::*;
+pub use self::why::*;
 pub use self::words::*;
 use crate::event::EventId;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Cursor;
+use super::{Cursor, Why};
 use crate::event::EventId;
 
 /// The number of a name. Numbers are given once and never used again.
@@ -112,13 +112,14 @@ pub enum Settlement {
         first_attempt_ms: u64,
         /// When the next is due, unix milliseconds.
         due_ms: u64,
-        /// What the last one came to.
+        /// What the last one came to, as the text of a [`Why`](super::Why).
         reason: String,
     },
     /// Given up: a dead letter.
     Dead {
         /// Attempts made in all.
         attempts: u16,
+        /// The text of a [`Why`](super::Why).
         reason: String,
     },
     /// There was nothing to send: it is settled, and nothing arrived.
@@ -145,7 +146,7 @@ pub enum DeliveryState {
         attempts: u16,
         /// When the next is due, unix milliseconds.
         due_ms: u64,
-        /// What the last one came to.
+        /// What the last one came to, as the text of a [`Why`](super::Why).
         reason: String,
     },
     /// The destination has it.
@@ -158,6 +159,7 @@ pub enum DeliveryState {
         attempts: u16,
         /// When, unix milliseconds.
         at_ms: u64,
+        /// The text of a [`Why`](super::Why).
         reason: String,
     },
     /// There was nothing to send.
@@ -295,23 +297,28 @@ pub struct DeadQuery {
     pub since_ms: Option<u64>,
     /// Given up before this, unix milliseconds.
     pub until_ms: Option<u64>,
-    /// Whose reason holds this, in whatever case.
+    /// Whose reason, with its answer behind it, holds this, in whatever case.
     pub reason: Option<String>,
+    /// Whose reason is this, whatever the answer was.
+    pub reason_is: Option<String>,
+    /// Of one of these events, at most [`DEAD_EVENTS_MAX`](super::DEAD_EVENTS_MAX).
     pub events: Option<Vec<EventId>>,
 }
 
 impl DeadQuery {
     /// Whether it says nothing of what a dead letter is like.
     pub fn is_of_any_kind(&self) -> bool {
-        self.since_ms.is_none() && self.until_ms.is_none() && self.reason.is_none()
+        self.since_ms.is_none() && self.until_ms.is_none() && self.reason.is_none() && self.reason_is.is_none()
     }
 
     /// Whether a dead letter of one of the events is meant that was given up then, for that reason.
     pub fn holds(&self, at_ms: u64, reason: &str) -> bool {
+        let why = Why::of(reason);
         let part = self.reason.as_ref().map(|part| part.to_lowercase());
         self.since_ms.is_none_or(|since_ms| at_ms >= since_ms)
             && self.until_ms.is_none_or(|until_ms| at_ms < until_ms)
-            && part.is_none_or(|part| reason.to_lowercase().contains(&part))
+            && part.is_none_or(|part| why.to_string().to_lowercase().contains(&part))
+            && self.reason_is.as_ref().is_none_or(|whole| *whole == why.reason)
     }
 }
 

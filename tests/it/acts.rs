@@ -136,3 +136,112 @@ async fn json_comes_on_one_line_for_a_program_and_on_many_for_a_person() {
     assert_eq!(relay.admin("/api/status?pretty=maybe").await.status(), 400);
     assert!(relay.admin("/bin/x").await.text().contains("/bin/x?pretty=…"), "what is posted is kept as it came");
 }
+
+/// A relay with three dead letters of 422 with answers of their own, one of 400 and one that was given up after two attempts.
+async fn with_dead_letters(fake: &Fake) -> (TestRelay, Vec<String>) {
+    let relay = TestRelay::start(&to_crm(fake, "").replace("max: 50ms }", "max: 50ms, max_attempts: 2 }")).await;
+    let mut ids = Vec::new();
+    for (kind, status, answer) in [
+        ("bounced", 422, r#"{"id":1}"#),
+        ("bounced", 422, r#"{"id":2}"#),
+        ("sent", 422, r#"{"id":3}"#),
+        ("sent", 400, ""),
+        ("opened", 503, "422 Unprocessable Entity"),
+    ] {
+        let answers = if status == 503 { 2 } else { 1 };
+        fake.then(std::iter::repeat_with(|| Act::with(status, &[], answer)).take(answers));
+        let event =
+            json!({ "type": kind, "campaign": { "name": format!("{kind} news") }, "user": { "email": "a@b.cd" } });
+        let id = relay.accept(&event.to_string()).await;
+        relay.until(&id, "dead").await;
+        ids.push(id);
+    }
+    (relay, ids)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_counted_by_reasons_that_the_answers_do_not_tell_apart() {
+    let fake = Fake::start([]).await;
+    let (relay, ids) = with_dead_letters(&fake).await;
+    let told = relay.admin("/api/dead-letters/reasons?destination=crm").await.json();
+    let shown = told["reasons"].as_array().expect("a list").iter().map(|one| {
+        assert!(one["first_at"].is_string() && one["last_at"].is_string(), "{one}");
+        (one["reason"].clone(), one["status"].clone(), one["deliveries"].clone())
+    });
+    assert_eq!(
+        json!(shown.collect::<Vec<_>>()),
+        json!([
+            ["422 Unprocessable Entity", 422, 3],
+            ["400 Bad Request", 400, 1],
+            ["given up after 2 attempts: 503 Service Unavailable", 503, 1],
+        ])
+    );
+    assert_eq!((&told["looked_at"], &told["not_listed"], &told["not_looked_at"]), (&json!(5), &json!(0), &json!(0)));
+    let listed = relay.admin("/api/dead-letters?destination=crm&reason_is=422%20Unprocessable%20Entity").await.json();
+    let letters = listed["dead_letters"].as_array().expect("a list");
+    assert_eq!(letters.len(), 3, "{listed}");
+    let newest = &letters[0];
+    assert_eq!((&newest["event"], &newest["who"]), (&json!(ids[2]), &json!("a@b.cd")));
+    assert_eq!((&newest["status"], &newest["answer"]), (&json!(422), &json!(r#"{"id":3}"#)));
+    // A part of the reason, or of the answer behind it, as before.
+    for (part, found) in [("422", 4), ("unprocessable entity: {\"id\":2", 1), ("bad", 1), ("nothing", 0)] {
+        let asked = json!({ "destination": "crm", "reason": part, "dry_run": true });
+        assert_eq!(self::told(&relay, "/api/dead-letters/replay", asked).await["deliveries"], found, "{part}");
+    }
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(relay.admin("/api/dead-letters/reasons").await.json(), told, "also after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_replayed_and_dropped_by_events_type_campaign_and_reason() {
+    let fake = Fake::start([]).await;
+    let (relay, ids) = with_dead_letters(&fake).await;
+    let of = |more: Value| {
+        let mut asked = json!({ "destination": "crm" });
+        asked.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        asked
+    };
+    for (filter, deliveries) in [
+        (json!({ "type": "sent,opened" }), 3),
+        (json!({ "campaign": "BOUNCED*" }), 2),
+        (json!({ "type": "sent", "campaign": "bounced*" }), 0),
+        (json!({ "events": [ids[0], ids[4]], "type": "opened" }), 1),
+        (json!({ "events": [] }), 0),
+        (json!({ "reason_is": "422" }), 0),
+    ] {
+        let mut asked = of(filter.clone());
+        asked["dry_run"] = json!(true);
+        let told = told(&relay, "/api/dead-letters/drop", asked).await;
+        assert_eq!((&told["deliveries"], &told["left"]), (&json!(deliveries), &json!(5 - deliveries)), "{filter}");
+    }
+    let two = of(json!({ "events": [ids[0], ids[1]], "id": command(1) }));
+    let done = told(&relay, "/api/dead-letters/replay", two.clone()).await;
+    assert_eq!((&done["deliveries"], &done["left"]), (&json!(2), &json!(3)));
+    for id in &ids[..2] {
+        relay.until(id, "delivered").await;
+    }
+    let again = told(&relay, "/api/dead-letters/replay", two).await;
+    assert_eq!((&again["deliveries"], &again["repeated"]), (&json!(2), &json!(true)));
+    let seen = fake.seen().len();
+    let dropped = told(&relay, "/api/dead-letters/drop", of(json!({ "type": "sent", "id": command(2) }))).await;
+    assert_eq!((&dropped["deliveries"], &dropped["left"]), (&json!(2), &json!(1)));
+    assert_eq!(relay.destination("crm").await["dead_letters"], 1);
+    assert_eq!(fake.seen().len(), seen, "what is dropped is sent to nobody");
+    let found = told(&relay, "/api/dead-letters/search", json!({ "email": "A@b.cd" })).await;
+    assert_eq!(found["dead_letters"][0]["event"], ids[4].as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_events_can_be_named_and_not_one_more() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let id = relay.accept(SENT).await;
+    for path in ["/api/dead-letters/replay", "/api/dead-letters/drop"] {
+        let asked = |count: usize| json!({ "destination": "crm", "events": vec![id.as_str(); count], "dry_run": true });
+        assert_eq!(told(&relay, path, asked(1000)).await["deliveries"], 0);
+        refused(&relay, path, asked(1001), "at most 1000").await;
+        refused(&relay, path, json!({ "destination": "crm", "events": ["x"] }), "is not an event's id").await;
+        let both = json!({ "destination": "crm", "events": [id], "event": id });
+        refused(&relay, path, both, "give one of them").await;
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::parameters::some_of;
 use super::{
     Asked, Effort, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name,
     nothing_here, post, refused,
@@ -11,7 +12,9 @@ use super::{
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Conditions;
-use crate::store::{Command, Cursor, DeadLetter, DeadQuery, EVENTS_MAX, NameId, NameKind, What, Which};
+use crate::store::{
+    Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, StoredEvent, What, Which,
+};
 use crate::time::rfc3339;
 
 /// Dead letters looked at in one step of a filter.
@@ -20,25 +23,17 @@ const STEP: usize = 1000;
 pub(super) const RESOURCE: Resource = Resource {
     name: "dead-letters",
     endpoints: &[
-        get(
-            "",
-            &["destination", "since", "until", "reason", "email", "limit", "after"],
-            "what was given up, newest event first",
-        ),
-        post(
-            "/replay",
-            &["destination", "event?", "since?", "until?", "reason?", "email?", "to?", "id?", "dry_run?"],
-            "deliver it again",
-        ),
-        post(
-            "/drop",
-            &["destination", "event?", "since?", "until?", "reason?", "email?", "id?", "dry_run?"],
-            "keep it no longer",
-        ),
+        get("", &LISTED, "what was given up, newest event first"),
+        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for"),
+        get("/reasons", &["destination"], "why they were given up, the most frequent reason first"),
+        post("/replay", &REPLAYED, "deliver it again"),
+        post("/drop", &DROPPED, "keep it no longer"),
     ],
     reads: Effort::Search,
     tell: |act| {
-        if let [done] = act.steps {
+        if let [done] = act.steps
+            && *done != "search"
+        {
             let destination = act.said("destination");
             let to = act.said("to");
             tracing::info!(
@@ -54,61 +49,143 @@ pub(super) const RESOURCE: Resource = Resource {
     ..Resource::USUAL
 };
 
+/// What says which are meant: see [`Filter`].
+const LISTED: [&str; 10] =
+    ["destination", "type", "campaign", "email", "since", "until", "reason", "reason_is", "limit", "after"];
+const SEARCHED: [&str; 10] = [
+    "destination?",
+    "type?",
+    "campaign?",
+    "email?",
+    "since?",
+    "until?",
+    "reason?",
+    "reason_is?",
+    "limit?",
+    "after?",
+];
+const REPLAYED: [&str; 13] = [
+    "destination",
+    "event?",
+    "events?",
+    "type?",
+    "campaign?",
+    "email?",
+    "since?",
+    "until?",
+    "reason?",
+    "reason_is?",
+    "to?",
+    "id?",
+    "dry_run?",
+];
+const DROPPED: [&str; 12] = [
+    "destination",
+    "event?",
+    "events?",
+    "type?",
+    "campaign?",
+    "email?",
+    "since?",
+    "until?",
+    "reason?",
+    "reason_is?",
+    "id?",
+    "dry_run?",
+];
+/// Of them, what says it of the dead letters themselves.
+const FILTERS: [&str; 7] = ["type", "campaign", "email", "since", "until", "reason", "reason_is"];
+
 async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, query, body, .. } = request;
     match (is_read, steps) {
         (true, []) => list(relay, query).await,
+        (false, ["search"]) => list(relay, &body.as_query(&LISTED)?).await,
+        (true, ["reasons"]) => reasons(relay, query).await,
         (false, [done @ ("replay" | "drop")]) => act(relay, done, body).await,
         _ => nothing_here(),
     }
 }
 
 async fn list(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    let Range { since_ms, until_ms } = query.range()?;
-    let filter = Filter {
-        query: DeadQuery { since_ms, until_ms, reason: query.get("reason").map(str::to_owned), events: None },
-        person: person(query.get("email"))?,
-    };
+    let filter = Filter::read(query)?;
     let limit = query.limit()?;
     let after = query.after()?;
-    let of = match query.get("destination") {
-        Some(name) => vec![destination(relay, name)?],
-        None => relay.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id).collect(),
+    page(relay, &some_or_all(relay, query)?, filter, limit, after).await
+}
+
+/// The destination that is named, or all.
+fn some_or_all(relay: &Relay, query: &Query) -> Result<Vec<NameId>, Refusal> {
+    match query.get("destination") {
+        Some(name) => Ok(vec![destination(relay, name)?]),
+        None => Ok(relay.store.names().of_kind(NameKind::Destination).into_iter().map(|(id, _)| id).collect()),
+    }
+}
+
+async fn reasons(relay: &Relay, query: &Query) -> Outcome {
+    let found = relay.store.dead_reasons(some_or_all(relay, query)?).await.map_err(refused)?;
+    let at = |at_ms: u64| (at_ms > 0).then(|| rfc3339(at_ms));
+    let reason = |DeadReason { reason, status, deliveries, first_ms, last_ms }: DeadReason| {
+        let (first_at, last_at) = (at(first_ms), at(last_ms));
+        json!({ "reason": reason, "status": status, "deliveries": deliveries, "first_at": first_at, "last_at": last_at })
     };
-    page(relay, &of, filter, limit, after).await
+    Ok(json!({
+        "reasons": found.reasons.into_iter().map(reason).collect::<Vec<_>>(),
+        "looked_at": found.looked_at,
+        "not_listed": found.not_listed,
+        "not_looked_at": found.not_looked_at,
+    }))
 }
 
 /// Which dead letters are looked for.
 struct Filter {
     query: DeadQuery,
-    /// Only those of one person.
-    person: Option<Conditions>,
+    /// What is asked of their events, all of which must hold.
+    conditions: Vec<Conditions>,
 }
 
 impl Filter {
+    fn read(query: &Query) -> Result<Self, Refusal> {
+        let Range { since_ms, until_ms } = query.range()?;
+        let text = |key: &str| query.get(key).map(str::to_owned);
+        let (reason, reason_is) = (text("reason"), text("reason_is"));
+        let types = query.get("type").map(|list| some_of("type", list)).transpose()?;
+        let types = types.map(|types| json!({ "type": types }).to_string());
+        let types = types.map(|types| Conditions::parse(Some(&types)));
+        let [person, campaign] = ["email", "campaign"].map(|key| query.get(key));
+        let about = (person.is_some() || campaign.is_some()).then(|| Conditions::of(person, campaign));
+        let conditions = types.into_iter().chain(about).collect::<Result<_, _>>();
+        let conditions = conditions.map_err(|error| Refusal::wrong(error.to_string()))?;
+        Ok(Self { query: DeadQuery { since_ms, until_ms, reason, reason_is, events: None }, conditions })
+    }
+
     fn is_meant(&self, relay: &Relay, letter: &DeadLetter) -> bool {
-        let is_of = |person: &Conditions| letter.event.as_ref().is_ok_and(|event| person.holds(&*relay.store, event));
-        self.person.as_ref().is_none_or(is_of)
+        let holds = |event: &StoredEvent| self.conditions.iter().all(|asked| asked.holds(&*relay.store, event));
+        self.conditions.is_empty() || letter.event.as_ref().is_ok_and(|event| holds(event))
     }
 }
 
-/// The events of all dead letters of a destination that are meant.
-async fn all(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<EventId>, Refusal> {
+/// What a filter comes to for the store. Where the events must be looked at first, it names them.
+async fn as_query(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<DeadQuery, Refusal> {
+    if filter.conditions.is_empty() {
+        return Ok(filter.query);
+    }
     let mut events = Vec::new();
     let mut after = None;
     loop {
         let page = relay.store.dead_letters(vec![of], &filter.query, after.as_ref(), STEP).await.map_err(refused)?;
         let meant = page.items.iter().filter(|letter| filter.is_meant(relay, letter));
         events.extend(meant.filter_map(|letter| Some(letter.event.as_ref().ok()?.id)));
+        if events.len() > DEAD_EVENTS_MAX {
+            let why = format!("these are more than {DEAD_EVENTS_MAX} dead letters: narrow them by `since` and `until`");
+            return Err(Refusal::wrong(why));
+        }
         after = page.next;
         if after.is_none() {
-            return Ok(events);
+            // Also where there is none: then it is known that it was asked for.
+            return Ok(DeadQuery { events: Some(events), ..DeadQuery::default() });
         }
     }
-}
-
-fn person(email: Option<&str>) -> Result<Option<Conditions>, Refusal> {
-    email.map(Conditions::of_person).transpose().map_err(|error| Refusal::wrong(error.to_string()))
 }
 
 /// One page over some destinations, newest event first.
@@ -132,6 +209,8 @@ fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
         "attempts": letter.attempts,
         "at": (letter.at_ms > 0).then(|| rfc3339(letter.at_ms)),
         "reason": letter.reason,
+        "status": letter.status,
+        "answer": (!letter.answer.is_empty()).then_some(&letter.answer),
     })
 }
 
@@ -140,61 +219,39 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked) -> Outcome {
         return Err(Refusal::wrong("name a `destination`: whose dead letters?"));
     };
     let from = destination(relay, from_name)?;
+    let is_drop = act == "drop";
     let to = match asked.text("to")? {
         Some(name) => in_config(relay, name)?,
-        None if act == "drop" => from,
+        None if is_drop => from,
         None => in_config(relay, from_name)?,
     };
-    let event = match asked.text("event")? {
-        Some(text) => Some(text.parse::<EventId>().map_err(|error| Refusal::wrong(error.to_string()))?),
-        None => None,
-    };
-    let Range { since_ms, until_ms } = asked.range()?;
-    let query = DeadQuery {
-        since_ms,
-        until_ms,
-        reason: asked.text("reason")?.map(str::to_owned),
-        events: event.map(|event| vec![event]),
-    };
-    let filter = Filter { query, person: person(asked.text("email")?)? };
+    let mut filter = Filter::read(&asked.as_query(&FILTERS)?)?;
+    filter.query.events = events(asked)?;
     let id = asked.id()?;
     let is_dry = asked.flag("dry_run")?;
-    let is_drop = act == "drop";
-    let mut deliveries = 0;
-    let mut is_repeated = false;
-    for (number, query) in queries(relay, from, filter).await?.into_iter().enumerate() {
-        let which = Which::Dead(query);
-        if is_dry {
-            deliveries += relay.store.how_many(from, which).await.map_err(refused)?;
-            continue;
-        }
+    let which = Which::Dead(as_query(relay, from, filter).await?);
+    let (deliveries, is_repeated) = if is_dry {
+        (relay.store.how_many(from, which).await.map_err(refused)?, false)
+    } else {
         let what = if is_drop { What::Drop(which) } else { What::Move { which, to } };
-        let done = ask(relay, Command::new(derived(id, number), from, what)).await?;
-        deliveries += done.deliveries;
-        is_repeated |= done.was_done_before;
-    }
+        let done = ask(relay, Command::new(id, from, what)).await?;
+        (done.deliveries, done.was_done_before)
+    };
+    let dead = relay.store.counts().await.map_err(refused)?.of(from).dead;
+    let left = if is_dry { dead.saturating_sub(deliveries) } else { dead };
     let id = uuid::Uuid::from_u128(id).to_string();
-    Ok(json!({ "id": id, "deliveries": deliveries, "dry_run": is_dry, "repeated": is_repeated }))
+    Ok(json!({ "id": id, "deliveries": deliveries, "left": left, "dry_run": is_dry, "repeated": is_repeated }))
 }
 
-/// What a filter comes to for the store: one query, unless the events must be looked at first, and there are many.
-async fn queries(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Vec<DeadQuery>, Refusal> {
-    if filter.person.is_none() || filter.query.events.is_some() {
-        return Ok(vec![filter.query]);
+/// The events that are named, if any are. A list that names none means none.
+fn events(asked: &Asked) -> Result<Option<Vec<EventId>>, Refusal> {
+    let named = asked.is_given("events").then(|| asked.events("events")).transpose()?;
+    let Some(text) = asked.text("event")? else { return Ok(named) };
+    if named.is_some() {
+        return Err(Refusal::wrong("`event` can stand in `events`: give one of them"));
     }
-    let events = all(relay, of, filter).await?;
-    let query = |events: &[EventId]| DeadQuery { events: Some(events.to_vec()), ..DeadQuery::default() };
-    // Also where there is none: then it is known that it was asked for.
-    let first = events.len().min(EVENTS_MAX);
-    Ok(std::iter::once(&events[..first]).chain(events[first..].chunks(EVENTS_MAX)).map(query).collect())
-}
-
-/// The id of a part of a command, the first of which has the command's own.
-fn derived(id: u128, number: usize) -> u128 {
-    if number == 0 {
-        return id;
-    }
-    Command::id_of_part(id, &(number as u128).to_be_bytes())
+    let event = text.parse::<EventId>().map_err(|error| Refusal::wrong(error.to_string()))?;
+    Ok(Some(vec![event]))
 }
 
 /// A destination that can be delivered to: one that left the config attempts nothing.

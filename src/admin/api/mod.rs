@@ -29,7 +29,7 @@ use super::layout::Layout;
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
-use crate::store::{Command, DeliveryState, Done, NameId, NameKind, StoreError};
+use crate::store::{Command, DeliveryState, Done, NameId, NameKind, StoreError, Why};
 use crate::time::rfc3339;
 
 /// Why something was not done: a status and a sentence.
@@ -356,7 +356,7 @@ fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
         DeliveryState::Scheduled { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);
             shown["next_attempt_at"] = json!(rfc3339(*due_ms));
-            shown["reason"] = json!(reason);
+            show_why(&mut shown, &Why::of(reason));
         }
         DeliveryState::Delivered { attempts, at_ms } => {
             shown["attempts"] = json!(attempts);
@@ -374,8 +374,15 @@ fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
         DeliveryState::Dead { attempts, at_ms, reason } => {
             shown["attempts"] = json!(attempts);
             shown["at"] = json!(rfc3339(*at_ms));
-            shown["reason"] = json!(reason);
+            show_why(&mut shown, &Why::of(reason));
         }
     }
     shown
+}
+
+/// A reason, and apart from it what the other side answered.
+fn show_why(shown: &mut Value, why: &Why<'_>) {
+    shown["reason"] = json!(why.reason);
+    shown["status"] = json!(why.status);
+    shown["answer"] = json!((!why.answer.is_empty()).then_some(&why.answer));
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::{Refusal, new_id, parse_id, refused};
+use crate::event::EventId;
 use crate::store::Cursor;
 use crate::time::{moment, wall_ms};
 
@@ -16,6 +17,8 @@ use crate::time::{moment, wall_ms};
 pub(super) const LIMIT: usize = 100;
 /// And at most.
 const LIMIT_MAX: usize = 1000;
+/// Events that can be named: as many as a page shows.
+pub(super) const NAMED_MAX: usize = LIMIT_MAX;
 
 /// The parameters behind the `?`.
 pub(in crate::admin) struct Query(pub Vec<(String, String)>);
@@ -84,6 +87,15 @@ fn once<T>(entries: &[(String, T)]) -> Result<(), Refusal> {
     }
 }
 
+/// The entries of a list with commas between them. One without any would narrow nothing.
+pub(super) fn some_of(key: &str, list: &str) -> Result<Vec<String>, Refusal> {
+    let entries: Vec<_> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
+    if entries.is_empty() {
+        return Err(Refusal::wrong(format!("`{key}` names no {key}: write one, or several like a,b")));
+    }
+    Ok(entries)
+}
+
 /// A moment as unix milliseconds. How long ago something was is counted by the wall clock, as arrivals are stamped by it.
 fn read_moment(text: &str) -> Result<u64, Refusal> {
     moment(text, wall_ms()).map_err(Refusal::wrong)
@@ -142,6 +154,11 @@ impl Asked {
         Ok(Query(read.into_iter().flatten().collect()))
     }
 
+    /// Whether something stands under a key.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Refusal> {
         match self.0.get(key) {
             None => Ok(None),
@@ -159,6 +176,16 @@ impl Asked {
             }
             Some(_) => Err(wrong()),
         }
+    }
+
+    /// The events that are named; none, where it is not said.
+    pub(super) fn events(&self, key: &str) -> Result<Vec<EventId>, Refusal> {
+        let ids = self.texts(key)?;
+        if ids.len() > NAMED_MAX {
+            return Err(Refusal::wrong(format!("`{key}` names at most {NAMED_MAX}")));
+        }
+        let read = |id: &String| id.parse().map_err(|_| Refusal::wrong(format!("`{id}` is not an event's id")));
+        ids.iter().map(read).collect()
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<bool, Refusal> {

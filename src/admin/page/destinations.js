@@ -112,7 +112,7 @@ async function load() {
   if (!name || (relay.status && !named(name))) return;
   try {
     const [letters, reasons, waiting] = await Promise.all([
-      get("dead-letters", { destination: name, reason: own.reason, limit: ROWS }),
+      get("dead-letters", { destination: name, reason_is: own.reason, limit: ROWS }),
       get("dead-letters/reasons", { destination: name }),
       post("events/search", { destination: name, state: "waiting,in_flight,scheduled", limit: 20 }),
     ]);
@@ -271,7 +271,7 @@ function choose(events) {
 /** Which are meant: those that are selected, or all with the reason that is shown. */
 function meant(name) {
   const { selected, reason } = view;
-  return selected.size ? { destination: name, events: [...selected] } : { destination: name, reason };
+  return selected.size ? { destination: name, events: [...selected] } : { destination: name, reason_is: reason };
 }
 
 async function replay(element, name) {

@@ -105,7 +105,7 @@ impl Worker {
             Next::RetryIn(wait) => {
                 // Like all that waited when the section changed, it is due now.
                 let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
-                let reason = outcome.reason().map(|reason| reason.text.clone()).unwrap_or_default();
+                let reason = outcome.reason().map(|reason| reason.why().text()).unwrap_or_default();
                 Settlement::Scheduled { attempts, first_attempt_ms, due_ms, reason }
             }
             Next::DeadLetter(reason) => {

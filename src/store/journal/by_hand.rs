@@ -15,9 +15,9 @@ use super::words::ReadError;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, Duty, EventView, Lease, NameId, NameKind,
-    NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States, Store, StoreError,
-    StoredEvent, TakenOver,
+    AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, DeadReasons, Duty, EventView, Lease,
+    NameId, NameKind, NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States, Store,
+    StoreError, StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -138,6 +138,11 @@ impl JournalStore {
         let page = self.journal.dead_letters(&[of], query, Some(&after), max)?;
         let next = page.next.map(|next| numbers_of(&next, List::DeadLetters, journal)).transpose()?;
         Ok((page.items, next.map(|[number, _]| number)))
+    }
+
+    /// Why they were given up, of the newest so many.
+    pub(crate) fn dead_reasons(&self, of: NameId, most: u64) -> Result<DeadReasons, StoreError> {
+        self.journal.dead_reasons(&[of], most)
     }
 
     pub(crate) fn claim(&self, of: NameId, max: usize) -> Vec<Claim> {

@@ -18,7 +18,8 @@ use super::words::{Letter, ReadError, state_after, unreadable};
 use super::{Journal, lock, reading};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, Command, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError, What, Which,
+    AppendError, Command, DEAD_EVENTS_MAX, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError,
+    What, Which,
 };
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
@@ -177,13 +178,16 @@ impl Journal {
             Which::OldestBeyond(most) => self.oldest_beyond(of, *most),
             Which::Dead(query) if *query == DeadQuery::default() => queue().dead().clone(),
             Which::Dead(query) => self.dead_by(of, query)?,
-            Which::Events(events) => self.numbers(events).collect(),
+            Which::Events(events) => {
+                assert!(events.len() <= EVENTS_MAX, "one command names at most {EVENTS_MAX} events");
+                self.numbers(events).collect()
+            }
         })
     }
 
     /// The numbers of events, but for those of other journals.
     pub fn numbers<'e>(&self, events: &'e [EventId]) -> impl Iterator<Item = u64> + 'e {
-        assert!(events.len() <= EVENTS_MAX, "one command names at most {EVENTS_MAX} events");
+        assert!(events.len() <= DEAD_EVENTS_MAX, "one command names at most {DEAD_EVENTS_MAX} events");
         let ours = EventId::salt_of(self.number);
         events.iter().filter(move |event| event.salt() == ours).map(|event| event.sequence())
     }

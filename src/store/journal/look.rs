@@ -8,14 +8,15 @@ mod history;
 
 use std::sync::Arc;
 
+use self::dead::COUNTED_MAX;
 use super::format::DeliveryKey;
 use super::segments::Window;
 use super::words::{ReadError, unreadable};
 use super::{Journal, JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
-    AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeliveryState, DeliveryView, EventQuery, EventView, Looking,
-    NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Watch, Which,
+    AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView, EventQuery, EventView,
+    Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Watch, Which,
 };
 
 impl Looking for JournalStore {
@@ -27,6 +28,10 @@ impl Looking for JournalStore {
         let query = *query;
         let after = after.cloned();
         self.aside(move |journal| journal.events(&query, after.as_ref(), max))
+    }
+
+    fn events_of(&self, ids: Vec<EventId>) -> Answer<'_, (Vec<Arc<StoredEvent>>, usize)> {
+        self.aside(move |journal| journal.events_of(&ids))
     }
 
     fn states(&self, events: Vec<Arc<StoredEvent>>, mut limit: SearchLimit) -> Answer<'_, (Vec<States>, SearchLimit)> {
@@ -50,6 +55,10 @@ impl Looking for JournalStore {
 
     fn watch(&self) -> Watch {
         self.journal.watchers.begin()
+    }
+
+    fn dead_reasons(&self, of: Vec<NameId>) -> Answer<'_, DeadReasons> {
+        self.aside(move |journal| journal.dead_reasons(&of, COUNTED_MAX))
     }
 
     fn counts(&self) -> Answer<'_, AllCounts> {

@@ -130,6 +130,10 @@ impl Looking for Handle {
         self.store.events(query, after, max)
     }
 
+    fn events_of(&self, ids: Vec<EventId>) -> Answer<'_, (Vec<Arc<StoredEvent>>, usize)> {
+        self.store.events_of(ids)
+    }
+
     fn states(&self, events: Vec<Arc<StoredEvent>>, limit: SearchLimit) -> Answer<'_, (Vec<States>, SearchLimit)> {
         self.store.states(events, limit)
     }
@@ -146,6 +150,10 @@ impl Looking for Handle {
 
     fn watch(&self) -> Watch {
         self.store.watch()
+    }
+
+    fn dead_reasons(&self, of: Vec<NameId>) -> Answer<'_, DeadReasons> {
+        self.store.dead_reasons(of)
     }
 
     fn counts(&self) -> Answer<'_, AllCounts> {

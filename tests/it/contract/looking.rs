@@ -149,6 +149,33 @@ fn every_way_in_which_a_delivery_ends_is_told_of_its_event_also_after_a_restart(
 }
 
 #[test]
+fn the_fifty_most_frequent_reasons_of_dead_letters_are_listed_and_the_rest_is_counted() {
+    each(|backend| {
+        let store = backend.open();
+        let (a, b) = (destination(&*store, "a"), destination(&*store, "b"));
+        let give_up = |count: usize, reason: &dyn Fn(usize) -> String| {
+            for i in 0..count {
+                append(&*store, &i.to_string(), &["a"]);
+            }
+            let worker = worker(&*store, a);
+            let claims = worker.claim(count);
+            let dead = |(nth, claim)| (claim, Settlement::Dead { attempts: 1, reason: reason(nth) });
+            worker.settle(claims.into_iter().enumerate().map(dead).collect());
+        };
+        give_up(REASONS_MAX, &|nth| format!("reason {nth}"));
+        let told = || wait(async || store.dead_reasons(vec![a, b]).await).expect("told");
+        assert_eq!((told().reasons.len(), told().not_listed, told().looked_at), (REASONS_MAX, 0, 50));
+        give_up(3, &|_| Why { reason: "500".into(), status: Some(500), answer: "no".into() }.text());
+        let found = told();
+        assert_eq!((found.reasons.len(), found.not_listed, found.looked_at), (REASONS_MAX, 1, 53));
+        let first = &found.reasons[0];
+        assert_eq!((first.reason.as_str(), first.status, first.deliveries), ("500", Some(500), 3));
+        assert!(first.first_ms > 0 && first.first_ms <= first.last_ms);
+        assert_eq!(wait(async || store.dead_reasons(vec![b]).await), Ok(DeadReasons::default()));
+    });
+}
+
+#[test]
 fn pages_of_dead_letters_go_on_while_others_come_and_go() {
     each(|backend| {
         let store = backend.open();

@@ -24,10 +24,10 @@ use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeliveryState, Done, Duty,
-    EventQuery, Health, Lease, NameId, NameKind, NameState, Named, NewEvent, Order, Page, PlannedDelivery, Queue,
-    QueueState, ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom,
-    TakenOver, What, Which,
+    AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeadReasons, DeliveryState,
+    Done, Duty, EventQuery, Health, Lease, NameId, NameKind, NameState, Named, NewEvent, Order, Page, PlannedDelivery,
+    Queue, QueueState, REASONS_MAX, ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store,
+    StoreError, TakenFrom, TakenOver, What, Which, Why,
 };
 use vero_relay::time::Clock;
 

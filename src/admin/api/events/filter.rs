@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::{Value, json};
 
+use super::super::parameters::some_of;
 use super::super::{Query, Refusal, destination, name, state_name};
 use crate::event::{EventId, summary};
 use crate::relay::Relay;
@@ -135,15 +136,6 @@ impl Filter {
     pub(super) fn shown(&self, relay: &Relay, event: &StoredEvent, states: &States) -> Option<Value> {
         self.stand(states).then(|| shown(relay, event, states))
     }
-}
-
-/// The entries of a list with commas between them. One without any would narrow nothing.
-fn some_of(key: &str, list: &str) -> Result<Vec<String>, Refusal> {
-    let entries: Vec<_> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
-    if entries.is_empty() {
-        return Err(Refusal::wrong(format!("`{key}` names no {key}: write one, or several like a,b")));
-    }
-    Ok(entries)
 }
 
 /// An event as a list shows it.

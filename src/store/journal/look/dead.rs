@@ -6,12 +6,19 @@ use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::format::DeliveryKey;
 use crate::store::journal::words::{Letter, ReadError, unexplained, unreadable};
 use crate::store::journal::{Journal, lock};
-use crate::store::{Cursor, DeadLetter, DeadQuery, NameId, Page, StoreError};
+use crate::store::{
+    Cursor, DeadLetter, DeadQuery, DeadReason, DeadReasons, NameId, Page, REASONS_MAX, StoreError, Why,
+};
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
 const LOOKED_AT_MAX: usize = 10_000;
 /// So many of them are asked for together: many may stand in one row of the index.
 const LOOKED_AT_ONCE: usize = 250;
+
+/// Dead letters that are counted by their reasons: half a second where each has a row of its own in the index.
+pub(super) const COUNTED_MAX: u64 = 100_000;
+/// Reasons that are told apart while they are counted.
+const TOLD_APART_MAX: usize = 1000;
 
 impl Journal {
     /// What is known of some of a destination's dead letters, by what the index says and what memory still has.
@@ -46,15 +53,18 @@ impl Journal {
                 break;
             }
             looked_at += keys.len();
-            let letters = self.letters_of(&keys)?;
+            let is_meant = |key: &DeliveryKey| of_these.as_ref().is_none_or(|numbers| numbers.contains(&key.sequence));
+            let letters = self.letters_of(&keys.iter().copied().filter(is_meant).collect::<Vec<_>>())?;
             for key in keys {
                 if found.len() == max {
                     break;
                 }
                 at = (key.sequence, key.destination);
+                if !is_meant(&key) {
+                    continue;
+                }
                 let letter = letters.get(&key).cloned().unwrap_or_else(|| unexplained(key.sequence, key.destination));
-                let is_meant = of_these.as_ref().is_none_or(|numbers| numbers.contains(&key.sequence));
-                if is_meant && query.holds(letter.at_ms, &letter.reason) {
+                if query.holds(letter.at_ms, &letter.reason) {
                     found.push(letter);
                 }
             }
@@ -63,18 +73,56 @@ impl Journal {
             }
         }
         let event = |sequence| self.event_by_number(sequence).map_err(StoreError::from);
-        let items = found.into_iter().map(|Letter { sequence, destination, attempts, at_ms, reason }| DeadLetter {
-            event: event(sequence),
-            destination,
-            attempts,
-            at_ms,
-            reason,
+        let items = found.into_iter().map(|Letter { sequence, destination, attempts, at_ms, reason }| {
+            let Why { reason, status, answer } = Why::of(&reason);
+            let event = event(sequence);
+            let (reason, answer) = (reason.into_owned(), answer.into_owned());
+            DeadLetter { event, destination, attempts, at_ms, reason, status, answer }
         });
         let items = items.collect();
         let left = of.iter().map(|id| lock(&self.destination(*id).queue).dead().len()).sum();
         let is_over = self.dead_below(of, at).is_empty();
         let next = (!is_over).then(|| cursor(List::DeadLetters, self.number, [at.0, at.1.0.into()]));
         Ok(Page { items, next, left })
+    }
+
+    /// Why the dead letters of some destinations were given up: of the newest so many.
+    pub fn dead_reasons(&self, of: &[NameId], most: u64) -> Result<DeadReasons, StoreError> {
+        self.index.flush();
+        let mut counted: HashMap<(String, Option<u16>), DeadReason> = HashMap::new();
+        let mut told = DeadReasons::default();
+        let mut at = (u64::MAX, NameId::NONE);
+        while told.looked_at < most {
+            let mut keys = self.dead_below(of, at);
+            keys.truncate((most - told.looked_at) as usize);
+            let Some(last) = keys.last() else { break };
+            at = (last.sequence, last.destination);
+            told.looked_at += keys.len() as u64;
+            let mut letters = self.letters_of(&keys)?;
+            for key in keys {
+                let letter = letters.remove(&key).unwrap_or_else(|| unexplained(key.sequence, key.destination));
+                let Why { reason, status, .. } = Why::of(&letter.reason);
+                let of_which = (reason.into_owned(), status);
+                if counted.len() >= TOLD_APART_MAX && !counted.contains_key(&of_which) {
+                    told.not_listed += 1;
+                    continue;
+                }
+                let one = counted.entry(of_which).or_insert_with_key(|(reason, status)| {
+                    let (reason, status) = (reason.clone(), *status);
+                    DeadReason { reason, status, deliveries: 0, first_ms: letter.at_ms, last_ms: letter.at_ms }
+                });
+                one.deliveries += 1;
+                one.first_ms = one.first_ms.min(letter.at_ms);
+                one.last_ms = one.last_ms.max(letter.at_ms);
+            }
+        }
+        told.reasons = counted.into_values().collect();
+        told.reasons.sort_by(|a, b| b.deliveries.cmp(&a.deliveries).then_with(|| a.reason.cmp(&b.reason)));
+        let unlisted = told.reasons.split_off(told.reasons.len().min(REASONS_MAX));
+        told.not_listed += unlisted.iter().map(|one| one.deliveries).sum::<u64>();
+        let all: u64 = of.iter().map(|id| lock(&self.destination(*id).queue).dead().len()).sum();
+        told.not_looked_at = all.saturating_sub(told.looked_at);
+        Ok(told)
     }
 
     /// Some dead letters of some destinations behind one of them, newest event first and then by destination.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::event::EventId;
 use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::segments::{Window, events_in};
 use crate::store::journal::words::ReadError;
@@ -29,6 +30,26 @@ impl Journal {
             Order::NewestFirst => self.newest_first(query, after, max),
             Order::OldestFirst => self.oldest_first(query, after, max),
         }
+    }
+
+    /// Some events by their ids, and how many of the ids were looked at.
+    pub(super) fn events_of(&self, ids: &[EventId]) -> Result<(Vec<Arc<StoredEvent>>, usize), StoreError> {
+        let mut room = PageRoom::new(ids.len());
+        for (nth, id) in ids.iter().enumerate() {
+            if room.is_full() {
+                return Ok((room.items, nth));
+            }
+            match self.event_by_number(id.sequence()) {
+                Ok(event) if event.id == *id => room.put(event),
+                // The number is another event's: of this journal, and the id of another's.
+                Ok(_) | Err(ReadError::Missing) => {}
+                Err(ReadError::Damaged(why)) => {
+                    tracing::warn!(event = %id, why, "an event that was asked for is passed over");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((room.items, ids.len()))
     }
 
     pub(super) fn newest_first(
@@ -189,11 +210,15 @@ impl PageRoom {
         self.items.len() >= self.max || self.bytes >= PAGE_BYTES_MAX
     }
 
+    fn put(&mut self, event: Arc<StoredEvent>) {
+        self.bytes += event.body.len();
+        self.items.push(event);
+    }
+
     /// Adds an event, if its time is asked for.
     fn add(&mut self, query: &EventQuery, event: StoredEvent) {
         if (query.since_ms..query.until_ms).contains(&event.received_ms) {
-            self.bytes += event.body.len();
-            self.items.push(Arc::new(event));
+            self.put(Arc::new(event));
         }
     }
 }

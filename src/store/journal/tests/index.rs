@@ -644,6 +644,27 @@ fn a_dead_letter_whose_row_cannot_be_read_is_neither_relocated_nor_moved_without
 }
 
 #[test]
+fn reasons_are_counted_over_the_newest_dead_letters_and_the_rest_is_told() {
+    let kept = Kept::new(1 << 30);
+    let store = kept.open();
+    for _ in 0..7 {
+        append(&store, "{}", &[CRM]).expect("taken");
+    }
+    let claims = store.claim(crm(&store), 7);
+    let text = |nth: usize| Why { reason: "422".into(), status: Some(422), answer: nth.to_string().into() }.text();
+    let dead = claims.into_iter().enumerate().take(5);
+    store.settle(dead.map(|(nth, claim)| (claim, Settlement::Dead { attempts: 1, reason: text(nth) })).collect());
+    let told = |most| store.dead_reasons(crm(&store), most).expect("told");
+    for (most, looked_at) in [(4, 4), (5, 5), (6, 5)] {
+        let found = told(most);
+        assert_eq!((found.looked_at, found.not_looked_at, found.not_listed), (looked_at, 5 - looked_at, 0));
+        let one = &found.reasons[0];
+        let shown = (found.reasons.len(), one.reason.as_str(), one.status, one.deliveries);
+        assert_eq!(shown, (1, "422", Some(422), looked_at), "answers do not tell them apart");
+    }
+}
+
+#[test]
 fn pages_of_dead_letters_go_on_where_they_ended_however_many_are_looked_at() {
     // More than one page looks at.
     const DEAD: u64 = 10_600;
