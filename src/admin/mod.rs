@@ -26,6 +26,7 @@ use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::reply::Response as Reply;
 use warp::{Filter, Reply as _};

@@ -9,8 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 use super::auth::Authenticator;
 use crate::config::Config;
 use crate::deliver::Status;
-use crate::rules::Rule;
-use crate::store::{NameId, Store};
+use crate::event::RelayFields;
+use crate::rules::{Routing, Rule};
+use crate::store::{NameId, Store, StoredEvent};
 use crate::telemetry::{Metrics, SourceMetrics};
 use crate::time::wall_ms;
 
@@ -70,6 +71,14 @@ impl Generation {
         let rules = self.config.rules.rules().iter().map(|rule| &*rule.name).collect();
         let destinations = self.config.destinations.iter().map(|destination| destination.name.as_str()).collect();
         metrics.keep(&sources, &rules, &destinations);
+    }
+
+    /// Where an event of the history goes by these rules.
+    pub fn route(&self, source: &str, event: &StoredEvent) -> Vec<NameId> {
+        let relay = RelayFields { source, received_ms: event.received_ms };
+        let routing = self.config.rules.route(&event.body, relay);
+        let to = |routing: Routing<'_>| routing.deliveries.iter().map(|(at, _)| self.destination_ids[*at]).collect();
+        routing.map(to).unwrap_or_default()
     }
 
     /// What is counted of one rule.

@@ -38,7 +38,7 @@ pub use self::health::{healthz, readyz};
 pub use self::on_disk::{Candidate, OnDisk, Other, needs_restart};
 use self::refused::Refused;
 pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, OwnerRequest, OwnerRequests, ReloadError, Reloaded};
-use self::replay::Replayer;
+use self::replay::{Replayer, Route};
 pub use self::sources::{SourceAct, SourceState};
 use self::unreadable::Unreadable;
 pub use self::what_if::{Change, Comparison, Example, Group};
@@ -72,7 +72,7 @@ pub struct Relay {
     /// Tasks that end with the workers.
     pub background: TaskTracker,
     stopping: CancellationToken,
-    generation: ArcSwap<Generation>,
+    generation: Arc<ArcSwap<Generation>>,
     owner: mpsc::Sender<OwnerRequest>,
     /// Only one looks at the config file at a time.
     looks: Semaphore,
@@ -100,6 +100,16 @@ pub struct Parts {
     pub stopping: CancellationToken,
 }
 
+/// Where events go by the rules that are in force when it is asked: all of them by the same.
+fn by_rules_in_force(store: &Arc<dyn Store>, in_force: &Arc<ArcSwap<Generation>>) -> Route {
+    let (store, in_force) = (store.clone(), in_force.clone());
+    Arc::new(move |events| {
+        let generation = in_force.load();
+        let names = store.names();
+        events.iter().map(|event| generation.route(&names.name(event.source), event)).collect()
+    })
+}
+
 /// The minute of a time, from the unix epoch.
 fn minute(unix_ms: u64) -> u64 {
     unix_ms / 60_000
@@ -116,19 +126,22 @@ impl Relay {
         let Parts { journal, metrics, clock, generation, address, background, stop, stopping } = parts;
         let store: Arc<dyn Store> = journal.clone();
         let (owner, requests) = reload::requests();
+        let minutes = Recorder::new(minute(wall_ms()), metrics.totals(names_of(&generation)));
+        let intake = Intake::new(generation.config.limits.intake_max);
+        let generation = Arc::new(ArcSwap::from_pointee(generation));
         let relay = Arc::new(Self {
-            intake: Intake::new(generation.config.limits.intake_max),
+            intake,
             refused: Refused::new(&metrics),
             unreadable: Unreadable::default(),
             started: Instant::now(),
-            minutes: Recorder::new(minute(wall_ms()), metrics.totals(names_of(&generation))),
+            minutes,
             bins: Bins::default(),
-            replayer: Replayer::new(store.clone(), stop),
+            replayer: Replayer::new(store.clone(), by_rules_in_force(&store, &generation), stop),
             last_reload: Mutex::default(),
             address: Mutex::new(address),
             health: store.health(),
             sources: store.sources(),
-            generation: ArcSwap::from_pointee(generation),
+            generation,
             owner,
             looks: Semaphore::new(1),
             background,

@@ -1,14 +1,19 @@
-//! Replays of the history: events of a range of time, perhaps only those that match, go out again.
+//! Replays of the history: events of a range of time, or some that are named, perhaps only those that match, go out again.
 //!
 //! A replay is a cursor over the history, not a row for each event: it selects range after range, a bit an event, and writes down
 //! how far it has come in the same breath. Its id is given by who asks, so a command said twice is one replay; after a crash it goes
 //! on where it was, and the step that it was at is taken once, by an id of its own.
 //!
-//! What one is asked to do, and how that is written down, is `spec`, [`ReplaySpec`].
+//! Where they go is decided by the rules of when they arrived, or by those in force: then each step goes by the rules that are in force
+//! when it is taken, and one that is taken again does nothing more to a destination for which it has been taken, whatever the rules say by
+//! then.
+//!
+//! What one is asked to do, and how that is written down, is `spec`, [`ReplaySpec`]. `select`: which events go where.
 
+mod select;
 mod spec;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,18 +22,18 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-pub use self::spec::ReplaySpec;
+use self::select::{Look, Step};
+pub use self::spec::{By, Named, Only, ReplaySpec};
 use crate::event::{EventId, RelayFields};
 use crate::rules::RuleSet;
 use crate::store::{
-    Command, Cursor, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent, What,
-    Which,
+    Command, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent, What, Which,
 };
 
 /// Events looked at between two steps of the cursor: what a crash makes a replay look at again.
 pub const STEP: usize = EVENTS_MAX;
-/// A replay's description is not longer than this.
-pub const SPEC_BYTES_MAX: usize = 16 << 10;
+/// A replay's description is not longer than this: a thousand events by their ids, and a match map.
+pub const SPEC_BYTES_MAX: usize = 64 << 10;
 
 impl ReplayError {
     /// A thread that reads for a replay came to nothing.
@@ -108,8 +113,8 @@ struct Asked {
     warnings: Vec<String>,
 }
 
-/// Events by where they go.
-type Selected = BTreeMap<NameId, Vec<EventId>>;
+/// Where each of some events goes by the rules in force.
+pub type Route = Arc<dyn Fn(&[Arc<StoredEvent>]) -> Vec<Vec<NameId>> + Send + Sync>;
 
 /// What a replay would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,10 +123,18 @@ pub struct Counted {
     pub events: u64,
     /// Deliveries that would be made.
     pub deliveries: u64,
-    /// Of them by destination.
-    pub by_destination: Vec<(String, u64)>,
+    pub by_destination: Vec<CountedOf>,
     /// What in the match map probably does not do what was meant.
     pub warnings: Vec<String>,
+}
+
+/// The same for one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedOf {
+    pub destination: String,
+    pub deliveries: u64,
+    /// Of the events that are meant and go there, those that it has.
+    pub already_delivered: u64,
 }
 
 /// A replay that was asked for.
@@ -136,6 +149,7 @@ pub struct Begun {
 #[derive(Clone)]
 pub struct Replayer {
     pub store: Arc<dyn Store>,
+    route: Route,
     /// Ends them; they go on at the next start.
     stop: CancellationToken,
     /// Held while a command is looked at and written down.
@@ -146,8 +160,8 @@ pub struct Replayer {
 
 impl Replayer {
     /// A replayer over a store.
-    pub fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
-        Self { store, stop, turn: Arc::default(), failed: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, route: Route, stop: CancellationToken) -> Self {
+        Self { store, route, stop, turn: Arc::default(), failed: Arc::default() }
     }
 
     /// Why a replay stopped, if it did.
@@ -168,34 +182,6 @@ impl Replayer {
         Ok(all.filter(|id| counts.of(*id).state.removed_since_ms.is_some()).collect())
     }
 
-    /// Which of some events go where; nothing is sent again to where nothing is sent any more. Takes CPU.
-    fn select(&self, asked: &Asked, events: &[Arc<StoredEvent>], removed: &BTreeSet<NameId>) -> Selected {
-        let mut selected = Selected::new();
-        for event in events.iter().filter(|event| asked.conditions.holds(&*self.store, event)) {
-            let planned = event.deliveries.iter().map(|delivery| delivery.destination);
-            let planned = planned.filter(|id| asked.to.is_empty() && !removed.contains(id));
-            // Each of them once, however often it is named.
-            let ids: BTreeSet<NameId> = planned.chain(asked.to.iter().copied()).collect();
-            ids.into_iter().for_each(|id| selected.entry(id).or_default().push(event.id));
-        }
-        selected
-    }
-
-    /// The next events of a replay and where they go; where it goes on then, and about how many are left.
-    async fn step(
-        &self,
-        asked: &Asked,
-        after: Option<&Cursor>,
-    ) -> Result<(Selected, Option<Cursor>, u64), ReplayError> {
-        let Page { items, next, left } = self.store.events(&asked.spec.history(), after, STEP).await?;
-        let removed = self.removed().await?;
-        let replayer = self.clone();
-        let asked = asked.clone();
-        let selected = tokio::task::spawn_blocking(move || replayer.select(&asked, &items, &removed)).await;
-        let selected = selected.map_err(|error| ReplayError::of_thread(&error))?;
-        if self.stop.is_cancelled() { Err(ReplayError::Stopped) } else { Ok((selected, next, left)) }
-    }
-
     /// What is asked for, proved.
     async fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
         let (conditions, warnings) = Conditions::parse_with_warnings(spec.matching.as_deref())?;
@@ -209,16 +195,20 @@ impl Replayer {
         let mut counted = Counted { warnings: asked.warnings.clone(), ..Counted::default() };
         let mut after = None;
         loop {
-            let (selected, next, _) = self.step(&asked, after.as_ref()).await?;
+            let Step { selected, next, .. } = self.step(&asked, after.as_ref(), Look::Always).await?;
             let mut events = BTreeSet::new();
             for (id, selected) in selected {
-                let count = selected.len() as u64;
-                counted.deliveries += count;
-                events.extend(selected);
-                let name = self.store.names().name(id).to_string();
-                match counted.by_destination.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, known)) => *known += count,
-                    None => counted.by_destination.push((name, count)),
+                let deliveries = selected.events.len() as u64;
+                let already_delivered = selected.already_delivered;
+                counted.deliveries += deliveries;
+                events.extend(selected.events);
+                let destination = self.store.names().name(id).to_string();
+                match counted.by_destination.iter_mut().find(|known| known.destination == destination) {
+                    Some(known) => {
+                        known.deliveries += deliveries;
+                        known.already_delivered += already_delivered;
+                    }
+                    None => counted.by_destination.push(CountedOf { destination, deliveries, already_delivered }),
                 }
             }
             counted.events += events.len() as u64;
@@ -233,9 +223,7 @@ impl Replayer {
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<Begun, ReplayError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
-            // Ages have moved on since; the rest says whether it is the same one.
-            let is_same = |known: &ReplaySpec| known.matching == spec.matching && known.to == spec.to;
-            if ReplaySpec::from_json(&known.spec).is_some_and(|known| !is_same(&known)) {
+            if ReplaySpec::from_json(&known.spec).is_some_and(|known| !known.is_same(spec)) {
                 return Err(StoreError::Conflict("this id is another replay's".to_owned()).into());
             }
             return Ok(Begun { progress: known, is_new: false, warnings: Vec::new() });
@@ -245,7 +233,11 @@ impl Replayer {
         if text.len() > SPEC_BYTES_MAX {
             return Err(ReplayError::TooLong);
         }
-        let Page { next: cursor, left, .. } = self.store.events(&spec.history(), None, 0).await?;
+        let begins = match &spec.named {
+            Some(_) => Page { items: Vec::new(), next: None, left: 0 },
+            None => self.store.events(&spec.history(), None, 0).await?,
+        };
+        let Page { next: cursor, left, .. } = begins;
         let at_ms = crate::time::wall_ms();
         let progress = ReplayProgress { id, spec: text, cursor, left, selected: 0, at_ms, is_done: false };
         self.write(&progress).await?;
@@ -294,14 +286,15 @@ impl Replayer {
         let unreadable = || ReplayError::Match("its description cannot be read".to_owned());
         let spec = ReplaySpec::from_json(&progress.spec).ok_or_else(unreadable)?;
         let asked = self.prove(&spec).await?;
+        if spec.named.is_some() {
+            let step = self.step(&asked, None, Look::WhereNeeded).await?;
+            self.take(progress, &spec, step).await?;
+            progress.spec = spec.clone().done().json().to_string();
+        }
         while let Some(after) = &progress.cursor {
-            let (selected, next, left) = self.step(&asked, Some(after)).await?;
-            // A crash before how far it has come is written down asks for the same once more, which is known by its id.
-            let asks = selected.into_iter().map(|(of, events)| {
-                let id = part_id(progress.id, of, &events);
-                self.store.ask(Command::new(id, of, What::Redeliver(Which::Events(events))))
-            });
-            progress.selected += try_join_all(asks).await?.iter().map(|done| done.deliveries).sum::<u64>();
+            let mut step = self.step(&asked, Some(after), Look::WhereNeeded).await?;
+            let (next, left) = (step.next.take(), step.left);
+            self.take(progress, &spec, step).await?;
             (progress.cursor, progress.left) = (next, left);
             progress.at_ms = crate::time::wall_ms();
             self.write(progress).await?;
@@ -309,75 +302,37 @@ impl Replayer {
         progress.is_done = true;
         self.write(progress).await
     }
+
+    /// Has a step's deliveries made. A crash before it is written down how far the replay has come asks for the same once more, which is
+    /// known by its id.
+    async fn take(&self, progress: &mut ReplayProgress, spec: &ReplaySpec, step: Step) -> Result<(), ReplayError> {
+        let Step { selected, extent, .. } = step;
+        let some = selected.into_iter().filter(|(_, selected)| !selected.events.is_empty());
+        let asks = some.map(|(of, selected)| {
+            // By what a step is about, where the same events may go elsewhere when it is taken again: by other rules, or because they are
+            // not missing any more.
+            let id = match (spec.by, spec.only) {
+                (By::Then, Only::All) => part_id(progress.id, of, &selected.events),
+                _ => part_id_of(progress.id, of, &extent),
+            };
+            self.store.ask(Command::new(id, of, What::Redeliver(Which::Events(selected.events))))
+        });
+        progress.selected += try_join_all(asks).await?.iter().map(|done| done.deliveries).sum::<u64>();
+        Ok(())
+    }
 }
 
 /// The id of the command by which a replay has some events delivered to a destination once more: the same each time for the same events,
 /// and another for others, where the history has gone on meanwhile.
 fn part_id(replay: u128, of: NameId, events: &[EventId]) -> u128 {
-    let mut part = of.0.to_be_bytes().to_vec();
-    part.extend(events.iter().flat_map(|event| event.to_bytes()));
-    Command::id_of_part(replay, &part)
+    let events: Vec<u8> = events.iter().flat_map(|event| event.to_bytes()).collect();
+    part_id_of(replay, of, &events)
+}
+
+/// The same by what a step is about.
+fn part_id_of(replay: u128, of: NameId, about: &[u8]) -> u128 {
+    Command::id_of_part(replay, &[&of.0.to_be_bytes(), about].concat())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::journal::model::ModelDisk;
-    use crate::store::journal::{JournalStore, Options};
-    use crate::store::{Intake, NewEvent, PlannedDelivery, Settlement};
-
-    /// Delivers whatever waits; returns how many deliveries.
-    fn deliver_all(store: &JournalStore, to: NameId) -> usize {
-        let claims = store.claim(to, usize::MAX);
-        let count = claims.len();
-        store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
-        count
-    }
-
-    #[tokio::test]
-    async fn a_step_that_is_taken_again_after_a_crash_sends_nothing_twice() {
-        let disk = ModelDisk::default();
-        let open = || Arc::new(JournalStore::open(Arc::new(disk.clone()), Options::default()).expect("it opens").0);
-        let store = open();
-        let to = store.name(NameKind::Destination, "crm");
-        let rule = store.name(NameKind::Rule, "all");
-        for _ in 0..3 {
-            let event = NewEvent {
-                received_ms: 1,
-                source: store.name(NameKind::Source, "vero"),
-                generation: 1,
-                rules: vec![rule],
-                deliveries: vec![PlannedDelivery { destination: to, rule }],
-                body: bytes::Bytes::from_static(b"{}"),
-            };
-            store.append(event).await.expect("an answer").expect("taken");
-        }
-        assert_eq!(deliver_all(&store, to), 3);
-        let replayer = Replayer::new(store.clone(), CancellationToken::new());
-        let spec = ReplaySpec { since_ms: 0, until_ms: None, matching: None, to: Vec::new() };
-        let begun = replayer.begin(7, &spec).await.expect("begun").progress;
-        let mut first = begun.clone();
-        replayer.try_work(&mut first).await.expect("done");
-        assert_eq!((deliver_all(&store, to), first.selected), (3, 3));
-        store.close();
-        // What was written down last is how it began.
-        let store = open();
-        let replayer = Replayer::new(store.clone(), CancellationToken::new());
-        let mut again = begun;
-        replayer.try_work(&mut again).await.expect("done");
-        assert_eq!((deliver_all(&store, to), again.selected), (0, 3), "counted all the same");
-        let another = replayer.begin(8, &spec).await.expect("begun").progress;
-        replayer.try_work(&mut another.clone()).await.expect("done");
-        assert_eq!(deliver_all(&store, to), 3, "another replay is another one");
-    }
-
-    #[test]
-    fn a_match_map_is_read_in_yaml_and_in_json_and_a_wrong_one_is_told() {
-        assert!(Conditions::parse(Some("{type: [sent, opened], campaign.name: {glob: \"Cart*\"}}")).is_ok());
-        assert!(Conditions::parse(Some(r#"{"type": "sent"}"#)).is_ok());
-        for wrong in ["{type: {globb: x}}", "[", "sent", "{}"] {
-            let Err(error) = Conditions::parse(Some(wrong)) else { panic!("{wrong} was read") };
-            assert!(!error.to_string().is_empty());
-        }
-    }
-}
+mod tests;

@@ -245,3 +245,95 @@ async fn a_thousand_events_can_be_named_and_not_one_more() {
         refused(&relay, path, both, "give one of them").await;
     }
 }
+
+/// A relay with one event that goes to crm, and two of a type that its rules misspell.
+async fn with_unrouted_events(fake: &Fake) -> (TestRelay, [String; 3]) {
+    let config =
+        to_crm(fake, "").replace("{ name: all, to: crm }", "{ name: all, match: { type: [sent, bouncd] }, to: crm }");
+    let relay = TestRelay::start(&config).await;
+    let bounced = r#"{"type":"bounced"}"#;
+    let ids = [relay.accept(SENT).await, relay.accept(bounced).await, relay.accept(bounced).await];
+    relay.until(&ids[0], "delivered").await;
+    (relay, ids)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_rule_wanted_is_routed_again_by_the_mended_rules_to_those_that_lack_it() {
+    let fake = Fake::start([]).await;
+    let (relay, ids) = with_unrouted_events(&fake).await;
+    let again = json!({ "since": "1h", "by": "now", "only": "missing", "unrouted": true });
+    let dry = |asked: &Value| {
+        let mut asked = asked.clone();
+        asked["dry_run"] = json!(true);
+        asked
+    };
+    let counted = told(&relay, "/api/replays", dry(&again)).await;
+    assert_eq!((&counted["events"], &counted["deliveries"]), (&json!(0), &json!(0)), "by the rules as they are");
+    let relay = relay.restart(|config| config.replace("bouncd", "bounced")).await;
+    let counted = told(&relay, "/api/replays", dry(&again)).await;
+    let expected = json!([{ "destination": "crm", "deliveries": 2, "already_delivered": 0 }]);
+    assert_eq!((&counted["events"], &counted["by_destination"]), (&json!(2), &expected));
+    let mut named = again.clone();
+    named["id"] = json!(command(3));
+    let begun = told(&relay, "/api/replays", named.clone()).await;
+    assert_eq!(begun["asked"]["by"], "now");
+    for id in &ids[1..] {
+        relay.until(id, "delivered").await;
+    }
+    assert_eq!(told(&relay, "/api/replays", named).await["repeated"], true);
+    let all = json!({ "since": "1h", "by": "now", "only": "missing", "dry_run": true });
+    let counted = told(&relay, "/api/replays", all).await;
+    let expected = json!([{ "destination": "crm", "deliveries": 0, "already_delivered": 3 }]);
+    assert_eq!((&counted["deliveries"], &counted["by_destination"]), (&json!(0), &expected), "all have it now");
+    assert_eq!(fake.seen().len(), 3);
+    // The same for one that is named, and to all of its destinations.
+    let counted = told(&relay, "/api/replays", json!({ "events": [ids[0]], "by": "now", "dry_run": true })).await;
+    assert_eq!((&counted["deliveries"], &counted["by_destination"][0]["already_delivered"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_events_are_replayed_where_they_went_or_elsewhere_and_once() {
+    let fake = Fake::start([]).await;
+    let (relay, ids) = with_unrouted_events(&fake).await;
+    let then = told(&relay, "/api/replays", json!({ "events": [ids[0], ids[1]], "dry_run": true })).await;
+    assert_eq!((&then["events"], &then["deliveries"]), (&json!(1), &json!(1)), "one went nowhere");
+    let asked = json!({ "events": [ids[1], ids[2], ids[1]], "to": ["crm"], "id": command(5) });
+    let begun = told(&relay, "/api/replays", asked.clone()).await;
+    assert_eq!(begun["asked"], json!({ "events": 2, "to": ["crm"] }));
+    for id in &ids[1..] {
+        assert_eq!(relay.until(id, "delivered").await["rule"], Value::Null);
+    }
+    let path = format!("/api/replays/{}", command(5));
+    eventually("it to be done", async || relay.admin(&path).await.json()["done"] == true).await;
+    let relay = relay.restart(|config| config).await;
+    let again = told(&relay, "/api/replays", asked).await;
+    assert_eq!((&again["repeated"], &again["deliveries"]), (&json!(true), &json!(2)), "{again}");
+    let copies = |id: &String| fake.seen().iter().filter(|message| message.header("webhook-id") == Some(id)).count();
+    assert_eq!([0, 1, 2].map(|at| copies(&ids[at])), [1, 1, 1]);
+    let other = json!({ "events": [ids[0]], "to": ["crm"], "id": command(5) });
+    refused(&relay, "/api/replays", other, "another replay's").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_whose_words_do_not_go_together_is_refused_with_a_sentence() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let id = relay.accept(SENT).await;
+    for (asked, part) in [
+        (json!({ "events": [id], "since": "1h" }), "leave out `since`"),
+        (json!({ "events": [id], "match": "{type: sent}" }), "leave out `match`"),
+        (json!({ "events": [] }), "`events` names none"),
+        (json!({ "events": ["x"] }), "is not an event's id"),
+        (json!({ "events": vec![id.as_str(); 1001] }), "at most 1000"),
+        (json!({ "since": "1h", "by": "later" }), "should be then or now"),
+        (json!({ "since": "1h", "only": "some" }), "should be missing"),
+        (json!({ "since": "1h", "by": "now", "to": ["crm"] }), "give one of them"),
+        (json!({ "since": "1h", "unrouted": true }), "say `by: now`"),
+        (json!({ "by": "now" }), "`since` says where"),
+    ] {
+        refused(&relay, "/api/replays", asked, part).await;
+    }
+    let most = told(&relay, "/api/replays", json!({ "events": vec![id.as_str(); 1000], "dry_run": true })).await;
+    assert_eq!(most["deliveries"], 1);
+    assert_eq!(relay.admin("/api/replays").await.json()["replays"], json!([]));
+}

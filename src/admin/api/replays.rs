@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, in_json, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
-use crate::relay::replay::{Begun, ReplayError, ReplaySpec};
+use crate::relay::replay::{Begun, By, CountedOf, Named, Only, ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
@@ -16,11 +16,16 @@ pub(super) const RESOURCE: Resource = Resource {
     endpoints: &[
         get("", &[], "replays of the history, the newest first"),
         get("/ID", &[], "one of them"),
-        post("", &["since", "until?", "match?", "to?", "id?", "dry_run?"], "deliver a range of the history again"),
+        post(
+            "",
+            &["since?", "until?", "match?", "events?", "unrouted?", "to?", "by?", "only?", "id?", "dry_run?"],
+            "deliver a range of the history again, or some events; by: now has the rules in force say where they go",
+        ),
     ],
     reads: Effort::Search,
     tell: |act| {
-        tracing::info!(since = act.said("since"), until = act.said("until"), id = act.id, "by the operator: replay");
+        let [since, until, by, only] = ["since", "until", "by", "only"].map(|key| act.said(key));
+        tracing::info!(since, until, by, only, id = act.id, "by the operator: replay");
     },
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
@@ -50,32 +55,71 @@ async fn show(relay: &Relay, id: &str) -> Outcome {
 }
 
 fn shown(progress: &ReplayProgress) -> Value {
+    let spec = ReplaySpec::from_json(&progress.spec);
+    // The store counts those of a range.
+    let named = spec.as_ref().and_then(|spec| spec.named.as_ref()).filter(|_| !progress.is_done);
     json!({
         "id": uuid::Uuid::from_u128(progress.id).to_string(),
-        "asked": ReplaySpec::from_json(&progress.spec).map(|spec| spec.json()),
-        "events_left": progress.left,
+        "asked": spec.as_ref().map(ReplaySpec::shown),
+        "events_left": named.map_or(progress.left, |named| named.count as u64),
         "deliveries": progress.selected,
         "at": rfc3339(progress.at_ms),
         "done": progress.is_done,
     })
 }
 
-async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+/// What is asked for. Slips are told: what one word means beside another, and what would do nothing.
+fn spec(asked: &Asked) -> Result<ReplaySpec, Refusal> {
     let range = asked.range()?;
-    let Some(since_ms) = range.since_ms else {
+    let named = asked.is_given("events").then(|| asked.events("events")).transpose()?;
+    if named.is_some() {
+        if let Some(key) = ["since", "until", "match", "unrouted"].into_iter().find(|key| asked.is_given(key)) {
+            return Err(Refusal::wrong(format!("`events` names them, so leave out `{key}`")));
+        }
+        if named.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Refusal::wrong("`events` names none: write their ids, or leave it out"));
+        }
+    } else if range.since_ms.is_none() {
         return Err(Refusal::wrong("`since` says where the replay begins: a time, or how long ago, like 2h"));
+    }
+    let one_of = |key: &str, known: &[&str]| match asked.text(key)? {
+        Some(word) if !known.contains(&word) => {
+            Err(Refusal::wrong(format!("`{key}` is `{word}`, and should be {}", known.join(" or "))))
+        }
+        word => Ok(word),
     };
-    let spec = ReplaySpec {
-        since_ms,
+    let by = if one_of("by", &["then", "now"])? == Some("now") { By::Now } else { By::Then };
+    let only = if one_of("only", &["missing"])?.is_some() { Only::Missing } else { Only::All };
+    let to = asked.texts("to")?;
+    let is_unrouted = asked.flag("unrouted")?;
+    if by == By::Now && !to.is_empty() {
+        return Err(Refusal::wrong("`to` says where they go, and with `by: now` the rules in force do: give one of them"));
+    }
+    if is_unrouted && by == By::Then && to.is_empty() {
+        return Err(Refusal::wrong(
+            "`unrouted` events went nowhere, and would again: say `by: now` for the rules in force, or `to`",
+        ));
+    }
+    Ok(ReplaySpec {
+        named: named.map(Named::new),
+        since_ms: range.since_ms.unwrap_or(0),
         until_ms: range.until_ms,
         matching: asked.text("match")?.map(str::to_owned),
-        to: asked.texts("to")?,
-    };
+        is_unrouted,
+        to,
+        by,
+        only,
+    })
+}
+
+async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+    let spec = spec(asked)?;
     let id = asked.id()?;
     if asked.flag("dry_run")? {
         let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
-        let by_destination =
-            counted.by_destination.into_iter().map(|(name, count)| json!({ "destination": name, "deliveries": count }));
+        let by_destination = counted.by_destination.into_iter().map(|CountedOf { destination, deliveries, already_delivered }| {
+            json!({ "destination": destination, "deliveries": deliveries, "already_delivered": already_delivered })
+        });
         return Ok(json!({
             "dry_run": true,
             "events": counted.events,

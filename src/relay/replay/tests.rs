@@ -1,0 +1,203 @@
+//! Replays over a journal whose process ends between what a step does and the note of how far it has come.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::store::journal::model::ModelDisk;
+use crate::store::journal::{JournalStore, Options};
+use crate::store::{DeadQuery, Intake, NewEvent, PlannedDelivery, Settlement};
+
+/// A store that is opened again and again, and the names in it.
+struct World {
+    disk: ModelDisk,
+    store: Arc<JournalStore>,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = ModelDisk::default();
+        let store = Self::open(&disk);
+        Self { disk, store }
+    }
+
+    fn open(disk: &ModelDisk) -> Arc<JournalStore> {
+        Arc::new(JournalStore::open(Arc::new(disk.clone()), Options::default()).expect("it opens").0)
+    }
+
+    /// The process ends and begins.
+    fn restart(&mut self) {
+        self.store.close();
+        self.store = Self::open(&self.disk);
+    }
+
+    fn id(&self, name: &str) -> NameId {
+        self.store.name(NameKind::Destination, name)
+    }
+
+    async fn append(&self, to: &[&str], body: &[u8]) -> EventId {
+        let rule = self.store.name(NameKind::Rule, "all");
+        let event = NewEvent {
+            received_ms: 1,
+            source: self.store.name(NameKind::Source, "vero"),
+            generation: 1,
+            rules: vec![rule],
+            deliveries: to.iter().map(|name| PlannedDelivery { destination: self.id(name), rule }).collect(),
+            body: bytes::Bytes::copy_from_slice(body),
+        };
+        self.store.append(event).await.expect("an answer").expect("taken")
+    }
+
+    /// Delivers whatever waits, or gives it up; returns how many deliveries.
+    fn settle_all(&self, to: &str, settlement: &Settlement) -> usize {
+        let claims = self.store.claim(self.id(to), usize::MAX);
+        let count = claims.len();
+        self.store.settle(claims.into_iter().map(|claim| (claim, settlement.clone())).collect());
+        count
+    }
+
+    fn deliver_all(&self, to: &str) -> usize {
+        self.settle_all(to, &Settlement::Delivered { attempts: 1 })
+    }
+
+    /// A replayer by whose rules of now every event goes to some destinations.
+    fn replayer(&self, now: &[&str]) -> Replayer {
+        let ids: Vec<NameId> = now.iter().map(|name| self.id(name)).collect();
+        self.replayer_by(Arc::new(move |events| vec![ids.clone(); events.len()]))
+    }
+
+    fn replayer_by(&self, route: Route) -> Replayer {
+        Replayer::new(self.store.clone(), route, CancellationToken::new())
+    }
+
+    /// Takes the steps of a replay that is at some place, and returns how many deliveries it says that it has made.
+    async fn work(&self, now: &[&str], at: &ReplayProgress) -> u64 {
+        let mut progress = at.clone();
+        self.replayer(now).try_work(&mut progress).await.expect("done");
+        assert!(progress.is_done);
+        progress.selected
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_taken_again_after_a_crash_sends_nothing_twice() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.append(&["crm"], b"{}").await;
+    }
+    assert_eq!(world.deliver_all("crm"), 3);
+    let spec = ReplaySpec::default();
+    let begun = world.replayer(&[]).begin(7, &spec).await.expect("begun").progress;
+    assert_eq!((world.work(&[], &begun).await, world.deliver_all("crm")), (3, 3));
+    // What was written down last is how it began.
+    world.restart();
+    assert_eq!((world.work(&[], &begun).await, world.deliver_all("crm")), (3, 0), "counted all the same");
+    let another = world.replayer(&[]).begin(8, &spec).await.expect("begun").progress;
+    assert_eq!((world.work(&[], &another).await, world.deliver_all("crm")), (3, 3), "another replay is another one");
+}
+
+#[tokio::test]
+async fn events_that_are_named_go_out_once_also_after_a_crash_and_those_that_are_gone_are_left_out() {
+    let mut world = World::new();
+    let first = world.append(&["crm"], b"{}").await;
+    world.append(&["crm"], b"{}").await;
+    let third = world.append(&["crm"], b"{}").await;
+    assert_eq!(world.deliver_all("crm"), 3);
+    let elsewhere = EventId::mint(1, first.salt() ^ 1, 0);
+    let spec = ReplaySpec { named: Some(Named::new(vec![third, elsewhere, first])), ..ReplaySpec::default() };
+    let begun = world.replayer(&[]).begin(7, &spec).await.expect("begun").progress;
+    assert!(!begun.is_done);
+    assert_eq!((world.work(&[], &begun).await, world.deliver_all("crm")), (2, 2));
+    world.restart();
+    assert_eq!((world.work(&[], &begun).await, world.deliver_all("crm")), (2, 0));
+    let again = world.replayer(&[]).begin(7, &spec).await.expect("known");
+    assert!(!again.is_new && again.progress.is_done, "the same command once more, after its events are forgotten");
+    let other = ReplaySpec { named: Some(Named::new(vec![first])), ..ReplaySpec::default() };
+    assert!(world.replayer(&[]).begin(7, &other).await.is_err(), "other events are another command");
+}
+
+#[tokio::test]
+async fn a_replay_by_the_rules_of_now_doubles_nothing_where_they_change_in_a_crash() {
+    let mut world = World::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(world.append(&[], b"{}").await);
+    }
+    let by_range = ReplaySpec { by: By::Now, is_unrouted: true, ..ReplaySpec::default() };
+    let by_name = ReplaySpec { named: Some(Named::new(ids)), by: By::Now, ..ReplaySpec::default() };
+    for (id, spec) in [(7, by_range), (8, by_name)] {
+        let begun = world.replayer(&[]).begin(id, &spec).await.expect("begun").progress;
+        assert_eq!((world.work(&["crm"], &begun).await, world.deliver_all("crm")), (3, 3));
+        world.restart();
+        // The rules send one of them to crm no more, and all to alerts.
+        let (crm, alerts) = (world.id("crm"), world.id("alerts"));
+        let route: Route = Arc::new(move |events| {
+            let to = |(nth, _)| if nth == 0 { vec![alerts] } else { vec![crm, alerts] };
+            events.iter().enumerate().map(to).collect()
+        });
+        let mut again = begun;
+        world.replayer_by(route).try_work(&mut again).await.expect("done");
+        assert_eq!((world.deliver_all("crm"), world.deliver_all("alerts")), (0, 3), "{spec:?}");
+        assert_eq!(again.selected, 6);
+    }
+}
+
+#[tokio::test]
+async fn each_step_goes_by_the_rules_in_force_when_it_is_taken() {
+    let world = World::new();
+    // Three of them fill a page.
+    let body = format!("[\"{}\"]", "x".repeat(3 << 20));
+    for _ in 0..4 {
+        world.append(&[], body.as_bytes()).await;
+    }
+    let (crm, alerts) = (world.id("crm"), world.id("alerts"));
+    let steps = AtomicUsize::new(0);
+    let route: Route = Arc::new(move |events| {
+        let to = if steps.fetch_add(1, Ordering::Relaxed) == 0 { crm } else { alerts };
+        vec![vec![to]; events.len()]
+    });
+    let replayer = world.replayer_by(route);
+    let spec = ReplaySpec { by: By::Now, ..ReplaySpec::default() };
+    let mut progress = replayer.begin(7, &spec).await.expect("begun").progress;
+    replayer.try_work(&mut progress).await.expect("done");
+    assert_eq!((world.deliver_all("crm"), world.deliver_all("alerts")), (3, 1));
+}
+
+#[tokio::test]
+async fn only_those_get_an_event_again_that_lack_it_also_after_a_crash() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.append(&["crm", "dead", "dropped"], b"{}").await;
+    }
+    world.append(&["waits"], b"{}").await;
+    assert_eq!(world.deliver_all("crm"), 2);
+    for name in ["dead", "dropped"] {
+        world.settle_all(name, &Settlement::Dead { attempts: 1, reason: "no".into() });
+    }
+    let drop = What::Drop(Which::Dead(DeadQuery::default()));
+    assert_eq!(world.store.ask(Command::new(1, world.id("dropped"), drop)).await.expect("done").deliveries, 2);
+    let now = ["crm", "dead", "dropped", "waits", "new"];
+    let spec = ReplaySpec { by: By::Now, only: Only::Missing, ..ReplaySpec::default() };
+    let counted = world.replayer(&now).count(&spec).await.expect("counted");
+    let by: Vec<_> = counted.by_destination.iter().map(|of| (of.destination.as_str(), of.deliveries)).collect();
+    assert_eq!(by, [("crm", 1), ("dead", 3), ("dropped", 1), ("waits", 2), ("new", 3)]);
+    assert_eq!(counted.by_destination[0].already_delivered, 2);
+    let begun = world.replayer(&now).begin(7, &spec).await.expect("begun").progress;
+    assert_eq!(world.work(&now, &begun).await, 10);
+    let delivered = now.map(|name| world.deliver_all(name));
+    assert_eq!(delivered, [1, 3, 1, 3, 3], "what waited is delivered too");
+    world.restart();
+    world.work(&now, &begun).await;
+    assert_eq!(now.map(|name| world.deliver_all(name)), [0; 5]);
+    let again = world.replayer(&now).count(&spec).await.expect("counted");
+    assert_eq!(again.deliveries, 0, "{again:?}");
+}
+
+#[test]
+fn a_match_map_is_read_in_yaml_and_in_json_and_a_wrong_one_is_told() {
+    assert!(Conditions::parse(Some("{type: [sent, opened], campaign.name: {glob: \"Cart*\"}}")).is_ok());
+    assert!(Conditions::parse(Some(r#"{"type": "sent"}"#)).is_ok());
+    for wrong in ["{type: {globb: x}}", "[", "sent", "{}"] {
+        let Err(error) = Conditions::parse(Some(wrong)) else { panic!("{wrong} was read") };
+        assert!(!error.to_string().is_empty());
+    }
+}
