@@ -52,18 +52,8 @@ pub(super) const RESOURCE: Resource = Resource {
 /// What says which are meant: see [`Filter`].
 const LISTED: [&str; 10] =
     ["destination", "type", "campaign", "email", "since", "until", "reason", "reason_is", "limit", "after"];
-const SEARCHED: [&str; 10] = [
-    "destination?",
-    "type?",
-    "campaign?",
-    "email?",
-    "since?",
-    "until?",
-    "reason?",
-    "reason_is?",
-    "limit?",
-    "after?",
-];
+const SEARCHED: [&str; 10] =
+    ["destination?", "type?", "campaign?", "email?", "since?", "until?", "reason?", "reason_is?", "limit?", "after?"];
 const REPLAYED: [&str; 13] = [
     "destination",
     "event?",

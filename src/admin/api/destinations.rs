@@ -56,7 +56,9 @@ async fn show(relay: &Relay, of: &str) -> Outcome {
     let counts = relay.store.counts().await.map_err(refused)?;
     let found = all(relay, &counts).into_iter().find(|shown| shown["name"].as_str() == name(relay, id).as_deref());
     found.ok_or_else(|| {
-        Refusal::missing(format!("the config has no destination `{of}` any more, and nothing of it waits or was given up"))
+        Refusal::missing(format!(
+            "the config has no destination `{of}` any more, and nothing of it waits or was given up"
+        ))
     })
 }
 

@@ -93,7 +93,9 @@ fn spec(asked: &Asked) -> Result<ReplaySpec, Refusal> {
     let to = asked.texts("to")?;
     let is_unrouted = asked.flag("unrouted")?;
     if by == By::Now && !to.is_empty() {
-        return Err(Refusal::wrong("`to` says where they go, and with `by: now` the rules in force do: give one of them"));
+        return Err(Refusal::wrong(
+            "`to` says where they go, and with `by: now` the rules in force do: give one of them",
+        ));
     }
     if is_unrouted && by == By::Then && to.is_empty() {
         return Err(Refusal::wrong(

@@ -11,7 +11,11 @@ use crate::yaml::problem::did_you_mean;
 pub(super) const RESOURCE: Resource = Resource {
     name: "sources",
     endpoints: &[
-        post("/NAME/pause", &["refuse?", "id?"], "keep its events: nothing is delivered; with refuse: answer them with 503"),
+        post(
+            "/NAME/pause",
+            &["refuse?", "id?"],
+            "keep its events: nothing is delivered; with refuse: answer them with 503",
+        ),
         post("/NAME/resume", &["id?"], "accept its events, and deliver what was kept"),
     ],
     answer: |request| in_json(answer(request)),

@@ -7,7 +7,11 @@ use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "refused",
-    endpoints: &[get("", &[], "the last requests that were turned away, and why; and how many since the start, by reason")],
+    endpoints: &[get(
+        "",
+        &[],
+        "the last requests that were turned away, and why; and how many since the start, by reason",
+    )],
     answer: |request| in_json(std::future::ready(answer(&request))),
     ..Resource::USUAL
 };
