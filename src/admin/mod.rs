@@ -216,6 +216,8 @@ where
             };
             admin.places.run_alone(search, resource.effort(is_read), asked).await
         }
+        (true, ["bin"]) if page::is_wanted(headers) => page::at_view(path, steps),
+        (true, ["bin", name]) if page::is_wanted(headers) && bins::is_name(name) => page::at_view(path, steps),
         (true, ["bin"]) => json(&relay.bins.overview(), layout),
         (_, ["bin", name, ..]) if !bins::is_name(name) => answer(StatusCode::BAD_REQUEST, bins::NAME_RULE),
         (true, ["bin", name]) => {
@@ -264,7 +266,7 @@ fn overview() -> String {
     let last = "\
         GET  /bin                                all bins\n\
         GET  /bin/NAME                           what came into one\n\
-        POST /bin/NAME                           answers ok and keeps what came\n\n\
+        ANY  /bin/NAME                           another method than GET and HEAD: answers ok and keeps what came\n\n\
         POSTs need the header x-vero-relay-write, but to a bin and to sign in.\n\
         Where the config names a token: send it as Authorization: Bearer TOKEN.\n";
     format!("{first}{}{last}", api::overview())

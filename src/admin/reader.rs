@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
+use super::layout::Layout;
 use super::{api, json, page};
 use crate::listener::Answer;
 
@@ -37,8 +38,11 @@ pub(super) fn may_ask(steps: &[&str]) -> bool {
 pub(super) fn shown(answer: Answer) -> Answer {
     let Ok(mut value) = serde_json::from_slice::<Value>(answer.body()) else { return answer };
     mask(&mut value);
+    // As it was laid out.
+    let is_compact = !answer.body().trim_ascii_end().contains(&b'\n');
+    let layout = if is_compact { Layout::Compact } else { Layout::Indented };
     let (mut parts, _) = answer.into_parts();
-    let shown = json(&value).into_body();
+    let shown = json(&value, layout).into_body();
     // It is made anew.
     parts.headers.remove(http::header::CONTENT_LENGTH);
     Answer::from_parts(parts, shown)

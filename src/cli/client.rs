@@ -211,7 +211,9 @@ impl RunningRelay {
     /// What says who asks.
     fn proof(&self) -> HeaderMap {
         let value = self.token.as_ref().map(|token| token.value.clone());
-        value.into_iter().map(|value| (http::header::AUTHORIZATION, value)).collect()
+        let proof = value.into_iter().map(|value| (http::header::AUTHORIZATION, value));
+        // A program that reads JSON gets it on one line.
+        proof.chain([(http::header::ACCEPT, HeaderValue::from_static("application/json"))]).collect()
     }
 
     /// Makes a request, and gives up when the relay is not there any more.

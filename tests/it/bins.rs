@@ -105,3 +105,34 @@ async fn a_delivery_to_a_bin_shows_no_credential_of_its_destination() {
         (&"…".into(), &"…".into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bin_takes_any_method_but_those_that_look() {
+    let relay = TestRelay::start(NOWHERE).await;
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"] {
+        let answer = request(relay.running.admin_address, method, "/bin/any/users/1", &[], b"{}").await;
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "{method}");
+        assert_eq!(shown(&relay, "any").await["entries"][0]["method"], method);
+    }
+    assert_eq!(shown(&relay, "any").await["received"], 6);
+    let foreign = [("origin", "http://evil.example")];
+    assert_eq!(request(relay.running.admin_address, "PUT", "/bin/any", &foreign, b"{}").await.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_led_from_a_bin_to_the_page_below_any_path() {
+    let relay = TestRelay::start(NOWHERE).await;
+    assert_eq!(put(&relay, "/bin/slack", b"{}").await, 200);
+    let html = [("accept", "text/html,*/*;q=0.8")];
+    for (path, location) in [
+        ("/bin", "./#/bins"),
+        ("/bin/", "../#/bins"),
+        ("/bin/slack", "../#/bins/slack"),
+        ("/bin/slack/", "../../#/bins/slack"),
+    ] {
+        let answer = request(relay.running.admin_address, "GET", path, &html, b"").await;
+        assert_eq!((answer.status(), answer.header("location")), (303, Some(location)), "{path}");
+    }
+    assert_eq!(request(relay.running.admin_address, "GET", "/bin/a%20b", &html, b"").await.status(), 400);
+    assert_eq!(shown(&relay, "slack").await["received"], 1);
+}

@@ -187,7 +187,7 @@ impl Door {
             (true, ["api", "session"]) => What::Session,
             (true, [file]) if page::has(file) => What::Page,
             (false, ["sign-in"]) if is_post => What::SignIn,
-            (false, ["bin", name, ..]) if is_post && bins::is_name(name) && self.is_from_here(knock) => What::Bin,
+            (false, ["bin", name, ..]) if bins::is_name(name) && self.is_from_here(knock) => What::Bin,
             _ => What::Rest,
         }
     }

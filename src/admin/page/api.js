@@ -32,6 +32,11 @@ export function post(path, body = {}, signal = null) {
   return ask(`api/${path}`, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
+/** What came into a bin; of no name: how much came into each. */
+export function bin(name) {
+  return ask(name ? `bin/${encodeURIComponent(name)}` : "bin", {});
+}
+
 /** The bytes of something. */
 export async function bytes(path, signal = null) {
   const answer = await reach(`api/${path}`, { signal });

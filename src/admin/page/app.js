@@ -12,6 +12,8 @@ const VIEWS = [
   ["unrouted", "Unrouted", () => import("./unrouted.js")],
   ["config", "Config", () => import("./config.js")],
 ];
+/** What is shown by its address alone: no tab leads there. */
+const ASIDE = [["bins", "Bins", () => import("./bins.js")]];
 /** How often everything is asked for where nothing comes by itself. */
 const ASK_EVERY_MS = 5000;
 
@@ -37,16 +39,20 @@ async function route() {
     opened.view = view;
     here = placed();
     view.open(main, here);
-    document.title = name === "events" ? "vero-relay" : `${VIEWS.find(([known]) => known === name)?.[1] ?? "Sign in"} · vero-relay`;
+    document.title = name === "events" ? "vero-relay" : `${viewOf(name)?.[1] ?? "Sign in"} · vero-relay`;
   }
   shown.view.go?.(here);
   markTab();
 }
 
+function viewOf(name) {
+  return [...VIEWS, ...ASIDE].find(([known]) => known === name);
+}
+
 /** The module of a view; nothing, where it did not come, and then it can be asked for again. */
 async function loaded(name) {
   try {
-    return await VIEWS.find(([known]) => known === name)[2]();
+    return await viewOf(name)[2]();
   } catch {
     shown = null;
     fill(main, empty("This view could not be loaded", "The relay does not answer, or another program answers in its place.", button("Try again", () => location.reload())));
@@ -104,7 +110,7 @@ function nextColours() {
 /** The place in the address; the events, where it names no view. */
 function placed() {
   const here = place();
-  const isKnown = here.view === "sign-in" || VIEWS.some(([name]) => name === here.view);
+  const isKnown = here.view === "sign-in" || viewOf(here.view) !== undefined;
   return isKnown ? here : { ...here, view: "events", rest: [] };
 }
 

@@ -167,7 +167,7 @@ function sentence(item) {
   const { held_until: heldUntil } = item;
   switch (item.state) {
     case "failing":
-      return [h("b", null, "Failing since ", moment(item.breaker.open_since)), ": its attempts fail one after the other. One at a time is made until one succeeds, at most a minute apart. Nothing is lost, and the time does not count towards giving up. ", dead];
+      return [h("b", null, "Failing since ", moment(item.breaker.open_since)), ": its attempts fail one after the other. One at a time is made until one succeeds, at most a minute apart. ", item.next_probe_at && ["The next one is made ", moment(item.next_probe_at, "until"), ". "], "Nothing is lost, and the time does not count towards giving up. ", dead];
     case "paused":
       return [h("b", null, "Paused since ", moment(item.paused.since)), `: ${item.paused.reason}. Nothing is sent and nothing is lost; what comes in waits until it is resumed. `, item.removed?.dead_letters_from && ["The config names it no more: what waits becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ". "], dead];
     case "removed":
@@ -180,7 +180,7 @@ function sentence(item) {
 }
 
 function drawSentence(parent, item) {
-  const known = JSON.stringify([item.state, item.backlog, item.scheduled, item.dead_letters, item.held_until, item.paused, item.removed]);
+  const known = JSON.stringify([item.state, item.backlog, item.scheduled, item.dead_letters, item.held_until, item.next_probe_at, item.paused, item.removed]);
   if (parent.known === known) return;
   parent.known = known;
   const { colour } = stateOf(item.state);
@@ -197,8 +197,9 @@ function drawFacts(parent, item) {
     ["Last delivered", item.last_delivered_at ? moment(item.last_delivered_at, "ago") : "not since the start"],
     ["Last error", item.last_error ? [h("span.bad.foreign", null, item.last_error.reason), " · ", moment(item.last_error.at, "ago")] : "none since the start"],
     ["Backlog on disk", size(item.backlog_bytes)],
+    item.rate && ["Rate limit", item.rate],
   ];
-  fill(parent, facts.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  fill(parent, facts.filter(Boolean).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
 }
 
 function drawChart(parent, item) {

@@ -48,7 +48,8 @@ files! {
     "text/css; charset=utf-8": "style.css";
     "image/svg+xml": "icon.svg";
     "text/javascript; charset=utf-8": "theme.js", "app.js", "dom.js", "api.js", "parts.js", "json.js",
-        "slack.js", "events.js", "event.js", "destinations.js", "try.js", "unrouted.js", "config.js";
+        "slack.js", "events.js", "event.js", "destinations.js", "try.js", "unrouted.js", "config.js",
+        "bins.js";
 }
 
 /// What is sent of a file, and what tells one version of it from another.
@@ -139,6 +140,22 @@ fn is_among(list: &[u8], tag: &[u8]) -> bool {
     items.map(|item| item.strip_prefix(b"W/").unwrap_or(item)).any(|item| item == tag || item == b"*")
 }
 
+/// Leads a browser to the view that shows what lies at a path: behind the `#`, below whatever path the page is served at.
+pub(super) fn at_view(path: &str, steps: &[&str]) -> Answer {
+    // The page lies above all steps but the last, which the browser takes off by itself.
+    let up = match path.split('/').count() - 1 {
+        0 => "./".to_owned(),
+        steps => "../".repeat(steps),
+    };
+    let view = format!("bins/{}", steps[1..].join("/"));
+    let location = format!("{up}#/{}", view.trim_end_matches('/'));
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let location = HeaderValue::try_from(location).expect("a bin's name is letters, digits and a few signs");
+    response.headers_mut().insert(http::header::LOCATION, location);
+    response
+}
+
 /// Whether a browser asks, and not a program: it says that it would like HTML.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     let wants = |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("text/html"));
@@ -201,7 +218,7 @@ mod tests {
         let bytes: usize = first.iter().map(|file| file.bytes.len()).sum();
         let packed: usize = first.iter().map(|file| pack(file.bytes).len()).sum();
         assert!(bytes <= 130_000 && packed <= 40_000, "{bytes} bytes, {packed} packed: {paths:?}");
-        assert!(FILES.len() <= 16, "{} files", FILES.len());
+        assert!(first.len() <= 16, "{} files: {paths:?}", first.len());
     }
 
     #[test]
