@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
-use super::dialogue::confirm;
+use super::dialogue::{Progress, confirm};
 use super::events::attempts_of;
 use super::output::{json, print, say};
 use super::terminal::{are, grouped, numbered, plain, reason_of};
@@ -252,7 +252,9 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
         asked["to"] = value!(to);
     }
     let path = format!("/api/dead-letters/{act}");
+    let counting = Progress::of_unknown_length("counting");
     let counted = block_on(async { relay.act(&path, &asked).await })?;
+    drop(counting);
     let number = counted["deliveries"].as_u64().unwrap_or(0);
     let done = match (act, to) {
         ("drop", _) => "dropped for good".to_owned(),
@@ -273,7 +275,9 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
     }
     asked["dry_run"] = value!(false);
     asked["id"] = value!(chosen.id);
+    let acting = Progress::of_unknown_length(&numbered(number, "dead letter"));
     let done = block_on(async { relay.act(&path, &asked).await })?;
+    drop(acting);
     if chosen.at.json {
         json(&done);
         return Ok(());

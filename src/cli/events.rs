@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
-use super::client::{At, RunningRelay, query, step};
+use super::client::{At, RunningRelay, step};
 use super::output::{json, print, say, tell};
 use super::terminal::{paint, plain, reason_of};
 use super::{Failure, block_on};
@@ -22,6 +22,15 @@ pub(super) struct Args {
     /// Only of the person with this address; capital and small letters are alike
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
+    /// Only of this campaign, by its name or the beginning of it: 'Cart*'; capital and small letters are alike
+    #[arg(long, value_name = "NAME")]
+    campaign: Option<String>,
+    /// Only with this text in the body; capital and small letters of ASCII are alike
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Only what this rule matched when it came
+    #[arg(long)]
+    rule: Option<String>,
     /// Only what came in by this source
     #[arg(long)]
     source: Option<String>,
@@ -31,6 +40,9 @@ pub(super) struct Args {
     /// Only with a delivery in this state: held, waiting, in_flight, scheduled, delivered, skipped, dead, dropped, moved, unknown
     #[arg(long)]
     state: Option<String>,
+    /// Only what no rule sent anywhere
+    #[arg(long)]
+    unrouted: bool,
     /// Arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -42,6 +54,26 @@ pub(super) struct Args {
     limit: u32,
     #[command(flatten)]
     at: At,
+}
+
+impl Args {
+    /// The filters, as they are asked of the relay.
+    fn asked(&self) -> Value {
+        value!({
+            "type": self.event_type,
+            "match": self.matching,
+            "email": self.email,
+            "campaign": self.campaign,
+            "text": self.text,
+            "rule": self.rule,
+            "source": self.source,
+            "destination": self.destination,
+            "state": self.state,
+            "unrouted": self.unrouted,
+            "since": self.since,
+            "until": self.until,
+        })
+    }
 }
 
 /// What the relay gives in one answer.
@@ -61,23 +93,11 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let (mut events, mut after): (_, Option<String>) = (Vec::new(), None);
     let wanted = args.limit as usize;
     loop {
-        let limit = (wanted - events.len()).min(PAGE_MAX).to_string();
-        let path = format!(
-            "/api/events{}",
-            query(&[
-                ("type", args.event_type.as_deref()),
-                ("match", args.matching.as_deref()),
-                ("email", args.email.as_deref()),
-                ("source", args.source.as_deref()),
-                ("destination", args.destination.as_deref()),
-                ("state", args.state.as_deref()),
-                ("since", args.since.as_deref()),
-                ("until", args.until.as_deref()),
-                ("limit", Some(&limit)),
-                ("after", after.as_deref()),
-            ])
-        );
-        let mut page = block_on(async { relay.get(&path).await })?;
+        let mut asked = args.asked();
+        asked["limit"] = value!((wanted - events.len()).min(PAGE_MAX));
+        asked["after"] = value!(after);
+        // An address stands in no access log of a proxy.
+        let mut page = block_on(async { relay.act("/api/events/search", &asked).await })?;
         if after.is_none() {
             tell_of_slips(&page);
         }

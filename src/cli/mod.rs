@@ -81,10 +81,14 @@ verbs! {
     Events => events,
     /// Show events as they come, and what becomes of them
     Tail => tail,
+    /// Show the last requests that were turned away, and why
+    Refused => refused,
     /// List, show, replay or drop what was given up
     DeadLetters => dead_letters,
     /// Deliver a range of the history again
     Replay => replay,
+    /// Send events where the rules in force send them, to destinations that lack them
+    RouteAgain => route_again,
     /// Make a destination's waiting deliveries due now
     Retry => retry,
     /// Hold a destination's queue, or a source

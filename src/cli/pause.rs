@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// Answer the source's events with 503 instead of keeping them
     #[arg(long, requires = "source")]
     refuse: bool,
+    /// Why, for who comes next: `status` shows it
+    #[arg(long, value_name = "TEXT", conflicts_with = "source")]
+    reason: Option<String>,
 }
 
 /// What is paused.
@@ -31,7 +34,11 @@ pub(super) struct Target {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let asked = if args.refuse { value!({ "refuse": true }) } else { value!({}) };
+    let asked = match &args.reason {
+        Some(reason) => value!({ "reason": reason }),
+        None if args.refuse => value!({ "refuse": true }),
+        None => value!({}),
+    };
     let said = act(named, &args.target, "pause", &asked)?;
     if args.target.at.json {
         json(&said);

@@ -29,6 +29,13 @@ pub(super) struct Args {
     /// To this destination; may be given several times [default: where each event went]
     #[arg(long, value_name = "DESTINATION")]
     to: Vec<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What is said of a replay besides what it is about.
+#[derive(Debug, clap::Args)]
+pub(super) struct How {
     /// An id of your own (a UUID), so that the command can be repeated and done once
     #[arg(long, value_name = "UUID")]
     id: Option<String>,
@@ -43,30 +50,32 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let relay = RunningRelay::at(named, &args.at)?;
-    let mut asked = value!({
-        "since": args.since,
-        "until": args.until,
-        "match": args.matching,
-        "to": args.to,
-        "dry_run": true,
-    });
+    let asked = value!({ "since": args.since, "until": args.until, "match": args.matching, "to": args.to });
+    perform(named, asked, &args.how, "delivered again")
+}
+
+/// Counts what a replay would do, asks, and has it done. `done` is what happens to its events, in words.
+pub(super) fn perform(named: Option<&Path>, mut asked: Value, how: &How, done: &str) -> Result<(), Failure> {
+    let relay = RunningRelay::at(named, &how.at)?;
+    asked["dry_run"] = value!(true);
+    let counting = Progress::of_unknown_length("counting");
     let counted = block_on(async { relay.act("/api/replays", &asked).await })?;
+    drop(counting);
     tell_of_slips(&counted);
-    if args.dry_run && args.at.json {
+    if how.dry_run && how.at.json {
         json(&counted);
         return Ok(());
     }
-    let what = in_words(&counted);
-    if args.dry_run {
+    let what = in_words(&counted, done);
+    if how.dry_run {
         say!("{what} (dry run: nothing was done)");
         return Ok(());
     }
-    confirm(&format!("{what}. Do it?"), args.yes)?;
+    confirm(&format!("{what}. Do it?"), how.yes)?;
     asked["dry_run"] = value!(false);
-    asked["id"] = value!(args.id);
+    asked["id"] = value!(how.id);
     let done = block_on(follow(&relay, &asked))?;
-    if args.at.json {
+    if how.at.json {
         json(&done);
         return Ok(());
     }
@@ -78,7 +87,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn in_words(counted: &Value) -> String {
+fn in_words(counted: &Value, done: &str) -> String {
     let number = |value: &Value| grouped(value.as_u64().unwrap_or(0));
     let parts = counted["by_destination"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|part| {
         format!("{} to {}", number(&part["deliveries"]), plain(part["destination"].as_str().unwrap_or("?")))
@@ -86,7 +95,7 @@ fn in_words(counted: &Value) -> String {
     let parts: Vec<_> = parts.collect();
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     let events = counted["events"].as_u64().unwrap_or(0);
-    format!("{} {} delivered again{parts}", numbered(events, "event"), are(events))
+    format!("{} {} {done}{parts}", numbered(events, "event"), are(events))
 }
 
 /// Begins it and waits until everything is selected; delivering goes on by itself.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cli::{out, root, vero_relay};
 use crate::harness::*;
 
 async fn ask(relay: &TestRelay, path: &str, asked: Value) -> Message {
@@ -336,4 +337,41 @@ async fn a_replay_whose_words_do_not_go_together_is_refused_with_a_sentence() {
     let most = told(&relay, "/api/replays", json!({ "events": vec![id.as_str(); 1000], "dry_run": true })).await;
     assert_eq!(most["deliveries"], 1);
     assert_eq!(relay.admin("/api/replays").await.json()["replays"], json!([]));
+}
+
+/// What a verb prints on standard output.
+async fn words(relay: &TestRelay, args: &[&str]) -> String {
+    let admin = format!("http://{}", relay.running.admin_address);
+    let args: Vec<_> = args.iter().copied().chain(["--admin", &admin]).map(str::to_owned).collect();
+    let run = move || {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        out(&vero_relay(root(), &args))
+    };
+    tokio::task::spawn_blocking(run).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verbs_route_again_name_who_was_refused_and_why_a_destination_is_paused() {
+    let fake = Fake::start([]).await;
+    let (relay, ids) = with_unrouted_events(&fake).await;
+    let listed = words(&relay, &["events", "--unrouted", "--text", "BOUNCED"]).await;
+    assert!(ids[1..].iter().all(|id| listed.contains(id)) && !listed.contains(&ids[0]), "{listed}");
+    assert!(words(&relay, &["events", "--rule", "all"]).await.contains("a@example.com"));
+    assert_eq!(words(&relay, &["events", "--campaign", "none*"]).await, "no events match\n");
+    let relay = relay.restart(|config| config.replace("bouncd", "bounced")).await;
+    let counted = words(&relay, &["route-again", "--since", "1h", "--unrouted", "--dry-run"]).await;
+    let expected = "2 events are sent where the rules in force send them: 2 to crm (dry run: nothing was done)\n";
+    assert_eq!(counted, expected);
+    let done = words(&relay, &["route-again", &ids[1], "--yes"]).await;
+    assert!(done.starts_with("1 delivery is on its way; id "), "{done}");
+    relay.until(&ids[1], "delivered").await;
+    let counted = words(&relay, &["route-again", "--since", "1h", "--dry-run"]).await;
+    assert!(counted.starts_with("1 event is sent"), "{counted}");
+
+    words(&relay, &["pause", "crm", "--reason", "they move"]).await;
+    assert!(words(&relay, &["status"]).await.contains("\n  they move\n"));
+    assert!(words(&relay, &["refused"]).await.starts_with("nothing was turned away since 20"));
+    assert_eq!(relay.post("{").await.status(), 400);
+    let told = words(&relay, &["refused"]).await;
+    assert!(told.contains("  400  POST /hooks/vero/…  ") && told.ends_with(": 1 bad_event\n"), "{told}");
 }
