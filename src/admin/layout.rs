@@ -1,10 +1,8 @@
 //! How an answer in JSON is laid out: on one line for a program that says that it reads JSON, and indented for who looks at it with curl or
 //! types its address into a browser. `?pretty` asks for the one or the other.
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use serde::Serialize;
-
-use crate::listener::{Answer, answer};
 
 /// The parameter that says it, which every path takes that answers in JSON.
 const PARAMETER: &str = "pretty";
@@ -16,8 +14,8 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    /// The one that a request asks for, whose parameter is taken out of its query.
-    pub(super) fn asked(headers: &HeaderMap, query: &mut Vec<(String, String)>) -> Result<Self, Answer> {
+    /// The one that a request asks for, whose parameter is taken out of its query; or what is wrong with that.
+    pub(super) fn asked(headers: &HeaderMap, query: &mut Vec<(String, String)>) -> Result<Self, &'static str> {
         let mut layout = Self::usual(headers);
         let mut times = 0;
         let mut wrong = None;
@@ -36,7 +34,7 @@ impl Layout {
         if times > 1 {
             wrong = Some("`pretty` is given twice");
         }
-        wrong.map_or(Ok(layout), |why| Err(answer(StatusCode::BAD_REQUEST, why)))
+        wrong.map_or(Ok(layout), Err)
     }
 
     /// A browser that is given an address asks for HTML first, and JSON comes somewhere behind it; curl asks for anything.
@@ -66,14 +64,13 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(accept: Option<&str>, query: &[(&str, &str)], expected: Result<Layout, u16>) {
+    fn check(accept: Option<&str>, query: &[(&str, &str)], expected: Result<Layout, &str>) {
         let mut headers = HeaderMap::new();
         if let Some(accept) = accept {
             headers.insert(http::header::ACCEPT, HeaderValue::from_str(accept).expect("a value"));
         }
         let mut query: Vec<_> = query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let layout = Layout::asked(&headers, &mut query).map_err(|refusal| refusal.status().as_u16());
-        assert_eq!(layout, expected, "{accept:?} {query:?}");
+        assert_eq!(Layout::asked(&headers, &mut query), expected, "{accept:?} {query:?}");
         assert!(query.iter().all(|(key, _)| key != PARAMETER));
     }
 
@@ -88,7 +85,7 @@ mod tests {
         check(Some("application/json"), &[("pretty", "")], Ok(Indented));
         check(Some("application/json"), &[("pretty", "true")], Ok(Indented));
         check(None, &[("pretty", "false")], Ok(Compact));
-        check(None, &[("pretty", "maybe")], Err(400));
-        check(None, &[("pretty", ""), ("pretty", "")], Err(400));
+        check(None, &[("pretty", "maybe")], Err("`pretty` should be true or false"));
+        check(None, &[("pretty", ""), ("pretty", "")], Err("`pretty` is given twice"));
     }
 }

@@ -182,7 +182,7 @@ where
     let layout = if is_for_bin { Ok(Layout::Compact) } else { Layout::asked(headers, &mut query) };
     let layout = match layout {
         Ok(layout) => layout,
-        Err(refusal) => return refusal,
+        Err(why) => return answer(StatusCode::BAD_REQUEST, why),
     };
     match (is_read, steps) {
         (true, ["healthz"]) => healthz(),

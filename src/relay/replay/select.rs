@@ -102,7 +102,7 @@ impl Replayer {
     /// Where each of the events goes that are meant; nothing is sent again to where nothing is sent any more. Takes CPU.
     fn choose(&self, asked: &Asked, events: Vec<Arc<StoredEvent>>, removed: &BTreeSet<NameId>) -> Vec<Chosen> {
         let is_meant = |event: &Arc<StoredEvent>| {
-            !(asked.spec.is_unrouted && !event.deliveries.is_empty()) && asked.conditions.holds(&*self.store, event)
+            (!asked.spec.is_unrouted || event.deliveries.is_empty()) && asked.conditions.holds(&*self.store, event)
         };
         let events: Vec<_> = events.into_iter().filter(is_meant).collect();
         let of_then = |event: &Arc<StoredEvent>| event.deliveries.iter().map(|delivery| delivery.destination).collect();
