@@ -9,7 +9,7 @@
 //! * [`api`]: what the verbs of the command line ask, one file a resource.
 //! * [`page`]: what a browser is shown.
 //! * [`door`]: who may ask. [`reader`]: what those see who only look. [`work`]: how much is done at once. [`layout`]: how JSON
-//! is laid out.
+//!   is laid out.
 
 pub(crate) mod api;
 mod door;

@@ -37,6 +37,7 @@ use self::guard::{Guard, Names};
 use self::guesses::Guesses;
 pub(super) use self::sessions::Access;
 use self::sessions::{Found, Proof, Sessions};
+use super::layout::Layout;
 use super::{WRITE_HEADER, page};
 use crate::bins;
 use crate::config::{Admin, CREDENTIAL_BYTES_MAX, Config, digest_of};
@@ -285,7 +286,7 @@ impl Door {
         tracing::info!(from = %knock.peer.ip(), access = ?proof.access, "somebody has signed in");
         let wants_json = |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("json"));
         let mut response = if knock.headers.get(http::header::ACCEPT).is_some_and(wants_json) {
-            super::json(&json!({ "needed": true, "signed_in": true }))
+            super::json(&json!({ "needed": true, "signed_in": true }), Layout::Compact)
         } else {
             // Relative, so that it is right below any path.
             let mut response = answer(StatusCode::SEE_OTHER, "signed in");
@@ -301,7 +302,7 @@ impl Door {
         if let Some(secret) = self.cookie(knock) {
             lock(&self.sessions).end(secret);
         }
-        let mut response = super::json(&json!({ "signed_in": false }));
+        let mut response = super::json(&json!({ "signed_in": false }), Layout::Compact);
         let gone = self.cookie_to_set(&knock.config.admin, "", "; Max-Age=0");
         response.headers_mut().insert(SET_COOKIE, gone);
         response
