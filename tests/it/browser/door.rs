@@ -196,6 +196,8 @@ async fn the_page_works_below_a_path_and_without_the_slash_says_what_is_wrong() 
     let page = Page::open_at(&format!("http://{proxy}/x/y/"), "#/events").await;
     page.sees("button.live", "Live").await;
     stage.tour(&page, async |_, _| {}).await;
+    let log = page.log("browser").await;
+    assert!(log.is_empty(), "{log:?}");
 
     page.browser.client.goto(&format!("http://{proxy}/x/y")).await.expect("gone there");
     page.sees("main", "Behind a proxy, the address of the page must end in a slash").await;

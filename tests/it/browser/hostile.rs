@@ -65,7 +65,9 @@ async fn what_an_event_holds_is_shown_as_text_and_becomes_nothing_else() {
         page.sees(".rules", "wanted").await;
         nothing_happened(&page).await;
     }
-    for (place, selector) in [("#/unrouted", ".groups"), ("#/unrouted/refused", "table")] {
+    for (place, selector) in
+        [("#/unrouted", ".groups"), ("#/unrouted/refused", "table"), ("#/destinations/crm", ".dead")]
+    {
         page.go(place).await;
         page.sees(selector, "</script><img").await;
         nothing_happened(&page).await;

@@ -9,12 +9,13 @@
 //! * [`driver`]: the browsers, how many there are at once, and their end. [`page`]: what is seen and done.
 //! * [`stage`]: relays with something to see, and the places of the page.
 //! * [`events`]: the list, its search, one event. [`places`]: what stands in the address. [`times`]: zones.
-//! * [`live`]: what comes by itself. [`door`]: signing in, other sites, a proxy.
+//! * [`live`]: what comes by itself. [`destinations`]: the operator's hands on them. [`door`]: signing in, other sites, a proxy.
 //! * [`rules`]: what no rule wanted, an event before it happens, the config. [`keyboard`]: all of it by keys alone.
 //! * [`hostile`]: events that would like to be more than text. [`policy`]: what the browser forbids the page.
 //! * [`access`]: names, contrast, narrow screens. [`pictures`]: each view, to be looked at.
 
 mod access;
+mod destinations;
 mod door;
 mod driver;
 mod events;

@@ -44,6 +44,12 @@ async fn a_search_and_a_choice_survive_a_reload_and_the_way_back() {
     page.browser.client.back().await.expect("gone back");
     page.sees(".detail", "No event is chosen").await;
     assert_eq!(page.run(chosen, &[]).await, "type:clicked Dead letters");
+
+    page.go("#/destinations/crm").await;
+    page.click(".dead .chip", "422").await;
+    page.until("the reason in the address", "return location.hash.includes('reason=')", &[]).await;
+    page.browser.client.refresh().await.expect("loaded again");
+    page.sees(".dead .chip[aria-pressed=true]", "422").await;
     page.end().await;
 }
 

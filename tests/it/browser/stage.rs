@@ -40,6 +40,7 @@ pub fn event(event_type: &str, campaign: &str, who: &str) -> String {
 /// and a request that was turned away.
 pub struct Stage {
     pub relay: TestRelay,
+    pub fake: Fake,
     /// One that was delivered, and one that became a dead letter.
     pub delivered: String,
     pub dead: String,
@@ -66,7 +67,7 @@ impl Stage {
         let delivered = relay.accept(BOUNCED).await;
         relay.until(&delivered, "delivered").await;
         assert_eq!(relay.post("{ no JSON").await.status(), 400);
-        Self { relay, delivered, dead, unrouted }
+        Self { relay, fake, delivered, dead, unrouted }
     }
 
     pub async fn page(&self, place: &str) -> Page {
@@ -81,7 +82,7 @@ impl Stage {
             (format!("#/events/{}", self.dead), ".detail", "given up"),
             (format!("#/events/{}", self.unrouted), ".detail", "No rule wanted this event"),
             ("#/destinations".to_owned(), ".list", "alerts"),
-            ("#/destinations/crm".to_owned(), ".detail .sentence", "2 dead letters"),
+            ("#/destinations/crm".to_owned(), ".detail .dead", "no such user"),
             ("#/try".to_owned(), ".verdict", "Goes to"),
             ("#/unrouted".to_owned(), ".groups", "opens of receipts"),
             ("#/unrouted/refused".to_owned(), "table", "400"),
@@ -131,4 +132,10 @@ pub async fn append(relay: &TestRelay, count: usize) {
 /// Writes the config file of a relay, which is not in force by that.
 pub fn write_config(relay: &TestRelay, rest: &str) {
     std::fs::write(relay.directory.path().join("config.yaml"), format!("{HEAD}{rest}")).expect("written");
+}
+
+/// Writes the config file, and has it in force.
+pub async fn put_in_force(relay: &TestRelay, rest: &str) {
+    write_config(relay, rest);
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
 }

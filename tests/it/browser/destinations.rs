@@ -1,0 +1,153 @@
+//! The operator's hands on it: pause, resume, retry; dead letters replayed and dropped; events sent elsewhere, and routed again.
+
+use serde_json::json;
+
+use super::page::Page;
+use super::stage::{Stage, event, put_in_force, rules, told};
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
+    let fake = Fake::start([Act::status(503), Act::status(503)]).await;
+    let relay = TestRelay::start(&rules(&fake).replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
+    let id = relay.accept(&event("clicked", "Cart", "jo@example.com")).await;
+    relay.until(&id, "scheduled").await;
+
+    let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
+    let client = &page.browser.client;
+    let here = client.window().await.expect("a window");
+    let there = client.new_window(false).await.expect("a window").handle;
+    client.switch_to_window(there.clone()).await.expect("switched");
+    page.go("#/destinations/crm").await;
+    page.sees(".detail .sentence", "for another attempt").await;
+
+    client.switch_to_window(here.clone()).await.expect("switched");
+    page.click(".detail .acts button", "Retry now").await;
+    page.sees(".toast", "1 retry due now").await;
+    fake.wait_for(2).await;
+    relay.until(&id, "scheduled").await;
+    page.click(".detail .acts button", "Pause").await;
+    page.sees(".detail .sentence", "Paused since").await;
+    page.sees(".toast", "crm is paused").await;
+    assert_eq!(relay.destination("crm").await["state"], "paused");
+    client.switch_to_window(there.clone()).await.expect("switched");
+    page.sees(".detail .sentence", "Paused since").await;
+    page.sees(".detail .acts button", "Resume").await;
+
+    client.switch_to_window(here).await.expect("switched");
+    page.click(".toast button", "Resume").await;
+    page.sees(".detail .acts button", "Pause").await;
+    assert_eq!(relay.destination("crm").await["state"], "up");
+    relay.until(&id, "delivered").await;
+    page.sees(".detail .sentence", "all is delivered").await;
+    client.switch_to_window(there).await.expect("switched");
+    page.sees(".detail .sentence", "all is delivered").await;
+    page.end().await;
+}
+
+/// A relay whose `crm` has given up eight events for one reason, and a ninth for another.
+async fn nine_dead_letters() -> (Fake, TestRelay) {
+    let answers = std::iter::repeat_with(|| Act::with(422, &[], "{\"error\":\"no such user\"}")).take(8);
+    let fake = Fake::start(answers.chain([Act::with(400, &[], "no such field")])).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    for n in 0..9 {
+        let id = relay.accept(&event("clicked", &format!("Cart {n}."), "jo@example.com")).await;
+        relay.until(&id, "dead").await;
+    }
+    (fake, relay)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_replayed_as_selected_then_by_reason_and_dropped_when_asked_twice() {
+    let (fake, relay) = nine_dead_letters().await;
+    let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
+    page.sees(".dead h2", "9").await;
+    page.sees(".dead .chip", "422 Unprocessable Entity · 8").await;
+    for n in [1, 3] {
+        let row = format!(
+            "return all('.dead tbody tr').find((row) => row.textContent.includes('Cart {n}.')).querySelector('input').click()"
+        );
+        page.run(&row, &[]).await;
+    }
+    page.sees(".dead button", "Replay 2 selected").await;
+    // A double click does it once.
+    page.run("const act = find('.dead button', 'Replay 2 selected'); act.click(); act.click()", &[]).await;
+    page.sees(".toast", "2 dead letters on the way again").await;
+    page.sees(".dead h2", "7").await;
+    page.sees(".list a.destination", "7 dead letters").await;
+    let seen = fake.wait_for(11).await;
+    let mut again: Vec<_> = seen[9..]
+        .iter()
+        .map(|message| message.json()["campaign"]["name"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    again.sort();
+    assert_eq!(again, ["Cart 1.", "Cart 3."]);
+    assert_eq!(relay.destination("crm").await["dead_letters"], 7);
+
+    page.click(".dead .chip", "422").await;
+    page.click(".dead button", "Replay all 6 with").await;
+    page.sees(".toast", "6 dead letters on the way again").await;
+    page.sees(".list a.destination", "1 dead letter").await;
+    fake.wait_for(17).await;
+    page.run("location.hash = '#/destinations/crm'", &[]).await;
+    page.sees(".dead tbody tr", "no such field").await;
+
+    page.click(".dead button", "Drop all 1").await;
+    page.sees("dialog", "They will never be delivered").await;
+    assert_eq!(page.run("return document.activeElement.textContent", &[]).await, "Keep them");
+    page.click("dialog button", "Keep them").await;
+    page.sees_no("dialog", "").await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 1);
+    page.click(".dead button", "Drop all 1").await;
+    page.click("dialog button", "Drop 1").await;
+    page.sees(".dead", "None: nothing was given up").await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 0);
+    page.run("location.hash = '#/events'", &[]).await;
+    page.sees(".strip a.card", "crm").await;
+    assert_eq!(page.texts("#tabs .number").await, [""; 0], "nothing needs somebody");
+    assert_eq!(fake.seen().len(), 17, "nothing went out but what was asked for");
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_replayed_to_a_destination_that_lacks_it() {
+    let stage = Stage::start().await;
+    let page = stage.page(&format!("#/events/{}", stage.unrouted)).await;
+    page.click(".detail .acts button", "Replay…").await;
+    page.sees("dialog", "was not sent there").await;
+    page.sees("dialog button:disabled", "Replay to 0 destinations").await;
+    page.click("dialog label", "alerts").await;
+    page.click("dialog button", "Replay to 1 destination").await;
+    page.sees(".toast", "It is on its way").await;
+    page.sees(".delivery", "alerts").await;
+    page.sees(".delivery .badge", "delivered").await;
+    let event = told(&stage.relay, &format!("/api/events/{}", stage.unrouted)).await;
+    assert_eq!(event["deliveries"].as_array().map(Vec::len), Some(1), "{event}");
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_mended_rule_exactly_what_is_missing_is_routed_again() {
+    let stage = Stage::start().await;
+    let before = stage.fake.seen().len();
+    let page = stage.page("#/unrouted").await;
+    page.sees(".group", "opens of receipts").await;
+    assert_eq!(page.count(".group button").await, 0, "by the rules in force it would go nowhere again");
+
+    put_in_force(&stage.relay, &rules(&stage.fake).replace("campaign.name: Receipts", "campaign.name: Receipt")).await;
+    page.click(".group button", "Route again…").await;
+    page.sees("dialog", "1 delivery of 1 event: 1 to crm").await;
+    page.run("const act = find('dialog button', 'Route 1 event'); act.click(); act.click()", &[]).await;
+    page.sees(".toast", "They are on their way").await;
+    page.sees_no("dialog", "").await;
+    eventually("it to be delivered", async || {
+        let deliveries = stage.relay.deliveries(&stage.unrouted).await;
+        deliveries.len() == 1 && deliveries[0]["destination"] == "crm" && deliveries[0]["state"] == "delivered"
+    })
+    .await;
+    assert_eq!(stage.fake.seen().len(), before + 1);
+    // Once more: now nothing is missing.
+    page.run("location.hash = arguments[0]", &[json!(format!("#/events/{}", stage.unrouted))]).await;
+    page.sees(".delivery", "crm").await;
+    page.end().await;
+}
