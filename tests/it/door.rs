@@ -163,6 +163,21 @@ async fn no_spelling_of_a_path_leads_around_the_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_opens_a_bin_is_led_to_the_page_which_asks_who_it_is() {
+    let guarded = Guarded::usual().await;
+    let html = [("accept", "text/html,*/*;q=0.8")];
+    for (path, place) in [("/bin", "./#/bins"), ("/bin/a", "../#/bins/a")] {
+        let answer = guarded.ask("GET", path, &html, "").await;
+        assert_eq!((answer.status(), answer.header("location")), (303, Some(place)), "{path}");
+        assert!(answer.body.is_empty());
+        assert_eq!(guarded.get(path, &[]).await, 401, "{path}: a program");
+        assert_eq!(guarded.get(path, &[("accept", "application/json")]).await, 401, "{path}: a program");
+    }
+    assert_eq!(guarded.get("/bin/a/b", &html).await, 401);
+    assert_eq!(guarded.get("/api/status", &html).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_counts_in_its_header_and_nowhere_else() {
     let guarded = Guarded::usual().await;
     for path in [
@@ -380,12 +395,12 @@ async fn who_only_looks_changes_nothing_and_sees_no_event() {
     fake.wait_for(1).await;
     let dead = async || guarded.ask("GET", "/api/dead-letters", &[BEARER], "").await.text().contains("no such user");
     eventually("the dead letter", dead).await;
-    assert_eq!(guarded.ask("POST", "/bin/a", &[BEARER], SENT).await.status(), 200);
+    assert_eq!(guarded.ask("POST", "/bin/crm", &[BEARER], SENT).await.status(), 200);
     let overview = guarded.ask("GET", "/", &[], "").await.text();
     let mut shown = 0;
     let lines = overview.lines().filter_map(|line| line.strip_prefix("GET  "));
     for line in lines {
-        let path = line.split(' ').next().expect("a path").replace("/ID", &format!("/{id}")).replace("NAME", "a");
+        let path = line.split(' ').next().expect("a path").replace("/ID", &format!("/{id}")).replace("NAME", "crm");
         let answer = guarded.ask("GET", &path, &[READER], "").await;
         for told in ["example.com", "Ann Example", "no such user"] {
             assert!(!answer.text().contains(told), "{path} shows {told}: {}", answer.text());
@@ -394,7 +409,7 @@ async fn who_only_looks_changes_nothing_and_sees_no_event() {
         assert!(matches!(answer.status(), 200 | 403), "{path}: {}", answer.text());
     }
     assert!(shown >= 7, "states and numbers are shown: {shown}");
-    for path in ["/api/events", "/bin/a", &format!("/api/events/{id}"), &format!("/api/events/{id}/body")] {
+    for path in ["/api/events", "/bin/crm", &format!("/api/events/{id}"), &format!("/api/events/{id}/body")] {
         assert_eq!(guarded.get(path, &[READER]).await, 403, "{path}");
     }
     let state = guarded.ask("GET", "/api/destinations", &[READER], "").await.json();

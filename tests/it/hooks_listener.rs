@@ -301,9 +301,13 @@ async fn the_admin_listener_answers_to_this_machines_names_only_and_writes_need_
     assert_eq!(ask("POST", "/api/destinations/x/pause", &written).await, 400, "the body is no JSON");
     assert_eq!(request(admin, "POST", "/api/destinations/x/pause", &written, b"").await.status(), 404);
     assert_eq!(ask("POST", "/bin/a", &[]).await, 200, "destinations post to bins");
-    assert_eq!(ask("PUT", "/bin/a", &[]).await, 403);
+    assert_eq!(ask("PUT", "/bin/a", &[]).await, 200, "by any method");
+    assert_eq!(ask("PUT", "/bin/a", &[("origin", "http://evil.example")]).await, 403, "but no other site's page");
+    assert_eq!(ask("PUT", "/api/destinations/x/pause", &[]).await, 403);
     let bin = request(admin, "GET", "/bin/a", &[], b"").await.json();
-    assert_eq!(bin["entries"][0]["body"], "x");
+    let entries = bin["entries"].as_array().expect("entries");
+    let methods: Vec<_> = entries.iter().map(|entry| entry["method"].as_str().expect("a method")).collect();
+    assert_eq!(methods, ["PUT", "POST"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ use crate::time::rfc3339;
 const GROUPS_MAX: usize = 50;
 /// Events are explained by what they have in common: so many kinds of them in one answer.
 const SHAPES_MAX: usize = 2000;
+/// Of events that have all in common but their values, so many are looked at for one of which it can be said what was probably meant.
+const LOOKS_MAX: usize = 50;
 /// Events of a group that are named.
 const EXAMPLES_MAX: usize = 3;
 /// Values of a field that are shown, and characters of each.
@@ -84,12 +86,20 @@ struct Group {
     examples: Vec<String>,
 }
 
+/// Events whose conditions all come out alike.
+struct Shape {
+    /// `None` for events that are none by now.
+    group: Option<usize>,
+    looks: usize,
+}
+
 /// What was found so far.
 struct Found<'c> {
     config: &'c Config,
     events: u64,
-    /// The group of each shape, `None` for events that are none by now.
-    shapes: HashMap<u64, Option<usize>>,
+    shapes: HashMap<u64, Shape>,
+    /// Events that were explained.
+    explained: usize,
     kinds: HashMap<Kind, usize>,
     groups: Vec<Group>,
     not_grouped: u64,
@@ -98,7 +108,7 @@ struct Found<'c> {
 impl<'c> Found<'c> {
     fn new(config: &'c Config) -> Self {
         let (shapes, kinds) = (HashMap::new(), HashMap::new());
-        Self { config, events: 0, shapes, kinds, groups: Vec::new(), not_grouped: 0 }
+        Self { config, events: 0, shapes, explained: 0, kinds, groups: Vec::new(), not_grouped: 0 }
     }
 
     fn add(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>) {
@@ -109,13 +119,24 @@ impl<'c> Found<'c> {
             self.not_grouped += 1;
             return;
         };
-        let is_full = self.shapes.len() >= SHAPES_MAX;
+        let is_full = self.explained >= SHAPES_MAX;
         let group = match self.shapes.entry(shape) {
-            Entry::Occupied(known) => *known.get(),
+            Entry::Occupied(known) => {
+                let Shape { group, looks } = known.into_mut();
+                let vague = group.map(|at| &mut self.groups[at]).filter(|group| is_vague(&group.nearest));
+                if let (Some(vague), false, true) = (vague, is_full, *looks < LOOKS_MAX) {
+                    *looks += 1;
+                    self.explained += 1;
+                    vague.look_again(self.config, event, source);
+                }
+                *group
+            }
             Entry::Vacant(_) if is_full => None,
             Entry::Vacant(new) => {
+                self.explained += 1;
                 let explained = Explanation::of_kept(self.config, event, source).ok();
-                *new.insert(explained.map(|explained| group(&mut self.kinds, &mut self.groups, &explained, event)))
+                let group = explained.map(|explained| group(&mut self.kinds, &mut self.groups, &explained, event));
+                new.insert(Shape { group, looks: 1 }).group
             }
         };
         let Some(group) = group.map(|at| &mut self.groups[at]) else {
@@ -175,6 +196,23 @@ fn group(
     })
 }
 
+impl Group {
+    /// Takes another event's near miss for the group's, where it says what was probably meant.
+    fn look_again(&mut self, config: &Config, event: &Arc<StoredEvent>, source: &Arc<str>) {
+        let Ok(explained) = Explanation::of_kept(config, event, source) else { return };
+        let told = explained.nearest.first().map(|miss| shortened(explained.shown_miss(miss)));
+        // Where letters decide, it may be another rule's.
+        if let Some(told) = told.filter(|told| !is_vague(told) && told["rule"] == self.nearest["rule"]) {
+            self.nearest = told;
+        }
+    }
+}
+
+/// Whether a near miss does not say what was probably meant.
+fn is_vague(miss: &Value) -> bool {
+    miss["failed"].as_array().is_some_and(|failed| failed.iter().all(|missed| missed["meant"].is_null()))
+}
+
 /// A near miss whose values are short: an event may have long ones, and many.
 fn shortened(mut miss: Value) -> Value {
     let failed = miss["failed"].as_array_mut().into_iter().flatten();
@@ -199,24 +237,50 @@ mod tests {
     use crate::store::NameId;
     use crate::yaml::values::Process;
 
+    fn config(rules: &str) -> Config {
+        let yaml = format!(
+            "data_dir: /var/lib/vero-relay\nsources: {{ vero: {{ token: \"a-token-that-is-long-enough\" }} }}\n\
+             rules: {rules}\ndestinations: {{ a: {{ http: {{ url: \"https://example.com/\" }} }} }}\n"
+        );
+        Config::parse(Path::new("config.yaml"), yaml, &Process).expect("a config").0
+    }
+
+    fn event(number: usize, body: String) -> Arc<StoredEvent> {
+        Arc::new(StoredEvent {
+            id: EventId::mint(1, 0, number as u64),
+            received_ms: 1,
+            source: NameId(0),
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: body.into(),
+        })
+    }
+
+    #[test]
+    fn a_group_tells_what_was_probably_meant_where_one_of_the_first_events_shows_it() {
+        let config = config("[ { name: news, match: { type: sent, campaign.name: Newsleter }, to: a } ]");
+        let sent = |number: usize, name: &str| {
+            event(number, format!("{{\"type\":\"sent\",\"campaign\":{{\"name\":\"{name}\"}}}}"))
+        };
+        for (others, meant) in [(0, true), (LOOKS_MAX - 1, true), (LOOKS_MAX, false)] {
+            let mut found = Found::new(&config);
+            let mut names = vec!["Receipts"; others];
+            names.push("Newsletter");
+            names.iter().enumerate().for_each(|(number, name)| found.add(&sent(number, name), &"vero".into()));
+            let told = found.json();
+            let value = &told["groups"][0]["nearest"]["failed"][0]["meant"]["value"];
+            assert_eq!(value == "Newsletter", meant, "behind {others} others: {told}");
+            assert_eq!(told["groups"][0]["count"], others + 1);
+        }
+    }
+
     #[test]
     fn so_many_kinds_of_events_are_explained_and_the_others_are_counted() {
-        let yaml = "data_dir: /var/lib/vero-relay\nsources: { vero: { token: \"a-token-that-is-long-enough\" } }\n\
-                    rules: [ { match: { type: sent }, to: a } ]\n\
-                    destinations: { a: { http: { url: \"https://example.com/\" } } }\n";
-        let (config, _) = Config::parse(Path::new("config.yaml"), yaml.to_owned(), &Process).expect("a config");
+        let config = config("[ { match: { type: sent }, to: a } ]");
         let mut found = Found::new(&config);
         let source: Arc<str> = "vero".into();
         let mut add = |number: usize| {
-            let event = StoredEvent {
-                id: EventId::mint(1, 0, number as u64),
-                received_ms: 1,
-                source: NameId(0),
-                rules: Vec::new(),
-                deliveries: Vec::new(),
-                body: format!("{{\"type\":\"type-{number}\"}}").into(),
-            };
-            found.add(&Arc::new(event), &source);
+            found.add(&event(number, format!("{{\"type\":\"type-{number}\"}}")), &source);
             (found.events, found.not_grouped)
         };
         for number in 0..SHAPES_MAX {

@@ -186,6 +186,8 @@ impl Door {
             (true, ["metrics"]) => What::Metrics,
             (true, ["api", "session"]) => What::Session,
             (true, [file]) if page::has(file) => What::Page,
+            // It is only led to the page, which then asks.
+            (true, ["bin"] | ["bin", _]) if page::is_wanted(knock.headers) => What::Page,
             (false, ["sign-in"]) if is_post => What::SignIn,
             // One whose name is none is told so, as it is most likely a destination's. A step up is no name at all.
             (false, ["bin", name, ..]) if !matches!(*name, "." | "..") && self.is_from_here(knock) => What::Bin,
