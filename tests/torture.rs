@@ -5,6 +5,8 @@ mod busy;
 #[path = "it/harness.rs"]
 #[expect(dead_code, reason = "shared with the ordinary tests, which use more of it")]
 mod harness;
+#[path = "it/judge.rs"]
+mod judge;
 #[path = "it/torture/mod.rs"]
 #[expect(dead_code, reason = "the short cuts are run by the ordinary tests")]
 mod torture;

@@ -108,7 +108,7 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     head.push_str("\r\n");
     let answer = send_raw(address, &[head.as_bytes(), body].concat()).await.expect("an answer");
-    super::api::holds(method, path, &answer);
+    super::judge::holds(method, path, &answer);
     answer
 }
 

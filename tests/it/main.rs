@@ -27,6 +27,7 @@ mod hooks_listener;
 mod imports;
 mod init;
 mod isolation;
+mod judge;
 mod large_bodies;
 mod log;
 mod mail_server;

@@ -12,7 +12,7 @@ use vero_relay::explain::run_tests;
 use vero_relay::yaml::load;
 use vero_relay::yaml::values::Surroundings;
 
-use super::schema::Judge;
+use super::judge::Judge;
 
 /// Every variable that a recipe needs is set, each to something of its own.
 struct Set;

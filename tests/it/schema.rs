@@ -12,28 +12,10 @@ use vero_relay::rules::operators::OPERATORS;
 use vero_relay::yaml::load;
 
 use super::config::{Fixed, fixtures};
+use super::judge::Judge;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Says what a JSON Schema has against a value.
-pub(super) struct Judge {
-    schemas: boon::Schemas,
-    index: boon::SchemaIndex,
-}
-
-impl Judge {
-    pub(super) fn of(schema: Value) -> Self {
-        let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-        compiler.add_resource("urn:vero-relay", schema).expect("a document");
-        let index = compiler.compile("urn:vero-relay", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
-        Self { schemas, index }
-    }
-
-    pub(super) fn judge(&self, value: &Value) -> Result<(), String> {
-        self.schemas.validate(value, self.index).map_err(|error| format!("{error:#}"))
-    }
 }
 
 fn read(path: &Path) -> Option<Value> {
