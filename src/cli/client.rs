@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 
-pub(super) use self::listening::{Frame, Listening};
+pub(super) use self::listening::{Frame, Listening, NoStream};
 use super::terminal::plain;
 use super::{BAD_CONFIG, FAILED, Failure, USAGE};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
@@ -38,6 +38,9 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_MAX: Duration = Duration::from_secs(60);
 /// Nothing takes longer than this: a copy of a large store may take minutes.
 const ACT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The statuses by which a relay says that somebody has to change something first: what is asked for, the token, or the name.
+const REFUSED: [u16; 5] = [400, 401, 403, 404, 421];
 
 /// Which relay a verb looks into.
 #[derive(Debug, clap::Args)]
@@ -156,8 +159,9 @@ impl RunningRelay {
     }
 
     /// Listens to what the relay says by itself.
-    pub(super) async fn listen(&self, path: &str) -> Result<Listening, Failure> {
-        let url = parse_url(&format!("{}{path}", self.admin)).map_err(|message| Failure::new(FAILED, message))?;
+    pub(super) async fn listen(&self, path: &str) -> Result<Listening, NoStream> {
+        let url = format!("{}{path}", self.admin);
+        let url = parse_url(&url).map_err(|message| NoStream::Refused(Failure::new(FAILED, message)))?;
         let address = url.origin().ascii_serialization();
         let client = self.client_to(&url);
         let call = Call {
@@ -169,16 +173,21 @@ impl RunningRelay {
         };
         let opened = tokio::select! {
             opened = client.stream(call) => opened,
-            failure = self.until_silent() => return Err(failure),
+            failure = self.until_silent() => return Err(NoStream::Away(failure)),
         };
-        let streaming = opened.map_err(|error| unreachable(&address, &error))?;
+        let streaming = opened.map_err(|error| NoStream::Away(unreachable(&address, &error)))?;
         if streaming.status() == 200 && streaming.header(RELAY_HEADER).is_some() {
             return Ok(Listening::to(streaming));
         }
         let answer = streaming.whole().await;
         // It is never what was asked for.
-        self.read_json(&answer)
-            .and_then(|_| Err(Failure::new(FAILED, "the relay answered with something else than a stream")))
+        let failure = match self.read_json(&answer) {
+            Ok(_) => Failure::new(FAILED, "the relay answered with something else than a stream"),
+            Err(failure) => failure,
+        };
+        // What a proxy says while no relay is there is not the relay's word.
+        let is_final = REFUSED.contains(&answer.status) && answer.header(RELAY_HEADER).is_some();
+        Err(if is_final { NoStream::Refused(failure) } else { NoStream::Away(failure) })
     }
 
     /// Tells the admin listener to do something.

@@ -1,7 +1,7 @@
 //! `tail`: events as they come, a line each, and what became of them.
 //!
 //! A line is printed when all deliveries of its event are settled, or after a second; what becomes of one later is a line of its own. It goes
-//! on by itself after a break.
+//! on by itself after a break, and ends where the relay refuses it: who asks again and again with an old token is one who guesses.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{At, Frame, RunningRelay, query};
+use super::client::{At, Frame, NoStream, RunningRelay, query};
 use super::output::{json_line, say, tell};
 use super::terminal::{numbered, paint, plain};
 use super::{Failure, block_on};
@@ -64,12 +64,13 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     block_on(follow(&relay, &filter, args.at.json))
 }
 
-/// Reads until somebody has had enough. What cannot be read at the beginning is a failure, and later a break.
+/// Reads until somebody has had enough. What cannot be read at the beginning is a failure, and later a break, but for what is refused.
 async fn follow(relay: &RunningRelay, filter: &[(&str, Option<&str>)], as_json: bool) -> Result<(), Failure> {
     let mut last: Option<String> = None;
     let mut wait = AGAIN_AFTER;
     let mut shown = Shown::default();
-    let mut stream = relay.listen(&format!("/api/stream{}", query(filter))).await?;
+    let opened = relay.listen(&format!("/api/stream{}", query(filter))).await;
+    let mut stream = opened.map_err(NoStream::failure)?;
     loop {
         let broken = loop {
             let next = tokio::select! {
@@ -99,9 +100,13 @@ async fn follow(relay: &RunningRelay, filter: &[(&str, Option<&str>)], as_json: 
             wait = (wait * 3 / 2).min(AGAIN_AFTER_MAX);
             let place = [("last_event_id", last.as_deref())];
             let again: Vec<_> = filter.iter().chain(&place).copied().collect();
-            if let Ok(stream) = relay.listen(&format!("/api/stream{}", query(&again))).await {
-                tell!("the relay answers again");
-                break stream;
+            match relay.listen(&format!("/api/stream{}", query(&again))).await {
+                Ok(stream) => {
+                    tell!("the relay answers again");
+                    break stream;
+                }
+                Err(NoStream::Refused(failure)) => return Err(failure),
+                Err(NoStream::Away(_)) => {}
             }
         };
     }

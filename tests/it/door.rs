@@ -323,8 +323,8 @@ async fn five_wrong_tokens_are_looked_at_and_then_not_even_the_right_one() {
     let cookie = guarded.cookie(TOKEN).await;
     for at in 0..5 {
         let status = match at % 2 {
-            0 => guarded.sign_in("wrong").await.status(),
-            _ => guarded.get("/api/status", &[("authorization", "Bearer wrong")]).await,
+            0 => guarded.sign_in(&format!("wrong-{at}")).await.status(),
+            _ => guarded.get("/api/status", &[("authorization", &format!("Bearer wrong-{at}"))]).await,
         };
         assert_eq!(status, 401, "{at}");
     }
@@ -339,12 +339,26 @@ async fn five_wrong_tokens_are_looked_at_and_then_not_even_the_right_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_with_an_old_token_keeps_nobody_out() {
+    let guarded = Guarded::usual().await;
+    for at in 0..40 {
+        let status = match at % 2 {
+            0 => guarded.sign_in("old").await.status(),
+            _ => guarded.get("/metrics", &[("authorization", "Bearer old")]).await,
+        };
+        assert_eq!(status, 401, "{at}");
+    }
+    assert_eq!(guarded.get("/api/status", &[BEARER]).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_proxy_says_of_an_address_makes_no_new_one() {
     let guarded = Guarded::usual().await;
     let mut statuses = Vec::new();
     for at in 0..6 {
         let from = format!("192.0.2.{at}");
-        let headers = [("authorization", "Bearer wrong"), ("x-forwarded-for", &from), ("forwarded", &from)];
+        let wrong = format!("Bearer wrong-{at}");
+        let headers = [("authorization", wrong.as_str()), ("x-forwarded-for", &from), ("forwarded", &from)];
         statuses.push(guarded.get("/api/status", &headers).await);
     }
     assert_eq!(statuses, [401, 401, 401, 401, 401, 429]);

@@ -18,8 +18,12 @@ struct Tail {
 
 impl Tail {
     fn at(admin: SocketAddr, more: &[&str]) -> Self {
+        Self::with_token(admin, more, "")
+    }
+
+    fn with_token(admin: SocketAddr, more: &[&str], token: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
-        command.args(["tail", "--admin", &format!("http://{admin}")]).args(more);
+        command.args(["tail", "--admin", &format!("http://{admin}")]).args(more).env("VERO_RELAY_ADMIN_TOKEN", token);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("started");
         let out = lines(child.stdout.take().expect("piped"));
@@ -126,8 +130,28 @@ async fn it_goes_on_by_itself_where_the_relay_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_relay_is_it_says_so_and_ends() {
+async fn where_no_relay_is_at_the_beginning_it_says_so_and_ends() {
     let (code, said) = Tail::at(closed_port(), &[]).ended();
     assert_eq!(code, Some(1));
     assert!(said.contains("no relay answers"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_gone_ends_it_and_is_not_tried_again() {
+    let config = |token: &str| {
+        let admin = format!("admin: {{ listen: \"127.0.0.1:0\", token: {token} }}");
+        let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", &admin);
+        format!("{head}rules: [ {{ name: silence, to: [], stop: true }} ]\n")
+    };
+    let relay = TestRelay::start_with(&config("the-first-token-of-all")).await;
+    let tail = Tail::with_token(relay.running.admin_address, &["--json"], "the-first-token-of-all");
+    assert!(tail.until(|_| true).contains("hello"));
+    std::fs::write(relay.directory.path().join("config.yaml"), config("the-second-token-of-all")).expect("written");
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    // A reader that waits looks at its tokens when something comes.
+    relay.accept(SENT).await;
+    let (code, said) = tail.ended();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("the relay answered 401") && said.contains("VERO_RELAY_ADMIN_TOKEN"), "{said}");
+    assert!(!said.contains("answers again"), "{said}");
 }

@@ -1,15 +1,17 @@
 //! How often somebody may be wrong about a token: who guesses is told to wait, and so is who cannot be told from him.
 //!
-//! Pure: who asks brings the time. Addresses are those of connections, since what a request says of itself costs nothing to make up; so
+//! A token that is wrong again says nothing new, so it counts once, wherever it comes from: a program that goes on with an old token keeps
+//! nobody out. Pure: who asks brings the time. Addresses are those of connections, since what a request says of itself costs nothing to make up; so
 //! behind a proxy all have one.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use crate::config::FileDigest;
 use crate::time::Instant;
 
-/// Wrong tokens in [`WITHIN`] from one address: people mistype, and a program with an old token asks again and again.
+/// Wrong tokens in [`WITHIN`] from one address, each another one: people mistype.
 pub(super) const OF_ADDRESS_MAX: usize = 5;
 /// And from all together: who has many addresses gets no further.
 pub(super) const IN_ALL_MAX: usize = 30;
@@ -20,22 +22,33 @@ const NETWORK_BITS: u32 = 64;
 
 /// The wrong tokens of the last minute, the oldest first; never more than [`IN_ALL_MAX`].
 #[derive(Debug, Default)]
-pub(super) struct Guesses(VecDeque<(Instant, IpAddr)>);
+pub(super) struct Guesses(VecDeque<Guess>);
+
+/// A token that was wrong.
+#[derive(Debug)]
+struct Guess {
+    at: Instant,
+    from: IpAddr,
+    /// Of the token.
+    digest: FileDigest,
+}
 
 impl Guesses {
     /// How long somebody must wait before a token of his is looked at. `None`: it is looked at.
     pub(super) fn wait(&mut self, now: Instant, from: IpAddr) -> Option<Duration> {
         let from = network(from);
-        self.0.retain(|(at, _)| now.duration_since(*at) < WITHIN);
-        let mut own = self.0.iter().filter(|(_, by)| *by == from);
+        self.0.retain(|guess| now.duration_since(guess.at) < WITHIN);
+        let mut own = self.0.iter().filter(|guess| guess.from == from);
         let is_beyond = own.clone().count() >= OF_ADDRESS_MAX;
         let first = if is_beyond { own.next() } else { self.0.front().filter(|_| self.0.len() >= IN_ALL_MAX) };
-        first.map(|(at, _)| WITHIN.saturating_sub(now.duration_since(*at)))
+        first.map(|guess| WITHIN.saturating_sub(now.duration_since(guess.at)))
     }
 
-    /// A token was looked at, and was wrong.
-    pub(super) fn note(&mut self, now: Instant, from: IpAddr) {
-        self.0.push_back((now, network(from)));
+    /// A token with this digest was looked at, and was wrong.
+    pub(super) fn note(&mut self, now: Instant, from: IpAddr, digest: FileDigest) {
+        if self.0.iter().all(|guess| guess.digest != digest) {
+            self.0.push_back(Guess { at: now, from: network(from), digest });
+        }
     }
 }
 
@@ -52,13 +65,19 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::digest_of;
 
-    /// Guesses once, unless it must wait. `false`: it must.
+    /// Guesses once, another token each time, unless it must wait. `false`: it must.
     fn guess(guesses: &mut Guesses, now: Instant, from: &str) -> bool {
+        let token = format!("{now:?} {from} {}", guesses.0.len());
+        try_token(guesses, now, from, &token)
+    }
+
+    fn try_token(guesses: &mut Guesses, now: Instant, from: &str, token: &str) -> bool {
         let from = from.parse().expect("an address");
         let may = guesses.wait(now, from).is_none();
         if may {
-            guesses.note(now, from);
+            guesses.note(now, from, digest_of(token.as_bytes()));
         }
         may
     }
@@ -91,6 +110,24 @@ mod tests {
         assert_eq!(guesses.0.len(), IN_ALL_MAX);
         assert!(guess(&mut guesses, start + WITHIN, "198.51.100.1"));
         assert_eq!(guesses.0.len(), 1, "what is over is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_wrong_again_counts_once_a_minute_wherever_it_comes_from() {
+        let mut guesses = Guesses::default();
+        let start = Instant::now();
+        for second in 0..59 {
+            let at = start + Duration::from_secs(second);
+            assert!(try_token(&mut guesses, at, "192.0.2.1", "old"));
+            assert!(try_token(&mut guesses, at, &format!("198.51.100.{second}"), "old"));
+        }
+        assert_eq!(guesses.0.len(), 1);
+        let later = start + WITHIN;
+        for token in ["old", "1", "2", "3", "4"] {
+            assert!(try_token(&mut guesses, later, "192.0.2.1", token));
+        }
+        assert!(!try_token(&mut guesses, later, "192.0.2.1", "old"), "where too many were wrong, none is looked at");
+        assert!(try_token(&mut guesses, later, "192.0.2.2", "old"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -229,7 +229,7 @@ impl Door {
         if let Some(proof) = proof_of(token, &proofs(&knock.config.admin)) {
             return Ok(proof);
         }
-        guesses.note(now, from);
+        guesses.note(now, from, digest_of(token));
         drop(guesses);
         if let Some(news) = lock(&self.wrong).happens(now) {
             tracing::warn!(%from, times = news.times, "a token that is not known came to the admin listener");

@@ -16,6 +16,21 @@ pub(in crate::cli) struct Frame {
     pub data: Value,
 }
 
+/// Why no stream opens.
+pub(in crate::cli) enum NoStream {
+    /// The relay refuses it, and would do so again.
+    Refused(Failure),
+    /// There is no relay, or it cannot now: later there may be one.
+    Away(Failure),
+}
+
+impl NoStream {
+    pub(in crate::cli) fn failure(self) -> Failure {
+        let (Self::Refused(failure) | Self::Away(failure)) = self;
+        failure
+    }
+}
+
 /// An open stream.
 pub(in crate::cli) struct Listening {
     pieces: Streaming,
@@ -46,19 +61,24 @@ impl Listening {
 #[derive(Debug, Default)]
 struct Frames {
     came: Vec<u8>,
+    /// Up to here there is no end of a frame: a large one comes in many pieces, and is looked through once.
+    looked_at: usize,
 }
 
 impl Frames {
     /// The next frame that is whole. What has no data is none: a comment, or what says when to come back.
     fn next(&mut self) -> Result<Option<Frame>, Failure> {
         loop {
-            let Some(end) = self.came.windows(2).position(|pair| pair == b"\n\n") else {
+            let Some(end) = self.came[self.looked_at..].windows(2).position(|pair| pair == b"\n\n") else {
                 if self.came.len() > FRAME_BYTES_MAX {
                     return Err(Failure::new(FAILED, "what the relay says has no end"));
                 }
+                // The last byte may be the first half of an end.
+                self.looked_at = self.came.len().saturating_sub(1);
                 return Ok(None);
             };
-            let whole: Vec<u8> = self.came.drain(..end + 2).collect();
+            let whole: Vec<u8> = self.came.drain(..self.looked_at + end + 2).collect();
+            self.looked_at = 0;
             let text = String::from_utf8_lossy(&whole);
             let field =
                 |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
@@ -89,6 +109,7 @@ mod tests {
         for byte in text {
             frames.came.push(*byte);
             found.extend(frames.next().expect("a frame"));
+            assert_eq!(frames.looked_at, frames.came.len().saturating_sub(1), "what was looked through is known");
         }
         let frame = |id: &str, kind: &str, data| Frame { id: id.to_owned(), kind: kind.to_owned(), data };
         assert_eq!(found, [frame("1-2", "hello", json!({ "a": 1 })), frame("1-3", "event", json!({}))]);
@@ -97,10 +118,10 @@ mod tests {
 
     #[test]
     fn what_has_no_end_or_is_no_json_is_a_failure() {
-        let mut frames = Frames { came: vec![b'x'; FRAME_BYTES_MAX] };
+        let mut frames = Frames { came: vec![b'x'; FRAME_BYTES_MAX], looked_at: 0 };
         assert!(frames.next().expect("more may come").is_none());
         frames.came.push(b'x');
         assert!(frames.next().is_err());
-        assert!(Frames { came: b"data: {\n\n".to_vec() }.next().is_err());
+        assert!(Frames { came: b"data: {\n\n".to_vec(), looked_at: 0 }.next().is_err());
     }
 }
