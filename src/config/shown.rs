@@ -157,6 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn a_text_in_an_expression_is_hidden_however_yaml_escapes_it() {
+        let of_text = |text: &str| format!("destinations:\n  a:\n    http:\n      text: {text}\n");
+        for text in [
+            r#""{{ x | hmac_sha256(\"hunter2\") }}""#,
+            r#""{{ x | hmac_sha256(\"ab\\\"hunter2\") }}""#,
+            r#""{{ x | hmac_sha256(\x22ab\\\x22hunter2\x22) }}""#,
+        ] {
+            check(&of_text(text), &of_text(r#""{{ x | hmac_sha256(\"…\") }}""#));
+        }
+        let single = r"'{{ x | hmac_sha256(''ab\''hunter2'') }}'";
+        check(&of_text(single), &of_text(r#""{{ x | hmac_sha256('…') }}""#));
+        let block = "|\n        {{ x | hmac_sha256(\"ab\\\"hunter2\") }}";
+        check(&of_text(block), &of_text("|\n{{ x | hmac_sha256(\"…\") }}"));
+    }
+
+    #[test]
     fn an_alias_is_shown_as_the_most_careful_of_its_places() {
         check(
             "data_dir: &a hunter2\nsources: { a: { token: *a } }\n",

@@ -1,8 +1,8 @@
 //! Why nothing is sent for a delivery. The other side was not asked, so it says nothing of the destination.
 
 use super::client::Masks;
-use super::template::tags;
 use super::{Outcome, Reason};
+use crate::tags;
 use crate::yaml::raw::{Node, Style};
 use crate::yaml::reader::Reader;
 

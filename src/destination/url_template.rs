@@ -1,9 +1,9 @@
 //! URLs with templates in their path and query: rendered, checked, and fit to be shown. Pure.
 
 use super::client::Url;
-use super::template::tags::{self, Part, Tag};
 use super::template::{EMPTY, LISTING, MARKS, sole_path};
 use super::unsent::Unsent;
+use crate::tags::{self, Part, Tag};
 
 /// The URL of a base and a rendered path and query with the marks of [`MARKS`]. A value must fill its place in the path, also where a text
 /// stands beside it: an empty one would lead to another thing or to the collection above, dots would climb.
@@ -53,7 +53,7 @@ fn with_all_blocks(source: &str) -> String {
     let written = |part| match part {
         Part::Text(at) => &source[at],
         Part::Tag(Tag { is_block: false, .. }) => "x",
-        Part::Tag(_) | Part::Comment => "",
+        Part::Tag(_) | Part::Comment(_) => "",
     };
     tags::parts(source).into_iter().map(written).collect()
 }

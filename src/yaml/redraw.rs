@@ -24,8 +24,17 @@ struct Extent {
     end: usize,
     /// What is shown before it and behind it: quotes, or the head of a block.
     around: [String; 2],
-    /// What stands in the text for it: of a block the lines, as they are indented.
+    /// What stands in the text for it: of a block the lines, as they are indented. Of what is written otherwise than it reads, as it reads.
     inner: String,
+    writing: Writing,
+}
+
+/// How what is shown of a part is written.
+#[derive(Clone, Copy)]
+enum Writing {
+    AsShown,
+    /// As within a text of JSON, which is YAML too.
+    Json,
 }
 
 /// Draws a text again. Its parts come in their order, each once; `show` gives what may be seen of one, in its place in the list, of the text
@@ -42,9 +51,12 @@ pub fn redraw(text: &str, parts: &[Part<'_>], show: impl Fn(usize, &str) -> Stri
         between(&text[at..part.offset], &mut out);
         let start = behind_anchor(text, part.offset, &mut out);
         match extent(text, start, part).filter(|extent| extent.end <= next) {
-            Some(Extent { end, around: [before, behind], inner }) => {
+            Some(Extent { end, around: [before, behind], inner, writing }) => {
                 out.push_str(&before);
-                let shown = show(number, &inner);
+                let shown = match writing {
+                    Writing::AsShown => show(number, &inner),
+                    Writing::Json => within_json(&show(number, &inner)),
+                };
                 let lines = |of: &str| of.matches('\n').count();
                 out.push_str(&shown);
                 out.push_str(&behind);
@@ -117,12 +129,13 @@ fn extent(text: &str, start: usize, part: &Part<'_>) -> Option<Extent> {
         _ => {
             let length = plain(rest, part)?;
             let around = [String::new(), String::new()];
-            Some(Extent { end: start + length, around, inner: rest[..length].to_owned() })
+            Some(Extent { end: start + length, around, inner: rest[..length].to_owned(), writing: Writing::AsShown })
         }
     }
 }
 
-/// A text within quotes. One that is written otherwise than it reads is shown as JSON has it, which is YAML too.
+/// A text within quotes. Of one that is written otherwise than it reads it is looked at how it reads: a quote in it is one without a
+/// backslash before it.
 fn quoted(rest: &str, quote: char, part: &Part<'_>) -> Option<Extent> {
     let mut signs = rest.char_indices().skip(1).peekable();
     let end = loop {
@@ -137,11 +150,19 @@ fn quoted(rest: &str, quote: char, part: &Part<'_>) -> Option<Extent> {
     let raw = &rest[1..end];
     let around = [quote.to_string(), quote.to_string()];
     if raw == part.text || words(raw).eq(words(part.text)) {
-        return Some(Extent { end: end + 1, around, inner: raw.to_owned() });
+        return Some(Extent { end: end + 1, around, inner: raw.to_owned(), writing: Writing::AsShown });
     }
-    let json = serde_json::Value::from(part.text).to_string();
     let around = ["\"".to_owned(), "\"".to_owned()];
-    Some(Extent { end: end + 1, around, inner: json[1..json.len() - 1].to_owned() })
+    Some(Extent { end: end + 1, around, inner: part.text.to_owned(), writing: Writing::Json })
+}
+
+/// A text as it stands within one of JSON. Of one that is hidden its line breaks need not be told.
+fn within_json(text: &str) -> String {
+    if text.lines().all(|line| line == HIDDEN) && !text.is_empty() {
+        return HIDDEN.to_owned();
+    }
+    let json = serde_json::Value::from(text).to_string();
+    json[1..json.len() - 1].to_owned()
 }
 
 /// A block of text: the lines behind its head that are indented like the first of them.
@@ -170,7 +191,12 @@ fn block(rest: &str, part: &Part<'_>) -> Option<Extent> {
         return None;
     }
     let end = head.len() + 1 + inner.len();
-    Some(Extent { end, around: [format!("{sign}\n"), String::new()], inner: inner.to_owned() })
+    Some(Extent {
+        end,
+        around: [format!("{sign}\n"), String::new()],
+        inner: inner.to_owned(),
+        writing: Writing::AsShown,
+    })
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

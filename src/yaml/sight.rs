@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::redraw::HIDDEN;
 use crate::secret::names_a_secret;
+use crate::tags::{self, Part, Tag};
 
 /// How much of a value may be seen; the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,11 +34,6 @@ const WORD_CHARS_MAX: usize = 11;
 /// A URL: its scheme, its user's part, its host, and the rest.
 static URL: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^([A-Za-z][A-Za-z0-9+.-]*://)([^/?#\\]*@)?([^/?#\\@]*)(.*)$").expect("a pattern"));
-/// A part of a template that is computed.
-static EXPRESSION: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?s)\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}").expect("a pattern"));
-/// A text within an expression.
-static LITERAL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"(?s)"[^"]*"?|'[^']*'?"#).expect("a pattern"));
 
 impl Sight {
     /// What may be seen of a text.
@@ -121,31 +117,37 @@ fn url(text: &str) -> String {
 
 /// The expressions of a template, and of what stands between them and in the texts within them what `show` says.
 fn template(text: &str, show: fn(&str) -> String) -> String {
-    if text.contains("raw") {
+    let parts = tags::parts(text);
+    let is_raw = |part: &Part| matches!(part, Part::Tag(tag) if tag.is_block && tag.word(text) == Some("raw"));
+    if parts.iter().any(is_raw) {
         // Between `raw` and `endraw` nothing is an expression.
         return show(text);
     }
+    let shown = |part: &Part| match part {
+        Part::Text(at) => show(&text[at.clone()]),
+        Part::Comment(at) => {
+            let within = text[at.clone()].trim_start_matches("{#").trim_end_matches("#}");
+            format!("{{#{}#}}", hidden(within))
+        }
+        Part::Tag(tag) => expression(text, tag, show),
+    };
+    parts.iter().map(shown).collect()
+}
+
+/// A tag without the texts in it. Of one that never ends it is not known what is a text.
+fn expression(text: &str, tag: &Tag, show: fn(&str) -> String) -> String {
+    let mut at = tag.begin - tags::OPEN_BYTES;
+    let Some(end) = tag.end else { return hidden(&text[at..]) };
     let mut out = String::new();
-    let mut at = 0;
-    for found in EXPRESSION.find_iter(text) {
-        out.push_str(&show(&text[at..found.start()]));
-        at = found.end();
-        if found.as_str().starts_with("{#") {
-            out.push_str(&format!("{{#{}#}}", hidden(&found.as_str()[2..found.len() - 2])));
-            continue;
-        }
-        let mut within = 0;
-        for literal in LITERAL.find_iter(found.as_str()) {
-            let (quote, inner) = literal.as_str().split_at(1);
-            out.push_str(&found.as_str()[within..literal.start()]);
-            out.push_str(quote);
-            out.push_str(&show(inner.trim_end_matches(quote)));
-            out.push_str(quote);
-            within = literal.end();
-        }
-        out.push_str(&found.as_str()[within..]);
+    for token in &tag.tokens {
+        let literal = &text[token.at.clone()];
+        let Some(quote) = literal.get(..1).filter(|quote| matches!(*quote, "\"" | "'")) else { continue };
+        let inner = literal[1..].strip_suffix(quote).unwrap_or(&literal[1..]);
+        out.push_str(&text[at..token.at.start]);
+        out.push_str(&format!("{quote}{}{quote}", show(inner)));
+        at = token.at.end;
     }
-    out.push_str(&show(&text[at..]));
+    out.push_str(&text[at..end]);
     out
 }
 
@@ -182,6 +184,8 @@ fn prose_word(word: &str, is_named: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -236,7 +240,14 @@ mod tests {
             ("{% if type == 'x' %}abc{% endif %}", "{% if type == '…' %}…{% endif %}"),
             ("{# abc #}", "{#…#}"),
             ("{% raw %}{{ abc }}{% endraw %}", "…"),
-            ("{{ 'abc }}", "{{ '…'"),
+            (r#"{{ x | hmac_sha256("ab\"SECRET") }}"#, "{{ x | hmac_sha256(\"…\") }}"),
+            (r"{{ 'ab\'SECRET' ~ type }}", "{{ '…' ~ type }}"),
+            (r#"{{ "ab\\" ~ type ~ "cd" }}"#, "{{ \"…\" ~ type ~ \"…\" }}"),
+            (r#"{{ "a}}b" ~ type ~ '%}{{' }}"#, "{{ \"…\" ~ type ~ '…' }}"),
+            (r#"{%- if x == "\"" -%}abc{%- endif +%}"#, "{%- if x == \"…\" -%}…{%- endif +%}"),
+            ("{{ raw_name }}", "{{ raw_name }}"),
+            ("{{ 'abc }}", "…"),
+            ("{# abc", "{#…#}"),
             ("{{ abc", "…"),
             ("abc", "…"),
         ] {
@@ -255,8 +266,33 @@ mod tests {
             ("token=abc", "…"),
             ("{{ at | date(\"%d.%m.%Y\") }}", "{{ at | date(\"%d.%m.%Y\") }}"),
             ("{{ x | hmac_sha256(\"abcdefghijkl1\") }}", "{{ x | hmac_sha256(\"…\") }}"),
+            (r#"{{ x | hmac_sha256("ab\"cdefghijkl1") }}"#, "{{ x | hmac_sha256(\"…\") }}"),
         ] {
             check(Sight::Prose, text, expected);
+        }
+    }
+
+    proptest! {
+        /// Whatever quotes and backslashes stand in a text of an expression, and however it is closed: what the engine takes for the text
+        /// is not shown.
+        #[test]
+        fn no_text_of_an_expression_is_seen_whatever_its_quotes(
+            texts in prop::collection::vec("(S|[\"'\\\\]|[{}%#]| ){0,12}", 1..4),
+            quotes in prop::collection::vec(prop::bool::ANY, 4),
+        ) {
+            let literals = texts.iter().zip(&quotes).map(|(text, is_double)| {
+                let quote = if *is_double { '"' } else { '\'' };
+                let escaped = text.replace('\\', "\\\\").replace(quote, &format!("\\{quote}"));
+                format!("{quote}{escaped}{quote}")
+            });
+            let template = format!("{{{{ {} ~ x }}}} SS", literals.collect::<Vec<_>>().join(" ~ "));
+            // That this is a template, and these its texts, the engine says.
+            let engine = minijinja::Environment::new();
+            let rendered = engine.render_str(&template, ()).expect("a template");
+            prop_assert_eq!(rendered, texts.concat() + " SS");
+            let shown = Sight::Expressions.of(&template);
+            prop_assert!(!shown.contains('S'), "{} of {}", shown, template);
+            prop_assert!(shown.contains(" ~ x }}"), "{} of {}", shown, template);
         }
     }
 }

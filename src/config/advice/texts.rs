@@ -6,9 +6,10 @@ use regex::Regex;
 
 use super::blocks;
 use crate::destination::Language;
-use crate::destination::template::{sole_path, tags};
+use crate::destination::template::sole_path;
 use crate::event::vero;
 use crate::fault::Fault;
+use crate::tags;
 use crate::yaml::raw::{Node, NodeId, Style, Value};
 use crate::yaml::reader::Reader;
 

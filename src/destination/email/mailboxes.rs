@@ -5,8 +5,9 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use super::settings::ascii_host;
-use crate::destination::template::{Escape, Template, is_template, tags};
+use crate::destination::template::{Escape, Template, is_template};
 use crate::fault::Fault;
+use crate::tags;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 

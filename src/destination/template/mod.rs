@@ -5,7 +5,6 @@
 //! # Cast
 //!
 //! * `destination/number.rs`, [`operands`], [`arithmetic`]: numbers that compute as numbers and print as they were sent.
-//! * [`tags`]: where a template has tags, and where text of its own.
 //! * [`moments`], [`texts`], [`shown`]: the relay's own filters, and values as JSON.
 //! * [`library`]: the table of all filters, tests and functions.
 //! * [`trial`]: what trying all templates of a config may cost.
@@ -15,7 +14,6 @@ pub mod library;
 mod moments;
 mod operands;
 mod shown;
-pub mod tags;
 #[cfg(test)]
 pub(super) mod tests;
 mod texts;

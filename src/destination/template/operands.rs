@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::tags::{self, Kind, Part, Tag, Token};
+use crate::tags::{self, Kind, Part, Tag, Token};
 
 /// The filter that makes an operand minijinja's own number. No template can name it.
 pub const NATIVE: &str = "_native";

@@ -4,13 +4,16 @@
 
 use std::ops::Range;
 
+/// `{{`, `{%` or `{#`.
+pub const OPEN_BYTES: usize = 2;
+
 /// A part of a template.
 #[derive(Debug)]
 pub enum Part {
     /// Its own text.
     Text(Range<usize>),
     /// `{# … #}`
-    Comment,
+    Comment(Range<usize>),
     Tag(Tag),
 }
 
@@ -21,13 +24,15 @@ pub struct Tag {
     pub is_block: bool,
     /// Where its inside begins.
     pub begin: usize,
+    /// Behind its last sign; none, where it never ends.
+    pub end: Option<usize>,
     pub tokens: Vec<Token>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Word,
-    /// A text or a number.
+    /// A text, in its quotes, or a number.
     Literal,
     Sign,
 }
@@ -52,17 +57,19 @@ pub fn parts(source: &str) -> Vec<Part> {
     let mut at = 0;
     while let Some(begin) = tag_from(source, at) {
         parts.push(Part::Text(at..begin));
-        at = match &source[begin..begin + 2] {
+        at = match &source[begin..begin + OPEN_BYTES] {
             "{#" => {
-                parts.push(Part::Comment);
-                source[begin..].find("#}").map_or(source.len(), |end| begin + end + 2)
+                let end = source[begin..].find("#}").map_or(source.len(), |end| begin + end + 2);
+                parts.push(Part::Comment(begin..end));
+                end
             }
             open => {
                 let is_block = open == "{%";
-                let (tokens, end) = tokens(source, begin + 2, if is_block { "%}" } else { "}}" });
-                let tag = Tag { is_block, begin: begin + 2, tokens };
+                let (tokens, end) = tokens(source, begin + OPEN_BYTES, if is_block { "%}" } else { "}}" });
+                let tag = Tag { is_block, begin: begin + OPEN_BYTES, end, tokens };
                 let is_raw = is_block && tag.word(source) == Some("raw");
                 parts.push(Part::Tag(tag));
+                let end = end.unwrap_or(source.len());
                 let text_end = if is_raw { end_of_raw(source, end) } else { end };
                 parts.push(Part::Text(end..text_end));
                 text_end
@@ -77,7 +84,7 @@ pub fn parts(source: &str) -> Vec<Part> {
 pub fn texts(source: &str) -> impl Iterator<Item = Range<usize>> {
     parts(source).into_iter().filter_map(|part| match part {
         Part::Text(at) => Some(at),
-        Part::Comment | Part::Tag(_) => None,
+        Part::Comment(_) | Part::Tag(_) => None,
     })
 }
 
@@ -85,7 +92,7 @@ pub fn texts(source: &str) -> impl Iterator<Item = Range<usize>> {
 pub fn is_blank(source: &str) -> bool {
     parts(source).into_iter().all(|part| match part {
         Part::Text(at) => source[at].trim().is_empty(),
-        Part::Comment => true,
+        Part::Comment(_) => true,
         Part::Tag(_) => false,
     })
 }
@@ -105,8 +112,8 @@ fn end_of_raw(source: &str, from: usize) -> usize {
 
 const TWO_SIGNS: [&str; 6] = ["==", "!=", "<=", ">=", "//", "**"];
 
-/// The tokens of a tag, and where the tag ends.
-fn tokens(source: &str, begin: usize, close: &str) -> (Vec<Token>, usize) {
+/// The tokens of a tag, and where the tag ends. One that never ends has none.
+fn tokens(source: &str, begin: usize, close: &str) -> (Vec<Token>, Option<usize>) {
     let bytes = source.as_bytes();
     let mut tokens = Vec::new();
     let mut at = begin;
@@ -119,7 +126,7 @@ fn tokens(source: &str, begin: usize, close: &str) -> (Vec<Token>, usize) {
         if depth == 0 {
             let signed = rest.strip_prefix(['-', '+']).is_some_and(|rest| rest.starts_with(close));
             if rest.starts_with(close) || signed {
-                return (tokens, at + close.len() + usize::from(signed));
+                return (tokens, Some(at + close.len() + usize::from(signed)));
             }
         }
         let first = rest.chars().next().unwrap_or_default();
@@ -141,7 +148,7 @@ fn tokens(source: &str, begin: usize, close: &str) -> (Vec<Token>, usize) {
         tokens.push(Token { kind, at: at..at + size });
         at += size;
     }
-    (Vec::new(), source.len())
+    (Vec::new(), None)
 }
 
 fn text_length(rest: &str, quote: char) -> usize {
