@@ -57,7 +57,7 @@ fn of_relay(named: Option<&Path>, args: &Args, id: EventId) -> Result<Value, Fai
         return Err(Failure::new(USAGE, "by which source an event of the history came is known: leave out --source"));
     }
     let relay = RunningRelay::at(args.file.or(named), &args.at)?;
-    let config = query(&[("config", args.on_disk.then_some("on-disk"))]);
+    let config = query(&[("on_disk", args.on_disk.then_some("true"))]);
     block_on(async { relay.get(&format!("/api/events/{id}/explain{config}")).await })
 }
 

@@ -139,11 +139,11 @@ impl<'c> Explanation<'c> {
                 Meant::Value(value) => json!({ "value": value }),
                 Meant::Field(field) => json!({ "field": field }),
             });
-            let met: Vec<_> = missed.met.iter().map(shown_value).collect();
-            json!({ "field": missed.field, "wanted": missed.wanted, "met": met, "meant": meant })
+            let got: Vec<_> = missed.got.iter().map(shown_value).collect();
+            json!({ "field": missed.field, "expected": missed.expected, "got": got, "meant": meant })
         });
         let rule = &self.config.rules.rules()[miss.rule].name;
-        json!({ "rule": rule, "held": miss.held, "of": miss.of, "failed": failed.collect::<Vec<_>>() })
+        json!({ "rule": rule, "holding": miss.holding, "of": miss.of, "failed": failed.collect::<Vec<_>>() })
     }
 }
 

@@ -21,7 +21,7 @@ pub struct NearMiss {
     /// Its place in the config.
     pub rule: usize,
     /// How many of its conditions hold.
-    pub held: usize,
+    pub holding: usize,
     /// How many it has.
     pub of: usize,
     /// Those that fail.
@@ -34,9 +34,9 @@ pub struct Missed {
     /// The field, or the group: `any`, `none`, `not`.
     pub field: String,
     /// What it asks for, as it is written; of a group each of its tests.
-    pub wanted: String,
+    pub expected: String,
     /// The values of the field; none when it is missing, and of a group.
-    pub met: Vec<Got>,
+    pub got: Vec<Got>,
     /// What was probably meant.
     pub meant: Option<Meant>,
 }
@@ -58,7 +58,7 @@ pub fn nearest(traces: &[RuleTrace], body: &[u8]) -> Vec<NearMiss> {
     let fewest = misses.iter().map(|(_, miss)| miss.failed.len()).min().unwrap_or(0);
     misses.retain(|(_, miss)| miss.failed.len() == fewest);
     // The order of the config decides among equals: the sort is stable.
-    misses.sort_by_key(|(distance, miss)| (std::cmp::Reverse(miss.held), *distance));
+    misses.sort_by_key(|(distance, miss)| (std::cmp::Reverse(miss.holding), *distance));
     misses.into_iter().map(|(_, miss)| miss).take(TOLD_MAX).collect()
 }
 
@@ -83,10 +83,10 @@ fn miss(trace: &RuleTrace, body: &[u8], fields: &mut Option<BTreeSet<String>>) -
         distance += letters;
         failed.push(missed);
     }
-    let held = conditions.len() - failed.len();
+    let holding = conditions.len() - failed.len();
     // A rule of one condition that fails is near only by what was meant.
-    let is_near = held > 0 || failed.iter().all(|missed| missed.meant.is_some());
-    is_near.then_some((distance, NearMiss { rule: trace.rule, held, of: conditions.len(), failed }))
+    let is_near = holding > 0 || failed.iter().all(|missed| missed.meant.is_some());
+    is_near.then_some((distance, NearMiss { rule: trace.rule, holding, of: conditions.len(), failed }))
 }
 
 fn missed(trace: &RuleTrace, at: usize, body: &[u8], fields: &mut Option<BTreeSet<String>>) -> (Missed, usize) {
@@ -97,8 +97,8 @@ fn missed(trace: &RuleTrace, at: usize, body: &[u8], fields: &mut Option<BTreeSe
                 TraceNode::Test { label, .. } => Some(label.to_string()),
                 TraceNode::Group(_) => None,
             });
-            let wanted = tests.collect::<Vec<_>>().join(", ");
-            (Missed { field: (*group).to_owned(), wanted, met: Vec::new(), meant: None }, usize::MAX / 2)
+            let expected = tests.collect::<Vec<_>>().join(", ");
+            (Missed { field: (*group).to_owned(), expected, got: Vec::new(), meant: None }, usize::MAX / 2)
         }
         TraceNode::Test { label, got } => {
             let literals = literals(&label.expected);
@@ -112,7 +112,7 @@ fn missed(trace: &RuleTrace, at: usize, body: &[u8], fields: &mut Option<BTreeSe
                 values.iter().find(near).map(|value| Meant::Value(value.clone()))
             };
             let field = label.field.clone();
-            (Missed { field, wanted: label.expected.clone(), met: got.clone(), meant }, letters)
+            (Missed { field, expected: label.expected.clone(), got: got.clone(), meant }, letters)
         }
     }
 }
@@ -172,19 +172,21 @@ mod tests {
             .into_iter()
             .map(|miss| {
                 let failed = miss.failed.iter().map(|missed| {
-                    let met: Vec<_> = missed.met.iter().map(|got| got.value.as_str()).collect();
+                    let got: Vec<_> = missed.got.iter().map(|got| got.value.as_str()).collect();
                     let meant = match &missed.meant {
                         None => String::new(),
                         Some(Meant::Value(value)) => format!(" meant {value}"),
                         Some(Meant::Field(field)) => format!(" meant the field {field}"),
                     };
-                    format!("{}: {} met {}{meant}", missed.field, missed.wanted, met.join(","))
+                    format!("{}: {} got {}{meant}", missed.field, missed.expected, got.join(","))
                 });
-                (miss.rule, format!("{} of {}", miss.held, miss.of), failed.collect::<Vec<_>>().join("; "))
+                (miss.rule, format!("{} of {}", miss.holding, miss.of), failed.collect::<Vec<_>>().join("; "))
             })
             .collect();
-        let expected: Vec<_> =
-            expected.iter().map(|(rule, held, failed)| (*rule, (*held).to_owned(), (*failed).to_owned())).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(rule, holding, failed)| (*rule, (*holding).to_owned(), (*failed).to_owned()))
+            .collect();
         assert_eq!(told, expected, "{all:?} on {body}");
     }
 
@@ -198,8 +200,8 @@ mod tests {
             ],
             r#"{"type":"clicked","campaign":{"type":"behavioural","name":"We miss you"}}"#,
             &[
-                (1, "2 of 3", "campaign.type: \"behavioral\" met \"behavioural\" meant behavioural"),
-                (2, "1 of 2", "campaign.name: { glob: \"Cart*\" } met \"We miss you\""),
+                (1, "2 of 3", "campaign.type: \"behavioral\" got \"behavioural\" meant behavioural"),
+                (2, "1 of 2", "campaign.name: { glob: \"Cart*\" } got \"We miss you\""),
             ],
         );
     }
@@ -209,9 +211,9 @@ mod tests {
         check(
             &["{ type: sent, user.plan_name: gold }"],
             r#"{"type":"sent","user":{"planname":"gold"}}"#,
-            &[(0, "1 of 2", "user.plan_name: \"gold\" met  meant the field user.planname")],
+            &[(0, "1 of 2", "user.plan_name: \"gold\" got  meant the field user.planname")],
         );
-        check(&["{ type: sent, user.plan: gold }"], r#"{"type":"sent"}"#, &[(0, "1 of 2", "user.plan: \"gold\" met ")]);
+        check(&["{ type: sent, user.plan: gold }"], r#"{"type":"sent"}"#, &[(0, "1 of 2", "user.plan: \"gold\" got ")]);
     }
 
     #[test]
@@ -221,7 +223,7 @@ mod tests {
         check(
             &["{ type: user_update }"],
             body,
-            &[(0, "0 of 1", "type: \"user_update\" met \"user_updated\" meant user_updated")],
+            &[(0, "0 of 1", "type: \"user_update\" got \"user_updated\" meant user_updated")],
         );
         check(&["{ campaign.name: Cart }"], r#"{"type":"sent","campaign":{"name":"Receipt"}}"#, &[]);
     }
@@ -229,18 +231,18 @@ mod tests {
     #[test]
     fn where_no_rule_fails_by_one_those_that_fail_by_two_are_told_and_no_more() {
         let body = r#"{"type":"sent","a":1,"b":2,"c":3}"#;
-        check(&["{ type: sent, a: 2, b: 3 }"], body, &[(0, "1 of 3", "a: 2 met 1; b: 3 met 2")]);
+        check(&["{ type: sent, a: 2, b: 3 }"], body, &[(0, "1 of 3", "a: 2 got 1; b: 3 got 2")]);
         check(&["{ type: sent, a: 2, b: 3, c: 4 }"], body, &[]);
-        check(&["{ type: sent, a: 2, b: 3 }", "{ type: sent, c: 4 }"], body, &[(1, "1 of 2", "c: 4 met 3")]);
+        check(&["{ type: sent, a: 2, b: 3 }", "{ type: sent, c: 4 }"], body, &[(1, "1 of 2", "c: 4 got 3")]);
     }
 
     #[test]
     fn a_group_is_one_condition_and_rules_that_match_or_were_not_tried_are_none() {
         let body = r#"{"type":"sent","a":1}"#;
-        check(&["{ type: sent, any: [ { a: 2 }, { a: 3 } ] }"], body, &[(0, "1 of 2", "any: a: 2, a: 3 met ")]);
-        check(&["{ type: sent }", "{ type: sent, a: 2 }"], body, &[(1, "1 of 2", "a: 2 met 1")]);
+        check(&["{ type: sent, any: [ { a: 2 }, { a: 3 } ] }"], body, &[(0, "1 of 2", "any: a: 2, a: 3 got ")]);
+        check(&["{ type: sent }", "{ type: sent, a: 2 }"], body, &[(1, "1 of 2", "a: 2 got 1")]);
         let many = ["{ type: sent, a: 2 }"; 9];
-        let expected = [0, 1, 2].map(|at| (at, "1 of 2", "a: 2 met 1"));
+        let expected = [0, 1, 2].map(|at| (at, "1 of 2", "a: 2 got 1"));
         check(&many, body, &expected);
     }
 

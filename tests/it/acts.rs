@@ -42,6 +42,42 @@ async fn the_reason_of_a_pause_is_shown_also_after_a_restart() {
     assert_eq!(relay.destination("crm").await["paused"]["reason"], "paused by the operator");
 }
 
+/// What the only delivery of an event waits for.
+async fn waits_for(relay: &TestRelay, id: &str) -> Value {
+    relay.admin(&format!("/api/events/{id}")).await.json()["deliveries"][0]["waits_for"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_says_whether_it_waits_for_its_time_the_destinations_wish_or_the_end_of_a_pause() {
+    let fake = Fake::start([Act::ok(), Act::with(429, &[("retry-after", "3600")], "")]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let done = relay.accept(SENT).await;
+    relay.until(&done, "delivered").await;
+    let tried = relay.accept(SENT).await;
+    relay.until(&tried, "scheduled").await;
+    eventually("the hold", async || !relay.destination("crm").await["held_until"].is_null()).await;
+    let behind = relay.accept(SENT).await;
+    relay.until(&behind, "waiting").await;
+    for (id, expected) in [(&done, Value::Null), (&tried, json!("due")), (&behind, json!("retry_after"))] {
+        assert_eq!(waits_for(&relay, id).await, expected);
+    }
+    told(&relay, "/api/destinations/crm/pause", json!({})).await;
+    for (id, expected) in [(&done, Value::Null), (&tried, json!("pause")), (&behind, json!("pause"))] {
+        assert_eq!(waits_for(&relay, id).await, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_behind_an_open_breaker_says_that_it_waits_for_that() {
+    let fake = Fake::start(std::iter::repeat_with(|| Act::status(500)).take(1000)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(relay.accept(SENT).await);
+    }
+    eventually("a delivery that waits for the breaker", async || waits_for(&relay, &ids[19]).await == "breaker").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reason_of_a_pause_has_at_most_three_hundred_bytes() {
     let fake = Fake::start([]).await;

@@ -97,31 +97,27 @@ async fn an_event_is_explained_by_the_file_on_the_disk_as_by_the_config_that_run
     let relay = TestRelay::start(TWO).await;
     let id = relay.accept(BOUNCED).await;
     write(&relay, &TWO.replace("type: bounced", "type: clicked"));
-    for (config, expected) in [
-        (json!(null), &["alerts", "archive"][..]),
-        (json!("running"), &["alerts", "archive"]),
-        (json!("on-disk"), &["archive"]),
-    ] {
-        let explained = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "config": config })).await;
-        assert_eq!(destinations(&explained.json()), expected, "{config}");
+    for (on_disk, expected) in
+        [(json!(null), &["alerts", "archive"][..]), (json!(false), &["alerts", "archive"]), (json!(true), &["archive"])]
+    {
+        let explained = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "on_disk": on_disk })).await;
+        assert_eq!(destinations(&explained.json()), expected, "{on_disk}");
     }
-    for (query, expected) in [
-        ("", &["alerts", "archive"][..]),
-        ("?config=running", &["alerts", "archive"]),
-        ("?config=on-disk", &["archive"]),
-    ] {
+    for (query, expected) in
+        [("", &["alerts", "archive"][..]), ("?on_disk=false", &["alerts", "archive"]), ("?on_disk=true", &["archive"])]
+    {
         let explained = relay.admin(&format!("/api/events/{id}/explain{query}")).await.json();
         assert_eq!(destinations(&explained), expected, "{query}");
         assert_eq!(explained["then"]["destinations"], json!(["alerts", "archive"]));
     }
-    let wrong = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "config": "old" })).await;
+    let wrong = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "on_disk": "old" })).await;
     assert_eq!(wrong.status(), 400, "{}", wrong.text());
-    assert_eq!(ask(&relay, "/api/explain", json!({ "event": "{", "config": "on-disk" })).await.status(), 422);
+    assert_eq!(ask(&relay, "/api/explain", json!({ "event": "{", "on_disk": true })).await.status(), 422);
 
     write(&relay, &TWO.replace("to: archive", "to: archiv"));
     for answer in [
-        ask(&relay, "/api/explain", json!({ "event": BOUNCED, "config": "on-disk" })).await,
-        relay.admin(&format!("/api/events/{id}/explain?config=on-disk")).await,
+        ask(&relay, "/api/explain", json!({ "event": BOUNCED, "on_disk": true })).await,
+        relay.admin(&format!("/api/events/{id}/explain?on_disk=true")).await,
     ] {
         assert_eq!(answer.status(), 409, "{}", answer.text());
         assert!(answer.text().contains("archiv") && answer.text().contains("did you mean"), "{}", answer.text());

@@ -119,7 +119,7 @@ async fn what_went_nowhere_is_told_by_what_it_missed_and_apart_from_what_would_g
     assert_eq!(groups.len(), 3, "{found}");
     let first = &groups[0];
     let nearest = &first["nearest"];
-    assert_eq!((&nearest["rule"], &nearest["held"], &nearest["of"]), (&json!("carts"), &json!(1), &json!(2)));
+    assert_eq!((&nearest["rule"], &nearest["holding"], &nearest["of"]), (&json!("carts"), &json!(1), &json!(2)));
     assert_eq!(nearest["failed"][0]["field"], "campaign.type");
     let examples = first["examples"].as_array().expect("examples");
     assert_eq!(examples.len(), 3);
@@ -155,9 +155,9 @@ async fn the_largest_groups_are_told_and_the_others_counted_and_long_values_cut(
     }
     let found = told(&relay, "/api/unrouted").await;
     assert_eq!((found["groups"].as_array().map(Vec::len), &found["not_grouped"]), (Some(50), &json!(6)), "{found}");
-    let met = found["groups"][0]["nearest"]["failed"][0]["met"].as_array().expect("values");
-    assert_eq!(met.len(), 3, "{met:?}");
-    assert_eq!(met[0]["value"].as_str().map(|value| value.chars().count()), Some(101));
+    let got = found["groups"][0]["nearest"]["failed"][0]["got"].as_array().expect("values");
+    assert_eq!(got.len(), 3, "{got:?}");
+    assert_eq!(got[0]["value"].as_str().map(|value| value.chars().count()), Some(101));
     // Piece by piece, all are looked at once.
     let mut looked_at = 0;
     let mut after = String::new();

@@ -89,18 +89,18 @@ impl Meant {
     }
 }
 
-/// The config that is named: the one that is running, or the file on the disk. One that is not good is refused with what is wrong.
-pub(super) async fn meant(relay: &Relay, name: Option<&str>) -> Result<Meant, Refusal> {
-    let running = || Meant::Running(relay.generation().clone());
-    match name {
-        None | Some("running") => Ok(running()),
-        Some("on-disk") => match relay.on_disk().await.map_err(|error| not_read(&error))? {
-            OnDisk::Same => Ok(running()),
-            OnDisk::Other(other) => match &other.proved {
-                Ok(candidate) => Ok(Meant::OnDisk(candidate.clone())),
-                Err(problems) => Err(Refusal(StatusCode::CONFLICT, problems.clone())),
-            },
+/// The config in force.
+pub(super) fn running(relay: &Relay) -> Meant {
+    Meant::Running(relay.generation().clone())
+}
+
+/// The file as it lies on the disk. One that is not good is refused with what is wrong.
+pub(super) async fn lying_on_disk(relay: &Relay) -> Result<Meant, Refusal> {
+    match relay.on_disk().await.map_err(|error| not_read(&error))? {
+        OnDisk::Same => Ok(running(relay)),
+        OnDisk::Other(other) => match &other.proved {
+            Ok(candidate) => Ok(Meant::OnDisk(candidate.clone())),
+            Err(problems) => Err(Refusal(StatusCode::CONFLICT, problems.clone())),
         },
-        Some(_) => Err(Refusal::wrong("`config` should be running or on-disk")),
     }
 }

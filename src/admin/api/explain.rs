@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::config::{Meant, meant};
+use super::config::{Meant, lying_on_disk, running};
 use super::{Asked, Effort, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
 use crate::config::Config;
 use crate::explain::Explanation;
@@ -14,8 +14,8 @@ pub(super) const RESOURCE: Resource = Resource {
     name: "explain",
     endpoints: &[post(
         "",
-        &["event", "source?", "config?"],
-        "what would become of an event, and why, by the config that is running or the file on-disk; nothing is sent",
+        &["event", "source?", "on_disk?"],
+        "what would become of an event, and why, by the config in force or the file as it lies on the disk; nothing is sent",
     )],
     writes: Effort::Search,
     answer: |request| in_json(answer(request)),
@@ -28,7 +28,7 @@ async fn answer(request: Request<'_>) -> Outcome {
         return nothing_here();
     }
     let body = body.clone();
-    let by = meant(relay, body.text("config")?).await?;
+    let by = if body.flag("on_disk")? { lying_on_disk(relay).await? } else { running(relay) };
     blocking(relay, move |_| explain(&by, &body)).await
 }
 

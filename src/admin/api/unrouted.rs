@@ -216,7 +216,7 @@ fn is_vague(miss: &Value) -> bool {
 /// A near miss whose values are short: an event may have long ones, and many.
 fn shortened(mut miss: Value) -> Value {
     let failed = miss["failed"].as_array_mut().into_iter().flatten();
-    for got in failed.filter_map(|failed| failed["met"].as_array_mut()) {
+    for got in failed.filter_map(|failed| failed["got"].as_array_mut()) {
         got.truncate(VALUES_MAX);
         for value in got.iter_mut().map(|got| &mut got["value"]) {
             let text = value.as_str().unwrap_or_default();

@@ -155,7 +155,7 @@ const WAITS = {
   due: "its next attempt is due",
   breaker: "the destination fails: one attempt at a time is made until one succeeds",
   pause: "the destination is paused",
-  rate: "the destination's rate, or its own wish, lets no more through just now",
+  retry_after: "the destination said when it may be tried again",
 };
 
 function waits(delivery) {
@@ -252,7 +252,7 @@ function verdict(rule, nearest) {
     const holds = condition.holds;
     const parts = condition.group
       ? [h("b", null, condition.group)]
-      : [h("b.foreign", null, condition.field), h("code.foreign", null, condition.expected), "met", h("code.foreign", { class: holds ? "" : "bad" }, condition.got.length ? condition.got.map((got) => got.value).join(", ") : "nothing")];
+      : [h("b.foreign", null, condition.field), h("code.foreign", null, condition.expected), "got", h("code.foreign", { class: holds ? "" : "bad" }, condition.got.length ? condition.got.map((got) => got.value).join(", ") : "nothing")];
     return h("li", { class: `${holds ? "yes" : "no"} deep-${deep}` }, icon(holds ? "yes" : "no", holds ? "holds" : "does not hold"), parts);
   });
   return h(`li.${kind}`, null, h("details", { open: Boolean(near) && nearest[0] === near }, h("summary", null, head), h("ul.conditions", null, conditions)));
@@ -263,9 +263,9 @@ export function miss(near) {
   const each = near.failed.map((failed, at) => [
     at > 0 && " and ",
     h("code.foreign", null, failed.field),
-    ": wanted ",
-    h("code.foreign", null, failed.wanted),
-    failed.met.length ? [", met ", h("code.foreign", null, failed.met.map((met) => met.value ?? met).join(", "))] : ", and the event has none",
+    ": expected ",
+    h("code.foreign", null, failed.expected),
+    failed.got.length ? [", got ", h("code.foreign", null, failed.got.map((got) => got.value ?? got).join(", "))] : ", and the event has none",
   ]);
   return [h("b.foreign", null, near.rule), near.failed.length === 1 ? " failed only on " : " failed on ", each, ".", meant(near)];
 }

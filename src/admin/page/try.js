@@ -35,7 +35,7 @@ export function open(main) {
       result,
     ),
   );
-  view = { text, told, result, samples, send, config: "running", asked: 0 };
+  view = { text, told, result, samples, send, onDisk: false, asked: 0 };
   text.addEventListener("input", () => {
     clearTimeout(view.typing);
     view.typing = setTimeout(look, TYPING_MS);
@@ -94,7 +94,7 @@ async function look() {
   own.controller = new AbortController();
   const event = own.text.value;
   try {
-    const explained = await post("explain", { event, config: own.config }, own.controller.signal);
+    const explained = await post("explain", { event, on_disk: own.onDisk }, own.controller.signal);
     if (view === own) draw(explained, new TextEncoder().encode(event).length);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -112,8 +112,8 @@ function refused(error) {
 }
 
 function choice() {
-  const one = (name, label) => h("button", { type: "button", "aria-pressed": String(view.config === name), onclick: () => ((view.config = name), look()) }, label);
-  return h("div.segments.choice", { role: "group", "aria-label": "By which rules" }, one("running", "The rules in force"), one("on-disk", "The file as it stands"));
+  const one = (onDisk, label) => h("button", { type: "button", "aria-pressed": String(view.onDisk === onDisk), onclick: () => ((view.onDisk = onDisk), look()) }, label);
+  return h("div.segments.choice", { role: "group", "aria-label": "By which rules" }, one(false, "The rules in force"), one(true, "The file as it stands"));
 }
 
 function draw(explained, length) {

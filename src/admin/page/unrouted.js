@@ -114,9 +114,9 @@ function now({ now: names }) {
 
 function near(nearest) {
   return [
-    h("p", null, "Nearest: ", h("b.foreign", null, nearest.rule), h("span.dim", null, ` · ${nearest.held} of ${many(nearest.of, "condition")} hold${nearest.held === 1 ? "s" : ""}`)),
+    h("p", null, "Nearest: ", h("b.foreign", null, nearest.rule), h("span.dim", null, ` · ${nearest.holding} of ${many(nearest.of, "condition")} hold${nearest.holding === 1 ? "s" : ""}`)),
     nearest.failed.map((failed) =>
-      h("p.miss", null, h("code.foreign", null, failed.field), h("span.dim", null, "wanted"), h("code.foreign", null, failed.wanted), failed.met.length ? [h("span.dim", null, "met"), h("code.foreign.bad", null, failed.met.map((met) => met.value ?? met).join(", "))] : h("span.dim", null, "and the event has none")),
+      h("p.miss", null, h("code.foreign", null, failed.field), h("span.dim", null, "expected"), h("code.foreign", null, failed.expected), failed.got.length ? [h("span.dim", null, "got"), h("code.foreign.bad", null, failed.got.map((got) => got.value ?? got).join(", "))] : h("span.dim", null, "and the event has none")),
     ),
     meant(nearest) && h("p", null, meant(nearest)),
   ];

@@ -20,9 +20,9 @@ async fn what_no_rule_wanted_is_grouped_by_its_nearest_miss() {
         "opened",
         "1 of 2 conditions holds",
         "campaign.name",
-        "wanted",
+        "expected",
         "Receipts",
-        "met",
+        "got",
         "Receipt",
         "Did the rule mean Receipt?",
     ] {

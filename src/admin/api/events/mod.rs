@@ -42,8 +42,8 @@ pub(super) const RESOURCE: Resource = Resource {
         get("/ID/body", &[], "the bytes that came"),
         get(
             "/ID/explain",
-            &["config"],
-            "why it goes where it goes, by the config that is running now or by the file on-disk, and what each destination would get",
+            &["on_disk"],
+            "why it goes where it goes, by the config in force or the file as it lies on the disk, and what each destination would get",
         ),
     ],
     reads: Effort::Search,
@@ -58,7 +58,7 @@ async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
         (true, []) => list(relay, query).await,
         (false, ["search"]) => search(relay, asked).await,
         (true, [id]) => show(relay, id).await,
-        (true, [id, "explain"]) => explain(relay, id, query.get("config")).await,
+        (true, [id, "explain"]) => explain(relay, id, query).await,
         (true, [id, "body"]) => return body(relay, id).await.map(Said::Bytes),
         _ => nothing_here(),
     };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::super::{Outcome, Refusal, blocking, name, refused, shown_state};
+use super::super::config::{lying_on_disk, running};
+use super::super::{Outcome, Query, Refusal, blocking, name, refused, shown_state};
 use crate::event::{EventId, summary};
 use crate::relay::Relay;
 use crate::store::{AttemptNote, Counts, DeliveryState, DeliveryView, EventView, StoreError};
@@ -27,8 +28,8 @@ async fn view(relay: &Relay, id: &str) -> Result<EventView, Refusal> {
 }
 
 /// Why an event goes where it goes.
-pub(super) async fn explain(relay: &Arc<Relay>, id: &str, config: Option<&str>) -> Outcome {
-    let by = super::super::config::meant(relay, config).await?;
+pub(super) async fn explain(relay: &Arc<Relay>, id: &str, query: &Query) -> Outcome {
+    let by = if query.flag("on_disk")? { lying_on_disk(relay).await? } else { running(relay) };
     let event = view(relay, id).await?.event;
     blocking(relay, move |relay| super::super::explain::of_kept(relay, &by, &event)).await
 }
@@ -73,7 +74,7 @@ fn waits_for(relay: &Relay, counts: &Counts, state: &DeliveryState) -> Option<&'
         _ if counts.state.paused.is_some() => "pause",
         _ if counts.state.open_since_ms.is_some() => "breaker",
         DeliveryState::Scheduled { due_ms, .. } if *due_ms > now_ms => "due",
-        _ if is_held => "rate",
+        _ if is_held => "retry_after",
         _ => "due",
     })
 }
