@@ -180,10 +180,12 @@ async fn as_query(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Dead
 
 /// One page over some destinations, newest event first.
 async fn page(relay: &Relay, of: &[NameId], filter: Filter, limit: usize, after: Option<Cursor>) -> Outcome {
+    // Before it is read: what is given up meanwhile may be on the page or not.
+    let as_of = rfc3339(relay.clock.now_ms());
     let read = relay.store.dead_letters(of.to_vec(), &filter.query, after.as_ref(), limit).await.map_err(refused)?;
     let meant = read.items.iter().filter(|letter| filter.is_meant(relay, letter));
     let letters: Vec<_> = meant.map(|letter| shown(relay, letter)).collect();
-    Ok(json!({ "dead_letters": letters, "next": read.next.map(|next| next.to_string()) }))
+    Ok(json!({ "dead_letters": letters, "as_of": as_of, "next": read.next.map(|next| next.to_string()) }))
 }
 
 fn shown(relay: &Relay, letter: &DeadLetter) -> Value {

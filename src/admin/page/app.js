@@ -25,6 +25,8 @@ let asking = null;
 // ---- where we are
 
 async function route() {
+  // What a dialog asks about is left behind with the place.
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   let here = placed();
   const name = relay.signedOut ? "sign-in" : here.view === "sign-in" ? "events" : here.view;
   if (shown?.name !== name) {
@@ -73,8 +75,12 @@ const zone = button("", () => {
 const colours = button("", nextColours, { kind: "quiet square" });
 const keysButton = button("", showKeys, { kind: "quiet square keys", sign: "help", "aria-label": "Keys", title: "Keys" });
 const leave = button("Sign out", async () => {
-  await fetch("sign-out", { method: "POST", headers: { "x-vero-relay-write": "1" } });
-  signedOut();
+  try {
+    await fetch("sign-out", { method: "POST", headers: { "x-vero-relay-write": "1" } });
+    signedOut();
+  } catch {
+    toast("The relay does not answer: the session goes on.");
+  }
 }, { kind: "quiet", hidden: true });
 
 function drawFrame() {

@@ -8,6 +8,8 @@ import { announce, ask, badge, bars, empty, go, link, once, share, stateOf, sum,
 
 /** Rows of a table. */
 const ROWS = 100;
+/** Where much is said of the one that is shown, it is asked for this often. */
+const LOAD_EVERY_MS = 500;
 
 let view = null;
 
@@ -47,10 +49,13 @@ export function frame(kind, data) {
   if (kind === "reset") load();
 }
 
+/** However often something is said of it, it is asked for now and then. */
 function soon() {
-  clearTimeout(view.soon);
   const own = view;
-  view.soon = setTimeout(() => view === own && load(), 500);
+  own.soon ??= setTimeout(() => {
+    own.soon = null;
+    if (view === own) load();
+  }, LOAD_EVERY_MS);
 }
 
 export function key(name, event) {
@@ -108,20 +113,22 @@ function drawRow(row, item) {
 
 async function load() {
   const own = view;
-  const { name } = own;
+  const { name, reason } = own;
+  const run = (own.run = Symbol("run"));
   if (!name || (relay.status && !named(name))) return;
   try {
     const [letters, reasons, waiting] = await Promise.all([
-      get("dead-letters", { destination: name, reason_is: own.reason, limit: ROWS }),
+      get("dead-letters", { destination: name, reason_is: reason, limit: ROWS }),
       get("dead-letters/reasons", { destination: name }),
       post("events/search", { destination: name, state: "waiting,in_flight,scheduled", limit: 20 }),
     ]);
-    if (view !== own || own.name !== name) return;
+    // What was asked for since is another destination's, has another reason, or is newer.
+    if (view !== own || own.run !== run) return;
     Object.assign(own, { letters, reasons: reasons.reasons, waiting });
     drawDetail();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (view === own) toast(error.message);
+    if (view === own && own.run === run) toast(error.message);
   }
 }
 
@@ -233,7 +240,8 @@ function drawDead(parent, item) {
   const { letters, reasons, selected, reason } = view;
   if (!item.dead_letters) return fill(parent, h("h2", null, "Dead letters"), h("p.dim", null, "None: nothing was given up."));
   if (!letters || !reasons) return;
-  const known = JSON.stringify([letters, reasons, [...selected], reason, item.dead_letters]);
+  const { as_of: asOf, ...list } = letters;
+  const known = JSON.stringify([list, reasons, [...selected], reason, item.dead_letters]);
   if (parent.known === known && parent.firstChild) return;
   parent.known = known;
   const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.event : null;
@@ -252,12 +260,14 @@ function drawDead(parent, item) {
     return h("tr", { class: selected.has(letter.event) ? "selected" : "" }, h("td", null, h("label.tick", null, box)), h("td", null, letter.at ? moment(letter.at) : "–"), h("td", null, letter.event ? eventLink(letter) : "its event cannot be read"), h("td", null, h("span.bad.foreign", null, letter.reason), " ", letter.answer && h("code.answer.foreign", null, letter.answer)));
   });
   const total = reason === null ? item.dead_letters : (reasons.find((known_) => known_.reason === reason)?.deliveries ?? shown.length);
+  // As it is drawn: whatever is chosen or given up later, the buttons do what they say.
+  const meant = { destination: item.name, ...(selected.size ? { events: [...selected] } : { reason_is: reason, until: asOf }) };
   const what = selected.size ? `${count(selected.size)} selected` : reason === null ? `all ${count(total)}` : `all ${count(total)} with “${reason}”`;
   fill(
     parent,
     h("h2", null, "Dead letters ", h("span.dim", null, count(item.dead_letters))),
     h("div.chips", { role: "group", "aria-label": "By reason" }, chip(`All ${count(item.dead_letters)}`, null), reasons.map((known_) => chip(`${known_.reason} · ${count(known_.deliveries)}`, known_.reason))),
-    h("div.acts", null, button(`Replay ${what}`, (event) => replay(event.currentTarget, item.name), { kind: "first", sign: "again" }), button(`Drop ${what}…`, () => drop(item.name, selected.size || total), { kind: "harm" })),
+    h("div.acts", null, button(`Replay ${what}`, (event) => replay(event.currentTarget, meant), { kind: "first", sign: "again" }), button(`Drop ${what}…`, (event) => drop(event.currentTarget, meant), { kind: "harm" })),
     table([h("label.tick", null, all), "Given up", "Event", "Reason"], rows),
     letters.next && h("p.dim", null, `The newest ${count(shown.length)} are shown.`),
   );
@@ -265,32 +275,32 @@ function drawDead(parent, item) {
 }
 
 function choose(events) {
+  // Rows of another reason, which go as soon as those of this one are there.
+  if (!view.letters) return;
   view.selected = new Set(events);
   drawDetail();
 }
 
-/** Which are meant: those that are selected, or all with the reason that is shown. */
-function meant(name) {
-  const { selected, reason } = view;
-  return selected.size ? { destination: name, events: [...selected] } : { destination: name, reason_is: reason };
-}
-
-async function replay(element, name) {
-  const done = await once(element, (id) => post("dead-letters/replay", { id, ...meant(name) }));
+async function replay(element, meant) {
+  const done = await once(element, (id) => post("dead-letters/replay", { id, ...meant }));
   if (!done) return;
   toast(`${many(done.deliveries, "dead letter")} on the way again.`);
   await after();
 }
 
-function drop(name, number) {
+/** Counts first, so that whoever is asked hears how many they are now. */
+async function drop(element, meant) {
+  const place = location.hash;
+  const counted = await once(element, () => post("dead-letters/drop", { ...meant, dry_run: true }));
+  if (!counted || location.hash !== place) return;
   ask({
-    title: `Drop ${many(number, "dead letter")}?`,
+    title: `Drop ${many(counted.deliveries, "dead letter")}?`,
     content: h("p", null, "They will never be delivered, and are kept no longer."),
-    label: `Drop ${count(number)}`,
+    label: `Drop ${count(counted.deliveries)}`,
     harm: true,
     keep: "Keep them",
     act: async (id) => {
-      const done = await post("dead-letters/drop", { id, ...meant(name) });
+      const done = await post("dead-letters/drop", { id, ...meant });
       toast(`${many(done.deliveries, "dead letter")} dropped.`);
       await after();
       return done;

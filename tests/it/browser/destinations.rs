@@ -45,10 +45,10 @@ async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
     page.end().await;
 }
 
-/// A relay whose `crm` has given up eight events for one reason, and a ninth for another.
-async fn nine_dead_letters() -> (Fake, TestRelay) {
+/// A relay whose `crm` has given up eight events for one reason, and a ninth for another; and what it answers later.
+async fn nine_dead_letters(later: impl IntoIterator<Item = Act>) -> (Fake, TestRelay) {
     let answers = std::iter::repeat_with(|| Act::with(422, &[], "{\"error\":\"no such user\"}")).take(8);
-    let fake = Fake::start(answers.chain([Act::with(400, &[], "no such field")])).await;
+    let fake = Fake::start(answers.chain([Act::with(400, &[], "no such field")]).chain(later)).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     for n in 0..9 {
         let id = relay.accept(&event("clicked", &format!("Cart {n}."), "jo@example.com")).await;
@@ -59,7 +59,7 @@ async fn nine_dead_letters() -> (Fake, TestRelay) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_replayed_as_selected_then_by_reason_and_dropped_when_asked_twice() {
-    let (fake, relay) = nine_dead_letters().await;
+    let (fake, relay) = nine_dead_letters([]).await;
     let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
     page.sees(".dead h2", "9").await;
     page.sees(".dead .chip", "422 Unprocessable Entity · 8").await;
@@ -106,6 +106,86 @@ async fn dead_letters_are_replayed_as_selected_then_by_reason_and_dropped_when_a
     page.sees(".strip a.card", "crm").await;
     assert_eq!(page.texts("#tabs .number").await, [""; 0], "nothing needs somebody");
     assert_eq!(fake.seen().len(), 17, "nothing went out but what was asked for");
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_is_what_was_asked_about() {
+    let (_fake, relay) = nine_dead_letters([Act::with(422, &[], "no such user")]).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.run("location.hash = '#/destinations'", &[]).await;
+    page.run("location.hash = '#/destinations/crm'", &[]).await;
+    for n in 0..3 {
+        page.until("a row", "return all('.dead tbody input')[arguments[0]]", &[json!(n)]).await;
+        page.run("all('.dead tbody input')[arguments[0]].click()", &[json!(n)]).await;
+    }
+    // A dialog goes with the place that it asks about.
+    page.click(".dead button", "Drop 3 selected").await;
+    page.sees("dialog", "Drop 3 dead letters?").await;
+    page.run("history.back()", &[]).await;
+    page.sees_no("dialog", "").await;
+    page.sees(".detail", "No destination is chosen").await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 9);
+
+    // What is selected while it is open is not meant.
+    page.run("history.forward()", &[]).await;
+    page.until("a row", "return all('.dead tbody input')[1]", &[]).await;
+    page.run("all('.dead tbody input')[1].click()", &[]).await;
+    page.click(".dead button", "Drop 1 selected").await;
+    page.sees("dialog", "Drop 1 dead letter?").await;
+    page.run("find('.dead thead input', '').click()", &[]).await;
+    page.sees(".dead button", "Drop 9 selected").await;
+    page.click("dialog button", "Drop 1").await;
+    page.sees(".toast", "1 dead letter dropped").await;
+    page.sees(".dead h2", "8").await;
+
+    // Nor is what is given up while it is open.
+    page.click(".dead button", "Drop all 8").await;
+    page.sees("dialog", "Drop 8 dead letters?").await;
+    let later = relay.accept(&event("clicked", "Cart of later", "jo@example.com")).await;
+    relay.until(&later, "dead").await;
+    page.click("dialog button", "Drop 8").await;
+    page.sees(".toast", "8 dead letters dropped").await;
+    page.sees(".dead tbody tr", "Cart of later").await;
+    assert_eq!(relay.destination("crm").await["dead_letters"], 1);
+    page.end().await;
+}
+
+/// Has the page wait for answers to what has a text in its address, until `window.letGo()`; `window.taken` says when it has one of them.
+const HOLD: &str = "
+const real = window.fetch;
+const open = new Promise((resolve) => (window.letGo = resolve));
+window.held = 0;
+window.fetch = async (address, options) => {
+  const answer = await real(address, options);
+  if (String(address).includes(arguments[0])) {
+    window.held += 1;
+    await open;
+    const text = await answer.text();
+    answer.text = async () => {
+      setTimeout(() => (window.taken = true));
+      return text;
+    };
+  }
+  return answer;
+};
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_one_reason_never_stand_under_another() {
+    let (_fake, relay) = nine_dead_letters([]).await;
+    let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
+    page.sees(".dead .chip", "422").await;
+    page.run(HOLD, &[json!("reason_is=422")]).await;
+    page.click(".dead .chip", "422").await;
+    page.until("the slow answer", "return window.held", &[]).await;
+    page.click(".dead .chip", "400").await;
+    page.sees(".dead .chip[aria-pressed=true]", "400").await;
+    page.sees(".dead button", "Drop all 1 with").await;
+    page.run("window.letGo()", &[]).await;
+    page.until("the slow answer", "return window.taken", &[]).await;
+    assert_eq!(page.run("return find('.dead tbody tr', 'no such user') ?? null", &[]).await, json!(null));
+    page.sees(".dead tbody tr", "no such field").await;
     page.end().await;
 }
 
