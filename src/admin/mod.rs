@@ -205,7 +205,7 @@ where
             };
             let relay = relay.clone();
             let steps: Vec<String> = rest.iter().map(|step| (*step).to_owned()).collect();
-            let search = visitor.search.clone();
+            let search = visitor.search.clone().filter(|_| resource.is_long(is_read, rest));
             let asked = async move {
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
                 let query = api::Query(query);

@@ -63,15 +63,15 @@ impl Places {
         worked.await.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
     }
 
-    /// The same for somebody whose searches wait for one another, in a place of his own: who looks for another text with every letter that
-    /// he types keeps nobody else waiting.
+    /// The same for somebody whose long searches wait for one another, in a place of his `own`: who looks for another text with every
+    /// letter that he types keeps nobody else waiting. Without one it is no long search, or nobody's.
     pub(super) async fn run_alone(
         &self,
         own: Option<Arc<Semaphore>>,
         effort: Effort,
         work: impl Future<Output = Answer> + Send + 'static,
     ) -> Answer {
-        let Some(own) = own.filter(|_| effort == Effort::Search) else { return self.run(effort, work).await };
+        let Some(own) = own else { return self.run(effort, work).await };
         let Ok(Ok(place)) = tokio::time::timeout(PLACE_WITHIN, own.acquire_owned()).await else {
             return answer(StatusCode::TOO_MANY_REQUESTS, "your search before is still going on: try again");
         };
@@ -120,27 +120,29 @@ mod tests {
         let places = Arc::new(Places::default());
         let [one, other] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
         let (end, ended) = tokio::sync::watch::channel(false);
-        let search = |own: &Arc<Semaphore>, effort| {
-            let (places, own) = (places.clone(), own.clone());
+        let run = |own: Option<&Arc<Semaphore>>, effort| {
+            let (places, own) = (places.clone(), own.cloned());
             let mut ended = ended.clone();
             async move {
                 let work = async move {
                     let _ = ended.wait_for(|is_over| *is_over).await;
                     text(StatusCode::OK, "done")
                 };
-                places.run_alone(Some(own), effort, work).await.status().as_u16()
+                places.run_alone(own, effort, work).await.status().as_u16()
             }
         };
-        let first = tokio::spawn(search(&one, Effort::Search));
+        let search = |own| run(Some(own), Effort::Search);
+        let first = tokio::spawn(search(&one));
         tokio::task::yield_now().await;
-        assert_eq!(search(&one, Effort::Search).await, 429);
-        let others = [tokio::spawn(search(&other, Effort::Search)), tokio::spawn(search(&one, Effort::Look))];
+        assert_eq!(search(&one).await, 429);
+        // What shows one thing has no place of its own.
+        let others = [search(&other), run(None, Effort::Search), run(None, Effort::Look)].map(tokio::spawn);
         tokio::task::yield_now().await;
         end.send_replace(true);
         assert_eq!(first.await.expect("no panic"), 200);
         for other in others {
             assert_eq!(other.await.expect("no panic"), 200);
         }
-        assert_eq!(search(&one, Effort::Search).await, 200);
+        assert_eq!(search(&one).await, 200);
     }
 }

@@ -23,8 +23,9 @@ const STEP: usize = 1000;
 pub(super) const RESOURCE: Resource = Resource {
     name: "dead-letters",
     endpoints: &[
-        get("", &LISTED, "what was given up, newest event first"),
-        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for"),
+        get("", &LISTED, "what was given up, newest event first").long(),
+        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for")
+            .long(),
         get("/reasons", &["destination"], "why they were given up, the most frequent reason first"),
         post("/replay", &REPLAYED, "deliver it again"),
         post("/drop", &DROPPED, "keep it no longer"),

@@ -14,21 +14,27 @@ pub(super) struct Endpoint {
     pub takes: &'static [&'static str],
     pub about: &'static str,
     pub tells_of_no_event: bool,
+    pub is_long: bool,
 }
 
 /// Something that can be asked.
 pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: true, path, takes, about, tells_of_no_event: false }
+    Endpoint { is_read: true, path, takes, about, tells_of_no_event: false, is_long: false }
 }
 
 /// Something that can be done.
 pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: false, path, takes, about, tells_of_no_event: false }
+    Endpoint { is_read: false, path, takes, about, tells_of_no_event: false, is_long: false }
 }
 
 /// Whether what can be asked at a path shows nothing of an event.
 pub(super) fn tell_of_no_event(endpoints: &[Endpoint], steps: &[&str]) -> bool {
     endpoints.iter().any(|endpoint| endpoint.is_read && endpoint.tells_of_no_event && endpoint.is_at(steps))
+}
+
+/// Whether what is asked or done at a path is a walk over a list, of which a session has one at a time.
+pub(super) fn is_long(endpoints: &[Endpoint], is_read: bool, steps: &[&str]) -> bool {
+    at(endpoints, steps).any(|endpoint| endpoint.is_read == is_read && endpoint.is_long)
 }
 
 /// The one that is meant. Where it is not there, says what is in its place.
@@ -68,6 +74,12 @@ impl Endpoint {
     /// like it, may show addresses all the same; those are taken out.
     pub(super) const fn without_events(self) -> Self {
         Self { tells_of_no_event: true, ..self }
+    }
+
+    /// It looks through the history or a list of dead letters, and may take its time: a session does one of these at a time. What shows
+    /// one thing does not wait for it.
+    pub(super) const fn long(self) -> Self {
+        Self { is_long: true, ..self }
     }
 
     /// Reads what a request says, and refuses what means nothing here.
@@ -138,4 +150,43 @@ impl Endpoint {
 /// Whether a step of an endpoint's path stands for any.
 fn is_any(step: &str) -> bool {
     step.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_one_list_at_a_time_and_what_shows_one_thing_does_not_wait() {
+        let is_long = |is_read, path: &str| {
+            let steps: Vec<&str> = path.split('/').collect();
+            let resource = super::super::find(steps[0]).unwrap_or_else(|| panic!("{path} is there"));
+            assert!(find(resource.endpoints, is_read, &steps[1..]).is_ok(), "{path} is there");
+            resource.is_long(is_read, &steps[1..])
+        };
+        for (is_read, path) in [
+            (true, "events"),
+            (false, "events/search"),
+            (true, "dead-letters"),
+            (false, "dead-letters/search"),
+            (true, "unrouted"),
+            (true, "rules"),
+            (false, "what-if"),
+        ] {
+            assert!(is_long(is_read, path), "{path}");
+        }
+        for (is_read, path) in [
+            (true, "events/ID"),
+            (true, "events/ID/body"),
+            (true, "events/ID/explain"),
+            (true, "dead-letters/reasons"),
+            (false, "dead-letters/drop"),
+            (false, "explain"),
+            (true, "config/on-disk"),
+            (true, "what-if"),
+            (true, "status"),
+        ] {
+            assert!(!is_long(is_read, path), "{path}");
+        }
+    }
 }

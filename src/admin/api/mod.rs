@@ -110,6 +110,11 @@ impl Resource {
         if is_read { self.reads } else { self.writes }
     }
 
+    /// Whether a session does one of these at a time.
+    pub(super) fn is_long(&self, is_read: bool, steps: &[&str]) -> bool {
+        endpoint::is_long(self.endpoints, is_read, steps)
+    }
+
     /// Whether what can be asked at a path shows nothing of an event.
     pub(super) fn tells_of_no_event(&self, steps: &[&str]) -> bool {
         endpoint::tell_of_no_event(self.endpoints, steps)

@@ -19,7 +19,8 @@ pub(super) const RESOURCE: Resource = Resource {
         &history::PARAMETERS,
         "how many events each rule has matched since the start, or among the last ones of the history",
     )
-    .without_events()],
+    .without_events()
+    .long()],
     reads: Effort::Search,
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL

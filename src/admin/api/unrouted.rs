@@ -34,7 +34,8 @@ pub(super) const RESOURCE: Resource = Resource {
         "",
         &history::PARAMETERS,
         "events that went nowhere, by type and by the rule that they missed least; those that would go somewhere now apart",
-    )],
+    )
+    .long()],
     reads: Effort::Search,
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL

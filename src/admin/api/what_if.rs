@@ -39,7 +39,8 @@ pub(super) const RESOURCE: Resource = Resource {
             "",
             &["config?", "file?", "on_disk?", "after?"],
             "which deliveries would change if that config were in force, or the file as it lies on the disk",
-        ),
+        )
+        .long(),
     ],
     reads: Effort::Search,
     writes: Effort::Search,

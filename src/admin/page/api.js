@@ -53,7 +53,22 @@ async function ask(address, options) {
   }
 }
 
+/** A relay that is still busy with a search of this session says so; it is asked again so many times. */
+const ASKED_AGAIN_MAX = 5;
+const AGAIN_AFTER_MS = 500;
+
 async function reach(address, options) {
+  for (let asked = 0; ; asked += 1) {
+    const answer = await reachOnce(address, options);
+    if (answer.ok) return answer;
+    // One that says when to come back means whoever tries tokens.
+    const isBusy = answer.status === 429 && !answer.headers.has("retry-after");
+    if (!isBusy || asked === ASKED_AGAIN_MAX) throw new Refused(answer.status, await why(answer));
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_AFTER_MS));
+  }
+}
+
+async function reachOnce(address, options) {
   let answer;
   try {
     answer = await fetch(address, { cache: "no-store", credentials: "same-origin", ...options, headers: { accept: "application/json", ...options.headers } });
@@ -67,7 +82,6 @@ async function reach(address, options) {
     throw new Refused(401, "Sign in first.");
   }
   tell("answered");
-  if (!answer.ok) throw new Refused(answer.status, await why(answer));
   return answer;
 }
 

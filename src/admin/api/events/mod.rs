@@ -36,8 +36,9 @@ const SEARCHED: [&str; 15] = [
 pub(super) const RESOURCE: Resource = Resource {
     name: "events",
     endpoints: &[
-        get("", &PARAMETERS, "the history, newest first"),
-        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for"),
+        get("", &PARAMETERS, "the history, newest first").long(),
+        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for")
+            .long(),
         get("/ID", &[], "one event, what became of its deliveries, and the attempts that were made"),
         get("/ID/body", &[], "the bytes that came"),
         get(
