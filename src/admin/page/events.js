@@ -141,12 +141,13 @@ async function search(more, signal) {
 /** Begins the list anew. What is shown stays until the answer is there. */
 async function load() {
   const own = view;
+  const { query } = own;
   own.controller?.abort();
-  own.controller = new AbortController();
+  const controller = (own.controller = new AbortController());
   own.scroll.setAttribute("aria-busy", "true");
   try {
     await before(own, async () => {
-      const page = await search({}, own.controller.signal);
+      const page = await search({}, controller.signal);
       if (view !== own) return;
       begin(page);
       own.scroll.scrollTop = 0;
@@ -154,16 +155,28 @@ async function load() {
     // The benchmark asks when.
     performance.mark("listed");
   } catch (error) {
-    if (view === own && error instanceof Refused) fill(own.foot, h("span.bad", null, error.message));
-    else if (error.name !== "AbortError") throw error;
+    if (error.name === "AbortError") return;
+    if (!(error instanceof Refused)) throw error;
+    if (view === own) refused(error, query);
   } finally {
-    own.scroll.setAttribute("aria-busy", "false");
+    // A newer one may be on its way.
+    if (own.controller === controller) own.scroll.setAttribute("aria-busy", "false");
   }
+}
+
+/** A search that was not answered. Rows of another one are none of its. */
+function refused({ status, message }, query) {
+  const passes = status === 0 || status === 429 || status >= 500;
+  view.failed = { message, passes };
+  announce(message);
+  if (passes) askLater(view);
+  if (view.listed !== query) Object.assign(view, { items: [], waiting: [], hasGap: false, isCut: false, next: null, page: null, seen: new Set() });
+  draw();
 }
 
 /** Shows a page alone. */
 function begin(page) {
-  Object.assign(view, { items: page.events, waiting: [], hasGap: false, next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
+  Object.assign(view, { items: page.events, waiting: [], hasGap: false, isCut: false, failed: null, listed: view.query, next: page.next, page, seen: new Set(page.events.map((event) => event.id)) });
   draw();
 }
 
@@ -181,17 +194,19 @@ async function before(own, ask) {
 /** The next page, behind what is shown. */
 async function further() {
   const own = view;
+  const { signal } = own.controller;
   fill(own.foot, "…");
   try {
     await before(own, async () => {
-      const page = await search({ after: own.next }, own.controller.signal);
-      if (view !== own) return;
+      const page = await search({ after: own.next }, signal);
+      if (view !== own || signal.aborted) return;
       own.items.push(...page.events.filter((event) => !own.seen.has(event.id)));
       page.events.forEach((event) => own.seen.add(event.id));
       Object.assign(own, { next: page.next, page: { ...page, looked_at: own.page.looked_at + page.looked_at } });
       draw();
     });
   } catch (error) {
+    if (error.name === "AbortError") return;
     if (!(error instanceof Refused)) throw error;
     fill(own.foot, h("span.bad", null, error.message), " ", button("Try again", further));
   }
@@ -206,6 +221,8 @@ export function frame(kind, data) {
     if (view.queued.length > QUEUED_MAX) view.queued = [["reset", data]];
     return;
   }
+  // What comes is asked for with the rest when the search is answered.
+  if (view.failed && kind !== "reset") return void detail?.frame(kind, data);
   if (kind === "event") arrived(data);
   if (kind === "skipped" && data.events) arrived({ skipped: data.events, id: `skipped-${data.from}-${data.until}`, received_at: data.until, from: data.from });
   if (kind === "skipped" && data.deliveries) askLater(view);
@@ -220,14 +237,16 @@ export function relayChanged() {
   drawStrip();
   drawLive();
   // Not while a stream begins: it brings what is missing, and counts what it leaves out.
-  if (!relay.isLive && !relay.isOpening && view.page) again();
+  if (!relay.isLive && !relay.isOpening) again();
 }
 export { relayChanged as relay };
 
 /** Asks for the newest page, and takes in what is new on it and what has changed; `all`: what has changed of the others that are drawn, too. */
 async function again({ all } = {}) {
   const own = view;
-  if (own.asking || !own.page) return;
+  if (own.asking) return;
+  if (own.failed) return own.failed.passes && load();
+  if (!own.page) return;
   try {
     await before(own, async () => {
       const page = await search({}, own.controller.signal);
@@ -437,7 +456,8 @@ function outcomes(deliveries) {
 }
 
 function drawFoot() {
-  const { page, items } = view;
+  const { page, items, failed } = view;
+  if (failed) return fill(view.foot, h("p.bad", null, failed.message), button("Try again", load));
   if (!page) return;
   if (!items.length && !view.waiting.length) return fill(view.foot, nothing());
   const back = page.back_to && h("span", null, " back to ", moment(page.back_to, "full"));
@@ -535,7 +555,13 @@ function choose(id) {
 }
 
 async function showOne(own, id) {
-  detail ??= await import("./event.js");
+  try {
+    detail ??= await import("./event.js");
+  } catch {
+    // An import that failed is not tried again by a browser.
+    if (view === own && own.chosen === id) fill(own.aside, empty("This event could not be loaded", "The relay does not answer.", button("Try again", () => location.reload())));
+    return;
+  }
   if (view !== own || own.chosen !== id) return;
   detail.open(own.aside, id, { back: () => go(here({ id: null })), isPhone: matchMedia("(max-width: 760px)").matches });
 }

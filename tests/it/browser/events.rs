@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::page::Page;
-use super::stage::{BOUNCED, append, event, rules};
+use super::stage::{BOUNCED, Stage, append, event, rules};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +45,26 @@ async fn an_event_shows_each_destination_its_rule_its_attempts_and_slacks_messag
     page.click(".delivery details summary", "The exact request").await;
     page.sees(".delivery details[open]", "POST").await;
     page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_is_refused_says_so_and_shows_no_rows_of_another() {
+    let stage = Stage::start().await;
+    let page = stage.page("#/events").await;
+    page.sees(".rows a.row", "bounced").await;
+    page.fill(".find input", "state:nonsense").await;
+    page.sees(".foot .bad", "nonsense").await;
+    assert_eq!(page.count(".rows a.row").await, 0);
+    // It stays while others come and the relay says how it stands.
+    stage.relay.accept(&event("opened", "Receipt", "mo@example.com")).await;
+    page.sees(".strip a.card", "5 kept").await;
+    page.sees(".foot .bad", "nonsense").await;
+    assert_eq!(page.count(".rows a.row").await, 0);
+    page.fill(".find input", "type:bounced").await;
+    page.sees(".rows a.row", "bounced").await;
+    page.sees_no(".foot .bad", "").await;
+    // Chromium logs what was refused.
+    page.end_with(|line| line.contains("status of 400")).await;
 }
 
 /// How far down the list is, and where the row of an event stands on the screen.
