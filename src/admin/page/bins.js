@@ -6,6 +6,9 @@ import * as json from "./json.js";
 import { empty, link } from "./parts.js";
 import * as slack from "./slack.js";
 
+/** Where much comes in, it is asked for this often. */
+const LOAD_EVERY_MS = 300;
+
 let view = null;
 
 export function open(main) {
@@ -30,9 +33,11 @@ export function go({ rest }) {
 /** Something has been delivered, perhaps here. */
 export function frame(kind) {
   if (kind !== "deliveries" && kind !== "event" && kind !== "reset") return;
-  clearTimeout(view.soon);
   const own = view;
-  view.soon = setTimeout(() => view === own && load(), 300);
+  own.soon ??= setTimeout(() => {
+    own.soon = null;
+    if (view === own) load();
+  }, LOAD_EVERY_MS);
 }
 
 export function relay() {

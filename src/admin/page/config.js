@@ -2,10 +2,13 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, many, moment, size, span } from "./dom.js";
-import { link, once, share, toast } from "./parts.js";
+import { link, once, share, sum, toast } from "./parts.js";
 
 /** Events that a changed file is tried with. */
 const LAST = 100000;
+/** Groups of changes that are shown, and examples of each. */
+const EFFECTS = 40;
+const EXAMPLES = 3;
 /** A rule that says what it says for so long less than the relay runs has changed since. */
 const CHANGED_AFTER_MS = 5000;
 /** How often the file is looked at. */
@@ -115,17 +118,20 @@ async function tryIt(element, result) {
   const own = view;
   const whole = await once(element, async () => {
     const range = await get("what-if", { last: LAST });
-    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, stays: 0, groups: new Map(), skipped: 0 };
+    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, stays: 0, not_grouped: 0, skipped: 0, groups: new Map(), none: { events: 0, examples: [] }, gone: [], warnings: [] };
     let after = range.next;
     let digest = null;
-    while (after && view === own) {
+    // Also where there is no event at all: what has no events is told all the same.
+    do {
       const piece = await post("what-if", { on_disk: true, after });
-      if (digest !== null && digest !== piece.digest) throw new Refused(0, "The file has changed meanwhile: ask again.");
+      if (view !== own) return null;
+      if (digest !== null && digest !== piece.digest) throw new Refused(409, "The file has changed meanwhile: ask again.");
+      if (piece.generation !== range.generation) throw new Refused(409, "Another config is in force by now: ask again.");
       digest = piece.digest;
       add(totals, piece);
       after = piece.next;
       fill(result, h("p.dim", { role: "status" }, `Tried with ${share(totals.events, range.events)} …`));
-    }
+    } while (after);
     return totals;
   });
   if (whole && view === own) drawTried(result, whole);
@@ -139,10 +145,11 @@ const CHANGES = [
 ];
 
 function add(totals, piece) {
-  totals.events += piece.events;
-  totals.stays += piece.stays;
-  totals.skipped += piece.skipped ?? 0;
-  for (const [word] of CHANGES) totals[word] += piece[word] ?? 0;
+  for (const name of ["events", "stays", "skipped", "not_grouped", ...CHANGES.map(([word]) => word)]) totals[name] += piece[name] ?? 0;
+  totals.none.events += piece.no_longer_taken.events;
+  totals.none.examples.push(...piece.no_longer_taken.examples.slice(0, EXAMPLES - totals.none.examples.length));
+  // Every piece is told the same.
+  Object.assign(totals, { gone: piece.sources_gone, warnings: piece.warnings });
   for (const group of piece.groups) {
     const key = JSON.stringify([group.change, group.rule, group.destination]);
     const known = totals.groups.get(key);
@@ -154,11 +161,17 @@ function add(totals, piece) {
 function drawTried(result, totals) {
   const number = (value, label, kind) => h("div", { class: value ? kind : "none" }, h("b", null, count(value)), h("span", null, label));
   const groups = [...totals.groups.values()].toSorted((one, other) => other.deliveries - one.deliveries);
+  const more = totals.not_grouped + groups.slice(EFFECTS).reduce((so_far, group) => so_far + group.deliveries, 0);
   fill(
     result,
-    h("h3", null, `Tried with the last ${many(totals.events, "event")} `, h("span.dim", null, "nothing was sent")),
+    h("h3", null, `Tried with the last ${many(totals.events, "event")} `, h("span.dim", null, totals.skipped > 0 && `${count(totals.skipped)} more cannot be read any more; `, "nothing was sent")),
+    totals.gone.map((name) => h("p.bad", null, "The source ", h("b.foreign", null, name), " is gone: its events would be refused.")),
+    totals.none.events > 0 && h("p.bad", null, `${many(totals.none.events, "event")} would match no rule any more, and go nowhere`, totals.none.examples.map(({ id }, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     h("div.numbers", null, CHANGES.map(([word, label, kind]) => number(totals[word], label, kind)), number(totals.stays, "stay as they are", "none")),
-    h("ul.effects", null, groups.map(effect)),
+    h("ul.effects", null, groups.slice(0, EFFECTS).map(effect)),
+    more > 0 && h("p.dim", null, `${many(more, "delivery", "deliveries")} more, in groups that are not shown.`),
+    // Where the file is shown with them already, they are not said twice.
+    totals.warnings.filter((warning) => !view.found.warnings.includes(warning)).map((warning) => h("pre.foreign", null, warning)),
   );
 }
 
@@ -171,15 +184,19 @@ function effect(group) {
     h(`span.badge.${kind}`, null, label),
     h("span", null, h("b", null, count(group.deliveries)), " → ", h("b.foreign", null, group.destination), group.rule && h("span.dim", null, " by the rule ", h("span.foreign", null, group.rule))),
     example && h("span.excerpt", null, h("code.foreign.old", null, example.now), h("code.foreign.new", null, example.then)),
+    group.change === "moves" && h("span.dim", null, "the same content with another URL, method, header, key, mail server, sender, recipient or file"),
+    group.not_compared && h("span.dim", null, `not compared: ${group.not_compared}`),
     group.examples[0] && h("a", { href: link("events", [group.examples[0].id]) }, "an example"),
   );
 }
 
 async function reload(element) {
+  const own = view;
   const done = await once(element, () => post("reload"));
+  if (done) toast(`Generation ${done.generation} is in force.`);
+  if (view !== own) return;
   if (!done) return lookAtFile();
-  toast(`Generation ${done.generation} is in force.`);
-  view.known = null;
+  own.known = null;
   await Promise.all([load(), refresh()]);
 }
 
@@ -243,7 +260,7 @@ function drawAbout() {
     ["Accepts events", status.ready ? "yes" : "no"],
     ["History", many(store.events, "event")],
     ["On disk", `${size(store.journal_bytes)} of ${size(store.history_bytes_max)}`],
-    ["Dead letters", size(store.dead_letter_bytes ?? 0)],
+    ["Dead letters", [count(sum(status.destinations.map((one) => one.dead_letters))), store.dead_letter_bytes > 0 && `, ${size(store.dead_letter_bytes)} of them outside the history`]],
     ["Free", store.free_bytes === null ? "unknown" : size(store.free_bytes)],
   ];
   fill(view.about, h("h2", null, "The relay"), h("dl.facts.column", null, facts.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))));

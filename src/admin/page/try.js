@@ -138,9 +138,10 @@ function box(delivery) {
 }
 
 async function sendIt(element) {
-  const done = await once(element, () => post("send", { event: view.text.value }));
+  const own = view;
+  const done = await once(element, () => post("send", { event: own.text.value }));
   if (!done) return;
-  say(view.told, "Accepted.");
+  if (view === own) say(own.told, "Accepted.");
   toast("It was accepted.", { label: "See it", run: () => go(link("events", [done.id])) });
 }
 

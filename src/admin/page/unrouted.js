@@ -50,7 +50,7 @@ async function load() {
     }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (view === own) fill(own.body, h("p.bad", null, error.message), button("Try again", load));
+    if (!isOver()) fill(own.body, h("p.bad", null, error.message), button("Try again", load));
   }
 }
 

@@ -76,6 +76,31 @@ async fn an_event_is_tried_by_the_rules_in_force_and_by_the_file_and_then_sent_f
     page.end_with(|line| line.contains("status of 422")).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_a_source_says_what_would_not_come_in_any_more() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(relay.accept(&event("clicked", &format!("Cart {n}"), "jo@example.com")).await);
+    }
+    write_config(&relay, &rules(&fake));
+    let path = relay.directory.path().join("config.yaml");
+    let config = std::fs::read_to_string(&path).expect("a config");
+    std::fs::write(&path, config.replace("vero: { token", "shop: { token")).expect("written");
+
+    let page = Page::open(relay.running.admin_address, "#/config").await;
+    page.click(".news button", "What would it do?").await;
+    page.sees(".news .bad", "The source vero is gone: its events would be refused").await;
+    let lost = page.sees(".news .bad", "would match no rule any more").await;
+    assert!(lost.starts_with("3 events "), "{lost}");
+    page.sees(".news .effects li", "vanish").await;
+    page.click(".news .bad a", "example 1").await;
+    let shown = page.sees(".detail .id", "").await;
+    assert!(ids.contains(&shown), "{shown} is one of {ids:?}");
+    page.end().await;
+}
+
 /// Stands in the config where a secret does.
 const CANARY: &str = "canary-4f1d";
 
