@@ -112,14 +112,14 @@ pub enum Settlement {
         first_attempt_ms: u64,
         /// When the next is due, unix milliseconds.
         due_ms: u64,
-        /// What the last one came to, as the text of a [`Why`](super::Why).
+        /// What the last one came to, as the text of a [`Why`].
         reason: String,
     },
     /// Given up: a dead letter.
     Dead {
         /// Attempts made in all.
         attempts: u16,
-        /// The text of a [`Why`](super::Why).
+        /// The text of a [`Why`].
         reason: String,
     },
     /// There was nothing to send: it is settled, and nothing arrived.
@@ -146,7 +146,7 @@ pub enum DeliveryState {
         attempts: u16,
         /// When the next is due, unix milliseconds.
         due_ms: u64,
-        /// What the last one came to, as the text of a [`Why`](super::Why).
+        /// What the last one came to, as the text of a [`Why`].
         reason: String,
     },
     /// The destination has it.
@@ -159,7 +159,7 @@ pub enum DeliveryState {
         attempts: u16,
         /// When, unix milliseconds.
         at_ms: u64,
-        /// The text of a [`Why`](super::Why).
+        /// The text of a [`Why`].
         reason: String,
     },
     /// There was nothing to send.

@@ -2,7 +2,7 @@
 //!
 //! Paths, and which keys each takes, come from the resources' [`Endpoint`]s, which requests are held to. What the keys mean and what is
 //! answered stands in `api.yaml`, in the [`notation`] that its head explains; the tests hold each answer that they get to it. docs/api.md is
-//! made of the same, by [`reference`].
+//! made of the same, by [`mod@reference`].
 
 mod notation;
 mod reference;
