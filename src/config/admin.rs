@@ -11,7 +11,6 @@ use super::sources::{SECRET_HELP, TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN};
 use super::{advice, tls};
 use crate::destination::client::{URL_FORM, Url, is_loopback, parse_url};
 use crate::secret::Secret;
-use crate::yaml::forms;
 use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, form, key};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -203,9 +202,14 @@ fn read_host(reader: &Reader, node: &Node) -> Option<String> {
     let host = url.as_ref().and_then(|url| url.host_str()).filter(|_| !text.contains(['/', '@', '*', '?', '#']));
     let Some((host, url)) = host.zip(url.as_ref()) else {
         let meant = Url::parse(text).ok().and_then(|url| url.host_str().map(|host| format!("write {host}")));
-        let message = format!("`{text}` is not the name of a host, like relay.example.com or relay.example.com:8443");
         let help = meant.unwrap_or_else(|| "write each name out, without http:// and without a path".to_owned());
-        reader.error_with(node.id, message, help);
+        let what = "not the name of a host, like relay.example.com or relay.example.com:8443";
+        if text.contains(['@', '?', '#']) {
+            // A password or a token may stand there.
+            reader.secret_error_with(node.id, format!("this is {what}"), help);
+        } else {
+            reader.error_with(node.id, format!("`{text}` is {what}"), help);
+        }
         return None;
     };
     Some(url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")))
@@ -213,20 +217,27 @@ fn read_host(reader: &Reader, node: &Node) -> Option<String> {
 
 fn read_url(reader: &Reader, node: &Node) -> Option<Url> {
     let text = reader.text(node)?;
-    let fail = |message: String, help: String| {
-        reader.error_with(node.id, message, help);
+    // Whatever is too much in it may be a secret: a password, a token behind the `?`.
+    let fail = |message: String, help: &str| {
+        reader.secret_error_with(node.id, message, help.to_owned());
         None
     };
+    let has_user = Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    if has_user {
+        let message = "the page's address has no user and no password";
+        return fail(message.to_owned(), "leave them out: who opens the page signs in by the token");
+    }
     let mut url = match parse_url(text) {
         Ok(url) => url,
-        Err(message) => return fail(message, forms::url(text).unwrap_or_else(|| "write https://…".to_owned())),
+        Err(message) => return fail(message, "write https://… as people open the page"),
     };
     if url.query().is_some() || url.fragment().is_some() {
-        return fail("the page's address has neither ? nor #".to_owned(), "leave out what is behind it".to_owned());
+        return fail("the page's address has neither ? nor #".to_owned(), "leave out what is behind it");
     }
     if url.scheme() != "https" && !is_loopback(&url) {
         let message = "beyond loopback the page is opened by https, or the token goes over the network as it is";
-        return fail(message.to_owned(), format!("write {}", text.replacen("http://", "https://", 1)));
+        reader.error_with(node.id, message, format!("write {}", text.replacen("http://", "https://", 1)));
+        return None;
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);

@@ -304,7 +304,14 @@ impl Reader {
         let mut unresolved = Vec::new();
         self.interpolate_below(root, &mut String::new(), surroundings, &mut unresolved);
         // Not before all values are known: a message is not to show one that comes later.
-        unresolved.into_iter().for_each(|(id, error)| self.error_with(id, error.to_string(), error.help(self.hints)));
+        for (id, error) in unresolved {
+            let help = error.help(self.hints);
+            if error.holds_a_value() {
+                self.secret_error_with(id, error.to_string(), help);
+            } else {
+                self.error_with(id, error.to_string(), help);
+            }
+        }
     }
 
     fn interpolate_below(

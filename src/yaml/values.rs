@@ -52,10 +52,11 @@ pub enum InterpolationError {
     #[error("the environment variable {0} is not set")]
     Unset(String),
     #[error("`${{` is never closed: write ${{NAME}}, or $${{ for the characters themselves")]
-    Unclosed,
+    Unclosed(String),
     /// Nothing that can stand there.
     #[error(
-        "`${{{0}}}` is not understood: write ${{NAME}}, ${{NAME:-default}}, ${{file:PATH}} or ${{credential:NAME}}"
+        "`${{{}}}` is not understood: write ${{NAME}}, ${{NAME:-default}}, ${{file:PATH}} or ${{credential:NAME}}",
+        shown(.0)
     )]
     Unknown(String),
     /// A file that could not be read.
@@ -73,7 +74,30 @@ pub enum InterpolationError {
     NewPlace(String),
 }
 
+/// Whether something can be a part of a variable's name, or of what people write in its place.
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.{} ".contains(c)
+}
+
+/// The inside of a `${…}` that is not understood: up to the sign behind a name, as a default may stand there, and be a secret.
+fn shown(inner: &str) -> String {
+    let is_path = ["file:", "credential:"].iter().any(|kind| inner.starts_with(kind));
+    match inner.find(|c| !is_of_name(c)).filter(|_| !is_path) {
+        Some(end) => format!("{}…", &inner[..end + inner[end..].chars().next().map_or(0, char::len_utf8)]),
+        None => inner.to_owned(),
+    }
+}
+
 impl InterpolationError {
+    /// Whether a value may stand where it is told of, which is nobody's to read.
+    pub fn holds_a_value(&self) -> bool {
+        match self {
+            Self::Unclosed(rest) => !rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+            Self::Unknown(inner) => shown(inner) != *inner,
+            Self::Unset(_) | Self::File { .. } | Self::NotInForce(_) | Self::NewPlace(_) => false,
+        }
+    }
+
     /// What to do about it.
     pub fn help(&self, hints: &dyn Hints) -> Option<String> {
         Some(match self {
@@ -82,7 +106,7 @@ impl InterpolationError {
             Self::Unset(name) => hints
                 .unset_variable(name)
                 .unwrap_or_else(|| format!("export {name}, or write ${{{name}:-…}} with a default")),
-            Self::Unclosed => "close it with `}`".to_owned(),
+            Self::Unclosed(_) => "close it with `}`".to_owned(),
             Self::Unknown(inner) if variable_name(&format!("${{{inner}}}}}")).is_some() => {
                 format!("write ${{{}}}", variable_name(&format!("${{{inner}}}}}")).unwrap_or_default())
             }
@@ -90,7 +114,8 @@ impl InterpolationError {
                 inner if inner.trim_end_matches('}').contains('.') && !inner.contains(':') => {
                     "write \"${NAME}\" for a variable; a value of the event is written {{ campaign.name }}".to_owned()
                 }
-                inner => match inner.split([':', '-', '?', ' ', '}']).next().unwrap_or_default() {
+                inner => match inner.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default()
+                {
                     "" => "write ${NAME}".to_owned(),
                     name => format!("write ${{{name}}}, or ${{{name}:-…}} with a default"),
                 },
@@ -159,7 +184,7 @@ pub fn interpolate(
             continue;
         }
         done.text.push_str(before);
-        let end = from.find('}').ok_or(InterpolationError::Unclosed)?;
+        let end = from.find('}').ok_or_else(|| InterpolationError::Unclosed(from[2..].to_owned()))?;
         let asked = Asked::parse(&from[2..end])?;
         let value = match surroundings.resolved() {
             Some(resolved) if resolved.value(asked.reference).is_none() && asked.default.is_some() => None,
@@ -234,6 +259,7 @@ impl<'t> Asked<'t> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::raw::Node;
     use super::*;
 
     struct Fixed;
@@ -312,5 +338,54 @@ mod tests {
         let found = taken("a${SET}b${file:secret.txt}c${UNSET:-default}$${x}");
         assert_eq!(found, ["SET=value", "file:secret.txt=s3cret"]);
         assert!(taken("${UNSET:-default}").is_empty());
+    }
+
+    /// Knows nothing.
+    struct NoHints;
+
+    impl Hints for NoHints {
+        fn unknown_key(&self, _: &str, _: &Node, _: &str, _: &[&'static str]) -> Option<String> {
+            None
+        }
+
+        fn missing_key(&self, _: &str, _: &str, _: &[&'static str]) -> Option<String> {
+            None
+        }
+
+        fn not_a_map(&self, _: &str, _: &Node) -> Option<String> {
+            None
+        }
+
+        fn unset_variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn holds_secrets(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_wrong_reference_holds_no_default() {
+        for (text, told, holds) in [
+            ("${X:?S3cret}", "`${X:…}` is not", true),
+            ("${X-S3cret}", "`${X-…}` is not", true),
+            ("${X:=S3cret}", "`${X:…}` is not", true),
+            ("${X=S3cret}", "`${X=…}` is not", true),
+            ("${X#S3cret}", "`${X#…}` is not", true),
+            ("${Ü:-S3cret}", "`${Ü…}` is not", true),
+            ("${VERO TOKEN}", "`${VERO TOKEN}` is not", false),
+            ("${campaign.name}", "`${campaign.name}` is not", false),
+            ("${credential:a/b}", "`${credential:a/b}` is not", false),
+            ("${X:-S3cret", "is never closed", true),
+            ("${X S3cret", "is never closed", true),
+            ("${TOKEN", "is never closed", false),
+        ] {
+            let error = interpolate(text, at(), &Fixed).expect_err("it is wrong");
+            let help = error.help(&NoHints).unwrap_or_default();
+            assert!(error.to_string().contains(told), "{text}: {error}");
+            assert_eq!(error.holds_a_value(), holds, "{text}");
+            assert!(!format!("{error} {help}").contains("S3cret"), "{text}: {error} {help}");
+        }
     }
 }

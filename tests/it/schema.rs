@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 132] = [
+const UNSEEN: [&str; 136] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -131,9 +131,11 @@ const UNSEEN: [&str; 132] = [
     "a_variable_that_is_empty",
     "a_variable_that_is_not_set",
     "admin_a_host_that_is_a_url",
+    "admin_a_host_with_a_password",
     "admin_a_host_with_a_star",
     "admin_a_page_by_http",
     "admin_a_page_with_a_fragment",
+    "admin_a_page_with_a_password",
     "admin_a_short_token",
     "admin_a_token_that_a_source_has",
     "admin_a_token_with_a_sign_that_no_header_has",
@@ -142,7 +144,9 @@ const UNSEEN: [&str; 132] = [
     "admin_no_token_in_the_list",
     "admin_one_token_for_both",
     "an_interpolation_that_is_never_closed",
+    "an_interpolation_that_is_never_closed_with_a_default",
     "an_interpolation_that_is_not_understood",
+    "an_interpolation_with_a_message",
     "dead_letters_above_half_of_the_history",
     "defaults_that_no_destination_has_and_that_are_given_twice",
     "destination_not_defined",
