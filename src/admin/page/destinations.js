@@ -3,8 +3,8 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, icon, keyed, many, moment, size, span } from "./dom.js";
-import { chart, standing } from "./events.js";
-import { announce, ask, badge, bars, empty, go, link, once, share, stateOf, sum, toast } from "./parts.js";
+import { announce, ask, bars, empty, go, link, once, share, stateOf, sum, toast } from "./parts.js";
+import { chart, standing } from "./strip.js";
 
 /** Rows of a table. */
 const ROWS = 100;
@@ -103,7 +103,7 @@ function drawRow(row, item) {
   const hour = sum(relay.minutes?.destinations[item.name]?.delivered);
   fill(
     row,
-    h("span.line", null, colour === "good" ? h("span.good", null, icon(sign, word)) : badge(item.state), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
+    h("span.line", null, h(`span.${colour}`, null, icon(sign, word)), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
     chart(item.name),
     h("span.line.under", null, standing(item), h("span.dim.end", null, `${count(hour)} in the last hour`)),
   );
@@ -115,7 +115,7 @@ async function load() {
   const own = view;
   const { name, reason } = own;
   const run = (own.run = Symbol("run"));
-  if (!name || (relay.status && !named(name))) return;
+  if (!name || relay.onlyLooks || (relay.status && !named(name))) return;
   try {
     const [letters, reasons, waiting] = await Promise.all([
       get("dead-letters", { destination: name, reason_is: reason, limit: ROWS }),
@@ -158,7 +158,7 @@ function drawHead(parent, item) {
     parent,
     h("div.head", null, button("", () => go(link("destinations")), { kind: "quiet square back", sign: "back", "aria-label": "To the list" }), h("h1.foreign", { tabindex: "-1" }, item.name, item.kind && h("span.more", null, item.kind))),
     item.address && h("p.dim", null, h("code.foreign", null, item.address)),
-    h(
+    !relay.onlyLooks && h(
       "div.acts",
       null,
       isPaused ? button("Resume", (event) => resume(event.currentTarget, item.name), { kind: "first", sign: "play" }) : button("Pause", (event) => pause(event.currentTarget, item.name), { sign: "pause" }),
@@ -231,7 +231,7 @@ function eventLink(event) {
 }
 
 function table(heads, rows) {
-  return h("div.tablebox", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows)));
+  return h("div.tablebox.cards", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows)));
 }
 
 // ---- dead letters
@@ -239,6 +239,7 @@ function table(heads, rows) {
 function drawDead(parent, item) {
   const { letters, reasons, selected, reason } = view;
   if (!item.dead_letters) return fill(parent, h("h2", null, "Dead letters"), h("p.dim", null, "None: nothing was given up."));
+  if (relay.onlyLooks) return fill(parent, h("h2", null, "Dead letters ", h("span.dim", null, count(item.dead_letters))), h("p.dim", null, "This token shows states and numbers, and no events."));
   if (!letters || !reasons) return;
   const { as_of: asOf, ...list } = letters;
   const known = JSON.stringify([list, reasons, [...selected], reason, item.dead_letters]);
@@ -317,13 +318,13 @@ async function after() {
 
 async function pause(element, name) {
   if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/pause`, { id })))) return;
-  toast(`${name} is paused.`, { label: "Resume", run: () => resume(document.createElement("button"), name) });
+  toast(`${name} is paused.`, { about: name, label: "Resume", run: () => resume(document.createElement("button"), name) });
   await after();
 }
 
 async function resume(element, name) {
   if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/resume`, { id })))) return;
-  toast(`${name} goes on.`);
+  toast(`${name} goes on.`, { about: name });
   await after();
 }
 

@@ -94,6 +94,11 @@ export function plain(text) {
   return text.replace(UNSEEN, (sign) => `‹${sign.codePointAt(0).toString(16)}›`);
 }
 
+/** A sentence of the relay's, with what stands between backticks in it as code. */
+export function prose(text) {
+  return String(text).split(/`([^`\n]+)`/).map((part, at) => (at % 2 ? h("code.foreign", null, part) : part));
+}
+
 // ---- numbers and sizes
 
 const NUMBERS = new Intl.NumberFormat("en", { useGrouping: true });

@@ -1,8 +1,9 @@
 // Events: what came in, newest first, as it comes; above it what each destination makes of it; beside it one event in full.
 
 import { Refused, post, relay } from "./api.js";
-import { button, count, dayOf, fill, h, icon, keyed, many, moment, now, say, span, timeOf } from "./dom.js";
-import { announce, bars, empty, go, isQuiet, link, needsSomebody, pill, place, stateOf, sum } from "./parts.js";
+import { button, count, dayOf, fill, h, icon, keyed, many, moment, say, timeOf } from "./dom.js";
+import { announce, empty, go, isQuiet, link, pill, place, stateOf } from "./parts.js";
+import * as above from "./strip.js";
 
 /** Rows that are drawn, and rows that are known. */
 const DRAWN_MAX = 400;
@@ -38,7 +39,7 @@ let detail = null;
 
 export function open(main) {
   view = build(main);
-  drawStrip();
+  above.draw(view.strip);
 }
 
 export function close() {
@@ -58,7 +59,7 @@ function build(main) {
   const scroll = h("div.scroll", null, rows, foot);
   const live = button("", () => hold(!view.heldBy), { kind: "live", "aria-keyshortcuts": "p" });
   const newer = button("", () => letIn(), { kind: "newer", hidden: true });
-  const strip = h("nav.strip", { "aria-label": "What came in, and the destinations" });
+  const strip = above.build();
   const aside = h("article.detail", { tabindex: "-1", "aria-label": "The event" });
   const list = h(
     "section.list",
@@ -234,7 +235,7 @@ export function frame(kind, data) {
 
 /** The relay has said how it stands. Where nothing comes by itself, the newest events are asked for too. */
 export function relayChanged() {
-  drawStrip();
+  above.draw(view.strip);
   drawLive();
   // Not while a stream begins: it brings what is missing, and counts what it leaves out.
   if (!relay.isLive && !relay.isOpening) again();
@@ -488,56 +489,6 @@ function tell() {
   Object.assign(view, { told: Date.now(), untold: 0 });
 }
 
-// ---- the strip
-
-function drawStrip() {
-  const { status, minutes } = relay;
-  if (!status || !minutes) return;
-  const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
-  const destinations = status.destinations.toSorted((one, other) => order(one) - order(other));
-  keyed(view.strip, [{ name: "" }, ...destinations], (item) => `${item.name}|`, (item) => h("a.card", { href: item.name ? link("destinations", [item.name]) : link("events") }), drawCard);
-}
-
-function drawCard(card, item) {
-  const known = JSON.stringify([item, relay.minutes.destinations[item.name] ?? relay.minutes.accepted, item.name ? "" : relay.status.store.events]);
-  if (card.known === known) return;
-  card.known = known;
-  if (!item.name) {
-    const { accepted } = relay.minutes;
-    const hour = sum(accepted);
-    fill(
-      card,
-      h("span.line", null, h("b", null, "Accepted"), h("span.dim.end", null, "last hour")),
-      bars(accepted, null, { kind: "in", label: `${many(hour, "event")} in the last hour` }),
-      h("span.line.under", null, h("b", null, count(hour)), h("span", null, `· ${count(accepted.at(-1))}/min`), h("span.dim.end", null, `${count(relay.status.store.events)} kept`)),
-    );
-    return;
-  }
-  const { sign, colour, word } = stateOf(item.state);
-  card.className = `card ${colour === "good" ? "" : `s-${colour}`}`;
-  fill(
-    card,
-    h("span.line", null, h(`span.${colour}`, null, icon(sign, word)), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
-    chart(item.name),
-    h("span.line.under", null, standing(item)),
-  );
-}
-
-/** The last hour of a destination. */
-export function chart(name) {
-  const { delivered = [], failed = [] } = relay.minutes?.destinations[name] ?? {};
-  return bars(delivered, failed, { label: `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} in the last hour` });
-}
-
-/** How a destination stands, in a few words. */
-export function standing(item) {
-  const oldest = item.oldest_at ? h("span.dim.end", null, `oldest ${span(Math.max(0, now() - Date.parse(item.oldest_at)))}`) : null;
-  const word = { failing: "failing, ", paused: "paused, ", removed: "removed, " }[item.state] ?? "";
-  if (item.backlog || word) return [h("span", { class: needsSomebody(item) ? "bad" : word ? "held" : "wait" }, `${word}${count(item.backlog)} waiting`), oldest];
-  if (item.dead_letters) return h("span.bad", null, many(item.dead_letters, "dead letter"));
-  return h("span.dim", null, "all delivered");
-}
-
 // ---- one event
 
 function choose(id) {
@@ -563,7 +514,7 @@ async function showOne(own, id) {
     return;
   }
   if (view !== own || own.chosen !== id) return;
-  detail.open(own.aside, id, { back: () => go(here({ id: null })), isPhone: matchMedia("(max-width: 760px)").matches });
+  detail.open(own.aside, id, { back: () => go(here({ id: null })), isPhone: matchMedia("(max-width: 1000px)").matches });
 }
 
 function rowOf(id) {

@@ -1,7 +1,7 @@
 // Try it: an event before it happens. What the rules say, and what each destination would get; nothing is sent until somebody says so.
 
 import { Refused, get, post } from "./api.js";
-import { button, fill, h, icon, many, say, size } from "./dom.js";
+import { button, fill, h, icon, many, prose, say, size } from "./dom.js";
 import { miss, request, rules } from "./event.js";
 import * as json from "./json.js";
 import { go, link, once, toast } from "./parts.js";
@@ -106,7 +106,7 @@ async function look() {
 function refused(error) {
   const isConfig = error.status === 409;
   if (isConfig) fill(view.told);
-  else fill(view.told, icon("no"), h("span.bad", null, error.message));
+  else fill(view.told, icon("no"), h("span.bad", null, prose(error.message)));
   view.send.disabled = !isConfig;
   fill(view.result, h("div.verdict", null, h("h2", null, isConfig ? "Not known" : "Refused"), choice()), isConfig ? h("div.note.s-bad", null, h("p", null, "The file as it stands is not good:"), h("pre", null, error.message)) : h("p.dim", null, "Such a request would be refused with 400; the sender hears the sentence on the left."));
 }

@@ -1,7 +1,7 @@
 // Unrouted: what came in and went nowhere, grouped by what it is and how near it came; and what was turned away at the door.
 
 import { Refused, get, post } from "./api.js";
-import { button, count, fill, h, icon, many, moment, size } from "./dom.js";
+import { button, count, fill, h, icon, many, moment, prose, size } from "./dom.js";
 import { meant } from "./event.js";
 import { ask, empty, link, once, toast } from "./parts.js";
 
@@ -149,11 +149,11 @@ function drawRefused(found) {
   if (!found.refused.length) return fill(view.body, empty("Nothing was turned away", "Every request to the hooks was accepted, since the relay was started."));
   const counts = Object.entries(found.counts ?? {});
   const rows = found.refused.map((one) =>
-    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, one.reason ?? one.why, one.last_at && h("span.dim", null, " ×", count(one.times ?? 1))), h("td", null, h("span.dim.foreign", null, [one.source, one.from, one.length !== undefined && one.length !== null && size(one.length)].filter(Boolean).join(" · ")), one.body && h("code.answer.foreign", null, one.body))),
+    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, prose(one.reason ?? one.why ?? ""), one.last_at && h("span.dim", null, " ×", count(one.times ?? 1))), h("td", null, h("span.dim.foreign", null, [one.source, one.from, one.length !== undefined && one.length !== null && size(one.length)].filter(Boolean).join(" · ")), one.body && h("code.answer.foreign", null, one.body))),
   );
   fill(
     view.body,
     counts.length > 0 && h("p.dim", null, "Since the start: ", counts.map(([reason, number]) => `${count(number)} ${reason}`).join(", "), "."),
-    h("div.tablebox", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, ["When", "Status", "Why", "What came"].map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows))),
+    h("div.tablebox.cards", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, ["When", "Status", "Why", "What came"].map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows))),
   );
 }

@@ -1,0 +1,59 @@
+// The strip: what came in within the last hour, and what each destination makes of it.
+
+import { relay } from "./api.js";
+import { count, fill, h, icon, keyed, many, now, span } from "./dom.js";
+import { bars, link, needsSomebody, stateOf, sum } from "./parts.js";
+
+/** The strip, with nothing in it yet. */
+export function build() {
+  return h("nav.strip", { "aria-label": "What came in, and the destinations" });
+}
+
+/** Draws it anew, with what is known of the relay. */
+export function draw(strip) {
+  const { status, minutes } = relay;
+  if (!status || !minutes) return;
+  const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
+  const destinations = status.destinations.toSorted((one, other) => order(one) - order(other));
+  keyed(strip, [{ name: "" }, ...destinations], (item) => `${item.name}|`, (item) => h("a.card", { href: item.name ? link("destinations", [item.name]) : link("events") }), drawCard);
+}
+
+/** The last hour of a destination. */
+export function chart(name) {
+  const { delivered = [], failed = [] } = relay.minutes?.destinations[name] ?? {};
+  return bars(delivered, failed, { label: `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} in the last hour` });
+}
+
+/** How a destination stands, in a few words. */
+export function standing(item) {
+  const oldest = item.oldest_at ? h("span.dim.end", null, `oldest ${span(Math.max(0, now() - Date.parse(item.oldest_at)))}`) : null;
+  const word = item.state === "up" ? null : stateOf(item.state).word;
+  const told = [word, item.backlog > 0 && `${count(item.backlog)} waiting`, item.dead_letters > 0 && many(item.dead_letters, "dead letter")].filter(Boolean);
+  if (!told.length) return h("span.dim", null, "all delivered");
+  return [h("span", { class: needsSomebody(item) ? "bad" : word ? "held" : "wait" }, told.join(", ")), oldest];
+}
+
+function drawCard(card, item) {
+  const known = JSON.stringify([item, relay.minutes.destinations[item.name] ?? relay.minutes.accepted, item.name ? "" : relay.status.store.events]);
+  if (card.known === known) return;
+  card.known = known;
+  if (!item.name) {
+    const { accepted } = relay.minutes;
+    const hour = sum(accepted);
+    fill(
+      card,
+      h("span.line", null, h("b", null, "Accepted"), h("span.dim.end", null, "last hour")),
+      bars(accepted, null, { kind: "in", label: `${many(hour, "event")} in the last hour` }),
+      h("span.line.under", null, h("b", null, count(hour)), h("span", null, `· ${count(accepted.at(-1))}/min`), h("span.dim.end", null, `${count(relay.status.store.events)} kept`)),
+    );
+    return;
+  }
+  const { sign, colour, word } = stateOf(item.state);
+  card.className = `card ${colour === "good" ? "" : `s-${colour}`}`;
+  fill(
+    card,
+    h("span.line", null, h(`span.${colour}`, null, icon(sign, word)), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
+    chart(item.name),
+    h("span.line.under", null, standing(item)),
+  );
+}
