@@ -102,6 +102,7 @@ mod tests {
             ("app.js", true),
             ("api/status", true),
             ("api/destinations", true),
+            ("api/minutes", true),
             ("api/events", false),
             ("api/events/42", false),
             ("api/dead-letters", false),

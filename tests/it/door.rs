@@ -428,6 +428,8 @@ async fn who_only_looks_changes_nothing_and_sees_no_event() {
     }
     let state = guarded.ask("GET", "/api/destinations", &[READER], "").await.json();
     assert_eq!(state["destinations"][0]["dead_letters"], 1, "{state}");
+    let minutes = guarded.ask("GET", "/api/minutes", &[READER], "").await.json();
+    assert_eq!(minutes["destinations"]["crm"]["dead"].as_array().map(Vec::len), Some(60), "{minutes}");
     let posts = overview.lines().filter_map(|line| line.strip_prefix("POST "));
     let mut refused = 0;
     for line in posts {

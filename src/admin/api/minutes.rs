@@ -18,7 +18,8 @@ pub(super) const RESOURCE: Resource = Resource {
         "",
         &["last"],
         "what was accepted, and what became of it, by the minute; the running one is last",
-    )],
+    )
+    .without_events()],
     answer: |request| in_json(std::future::ready(answer(&request))),
     ..Resource::USUAL
 };

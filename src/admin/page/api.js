@@ -106,7 +106,7 @@ export function newId() {
 // ---- what is known of the relay
 
 /** How it stands, as it said last; what came by itself since is in it. */
-export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false };
+export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false };
 
 /** Called with whether a newer program answers, each time that the relay has said how it stands. */
 export function onRefresh(act) {

@@ -1,7 +1,7 @@
 // The frame: tabs, health, the time zone, colours, keys; which view is shown; and what all of them know of the relay.
 
 import { get, listen, onRefresh, onState, refresh, relay } from "./api.js";
-import { button, count, fill, h, icon, isUtc, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
+import { button, count, fill, h, icon, isUtc, many, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
 import { announce, empty, go, link, needsSomebody, place, toast } from "./parts.js";
 
 /** Each is loaded when it is first shown. */
@@ -14,6 +14,9 @@ const VIEWS = [
 ];
 /** What is shown by its address alone: no tab leads there. */
 const ASIDE = [["bins", "Bins", () => import("./bins.js")]];
+/** For those who only look, in the place of all that shows events. */
+const LOOKING = ["looking", "Only looking", () => import("./looking.js")];
+const LOOKED_AT = "destinations";
 /** How often everything is asked for where nothing comes by itself. */
 const ASK_EVERY_MS = 5000;
 
@@ -28,7 +31,7 @@ async function route() {
   // What a dialog asks about is left behind with the place.
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   let here = placed();
-  const name = relay.signedOut ? "sign-in" : here.view === "sign-in" ? "events" : here.view;
+  const name = relay.signedOut ? "sign-in" : relay.onlyLooks && here.view !== LOOKED_AT ? "looking" : here.view;
   if (shown?.name !== name) {
     shown?.view.close?.();
     main.className = "";
@@ -48,7 +51,7 @@ async function route() {
 }
 
 function viewOf(name) {
-  return [...VIEWS, ...ASIDE].find(([known]) => known === name);
+  return [...VIEWS, ...ASIDE, LOOKING].find(([known]) => known === name);
 }
 
 /** The module of a view; nothing, where it did not come, and then it can be asked for again. */
@@ -81,7 +84,7 @@ const leave = button("Sign out", async () => {
   } catch {
     toast("The relay does not answer: the session goes on.");
   }
-}, { kind: "quiet", hidden: true });
+}, { kind: "quiet leave", sign: "leave", "aria-label": "Sign out", hidden: true });
 
 function drawFrame() {
   for (const [name, label] of VIEWS) {
@@ -116,23 +119,38 @@ function nextColours() {
 /** The place in the address; the events, where it names no view. */
 function placed() {
   const here = place();
-  const isKnown = here.view === "sign-in" || viewOf(here.view) !== undefined;
+  const isKnown = [...VIEWS, ...ASIDE].some(([name]) => name === here.view);
   return isKnown ? here : { ...here, view: "events", rest: [] };
 }
 
 function markTab() {
   for (const [name, { tab }] of tabs) {
-    if (name === shown?.name) tab.setAttribute("aria-current", "page");
+    tab.hidden = relay.onlyLooks && name !== "events" && name !== LOOKED_AT;
+    if (name === (shown?.name === "looking" ? "events" : shown?.name)) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
 }
 
+/** What becomes of what comes in: somebody may have paused a source. */
+function intake(sources) {
+  const named = (state, verb) => {
+    const names = sources.filter((source) => source.state === state).map((source) => source.name);
+    return names.length > 0 && `${verb} ${names.length > 1 ? many(names.length, "source") : names[0]}`;
+  };
+  const paused = [named("held", "holds"), named("refusing", "refuses")].filter(Boolean);
+  if (!paused.length) return ["Accepts events", "good"];
+  const acceptsNone = sources.every((source) => source.state === "refusing");
+  const text = [...(acceptsNone ? [] : ["accepts events"]), ...paused].join(", ");
+  return [text[0].toUpperCase() + text.slice(1), "wait"];
+}
+
 function drawHealth() {
   const { status, isSilent } = relay;
-  const [word, colour] = isSilent ? ["Not answering", "bad"] : !status ? ["…", ""] : status.trouble ? ["Accepts no events", "bad"] : ["Accepts events", "good"];
+  const [word, colour] = isSilent ? ["Not answering", "bad"] : !status ? ["…", ""] : status.trouble ? ["Accepts no events", "bad"] : intake(status.sources);
   if (health.dataset.word !== word) {
     health.dataset.word = word;
     health.className = `health ${colour}`;
+    health.title = word;
     fill(health, h("span.dot"), h("span", null, word));
   }
   const banner = document.getElementById("banner");
@@ -189,7 +207,8 @@ function startAsking(every) {
 }
 
 function startListening() {
-  if (stream) return;
+  // What comes by itself tells of events.
+  if (stream || relay.onlyLooks) return;
   relay.isOpening = true;
   stream = listen(heard, (what) => {
     relay.isOpening = false;
@@ -263,13 +282,13 @@ const signIn = {
     // Those who keep passwords want a name beside each.
     const name = h("input", { type: "text", name: "username", autocomplete: "username", value: "operator", hidden: true });
     const send = h("button.btn.first", { type: "submit" }, "Sign in");
-    const form = h("form.signin", { action: "sign-in", method: "post" }, h("h1", null, "Sign in"), h("p.dim", null, "With the token that stands under admin: in the config."), name, token, send, told);
+    const form = h("form.signin", { action: "sign-in", method: "post" }, h("h1", null, "Sign in"), h("p.dim", null, "With the token that stands under ", h("code", null, "admin:"), " in the config."), name, token, send, told);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       send.disabled = true;
       try {
         const answer = await fetch("sign-in", { method: "POST", headers: { "x-vero-relay-write": "1", accept: "application/json" }, body: new URLSearchParams({ token: token.value }) });
-        if (answer.ok) return signedIn();
+        if (answer.ok) return await signedIn();
         fill(told, (await answer.json()).error);
       } catch {
         fill(told, "The relay does not answer.");
@@ -292,11 +311,16 @@ function signedOut() {
   route();
 }
 
-function signedIn() {
-  relay.signedOut = false;
-  leave.hidden = false;
+async function signedIn() {
+  takeSession(await get("session"));
   begin();
   route();
+}
+
+function takeSession(session) {
+  relay.onlyLooks = session.access === "read";
+  relay.signedOut = session.needed && !session.signed_in;
+  leave.hidden = !session.signed_in;
 }
 
 // ---- keys
@@ -382,10 +406,10 @@ setInterval(tick, 1000);
 drawFrame();
 drawHealth();
 get("session")
-  .then((session) => {
-    leave.hidden = !session.signed_in;
-    if (session.needed && !session.signed_in) signedOut();
-  })
-  .catch(() => {});
-begin();
-route();
+  .then(takeSession)
+  // One that does not answer is told of elsewhere.
+  .catch(() => {})
+  .finally(() => {
+    if (!relay.signedOut) begin();
+    route();
+  });

@@ -48,7 +48,7 @@ files! {
     "text/css; charset=utf-8": "style.css";
     "image/svg+xml": "icon.svg";
     "text/javascript; charset=utf-8": "theme.js", "app.js", "dom.js", "api.js", "parts.js", "json.js",
-        "slack.js", "strip.js", "events.js", "event.js", "destinations.js", "try.js", "unrouted.js", "config.js",
+        "slack.js", "strip.js", "looking.js", "events.js", "event.js", "destinations.js", "try.js", "unrouted.js", "config.js",
         "bins.js";
 }
 

@@ -11,10 +11,13 @@ use super::stage::{BOUNCED, Stage, rules};
 use crate::harness::*;
 
 const TOKEN: &str = "correct-horse-battery-staple";
+/// Of those who only look.
+const READ_TOKEN: &str = "the-token-of-who-only-looks";
 
 /// A relay that asks for a token, at a port that it keeps.
 async fn with_token(fake: &Fake) -> TestRelay {
-    let admin = format!("admin: {{ listen: \"{}\", token: {TOKEN} }}", closed_port());
+    let tokens = format!("token: {TOKEN}, read_token: {READ_TOKEN}");
+    let admin = format!("admin: {{ listen: \"{}\", {tokens} }}", closed_port());
     let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", &admin);
     TestRelay::start_with(&format!("{head}{}", rules(fake))).await
 }
@@ -50,6 +53,12 @@ async fn who_has_the_token_signs_in_and_out_and_a_place_is_kept_meanwhile() {
     page.browser.client.refresh().await.expect("loaded again");
     page.sees(".detail h1", "crm").await;
 
+    // There is room for all of it on a telephone.
+    page.screen(320, 700).await;
+    page.sees(".tools .leave", "").await;
+    assert_eq!(page.run("return document.documentElement.scrollWidth", &[]).await, 320);
+    page.screen(1440, 900).await;
+
     // A relay that begins anew knows nobody: the form comes by itself, and the place stays.
     let relay = relay.restart(|config| config).await;
     page.sees(".signin", "Sign in").await;
@@ -76,6 +85,41 @@ async fn who_has_the_token_signs_in_and_out_and_a_place_is_kept_meanwhile() {
     page.sees(".signin [role=alert]", "again").await;
     drop(relay);
     page.end_with(|line| is_refusal(line) || line.contains("net::ERR_")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_is_shown_states_and_numbers_and_told_that_there_are_no_events() {
+    let fake = Fake::start([]).await;
+    let relay = with_token(&fake).await;
+    let id = relay.accept(BOUNCED).await;
+    fake.wait_for(1).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    sign_in(&page, READ_TOKEN).await;
+    page.sees(".health", "Accepts events").await;
+    page.sees(".strip a.card", "alerts").await;
+    let places = ["#/events", &format!("#/events/{id}"), "#/try", "#/unrouted", "#/config", "#/bins/crm"];
+    for place in places {
+        page.go(place).await;
+        page.sees("main", "This token shows states and numbers, and no events.").await;
+    }
+    for tab in ["Try it", "Unrouted", "Config"] {
+        page.sees_no(".tabs a", tab).await;
+    }
+    page.go("#/destinations/alerts").await;
+    page.sees(".detail .sentence", "Up").await;
+    page.sees(".detail .facts", "Delivered, last hour").await;
+    for act in ["Pause", "Retry now", "Its events"] {
+        page.sees_no(".detail .acts .btn", act).await;
+    }
+    page.browser.client.refresh().await.expect("loaded again");
+    page.sees(".list a.destination", "alerts").await;
+    page.sees_no(".toast", "").await;
+    page.click(".tools button", "Sign out").await;
+    sign_in(&page, TOKEN).await;
+    page.sees(".detail .acts button", "Pause").await;
+    page.sees(".tabs a", "Config").await;
+    // What is not shown was not asked for: no answer was 403.
+    page.end_with(is_refusal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
