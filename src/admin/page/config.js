@@ -1,8 +1,8 @@
 // Config: as it runs, with what each rule has matched beside it; the file that is not in force yet, and what it would do; the relay itself.
 
 import { Refused, get, post, refresh, relay } from "./api.js";
-import { button, count, fill, h, many, moment, size, span } from "./dom.js";
-import { link, once, share, sum, toast } from "./parts.js";
+import { button, count, fill, h, many, moment, prose, size, span } from "./dom.js";
+import { ask, link, once, share, sum, toast } from "./parts.js";
 
 /** Events that a changed file is tried with. */
 const LAST = 100000;
@@ -88,7 +88,7 @@ function drawNews() {
   const { found, news } = view;
   if (found.same) {
     const warnings = view.config.warnings ?? [];
-    return fill(news, warnings.length > 0 && h("details.note.s-wait", null, h("summary", null, many(warnings.length, "warning")), warnings.map((warning) => h("pre.foreign", null, warning))));
+    return fill(news, warnings.length > 0 && h("details.note.s-wait", null, h("summary", null, many(warnings.length, "warning")), warnings.map(warned)));
   }
   const when = found.changed_at && [" ", moment(found.changed_at, "ago")];
   if (found.problems) {
@@ -106,11 +106,17 @@ function drawNews() {
       h("ul.changes", null, found.changes.length ? found.changes.map((change) => h("li.foreign", null, change)) : h("li", null, "nothing that does anything")),
       keys.length > 0 && h("p", null, "The relay must be started anew for ", keys.map((key, at) => [at > 0 && ", ", h("code.foreign", null, key)]), ": a reload would be refused."),
       tests.failed.map((failed) => h("pre.foreign", null, failed)),
-      found.warnings.map((warning) => h("pre.foreign", null, warning)),
+      found.warnings.map(warned),
       h("div.acts", null, button("What would it do?", (event) => tryIt(event.currentTarget, result)), !keys.length && button("Reload now", (event) => reload(event.currentTarget), { kind: "first" })),
       result,
     ),
   );
+}
+
+/** A warning, by its line: the file is the same for all of them. */
+function warned(text) {
+  const [, line, said] = /:(\d+):\d+: warning: ([^]*)$/.exec(text) ?? [null, null, text];
+  return h("p.foreign.warned", null, line && [h("b", null, `Line ${line}`), " "], prose(said));
 }
 
 /** Tries the changed file with the history, piece by piece. */
@@ -271,13 +277,37 @@ function drawAbout() {
 }
 
 function source(one) {
-  const act = one.paused ? ["Resume", "resume"] : ["Pause", "pause"];
-  const said = one.state === "held" ? `held since ${one.since}; ${count(one.held)} wait` : one.state === "refusing" ? "refuses its events" : "";
-  return h("li", null, h("b.foreign", null, one.name), h("span.dim", null, said), button(act[0], (event) => turn(event.currentTarget, one.name, act[1])));
+  const act = one.paused ? button("Resume", (event) => resume(event.currentTarget, one.name)) : button("Pause…", () => pause(one.name));
+  const waits = `${many(one.held, "event")} ${one.held === 1 ? "waits" : "wait"}`;
+  const said = one.paused && [one.state === "held" ? "held since " : "refused since ", moment(one.since, "full"), one.held > 0 && `; ${waits}`];
+  return h("li", null, h("b.foreign", null, one.name), act, said && h("span.said.wait", null, said));
 }
 
-async function turn(element, name, act) {
-  if (!(await once(element, (id) => post(`sources/${encodeURIComponent(name)}/${act}`, { id })))) return;
-  toast(act === "pause" ? `${name} is held: its events are kept and not delivered.` : `${name} goes on.`);
+function pathOf(name, act) {
+  return `sources/${encodeURIComponent(name)}/${act}`;
+}
+
+/** Asks how first: it stops all deliveries of what comes in there. */
+function pause(name) {
+  const way = (value, label, text) => h("label.check", null, h("input", { type: "radio", name: "way", value, checked: value === "hold" }), h("span", null, h("b", null, label), h("span.dim", null, ` ${text}`)));
+  const ways = h("div", { role: "radiogroup", "aria-label": "What becomes of its events" }, way("hold", "Hold its events", "What comes in is accepted and kept; nothing of it is delivered until the source is resumed."), way("refuse", "Refuse its events", "What comes in is answered with 503; the sender tries again later."));
+  ask({
+    title: `Pause ${name}?`,
+    content: ways,
+    label: `Pause ${name}`,
+    act: async (id) => {
+      const refuse = ways.querySelector(":checked").value === "refuse";
+      const done = await post(pathOf(name, "pause"), refuse ? { id, refuse } : { id });
+      const text = refuse ? `${name} is refused: its events are answered with 503.` : `${name} is held: its events are kept and not delivered.`;
+      toast(text, { about: `source ${name}`, label: "Resume", run: () => resume(document.createElement("button"), name) });
+      await refresh();
+      return done;
+    },
+  });
+}
+
+async function resume(element, name) {
+  if (!(await once(element, (id) => post(pathOf(name, "resume"), { id })))) return;
+  toast(`${name} goes on.`, { about: `source ${name}` });
   await refresh();
 }

@@ -1,7 +1,7 @@
 // What several views are made of: signs of states, charts, toasts, dialogs, and acts that are done once.
 
 import { Refused, newId } from "./api.js";
-import { button, count, fill, h, icon, plain } from "./dom.js";
+import { button, count, fill, h, icon, plain, prose } from "./dom.js";
 
 /** How each state of a delivery, of a destination and of a rule looks: its sign, its colour, and its word. */
 const STATES = {
@@ -113,21 +113,24 @@ export function sum(numbers) {
 
 // ---- what is said
 
-/** Says something where it is seen for a while, and where it is heard; with one thing to do about it, if there is one. */
-export function toast(text, act = null) {
-  const shown = h("div.toast", null, h("span", null, text));
-  if (act) {
-    shown.append(
-      button(act.label, () => {
-        shown.remove();
-        act.run();
-      }),
-    );
-  }
-  document.getElementById("toasts").append(shown);
+/**
+ * Says something where it is seen for a while, and where it is heard; with one thing to do about it, `run`, if there is one. What was said
+ * before of the same thing, `about`, is not true any more, and goes.
+ */
+export function toast(text, { about = null, label = null, run = null } = {}) {
+  const parent = document.getElementById("toasts");
+  const shown = h("div.toast", null, h("span", null, prose(text)));
+  shown.about = about ?? text;
+  const act = () => {
+    shown.remove();
+    run();
+  };
+  if (run) shown.append(button(label, act));
+  for (const before of [...parent.children]) if (before.about === shown.about) before.remove();
+  parent.append(shown);
   announce(text);
-  setTimeout(() => shown.remove(), act ? 9000 : 5000);
-  while (document.getElementById("toasts").childElementCount > 3) document.getElementById("toasts").firstElementChild.remove();
+  setTimeout(() => shown.remove(), run ? 9000 : 5000);
+  while (parent.childElementCount > 3) parent.firstElementChild.remove();
 }
 
 /** Says something to those who listen. */

@@ -45,6 +45,42 @@ async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
     page.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_is_held_or_refused_when_asked_how_and_the_header_says_so() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/config").await;
+    let state = async || told(&relay, "/api/status").await["sources"][0]["state"].clone();
+    page.click(".sources button", "Pause").await;
+    page.sees("dialog", "Hold its events").await;
+    page.click("dialog button", "Cancel").await;
+    assert_eq!(state().await, "accepting", "one click does nothing");
+
+    page.click(".sources button", "Pause").await;
+    page.click("dialog button", "Pause vero").await;
+    page.sees(".health.wait", "Accepts events, holds vero").await;
+    assert_eq!(state().await, "held");
+    relay.accept(&event("clicked", "Cart", "jo@example.com")).await;
+    page.go("#/config").await;
+    page.browser.client.refresh().await.expect("loaded again");
+    page.sees(".sources", "1 event waits").await;
+    page.click(".sources button", "Resume").await;
+    page.sees(".health.good", "Accepts events").await;
+
+    page.click(".sources button", "Pause").await;
+    page.click("dialog label", "Refuse its events").await;
+    page.click("dialog button", "Pause vero").await;
+    page.sees(".health.wait", "Refuses vero").await;
+    assert_eq!(state().await, "refusing");
+    // What was said before is taken back by what is so now.
+    page.sees_no(".toast", "vero goes on").await;
+    page.click(".toast button", "Resume").await;
+    page.sees(".health.good", "Accepts events").await;
+    page.sees_no(".toast", "vero is refused").await;
+    assert_eq!(state().await, "accepting");
+    page.end().await;
+}
+
 /// A relay whose `crm` has given up eight events for one reason, and a ninth for another; and what it answers later.
 async fn nine_dead_letters(later: impl IntoIterator<Item = Act>) -> (Fake, TestRelay) {
     let answers = std::iter::repeat_with(|| Act::with(422, &[], "{\"error\":\"no such user\"}")).take(8);
