@@ -252,6 +252,8 @@ pub enum Refused {
         /// What was wrong there.
         why: String,
     },
+    #[error("the body looks like a form (a=b&c=d); Vero sends JSON, and an event is one JSON object")]
+    Form,
     /// JSON, but no object.
     #[error("the body is a JSON {found} (at byte {at}); an event is one JSON object")]
     NotObject { found: &'static str, at: usize },
@@ -291,14 +293,19 @@ impl FieldSet {
         let start = text.len() - text.trim_ascii_start().len();
         let not_json = |error: serde_json::Error| {
             let why = error.to_string();
-            let why = why.split(" at line ").next().unwrap_or_default().to_owned();
+            let why = match why.split(" at line ").next().unwrap_or_default() {
+                // The parser's word for `true`, `false` and `null`.
+                "expected ident" => "a word that JSON does not have".to_owned(),
+                why => why.to_owned(),
+            };
             Refused::NotJson { at: offset(text, error.line(), error.column()), why }
         };
         if start == text.len() {
             return Err(Refused::Empty);
         }
         if text.as_bytes().get(start) != Some(&b'{') {
-            serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
+            let read = serde_json::from_str::<IgnoredAny>(text);
+            read.map_err(|error| if is_form(&text[start..]) { Refused::Form } else { not_json(error) })?;
             return Err(Refused::NotObject { found: json_kind(&text[start..]), at: start });
         }
         let read = |expects_objects| {
@@ -375,6 +382,12 @@ impl<'a> Fields<'a> {
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
     (line_start + column.saturating_sub(1)).min(text.len())
+}
+
+/// Whether a text begins as a form does that a browser sends: a name and `=`.
+fn is_form(text: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || "_-.%+[]".contains(c);
+    text.split_once('=').is_some_and(|(name, _)| !name.is_empty() && name.chars().all(is_of_name))
 }
 
 fn json_kind(text: &str) -> &'static str {
