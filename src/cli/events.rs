@@ -6,7 +6,7 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
 use super::output::{json, print, say, tell};
-use super::terminal::{paint, plain, reason_of};
+use super::terminal::{paint, plain, reason_of, wait_of};
 use super::{Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Only with a delivery in this state: held, waiting, in_flight, scheduled, delivered, skipped, dead, dropped, moved, unknown
     #[arg(long)]
     state: Option<String>,
-    /// Only what no rule sent anywhere
+    /// Only what went nowhere, by a rule or by a replay
     #[arg(long)]
     unrouted: bool,
     /// Arrived at or after this: 2026-11-25T08:00:00Z, 2026-11-25, or how long ago (2h)
@@ -159,7 +159,8 @@ fn one(event: &Value) -> String {
         let [to, at] = ["to", "at"].map(|key| delivery[key].as_str().map(|of| format!(" {key} {}", plain(of))));
         let to = to.unwrap_or_default();
         let at = at.unwrap_or_default();
-        out.push_str(&format!("→ {} {state}{to}{at}{attempts}{reason}\n", text(&delivery["destination"])));
+        let wait = wait_of(delivery).map(|wait| format!(" ({wait})")).unwrap_or_default();
+        out.push_str(&format!("→ {} {state}{to}{at}{wait}{attempts}{reason}\n", text(&delivery["destination"])));
         out.push_str(&attempts_of(delivery));
     }
     out.push_str(&plain(event["body"].as_str().unwrap_or("")));

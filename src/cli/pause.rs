@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Answer the source's events with 503 instead of keeping them
     #[arg(long, requires = "source")]
     refuse: bool,
-    /// Why, for who comes next: `status` shows it
+    /// Why a destination is paused, for who comes next: `status` shows it. A source has none
     #[arg(long, value_name = "TEXT", conflicts_with = "source")]
     reason: Option<String>,
 }

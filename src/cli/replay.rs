@@ -71,6 +71,15 @@ pub(super) fn perform(named: Option<&Path>, mut asked: Value, how: &How, done: &
         say!("{what} (dry run: nothing was done)");
         return Ok(());
     }
+    // By an id it may have been begun before, and then it is told how far it is.
+    if counted["deliveries"] == 0 && how.id.is_none() {
+        if how.at.json {
+            json(&counted);
+        } else {
+            say!("{}", nothing_to_do(&counted));
+        }
+        return Ok(());
+    }
     confirm(&format!("{what}. Do it?"), how.yes)?;
     asked["dry_run"] = value!(false);
     asked["id"] = value!(how.id);
@@ -87,9 +96,21 @@ pub(super) fn perform(named: Option<&Path>, mut asked: Value, how: &How, done: &
     Ok(())
 }
 
+fn destinations_of(counted: &Value) -> &[Value] {
+    counted["by_destination"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn nothing_to_do(counted: &Value) -> &'static str {
+    if destinations_of(counted).iter().any(|part| part["already_delivered"] != 0) {
+        "nothing to do: their destinations have them already"
+    } else {
+        "nothing to do: no event that is meant would go anywhere"
+    }
+}
+
 fn in_words(counted: &Value, done: &str) -> String {
     let number = |value: &Value| grouped(value.as_u64().unwrap_or(0));
-    let parts = counted["by_destination"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|part| {
+    let parts = destinations_of(counted).iter().filter(|part| part["deliveries"] != 0).map(|part| {
         format!("{} to {}", number(&part["deliveries"]), plain(part["destination"].as_str().unwrap_or("?")))
     });
     let parts: Vec<_> = parts.collect();

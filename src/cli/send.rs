@@ -11,7 +11,7 @@ use serde_json::{Value, json as value};
 use super::client::RunningRelay;
 use super::dialogue::says_yes;
 use super::output::{json, say};
-use super::terminal::plain;
+use super::terminal::{plain, wait_of};
 use super::{FAILED, Failure, File, USAGE, block_on, load, read_event};
 use crate::config::{Config, Source};
 use crate::deliver::DestinationConfig;
@@ -209,7 +209,8 @@ fn show(view: &Value) {
         let name = plain(destination.as_str().unwrap_or("?"));
         let reason = delivery["reason"].as_str().map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
         let state = plain(&delivery["state"].as_str().unwrap_or("?").replace('_', " "));
-        say!("  → {name:<16} {state}{reason}   (rule: {})", plain(rule.as_str().unwrap_or("?")));
+        let wait = wait_of(delivery).map(|wait| format!(": {wait}")).unwrap_or_default();
+        say!("  → {name:<16} {state}{wait}{reason}   (rule: {})", plain(rule.as_str().unwrap_or("?")));
     }
 }
 
@@ -247,7 +248,12 @@ async fn try_destination(
         };
         if !as_json {
             let reason = outcome.reason().map(|reason| format!(": {}", plain(&reason.to_string()))).unwrap_or_default();
-            say!("{} → {name}: {}{reason}", plain(&event), outcome.name());
+            // Nobody tries it again: what a relay would do next is not what happens here.
+            let became = match &outcome {
+                Outcome::Delivered | Outcome::DeliveredInPart { .. } | Outcome::Skipped { .. } => outcome.name(),
+                Outcome::Retry { .. } | Outcome::Reject { .. } | Outcome::Pause { .. } => "not delivered",
+            };
+            say!("{} → {name}: {became}{reason}", plain(&event));
         }
         let reason = outcome.reason().map(ToString::to_string);
         told.push(value!({ "event": event, "destination": name, "outcome": outcome.name(), "reason": reason }));

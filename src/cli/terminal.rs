@@ -47,6 +47,16 @@ pub(super) fn reason_of(value: &Value) -> Option<String> {
     Some(reason + &answer.unwrap_or_default())
 }
 
+/// Why a delivery waits, where it is not its turn alone.
+pub(super) fn wait_of(delivery: &Value) -> Option<String> {
+    Some(match delivery["waits_for"].as_str()? {
+        "pause" => "the destination is paused".to_owned(),
+        "breaker" => "the destination fails, and is tried with one delivery at a time".to_owned(),
+        "rate" => "no more may go there just now".to_owned(),
+        _ => format!("next attempt at {}", plain(delivery["next_attempt_at"].as_str()?)),
+    })
+}
+
 /// Whether a character does something to a terminal rather than stand there: controls, line ends, changes of direction.
 pub(super) fn is_steering(c: char) -> bool {
     c.is_control()
@@ -78,6 +88,8 @@ pub(super) fn paint(code: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -85,5 +97,15 @@ mod tests {
         assert_eq!([size(0), size(1023), size(1536), size(10 << 30)], ["0 B", "1023 B", "1.5 KiB", "10.0 GiB"]);
         assert_eq!([age(5), age(180), age(7200), age(999_999)], ["5 s", "3 min", "2 h", "11 d"]);
         assert_eq!(plain("a\x1b[31m\nb"), "a [31m b");
+    }
+
+    #[test]
+    fn what_waits_says_why_where_there_is_something_to_say() {
+        let wait = |told: Value| wait_of(&told);
+        assert_eq!(wait(json!({ "waits_for": "pause" })).as_deref(), Some("the destination is paused"));
+        assert!(wait(json!({ "waits_for": "breaker" })).is_some_and(|wait| wait.contains("fails")));
+        let due = json!({ "waits_for": "due", "next_attempt_at": "2026-11-26T08:00:00Z" });
+        assert_eq!(wait(due).as_deref(), Some("next attempt at 2026-11-26T08:00:00Z"));
+        assert_eq!([wait(json!({ "waits_for": "due" })), wait(json!({ "waits_for": null }))], [None, None]);
     }
 }

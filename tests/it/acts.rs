@@ -403,11 +403,18 @@ async fn the_verbs_route_again_name_who_was_refused_and_why_a_destination_is_pau
     relay.until(&ids[1], "delivered").await;
     let counted = words(&relay, &["route-again", "--since", "1h", "--dry-run"]).await;
     assert!(counted.starts_with("1 event is sent"), "{counted}");
+    let nothing = words(&relay, &["route-again", &ids[1]]).await;
+    assert_eq!(nothing, "nothing to do: their destinations have them already\n", "and nothing is asked");
+    let nothing = words(&relay, &["route-again", "--since", "1h", "--match", "{type: none}"]).await;
+    assert_eq!(nothing, "nothing to do: no event that is meant would go anywhere\n");
 
     words(&relay, &["pause", "crm", "--reason", "they move"]).await;
     assert!(words(&relay, &["status"]).await.contains("\n  they move\n"));
+    let waits = relay.accept(SENT).await;
+    let shown = words(&relay, &["events", &waits]).await;
+    assert!(shown.contains("→ crm waiting (the destination is paused)"), "{shown}");
     assert!(words(&relay, &["refused"]).await.starts_with("nothing was turned away since 20"));
     assert_eq!(relay.post("{").await.status(), 400);
     let told = words(&relay, &["refused"]).await;
-    assert!(told.contains("  400  POST /hooks/vero/…  ") && told.ends_with(": 1 bad_event\n"), "{told}");
+    assert!(told.contains("  400  POST /hooks/vero/…  ") && told.ends_with(": 1 bad event\n"), "{told}");
 }
