@@ -34,7 +34,10 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     list.iter().for_each(|one| say!("{}", line(one)));
     let since = plain(told["since"].as_str().unwrap_or("?"));
     let counts = told["counts"].as_object().into_iter().flatten();
-    let counts = counts.map(|(reason, count)| format!("{} {}", grouped(count.as_u64().unwrap_or(0)), plain(&reason.replace('_', " "))));
+    let counts = counts.map(|(reason, count)| {
+        let reason = plain(&reason.replace('_', " "));
+        format!("{} {reason}", grouped(count.as_u64().unwrap_or(0)))
+    });
     let counts: Vec<_> = counts.collect();
     if counts.is_empty() {
         say!("nothing was turned away since {since}");

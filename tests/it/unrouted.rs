@@ -26,6 +26,11 @@ async fn told(relay: &TestRelay, path: &str) -> Value {
     answer.json()
 }
 
+async fn ask(relay: &TestRelay, path: &str, asked: &Value) -> Message {
+    let headers = [("x-vero-relay-write", "1")];
+    request(relay.running.admin_address, "POST", path, &headers, asked.to_string().as_bytes()).await
+}
+
 /// Each rule as `name: matched of events`.
 fn matches(told: &Value) -> Vec<String> {
     let rules = told["rules"].as_array().unwrap_or_else(|| panic!("{told}"));
@@ -139,6 +144,50 @@ async fn what_went_nowhere_is_told_by_what_it_missed_and_apart_from_what_would_g
             .collect()
     };
     assert_eq!((of(json!(["a"])), of(json!([]))), (vec![json!(4)], vec![json!(1)]), "{mended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replay_has_sent_somewhere_is_unrouted_no_more_and_a_group_names_its_events() {
+    let relay = TestRelay::start(RULES).await;
+    let mut ids = Vec::new();
+    for campaign in ["behavioural", "behavioural", "transactional"] {
+        ids.push(relay.accept(&event("clicked", campaign)).await);
+    }
+    let named = |found: &Value| -> Vec<Value> {
+        let groups = found["groups"].as_array().into_iter().flatten();
+        groups.map(|group| json!([group["now"], group["count"], group["ids"]])).collect()
+    };
+    let before = told(&relay, "/api/unrouted?ids=true").await;
+    assert_eq!(named(&before), [json!([[], 3, []])], "they would go nowhere");
+    assert!(told(&relay, "/api/unrouted").await["groups"][0]["ids"].is_null());
+    assert_eq!(relay.admin("/api/unrouted?ids=x").await.status(), 400);
+
+    reload(&relay, &RULES.replace("behavioral", "behavioural")).await;
+    let mended = told(&relay, "/api/unrouted?ids=true").await;
+    let of_group = [json!([["a"], 2, [ids[1], ids[0]]]), json!([[], 1, []])];
+    assert_eq!(named(&mended), of_group, "exactly those of the group, the newest first");
+    let listed = async |filter: &str| -> Vec<Value> {
+        let list = told(&relay, &format!("/api/events?{filter}")).await;
+        list["events"].as_array().expect("events").iter().map(|event| event["id"].clone()).collect()
+    };
+    assert_eq!(listed("unrouted=true").await, [json!(ids[2]), json!(ids[1]), json!(ids[0])]);
+
+    let again = json!({ "events": ids[..2], "by": "now", "only": "missing" });
+    assert_eq!(ask(&relay, "/api/replays", &again).await.status(), 200);
+    for id in &ids[..2] {
+        relay.until(id, "delivered").await;
+    }
+    assert_eq!(listed("unrouted=true").await, [json!(ids[2])]);
+    assert_eq!(listed("unrouted=true&limit=1").await, [json!(ids[2])], "the newest comes first");
+    assert_eq!(listed("unrouted=true&state=delivered").await, [json!(null); 0]);
+    let search = json!({ "unrouted": true, "events": ids });
+    let found = ask(&relay, "/api/events/search", &search).await.json();
+    assert_eq!(found["events"].as_array().map(Vec::len), Some(1), "{found}");
+    let after = told(&relay, "/api/unrouted?ids=true").await;
+    assert_eq!((&after["events"], named(&after)), (&json!(1), vec![json!([[], 1, []])]));
+    // What memory has forgotten stands in the journal.
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(told(&relay, "/api/unrouted").await["events"], json!(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

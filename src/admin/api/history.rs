@@ -1,5 +1,6 @@
 //! A walk over the history, the newest event first, piece by piece: each piece is bounded, and says where the next begins.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,12 +54,13 @@ impl Part {
         Ok(Self { query: query_of, after: query.after()? })
     }
 
-    /// Has each event of one piece looked at. It waits for the disk, so it belongs beside the threads that serve.
+    /// Has each event of one piece looked at, until who looks has had enough. It waits for the disk, so it belongs beside the threads that
+    /// serve.
     pub(super) fn walk(
         self,
         relay: &Relay,
         waits: &Handle,
-        mut look: impl FnMut(&Arc<StoredEvent>),
+        mut look: impl FnMut(&Arc<StoredEvent>) -> Result<ControlFlow<()>, Refusal>,
     ) -> Result<Piece, Refusal> {
         let Self { query, mut after } = self;
         let begun = Instant::now();
@@ -74,12 +76,13 @@ impl Part {
             let mut seen = 0;
             let mut is_enough = false;
             for event in &page.items {
-                look(event);
+                let has_enough = look(event)?.is_break();
                 seen += 1;
                 bytes += event.body.len();
                 piece.looked_at += 1;
                 piece.back_to_ms = Some(event.received_ms);
-                is_enough = piece.looked_at >= EVENTS_MAX || bytes >= BYTES_MAX || begun.elapsed() >= TIME_MAX;
+                is_enough =
+                    has_enough || piece.looked_at >= EVENTS_MAX || bytes >= BYTES_MAX || begun.elapsed() >= TIME_MAX;
                 if is_enough {
                     break;
                 }

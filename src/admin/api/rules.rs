@@ -1,6 +1,7 @@
 //! `/api/rules`: how many events each rule of the config in force has matched, since the start or in the history.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -75,6 +76,7 @@ async fn in_history(relay: &Arc<Relay>, query: &Query) -> Outcome {
                 matches.matched += 1;
                 matches.last_ms = matches.last_ms.max(Some(event.received_ms));
             }
+            Ok(ControlFlow::Continue(()))
         })?;
         let generation = relay.generation();
         let of = |id: &NameId| Matches { events: piece.looked_at, ..found.get(id).copied().unwrap_or_default() };

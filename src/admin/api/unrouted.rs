@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::history::{self, Part};
-use super::{Effort, Outcome, Query, Request, Resource, blocking, get, in_json, nothing_here};
+use super::{Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, refused};
 use crate::config::Config;
-use crate::event::{RelayFields, summary};
+use crate::event::{EventId, RelayFields, summary};
 use crate::explain::Explanation;
 use crate::relay::Relay;
-use crate::store::StoredEvent;
+use crate::store::{SearchLimit, StoredEvent};
 use crate::time::rfc3339;
 
 /// Groups of one answer, the largest.
@@ -28,12 +29,23 @@ const EXAMPLES_MAX: usize = 3;
 const VALUES_MAX: usize = 3;
 const VALUE_CHARACTERS_MAX: usize = 100;
 
+/// Events that no rule sent anywhere, of which it is asked together whether a replay has sent them somewhere since: one walk through the journal.
+const ASKED_AT_ONCE: usize = 4096;
+/// Bytes of the journal that are read for one piece to find that out, and beyond which it ends.
+const SEARCHED_BYTES_MAX: u64 = 256 << 20;
+
+/// Which part of the history, and what is told of it.
+const PARAMETERS: [&str; 4] = {
+    let [last, since, after] = history::PARAMETERS;
+    [last, since, after, "ids"]
+};
+
 pub(super) const RESOURCE: Resource = Resource {
     name: "unrouted",
     endpoints: &[get(
         "",
-        &history::PARAMETERS,
-        "events that went nowhere, by type and by the rule that they missed least; those that would go somewhere now apart",
+        &PARAMETERS,
+        "events that went nowhere, by a rule or by a replay, by type and by the rule that they missed least; those that would go somewhere now apart",
     )
     .long()],
     reads: Effort::Search,
@@ -51,21 +63,55 @@ async fn answer(request: Request<'_>) -> Outcome {
 
 async fn look(relay: &Arc<Relay>, query: &Query) -> Outcome {
     let part = Part::read(query)?;
+    let names_ids = query.flag("ids")?;
     let waits = Handle::current();
     let look = move |relay: &Relay| {
         let generation = relay.generation().clone();
-        let mut found = Found::new(&generation.config);
-        let piece = part.walk(relay, &waits, |event| {
-            if event.deliveries.is_empty() {
-                found.add(event, &relay.store.names().name(event.source));
-            }
-        })?;
-        let mut told = found.json();
+        let search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
+        let found = Found { names_ids, ..Found::new(&generation.config) };
+        let mut unrouted = Unrouted { relay, waits: &waits, unasked: Vec::new(), search, found };
+        let piece = part.walk(relay, &waits, |event| unrouted.look(event))?;
+        unrouted.ask()?;
+        let mut told = unrouted.found.json();
         told["generation"] = json!(generation.number);
         piece.tell(&mut told);
         Ok(told)
     };
     blocking(relay, look).await
+}
+
+/// Tells the events that have no delivery at all from those that a replay has sent somewhere since.
+struct Unrouted<'r> {
+    relay: &'r Relay,
+    waits: &'r Handle,
+    /// No rule sent them anywhere.
+    unasked: Vec<Arc<StoredEvent>>,
+    search: SearchLimit,
+    found: Found<'r>,
+}
+
+impl Unrouted<'_> {
+    fn look(&mut self, event: &Arc<StoredEvent>) -> Result<ControlFlow<()>, Refusal> {
+        if event.deliveries.is_empty() {
+            self.unasked.push(event.clone());
+        }
+        if self.unasked.len() >= ASKED_AT_ONCE {
+            self.ask()?;
+        }
+        Ok(if self.search.bytes_left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    fn ask(&mut self) -> Result<(), Refusal> {
+        let events = std::mem::take(&mut self.unasked);
+        let (states, left) =
+            self.waits.block_on(self.relay.store.states(events.clone(), self.search)).map_err(refused)?;
+        self.search = left;
+        let names = self.relay.store.names();
+        for (event, _) in events.iter().zip(&states).filter(|(_, states)| states.is_empty()) {
+            self.found.add(event, &names.name(event.source));
+        }
+        Ok(())
+    }
 }
 
 /// What events have in common: their type, where they would go now, and if nowhere the rule that they missed least, by which fields.
@@ -85,6 +131,8 @@ struct Group {
     first_ms: u64,
     last_ms: u64,
     examples: Vec<String>,
+    /// All of them, where it is asked which they are and they would go somewhere now.
+    ids: Vec<EventId>,
 }
 
 /// Events whose conditions all come out alike.
@@ -97,6 +145,7 @@ struct Shape {
 /// What was found so far.
 struct Found<'c> {
     config: &'c Config,
+    names_ids: bool,
     events: u64,
     shapes: HashMap<u64, Shape>,
     /// Events that were explained.
@@ -109,7 +158,7 @@ struct Found<'c> {
 impl<'c> Found<'c> {
     fn new(config: &'c Config) -> Self {
         let (shapes, kinds) = (HashMap::new(), HashMap::new());
-        Self { config, events: 0, shapes, explained: 0, kinds, groups: Vec::new(), not_grouped: 0 }
+        Self { config, names_ids: false, events: 0, shapes, explained: 0, kinds, groups: Vec::new(), not_grouped: 0 }
     }
 
     fn add(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>) {
@@ -150,14 +199,18 @@ impl<'c> Found<'c> {
         if group.examples.len() < EXAMPLES_MAX {
             group.examples.push(event.id.to_string());
         }
+        if self.names_ids && !group.now.is_empty() {
+            group.ids.push(event.id);
+        }
     }
 
     /// The largest groups; the events of the others are counted.
     fn json(mut self) -> Value {
+        let names_ids = self.names_ids;
         self.groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.last_ms)));
         let others: u64 = self.groups.iter().skip(GROUPS_MAX).map(|group| group.count).sum();
         let groups = self.groups.into_iter().take(GROUPS_MAX).map(|group| {
-            json!({
+            let mut told = json!({
                 "type": group.event_type,
                 "now": group.now,
                 "nearest": group.nearest,
@@ -165,7 +218,11 @@ impl<'c> Found<'c> {
                 "first_at": rfc3339(group.first_ms),
                 "last_at": rfc3339(group.last_ms),
                 "examples": group.examples,
-            })
+            });
+            if names_ids {
+                told["ids"] = group.ids.iter().map(ToString::to_string).collect();
+            }
+            told
         });
         json!({
             "events": self.events,
@@ -192,7 +249,8 @@ fn group(
         let nearest = nearest.map(|miss| shortened(explained.shown_miss(miss))).unwrap_or_default();
         let received_ms = event.received_ms;
         let (first_ms, last_ms) = (received_ms, received_ms);
-        groups.push(Group { event_type, now, nearest, count: 0, first_ms, last_ms, examples: Vec::new() });
+        let (examples, ids) = (Vec::new(), Vec::new());
+        groups.push(Group { event_type, now, nearest, count: 0, first_ms, last_ms, examples, ids });
         groups.len() - 1
     })
 }
@@ -234,7 +292,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::event::EventId;
     use crate::store::NameId;
     use crate::yaml::values::Process;
 

@@ -91,7 +91,12 @@ const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c
 
 /** A text in which everything can be seen. */
 export function plain(text) {
-  return text.replace(UNSEEN, (sign) => `‹${sign.codePointAt(0).toString(16)}›`);
+  return text.replace(UNSEEN, (sign, at) => (joins(text, sign, at) ? sign : `‹${sign.codePointAt(0).toString(16)}›`));
+}
+
+/** Whether a sign joins two pictures to one: a family is three people with joiners between them. */
+function joins(text, sign, at) {
+  return sign === "\u200d" && /\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?$/u.test(text.slice(Math.max(0, at - 4), at)) && /^\p{Extended_Pictographic}/u.test(text.slice(at + 1, at + 3));
 }
 
 /** A sentence of the relay's, with what stands between backticks in it as code. */

@@ -3,7 +3,7 @@
 import { Refused, bytes, get, post, relay } from "./api.js";
 import { button, copy, count, fill, h, icon, many, moment, plain, size } from "./dom.js";
 import * as json from "./json.js";
-import { announce, ask, badge, empty, go, link, menu, place, toast } from "./parts.js";
+import { announce, ask, badge, empty, go, link, menu, place, sent, toast } from "./parts.js";
 import * as slack from "./slack.js";
 
 /** A larger body is not drawn as a tree. */
@@ -373,7 +373,7 @@ function replay(own) {
     label: "Replay",
     act: async (id) => {
       const done = await post("replays", { id, events: [own.id], to: chosenNames() });
-      toast("It is on its way.", { label: "See it", run: () => go(link("events", [own.id])) });
+      sent(chosenNames(), "It is on its way.", { label: "See it", run: () => go(link("events", [own.id])) });
       frame("deliveries", { id: own.id });
       return done;
     },

@@ -1,6 +1,6 @@
 // What several views are made of: signs of states, charts, toasts, dialogs, and acts that are done once.
 
-import { Refused, newId } from "./api.js";
+import { Refused, newId, relay } from "./api.js";
 import { button, count, fill, h, icon, plain, prose } from "./dom.js";
 
 /** How each state of a delivery, of a destination and of a rule looks: its sign, its colour, and its word. */
@@ -184,6 +184,14 @@ export function ask({ title, content, label, harm = false, keep = "Cancel", act 
   dialog.showModal();
   (harm ? away : (dialog.querySelector("input,textarea") ?? go)).focus();
   return { dialog, go };
+}
+
+/** Tells that something goes to some destinations, and which of them are paused: there it waits. */
+export function sent(names, text, act = null) {
+  const paused = (relay.status?.destinations ?? []).filter((known) => known.state === "paused" && names.includes(known.name)).map(({ name }) => name);
+  if (!paused.length) return toast(text, act);
+  const who = paused.join(", ");
+  return toast(`${paused.length < names.length ? `${text} At ${who} it waits` : "It waits"}: ${who} ${paused.length === 1 ? "is" : "are"} paused.`, { label: `See ${paused[0]}`, run: () => go(link("destinations", [paused[0]])) });
 }
 
 /** A menu at an element: [[label, code, act], …]. */

@@ -1,12 +1,14 @@
 // Unrouted: what came in and went nowhere, grouped by what it is and how near it came; and what was turned away at the door.
 
-import { Refused, get, post } from "./api.js";
-import { button, count, fill, h, icon, many, moment, prose, size } from "./dom.js";
+import { Refused, get, newId, post } from "./api.js";
+import { button, count, fill, h, icon, many, moment, prose } from "./dom.js";
 import { meant } from "./event.js";
-import { ask, empty, link, once, toast } from "./parts.js";
+import { ask, empty, link, once, sent } from "./parts.js";
 
 /** Events that are looked at. */
 const LAST = 100000;
+/** Events that one replay names. */
+const NAMED_MAX = 1000;
 
 let view = null;
 
@@ -69,9 +71,13 @@ async function loadGroups(isOver) {
   } while (after !== null);
 }
 
+/** What events of one group have in common. */
+function keyOf({ type, now: names, nearest }) {
+  return JSON.stringify([type, names, nearest && [nearest.rule, nearest.failed.map(({ field }) => field)]]);
+}
+
 function add(groups, one) {
-  const missed = one.nearest && [one.nearest.rule, one.nearest.failed.map(({ field }) => field)];
-  const key = JSON.stringify([one.type, one.now, missed]);
+  const key = keyOf(one);
   const known = groups.get(key);
   if (!known) return groups.set(key, one);
   // Pieces go back in time.
@@ -104,7 +110,7 @@ function group(one) {
       one.now.length > 0 ? now(one) : nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
       h("p.dim", null, "Last ", moment(one.last_at, "ago"), one.examples.map((id, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     ),
-    h("div.acts", null, h("a.btn", { href: link("events", [], { q: text, show: "unrouted" }) }, "See them"), one.now.length > 0 && button("Route again…", () => routeAgain(one))),
+    h("div.acts", null, h("a.btn", { href: link("events", [], { q: text, show: "unrouted" }), title: "All events of this type that went nowhere, of whatever group" }, "See all of this type"), one.now.length > 0 && button("Route again…", () => routeAgain(one))),
   );
 }
 
@@ -122,38 +128,79 @@ function near(nearest) {
   ];
 }
 
-/** Counts first, and says so; then sends to those that today's rules name and that lack it. */
+/** The events of a group, by their ids: those that the relay finds in it now. */
+async function idsOf(one) {
+  const key = keyOf(one);
+  const ids = [];
+  let after = null;
+  do {
+    const piece = await get("unrouted", { last: LAST, ids: true, after });
+    for (const group of piece.groups) if (keyOf(group) === key) ids.push(...group.ids);
+    after = piece.next;
+  } while (after !== null);
+  return ids;
+}
+
+/** The replays that send some events to those that today's rules name and that lack them: each has its id, so that what is said again is done once. */
+function commandsFor(ids) {
+  const commands = [];
+  for (let at = 0; at < ids.length; at += NAMED_MAX) commands.push({ id: newId(), events: ids.slice(at, at + NAMED_MAX), by: "now", only: "missing" });
+  return commands;
+}
+
+/** What some replays would do, together. */
+async function counted(commands) {
+  const whole = { events: 0, deliveries: 0, by: new Map(), has: 0 };
+  for (const { id, ...command } of commands) {
+    const part = await post("replays", { ...command, dry_run: true });
+    whole.events += part.events;
+    whole.deliveries += part.deliveries;
+    for (const of of part.by_destination) {
+      whole.has += of.already_delivered;
+      if (of.deliveries > 0) whole.by.set(of.destination, (whole.by.get(of.destination) ?? 0) + of.deliveries);
+    }
+  }
+  return whole;
+}
+
+/** Counts first, and says so; then sends the events of a group, and no others. */
 async function routeAgain(one) {
-  const command = { unrouted: true, by: "now", only: "missing", since: one.first_at, match: JSON.stringify({ type: one.type }) };
+  let commands = [];
+  let found = null;
   const told = h("p", null, "…");
   const { go: send } = ask({
     title: "Route again by the rules in force now",
-    content: [told, h("p.dim", null, "What matches no rule stays where it is.")],
+    content: [told, h("p.dim", null, "The events of this group, and no others.")],
     label: "Route again",
-    act: async (id) => {
-      const done = await post("replays", { ...command, id });
-      toast("They are on their way.");
+    act: async () => {
+      let done = null;
+      for (const command of commands) done = await post("replays", command);
+      sent([...found.by.keys()], "They are on their way.");
       return done;
     },
   });
   send.disabled = true;
-  const counted = await once(told, () => post("replays", { ...command, dry_run: true }));
-  if (!counted) return fill(told, "It could not be counted.");
-  const by = counted.by_destination.map(({ destination, deliveries }) => `${count(deliveries)} to ${destination}`).join(", ");
-  fill(told, counted.deliveries ? `${many(counted.deliveries, "delivery", "deliveries")} of ${many(counted.events, "event")}: ${by}.` : "By the rules in force now they would go nowhere again.");
-  send.disabled = counted.deliveries === 0;
-  fill(send, counted.deliveries ? `Route ${many(counted.events, "event")}` : "Route again");
+  found = await once(told, async () => {
+    commands = commandsFor(await idsOf(one));
+    return counted(commands);
+  });
+  if (!found) return fill(told, "It could not be counted.");
+  const by = [...found.by].map(([destination, deliveries]) => `${count(deliveries)} to ${destination}`).join(", ");
+  const nothing = commands.length === 0 || found.has > 0 ? "They have it already: nothing is left to send." : "By the rules in force now they would go nowhere again.";
+  fill(told, found.deliveries ? `${many(found.deliveries, "delivery", "deliveries")} of ${many(found.events, "event")}: ${by}.` : nothing);
+  send.disabled = found.deliveries === 0;
+  fill(send, found.deliveries ? `Route ${many(found.events, "event")}` : "Route again");
 }
 
 function drawRefused(found) {
   if (!found.refused.length) return fill(view.body, empty("Nothing was turned away", "Every request to the hooks was accepted, since the relay was started."));
   const counts = Object.entries(found.counts ?? {});
   const rows = found.refused.map((one) =>
-    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, prose(one.reason ?? one.why ?? ""), one.last_at && h("span.dim", null, " ×", count(one.times ?? 1))), h("td", null, h("span.dim.foreign", null, [one.source, one.from, one.length !== undefined && one.length !== null && size(one.length)].filter(Boolean).join(" · ")), one.body && h("code.answer.foreign", null, one.body))),
+    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, prose(one.reason ?? "")), h("td", null, h("code.foreign", null, `${one.method} ${one.path}`), one.source && h("span.dim", null, " from ", h("span.foreign", null, one.source)), one.body && h("code.answer.foreign", null, one.body))),
   );
   fill(
     view.body,
-    counts.length > 0 && h("p.dim", null, "Since the start: ", counts.map(([reason, number]) => `${count(number)} ${reason}`).join(", "), "."),
+    counts.length > 0 && h("p.dim", null, "Since the start: ", counts.map(([reason, number]) => `${count(number)} ${reason.replaceAll("_", " ")}`).join(", "), "."),
     h("div.tablebox.cards", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, ["When", "Status", "Why", "What came"].map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows))),
   );
 }

@@ -263,6 +263,7 @@ async fn after_a_mended_rule_exactly_what_is_missing_is_routed_again() {
     .await;
     assert_eq!(stage.fake.seen().len(), before + 1);
     // Once more: now nothing is missing.
+    page.sees_no(".group button", "Route again").await;
     page.run("location.hash = arguments[0]", &[json!(format!("#/events/{}", stage.unrouted))]).await;
     page.sees(".delivery", "crm").await;
     page.end().await;

@@ -33,7 +33,7 @@ async fn what_no_rule_wanted_is_grouped_by_its_nearest_miss() {
     page.click(".group a", "example 1").await;
     page.sees(".detail", "No rule wanted this event").await;
     page.go("#/unrouted").await;
-    page.click(".group a", "See them").await;
+    page.click(".group a", "See all of this type").await;
     page.until("them alone", "return all('.rows a.row').length >= 3 && !find('.rows a.row', 'bounced')", &[]).await;
     page.end().await;
 }

@@ -97,6 +97,12 @@ impl Filter {
         !self.states.is_empty()
     }
 
+    /// Whether it takes the deliveries of an event to tell that it is meant: that no rule sent it anywhere is known of an event by itself, that
+    /// no replay has done so since is not.
+    pub(super) fn needs_states(&self) -> bool {
+        self.asks_for_states() || self.is_unrouted
+    }
+
     /// Whether it asks for deliveries in a state.
     pub(in crate::admin::api) fn asks_for(&self, state: &str) -> bool {
         self.states.iter().any(|wanted| wanted == state)
@@ -124,7 +130,7 @@ impl Filter {
         let is_meant = |(delivery, state): &(PlannedDelivery, DeliveryState)| {
             self.destination.is_none_or(|id| id == delivery.destination) && self.asks_for(state_name(state))
         };
-        !self.asks_for_states() || states.iter().any(is_meant)
+        (!self.is_unrouted || states.is_empty()) && (!self.asks_for_states() || states.iter().any(is_meant))
     }
 
     /// Whether an event is meant, of which it is known what became of it.

@@ -53,9 +53,9 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
     let mut found = Vec::new();
     let mut next;
     loop {
-        // Without a state to look for, each that is found is shown.
-        let most = if filter.asks_for_states() { AT_ONCE } else { limit - found.len() };
-        let size = if work.events == 0 && !filter.asks_for_states() { limit.min(AT_ONCE) } else { AT_ONCE };
+        // Where deliveries do not matter, each that is found is shown.
+        let most = if filter.needs_states() { AT_ONCE } else { limit - found.len() };
+        let size = if work.events == 0 && !filter.needs_states() { limit.min(AT_ONCE) } else { AT_ONCE };
         let read = relay.store.events(&history, after.as_ref(), size).await.map_err(refused)?;
         let events = Arc::new(read.items);
         let (matching, among) = (filter.clone(), events.clone());
