@@ -140,6 +140,9 @@ impl Filter {
         let Range { since_ms, until_ms } = query.range()?;
         let text = |key: &str| query.get(key).map(str::to_owned);
         let (reason, reason_is) = (text("reason"), text("reason_is"));
+        if let Some(key) = ["reason", "reason_is"].into_iter().find(|key| query.get(key) == Some("")) {
+            return Err(Refusal::wrong(format!("`{key}` is empty: write a part of the reason, or leave it out")));
+        }
         let types = query.get("type").map(|list| some_of("type", list)).transpose()?;
         let types = types.map(|types| json!({ "type": types }).to_string());
         let types = types.map(|types| Conditions::parse(Some(&types)));
@@ -236,7 +239,7 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked) -> Outcome {
     Ok(json!({ "id": id, "deliveries": deliveries, "left": left, "dry_run": is_dry, "repeated": is_repeated }))
 }
 
-/// The events that are named, if any are. A list that names none means none.
+/// The events that are named, if any are.
 fn events(asked: &Asked) -> Result<Option<Vec<EventId>>, Refusal> {
     let named = asked.is_given("events").then(|| asked.events("events")).transpose()?;
     let Some(text) = asked.text("event")? else { return Ok(named) };

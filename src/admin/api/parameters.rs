@@ -171,6 +171,10 @@ impl Asked {
         let wrong = || Refusal::wrong(format!("`{key}` should be a list of texts"));
         match self.0.get(key) {
             None => Ok(Vec::new()),
+            // It would widen what is asked for, where it looks as if it narrowed it to nothing.
+            Some(Value::Array(items)) if items.is_empty() => {
+                Err(Refusal::wrong(format!("`{key}` names none: name some, or leave it out")))
+            }
             Some(Value::Array(items)) => {
                 items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
             }
