@@ -187,7 +187,7 @@ export function ask({ title, content, label, harm = false, keep = "Cancel", act 
 }
 
 /** Tells that something goes to some destinations, and which of them are paused: there it waits. */
-export function sent(names, text, act = null) {
+export function sent(names, text, act = {}) {
   const paused = (relay.status?.destinations ?? []).filter((known) => known.state === "paused" && names.includes(known.name)).map(({ name }) => name);
   if (!paused.length) return toast(text, act);
   const who = paused.join(", ");
