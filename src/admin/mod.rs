@@ -21,6 +21,7 @@ mod work;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
@@ -64,6 +65,9 @@ const FORM_BYTES_MAX: usize = 4 << 10;
 /// The bytes of all bodies that are being received: four whole configs.
 const INTAKE_BYTES_MAX: usize = 9 << 20;
 
+/// How often it is looked which sessions are over.
+const SESSIONS_EVERY: Duration = Duration::from_secs(60);
+
 /// What an answer has, unless it has its own.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff")),
@@ -90,7 +94,9 @@ impl Routes {
     pub fn new(relay: Arc<Relay>, address: SocketAddr) -> Self {
         let door = Door::new(address, &relay.generation().config);
         let intake = Intake::new(INTAKE_BYTES_MAX);
-        Self(Arc::new(Admin { relay, door, intake, places: Places::default(), streams: Arc::default() }))
+        let admin = Arc::new(Admin { relay, door, intake, places: Places::default(), streams: Arc::default() });
+        admin.relay.background.spawn(end_sessions(admin.clone()));
+        Self(admin)
     }
 
     /// For a connection that comes from somewhere.
@@ -119,6 +125,16 @@ impl Routes {
                 answer(StatusCode::BAD_REQUEST, "the request's query or body could not be read").into_response()
             }))
             .unify()
+    }
+}
+
+/// Ends sessions that are over until the relay stops: a stream ends with its session, and nobody else may come by for days.
+async fn end_sessions(admin: Arc<Admin>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SESSIONS_EVERY) => admin.door.end_what_is_over(),
+            () = admin.relay.until_stopping() => return,
+        }
     }
 }
 

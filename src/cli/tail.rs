@@ -120,7 +120,6 @@ struct Shown {
     /// Those that were printed and go on, by their ids, oldest first in `order`.
     followed: HashMap<String, Value>,
     order: VecDeque<String>,
-    has_begun: bool,
 }
 
 struct Waiting {
@@ -149,10 +148,14 @@ impl Shown {
     fn take(&mut self, frame: Frame, now: Instant) -> Vec<String> {
         let Frame { kind, data, .. } = frame;
         match kind.as_str() {
-            "hello" => {
-                let was_missed = std::mem::replace(&mut self.has_begun, true) && data["resumed"] != true;
-                let told = "… events may be missing here: the relay does not know any more what was seen";
-                was_missed.then(|| paint("33", told)).into_iter().collect()
+            // What a command has changed is told of each delivery.
+            "reset" => {
+                let why = match data["reason"].as_str() {
+                    Some("behind") => "more has come than the relay keeps",
+                    Some("restarted") => "the relay has restarted, and does not know any more what was seen",
+                    _ => return Vec::new(),
+                };
+                vec![paint("33", &format!("… events may be missing here: {why}"))]
             }
             "event" if is_settled(&data) => vec![self.print(data)],
             "event" => {
@@ -357,7 +360,12 @@ mod tests {
         let hello = |resumed: bool| frame("hello", json!({ "resumed": resumed }));
         check(&shown.take(hello(false), now), &[]);
         check(&shown.take(hello(true), now), &[]);
-        assert_eq!(shown.take(hello(false), now).len(), 1);
+        let mut reset = |reason: &str| shown.take(frame("reset", json!({ "position": 1, "reason": reason })), now);
+        for reason in ["behind", "restarted"] {
+            let lines = reset(reason);
+            assert!(lines.len() == 1 && lines[0].contains("events may be missing here"), "{reason}: {lines:?}");
+        }
+        check(&reset("command"), &[]);
         let skipped = |events: u64| frame("skipped", json!({ "events": events, "deliveries": 3 }));
         check(&shown.take(skipped(950), now), &["… 950 events more, too many to be shown"]);
         check(&shown.take(skipped(0), now), &[]);

@@ -141,6 +141,11 @@ impl Door {
         }
     }
 
+    /// Ends the sessions that are over; to be called now and then.
+    pub(super) fn end_what_is_over(&self) {
+        lock(&self.sessions).end_what_is_over(Instant::now());
+    }
+
     /// Lets a request in, or says why not.
     pub(super) fn admit(&self, knock: &Knock<'_>) -> Result<Visitor, Refusal> {
         let Knock { headers, method, config, .. } = *knock;

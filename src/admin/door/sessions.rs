@@ -80,7 +80,7 @@ impl Sessions {
             // Writing to a string cannot fail.
             let _ = write!(secret, "{byte:02x}");
         }
-        self.0.retain(|session| session.ends(now).is_some());
+        self.end_what_is_over(now);
         if self.0.len() >= SESSIONS_MAX {
             self.0.remove(0);
         }
@@ -106,6 +106,11 @@ impl Sessions {
         let lasts = session.ends(now)?;
         let (search, ended) = (session.search.clone(), session.ended.clone());
         Some(Found { access: session.proof.access, lasts, search, ended })
+    }
+
+    /// Ends those that are over by age or idleness, though nobody asks.
+    pub(super) fn end_what_is_over(&mut self, now: Instant) {
+        self.0.retain(|session| session.ends(now).is_some());
     }
 
     /// Ends it.
@@ -217,5 +222,17 @@ mod tests {
         assert_eq!((of_one.is_cancelled(), of_other.is_cancelled()), (true, false));
         assert!(sessions.use_one(now, &other, &[]).is_none());
         assert!(of_other.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_is_over_is_told_so_though_nobody_asks() {
+        let mut sessions = Sessions::default();
+        let now = Instant::now();
+        let secret = sessions.begin(now, proof("a")).expect("random");
+        let ended = sessions.use_one(now, &secret, &[proof("a")]).expect("alive").ended;
+        sessions.end_what_is_over(now + IDLE_MAX - SECOND);
+        assert!(!ended.is_cancelled());
+        sessions.end_what_is_over(now + IDLE_MAX);
+        assert!(ended.is_cancelled());
     }
 }

@@ -229,13 +229,13 @@ function stopListening() {
 function heard(kind, data) {
   if (kind === "hello") {
     setClock(data.now);
-    const hasRestarted = relay.epoch && relay.epoch !== data.epoch;
+    const isFirst = !relay.epoch;
+    const hasRestarted = !isFirst && relay.epoch !== data.epoch;
     relay.epoch = data.epoch;
     if (hasRestarted) toast("The relay has restarted.");
-    if (hasRestarted || !data.resumed) {
-      shown?.view.frame?.("reset", data);
-      refresh();
-    }
+    // Who comes back is sent a reset where something was missed.
+    if (isFirst) shown?.view.frame?.("reset", data);
+    if (hasRestarted || !data.resumed) refresh();
   }
   if (kind === "config") refresh();
   if (kind === "destination" && relay.status) {
@@ -264,7 +264,7 @@ function takeMinute(minute) {
   put(minutes.refused, minute.refused);
   put(minutes.unrouted, minute.unrouted);
   for (const [name, lists] of Object.entries(minutes.destinations)) {
-    const [delivered, failed, dead] = minute.destinations[name] ?? [0, 0, 0];
+    const { delivered = 0, failed = 0, dead = 0 } = minute.destinations[name] ?? {};
     put(lists.delivered, delivered);
     put(lists.failed, failed);
     put(lists.dead, dead);

@@ -35,8 +35,8 @@ export function close() {
   view = null;
 }
 
-export function frame(kind) {
-  if (kind === "config" || kind === "reset") load();
+export function frame(kind, data) {
+  if (kind === "config" || (kind === "reset" && data.reason !== "command")) load();
 }
 
 export function relayChanged() {

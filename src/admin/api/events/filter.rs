@@ -109,7 +109,7 @@ impl Filter {
     }
 
     /// Whether an event is meant, whatever became of it.
-    fn holds(&self, relay: &Relay, event: &StoredEvent) -> bool {
+    pub(in crate::admin::api) fn holds(&self, relay: &Relay, event: &StoredEvent) -> bool {
         (self.since_ms..self.until_ms).contains(&event.received_ms)
             && self.source.is_none_or(|source| source == event.source)
             && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))

@@ -127,7 +127,7 @@ impl Type {
             Self::Uuid => "UUID".to_owned(),
             Self::Any => "JSON".to_owned(),
             Self::Bytes => "bytes".to_owned(),
-            Self::Frames => "an event stream".to_owned(),
+            Self::Frames => "an event stream of [frames](operations.md#what-happens-as-it-happens)".to_owned(),
             Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Self::List(inner) => format!("list of {}", inner.words()),
             Self::Map(inner) => format!("map of {}", inner.words()),

@@ -1,7 +1,8 @@
 //! Frames as an event stream has them (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+use std::fmt::Display;
+
 use bytes::Bytes;
-use serde_json::Value;
 
 /// Where a frame stands: which run of the stream, and the how many-th frame of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +21,14 @@ impl FrameId {
     }
 }
 
-impl std::fmt::Display for FrameId {
+impl Display for FrameId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.epoch, self.number)
     }
 }
 
-/// One frame. JSON has no line breaks outside its escapes, so the data is one line.
-pub(super) fn frame(id: FrameId, kind: &str, data: &Value) -> Bytes {
+/// One frame; its data is JSON, which has no line breaks outside its escapes, so it is one line.
+pub(super) fn frame(id: FrameId, kind: &str, data: impl Display) -> Bytes {
     Bytes::from(format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"))
 }
 
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_many_lines_as_it_has_fields_whatever_is_in_it() {
-        let made = frame(FrameId { epoch: 1, number: 2 }, "event", &json!({ "who": "a\n\nevent: x\r" }));
+        let made = frame(FrameId { epoch: 1, number: 2 }, "event", json!({ "who": "a\n\nevent: x\r" }));
         assert_eq!(&made[..], b"id: 1-2\nevent: event\ndata: {\"who\":\"a\\n\\nevent: x\\r\"}\n\n");
     }
 }

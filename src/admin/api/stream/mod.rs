@@ -6,7 +6,8 @@
 //! little, what nobody reads costs nothing, and who is slow costs nobody anything.
 //!
 //! Each is a [`frame`](mod@frame): `hello`, once; `event`, as a list shows it; `deliveries`, of an event, those that have changed; `destination`, as `/api/destinations`
-//! shows it; `minute`, so far; `config`; `skipped`, what there was no room for; `reset`: what is known may not be so any more, ask anew.
+//! shows it; `minute`, so far; `config`; `skipped`, what there was no room for; `reset`: what is known may not be so any more, ask anew, and
+//! why.
 
 mod frame;
 mod pump;
@@ -109,11 +110,6 @@ impl Streams {
         kept.is_pumped.then(|| kept.ring.behind(number))
     }
 
-    /// The number of the newest frame.
-    fn last(&self) -> u64 {
-        self.kept().ring.last()
-    }
-
     /// Adds what came together.
     fn push(&self, entries: Vec<Entry>) {
         let mut kept = self.kept();
@@ -123,8 +119,13 @@ impl Streams {
         self.newest.send_replace(last);
     }
 
-    /// Counts a reader, and has the pump work while there is one. Returns where it begins.
-    fn enter(self: &Arc<Self>, relay: &Arc<Relay>) -> u64 {
+    /// A step takes more than it did.
+    fn trim(&self) {
+        self.kept().ring.trim();
+    }
+
+    /// Counts a reader, and has the pump work while there is one. Returns where it begins: behind a frame that it knows, if it may.
+    fn enter(self: &Arc<Self>, relay: &Arc<Relay>, known: Option<FrameId>) -> Start {
         let mut kept = self.kept();
         kept.readers += 1;
         if !kept.is_pumped {
@@ -133,7 +134,16 @@ impl Streams {
             let watch = relay.store.watch();
             relay.background.spawn(pump::pump(self.clone(), relay.clone(), watch));
         }
-        kept.ring.last()
+        let position = kept.ring.last();
+        match known {
+            None => Start { position, resumes: Resumes::New },
+            // A frame of another run says nothing here.
+            Some(known) if known.epoch != self.epoch => Start { position, resumes: Resumes::Lost(Reason::Restarted) },
+            Some(known) => match kept.ring.behind(known.number) {
+                Behind::TooFar { .. } => Start { position, resumes: Resumes::Lost(Reason::Behind) },
+                Behind::Nothing | Behind::Step(_) => Start { position: known.number, resumes: Resumes::Known },
+            },
+        }
     }
 
     fn leave(&self) {
@@ -150,6 +160,43 @@ impl Streams {
             kept.end();
         }
         is_left
+    }
+}
+
+/// Where a reader begins.
+struct Start {
+    /// The number of the frame that it has seen last.
+    position: u64,
+    resumes: Resumes,
+}
+
+/// Whether it goes on where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resumes {
+    /// It was nowhere.
+    New,
+    Known,
+    Lost(Reason),
+}
+
+/// Why what a reader knows may not be so any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// It was away for too long, or is too slow: what it has missed is not kept.
+    Behind,
+    /// What it has seen last is of another run of the relay.
+    Restarted,
+    /// A command was done, like a replay; no event is missing.
+    Command,
+}
+
+impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Behind => "behind",
+            Self::Restarted => "restarted",
+            Self::Command => "command",
+        }
     }
 }
 
@@ -179,14 +226,9 @@ pub(in crate::admin) fn open(
             ))
         })?;
         let (send, receive) = mpsc::channel(1);
-        let began_at = streams.enter(relay);
-        // A frame of another run says nothing here.
-        let known = after.filter(|after| after.epoch == streams.epoch).map(|after| after.number);
-        let is_there = known.is_some_and(|number| !matches!(streams.behind(number), None | Some(Behind::TooFar)));
-        let resumes = Resumes { is_wanted: after.is_some(), is_possible: is_there };
-        let position = known.filter(|_| is_there).unwrap_or(began_at);
-        let beginning = beginning(streams, relay, position, &resumes);
-        let reader = Reader::new(streams.clone(), relay.clone(), filter.map(Arc::new), position, send);
+        let start = streams.enter(relay, after);
+        let beginning = beginning(streams, relay, &start);
+        let reader = Reader::new(streams.clone(), relay.clone(), filter.map(Arc::new), &start, send);
         tokio::spawn(async move {
             tokio::select! {
                 () = reader.run(beginning) => {}
@@ -200,12 +242,6 @@ pub(in crate::admin) fn open(
         Ok(receive) => streaming(receive),
         Err(Refusal(status, message)) => refuse(status, &message).into_response(),
     }
-}
-
-/// What of a reader's frame is still known.
-struct Resumes {
-    is_wanted: bool,
-    is_possible: bool,
 }
 
 /// What is asked for: only some events, and from where on.
@@ -226,22 +262,27 @@ fn asked(relay: &Relay, query: &Query, headers: &HeaderMap) -> Result<(Option<Fi
 }
 
 /// The first frames.
-fn beginning(streams: &Streams, relay: &Relay, position: u64, resumes: &Resumes) -> Bytes {
+fn beginning(streams: &Streams, relay: &Relay, start: &Start) -> Bytes {
+    let Start { position, resumes } = *start;
     let id = streams.id(position);
     let hello = json!({
         "epoch": streams.epoch.to_string(),
         "position": position,
-        "resumed": resumes.is_possible,
+        "resumed": resumes == Resumes::Known,
         "generation": relay.generation().number,
         "version": env!("CARGO_PKG_VERSION"),
         "now": rfc3339(wall_ms()),
     });
     let retry = format!("retry: {RETRY_MS}\n\n").into_bytes();
     let mut beginning = [retry, frame(id, "hello", &hello).into()].concat();
-    if resumes.is_wanted && !resumes.is_possible {
-        beginning.extend_from_slice(&frame(id, "reset", &json!({ "position": position })));
+    if let Resumes::Lost(reason) = resumes {
+        beginning.extend_from_slice(&reset(id, reason));
     }
     Bytes::from(beginning)
+}
+
+fn reset(id: FrameId, reason: Reason) -> Bytes {
+    frame(id, "reset", json!({ "position": id.number, "reason": reason.name() }))
 }
 
 fn streaming(mut receive: mpsc::Receiver<Bytes>) -> warp::reply::Response {
@@ -275,6 +316,6 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(streams.is_left());
         assert!(streams.behind(0).is_none());
-        assert!(matches!(streams.kept().ring.behind(1), Behind::TooFar));
+        assert!(matches!(streams.kept().ring.behind(1), Behind::TooFar { .. }));
     }
 }

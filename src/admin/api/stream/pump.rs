@@ -26,13 +26,15 @@ const EVERY: Duration = Duration::from_millis(250);
 const DESTINATIONS_EVERY: u64 = 4;
 const MINUTE_EVERY: u64 = 20;
 const FILE_EVERY: u64 = 8;
+/// Steps from one command that is told to the next: a replay is many in a row, and whoever hears of one asks for a list again.
+const COMMANDS_EVERY: u64 = 12;
 /// Events of one step whose deliveries are kept; no reader is told of more.
 const SETTLED_EVENTS_MAX: usize = 1000;
 const MINUTE_MS: u64 = 60_000;
 
 /// Works until nobody reads any more, or the relay stops.
 pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch) {
-    let end = End(&streams);
+    let mut end = End { streams: &streams, is_left: false };
     let mut pump = Pump::new(&relay);
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,8 +44,7 @@ pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch)
             () = relay.until_stopping() => return,
         }
         if streams.is_left() {
-            // What was ended is not ended again: somebody may have begun anew.
-            std::mem::forget(end);
+            end.is_left = true;
             return;
         }
         let entries = pump.step(&relay, &watch, step).await;
@@ -54,12 +55,18 @@ pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch)
 }
 
 /// A pump that ends, by a panic too, leaves nothing behind, and no stream goes on without one: whoever read comes back and begins another.
-struct End<'s>(&'s Streams);
+struct End<'s> {
+    streams: &'s Streams,
+    /// What was left has ended already, and somebody may have begun anew.
+    is_left: bool,
+}
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.kept().end();
-        self.0.newest.send_modify(|_| {});
+        if !self.is_left {
+            self.streams.kept().end();
+            self.streams.newest.send_modify(|_| {});
+        }
     }
 }
 
@@ -72,8 +79,28 @@ struct Pump {
     file: File,
     /// Since which minute from the unix epoch the running one is told.
     minute: u64,
-    /// A command was done since.
-    was_commanded: bool,
+    /// What was told of it last, which the ring does not keep.
+    running: Arc<str>,
+    commands: Commands,
+}
+
+/// Commands that were done, and are to be told.
+#[derive(Debug, Default)]
+struct Commands {
+    was_done: bool,
+    /// The step from which the next is told.
+    told_from: u64,
+}
+
+impl Commands {
+    /// Whether it is to be told now that some were done: at once, and after that now and then.
+    fn take(&mut self, step: u64) -> bool {
+        let is_due = self.was_done && step >= self.told_from;
+        if is_due {
+            *self = Self { was_done: false, told_from: step + COMMANDS_EVERY };
+        }
+        is_due
+    }
 }
 
 /// What is told of the config.
@@ -99,16 +126,17 @@ impl Pump {
             config: Config::of(relay, None),
             file: File::default(),
             minute: wall_ms() / MINUTE_MS,
-            was_commanded: false,
+            running: "".into(),
+            commands: Commands::default(),
         }
     }
 
     async fn step(&mut self, relay: &Arc<Relay>, watch: &Watch, step: u64) -> Vec<Entry> {
         let changes = watch.take();
-        self.was_commanded |= changes.was_commanded;
+        self.commands.was_done |= changes.was_commanded;
         let mut entries = entries_of(changes);
         if step.is_multiple_of(DESTINATIONS_EVERY) {
-            if std::mem::take(&mut self.was_commanded) {
+            if self.commands.take(step) {
                 entries.push(Entry::Reset);
             }
             entries.extend(self.destinations(relay).await);
@@ -140,7 +168,7 @@ impl Pump {
             // It is another each second, and says no more than `oldest_at`.
             compared["oldest_age_s"] = Value::Null;
             if known.as_ref().is_some_and(|known| known.get(&name) != Some(&compared)) {
-                changed.push(Entry::Told { kind: "destination", data: shown });
+                changed.push(Entry::Told { kind: "destination", data: shown.to_string().into() });
             }
             all.insert(name, compared);
         }
@@ -157,19 +185,21 @@ impl Pump {
             let intake = minutes.intake[1 - back];
             let destinations = minutes.destinations.iter().map(|(name, of)| {
                 let of = of[1 - back];
-                (name.to_string(), json!([of.delivered, of.failed, of.dead]))
+                (name.to_string(), json!({ "delivered": of.delivered, "failed": of.failed, "dead": of.dead }))
             });
-            let data = json!({
+            json!({
                 "at": rfc3339(at_ms),
                 "accepted": intake.accepted,
                 "refused": intake.refused,
                 "unrouted": intake.unrouted,
                 "destinations": destinations.collect::<serde_json::Map<String, Value>>(),
-            });
-            Entry::Told { kind: "minute", data }
+            })
+            .to_string()
         };
         let ended = has_ended.then(|| told(1, (minute * MINUTE_MS).saturating_sub(1)));
-        ended.into_iter().chain([told(0, now_ms)]).collect()
+        self.running = told(0, now_ms).into();
+        let ended = ended.map(|data| Entry::Told { kind: "minute", data: data.into() });
+        ended.into_iter().chain([Entry::Minute(Arc::downgrade(&self.running))]).collect()
     }
 }
 
@@ -201,7 +231,7 @@ fn told_of_config(relay: &Relay, config: Config) -> Entry {
         "last_reload": last,
         "on_disk_changed_at": config.changed_ms.map(rfc3339),
     });
-    Entry::Told { kind: "config", data }
+    Entry::Told { kind: "config", data: data.to_string().into() }
 }
 
 /// The config's file.
@@ -318,6 +348,18 @@ mod tests {
         assert_eq!(entries.len() as u64, most + 1);
         assert!(matches!(entries.last(), Some(Entry::DeliveriesBesides(2))), "{:?}", entries.last());
         assert!(matches!(&entries[0], Entry::Deliveries { now, .. } if now.len() == 2));
+    }
+
+    #[test]
+    fn a_command_is_told_at_once_and_many_in_a_row_now_and_then() {
+        let mut commands = Commands::default();
+        assert!(!commands.take(0), "nothing was done");
+        let mut told = Vec::new();
+        for step in 1..=COMMANDS_EVERY * 2 {
+            commands.was_done |= step <= COMMANDS_EVERY;
+            told.extend(commands.take(step).then_some(step));
+        }
+        assert_eq!(told, [1, COMMANDS_EVERY + 1], "also the last, a little later");
     }
 
     #[test]

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::super::events::filter::{Filter, shown, shown_delivery};
-use super::super::{blocking, state_name};
-use super::Streams;
+use super::super::{Refusal, blocking, state_name};
 use super::frame::frame;
 use super::ring::{Behind, Entry, Step};
+use super::{Reason, Resumes, Start, Streams, reset};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::secret::Secret;
-use crate::store::{DeliveryState, EventView, NameId, Others, SearchLimit, States, StoredEvent};
-use crate::time::{Instant, rfc3339};
+use crate::store::{DeliveryState, EventView, NameId, Others, SearchLimit, States, StoreError, StoredEvent};
+use crate::time::{Instant, rfc3339, wall_ms};
 
 /// Something is said at least this often, so that both sides see a connection that is lost.
 const SAID_EVERY: Duration = Duration::from_secs(15);
@@ -29,6 +29,8 @@ const EVENTS_BYTES_MAX: usize = 256 << 10;
 const STATES_MAX: usize = 200;
 /// Events of one step of whose deliveries it is told.
 const DELIVERIES_MAX: usize = 100;
+/// Events of one step that are taken from the store, to see whether they are meant.
+const LOOKS_MAX: usize = 50;
 /// Events that are remembered, to tell of their deliveries or not to: as many as frames are kept.
 const REMEMBERED_MAX: usize = super::ring::FRAMES_MAX;
 
@@ -43,6 +45,10 @@ pub(super) struct Reader {
     position: u64,
     /// With a filter, what was sent; without one, what was not.
     events: Remembered,
+    /// Of events that came before this, unix milliseconds, it may have been told before a break; 0, where there was none.
+    known_before_ms: u64,
+    /// Those of them that the filter does not mean.
+    unmeant: Remembered,
     out: mpsc::Sender<Bytes>,
 }
 
@@ -96,7 +102,20 @@ impl Skipped {
     }
 }
 
+/// What is told of an event whose deliveries have changed.
+enum Change {
+    Nothing,
+    Deliveries,
+    /// The event as a list shows it.
+    Event(Value),
+    /// Nothing, and it might have been the event.
+    EventLeftOut,
+    /// Nothing, and it might have been its deliveries.
+    DeliveriesLeftOut,
+}
+
 /// An event of a step, with its frame's number.
+#[derive(Clone, Copy)]
 struct Arrived<'s> {
     number: u64,
     event: &'s Arc<StoredEvent>,
@@ -108,11 +127,14 @@ impl Reader {
         streams: Arc<Streams>,
         relay: Arc<Relay>,
         filter: Option<Arc<Filter>>,
-        position: u64,
+        start: &Start,
         out: mpsc::Sender<Bytes>,
     ) -> Self {
         let tokens = relay.generation().config.admin.tokens.clone();
-        Self { streams, relay, filter, tokens, position, events: Remembered::default(), out }
+        let known_before_ms = if start.resumes == Resumes::Known { wall_ms() } else { 0 };
+        let position = start.position;
+        let (events, unmeant) = Default::default();
+        Self { streams, relay, filter, tokens, position, events, known_before_ms, unmeant, out }
     }
 
     /// Reads on until somebody hangs up or the relay stops.
@@ -130,7 +152,7 @@ impl Reader {
             let Some(behind) = self.streams.behind(self.position) else { return };
             let piece = match behind {
                 Behind::Step(step) => self.told(&step).await,
-                Behind::TooFar => self.begin_anew(),
+                Behind::TooFar { newest } => self.begin_anew(newest),
                 Behind::Nothing => {
                     tokio::select! {
                         _ = newest.changed() => continue,
@@ -158,48 +180,43 @@ impl Reader {
     }
 
     /// It has fallen behind what is kept.
-    fn begin_anew(&mut self) -> Bytes {
-        self.position = self.streams.last();
-        self.reset(self.position)
-    }
-
-    fn reset(&self, number: u64) -> Bytes {
-        frame(self.streams.id(number), "reset", &json!({ "position": number }))
+    fn begin_anew(&mut self, newest: u64) -> Bytes {
+        self.position = newest;
+        reset(self.streams.id(newest), Reason::Behind)
     }
 
     /// What of a step is told.
     async fn told(&mut self, step: &Step) -> Bytes {
         let mut out = Vec::new();
         let mut skipped = Skipped::default();
-        let seen = self.position;
-        let entries = || (step.first..).zip(&step.entries).filter(move |(number, _)| *number > seen);
-        self.tell_events(entries(), &mut out, &mut skipped).await;
-        let mut told_of = 0;
-        for (number, entry) in entries() {
+        self.tell_events(step, &mut out, &mut skipped).await;
+        let (mut told_of, mut looks) = (0, 0);
+        for (number, entry) in step.behind(self.position) {
             let id = self.streams.id(number);
             match entry {
                 Entry::Event { .. } => {}
                 Entry::Others(others) => skipped.others(*others),
                 Entry::DeliveriesBesides(deliveries) => skipped.deliveries += deliveries,
                 Entry::Told { kind, data } => out.extend_from_slice(&frame(id, kind, data)),
-                Entry::Reset => out.extend_from_slice(&self.reset(number)),
-                Entry::Deliveries { event, now } if self.follows(*event) => {
-                    told_of += 1;
-                    if told_of > DELIVERIES_MAX {
-                        skipped.deliveries += now.len() as u64;
-                    } else {
+                Entry::Minute(data) => {
+                    if let Some(data) = data.upgrade() {
+                        out.extend_from_slice(&frame(id, "minute", data));
+                    }
+                }
+                Entry::Reset => out.extend_from_slice(&reset(id, Reason::Command)),
+                Entry::Deliveries { event, now } => match self.change(*event, now, &mut looks).await {
+                    Change::Nothing => {}
+                    Change::Deliveries if told_of < DELIVERIES_MAX => {
+                        told_of += 1;
                         let now: Vec<_> =
                             now.iter().map(|(to, state)| shown_delivery(&self.relay, *to, state)).collect();
                         let data = json!({ "id": event.to_string(), "deliveries": now });
                         out.extend_from_slice(&frame(id, "deliveries", &data));
                     }
-                }
-                Entry::Deliveries { event, now } => {
-                    if let Some(data) = self.now_meant(*event, now, &mut told_of).await {
-                        out.extend_from_slice(&frame(id, "event", &data));
-                        self.events.add(*event);
-                    }
-                }
+                    Change::Deliveries | Change::DeliveriesLeftOut => skipped.deliveries += now.len() as u64,
+                    Change::Event(data) => out.extend_from_slice(&frame(id, "event", &data)),
+                    Change::EventLeftOut => skipped.event(event.received_ms()),
+                },
             }
         }
         self.position = step.last();
@@ -215,24 +232,29 @@ impl Reader {
     }
 
     /// Tells of the events that are meant, as many as somebody can read.
-    async fn tell_events<'s>(
-        &mut self,
-        entries: impl Iterator<Item = (u64, &'s Entry)>,
-        out: &mut Vec<u8>,
-        skipped: &mut Skipped,
-    ) {
-        let arrived = entries.filter_map(|(number, entry)| match entry {
+    async fn tell_events(&mut self, step: &Step, out: &mut Vec<u8>, skipped: &mut Skipped) {
+        let arrived = step.behind(self.position).filter_map(|(number, entry)| match entry {
             Entry::Event { event, frame } => Some(Arrived { number, event, frame }),
             _ => None,
         });
-        let mut meant = self.meant(arrived.collect()).await;
+        let arrived: Vec<_> = arrived.collect();
         let asks_for_states = self.filter.as_ref().is_some_and(|filter| filter.asks_for_states());
         let most = if asks_for_states { STATES_MAX } else { EVENTS_MAX };
-        let rest = meant.split_off(meant.len().min(most));
-        let states = self.states(&meant, asks_for_states).await;
-        let mut sent = 0;
+        // Where it cannot be seen whether they are meant, none is told, and all are counted.
+        let (mut meant, mut left_out) = match self.meant(&arrived).await {
+            Ok(meant) => (meant, Vec::new()),
+            Err(_) => (Vec::new(), arrived),
+        };
+        left_out.extend(meant.split_off(meant.len().min(most)));
+        let states = match self.states(&meant, asks_for_states).await {
+            Some(states) => states,
+            None => {
+                left_out.append(&mut meant);
+                Vec::new()
+            }
+        };
+        let (mut sent, mut keeps_more) = (0, false);
         let begin = out.len();
-        let mut left_out = Vec::new();
         for (at, arrived) in meant.iter().enumerate() {
             let states = states.get(at);
             if let (Some(filter), Some(states)) = (&self.filter, states)
@@ -241,21 +263,26 @@ impl Reader {
                 continue;
             }
             if sent == EVENTS_MAX || out.len() - begin >= EVENTS_BYTES_MAX {
-                left_out.push(arrived.event);
+                left_out.push(*arrived);
                 continue;
             }
             sent += 1;
             let made = arrived.frame.get_or_init(|| {
                 let none = States::new();
                 let event = shown(&self.relay, arrived.event, states.unwrap_or(&none));
-                frame(self.streams.id(arrived.number), "event", &event)
+                let made = frame(self.streams.id(arrived.number), "event", &event);
+                keeps_more |= step.keeps(made.len());
+                made
             });
             out.extend_from_slice(made);
             if self.filter.is_some() {
                 self.events.add(arrived.event.id);
             }
         }
-        for event in left_out.into_iter().chain(rest.iter().map(|arrived| arrived.event)) {
+        if keeps_more {
+            self.streams.trim();
+        }
+        for Arrived { event, .. } in left_out {
             skipped.event(event.received_ms);
             if self.filter.is_none() {
                 self.events.add(event.id);
@@ -264,19 +291,18 @@ impl Reader {
     }
 
     /// Those of some events that are meant, whatever becomes of them. To match takes CPU, so it is done aside.
-    async fn meant<'s>(&self, arrived: Vec<Arrived<'s>>) -> Vec<Arrived<'s>> {
-        let Some(filter) = self.filter.clone().filter(|_| !arrived.is_empty()) else { return arrived };
+    async fn meant<'s>(&self, arrived: &[Arrived<'s>]) -> Result<Vec<Arrived<'s>>, Refusal> {
+        let Some(filter) = self.filter.clone().filter(|_| !arrived.is_empty()) else { return Ok(arrived.to_vec()) };
         let events: Vec<_> = arrived.iter().map(|one| one.event.clone()).collect();
-        let meant = blocking(&self.relay, move |relay| Ok(filter.among(relay, &events, events.len()))).await;
-        let meant: HashSet<usize> = meant.unwrap_or_default().into_iter().collect();
-        let numbered = arrived.into_iter().enumerate().filter(|(at, _)| meant.contains(at));
-        numbered.map(|(_, one)| one).collect()
+        let meant = blocking(&self.relay, move |relay| Ok(filter.among(relay, &events, events.len()))).await?;
+        Ok(meant.into_iter().map(|at| arrived[at]).collect())
     }
 
-    /// How the deliveries of some events stand, as memory knows; nothing, where all of their frames are made already.
-    async fn states(&self, arrived: &[Arrived<'_>], is_asked_for: bool) -> Vec<States> {
+    /// How the deliveries of some events stand, as memory knows; nothing, where all of their frames are made already. `None`: it is asked
+    /// for, and nobody can say it.
+    async fn states(&self, arrived: &[Arrived<'_>], is_asked_for: bool) -> Option<Vec<States>> {
         if !is_asked_for && arrived.iter().all(|one| one.frame.get().is_some()) {
-            return Vec::new();
+            return Some(Vec::new());
         }
         let events = arrived.iter().map(|one| one.event.clone()).collect();
         let in_memory = SearchLimit { bytes_left: 0, unfound: 0 };
@@ -285,19 +311,49 @@ impl Reader {
                 |one: &Arrived<'_>| one.event.deliveries.iter().map(|to| (*to, DeliveryState::Settled)).collect();
             arrived.iter().map(planned).collect()
         };
-        self.relay.store.states(events, in_memory).await.map_or_else(|_| unknown(), |(states, _)| states)
+        match self.relay.store.states(events, in_memory).await {
+            Ok((states, _)) => Some(states),
+            Err(_) => (!is_asked_for).then(unknown),
+        }
     }
 
-    /// An event that is meant by how its deliveries stand now, as a list shows it.
-    async fn now_meant(&self, event: EventId, now: &[(NameId, DeliveryState)], looked_at: &mut usize) -> Option<Value> {
-        let filter = self.filter.as_ref()?;
-        if *looked_at >= EVENTS_MAX || !now.iter().any(|(_, state)| filter.asks_for(state_name(state))) {
-            return None;
+    /// What is told of an event whose deliveries stand so now. With a filter, of what was sent, of what has come to be meant by it, and of what may have
+    /// been sent before a break.
+    async fn change(&mut self, id: EventId, now: &[(NameId, DeliveryState)], looks: &mut usize) -> Change {
+        if self.follows(id) {
+            return Change::Deliveries;
         }
-        *looked_at += 1;
-        let EventView { event, deliveries } = self.relay.store.event(event).await.ok()?;
+        let Some(filter) = self.filter.clone().filter(|_| !self.unmeant.ids.contains(&id)) else {
+            return Change::Nothing;
+        };
+        let has_come = now.iter().any(|(_, state)| filter.asks_for(state_name(state)));
+        let may_be_known = id.received_ms() < self.known_before_ms;
+        let left_out = if has_come { Change::EventLeftOut } else { Change::DeliveriesLeftOut };
+        if !has_come && !may_be_known {
+            return Change::Nothing;
+        }
+        if *looks >= LOOKS_MAX {
+            return left_out;
+        }
+        *looks += 1;
+        let EventView { event, deliveries } = match self.relay.store.event(id).await {
+            Ok(view) => view,
+            Err(StoreError::Missing) => return Change::Nothing,
+            Err(_) => return left_out,
+        };
         let states: States = deliveries.into_iter().map(|delivery| (delivery.planned, delivery.state)).collect();
-        filter.is_meant(&self.relay, &event, &states).then(|| shown(&self.relay, &event, &states))
+        if has_come && filter.is_meant(&self.relay, &event, &states) {
+            self.events.add(id);
+            return Change::Event(shown(&self.relay, &event, &states));
+        }
+        if may_be_known && filter.holds(&self.relay, &event) {
+            self.events.add(id);
+            return Change::Deliveries;
+        }
+        if may_be_known {
+            self.unmeant.add(id);
+        }
+        Change::Nothing
     }
 }
 

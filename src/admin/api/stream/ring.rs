@@ -3,7 +3,8 @@
 //! Readers have no queue of their own. One that falls behind what is kept is told so, and asks anew.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 
@@ -14,6 +15,10 @@ use crate::store::{DeliveryState, NameId, Others, StoredEvent};
 pub(super) const FRAMES_MAX: usize = 4096;
 /// Bytes of them, with the bodies of the events that they are about.
 pub(super) const BYTES_MAX: usize = 2 << 20;
+/// About what an entry takes by itself, with a frame of usual length.
+const ENTRY_BYTES: usize = 512;
+/// What is kept of where a delivery stands, but for its reason.
+const DELIVERY_BYTES: usize = 64;
 
 /// What a frame is made of, once somebody wants it.
 #[derive(Debug)]
@@ -27,8 +32,10 @@ pub(super) enum Entry {
     /// Outcomes of which only the number is known.
     DeliveriesBesides(u64),
     /// The same for all: its kind, and its data in JSON.
-    Told { kind: &'static str, data: serde_json::Value },
-    /// What is known of deliveries may not be so any more.
+    Told { kind: &'static str, data: Box<str> },
+    /// What the running minute has counted, in JSON, as long as nothing newer says it: only the newest of these is kept.
+    Minute(Weak<str>),
+    /// A command was done: what is known of deliveries may not be so any more.
     Reset,
 }
 
@@ -37,15 +44,13 @@ impl Entry {
         Self::Event { event, frame: OnceLock::new() }
     }
 
-    /// About what it takes.
+    /// About what it takes, before a frame is made of it.
     fn bytes(&self) -> usize {
-        /// A frame of usual length.
-        const FRAME: usize = 512;
-        /// What is kept of a delivery, but for its reason.
-        const DELIVERY: usize = 64;
-        FRAME
+        ENTRY_BYTES
             + match self {
-                Self::Event { event, .. } => event.body.len() + std::mem::size_of_val(&*event.rules),
+                Self::Event { event, .. } => {
+                    event.body.len() + std::mem::size_of_val(&*event.rules) + std::mem::size_of_val(&*event.deliveries)
+                }
                 Self::Deliveries { now, .. } => {
                     let reason = |state: &DeliveryState| match state {
                         DeliveryState::Scheduled { reason, .. }
@@ -53,9 +58,10 @@ impl Entry {
                         | DeliveryState::Skipped { reason, .. } => reason.len(),
                         _ => 0,
                     };
-                    now.iter().map(|(_, state)| DELIVERY + reason(state)).sum()
+                    now.iter().map(|(_, state)| DELIVERY_BYTES + reason(state)).sum()
                 }
-                Self::Told { .. } | Self::Others(_) | Self::DeliveriesBesides(_) | Self::Reset => 0,
+                Self::Told { data, .. } => data.len(),
+                Self::Others(_) | Self::DeliveriesBesides(_) | Self::Minute(_) | Self::Reset => 0,
             }
     }
 }
@@ -66,10 +72,23 @@ pub(super) struct Step {
     /// The number of its first frame.
     pub first: u64,
     pub entries: Vec<Entry>,
-    bytes: usize,
+    /// About what it takes: more, once frames are made.
+    bytes: AtomicUsize,
 }
 
 impl Step {
+    /// The entries behind a frame, each with its number.
+    pub(super) fn behind(&self, number: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        (self.first..).zip(&self.entries).filter(move |(at, _)| *at > number)
+    }
+
+    /// Counts a frame of so many bytes that was made for an event, and is kept. Returns whether it makes a difference.
+    pub(super) fn keeps(&self, frame_bytes: usize) -> bool {
+        let more = frame_bytes.saturating_sub(ENTRY_BYTES);
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        more > 0
+    }
+
     /// The number of its last frame.
     pub(super) fn last(&self) -> u64 {
         self.first + self.entries.len() as u64 - 1
@@ -81,8 +100,10 @@ impl Step {
 pub(super) enum Behind {
     Nothing,
     Step(Arc<Step>),
-    /// More than is kept.
-    TooFar,
+    /// More than is kept; it goes on behind the newest frame.
+    TooFar {
+        newest: u64,
+    },
 }
 
 /// The last steps.
@@ -92,7 +113,6 @@ pub(super) struct Ring {
     last: u64,
     steps: VecDeque<Arc<Step>>,
     frames: usize,
-    bytes: usize,
 }
 
 impl Ring {
@@ -101,21 +121,28 @@ impl Ring {
         self.last
     }
 
-    /// Adds a step; one without entries is none. The newest is kept, however large it is.
+    /// Adds a step; one without entries is none.
     pub(super) fn push(&mut self, entries: Vec<Entry>) {
         if entries.is_empty() {
             return;
         }
         let bytes = entries.iter().map(Entry::bytes).sum();
-        let step = Step { first: self.last + 1, entries, bytes };
+        let step = Step { first: self.last + 1, entries, bytes: AtomicUsize::new(bytes) };
         self.last = step.last();
         self.frames += step.entries.len();
-        self.bytes += bytes;
         self.steps.push_back(Arc::new(step));
-        while self.steps.len() > 1 && (self.frames > FRAMES_MAX || self.bytes > BYTES_MAX) {
+        self.trim();
+    }
+
+    /// Forgets the oldest steps, where there is too much. The newest is kept, however large it is.
+    pub(super) fn trim(&mut self) {
+        let bytes_of = |step: &Arc<Step>| step.bytes.load(Ordering::Relaxed);
+        let mut bytes: usize = self.steps.iter().map(bytes_of).sum();
+        while self.steps.len() > 1 && (self.frames > FRAMES_MAX || bytes > BYTES_MAX) {
             let Some(oldest) = self.steps.pop_front() else { break };
             self.frames -= oldest.entries.len();
-            self.bytes -= oldest.bytes;
+            // A reader may have made more of it since it was counted.
+            bytes = bytes.saturating_sub(bytes_of(&oldest));
         }
     }
 
@@ -126,7 +153,7 @@ impl Ring {
         }
         let first = self.steps.front().map_or(self.last + 1, |step| step.first);
         if number > self.last || number + 1 < first {
-            return Behind::TooFar;
+            return Behind::TooFar { newest: self.last };
         }
         let at = self.steps.partition_point(|step| step.last() <= number);
         self.steps.get(at).map_or(Behind::Nothing, |step| Behind::Step(step.clone()))
@@ -141,6 +168,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::PlannedDelivery;
 
     fn resets(count: usize) -> Vec<Entry> {
         (0..count).map(|_| Entry::Reset).collect()
@@ -161,7 +189,7 @@ mod tests {
     fn check(ring: &Ring, number: u64, expected: &str) {
         let told = match ring.behind(number) {
             Behind::Nothing => "nothing".to_owned(),
-            Behind::TooFar => "too far".to_owned(),
+            Behind::TooFar { .. } => "too far".to_owned(),
             Behind::Step(step) => format!("{}-{}", step.first, step.last()),
         };
         assert_eq!(told, expected, "behind {number}");
@@ -198,13 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn so_many_bytes_are_kept_of_bodies_and_of_reasons() {
+    fn so_many_bytes_are_kept_of_bodies_of_reasons_and_of_what_is_the_same_for_all() {
         let mut ring = Ring::default();
-        let reason = "x".repeat(BYTES_MAX / 2);
-        let dead = DeliveryState::Dead { attempts: 1, at_ms: 0, reason };
-        for large in
-            [event(BYTES_MAX / 2), Entry::Deliveries { event: EventId::mint(0, 0, 1), now: vec![(NameId(1), dead)] }]
-        {
+        let text = "x".repeat(BYTES_MAX / 2);
+        let dead = DeliveryState::Dead { attempts: 1, at_ms: 0, reason: text.clone() };
+        for large in [
+            event(BYTES_MAX / 2),
+            Entry::Deliveries { event: EventId::mint(0, 0, 1), now: vec![(NameId(1), dead)] },
+            Entry::Told { kind: "destination", data: text.into() },
+        ] {
             ring.push(vec![large]);
             ring.push(resets(1));
             let behind = ring.last() - 2;
@@ -213,6 +243,45 @@ mod tests {
             check(&ring, behind, "too far");
             ring.clear();
         }
+    }
+
+    #[test]
+    fn rules_and_deliveries_of_an_event_count_and_so_does_a_frame_that_is_made_of_it() {
+        let planned = PlannedDelivery { destination: NameId(0), rule: NameId(0) };
+        let (few, many) = (1_000, 10_000);
+        let of = |rules: usize, deliveries: usize| {
+            let Entry::Event { event, .. } = event(0) else { panic!("an event") };
+            let (rules, deliveries) = (vec![NameId(0); rules], vec![planned; deliveries]);
+            Entry::of_event(Arc::new(StoredEvent { rules, deliveries, ..(*event).clone() })).bytes()
+        };
+        assert!(of(many, 0) - of(few, 0) >= (many - few) * 4);
+        assert!(of(0, many) - of(0, few) >= (many - few) * 8);
+        let mut ring = Ring::default();
+        ring.push(vec![event(0)]);
+        ring.push(vec![event(0)]);
+        let Behind::Step(newest) = ring.behind(1) else { panic!("a step") };
+        assert!(!newest.keeps(ENTRY_BYTES), "so much is counted before");
+        assert!(newest.keeps(BYTES_MAX));
+        check(&ring, 0, "1-1");
+        ring.trim();
+        check(&ring, 0, "too far");
+        check(&ring, 1, "2-2");
+    }
+
+    #[test]
+    fn the_running_minute_is_kept_once_however_often_it_is_told() {
+        let mut ring = Ring::default();
+        let mut running: Arc<str> = "".into();
+        for at in 0..FRAMES_MAX {
+            running = format!("{at}{}", "x".repeat(BYTES_MAX / 64)).into();
+            ring.push(vec![Entry::Minute(Arc::downgrade(&running))]);
+        }
+        let kept = ring.steps.iter().flat_map(|step| &step.entries).filter_map(|entry| match entry {
+            Entry::Minute(data) => data.upgrade(),
+            _ => None,
+        });
+        assert_eq!(kept.collect::<Vec<_>>(), [running]);
+        assert_eq!(ring.steps.len(), FRAMES_MAX);
     }
 
     #[test]
