@@ -39,19 +39,23 @@ pub(super) struct Piece {
     next: Option<Cursor>,
 }
 
+/// The `last` events, or those `since` a time, in an order.
+pub(super) fn meant(query: &Query, order: Order) -> Result<EventQuery, Refusal> {
+    let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
+    let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
+    let last = last.transpose()?;
+    let since_ms = query.moment("since")?;
+    if last.is_some() && since_ms.is_some() {
+        return Err(Refusal::wrong("`last` and `since` both say where it begins: give one of them"));
+    }
+    let last = if since_ms.is_some() { None } else { Some(last.unwrap_or(LAST)) };
+    Ok(EventQuery { since_ms: since_ms.unwrap_or(0), last, ..EventQuery::all(order) })
+}
+
 impl Part {
     /// The `last` events, or those `since` a time, from `after` on.
     pub(super) fn read(query: &Query) -> Result<Self, Refusal> {
-        let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
-        let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
-        let last = last.transpose()?;
-        let since_ms = query.moment("since")?;
-        if last.is_some() && since_ms.is_some() {
-            return Err(Refusal::wrong("`last` and `since` both say where it begins: give one of them"));
-        }
-        let last = if since_ms.is_some() { None } else { Some(last.unwrap_or(LAST)) };
-        let query_of = EventQuery { since_ms: since_ms.unwrap_or(0), last, ..EventQuery::all(Order::NewestFirst) };
-        Ok(Self { query: query_of, after: query.after()? })
+        Ok(Self { query: meant(query, Order::NewestFirst)?, after: query.after()? })
     }
 
     /// Has each event of one piece looked at, until who looks has had enough. It waits for the disk, so it belongs beside the threads that

@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use super::history;
 use super::reload::not_read;
 use super::{
     Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused,
@@ -24,8 +25,6 @@ use crate::yaml::load::FILE_BYTES_MAX;
 const BODY_BYTES_MAX: usize = 2 * FILE_BYTES_MAX + (64 << 10);
 /// Events of one piece: half a second of work on a busy machine, where each is rendered twice (measured: 0.56 s).
 const PIECE_MAX: u64 = 10_000;
-/// Events looked at unless it is said: half a second of routing, and five seconds where each is rendered twice.
-const LAST: u64 = 100_000;
 /// Why it is not known whether the content is another.
 const NOT_COMPARED: &str = "it holds a secret in a new place";
 /// The name of a file, in messages.
@@ -60,15 +59,7 @@ async fn answer(request: Request<'_>) -> Outcome {
 
 /// Which range of the history is meant by the `last` events or those `since` a time: where it begins, and how many there are.
 async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
-    let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
-    let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
-    let last = last.transpose()?;
-    let since_ms = query.moment("since")?;
-    if last.is_some() && since_ms.is_some() {
-        return Err(Refusal::wrong("`last` and `since` both say where it begins: give one of them"));
-    }
-    let last = if since_ms.is_some() { None } else { Some(last.unwrap_or(LAST)) };
-    let asked = EventQuery { since_ms: since_ms.unwrap_or(0), last, ..HISTORY };
+    let asked = history::meant(query, Order::OldestFirst)?;
     let begins = relay.store.events(&asked, None, 0).await.map_err(refused)?;
     let next = begins.next.map(|next| next.to_string());
     Ok(json!({ "next": next, "events": begins.left, "generation": relay.generation().number }))

@@ -147,6 +147,11 @@ impl Filter {
 /// An event as a list shows it.
 pub(in crate::admin::api) fn shown(relay: &Relay, event: &StoredEvent, states: &States) -> Value {
     let deliveries = states.iter().map(|(delivery, state)| shown_delivery(relay, delivery.destination, state));
+    shown_with(relay, event, deliveries)
+}
+
+/// What every answer tells of an event, and its deliveries as they are shown there.
+pub(super) fn shown_with(relay: &Relay, event: &StoredEvent, deliveries: impl Iterator<Item = Value>) -> Value {
     let known = summary(&event.body);
     json!({
         "id": event.id.to_string(),

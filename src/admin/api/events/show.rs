@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::config::{lying_on_disk, running};
 use super::super::{Outcome, Query, Refusal, blocking, name, refused, shown_state};
-use crate::event::{EventId, summary};
+use super::filter::shown_with;
+use crate::event::EventId;
 use crate::relay::Relay;
 use crate::store::{AttemptNote, Counts, DeliveryState, DeliveryView, EventView, StoreError};
 use crate::time::rfc3339;
@@ -46,19 +47,9 @@ pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
         shown["waits_for"] = json!(waits_for(relay, &counts.of(planned.destination), &state));
         shown
     };
-    let known = summary(&event.body);
-    Ok(json!({
-        "id": event.id.to_string(),
-        "received_at": rfc3339(event.received_ms),
-        "source": name(relay, event.source),
-        "type": known.event_type,
-        "campaign": known.campaign,
-        "who": known.who,
-        "bytes": event.body.len(),
-        "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
-        "deliveries": deliveries.into_iter().map(shown).collect::<Vec<_>>(),
-        "body": String::from_utf8_lossy(&event.body),
-    }))
+    let mut told = shown_with(relay, &event, deliveries.into_iter().map(shown));
+    told["body"] = json!(String::from_utf8_lossy(&event.body));
+    Ok(told)
 }
 
 /// What a delivery waits for, if it waits.
