@@ -221,16 +221,19 @@ where
             };
             let relay = relay.clone();
             let steps: Vec<String> = rest.iter().map(|step| (*step).to_owned()).collect();
-            let search = visitor.search.clone().filter(|_| resource.is_long(is_read, rest));
-            let asked = async move {
+            let query = api::Query(query);
+            let (asked, effort) = match resource.take(is_read, rest, &query, &body.unwrap_or_default()) {
+                Ok(taken) => taken,
+                Err(refusal) => return api::Said::Refusal(refusal).answer(layout),
+            };
+            let search = visitor.search.clone();
+            let answered = async move {
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-                let query = api::Query(query);
-                let said =
-                    api::answer(resource, &relay, &visitor, is_read, &steps, &query, &body.unwrap_or_default()).await;
+                let said = api::answer(resource, &relay, &visitor, is_read, &steps, &query, &asked).await;
                 drop(permit);
                 said.answer(layout)
             };
-            admin.places.run_alone(search, resource.effort(is_read), asked).await
+            admin.places.run_for(search, effort, answered).await
         }
         (true, ["bin"]) if page::is_wanted(headers) => page::at_view(path, steps),
         (true, ["bin", name]) if page::is_wanted(headers) && bins::is_name(name) => page::at_view(path, steps),

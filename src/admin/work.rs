@@ -24,6 +24,8 @@ const PLACE_WITHIN: Duration = Duration::from_secs(2);
 pub(super) enum Effort {
     Look,
     Search,
+    /// A search that goes on for as long as it may: somebody has one of these at a time.
+    Walk,
     Change,
 }
 
@@ -49,7 +51,7 @@ impl Places {
     pub(super) async fn run(&self, effort: Effort, work: impl Future<Output = Answer> + Send + 'static) -> Answer {
         let places = match effort {
             Effort::Look => &self.looks,
-            Effort::Search => &self.searches,
+            Effort::Search | Effort::Walk => &self.searches,
             Effort::Change => &self.changes,
         };
         let Ok(Ok(place)) = tokio::time::timeout(PLACE_WITHIN, places.clone().acquire_owned()).await else {
@@ -63,15 +65,15 @@ impl Places {
         worked.await.unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"))
     }
 
-    /// The same for somebody whose long searches wait for one another, in a place of his `own`: who looks for another text with every
-    /// letter that he types keeps nobody else waiting. Without one it is no long search, or nobody's.
-    pub(super) async fn run_alone(
+    /// The same for somebody whose walks wait for one another, in a place of his `own`: who looks for another text with every letter that he
+    /// types keeps nobody else waiting. Who has no session has no such place.
+    pub(super) async fn run_for(
         &self,
         own: Option<Arc<Semaphore>>,
         effort: Effort,
         work: impl Future<Output = Answer> + Send + 'static,
     ) -> Answer {
-        let Some(own) = own else { return self.run(effort, work).await };
+        let Some(own) = own.filter(|_| effort == Effort::Walk) else { return self.run(effort, work).await };
         let Ok(Ok(place)) = tokio::time::timeout(PLACE_WITHIN, own.acquire_owned()).await else {
             return answer(StatusCode::TOO_MANY_REQUESTS, "your search before is still going on: try again");
         };
@@ -128,15 +130,15 @@ mod tests {
                     let _ = ended.wait_for(|is_over| *is_over).await;
                     text(StatusCode::OK, "done")
                 };
-                places.run_alone(own, effort, work).await.status().as_u16()
+                places.run_for(own, effort, work).await.status().as_u16()
             }
         };
-        let search = |own| run(Some(own), Effort::Search);
+        let search = |own| run(Some(own), Effort::Walk);
         let first = tokio::spawn(search(&one));
         tokio::task::yield_now().await;
         assert_eq!(search(&one).await, 429);
         // What shows one thing has no place of its own.
-        let others = [search(&other), run(None, Effort::Search), run(None, Effort::Look)].map(tokio::spawn);
+        let others = [search(&other), run(Some(&one), Effort::Search), run(None, Effort::Walk)].map(tokio::spawn);
         tokio::task::yield_now().await;
         end.send_replace(true);
         assert_eq!(first.await.expect("no panic"), 200);

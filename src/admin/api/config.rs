@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::reload::not_read;
-use super::{Effort, Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here};
+use super::{Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here};
 use crate::config::Config;
 use crate::relay::{Candidate, Generation, OnDisk, Relay};
 use crate::time::rfc3339;
@@ -14,10 +14,10 @@ use crate::time::rfc3339;
 pub(super) const RESOURCE: Resource = Resource {
     name: "config",
     endpoints: &[
-        get("", &[], "the config in force, line by line, without its comments and its secrets"),
-        get("/on-disk", &[], "what check and a reload would say of the file as it lies on the disk; nothing is done"),
+        get("", &[], "the config in force, line by line, without its comments and its secrets").searching(),
+        get("/on-disk", &[], "what check and a reload would say of the file as it lies on the disk; nothing is done")
+            .searching(),
     ],
-    reads: Effort::Search,
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::parameters::some_of;
 use super::{
-    Asked, Effort, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name,
+    Asked, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name,
     nothing_here, post, refused,
 };
 use crate::event::EventId;
@@ -23,14 +23,13 @@ const STEP: usize = 1000;
 pub(super) const RESOURCE: Resource = Resource {
     name: "dead-letters",
     endpoints: &[
-        get("", &LISTED, "what was given up, newest event first").long(),
+        get("", &LISTED, "what was given up, newest event first").walking(),
         post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for")
-            .long(),
-        get("/reasons", &["destination"], "why they were given up, the most frequent reason first"),
+            .walking(),
+        get("/reasons", &["destination"], "why they were given up, the most frequent reason first").searching(),
         post("/replay", &REPLAYED, "deliver it again"),
         post("/drop", &DROPPED, "keep it no longer"),
     ],
-    reads: Effort::Search,
     tell: |act| {
         if let [done] = act.steps
             && *done != "search"

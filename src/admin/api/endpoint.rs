@@ -2,6 +2,7 @@
 //!
 //! Each resource lists its own. What no list names is refused before the resource sees it, and `GET /` is made of the same lists.
 
+use super::Effort;
 use super::parameters::{Asked, Query};
 use super::{Refusal, nothing};
 
@@ -14,27 +15,23 @@ pub(super) struct Endpoint {
     pub takes: &'static [&'static str],
     pub about: &'static str,
     pub tells_of_no_event: bool,
-    pub is_long: bool,
+    /// What one costs, unless it is only tried out: see [`Endpoint::effort_of`].
+    effort: Effort,
 }
 
 /// Something that can be asked.
 pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: true, path, takes, about, tells_of_no_event: false, is_long: false }
+    Endpoint { is_read: true, path, takes, about, tells_of_no_event: false, effort: Effort::Look }
 }
 
 /// Something that can be done.
 pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: false, path, takes, about, tells_of_no_event: false, is_long: false }
+    Endpoint { is_read: false, path, takes, about, tells_of_no_event: false, effort: Effort::Change }
 }
 
 /// Whether what can be asked at a path shows nothing of an event.
 pub(super) fn tell_of_no_event(endpoints: &[Endpoint], steps: &[&str]) -> bool {
     endpoints.iter().any(|endpoint| endpoint.is_read && endpoint.tells_of_no_event && endpoint.is_at(steps))
-}
-
-/// Whether what is asked or done at a path is a walk over a list, of which a session has one at a time.
-pub(super) fn is_long(endpoints: &[Endpoint], is_read: bool, steps: &[&str]) -> bool {
-    at(endpoints, steps).any(|endpoint| endpoint.is_read == is_read && endpoint.is_long)
 }
 
 /// The one that is meant. Where it is not there, says what is in its place.
@@ -76,10 +73,23 @@ impl Endpoint {
         Self { tells_of_no_event: true, ..self }
     }
 
+    /// It looks for something in the journal, shows a body or proves a config; where it is done by POST, it changes nothing.
+    pub(super) const fn searching(self) -> Self {
+        Self { effort: Effort::Search, ..self }
+    }
+
     /// It looks through the history or a list of dead letters, and may take its time: a session does one of these at a time. What shows
     /// one thing does not wait for it.
-    pub(super) const fn long(self) -> Self {
-        Self { is_long: true, ..self }
+    pub(super) const fn walking(self) -> Self {
+        Self { effort: Effort::Walk, ..self }
+    }
+
+    /// What it costs, as it is asked for. What is only tried out changes nothing, and looks through as much as what is done.
+    pub(super) fn effort_of(&self, asked: &Asked) -> Effort {
+        match self.effort {
+            Effort::Change if asked.flag("dry_run").unwrap_or(false) => Effort::Search,
+            effort => effort,
+        }
     }
 
     /// Reads what a request says, and refuses what means nothing here.
@@ -156,37 +166,54 @@ fn is_any(step: &str) -> bool {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(request: &str, body: &str, expected: Effort) {
+        let (method, path) = request.split_once(' ').expect("a method");
+        let steps: Vec<&str> = path.split('/').collect();
+        let resource = super::super::find(steps[0]).unwrap_or_else(|| panic!("{path} is there"));
+        let Ok(endpoint) = find(resource.endpoints, method == "GET", &steps[1..]) else { panic!("{path} is there") };
+        let Ok(asked) = endpoint.take(&Query(Vec::new()), body.as_bytes()) else { panic!("{body} is taken") };
+        assert_eq!(endpoint.effort_of(&asked), expected, "{request} {body}");
+    }
+
     #[test]
     fn a_session_has_one_list_at_a_time_and_what_shows_one_thing_does_not_wait() {
-        let is_long = |is_read, path: &str| {
-            let steps: Vec<&str> = path.split('/').collect();
-            let resource = super::super::find(steps[0]).unwrap_or_else(|| panic!("{path} is there"));
-            assert!(find(resource.endpoints, is_read, &steps[1..]).is_ok(), "{path} is there");
-            resource.is_long(is_read, &steps[1..])
-        };
-        for (is_read, path) in [
-            (true, "events"),
-            (false, "events/search"),
-            (true, "dead-letters"),
-            (false, "dead-letters/search"),
-            (true, "unrouted"),
-            (true, "rules"),
-            (false, "what-if"),
+        for request in [
+            "GET events",
+            "POST events/search",
+            "GET dead-letters",
+            "POST dead-letters/search",
+            "GET unrouted",
+            "GET rules",
+            "POST what-if",
         ] {
-            assert!(is_long(is_read, path), "{path}");
+            check(request, "", Effort::Walk);
         }
-        for (is_read, path) in [
-            (true, "events/ID"),
-            (true, "events/ID/body"),
-            (true, "events/ID/explain"),
-            (true, "dead-letters/reasons"),
-            (false, "dead-letters/drop"),
-            (false, "explain"),
-            (true, "config/on-disk"),
-            (true, "what-if"),
-            (true, "status"),
+        for request in [
+            "GET events/ID",
+            "GET events/ID/body",
+            "GET events/ID/explain",
+            "GET dead-letters/reasons",
+            "POST explain",
+            "GET config",
+            "GET config/on-disk",
         ] {
-            assert!(!is_long(is_read, path), "{path}");
+            check(request, "", Effort::Search);
+        }
+        for request in ["GET what-if", "GET replays", "GET replays/ID", "GET status"] {
+            check(request, "", Effort::Look);
+        }
+        for request in ["POST dead-letters/drop", "POST replays", "POST reload", "POST send"] {
+            check(request, "", Effort::Change);
+        }
+    }
+
+    #[test]
+    fn what_is_only_tried_out_searches_and_changes_nothing() {
+        for request in ["POST replays", "POST dead-letters/replay", "POST dead-letters/drop"] {
+            check(request, r#"{"dry_run":true}"#, Effort::Search);
+            check(request, r#"{"dry_run":false}"#, Effort::Change);
+            check(request, r#"{"dry_run":"true"}"#, Effort::Change);
         }
     }
 }

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::config::{Meant, lying_on_disk, running};
-use super::{Asked, Effort, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
+use super::{Asked, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
 use crate::config::Config;
 use crate::explain::Explanation;
 use crate::relay::Relay;
@@ -16,8 +16,8 @@ pub(super) const RESOURCE: Resource = Resource {
         "",
         &["event", "source?", "on_disk?"],
         "what would become of an event, and why, by the config in force or the file as it lies on the disk; nothing is sent",
-    )],
-    writes: Effort::Search,
+    )
+    .searching()],
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };

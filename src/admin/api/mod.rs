@@ -83,9 +83,6 @@ pub(super) struct Resource {
     name: &'static str,
     /// Its paths, what they take and what they do. Nothing else is answered.
     endpoints: &'static [Endpoint],
-    /// What a look costs, and what a change does.
-    reads: Effort,
-    writes: Effort,
     /// The largest body it takes.
     pub body_bytes_max: usize,
     answer: fn(Request<'_>) -> BoxFuture<'_, Result<Said, Refusal>>,
@@ -98,21 +95,23 @@ impl Resource {
     const USUAL: Self = Self {
         name: "",
         endpoints: &[],
-        reads: Effort::Look,
-        writes: Effort::Change,
         body_bytes_max: super::BODY_BYTES_MAX,
         answer: |_| in_json(std::future::ready(nothing_here())),
         tell: |_| {},
     };
 
-    /// What a request costs.
-    pub(super) fn effort(&self, is_read: bool) -> Effort {
-        if is_read { self.reads } else { self.writes }
-    }
-
-    /// Whether a session does one of these at a time.
-    pub(super) fn is_long(&self, is_read: bool, steps: &[&str]) -> bool {
-        endpoint::is_long(self.endpoints, is_read, steps)
+    /// Reads what is asked of it, and tells what that costs. What means nothing here is refused.
+    pub(super) fn take(
+        &self,
+        is_read: bool,
+        steps: &[&str],
+        query: &Query,
+        body: &[u8],
+    ) -> Result<(Asked, Effort), Refusal> {
+        let endpoint = endpoint::find(self.endpoints, is_read, steps)?;
+        let asked = endpoint.take(query, body)?;
+        let effort = endpoint.effort_of(&asked);
+        Ok((asked, effort))
     }
 
     /// Whether what can be asked at a path shows nothing of an event.
@@ -120,7 +119,7 @@ impl Resource {
         endpoint::tell_of_no_event(self.endpoints, steps)
     }
 
-    /// The answer to a method that a path does not take. Of a path that is not there, [`answer`] tells.
+    /// The answer to a method that a path does not take. Of a path that is not there, [`take`](Self::take) tells.
     pub(super) fn refusal(&self, method: &Method, steps: &[&str]) -> Option<Answer> {
         let (allowed, how) = endpoint::methods(self.endpoints, steps)?;
         if allowed.split(", ").any(|allowed| method == allowed) {
@@ -213,7 +212,7 @@ pub(super) fn overview() -> String {
     RESOURCES.iter().flat_map(|resource| lines(resource).collect::<Vec<_>>()).collect()
 }
 
-/// Answers what is asked about a resource.
+/// Answers what is asked about a resource, which has [taken](Resource::take) it.
 pub(super) async fn answer(
     resource: &Resource,
     relay: &Arc<Relay>,
@@ -221,17 +220,12 @@ pub(super) async fn answer(
     is_read: bool,
     steps: &[&str],
     query: &Query,
-    body: &[u8],
+    asked: &Asked,
 ) -> Said {
-    let taken = endpoint::find(resource.endpoints, is_read, steps).and_then(|endpoint| endpoint.take(query, body));
-    let asked = match taken {
-        Ok(asked) => asked,
-        Err(refusal) => return Said::Refusal(refusal),
-    };
-    match (resource.answer)(Request { relay, visitor, is_read, steps, query, body: &asked }).await {
+    match (resource.answer)(Request { relay, visitor, is_read, steps, query, body: asked }).await {
         Ok(Said::Door(answer)) => {
             if answer.status().is_success() {
-                (resource.tell)(&Act { steps, asked: &asked, deliveries: None, id: None });
+                (resource.tell)(&Act { steps, asked, deliveries: None, id: None });
             }
             Said::Door(answer)
         }
@@ -240,7 +234,7 @@ pub(super) async fn answer(
             if !changes_nothing {
                 (resource.tell)(&Act {
                     steps,
-                    asked: &asked,
+                    asked,
                     deliveries: done["deliveries"].as_u64().or(done["due_now"].as_u64()),
                     id: done["id"].as_str(),
                 });

@@ -119,7 +119,7 @@ impl Range {
 
 /// The body of a request: a JSON object with known keys only, each given once. One that is null is as if it were not given.
 #[derive(Clone, Default)]
-pub(super) struct Asked(serde_json::Map<String, Value>);
+pub(in crate::admin) struct Asked(serde_json::Map<String, Value>);
 
 impl Asked {
     /// Reads a body. The keys that it may have are `known`.

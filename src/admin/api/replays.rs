@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Asked, Effort, Outcome, Refusal, Request, Resource, get, in_json, nothing_here, parse_id, post, refused};
+use super::{Asked, Outcome, Refusal, Request, Resource, get, in_json, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
 use crate::relay::replay::{Begun, By, CountedOf, Named, Only, ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
@@ -22,7 +22,6 @@ pub(super) const RESOURCE: Resource = Resource {
             "deliver a range of the history again, or some events; by: now has the rules in force say where they go",
         ),
     ],
-    reads: Effort::Search,
     tell: |act| {
         let [since, until, by, only] = ["since", "until", "by", "only"].map(|key| act.said(key));
         tracing::info!(since, until, by, only, id = act.id, "by the operator: replay");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::history::{self, Part};
-use super::{Effort, Outcome, Query, Request, Resource, blocking, get, in_json, nothing_here};
+use super::{Outcome, Query, Request, Resource, blocking, get, in_json, nothing_here};
 use crate::relay::{Generation, Relay};
 use crate::store::NameId;
 use crate::time::{rfc3339, wall_ms};
@@ -21,8 +21,7 @@ pub(super) const RESOURCE: Resource = Resource {
         "how many events each rule has matched since the start, or among the last ones of the history",
     )
     .without_events()
-    .long()],
-    reads: Effort::Search,
+    .walking()],
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };

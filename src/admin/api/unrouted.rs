@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::history::{self, Part};
-use super::{Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, refused};
+use super::{Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, refused};
 use crate::config::Config;
 use crate::event::{EventId, RelayFields, summary};
 use crate::explain::Explanation;
@@ -47,8 +47,7 @@ pub(super) const RESOURCE: Resource = Resource {
         &PARAMETERS,
         "events that went nowhere, by a rule or by a replay, by type and by the rule that they missed least; those that would go somewhere now apart",
     )
-    .long()],
-    reads: Effort::Search,
+    .walking()],
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };

@@ -12,9 +12,7 @@ use tokio::runtime::Handle;
 
 use super::history;
 use super::reload::not_read;
-use super::{
-    Asked, Effort, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused,
-};
+use super::{Asked, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused};
 use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
 use crate::relay::{Change, Comparison, Example, Generation, OnDisk, Relay};
@@ -39,10 +37,8 @@ pub(super) const RESOURCE: Resource = Resource {
             &["config?", "file?", "on_disk?", "after?"],
             "which deliveries would change if that config were in force, or the file as it lies on the disk",
         )
-        .long(),
+        .walking(),
     ],
-    reads: Effort::Search,
-    writes: Effort::Search,
     body_bytes_max: BODY_BYTES_MAX,
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use self::filter::{Filter, PARAMETERS, named};
 use self::page::{among, list};
 use self::show::{body, explain, show};
-use super::{Asked, Effort, Outcome, Query, Refusal, Request, Resource, Said, get, nothing_here, post};
+use super::{Asked, Outcome, Query, Refusal, Request, Resource, Said, get, nothing_here, post};
 use crate::relay::Relay;
 
 /// What a search takes.
@@ -36,19 +36,18 @@ const SEARCHED: [&str; 15] = [
 pub(super) const RESOURCE: Resource = Resource {
     name: "events",
     endpoints: &[
-        get("", &PARAMETERS, "the history, newest first").long(),
+        get("", &PARAMETERS, "the history, newest first").walking(),
         post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for")
-            .long(),
-        get("/ID", &[], "one event, what became of its deliveries, and the attempts that were made"),
-        get("/ID/body", &[], "the bytes that came"),
+            .walking(),
+        get("/ID", &[], "one event, what became of its deliveries, and the attempts that were made").searching(),
+        get("/ID/body", &[], "the bytes that came").searching(),
         get(
             "/ID/explain",
             &["on_disk"],
             "why it goes where it goes, by the config in force or the file as it lies on the disk, and what each destination would get",
-        ),
+        )
+        .searching(),
     ],
-    reads: Effort::Search,
-    writes: Effort::Search,
     answer: |request| Box::pin(answer(request)),
     ..Resource::USUAL
 };
