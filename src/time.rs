@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What everything here is timed by. In tests it stands still where tokio's clock is paused.
 pub use tokio::time::Instant;
 
+/// Milliseconds of a minute. What is counted by minutes is counted by those of the unix epoch.
+pub const MINUTE_MS: u64 = 60_000;
+
 /// Waits for a moment; for ever, where there is none.
 pub(crate) async fn sleep_until(moment: Option<Instant>) {
     match moment {

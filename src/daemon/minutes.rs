@@ -6,9 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::relay::Relay;
-use crate::time::wall_ms;
-
-const MINUTE_MS: u64 = 60_000;
+use crate::time::{MINUTE_MS, wall_ms};
 
 /// Notes how far the counters have come at the beginning of each minute, by the wall clock.
 pub(super) async fn note_minutes(relay: Arc<Relay>, stop: CancellationToken) {

@@ -48,7 +48,7 @@ use crate::store::journal::JournalStore;
 use crate::store::{Health, Sources, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::minutes::{Minutes, Recorder, Totals};
-use crate::time::{Clock, Instant, wall_ms};
+use crate::time::{Clock, Instant, MINUTE_MS, wall_ms};
 
 /// What the listener for webhooks and the admin listener share.
 pub struct Relay {
@@ -112,7 +112,7 @@ fn by_rules_in_force(store: &Arc<dyn Store>, in_force: &Arc<ArcSwap<Generation>>
 
 /// The minute of a time, from the unix epoch.
 fn minute(unix_ms: u64) -> u64 {
-    unix_ms / 60_000
+    unix_ms / MINUTE_MS
 }
 
 /// The destinations of a config.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::parameters::some_of;
+use super::endpoint::joined;
+use super::parameters::{PAGE, some_of};
 use super::{
-    Asked, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name,
-    nothing_here, post, refused,
+    Asked, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name, nothing_here, post,
+    refused,
 };
 use crate::event::EventId;
 use crate::relay::Relay;
@@ -24,11 +25,11 @@ pub(super) const RESOURCE: Resource = Resource {
     name: "dead-letters",
     endpoints: &[
         get("", &LISTED, "what was given up, newest event first").walking(),
-        post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for")
+        post("/search", &LISTED, "the same, asked for in the body: so no log of addresses has what was looked for")
             .walking(),
         get("/reasons", &["destination"], "why they were given up, the most frequent reason first").searching(),
-        post("/replay", &REPLAYED, "deliver it again"),
-        post("/drop", &DROPPED, "keep it no longer"),
+        post("/replay", &REPLAYED, "deliver it again").needing(&["destination"]),
+        post("/drop", &DROPPED, "keep it no longer").needing(&["destination"]),
     ],
     tell: |act| {
         if let [done] = act.steps
@@ -50,41 +51,12 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 /// What says which are meant: see [`Filter`].
-const LISTED: [&str; 10] =
-    ["destination", "type", "campaign", "email", "since", "until", "reason", "reason_is", "limit", "after"];
-const SEARCHED: [&str; 10] =
-    ["destination?", "type?", "campaign?", "email?", "since?", "until?", "reason?", "reason_is?", "limit?", "after?"];
-const REPLAYED: [&str; 13] = [
-    "destination",
-    "event?",
-    "events?",
-    "type?",
-    "campaign?",
-    "email?",
-    "since?",
-    "until?",
-    "reason?",
-    "reason_is?",
-    "to?",
-    "id?",
-    "dry_run?",
-];
-const DROPPED: [&str; 12] = [
-    "destination",
-    "event?",
-    "events?",
-    "type?",
-    "campaign?",
-    "email?",
-    "since?",
-    "until?",
-    "reason?",
-    "reason_is?",
-    "id?",
-    "dry_run?",
-];
-/// Of them, what says it of the dead letters themselves.
 const FILTERS: [&str; 7] = ["type", "campaign", "email", "since", "until", "reason", "reason_is"];
+const LISTED: [&str; 10] = joined(&[&["destination"], &FILTERS, &PAGE]);
+/// Those of a destination that are meant, by their events too.
+const MEANT: [&str; 10] = joined(&[&["destination", "event", "events"], &FILTERS]);
+const REPLAYED: [&str; 13] = joined(&[&MEANT, &["to", "id", "dry_run"]]);
+const DROPPED: [&str; 12] = joined(&[&MEANT, &["id", "dry_run"]]);
 
 async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, query, body, .. } = request;

@@ -20,9 +20,9 @@ pub(super) const RESOURCE: Resource = Resource {
     endpoints: &[
         get("", &[], "every destination: backlog, age of the oldest, dead letters, breaker, paused").without_events(),
         get("/NAME", &[], "one of them").without_events(),
-        post("/NAME/pause", &["reason?", "id?"], "hold its queue; the reason is shown to who looks"),
-        post("/NAME/resume", &["id?"], "let it go on"),
-        post("/NAME/retry", &["id?"], "make what waits due now"),
+        post("/NAME/pause", &["reason", "id"], "hold its queue; the reason is shown to who looks"),
+        post("/NAME/resume", &["id"], "let it go on"),
+        post("/NAME/retry", &["id"], "make what waits due now"),
     ],
     answer: |request| in_json(answer(request)),
     tell: |act| {

@@ -11,8 +11,10 @@ pub(super) struct Endpoint {
     pub is_read: bool,
     /// Behind the resource's name. A step in capital letters stands for any.
     path: &'static str,
-    /// Of what is asked, the parameters behind the `?`; of what is done, the keys of the body, with a `?` behind those that may be left out.
+    /// Of what is asked, the parameters behind the `?`; of what is done, the keys of the body.
     pub takes: &'static [&'static str],
+    /// Those of them that may not be left out.
+    needs: &'static [&'static str],
     pub about: &'static str,
     pub tells_of_no_event: bool,
     /// What one costs, unless it is only tried out: see [`Endpoint::effort_of`].
@@ -21,12 +23,28 @@ pub(super) struct Endpoint {
 
 /// Something that can be asked.
 pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: true, path, takes, about, tells_of_no_event: false, effort: Effort::Look }
+    Endpoint { is_read: true, path, takes, needs: &[], about, tells_of_no_event: false, effort: Effort::Look }
 }
 
 /// Something that can be done.
 pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: false, path, takes, about, tells_of_no_event: false, effort: Effort::Change }
+    Endpoint { is_read: false, path, takes, needs: &[], about, tells_of_no_event: false, effort: Effort::Change }
+}
+
+/// Some lists as one, of so many entries: what several endpoints take stands once.
+pub(super) const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut list, mut at, mut end) = (0, 0, 0);
+    while list < lists.len() {
+        if at == lists[list].len() {
+            (list, at) = (list + 1, 0);
+        } else {
+            all[end] = lists[list][at];
+            (at, end) = (at + 1, end + 1);
+        }
+    }
+    assert!(end == N, "it says how many entries there are");
+    all
 }
 
 /// Whether what can be asked at a path shows nothing of an event.
@@ -73,6 +91,16 @@ impl Endpoint {
         Self { tells_of_no_event: true, ..self }
     }
 
+    /// It is refused without these.
+    pub(super) const fn needing(self, needs: &'static [&'static str]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Whether one of the keys that it takes may be left out.
+    pub(super) fn may_lack(&self, key: &str) -> bool {
+        !self.needs.contains(&key)
+    }
+
     /// It looks for something in the journal, shows a body or proves a config; where it is done by POST, it changes nothing.
     pub(super) const fn searching(self) -> Self {
         Self { effort: Effort::Search, ..self }
@@ -99,8 +127,7 @@ impl Endpoint {
             return Ok(Asked::default());
         }
         query.only(&[])?;
-        let known: Vec<&str> = self.takes.iter().map(|key| key.trim_end_matches('?')).collect();
-        Asked::read(body, &known)
+        Asked::read(body, self.takes)
     }
 
     /// What the overview says of it.
@@ -111,10 +138,16 @@ impl Endpoint {
         let takes = match self.is_read {
             _ if takes.is_empty() => String::new(),
             true => takes.iter().map(|key| format!(" ?{key}=")).collect(),
-            false => format!(" {{{}}}", takes.join(", ")),
+            false => format!(" {{{}}}", takes.iter().map(|key| self.marked(key)).collect::<Vec<_>>().join(", ")),
         };
         let takes = if takes.is_empty() { takes } else { format!("{:40}{takes}\n", "") };
         format!("{method:4} {path:<35} {about}\n{takes}")
+    }
+
+    /// A key, with a `?` where it may be left out.
+    fn marked(&self, key: &str) -> String {
+        let mark = if self.may_lack(key) { "?" } else { "" };
+        format!("{key}{mark}")
     }
 
     /// Its method and its path: `GET /api/events/ID`.

@@ -14,9 +14,10 @@ pub(super) const RESOURCE: Resource = Resource {
     name: "explain",
     endpoints: &[post(
         "",
-        &["event", "source?", "on_disk?"],
+        &["event", "source", "on_disk"],
         "what would become of an event, and why, by the config in force or the file as it lies on the disk; nothing is sent",
     )
+    .needing(&["event"])
     .searching()],
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL

@@ -16,12 +16,14 @@ use crate::time::{Instant, rfc3339};
 pub(super) const PARAMETERS: [&str; 3] = ["last", "since", "after"];
 /// Events unless it is said.
 pub(super) const LAST: u64 = 100_000;
-/// Events of one piece.
-const EVENTS_MAX: u64 = 50_000;
-/// Bytes of bodies of one piece.
+/// Events that are looked at for one answer: a filter that finds little gives an emptier page and where to go on.
+const EVENTS_MAX: usize = 50_000;
+/// Bytes of bodies that are looked at for one answer.
 const BYTES_MAX: usize = 64 << 20;
-/// A piece takes no longer.
+/// Nothing is looked for longer for one answer.
 const TIME_MAX: Duration = Duration::from_millis(300);
+/// Bytes of the journal that are read for one answer to find out what became of deliveries: half a second from a disk of 500 MB/s.
+pub(super) const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 /// Events that are read at once.
 const AT_ONCE: usize = 1024;
 
@@ -31,12 +33,48 @@ pub(super) struct Part {
     after: Option<Cursor>,
 }
 
+/// What has been looked at for one answer.
+#[derive(Debug)]
+pub(super) struct Work {
+    begun: Instant,
+    events: usize,
+    bytes: usize,
+    /// When the last event that was looked at arrived.
+    back_to_ms: Option<u64>,
+}
+
 /// How far a piece went.
 #[derive(Debug)]
 pub(super) struct Piece {
-    pub(super) looked_at: u64,
-    back_to_ms: Option<u64>,
+    work: Work,
     next: Option<Cursor>,
+}
+
+impl Work {
+    pub(super) fn begin() -> Self {
+        Self { begun: Instant::now(), events: 0, bytes: 0, back_to_ms: None }
+    }
+
+    pub(super) fn add(&mut self, event: &StoredEvent) {
+        self.events += 1;
+        self.bytes += event.body.len();
+        self.back_to_ms = Some(event.received_ms);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.events > 0
+    }
+
+    /// Whether an answer ends here, wherever it is.
+    pub(super) fn is_enough(&self) -> bool {
+        self.events >= EVENTS_MAX || self.bytes >= BYTES_MAX || self.begun.elapsed() >= TIME_MAX
+    }
+
+    /// How far it went, in an answer.
+    pub(super) fn tell(&self, told: &mut Value) {
+        told["looked_at"] = json!(self.events);
+        told["back_to"] = json!(self.back_to_ms.map(rfc3339));
+    }
 }
 
 /// The `last` events, or those `since` a time, in an order.
@@ -67,9 +105,7 @@ impl Part {
         mut look: impl FnMut(&Arc<StoredEvent>) -> Result<ControlFlow<()>, Refusal>,
     ) -> Result<Piece, Refusal> {
         let Self { query, mut after } = self;
-        let begun = Instant::now();
-        let mut piece = Piece { looked_at: 0, back_to_ms: None, next: None };
-        let mut bytes = 0;
+        let mut piece = Piece { work: Work::begin(), next: None };
         loop {
             let read =
                 |after: Option<&Cursor>, most| waits.block_on(relay.store.events(&query, after, most)).map_err(refused);
@@ -82,11 +118,8 @@ impl Part {
             for event in &page.items {
                 let has_enough = look(event)?.is_break();
                 seen += 1;
-                bytes += event.body.len();
-                piece.looked_at += 1;
-                piece.back_to_ms = Some(event.received_ms);
-                is_enough =
-                    has_enough || piece.looked_at >= EVENTS_MAX || bytes >= BYTES_MAX || begun.elapsed() >= TIME_MAX;
+                piece.work.add(event);
+                is_enough = has_enough || piece.work.is_enough();
                 if is_enough {
                     break;
                 }
@@ -102,10 +135,14 @@ impl Part {
 }
 
 impl Piece {
+    /// Events of it.
+    pub(super) fn looked_at(&self) -> u64 {
+        self.work.events as u64
+    }
+
     /// How far it went, in an answer.
     pub(super) fn tell(&self, told: &mut Value) {
-        told["looked_at"] = json!(self.looked_at);
-        told["back_to"] = json!(self.back_to_ms.map(rfc3339));
+        self.work.tell(told);
         told["next"] = json!(self.next.as_ref().map(Cursor::to_string));
     }
 }

@@ -13,6 +13,8 @@ use crate::event::EventId;
 use crate::store::Cursor;
 use crate::time::{moment, wall_ms};
 
+/// The parameters that say which page of a list is meant.
+pub(super) const PAGE: [&str; 2] = ["limit", "after"];
 /// Entries on a page unless it is said.
 pub(super) const LIMIT: usize = 100;
 /// And at most.

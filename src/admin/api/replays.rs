@@ -18,7 +18,7 @@ pub(super) const RESOURCE: Resource = Resource {
         get("/ID", &[], "one of them"),
         post(
             "",
-            &["since?", "until?", "match?", "events?", "unrouted?", "to?", "by?", "only?", "id?", "dry_run?"],
+            &["since", "until", "match", "events", "unrouted", "to", "by", "only", "id", "dry_run"],
             "deliver a range of the history again, or some events; by: now has the rules in force say where they go",
         ),
     ],

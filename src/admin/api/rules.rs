@@ -78,9 +78,9 @@ async fn in_history(relay: &Arc<Relay>, query: &Query) -> Outcome {
             Ok(ControlFlow::Continue(()))
         })?;
         let generation = relay.generation();
-        let of = |id: &NameId| Matches { events: piece.looked_at, ..found.get(id).copied().unwrap_or_default() };
+        let of = |id: &NameId| Matches { events: piece.looked_at(), ..found.get(id).copied().unwrap_or_default() };
         let rules = shown(&generation, of);
-        let mut told = json!({ "generation": generation.number, "events": piece.looked_at, "rules": rules });
+        let mut told = json!({ "generation": generation.number, "events": piece.looked_at(), "rules": rules });
         piece.tell(&mut told);
         Ok(told)
     };

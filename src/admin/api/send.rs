@@ -9,9 +9,10 @@ pub(super) const RESOURCE: Resource = Resource {
     name: "send",
     endpoints: &[post(
         "",
-        &["event", "source?"],
+        &["event", "source"],
         "let an event in as if it had come to a source's address: it is stored and goes where the rules say",
-    )],
+    )
+    .needing(&["event"])],
     tell: |act| tracing::info!(source = act.said("source"), "by the operator: send an event"),
     answer: |request| Box::pin(answer(request)),
     ..Resource::USUAL

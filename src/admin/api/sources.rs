@@ -13,10 +13,10 @@ pub(super) const RESOURCE: Resource = Resource {
     endpoints: &[
         post(
             "/NAME/pause",
-            &["refuse?", "id?"],
+            &["refuse", "id"],
             "keep its events: nothing is delivered; with refuse: answer them with 503",
         ),
-        post("/NAME/resume", &["id?"], "accept its events, and deliver what was kept"),
+        post("/NAME/resume", &["id"], "accept its events, and deliver what was kept"),
     ],
     answer: |request| in_json(answer(request)),
     tell: |act| {

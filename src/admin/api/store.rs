@@ -15,7 +15,7 @@ pub(super) const RESOURCE: Resource = Resource {
     endpoints: &[
         get("", &[], "how much it has, and how much it may have").without_events(),
         post("/trim", &[], "let go what need not be kept"),
-        post("/backup", &["directory"], "write a consistent copy there"),
+        post("/backup", &["directory"], "write a consistent copy there").needing(&["directory"]),
     ],
     answer: |request| in_json(answer(request)),
     tell: |act| {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::history::{self, Part};
+use super::endpoint::joined;
+use super::history::{self, Part, SEARCHED_BYTES_MAX};
 use super::{Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, refused};
 use crate::config::Config;
 use crate::event::{EventId, RelayFields, summary};
@@ -31,14 +32,9 @@ const VALUE_CHARACTERS_MAX: usize = 100;
 
 /// Events that no rule sent anywhere, of which it is asked together whether a replay has sent them somewhere since: one walk through the journal.
 const ASKED_AT_ONCE: usize = 4096;
-/// Bytes of the journal that are read for one piece to find that out, and beyond which it ends.
-const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 
 /// Which part of the history, and what is told of it.
-const PARAMETERS: [&str; 4] = {
-    let [last, since, after] = history::PARAMETERS;
-    [last, since, after, "ids"]
-};
+const PARAMETERS: [&str; 4] = joined(&[&history::PARAMETERS, &["ids"]]);
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "unrouted",

@@ -34,7 +34,7 @@ pub(super) const RESOURCE: Resource = Resource {
         get("", &["last", "since"], "how many events the last ones are, or those since a time, and where they begin"),
         post(
             "",
-            &["config?", "file?", "on_disk?", "after?"],
+            &["config", "file", "on_disk", "after"],
             "which deliveries would change if that config were in force, or the file as it lies on the disk",
         )
         .walking(),

@@ -13,23 +13,9 @@ use crate::relay::replay::{Conditions, ReplayError};
 use crate::store::{DeliveryState, NameId, NameKind, PlannedDelivery, States, StoredEvent};
 use crate::time::rfc3339;
 
-/// The parameters that say it. A list of the API takes them all.
-pub(super) const PARAMETERS: [&str; 14] = [
-    "type",
-    "match",
-    "email",
-    "campaign",
-    "text",
-    "rule",
-    "source",
-    "destination",
-    "state",
-    "unrouted",
-    "since",
-    "until",
-    "limit",
-    "after",
-];
+/// What says it of the events, whenever they came.
+pub(in crate::admin::api) const SELECTION: [&str; 10] =
+    ["type", "match", "email", "campaign", "text", "rule", "source", "destination", "state", "unrouted"];
 const STATES: [&str; 10] =
     ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 /// Bytes of a text that is looked for.

@@ -8,35 +8,22 @@ mod show;
 
 use std::sync::Arc;
 
-use self::filter::{Filter, PARAMETERS, named};
+use self::filter::{Filter, SELECTION, named};
 use self::page::{among, list};
 use self::show::{body, explain, show};
+use super::endpoint::joined;
+use super::parameters::PAGE;
 use super::{Asked, Outcome, Query, Refusal, Request, Resource, Said, get, nothing_here, post};
 use crate::relay::Relay;
 
-/// What a search takes.
-const SEARCHED: [&str; 15] = [
-    "type?",
-    "match?",
-    "email?",
-    "campaign?",
-    "text?",
-    "rule?",
-    "source?",
-    "destination?",
-    "state?",
-    "unrouted?",
-    "since?",
-    "until?",
-    "limit?",
-    "after?",
-    "events?",
-];
+/// What says which page of the history is meant.
+const LISTED: [&str; 14] = joined(&[&SELECTION, &["since", "until"], &PAGE]);
+const SEARCHED: [&str; 15] = joined(&[&LISTED, &["events"]]);
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "events",
     endpoints: &[
-        get("", &PARAMETERS, "the history, newest first").walking(),
+        get("", &LISTED, "the history, newest first").walking(),
         post("/search", &SEARCHED, "the same, asked for in the body: so no log of addresses has what was looked for")
             .walking(),
         get("/ID", &[], "one event, what became of its deliveries, and the attempts that were made").searching(),
@@ -67,7 +54,7 @@ async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
 
 /// The same as the list; or those of some events that are meant.
 async fn search(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
-    let query = asked.as_query(&PARAMETERS)?;
+    let query = asked.as_query(&LISTED)?;
     let ids = asked.texts("events")?;
     if ids.is_empty() {
         list(relay, &query).await

@@ -1,61 +1,33 @@
 //! One page of the history, within bounds on what is looked at.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::history::{SEARCHED_BYTES_MAX, Work};
 use super::super::{Outcome, Refusal, blocking, refused};
 use super::filter::{Filter, shown};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::store::{Cursor, EventQuery, EventView, Order, SearchLimit, StoreError};
-use crate::time::{Instant, rfc3339};
 
-/// Events looked at for one page: a filter that finds little gives an emptier page and where to go on.
-const LOOKED_AT_MAX: usize = 50_000;
-/// Bytes of bodies looked at for one page.
-const LOOKED_AT_BYTES_MAX: usize = 64 << 20;
-/// A page is no longer looked for.
-const LOOKED_FOR_MAX: Duration = Duration::from_millis(300);
 /// Events that are read, and whose outcomes are looked for in one walk through the journal behind them.
 const AT_ONCE: usize = 4096;
-/// Bytes of the journal that such a walk reads at most, and beyond which a page ends: half a second from a disk of 500 MB/s.
-const SEARCHED_BYTES_MAX: u64 = 256 << 20;
-
-/// What has been done for a page.
-struct Work {
-    begun: Instant,
-    events: usize,
-    bytes: usize,
-    searched_bytes: u64,
-    /// Deliveries whose end lies further on in the journal than was searched.
-    unfound: u64,
-    /// When the last event that was looked at arrived.
-    back_to_ms: Option<u64>,
-}
-
-impl Work {
-    fn is_enough(&self) -> bool {
-        self.events >= LOOKED_AT_MAX
-            || self.bytes >= LOOKED_AT_BYTES_MAX
-            || self.searched_bytes >= SEARCHED_BYTES_MAX
-            || self.begun.elapsed() >= LOOKED_FOR_MAX
-    }
-}
-
 /// One page. A filter may hold for few events, so it asks for several pages of the history, up to a limit on what is looked at.
 pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut after: Option<Cursor>) -> Outcome {
     let filter = Arc::new(filter);
     let history =
         EventQuery { since_ms: filter.since_ms, until_ms: filter.until_ms, last: None, order: Order::NewestFirst };
-    let mut work = Work { begun: Instant::now(), events: 0, bytes: 0, searched_bytes: 0, unfound: 0, back_to_ms: None };
+    let mut work = Work::begin();
+    let mut searched_bytes = 0;
+    // Deliveries whose end lies further on in the journal than was searched.
+    let mut unfound = 0;
     let mut found = Vec::new();
     let mut next;
     loop {
         // Where deliveries do not matter, each that is found is shown.
         let most = if filter.needs_states() { AT_ONCE } else { limit - found.len() };
-        let size = if work.events == 0 && !filter.needs_states() { limit.min(AT_ONCE) } else { AT_ONCE };
+        let size = if !work.has_begun() && !filter.needs_states() { limit.min(AT_ONCE) } else { AT_ONCE };
         let read = relay.store.events(&history, after.as_ref(), size).await.map_err(refused)?;
         let events = Arc::new(read.items);
         let (matching, among) = (filter.clone(), events.clone());
@@ -63,8 +35,8 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
         let search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
         let asked = meant.iter().map(|at| events[*at].clone()).collect();
         let (states, search) = relay.store.states(asked, search).await.map_err(refused)?;
-        work.searched_bytes += SEARCHED_BYTES_MAX - search.bytes_left;
-        work.unfound += if search.bytes_left == 0 { search.unfound } else { 0 };
+        searched_bytes += SEARCHED_BYTES_MAX - search.bytes_left;
+        unfound += if search.bytes_left == 0 { search.unfound } else { 0 };
         let mut seen = events.len();
         for (at, states) in meant.into_iter().zip(&states) {
             found.extend(filter.shown(relay, &events[at], states));
@@ -73,15 +45,13 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
                 break;
             }
         }
-        work.events += seen;
-        work.bytes += events[..seen].iter().map(|event| event.body.len()).sum::<usize>();
-        work.back_to_ms = events[..seen].last().map(|event| event.received_ms).or(work.back_to_ms);
+        events[..seen].iter().for_each(|event| work.add(event));
         next = read.next;
         if seen < events.len() {
             // It ends amid what was read: the next page begins where one of so many would.
             next = relay.store.events(&history, after.as_ref(), seen).await.map_err(refused)?.next;
         }
-        if next.is_none() || found.len() == limit || work.is_enough() {
+        if next.is_none() || found.len() == limit || searched_bytes >= SEARCHED_BYTES_MAX || work.is_enough() {
             break;
         }
         after = next;
@@ -91,26 +61,18 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
         Some(_) if found.len() == limit => "limit",
         Some(_) => "work",
     };
-    Ok(told(found, next, stopped, &work, &filter.warnings))
-}
-
-fn told(found: Vec<Value>, next: Option<Cursor>, stopped: &str, work: &Work, warnings: &[String]) -> Value {
-    let mut warnings = warnings.to_vec();
-    if work.unfound > 0 {
+    let mut warnings = filter.warnings.clone();
+    if unfound > 0 {
         let mib = SEARCHED_BYTES_MAX >> 20;
         warnings.push(format!(
             "{} ended more than {mib} MiB further on in the journal: they are shown as `unknown`; ask for one event by its id",
-            crate::units::numbered(work.unfound, "delivery")
+            crate::units::numbered(unfound, "delivery")
         ));
     }
-    json!({
-        "events": found,
-        "next": next.map(|next| next.to_string()),
-        "stopped": stopped,
-        "looked_at": work.events,
-        "back_to": work.back_to_ms.map(rfc3339),
-        "warnings": warnings,
-    })
+    let next = next.map(|next| next.to_string());
+    let mut told = json!({ "events": found, "next": next, "stopped": stopped, "warnings": warnings });
+    work.tell(&mut told);
+    Ok(told)
 }
 
 /// Those of some events that are meant, newest first. What is not in the history is left out.

@@ -93,12 +93,11 @@ impl Told {
         own.chain(&self.keys).find(|field| field.name == name)
     }
 
-    /// What an endpoint takes. No parameter behind the `?` has to be given.
+    /// What an endpoint takes.
     fn taken(&self, named: &str, endpoint: &Endpoint) -> Vec<Field> {
         let field = |key: &&str| {
-            let name = key.trim_end_matches('?');
-            let field = self.key(named, name).cloned().unwrap_or_else(|| Field::unknown(name));
-            Field { may_be_missing: endpoint.is_read || key.ends_with('?'), ..field }
+            let field = self.key(named, key).cloned().unwrap_or_else(|| Field::unknown(key));
+            Field { may_be_missing: endpoint.may_lack(key), ..field }
         };
         endpoint.takes.iter().map(field).collect()
     }
@@ -228,13 +227,11 @@ mod tests {
         let mut used = HashSet::new();
         for (named, _, endpoint) in endpoints() {
             for key in endpoint.takes {
-                let name = key.trim_end_matches('?');
-                assert!(TOLD.key(&named, name).is_some(), "api.yaml does not tell what `{name}` of {named} means");
-                used.insert(name);
+                assert!(TOLD.key(&named, key).is_some(), "api.yaml does not tell what `{key}` of {named} means");
+                used.insert(*key);
             }
             let own = &TOLD.answered(&named).expect("it is there").keys;
-            let unknown =
-                own.iter().find(|field| !endpoint.takes.iter().any(|key| key.trim_end_matches('?') == field.name));
+            let unknown = own.iter().find(|field| !endpoint.takes.contains(&field.name.as_str()));
             assert!(unknown.is_none(), "{named} takes no {unknown:?}");
         }
         let unused = TOLD.keys.iter().find(|field| !used.contains(field.name.as_str()));

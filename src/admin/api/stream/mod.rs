@@ -29,7 +29,8 @@ use warp::Reply;
 use self::frame::{FrameId, frame};
 use self::reader::Reader;
 use self::ring::{Behind, Entry, Ring};
-use super::events::filter::Filter;
+use super::endpoint::joined;
+use super::events::filter::{Filter, SELECTION};
 use super::{Query, Refusal, Resource, get, refuse};
 use crate::relay::Relay;
 use crate::time::{Instant, rfc3339, wall_ms};
@@ -42,19 +43,7 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 const RETRY_MS: u32 = 2000;
 
 /// What it takes.
-const PARAMETERS: [&str; 11] = [
-    "type",
-    "match",
-    "email",
-    "campaign",
-    "text",
-    "rule",
-    "source",
-    "destination",
-    "state",
-    "unrouted",
-    "last_event_id",
-];
+const PARAMETERS: [&str; 11] = joined(&[&SELECTION, &["last_event_id"]]);
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "stream",

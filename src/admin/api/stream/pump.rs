@@ -16,7 +16,7 @@ use crate::config::{FileDigest, digest_of};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::store::{Changes, DeliveryState, NameId, Watch};
-use crate::time::{rfc3339, wall_ms};
+use crate::time::{MINUTE_MS, rfc3339, wall_ms};
 use crate::yaml::load::FILE_BYTES_MAX;
 use crate::yaml::regular;
 
@@ -30,7 +30,6 @@ const FILE_EVERY: u64 = 8;
 const COMMANDS_EVERY: u64 = 12;
 /// Events of one step whose deliveries are kept; no reader is told of more.
 const SETTLED_EVENTS_MAX: usize = 1000;
-const MINUTE_MS: u64 = 60_000;
 
 /// Works until nobody reads any more, or the relay stops.
 pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch) {
