@@ -165,24 +165,35 @@ function waits(delivery) {
   return h("p.dim", null, `Waits: ${why}. `);
 }
 
+/** The attempts that are kept, those before a replay too, and what followed. */
 function attempts(delivery) {
-  const made = delivery.attempted ?? [];
-  const rows = made.map((attempt) => {
-    const isGood = attempt.outcome === "delivered";
-    return h(
-      "li",
-      { class: isGood ? "good" : "" },
-      moment(attempt.at),
-      h("b", { class: isGood ? "good" : "bad" }, attempt.reason || (isGood ? `${attempt.status ?? "delivered"}` : attempt.outcome)),
-      h("span.dim", null, `${count(attempt.took_ms)} ms`),
-      attempt.answer && h("code.answer.foreign", null, attempt.answer),
-    );
-  });
-  if (delivery.state === "dead") rows.push(h("li", null, delivery.at && moment(delivery.at), h("b.bad", null, "given up"), h("span.dim", null, made.length ? "it stands among the dead letters" : (delivery.reason ?? ""))));
+  const { state, at, reason, attempted: made = [] } = delivery;
+  const rows = made.map(attempt);
+  const before = beforeReplay(delivery, made);
+  if (before > 0) rows.splice(before, 0, h("li.again", null, h("span.dim", null, "sent again by a replay")));
+  // Of an attempt that succeeds at once nothing is kept but that it did.
+  if (before === made.length && before > 0 && state === "delivered") rows.push(h("li.good", null, at && moment(at), h("b.good", null, "delivered")));
+  if (state === "dead") rows.push(h("li", null, at && moment(at), h("b.bad", null, "given up"), h("span.dim", null, made.length ? "it stands among the dead letters" : (reason ?? ""))));
   if (delivery.next_attempt_at && delivery.waits_for === "due") rows.push(h("li.next", null, moment(delivery.next_attempt_at), h("span.dim", null, "next attempt, ", moment(delivery.next_attempt_at, "until"))));
-  // One that went well at once needs no list.
-  if (!rows.length || (rows.length === 1 && delivery.state === "delivered")) return null;
-  return h("ol.attempts", null, rows);
+  return rows.length > 0 && h("ol.attempts", null, rows);
+}
+
+function attempt({ at, outcome, reason, status, took_ms: took, answer }) {
+  const isGood = outcome === "delivered";
+  return h("li", { class: isGood ? "good" : "" }, moment(at), h("b", { class: isGood ? "good" : "bad" }, reason || (isGood ? `${status ?? "delivered"}` : outcome)), h("span.dim", null, `${count(took)} ms`), answer && h("code.answer.foreign", null, answer));
+}
+
+/** How many of the attempts that are kept were made before a replay sent it out again: those that it made are counted anew. */
+function beforeReplay({ state, attempts: own }, made) {
+  // A destination that was paused by an attempt hands it back uncounted.
+  const counted = made.filter(({ outcome }) => outcome !== "pause");
+  const last = counted.at(-1);
+  let since = own ?? counted.length;
+  if (state === "delivered" && own === 1) since = last?.outcome === "delivered" && last.reason ? 1 : 0;
+  // How often it was tried is told only of what has an outcome: what waits behind one was sent out again.
+  else if (!own && ["held", "waiting", "in_flight"].includes(state)) since = counted.length - 1 - counted.findLastIndex(({ outcome }) => outcome === "reject" || outcome === "delivered");
+  else if (!own) since = counted.length;
+  return made.indexOf(counted[counted.length - since - 1]) + 1;
 }
 
 /** What is sent, unfolded by whoever wants to see it. */

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::page::Page;
-use super::stage::{BOUNCED, Stage, append, event, rules};
+use super::stage::{BOUNCED, Stage, append, ask, event, rules};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,6 +44,30 @@ async fn an_event_shows_each_destination_its_rule_its_attempts_and_slacks_messag
     page.sees(".slack blockquote", "Cart Abandonment Followup").await;
     page.click(".delivery details summary", "The exact request").await;
     page.sees(".delivery details[open]", "POST").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_before_a_replay_is_shown_before_it() {
+    let fake = Fake::start([Act::with(422, &[], "no such user"), Act::status(200), Act::status(503)]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let id = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    relay.until(&id, "dead").await;
+    let page = Page::open(relay.running.admin_address, &format!("#/events/{id}")).await;
+    page.sees(".delivery .attempts", "no such user").await;
+    page.sees_no(".delivery .attempts", "replay").await;
+
+    // It succeeds at once, and of that the relay keeps no attempt.
+    ask(&relay, "/api/dead-letters/replay", json!({ "destination": "crm" })).await;
+    let attempts = page.sees(".delivery .attempts", "delivered").await;
+    let places = ["no such user", "sent again by a replay", "delivered"].map(|part| attempts.find(part));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{attempts}");
+
+    // At the second try, both are kept.
+    ask(&relay, "/api/replays", json!({ "events": [id] })).await;
+    let attempts = page.sees(".delivery .attempts", "503").await;
+    let places = ["no such user", "sent again by a replay", "503"].map(|part| attempts.find(part));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{attempts}");
     page.end().await;
 }
 

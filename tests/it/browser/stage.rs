@@ -105,6 +105,14 @@ pub async fn told(relay: &TestRelay, path: &str) -> Value {
     relay.admin(path).await.json()
 }
 
+/// Has the relay do something.
+pub async fn ask(relay: &TestRelay, path: &str, asked: Value) {
+    let headers = [("x-vero-relay-write", "1")];
+    let admin = relay.running.admin_address;
+    let answer = request(admin, "POST", path, &headers, asked.to_string().as_bytes()).await;
+    assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+}
+
 /// Has the relay keep many small events of the type `sent` that go nowhere, without the way through its door.
 pub async fn append(relay: &TestRelay, count: usize) {
     let Running { relay, .. } = &relay.running;
