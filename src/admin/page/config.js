@@ -2,10 +2,8 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, many, moment, prose, size, span } from "./dom.js";
-import { ask, link, once, share, sum, toast } from "./parts.js";
+import { LAST, ask, link, once, share, sum, toast } from "./parts.js";
 
-/** Events that a changed file is tried with. */
-const LAST = 100000;
 /** Groups of changes that are shown, and examples of each. */
 const EFFECTS = 40;
 const EXAMPLES = 3;
@@ -116,7 +114,7 @@ function drawNews() {
 /** A warning, by its line: the file is the same for all of them. */
 function warned(text) {
   const [, line, said] = /:(\d+):\d+: warning: ([^]*)$/.exec(text) ?? [null, null, text];
-  return h("p.foreign.warned", null, line && [h("b", null, `Line ${line}`), " "], prose(said));
+  return h("p.foreign.warned", null, line && [h("b", null, `Line ${line}:`), " "], prose(said));
 }
 
 /** Tries the changed file with the history, piece by piece. */

@@ -3,9 +3,13 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, icon, keyed, many, moment, size, span } from "./dom.js";
-import { announce, ask, bars, empty, go, link, once, share, stateOf, sum, toast } from "./parts.js";
+import { announce, ask, empty, go, link, once, search, share, stateOf, sum, toast, troubleFirst } from "./parts.js";
 import { chart, standing } from "./strip.js";
 
+/** Signs of the reason of a pause: the relay takes 300 bytes. */
+const REASON_MAX = 300;
+/** With more destinations than these, some are looked for by a word. */
+const UNFILTERED_MAX = 12;
 /** Rows of a table. */
 const ROWS = 100;
 /** Where much is said of the one that is shown, it is asked for this often. */
@@ -14,10 +18,13 @@ const LOAD_EVERY_MS = 500;
 let view = null;
 
 export function open(main) {
-  const list = h("div.scroll");
+  const input = h("input", { type: "search", placeholder: "Name, kind, address or state", "aria-label": "Only destinations with this", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", oninput: () => draw() });
+  const find = h("div.find", { hidden: true }, h("label.box", null, icon("search"), input, h("kbd", { "aria-hidden": "true" }, "/")));
+  const list = h("div");
+  const none = h("div");
   const aside = h("article.detail", { tabindex: "-1", "aria-label": "The destination" });
-  main.append(h("div.split.narrow", null, h("nav.list", { "aria-label": "Destinations" }, h("h1.offscreen", null, "Destinations"), list), aside));
-  view = { main, list, aside, name: null, selected: new Set(), reason: null };
+  main.append(h("div.split.narrow", null, h("nav.list", { "aria-label": "Destinations" }, h("h1.offscreen", null, "Destinations"), find, h("div.scroll", null, list, none)), aside));
+  view = { main, input, find, list, none, aside, name: null, selected: new Set(), reason: null };
   draw();
 }
 
@@ -59,7 +66,13 @@ function soon() {
 }
 
 export function key(name, event) {
-  const all = ordered();
+  if (name === "/" && !view.find.hidden) {
+    event.preventDefault();
+    view.input.focus();
+    return view.input.select();
+  }
+  if (name === "Escape" && document.activeElement === view.input) return view.input.blur();
+  const all = shown();
   const at = all.findIndex((destination) => destination.name === view.name);
   const by = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[name];
   if (by && !view.aside.contains(document.activeElement)) {
@@ -80,16 +93,23 @@ function named(name) {
   return relay.status.destinations.find((known) => known.name === name);
 }
 
-function ordered() {
-  const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
-  return (relay.status?.destinations ?? []).toSorted((one, other) => order(one) - order(other));
+/** Those that the filter leaves, in trouble first. */
+function shown() {
+  const all = relay.status?.destinations ?? [];
+  const word = all.length > UNFILTERED_MAX ? view.input.value.trim().toLowerCase() : "";
+  const says = ({ name, kind, address, state }) => [name, kind, address, stateOf(state).word].some((text) => text?.toLowerCase().includes(word));
+  return troubleFirst(all.filter(says));
 }
 
 function draw() {
   if (!relay.status) return;
-  const all = ordered();
+  const number = relay.status.destinations.length;
+  const all = shown();
+  view.find.hidden = number <= UNFILTERED_MAX;
   keyed(view.list, all, (item) => item.name, (item) => h("a.destination", { href: link("destinations", [item.name]) }), drawRow);
-  if (!all.length) fill(view.list, empty("No destinations", "The config names none, so nothing goes anywhere."));
+  const what = all.length ? "" : number ? `None of the ${count(number)} has that in its name, kind, address or state.` : "The config names none, so nothing goes anywhere.";
+  if (view.none.said !== what) fill(view.none, what && (number ? h("p.foot", null, what) : empty("No destinations", what)));
+  view.none.said = what;
   drawDetail();
 }
 
@@ -161,9 +181,9 @@ function drawHead(parent, item) {
     !relay.onlyLooks && h(
       "div.acts",
       null,
-      isPaused ? button("Resume", (event) => resume(event.currentTarget, item.name), { kind: "first", sign: "play" }) : button("Pause", (event) => pause(event.currentTarget, item.name), { sign: "pause" }),
+      isPaused ? button("Resume", (event) => resume(event.currentTarget, item.name), { kind: "first", sign: "play" }) : [button("Pause", (event) => pause(event.currentTarget, item.name), { sign: "pause" }), button("Pause, and say why…", () => pauseFor(item.name))],
       button("Retry now", (event) => retry(event.currentTarget, item.name), { sign: "again", disabled: item.scheduled === 0 }),
-      h("a.btn", { href: link("events", [], { q: `to:${/\s/.test(item.name) ? `"${item.name}"` : item.name}` }) }, "Its events"),
+      h("a.btn", { href: link("events", [], { q: search("to", item.name) }) }, "Its events"),
     ),
   );
 }
@@ -176,7 +196,7 @@ function sentence(item) {
     case "failing":
       return [h("b", null, "Failing since ", moment(item.breaker.open_since)), ": its attempts fail one after the other. One at a time is made until one succeeds, at most a minute apart. ", item.next_probe_at && ["The next one is made ", moment(item.next_probe_at, "until"), ". "], "Nothing is lost, and the time does not count towards giving up. ", dead];
     case "paused":
-      return [h("b", null, "Paused since ", moment(item.paused.since)), `: ${item.paused.reason}. Nothing is sent and nothing is lost; what comes in waits until it is resumed. `, item.removed?.dead_letters_from && ["The config names it no more: what waits becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ". "], dead];
+      return [h("b", null, "Paused since ", moment(item.paused.since)), ": ", h("span.foreign", null, item.paused.reason), `${/[.!?]$/.test(item.paused.reason) ? "" : "."} Nothing is sent and nothing is lost; what comes in waits until it is resumed. `, item.removed?.dead_letters_from && ["The config names it no more: what waits becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ". "], dead];
     case "removed":
       return [h("b", null, "Removed"), ": the config names it no more. ", item.removed?.dead_letters_from && ["What waits for it becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ", unless it comes back or another takes it over by renamed_from. "], dead];
     default:
@@ -210,9 +230,7 @@ function drawFacts(parent, item) {
 }
 
 function drawChart(parent, item) {
-  const { delivered = [], failed = [] } = relay.minutes?.destinations[item.name] ?? {};
-  const label = `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} in the last hour`;
-  fill(parent, bars(delivered, failed, { label }), h("figcaption", null, h("span", null, "60 min ago"), h("span", null, h("i.ok"), "delivered", h("i.failed"), "failed attempts"), h("span", null, "now")));
+  fill(parent, chart(item.name), h("figcaption", null, h("span", null, "60 min ago"), h("span", null, h("i.ok"), "delivered", h("i.failed"), "failed attempts"), h("span", null, "now")));
 }
 
 function drawWaiting(parent, item) {
@@ -318,8 +336,28 @@ async function after() {
 
 async function pause(element, name) {
   if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/pause`, { id })))) return;
+  await paused(name);
+}
+
+async function paused(name) {
   toast(`${name} is paused.`, { about: name, label: "Resume", run: () => resume(document.createElement("button"), name) });
   await after();
+}
+
+/** The same with a sentence for whoever comes next. */
+function pauseFor(name) {
+  const reason = h("input", { type: "text", maxlength: REASON_MAX, autocomplete: "off", placeholder: "Their API moves on Friday" });
+  const { go: act } = ask({
+    title: `Pause ${name}`,
+    content: [h("label.field", null, "Why", reason), h("p.dim", null, "Whoever looks at the destination reads it until it is resumed. What comes in waits.")],
+    label: `Pause ${name}`,
+    act: async (id) => {
+      const done = await post(`destinations/${encodeURIComponent(name)}/pause`, { id, reason: reason.value });
+      await paused(name);
+      return done;
+    },
+  });
+  reason.addEventListener("keydown", (event) => event.key === "Enter" && act.click());
 }
 
 async function resume(element, name) {

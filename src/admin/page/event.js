@@ -3,7 +3,7 @@
 import { Refused, bytes, get, post, relay } from "./api.js";
 import { button, copy, count, fill, h, icon, many, moment, plain, size } from "./dom.js";
 import * as json from "./json.js";
-import { announce, ask, badge, empty, go, link, menu, place, sent, toast } from "./parts.js";
+import { announce, ask, badge, draft, empty, go, link, menu, place, search, sent, stuckFirst, toast } from "./parts.js";
 import * as slack from "./slack.js";
 
 /** A larger body is not drawn as a tree. */
@@ -116,7 +116,7 @@ async function copied(text, what) {
 
 function drawWent(own) {
   const { event } = own;
-  const { deliveries } = event;
+  const deliveries = stuckFirst(event.deliveries);
   const unfolded = new Set([...own.went.querySelectorAll("details[open]")].map((details) => details.dataset.of));
   const boxes = deliveries.map((delivery) => box(own, delivery, unfolded));
   fill(own.went, h("h2", null, "Where it went ", deliveries.length > 0 && h("span.dim", null, many(deliveries.length, "destination"))), deliveries.length ? boxes : nowhere(own));
@@ -153,7 +153,7 @@ function box(own, delivery, unfolded) {
 
 const WAITS = {
   due: "its next attempt is due",
-  breaker: "the destination fails: one attempt at a time is made until one succeeds",
+  breaker: "the destination fails, and one attempt at a time is made until one succeeds",
   pause: "the destination is paused",
   retry_after: "the destination said when it may be tried again",
 };
@@ -331,7 +331,7 @@ function chosen(path, node, at) {
   const condition = `${/^[\w.-]+$/.test(name) ? name : JSON.stringify(name)}: ${node.source}`;
   const template = `{{ ${path.map((step, i) => (i === 0 ? step : `.${step}`)).join("").replaceAll("-", "_")} }}`;
   const only = { type: "type", "campaign.name": "campaign", "user.email": "who" }[name];
-  const query = only ? `${only}:${/\s/.test(value) ? `"${value}"` : value}` : value;
+  const query = only ? search(only, value) : value;
   menu(at, [
     ["Only events like this", plain(query).slice(0, 60), () => go(link("events", place().rest, { q: query }))],
     ["Copy as a condition", condition.slice(0, 60), () => copied(condition, "The condition")],
@@ -358,11 +358,7 @@ function curl(own) {
 }
 
 function tryIt(own) {
-  try {
-    sessionStorage.setItem("try", new TextDecoder().decode(own.bytes));
-  } catch {
-    // Forbidden: then it is to be pasted.
-  }
+  Object.assign(draft, { text: new TextDecoder().decode(own.bytes), source: own.event.source });
   go(link("try"));
 }
 

@@ -2,12 +2,14 @@
 
 import { Refused, post, relay } from "./api.js";
 import { button, count, dayOf, fill, h, icon, keyed, many, moment, say, timeOf } from "./dom.js";
-import { announce, empty, go, isQuiet, link, pill, place, stateOf } from "./parts.js";
+import { announce, empty, go, link, pill, place, stuckFirst } from "./parts.js";
 import * as above from "./strip.js";
 
 /** Rows that are drawn, and rows that are known. */
 const DRAWN_MAX = 400;
 const KNOWN_MAX = 1000;
+/** Of an event, so many deliveries have a pill in its row; the rest is counted. */
+const PILLS_MAX = 3;
 /** Events on a page of the list. */
 const PAGE = 100;
 /** After the last key, the search waits for so long. */
@@ -448,10 +450,12 @@ function update(child, item) {
 function outcomes(deliveries) {
   if (!deliveries.length) return h("span.pill.s-wait", null, icon("nowhere"), "no rule wanted it");
   const arrived = deliveries.filter(({ state }) => state === "delivered");
-  const rest = deliveries.filter(({ state }) => state !== "delivered");
+  const rest = stuckFirst(deliveries.filter(({ state }) => state !== "delivered"));
+  // One more would take the place of the number.
+  const drawn = rest.length > PILLS_MAX + 1 ? rest.slice(0, PILLS_MAX) : rest;
   return [
-    rest.filter(({ state }) => !isQuiet(state)).map(({ destination, state }) => pill(destination, state)),
-    rest.filter(({ state }) => isQuiet(state)).map(({ destination, state }) => pill(destination, state)),
+    drawn.map(({ destination, state }) => pill(destination, state)),
+    drawn.length < rest.length && h("span.dim.more", { title: rest.slice(PILLS_MAX).map(({ destination }) => destination).join(", ") }, `+ ${count(rest.length - drawn.length)}`),
     arrived.length > 0 && h("span.arrived", null, icon("yes", "delivered to"), h("span", null, arrived.map(({ destination }) => destination).join(", "))),
   ];
 }

@@ -26,11 +26,6 @@ export function stateOf(name) {
   return { sign, colour, word };
 }
 
-/** The states in which a delivery is where it should be, or will be by itself at once. */
-export function isQuiet(state) {
-  return state === "delivered" || state === "skipped" || state === "unknown" || state === "moved" || state === "dropped";
-}
-
 export function badge(name) {
   const { sign, colour, word } = stateOf(name);
   return h(`span.badge.s-${colour}`, null, icon(sign), word);
@@ -46,6 +41,26 @@ export function pill(destination, state) {
 export function needsSomebody(destination) {
   return destination.state === "failing" || destination.dead_letters > 0;
 }
+
+/** Destinations with those in trouble first. */
+export function troubleFirst(destinations) {
+  const order = ({ state, dead_letters: dead, backlog }) => (state === "failing" ? 0 : dead ? 1 : state === "paused" ? 2 : backlog ? 3 : 4);
+  return destinations.toSorted((one, other) => order(one) - order(other));
+}
+
+const STUCK = ["dead", "scheduled", "held", "waiting", "in_flight"];
+
+/** Deliveries with those first that are not where they should be, and among these the ones that failed. */
+export function stuckFirst(deliveries) {
+  const order = ({ state }) => (STUCK.indexOf(state) + 1 || STUCK.length + 1);
+  return deliveries.toSorted((one, other) => order(one) - order(other));
+}
+
+/**
+ * The event that stands in Try it, and how it is tried: the same when somebody comes back to it. In memory alone, so that nothing of an event is
+ * left in a browser that is closed.
+ */
+export const draft = { text: null, source: null, onDisk: false };
 
 // ---- addresses: all behind the #, so they work below any path, and no proxy's log has what was searched for
 
@@ -69,6 +84,11 @@ export function link(view, rest = [], query = {}) {
   const path = [view, ...rest].map(encodeURIComponent).join("/");
   const given = Object.entries(query).filter(([, value]) => value);
   return `#/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+}
+
+/** What finds events by a word of the search and its value. */
+export function search(word, value) {
+  return `${word}:${/\s/.test(value) ? `"${value}"` : value}`;
 }
 
 /** Goes to a place. With `replace`, nothing leads back to the one before. */
@@ -226,6 +246,9 @@ export function menu(at, entries) {
 export function empty(title, text, ...acts) {
   return h("div.empty", null, h("h2", null, title), h("p", null, text), acts.length > 0 && h("div.acts", null, acts));
 }
+
+/** Events of the history, counted from the newest, through which a view looks. */
+export const LAST = 100000;
 
 /** "3 of 5" of something, or all. */
 export function share(part, whole) {

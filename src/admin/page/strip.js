@@ -2,7 +2,7 @@
 
 import { relay } from "./api.js";
 import { count, fill, h, icon, keyed, many, now, span } from "./dom.js";
-import { bars, link, needsSomebody, stateOf, sum } from "./parts.js";
+import { bars, link, needsSomebody, stateOf, sum, troubleFirst } from "./parts.js";
 
 /** The strip, with nothing in it yet. */
 export function build() {
@@ -13,9 +13,7 @@ export function build() {
 export function draw(strip) {
   const { status, minutes } = relay;
   if (!status || !minutes) return;
-  const order = (destination) => (destination.state === "failing" ? 0 : destination.dead_letters ? 1 : destination.state === "paused" ? 2 : destination.backlog ? 3 : 4);
-  const destinations = status.destinations.toSorted((one, other) => order(one) - order(other));
-  keyed(strip, [{ name: "" }, ...destinations], (item) => `${item.name}|`, (item) => h("a.card", { href: item.name ? link("destinations", [item.name]) : link("events") }), drawCard);
+  keyed(strip, [{ name: "" }, ...troubleFirst(status.destinations)], (item) => `${item.name}|`, (item) => h("a.card", { href: item.name ? link("destinations", [item.name]) : link("events") }), drawCard);
 }
 
 /** The last hour of a destination. */

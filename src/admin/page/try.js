@@ -1,14 +1,15 @@
 // Try it: an event before it happens. What the rules say, and what each destination would get; nothing is sent until somebody says so.
 
-import { Refused, get, post } from "./api.js";
+import { Refused, get, post, relay } from "./api.js";
 import { button, fill, h, icon, many, prose, say, size } from "./dom.js";
 import { miss, request, rules } from "./event.js";
 import * as json from "./json.js";
-import { go, link, once, toast } from "./parts.js";
+import { draft, go, link, once, toast } from "./parts.js";
 import * as slack from "./slack.js";
 
 const TYPING_MS = 250;
-const KEPT = "try";
+/** Destinations that the button names; more are counted. */
+const NAMED_MAX = 3;
 
 let view = null;
 
@@ -17,7 +18,10 @@ export function open(main) {
   const told = h("p.told", { role: "status" });
   const result = h("section.result", { "aria-label": "What would happen", "aria-live": "off" });
   const samples = h("div.chips", { role: "group", "aria-label": "Samples" }, h("span.dim", null, "Samples"));
-  const send = button("Send it for real", (event) => sendIt(event.currentTarget));
+  const sends = h("p.dim", { id: "sends" });
+  const send = button("Send it for real", (event) => sendIt(event.currentTarget), { "aria-describedby": "sends" });
+  const source = h("select", { onchange: () => ((draft.source = source.value), look()) });
+  const from = h("label.from", { hidden: true }, h("span.dim", null, "As if it came by the source "), source);
   main.append(
     h(
       "div.try",
@@ -29,14 +33,17 @@ export function open(main) {
         h("p.dim", null, "Nothing is sent and nothing is written until you say so."),
         samples,
         text,
+        from,
         told,
-        h("div.acts.apart", null, button("Tidy", tidy), send),
+        h("div.acts.apart", null, button("Tidy", tidy), sends, send),
       ),
       result,
     ),
   );
-  view = { text, told, result, samples, send, onDisk: false, asked: 0 };
+  view = { text, told, result, samples, send, sends, from, source };
+  drawSources();
   text.addEventListener("input", () => {
+    draft.text = text.value;
     clearTimeout(view.typing);
     view.typing = setTimeout(look, TYPING_MS);
   });
@@ -49,22 +56,33 @@ export function close() {
   view = null;
 }
 
-/** With what was handed over by another view, or the first sample. */
+export function relayChanged() {
+  drawSources();
+}
+export { relayChanged as relay };
+
+/** By which source it is to have come: to be chosen where there are several. */
+function drawSources() {
+  const names = (relay.status?.sources ?? []).map(({ name }) => name);
+  const chosen = draft.source ?? names[0];
+  // Perhaps it is gone, or stands in the file alone: then the relay says so.
+  if (names.length && !names.includes(chosen)) names.push(chosen);
+  view.from.hidden = names.length < 2;
+  const known = names.join("\n");
+  if (view.source.known === known) return;
+  view.source.known = known;
+  fill(view.source, names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+}
+
+/** With what stood here before or was handed over by another view, or the first sample. */
 async function begin() {
   const own = view;
-  let handed = null;
-  try {
-    handed = sessionStorage.getItem(KEPT);
-    sessionStorage.removeItem(KEPT);
-  } catch {
-    // Forbidden: then there is nothing.
-  }
-  if (handed !== null) own.text.value = handed;
+  if (draft.text !== null) own.text.value = draft.text;
   try {
     const samples = await get("samples");
     if (view !== own) return;
     for (const [name, text] of Object.entries(samples)) own.samples.append(h("button.chip", { type: "button", onclick: () => put(tidied(text)) }, name));
-    if (handed === null) own.text.value = tidied(samples.bounced ?? Object.values(samples)[0] ?? "");
+    if (draft.text === null) own.text.value = tidied(samples.bounced ?? Object.values(samples)[0] ?? "");
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
   }
@@ -72,7 +90,7 @@ async function begin() {
 }
 
 function put(text) {
-  view.text.value = text;
+  view.text.value = draft.text = text;
   look();
 }
 
@@ -94,7 +112,7 @@ async function look() {
   own.controller = new AbortController();
   const event = own.text.value;
   try {
-    const explained = await post("explain", { event, on_disk: own.onDisk }, own.controller.signal);
+    const explained = await post("explain", { event, source: draft.source ?? undefined, on_disk: draft.onDisk }, own.controller.signal);
     if (view === own) draw(explained, new TextEncoder().encode(event).length);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -105,14 +123,27 @@ async function look() {
 
 function refused(error) {
   const isConfig = error.status === 409;
+  const isEvent = error.status === 422;
   if (isConfig) fill(view.told);
   else fill(view.told, icon("no"), h("span.bad", null, prose(error.message)));
   view.send.disabled = !isConfig;
-  fill(view.result, h("div.verdict", null, h("h2", null, isConfig ? "Not known" : "Refused"), choice()), isConfig ? h("div.note.s-bad", null, h("p", null, "The file as it stands is not good:"), h("pre", null, error.message)) : h("p.dim", null, "Such a request would be refused with 400; the sender hears the sentence on the left."));
+  drawSends([]);
+  fill(
+    view.result,
+    h("div.verdict", null, h("h2", null, isEvent ? "Refused" : "Not known"), choice()),
+    isConfig && h("div.note.s-bad", null, h("p", null, "The file as it stands is not good:"), h("pre", null, error.message)),
+    isEvent && h("p.dim", null, "Such a request would be refused with 400; the sender hears the sentence beside it."),
+  );
+}
+
+/** What the button does, before it is pressed: by the rules in force, whichever it was tried by. */
+function drawSends(names) {
+  const where = draft.onDisk ? "goes where the rules in force say" : names.length ? `goes to ${names.length > NAMED_MAX ? many(names.length, "destination") : names.join(", ")}` : "goes nowhere";
+  say(view.sends, view.send.disabled ? "" : `It is accepted as from a sender, and ${where}.`);
 }
 
 function choice() {
-  const one = (onDisk, label) => h("button", { type: "button", "aria-pressed": String(view.onDisk === onDisk), onclick: () => ((view.onDisk = onDisk), look()) }, label);
+  const one = (onDisk, label) => h("button", { type: "button", "aria-pressed": String(draft.onDisk === onDisk), onclick: () => ((draft.onDisk = onDisk), look()) }, label);
   return h("div.segments.choice", { role: "group", "aria-label": "By which rules" }, one(false, "The rules in force"), one(true, "The file as it stands"));
 }
 
@@ -120,6 +151,7 @@ function draw(explained, length) {
   view.send.disabled = false;
   fill(view.told, h("span.good", null, icon("yes")), h("span", null, `${explained.type}, ${size(length)}`));
   const { deliveries, nearest } = explained;
+  drawSends(deliveries.map(({ destination }) => destination));
   const matching = explained.rules.filter((rule) => rule.matches).length;
   const names = deliveries.map(({ destination }, at) => [at > 0 && ", ", h("a.foreign", { href: link("destinations", [destination]) }, destination)]);
   fill(
@@ -139,7 +171,7 @@ function box(delivery) {
 
 async function sendIt(element) {
   const own = view;
-  const done = await once(element, () => post("send", { event: own.text.value }));
+  const done = await once(element, () => post("send", { event: own.text.value, source: draft.source ?? undefined }));
   if (!done) return;
   if (view === own) say(own.told, "Accepted.");
   toast("It was accepted.", { label: "See it", run: () => go(link("events", [done.id])) });

@@ -3,10 +3,19 @@
 import { Refused, get, newId, post } from "./api.js";
 import { button, count, fill, h, icon, many, moment, prose } from "./dom.js";
 import { meant } from "./event.js";
-import { ask, empty, link, once, sent } from "./parts.js";
+import { LAST, ask, empty, link, once, search, sent, sum } from "./parts.js";
 
-/** Events that are looked at. */
-const LAST = 100000;
+/** Why requests were turned away, behind their number. */
+const REASONS = {
+  wrong_address: "came to an address that is no source's",
+  method: "did not come as a POST",
+  body_timeout: "did not arrive in time",
+  too_large: "had too large a body",
+  encoding: "had a body that is packed in an unknown way",
+  bad_event: "held no event that can be read",
+  unavailable: "came while nothing was accepted",
+  other: "had another reason",
+};
 /** Events that one replay names. */
 const NAMED_MAX = 1000;
 
@@ -99,7 +108,6 @@ function drawGroups(found) {
 
 function group(one) {
   const { nearest } = one;
-  const text = `type:${/\s/.test(one.type) ? `"${one.type}"` : one.type}`;
   return h(
     "section.group",
     { "aria-label": `${one.type}, ${many(one.count, "event")}` },
@@ -110,7 +118,7 @@ function group(one) {
       one.now.length > 0 ? now(one) : nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
       h("p.dim", null, "Last ", moment(one.last_at, "ago"), one.examples.map((id, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     ),
-    h("div.acts", null, h("a.btn", { href: link("events", [], { q: text, show: "unrouted" }), title: "All events of this type that went nowhere, of whatever group" }, "See all of this type"), one.now.length > 0 && button("Route again…", () => routeAgain(one))),
+    h("div.acts", null, h("a.btn", { href: link("events", [], { q: search("type", one.type), show: "unrouted" }), title: "All events of this type that went nowhere, of whatever group" }, "See all of this type"), one.now.length > 0 && button("Route again…", () => routeAgain(one))),
   );
 }
 
@@ -195,12 +203,13 @@ async function routeAgain(one) {
 function drawRefused(found) {
   if (!found.refused.length) return fill(view.body, empty("Nothing was turned away", "Every request to the hooks was accepted, since the relay was started."));
   const counts = Object.entries(found.counts ?? {});
+  const all = sum(counts.map(([, number]) => number));
   const rows = found.refused.map((one) =>
-    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, prose(one.reason ?? "")), h("td", null, h("code.foreign", null, `${one.method} ${one.path}`), one.source && h("span.dim", null, " from ", h("span.foreign", null, one.source)), one.body && h("code.answer.foreign", null, one.body))),
+    h("tr", null, h("td", null, moment(one.at, "full")), h("td", null, h("b", null, one.status)), h("td", null, prose(one.reason ?? "")), h("td", null, h("code.foreign", null, `${one.method} ${one.path}`), one.source && h("span.dim", null, " from ", h("span.foreign", null, one.source)), one.body && [" ", h("code.answer.foreign", null, one.body)])),
   );
   fill(
     view.body,
-    counts.length > 0 && h("p.dim", null, "Since the start: ", counts.map(([reason, number]) => `${count(number)} ${reason.replaceAll("_", " ")}`).join(", "), "."),
+    counts.length > 0 && h("p.dim", null, `${many(all, "request")} ${all === 1 ? "was" : "were"} turned away since the start: `, counts.map(([reason, number]) => `${count(number)} ${REASONS[reason] ?? REASONS.other}`).join(", "), "."),
     h("div.tablebox.cards", { tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, ["When", "Status", "Why", "What came"].map((head) => h("th", { scope: "col" }, head)))), h("tbody", null, rows))),
   );
 }

@@ -46,6 +46,76 @@ async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_paused_with_a_reason_for_who_comes_next() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
+    page.click(".detail .acts button", "Pause, and say why…").await;
+    page.fill("dialog input", "Their API moves on Friday").await;
+    assert_eq!(relay.destination("crm").await["state"], "up", "nothing is done yet");
+    page.click("dialog button", "Pause crm").await;
+    page.sees(".detail .sentence", ": Their API moves on Friday. Nothing is sent").await;
+    assert_eq!(relay.destination("crm").await["paused"]["reason"], "Their API moves on Friday");
+    page.click(".toast button", "Resume").await;
+    // The other button asks nothing.
+    page.click(".detail .acts button", "Pause").await;
+    page.sees(".detail .sentence", ": paused by the operator. Nothing is sent").await;
+    page.end().await;
+}
+
+/// A relay with so many destinations, all of which get every event; and what answers for the last but one of them.
+async fn many(count: usize, up: &Fake, down: &Fake) -> TestRelay {
+    let names: Vec<_> = (0..count).map(|n| format!("d-{n}")).collect();
+    let mut config = format!("rules: [ {{ name: all, to: [{}] }} ]\ndestinations:\n", names.join(", "));
+    for (n, name) in names.iter().enumerate() {
+        let url = if n + 2 == count { down.url() } else { up.url() };
+        let retry = "retry: { initial: 1h, max: 1h }";
+        config.push_str(&format!("  {name}:\n    http: {{ url: \"{url}/{n}\" }}\n    {retry}\n"));
+    }
+    TestRelay::start(&config).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn among_many_destinations_the_one_that_fails_stands_first_and_a_word_finds_the_others() {
+    let (up, down) = (Fake::start([]).await, Fake::start([Act::status(503)]).await);
+    let relay = many(13, &up, &down).await;
+    let id = relay.accept(SENT).await;
+    eventually("all to be tried", async || {
+        let deliveries = relay.deliveries(&id).await;
+        let is_in = |state: &str| deliveries.iter().filter(|delivery| delivery["state"] == state).count();
+        (is_in("delivered"), is_in("scheduled")) == (12, 1)
+    })
+    .await;
+    let page = Page::open(relay.running.admin_address, &format!("#/events/{id}")).await;
+    page.sees(".rows .pill", "d-11").await;
+    page.until("it to be first", "return all('.delivery')[0]?.querySelector('header a').textContent === 'd-11'", &[])
+        .await;
+
+    page.run("location.hash = '#/destinations'", &[]).await;
+    page.sees(".list a.destination", "d-12").await;
+    let first = page.texts(".list a.destination b").await;
+    assert_eq!((first[0].as_str(), first.len()), ("d-11", 13));
+    page.fill(".find input", "D-1").await;
+    page.until("four of them", "return all('.list a.destination').length === 4", &[]).await;
+    page.fill(".find input", "nowhere").await;
+    page.sees(".list", "None of the 13 has that").await;
+    page.fill(".find input", "d-7").await;
+    page.until("one of them", "return all('.list a.destination').length === 1", &[]).await;
+    page.sees_no(".list", "None of the 13").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twelve_destinations_need_no_filter() {
+    let fake = Fake::start([]).await;
+    let relay = many(12, &fake, &fake).await;
+    let page = Page::open(relay.running.admin_address, "#/destinations").await;
+    page.sees(".list a.destination", "d-11").await;
+    assert_eq!(page.count(".find input").await, 0);
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_is_held_or_refused_when_asked_how_and_the_header_says_so() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;

@@ -7,7 +7,7 @@ use super::stage::rules;
 use crate::harness::*;
 
 /// What tries to get out of its place; each stands in the type, the campaign, the address and a key.
-const ATTEMPTS: [&str; 8] = [
+pub const ATTEMPTS: [&str; 8] = [
     "</script><img src=x onerror=window.wasHere=1>",
     "<script>window.wasHere=1</script>",
     "\"><svg onload=window.wasHere=1>",

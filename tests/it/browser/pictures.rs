@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::driver::pictures;
+use super::hostile::ATTEMPTS;
 use super::page::Page;
-use super::stage::Stage;
+use super::stage::{BOUNCED, Stage};
 use crate::harness::*;
 
 /// What each is looked at in.
@@ -60,8 +61,14 @@ async fn a_relay_that_is_new_is_drawn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_destinations_one_of_them_down_are_drawn() {
     let down = Fake::start(std::iter::repeat_with(|| Act::status(503)).take(1000)).await;
-    let mut config = "rules: [ { name: all, to: [d-77] } ]\ndestinations:\n".to_owned();
+    let up = Fake::start([]).await;
+    let all: Vec<_> = (0..100).map(|n| format!("d-{n}")).collect();
+    let mut config = format!(
+        "rules:\n  - {{ name: all, match: {{ type: to_all }}, to: [{}] }}\n  - {{ name: one, match: {{ type: sent }}, to: [d-77] }}\ndestinations:\n",
+        all.join(", ")
+    );
     for n in 0..100 {
+        let down = if n == 77 { &down } else { &up };
         config.push_str(&format!("  d-{n}:\n    http: {{ url: \"{}/{n}\" }}\n    {QUICK}\n", down.url()));
     }
     let relay = TestRelay::start(&config).await;
@@ -69,18 +76,66 @@ async fn a_hundred_destinations_one_of_them_down_are_drawn() {
         relay.accept(SENT).await;
     }
     eventually("the breaker to open", async || relay.destination("d-77").await["state"] == "failing").await;
+    let to_all = relay.accept(r#"{"type":"to_all"}"#).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     let first = page
         .until("the strip", "return all('.strip a.card').length === 101 && all('.strip a.card')[1].textContent", &[])
         .await;
     assert!(first.as_str().is_some_and(|first| first.contains("d-77")), "what is down stands first: {first}");
-    assert!(page.run("return document.querySelectorAll('*').length", &[]).await.as_u64() < Some(6000 + 100 * 80));
+    page.until("the rows", "return all('.rows a.row').length === 21", &[]).await;
     take(&page, "hundred-events").await;
+    page.go(&format!("#/events/{to_all}")).await;
+    page.until("all boxes", "return all('.delivery details').length === 100", &[]).await;
+    let nodes = page.run("return document.querySelectorAll('*').length", &[]).await.as_u64().unwrap_or(0);
+    assert!((2200..6000 + 100 * 80).contains(&nodes), "{nodes} nodes");
+    take(&page, "hundred-event").await;
+    page.go("#/destinations").await;
+    page.sees(".find", "").await;
+    take(&page, "hundred-list").await;
     page.go("#/destinations/d-77").await;
     page.sees(".detail .sentence", "Failing since").await;
     take(&page, "hundred-down").await;
     page.screen(390, 844).await;
     page.until("the phone", "return innerWidth === arguments[0]", &[json!(390)]).await;
     take(&page, "hundred-down-phone").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_would_like_to_be_more_and_long_names_are_drawn() {
+    let fake = Fake::start([Act::with(422, &[], ATTEMPTS[0])]).await;
+    let long = "a-name-of-a-destination-that-is-longer-than-what-is-beside-it";
+    let config = format!(
+        "rules: [ {{ name: all, to: [{long}, chat] }} ]\ndestinations:\n  {long}:\n    http: {{ url: \"{0}/long\" }}\n    {QUICK}\n  chat:\n    slack: {{ url: \"{0}/chat\", text: \"*{{{{ type }}}}* {{{{ user.email }}}}\" }}\n    {QUICK}\n",
+        fake.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    let mut last = String::new();
+    for text in ATTEMPTS {
+        let body =
+            json!({ "type": text, "user": { "email": text }, "campaign": { "name": text.repeat(6) }, text: [text, 1] });
+        last = relay.accept(&body.to_string()).await;
+        assert_eq!(relay.post(text).await.status(), 400);
+    }
+    relay.accept(BOUNCED).await;
+    eventually("a dead letter", async || relay.admin("/api/dead-letters").await.text().contains("422")).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    for (screen, width, height, scheme) in SCREENS {
+        page.screen(width, height).await;
+        page.colours(scheme).await;
+        for (n, (place, selector)) in [
+            ("#/events".to_owned(), ".rows"),
+            (format!("#/events/{last}"), ".rules"),
+            (format!("#/destinations/{long}"), ".detail .sentence"),
+            ("#/unrouted/refused".to_owned(), "table"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            page.go(&place).await;
+            page.sees(selector, "").await;
+            take(&page, &format!("hostile-{n}-{}-{screen}", named(&place))).await;
+        }
+    }
     page.end().await;
 }

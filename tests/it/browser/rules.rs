@@ -67,6 +67,9 @@ async fn an_event_is_tried_by_the_rules_in_force_and_by_the_file_and_then_sent_f
     page.fill("textarea", &event("clicked", "Cart", "jo@example.com")).await;
     page.sees(".verdict", "Goes to crm").await;
     assert_eq!(fake.seen().len(), 0, "nothing was sent so far");
+    page.sees("#sends", "goes where the rules in force say").await;
+    page.click(".choice button", "The rules in force").await;
+    page.sees("#sends", "It is accepted as from a sender, and goes to crm.").await;
     page.click("button", "Send it for real").await;
     page.click(".toast button", "See it").await;
     page.sees(".detail h1", "clicked").await;
@@ -74,6 +77,64 @@ async fn an_event_is_tried_by_the_rules_in_force_and_by_the_file_and_then_sent_f
     assert_eq!(fake.wait_for(1).await[0].json()["campaign"]["name"], "Cart");
     // Chromium logs that the broken one was refused.
     page.end_with(|line| line.contains("status of 422")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tried_stays_while_somebody_looks_elsewhere_and_lies_in_no_storage() {
+    let fake = Fake::start([]).await;
+    let sources = "vero: { token: secret }, shop: { token: other }";
+    let config = format!("{HEAD}{}", rules(&fake)).replace("vero: { token: secret }", sources);
+    let relay = TestRelay::start_with(&config).await;
+    std::fs::write(relay.directory.path().join("config.yaml"), &config).expect("written");
+    let kept = relay.accept(&event("opened", "Receipts", "jo@example.com")).await;
+    let page = Page::open(relay.running.admin_address, "#/try").await;
+    page.sees(".verdict", "Goes to alerts, crm").await;
+    let typed = event("clicked", "Cart of mine", "jo@example.com");
+    write(&page, &typed).await;
+    page.run(
+        "const source = find('.from select', ''); source.value = 'shop'; source.dispatchEvent(new Event('change'))",
+        &[],
+    )
+    .await;
+    page.click(".choice button", "The file as it stands").await;
+    page.sees(".verdict", "Goes to crm").await;
+
+    page.run("location.hash = '#/events'", &[]).await;
+    page.sees(".rows a.row", "opened").await;
+    page.run("history.back()", &[]).await;
+    page.sees(".choice button[aria-pressed=true]", "The file as it stands").await;
+    let shown = "return [find('textarea', '').value, find('.from select', '').value]";
+    assert_eq!(page.run(shown, &[]).await, json!([typed, "shop"]));
+    page.sees(".verdict", "Goes to crm").await;
+
+    // Another event takes its place when it is opened here, as what it came by does.
+    page.run("location.hash = arguments[0]", &[json!(format!("#/events/{kept}"))]).await;
+    page.click(".detail .acts button", "Open in Try it").await;
+    page.sees(".told", "opened").await;
+    assert_eq!(page.run(shown, &[]).await, json!([event("opened", "Receipts", "jo@example.com"), "vero"]));
+    assert_eq!(page.run("return localStorage.length + sessionStorage.length", &[]).await, json!(0));
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_turned_away_is_summed_up_in_words() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/unrouted/refused").await;
+    page.sees("main", "Nothing was turned away").await;
+    assert_eq!(relay.post("{ no JSON").await.status(), 400);
+    page.browser.client.refresh().await.expect("loaded again");
+    page.sees(".wide p", "1 request was turned away since the start: 1 held no event that can be read.").await;
+    assert_eq!(relay.post("[1").await.status(), 400);
+    let address = relay.running.address;
+    assert_eq!(request(address, "GET", "/hooks/vero/secret", &[], b"").await.status(), 405);
+    assert_eq!(request(address, "POST", "/hooks/vero/wrong", &[], b"{}").await.status(), 404);
+    page.browser.client.refresh().await.expect("loaded again");
+    let told = page.sees(".wide p", "4 requests were turned away since the start").await;
+    for part in ["2 held no event", "1 did not come as a POST", "1 came to an address that is no source's"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    page.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
