@@ -1,6 +1,6 @@
 // JSON as it is written: digits, the order of keys, and keys that stand twice. `JSON.parse` would lose all three.
 
-import { fill, h, many } from "./dom.js";
+import { h, many } from "./dom.js";
 
 /** Deeper, and a text stays a text. */
 const DEPTH_MAX = 200;
@@ -167,36 +167,4 @@ export function differences(here, there) {
   const [own, other] = [here, there].map((node) => new Map(leaves(node).map(([path, leaf]) => [path, leaf.source])));
   const paths = new Set([...own.keys(), ...other.keys()]);
   return [...paths].filter((path) => own.get(path) !== other.get(path)).map((path) => [path, own.get(path) ?? null, other.get(path) ?? null]);
-}
-
-/** Text that may be JSON, with its parts in colours; shown as it is where it is none. */
-export function coloured(text) {
-  let node;
-  try {
-    node = read(text);
-  } catch {
-    return h("pre", null, text);
-  }
-  return fill(h("pre"), paint(node, 0, []));
-}
-
-function paint(node, depth, out) {
-  const inner = `\n${"  ".repeat(depth + 1)}`;
-  const isObject = node.kind === "object";
-  if (!isObject && node.kind !== "array") {
-    out.push(h("span", { class: node.kind }, node.source));
-    return out;
-  }
-  const all = isObject ? node.members : node.items.map((item) => [null, item]);
-  const [open, close] = isObject ? "{}" : "[]";
-  out.push(open);
-  all.forEach(([key, value], i) => {
-    out.push(inner);
-    if (key !== null) out.push(h("span.key", null, key), ": ");
-    paint(value, depth + 1, out);
-    if (i < all.length - 1) out.push(",");
-  });
-  if (all.length) out.push(`\n${"  ".repeat(depth)}`);
-  out.push(close);
-  return out;
 }
