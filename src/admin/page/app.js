@@ -1,8 +1,9 @@
 // The frame: tabs, health, the time zone, colours, keys; which view is shown; and what all of them know of the relay.
 
 import { get, listen, onRefresh, onState, refresh, relay } from "./api.js";
-import { button, count, fill, h, icon, isUtc, many, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
-import { announce, empty, go, link, needsSomebody, place, toast } from "./parts.js";
+import { button, count, fill, h, icon, isUtc, many, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
+import { keysButton, onKeys } from "./keys.js";
+import { announce, empty, link, needsSomebody, place, toast } from "./parts.js";
 
 /** Each is loaded when it is first shown. */
 const VIEWS = [
@@ -17,6 +18,7 @@ const ASIDE = [["bins", "Bins", () => import("./bins.js")]];
 /** For those who only look, in the place of all that shows events. */
 const LOOKING = ["looking", "Only looking", () => import("./looking.js")];
 const LOOKED_AT = "destinations";
+const SIGN_IN = ["sign-in", "Sign in", () => import("./signin.js")];
 /** How often everything is asked for where nothing comes by itself. */
 const ASK_EVERY_MS = 5000;
 
@@ -39,19 +41,19 @@ async function route() {
     const opened = { name, view: {} };
     shown = opened;
     markTab();
-    const view = name === "sign-in" ? signIn : await loaded(name);
+    const view = await loaded(name);
     if (shown !== opened || !view) return;
     opened.view = view;
     here = placed();
-    view.open(main, here);
-    document.title = name === "events" ? "vero-relay" : `${viewOf(name)?.[1] ?? "Sign in"} · vero-relay`;
+    view.open(main, here, signedIn);
+    document.title = name === "events" ? "vero-relay" : `${viewOf(name)[1]} · vero-relay`;
   }
   shown.view.go?.(here);
   markTab();
 }
 
 function viewOf(name) {
-  return [...VIEWS, ...ASIDE, LOOKING].find(([known]) => known === name);
+  return [...VIEWS, ...ASIDE, LOOKING, SIGN_IN].find(([known]) => known === name);
 }
 
 /** The module of a view; nothing, where it did not come, and then it can be asked for again. */
@@ -76,7 +78,6 @@ const zone = button("", () => {
   shown?.view.zone?.();
 }, { kind: "quiet zone" });
 const colours = button("", nextColours, { kind: "quiet square" });
-const keysButton = button("", showKeys, { kind: "quiet square keys", sign: "help", "aria-label": "Keys", title: "Keys" });
 const leave = button("Sign out", async () => {
   try {
     await fetch("sign-out", { method: "POST", headers: { "x-vero-relay-write": "1" } });
@@ -275,33 +276,6 @@ function takeMinute(minute) {
 
 // ---- signing in
 
-const signIn = {
-  open(parent) {
-    const token = h("input", { type: "password", name: "token", autocomplete: "current-password", required: true, "aria-label": "Token" });
-    const told = h("p.bad", { role: "alert" });
-    // Those who keep passwords want a name beside each.
-    const name = h("input", { type: "text", name: "username", autocomplete: "username", value: "operator", hidden: true });
-    const send = h("button.btn.first", { type: "submit" }, "Sign in");
-    const form = h("form.signin", { action: "sign-in", method: "post" }, h("h1", null, "Sign in"), h("p.dim", null, "With the token that stands under ", h("code", null, "admin:"), " in the config."), name, token, send, told);
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      send.disabled = true;
-      try {
-        const answer = await fetch("sign-in", { method: "POST", headers: { "x-vero-relay-write": "1", accept: "application/json" }, body: new URLSearchParams({ token: token.value }) });
-        if (answer.ok) return await signedIn();
-        fill(told, (await answer.json()).error);
-      } catch {
-        fill(told, "The relay does not answer.");
-      } finally {
-        send.disabled = false;
-        token.value = "";
-      }
-    });
-    parent.append(form);
-    token.focus();
-  },
-};
-
 function signedOut() {
   if (relay.signedOut) return;
   relay.signedOut = true;
@@ -322,56 +296,6 @@ function takeSession(session) {
   relay.signedOut = session.needed && !session.signed_in;
   leave.hidden = !session.signed_in;
 }
-
-// ---- keys
-
-const KEYS = [
-  ["j k ↓ ↑", "the next, the one before"],
-  ["Enter", "to what is shown of it"],
-  ["Esc", "back to the list"],
-  ["/", "search"],
-  ["p", "hold the list, let it go"],
-  ["r", "replay this event"],
-  ["y", "copy its id"],
-  ["m", "mark to compare"],
-  ["g e, g d, g t, g u, g c", "to a view"],
-  ["?", "this list"],
-];
-let keysOff = recall("keys") === "off";
-let awaited = null;
-
-function showKeys() {
-  const off = h("input", { type: "checkbox", checked: !keysOff });
-  off.addEventListener("change", () => {
-    keysOff = !off.checked;
-    remember("keys", keysOff ? "off" : null);
-  });
-  const list = h("dl.keys", null, KEYS.map(([keys, what]) => [h("dt", null, keys.split(/(?<!g) /).map((key) => [h("kbd", null, key), " "])), h("dd", null, what)]));
-  const dialog = h("dialog", { "aria-label": "Keys" }, h("h2", null, "Keys"), list, h("label.check", null, off, "Single keys do something"), h("div.acts", null, button("Close", () => dialog.close(), { kind: "first" })));
-  dialog.addEventListener("close", () => {
-    dialog.remove();
-    keysButton.focus();
-  });
-  document.body.append(dialog);
-  dialog.showModal();
-}
-
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input,textarea,select,[contenteditable]");
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open],[popover]:popover-open")) return;
-  if (event.key === "Escape") return void shown?.view.key?.("Escape", event);
-  if (typing || keysOff) return;
-  if (awaited) {
-    clearTimeout(awaited);
-    awaited = null;
-    const to = VIEWS.find(([name]) => name[0] === event.key);
-    if (to) go(link(to[0]));
-    return;
-  }
-  if (event.key === "g") awaited = setTimeout(() => (awaited = null), 1200);
-  else if (event.key === "?") showKeys();
-  else shown?.view.key?.(event.key, event);
-});
 
 // ---- the beginning
 
@@ -401,6 +325,7 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 addEventListener("hashchange", route);
+onKeys(VIEWS.map(([name]) => name), (name, event) => shown?.view.key?.(name, event));
 setInterval(tick, 1000);
 
 drawFrame();

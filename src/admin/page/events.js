@@ -2,14 +2,14 @@
 
 import { Refused, post, relay } from "./api.js";
 import { button, count, dayOf, fill, h, icon, keyed, many, moment, say, timeOf } from "./dom.js";
-import { announce, empty, go, link, pill, place, stuckFirst } from "./parts.js";
+import { announce, empty, go, link, place } from "./parts.js";
+import { asked } from "./asked.js";
+import { outcomes, what } from "./row.js";
 import * as above from "./strip.js";
 
 /** Rows that are drawn, and rows that are known. */
 const DRAWN_MAX = 400;
 const KNOWN_MAX = 1000;
-/** Of an event, so many deliveries have a pill in its row; the rest is counted. */
-const PILLS_MAX = 3;
 /** Events on a page of the list. */
 const PAGE = 100;
 /** After the last key, the search waits for so long. */
@@ -32,9 +32,6 @@ const SHOWS = [
   ["dead", "Dead letters"],
   ["unrouted", "Unrouted"],
 ];
-/** What may stand before a colon in the search, and what the API calls it. */
-const WORDS = { type: "type", to: "destination", state: "state", rule: "rule", campaign: "campaign", source: "source", who: "email" };
-
 let view = null;
 /** What shows one event: it is loaded with the first that is opened, as the list does without it. */
 let detail = null;
@@ -110,23 +107,6 @@ export function show({ rest, query }) {
 export { show as go };
 
 // ---- the search
-
-/** What is asked of the API for what was typed. Words that are none of ours are looked for as they are. */
-export function asked(text, showing) {
-  const filter = {};
-  const rest = [];
-  for (const [, name, quoted, word] of text.matchAll(/(?:([a-z]+):)?(?:"([^"]*)"?|(\S+))/g)) {
-    const key = WORDS[name];
-    const value = quoted ?? word;
-    if (key && value) filter[key] = value;
-    else rest.push(name ? `${name}:${value}` : value);
-  }
-  if (rest.length) filter.text = rest.join(" ");
-  if (showing === "stuck") filter.state = "held,waiting,in_flight,scheduled";
-  if (showing === "dead") filter.state = "dead";
-  if (showing === "unrouted") filter.unrouted = true;
-  return filter;
-}
 
 function filter() {
   const { query } = place();
@@ -423,10 +403,6 @@ function make(item, first) {
   return h("li", { class: first ? "" : "fresh" }, row);
 }
 
-function what(item) {
-  return h("span.what", null, h("span.foreign", null, item.campaign ?? "–"), item.who && h("span.who.foreign", null, item.who));
-}
-
 function update(child, item) {
   if (!item.deliveries) return;
   const row = child.firstElementChild;
@@ -444,20 +420,6 @@ function update(child, item) {
   if (went.states === states) return;
   went.states = states;
   fill(went, outcomes(item.deliveries));
-}
-
-/** One tick and the names for all that arrived; a pill for each that did not. */
-function outcomes(deliveries) {
-  if (!deliveries.length) return h("span.pill.s-wait", null, icon("nowhere"), "no rule wanted it");
-  const arrived = deliveries.filter(({ state }) => state === "delivered");
-  const rest = stuckFirst(deliveries.filter(({ state }) => state !== "delivered"));
-  // One more would take the place of the number.
-  const drawn = rest.length > PILLS_MAX + 1 ? rest.slice(0, PILLS_MAX) : rest;
-  return [
-    drawn.map(({ destination, state }) => pill(destination, state)),
-    drawn.length < rest.length && h("span.dim.more", { title: rest.slice(PILLS_MAX).map(({ destination }) => destination).join(", ") }, `+ ${count(rest.length - drawn.length)}`),
-    arrived.length > 0 && h("span.arrived", null, icon("yes", "delivered to"), h("span", null, arrived.map(({ destination }) => destination).join(", "))),
-  ];
 }
 
 function drawFoot() {

@@ -71,6 +71,30 @@ async fn what_was_tried_before_a_replay_is_shown_before_it() {
     page.end().await;
 }
 
+/// What the row of an event says of so many deliveries that failed, besides one that waits.
+const ROW: &str = "
+return import('./row.js').then(({ outcomes }) => {
+  const failed = Array.from({ length: arguments[0] }, (_, n) => ({ destination: `d-${n}`, state: 'dead' }));
+  const parts = outcomes([{ destination: 'late', state: 'waiting' }, ...failed]).flat().filter(Boolean);
+  return parts.map((part) => part.textContent).join(' ');
+});
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_event_that_fails_at_many_destinations_a_row_names_some_and_counts_the_rest() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees("main", "Nothing has come in yet").await;
+    for (failed, expected) in
+        [(1, "d-0 late"), (3, "d-0 d-1 d-2 late"), (4, "d-0 d-1 d-2 + 2"), (99, "d-0 d-1 d-2 + 97")]
+    {
+        let told = page.run(ROW, &[json!(failed)]).await;
+        assert_eq!(told, json!(expected), "{failed}");
+    }
+    page.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_that_is_refused_says_so_and_shows_no_rows_of_another() {
     let stage = Stage::start().await;
