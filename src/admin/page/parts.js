@@ -244,7 +244,7 @@ export function menu(at, entries) {
 
 /** What is shown where there is nothing. */
 export function empty(title, text, ...acts) {
-  return h("div.empty", null, h("h2", null, title), h("p", null, text), acts.length > 0 && h("div.acts", null, acts));
+  return h("div.empty", null, h("h2", null, title), h("p", null, prose(text)), acts.length > 0 && h("div.acts", null, acts));
 }
 
 /** Events of the history, counted from the newest, through which a view looks. */

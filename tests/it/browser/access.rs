@@ -112,7 +112,7 @@ async fn every_text_stands_out_from_its_ground_in_light_and_dark() {
 }
 
 /// What reaches out of the window, or can be scrolled sideways, and is neither a table nor code nor the strip.
-const WIDE: &str = "
+pub const WIDE: &str = "
 const allowed = '.tablebox, .strip, pre, .yaml, .json, textarea, .offscreen, input';
 const found = [];
 for (const element of document.body.querySelectorAll('*')) {

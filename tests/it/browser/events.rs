@@ -12,6 +12,7 @@ async fn an_event_is_in_the_list_with_its_outcome_and_without_a_reload() {
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     page.sees("main", "Nothing has come in yet").await;
+    page.sees(".foot code", "vero-relay urls").await;
     page.run("window.isTheSame = true", &[]).await;
     relay.accept(BOUNCED).await;
     let row = page.sees(".rows a.row", "bounced").await;

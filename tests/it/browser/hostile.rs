@@ -148,6 +148,18 @@ async fn numbers_and_texts_stand_digit_for_digit() {
     page.sees(".detail .json", "v0").await;
     let shown = page.texts(".detail .json button.value").await;
     assert_eq!(shown[1..], values);
+    // What is copied out of the tree has its commas.
+    let select =
+        "getSelection().selectAllChildren(document.querySelector('.detail .json')); return getSelection().toString()";
+    let copied = page.run(select, &[]).await;
+    for (n, value) in values.iter().enumerate() {
+        let comma = if n + 1 < values.len() { "," } else { "" };
+        let line = format!("v{n}: {value}{comma}");
+        assert!(
+            copied.as_str().is_some_and(|copied| copied.lines().any(|copied| copied.trim() == line)),
+            "{line} in {copied}"
+        );
+    }
     page.click(".segments button", "Formatted").await;
     let formatted = page.sees("pre.raw", "v0").await;
     for (n, value) in values.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::access::WIDE;
 use super::driver::pictures;
 use super::hostile::ATTEMPTS;
 use super::page::Page;
@@ -120,7 +121,7 @@ async fn texts_that_would_like_to_be_more_and_long_names_are_drawn() {
     relay.accept(BOUNCED).await;
     eventually("a dead letter", async || relay.admin("/api/dead-letters").await.text().contains("422")).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
-    for (screen, width, height, scheme) in SCREENS {
+    for (screen, width, height, scheme) in SCREENS.into_iter().chain([("narrow", 320, 700, "dark")]) {
         page.screen(width, height).await;
         page.colours(scheme).await;
         for (n, (place, selector)) in [
@@ -134,6 +135,7 @@ async fn texts_that_would_like_to_be_more_and_long_names_are_drawn() {
         {
             page.go(&place).await;
             page.sees(selector, "").await;
+            assert_eq!(page.run(WIDE, &[]).await, json!([]), "{place} at {width}");
             take(&page, &format!("hostile-{n}-{}-{screen}", named(&place))).await;
         }
     }
