@@ -263,10 +263,15 @@ function verdict(rule, nearest) {
     const holds = condition.holds;
     const parts = condition.group
       ? [h("b", null, condition.group)]
-      : [h("b.foreign", null, condition.field), h("code.foreign", null, condition.expected), "got", h("code.foreign", { class: holds ? "" : "bad" }, condition.got.length ? condition.got.map((got) => got.value).join(", ") : "nothing")];
+      : [h("b.foreign", null, condition.field), h("code.foreign", null, condition.expected), "got", h("code.foreign", { class: holds ? "" : "bad" }, condition.got.length ? values(condition) : "nothing")];
     return h("li", { class: `${holds ? "yes" : "no"} deep-${deep}` }, icon(holds ? "yes" : "no", holds ? "holds" : "does not hold"), parts);
   });
   return h(`li.${kind}`, null, h("details", { open: Boolean(near) && nearest[0] === near }, h("summary", null, head), h("ul.conditions", null, conditions)));
+}
+
+/** What an event has where a condition looks. */
+export function values({ got }) {
+  return got.map(({ value }) => value).join(", ");
 }
 
 /** How a rule was missed, in a sentence. */
@@ -276,7 +281,7 @@ export function miss(near) {
     h("code.foreign", null, failed.field),
     ": expected ",
     h("code.foreign", null, failed.expected),
-    failed.got.length ? [", got ", h("code.foreign", null, failed.got.map((got) => got.value ?? got).join(", "))] : ", and the event has none",
+    failed.got.length ? [", got ", h("code.foreign", null, values(failed))] : ", and the event has none",
   ]);
   return [h("b.foreign", null, near.rule), near.failed.length === 1 ? " failed only on " : " failed on ", each, ".", meant(near)];
 }

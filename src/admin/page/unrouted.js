@@ -2,7 +2,7 @@
 
 import { Refused, get, newId, post } from "./api.js";
 import { button, count, fill, h, icon, many, moment, prose } from "./dom.js";
-import { meant } from "./event.js";
+import { meant, values } from "./event.js";
 import { LAST, ask, empty, link, once, search, sent, sum } from "./parts.js";
 
 /** Why requests were turned away, behind their number. */
@@ -130,7 +130,7 @@ function near(nearest) {
   return [
     h("p", null, "Nearest: ", h("b.foreign", null, nearest.rule), h("span.dim", null, ` · ${nearest.holding} of ${many(nearest.of, "condition")} hold${nearest.holding === 1 ? "s" : ""}`)),
     nearest.failed.map((failed) =>
-      h("p.miss", null, h("code.foreign", null, failed.field), h("span.dim", null, "expected"), h("code.foreign", null, failed.expected), failed.got.length ? [h("span.dim", null, "got"), h("code.foreign.bad", null, failed.got.map((got) => got.value ?? got).join(", "))] : h("span.dim", null, "and the event has none")),
+      h("p.miss", null, h("code.foreign", null, failed.field), h("span.dim", null, "expected"), h("code.foreign", null, failed.expected), failed.got.length ? [h("span.dim", null, "got"), h("code.foreign.bad", null, values(failed))] : h("span.dim", null, "and the event has none")),
     ),
     meant(nearest) && h("p", null, meant(nearest)),
   ];
