@@ -5,10 +5,12 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
+use super::columns::{Cell, LEAST, Layout, Table, end, middle, whole};
 use super::dialogue::{Progress, confirm};
 use super::events::attempts_of;
 use super::output::{json, print, say};
-use super::terminal::{are, grouped, numbered, plain, reason_of};
+use super::replay::How;
+use super::terminal::{are, grouped, numbered, plain, reason_of, width};
 use super::{FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -140,17 +142,8 @@ struct Chosen {
     event: Option<String>,
     #[command(flatten)]
     filters: Filters,
-    /// An id of your own (a UUID), so that the command can be repeated and done once
-    #[arg(long, value_name = "UUID")]
-    id: Option<String>,
-    /// Count them and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
     #[command(flatten)]
-    at: At,
+    how: How,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
@@ -192,17 +185,9 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
         json(&value!({ "dead_letters": letters, "next": after }));
         return Ok(());
     }
+    let layout = Layout::of(&TABLE, &letters.iter().map(row).collect::<Vec<_>>(), width());
     for letter in &letters {
-        let text = |key: &str| plain(letter[key].as_str().unwrap_or(""));
-        say!(
-            "{}  {:<16} {:<14} {:<28} {:<24} {}",
-            text("event"),
-            text("destination"),
-            text("type"),
-            text("who"),
-            text("campaign"),
-            reason_of(letter).unwrap_or_default()
-        );
+        say!("{}", layout.row(row(letter)));
     }
     if letters.is_empty() {
         say!("no dead letters match");
@@ -210,6 +195,20 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
         say!("… and there may be more: -n, or a filter");
     }
     Ok(())
+}
+
+/// A line a dead letter.
+static TABLE: Table = Table {
+    columns: &[whole("", 0), middle("  ", 16), end(" ", 14), middle(" ", 28), end(" ", 24), end(" ", 0)],
+    second_line: 3,
+    least: LEAST,
+};
+
+fn row(letter: &Value) -> Vec<Cell> {
+    let text = |key: &str| Cell::from(plain(letter[key].as_str().unwrap_or("")));
+    let mut row: Vec<_> = ["event", "destination", "type", "who", "campaign"].map(text).into();
+    row.push(Cell::from(reason_of(letter).unwrap_or_default()));
+    row
 }
 
 fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
@@ -244,7 +243,7 @@ fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
 }
 
 fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &Chosen) -> Result<(), Failure> {
-    let relay = RunningRelay::at(named, &chosen.at)?;
+    let relay = RunningRelay::at(named, &chosen.how.at)?;
     let mut asked = chosen.filters.asked(Some(from));
     asked["event"] = value!(chosen.event);
     asked["dry_run"] = value!(true);
@@ -262,23 +261,23 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
         (_, Some(to)) => format!("delivered to {to}"),
     };
     let what = format!("{} of {from} {} {done}", numbered(number, "dead letter"), are(number));
-    if chosen.dry_run || (number == 0 && chosen.id.is_none()) {
-        if chosen.at.json {
+    if chosen.how.dry_run || (number == 0 && chosen.how.id.is_none()) {
+        if chosen.how.at.json {
             json(&counted);
             return Ok(());
         }
-        say!("{what}{}", if chosen.dry_run { " (dry run: nothing was done)" } else { "" });
+        say!("{what}{}", if chosen.how.dry_run { " (dry run: nothing was done)" } else { "" });
         return Ok(());
     }
     if chosen.event.is_none() || act == "drop" {
-        confirm(&format!("{what}. Do it?"), chosen.yes)?;
+        confirm(&format!("{what}. Do it?"), chosen.how.yes)?;
     }
     asked["dry_run"] = value!(false);
-    asked["id"] = value!(chosen.id);
+    asked["id"] = value!(chosen.how.id);
     let acting = Progress::of_unknown_length(&numbered(number, "dead letter"));
     let done = block_on(async { relay.act(&path, &asked).await })?;
     drop(acting);
-    if chosen.at.json {
+    if chosen.how.at.json {
         json(&done);
         return Ok(());
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
+use super::columns::{Cell, LEAST, Layout, Part, Table, end, middle, whole};
 use super::output::{json, print, say, tell};
-use super::terminal::{paint, plain, reason_of, wait_of};
+use super::terminal::{plain, reason_of, wait_of, width};
 use super::{Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -113,8 +114,9 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         json(&Value::Array(events));
         return Ok(());
     }
+    let layout = Layout::of(&TABLE, &events.iter().map(row).collect::<Vec<_>>(), width());
     for event in &events {
-        say!("{}", line(event));
+        say!("{}", layout.row(row(event)));
     }
     if events.is_empty() {
         say!("no events match");
@@ -128,24 +130,36 @@ pub(super) fn tell_of_slips(answer: &Value) {
     warnings.for_each(|warning| tell!("warning: {}", plain(warning)));
 }
 
-/// One line an event: when, what, and where it went.
-fn line(event: &Value) -> String {
-    let text = |key: &str| plain(event[key].as_str().unwrap_or(""));
-    let deliveries = event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|delivery| {
-        let name = plain(delivery["destination"].as_str().unwrap_or("?"));
+/// A line an event: when, what, and where it went.
+static TABLE: Table = Table {
+    columns: &[whole("", 0), whole("  ", 0), end("  ", 14), middle(" ", 28), end(" ", 24), end(" → ", 0)],
+    second_line: 3,
+    least: LEAST,
+};
+
+fn row(event: &Value) -> Vec<Cell> {
+    let text = |key: &str| Cell::from(plain(event[key].as_str().unwrap_or("")));
+    let mut row: Vec<_> = ["received_at", "id", "type", "who", "campaign"].map(text).into();
+    row.push(went(event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default()));
+    row
+}
+
+/// Where an event went, and what became of it there.
+pub(super) fn went(deliveries: &[Value]) -> Cell {
+    if deliveries.is_empty() {
+        return Cell::painted("33", "nowhere".to_owned());
+    }
+    let parts = deliveries.iter().map(|delivery| {
         let state = delivery["state"].as_str().unwrap_or("?");
-        let colour = match state {
-            "delivered" | "skipped" | "moved" => "32",
-            "dead" | "dropped" => "31",
-            _ => "33",
+        let (order, colour) = match state {
+            "dead" | "dropped" => (0, "31"),
+            "delivered" | "skipped" | "moved" => (2, "32"),
+            _ => (1, "33"),
         };
-        format!("{name} {}", paint(colour, &plain(&state.replace('_', " "))))
+        let text = plain(delivery["destination"].as_str().unwrap_or("?"));
+        Part { text, painted: Some((colour, plain(&state.replace('_', " ")))), order }
     });
-    let deliveries: Vec<_> = deliveries.collect();
-    let went = if deliveries.is_empty() { "nowhere".to_owned() } else { deliveries.join(", ") };
-    let who = text("who");
-    let campaign = text("campaign");
-    format!("{}  {}  {:<14} {who:<28} {campaign:<24} → {went}", text("received_at"), text("id"), text("type"))
+    Cell::list(parts.collect())
 }
 
 fn one(event: &Value) -> String {

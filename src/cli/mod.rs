@@ -3,7 +3,8 @@
 //! # Cast
 //!
 //! * [`client`]: talks to a running relay. [`dialogue`]: a question before something is done, and how far it has come.
-//! * [`output`]: the one way to standard output and error. [`terminal`]: sizes and ages as people read them; [`explained`]: an explanation.
+//! * [`output`]: the one way to standard output and error. [`terminal`]: sizes and ages as people read them; [`columns`]: lists;
+//!   [`explained`]: an explanation.
 //! * [`reference`](mod@reference): `docs/cli.md`, made from the verbs' help.
 
 use std::path::PathBuf;
@@ -108,6 +109,7 @@ verbs! {
 }
 
 mod client;
+mod columns;
 mod dialogue;
 mod explained;
 mod output;

@@ -12,7 +12,7 @@ use super::{Failure, block_on};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    target: Target,
+    subject: Subject,
     /// Answer the source's events with 503 instead of keeping them
     #[arg(long, requires = "source")]
     refuse: bool,
@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 /// What is paused.
 #[derive(Debug, clap::Args)]
-pub(super) struct Target {
+pub(super) struct Subject {
     /// The name of a destination, or with --source of a source
     pub(super) name: String,
     /// It is a source: its events are accepted and kept until `resume --source`, or answered with 503 by --refuse
@@ -39,23 +39,23 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         None if args.refuse => value!({ "refuse": true }),
         None => value!({}),
     };
-    let said = act(named, &args.target, "pause", &asked)?;
-    if args.target.at.json {
+    let said = act(named, &args.subject, "pause", &asked)?;
+    if args.subject.at.json {
         json(&said);
         return Ok(());
     }
-    let what = match (args.target.source, args.refuse) {
+    let what = match (args.subject.source, args.refuse) {
         (false, _) => "its queue is kept",
         (true, false) => "its events are accepted and kept; `resume --source` delivers them",
         (true, true) => "its events are answered with 503",
     };
-    say!("paused {}: {what}", plain(&args.target.name));
+    say!("paused {}: {what}", plain(&args.subject.name));
     Ok(())
 }
 
 /// Tells the running relay to pause or resume.
-pub(super) fn act(named: Option<&Path>, target: &Target, act: &str, asked: &Value) -> Result<Value, Failure> {
-    let relay = RunningRelay::at(named, &target.at)?;
-    let what = if target.source { "sources" } else { "destinations" };
-    block_on(async { relay.act(&format!("/api/{what}/{}/{act}", step(&target.name)), asked).await })
+pub(super) fn act(named: Option<&Path>, subject: &Subject, act: &str, asked: &Value) -> Result<Value, Failure> {
+    let relay = RunningRelay::at(named, &subject.at)?;
+    let what = if subject.source { "sources" } else { "destinations" };
+    block_on(async { relay.act(&format!("/api/{what}/{}/{act}", step(&subject.name)), asked).await })
 }

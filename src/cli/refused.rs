@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{At, RunningRelay};
+use super::columns::{Cell, Layout, Table, cut, end, middle, whole};
 use super::output::{json, say};
-use super::terminal::{grouped, paint, plain};
+use super::terminal::{grouped, plain, width};
 use super::{AdminFile, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,12 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let list = told["refused"].as_array().map(Vec::as_slice).unwrap_or_default();
-    list.iter().for_each(|one| say!("{}", line(one)));
+    let terminal = width();
+    let layout = Layout::of(&TABLE, &list.iter().map(row).collect::<Vec<_>>(), terminal);
+    for one in list {
+        say!("{}", layout.row(row(one)));
+        body(one, terminal).iter().for_each(|body| say!("{body}"));
+    }
     let since = plain(told["since"].as_str().unwrap_or("?"));
     let counts = told["counts"].as_object().into_iter().flatten();
     let counts = counts.map(|(reason, count)| {
@@ -47,13 +53,24 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One request: when, what was answered and why, and the beginning of what came.
-fn line(one: &Value) -> String {
-    let text = |key: &str| plain(one[key].as_str().unwrap_or(""));
-    let status = paint("31", &one["status"].to_string());
-    let mut out = format!("{}  {status}  {} {}  {}", text("at"), text("method"), text("path"), text("reason"));
-    if !text("body").is_empty() {
-        out.push_str(&format!("\n    {}", text("body")));
-    }
-    out
+/// The reason is what is looked for: it is not shortened below the length of most.
+const REASON: usize = 50;
+
+/// A line a request: when, what was answered, and why.
+static TABLE: Table = Table {
+    columns: &[whole("", 0), whole("  ", 0), end("  ", 0), middle(" ", 0), end("  ", 0)],
+    second_line: 2,
+    least: REASON,
+};
+
+fn row(one: &Value) -> Vec<Cell> {
+    let text = |key: &str| Cell::from(plain(one[key].as_str().unwrap_or("")));
+    let status = Cell::painted("31", one["status"].to_string());
+    vec![text("at"), status, text("method"), text("path"), text("reason")]
+}
+
+/// The beginning of what came, on a line of its own.
+fn body(one: &Value, terminal: Option<usize>) -> Option<String> {
+    let body = one["body"].as_str().filter(|body| !body.is_empty())?;
+    Some(cut(format!("    {}", plain(body)), terminal))
 }

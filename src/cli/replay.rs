@@ -33,20 +33,20 @@ pub(super) struct Args {
     how: How,
 }
 
-/// What is said of a replay besides what it is about.
+/// What is said of a command that counts first, besides what it is about.
 #[derive(Debug, clap::Args)]
 pub(super) struct How {
     /// An id of your own (a UUID), so that the command can be repeated and done once
     #[arg(long, value_name = "UUID")]
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// Count and do nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Do not ask
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
     #[command(flatten)]
-    at: At,
+    pub(super) at: At,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {

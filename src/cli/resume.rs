@@ -7,7 +7,7 @@ use serde_json::json as value;
 use super::Failure;
 use super::client::At;
 use super::output::{json, say};
-use super::pause::{Target, act};
+use super::pause::{Subject, act};
 use super::terminal::plain;
 
 #[derive(Debug, clap::Args)]
@@ -23,10 +23,10 @@ pub(super) struct Args {
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let Args { name, source, at } = args;
-    let target = Target { name, source, at };
-    let said = act(named, &target, "resume", &value!({}))?;
-    let name = plain(&target.name);
-    if target.at.json {
+    let subject = Subject { name, source, at };
+    let said = act(named, &subject, "resume", &value!({}))?;
+    let name = plain(&subject.name);
+    if subject.at.json {
         json(&said);
     } else if said["changed"] == false {
         say!("{name} was not paused");

@@ -28,7 +28,9 @@ pub(super) struct Args {
     how: How,
 }
 
-pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
+pub(super) fn run(named: Option<&Path>, mut args: Args) -> Result<(), Failure> {
+    // One event that is named is what is meant, as one dead letter is: there is nothing to count.
+    args.how.yes |= args.events.len() == 1;
     let mut asked = value!({ "by": "now", "only": "missing" });
     if args.events.is_empty() {
         asked["since"] = value!(args.since);

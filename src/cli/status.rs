@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{At, RunningRelay};
+use super::columns::{Cell, LEAST, Layout, Table, middle, whole};
 use super::output::{json, print};
-use super::terminal::{age, grouped, numbered, paint, plain, size};
+use super::terminal::{age, grouped, numbered, paint, plain, size, width};
 use super::{AdminFile, FAILED, Failure, block_on};
 
 #[derive(Debug, clap::Args)]
@@ -23,12 +24,12 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     if args.at.json {
         json(&status);
     } else {
-        print(&screen(&status));
+        print(&screen(&status, width()));
     }
     if status["ready"] == true { Ok(()) } else { Err(Failure::new(FAILED, "the relay accepts no events just now")) }
 }
 
-fn screen(status: &Value) -> String {
+fn screen(status: &Value, terminal: Option<usize>) -> String {
     let up = age(number(&status["uptime_s"]));
     let sources = status["sources"].as_array().map(Vec::as_slice).unwrap_or_default();
     let refuses_all = !sources.is_empty() && sources.iter().all(|source| source["state"] == "refusing");
@@ -61,9 +62,13 @@ fn screen(status: &Value) -> String {
         let first = plain(why.lines().next().unwrap_or_default());
         out.push_str(&format!("{} at {at}: {first}\n", paint("31", "the last reload failed")));
     }
-    out.push_str("\ndestination          state         backlog   scheduled   oldest   dead letters\n");
-    for destination in status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        out.push_str(&row(destination));
+    out.push('\n');
+    let destinations = status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows: Vec<_> = std::iter::once(head()).chain(destinations.iter().map(row)).collect();
+    let layout = Layout::of(&TABLE, &rows, terminal);
+    out.push_str(&format!("{}\n", layout.row(head())));
+    for destination in destinations {
+        out.push_str(&format!("{}\n{}", layout.row(row(destination)), below(destination)));
     }
     let store = &status["store"];
     let of = |bytes: &str, most: &str| {
@@ -80,19 +85,34 @@ fn screen(status: &Value) -> String {
     out
 }
 
-/// A destination's row, and below it why it does not go on and what becomes of it.
-fn row(destination: &Value) -> String {
-    let state = destination["state"].as_str().unwrap_or("?");
-    let held_until = destination["held_until"].as_str();
-    let colour = if state == "up" && held_until.is_none() { "32" } else { "33" };
+/// A line a destination.
+static TABLE: Table = Table { columns: &[middle("", 20), whole(" ", 10), whole(" ", 0)], second_line: 2, least: LEAST };
+
+fn head() -> Vec<Cell> {
+    let numbers = numbers(["backlog", "scheduled", "oldest", "dead letters"]);
+    ["destination".to_owned(), "state".to_owned(), numbers].map(Cell::from).into()
+}
+
+fn numbers([waiting, scheduled, oldest, dead]: [&str; 4]) -> String {
+    format!("{waiting:>9} {scheduled:>11} {oldest:>8} {dead:>14}")
+}
+
+fn row(destination: &Value) -> Vec<Cell> {
+    let state = plain(destination["state"].as_str().unwrap_or("?"));
+    let colour = if state == "up" && destination["held_until"].is_null() { "32" } else { "33" };
     let oldest = destination["oldest_age_s"].as_u64().map_or_else(|| "-".to_owned(), age);
     let name = plain(destination["name"].as_str().unwrap_or("?"));
     let [waiting, scheduled, dead] =
         ["backlog", "scheduled", "dead_letters"].map(|key| grouped(number(&destination[key])));
-    let mut out = format!(
-        "{name:<20} {} {waiting:>9} {scheduled:>11} {oldest:>8} {dead:>14}\n",
-        paint(colour, &format!("{state:<10}"))
-    );
+    let numbers = numbers([&waiting, &scheduled, &oldest, &dead]);
+    vec![Cell::from(name), Cell::painted(colour, state), Cell::from(numbers)]
+}
+
+/// Below its line: why a destination does not go on, and what becomes of it.
+fn below(destination: &Value) -> String {
+    let mut out = String::new();
+    let state = destination["state"].as_str().unwrap_or("?");
+    let held_until = destination["held_until"].as_str();
     let why = destination["paused"]["reason"].as_str().or(destination["last_error"]["reason"].as_str());
     match (held_until, why) {
         (Some(until), why) if state == "up" => {
@@ -131,7 +151,7 @@ mod tests {
     fn a_destination_that_left_the_config_says_so_and_until_when_also_where_it_is_paused() {
         let of = |state: &str, backlog: u64, removed: Value| {
             let one = value!({ "name": "crm", "state": state, "backlog": backlog, "removed": removed });
-            screen(&value!({ "destinations": [one] }))
+            screen(&value!({ "destinations": [one] }), None)
         };
         let removed = value!({ "since": "2026-01-02T03:04:05Z", "dead_letters_from": "2026-01-05T03:04:05Z" });
         for state in ["paused", "removed"] {
@@ -145,14 +165,42 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_moves_no_number() {
+        let one =
+            |name: &str| value!({ "name": name, "state": "paused", "paused": { "reason": "their move, ask Ann" } });
+        let names = ["crm", "a-destination-with-a-name-that-is-longer-than-the-column-eu"];
+        let status = value!({ "destinations": names.map(one) });
+        let on = |terminal| {
+            let screen = screen(&status, terminal);
+            screen
+                .lines()
+                .filter(|line| line.contains("paused") || line.contains("  their"))
+                .map(str::to_owned)
+                .collect()
+        };
+        let short: Vec<String> = on(Some(80));
+        assert_eq!(
+            short,
+            [
+                "crm                         paused         0           0        -              0",
+                "  their move, ask Ann",
+                "a-destination…the-column-eu paused         0           0        -              0",
+                "  their move, ask Ann",
+            ]
+        );
+        let whole: Vec<String> = on(None);
+        assert_eq!(whole[2], format!("{} paused             0           0        -              0", names[1]));
+    }
+
+    #[test]
     fn what_is_wrong_is_on_the_screen_and_what_is_not_is_not() {
         let screen = |error: Value| {
             let last = value!({ "at": "2026-01-02T03:04:05Z", "error": error });
-            screen(&value!({ "uptime_s": 1, "config": { "last_reload": last } }))
+            screen(&value!({ "uptime_s": 1, "config": { "last_reload": last } }), None)
         };
         let of_sources = |states: [&str; 2]| {
             let sources = states.map(|state| value!({ "name": "vero", "state": state, "since": "now" }));
-            super::screen(&value!({ "uptime_s": 1, "sources": sources, "store": { "damaged_ranges": 2 } }))
+            super::screen(&value!({ "uptime_s": 1, "sources": sources, "store": { "damaged_ranges": 2 } }), None)
         };
         assert!(of_sources(["refusing", "refusing"]).contains("accepts NO events: every source refuses them\n"));
         assert!(of_sources(["refusing", "open"]).contains(", accepts events\n"));
@@ -160,7 +208,7 @@ mod tests {
         let destination = |state: &str, held_until: Value| {
             let last_error = value!({ "reason": "429 Too Many Requests" });
             let one = value!({ "name": "crm", "state": state, "held_until": held_until, "last_error": last_error });
-            super::screen(&value!({ "destinations": [one] }))
+            super::screen(&value!({ "destinations": [one] }), None)
         };
         assert!(destination("up", value!("12:30")).contains("left alone until 12:30: 429 Too Many"));
         assert!(!destination("up", Value::Null).contains("429"));

@@ -10,8 +10,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::client::{At, Frame, NoStream, RunningRelay, query};
+use super::columns::{Cell, LEAST, Layout, Table, end, middle, whole};
+use super::events::went;
 use super::output::{json_line, say, tell};
-use super::terminal::{numbered, paint, plain};
+use super::terminal::{numbered, paint, plain, width};
 use super::{Failure, block_on};
 use crate::time::{Instant, rfc3339, sleep_until, wall_ms};
 
@@ -80,6 +82,8 @@ async fn follow(relay: &RunningRelay, filter: &[(&str, Option<&str>)], as_json: 
                     continue;
                 }
             };
+            // Somebody may have made the window wider meanwhile.
+            shown.terminal = width();
             match next {
                 Ok(Some(frame)) => {
                     last = Some(frame.id.clone());
@@ -120,6 +124,8 @@ struct Shown {
     /// Those that were printed and go on, by their ids, oldest first in `order`.
     followed: HashMap<String, Value>,
     order: VecDeque<String>,
+    /// How wide the terminal is, if it is one.
+    terminal: Option<usize>,
 }
 
 struct Waiting {
@@ -173,7 +179,9 @@ impl Shown {
 
     /// The line of an event, whose deliveries are followed from here on as far as they go on.
     fn print(&mut self, event: Value) -> String {
-        let line = line(&event, &deliveries(&event));
+        let what = plain(event["type"].as_str().unwrap_or(""));
+        let received_at = event["received_at"].as_str().unwrap_or("");
+        let line = row(received_at, what, &event, went(&deliveries(&event)), self.terminal);
         if !is_settled(&event)
             && let Some(id) = event["id"].as_str()
         {
@@ -201,7 +209,10 @@ impl Shown {
         }
         let event = self.followed.get_mut(id)?;
         let changed = merge(event, told);
-        let line = (!changed.is_empty()).then(|| later(event, &changed));
+        let line = (!changed.is_empty()).then(|| {
+            let what = format!("└ {}", plain(event["type"].as_str().unwrap_or("")));
+            row(&rfc3339(wall_ms()), what, event, went(&changed), self.terminal)
+        });
         if is_settled(event) {
             self.followed.remove(id);
             self.order.retain(|known| known != id);
@@ -242,36 +253,21 @@ fn is_settled(event: &Value) -> bool {
     !deliveries(event).iter().any(goes_on)
 }
 
-/// One line: when, what, who, which campaign, and where it went.
-fn line(event: &Value, deliveries: &[Value]) -> String {
-    let text = |key: &str| plain(event[key].as_str().unwrap_or(""));
-    row(&text("received_at"), &text("type"), event, deliveries)
-}
-
-/// The line of what became of an event later.
-fn later(event: &Value, changed: &[Value]) -> String {
-    let what = format!("└ {}", plain(event["type"].as_str().unwrap_or("")));
-    row(&rfc3339(wall_ms()), &what, event, changed)
-}
+/// A line: when, what, who, which campaign, and where it went.
+static TABLE: Table = Table {
+    columns: &[whole("", 0), end("  ", 18), middle(" ", 28), end(" ", 24), end(" → ", 0)],
+    second_line: 2,
+    least: LEAST,
+};
+/// How wide its columns are where there is room: what comes next is not known.
+const WISHED: [usize; 5] = ["08:00:00".len(), 20, 40, 40, 60];
 
 /// `at` is a time as the API says it, of which the day is left out.
-fn row(at: &str, what: &str, event: &Value, deliveries: &[Value]) -> String {
+fn row(at: &str, what: String, event: &Value, went: Cell, terminal: Option<usize>) -> String {
     let time = at.get("2026-11-26T".len().."2026-11-26T08:00:00".len()).unwrap_or_default();
-    let text = |key: &str| plain(event[key].as_str().unwrap_or(""));
-    let went: Vec<_> = deliveries.iter().map(outcome).collect();
-    let went = if went.is_empty() { paint("33", "nowhere") } else { went.join(", ") };
-    format!("{}  {what:<18} {:<28} {:<24} → {went}", paint("2", time), text("who"), text("campaign"))
-}
-
-fn outcome(delivery: &Value) -> String {
-    let name = plain(delivery["destination"].as_str().unwrap_or("?"));
-    let state = delivery["state"].as_str().unwrap_or("?");
-    let colour = match state {
-        "delivered" | "skipped" | "moved" => "32",
-        "dead" | "dropped" | "scheduled" => "31",
-        _ => "33",
-    };
-    format!("{name} {}", paint(colour, &plain(&state.replace('_', " "))))
+    let text = |key: &str| Cell::from(plain(event[key].as_str().unwrap_or("")));
+    let cells = vec![Cell::painted("2", time.to_owned()), what.into(), text("who"), text("campaign"), went];
+    Layout::wished(&TABLE, &WISHED, terminal).row(cells)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(super) fn wait_of(delivery: &Value) -> Option<String> {
     Some(match delivery["waits_for"].as_str()? {
         "pause" => "the destination is paused".to_owned(),
         "breaker" => "the destination fails, and is tried with one delivery at a time".to_owned(),
-        "rate" => "no more may go there just now".to_owned(),
+        "retry_after" => "the destination said when to come back".to_owned(),
         _ => format!("next attempt at {}", plain(delivery["next_attempt_at"].as_str()?)),
     })
 }
@@ -61,6 +61,13 @@ pub(super) fn wait_of(delivery: &Value) -> Option<String> {
 pub(super) fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// How wide the terminal is that standard output is, in columns. None in a pipe, and where a terminal does not know.
+pub(super) fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Whether there are colours.
@@ -106,6 +113,8 @@ mod tests {
         assert!(wait(json!({ "waits_for": "breaker" })).is_some_and(|wait| wait.contains("fails")));
         let due = json!({ "waits_for": "due", "next_attempt_at": "2026-11-26T08:00:00Z" });
         assert_eq!(wait(due).as_deref(), Some("next attempt at 2026-11-26T08:00:00Z"));
+        let asked = wait(json!({ "waits_for": "retry_after", "next_attempt_at": null }));
+        assert_eq!(asked.as_deref(), Some("the destination said when to come back"));
         assert_eq!([wait(json!({ "waits_for": "due" })), wait(json!({ "waits_for": null }))], [None, None]);
     }
 }

@@ -417,8 +417,10 @@ async fn the_verbs_route_again_name_who_was_refused_and_why_a_destination_is_pau
     let counted = words(&relay, &["route-again", "--since", "1h", "--unrouted", "--dry-run"]).await;
     let expected = "2 events are sent where the rules in force send them: 2 to crm (dry run: nothing was done)\n";
     assert_eq!(counted, expected);
-    let done = words(&relay, &["route-again", &ids[1], "--yes"]).await;
-    assert!(done.starts_with("1 delivery is on its way; id "), "{done}");
+    let refused = words(&relay, &["route-again", &ids[1], &ids[2]]).await;
+    assert!(refused.is_empty(), "two must be confirmed, and in a pipe by --yes: {refused}");
+    let done = words(&relay, &["route-again", &ids[1]]).await;
+    assert!(done.starts_with("1 delivery is on its way; id "), "one that is named is what is meant: {done}");
     relay.until(&ids[1], "delivered").await;
     let counted = words(&relay, &["route-again", "--since", "1h", "--dry-run"]).await;
     assert!(counted.starts_with("1 event is sent"), "{counted}");
