@@ -1,7 +1,5 @@
 //! The operator's hands on it: breaker, pause, limits, changes of the config, dead letters, replay, history, the API's manners.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::cli::{out, root, vero_relay};
@@ -825,13 +823,13 @@ async fn every_limit_is_a_metric_before_it_bites() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_shown_while_it_lasts() {
-    let fake = Fake::start([Act::with(429, &[("retry-after", "30")], "slow down")]).await;
-    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let fake = Fake::start([Act::with(429, &[("retry-after", "3600")], "slow down")]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "limits: { shutdown_grace: 60m }\n")).await;
     let id = relay.accept(SENT).await;
     relay.until(&id, "scheduled").await;
     let crm = relay.destination("crm").await;
     assert!(!crm["held_until"].is_null() && crm["last_error"]["reason"] == "429 Too Many Requests", "{crm}");
-    tokio::time::timeout(Duration::from_secs(20), relay.running.stop()).await.expect("a hold keeps nobody from ending");
+    tokio::time::timeout(PATIENCE, relay.running.stop()).await.expect("a hold keeps nobody from ending");
 }
 
 #[tokio::test(flavor = "multi_thread")]
