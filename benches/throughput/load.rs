@@ -104,7 +104,8 @@ fn micros(took: Duration) -> u32 {
     u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
 }
 
-fn check(answer: &[u8]) {
+/// An answer that says no would be measured as a fast one.
+pub fn check(answer: &[u8]) {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(answer));
 }
 
@@ -120,6 +121,17 @@ async fn as_fast_as_taken(address: SocketAddr, mut request: Request, plan: Arc<P
     acks_us
 }
 
+/// Reads one answer, instead of what was in the buffer.
+pub fn read_answer(stream: &mut impl Read, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    while body_of(buffer).is_none_or(|body| body.end > buffer.len()) {
+        let mut chunk = [0; 4096];
+        let read = stream.read(&mut chunk).expect("an answer");
+        assert!(read > 0, "closed before the answer");
+        buffer.extend_from_slice(&chunk[..read]);
+    }
+}
+
 /// On a thread of its own: tokio's timer ticks in milliseconds, which is what is being measured.
 fn when_due(address: SocketAddr, mut request: Request, plan: &Plan) -> Vec<u32> {
     let mut stream = TcpStream::connect(address).expect("the other side listens");
@@ -131,13 +143,7 @@ fn when_due(address: SocketAddr, mut request: Request, plan: &Plan) -> Vec<u32> 
         stream
             .write_all(request.bytes(number, plan.begun_ns + due.as_nanos() as u64))
             .expect("the connection stays open");
-        buffer.clear();
-        while body_of(&buffer).is_none_or(|body| body.end > buffer.len()) {
-            let mut chunk = [0; 4096];
-            let read = stream.read(&mut chunk).expect("an answer");
-            assert!(read > 0, "closed before the answer");
-            buffer.extend_from_slice(&chunk[..read]);
-        }
+        read_answer(&mut stream, &mut buffer);
         check(&buffer);
         acks_us.push(micros(plan.start.elapsed().saturating_sub(due)));
     }
@@ -145,7 +151,7 @@ fn when_due(address: SocketAddr, mut request: Request, plan: &Plan) -> Vec<u32> 
 }
 
 /// Requests of one size, written once and patched for each event: the sender shares the machine with what it measures.
-struct Request {
+pub struct Request {
     bounced: Patched,
     delivered: Patched,
 }
@@ -157,11 +163,11 @@ struct Patched {
 }
 
 impl Request {
-    fn new(body_bytes: usize) -> Self {
+    pub fn new(body_bytes: usize) -> Self {
         Self { bounced: Patched::new("bounced", body_bytes), delivered: Patched::new("delivered", body_bytes) }
     }
 
-    fn bytes(&mut self, number: u64, stamp_ns: u64) -> &[u8] {
+    pub fn bytes(&mut self, number: u64, stamp_ns: u64) -> &[u8] {
         let is_bounced = number % 100 < BOUNCED_IN_100;
         let patched = if is_bounced { &mut self.bounced } else { &mut self.delivered };
         let digits = (FIRST + number).to_string();

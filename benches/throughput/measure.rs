@@ -88,6 +88,8 @@ pub struct Setup {
     pub rules: String,
     /// Rules in all; those that are missing are made up, and match nothing that is sent.
     pub rule_count: usize,
+    /// A certificate and its key, where it encrypts.
+    pub tls: Option<[&'static str; 2]>,
 }
 
 impl Relay {
@@ -104,6 +106,12 @@ impl Relay {
              sources: {{ vero: {{ token: bench }} }}\ndestinations:\n{}rules:\n",
             setup.destinations
         );
+        if let Some(files) = setup.tls {
+            config.insert_str(0, "tls: { cert: cert.pem, key: key.pem }\n");
+            for (name, text) in ["cert.pem", "key.pem"].iter().zip(files) {
+                std::fs::write(directory.join(name), text).expect("a writable directory");
+            }
+        }
         let own = setup.rules.lines().count();
         (0..setup.rule_count.saturating_sub(own)).for_each(|i| push_other_rule(&mut config, i));
         config.push_str(&setup.rules);

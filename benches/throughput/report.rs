@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::asked::Api;
 use crate::counted::Counted;
+use crate::encrypted::Encrypted;
 use crate::load::BOUNCED_IN_100;
 use crate::measure::number_after;
 use crate::scenarios::{Drained, Fan, Figures, Measured, scratch};
@@ -130,6 +131,7 @@ pub struct Report {
     pub counted: Vec<Counted>,
     pub asked: Option<Api>,
     pub watched: Option<Watched>,
+    pub encrypted: Option<Encrypted>,
     pub is_quick: bool,
 }
 
@@ -164,6 +166,9 @@ impl Report {
         }
         if let Some(watched) = &self.watched {
             out.push_str(&page(watched));
+        }
+        if let Some(encrypted) = &self.encrypted {
+            out.push_str(&tls(encrypted));
         }
         out + READING
     }
@@ -341,6 +346,18 @@ fn page(watched: &Watched) -> String {
     )
 }
 
+fn tls(encrypted: &Encrypted) -> String {
+    let mut out = String::from(
+        "\n## TLS for webhooks, 64 requests in flight\n\n| connections | CPU µs an event, in the clear | with `tls:` | ratio |\n\
+         |---|--:|--:|--:|\n",
+    );
+    let Encrypted { kept_cpu_us, new_cpu_us } = encrypted;
+    for (name, [clear, tls]) in [("kept", kept_cpu_us), ("a new one for each event", new_cpu_us)] {
+        writeln!(out, "| {name} | {clear:.1} | {tls:.1} | {:.2} |", tls / clear).expect(TAKES_ALL);
+    }
+    out
+}
+
 const READING: &str = r#"
 ## How to read it
 
@@ -361,6 +378,8 @@ const READING: &str = r#"
   taken in, written down and answered; what another has more is its deliveries'. Growing a buffer counts as one.
 - **An open page** reads the stream, and asks every 15 s how the relay stands. Two relays have the same load in turns; one of them has a page
   open all the time.
+- **TLS**: two relays have the same load in turns; one of them has `tls:`, with a certificate by ECDSA on P-256. Nothing is resumed, so each new
+  connection is a whole handshake. What the sender spends on it is not counted.
 - **The rules** that match nothing here are half a type and a campaign's name; the rest are ids, triggers, and globs, endings and regular
   expressions. Two match, so that the deliveries are those of the standard mix.
 "#;

@@ -158,7 +158,7 @@ pub fn setup_of(fan: Fan, rule_count: usize, receiver: &Receiver) -> Setup {
     } else {
         rules.push_str(&format!("  - {{ name: all, to: [{}] }}\n", names.join(", ")));
     }
-    Setup { destinations, rules, rule_count }
+    Setup { destinations, rules, rule_count, tls: None }
 }
 
 fn http(i: usize, address: SocketAddr) -> String {
@@ -295,7 +295,8 @@ pub fn scratch() -> tempfile::TempDir {
 pub async fn drain(events: u64) -> Drained {
     let directory = scratch();
     let down = free_port();
-    let setup = Setup { destinations: http(0, down), rules: "  - { name: all, to: [d0] }\n".to_owned(), rule_count: 1 };
+    let rules = "  - { name: all, to: [d0] }\n".to_owned();
+    let setup = Setup { destinations: http(0, down), rules, rule_count: 1, tls: None };
     let relay = Relay::start(directory.path(), &setup);
     let load = Load { body_bytes: BODY_BYTES, connections: IN_FLIGHT, rate: None };
     let sent = send(relay.hooks, load, events).await;
