@@ -222,6 +222,14 @@ mod tests {
     }
 
     #[test]
+    fn a_browser_learns_from_the_page_itself_what_the_first_view_needs() {
+        let page = std::str::from_utf8(FILES[place("").expect("it is there")].bytes).expect("text");
+        for File { path, .. } in first_view().into_iter().filter(|file| file.path != "index.html") {
+            assert!(page.contains(&format!("=\"{path}\"")), "{path} is found only when another file has come");
+        }
+    }
+
+    #[test]
     fn a_browser_that_unpacks_gets_the_packed_file_and_each_form_has_its_own_tag() {
         let plain = find("app.js", &HeaderMap::new()).expect("it is there");
         assert_eq!(
