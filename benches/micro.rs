@@ -76,7 +76,7 @@ fn read_a_body_of_1_mib(bencher: Bencher<'_, '_>) {
 // ---- the rules ------------------------------------------------------------------------------------------------------
 
 /// Rules as people write them: by campaign, by type and campaign, by a name's beginning, by a number, by exclusion.
-fn rules(count: usize) -> RuleSet {
+fn rules(count: usize) -> Arc<RuleSet> {
     let rule = |i: usize| match i % 5 {
         0 => format!("{{ campaign.id: {i} }}"),
         1 => format!("{{ type: [bounced, failed], campaign.name: \"Campaign {i}\" }}"),

@@ -104,7 +104,9 @@ pub struct Config {
     pub public_url: Option<String>,
     pub sources: Vec<Source>,
     /// The rules; their `to` are places in `destinations`.
-    pub rules: RuleSet,
+    pub rules: Arc<RuleSet>,
+    /// What its patterns count for.
+    pattern_bytes: usize,
     /// The destinations, in the file's order.
     pub destinations: Vec<DestinationConfig>,
     /// What the config expects of itself. Only `check` looks: neither a start nor a reload runs them.
@@ -229,6 +231,11 @@ impl Config {
         client: Client,
     ) -> Result<(Self, Report), ConfigError> {
         Self::prove_again(path, read_text(path)?, surroundings, client)
+    }
+
+    /// About the bytes that its rules take in memory.
+    pub fn rules_bytes(&self) -> usize {
+        self.text.expose().len() + self.pattern_bytes
     }
 
     /// Proves the text of a config file, with a client that is there already.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::keeping::REMOVED_GRACE;
 use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
@@ -190,7 +190,8 @@ pub(super) fn read(
         data_dir,
         public_url,
         sources: sources?,
-        rules: rules?,
+        rules: Arc::new(rules?),
+        pattern_bytes: reader.pattern_bytes(),
         destinations: destinations?,
         tests: tests?,
         masks: Masks::from_texts(reader.taken()),

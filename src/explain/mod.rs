@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 pub use self::expectation::{Missed, Tested, run_tests};
 use crate::config::Config;
 use crate::deliver::DestinationConfig;
+use crate::destination::client::Masks;
 use crate::destination::{Delivery, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
-use crate::rules::{Got, Meant, NearMiss, Routing, Rule, RuleTrace, TraceNode, nearest};
+use crate::rules::{Got, Meant, NearMiss, Routing, Rule, RuleSet, RuleTrace, TraceNode, nearest};
 use crate::store::{NameId, StoredEvent};
 
 /// One event through a config.
@@ -60,8 +61,7 @@ impl<'c> Explanation<'c> {
     }
 
     fn at(config: &'c Config, id: EventId, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
-        let (routing, traces) = config.rules.explain(body, relay)?;
-        let rules: Vec<_> = traces.into_iter().map(|trace| masked(config, trace)).collect();
+        let (routing, rules) = trace(&config.rules, &config.masks, body, relay)?;
         Ok(Self {
             config,
             event_type: routing.event_type.clone().into_owned(),
@@ -95,22 +95,6 @@ impl<'c> Explanation<'c> {
 
     /// All of it for scripts; the README has the shape.
     pub fn json(&self) -> Value {
-        let rules = self.rules.iter().map(|trace| {
-            let rule = self.rule(trace.rule);
-            let steps = trace.steps.iter().map(|step| match &step.node {
-                TraceNode::Group(group) => json!({ "depth": step.depth, "holds": step.verdict, "group": group }),
-                TraceNode::Test { label, got } => {
-                    let got: Vec<_> = got.iter().map(shown_value).collect();
-                    let field = &label.field;
-                    let expected = &label.expected;
-                    json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": expected, "got": got })
-                }
-            });
-            json!({
-                "rule": rule.name, "matches": trace.verdict, "because": trace.because(), "stop": rule.stop,
-                "conditions": steps.collect::<Vec<_>>(),
-            })
-        });
         let deliveries = self.deliveries.iter().map(|delivery| {
             let destination = self.destination(delivery);
             let (sends, error, skipped) = match &delivery.sends {
@@ -126,7 +110,7 @@ impl<'c> Explanation<'c> {
         json!({
             "type": self.event_type,
             "source": self.source,
-            "rules": rules.collect::<Vec<_>>(),
+            "rules": shown_rules(&self.config.rules, &self.rules),
             "nearest": self.nearest.iter().map(|miss| self.shown_miss(miss)).collect::<Vec<_>>(),
             "deliveries": deliveries.collect::<Vec<_>>(),
         })
@@ -145,6 +129,38 @@ impl<'c> Explanation<'c> {
         let rule = &self.config.rules.rules()[miss.rule].name;
         json!({ "rule": rule, "holding": miss.holding, "of": miss.of, "failed": failed.collect::<Vec<_>>() })
     }
+}
+
+/// Where some rules send an event, and what becomes of each of them.
+pub fn trace<'b>(
+    rules: &RuleSet,
+    masks: &Masks,
+    body: &'b [u8],
+    relay: RelayFields<'b>,
+) -> Result<(Routing<'b>, Vec<RuleTrace>), Refused> {
+    let (routing, traces) = rules.explain(body, relay)?;
+    Ok((routing, traces.into_iter().map(|trace| masked(masks, trace)).collect()))
+}
+
+/// What became of each of some rules, for scripts.
+pub fn shown_rules(rules: &RuleSet, traces: &[RuleTrace]) -> Vec<Value> {
+    let shown = |trace: &RuleTrace| {
+        let rule = &rules.rules()[trace.rule];
+        let steps = trace.steps.iter().map(|step| match &step.node {
+            TraceNode::Group(group) => json!({ "depth": step.depth, "holds": step.verdict, "group": group }),
+            TraceNode::Test { label, got } => {
+                let got: Vec<_> = got.iter().map(shown_value).collect();
+                let field = &label.field;
+                let expected = &label.expected;
+                json!({ "depth": step.depth, "holds": step.verdict, "field": field, "expected": expected, "got": got })
+            }
+        });
+        json!({
+            "rule": rule.name, "matches": trace.verdict, "because": trace.because(), "stop": rule.stop,
+            "conditions": steps.collect::<Vec<_>>(),
+        })
+    };
+    traces.iter().map(shown).collect()
 }
 
 fn shown_value(got: &Got) -> Value {
@@ -198,10 +214,10 @@ fn as_json(preview: &Preview) -> Value {
 }
 
 /// The values that conditions were tested with, without what came from outside the config.
-fn masked(config: &Config, mut trace: RuleTrace) -> RuleTrace {
+fn masked(masks: &Masks, mut trace: RuleTrace) -> RuleTrace {
     for step in &mut trace.steps {
         if let TraceNode::Test { got, .. } = &mut step.node {
-            got.iter_mut().for_each(|Got { value, .. }| *value = config.masks.apply(std::mem::take(value)));
+            got.iter_mut().for_each(|Got { value, .. }| *value = masks.apply(std::mem::take(value)));
         }
     }
     trace

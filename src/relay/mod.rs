@@ -4,6 +4,7 @@
 //!
 //! * [`Relay`]: the state itself. Handlers read it; what is in force is changed by one owner (`daemon/reload.rs`), who is asked by a message.
 //! * `generation`, [`Generation`]: one config in force, with everything that is derived from it.
+//! * `past`, [`Past`]: the rules of the last ones.
 //! * [`auth`]: which source a request comes from, in constant time over all of them.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
 //! * [`unreadable`]: events that were asked for and are damaged, for the log.
@@ -17,6 +18,7 @@ pub mod auth;
 mod generation;
 mod health;
 mod on_disk;
+mod past;
 pub mod refused;
 mod reload;
 pub mod replay;
@@ -36,6 +38,8 @@ use tokio_util::task::TaskTracker;
 pub use self::generation::{Generation, RuleCount};
 pub use self::health::{healthz, readyz};
 pub use self::on_disk::{Candidate, OnDisk, Other, needs_restart};
+pub use self::past::Past;
+use self::past::Pasts;
 use self::refused::Refused;
 pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, OwnerRequest, OwnerRequests, ReloadError, Reloaded};
 use self::replay::{Replayer, Route};
@@ -44,8 +48,9 @@ use self::unreadable::Unreadable;
 pub use self::what_if::{Change, Comparison, Example, Group};
 use crate::bins::Bins;
 use crate::listener::body::Intake;
+use crate::rules::RuleTrace;
 use crate::store::journal::JournalStore;
-use crate::store::{Health, Sources, Store};
+use crate::store::{Health, Sources, Store, StoredEvent};
 use crate::telemetry::Metrics;
 use crate::telemetry::minutes::{Minutes, Recorder, Totals};
 use crate::time::{Clock, Instant, MINUTE_MS, wall_ms};
@@ -73,6 +78,7 @@ pub struct Relay {
     pub background: TaskTracker,
     stopping: CancellationToken,
     generation: Arc<ArcSwap<Generation>>,
+    pasts: Pasts,
     owner: mpsc::Sender<OwnerRequest>,
     /// Only one looks at the config file at a time.
     looks: Semaphore,
@@ -128,6 +134,8 @@ impl Relay {
         let (owner, requests) = reload::requests();
         let minutes = Recorder::new(minute(wall_ms()), metrics.totals(names_of(&generation)));
         let intake = Intake::new(generation.config.limits.intake_max);
+        let pasts = Pasts::default();
+        pasts.add(&generation);
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let relay = Arc::new(Self {
             intake,
@@ -142,6 +150,7 @@ impl Relay {
             health: store.health(),
             sources: store.sources(),
             generation,
+            pasts,
             owner,
             looks: Semaphore::new(1),
             background,
@@ -157,6 +166,11 @@ impl Relay {
     /// The config in force.
     pub fn generation(&self) -> arc_swap::Guard<Arc<Generation>> {
         self.generation.load()
+    }
+
+    /// The config that routed an event, and what became of each of its rules; nothing, where it is not known any more.
+    pub fn routed_by(&self, event: &StoredEvent, source: &str) -> Option<(Arc<Past>, Vec<RuleTrace>)> {
+        self.pasts.of(event, source)
     }
 
     /// Says that another minute may have begun.
@@ -207,6 +221,7 @@ impl Relay {
     /// Puts another config in force. Only the owner of what is in force calls this.
     pub(crate) fn put_in_force(&self, generation: Generation) -> Arc<Generation> {
         let generation = Arc::new(generation);
+        self.pasts.add(&generation);
         self.generation.store(generation.clone());
         generation
     }

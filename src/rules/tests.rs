@@ -22,7 +22,7 @@ impl Surroundings for Nothing {
 pub(super) const RELAY: RelayFields<'_> = RelayFields { source: "vero", received_ms: 1_700_000_000_000 };
 
 /// The rules of a config with destinations a, b and c.
-pub(super) fn rules(yaml: &str) -> RuleSet {
+pub(super) fn rules(yaml: &str) -> std::sync::Arc<RuleSet> {
     let text = format!(
         "sources: {{ vero: {{ token: t }} }}\ndestinations:\n  a: {{ file: {{ path: a }} }}\n  b: {{ file: {{ path: b }} }}\n  \
          c: {{ file: {{ path: c }} }}\nrules:\n{yaml}"

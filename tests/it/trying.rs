@@ -109,6 +109,10 @@ async fn an_event_is_explained_by_the_file_on_the_disk_as_by_the_config_that_run
         let explained = relay.admin(&format!("/api/events/{id}/explain{query}")).await.json();
         assert_eq!(destinations(&explained), expected, "{query}");
         assert_eq!(explained["then"]["destinations"], json!(["alerts", "archive"]));
+        assert_eq!(
+            (&explained["then"]["generation"], &explained["then"]["trace"][0]["matches"]),
+            (&json!(1), &json!(true))
+        );
     }
     let wrong = ask(&relay, "/api/explain", json!({ "event": BOUNCED, "on_disk": "old" })).await;
     assert_eq!(wrong.status(), 400, "{}", wrong.text());
@@ -123,6 +127,28 @@ async fn an_event_is_explained_by_the_file_on_the_disk_as_by_the_config_that_run
         assert!(answer.text().contains("archiv") && answer.text().contains("did you mean"), "{}", answer.text());
     }
     assert_eq!(ask(&relay, "/api/explain", json!({ "event": BOUNCED })).await.status(), 200, "the other goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_an_event_went_where_it_went_is_told_by_the_rules_of_then() {
+    let relay = TestRelay::start(TWO).await;
+    let id = relay.accept(BOUNCED).await;
+    write(&relay, &TWO.replace("type: bounced", "type: clicked"));
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    let path = format!("/api/events/{id}/explain");
+    let told = relay.admin(&path).await.json();
+    assert_eq!((&told["rules"][0]["matches"], &told["then"]["generation"]), (&json!(false), &json!(1)), "{told}");
+    let trace = &told["then"]["trace"];
+    assert_eq!((&trace[0]["rule"], &trace[0]["matches"]), (&json!("trouble"), &json!(true)), "{told}");
+    assert_eq!(trace[0]["conditions"][0]["expected"], "\"bounced\"", "{told}");
+    let newer = relay.accept(BOUNCED).await;
+    let of_newer = relay.admin(&format!("/api/events/{newer}/explain")).await.json();
+    assert_eq!((&of_newer["then"]["generation"], &of_newer["then"]["trace"][0]["matches"]), (&json!(2), &json!(false)));
+    // Another start knows nothing of the configs before it.
+    let relay = relay.restart(|config| config).await;
+    let told = relay.admin(&path).await.json();
+    assert_eq!((&told["then"]["generation"], &told["then"]["trace"]), (&json!(null), &json!(null)), "{told}");
+    assert_eq!(told["then"]["destinations"], json!(["alerts", "archive"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::config::{Meant, lying_on_disk, running};
 use super::{Asked, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
 use crate::config::Config;
-use crate::explain::Explanation;
+use crate::explain::{Explanation, shown_rules};
 use crate::relay::Relay;
 use crate::store::StoredEvent;
 
@@ -60,6 +60,11 @@ pub(super) fn of_kept(relay: &Relay, by: &Meant, event: &StoredEvent) -> Outcome
     let mut told = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?.json();
     let rules: Vec<Value> = event.rules.iter().map(|rule| Value::from(&*names.name(*rule))).collect();
     let destinations = event.deliveries.iter().map(|delivery| Value::from(&*names.name(delivery.destination)));
-    told["then"] = json!({ "rules": rules, "destinations": destinations.collect::<Vec<_>>() });
+    let mut then = json!({ "generation": null, "rules": rules, "destinations": destinations.collect::<Vec<_>>() });
+    if let Some((past, traces)) = relay.routed_by(event, &source) {
+        then["generation"] = json!(past.number);
+        then["trace"] = json!(shown_rules(&past.rules, &traces));
+    }
+    told["then"] = then;
     Ok(told)
 }

@@ -243,6 +243,7 @@ async function explain(own) {
     h("h2", null, "Why ", h("span.dim", null, "by the rules in force now"), hasChanged && [" ", h("span.tag", null, "the rules have changed since")]),
     hasChanged && h("p.note", null, then.rules.length ? ["When it came, ", h("b", null, then.rules.join(", ")), " matched."] : "When it came, no rule matched."),
     rules(own.why),
+    hasChanged && then.trace && [h("h2", null, "Why ", h("span.dim", null, "by the rules of when it came")), rules({ rules: then.trace })],
   );
   drawWent(own);
 }
