@@ -259,6 +259,40 @@ async fn only_what_is_asked_for_is_told_also_once_it_comes_to_be_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_a_replay_sends_to_a_destination_comes_to_be_meant_by_it() {
+    let fake = Fake::start([]).await;
+    let both = to_crm(&fake, "").replace("destinations:", "destinations:\n  archive: { file: { path: archive } }");
+    let relay = TestRelay::start(&both).await;
+    let mut archived = Listening::on(&relay, "?destination=archive").await;
+    let mut dead = Listening::on(&relay, "?destination=archive&state=dead").await;
+    let other = relay.accept(SENT).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "delivered").await;
+    let listed = async |query: &str| -> Vec<Value> {
+        let list = relay.admin(&format!("/api/events?{query}")).await.json();
+        list["events"].as_array().expect("events").iter().map(|event| event["id"].clone()).collect()
+    };
+    assert_eq!(listed("destination=archive").await, [json!(null); 0]);
+    let headers = [("x-vero-relay-write", "1")];
+    let asked = json!({ "events": [id], "to": ["archive"] }).to_string();
+    let begun = request(relay.running.admin_address, "POST", "/api/replays", &headers, asked.as_bytes()).await;
+    assert_eq!(begun.status(), 200, "{}", begun.text());
+    let told = archived.kind("event").await;
+    assert_eq!(told.data["id"], id.as_str(), "and not {other}");
+    assert_eq!(told.data["deliveries"][1]["destination"], "archive", "{told:?}");
+    for query in ["destination=archive", "destination=archive&limit=1", "destination=archive&state=delivered"] {
+        assert_eq!(listed(query).await, [json!(id)], "{query}");
+    }
+    assert_eq!(listed("destination=crm").await, [json!(id), json!(other)]);
+    let relay = relay.restart(|config| config).await;
+    let list = relay.admin("/api/events?destination=archive").await.json();
+    assert_eq!(list["events"][0]["id"], id.as_str(), "what memory has forgotten stands in the journal: {list}");
+    while let Some(frame) = dead.next().await {
+        assert!(frame.kind != "event", "{frame:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_a_burst_some_are_told_and_the_rest_is_counted() {
     const ALL: usize = 600;
     let fake = Fake::start([]).await;

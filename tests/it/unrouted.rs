@@ -207,6 +207,18 @@ async fn the_largest_groups_are_told_and_the_others_counted_and_long_values_cut(
     let got = found["groups"][0]["nearest"]["failed"][0]["got"].as_array().expect("values");
     assert_eq!(got.len(), 3, "{got:?}");
     assert_eq!(got[0]["value"].as_str().map(|value| value.chars().count()), Some(101));
+    // The others can be asked for.
+    let further = found["further_types"].as_array().expect("types").clone();
+    assert_eq!(further.len(), 6, "{found}");
+    let types: Vec<_> = further.iter().map(|name| name.as_str().expect("a text")).collect();
+    let others = told(&relay, &format!("/api/unrouted?type={}", types.join(","))).await;
+    assert_eq!(
+        (others["groups"].as_array().map(Vec::len), &others["events"], &others["not_grouped"], &others["looked_at"]),
+        (Some(6), &json!(6), &json!(0), &json!(57)),
+        "{others}"
+    );
+    assert!(others["groups"].as_array().is_some_and(|all| all.iter().all(|group| further.contains(&group["type"]))));
+    assert_eq!(relay.admin("/api/unrouted?type=,").await.status(), 400);
     // Piece by piece, all are looked at once.
     let mut looked_at = 0;
     let mut after = String::new();

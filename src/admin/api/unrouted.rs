@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::endpoint::joined;
 use super::history::{self, Part, SEARCHED_BYTES_MAX};
+use super::parameters::some_of;
 use super::{Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, refused};
 use crate::config::Config;
 use crate::event::{EventId, RelayFields, summary};
@@ -20,6 +21,9 @@ use crate::time::rfc3339;
 
 /// Groups of one answer, the largest.
 const GROUPS_MAX: usize = 50;
+/// Types of the others that are named, those of the largest first, and the bytes of one: so that they can be asked for.
+const TYPES_MAX: usize = 200;
+const TYPE_BYTES_MAX: usize = 200;
 /// Events are explained by what they have in common: so many kinds of them in one answer.
 const SHAPES_MAX: usize = 2000;
 /// Of events that have all in common but their values, so many are looked at for one of which it can be said what was probably meant.
@@ -34,7 +38,7 @@ const VALUE_CHARACTERS_MAX: usize = 100;
 const ASKED_AT_ONCE: usize = 4096;
 
 /// Which part of the history, and what is told of it.
-const PARAMETERS: [&str; 4] = joined(&[&history::PARAMETERS, &["ids"]]);
+const PARAMETERS: [&str; 5] = joined(&[&history::PARAMETERS, &["type", "ids"]]);
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "unrouted",
@@ -59,12 +63,13 @@ async fn answer(request: Request<'_>) -> Outcome {
 async fn look(relay: &Arc<Relay>, query: &Query) -> Outcome {
     let part = Part::read(query)?;
     let names_ids = query.flag("ids")?;
+    let types = query.get("type").map(|list| some_of("type", list)).transpose()?;
     let waits = Handle::current();
     let look = move |relay: &Relay| {
         let generation = relay.generation().clone();
         let search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
         let found = Found { names_ids, ..Found::new(&generation.config) };
-        let mut unrouted = Unrouted { relay, waits: &waits, unasked: Vec::new(), search, found };
+        let mut unrouted = Unrouted { relay, waits: &waits, types, unasked: Vec::new(), search, found };
         let piece = part.walk(relay, &waits, |event| unrouted.look(event))?;
         unrouted.ask()?;
         let mut told = unrouted.found.json();
@@ -79,6 +84,8 @@ async fn look(relay: &Arc<Relay>, query: &Query) -> Outcome {
 struct Unrouted<'r> {
     relay: &'r Relay,
     waits: &'r Handle,
+    /// Only events of these.
+    types: Option<Vec<String>>,
     /// No rule sent them anywhere.
     unasked: Vec<Arc<StoredEvent>>,
     search: SearchLimit,
@@ -87,13 +94,17 @@ struct Unrouted<'r> {
 
 impl Unrouted<'_> {
     fn look(&mut self, event: &Arc<StoredEvent>) -> Result<ControlFlow<()>, Refusal> {
-        if event.deliveries.is_empty() {
+        if event.deliveries.is_empty() && self.is_meant(event) {
             self.unasked.push(event.clone());
         }
         if self.unasked.len() >= ASKED_AT_ONCE {
             self.ask()?;
         }
         Ok(if self.search.bytes_left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    fn is_meant(&self, event: &StoredEvent) -> bool {
+        self.types.as_ref().is_none_or(|types| types.contains(&summary(&event.body).event_type))
     }
 
     fn ask(&mut self) -> Result<(), Refusal> {
@@ -199,11 +210,18 @@ impl<'c> Found<'c> {
         }
     }
 
-    /// The largest groups; the events of the others are counted.
+    /// The largest groups; the events of the others are counted, and their types named.
     fn json(mut self) -> Value {
         let names_ids = self.names_ids;
         self.groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.last_ms)));
         let others: u64 = self.groups.iter().skip(GROUPS_MAX).map(|group| group.count).sum();
+        let mut types: Vec<String> = Vec::new();
+        for group in self.groups.iter().skip(GROUPS_MAX) {
+            let is_short = group.event_type.len() <= TYPE_BYTES_MAX;
+            if is_short && types.len() < TYPES_MAX && !types.contains(&group.event_type) {
+                types.push(group.event_type.clone());
+            }
+        }
         let groups = self.groups.into_iter().take(GROUPS_MAX).map(|group| {
             let mut told = json!({
                 "type": group.event_type,
@@ -223,6 +241,7 @@ impl<'c> Found<'c> {
             "events": self.events,
             "groups": groups.collect::<Vec<_>>(),
             "not_grouped": self.not_grouped + others,
+            "further_types": types,
         })
     }
 }
@@ -345,5 +364,23 @@ mod tests {
         let told = found.json();
         assert_eq!(told["groups"].as_array().map(Vec::len), Some(GROUPS_MAX));
         assert_eq!(told["not_grouped"], json!(SHAPES_MAX - GROUPS_MAX + 1));
+        assert_eq!(told["further_types"].as_array().map(Vec::len), Some(TYPES_MAX));
+    }
+
+    #[test]
+    fn a_type_of_a_further_group_is_named_unless_it_is_long() {
+        let config = config("[ { match: { type: sent }, to: a } ]");
+        for (bytes, expected) in [(TYPE_BYTES_MAX, 1), (TYPE_BYTES_MAX + 1, 0)] {
+            let mut found = Found::new(&config);
+            let mut add = |event_type: &str| {
+                let event = event(0, format!("{{\"type\":\"{event_type}\"}}"));
+                found.add(&event, &"vero".into());
+            };
+            (0..GROUPS_MAX).for_each(|number| (0..2).for_each(|_| add(&format!("type-{number}"))));
+            add(&"x".repeat(bytes));
+            let told = found.json();
+            assert_eq!(told["further_types"].as_array().map(Vec::len), Some(expected), "{bytes} bytes");
+            assert_eq!(told["not_grouped"], 1);
+        }
     }
 }

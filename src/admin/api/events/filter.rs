@@ -78,27 +78,41 @@ impl Filter {
         })
     }
 
-    /// Whether it asks how deliveries stand, which is not known of an event by itself.
-    pub(in crate::admin::api) fn asks_for_states(&self) -> bool {
-        !self.states.is_empty()
+    /// Whether it takes the deliveries of an event to tell that it is meant: how they stand is not known of an event by itself, nor where a
+    /// replay has sent it since.
+    pub(in crate::admin::api) fn needs_states(&self) -> bool {
+        !self.states.is_empty() || self.is_unrouted || self.destination.is_some()
     }
 
-    /// Whether it takes the deliveries of an event to tell that it is meant: that no rule sent it anywhere is known of an event by itself, that
-    /// no replay has done so since is not.
-    pub(super) fn needs_states(&self) -> bool {
-        self.asks_for_states() || self.is_unrouted
+    /// Whether it takes few of them: of most events it is known by themselves.
+    pub(in crate::admin::api) fn needs_few_states(&self) -> bool {
+        self.states.is_empty() && !self.is_unrouted
     }
 
-    /// Whether it asks for deliveries in a state.
-    pub(in crate::admin::api) fn asks_for(&self, state: &str) -> bool {
-        self.states.iter().any(|wanted| wanted == state)
+    /// Whether an event may come to be meant by a delivery that stands so now.
+    pub(in crate::admin::api) fn asks_for(&self, destination: NameId, state: &DeliveryState) -> bool {
+        let asks = !self.states.is_empty() || self.destination.is_some();
+        asks && self.is_of(destination) && self.is_in(state)
     }
 
-    /// Whether an event is meant, whatever became of it.
+    /// Whether an event is meant from the beginning, if it holds: whatever becomes of its deliveries, the rules have made one that is asked for.
+    pub(in crate::admin::api) fn is_planned(&self, event: &StoredEvent) -> bool {
+        self.states.is_empty()
+            && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
+    }
+
+    fn is_of(&self, destination: NameId) -> bool {
+        self.destination.is_none_or(|id| id == destination)
+    }
+
+    fn is_in(&self, state: &DeliveryState) -> bool {
+        self.states.is_empty() || self.states.iter().any(|wanted| wanted == state_name(state))
+    }
+
+    /// Whether an event is meant, whatever became of it; where it went is not looked at.
     pub(in crate::admin::api) fn holds(&self, relay: &Relay, event: &StoredEvent) -> bool {
         (self.since_ms..self.until_ms).contains(&event.received_ms)
             && self.source.is_none_or(|source| source == event.source)
-            && self.destination.is_none_or(|id| event.deliveries.iter().any(|delivery| delivery.destination == id))
             && self.rule.is_none_or(|rule| event.rules.contains(&rule))
             && (!self.is_unrouted || event.deliveries.is_empty())
             && self.text.as_ref().is_none_or(|text| text.is_match(&event.body))
@@ -114,9 +128,10 @@ impl Filter {
     /// Whether deliveries stand as is meant.
     pub(in crate::admin::api) fn stand(&self, states: &States) -> bool {
         let is_meant = |(delivery, state): &(PlannedDelivery, DeliveryState)| {
-            self.destination.is_none_or(|id| id == delivery.destination) && self.asks_for(state_name(state))
+            self.is_of(delivery.destination) && self.is_in(state)
         };
-        (!self.is_unrouted || states.is_empty()) && (!self.asks_for_states() || states.iter().any(is_meant))
+        let asks = !self.states.is_empty() || self.destination.is_some();
+        (!self.is_unrouted || states.is_empty()) && (!asks || states.iter().any(is_meant))
     }
 
     /// Whether an event is meant, of which it is known what became of it.

@@ -27,7 +27,7 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
     loop {
         // Where deliveries do not matter, each that is found is shown.
         let most = if filter.needs_states() { AT_ONCE } else { limit - found.len() };
-        let size = if !work.has_begun() && !filter.needs_states() { limit.min(AT_ONCE) } else { AT_ONCE };
+        let size = if !work.has_begun() && filter.needs_few_states() { limit.min(AT_ONCE) } else { AT_ONCE };
         let read = relay.store.events(&history, after.as_ref(), size).await.map_err(refused)?;
         let events = Arc::new(read.items);
         let (matching, among) = (filter.clone(), events.clone());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::super::events::filter::{Filter, shown, shown_delivery};
-use super::super::{Refusal, blocking, state_name};
+use super::super::{Refusal, blocking};
 use super::frame::frame;
 use super::ring::{Behind, Entry, Step};
 use super::{Reason, Resumes, Start, Streams, reset};
@@ -238,15 +238,15 @@ impl Reader {
             _ => None,
         });
         let arrived: Vec<_> = arrived.collect();
-        let asks_for_states = self.filter.as_ref().is_some_and(|filter| filter.asks_for_states());
-        let most = if asks_for_states { STATES_MAX } else { EVENTS_MAX };
+        let needs_states = self.filter.as_ref().is_some_and(|filter| filter.needs_states());
+        let most = if needs_states { STATES_MAX } else { EVENTS_MAX };
         // Where it cannot be seen whether they are meant, none is told, and all are counted.
         let (mut meant, mut left_out) = match self.meant(&arrived).await {
             Ok(meant) => (meant, Vec::new()),
             Err(_) => (Vec::new(), arrived),
         };
         left_out.extend(meant.split_off(meant.len().min(most)));
-        let states = match self.states(&meant, asks_for_states).await {
+        let states = match self.states(&meant, needs_states).await {
             Some(states) => states,
             None => {
                 left_out.append(&mut meant);
@@ -326,7 +326,7 @@ impl Reader {
         let Some(filter) = self.filter.clone().filter(|_| !self.unmeant.ids.contains(&id)) else {
             return Change::Nothing;
         };
-        let has_come = now.iter().any(|(_, state)| filter.asks_for(state_name(state)));
+        let has_come = now.iter().any(|(to, state)| filter.asks_for(*to, state));
         let may_be_known = id.received_ms() < self.known_before_ms;
         let left_out = if has_come { Change::EventLeftOut } else { Change::DeliveriesLeftOut };
         if !has_come && !may_be_known {
@@ -342,15 +342,18 @@ impl Reader {
             Err(_) => return left_out,
         };
         let states: States = deliveries.into_iter().map(|delivery| (delivery.planned, delivery.state)).collect();
-        if has_come && filter.is_meant(&self.relay, &event, &states) {
+        let (holds, is_planned) = (filter.holds(&self.relay, &event), filter.is_planned(&event));
+        if has_come && !is_planned && holds && filter.stand(&states) {
             self.events.add(id);
             return Change::Event(shown(&self.relay, &event, &states));
         }
-        if may_be_known && filter.holds(&self.relay, &event) {
+        // Of what was meant by a state, also if it has left it.
+        if may_be_known && holds && (is_planned || !filter.needs_few_states()) {
             self.events.add(id);
             return Change::Deliveries;
         }
-        if may_be_known {
+        // Whatever becomes of it: it is none of these, or it was meant from the beginning and came before.
+        if !holds || is_planned {
             self.unmeant.add(id);
         }
         Change::Nothing
