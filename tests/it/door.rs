@@ -276,6 +276,14 @@ async fn a_session_begins_with_the_token_and_its_cookie_is_shut_in() {
     assert_eq!((&session["needed"], &session["signed_in"]), (&true.into(), &true.into()), "{session}");
     assert_eq!(session["access"], "full");
     assert!(session["until"].as_str().is_some_and(|until| until.ends_with('Z')), "{session}");
+    // The password of a proxy in between is none of the relay's.
+    let proxy = ("authorization", "Basic YW5uOnNlY3JldA==");
+    for (headers, signed_in) in [(&[proxy, ("cookie", &cookie)][..], true), (&[proxy], false)] {
+        let session = guarded.ask("GET", "/api/session", headers, "").await;
+        assert_eq!((session.status(), &session.json()["signed_in"]), (200, &signed_in.into()), "{}", session.text());
+    }
+    assert_eq!(guarded.get("/api/session", &[("authorization", "Bearer wrong")]).await, 401);
+    assert_eq!(guarded.get("/api/status", &[proxy]).await, 401);
     let among_others = format!("a=b; {cookie}; c=d");
     assert_eq!(guarded.get("/api/status", &[("cookie", &among_others)]).await, 200);
     assert_eq!(guarded.ask("POST", "/api/reload", &[("cookie", &cookie)], "").await.status(), 403, "the header");

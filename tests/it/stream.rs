@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
+use crate::judge::frame_holds;
 
 /// One frame of an event stream.
 #[derive(Clone, Debug)]
@@ -75,6 +76,7 @@ impl Listening {
             let Some(data) = field("data: ") else { continue };
             let data = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {text}"));
             let frame = Frame { id: field("id: ").expect("an id"), kind: field("event: ").expect("a kind"), data };
+            frame_holds(&frame.kind, &frame.data);
             self.last.clone_from(&frame.id);
             return Some(frame);
         }

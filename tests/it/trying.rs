@@ -212,7 +212,7 @@ async fn what_the_file_on_the_disk_would_do_is_told_without_bringing_it() {
     assert_ne!(same["digest"], digest, "who adds the pieces up sees that they are of two files");
     write(&relay, "nonsense");
     for (asked, status) in [
-        (json!({ "on_disk": true }), 422),
+        (json!({ "on_disk": true }), 409),
         (json!({ "on_disk": true, "config": "a" }), 400),
         (json!({ "on_disk": 1 }), 400),
         (json!({}), 400),

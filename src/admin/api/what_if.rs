@@ -10,12 +10,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use super::config::{Meant, lying_on_disk};
 use super::history;
-use super::reload::not_read;
 use super::{Asked, Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused};
 use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
-use crate::relay::{Change, Comparison, Example, Generation, OnDisk, Relay};
+use crate::relay::{Change, Comparison, Example, Generation, Relay};
 use crate::store::{Cursor, EventQuery, Order};
 use crate::yaml::load::FILE_BYTES_MAX;
 
@@ -71,7 +71,7 @@ async fn look(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     let after = asked.text("after")?.map(str::parse::<Cursor>).transpose().map_err(refused)?;
     let then = match (text, asked.flag("on_disk")?) {
         (Some(text), false) => Then::Brought { file, text: text.to_owned() },
-        (None, true) => Then::OnDisk(relay.on_disk().await.map_err(|error| not_read(&error))?),
+        (None, true) => Then::OnDisk(lying_on_disk(relay).await?),
         (None, false) => {
             return Err(Refusal::wrong("`config` is missing: the text of a config, or `on_disk: true` for the file"));
         }
@@ -88,7 +88,7 @@ enum Then {
     /// Somebody brings it, who may not know what the `${…}` of the one in force stand for.
     Brought { file: String, text: String },
     /// It lies where a reload would read it.
-    OnDisk(OnDisk),
+    OnDisk(Meant),
 }
 
 /// Proves the config that is tried, and compares it.
@@ -106,11 +106,7 @@ fn prove(relay: &Relay, waits: &Handle, then: Then, after: Option<Cursor>) -> Ou
             })?;
             comparing.compare(&then, after)
         }
-        Then::OnDisk(OnDisk::Same) => comparing.compare(&generation.config, after),
-        Then::OnDisk(OnDisk::Other(other)) => match &other.proved {
-            Ok(candidate) => comparing.compare(&candidate.config, after),
-            Err(problems) => Err(wrong(problems.clone())),
-        },
+        Then::OnDisk(meant) => comparing.compare(meant.config(), after),
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event::EventId;
 use crate::store::{EventQuery, Order};
+use crate::time::rfc3339;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +96,10 @@ impl ReplaySpec {
         let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only } = self;
         let mut shown = match named {
             Some(named) => json!({ "events": named.count, "to": to }),
-            None => json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to }),
+            None => {
+                let (since, until) = (rfc3339(*since_ms), until_ms.map(rfc3339));
+                json!({ "since": since, "until": until, "match": matching, "to": to })
+            }
         };
         let mut add = |key: &str, value: Value| shown.as_object_mut().map(|map| map.insert(key.to_owned(), value));
         if *is_unrouted {

@@ -37,6 +37,8 @@ struct Told {
     /// What a key means wherever it is taken.
     keys: Vec<Field>,
     answers: Vec<Answered>,
+    /// The frames of the stream, by their kinds.
+    frames: Vec<Field>,
     shapes: Vec<(String, Shape)>,
 }
 
@@ -78,6 +80,7 @@ static TOLD: LazyLock<Told> = LazyLock::new(|| {
     Told {
         keys: file.get("keys").into_iter().flat_map(Field::all).collect(),
         answers: below("answers").iter().map(answered).collect(),
+        frames: file.get("frames").into_iter().flat_map(Field::all).collect(),
         shapes: below("shapes").iter().map(shape).collect(),
     }
 });
@@ -182,6 +185,10 @@ fn operation(named: &str, resource: &Resource, endpoint: &Endpoint) -> Value {
             },
         },
     });
+    // OpenAPI has no word for the frames of an event stream.
+    if TOLD.answered(named).is_some_and(|answered| answered.answer == Type::Frames) {
+        told["x-frames"] = object(TOLD.frames.iter())["properties"].take();
+    }
     if !endpoint.is_read && !taken.is_empty() {
         told["requestBody"] = json!({
             "required": taken.iter().any(|field| !field.may_be_missing),
@@ -247,6 +254,7 @@ mod tests {
         };
         let types = TOLD.shapes.iter().flat_map(|(_, shape)| fields(shape));
         let types = types.chain(TOLD.answers.iter().map(|answered| &answered.answer));
+        let types = types.chain(TOLD.frames.iter().map(|frame| &frame.kind));
         let named: HashSet<&str> = types.flat_map(Type::names).collect();
         assert_eq!(named.symmetric_difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
     }

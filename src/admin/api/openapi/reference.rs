@@ -23,6 +23,9 @@ pub(in crate::admin) fn reference() -> String {
             let what = if endpoint.is_read { "Parameter" } else { "Key" };
             let _ = write!(page, "\n{}", table(what, &keys));
         }
+        if TOLD.answered(&named).is_some_and(|answered| answered.answer == Type::Frames) {
+            let _ = write!(page, "\n{}", table("Frame", &TOLD.frames));
+        }
     }
     page.push_str("\n## What is answered\n");
     for (name, shape) in &TOLD.shapes {
