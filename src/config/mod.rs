@@ -346,7 +346,13 @@ pub fn parse_match_with_warnings(text: &str) -> Result<(RuleSet, Vec<String>), S
     if text.len() > FILE_BYTES_MAX {
         return Err("it is too long".to_owned());
     }
-    let root = load::parse(text).map_err(|error| format!("it is not YAML: {}", error.message))?;
+    let root = load::parse(text).map_err(|error| match error.message.as_str() {
+        // It stands alone: there is no place for an anchor but in it, and nobody means one.
+        message if message.contains("unknown anchor") => {
+            "it is not YAML: a `*` begins an alias there, so put a text that begins with it in quotes".to_owned()
+        }
+        message => format!("it is not YAML: {message}"),
+    })?;
     let reader = Reader::new(PathBuf::from("."), &Known);
     let rules = rules::read_single(&reader, &root);
     let problems = reader.into_found().problems;

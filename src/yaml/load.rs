@@ -49,8 +49,9 @@ impl From<serde_yaml::Error> for SyntaxError {
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         // serde_yaml begins with the path of keys that leads there, and its own limits have no names.
-        let message = OWN_WORDS.iter().find(|(theirs, _)| message.ends_with(theirs)).map_or(message, |(_, ours)| ours);
-        Self { message: message.to_owned(), place }
+        let theirs = OWN_WORDS.iter().find(|(theirs, _)| message.ends_with(theirs)).map(|(_, ours)| (*ours).to_owned());
+        let own = || [too_deep(), too_many(), too_long()].into_iter().find(|own| message.ends_with(own));
+        Self { message: theirs.or_else(own).unwrap_or_else(|| message.to_owned()), place }
     }
 }
 
@@ -159,6 +160,14 @@ fn too_deep() -> String {
     format!("lists and maps lie in one another more than {NESTING_MAX} deep")
 }
 
+fn too_many() -> String {
+    format!("the file holds more than {NODES_MAX} values")
+}
+
+fn too_long() -> String {
+    format!("the file's texts, aliases written out, have more than {TEXT_BYTES_MAX} bytes")
+}
+
 /// What reads a text.
 pub(crate) fn deserializer(text: &str) -> impl Deserializer<'_> {
     serde_yaml::Deserializer::from_str(text)
@@ -175,7 +184,7 @@ impl Build<'_> {
     fn next_id<E: Error>(&mut self) -> Result<NodeId, E> {
         *self.count += 1;
         if *self.count > NODES_MAX {
-            return Err(E::custom(format!("the file holds more than {NODES_MAX} values")));
+            return Err(E::custom(too_many()));
         }
         Ok(NodeId(*self.count))
     }
@@ -189,12 +198,7 @@ impl Build<'_> {
 
     fn count_text<E: Error>(&mut self, text: &str) -> Result<(), E> {
         *self.bytes += text.len();
-        match *self.bytes > TEXT_BYTES_MAX {
-            true => {
-                Err(E::custom(format!("the file's texts, aliases written out, have more than {TEXT_BYTES_MAX} bytes")))
-            }
-            false => Ok(()),
-        }
+        if *self.bytes > TEXT_BYTES_MAX { Err(E::custom(too_long())) } else { Ok(()) }
     }
 
     fn scalar<E: Error>(mut self, text: String, style: Style) -> Result<Node, E> {

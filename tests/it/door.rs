@@ -466,6 +466,10 @@ async fn a_bin_takes_from_this_machine_and_from_nobody_behind_a_proxy() {
     assert_eq!(post(&[("x-forwarded-for", "192.0.2.1")]).await, 401);
     assert_eq!(post(&[("forwarded", "for=192.0.2.1")]).await, 401);
     assert_eq!(post(&[("via", "1.1 proxy")]).await, 401);
+    for name in ["x-forwarded-proto", "x-forwarded-port", "x-real-ip", "x-client-ip", "true-client-ip", "cdn-loop"] {
+        assert_eq!(post(&[(name, "x")]).await, 401, "{name}");
+    }
+    assert_eq!(post(&[("x-request-id", "x")]).await, 200, "a destination may have headers of its own");
     assert_eq!(post(&[("host", "relay.example.com")]).await, 401);
     assert_eq!(post(&[("host", "relay.example.com"), BEARER, WRITE]).await, 200);
     assert_eq!(post(&[("origin", "http://evil.example")]).await, 403);

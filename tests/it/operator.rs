@@ -586,6 +586,11 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
     for (path, status, part) in [
         ("/api/events?limit=0", 400, "from 1 to 1000"),
         ("/api/events?limit=1001", 400, "from 1 to 1000"),
+        ("/api/events?limit=%2B10", 400, "from 1 to 1000"),
+        ("/api/rules?last=%2B10", 400, "from 1 on"),
+        ("/api/minutes?last=%2B10", 400, "from 1 to"),
+        ("/api/events?match=*a", 400, "put a text that begins with it in quotes"),
+        ("/api/events?match=%7Btype:%20%26a%20%5B*a%5D%7D", 400, "it is not YAML: lists and maps lie in one another"),
         ("/api/events?tipe=sent", 400, "no parameter `tipe`"),
         ("/api/events?type=a&type=b", 400, "given twice"),
         ("/api/events?since=yesterday", 400, "is not a time: write"),

@@ -224,6 +224,9 @@ async fn what_is_not_known_any_more_is_a_reset_and_what_is_no_place_is_refused()
         let reset = stream.next().await.expect("a reset");
         assert_eq!((reset.kind.as_str(), reset.data["reason"].as_str()), ("reset", Some(why)));
     }
+    let long = format!("?last_event_id={}", "7".repeat(5000));
+    let refused = Listening::open(relay.running.admin_address, &long, "").await.head;
+    assert!(refused.status() == 400 && refused.text().len() < 300, "{}", refused.text());
     for wrong in ["?last_event_id=yesterday", "?last_event_id=1-", "?since=1h", "?limit=5", "?type=", "?state=lost"] {
         let refused = Listening::open(relay.running.admin_address, wrong, "").await.head;
         assert_eq!(refused.status(), 400, "{wrong}: {}", refused.text());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use super::parameters::whole;
 use super::{Query, Refusal, refused};
 use crate::relay::Relay;
 use crate::store::{Cursor, EventQuery, Order, StoredEvent};
@@ -80,7 +81,7 @@ impl Work {
 /// The `last` events, or those `since` a time, in an order.
 pub(super) fn meant(query: &Query, order: Order) -> Result<EventQuery, Refusal> {
     let wrong = || Refusal::wrong("`last` should be how many events to look at, from 1 on");
-    let last = query.get("last").map(|text| text.parse().ok().filter(|last| *last > 0).ok_or_else(wrong));
+    let last = query.get("last").map(|text| whole(text).filter(|last| *last > 0).ok_or_else(wrong));
     let last = last.transpose()?;
     let since_ms = query.moment("since")?;
     if last.is_some() && since_ms.is_some() {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::parameters::whole;
 use super::{Outcome, Query, Refusal, Request, Resource, get, in_json, nothing_here};
 use crate::relay::Relay;
 use crate::telemetry::minutes::{Deliveries, Intake, MINUTES_MAX};
@@ -33,7 +34,8 @@ fn answer(request: &Request<'_>) -> Outcome {
 
 fn list(relay: &Relay, query: &Query) -> Outcome {
     let wrong = || Refusal::wrong(format!("`last` should be how many minutes, from 1 to {LAST_MAX}"));
-    let last = query.get("last").map(|text| text.parse().ok().filter(|last| (1..=LAST_MAX).contains(last)));
+    let read = |text: &str| whole(text).map(|last| last as usize).filter(|last| (1..=LAST_MAX).contains(last));
+    let last = query.get("last").map(read);
     let last = last.map_or(Ok(LAST), |last| last.ok_or_else(wrong))?;
     let (until_ms, minutes) = relay.last_minutes(last);
     let intake = |of: fn(&Intake) -> u64| minutes.intake.iter().map(of).collect::<Vec<_>>();

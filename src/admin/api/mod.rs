@@ -10,6 +10,7 @@ mod endpoint;
 mod history;
 mod parameters;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,13 +60,18 @@ impl Said {
     }
 }
 
+/// Characters of a thing that a refusal repeats of a request: enough to know it again. A name has at most 64.
+const REPEATED_CHARACTERS_MAX: usize = 100;
+/// And of the whole sentence: one that tells of a match map may have several things to say.
+const SENTENCE_CHARACTERS_MAX: usize = 2000;
+
 impl Refusal {
     fn wrong(message: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, message.into())
+        Self(StatusCode::BAD_REQUEST, bounded(&message.into()))
     }
 
     fn missing(message: impl Into<String>) -> Self {
-        Self(StatusCode::NOT_FOUND, message.into())
+        Self(StatusCode::NOT_FOUND, bounded(&message.into()))
     }
 
     fn unavailable(message: impl Into<String>) -> Self {
@@ -74,6 +80,21 @@ impl Refusal {
 
     fn failed(error: &dyn std::error::Error) -> Self {
         Self(StatusCode::INTERNAL_SERVER_ERROR, crate::errors::with_causes(error))
+    }
+}
+
+/// A sentence that is short, whatever came in the request: what it repeats of that stands between backticks.
+fn bounded(sentence: &str) -> String {
+    let short = |(at, part)| if at % 2 == 1 { cut(part, REPEATED_CHARACTERS_MAX) } else { Cow::Borrowed(part) };
+    let parts: Vec<_> = sentence.split('`').enumerate().map(short).collect();
+    cut(&parts.join("`"), SENTENCE_CHARACTERS_MAX).into_owned()
+}
+
+/// The beginning of a text.
+fn cut(text: &str, characters_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters_max) {
+        Some((at, _)) => Cow::Owned(format!("{}…", &text[..at])),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -125,6 +146,7 @@ impl Resource {
         if allowed.split(", ").any(|allowed| method == allowed) {
             return None;
         }
+        let method = cut(method.as_str(), REPEATED_CHARACTERS_MAX);
         let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this is {how}, not by {method}"));
         refusal.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allowed));
         Some(refusal)
@@ -384,4 +406,23 @@ fn show_why(shown: &mut Value, why: &Why<'_>) {
     shown["reason"] = json!(why.reason);
     shown["status"] = json!(why.status);
     shown["answer"] = json!((!why.answer.is_empty()).then_some(&why.answer));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_repeats_no_more_of_a_request_than_tells_which_thing_is_meant() {
+        for (characters, expected) in [(REPEATED_CHARACTERS_MAX, false), (REPEATED_CHARACTERS_MAX + 1, true)] {
+            let Refusal(_, sentence) = Refusal::wrong(format!("`{}` is no time: write `2h`", "ä".repeat(characters)));
+            assert_eq!(sentence.contains('…'), expected, "{sentence}");
+            assert!(sentence.ends_with("` is no time: write `2h`"), "{sentence}");
+        }
+        // It may hold backticks itself.
+        for (characters, expected) in [(SENTENCE_CHARACTERS_MAX, false), (SENTENCE_CHARACTERS_MAX + 1, true)] {
+            let Refusal(_, sentence) = Refusal::missing("x".repeat(characters));
+            assert_eq!(sentence.ends_with('…'), expected);
+        }
+    }
 }

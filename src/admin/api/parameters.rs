@@ -53,7 +53,7 @@ impl Query {
     /// How many entries a page may have.
     pub(super) fn limit(&self) -> Result<usize, Refusal> {
         let Some(text) = self.get("limit") else { return Ok(LIMIT) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        let limit = whole(text).map(|limit| limit as usize).filter(|limit| (1..=LIMIT_MAX).contains(limit));
         limit.ok_or_else(|| Refusal::wrong(format!("`limit` should be a whole number from 1 to {LIMIT_MAX}")))
     }
 
@@ -78,6 +78,11 @@ impl Query {
     pub(super) fn range(&self) -> Result<Range, Refusal> {
         Range::between(self.moment("since")?, self.moment("until")?)
     }
+}
+
+/// A whole number, which is digits and nothing else: `+10` would be ten.
+pub(super) fn whole(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// Refuses a key that is given twice: whichever counted, the other would be passed over silently.

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::endpoint::joined;
 use super::history::{self, Part, SEARCHED_BYTES_MAX};
 use super::parameters::some_of;
-use super::{Outcome, Query, Refusal, Request, Resource, blocking, get, in_json, nothing_here, refused};
+use super::{Outcome, Query, Refusal, Request, Resource, blocking, cut, get, in_json, nothing_here, refused};
 use crate::config::Config;
 use crate::event::{EventId, RelayFields, summary};
 use crate::explain::Explanation;
@@ -292,10 +292,7 @@ fn shortened(mut miss: Value) -> Value {
     for got in failed.filter_map(|failed| failed["got"].as_array_mut()) {
         got.truncate(VALUES_MAX);
         for value in got.iter_mut().map(|got| &mut got["value"]) {
-            let text = value.as_str().unwrap_or_default();
-            if let Some((at, _)) = text.char_indices().nth(VALUE_CHARACTERS_MAX) {
-                *value = json!(format!("{}…", &text[..at]));
-            }
+            *value = json!(cut(value.as_str().unwrap_or_default(), VALUE_CHARACTERS_MAX));
         }
     }
     miss

@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 
+use super::super::parameters::whole;
+
 /// Where a frame stands: which run of the stream, and the how many-th frame of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameId {
@@ -16,8 +18,7 @@ impl FrameId {
     /// Reads what [`frame`] wrote.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (epoch, number) = text.split_once('-')?;
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-        Some(Self { epoch: digits(epoch)?, number: digits(number)? })
+        Some(Self { epoch: whole(epoch)?, number: whole(number)? })
     }
 }
 
