@@ -8,9 +8,10 @@
 //!
 //! * [`api`]: what the verbs of the command line ask, one file a resource.
 //! * [`page`]: what a browser is shown.
-//! * [`door`]: who may ask. [`reader`]: what those see who only look. [`work`]: how much is done at once. [`layout`]: how JSON
-//!   is laid out.
+//! * [`door`]: who may ask. [`reader`]: what those see who only look. [`addresses`]: texts without those of people. [`work`]: how much is done at
+//!   once. [`layout`]: how JSON is laid out.
 
+mod addresses;
 pub(crate) mod api;
 mod door;
 mod layout;
@@ -177,7 +178,10 @@ where
             Ok((form, _permit)) => admin.door.sign_in(&knock, &form),
             Err(refusal) => refusal,
         },
-        _ if visitor.access == Access::Full => respond(admin, visitor, request, &steps, stream).await,
+        _ if visitor.access == Access::Full => {
+            let said = respond(admin, visitor, request, &steps, stream).await;
+            if generation.config.admin.shows_addresses { said } else { reader::shown_without_addresses(said) }
+        }
         (_, steps) if reader::may_ask(steps) => reader::shown(respond(admin, visitor, request, steps, stream).await),
         _ => answer(StatusCode::FORBIDDEN, reader::WHY),
     };

@@ -2,27 +2,21 @@
 //!
 //! What is not known to tell of no event is not shown: an endpoint says so itself ([`tells_of_no_event`](super::api)). What is shown all
 //! the same may repeat what a destination has answered or what stands in the config, so reasons end where that begins, and addresses are
-//! taken out.
+//! taken out. Where the config says `show: no_addresses`, addresses are taken out of all that anybody is shown.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
-use regex::Regex;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
+use super::addresses::without_addresses;
 use super::layout::Layout;
 use super::{api, json, page};
 use crate::listener::Answer;
 
 /// Why something is not shown.
 pub(super) const WHY: &str = "this token is for states and numbers: it shows no event, nobody's address and no config";
-
-/// What stands for an address.
-const MASK: &str = "…@…";
-
-/// Whatever stands round an `@`.
-static ADDRESS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"[^\s"'<>(),;:]*(?:@|%40)[^\s"'<>(),;:]*"#).expect("a pattern that was tested"));
 
 /// Whether they may ask for a path.
 pub(super) fn may_ask(steps: &[&str]) -> bool {
@@ -34,10 +28,31 @@ pub(super) fn may_ask(steps: &[&str]) -> bool {
     }
 }
 
-/// An answer without addresses. What is no JSON has none.
+/// An answer without addresses, and without what somebody else has said. What is no JSON has neither.
 pub(super) fn shown(answer: Answer) -> Answer {
+    masked(answer, Reasons::Begin)
+}
+
+/// An answer without addresses. Of what is no JSON, only an event as it came has some.
+pub(super) fn shown_without_addresses(answer: Answer) -> Answer {
+    if answer.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != "application/octet-stream") {
+        return masked(answer, Reasons::Whole);
+    }
+    let (parts, body) = answer.into_parts();
+    let text = String::from_utf8_lossy(&body);
+    Answer::from_parts(parts, Bytes::from(without_addresses(&text).into_owned()))
+}
+
+/// How much of the sentences is shown that may repeat what somebody else has said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reasons {
+    Begin,
+    Whole,
+}
+
+fn masked(answer: Answer, reasons: Reasons) -> Answer {
     let Ok(mut value) = serde_json::from_slice::<Value>(answer.body()) else { return answer };
-    mask(&mut value);
+    mask(&mut value, reasons);
     // As it was laid out.
     let is_compact = !answer.body().trim_ascii_end().contains(&b'\n');
     let layout = if is_compact { Layout::Compact } else { Layout::Indented };
@@ -51,24 +66,25 @@ pub(super) fn shown(answer: Answer) -> Answer {
 /// Keys of sentences. Behind the first colon of one stands what somebody else has said.
 const SENTENCES: [&str; 2] = ["reason", "error"];
 
-fn mask(value: &mut Value) {
+fn mask(value: &mut Value, reasons: Reasons) {
     match value {
         Value::String(text) => {
-            if let Cow::Owned(masked) = ADDRESS.replace_all(text, MASK) {
+            if let Cow::Owned(masked) = without_addresses(text) {
                 *text = masked;
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, reasons)),
         Value::Object(entries) => {
             for (key, value) in entries {
                 if let Value::String(text) = value
+                    && reasons == Reasons::Begin
                     && SENTENCES.contains(&key.as_str())
                     && let Some(end) = text.find(':')
                 {
                     text.truncate(end);
                     text.push_str(": …");
                 }
-                mask(value);
+                mask(value, reasons);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -88,7 +104,7 @@ mod tests {
             "list": ["no such user ann+x@example.com, <bob@example.com>: a%40b.c", "c@d"],
             "number": 1,
         });
-        mask(&mut value);
+        mask(&mut value, Reasons::Begin);
         let list = ["no such user …@…, <…@…>: …@…", "…@…"];
         let last_error = json!({ "reason": "422 Unprocessable Entity: …" });
         assert_eq!(value, json!({ "last_error": last_error, "list": list, "number": 1 }));

@@ -11,7 +11,7 @@ use super::sources::{SECRET_HELP, TOKEN_CHARACTERS_MAX, TOKEN_CHARACTERS_MIN};
 use super::{advice, tls};
 use crate::destination::client::{URL_FORM, Url, is_loopback, parse_url};
 use crate::secret::Secret;
-use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, form, key};
+use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, form, key, word};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
@@ -32,6 +32,8 @@ pub struct Admin {
     pub url: Option<Url>,
     /// Whether the metrics are for everybody who reaches it.
     pub open_metrics: bool,
+    /// Whether the API shows addresses of people.
+    pub shows_addresses: bool,
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -59,14 +61,28 @@ const URL: Key<String> = key("url", form(URL_FORM, "URL"))
     .example("https://relay.example.com/vero/");
 const OPEN_METRICS: Defaulted<bool> =
     key("open_metrics", boolean()).about("`/metrics` without a token, and by any name.").example("true").default(false);
+const SHOW: Key<String> = key("show", word(&[EVERYTHING, "no_addresses"]))
+    .seen(Sight::All)
+    .about("With `no_addresses`, an `…@…` stands for each address in what the API, the page and the verbs show, to everybody. What is delivered has them.")
+    .example("no_addresses")
+    .default(EVERYTHING);
+const EVERYTHING: &str = "everything";
 const TLS: Key<()> = key("tls", by_hand(Of::Map(tls::keys)))
     .about("Encrypts this listener. A reload takes a new certificate over.")
     .example("{ cert: admin.pem, key: admin-key.pem }");
 
 /// The keys of `admin:`.
 pub(super) fn keys() -> Section {
-    let section =
-        Section::of(&[LISTEN.info, TOKEN.info, READ_TOKEN.info, HOSTS.info, URL.info, OPEN_METRICS.info, TLS.info]);
+    let section = Section::of(&[
+        LISTEN.info,
+        TOKEN.info,
+        READ_TOKEN.info,
+        HOSTS.info,
+        URL.info,
+        OPEN_METRICS.info,
+        SHOW.info,
+        TLS.info,
+    ]);
     let needs = |key: &Info, other: &Info| serde_json::json!({ "dependentRequired": { key.name: [other.name] } });
     section.besides(needs(&READ_TOKEN.info, &TOKEN.info))
 }
@@ -96,6 +112,7 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
             hosts: Vec::new(),
             url: None,
             open_metrics: OPEN_METRICS.default,
+            shows_addresses: true,
             tls: None,
         });
     };
@@ -106,6 +123,7 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
     let hosts_node = entries.node(&HOSTS.info);
     let url_node = entries.node(&URL.info);
     let open_metrics = entries.value(&OPEN_METRICS);
+    let shows_addresses = entries.read(&SHOW).is_none_or(|shown| shown == EVERYTHING);
     let tls_node = entries.node(&TLS.info);
     let at = entries.at();
     // What is unknown may be a token under a slip of its key.
@@ -148,7 +166,16 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
     {
         reader.fixed_error(node.id, "`token` and `read_token` have the same token", SECRET_HELP);
     }
-    Some(Admin { listen: listen?, tokens, read_tokens, hosts: hosts?, url: url?, open_metrics, tls: tls? })
+    Some(Admin {
+        listen: listen?,
+        tokens,
+        read_tokens,
+        hosts: hosts?,
+        url: url?,
+        open_metrics,
+        shows_addresses,
+        tls: tls?,
+    })
 }
 
 /// A source's token is known to whoever sends, and stands in URLs.

@@ -477,6 +477,60 @@ async fn a_bin_takes_from_this_machine_and_from_nobody_behind_a_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_addresses_are_shown_nobody_sees_one() {
+    const WHO: &str = "ann@example.com";
+    let rest = "rules: [ { name: all, match: { type: sent }, to: a } ]\ndestinations: { a: { file: { path: a } } }\n";
+    let guarded = Guarded::start_with("show: no_addresses", rest).await;
+    let Guarded { relay, .. } = &guarded;
+    let mut stream = TcpStream::connect(relay.running.admin_address).await.expect("connected");
+    let head = format!("GET /api/stream HTTP/1.1\r\nhost: {}\r\n\r\n", relay.running.admin_address);
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut streamed = Vec::new();
+    while !String::from_utf8_lossy(&streamed).contains("event: hello") {
+        assert!(stream.read_buf(&mut streamed).await.expect("a piece") > 0);
+    }
+    let sent = format!(r#"{{"type":"sent","user":{{"email":"{WHO}","name":"Ann"}}}}"#);
+    let id = relay.accept(&sent).await;
+    relay.accept(&sent.replace("sent", "other")).await;
+    relay.until(&id, "delivered").await;
+    guarded.ask("POST", "/hooks/nobody", &[], &sent).await;
+    guarded.ask("POST", "/bin/a", &[], &sent).await;
+    let asked = serde_json::json!({ "event": sent }).to_string();
+    let search = format!(r#"{{"email":"{WHO}"}}"#);
+    for (method, path, body, expected) in [
+        ("GET", "/api/events", "", "Ann"),
+        ("POST", "/api/events/search", &*search, &*id),
+        ("GET", &format!("/api/events/{id}"), "", "Ann"),
+        ("GET", &format!("/api/events/{id}/body"), "", "Ann"),
+        ("GET", &format!("/api/events/{id}/explain"), "", "Ann"),
+        ("POST", "/api/explain", &asked, "Ann"),
+        ("GET", "/api/unrouted", "", "other"),
+        ("GET", "/api/refused", "", "refused"),
+        ("GET", "/bin/a", "", "Ann"),
+    ] {
+        let answer = guarded.ask(method, path, &[WRITE], body).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        assert!(!answer.text().contains(WHO), "{path}: {}", answer.text());
+        if path != "/api/events" {
+            assert!(answer.text().contains(expected), "{path}: {}", answer.text());
+        }
+    }
+    let body = guarded.ask("GET", &format!("/api/events/{id}/body"), &[], "").await;
+    assert_eq!(body.json()["user"]["email"], "…@…", "it is JSON still: {}", body.text());
+    while !String::from_utf8_lossy(&streamed).contains("event: event") {
+        assert!(stream.read_buf(&mut streamed).await.expect("a piece") > 0);
+    }
+    let streamed = String::from_utf8_lossy(&streamed).into_owned();
+    assert!(streamed.contains(r#""who":"…@…""#) && !streamed.contains(WHO), "{streamed}");
+    let delivered = std::fs::read_to_string(relay.directory.path().join("data/a")).expect("a file");
+    assert!(delivered.contains(WHO), "what is delivered has them: {delivered}");
+    // A reload shows them.
+    guarded.write("show: everything", rest);
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    assert!(guarded.ask("GET", "/api/events", &[], "").await.text().contains(WHO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn open_metrics_are_for_everybody_but_for_other_sites() {
     let guarded = Guarded::start(&format!("token: {TOKEN}, open_metrics: true")).await;
     assert_eq!(guarded.get("/metrics", &[]).await, 200);

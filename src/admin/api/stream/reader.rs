@@ -1,5 +1,6 @@
 //! One who reads: takes steps from the ring, makes frames of what its filter holds for, and hands them on as fast as they are taken.
 
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::super::{Refusal, blocking};
 use super::frame::frame;
 use super::ring::{Behind, Entry, Step};
 use super::{Reason, Resumes, Start, Streams, reset};
+use crate::admin::addresses::without_addresses;
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::secret::Secret;
@@ -173,9 +175,21 @@ impl Reader {
 
     /// Hands a piece on, when the one before is taken. Returns whether somebody still reads.
     async fn send(&self, piece: Bytes) -> bool {
+        let piece = self.shown(piece);
         tokio::select! {
             sent = self.out.send(piece) => sent.is_ok(),
             () = self.relay.until_stopping() => false,
+        }
+    }
+
+    /// Frames as the config has them shown. They are made for all readers at once.
+    fn shown(&self, piece: Bytes) -> Bytes {
+        if self.relay.generation().config.admin.shows_addresses {
+            return piece;
+        }
+        match without_addresses(&String::from_utf8_lossy(&piece)) {
+            Cow::Borrowed(_) => piece.clone(),
+            Cow::Owned(text) => Bytes::from(text),
         }
     }
 
