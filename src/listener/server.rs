@@ -327,6 +327,19 @@ fn close(listener: &TcpListener) {
     }
 }
 
+/// A request whose target names a host asks for that one, whatever its header says (RFC 9112, 3.2.2). One with several headers stays as
+/// wrong as it is.
+fn with_its_host<B>(mut request: Request<B>) -> Request<B> {
+    let target = request.uri().authority().map(|target| target.as_str().rsplit('@').next().unwrap_or_default());
+    let target = target.and_then(|target| HeaderValue::from_str(target).ok());
+    if let Some(target) = target
+        && request.headers().get_all(http::header::HOST).iter().count() < 2
+    {
+        request.headers_mut().insert(http::header::HOST, target);
+    }
+    request
+}
+
 async fn handle<C, F>(request: Request<Incoming>, body_timeout: Duration, call: C) -> warp::reply::Response
 where
     C: FnOnce(Request<Drained>) -> F,
@@ -337,6 +350,7 @@ where
     let now = Instant::now();
     let until = if asks_first { now } else { now + body_timeout };
     let request = request.map(|body| Drained::new(body, until));
+    let request = with_its_host(request);
     if request.method() == Method::CONNECT {
         answer(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy").into_response()
     } else if request.uri().path_and_query().is_none() {

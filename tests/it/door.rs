@@ -154,11 +154,11 @@ async fn no_spelling_of_a_path_leads_around_the_door() {
             assert_eq!(guarded.status(method, path).await, "401", "{method} {path}");
         }
     }
-    // The address of a request may be a whole URL.
+    // The address of a request may be a whole URL, which is no way around the names either.
     let admin = guarded.relay.running.admin_address;
     for target in ["http://evil.example/api/status", "https://x/healthz/../api/status"] {
         let answer = send_raw(admin, format!("GET {target} HTTP/1.1\r\nhost: {admin}\r\n\r\n").as_bytes()).await;
-        assert_eq!(answer.expect("an answer").status(), 401, "{target}");
+        assert_eq!(answer.expect("an answer").status(), 421, "{target}");
     }
 }
 
@@ -311,6 +311,46 @@ async fn where_browsers_come_by_https_the_cookie_goes_by_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_cookie_of_the_same_name_hides_no_right_one() {
+    let guarded = Guarded::usual().await;
+    let right = guarded.cookie(TOKEN).await;
+    let name = right.split('=').next().expect("a name");
+    for (others, expected) in [(3, 200), (4, 401)] {
+        let wrong = format!("{name}=wrong; ").repeat(others);
+        let cookies = format!("{wrong}{right}");
+        assert_eq!(guarded.get("/api/status", &[("cookie", &cookies)]).await, expected, "behind {others}");
+    }
+    let apart = [("cookie", format!("{name}=wrong")), ("cookie", right.clone())];
+    let apart: Vec<_> = apart.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(guarded.get("/api/status", &apart).await, 200);
+    let all = format!("{name}=wrong; {right}");
+    assert_eq!(guarded.ask("POST", "/sign-out", &[("cookie", &all), WRITE], "").await.status(), 200);
+    assert_eq!(guarded.get("/api/status", &[("cookie", &right)]).await, 401, "it is ended, whatever stands before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_names_a_host_asks_for_that_one_whatever_the_header_says() {
+    let guarded = Guarded::usual().await;
+    let admin = guarded.relay.running.admin_address;
+    let own = format!("host: {admin}\r\n");
+    for (target, host, expected) in [
+        (format!("http://{admin}"), own.as_str(), 200),
+        (format!("http://{admin}"), "host: evil.example\r\n", 200),
+        (format!("http://{admin}"), "", 200),
+        ("http://evil.example".to_owned(), own.as_str(), 421),
+        (format!("http://{admin}@evil.example"), own.as_str(), 421),
+        (format!("http://evil.example@{admin}"), own.as_str(), 200),
+        (format!("http://{admin}"), "host: a\r\nhost: b\r\n", 421),
+        (String::new(), own.as_str(), 200),
+        (String::new(), "host: evil.example\r\n", 421),
+    ] {
+        let request = format!("GET {target}/api/status HTTP/1.1\r\n{host}authorization: Bearer {TOKEN}\r\n\r\n");
+        let status = send_raw(admin, request.as_bytes()).await.map(|answer| answer.status());
+        assert_eq!(status, Some(expected), "{target} {host}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_form_without_the_page_is_sent_back_to_it() {
     let guarded = Guarded::usual().await;
     let form = ("content-type", "application/x-www-form-urlencoded");
@@ -344,6 +384,21 @@ async fn five_wrong_tokens_are_looked_at_and_then_not_even_the_right_one() {
     assert_eq!(guarded.get("/api/status", &[]).await, 401, "who brings none has not guessed");
     assert_eq!(guarded.get("/api/status", &[("cookie", &cookie)]).await, 200, "who is in stays in");
     assert_eq!(guarded.get("/healthz", &[]).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_token_that_cannot_be_guessed_is_kept_out_by_nobody() {
+    let long = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822c";
+    let guarded = Guarded::start(&format!("token: [{long}, {TOKEN}]")).await;
+    let get = async |token: &str| guarded.get("/api/status", &[("authorization", &format!("Bearer {token}"))]).await;
+    for at in 0..5 {
+        assert_eq!(get(&format!("wrong-{at}")).await, 401, "{at}");
+    }
+    assert_eq!(get(TOKEN).await, 429, "a short one may have been guessed");
+    assert_eq!(get(&long.replace('9', "8")).await, 429, "long ones that are wrong are not looked at either");
+    assert_eq!(get(long).await, 200);
+    assert_eq!(guarded.sign_in(long).await.status(), 200);
+    assert_eq!(guarded.sign_in(TOKEN).await.status(), 429);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,17 @@
 //! How often somebody may be wrong about a token: who guesses is told to wait, and so is who cannot be told from him.
 //!
 //! A token that is wrong again says nothing new, so it counts once, wherever it comes from: a program that goes on with an old token keeps
-//! nobody out. Pure: who asks brings the time. Addresses are those of connections, since what a request says of itself costs nothing to make up; so
-//! behind a proxy all have one.
+//! nobody out. Addresses are those of connections, since what a request says of itself costs nothing to make up; so behind a proxy all
+//! have one, the owner and who guesses.
+//!
+//! While an address must wait, a token is looked at all the same where it can be no other than one that [cannot be guessed](is_guessable): so
+//! whoever has such a token is kept out by nobody, and a guesser learns of it only what he would by guessing for longer than the
+//! world lasts. Every other token is not looked at, whoever brings it: each answer would be one guess more, and that somebody was right
+//! from this address before does not tell him from another one behind the same proxy. Sessions go on in any case: a cookie is no guess.
+//!
+//! Pure: who asks brings the time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -17,6 +24,10 @@ pub(super) const OF_ADDRESS_MAX: usize = 5;
 pub(super) const IN_ALL_MAX: usize = 30;
 /// Over which time they are counted.
 pub(super) const WITHIN: Duration = Duration::from_secs(60);
+/// A token cannot be guessed from so many characters on, and with so many different ones: of what `openssl rand -hex 16` gives, which is 128
+/// bits, one in some 100 000 has fewer than ten of the sixteen digits, and is then taken for one that can be guessed.
+const UNGUESSABLE_CHARACTERS: usize = 32;
+const UNGUESSABLE_DIFFERENT: usize = 10;
 /// One customer of a provider has all addresses of IPv6 with the same beginning of so many bits.
 const NETWORK_BITS: u32 = 64;
 
@@ -50,6 +61,12 @@ impl Guesses {
             self.0.push_back(Guess { at: now, from: network(from), digest });
         }
     }
+}
+
+/// Whether a token may be one that somebody has thought up.
+pub(super) fn is_guessable(token: &[u8]) -> bool {
+    let different: BTreeSet<&u8> = token.iter().collect();
+    token.len() < UNGUESSABLE_CHARACTERS || different.len() < UNGUESSABLE_DIFFERENT
 }
 
 /// What counts as one address.
@@ -128,6 +145,22 @@ mod tests {
         }
         assert!(!try_token(&mut guesses, later, "192.0.2.1", "old"), "where too many were wrong, none is looked at");
         assert!(try_token(&mut guesses, later, "192.0.2.2", "old"));
+    }
+
+    #[test]
+    fn what_a_machine_has_drawn_cannot_be_guessed_and_what_is_short_or_a_few_signs_again_and_again_can() {
+        for (token, expected) in [
+            ("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", false),
+            ("0123456789abcdef0123456789abcdef", false),
+            ("0123456789abcdef0123456789abcde", true),
+            ("01234567890123456789012345678901", false),
+            ("01234567801234567801234567801234", true),
+            ("passwordpasswordpasswordpassword", true),
+            ("the-token-of-the-operator", true),
+            ("", true),
+        ] {
+            assert_eq!(is_guessable(token.as_bytes()), expected, "{token}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::guard::{Guard, Names};
-use self::guesses::Guesses;
+use self::guesses::{Guesses, is_guessable};
 pub(super) use self::sessions::Access;
 use self::sessions::{Found, Proof, Sessions};
 use super::layout::Layout;
@@ -46,6 +46,8 @@ use crate::time::Instant;
 
 /// Wrong tokens are told this often: each may be one of thousands.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Cookies of one name that are looked at: the relay's own, and some that others have set beside it.
+const COOKIES_MAX: usize = 4;
 /// Headers by which proxies say that they pass a request on, and how more of them begin. One that says nothing and asks by a name of this
 /// machine is not told from a destination: docs/page.md says what to do about that.
 const PASSED_ON: [&str; 7] =
@@ -227,15 +229,17 @@ impl Door {
         }
     }
 
-    /// Looks at a token, unless too many were wrong.
+    /// Looks at a token; after too many that were wrong, only at whether it is one that cannot be guessed.
     fn prove(&self, knock: &Knock<'_>, token: &[u8]) -> Result<Proof, Refusal> {
         let now = Instant::now();
         let from = knock.peer.ip();
         let mut guesses = lock(&self.guesses);
+        let admin = &knock.config.admin;
         if let Some(wait) = guesses.wait(now, from) {
-            return Err(wait_for(wait).into());
+            let proof = proof_of(token, &proofs_of(admin, |token| !is_guessable(token)));
+            return proof.ok_or_else(|| wait_for(wait).into());
         }
-        if let Some(proof) = proof_of(token, &proofs(&knock.config.admin)) {
+        if let Some(proof) = proof_of(token, &proofs(admin)) {
             return Ok(proof);
         }
         guesses.note(now, from, digest_of(token));
@@ -247,16 +251,17 @@ impl Door {
     }
 
     fn session(&self, knock: &Knock<'_>) -> Option<Found> {
-        let secret = self.cookie(knock)?;
-        lock(&self.sessions).use_one(Instant::now(), secret, &proofs(&knock.config.admin))
+        let proofs = proofs(&knock.config.admin);
+        let mut sessions = lock(&self.sessions);
+        self.cookies(knock).into_iter().find_map(|secret| sessions.use_one(Instant::now(), secret, &proofs))
     }
 
-    /// What the browser has kept.
-    fn cookie<'r>(&self, knock: &Knock<'r>) -> Option<&'r str> {
+    /// What the browser has kept. There may be several of the name, of which others have set some: for a path, or for a domain above.
+    fn cookies<'r>(&self, knock: &Knock<'r>) -> Vec<&'r str> {
         let name = self.cookie_name(&knock.config.admin);
         let lists = knock.headers.get_all(COOKIE).iter().filter_map(|list| list.to_str().ok());
-        let mut pairs = lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+        let pairs = lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).take(COOKIES_MAX).collect()
     }
 
     fn cookie_name(&self, admin: &Admin) -> String {
@@ -310,9 +315,9 @@ impl Door {
 
     /// Ends the session of who is in.
     pub(super) fn sign_out(&self, knock: &Knock<'_>) -> Answer {
-        if let Some(secret) = self.cookie(knock) {
-            lock(&self.sessions).end(secret);
-        }
+        let mut sessions = lock(&self.sessions);
+        self.cookies(knock).into_iter().for_each(|secret| sessions.end(secret));
+        drop(sessions);
         let mut response = super::json(&json!({ "signed_in": false }), Layout::Compact);
         let gone = self.cookie_to_set(&knock.config.admin, "", "; Max-Age=0");
         response.headers_mut().insert(SET_COOKIE, gone);
@@ -342,10 +347,15 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 
 /// What the tokens of a config prove.
 fn proofs(admin: &Admin) -> Vec<Proof> {
-    let of =
-        |access| move |token: &crate::secret::Secret| Proof { digest: digest_of(token.expose().as_bytes()), access };
-    let full = admin.tokens.iter().map(of(Access::Full));
-    full.chain(admin.read_tokens.iter().map(of(Access::Read))).collect()
+    proofs_of(admin, |_| true)
+}
+
+/// The same of some of them.
+fn proofs_of(admin: &Admin, is_meant: impl Fn(&[u8]) -> bool) -> Vec<Proof> {
+    let full = admin.tokens.iter().map(|token| (token, Access::Full));
+    let all = full.chain(admin.read_tokens.iter().map(|token| (token, Access::Read)));
+    let meant = all.map(|(token, access)| (token.expose().as_bytes(), access)).filter(|(token, _)| is_meant(token));
+    meant.map(|(token, access)| Proof { digest: digest_of(token), access }).collect()
 }
 
 /// What a token proves. All are compared, each in constant time: how long a refusal takes tells nothing.

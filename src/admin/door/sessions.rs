@@ -15,7 +15,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::{FileDigest, digest_of};
 use crate::time::Instant;
 
-/// Sessions there may be. Another one takes the place of the oldest.
+/// Sessions there may be of one access. Another one takes the place of the oldest of its own access: who may only look ends nobody's
+/// who may do everything.
 pub(super) const SESSIONS_MAX: usize = 64;
 /// One that nobody uses ends after a working day.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
@@ -81,8 +82,10 @@ impl Sessions {
             let _ = write!(secret, "{byte:02x}");
         }
         self.end_what_is_over(now);
-        if self.0.len() >= SESSIONS_MAX {
-            self.0.remove(0);
+        let is_alike = |session: &Session| session.proof.access == proof.access;
+        if self.0.iter().filter(|session| is_alike(session)).count() >= SESSIONS_MAX {
+            let oldest = self.0.iter().position(is_alike);
+            oldest.map(|oldest| self.0.remove(oldest));
         }
         let digest = digest_of(secret.as_bytes());
         let ended = CancellationToken::new();
@@ -185,6 +188,21 @@ mod tests {
             secrets.iter().map(|secret| sessions.use_one(now, secret, &[proof("a")]).is_some()).collect();
         assert_eq!((alive[0], alive[1..].iter().all(|alive| *alive)), (false, true));
         assert_eq!(sessions.0.len(), SESSIONS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_only_look_ends_no_session_of_who_may_do_everything_and_the_other_way_round() {
+        let proofs = [Access::Full, Access::Read].map(|access| Proof { access, ..proof("a") });
+        for [one, many] in [proofs, [proofs[1], proofs[0]]] {
+            let mut sessions = Sessions::default();
+            let now = Instant::now();
+            let first = sessions.begin(now, one).expect("random");
+            for _ in 0..=SESSIONS_MAX {
+                sessions.begin(now, many).expect("random");
+            }
+            assert!(sessions.use_one(now, &first, &proofs).is_some(), "{one:?}");
+            assert_eq!(sessions.0.len(), SESSIONS_MAX + 1);
+        }
     }
 
     #[tokio::test(start_paused = true)]
