@@ -39,6 +39,7 @@ use self::work::{Effort, Places};
 use crate::bins;
 use crate::destination::hops::VIA;
 use crate::listener::body::{self, Intake};
+use crate::listener::server::Peer;
 use crate::listener::{Answer, answer, text};
 use crate::relay::{Relay, SourceState, healthz, readyz};
 use crate::telemetry::{DestinationGauges, SourceGauges};
@@ -57,7 +58,7 @@ pub fn api_reference() -> String {
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
 /// Every answer of the admin listener has it, with the version: so a verb knows that it talks to a relay.
 pub const RELAY_HEADER: &str = "x-vero-relay";
-/// Operators are few.
+/// Operators are few. Who has not shown a token holds none against others: the oldest of these connections gives way.
 pub const CONNECTIONS_MAX: usize = 256;
 /// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -101,19 +102,16 @@ impl Routes {
     }
 
     /// For a connection that comes from somewhere.
-    pub fn of_connection(
-        &self,
-        peer: SocketAddr,
-    ) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
+    pub fn of_connection(&self, peer: Peer) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
         let admin = self.0.clone();
         warp::path::tail()
             .and(warp::method())
             .and(warp::header::headers_cloned())
             .and(warp::query::<Vec<(String, String)>>())
             .and(warp::body::stream())
-            .and(warp::any().map(move || admin.clone()))
-            .then(move |tail: warp::path::Tail, method, headers, query, stream, admin: Arc<Admin>| async move {
-                let request = Request { peer, path: tail.as_str(), method: &method, headers: &headers, query };
+            .and(warp::any().map(move || (admin.clone(), peer.clone())))
+            .then(move |tail: warp::path::Tail, method, headers, query, stream, (admin, peer): (Arc<Admin>, Peer)| async move {
+                let request = Request { peer: &peer, path: tail.as_str(), method: &method, headers: &headers, query };
                 let mut response = handle(&admin, request, stream).await;
                 let headers = response.headers_mut();
                 headers.insert(RELAY_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
@@ -144,7 +142,7 @@ type Read = (Bytes, OwnedSemaphorePermit);
 
 /// A request to the admin listener, without its body.
 struct Request<'r> {
-    peer: SocketAddr,
+    peer: &'r Peer,
     path: &'r str,
     method: &'r Method,
     headers: &'r HeaderMap,
@@ -163,11 +161,15 @@ where
         return answer(StatusCode::LOOP_DETECTED, why).into_response();
     }
     let generation = admin.relay.generation().clone();
-    let knock = Knock { peer, method, steps: &steps, headers, config: &generation.config };
+    let knock = Knock { peer: peer.address, method, steps: &steps, headers, config: &generation.config };
     let visitor = match admin.door.admit(&knock) {
         Ok(visitor) => visitor,
         Err(refusal) => return (*refusal).into_response(),
     };
+    // Where nobody is asked, all are known who come past the door.
+    if visitor.is_known || generation.config.admin.tokens.is_empty() {
+        peer.seat.keep();
+    }
     if visitor.access == Access::Full && api::is_stream(method, &steps) {
         let query = api::Query(request.query);
         return api::open_stream(&admin.streams, &admin.relay, method, &query, headers, visitor.ended);

@@ -20,6 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ use warp::{Filter, Reply};
 
 use super::connection::{Patience, Watched};
 use super::drain::Drained;
-use super::slots::{Slot, Slots};
+use super::slots::{Seat, Slot, Slots};
 use super::stream::Stream;
 use super::tls::Tls;
 use super::words::Worded;
@@ -48,6 +50,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections that are still busy this long after the stop are dropped.
     pub shutdown_grace: Duration,
+    /// Where all places are taken, a connection by which nobody has come who is known gives way to one that waits: the oldest.
+    pub strangers_give_way: bool,
     /// File descriptors that its connections leave free, for the other listener, the journal and the destinations.
     pub descriptors_kept: u64,
 }
@@ -104,12 +108,19 @@ async fn come(phases: &mut watch::Receiver<Phase>, phase: Phase) {
     }
 }
 
+/// The other end of a connection, and its place here.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub seat: Seat,
+}
+
 /// Serves until it is stopped, then lets connections finish what they have begun. `filter` gives what answers a connection, by where that
 /// comes from.
 pub async fn serve<F, R>(
     listener: Arc<TcpListener>,
     at: At,
-    filter: impl Fn(SocketAddr) -> F,
+    filter: impl Fn(Peer) -> F,
     options: ServerOptions,
     stops: Stops,
 ) where
@@ -127,9 +138,13 @@ pub async fn serve<F, R>(
     // A sender that has said all and shuts its side down still waits for the answer.
     http1.half_close(true);
     let body_timeout = options.body_timeout;
-    let mut room =
-        Room { descriptors: Descriptors::keeping(options.descriptors_kept), trouble: Trouble::lasting(TOLD_EVERY) };
+    let mut room = Room {
+        strangers_give_way: options.strangers_give_way,
+        descriptors: Descriptors::keeping(options.descriptors_kept),
+        trouble: Trouble::lasting(TOLD_EVERY),
+    };
     let begin = |(stream, peer, slot): Accepted| {
+        let Peer { address, seat } = peer.clone();
         let warp = warp::service(filter(peer));
         let ending = stops.ending.clone();
         let is_asked = Arc::<AtomicBool>::default();
@@ -153,14 +168,20 @@ pub async fn serve<F, R>(
         let tls = tls.clone();
         let phases = phases.clone();
         connections.spawn(async move {
-            match tls.begin(stream).await {
-                Ok(stream) => {
-                    let connection = http1.serve_connection(TokioIo::new(Worded::new(stream)), handler);
-                    if let Err(error) = serve_one(connection, phases, &is_asked).await {
-                        tracing::debug!(%peer, %error, "connection ended");
+            let serve = async {
+                match tls.begin(stream).await {
+                    Ok(stream) => {
+                        let connection = http1.serve_connection(TokioIo::new(Worded::new(stream)), handler);
+                        if let Err(error) = serve_one(connection, phases, &is_asked).await {
+                            tracing::debug!(peer = %address, %error, "connection ended");
+                        }
                     }
+                    Err(error) => tracing::debug!(peer = %address, %error, "connection ended before its first request"),
                 }
-                Err(error) => tracing::debug!(%peer, %error, "connection ended before its first request"),
+            };
+            tokio::select! {
+                () = serve => {}
+                () = seat.gives_way() => tracing::debug!(peer = %address, "connection ended: others wait"),
             }
             drop(slot);
         });
@@ -249,6 +270,7 @@ impl Descriptors {
 
 /// Whether connections can be accepted, and what the log says of it.
 struct Room {
+    strangers_give_way: bool,
     descriptors: Descriptors,
     trouble: Trouble,
 }
@@ -268,7 +290,7 @@ impl Room {
     }
 }
 
-type Accepted = (TcpStream, SocketAddr, Slot);
+type Accepted = (TcpStream, Peer, Slot);
 
 /// Waits for a free slot and then for a connection: beyond the cap, the kernel's queue waits.
 async fn next_connection(
@@ -278,7 +300,10 @@ async fn next_connection(
     stop: &CancellationToken,
 ) -> Option<Accepted> {
     let accept = async {
-        let mut slot = slots.take().await;
+        let mut slot = match room.strangers_give_way {
+            true => a_place(listener, slots).await,
+            false => slots.take().await,
+        };
         loop {
             while !room.descriptors.has_one(listener) {
                 room.lacks(&"nearly all file descriptors are in use");
@@ -287,8 +312,8 @@ async fn next_connection(
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     room.got(&stream);
-                    slot.accepted();
-                    return (stream, peer, slot);
+                    let seat = slot.accepted();
+                    return (stream, Peer { address: peer, seat }, slot);
                 }
                 Err(error) => {
                     room.lacks(&error);
@@ -303,6 +328,34 @@ async fn next_connection(
     }
 }
 
+/// A free slot; where there is none and somebody waits for one, a stranger's is freed.
+async fn a_place(listener: &TcpListener, slots: &Arc<Slots>) -> Slot {
+    tokio::select! {
+        biased;
+        slot = slots.take() => slot,
+        () = somebody_waits(listener) => {
+            slots.make_room();
+            slots.take().await
+        }
+    }
+}
+
+/// Waits until the system has accepted a connection, which it keeps. tokio says so only with the connection in hand.
+async fn somebody_waits(listener: &TcpListener) {
+    #[expect(
+        deprecated,
+        reason = "it is sound for an owned descriptor, which stays the same, and what follows it is unsafe code"
+    )]
+    let asks = |asks| AsyncFd::with_interest(asks, Interest::READABLE).ok();
+    if let Some(asks) = rustix::io::fcntl_dupfd_cloexec(listener, 0).ok().and_then(asks)
+        && asks.readable().await.is_ok()
+    {
+        return;
+    }
+    // Without a file descriptor for it, nobody gives way.
+    std::future::pending().await
+}
+
 /// A connection that the system has accepted and nobody has taken from it yet, if there is a slot for it.
 fn taken_by_the_system(listener: &TcpListener, slots: &Arc<Slots>) -> Option<Accepted> {
     let mut slot = slots.take().now_or_never()?;
@@ -315,8 +368,8 @@ fn taken_by_the_system(listener: &TcpListener, slots: &Arc<Slots>) -> Option<Acc
             continue;
         }
         let Ok(stream) = TcpStream::from_std(stream) else { continue };
-        slot.accepted();
-        return Some((stream, peer, slot));
+        let seat = slot.accepted();
+        return Some((stream, Peer { address: peer, seat }, slot));
     }
 }
 

@@ -1,5 +1,7 @@
 //! The admin listener is no way in, and nobody can close it: slow bodies, web pages, and more requests than it has places for.
 
+use std::net::SocketAddr;
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -26,6 +28,46 @@ async fn bodies_that_never_arrive_do_not_close_the_admin_listener() {
     assert_eq!(slow.status(), 408, "{}", slow.text());
     assert_eq!(relay.admin("/api/status").await.status(), 200);
     drop(held);
+}
+
+/// A connection that stays open, and how its one request was answered.
+async fn kept_open(admin: SocketAddr, path: &str, header: &str) -> (TcpStream, u16) {
+    let mut stream = TcpStream::connect(admin).await.expect("connected");
+    let status = ask_on(&mut stream, admin, path, header).await.expect("an answer");
+    (stream, status)
+}
+
+/// The answer to a request on a connection; none, where that has ended.
+async fn ask_on(stream: &mut TcpStream, admin: SocketAddr, path: &str, header: &str) -> Option<u16> {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\n{header}\r\n");
+    stream.write_all(head.as_bytes()).await.ok()?;
+    let answer = tokio::time::timeout(PATIENCE, read_message(stream, &mut Vec::new())).await.expect("in time");
+    answer.map(|answer| answer.status())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_strangers_keep_nobody_out_and_those_of_who_is_known_stay() {
+    let config = HEAD.replace("\"127.0.0.1:0\" }", "\"127.0.0.1:0\", token: the-token-of-the-operator }");
+    let relay = TestRelay::start_with(&format!("{config}{NOWHERE}limits: {{ header_timeout: 60m }}\n")).await;
+    let admin = relay.running.admin_address;
+    let known = "authorization: Bearer the-token-of-the-operator\r\n";
+    let (mut ours, status) = kept_open(admin, "/api/status", known).await;
+    assert_eq!(status, 200);
+    let mut strangers = Vec::new();
+    for (path, expected) in [("/healthz", 200), ("/", 200), ("/api/status", 401)] {
+        for _ in 0..vero_relay::admin::CONNECTIONS_MAX / 2 {
+            let (stream, status) = kept_open(admin, path, "").await;
+            assert_eq!(status, expected, "{path}");
+            strangers.push(stream);
+        }
+    }
+    for _ in 0..=vero_relay::admin::CONNECTIONS_MAX {
+        strangers.push(TcpStream::connect(admin).await.expect("the system takes it"));
+    }
+    let (_, status) = kept_open(admin, "/healthz", "").await;
+    assert_eq!(status, 200, "who comes last");
+    assert_eq!(ask_on(&mut ours, admin, "/api/status", known).await, Some(200), "who was there first, and is known");
+    assert_eq!(ask_on(&mut strangers[0], admin, "/healthz", "").await, None, "it has given way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
