@@ -226,6 +226,8 @@ where
                 Err(refusal) => return refusal,
             };
             let relay = relay.clone();
+            // Where he hangs up, this is dropped.
+            let _waits = visitor.has_gone.clone().drop_guard();
             let steps: Vec<String> = rest.iter().map(|step| (*step).to_owned()).collect();
             let query = api::Query(query);
             let (asked, effort) = match resource.take(is_read, rest, &query, &body.unwrap_or_default()) {

@@ -47,7 +47,8 @@ impl Default for Places {
 
 impl Places {
     /// Does something in a place of its kind, or answers that there is none. Goes on to the end, and keeps the place so long, also
-    /// where whoever asked has hung up.
+    /// where whoever asked has hung up: what changes something is not left half done, and what only looks is told by its visitor that
+    /// nobody waits any more, and ends itself.
     pub(super) async fn run(&self, effort: Effort, work: impl Future<Output = Answer> + Send + 'static) -> Answer {
         let places = match effort {
             Effort::Look => &self.looks,

@@ -58,9 +58,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 pub(super) fn perform(named: Option<&Path>, mut asked: Value, how: &How, done: &str) -> Result<(), Failure> {
     let relay = RunningRelay::at(named, &how.at)?;
     asked["dry_run"] = value!(true);
-    let counting = Progress::of_unknown_length("counting");
-    let counted = block_on(async { relay.act("/api/replays", &asked).await })?;
-    drop(counting);
+    let counted = block_on(count(&relay, &asked))?;
     tell_of_slips(&counted);
     if how.dry_run && how.at.json {
         json(&counted);
@@ -94,6 +92,51 @@ pub(super) fn perform(named: Option<&Path>, mut asked: Value, how: &How, done: &
     let their = if number == 1 { "is on its way" } else { "are on their way" };
     say!("{deliveries} {their}{was_known}; id {}", plain(done["id"].as_str().unwrap_or("?")));
     Ok(())
+}
+
+/// Counts piece by piece, and puts the answers together.
+async fn count(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
+    let progress = Progress::new();
+    let mut asked = asked.clone();
+    let mut whole = relay.act("/api/replays", &asked).await?;
+    while !whole["next"].is_null() {
+        let [done, left] = ["looked_at", "events_left"].map(|key| whole[key].as_u64().unwrap_or(0));
+        progress.show(done as f64 / (done + left).max(1) as f64, &numbered(done, "event"));
+        asked["after"] = whole["next"].clone();
+        let piece = relay.act("/api/replays", &asked).await?;
+        add(&mut whole, piece);
+    }
+    Ok(whole)
+}
+
+/// Adds a piece of a count to those before it.
+fn add(whole: &mut Value, mut piece: Value) {
+    let sum = |a: &Value, b: &Value| value!(a.as_u64().unwrap_or(0) + b.as_u64().unwrap_or(0));
+    for key in ["events", "deliveries", "looked_at"] {
+        whole[key] = sum(&whole[key], &piece[key]);
+    }
+    for part in piece["by_destination"].as_array_mut().map(std::mem::take).unwrap_or_default() {
+        let Some(known) = whole["by_destination"].as_array_mut() else { break };
+        match known.iter_mut().find(|known| known["destination"] == part["destination"]) {
+            Some(known) => {
+                for key in ["deliveries", "already_delivered"] {
+                    known[key] = sum(&known[key], &part[key]);
+                }
+            }
+            None => known.push(part),
+        }
+    }
+    for warning in piece["warnings"].as_array_mut().map(std::mem::take).unwrap_or_default() {
+        if let Some(told) = whole["warnings"].as_array_mut().filter(|told| !told.contains(&warning)) {
+            told.push(warning);
+        }
+    }
+    for key in ["next", "events_left"] {
+        whole[key] = piece[key].take();
+    }
+    if !piece["up_to"].is_null() {
+        whole["up_to"] = piece["up_to"].take();
+    }
 }
 
 fn destinations_of(counted: &Value) -> &[Value] {
@@ -140,4 +183,28 @@ async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
     }
     now["repeated"] = begun["repeated"].clone();
     Ok(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_count_are_added_up() {
+        let of = |destination: &str, deliveries: u64| value!({ "destination": destination, "deliveries": deliveries, "already_delivered": 1 });
+        let piece = |by: &[Value], warnings: &[&str], up_to: Option<&str>, next: Option<&str>| {
+            value!({
+                "dry_run": true, "events": 2, "deliveries": 3, "by_destination": by, "warnings": warnings,
+                "looked_at": 5, "up_to": up_to, "next": next, "events_left": if next.is_some() { 5 } else { 0 },
+            })
+        };
+        let mut whole = piece(&[of("a", 3)], &["slip"], Some("1"), Some("x"));
+        add(&mut whole, piece(&[of("b", 1), of("a", 2)], &["slip", "far"], None, None));
+        let expected = value!({
+            "dry_run": true, "events": 4, "deliveries": 6, "warnings": ["slip", "far"],
+            "by_destination": [{ "destination": "a", "deliveries": 5, "already_delivered": 2 }, of("b", 1)],
+            "looked_at": 10, "up_to": "1", "next": null, "events_left": 0,
+        });
+        assert_eq!(whole, expected);
+    }
 }

@@ -161,6 +161,8 @@ async fn start_at(
     let admin_options = ServerOptions {
         connections_max: admin::CONNECTIONS_MAX,
         shutdown_grace: Duration::from_secs(1),
+        // Searches end when whoever asked has gone.
+        has_half_closed: false,
         strangers_give_way: true,
         descriptors_kept: 0,
         ..options.clone()

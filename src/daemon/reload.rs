@@ -219,6 +219,7 @@ pub(super) fn server_options(config: &Config) -> ServerOptions {
         body_timeout: config.limits.body_timeout,
         connections_max: config.limits.connections_max,
         shutdown_grace: config.limits.shutdown_grace,
+        has_half_closed: true,
         // Not every sender says again what was cut off.
         strangers_give_way: false,
         descriptors_kept: super::hooks::DESCRIPTORS_KEPT,

@@ -50,6 +50,9 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections that are still busy this long after the stop are dropped.
     pub shutdown_grace: Duration,
+    /// A sender that has said all and shuts its side down still waits for the answer. It looks like one that has gone: where this is not so,
+    /// what works for one that has gone is dropped.
+    pub has_half_closed: bool,
     /// Where all places are taken, a connection by which nobody has come who is known gives way to one that waits: the oldest.
     pub strangers_give_way: bool,
     /// File descriptors that its connections leave free, for the other listener, the journal and the destinations.
@@ -135,8 +138,7 @@ pub async fn serve<F, R>(
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
     http1.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
-    // A sender that has said all and shuts its side down still waits for the answer.
-    http1.half_close(true);
+    http1.half_close(options.has_half_closed);
     let body_timeout = options.body_timeout;
     let mut room = Room {
         strangers_give_way: options.strangers_give_way,
@@ -434,5 +436,44 @@ mod tests {
         let (phase, phases) = watch::channel(Phase::Over);
         drop(phase);
         assert!(come(&mut phases.clone(), Phase::Over).now_or_never().is_some(), "an end that has come is one");
+    }
+
+    #[tokio::test]
+    async fn what_works_for_one_who_has_gone_is_dropped() {
+        let options = ServerOptions {
+            header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            connections_max: 1,
+            shutdown_grace: Duration::ZERO,
+            has_half_closed: false,
+            strangers_give_way: false,
+            descriptors_kept: 0,
+        };
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("bound"));
+        let address = listener.local_addr().expect("an address");
+        let at = At { slots: Slots::new(1, prometheus_client::metrics::gauge::Gauge::default()), tls: Tls::new(None) };
+        let [begun, gone, stop] = [(); 3].map(|()| CancellationToken::new());
+        let (has_begun, has_gone) = (begun.clone(), gone.clone());
+        let filter = move |_| {
+            let (begun, gone) = (has_begun.clone(), has_gone.clone());
+            warp::any().then(move || {
+                let waits = gone.clone().drop_guard();
+                begun.cancel();
+                async move {
+                    let _waits = waits;
+                    std::future::pending::<warp::reply::Response>().await
+                }
+            })
+        };
+        let served = tokio::spawn(serve(listener, at, filter, options, Stops::at_once(stop.clone())));
+        let mut asker = TcpStream::connect(address).await.expect("connected");
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut asker, request).await.expect("sent");
+        begun.cancelled().await;
+        assert!(!gone.is_cancelled());
+        drop(asker);
+        gone.cancelled().await;
+        stop.cancel();
+        served.await.expect("no panic");
     }
 }

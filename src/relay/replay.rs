@@ -8,8 +8,10 @@
 //! when it is taken, and one that is taken again does nothing more to a destination for which it has been taken, whatever the rules say by
 //! then.
 //!
-//! What one is asked to do, and how that is written down, is `spec`, [`ReplaySpec`]. `select`: which events go where.
+//! What one is asked to do, and how that is written down, is `spec`, [`ReplaySpec`]. `select`: which events go where. `count`: what one would
+//! do.
 
+mod count;
 mod select;
 mod spec;
 
@@ -22,6 +24,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use self::count::{Counted, CountedOf};
 use self::select::{Look, Step};
 pub use self::spec::{By, Named, Only, ReplaySpec};
 use crate::event::{EventId, RelayFields};
@@ -62,6 +65,9 @@ pub enum ReplayError {
     /// The relay is stopping.
     #[error("the relay is stopping")]
     Stopped,
+    /// Whoever asked does not wait for the answer any more.
+    #[error("whoever asked has gone")]
+    HasGone,
 }
 
 /// Tells which events are meant.
@@ -116,27 +122,6 @@ struct Asked {
 /// Where each of some events goes by the rules in force.
 pub type Route = Arc<dyn Fn(&[Arc<StoredEvent>]) -> Vec<Vec<NameId>> + Send + Sync>;
 
-/// What a replay would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Events that are meant.
-    pub events: u64,
-    /// Deliveries that would be made.
-    pub deliveries: u64,
-    pub by_destination: Vec<CountedOf>,
-    /// What in the match map probably does not do what was meant.
-    pub warnings: Vec<String>,
-}
-
-/// The same for one destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CountedOf {
-    pub destination: String,
-    pub deliveries: u64,
-    /// Of the events that are meant and go there, those that it has.
-    pub already_delivered: u64,
-}
-
 /// A replay that was asked for.
 pub struct Begun {
     pub progress: ReplayProgress,
@@ -187,36 +172,6 @@ impl Replayer {
         let (conditions, warnings) = Conditions::parse_with_warnings(spec.matching.as_deref())?;
         let to = self.destinations(spec, &self.removed().await?)?;
         Ok(Asked { conditions: Arc::new(conditions), to, warnings, spec: spec.clone() })
-    }
-
-    /// Counts what a replay would do.
-    pub async fn count(&self, spec: &ReplaySpec) -> Result<Counted, ReplayError> {
-        let asked = self.prove(spec).await?;
-        let mut counted = Counted { warnings: asked.warnings.clone(), ..Counted::default() };
-        let mut after = None;
-        loop {
-            let Step { selected, next, .. } = self.step(&asked, after.as_ref(), Look::Always).await?;
-            let mut events = BTreeSet::new();
-            for (id, selected) in selected {
-                let deliveries = selected.events.len() as u64;
-                let already_delivered = selected.already_delivered;
-                counted.deliveries += deliveries;
-                events.extend(selected.events);
-                let destination = self.store.names().name(id).to_string();
-                match counted.by_destination.iter_mut().find(|known| known.destination == destination) {
-                    Some(known) => {
-                        known.deliveries += deliveries;
-                        known.already_delivered += already_delivered;
-                    }
-                    None => counted.by_destination.push(CountedOf { destination, deliveries, already_delivered }),
-                }
-            }
-            counted.events += events.len() as u64;
-            after = next;
-            if after.is_none() {
-                return Ok(counted);
-            }
-        }
     }
 
     /// Takes a replay down, or finds it where it has been already, by its id. Work on it begins with [`work`](Self::work).

@@ -42,7 +42,7 @@ impl FromStr for Cursor {
 
 impl StoreError {
     /// Something is no cursor of the list that it was given to.
-    pub(super) fn no_cursor() -> Self {
+    pub fn no_cursor() -> Self {
         Self::Conflict("this is not where the list goes on: give what the page before said, as it was".to_owned())
     }
 }

@@ -386,11 +386,15 @@ async fn a_replay_whose_words_do_not_go_together_is_refused_with_a_sentence() {
         (json!({ "since": "1h", "by": "now", "to": ["crm"] }), "give one of them"),
         (json!({ "since": "1h", "unrouted": true }), "say `by: now`"),
         (json!({ "by": "now" }), "`since` says where"),
+        (json!({ "since": "1h", "after": "x" }), "goes on with a dry run"),
+        (json!({ "since": "1h", "after": "x", "dry_run": true }), "not where the list goes on"),
+        (json!({ "events": [id], "after": "x", "dry_run": true }), "not where the list goes on"),
     ] {
         refused(&relay, "/api/replays", asked, part).await;
     }
     let most = told(&relay, "/api/replays", json!({ "events": vec![id.as_str(); 1000], "dry_run": true })).await;
     assert_eq!(most["deliveries"], 1);
+    assert_eq!((&most["looked_at"], &most["next"], &most["events_left"]), (&json!(1), &Value::Null, &json!(0)));
     assert_eq!(relay.admin("/api/replays").await.json()["replays"], json!([]));
 }
 

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::endpoint::joined;
 use super::parameters::{PAGE, some_of};
 use super::{
-    Asked, Outcome, Query, Range, Refusal, Request, Resource, ask, destination, get, in_json, name, nothing_here, post,
-    refused,
+    Asked, Outcome, Query, Range, Refusal, Request, Resource, ask, blocking, destination, get, in_json, name,
+    nothing_here, post, refused,
 };
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Conditions;
 use crate::store::{
-    Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, StoredEvent, What, Which,
+    Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page, StoredEvent, What,
+    Which,
 };
 use crate::time::rfc3339;
 
@@ -59,12 +61,12 @@ const REPLAYED: [&str; 13] = joined(&[&MEANT, &["to", "id", "dry_run"]]);
 const DROPPED: [&str; 12] = joined(&[&MEANT, &["id", "dry_run"]]);
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body, .. } = request;
+    let Request { relay, visitor, is_read, steps, query, body } = request;
     match (is_read, steps) {
         (true, []) => list(relay, query).await,
         (false, ["search"]) => list(relay, &body.as_query(&LISTED)?).await,
         (true, ["reasons"]) => reasons(relay, query).await,
-        (false, [done @ ("replay" | "drop")]) => act(relay, done, body).await,
+        (false, [done @ ("replay" | "drop")]) => act(relay, done, body, &visitor.has_gone).await,
         _ => nothing_here(),
     }
 }
@@ -130,17 +132,31 @@ impl Filter {
     }
 }
 
-/// What a filter comes to for the store. Where the events must be looked at first, it names them.
-async fn as_query(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<DeadQuery, Refusal> {
+/// What a filter comes to for the store. Where the events must be looked at first, it names them; where whoever asks has gone by then, nothing
+/// has been done.
+async fn as_query(
+    relay: &Arc<Relay>,
+    of: NameId,
+    filter: Filter,
+    has_gone: &CancellationToken,
+) -> Result<DeadQuery, Refusal> {
     if filter.conditions.is_empty() {
         return Ok(filter.query);
     }
+    let filter = Arc::new(filter);
     let mut events = Vec::new();
     let mut after = None;
     loop {
+        if has_gone.is_cancelled() {
+            return Err(Refusal::has_gone());
+        }
         let page = relay.store.dead_letters(vec![of], &filter.query, after.as_ref(), STEP).await.map_err(refused)?;
-        let meant = page.items.iter().filter(|letter| filter.is_meant(relay, letter));
-        events.extend(meant.filter_map(|letter| Some(letter.event.as_ref().ok()?.id)));
+        let (items, meant) = (page.items, filter.clone());
+        let among = move |relay: &Relay| {
+            let meant = items.iter().filter(|letter| meant.is_meant(relay, letter));
+            Ok(meant.filter_map(|letter| Some(letter.event.as_ref().ok()?.id)).collect::<Vec<_>>())
+        };
+        events.extend(blocking(relay, among).await?);
         if events.len() > DEAD_EVENTS_MAX {
             let why = format!("these are more than {DEAD_EVENTS_MAX} dead letters: narrow them by `since` and `until`");
             return Err(Refusal::wrong(why));
@@ -154,13 +170,17 @@ async fn as_query(relay: &Arc<Relay>, of: NameId, filter: Filter) -> Result<Dead
 }
 
 /// One page over some destinations, newest event first.
-async fn page(relay: &Relay, of: &[NameId], filter: Filter, limit: usize, after: Option<Cursor>) -> Outcome {
+async fn page(relay: &Arc<Relay>, of: &[NameId], filter: Filter, limit: usize, after: Option<Cursor>) -> Outcome {
     // Before it is read: what is given up meanwhile may be on the page or not.
     let as_of = rfc3339(relay.clock.now_ms());
     let read = relay.store.dead_letters(of.to_vec(), &filter.query, after.as_ref(), limit).await.map_err(refused)?;
-    let meant = read.items.iter().filter(|letter| filter.is_meant(relay, letter));
-    let letters: Vec<_> = meant.map(|letter| shown(relay, letter)).collect();
-    Ok(json!({ "dead_letters": letters, "as_of": as_of, "next": read.next.map(|next| next.to_string()) }))
+    let Page { items, next, .. } = read;
+    let letters = move |relay: &Relay| {
+        let meant = items.iter().filter(|letter| filter.is_meant(relay, letter));
+        Ok(meant.map(|letter| shown(relay, letter)).collect::<Vec<_>>())
+    };
+    let letters = blocking(relay, letters).await?;
+    Ok(json!({ "dead_letters": letters, "as_of": as_of, "next": next.map(|next| next.to_string()) }))
 }
 
 fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
@@ -181,7 +201,7 @@ fn shown(relay: &Relay, letter: &DeadLetter) -> Value {
     })
 }
 
-async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked) -> Outcome {
+async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &CancellationToken) -> Outcome {
     let Some(from_name) = asked.text("destination")? else {
         return Err(Refusal::wrong("name a `destination`: whose dead letters?"));
     };
@@ -196,7 +216,7 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked) -> Outcome {
     filter.query.events = events(asked)?;
     let id = asked.id()?;
     let is_dry = asked.flag("dry_run")?;
-    let which = Which::Dead(as_query(relay, from, filter).await?);
+    let which = Which::Dead(as_query(relay, from, filter, has_gone).await?);
     let (deliveries, is_repeated) = if is_dry {
         (relay.store.how_many(from, which).await.map_err(refused)?, false)
     } else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::parameters::whole;
 use super::{Query, Refusal, refused};
@@ -97,12 +98,13 @@ impl Part {
         Ok(Self { query: meant(query, Order::NewestFirst)?, after: query.after()? })
     }
 
-    /// Has each event of one piece looked at, until who looks has had enough. It waits for the disk, so it belongs beside the threads that
-    /// serve.
+    /// Has each event of one piece looked at, until who looks has had enough, or whoever asked has gone. It waits for the disk, so it belongs
+    /// beside the threads that serve.
     pub(super) fn walk(
         self,
         relay: &Relay,
         waits: &Handle,
+        has_gone: &CancellationToken,
         mut look: impl FnMut(&Arc<StoredEvent>) -> Result<ControlFlow<()>, Refusal>,
     ) -> Result<Piece, Refusal> {
         let Self { query, mut after } = self;
@@ -117,6 +119,9 @@ impl Part {
             let mut seen = 0;
             let mut is_enough = false;
             for event in &page.items {
+                if has_gone.is_cancelled() {
+                    return Err(Refusal::has_gone());
+                }
                 let has_enough = look(event)?.is_break();
                 seen += 1;
                 piece.work.add(event);

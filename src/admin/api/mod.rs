@@ -78,6 +78,11 @@ impl Refusal {
         Self(StatusCode::SERVICE_UNAVAILABLE, message.into())
     }
 
+    /// Nobody hears it.
+    fn has_gone() -> Self {
+        Self::unavailable("whoever asked has gone")
+    }
+
     fn failed(error: &dyn std::error::Error) -> Self {
         Self(StatusCode::INTERNAL_SERVER_ERROR, crate::errors::with_causes(error))
     }

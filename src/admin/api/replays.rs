@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{Asked, Outcome, Refusal, Request, Resource, get, in_json, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
-use crate::relay::replay::{Begun, By, CountedOf, Named, Only, ReplayError, ReplaySpec};
+use crate::relay::replay::{Begun, By, Counted, CountedOf, Named, Only, ReplayError, ReplaySpec};
 use crate::store::{ReplayProgress, StoreError};
 use crate::time::rfc3339;
 
@@ -18,7 +19,7 @@ pub(super) const RESOURCE: Resource = Resource {
         get("/ID", &[], "one of them"),
         post(
             "",
-            &["since", "until", "match", "events", "unrouted", "to", "by", "only", "id", "dry_run"],
+            &["since", "until", "match", "events", "unrouted", "to", "by", "only", "id", "dry_run", "after"],
             "deliver a range of the history again, or some events; by: now has the rules in force say where they go",
         ),
     ],
@@ -31,11 +32,11 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, body, .. } = request;
+    let Request { relay, visitor, is_read, steps, body, .. } = request;
     match (is_read, steps) {
         (true, []) => list(relay).await,
         (true, [id]) => show(relay, id).await,
-        (false, []) => begin(relay, body).await,
+        (false, []) => begin(relay, body, &visitor.has_gone).await,
         _ => nothing_here(),
     }
 }
@@ -110,21 +111,16 @@ fn spec(asked: &Asked) -> Result<ReplaySpec, Refusal> {
     })
 }
 
-async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+async fn begin(relay: &Arc<Relay>, asked: &Asked, has_gone: &CancellationToken) -> Outcome {
     let spec = spec(asked)?;
     let id = asked.id()?;
+    let after = asked.text("after")?;
     if asked.flag("dry_run")? {
-        let counted = relay.replayer.count(&spec).await.map_err(refusal)?;
-        let by_destination = counted.by_destination.into_iter().map(|CountedOf { destination, deliveries, already_delivered }| {
-            json!({ "destination": destination, "deliveries": deliveries, "already_delivered": already_delivered })
-        });
-        return Ok(json!({
-            "dry_run": true,
-            "events": counted.events,
-            "deliveries": counted.deliveries,
-            "by_destination": by_destination.collect::<Vec<_>>(),
-            "warnings": counted.warnings,
-        }));
+        let counted = relay.replayer.count(&spec, after, has_gone).await.map_err(refusal)?;
+        return Ok(shown_count(counted));
+    }
+    if after.is_some() {
+        return Err(Refusal::wrong("`after` goes on with a dry run, and a replay goes on by itself: leave it out"));
     }
     let Begun { progress, is_new, warnings } = relay.replayer.begin(id, &spec).await.map_err(refusal)?;
     if is_new {
@@ -136,6 +132,24 @@ async fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     Ok(shown)
 }
 
+/// What a replay would do with one piece of what it is about.
+fn shown_count(counted: Counted) -> Value {
+    let by_destination = counted.by_destination.into_iter().map(|CountedOf { destination, deliveries, already_delivered }| {
+        json!({ "destination": destination, "deliveries": deliveries, "already_delivered": already_delivered })
+    });
+    json!({
+        "dry_run": true,
+        "events": counted.events,
+        "deliveries": counted.deliveries,
+        "by_destination": by_destination.collect::<Vec<_>>(),
+        "warnings": counted.warnings,
+        "looked_at": counted.looked_at,
+        "up_to": counted.up_to_ms.map(rfc3339),
+        "next": counted.next,
+        "events_left": counted.left,
+    })
+}
+
 fn refusal(error: ReplayError) -> Refusal {
     match &error {
         ReplayError::Match(_) | ReplayError::TooLong | ReplayError::Store(StoreError::Conflict(_)) => {
@@ -143,6 +157,8 @@ fn refusal(error: ReplayError) -> Refusal {
         }
         ReplayError::Destination(_) => Refusal::missing(error.to_string()),
         ReplayError::Panicked => Refusal::failed(&error),
-        ReplayError::Store(_) | ReplayError::Stopped => Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        ReplayError::Store(_) | ReplayError::Stopped | ReplayError::HasGone => {
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::history::{self, Part};
 use super::{Outcome, Query, Request, Resource, blocking, get, in_json, nothing_here};
@@ -36,10 +37,10 @@ struct Matches {
 }
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, .. } = request;
+    let Request { relay, visitor, is_read, steps, query, .. } = request;
     match (is_read, steps) {
         (true, []) if query.0.is_empty() => blocking(relay, |relay| Ok(since_start(relay))).await,
-        (true, []) => in_history(relay, query).await,
+        (true, []) => in_history(relay, query, &visitor.has_gone).await,
         _ => nothing_here(),
     }
 }
@@ -64,12 +65,12 @@ fn since_start(relay: &Relay) -> Value {
 }
 
 /// What a piece of the history says.
-async fn in_history(relay: &Arc<Relay>, query: &Query) -> Outcome {
+async fn in_history(relay: &Arc<Relay>, query: &Query, has_gone: &CancellationToken) -> Outcome {
     let part = Part::read(query)?;
-    let waits = Handle::current();
+    let (waits, has_gone) = (Handle::current(), has_gone.clone());
     let count = move |relay: &Relay| {
         let mut found: HashMap<NameId, Matches> = HashMap::new();
-        let piece = part.walk(relay, &waits, |event| {
+        let piece = part.walk(relay, &waits, &has_gone, |event| {
             for rule in &event.rules {
                 let matches = found.entry(*rule).or_default();
                 matches.matched += 1;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::endpoint::joined;
 use super::history::{self, Part, SEARCHED_BYTES_MAX};
@@ -53,24 +54,24 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, .. } = request;
+    let Request { relay, visitor, is_read, steps, query, .. } = request;
     match (is_read, steps) {
-        (true, []) => look(relay, query).await,
+        (true, []) => look(relay, query, &visitor.has_gone).await,
         _ => nothing_here(),
     }
 }
 
-async fn look(relay: &Arc<Relay>, query: &Query) -> Outcome {
+async fn look(relay: &Arc<Relay>, query: &Query, has_gone: &CancellationToken) -> Outcome {
     let part = Part::read(query)?;
     let names_ids = query.flag("ids")?;
     let types = query.get("type").map(|list| some_of("type", list)).transpose()?;
-    let waits = Handle::current();
+    let (waits, has_gone) = (Handle::current(), has_gone.clone());
     let look = move |relay: &Relay| {
         let generation = relay.generation().clone();
         let search = SearchLimit { bytes_left: SEARCHED_BYTES_MAX, unfound: 0 };
         let found = Found { names_ids, ..Found::new(&generation.config) };
         let mut unrouted = Unrouted { relay, waits: &waits, types, unasked: Vec::new(), search, found };
-        let piece = part.walk(relay, &waits, |event| unrouted.look(event))?;
+        let piece = part.walk(relay, &waits, &has_gone, |event| unrouted.look(event))?;
         unrouted.ask()?;
         let mut told = unrouted.found.json();
         told["generation"] = json!(generation.number);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::config::{Meant, lying_on_disk};
 use super::history;
@@ -45,10 +46,10 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Outcome {
-    let Request { relay, is_read, steps, query, body, .. } = request;
+    let Request { relay, visitor, is_read, steps, query, body } = request;
     match (is_read, steps) {
         (true, []) => range(relay, query).await,
-        (false, []) => look(relay, body).await,
+        (false, []) => look(relay, body, &visitor.has_gone).await,
         _ => nothing_here(),
     }
 }
@@ -65,7 +66,7 @@ async fn range(relay: &Arc<Relay>, query: &Query) -> Outcome {
 const HISTORY: EventQuery = EventQuery { since_ms: 0, until_ms: u64::MAX, last: None, order: Order::OldestFirst };
 
 /// Looks at one piece of the history.
-async fn look(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+async fn look(relay: &Arc<Relay>, asked: &Asked, has_gone: &CancellationToken) -> Outcome {
     let text = asked.text("config")?;
     let file: String = asked.text("file")?.unwrap_or("the config").chars().take(FILE_CHARACTERS_MAX).collect();
     let after = asked.text("after")?.map(str::parse::<Cursor>).transpose().map_err(refused)?;
@@ -79,8 +80,13 @@ async fn look(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
             return Err(Refusal::wrong("`config` and `on_disk` both say which config is meant: give one of them"));
         }
     };
-    let handle = tokio::runtime::Handle::current();
-    blocking(relay, move |relay| prove(relay, &handle, then, after)).await
+    let (waits, has_gone) = (Handle::current(), has_gone.clone());
+    let prove = move |relay: &Relay| {
+        let generation = relay.generation().clone();
+        let comparing = Comparing { relay, waits: &waits, has_gone: &has_gone, generation: &generation };
+        comparing.prove(then, after)
+    };
+    blocking(relay, prove).await
 }
 
 /// The config that is tried.
@@ -91,38 +97,38 @@ enum Then {
     OnDisk(Meant),
 }
 
-/// Proves the config that is tried, and compares it.
-fn prove(relay: &Relay, waits: &Handle, then: Then, after: Option<Cursor>) -> Outcome {
-    let generation = relay.generation().clone();
-    let wrong = |why: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why);
-    let comparing = Comparing { relay, waits, generation: &generation };
-    match then {
-        Then::Brought { file, text } => {
-            let (then, _) = generation.config.parse_successor(Path::new(&file), text).map_err(|error| {
-                wrong(match &error {
-                    ConfigError::Problems(report) => report.to_string(),
-                    error => with_causes(error),
-                })
-            })?;
-            comparing.compare(&then, after)
-        }
-        Then::OnDisk(meant) => comparing.compare(meant.config(), after),
-    }
-}
-
 /// What a comparison goes by.
 struct Comparing<'c> {
     relay: &'c Relay,
     waits: &'c Handle,
+    has_gone: &'c CancellationToken,
     /// The config in force.
     generation: &'c Generation,
 }
 
 impl Comparing<'_> {
+    /// Proves the config that is tried, and compares it.
+    fn prove(self, then: Then, after: Option<Cursor>) -> Outcome {
+        let wrong = |why: String| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why);
+        let config = &self.generation.config;
+        match then {
+            Then::Brought { file, text } => {
+                let (then, _) = config.parse_successor(Path::new(&file), text).map_err(|error| {
+                    wrong(match &error {
+                        ConfigError::Problems(report) => report.to_string(),
+                        error => with_causes(error),
+                    })
+                })?;
+                self.compare(&then, after)
+            }
+            Then::OnDisk(meant) => self.compare(meant.config(), after),
+        }
+    }
+
     /// Where the config is proved, that takes CPU, and each event is rendered twice: it is all done beside the threads that serve, and
     /// waits there for the pages of the history.
     fn compare(self, then: &Config, after: Option<Cursor>) -> Outcome {
-        let Self { relay, waits, generation } = self;
+        let Self { relay, waits, has_gone, generation } = self;
         let mut comparison = Comparison::new(&generation.config, then);
         // Without a place to begin there is no event at all: the config is proved.
         let mut next = after;
@@ -135,6 +141,9 @@ impl Comparing<'_> {
             begun_with.get_or_insert(page.left);
             (next, left) = (page.next, page.left);
             for event in page.items {
+                if has_gone.is_cancelled() {
+                    return Err(Refusal::has_gone());
+                }
                 let source = relay.store.names().name(event.source);
                 comparison.consider(event, &source);
                 if relay.is_stopping() {

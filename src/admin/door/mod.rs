@@ -83,6 +83,8 @@ pub(super) struct Visitor {
     pub search: Option<Arc<Semaphore>>,
     /// Cancelled when his session ends: what goes on and on ends with it.
     pub ended: CancellationToken,
+    /// Cancelled when he does not wait for the answer any more: what is only looked for ends with it.
+    pub has_gone: CancellationToken,
 }
 
 impl Visitor {
@@ -95,6 +97,7 @@ impl Visitor {
             lasts: None,
             search: None,
             ended: CancellationToken::new(),
+            has_gone: CancellationToken::new(),
         }
     }
 
@@ -223,7 +226,7 @@ impl Door {
         match self.session(knock) {
             Some(Found { access, lasts, search, ended }) => {
                 let (lasts, search) = (Some(lasts), Some(search));
-                Ok(Visitor { access, is_asked: true, is_known: true, lasts, search, ended })
+                Ok(Visitor { access, is_known: true, lasts, search, ended, ..Visitor::stranger() })
             }
             None => Err(unknown("sign in, or send the token as Authorization: Bearer …").into()),
         }

@@ -160,13 +160,17 @@ function commandsFor(ids) {
 async function counted(commands) {
   const whole = { events: 0, deliveries: 0, by: new Map(), has: 0 };
   for (const { id, ...command } of commands) {
-    const part = await post("replays", { ...command, dry_run: true });
-    whole.events += part.events;
-    whole.deliveries += part.deliveries;
-    for (const of of part.by_destination) {
-      whole.has += of.already_delivered;
-      if (of.deliveries > 0) whole.by.set(of.destination, (whole.by.get(of.destination) ?? 0) + of.deliveries);
-    }
+    let after = null;
+    do {
+      const part = await post("replays", { ...command, dry_run: true, after });
+      whole.events += part.events;
+      whole.deliveries += part.deliveries;
+      for (const of of part.by_destination) {
+        whole.has += of.already_delivered;
+        if (of.deliveries > 0) whole.by.set(of.destination, (whole.by.get(of.destination) ?? 0) + of.deliveries);
+      }
+      after = part.next;
+    } while (after !== null);
   }
   return whole;
 }

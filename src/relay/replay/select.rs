@@ -18,6 +18,12 @@ pub(super) struct Step {
     pub next: Option<Cursor>,
     /// About how many events are left.
     pub left: u64,
+    /// Events that were looked at, the bytes of their bodies, and when the last of them arrived.
+    pub looked_at: u64,
+    pub bytes: usize,
+    pub up_to_ms: Option<u64>,
+    /// Bytes of the journal that were read to find out how their deliveries ended.
+    pub searched_bytes: u64,
 }
 
 /// What a step has for one destination.
@@ -35,7 +41,19 @@ type Chosen = (Arc<StoredEvent>, BTreeSet<NameId>);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     WhereNeeded,
-    Always,
+    /// And no further in the journal than that.
+    Always {
+        searched_bytes_max: u64,
+    },
+}
+
+impl Look {
+    fn limit(self) -> SearchLimit {
+        match self {
+            Look::WhereNeeded => SearchLimit::whole(),
+            Look::Always { searched_bytes_max } => SearchLimit { bytes_left: searched_bytes_max, unfound: 0 },
+        }
+    }
 }
 
 impl Replayer {
@@ -44,7 +62,18 @@ impl Replayer {
         if let Some(named) = &asked.spec.named {
             return self.step_of(asked, &named.ids, look).await;
         }
-        let Page { items, next, left } = self.store.events(&asked.spec.history(), after, super::STEP).await?;
+        self.step_of_history(asked, after, super::STEP, look).await
+    }
+
+    /// The next events of a range, at most so many.
+    pub(super) async fn step_of_history(
+        &self,
+        asked: &Asked,
+        after: Option<&Cursor>,
+        events_max: usize,
+        look: Look,
+    ) -> Result<Step, ReplayError> {
+        let Page { items, next, left } = self.store.events(&asked.spec.history(), after, events_max).await?;
         let extent = [after, next.as_ref()].map(|at| at.map(ToString::to_string).unwrap_or_default()).join(" ");
         let mut step = Step { extent: extent.into_bytes(), next, left, ..Step::default() };
         self.select(asked, items, look, &mut step).await?;
@@ -56,11 +85,22 @@ impl Replayer {
         let mut step = Step { extent: b"named".to_vec(), ..Step::default() };
         let mut rest = ids;
         while !rest.is_empty() {
-            let (events, looked_at) = self.store.events_of(rest.to_vec()).await?;
-            rest = &rest[looked_at.clamp(1, rest.len())..];
-            self.select(asked, events, look, &mut step).await?;
+            rest = &rest[self.add_named(asked, rest, look, &mut step).await?..];
         }
         Ok(step)
+    }
+
+    /// Adds as many of some events that are named as fit into a page, and gives how many ids were looked at: at least one.
+    pub(super) async fn add_named(
+        &self,
+        asked: &Asked,
+        ids: &[EventId],
+        look: Look,
+        step: &mut Step,
+    ) -> Result<usize, ReplayError> {
+        let (events, looked_at) = self.store.events_of(ids.to_vec()).await?;
+        self.select(asked, events, look, step).await?;
+        Ok(looked_at.clamp(1, ids.len()))
     }
 
     /// Adds to a step which of some events go where.
@@ -71,6 +111,9 @@ impl Replayer {
         look: Look,
         step: &mut Step,
     ) -> Result<(), ReplayError> {
+        step.looked_at += events.len() as u64;
+        step.bytes += events.iter().map(|event| event.body.len()).sum::<usize>();
+        step.up_to_ms = events.last().map(|event| event.received_ms).or(step.up_to_ms);
         let removed = self.removed().await?;
         let replayer = self.clone();
         let wanted = asked.clone();
@@ -78,9 +121,12 @@ impl Replayer {
         let chosen = chosen.map_err(|error| ReplayError::of_thread(&error))?;
         let is_sparing = asked.spec.only == Only::Missing;
         let mut states: Vec<States> = Vec::new();
-        if is_sparing || look == Look::Always {
+        if is_sparing || look != Look::WhereNeeded {
             let events = chosen.iter().map(|(event, _)| event.clone()).collect();
-            (states, _) = self.store.states(events, SearchLimit::whole()).await?;
+            let limit = look.limit();
+            let (known, left) = self.store.states(events, limit).await?;
+            states = known;
+            step.searched_bytes += limit.bytes_left - left.bytes_left;
         }
         if self.stop.is_cancelled() {
             return Err(ReplayError::Stopped);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::count::Bounds;
 use super::*;
 use crate::store::journal::model::ModelDisk;
 use crate::store::journal::{JournalStore, Options};
@@ -177,7 +178,7 @@ async fn only_those_get_an_event_again_that_lack_it_also_after_a_crash() {
     assert_eq!(world.store.ask(Command::new(1, world.id("dropped"), drop)).await.expect("done").deliveries, 2);
     let now = ["crm", "dead", "dropped", "waits", "new"];
     let spec = ReplaySpec { by: By::Now, only: Only::Missing, ..ReplaySpec::default() };
-    let counted = world.replayer(&now).count(&spec).await.expect("counted");
+    let counted = world.replayer(&now).count(&spec, None, &CancellationToken::new()).await.expect("counted");
     let by: Vec<_> = counted.by_destination.iter().map(|of| (of.destination.as_str(), of.deliveries)).collect();
     assert_eq!(by, [("crm", 1), ("dead", 3), ("dropped", 1), ("waits", 2), ("new", 3)]);
     assert_eq!(counted.by_destination[0].already_delivered, 2);
@@ -188,8 +189,75 @@ async fn only_those_get_an_event_again_that_lack_it_also_after_a_crash() {
     world.restart();
     world.work(&now, &begun).await;
     assert_eq!(now.map(|name| world.deliver_all(name)), [0; 5]);
-    let again = world.replayer(&now).count(&spec).await.expect("counted");
+    let again = world.replayer(&now).count(&spec, None, &CancellationToken::new()).await.expect("counted");
     assert_eq!(again.deliveries, 0, "{again:?}");
+}
+
+const SMALL: Bounds = Bounds { events: 2, bytes: usize::MAX, time: std::time::Duration::MAX, searched_bytes: u64::MAX };
+
+/// Counts piece after piece: how many events each looked at, how many it said are left, and all deliveries.
+async fn count_all(replayer: &Replayer, bounds: Bounds, spec: &ReplaySpec) -> (Vec<(u64, u64)>, u64) {
+    let here = CancellationToken::new();
+    let (mut pieces, mut deliveries) = (Vec::new(), 0);
+    let mut after = None;
+    loop {
+        let piece = replayer.count_within(bounds, spec, after.as_deref(), &here).await.expect("counted");
+        pieces.push((piece.looked_at, piece.left));
+        deliveries += piece.deliveries;
+        after = piece.next;
+        if after.is_none() {
+            return (pieces, deliveries);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_count_goes_piece_by_piece_and_counts_each_event_once() {
+    let world = World::new();
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(world.append(&["crm"], b"{}").await);
+    }
+    let replayer = world.replayer(&[]);
+    let range = ReplaySpec::default();
+    let named = ReplaySpec { named: Some(Named::new(ids)), ..ReplaySpec::default() };
+    let none = std::time::Duration::ZERO;
+    for spec in [&range, &named] {
+        let by_two = (vec![(2, 3), (2, 1), (1, 0)], 5);
+        assert_eq!(count_all(&replayer, SMALL, spec).await, by_two, "{spec:?}");
+        assert_eq!(count_all(&replayer, Bounds { time: none, ..SMALL }, spec).await, by_two, "a step at least");
+        assert_eq!(count_all(&replayer, Bounds { bytes: 1, events: 1, ..SMALL }, spec).await.0.len(), 5);
+        assert_eq!(count_all(&replayer, Bounds { events: 5, ..SMALL }, spec).await, (vec![(5, 0)], 5));
+        assert_eq!(count_all(&replayer, Bounds { events: 6, bytes: 1, ..SMALL }, spec).await, (vec![(5, 0)], 5));
+    }
+    for spec in [&range, &named] {
+        let here = CancellationToken::new();
+        assert!(matches!(
+            replayer.count(spec, Some("nowhere"), &here).await,
+            Err(ReplayError::Store(StoreError::Conflict(_)))
+        ));
+        here.cancel();
+        assert!(matches!(replayer.count(spec, None, &here).await, Err(ReplayError::HasGone)), "nobody waits for it");
+    }
+}
+
+#[tokio::test]
+async fn a_count_says_where_it_did_not_search_how_deliveries_ended() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.append(&["crm"], b"{}").await;
+    }
+    assert_eq!(world.deliver_all("crm"), 3);
+    let spec = ReplaySpec::default();
+    let count = |searched_bytes| {
+        let (replayer, spec) = (world.replayer(&[]), spec.clone());
+        async move {
+            let bounds = Bounds { events: 100, searched_bytes, ..SMALL };
+            replayer.count_within(bounds, &spec, None, &CancellationToken::new()).await.expect("counted")
+        }
+    };
+    assert!(count(u64::MAX).await.warnings.is_empty());
+    assert!(count(0).await.warnings[0].contains("counts as not delivered"));
 }
 
 #[test]

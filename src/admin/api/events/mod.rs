@@ -8,6 +8,8 @@ mod show;
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use self::filter::{Filter, SELECTION, named};
 use self::page::{among, list};
 use self::show::{body, explain, show};
@@ -40,10 +42,11 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
-    let Request { relay, is_read, steps, query, body: asked, .. } = request;
+    let Request { relay, visitor, is_read, steps, query, body: asked } = request;
+    let has_gone = &visitor.has_gone;
     let told = match (is_read, steps) {
-        (true, []) => list(relay, query).await,
-        (false, ["search"]) => search(relay, asked).await,
+        (true, []) => list(relay, query, has_gone).await,
+        (false, ["search"]) => search(relay, asked, has_gone).await,
         (true, [id]) => show(relay, id).await,
         (true, [id, "explain"]) => explain(relay, id, query).await,
         (true, [id, "body"]) => return body(relay, id).await.map(Said::Bytes),
@@ -53,12 +56,12 @@ async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
 }
 
 /// The same as the list; or those of some events that are meant.
-async fn search(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
+async fn search(relay: &Arc<Relay>, asked: &Asked, has_gone: &CancellationToken) -> Outcome {
     let query = asked.as_query(&LISTED)?;
     let ids = asked.texts("events")?;
     if ids.is_empty() {
-        list(relay, &query).await
+        list(relay, &query, has_gone).await
     } else {
-        among(relay, &Filter::read(relay, &query)?, named(&ids)?).await
+        among(relay, &Filter::read(relay, &query)?, named(&ids)?, has_gone).await
     }
 }

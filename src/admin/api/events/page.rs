@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::super::history::{SEARCHED_BYTES_MAX, Work};
 use super::super::{Outcome, Refusal, blocking, refused};
@@ -14,7 +15,13 @@ use crate::store::{Cursor, EventQuery, EventView, Order, SearchLimit, StoreError
 /// Events that are read, and whose outcomes are looked for in one walk through the journal behind them.
 const AT_ONCE: usize = 4096;
 /// One page. A filter may hold for few events, so it asks for several pages of the history, up to a limit on what is looked at.
-pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut after: Option<Cursor>) -> Outcome {
+async fn page(
+    relay: &Arc<Relay>,
+    filter: Filter,
+    limit: usize,
+    mut after: Option<Cursor>,
+    has_gone: &CancellationToken,
+) -> Outcome {
     let filter = Arc::new(filter);
     let history =
         EventQuery { since_ms: filter.since_ms, until_ms: filter.until_ms, last: None, order: Order::NewestFirst };
@@ -25,6 +32,9 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
     let mut found = Vec::new();
     let mut next;
     loop {
+        if has_gone.is_cancelled() {
+            return Err(Refusal::has_gone());
+        }
         // Where deliveries do not matter, each that is found is shown.
         let most = if filter.needs_states() { AT_ONCE } else { limit - found.len() };
         let size = if !work.has_begun() && filter.needs_few_states() { limit.min(AT_ONCE) } else { AT_ONCE };
@@ -76,12 +86,20 @@ pub(super) async fn page(relay: &Arc<Relay>, filter: Filter, limit: usize, mut a
 }
 
 /// Those of some events that are meant, newest first. What is not in the history is left out.
-pub(super) async fn among(relay: &Arc<Relay>, filter: &Filter, mut ids: Vec<EventId>) -> Outcome {
+pub(super) async fn among(
+    relay: &Arc<Relay>,
+    filter: &Filter,
+    mut ids: Vec<EventId>,
+    has_gone: &CancellationToken,
+) -> Outcome {
     ids.sort_unstable();
     ids.dedup();
     let mut found = Vec::new();
     let looked_at = ids.len();
     for id in ids.into_iter().rev() {
+        if has_gone.is_cancelled() {
+            return Err(Refusal::has_gone());
+        }
         let EventView { event, deliveries } = match relay.store.event(id).await {
             Ok(view) => view,
             Err(StoreError::Missing) => continue,
@@ -103,6 +121,10 @@ pub(super) async fn among(relay: &Arc<Relay>, filter: &Filter, mut ids: Vec<Even
 }
 
 /// A page as it was asked for.
-pub(super) async fn list(relay: &Arc<Relay>, query: &super::Query) -> Result<Value, Refusal> {
-    page(relay, Filter::read(relay, query)?, query.limit()?, query.after()?).await
+pub(super) async fn list(
+    relay: &Arc<Relay>,
+    query: &super::Query,
+    has_gone: &CancellationToken,
+) -> Result<Value, Refusal> {
+    page(relay, Filter::read(relay, query)?, query.limit()?, query.after()?, has_gone).await
 }
