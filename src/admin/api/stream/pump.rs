@@ -71,8 +71,8 @@ impl Drop for End<'_> {
 
 /// What was told last.
 struct Pump {
-    /// How each destination stands; none before the first look.
-    destinations: Option<HashMap<String, Value>>,
+    /// How each destination stands; none before the first look, which tells of all: one may have changed since somebody has asked for the list.
+    destinations: HashMap<String, Value>,
     config: Config,
     /// Of the config's file.
     file: File,
@@ -121,7 +121,7 @@ impl Config {
 impl Pump {
     fn new(relay: &Relay) -> Self {
         Self {
-            destinations: None,
+            destinations: HashMap::new(),
             config: Config::of(relay, None),
             file: File::default(),
             minute: wall_ms() / MINUTE_MS,
@@ -158,7 +158,7 @@ impl Pump {
     async fn destinations(&mut self, relay: &Relay) -> Vec<Entry> {
         let Ok(counts) = relay.store.counts().await else { return Vec::new() };
         let now = destinations::all(relay, &counts);
-        let known = self.destinations.take();
+        let known = std::mem::take(&mut self.destinations);
         let mut changed = Vec::new();
         let mut all = HashMap::with_capacity(now.len());
         for shown in now {
@@ -166,12 +166,12 @@ impl Pump {
             let mut compared = shown.clone();
             // It is another each second, and says no more than `oldest_at`.
             compared["oldest_age_s"] = Value::Null;
-            if known.as_ref().is_some_and(|known| known.get(&name) != Some(&compared)) {
+            if known.get(&name) != Some(&compared) {
                 changed.push(Entry::Told { kind: "destination", data: shown.to_string().into() });
             }
             all.insert(name, compared);
         }
-        self.destinations = Some(all);
+        self.destinations = all;
         changed
     }
 
