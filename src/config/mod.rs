@@ -8,7 +8,7 @@
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `combinator`, `expression`: what is told of a key or a form that is not ours.
 //! * `shown`: what a config says, without its secrets.
-//! * `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
+//! * `named`: the files that a config names. `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
 //!   looked into.
 //! * [`schema`]: the same keys, told to editors and to `docs/config.md`.
 //!
@@ -27,6 +27,7 @@ mod kinds;
 mod limits;
 mod listen;
 mod meant;
+mod named;
 mod outline;
 mod policy;
 mod root;
@@ -49,6 +50,8 @@ pub use self::addresses::{WayIn, way_in};
 pub use self::admin::Admin;
 pub use self::expectations::{ConfigTest, ExpectedContent, TestEvent};
 pub use self::limits::Limits;
+pub use self::named::NamedFiles;
+use self::named::Noted;
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};
 pub use self::shown::Shown;
@@ -86,6 +89,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// What it says, to be compared.
     pub outline: Outline,
+    /// What it has read besides its own file.
+    pub files: NamedFiles,
     /// Whether it is reloaded when its file changes.
     pub watch: bool,
     /// The one HTTP client, which goes on through reloads.
@@ -261,6 +266,13 @@ impl Config {
         Self::prove(path, directory_of(&self.path), text, &surroundings, self.client.clone())
     }
 
+    /// What is different in a newer one, as sentences.
+    pub fn changes_to(&self, newer: &Config) -> Vec<String> {
+        let mut changes = self.outline.changes_to(&newer.outline);
+        changes.extend(self.files.changes_to(&newer.files));
+        changes
+    }
+
     /// What it says, as it may be shown.
     pub fn shown(&self) -> &Shown {
         self.shown.get_or_init(|| Shown::of(self.text.expose()))
@@ -293,9 +305,11 @@ impl Config {
             }
         };
         let reader = Reader::new(directory.clone(), &Known);
-        reader.interpolate(&mut root, surroundings);
+        let noted = Noted::new(surroundings);
+        reader.interpolate(&mut root, &noted);
         refuse_merge_keys(&reader, &root, 0);
-        let config = root::read(&reader, &root, &directory, &client, surroundings);
+        let config = root::read(&reader, &root, &directory, &client, &noted);
+        let files = noted.into_files();
         slip::advise(&reader, &text);
         let has_errors = reader.errors() > 0;
         let mut found = reader.into_found();
@@ -304,7 +318,7 @@ impl Config {
         let places = Places::find(&text, &root, found.nodes().chain(said));
         let said = Said::of(path, &root, &places, overridden(surroundings).is_some());
         let kept = Secret::from(text.clone());
-        let config = config.map(|config| Config { path: path.to_owned(), digest, said, text: kept, ..config });
+        let config = config.map(|config| Config { path: path.to_owned(), digest, files, said, text: kept, ..config });
         let report = Report::new(path.to_owned(), text, &root, found, &places);
         match config {
             Some(config) if !has_errors => Ok((Config { warnings: report.lines().collect(), ..config }, report)),

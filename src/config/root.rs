@@ -181,6 +181,7 @@ pub(super) fn read(
         shown: OnceLock::new(),
         warnings: Vec::new(),
         outline,
+        files: Default::default(),
         watch,
         client: client.clone(),
         listen,

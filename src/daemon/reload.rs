@@ -172,7 +172,7 @@ impl Owner {
         // Once there is room for its names, nothing fails, and nothing waits.
         let interned = self.relay.store.intern(names_of(&config)).await.map_err(ReloadError::of_names)?;
         keep_what_is_the_same(&before.config, &mut config);
-        let mut changes = before.config.outline.changes_to(&config.outline);
+        let mut changes = before.config.changes_to(&config);
         changes.extend(interned.taken_over.iter().map(in_words));
         let generation = Generation::new(config, Some(before), interned.ids, &self.relay.metrics);
         generation.announce(&*self.relay.store);

@@ -1,7 +1,9 @@
-//! The config file as it lies on the disk, which need not be the config in force: what `check` and a reload would say of it. Nothing is done.
+//! The config file as it lies on the disk, which need not be the config in force: what `check` and a reload would say of it, and of the files
+//! that it names. Nothing is done.
 //!
 //! It is looked at by the one owner of what is in force (`daemon/reload.rs`), one look after the other, since reading may hang.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +14,8 @@ use crate::explain::run_tests;
 use crate::time::Instant;
 use crate::yaml::values::Process;
 
-/// So long what was found holds while the file is the same: what it names, a `${file:…}` or the event of a test, may change by itself.
+/// So long what was found holds while the file is the same: what it names, a `${file:…}`, a certificate or the event of a test, may change by
+/// itself.
 const HOLDS: Duration = Duration::from_secs(5);
 
 /// What lies on the disk.
@@ -53,28 +56,38 @@ impl OnDisk {
     /// Looks at the file. What was `known` of it holds, if it is the same and that was not long ago.
     pub fn look(generation: &Generation, known: Option<Arc<Other>>) -> Self {
         let config = &generation.config;
-        let changed = std::fs::metadata(&config.path).and_then(|metadata| metadata.modified());
-        let changed_ms = changed.ok().and_then(unix_ms);
-        let other = |digest, proved| {
+        let mut changed_ms = changed_ms(&config.path);
+        let other = |digest, changed_ms, proved| {
             let looked = Instant::now();
             OnDisk::Other(Arc::new(Other { digest, changed_ms, proved, looked, generation: generation.number }))
         };
         let text = match read_text(&config.path) {
             Ok(text) => text,
-            Err(error) => return other(None, Err(with_causes(&error))),
+            Err(error) => return other(None, changed_ms, Err(with_causes(&error))),
         };
         let digest = digest_of(text.as_bytes());
         if digest == config.digest {
-            return OnDisk::Same;
+            // The same text is another config where a file that it names holds something else.
+            match config.files.changed(&Process) {
+                None => return OnDisk::Same,
+                Some(named) => changed_ms = self::changed_ms(named),
+            }
         }
         let holds = |known: &Arc<Other>| {
             known.digest == Some(digest) && known.generation == generation.number && known.looked.elapsed() < HOLDS
         };
         match known.filter(holds) {
             Some(known) => OnDisk::Other(known),
-            None => other(Some(digest), prove(config, text)),
+            None => other(Some(digest), changed_ms, prove(config, text)),
         }
     }
+}
+
+/// When a file was changed, unix milliseconds; of one that is gone, when something was in its directory.
+pub fn changed_ms(path: &Path) -> Option<u64> {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    let at = modified(path).ok().or_else(|| path.parent().and_then(|directory| modified(directory).ok()));
+    at.and_then(unix_ms)
 }
 
 fn prove(before: &Config, text: String) -> Result<Arc<Candidate>, String> {
@@ -88,7 +101,7 @@ fn prove(before: &Config, text: String) -> Result<Arc<Candidate>, String> {
     let tests_failed: Vec<_> = failed.map(|tested| tested.in_words()).collect();
     let tests_passed = tested.len() - tests_failed.len();
     drop(tested);
-    let changes = before.outline.changes_to(&config.outline);
+    let changes = before.changes_to(&config);
     let needs_restart = needs_restart(before, &config);
     Ok(Arc::new(Candidate { config, changes, needs_restart, tests_passed, tests_failed }))
 }

@@ -192,6 +192,31 @@ async fn a_pair_that_cannot_be_used_changes_nothing_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_pair_that_lies_there_anew_it_is_told_what_a_reload_would_say() {
+    let encrypted = Encrypted::start().await;
+    let admin = encrypted.listeners()[1];
+    let on_disk = async || {
+        let mut stream = connect(admin, CA, &[]).await.expect("a handshake");
+        ask(&mut stream, &get("/api/config/on-disk")).await.json()
+    };
+    assert_eq!(on_disk().await["same"], true);
+    write(&encrypted.files, SECOND);
+    let changed = on_disk().await;
+    let of = |file: &str| format!("the file {} has changed", encrypted.files.path().join(file).display());
+    assert_eq!((&changed["same"], &changed["problems"]), (&false.into(), &serde_json::Value::Null), "{changed}");
+    assert_eq!(changed["changes"], serde_json::json!([of("cert.pem"), of("key.pem")]));
+    write(&encrypted.files, FIRST);
+    assert_eq!(on_disk().await["same"], true, "it is as it was");
+    std::fs::remove_file(encrypted.files.path().join("key.pem")).expect("removed");
+    eventually("it to be told", async || {
+        on_disk().await["problems"].as_str().is_some_and(|problems| problems.contains("could not be read"))
+    })
+    .await;
+    write(&encrypted.files, FIRST);
+    assert_eq!(on_disk().await["same"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_begins_and_ceases_to_encrypt_by_a_reload() {
     let encrypted = Encrypted::start().await;
     let [hooks, admin] = encrypted.listeners();

@@ -197,6 +197,25 @@ tests:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_behind_a_value_that_has_changed_makes_another_config_of_the_same_text() {
+    let directory = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+    let secret = directory.path().join("path");
+    std::fs::write(&secret, "alerts").expect("written");
+    let rest = TWO.replace("path: alerts", "path: \"${file:path}\"");
+    let relay = TestRelay::start_at(directory.clone(), &rest).await;
+    write(&relay, &rest);
+    assert_eq!(on_disk(&relay).await["same"], true);
+    std::fs::write(&secret, "alarms").expect("written");
+    let changed = on_disk(&relay).await;
+    assert_eq!((&changed["same"], &changed["problems"]), (&json!(false), &json!(null)));
+    let told = format!("the file {} has changed", secret.display());
+    assert_eq!(changed["changes"], json!(["destination `alerts`: `file.path` has changed", told]));
+    let reloaded = relay.act("/api/reload").await;
+    assert_eq!(reloaded.json()["changes"], changed["changes"], "a reload says the same: {}", reloaded.text());
+    assert_eq!(on_disk(&relay).await["same"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_file_on_the_disk_would_do_is_told_without_bringing_it() {
     let relay = TestRelay::start(TWO).await;
     relay.accept(BOUNCED).await;

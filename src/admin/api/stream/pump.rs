@@ -14,11 +14,12 @@ use super::Streams;
 use super::ring::Entry;
 use crate::config::{FileDigest, digest_of};
 use crate::event::EventId;
-use crate::relay::Relay;
+use crate::relay::{Relay, changed_ms};
 use crate::store::{Changes, DeliveryState, NameId, Watch};
 use crate::time::{MINUTE_MS, rfc3339, wall_ms};
 use crate::yaml::load::FILE_BYTES_MAX;
 use crate::yaml::regular;
+use crate::yaml::values::Process;
 
 /// How often: what comes is seen a moment later, and a burst is one piece.
 const EVERY: Duration = Duration::from_millis(250);
@@ -241,7 +242,16 @@ struct File {
     /// How it was when it was read last.
     known: Option<Seen>,
     /// A look that has not ended: nothing waits for a file that hangs.
-    looking: Option<JoinHandle<Option<Seen>>>,
+    looking: Option<JoinHandle<Looked>>,
+}
+
+/// What a look has found.
+struct Looked {
+    seen: Option<Seen>,
+    /// When one of the files was changed that the config names, if it is not as it was read.
+    named_ms: Option<u64>,
+    /// Of the config that was looked for.
+    generation: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -256,17 +266,29 @@ impl File {
         if self.looking.as_ref().is_some_and(|looking| !looking.is_finished()) {
             return;
         }
-        if let Some(looking) = self.looking.take() {
-            // While an editor writes it anew there may be none for a moment.
-            self.known = looking.await.ok().flatten().or(self.known);
-        }
         let generation = relay.generation().clone();
+        let mut named_ms = None;
+        if let Some(looking) = self.looking.take()
+            && let Ok(looked) = looking.await
+        {
+            // While an editor writes it anew there may be none for a moment.
+            self.known = looked.seen.or(self.known);
+            named_ms = looked.named_ms.filter(|_| looked.generation == generation.number);
+        }
         let changed = self.known.filter(|seen| seen.digest != generation.config.digest);
-        self.changed_ms =
-            changed.map(|seen| seen.modified.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64));
+        self.changed_ms = changed.map(|seen| unix_ms(seen.modified)).or(named_ms);
         let known = self.known;
-        self.looking = Some(tokio::task::spawn_blocking(move || seen(&generation.config.path, known)));
+        let look = move || Looked {
+            seen: seen(&generation.config.path, known),
+            named_ms: generation.config.files.changed(&Process).map(|named| changed_ms(named).unwrap_or(0)),
+            generation: generation.number,
+        };
+        self.looking = Some(tokio::task::spawn_blocking(look));
     }
+}
+
+fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64)
 }
 
 /// How a file is now; it is read only where it looks as if it had been changed.
