@@ -23,7 +23,9 @@ use super::terminal::plain;
 use super::{BAD_CONFIG, FAILED, Failure, USAGE};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
 use crate::config::{self, Auth, Config, Source, WayIn};
-use crate::destination::client::{Answer, Call, Client, NoAnswer, Url, basic_authorization, is_loopback, parse_url};
+use crate::destination::client::{
+    ANOTHER_NAME, Answer, Call, Client, NoAnswer, Url, basic_authorization, is_loopback, parse_url,
+};
 use crate::listener::tls::TLS_ALONE;
 use crate::secret::Secret;
 use crate::yaml::values::Process;
@@ -305,6 +307,10 @@ impl RunningRelay {
 }
 
 fn unreachable(address: &str, error: &NoAnswer) -> Failure {
+    if error.to_string().contains(ANOTHER_NAME) {
+        let help = "name the relay by --admin https://NAME:PORT, with a name that the certificate has";
+        return Failure::new(FAILED, format!("{address} does not show that it is the relay ({error}): {help}"));
+    }
     Failure::new(FAILED, format!("no relay answers at {address} ({error}). Is it running, and is this its address?"))
 }
 

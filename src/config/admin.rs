@@ -138,7 +138,11 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
         hosts.into_iter().collect()
     });
     let url = url_node.map_or(Some(None), |node| read_url(reader, node).map(Some));
-    let tls = tls_node.map_or(Some(None), |node| tls::read(reader, node, surroundings));
+    let host = url.as_ref().and_then(Option::as_ref).filter(|url| url.scheme() == "https").and_then(Url::host_str);
+    // What a `${…}` stands for is not said.
+    let is_shown = url_node.and_then(Node::scalar).is_some_and(|url| !url.is_interpolated);
+    let comes_by = host.filter(|_| is_shown).map(|host| tls::ComesBy { host, key: "admin.url" });
+    let tls = tls_node.map_or(Some(None), |node| tls::read(reader, node, surroundings, comes_by));
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
     let message = match (token_node, read_token_node) {
         (None, Some(_)) => Some("`read_token` is for who may less than who has `token`, and there is none"),

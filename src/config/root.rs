@@ -119,7 +119,7 @@ pub(super) fn read(
         (None, Some(node)) => read_address(reader, node),
         (None, None) => address(LISTEN.info.default_text()).ok(),
     };
-    let tls = entries.node(&TLS.info).map_or(Some(None), |node| tls::read(reader, node, surroundings));
+    let tls = entries.node(&TLS.info).map_or(Some(None), |node| tls::read(reader, node, surroundings, None));
     let admin_node = entries.node(&ADMIN.info);
     let admin = admin::read(reader, admin_node, surroundings);
     let public_url = entries.node(&PUBLIC_URL.info).and_then(|node| read_public_url(reader, node));

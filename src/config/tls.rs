@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
 
 use crate::yaml::keys::{Info, Key, Section, key, text};
@@ -36,8 +37,20 @@ pub(super) fn keys() -> Section {
     Section::of(&[CERT.info, KEY.info])
 }
 
+/// A name by which clients come to a listener, and the key that says so.
+#[derive(Clone, Copy)]
+pub(super) struct ComesBy<'n> {
+    pub host: &'n str,
+    pub key: &'n str,
+}
+
 /// Reads both files. `Some(None)`: the config is another's, for whom nothing is looked at.
-pub(super) fn read(reader: &Reader, node: &Node, surroundings: &dyn Surroundings) -> Option<Option<Arc<ServerConfig>>> {
+pub(super) fn read(
+    reader: &Reader,
+    node: &Node,
+    surroundings: &dyn Surroundings,
+    comes_by: Option<ComesBy<'_>>,
+) -> Option<Option<Arc<ServerConfig>>> {
     let mut entries = reader.map(node, "`tls`")?;
     let cert = entries.node(&CERT.info);
     let key = entries.node(&KEY.info);
@@ -51,6 +64,9 @@ pub(super) fn read(reader: &Reader, node: &Node, surroundings: &dyn Surroundings
     let private = files.private_key(key);
     let chain = chain?;
     advise_of_validity(reader, cert, &chain);
+    if let Some(comes_by) = comes_by {
+        advise_of_name(reader, cert, &chain, comes_by);
+    }
     put_together(reader, key, chain, private?).map(Some)
 }
 
@@ -153,5 +169,25 @@ fn advise_of_validity(reader: &Reader, node: &Node, chain: &[CertificateDer<'sta
             reader.warning(node.id, "the certificate is not valid yet: no client will take it", help);
         }
         _ => {}
+    }
+}
+
+/// Tells of a certificate that is for other names than the one by which clients come.
+fn advise_of_name(reader: &Reader, node: &Node, chain: &[CertificateDer<'static>], comes_by: ComesBy<'_>) {
+    let ComesBy { host, key } = comes_by;
+    // An address of IPv6 stands in brackets in a URL.
+    let name = ServerName::try_from(host.trim_matches(['[', ']']));
+    let own = chain.first().and_then(|own| ParsedCertificate::try_from(own).ok());
+    let (Some(own), Ok(name)) = (own, name) else { return };
+    if let Err(rustls::Error::InvalidCertificate(
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+    )) = verify_server_name(&own, &name)
+    {
+        let message =
+            format!("the certificate is not for {host}, the host of `{key}`: browsers that go there refuse it");
+        let help = format!(
+            "take one for {host}; or a proxy shows its own there: then it can reach the relay without `tls`, on loopback"
+        );
+        reader.warning(node.id, message, help);
     }
 }

@@ -35,6 +35,7 @@ pub use self::masks::Masks;
 use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
 pub use self::transport::{NetworkParts, Way};
+pub(crate) use self::trouble::ANOTHER_NAME;
 pub use self::trouble::{Cause, NoTls, no_tls};
 pub use self::trust::Trust;
 pub use self::url::{

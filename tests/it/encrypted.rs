@@ -249,6 +249,7 @@ async fn verbs_come_in_by_tls_and_trust_a_name_only_with_its_certificate() {
     std::fs::write(&ca, CA).expect("written");
     let trusted = [("SSL_CERT_FILE", ca.to_str().expect("text")), ("VERO_RELAY_ADMIN_TOKEN", TOKEN)];
     let named = format!("https://localhost:{}", admin.port());
+    let by_address = format!("https://{admin}");
     let in_the_clear = format!("http://localhost:{}", admin.port());
     for (args, variables, expected, part) in [
         (&["status"][..], &[][..], 0, ""),
@@ -257,6 +258,7 @@ async fn verbs_come_in_by_tls_and_trust_a_name_only_with_its_certificate() {
         (&["status", "--admin", &named], &trusted, 0, ""),
         (&["status", "--admin", &named], &trusted[1..], 1, "unknown issuer"),
         (&["status", "--admin", &in_the_clear], &trusted, 1, "use https://"),
+        (&["status", "--admin", &by_address], &trusted, 1, "name the relay by --admin https://NAME:PORT"),
     ] {
         let said = verb(&encrypted, args, variables);
         assert_eq!(said.status.code(), Some(expected), "{args:?} {}{}", out(&said), err(&said));

@@ -7,6 +7,9 @@ use rustls::{CertificateError, InvalidMessage};
 use super::lookup::LookupError;
 use super::{CONNECT_TIMEOUT, NoAnswer};
 
+/// The beginning of what is said of a certificate that is for another server.
+pub(crate) const ANOTHER_NAME: &str = "the server's certificate is for another name";
+
 /// Says what happened: what was being done, and the deepest cause.
 pub fn no_answer(error: reqwest::Error) -> NoAnswer {
     let error = error.without_url();
@@ -107,7 +110,7 @@ fn of_tls(error: &rustls::Error, name: &str) -> String {
             "the server's certificate is not valid yet: is this machine's clock right?".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("the server's certificate is for another name than {name}")
+            format!("{ANOTHER_NAME} than {name}")
         }
         CertificateError::UnknownIssuer => {
             "the server's certificate has an unknown issuer: name a private CA's file in `ca:`, \
