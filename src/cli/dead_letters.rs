@@ -255,13 +255,17 @@ fn act(named: Option<&Path>, act: &str, from: &str, to: Option<&str>, chosen: &C
     let counted = block_on(async { relay.act(&path, &asked).await })?;
     drop(counting);
     let number = counted["deliveries"].as_u64().unwrap_or(0);
+    let does_nothing = number == 0 && chosen.how.id.is_none();
     let done = match (act, to) {
         ("drop", _) => "dropped for good".to_owned(),
         (_, None) => "delivered again".to_owned(),
         (_, Some(to)) => format!("delivered to {to}"),
     };
-    let what = format!("{} of {from} {} {done}", numbered(number, "dead letter"), are(number));
-    if chosen.how.dry_run || (number == 0 && chosen.how.id.is_none()) {
+    let what = match number {
+        0 => format!("nothing to do: no dead letter of {from} is meant"),
+        _ => format!("{} of {from} {} {done}", numbered(number, "dead letter"), are(number)),
+    };
+    if chosen.how.dry_run || does_nothing {
         if chosen.how.at.json {
             json(&counted);
             return Ok(());

@@ -97,6 +97,22 @@ async fn dead_letters_of_one_person_are_listed_up_to_the_limit_however_many_othe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_dead_letter_is_meant_the_verbs_say_so_and_ask_nothing() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let admin = format!("http://{}", relay.running.admin_address);
+    for (act, more, told) in [
+        ("replay", None, "nothing to do: no dead letter of crm is meant\n"),
+        ("drop", None, "nothing to do: no dead letter of crm is meant\n"),
+        ("drop", Some("--dry-run"), "nothing to do: no dead letter of crm is meant (dry run: nothing was done)\n"),
+    ] {
+        let args: Vec<_> = ["dead-letters", act, "crm", "--admin", &admin].into_iter().chain(more).collect();
+        let output = vero_relay(root(), &args);
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(0), told), "{act}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_never_go_to_a_destination_that_has_left_the_config() {
     let fake = Fake::start([Act::status(400), Act::status(400)]).await;
     let more = format!("  hubspot: {{ http: {{ url: \"{}\" }} }}\n", fake.url());

@@ -61,7 +61,7 @@ async function load() {
 
 function drawHead() {
   const { config } = view;
-  fill(view.head, h("div", null, h("h1", null, "Config"), h("p.dim", null, h("code.foreign", null, config.file), ` · generation ${config.generation} · in force since `, moment(config.in_force_since, "ago"))));
+  fill(view.head, h("div", null, h("h1", null, "Config"), h("p.dim", null, h("code.foreign", null, config.file), ` · generation ${config.generation} · in force since `, moment(config.in_force_since, "full"))));
 }
 
 // ---- the file that is not in force

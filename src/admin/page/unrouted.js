@@ -25,19 +25,20 @@ export function open(main) {
   const head = h("header.pagehead");
   const body = h("div");
   main.append(h("div.wide", null, head, body));
-  view = { head, body, tab: null };
+  view = { head, body, tab: null, type: null };
 }
 
 export function close() {
   view = null;
 }
 
-export function show({ rest }) {
+export function show({ rest, query }) {
   const tab = rest[0] === "refused" ? "refused" : "unrouted";
   const one = (name, label) => h("a", { href: link("unrouted", name === "refused" ? [name] : []), "aria-current": name === tab ? "page" : null }, label);
   const text = tab === "refused" ? "Requests that were answered with an error at the door. Nothing of them is kept but this." : "Accepted and kept in the history, but delivered nowhere.";
   fill(view.head, h("div", null, h("h1", null, "Unrouted"), h("p.dim", null, text)), h("div.segments", null, one("unrouted", "No rule wanted"), one("refused", "Turned away")));
   view.tab = tab;
+  view.type = query.get("type");
   load();
 }
 export { show as go };
@@ -67,13 +68,15 @@ async function load() {
 
 /** Piece by piece, as the relay answers: what is alike in two of them is one group. */
 async function loadGroups(isOver) {
-  const whole = { events: 0, looked_at: 0, not_grouped: 0, groups: new Map() };
+  const { type } = view;
+  const whole = { events: 0, looked_at: 0, not_grouped: 0, groups: new Map(), types: new Set() };
   let after = null;
   do {
-    const piece = await get("unrouted", { last: LAST, after });
+    const piece = await get("unrouted", { last: LAST, type, after });
     if (isOver()) return;
     for (const key of ["events", "looked_at", "not_grouped"]) whole[key] += piece[key];
     for (const group of piece.groups) add(whole.groups, group);
+    for (const further of piece.further_types) whole.types.add(further);
     after = piece.next;
     const groups = [...whole.groups.values()].toSorted((one, other) => other.count - one.count);
     drawGroups({ ...whole, groups, goesOn: after !== null });
@@ -95,15 +98,23 @@ function add(groups, one) {
 }
 
 function drawGroups(found) {
+  const only = view.type !== null && h("p", null, "Only events of the type ", h("b.foreign", null, view.type), ". ", h("a", { href: link("unrouted") }, "Show all"));
   if (!found.groups.length && !found.goesOn) {
-    return fill(view.body, empty("Every event went somewhere", found.looked_at ? `The last ${many(found.looked_at, "event")} were looked at.` : "Nothing has come in yet."));
+    return fill(view.body, only, empty("Every event went somewhere", found.looked_at ? `The last ${many(found.looked_at, "event")} were looked at.` : "Nothing has come in yet."));
   }
   fill(
     view.body,
+    only,
     h("p.dim", null, `${count(found.events)} of the last ${many(found.looked_at, "event")}, by what they are and how near they came${found.goesOn ? " …" : "."}`),
     h("div.groups", null, found.groups.map(group)),
-    found.not_grouped > 0 && h("p.dim", null, `${many(found.not_grouped, "event")} more, in groups that are not shown.`),
+    found.not_grouped > 0 && further(found),
   );
+}
+
+/** What is beyond the groups that one answer holds: one type at a time. */
+function further({ not_grouped: events, types }) {
+  const chips = [...types].map((type) => h("a.chip.foreign", { href: link("unrouted", [], { type }) }, type));
+  return [h("p.dim", null, `${many(events, "event")} more, in groups that are not shown.`), chips.length > 0 && h("div.chips", { role: "group", "aria-label": "By type" }, h("span.dim", null, "Show those of"), chips)];
 }
 
 function group(one) {

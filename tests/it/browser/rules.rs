@@ -38,6 +38,25 @@ async fn what_no_rule_wanted_is_grouped_by_its_nearest_miss() {
     page.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_fifty_groups_the_others_are_shown_type_by_type() {
+    let stage = Stage::start().await;
+    for number in 0..50 {
+        for _ in 0..2 {
+            stage.relay.accept(&json!({ "type": format!("often-{number}") }).to_string()).await;
+        }
+    }
+    stage.relay.accept(&json!({ "type": "rare one" }).to_string()).await;
+    let page = stage.page("#/unrouted").await;
+    page.click("a.chip", "rare one").await;
+    page.sees(".group", "rare one").await;
+    assert_eq!(page.count(".group").await, 1);
+    page.click(".wide a", "Show all").await;
+    page.sees(".group", "often-7").await;
+    assert_eq!(page.count(".group").await, 50);
+    page.end().await;
+}
+
 /// Puts a text in the editor, as typing or pasting it does.
 async fn write(page: &Page, text: &str) {
     let put = "const field = document.querySelector('textarea'); field.value = arguments[0]; field.dispatchEvent(new Event('input', { bubbles: true }))";
