@@ -79,13 +79,17 @@ async fn a_delivery_behind_an_open_breaker_says_that_it_waits_for_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reason_of_a_pause_has_at_most_three_hundred_bytes() {
+async fn the_reason_of_a_pause_has_at_most_two_hundred_and_fifty_characters() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
-    refused(&relay, "/api/destinations/crm/pause", json!({ "reason": "x".repeat(301) }), "at most 300 bytes").await;
-    assert_eq!(relay.destination("crm").await["state"], "up");
-    told(&relay, "/api/destinations/crm/pause", json!({ "reason": "x".repeat(300) })).await;
-    assert_eq!(relay.destination("crm").await["paused"]["reason"], "x".repeat(300));
+    for letter in ["x", "ü", "🐦"] {
+        let path = "/api/destinations/crm/pause";
+        refused(&relay, path, json!({ "reason": letter.repeat(251) }), "at most 250 characters").await;
+        assert_eq!(relay.destination("crm").await["state"], "up");
+        told(&relay, path, json!({ "reason": letter.repeat(250) })).await;
+        assert_eq!(relay.destination("crm").await["paused"]["reason"], letter.repeat(250));
+        told(&relay, "/api/destinations/crm/resume", json!({})).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ use crate::store::{AllCounts, Command, Counts, What};
 use crate::time::rfc3339;
 use crate::units::shown_rate;
 
-/// Bytes of the reason of a pause: a sentence, for who comes next.
-const REASON_BYTES_MAX: usize = 300;
+/// Characters of the reason of a pause: a sentence, for who comes next. However many bytes they have, the journal keeps them whole.
+const REASON_CHARACTERS_MAX: usize = 250;
 /// The reason, where none is given.
 const NO_REASON: &str = "paused by the operator";
 
@@ -146,8 +146,9 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
 
 async fn pause(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
     let reason = asked.text("reason")?.map(str::trim).filter(|reason| !reason.is_empty()).unwrap_or(NO_REASON);
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(Refusal::wrong(format!("`reason` has at most {REASON_BYTES_MAX} bytes: it is shown on one line")));
+    if reason.chars().count() > REASON_CHARACTERS_MAX {
+        let why = format!("`reason` has at most {REASON_CHARACTERS_MAX} characters: it is shown on one line");
+        return Err(Refusal::wrong(why));
     }
     let pause = What::Pause { reason: reason.to_owned() };
     let done = ask(relay, Command::new(asked.id()?, destination(relay, name)?, pause)).await?;

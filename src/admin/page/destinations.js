@@ -6,8 +6,8 @@ import { button, count, fill, h, icon, keyed, many, moment, size, span } from ".
 import { announce, ask, empty, go, link, once, search, share, stateOf, sum, toast, troubleFirst } from "./parts.js";
 import { chart, standing } from "./strip.js";
 
-/** Signs of the reason of a pause: the relay takes 300 bytes. */
-const REASON_MAX = 300;
+/** Characters of the reason of a pause, as the relay counts them: a browser's own `maxlength` counts some of them twice. */
+const REASON_CHARACTERS_MAX = 250;
 /** With more destinations than these, some are looked for by a word. */
 const UNFILTERED_MAX = 12;
 /** Rows of a table. */
@@ -346,7 +346,7 @@ async function paused(name) {
 
 /** The same with a sentence for whoever comes next. */
 function pauseFor(name) {
-  const reason = h("input", { type: "text", maxlength: REASON_MAX, autocomplete: "off", placeholder: "Their API moves on Friday" });
+  const reason = h("input", { type: "text", autocomplete: "off", placeholder: "Their API moves on Friday" });
   const { go: act } = ask({
     title: `Pause ${name}`,
     content: [h("label.field", null, "Why", reason), h("p.dim", null, "Whoever looks at the destination reads it until it is resumed. What comes in waits.")],
@@ -356,6 +356,10 @@ function pauseFor(name) {
       await paused(name);
       return done;
     },
+  });
+  reason.addEventListener("input", () => {
+    const characters = [...reason.value];
+    if (characters.length > REASON_CHARACTERS_MAX) reason.value = characters.slice(0, REASON_CHARACTERS_MAX).join("");
   });
   reason.addEventListener("keydown", (event) => event.key === "Enter" && act.click());
 }

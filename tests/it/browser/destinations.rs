@@ -57,6 +57,15 @@ async fn a_destination_is_paused_with_a_reason_for_who_comes_next() {
     page.sees(".detail .sentence", ": Their API moves on Friday. Nothing is sent").await;
     assert_eq!(relay.destination("crm").await["paused"]["reason"], "Their API moves on Friday");
     page.click(".toast button", "Resume").await;
+    // As many characters as the relay takes, whatever they are.
+    for letter in ["x", "ü", "🐦"] {
+        page.click(".detail .acts button", "Pause, and say why…").await;
+        page.fill("dialog input", &letter.repeat(251)).await;
+        page.click("dialog button", "Pause crm").await;
+        page.sees(".detail .sentence", &format!(": {}. Nothing", letter.repeat(250))).await;
+        page.click(".toast button", "Resume").await;
+        page.sees_no(".detail .sentence", "Paused").await;
+    }
     // The other button asks nothing.
     page.click(".detail .acts button", "Pause").await;
     page.sees(".detail .sentence", ": paused by the operator. Nothing is sent").await;
