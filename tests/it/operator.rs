@@ -382,6 +382,7 @@ async fn what_is_asked_wrongly_is_told_and_changes_nothing() {
         ("/api/what-if?since=2026-11-26T08:00:00+02:00", 400, "a + is read as a blank"),
         ("/api/events?type=", 400, "`type` names no type"),
         ("/api/events?type=,%20,", 400, "`type` names no type"),
+        ("/api/events?type=%22a", 400, "has no other at its end"),
         ("/api/events?state=gone", 400, "is not a state"),
         ("/api/events?match=%5B", 400, "not YAML"),
         ("/api/events?type=a&match=%7Btype%3A%20b%7D", 400, "give one of them"),

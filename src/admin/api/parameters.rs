@@ -94,13 +94,49 @@ fn once<T>(entries: &[(String, T)]) -> Result<(), Refusal> {
     }
 }
 
-/// The entries of a list with commas between them. One without any would narrow nothing.
+/// The entries of a list with commas between them. One in double quotes is taken as it is, with its commas and blanks, and a quote in it is
+/// written twice. A list without any would narrow nothing.
 pub(super) fn some_of(key: &str, list: &str) -> Result<Vec<String>, Refusal> {
-    let entries: Vec<_> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
+    let mut entries = Vec::new();
+    let mut rest = list.trim_start();
+    while !rest.is_empty() {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (entry, behind) = unquoted(quoted).ok_or_else(|| {
+                Refusal::wrong(format!(
+                    "`{key}`: a quote that begins an entry has no other at its end; write a quote in an entry twice, and quotes around it"
+                ))
+            })?;
+            entries.push(entry);
+            rest = behind;
+        } else {
+            let (entry, behind) = rest.split_once(',').unwrap_or((rest, ""));
+            entries.extend(Some(entry.trim()).filter(|entry| !entry.is_empty()).map(str::to_owned));
+            rest = behind;
+        }
+        rest = rest.trim_start();
+    }
     if entries.is_empty() {
         return Err(Refusal::wrong(format!("`{key}` names no {key}: write one, or several like a,b")));
     }
     Ok(entries)
+}
+
+/// Reads an entry up to its closing quote, behind which the list ends or goes on with a comma; and what stands behind that.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let mut entry = String::new();
+    let mut rest = text;
+    loop {
+        let (part, behind) = rest.split_once('"')?;
+        entry.push_str(part);
+        if let Some(further) = behind.strip_prefix('"') {
+            entry.push('"');
+            rest = further;
+            continue;
+        }
+        let behind = behind.trim_start();
+        let further = if behind.is_empty() { Some("") } else { behind.strip_prefix(',') };
+        return further.map(|further| (entry, further));
+    }
 }
 
 /// A moment as unix milliseconds. How long ago something was is counted by the wall clock, as arrivals are stamped by it.
@@ -243,5 +279,30 @@ impl<'de> Deserialize<'de> for Entries {
         }
 
         json.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_split_at_commas_that_stand_in_no_quotes() {
+        for (list, expected) in [
+            ("a", &["a"][..]),
+            (" a , b ,", &["a", "b"]),
+            (r#""a,b""#, &["a,b"]),
+            (r#"c, " a "  ,d"#, &["c", " a ", "d"]),
+            (r#""say ""a"" or ""b""""#, &[r#"say "a" or "b""#]),
+            (r#"5" wide,b"#, &[r#"5" wide"#, "b"]),
+            (r#""""""#, &[r#"""#]),
+            (r#""""#, &[""]),
+        ] {
+            let entries = some_of("type", list).unwrap_or_else(|_| panic!("{list} is refused"));
+            assert_eq!(entries, expected, "{list}");
+        }
+        for wrong in ["", " , ", r#"""#, r#""a"#, r#""a"b"#, r#"c,"a"#] {
+            assert!(some_of("type", wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -3,14 +3,32 @@
 /** What may stand before a colon in the search, and what the API calls it. */
 const WORDS = { type: "type", to: "destination", state: "state", rule: "rule", campaign: "campaign", source: "source", who: "email" };
 
+/** Of these the API takes several, with commas between them. */
+const LISTS = ["type", "state"];
+
+/** One entry of a list of the API, whatever commas and blanks are in it. */
+export function entry(value) {
+  return `"${value.replaceAll('"', '""')}"`;
+}
+
+/** What finds events by a word of the search and its value. Within quotes, a quote is written twice. */
+export function search(word, value) {
+  return `${word}:${quoted(value)}`;
+}
+
+/** What finds events by a text. */
+export function quoted(value) {
+  return /^[a-z]+:|[\s",]/.test(value) ? entry(value) : value;
+}
+
 /** What is asked of the API for what was typed. Words that are none of ours are looked for as they are. */
 export function asked(text, showing) {
   const filter = {};
   const rest = [];
-  for (const [, name, quoted, word] of text.matchAll(/(?:([a-z]+):)?(?:"([^"]*)"?|(\S+))/g)) {
-    const key = WORDS[name];
-    const value = quoted ?? word;
-    if (key && value) filter[key] = value;
+  for (const [, name, inQuotes, word] of text.matchAll(/(?:([a-z]+):)?(?:"((?:[^"]|"")*)"?|(\S+))/g)) {
+    const key = Object.hasOwn(WORDS, name ?? "") ? WORDS[name] : null;
+    const value = inQuotes?.replaceAll('""', '"') ?? word;
+    if (key && value) filter[key] = inQuotes !== undefined && LISTS.includes(key) ? entry(value) : value;
     else rest.push(name ? `${name}:${value}` : value);
   }
   if (rest.length) filter.text = rest.join(" ");

@@ -2,8 +2,9 @@
 // up; and the hands on it.
 
 import { Refused, get, post, refresh, relay } from "./api.js";
+import { search } from "./asked.js";
 import { button, count, fill, h, icon, keyed, many, moment, size, span } from "./dom.js";
-import { announce, ask, empty, go, link, once, search, share, stateOf, sum, toast, troubleFirst } from "./parts.js";
+import { announce, ask, empty, go, link, once, share, stateOf, sum, toast, troubleFirst } from "./parts.js";
 import { chart, standing } from "./strip.js";
 
 /** Characters of the reason of a pause, as the relay counts them: a browser's own `maxlength` counts some of them twice. */

@@ -3,7 +3,8 @@
 import { Refused, bytes, get, post, relay } from "./api.js";
 import { button, copy, count, fill, h, icon, many, moment, plain, size } from "./dom.js";
 import * as json from "./json.js";
-import { announce, ask, badge, draft, empty, go, link, menu, place, search, sent, stuckFirst, toast } from "./parts.js";
+import { quoted, search } from "./asked.js";
+import { announce, ask, badge, draft, empty, go, link, menu, place, sent, stuckFirst, toast } from "./parts.js";
 import * as slack from "./slack.js";
 
 /** A larger body is not drawn as a tree. */
@@ -337,7 +338,7 @@ function chosen(path, node, at) {
   const condition = `${/^[\w.-]+$/.test(name) ? name : JSON.stringify(name)}: ${node.source}`;
   const template = `{{ ${path.map((step, i) => (i === 0 ? step : `.${step}`)).join("").replaceAll("-", "_")} }}`;
   const only = { type: "type", "campaign.name": "campaign", "user.email": "who" }[name];
-  const query = only ? search(only, value) : value;
+  const query = only ? search(only, value) : quoted(value);
   menu(at, [
     ["Only events like this", plain(query).slice(0, 60), () => go(link("events", place().rest, { q: query }))],
     ["Copy as a condition", condition.slice(0, 60), () => copied(condition, "The condition")],

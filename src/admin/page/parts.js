@@ -86,11 +86,6 @@ export function link(view, rest = [], query = {}) {
   return `#/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
 }
 
-/** What finds events by a word of the search and its value. */
-export function search(word, value) {
-  return `${word}:${/\s/.test(value) ? `"${value}"` : value}`;
-}
-
 /** Goes to a place. With `replace`, nothing leads back to the one before. */
 export function go(address, { replace = false } = {}) {
   if (location.hash === address) return;

@@ -1,9 +1,10 @@
 // Unrouted: what came in and went nowhere, grouped by what it is and how near it came; and what was turned away at the door.
 
 import { Refused, get, newId, post } from "./api.js";
+import { entry, search } from "./asked.js";
 import { button, count, fill, h, icon, many, moment, prose } from "./dom.js";
 import { meant, values } from "./event.js";
-import { LAST, ask, empty, link, once, search, sent, sum } from "./parts.js";
+import { LAST, ask, empty, link, once, sent, sum } from "./parts.js";
 
 /** Why requests were turned away, behind their number. */
 const REASONS = {
@@ -72,7 +73,7 @@ async function loadGroups(isOver) {
   const whole = { events: 0, looked_at: 0, not_grouped: 0, groups: new Map(), types: new Set() };
   let after = null;
   do {
-    const piece = await get("unrouted", { last: LAST, type, after });
+    const piece = await get("unrouted", { last: LAST, type: type && entry(type), after });
     if (isOver()) return;
     for (const key of ["events", "looked_at", "not_grouped"]) whole[key] += piece[key];
     for (const group of piece.groups) add(whole.groups, group);

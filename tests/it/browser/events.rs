@@ -194,6 +194,52 @@ async fn a_search_finds_by_text_by_each_word_and_by_id() {
     page.end().await;
 }
 
+/// What is asked for by a search that was made of a value, and by one of a text alone.
+const READ_BACK: &str = "
+return import('./asked.js').then(({ asked, entry, quoted, search }) => {
+  const [value] = arguments;
+  return ['campaign', 'who', 'text', 'type'].map((word) => {
+    const filter = asked(word === 'text' ? quoted(value) : search(word, value), '');
+    const key = word === 'who' ? 'email' : word;
+    const isSame = filter[key] === value || (key === 'type' && filter[key] === entry(value));
+    return isSame && Object.keys(filter).length === 1 ? '' : JSON.stringify(filter);
+  }).join('');
+});
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_the_page_makes_of_a_value_finds_it_whatever_signs_it_has() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let named = "Spring \"Sale\" 2026";
+    relay.accept(&event("opened", named, "jo@example.com")).await;
+    relay.accept(&event("opened", "Spring ", "jo@example.com")).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".rows a.row", named).await;
+    for value in [
+        "plain",
+        named,
+        "\"",
+        "\"quoted\"",
+        "a,b",
+        " outer blanks ",
+        "a\\\"b",
+        "\\",
+        "type:sent",
+        "constructor:x",
+        "\"\"",
+        "5\" wide",
+    ] {
+        assert_eq!(page.run(READ_BACK, &[json!(value)]).await, json!(""), "{value:?}");
+    }
+    page.click(".rows a.row", named).await;
+    page.click(".json button.value", "Spring").await;
+    page.click(".menu button", "Only events like this").await;
+    page.until("it alone", "return all('.rows a.row').length === 1", &[]).await;
+    page.sees(".rows a.row", named).await;
+    page.end().await;
+}
+
 /// More than one search looks at.
 const MANY: usize = 60_000;
 

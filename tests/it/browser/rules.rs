@@ -46,11 +46,15 @@ async fn beyond_fifty_groups_the_others_are_shown_type_by_type() {
             stage.relay.accept(&json!({ "type": format!("often-{number}") }).to_string()).await;
         }
     }
-    stage.relay.accept(&json!({ "type": "rare one" }).to_string()).await;
+    stage.relay.accept(&json!({ "type": "rare, \"one\"" }).to_string()).await;
     let page = stage.page("#/unrouted").await;
-    page.click("a.chip", "rare one").await;
-    page.sees(".group", "rare one").await;
+    page.click("a.chip", "rare, \"one\"").await;
+    page.sees(".group", "rare, \"one\"").await;
     assert_eq!(page.count(".group").await, 1);
+    page.click(".group a", "See all of this type").await;
+    page.until("it alone", "return all('.rows a.row').length === 1 && find('.rows a.row', 'rare')", &[]).await;
+    page.go("#/unrouted?type=rare%2C+%22one%22").await;
+    page.sees(".group", "rare").await;
     page.click(".wide a", "Show all").await;
     page.sees(".group", "often-7").await;
     assert_eq!(page.count(".group").await, 50);
