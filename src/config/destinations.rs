@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::kinds::{self, RENAMED_FROM};
+use super::named::{NamedFiles, Noted};
 use super::policy::{self, ANSWERS, COMMON};
 use super::{DestinationConfig, advice, is_name, outline};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
@@ -268,19 +269,21 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     });
     entries.finish();
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
-    let Parts { client, surroundings, data_dir, .. } = *parts;
-    let context = Context { reader, name, client, surroundings, data_dir, answers };
+    let Parts { client, data_dir, .. } = *parts;
+    let noted = Noted::new(parts.surroundings);
+    let context = Context { reader, name, client, surroundings: &noted, data_dir, answers };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {
         advice::exposure::advise_of_plain_secrets(reader, plain);
     }
-    let fingerprint = fingerprint(node, defaults);
+    let said = fingerprint([node, defaults], &NamedFiles::default());
+    let fingerprint = fingerprint([node, defaults], &noted.into_files());
     let shows_content = !puts_into_content(kind, section) && !puts_into_content(kind, defaults);
     let name = name.to_owned();
     let destination = destination?;
     let kind = kind.name;
-    Some(DestinationConfig { name, kind, policy, backlog, renamed_from, fingerprint, shows_content, destination })
+    Some(DestinationConfig { name, kind, policy, backlog, renamed_from, said, fingerprint, shows_content, destination })
 }
 
 /// The kind that the keys of a destination without one belong to.
@@ -317,11 +320,12 @@ fn split_defaults(defaults: &Node) -> (Node, Node) {
     (node(common), node(own))
 }
 
-/// A digest of what a destination's section says, values of `${…}` included. From it nothing can be read back.
-fn fingerprint(node: &Node, defaults: &Node) -> String {
+/// A digest of what a destination's section and its defaults say, values of `${…}` included, and of what the files hold that it was read
+/// with. From it nothing can be read back.
+fn fingerprint(said: [&Node; 2], files: &NamedFiles) -> String {
     let mut text = String::new();
-    outline::write(node, &mut text);
-    outline::write(defaults, &mut text);
+    said.into_iter().for_each(|node| outline::write(node, &mut text));
+    files.write(&mut text);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

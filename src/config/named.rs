@@ -22,6 +22,11 @@ impl NamedFiles {
         self.0.iter().find(|(path, digest)| !is_the_same(path, digest)).map(|(path, _)| path.as_path())
     }
 
+    /// Adds what they hold, wherever they lie, to a text that is compared; of none it is nothing.
+    pub(super) fn write(&self, text: &mut String) {
+        self.0.values().flatten().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+    }
+
     /// What is different in those of a newer config, as sentences.
     pub(super) fn changes_to(&self, newer: &NamedFiles) -> Vec<String> {
         let has_changed = |path: &PathBuf, digest: &FileDigest| newer.0.get(path).is_some_and(|newer| newer != digest);

@@ -18,7 +18,9 @@ pub struct DestinationConfig {
     pub backlog: BacklogLimits,
     /// A name that it had before, whose queue it takes over.
     pub renamed_from: Option<String>,
-    /// Tells whether its section has changed since the last start.
+    /// Tells whether another's section says the same, whatever the files hold that it names.
+    pub said: String,
+    /// Tells whether its section, or a file that it names, has changed since the last start.
     pub fingerprint: String,
     /// Whether what it sends may be shown to whoever does not know what stands behind each `${…}`.
     pub shows_content: bool,

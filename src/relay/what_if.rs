@@ -206,7 +206,8 @@ impl<'c> Comparison<'c> {
             self.add((Change::Changes, after.1, after.0), || Example::of(event, None));
             return;
         }
-        let is_same_section = now.fingerprint == then.fingerprint;
+        // What came over the wire reads no file.
+        let is_same_section = now.said == then.said;
         if is_same_section && now_rule == then_rule {
             self.stays += 1;
             return;

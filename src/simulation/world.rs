@@ -430,6 +430,7 @@ fn config(at: usize, policy: Policy, destination: Arc<Model>) -> DestinationConf
         policy,
         backlog: BacklogLimits::default(),
         renamed_from: None,
+        said: String::new(),
         fingerprint: String::new(),
         shows_content: true,
         destination,

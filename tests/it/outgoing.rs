@@ -129,6 +129,8 @@ async fn after_some_failures_in_a_row_the_name_is_looked_up_anew() {
 }
 
 const CA: &str = include_str!("../tls/ca.pem");
+/// It signed nothing that is served here.
+const OTHER_CA: &str = include_str!("torture/certificates/ca.pem");
 const SERVER: &str = include_str!("../tls/server.pem");
 const EXPIRED: &str = include_str!("../tls/expired.pem");
 const KEY: &str = include_str!("../tls/server.key");
@@ -196,6 +198,29 @@ async fn a_private_ca_is_trusted_by_the_destination_that_names_it_and_troubles_a
         let dead = tls_outcome(certificate, host, ca).await;
         assert!(dead["reason"].as_str().is_some_and(|reason| reason.contains(told)), "{told}: {dead}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_file_that_has_changed_is_trusted_from_the_next_reload_on() {
+    let port = serve_tls(SERVER);
+    let directory = Arc::new(tempfile::tempdir().expect("a directory"));
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, OTHER_CA).expect("written");
+    // Whoever waits for the retry waits for ever: only a section that has changed makes it due.
+    let rest = format!(
+        "rules: [ {{ to: a }} ]\ndestinations:\n  a:\n    http: {{ url: \"https://localhost:{port}/\", ca: ca.pem }}\n    \
+         retry: {{ initial: 1h, max: 1h }}\n"
+    );
+    std::fs::write(directory.path().join("config.yaml"), format!("{HEAD}{rest}")).expect("written");
+    let relay = TestRelay::start_at(directory, &rest).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "scheduled").await;
+    let reload = async || relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    assert_eq!(reload().await.changes, Vec::<String>::new());
+    assert_eq!(relay.deliveries(&id).await[0]["state"], "scheduled", "the same file is no change");
+    std::fs::write(&ca, CA).expect("written");
+    assert_eq!(reload().await.changes, [format!("the file {} has changed", ca.display())]);
+    relay.until(&id, "delivered").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
