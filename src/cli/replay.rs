@@ -50,7 +50,11 @@ pub(super) struct How {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let asked = value!({ "since": args.since, "until": args.until, "match": args.matching, "to": args.to });
+    let mut asked = value!({ "since": args.since, "until": args.until, "match": args.matching });
+    // An empty list is refused: it would mean all, and look like none.
+    if !args.to.is_empty() {
+        asked["to"] = value!(args.to);
+    }
     perform(named, asked, &args.how, "delivered again")
 }
 

@@ -106,7 +106,7 @@ fn missed(trace: &RuleTrace, at: usize, body: &[u8], fields: &mut Option<BTreeSe
             let letters = letters_between(&literals, &values).unwrap_or(usize::MAX / 4);
             let meant = if got.is_empty() {
                 let fields = fields.get_or_insert_with(|| fields_of(body));
-                near_word(&label.field, fields.iter().map(String::as_str)).map(|field| Meant::Field(field.to_owned()))
+                near_field(&label.field, fields).map(|field| Meant::Field(field.to_owned()))
             } else {
                 let near = |value: &&String| near_word(value, literals.iter().map(String::as_str)).is_some();
                 values.iter().find(near).map(|value| Meant::Value(value.clone()))
@@ -115,6 +115,21 @@ fn missed(trace: &RuleTrace, at: usize, body: &[u8], fields: &mut Option<BTreeSe
             (Missed { field, expected: label.expected.clone(), got: got.clone(), meant }, letters)
         }
     }
+}
+
+/// The field whose path is meant by another one: they differ in one step, by a slip. What two paths have in common makes them no nearer.
+fn near_field<'f>(path: &str, fields: &'f BTreeSet<String>) -> Option<&'f str> {
+    let of_one_step = fields.iter().find(|field| {
+        let (own, other) = (path.split('.'), field.split('.'));
+        own.clone().count() == other.clone().count() && {
+            let mut apart = own.zip(other).filter(|(own, other)| own != other);
+            let slip = apart.next().filter(|_| apart.next().is_none());
+            slip.is_some_and(|(own, other)| near_word(own, [other]).is_some())
+        }
+    });
+    let steps = path.split('.').count();
+    let others = fields.iter().map(String::as_str).filter(|field| field.split('.').count() != steps);
+    of_one_step.map(String::as_str).or_else(|| near_word(path, others))
 }
 
 /// How many letters are to be changed, at least, to make one of the texts of one of the values.
@@ -212,6 +227,11 @@ mod tests {
             &["{ type: sent, user.plan_name: gold }"],
             r#"{"type":"sent","user":{"planname":"gold"}}"#,
             &[(0, "1 of 2", "user.plan_name: \"gold\" got  meant the field user.planname")],
+        );
+        check(
+            &["{ type: sent, campaign.type: transactional }"],
+            r#"{"type":"sent","campaign":{"id":7,"name":"Cart"}}"#,
+            &[(0, "1 of 2", "campaign.type: \"transactional\" got ")],
         );
         check(&["{ type: sent, user.plan: gold }"], r#"{"type":"sent"}"#, &[(0, "1 of 2", "user.plan: \"gold\" got ")]);
     }

@@ -437,6 +437,14 @@ async fn the_verbs_route_again_name_who_was_refused_and_why_a_destination_is_pau
     let nothing = words(&relay, &["route-again", "--since", "1h", "--match", "{type: none}"]).await;
     assert_eq!(nothing, "nothing to do: no event that is meant would go anywhere\n");
 
+    let counted = words(&relay, &["replay", "--since", "1h", "--dry-run"]).await;
+    assert!(
+        counted.contains("delivered again") && counted.contains("to crm"),
+        "where each went, unless it is said: {counted}"
+    );
+    let done = words(&relay, &["replay", "--since", "1h", "--yes"]).await;
+    assert!(done.contains("on their way; id "), "{done}");
+
     words(&relay, &["pause", "crm", "--reason", "they move"]).await;
     assert!(words(&relay, &["status"]).await.contains("\n  they move\n"));
     let waits = relay.accept(SENT).await;

@@ -184,7 +184,11 @@ impl Door {
         let is_read = is_read(method);
         let is_leaving = knock.steps == ["sign-out"];
         if visitor.access == Access::Read && !is_read && !is_leaving {
-            return Err(answer(StatusCode::FORBIDDEN, "this token is for looking: it changes nothing").into());
+            return Err(answer(
+                StatusCode::FORBIDDEN,
+                "this token is for looking at states and numbers: it shows no event, and changes nothing",
+            )
+            .into());
         }
         if !is_read && !headers.contains_key(WRITE_HEADER) {
             let why = format!("what changes something needs the header {WRITE_HEADER}: 1");

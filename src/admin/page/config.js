@@ -101,7 +101,7 @@ function drawNews() {
       "section.note.news",
       { "aria-label": "The file has changed" },
       h("p", null, h("b", null, "The file has changed"), when, ` and is good; ${tested}. Not yet in force:`),
-      h("ul.changes", null, found.changes.length ? found.changes.map((change) => h("li.foreign", null, change)) : h("li", null, "nothing that does anything")),
+      h("ul.changes", null, found.changes.length ? found.changes.map((change) => h("li.foreign", null, prose(change))) : h("li", null, "nothing that does anything")),
       keys.length > 0 && h("p", null, "The relay must be started anew for ", keys.map((key, at) => [at > 0 && ", ", h("code.foreign", null, key)]), ": a reload would be refused."),
       tests.failed.map((failed) => h("pre.foreign", null, failed)),
       found.warnings.map(warned),
@@ -214,7 +214,7 @@ function drawYaml() {
     const never = rule && rule.matched === 0 && rule.events > 0;
     return h("li", { class: never ? "never" : "" }, h("code.foreign", null, paint(line)), rule && h("span.times", { title: rule.last_matched_at ?? "" }, never ? "never" : `${count(rule.matched)}×`));
   });
-  fill(yaml, h("h2", null, "As it runs ", h("span.dim", null, "secrets stay the names they have in the file; comments are left out")), h("ol.yaml", { tabindex: "0", "aria-label": "The config" }, lines));
+  fill(yaml, h("h2", null, "As it runs ", h("span.dim", null, "names of variables stay, secrets and comments are left out")), h("ol.yaml", { tabindex: "0", "aria-label": "The config" }, lines));
 }
 
 /** A line of YAML in colours. Only a picture: what is drawn is the line, sign for sign. */

@@ -3,7 +3,7 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { search } from "./asked.js";
-import { button, count, fill, h, icon, keyed, many, moment, size, span } from "./dom.js";
+import { button, count, fill, h, icon, keyed, many, moment, now, size, span } from "./dom.js";
 import { announce, ask, empty, go, link, once, share, stateOf, sum, toast, troubleFirst } from "./parts.js";
 import { chart, standing } from "./strip.js";
 
@@ -91,7 +91,7 @@ export function key(name, event) {
 }
 
 function named(name) {
-  return relay.status.destinations.find((known) => known.name === name);
+  return relay.status?.destinations.find((known) => known.name === name);
 }
 
 /** Those that the filter leaves, in trouble first. */
@@ -145,6 +145,8 @@ async function load() {
     ]);
     // What was asked for since is another destination's, has another reason, or is newer.
     if (view !== own || own.run !== run) return;
+    // The last one with this reason is replayed or dropped.
+    if (reason !== null && !letters.dead_letters.length) return go(link("destinations", [name]), { replace: true });
     Object.assign(own, { letters, reasons: reasons.reasons, waiting });
     drawDetail();
   } catch (error) {
@@ -156,6 +158,7 @@ async function load() {
 function drawDetail() {
   const { aside, name } = view;
   if (!name) return fill(aside, empty("No destination is chosen", "Choose one to see what waits for it, what it answered, and what was given up."));
+  if (!relay.status) return;
   const item = named(name);
   if (!item) return fill(aside, empty("No such destination", `Neither the config nor a queue has a destination ${name}.`, h("a.btn", { href: link("destinations") }, "To the list")));
   if (!aside.parts || !aside.contains(aside.parts.head)) {
@@ -203,12 +206,14 @@ function sentence(item) {
     default:
       if (heldUntil) return [h("b", null, "Up"), ", and it asked to be left alone until ", moment(heldUntil), `: ${item.last_error?.reason ?? ""}. It goes on by itself. `, dead];
       if (item.backlog) return [h("b", null, "Up"), `: ${many(item.backlog, "delivery", "deliveries")} waiting`, item.scheduled > 0 && `, ${count(item.scheduled)} of them for another attempt`, ". They go out by themselves. ", dead];
+      if (item.held) return [h("b", null, "Up"), `: ${many(item.held, "delivery", "deliveries")} held, as the source they came from is paused. ${item.held === 1 ? "It goes" : "They go"} out when somebody resumes that, on the page Config. `, dead];
+      if (!dead && !item.last_delivered_at) return [h("b", null, "Up"), ": nothing waits, and nothing was delivered since the start."];
       return [h("b", null, "Up"), dead ? ": nothing waits, but " : ": all is delivered, and nothing waits.", dead];
   }
 }
 
 function drawSentence(parent, item) {
-  const known = JSON.stringify([item.state, item.backlog, item.scheduled, item.dead_letters, item.held_until, item.next_probe_at, item.paused, item.removed]);
+  const known = JSON.stringify([item.state, item.backlog, item.held, item.scheduled, item.dead_letters, item.last_delivered_at, item.held_until, item.next_probe_at, item.paused, item.removed]);
   if (parent.known === known) return;
   parent.known = known;
   const { colour } = stateOf(item.state);
@@ -220,11 +225,11 @@ function drawFacts(parent, item) {
   const minutes = relay.minutes?.destinations[item.name] ?? {};
   const failed = sum(minutes.failed);
   const facts = [
-    ["Waiting", [h("b", null, count(item.backlog)), item.oldest_age_s !== null && ` · oldest ${span(item.oldest_age_s * 1000)}`]],
+    ["Waiting", [h("b", null, count(item.backlog)), item.oldest_at && ` · oldest ${span(Math.max(0, now() - Date.parse(item.oldest_at)))}`]],
     ["Delivered, last hour", [h("b", null, count(sum(minutes.delivered))), failed > 0 && h("span.bad", null, ` · ${many(failed, "failed attempt")}`)]],
     ["Last delivered", item.last_delivered_at ? moment(item.last_delivered_at, "ago") : "not since the start"],
     ["Last error", item.last_error ? [h("span.bad.foreign", null, item.last_error.reason), " · ", moment(item.last_error.at, "ago")] : "none since the start"],
-    ["Backlog on disk", size(item.backlog_bytes)],
+    ["Kept on disk for it", size(item.backlog_bytes)],
     item.rate && ["Rate limit", item.rate],
   ];
   fill(parent, facts.filter(Boolean).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
@@ -239,7 +244,7 @@ function drawWaiting(parent, item) {
   if (!item.backlog || !waiting?.events.length) return fill(parent);
   const rows = waiting.events.map((event) => {
     const delivery = event.deliveries.find((known) => known.destination === item.name);
-    const next = delivery?.next_attempt_at ? ["next attempt ", moment(delivery.next_attempt_at, "until")] : stateOf(delivery?.state).word;
+    const next = delivery?.waits_for === "breaker" ? "when the destination is up again" : delivery?.next_attempt_at ? ["next attempt ", moment(delivery.next_attempt_at, "until")] : stateOf(delivery?.state).word;
     return h("tr", null, h("td", null, moment(event.received_at)), h("td", null, eventLink(event)), h("td", null, h("span.dim", null, next)));
   });
   fill(parent, h("h2", null, "Waiting ", h("span.dim", null, `${share(waiting.events.length, item.backlog)}, the newest first`)), table(["Accepted", "Event", ""], rows));

@@ -142,7 +142,7 @@ function box(own, delivery, unfolded) {
       kind && h("span.dim", null, kind),
       h("span.end", null, at && [moment(at), " · "], "by ", h("b.foreign", null, delivery.rule ?? "a replay")),
     ),
-    waits(delivery),
+    waits(delivery, own.event.source),
     attempts(delivery),
   );
   const sends = own.why?.deliveries?.find((explained) => explained.destination === delivery.destination);
@@ -159,7 +159,8 @@ const WAITS = {
   retry_after: "the destination said when it may be tried again",
 };
 
-function waits(delivery) {
+function waits(delivery, source) {
+  if (delivery.state === "held") return h("p.dim", null, "Held: the source ", h("b.foreign", null, source), " is paused. It goes out when that is resumed, on the page ", h("a", { href: link("config") }, "Config"), ".");
   if (!delivery.waits_for && !delivery.reason) return null;
   const why = WAITS[delivery.waits_for];
   if (!why) return null;
@@ -258,14 +259,14 @@ function verdict(rule, nearest) {
   const near = nearest.find((miss) => miss.rule === rule.rule);
   const [kind, sign, word] = rule.matches === null ? ["untried", "none", "not tried"] : rule.matches ? ["yes", "yes", "matches"] : ["no", "none", "does not match"];
   const because = rule.matches === null ? "an earlier rule has stop" : rule.matches ? "matches" : near ? `nearest miss: ${rule.because}` : rule.because;
-  const head = [icon(sign, word), h("b.foreign", null, rule.rule), rule.stop && h("span.tag", null, "stop"), h("span.because.foreign", { class: near ? "near" : "" }, because)];
+  const head = [icon(sign, word), h("b.foreign", null, rule.rule), rule.stop && h("span.tag", null, "stop"), h("span.because.foreign", { class: near ? "near" : "" }, because, near && meant(near))];
   if (!rule.conditions.length) return h(`li.${kind}`, null, h("div.flat", null, head));
   const conditions = rule.conditions.map((condition) => {
     const deep = Math.min(condition.depth, 3);
     const holds = condition.holds;
     const parts = condition.group
       ? [h("b", null, condition.group)]
-      : [h("b.foreign", null, condition.field), h("code.foreign", null, condition.expected), "got", h("code.foreign", { class: holds ? "" : "bad" }, condition.got.length ? values(condition) : "nothing")];
+      : [h("b.foreign", null, condition.field), "expected", h("code.foreign", null, condition.expected), "got", h("code.foreign", { class: holds ? "" : "bad" }, condition.got.length ? values(condition) : "nothing")];
     return h("li", { class: `${holds ? "yes" : "no"} deep-${deep}` }, icon(holds ? "yes" : "no", holds ? "holds" : "does not hold"), parts);
   });
   return h(`li.${kind}`, null, h("details", { open: Boolean(near) && nearest[0] === near }, h("summary", null, head), h("ul.conditions", null, conditions)));
@@ -372,12 +373,15 @@ function tryIt(own) {
 /** Asks where it is to be sent again. */
 function replay(own) {
   const known = new Map(own.event.deliveries.map((delivery) => [delivery.destination, delivery]));
+  const routed = new Set((own.why?.deliveries ?? []).map((delivery) => delivery.destination));
   const all = (relay.status?.destinations ?? []).filter((destination) => destination.state !== "removed");
   const boxes = all.map((destination) => {
     const delivery = known.get(destination.name);
     const has = delivery?.state === "delivered";
-    const said = !delivery ? "was not sent there" : has ? "has it already" : delivery.state === "dead" ? "gave it up" : delivery.state === "scheduled" ? "is to be tried again anyway" : delivery.state.replace("_", " ");
-    const input = h("input", { type: "checkbox", value: destination.name, checked: Boolean(delivery) && !has });
+    // A rule that was mended since sends it where it has not been.
+    const isMissed = !delivery && routed.has(destination.name);
+    const said = isMissed ? "was not sent there, and by the rules in force now it goes there" : !delivery ? "was not sent there" : has ? "has it already" : delivery.state === "dead" ? "gave it up" : delivery.state === "scheduled" ? "is to be tried again anyway" : delivery.state.replace("_", " ");
+    const input = h("input", { type: "checkbox", value: destination.name, checked: isMissed || (Boolean(delivery) && !has) });
     return { input, row: h("label.check", null, input, h("b.foreign", null, destination.name), h("span.dim", null, said)) };
   });
   const chosenNames = () => boxes.filter(({ input }) => input.checked).map(({ input }) => input.value);
