@@ -8,6 +8,7 @@
 //! * [`auth`]: which source a request comes from, in constant time over all of them.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
 //! * [`unreadable`]: events that were asked for and are damaged, for the log.
+//! * [`piece`]: how much of the history one answer looks at.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
 //! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
 //! * [`reload`]: another config, as those see it who ask for one. `on_disk`, [`OnDisk`]: what it would be. [`health`]: whether events can be accepted.
@@ -19,6 +20,7 @@ mod generation;
 mod health;
 mod on_disk;
 mod past;
+pub mod piece;
 pub mod refused;
 mod reload;
 pub mod replay;

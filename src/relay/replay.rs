@@ -171,6 +171,9 @@ impl Replayer {
     async fn prove(&self, spec: &ReplaySpec) -> Result<Asked, ReplayError> {
         let (conditions, warnings) = Conditions::parse_with_warnings(spec.matching.as_deref())?;
         let to = self.destinations(spec, &self.removed().await?)?;
+        if spec.json().to_string().len() > SPEC_BYTES_MAX {
+            return Err(ReplayError::TooLong);
+        }
         Ok(Asked { conditions: Arc::new(conditions), to, warnings, spec: spec.clone() })
     }
 
@@ -185,9 +188,6 @@ impl Replayer {
         }
         let warnings = self.prove(spec).await?.warnings;
         let text = spec.json().to_string();
-        if text.len() > SPEC_BYTES_MAX {
-            return Err(ReplayError::TooLong);
-        }
         let begins = match &spec.named {
             Some(_) => Page { items: Vec::new(), next: None, left: 0 },
             None => self.store.events(&spec.history(), None, 0).await?,

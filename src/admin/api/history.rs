@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::parameters::whole;
 use super::{Query, Refusal, refused};
 use crate::relay::Relay;
+use crate::relay::piece::{AT_ONCE, PIECE};
 use crate::store::{Cursor, EventQuery, Order, StoredEvent};
 use crate::time::{Instant, rfc3339};
 
@@ -18,16 +18,8 @@ use crate::time::{Instant, rfc3339};
 pub(super) const PARAMETERS: [&str; 3] = ["last", "since", "after"];
 /// Events unless it is said.
 pub(super) const LAST: u64 = 100_000;
-/// Events that are looked at for one answer: a filter that finds little gives an emptier page and where to go on.
-const EVENTS_MAX: usize = 50_000;
-/// Bytes of bodies that are looked at for one answer.
-const BYTES_MAX: usize = 64 << 20;
-/// Nothing is looked for longer for one answer.
-const TIME_MAX: Duration = Duration::from_millis(300);
-/// Bytes of the journal that are read for one answer to find out what became of deliveries: half a second from a disk of 500 MB/s.
-pub(super) const SEARCHED_BYTES_MAX: u64 = 256 << 20;
-/// Events that are read at once.
-const AT_ONCE: usize = 1024;
+/// Bytes of the journal that are read for one answer to find out what became of deliveries.
+pub(super) const SEARCHED_BYTES_MAX: u64 = PIECE.searched_bytes;
 
 /// Which part of the history is meant, and where in it the walk goes on.
 pub(super) struct Part {
@@ -69,7 +61,7 @@ impl Work {
 
     /// Whether an answer ends here, wherever it is.
     pub(super) fn is_enough(&self) -> bool {
-        self.events >= EVENTS_MAX || self.bytes >= BYTES_MAX || self.begun.elapsed() >= TIME_MAX
+        self.events >= PIECE.events || self.bytes >= PIECE.bytes || self.begun.elapsed() >= PIECE.time
     }
 
     /// How far it went, in an answer.

@@ -2,32 +2,15 @@
 //! holds nothing up, and whoever asks sees how far it has come and may leave at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::select::{Look, Selected, Step};
-use super::{Asked, ReplayError, ReplaySpec, Replayer, STEP};
+use super::select::{Look, Looked, Selected, Step};
+use super::{Asked, Only, ReplayError, ReplaySpec, Replayer};
 use crate::event::EventId;
+use crate::relay::piece::{AT_ONCE, Bounds, PIECE};
 use crate::store::{Cursor, NameId, StoreError};
 use crate::time::Instant;
-
-/// Where a piece ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Events that are looked at.
-    pub events: usize,
-    /// Bytes of their bodies, and one page more.
-    pub bytes: usize,
-    /// How long it takes, and one step more.
-    pub time: Duration,
-    /// Bytes of the journal that are read in a step to find out how deliveries ended.
-    pub searched_bytes: u64,
-}
-
-/// Those of a piece that somebody waits for: as long as one of a walk over the history.
-const PIECE: Bounds =
-    Bounds { events: 50_000, bytes: 64 << 20, time: Duration::from_millis(300), searched_bytes: 256 << 20 };
 
 /// What a replay would do with a piece of the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,22 +41,22 @@ pub struct CountedOf {
 }
 
 /// Where a count goes on.
-enum At {
+enum At<'s> {
     /// In the history.
     History(Option<Cursor>),
     /// Among the events that are named, at one of them.
-    Named(usize),
+    Named(&'s [EventId], usize),
 }
 
-impl At {
+impl<'s> At<'s> {
     /// As the answer before said it.
-    fn read(spec: &ReplaySpec, after: Option<&str>) -> Result<Self, StoreError> {
+    fn read(spec: &'s ReplaySpec, after: Option<&str>) -> Result<Self, StoreError> {
         let Some(named) = &spec.named else {
             return Ok(At::History(after.map(str::parse).transpose()?));
         };
-        let Some(after) = after else { return Ok(At::Named(0)) };
+        let Some(after) = after else { return Ok(At::Named(&named.ids, 0)) };
         let last: EventId = after.parse().map_err(|_| StoreError::no_cursor())?;
-        Ok(At::Named(named.ids.partition_point(|id| *id <= last)))
+        Ok(At::Named(&named.ids, named.ids.partition_point(|id| *id <= last)))
     }
 }
 
@@ -100,34 +83,23 @@ impl Replayer {
         let asked = self.prove(spec).await?;
         let mut at = At::read(spec, after)?;
         let mut counted = Counted { warnings: asked.warnings.clone(), ..Counted::default() };
-        let (mut bytes, mut searched_bytes) = (0, 0);
-        let mut is_cut = false;
-        loop {
+        let mut looked = Looked::default();
+        while looked.events < bounds.events && looked.bytes < bounds.bytes {
             if has_gone.is_cancelled() {
                 return Err(ReplayError::HasGone);
             }
-            let events_max = bounds.events - (counted.looked_at as usize).min(bounds.events - 1);
-            let step = self.count_step(&asked, &mut at, events_max.min(STEP), bounds, &mut counted).await?;
-            bytes += step.bytes;
-            searched_bytes += step.searched_bytes;
-            is_cut |= step.searched_bytes >= bounds.searched_bytes;
-            counted.looked_at += step.looked_at;
-            counted.up_to_ms = step.up_to_ms.or(counted.up_to_ms);
+            let events_max = (bounds.events - looked.events).min(AT_ONCE);
+            let look = Look::Always { searched_bytes_max: bounds.searched_bytes };
+            let step = self.count_step(&asked, &mut at, events_max, look, &mut counted).await?;
+            looked.add(&step.looked);
             self.add(&mut counted, step.selected);
-            let is_enough = counted.looked_at as usize >= bounds.events
-                || bytes >= bounds.bytes
-                || searched_bytes >= bounds.searched_bytes
-                || begun.elapsed() >= bounds.time;
+            let is_enough = looked.searched_bytes >= bounds.searched_bytes || begun.elapsed() >= bounds.time;
             if counted.next.is_none() || is_enough {
                 break;
             }
         }
-        if is_cut {
-            let mib = bounds.searched_bytes >> 20;
-            counted.warnings.push(format!(
-                "what was delivered more than {mib} MiB further on in the journal counts as not delivered: fewer may be sent"
-            ));
-        }
+        (counted.looked_at, counted.up_to_ms) = (looked.events as u64, looked.up_to_ms);
+        counted.warnings.extend(unsearched(&looked, spec.only, bounds.searched_bytes));
         Ok(counted)
     }
 
@@ -135,25 +107,23 @@ impl Replayer {
     async fn count_step(
         &self,
         asked: &Asked,
-        at: &mut At,
+        at: &mut At<'_>,
         events_max: usize,
-        bounds: Bounds,
+        look: Look,
         counted: &mut Counted,
     ) -> Result<Step, ReplayError> {
-        let look = Look::Always { searched_bytes_max: bounds.searched_bytes };
-        match (at, &asked.spec.named) {
-            (At::Named(nth), Some(named)) => {
+        match at {
+            At::Named(ids, nth) => {
                 let mut step = Step::default();
-                let ids = &named.ids[*nth..];
-                if !ids.is_empty() {
-                    *nth += self.add_named(asked, &ids[..ids.len().min(events_max)], look, &mut step).await?;
+                let rest = &ids[*nth..];
+                if !rest.is_empty() {
+                    *nth += self.add_named(asked, &rest[..rest.len().min(events_max)], look, &mut step).await?;
                 }
-                counted.left = (named.ids.len() - *nth) as u64;
-                counted.next = nth.checked_sub(1).filter(|_| counted.left > 0).map(|last| named.ids[last].to_string());
+                counted.left = (ids.len() - *nth) as u64;
+                counted.next = nth.checked_sub(1).filter(|_| counted.left > 0).map(|last| ids[last].to_string());
                 Ok(step)
             }
-            (At::Named(_), None) => Ok(Step::default()),
-            (At::History(after), _) => {
+            At::History(after) => {
                 let mut step = self.step_of_history(asked, after.as_ref(), events_max, look).await?;
                 *after = step.next.take();
                 counted.next = after.as_ref().map(ToString::to_string);
@@ -181,4 +151,15 @@ impl Replayer {
         }
         counted.events += events.len() as u64;
     }
+}
+
+/// What the numbers do not say, since the journal was not searched to its end.
+fn unsearched(looked: &Looked, only: Only, searched_bytes: u64) -> Vec<String> {
+    let of = format!("more than {} MiB further on in the journal", searched_bytes >> 20);
+    let low = format!("what was delivered {of} is not in `already_delivered`: more may be there already");
+    let many = format!("what a replay delivered {of} counts as missing: fewer may be sent");
+    let is_missing = only == Only::Missing;
+    let is_low = looked.unfound > 0 || (looked.unheard_of > 0 && !is_missing);
+    let is_many = looked.unheard_of > 0 && is_missing;
+    is_low.then_some(low).into_iter().chain(is_many.then_some(many)).collect()
 }

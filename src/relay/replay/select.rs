@@ -18,12 +18,33 @@ pub(super) struct Step {
     pub next: Option<Cursor>,
     /// About how many events are left.
     pub left: u64,
-    /// Events that were looked at, the bytes of their bodies, and when the last of them arrived.
-    pub looked_at: u64,
+    pub looked: Looked,
+}
+
+/// What was looked at: a count tells how far it has come, and goes no further than its bounds.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// Events, the bytes of their bodies, and when the last of them arrived.
+    pub events: usize,
     pub bytes: usize,
     pub up_to_ms: Option<u64>,
     /// Bytes of the journal that were read to find out how their deliveries ended.
     pub searched_bytes: u64,
+    /// Deliveries that are over, and how they ended lies further on in the journal than was searched.
+    pub unfound: u64,
+    /// Deliveries of which nothing was found as far as was searched: a replay may have sent them.
+    pub unheard_of: u64,
+}
+
+impl Looked {
+    pub fn add(&mut self, step: &Looked) {
+        self.events += step.events;
+        self.bytes += step.bytes;
+        self.up_to_ms = step.up_to_ms.or(self.up_to_ms);
+        self.searched_bytes += step.searched_bytes;
+        self.unfound += step.unfound;
+        self.unheard_of += step.unheard_of;
+    }
 }
 
 /// What a step has for one destination.
@@ -111,22 +132,24 @@ impl Replayer {
         look: Look,
         step: &mut Step,
     ) -> Result<(), ReplayError> {
-        step.looked_at += events.len() as u64;
-        step.bytes += events.iter().map(|event| event.body.len()).sum::<usize>();
-        step.up_to_ms = events.last().map(|event| event.received_ms).or(step.up_to_ms);
+        let bytes = events.iter().map(|event| event.body.len()).sum();
+        let up_to_ms = events.last().map(|event| event.received_ms);
+        let mut looked = Looked { events: events.len(), bytes, up_to_ms, ..Looked::default() };
         let removed = self.removed().await?;
         let replayer = self.clone();
-        let wanted = asked.clone();
-        let chosen = tokio::task::spawn_blocking(move || replayer.choose(&wanted, events, &removed)).await;
+        let meant = asked.clone();
+        let chosen = tokio::task::spawn_blocking(move || replayer.choose(&meant, events, &removed)).await;
         let chosen = chosen.map_err(|error| ReplayError::of_thread(&error))?;
         let is_sparing = asked.spec.only == Only::Missing;
         let mut states: Vec<States> = Vec::new();
+        let mut is_cut = false;
         if is_sparing || look != Look::WhereNeeded {
             let events = chosen.iter().map(|(event, _)| event.clone()).collect();
             let limit = look.limit();
             let (known, left) = self.store.states(events, limit).await?;
             states = known;
-            step.searched_bytes += limit.bytes_left - left.bytes_left;
+            looked.searched_bytes = limit.bytes_left - left.bytes_left;
+            is_cut = left.bytes_left == 0;
         }
         if self.stop.is_cancelled() {
             return Err(ReplayError::Stopped);
@@ -137,11 +160,14 @@ impl Replayer {
                 let state = known.iter().find(|(delivery, _)| delivery.destination == id).map(|(_, state)| state);
                 let selected = step.selected.entry(id).or_default();
                 selected.already_delivered += u64::from(matches!(state, Some(DeliveryState::Delivered { .. })));
+                looked.unfound += u64::from(is_cut && matches!(state, Some(DeliveryState::Settled)));
+                looked.unheard_of += u64::from(is_cut && state.is_none());
                 if !is_sparing || is_missing(state) {
                     selected.events.push(event.id);
                 }
             }
         }
+        step.looked.add(&looked);
         Ok(())
     }
 

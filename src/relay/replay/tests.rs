@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::count::Bounds;
 use super::*;
+use crate::relay::piece::{AT_ONCE, Bounds};
 use crate::store::journal::model::ModelDisk;
 use crate::store::journal::{JournalStore, Options};
 use crate::store::{DeadQuery, Intake, NewEvent, PlannedDelivery, Settlement};
@@ -243,21 +243,77 @@ async fn a_count_goes_piece_by_piece_and_counts_each_event_once() {
 
 #[tokio::test]
 async fn a_count_says_where_it_did_not_search_how_deliveries_ended() {
-    let world = World::new();
-    for _ in 0..3 {
+    let mut world = World::new();
+    // How each ended is behind its event, and before the next.
+    for _ in 0..2 {
         world.append(&["crm"], b"{}").await;
+        assert_eq!(world.deliver_all("crm"), 1);
+        world.restart();
     }
-    assert_eq!(world.deliver_all("crm"), 3);
-    let spec = ReplaySpec::default();
-    let count = |searched_bytes| {
-        let (replayer, spec) = (world.replayer(&[]), spec.clone());
+    let again = ReplaySpec { to: vec!["new".to_owned()], ..ReplaySpec::default() };
+    world.id("new");
+    let begun = world.replayer(&[]).begin(7, &again).await.expect("begun").progress;
+    assert_eq!((world.work(&[], &begun).await, world.deliver_all("new")), (2, 2));
+    world.restart();
+    let count = |to: &str, only, searched_bytes| {
+        let spec = ReplaySpec { to: vec![to.to_owned()], only, ..ReplaySpec::default() };
+        let replayer = world.replayer(&[]);
         async move {
             let bounds = Bounds { events: 100, searched_bytes, ..SMALL };
-            replayer.count_within(bounds, &spec, None, &CancellationToken::new()).await.expect("counted")
+            let counted = replayer.count_within(bounds, &spec, None, &CancellationToken::new()).await.expect("counted");
+            (counted.by_destination[0].clone(), counted.warnings)
         }
     };
-    assert!(count(u64::MAX).await.warnings.is_empty());
-    assert!(count(0).await.warnings[0].contains("counts as not delivered"));
+    let mut told = Vec::new();
+    for searched_bytes in 0.. {
+        let (of, warnings) = count("crm", Only::All, searched_bytes).await;
+        assert_eq!(of.deliveries, 2, "how they ended is no matter");
+        assert_eq!(warnings.is_empty(), of.already_delivered == 2, "{searched_bytes}: {warnings:?}");
+        assert!(warnings.iter().all(|told| told.contains("is not in `already_delivered`")), "{warnings:?}");
+        if told.last() != Some(&of.already_delivered) {
+            told.push(of.already_delivered);
+        }
+        if of.already_delivered == 2 {
+            break;
+        }
+    }
+    assert_eq!(told, [0, 1, 2], "nothing, between, and all");
+    let (of, warnings) = count("new", Only::Missing, 1).await;
+    assert_eq!(of.deliveries, 2);
+    assert!(warnings.len() == 1 && warnings[0].contains("fewer may be sent"), "{warnings:?}");
+    let (of, warnings) = count("new", Only::Missing, u64::MAX).await;
+    assert_eq!((of.deliveries, of.already_delivered, warnings), (0, 2, Vec::new()));
+    let (of, warnings) = count("crm", Only::Missing, 1).await;
+    assert_eq!(of.deliveries, 0, "what is over is not missing, however it ended");
+    assert!(warnings.len() == 1 && warnings[0].contains("is not in `already_delivered`"), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn a_count_looks_at_no_more_at_once_than_a_walk_does() {
+    let world = World::new();
+    for _ in 0..=AT_ONCE {
+        world.append(&["crm"], b"{}").await;
+    }
+    // Its time is over after a step.
+    let bounds = Bounds { events: usize::MAX, time: std::time::Duration::ZERO, ..SMALL };
+    let (pieces, deliveries) = count_all(&world.replayer(&[]), bounds, &ReplaySpec::default()).await;
+    assert_eq!((pieces, deliveries), (vec![(AT_ONCE as u64, 1), (1, 0)], AT_ONCE as u64 + 1));
+}
+
+#[tokio::test]
+async fn a_description_that_is_too_long_is_refused_by_the_count_too() {
+    let world = World::new();
+    let spec = |bytes: usize| {
+        let of = |text: String| ReplaySpec { matching: Some(format!("type: \"{text}\"")), ..ReplaySpec::default() };
+        let rest = of(String::new()).json().to_string().len();
+        of("x".repeat(bytes - rest))
+    };
+    let replayer = world.replayer(&[]);
+    let count = async |spec| replayer.count(&spec, None, &CancellationToken::new()).await;
+    assert!(count(spec(SPEC_BYTES_MAX)).await.is_ok());
+    assert!(matches!(count(spec(SPEC_BYTES_MAX + 1)).await, Err(ReplayError::TooLong)));
+    assert!(replayer.begin(7, &spec(SPEC_BYTES_MAX)).await.is_ok());
+    assert!(matches!(replayer.begin(8, &spec(SPEC_BYTES_MAX + 1)).await, Err(ReplayError::TooLong)));
 }
 
 #[test]
