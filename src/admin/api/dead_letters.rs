@@ -22,6 +22,13 @@ use crate::time::rfc3339;
 
 /// Dead letters looked at in one step of a filter.
 const STEP: usize = 1000;
+/// Dead letters whose events are looked at for one command: it is done once or not at all, so it cannot go piece by piece. As many as are
+/// counted by their reasons.
+const LOOKED_AT_MAX: usize = 100_000;
+/// Bytes of these events, and one step more: as many as a search for outcomes reads.
+const LOOKED_AT_BYTES_MAX: usize = 256 << 20;
+// The store takes as many by their ids.
+const _: () = assert!(LOOKED_AT_MAX <= DEAD_EVENTS_MAX);
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "dead-letters",
@@ -132,6 +139,28 @@ impl Filter {
     }
 }
 
+/// What has been looked at for one command.
+#[derive(Debug, Default)]
+struct Looked {
+    letters: usize,
+    bytes: usize,
+}
+
+impl Looked {
+    /// Adds a step, unless that is too much for one command.
+    fn add(&mut self, letters: usize, bytes: usize) -> Result<(), Refusal> {
+        self.letters += letters;
+        self.bytes += bytes;
+        if self.letters <= LOOKED_AT_MAX && self.bytes <= LOOKED_AT_BYTES_MAX {
+            return Ok(());
+        }
+        let mib = LOOKED_AT_BYTES_MAX >> 20;
+        Err(Refusal::wrong(format!(
+            "to find these, more than {LOOKED_AT_MAX} dead letters or {mib} MiB of events would be looked at: narrow them by `since` and `until`, or by `reason`"
+        )))
+    }
+}
+
 /// What a filter comes to for the store. Where the events must be looked at first, it names them; where whoever asks has gone by then, nothing
 /// has been done.
 async fn as_query(
@@ -145,6 +174,7 @@ async fn as_query(
     }
     let filter = Arc::new(filter);
     let mut events = Vec::new();
+    let mut looked = Looked::default();
     let mut after = None;
     loop {
         if has_gone.is_cancelled() {
@@ -152,15 +182,13 @@ async fn as_query(
         }
         let page = relay.store.dead_letters(vec![of], &filter.query, after.as_ref(), STEP).await.map_err(refused)?;
         let (items, meant) = (page.items, filter.clone());
+        let bytes = items.iter().filter_map(|letter| letter.event.as_ref().ok()).map(|event| event.body.len()).sum();
+        looked.add(items.len(), bytes)?;
         let among = move |relay: &Relay| {
             let meant = items.iter().filter(|letter| meant.is_meant(relay, letter));
             Ok(meant.filter_map(|letter| Some(letter.event.as_ref().ok()?.id)).collect::<Vec<_>>())
         };
         events.extend(blocking(relay, among).await?);
-        if events.len() > DEAD_EVENTS_MAX {
-            let why = format!("these are more than {DEAD_EVENTS_MAX} dead letters: narrow them by `since` and `until`");
-            return Err(Refusal::wrong(why));
-        }
         after = page.next;
         if after.is_none() {
             // Also where there is none: then it is known that it was asked for.
@@ -249,4 +277,27 @@ fn in_config(relay: &Relay, name: &str) -> Result<NameId, Refusal> {
     }
     let help = "put it back, or send them elsewhere by --to";
     Err(Refusal::missing(format!("the config has no destination `{name}` any more: {help}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_looks_at_so_many_dead_letters_and_says_how_to_name_fewer() {
+        for (letters, bytes, is_enough) in [
+            (LOOKED_AT_MAX, 0, true),
+            (LOOKED_AT_MAX + 1, 0, false),
+            (0, LOOKED_AT_BYTES_MAX, true),
+            (0, LOOKED_AT_BYTES_MAX + 1, false),
+        ] {
+            let mut looked = Looked::default();
+            let half = (letters / 2, bytes / 2);
+            assert!(looked.add(half.0, half.1).is_ok());
+            match looked.add(letters - half.0, bytes - half.1) {
+                Ok(()) => assert!(is_enough, "{looked:?}"),
+                Err(Refusal(_, told)) => assert!(!is_enough && told.contains("narrow them by `since`"), "{told}"),
+            }
+        }
+    }
 }
