@@ -57,9 +57,9 @@ impl Filter {
         let (matching, warnings) = Conditions::parse_with_warnings(matching.as_deref()).map_err(wrong)?;
         let about = Conditions::of(query.get("email"), query.get("campaign")).map_err(wrong)?;
         let named = |kind: NameKind, key: &str| {
-            let found = |wanted: &str| {
-                let found = relay.store.names().find(kind, wanted);
-                found.ok_or_else(|| Refusal::missing(format!("there is no {key} `{wanted}`")))
+            let found = |named: &str| {
+                let found = relay.store.names().find(kind, named);
+                found.ok_or_else(|| Refusal::missing(format!("there is no {key} `{named}`")))
             };
             query.get(key).map(found).transpose()
         };
@@ -106,7 +106,7 @@ impl Filter {
     }
 
     fn is_in(&self, state: &DeliveryState) -> bool {
-        self.states.is_empty() || self.states.iter().any(|wanted| wanted == state_name(state))
+        self.states.is_empty() || self.states.iter().any(|asked| asked == state_name(state))
     }
 
     /// Whether an event is meant, whatever became of it; where it went is not looked at.
@@ -178,11 +178,11 @@ pub(in crate::admin::api) fn shown_delivery(relay: &Relay, destination: NameId, 
 }
 
 /// A text that stands somewhere in a body, capital or small letters of ASCII.
-fn text(wanted: &str) -> Result<Regex, Refusal> {
-    if wanted.is_empty() || wanted.len() > TEXT_BYTES_MAX {
+fn text(asked: &str) -> Result<Regex, Refusal> {
+    if asked.is_empty() || asked.len() > TEXT_BYTES_MAX {
         return Err(Refusal::wrong(format!("`text` has from 1 to {TEXT_BYTES_MAX} bytes")));
     }
-    let built = RegexBuilder::new(&regex::escape(wanted)).unicode(false).case_insensitive(true).build();
+    let built = RegexBuilder::new(&regex::escape(asked)).unicode(false).case_insensitive(true).build();
     built.map_err(|error| Refusal::wrong(error.to_string()))
 }
 
