@@ -8,8 +8,8 @@
 //!
 //! * [`api`]: what the verbs of the command line ask, one file a resource.
 //! * [`page`]: what a browser is shown.
-//! * [`door`]: who may ask. [`reader`]: what those see who only look. [`addresses`]: texts without those of people. [`work`]: how much is done at
-//!   once. [`layout`]: how JSON is laid out.
+//! * [`door`]: who may ask. [`sight`]: how much of an answer somebody sees. [`reader`]: what those see who only look. [`addresses`]: texts without
+//!   those of people. [`work`]: how much is done at once. [`layout`]: how JSON is laid out.
 
 mod addresses;
 pub(crate) mod api;
@@ -17,6 +17,7 @@ mod door;
 mod layout;
 mod page;
 mod reader;
+mod sight;
 mod work;
 
 use std::convert::Infallible;
@@ -35,6 +36,7 @@ use warp::{Filter, Reply as _};
 
 use self::door::{Access, Door, Knock, Visitor};
 use self::layout::Layout;
+use self::sight::Sight;
 use self::work::{Effort, Places};
 use crate::bins;
 use crate::destination::hops::VIA;
@@ -180,18 +182,24 @@ where
             Ok((form, _permit)) => admin.door.sign_in(&knock, &form),
             Err(refusal) => refusal,
         },
-        _ if visitor.access == Access::Full => {
-            let said = respond(admin, visitor, request, &steps, stream).await;
-            if generation.config.admin.shows_addresses { said } else { reader::shown_without_addresses(said) }
+        (_, steps) if visitor.access == Access::Full || reader::may_ask(steps) => {
+            let sight = Sight::of(visitor.access, generation.config.admin.shows_addresses);
+            sight.of_answer(respond(admin, visitor, sight, request, steps, stream).await)
         }
-        (_, steps) if reader::may_ask(steps) => reader::shown(respond(admin, visitor, request, steps, stream).await),
         _ => answer(StatusCode::FORBIDDEN, reader::WHY),
     };
     answer.into_response()
 }
 
 /// Answers somebody who is in.
-async fn respond<S, B>(admin: &Admin, visitor: Visitor, request: Request<'_>, steps: &[&str], stream: S) -> Answer
+async fn respond<S, B>(
+    admin: &Admin,
+    visitor: Visitor,
+    sight: Sight,
+    request: Request<'_>,
+    steps: &[&str],
+    stream: S,
+) -> Answer
 where
     S: Stream<Item = Result<B, warp::Error>>,
     B: Buf,
@@ -239,7 +247,7 @@ where
                 let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
                 let said = api::answer(resource, &relay, &visitor, is_read, &steps, &query, &asked).await;
                 drop(permit);
-                said.answer(layout)
+                sight.of_large_answer(said.answer(layout)).await
             };
             admin.places.run_for(search, effort, answered).await
         }
@@ -250,7 +258,7 @@ where
         (true, ["bin", name]) => {
             let relay = relay.clone();
             let name = (*name).to_owned();
-            admin.places.run(Effort::Search, blocking(move || show_bin(&relay, &name, layout))).await
+            admin.places.run(Effort::Search, blocking(move || sight.of_answer(show_bin(&relay, &name, layout)))).await
         }
         (false, ["bin", name, ..]) => match read_body(admin, headers, stream, BODY_BYTES_MAX).await {
             Ok((body, _permit)) => {

@@ -2,15 +2,11 @@
 //!
 //! What is not known to tell of no event is not shown: an endpoint says so itself ([`tells_of_no_event`](super::api)). What is shown all
 //! the same may repeat what a destination has answered or what stands in the config, so reasons end where that begins, and addresses are
-//! taken out. Where the config says `show: no_addresses`, addresses are taken out of all that anybody is shown.
+//! taken out.
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::addresses::without_addresses;
+use super::addresses::answer_without_addresses;
 use super::layout::Layout;
 use super::{api, json, page};
 use crate::listener::Answer;
@@ -30,29 +26,8 @@ pub(super) fn may_ask(steps: &[&str]) -> bool {
 
 /// An answer without addresses, and without what somebody else has said. What is no JSON has neither.
 pub(super) fn shown(answer: Answer) -> Answer {
-    masked(answer, Reasons::Begin)
-}
-
-/// An answer without addresses. Of what is no JSON, only an event as it came has some.
-pub(super) fn shown_without_addresses(answer: Answer) -> Answer {
-    if answer.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != "application/octet-stream") {
-        return masked(answer, Reasons::Whole);
-    }
-    let (parts, body) = answer.into_parts();
-    let text = String::from_utf8_lossy(&body);
-    Answer::from_parts(parts, Bytes::from(without_addresses(&text).into_owned()))
-}
-
-/// How much of the sentences is shown that may repeat what somebody else has said.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reasons {
-    Begin,
-    Whole,
-}
-
-fn masked(answer: Answer, reasons: Reasons) -> Answer {
     let Ok(mut value) = serde_json::from_slice::<Value>(answer.body()) else { return answer };
-    mask(&mut value, reasons);
+    cut_sentences(&mut value);
     // As it was laid out.
     let is_compact = !answer.body().trim_ascii_end().contains(&b'\n');
     let layout = if is_compact { Layout::Compact } else { Layout::Indented };
@@ -60,34 +35,28 @@ fn masked(answer: Answer, reasons: Reasons) -> Answer {
     let shown = json(&value, layout).into_body();
     // It is made anew.
     parts.headers.remove(http::header::CONTENT_LENGTH);
-    Answer::from_parts(parts, shown)
+    answer_without_addresses(Answer::from_parts(parts, shown))
 }
 
 /// Keys of sentences. Behind the first colon of one stands what somebody else has said.
 const SENTENCES: [&str; 2] = ["reason", "error"];
 
-fn mask(value: &mut Value, reasons: Reasons) {
+fn cut_sentences(value: &mut Value) {
     match value {
-        Value::String(text) => {
-            if let Cow::Owned(masked) = without_addresses(text) {
-                *text = masked;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, reasons)),
+        Value::Array(items) => items.iter_mut().for_each(cut_sentences),
         Value::Object(entries) => {
             for (key, value) in entries {
                 if let Value::String(text) = value
-                    && reasons == Reasons::Begin
                     && SENTENCES.contains(&key.as_str())
                     && let Some(end) = text.find(':')
                 {
                     text.truncate(end);
                     text.push_str(": …");
                 }
-                mask(value, reasons);
+                cut_sentences(value);
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -98,13 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_taken_out_wherever_it_stands() {
-        let mut value = json!({
+    fn an_address_is_taken_out_wherever_it_stands_and_a_sentence_ends_early() {
+        let value = json!({
             "last_error": { "reason": "422 Unprocessable Entity: Ann Example is not known" },
             "list": ["no such user ann+x@example.com, <bob@example.com>: a%40b.c", "c@d"],
             "number": 1,
         });
-        mask(&mut value, Reasons::Begin);
+        let shown = shown(crate::admin::json(&value, Layout::Compact));
+        let value: Value = serde_json::from_slice(shown.body()).expect("JSON");
         let list = ["no such user …@…, <…@…>: …@…", "…@…"];
         let last_error = json!({ "reason": "422 Unprocessable Entity: …" });
         assert_eq!(value, json!({ "last_error": last_error, "list": list, "number": 1 }));
