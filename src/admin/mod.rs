@@ -60,7 +60,8 @@ pub fn api_reference() -> String {
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
 /// Every answer of the admin listener has it, with the version: so a verb knows that it talks to a relay.
 pub const RELAY_HEADER: &str = "x-vero-relay";
-/// Operators are few. Who has not shown a token holds none against others: the oldest of these connections gives way.
+/// Operators are few. Who has not shown a token and is silent or slow holds none against others: the oldest of these
+/// connections gives way.
 pub const CONNECTIONS_MAX: usize = 256;
 /// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;

@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, mut args: Args) -> Result<(), Failure> {
-    // One event that is named is what is meant, as one dead letter is: there is nothing to count.
+    // One event that is named is what is meant, as one dead letter is: nobody is asked first.
     args.how.yes |= args.events.len() == 1;
     let mut asked = value!({ "by": "now", "only": "missing" });
     if args.events.is_empty() {

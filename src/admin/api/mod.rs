@@ -33,7 +33,8 @@ use crate::relay::Relay;
 use crate::store::{Command, DeliveryState, Done, NameId, NameKind, StoreError, Why};
 use crate::time::rfc3339;
 
-/// Why something was not done: a status and a sentence.
+/// Why something was not done: a status and a sentence. One that is made by its name is bounded; the problems of a config are many lines,
+/// have bounds of their own, and are told whole.
 pub(super) struct Refusal(StatusCode, String);
 
 type Outcome = Result<Value, Refusal>;
@@ -75,7 +76,7 @@ impl Refusal {
     }
 
     fn unavailable(message: impl Into<String>) -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, message.into())
+        Self(StatusCode::SERVICE_UNAVAILABLE, bounded(&message.into()))
     }
 
     /// Nobody hears it.
@@ -84,7 +85,7 @@ impl Refusal {
     }
 
     fn failed(error: &dyn std::error::Error) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, crate::errors::with_causes(error))
+        Self(StatusCode::INTERNAL_SERVER_ERROR, bounded(&crate::errors::with_causes(error)))
     }
 }
 
@@ -426,8 +427,15 @@ mod tests {
         }
         // It may hold backticks itself.
         for (characters, expected) in [(SENTENCE_CHARACTERS_MAX, false), (SENTENCE_CHARACTERS_MAX + 1, true)] {
-            let Refusal(_, sentence) = Refusal::missing("x".repeat(characters));
-            assert_eq!(sentence.ends_with('…'), expected);
+            let message = "x".repeat(characters);
+            for Refusal(status, sentence) in [
+                Refusal::wrong(message.clone()),
+                Refusal::missing(message.clone()),
+                Refusal::unavailable(message.clone()),
+                Refusal::failed(&std::io::Error::other(message.clone())),
+            ] {
+                assert_eq!(sentence.ends_with('…'), expected, "{status}");
+            }
         }
     }
 }

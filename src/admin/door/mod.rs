@@ -286,7 +286,7 @@ impl Door {
         value
     }
 
-    /// Answers somebody who signs in, by the form that he has sent. `is_page`: he has no page that reads the answer, so he is shown it.
+    /// Answers somebody who signs in, by the form that he has sent.
     pub(super) fn sign_in(&self, knock: &Knock<'_>, form: &[u8]) -> Answer {
         let admin = &knock.config.admin;
         if admin.tokens.is_empty() {
