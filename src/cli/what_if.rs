@@ -86,7 +86,7 @@ struct Found {
     /// Numbers by their name.
     counts: BTreeMap<&'static str, u64>,
     groups: BTreeMap<Key, Alike>,
-    no_longer_taken: Alike,
+    no_longer_accepted: Alike,
     sources_gone: Vec<String>,
     warnings: Vec<String>,
 }
@@ -123,7 +123,7 @@ impl Found {
             alike.add(&group["deliveries"], &group["examples"]);
             alike.not_compared = group["not_compared"].as_str().map(str::to_owned);
         }
-        self.no_longer_taken.add(&piece["no_longer_taken"]["events"], &piece["no_longer_taken"]["examples"]);
+        self.no_longer_accepted.add(&piece["no_longer_accepted"]["events"], &piece["no_longer_accepted"]["examples"]);
         let texts = |key: &str| -> Vec<String> {
             piece[key].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
@@ -158,9 +158,9 @@ impl Found {
         });
         let mut told = value!({
             "groups": groups.collect::<Vec<_>>(),
-            "no_longer_taken": {
-                "events": self.no_longer_taken.count,
-                "examples": self.no_longer_taken.examples,
+            "no_longer_accepted": {
+                "events": self.no_longer_accepted.count,
+                "examples": self.no_longer_accepted.examples,
             },
             "sources_gone": self.sources_gone,
             "warnings": self.warnings,
@@ -199,10 +199,10 @@ impl Found {
         if unshown + self.count("not_grouped") > 0 {
             out.push_str(&format!("\n… and {} more\n", numbered(unshown + self.count("not_grouped"), "delivery")));
         }
-        if self.no_longer_taken.count > 0 {
-            let title = format!("{} would match no rule any more", numbered(self.no_longer_taken.count, "event"));
+        if self.no_longer_accepted.count > 0 {
+            let title = format!("{} would match no rule any more", numbered(self.no_longer_accepted.count, "event"));
             out.push_str(&format!("\n{}\n", paint("1", &title)));
-            self.no_longer_taken.examples.iter().for_each(|example| out.push_str(&line(example)));
+            self.no_longer_accepted.examples.iter().for_each(|example| out.push_str(&line(example)));
         }
         out
     }

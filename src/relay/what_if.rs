@@ -113,9 +113,9 @@ pub struct Comparison<'c> {
     /// Deliveries by their change, in the order of [`Change::ALL`].
     pub totals: [u64; 4],
     /// Events that go somewhere, and would go nowhere.
-    pub no_longer_taken: u64,
+    pub no_longer_accepted: u64,
     /// The first of them.
-    pub no_longer_taken_examples: Vec<Example>,
+    pub no_longer_accepted_examples: Vec<Example>,
     /// Deliveries whose groups were too many.
     pub not_grouped: u64,
 }
@@ -149,8 +149,8 @@ impl<'c> Comparison<'c> {
             events: 0,
             stays: 0,
             totals: [0; 4],
-            no_longer_taken: 0,
-            no_longer_taken_examples: Vec::new(),
+            no_longer_accepted: 0,
+            no_longer_accepted_examples: Vec::new(),
             not_grouped: 0,
         }
     }
@@ -189,9 +189,9 @@ impl<'c> Comparison<'c> {
             }
         }
         if !before.deliveries.is_empty() && after.deliveries.is_empty() {
-            self.no_longer_taken += 1;
-            if self.no_longer_taken_examples.len() < EXAMPLES_MAX {
-                self.no_longer_taken_examples.push(Example::of(event, None));
+            self.no_longer_accepted += 1;
+            if self.no_longer_accepted_examples.len() < EXAMPLES_MAX {
+                self.no_longer_accepted_examples.push(Example::of(event, None));
             }
         }
     }

@@ -177,13 +177,13 @@ async fn events_that_no_rule_or_no_source_would_take_any_more_are_told() {
     let trying = Trying::with_events().await;
     let narrow = NOW.replace("name: everything, to", "name: everything, match: { campaign.name: Cart }, to");
     let told = trying.told(&narrow).await;
-    assert_eq!(told["no_longer_taken"]["events"], 1, "a bounced receipt still goes to alerts: {told}");
-    assert_eq!(told["no_longer_taken"]["examples"][0]["type"], "sent");
+    assert_eq!(told["no_longer_accepted"]["events"], 1, "a bounced receipt still goes to alerts: {told}");
+    assert_eq!(told["no_longer_accepted"]["examples"][0]["type"], "sent");
 
     let other = format!("{}{NOW}", HEAD.replace("vero:", "other:"));
     let told = trying.ask(&other, &[]).await.json();
     assert_eq!((&told["sources_gone"], &told["vanishes"]), (&json!(["vero"]), &10.into()), "{told}");
-    assert_eq!(told["no_longer_taken"]["events"], 4);
+    assert_eq!(told["no_longer_accepted"]["events"], 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,9 +186,9 @@ fn shown(comparison: &Comparison<'_>) -> Value {
         "groups": groups.collect::<Vec<_>>(),
         "not_grouped": comparison.not_grouped,
         "sources_gone": comparison.sources_gone,
-        "no_longer_taken": {
-            "events": comparison.no_longer_taken,
-            "examples": examples(&comparison.no_longer_taken_examples),
+        "no_longer_accepted": {
+            "events": comparison.no_longer_accepted,
+            "examples": examples(&comparison.no_longer_accepted_examples),
         },
     });
     for (change, total) in Change::ALL.into_iter().zip(comparison.totals) {

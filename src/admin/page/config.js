@@ -150,8 +150,8 @@ const CHANGES = [
 
 function add(totals, piece) {
   for (const name of ["events", "stays", "skipped", "not_grouped", ...CHANGES.map(([word]) => word)]) totals[name] += piece[name] ?? 0;
-  totals.none.events += piece.no_longer_taken.events;
-  totals.none.examples.push(...piece.no_longer_taken.examples.slice(0, EXAMPLES - totals.none.examples.length));
+  totals.none.events += piece.no_longer_accepted.events;
+  totals.none.examples.push(...piece.no_longer_accepted.examples.slice(0, EXAMPLES - totals.none.examples.length));
   // Every piece is told the same.
   Object.assign(totals, { gone: piece.sources_gone, warnings: piece.warnings });
   for (const group of piece.groups) {

@@ -170,13 +170,14 @@ function commandsFor(ids) {
 
 /** What some replays would do, together. */
 async function counted(commands) {
-  const whole = { events: 0, deliveries: 0, by: new Map(), has: 0 };
+  const whole = { events: 0, deliveries: 0, by: new Map(), has: 0, warnings: new Set() };
   for (const { id, ...command } of commands) {
     let after = null;
     do {
       const part = await post("replays", { ...command, dry_run: true, after });
       whole.events += part.events;
       whole.deliveries += part.deliveries;
+      for (const warning of part.warnings) whole.warnings.add(warning);
       for (const of of part.by_destination) {
         whole.has += of.already_delivered;
         if (of.deliveries > 0) whole.by.set(of.destination, (whole.by.get(of.destination) ?? 0) + of.deliveries);
@@ -192,9 +193,10 @@ async function routeAgain(one) {
   let commands = [];
   let found = null;
   const told = h("p", null, "…");
+  const warned = h("div");
   const { go: send } = ask({
     title: "Route again by the rules in force now",
-    content: [told, h("p.dim", null, "The events of this group, and no others.")],
+    content: [told, warned, h("p.dim", null, "The events of this group, and no others.")],
     label: "Route again",
     act: async () => {
       let done = null;
@@ -212,6 +214,7 @@ async function routeAgain(one) {
   const by = [...found.by].map(([destination, deliveries]) => `${count(deliveries)} to ${destination}`).join(", ");
   const nothing = commands.length === 0 || found.has > 0 ? "They have it already: nothing is left to send." : "By the rules in force now they would go nowhere again.";
   fill(told, found.deliveries ? `${many(found.deliveries, "delivery", "deliveries")} of ${many(found.events, "event")}: ${by}.` : nothing);
+  fill(warned, [...found.warnings].map((warning) => h("p.wait", null, warning)));
   send.disabled = found.deliveries === 0;
   fill(send, found.deliveries ? `Route ${many(found.events, "event")}` : "Route again");
 }

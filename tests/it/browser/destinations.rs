@@ -326,6 +326,16 @@ async fn an_event_is_replayed_to_a_destination_that_lacks_it() {
     page.end().await;
 }
 
+/// Has each count of a replay warn, as one of a long history does.
+const WARNED: &str = "
+const real = window.fetch;
+window.fetch = async (address, options) => {
+  const answer = await real(address, options);
+  if (!String(address).endsWith('api/replays')) return answer;
+  return new Response(JSON.stringify({ ...(await answer.json()), warnings: ['not all was searched'] }));
+};
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_mended_rule_exactly_what_is_missing_is_routed_again() {
     let stage = Stage::start().await;
@@ -335,8 +345,10 @@ async fn after_a_mended_rule_exactly_what_is_missing_is_routed_again() {
     assert_eq!(page.count(".group button").await, 0, "by the rules in force it would go nowhere again");
 
     put_in_force(&stage.relay, &rules(&stage.fake).replace("campaign.name: Receipts", "campaign.name: Receipt")).await;
+    page.run(WARNED, &[]).await;
     page.click(".group button", "Route again…").await;
     page.sees("dialog", "1 delivery of 1 event: 1 to crm").await;
+    page.sees("dialog .wait", "not all was searched").await;
     page.run("const act = find('dialog button', 'Route 1 event'); act.click(); act.click()", &[]).await;
     page.sees(".toast", "They are on their way").await;
     page.sees_no("dialog", "").await;
