@@ -14,15 +14,17 @@ use crate::listener::Answer;
 const MASK: &str = "…@…";
 
 /// An `@`, however JSON, a URL or HTML spells it, also where one of them stands in another.
-const AT: &str = r"(?:@|%(?:25)*40|\\+u0040|&#(?:0*64|[xX]0*40);|&commat;)";
+const AT: &str = r"(?:@|＠|%(?:25)*40|\\+u0040|&#(?:0*64|[xX]0*40);|&commat;)";
 
 /// Whatever stands round an `@`. Where a text is JSON itself, an escape ends it, so that the rest is JSON still. What is quoted before an `@`
 /// belongs to it; no two quotes of JSON have neither a comma nor a colon between a value and the next.
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
-    let part = r#"(?:[^\s"'<>(),;:\\]|\\+u[0-9a-fA-F]{4})*"#;
+    let name = r#"(?:[^\s"<>(),;:\\]|\\+u[0-9a-fA-F]{4}|\\+/)*"#;
+    // Behind it a `&` begins something else: the next parameter, or `&gt;`.
+    let host = r#"(?:[^\s"'<>(),;:\\&]|\\+u[0-9a-fA-F]{4})*"#;
     let quoted = r#"\\*"[^"\\,:{}\[\]\r\n]+\\*""#;
     let escape = r"\\+[^u@%&\\]";
-    Regex::new(&format!("{quoted}{AT}{part}|{escape}|{part}{AT}{part}")).expect("a pattern that was tested")
+    Regex::new(&format!("{quoted}{AT}{host}|{escape}|{name}{AT}{host}")).expect("a pattern that was tested")
 });
 
 static ANY_AT: LazyLock<Regex> = LazyLock::new(|| Regex::new(AT).expect("a pattern that was tested"));
@@ -75,7 +77,10 @@ mod tests {
         check("ann@example.com", "…@…");
         check("no address", "no address");
         check("no such user ann+x@example.com, <bob@example.com>: a%40b.c", "no such user …@…, <…@…>: …@…");
-        check("ann%40example.com&x=1", "…@…");
+        check("ann%40example.com&x=1", "…@…&x=1");
+        check("&lt;ann@example.com&gt;: no", "&lt;…@…&gt;: no");
+        check("sean.o'brien@example.com, 'ann@example.com'", "…@…, …@…'");
+        check("ann＠example.com", "…@…");
         check("x ann%2540example.com", "x …@…");
         check("ann%252540example.com", "…@…");
         check("40% 2540 4%0", "40% 2540 4%0");
@@ -91,6 +96,7 @@ mod tests {
     fn what_is_json_stays_so() {
         check(r#"{"who":"ann@example.com","n":"x"}"#, r#"{"who":"…@…","n":"x"}"#);
         check(r#"{"ann@example.com":1.50,"b":[1e400,"x"],"b":2}"#, r#"{"…@…":1.50,"b":[1e400,"x"],"b":2}"#);
+        check(r#"{"a":"ann\/x@example.com","b":"c\/d"}"#, r#"{"a":"…@…","b":"c\/d"}"#);
         check(r#"{"a":"x\nann@example.com\n"}"#, r#"{"a":"x\n…@…\n"}"#);
         check(r#"{"a":"\"ann@example.com\""}"#, r#"{"a":"\"…@…\""}"#);
         check(r#"{"a":"\"ann smith\"@example.com"}"#, r#"{"a":"…@…"}"#);

@@ -170,7 +170,8 @@ where
         Err(refusal) => return (*refusal).into_response(),
     };
     // Where nobody is asked, all are known who come past the door.
-    if visitor.is_known || generation.config.admin.tokens.is_empty() {
+    // Who only looks gives way to who may do everything.
+    if (visitor.is_known && visitor.access == Access::Full) || generation.config.admin.tokens.is_empty() {
         peer.seat.keep();
     }
     if visitor.access == Access::Full && api::is_stream(method, &steps) {

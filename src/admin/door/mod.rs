@@ -266,8 +266,11 @@ impl Door {
     /// What the browser has kept. There may be several of the name, of which others have set some: for a path, or for a domain above.
     fn cookies<'r>(&self, knock: &Knock<'r>) -> Vec<&'r str> {
         let name = self.cookie_name(&knock.config.admin);
-        let lists = knock.headers.get_all(COOKIE).iter().filter_map(|list| list.to_str().ok());
-        let pairs = lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let lists = knock.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        // Pair by pair: others may hold whatever they like.
+        let texts =
+            lists.flat_map(|list| list.split(|byte| *byte == b';')).filter_map(|pair| str::from_utf8(pair).ok());
+        let pairs = texts.filter_map(|pair| pair.trim().split_once('='));
         pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).take(COOKIES_MAX).collect()
     }
 
