@@ -1,7 +1,6 @@
 //! What a JSON Schema has against a value, and what the API's document has against an answer: each answer below `/api/` that any test gets goes
-//! through [`holds`], and each frame of the stream through [`frame_holds`].
+//! through [`holds`].
 
-use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -54,27 +53,6 @@ static OPERATIONS: LazyLock<Mutex<Vec<Operation>>> = LazyLock::new(|| {
     });
     Mutex::new(operations.collect())
 });
-
-/// What the document says of each frame of the stream.
-static FRAMES: LazyLock<Mutex<BTreeMap<String, Judge>>> = LazyLock::new(|| {
-    let document = vero_relay::admin::openapi();
-    let frames = document["paths"]["/api/stream"]["get"]["x-frames"].as_object().expect("frames");
-    let judge = |(kind, schema): (&String, &Value)| {
-        let shapes = &document["components"]["schemas"];
-        (kind.clone(), Judge::of(json!({ "components": { "schemas": shapes }, "allOf": [schema] })))
-    };
-    Mutex::new(frames.iter().map(judge).collect())
-});
-
-/// Holds a frame of the stream to what the document says.
-#[track_caller]
-pub fn frame_holds(kind: &str, data: &Value) {
-    let frames = FRAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let judge = frames.get(kind).unwrap_or_else(|| panic!("the OpenAPI document has no frame `{kind}`"));
-    if let Err(why) = judge.judge(data) {
-        panic!("src/admin/api/openapi/api.yaml tells something else of the frame `{kind}`: {why}\n{data}");
-    }
-}
 
 /// Holds an answer of the API to what the document says.
 #[track_caller]

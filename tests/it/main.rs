@@ -22,6 +22,7 @@ mod encrypted;
 mod exits;
 mod explain;
 mod faults;
+mod frames;
 mod fuzz;
 mod harness;
 mod hooks_listener;

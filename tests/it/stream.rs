@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::frames::frame_holds;
 use crate::harness::*;
-use crate::judge::frame_holds;
 
 /// One frame of an event stream.
 #[derive(Clone, Debug)]
