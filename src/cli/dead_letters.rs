@@ -185,9 +185,10 @@ fn list_them(named: Option<&Path>, args: &List) -> Result<(), Failure> {
         json(&value!({ "dead_letters": letters, "next": after }));
         return Ok(());
     }
-    let layout = Layout::of(&TABLE, &letters.iter().map(row).collect::<Vec<_>>(), width());
-    for letter in &letters {
-        say!("{}", layout.row(row(letter)));
+    let rows: Vec<_> = letters.iter().map(row).collect();
+    let layout = Layout::of(&TABLE, &rows, width());
+    for row in rows {
+        say!("{}", layout.row(row));
     }
     if letters.is_empty() {
         say!("no dead letters match");

@@ -114,9 +114,10 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         json(&Value::Array(events));
         return Ok(());
     }
-    let layout = Layout::of(&TABLE, &events.iter().map(row).collect::<Vec<_>>(), width());
-    for event in &events {
-        say!("{}", layout.row(row(event)));
+    let rows: Vec<_> = events.iter().map(row).collect();
+    let layout = Layout::of(&TABLE, &rows, width());
+    for row in rows {
+        say!("{}", layout.row(row));
     }
     if events.is_empty() {
         say!("no events match");

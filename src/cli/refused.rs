@@ -33,9 +33,10 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     }
     let list = told["refused"].as_array().map(Vec::as_slice).unwrap_or_default();
     let terminal = width();
-    let layout = Layout::of(&TABLE, &list.iter().map(row).collect::<Vec<_>>(), terminal);
-    for one in list {
-        say!("{}", layout.row(row(one)));
+    let rows: Vec<_> = list.iter().map(row).collect();
+    let layout = Layout::of(&TABLE, &rows, terminal);
+    for (one, row) in list.iter().zip(rows) {
+        say!("{}", layout.row(row));
         body(one, terminal).iter().for_each(|body| say!("{body}"));
     }
     let since = plain(told["since"].as_str().unwrap_or("?"));

@@ -66,9 +66,9 @@ fn screen(status: &Value, terminal: Option<usize>) -> String {
     let destinations = status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows: Vec<_> = std::iter::once(head()).chain(destinations.iter().map(row)).collect();
     let layout = Layout::of(&TABLE, &rows, terminal);
-    out.push_str(&format!("{}\n", layout.row(head())));
-    for destination in destinations {
-        out.push_str(&format!("{}\n{}", layout.row(row(destination)), below(destination)));
+    let all_below = std::iter::once(String::new()).chain(destinations.iter().map(below));
+    for (row, below) in rows.into_iter().zip(all_below) {
+        out.push_str(&format!("{}\n{below}", layout.row(row)));
     }
     let store = &status["store"];
     let of = |bytes: &str, most: &str| {

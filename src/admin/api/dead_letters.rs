@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::joined;
-use super::parameters::{PAGE, some_of};
+use super::parameters::{NAMED_MAX, PAGE, some_of};
 use super::{
     Asked, Outcome, Query, Range, Refusal, Request, Resource, ask, blocking, destination, get, in_json, name,
     nothing_here, post, refused,
@@ -260,7 +260,7 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &Cancellati
 
 /// The events that are named, if any are.
 fn events(asked: &Asked) -> Result<Option<Vec<EventId>>, Refusal> {
-    let named = asked.is_given("events").then(|| asked.events("events")).transpose()?;
+    let named = asked.is_given("events").then(|| asked.events("events", NAMED_MAX)).transpose()?;
     let Some(text) = asked.text("event")? else { return Ok(named) };
     if named.is_some() {
         return Err(Refusal::wrong("`event` can stand in `events`: give one of them"));

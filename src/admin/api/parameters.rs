@@ -225,11 +225,11 @@ impl Asked {
         }
     }
 
-    /// The events that are named; none, where it is not said.
-    pub(super) fn events(&self, key: &str) -> Result<Vec<EventId>, Refusal> {
+    /// The events that are named, at most so many; none, where it is not said.
+    pub(super) fn events(&self, key: &str, most: usize) -> Result<Vec<EventId>, Refusal> {
         let ids = self.texts(key)?;
-        if ids.len() > NAMED_MAX {
-            return Err(Refusal::wrong(format!("`{key}` names at most {NAMED_MAX}")));
+        if ids.len() > most {
+            return Err(Refusal::wrong(format!("`{key}` names at most {most}")));
         }
         let read = |id: &String| id.parse().map_err(|_| Refusal::wrong(format!("`{id}` is not an event's id")));
         ids.iter().map(read).collect()

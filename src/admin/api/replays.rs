@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::parameters::NAMED_MAX;
 use super::{Asked, Outcome, Refusal, Request, Resource, get, in_json, nothing_here, parse_id, post, refused};
 use crate::relay::Relay;
 use crate::relay::replay::{Begun, By, Counted, CountedOf, Named, Only, ReplayError, ReplaySpec};
@@ -71,7 +72,7 @@ fn shown(progress: &ReplayProgress) -> Value {
 /// What is asked for. Slips are told: what one word means beside another, and what would do nothing.
 fn spec(asked: &Asked) -> Result<ReplaySpec, Refusal> {
     let range = asked.range()?;
-    let named = asked.is_given("events").then(|| asked.events("events")).transpose()?;
+    let named = asked.is_given("events").then(|| asked.events("events", NAMED_MAX)).transpose()?;
     if named.is_some() {
         if let Some(key) = ["since", "until", "match", "unrouted"].into_iter().find(|key| asked.is_given(key)) {
             return Err(Refusal::wrong(format!("`events` names them, so leave out `{key}`")));

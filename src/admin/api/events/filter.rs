@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::parameters::some_of;
 use super::super::{Query, Refusal, destination, name, state_name};
-use crate::event::{EventId, summary};
+use crate::event::summary;
 use crate::relay::Relay;
 use crate::relay::replay::{Conditions, ReplayError};
 use crate::store::{DeliveryState, NameId, NameKind, PlannedDelivery, States, StoredEvent};
@@ -20,8 +20,6 @@ const STATES: [&str; 10] =
     ["held", "waiting", "in_flight", "scheduled", "delivered", "skipped", "dead", "dropped", "moved", "unknown"];
 /// Bytes of a text that is looked for.
 const TEXT_BYTES_MAX: usize = 1000;
-/// Events that can be named.
-pub(super) const NAMED_MAX: usize = 100;
 
 /// What is looked for.
 pub(in crate::admin::api) struct Filter {
@@ -184,13 +182,4 @@ fn text(asked: &str) -> Result<Regex, Refusal> {
     }
     let built = RegexBuilder::new(&regex::escape(asked)).unicode(false).case_insensitive(true).build();
     built.map_err(|error| Refusal::wrong(error.to_string()))
-}
-
-/// The events that are named.
-pub(super) fn named(ids: &[String]) -> Result<Vec<EventId>, Refusal> {
-    if ids.len() > NAMED_MAX {
-        return Err(Refusal::wrong(format!("`events` names at most {NAMED_MAX}")));
-    }
-    let read = |id: &String| id.parse().map_err(|_| Refusal::wrong(format!("`{id}` is not an event's id")));
-    ids.iter().map(read).collect()
 }

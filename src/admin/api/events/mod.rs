@@ -10,13 +10,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::filter::{Filter, SELECTION, named};
+use self::filter::{Filter, SELECTION};
 use self::page::{among, list};
 use self::show::{body, explain, show};
 use super::endpoint::joined;
-use super::parameters::PAGE;
+use super::parameters::{LIMIT, PAGE};
 use super::{Asked, Outcome, Query, Refusal, Request, Resource, Said, get, nothing_here, post};
 use crate::relay::Relay;
+
+/// Events that a search can name: as many as a page shows unless it is said.
+const NAMED_MAX: usize = LIMIT;
 
 /// What says which page of the history is meant.
 const LISTED: [&str; 14] = joined(&[&SELECTION, &["since", "until"], &PAGE]);
@@ -58,10 +61,10 @@ async fn answer(request: Request<'_>) -> Result<Said, Refusal> {
 /// The same as the list; or those of some events that are meant.
 async fn search(relay: &Arc<Relay>, asked: &Asked, has_gone: &CancellationToken) -> Outcome {
     let query = asked.as_query(&LISTED)?;
-    let ids = asked.texts("events")?;
+    let ids = asked.events("events", NAMED_MAX)?;
     if ids.is_empty() {
         list(relay, &query, has_gone).await
     } else {
-        among(relay, &Filter::read(relay, &query)?, named(&ids)?, has_gone).await
+        among(relay, &Filter::read(relay, &query)?, ids, has_gone).await
     }
 }
