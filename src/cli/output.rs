@@ -4,12 +4,14 @@
 //! on one line by [`plain`](super::terminal::plain); here is the last look, which no verb can forget. Who reads may have seen enough
 //! (`| head`): then the program ends quietly. A disk that is full is no such reader.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde_json::Value;
 
 use super::FAILED;
-use super::terminal::{Colours, is_steering};
+use super::terminal::Colours;
+use crate::unseen::{as_json, written};
 
 /// What a shell gives a program that SIGPIPE has ended (128 + 13).
 const PIPE_CLOSED: i32 = 141;
@@ -45,7 +47,7 @@ pub fn print_error(text: &str) {
     let _ = stderr.write_all(harmless(text, &stderr).as_bytes());
 }
 
-/// Prints JSON for scripts. Characters that would steer a terminal are escaped, which in JSON changes nothing.
+/// Prints JSON for scripts. Signs that nobody sees are escaped, which in JSON changes nothing.
 pub(super) fn json(value: &Value) {
     print(&escaped(&format!("{value:#}\n")));
 }
@@ -55,19 +57,11 @@ pub(super) fn json_line(value: &Value) {
     print(&escaped(&format!("{value}\n")));
 }
 
-fn escaped(json: &str) -> String {
-    let mut text = String::new();
-    for c in json.chars() {
-        match c {
-            // Outside the Basic Multilingual Plane nothing steers.
-            c if c != '\n' && is_steering(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => text.push(c),
-        }
-    }
-    text
+fn escaped(json: &str) -> Cow<'_, str> {
+    written(json, |c, out| if c == '\n' { out.push(c) } else { as_json(c, out) })
 }
 
-/// A text without what would steer a terminal. Where it has colours, ours are left.
+/// A text without what nobody sees and what would steer a terminal. Where it has colours, ours are left.
 fn harmless(text: &str, stream: &impl IsTerminal) -> String {
     without_steering(text, Colours::of(stream).are_on)
 }
@@ -75,18 +69,21 @@ fn harmless(text: &str, stream: &impl IsTerminal) -> String {
 fn without_steering(text: &str, keeps_colours: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let colour = if keeps_colours { colour_at(rest) } else { None };
-        let length = colour.unwrap_or(c.len_utf8());
-        match c {
-            _ if colour.is_some() => out.push_str(&rest[..length]),
-            '\n' | '\t' => out.push(c),
-            c if is_steering(c) => out.push(' '),
-            c => out.push(c),
-        }
-        rest = &rest[length..];
+    while let Some((before, colour)) = next_colour(rest).filter(|_| keeps_colours) {
+        out.push_str(&blanked(&rest[..before]));
+        out.push_str(&rest[before..before + colour]);
+        rest = &rest[before + colour..];
     }
-    out
+    out + &blanked(rest)
+}
+
+fn blanked(text: &str) -> Cow<'_, str> {
+    written(text, |c, out| out.push(if matches!(c, '\n' | '\t') { c } else { ' ' }))
+}
+
+/// Where the next colour of a text begins, and its length.
+fn next_colour(text: &str) -> Option<(usize, usize)> {
+    text.match_indices('\x1b').find_map(|(at, _)| Some((at, colour_at(&text[at..])?)))
 }
 
 /// The length of the colour that a text begins with: ESC, `[`, digits and `;`, `m` (ECMA-48, SGR).
@@ -106,5 +103,7 @@ mod tests {
         assert_eq!(without_steering(hostile, false), "a [31mred ]0;title  1m b \nnext\ttab");
         assert_eq!(without_steering(hostile, true), "a\x1b[31mred ]0;title  1m b \nnext\ttab");
         assert_eq!(without_steering("\x1b[2J\x1b[1;31mx\x1b[0m\x1b[", true), " [2J\x1b[1;31mx\x1b[0m [");
+        assert_eq!(without_steering("\x1b[31ma\u{200b}b\x1b[0m\u{3164}é", true), "\x1b[31ma b\x1b[0m é");
+        assert_eq!(escaped("{\n\"a\u{e0041}\u{200b}\": \"é\"}\n"), "{\n\"a\\udb40\\udc41\\u200b\": \"é\"}\n");
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::telemetry::has_colours;
 pub(super) use crate::units::{grouped, numbered};
+use crate::unseen::written;
 
 /// `1.5 GiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -34,9 +35,9 @@ pub(super) fn are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
-/// A text from outside, fit for a terminal: no control characters, on one line.
+/// A text from outside, fit for a terminal: on one line, and a blank for each sign that nobody sees.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if is_steering(c) { ' ' } else { c }).collect()
+    written(text, |_, out| out.push(' ')).into_owned()
 }
 
 /// A reason, with what the other side answered behind it.
@@ -55,12 +56,6 @@ pub(super) fn wait_of(delivery: &Value) -> Option<String> {
         "retry_after" => "the destination said when to come back".to_owned(),
         _ => format!("next attempt at {}", plain(delivery["next_attempt_at"].as_str()?)),
     })
-}
-
-/// Whether a character does something to a terminal rather than stand there: controls, line ends, changes of direction.
-pub(super) fn is_steering(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// How wide the terminal is that standard output is, in columns. None in a pipe, and where a terminal does not know.
@@ -104,6 +99,7 @@ mod tests {
         assert_eq!([size(0), size(1023), size(1536), size(10 << 30)], ["0 B", "1023 B", "1.5 KiB", "10.0 GiB"]);
         assert_eq!([age(5), age(180), age(7200), age(999_999)], ["5 s", "3 min", "2 h", "11 d"]);
         assert_eq!(plain("a\x1b[31m\nb"), "a [31m b");
+        assert_eq!(plain("pay\u{200b}pal, é 👩\u{200d}🚀"), "pay pal, é 👩\u{200d}🚀");
     }
 
     #[test]

@@ -2,46 +2,20 @@
 //! escape sequence speaks to the terminal, a direction mark shows a text as another one.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
-/// Whether a character does something in place of being shown: C0 and C1 controls, line and paragraph separators, marks that turn the
-/// direction, and what has no width. The two joiners stay: scripts and emoji need them.
-pub fn is_active(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
-}
+use crate::unseen::{as_json, written};
 
-/// A text whose active characters are written as in Rust: `\n`, `\u{1b}`.
+/// A text in which what nobody sees is written as in Rust: `\n`, `\u{1b}`.
 pub fn text(text: &str) -> Cow<'_, str> {
-    escaped(text, |c, out| match c {
+    written(text, |c, out| match c {
         '\n' | '\r' | '\t' => out.extend(c.escape_default()),
         c => out.extend(c.escape_unicode()),
     })
 }
 
-/// A JSON text whose active characters are written as JSON can write them, which means the same. Between its values there are none.
+/// A JSON text in which it is written as JSON can write it, which means the same. Between its values there is none.
 pub fn json(text: &str) -> Cow<'_, str> {
-    escaped(text, |c, out| {
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "\\u{unit:04x}");
-        }
-    })
-}
-
-fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    if !text.contains(is_active) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if is_active(c) { escape(c, &mut out) } else { out.push(c) }
-    }
-    Cow::Owned(out)
+    written(text, as_json)
 }
 
 #[cfg(test)]
@@ -55,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_active_is_written_out_and_the_rest_stays() {
+    fn what_nobody_sees_is_written_out_and_the_rest_stays() {
         check(
             "Grüße, 東京 👩\u{200d}🚀 \"x\" \\",
             "Grüße, 東京 👩\u{200d}🚀 \"x\" \\",
