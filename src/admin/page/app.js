@@ -1,7 +1,7 @@
 // The frame: tabs, health, the time zone, colours, keys; which view is shown; and what all of them know of the relay.
 
 import { get, listen, onRefresh, onState, refresh, relay } from "./api.js";
-import { button, count, fill, h, icon, isUtc, many, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
+import { button, count, fill, h, icon, isUtc, many, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
 import { keysButton, onKeys } from "./keys.js";
 import { announce, empty, link, needsSomebody, place, toast } from "./parts.js";
 
@@ -294,10 +294,29 @@ async function signedIn() {
 function takeSession(session) {
   relay.onlyLooks = session.access === "read";
   relay.signedOut = session.needed && !session.signed_in;
+  remember("session", session.needed ? "needed" : null);
   leave.hidden = !session.signed_in;
 }
 
 // ---- the beginning
+
+/**
+ * Asks who asks, and for all that is shown, at once. Where a session was needed when this browser was here last, who asks is known first:
+ * then nothing is asked for that they may not see.
+ */
+async function start() {
+  // One that does not answer is told of elsewhere.
+  const session = get("session").then(takeSession).catch(() => {});
+  const isOpen = recall("session") === null;
+  if (!isOpen) await session;
+  if (!relay.signedOut) begin();
+  route();
+  if (!isOpen) return;
+  await session;
+  if (!relay.signedOut && !relay.onlyLooks) return;
+  stopListening();
+  route();
+}
 
 function begin() {
   refresh();
@@ -330,11 +349,4 @@ setInterval(tick, 1000);
 
 drawFrame();
 drawHealth();
-get("session")
-  .then(takeSession)
-  // One that does not answer is told of elsewhere.
-  .catch(() => {})
-  .finally(() => {
-    if (!relay.signedOut) begin();
-    route();
-  });
+start();

@@ -106,11 +106,10 @@ export function prose(text) {
 
 // ---- numbers and sizes
 
-const NUMBERS = new Intl.NumberFormat("en", { useGrouping: true });
-
-/** A number with thin spaces between its thousands. */
+/** A number with thin spaces between its thousands, and three digits behind its point at most. Not by `Intl`: to load that takes a browser longer than to draw the list. */
 export function count(number) {
-  return NUMBERS.format(number ?? 0).replaceAll(",", "\u202f");
+  const [whole, part] = String(Math.round((number ?? 0) * 1000) / 1000).split(".");
+  return whole.replace(/\B(?=(\d{3})+$)/g, "\u202f") + (part ? `.${part}` : "");
 }
 
 /** "1 event", "2 events". */
@@ -161,8 +160,9 @@ export function isUtc() {
 /** The zone that times are shown in. */
 export function zoneName() {
   if (utc) return "UTC";
-  const parts = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(new Date(now()));
-  return parts.find((part) => part.type === "timeZoneName")?.value ?? "local";
+  const ahead = -new Date(now()).getTimezoneOffset();
+  const minutes = Math.abs(ahead) % 60;
+  return `GMT${ahead ? `${ahead < 0 ? "−" : "+"}${(Math.abs(ahead) - minutes) / 60}${minutes ? `:${two(minutes)}` : ""}` : ""}`;
 }
 
 const two = (number) => String(number).padStart(2, "0");

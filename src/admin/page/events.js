@@ -10,6 +10,8 @@ import * as above from "./strip.js";
 /** Rows that are drawn, and rows that are known. */
 const DRAWN_MAX = 400;
 const KNOWN_MAX = 1000;
+/** Rows of the first drawing, more than a screen holds; the others follow in the next. */
+const FIRST_ROWS = 40;
 /** Events on a page of the list. */
 const PAGE = 100;
 /** After the last key, the search waits for so long. */
@@ -135,8 +137,6 @@ async function load() {
       begin(page);
       own.scroll.scrollTop = 0;
     });
-    // The benchmark asks when.
-    performance.mark("listed");
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Refused)) throw error;
@@ -375,20 +375,29 @@ function draw() {
 function drawNow() {
   const items = [];
   let day = null;
-  for (const event of view.items.slice(0, DRAWN_MAX)) {
+  const first = view.rows.childElementCount === 0;
+  for (const event of view.items.slice(0, first ? FIRST_ROWS : DRAWN_MAX)) {
     const its = dayOf(event.received_at);
     if (day !== null && its !== day) items.push({ id: `day-${its}`, day: its });
     day = its;
     items.push(event);
   }
-  const first = view.rows.childElementCount === 0;
-  keyed(view.rows, items, (item) => item.id, (item) => make(item, first), update);
+  keyed(view.rows, items, (item) => item.id, (item) => make(item, first || view.isFilling), update);
+  view.isFilling = first;
   for (const row of view.rows.querySelectorAll("a.row")) row.tabIndex = -1;
   const current = view.rows.querySelector("a.row[aria-current]") ?? view.rows.querySelector("a.row");
   if (current) current.tabIndex = 0;
   drawFoot();
   drawLive();
   tell();
+  if (first && items.length) requestAnimationFrame(drawn);
+}
+
+/** The first rows are on the screen. */
+function drawn() {
+  // The benchmark asks when.
+  performance.mark("listed");
+  if (view?.items.length > FIRST_ROWS) draw();
 }
 
 function make(item, first) {

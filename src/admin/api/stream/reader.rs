@@ -23,8 +23,9 @@ use crate::time::{Instant, rfc3339, wall_ms};
 
 /// Something is said at least this often, so that both sides see a connection that is lost.
 const SAID_EVERY: Duration = Duration::from_secs(15);
-/// Events of one step that are sent; nobody reads more, and `skipped` says how many there were.
-pub(super) const EVENTS_MAX: usize = 50;
+/// Events of one step that are sent: 80 a second, which nobody reads, and `skipped` says how many more there were. The frames of events are most
+/// of what an open page costs.
+pub(super) const EVENTS_MAX: usize = 20;
 /// Bytes of their frames: an event that matches ten thousand rules names them all.
 const EVENTS_BYTES_MAX: usize = 256 << 10;
 /// Of events that are asked for by how their deliveries stand, so many are looked at in one step.
