@@ -24,7 +24,7 @@ use super::{BAD_CONFIG, FAILED, Failure, USAGE};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
 use crate::config::{self, Auth, Config, Source, WayIn};
 use crate::destination::client::{
-    ANOTHER_NAME, Answer, Call, Client, NoAnswer, Url, basic_authorization, is_loopback, parse_url,
+    Answer, Call, Cause, Client, NoAnswer, Url, basic_authorization, is_loopback, parse_url,
 };
 use crate::listener::tls::TLS_ALONE;
 use crate::secret::Secret;
@@ -307,9 +307,18 @@ impl RunningRelay {
 }
 
 fn unreachable(address: &str, error: &NoAnswer) -> Failure {
-    if error.to_string().contains(ANOTHER_NAME) {
-        let help = "name the relay by --admin https://NAME:PORT, with a name that the certificate has";
-        return Failure::new(FAILED, format!("{address} does not show that it is the relay ({error}): {help}"));
+    let help = match error.cause {
+        Cause::AnotherName => Some("name the relay by --admin https://NAME:PORT, with a name that the certificate has"),
+        Cause::UnknownIssuer => {
+            Some("name the file of a private CA, or of a self-signed certificate, in SSL_CERT_FILE")
+        }
+        Cause::Certificate => error.help,
+        Cause::NotSpoken => Some("name it by --admin http://…, or encrypt it by `tls` under `admin:` in its config"),
+        Cause::Other => None,
+    };
+    if let Some(help) = help {
+        let why = &error.what;
+        return Failure::new(FAILED, format!("{address} does not show that it is the relay ({why}): {help}"));
     }
     Failure::new(FAILED, format!("no relay answers at {address} ({error}). Is it running, and is this its address?"))
 }

@@ -35,7 +35,7 @@ pub use self::masks::Masks;
 use self::proxy::ProxyEnvironment;
 use self::transport::{Network, Transport};
 pub use self::transport::{NetworkParts, Way};
-pub(crate) use self::trouble::ANOTHER_NAME;
+use self::trouble::Trouble;
 pub use self::trouble::{Cause, NoTls, no_tls};
 pub use self::trust::Trust;
 pub use self::url::{
@@ -137,8 +137,24 @@ impl Answer {
 
 /// No answer came. The sentence holds no URL, since a URL may be a password.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoAnswer(String);
+#[error("{what}{}", help.map(|help| format!(": {help}")).unwrap_or_default())]
+pub struct NoAnswer {
+    /// What happened.
+    pub what: String,
+    /// What to do about it where a config says where to connect to.
+    pub help: Option<&'static str>,
+    pub cause: Cause,
+}
+
+impl NoAnswer {
+    fn told(what: String) -> Self {
+        Self { what, help: None, cause: Cause::Other }
+    }
+
+    fn of_tls(Trouble { what, help, cause }: Trouble) -> Self {
+        Self { what: format!("could not connect: {what}"), help, cause }
+    }
+}
 
 impl Client {
     /// A client that uses the proxies which some variables name.

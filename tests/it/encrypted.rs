@@ -256,7 +256,12 @@ async fn verbs_come_in_by_tls_and_trust_a_name_only_with_its_certificate() {
         (&["healthcheck"], &[], 0, ""),
         (&["send", "bounced"], &[], 0, ""),
         (&["status", "--admin", &named], &trusted, 0, ""),
-        (&["status", "--admin", &named], &trusted[1..], 1, "unknown issuer"),
+        (
+            &["status", "--admin", &named],
+            &trusted[1..],
+            1,
+            "has an unknown issuer): name the file of a private CA, or of a self-signed certificate, in SSL_CERT_FILE",
+        ),
         (&["status", "--admin", &in_the_clear], &trusted, 1, "use https://"),
         (&["status", "--admin", &by_address], &trusted, 1, "name the relay by --admin https://NAME:PORT"),
     ] {
@@ -264,6 +269,10 @@ async fn verbs_come_in_by_tls_and_trust_a_name_only_with_its_certificate() {
         assert_eq!(said.status.code(), Some(expected), "{args:?} {}{}", out(&said), err(&said));
         assert!(err(&said).contains(part), "{args:?} {}", err(&said));
     }
+    let plain = TestRelay::start("rules: [ { name: silence, to: [], stop: true } ]\n").await;
+    let no_tls = format!("https://localhost:{}", plain.running.admin_address.port());
+    let said = verb(&encrypted, &["status", "--admin", &no_tls], &trusted);
+    assert!(err(&said).contains("does not speak TLS): name it by --admin http://"), "{}", err(&said));
     let urls = verb(&encrypted, &["urls"], &[]);
     assert!(out(&urls).starts_with(&format!("https://{hooks}/hooks/vero/")), "{}", out(&urls));
 }

@@ -133,6 +133,8 @@ const CA: &str = include_str!("../tls/ca.pem");
 const OTHER_CA: &str = include_str!("torture/certificates/ca.pem");
 const SERVER: &str = include_str!("../tls/server.pem");
 const EXPIRED: &str = include_str!("../tls/expired.pem");
+/// Signed by itself as a CA, for `localhost`, as `openssl req -x509` makes one.
+const AUTHORITY: &str = include_str!("../tls/authority.pem");
 const KEY: &str = include_str!("../tls/server.key");
 
 /// A server by TLS that answers each connection's first request with 200; its port.
@@ -192,8 +194,9 @@ async fn a_private_ca_is_trusted_by_the_destination_that_names_it_and_troubles_a
     assert_eq!(tls_outcome(SERVER, "localhost", ca).await["state"], "delivered");
     for (certificate, host, ca, told) in [
         (SERVER, "localhost", "", "unknown issuer: name a private CA's file in `ca:`"),
-        (EXPIRED, "localhost", ca, "has expired"),
-        (SERVER, "127.0.0.1", ca, "is for another name"),
+        (EXPIRED, "localhost", ca, "has expired: whoever runs the server has to renew it"),
+        (SERVER, "127.0.0.1", ca, "is for another name than the URL's: use a name that it has"),
+        (AUTHORITY, "localhost", ca, "is that of a CA: a server needs one of its own, made with CA:FALSE"),
     ] {
         let dead = tls_outcome(certificate, host, ca).await;
         assert!(dead["reason"].as_str().is_some_and(|reason| reason.contains(told)), "{told}: {dead}");

@@ -168,7 +168,7 @@ impl Network {
         });
         reading
             .await
-            .map_err(|_| NoAnswer("reading the CA certificates panicked, which is a bug: see the log".to_owned()))
+            .map_err(|_| NoAnswer::told("reading the CA certificates panicked, which is a bug: see the log".to_owned()))
     }
 }
 
@@ -195,7 +195,7 @@ impl Transport {
     }
 
     async fn connect_anew(&self, url: &Url) -> Result<reqwest::Client, NoAnswer> {
-        let proxy = self.way.proxy.chosen(&self.network.environment, url).map_err(NoAnswer)?;
+        let proxy = self.way.proxy.chosen(&self.network.environment, url).map_err(NoAnswer::told)?;
         let needs_tls = url.scheme() == "https" || proxy.as_ref().is_some_and(|proxy| proxy.url.scheme() == "https");
         let tls = if needs_tls { self.tls().await? } else { tls_config(RootCertStore::empty())? };
         let mut builder = reqwest::Client::builder()
@@ -238,7 +238,7 @@ impl Transport {
     async fn roots(&self) -> Result<RootCertStore, NoAnswer> {
         let system = self.network.system_roots().await?;
         let mut roots = system.store.clone();
-        let refused = |error: rustls::Error| NoAnswer(format!("a certificate of `ca` cannot be used: {error}"));
+        let refused = |error: rustls::Error| NoAnswer::told(format!("a certificate of `ca` cannot be used: {error}"));
         self.way.ca.iter().try_for_each(|certificate| roots.add(certificate.clone())).map_err(refused)?;
         if roots.is_empty() { Err(no_roots(&system)) } else { Ok(roots) }
     }
@@ -253,7 +253,7 @@ impl Transport {
 
 fn no_roots(system: &SystemRoots) -> NoAnswer {
     let why = system.trouble.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-    NoAnswer(format!(
+    NoAnswer::told(format!(
         "could not connect: there are no CA certificates on this system{why}: install the package ca-certificates, \
          or name a bundle in the environment variable SSL_CERT_FILE"
     ))
@@ -267,7 +267,7 @@ fn origin(url: &Url) -> &str {
 fn tls_config(roots: RootCertStore) -> Result<ClientConfig, NoAnswer> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| NoAnswer(format!("TLS could not be set up: {error}")))?;
+    let builder = builder.map_err(|error| NoAnswer::told(format!("TLS could not be set up: {error}")))?;
     let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)

@@ -7,17 +7,14 @@ use rustls::{CertificateError, InvalidMessage};
 use super::lookup::LookupError;
 use super::{CONNECT_TIMEOUT, NoAnswer};
 
-/// The beginning of what is said of a certificate that is for another server.
-pub(crate) const ANOTHER_NAME: &str = "the server's certificate is for another name";
-
 /// Says what happened: what was being done, and the deepest cause.
 pub fn no_answer(error: reqwest::Error) -> NoAnswer {
     let error = error.without_url();
     if let Some(lookup) = find::<LookupError>(&error) {
-        return NoAnswer(format!("could not connect: {lookup}"));
+        return NoAnswer::told(format!("could not connect: {lookup}"));
     }
     if let Some(tls) = find::<rustls::Error>(&error) {
-        return NoAnswer(format!("could not connect: {}", of_tls(tls, "the URL's")));
+        return NoAnswer::of_tls(of_tls(tls, "the URL's"));
     }
     if error.is_timeout() {
         let doing = if error.is_connect() {
@@ -25,7 +22,7 @@ pub fn no_answer(error: reqwest::Error) -> NoAnswer {
         } else {
             "timed out".to_owned()
         };
-        return NoAnswer(doing);
+        return NoAnswer::told(doing);
     }
     let doing = if error.is_connect() {
         "could not connect"
@@ -34,7 +31,7 @@ pub fn no_answer(error: reqwest::Error) -> NoAnswer {
     } else {
         "the connection broke"
     };
-    NoAnswer(format!("{doing}: {}", deepest(&error)))
+    NoAnswer::told(format!("{doing}: {}", deepest(&error)))
 }
 
 fn deepest(error: &(dyn Error + 'static)) -> String {
@@ -70,54 +67,106 @@ pub struct NoTls {
 /// What is likely to be mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The server's certificate is why: most likely the config names another server, or not its CA.
+    /// The server's certificate is for another name.
+    AnotherName,
+    /// Nobody who is trusted has signed it.
+    UnknownIssuer,
+    /// It is not good for another reason.
     Certificate,
     /// What came is no TLS: most likely the port is one for another protocol.
     NotSpoken,
     Other,
 }
 
+impl Cause {
+    /// Whether the server's certificate is why: most likely the config names another server, or not its CA.
+    pub fn is_certificate(self) -> bool {
+        matches!(self, Self::AnotherName | Self::UnknownIssuer | Self::Certificate)
+    }
+}
+
 /// Says it of a server that speaks no HTTP and that the config names under a key. `None`: TLS was not why.
 pub fn no_tls(error: &std::io::Error, key: &str) -> Option<NoTls> {
-    let tls = find::<rustls::Error>(error)?;
-    let text = format!("could not connect: {}", of_tls(tls, &format!("the one under `{key}`")));
-    let cause = match tls {
-        rustls::Error::InvalidCertificate(_) => Cause::Certificate,
-        _ if is_not_spoken(tls) => Cause::NotSpoken,
-        _ => Cause::Other,
-    };
-    Some(NoTls { text, cause })
+    let trouble = of_tls(find::<rustls::Error>(error)?, &format!("the one under `{key}`"));
+    let told = NoAnswer::of_tls(trouble);
+    Some(NoTls { text: told.to_string(), cause: told.cause })
 }
 
-/// Whether the first byte that came begins nothing of TLS.
-fn is_not_spoken(error: &rustls::Error) -> bool {
-    matches!(error, rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
+/// What is wrong with an encrypted connection, and what to do about it where it goes out from a destination.
+pub(super) struct Trouble {
+    pub what: String,
+    pub help: Option<&'static str>,
+    pub cause: Cause,
 }
+
+/// What helps where nobody but the server's own people can mend it.
+const BY_THE_SERVER: &str = "whoever runs the server has to renew it";
 
 /// `name` says which name the server's certificate should have.
-fn of_tls(error: &rustls::Error, name: &str) -> String {
-    if is_not_spoken(error) {
-        return "what answers at this port does not speak TLS".to_owned();
+fn of_tls(error: &rustls::Error, name: &str) -> Trouble {
+    use rustls::AlertDescription as Alert;
+
+    let other = |what: String, help| Trouble { what, help, cause: Cause::Other };
+    match error {
+        // The first byte that came begins nothing of TLS.
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Trouble {
+            what: "what answers at this port does not speak TLS".to_owned(),
+            help: Some("is it the port for encrypted connections?"),
+            cause: Cause::NotSpoken,
+        },
+        rustls::Error::InvalidCertificate(certificate) => of_certificate(certificate, name),
+        rustls::Error::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => other(
+            format!("TLS failed: {error}"),
+            Some(
+                "the server wants a certificate of its clients, and a destination has none: put a proxy in between that has one",
+            ),
+        ),
+        rustls::Error::AlertReceived(Alert::UnrecognisedName) => other(
+            format!("TLS failed: {error}"),
+            Some("the server has no certificate for this name: is the name right?"),
+        ),
+        rustls::Error::AlertReceived(Alert::HandshakeFailure | Alert::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(_) => other(
+            format!("TLS failed: {error}"),
+            Some("the server must take TLS 1.2 or 1.3 with ciphers that are in use today"),
+        ),
+        _ => other(format!("TLS failed: {error}"), Some("the server's own log may say more")),
     }
-    let rustls::Error::InvalidCertificate(certificate) = error else {
-        return format!("TLS failed: {error}");
-    };
-    match certificate {
+}
+
+fn of_certificate(error: &CertificateError, name: &str) -> Trouble {
+    let (what, help, cause) = match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the server's certificate has expired".to_owned()
+            ("has expired".to_owned(), BY_THE_SERVER, Cause::Certificate)
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the server's certificate is not valid yet: is this machine's clock right?".to_owned()
+            ("is not valid yet".to_owned(), "is this machine's clock right?", Cause::Certificate)
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("{ANOTHER_NAME} than {name}")
+            (format!("is for another name than {name}"), "use a name that it has", Cause::AnotherName)
         }
-        CertificateError::UnknownIssuer => {
-            "the server's certificate has an unknown issuer: name a private CA's file in `ca:`, \
-             or add it to the system's certificates"
-                .to_owned()
-        }
-        CertificateError::Revoked => "the server's certificate was revoked".to_owned(),
-        other => format!("the server's certificate is not valid: {other:?}"),
-    }
+        CertificateError::UnknownIssuer => (
+            "has an unknown issuer".to_owned(),
+            "name a private CA's file in `ca:`, or add it to the system's certificates",
+            Cause::UnknownIssuer,
+        ),
+        CertificateError::Revoked => ("was revoked".to_owned(), BY_THE_SERVER, Cause::Certificate),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
+            "is not made for a server".to_owned(),
+            "its extended key usage must have serverAuth: whoever runs the server has to make it anew",
+            Cause::Certificate,
+        ),
+        CertificateError::Other(other) if is_ca(other) => (
+            "is that of a CA".to_owned(),
+            "a server needs one of its own, made with CA:FALSE; in `ca:` there may be any",
+            Cause::Certificate,
+        ),
+        other => (format!("is not valid ({other})"), BY_THE_SERVER, Cause::Certificate),
+    };
+    Trouble { what: format!("the server's certificate {what}"), help: Some(help), cause }
+}
+
+/// Whether a server shows the certificate of a CA, as `openssl req -x509` makes it unless it is told otherwise.
+fn is_ca(error: &rustls::OtherError) -> bool {
+    matches!(error.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
 }

@@ -129,7 +129,7 @@ impl Email {
                         self.server.port
                     ))
                 }
-                Some(NoTls { text, cause: Cause::Certificate }) => config_slip(&text),
+                Some(NoTls { text, cause }) if cause.is_certificate() => config_slip(&text),
                 Some(NoTls { text, .. }) => Outcome::retry(text),
                 None => no_answer(&error),
             }
