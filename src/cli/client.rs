@@ -55,6 +55,13 @@ pub(super) struct At {
     pub(super) json: bool,
 }
 
+impl At {
+    /// The relay with this address.
+    pub(super) fn named(admin: &str, json: bool) -> Self {
+        Self { admin: Some(admin.to_owned()), json }
+    }
+}
+
 /// Holds the token that a relay wants.
 const TOKEN_VARIABLE: &str = "VERO_RELAY_ADMIN_TOKEN";
 
@@ -151,6 +158,24 @@ impl RunningRelay {
         }
         let url = format!("{}{}", self.hooks, hook_path(source));
         self.call(Method::POST, &url, headers, body).await
+    }
+
+    /// Has an event let in by the admin listener, as a source or as the first; the answer is the one that its sender would get.
+    pub(super) async fn let_in(&self, source: Option<&str>, body: &[u8]) -> Result<Answer, Failure> {
+        let event = std::str::from_utf8(body).map_err(|error| {
+            let why = format!("the event is not UTF-8 from byte {} on, and JSON is UTF-8", error.valid_up_to());
+            Failure::new(FAILED, why)
+        })?;
+        let mut asked = serde_json::json!({ "event": event });
+        if let Some(source) = source {
+            asked["source"] = source.into();
+        }
+        let answer = self.post("/api/send", &asked).await?;
+        self.must_be_relay(&answer)?;
+        if !REFUSED[1..].contains(&answer.status) {
+            return Ok(answer);
+        }
+        Err(self.read_json(&answer).err().unwrap_or_else(|| Failure::new(FAILED, "the relay let nothing in")))
     }
 
     /// Asks the admin listener.

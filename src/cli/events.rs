@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// Only of the person with this address; capital and small letters are alike
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
-    /// Only of this campaign, by its name or the beginning of it: 'Cart*'; capital and small letters are alike
+    /// Only of this campaign, by its whole name, or by its beginning with a * behind it: 'Cart*'; capital and small letters are alike
     #[arg(long, value_name = "NAME")]
     campaign: Option<String>,
     /// Only with this text in the body; capital and small letters of ASCII are alike

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json as value};
 
-use super::client::RunningRelay;
-use super::dialogue::says_yes;
+use super::client::{At, RunningRelay};
+use super::dialogue::{self, says_yes};
 use super::output::{json, say};
 use super::terminal::{plain, wait_of};
-use super::{FAILED, Failure, File, USAGE, block_on, load, read_event};
+use super::{FAILED, Failure, USAGE, block_on, load, read_event};
 use crate::config::{Config, Source};
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Outcome};
@@ -23,16 +23,27 @@ use crate::store::{NameId, StoredEvent};
 /// How long to wait for deliveries before saying that they are still in flight.
 const WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How the name of a config ends: an event is JSON.
+const CONFIG_ENDS: [&str; 2] = [".yaml", ".yml"];
+
+/// By which way in an event goes.
+#[derive(Clone, Copy)]
+enum Door<'a> {
+    /// As the source's sender posts it.
+    Source(&'a Source),
+    /// By the admin listener, as a source by its name or as the first.
+    Operator(Option<&'a str>),
+}
 
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "vero-relay send [OPTIONS] <EVENT> [FILE]\n       vero-relay send [OPTIONS] --all [FILE]")]
+#[command(
+    override_usage = "vero-relay send [OPTIONS] <EVENT>... [FILE]\n       vero-relay send [OPTIONS] --all [FILE]"
+)]
 pub(super) struct Args {
-    /// A sample of Vero's by name (sent, bounced …), a file, or - for standard input; without it, --all
-    #[arg(required_unless_present = "all")]
-    event: Option<String>,
-    #[command(flatten)]
-    file: File,
-    /// One sample of each type
+    /// Samples of Vero's by name (sent, bounced …), files, or - for standard input; a last one like *.yaml is the config, instead of --config
+    #[arg(value_name = "EVENT", required_unless_present = "all")]
+    events: Vec<String>,
+    /// One sample of each type, in place of EVENT
     #[arg(long)]
     all: bool,
     /// Try one destination, without rules and without a running relay
@@ -41,6 +52,9 @@ pub(super) struct Args {
     /// The source to send as; with --to what `relay.source` says [default: the first]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// Send to the relay whose admin listener is there, without a config; $VERO_RELAY_ADMIN_TOKEN holds its token, and $VERO_RELAY_ADMIN is not looked at
+    #[arg(long, value_name = "URL", conflicts_with = "to")]
+    admin: Option<String>,
     /// Do not ask, also where destinations are on other machines
     #[arg(long)]
     yes: bool,
@@ -50,16 +64,18 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    // With --all the one word is the config.
-    let (event, file) = match (&args.event, args.all) {
-        (Some(file), true) => (None, Some(Path::new(file))),
-        (event, _) => (event.as_ref(), args.file.or(named)),
-    };
+    let (words, file) = words_of(&args)?;
+    if let Some(admin) = &args.admin {
+        if file.is_some() {
+            return Err(Failure::new(USAGE, "with --admin no config is read: leave it out"));
+        }
+        let relay = RunningRelay::at(None, &At::named(admin, args.json))?;
+        let events = read_events(&words)?;
+        dialogue::confirm(&format!("The relay at {} sends this where its rules say.", plain(admin)), args.yes)?;
+        return block_on(send_all(&relay, Door::Operator(args.source.as_deref()), events, args.json));
+    }
     let (_, config) = load(file.or(named))?;
-    let events: Vec<(String, Vec<u8>)> = match event {
-        Some(what) => vec![(what.clone(), read_event(what)?)],
-        None => vero::SAMPLES.iter().map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect(),
-    };
+    let events = read_events(&words)?;
     let source = find_source(&config, args.source.as_deref())?;
     if let Some(name) = &args.to {
         refuse_what_is_no_event(&config, source, &events)?;
@@ -69,9 +85,30 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     block_on(async {
         match &args.to {
             Some(name) => try_destination(&config, source, name, events, args.json).await,
-            None => send_all(&config, source, events, args.json).await,
+            None => send_all(&RunningRelay::of(&config)?, Door::Source(source), events, args.json).await,
         }
     })
+}
+
+/// What is to be sent, none for all samples, and the config. With --all the one word is the config.
+fn words_of(args: &Args) -> Result<(Vec<&str>, Option<&Path>), Failure> {
+    let mut words: Vec<_> = args.events.iter().map(String::as_str).collect();
+    let is_config =
+        |word: &&str| args.all || (args.events.len() > 1 && CONFIG_ENDS.iter().any(|end| word.ends_with(end)));
+    let file = words.pop_if(|word| is_config(&&**word)).map(Path::new);
+    if args.all && !words.is_empty() {
+        return Err(Failure::new(USAGE, "--all sends one sample of each type: name no other event"));
+    }
+    Ok((words, file))
+}
+
+/// Events, each with what it was called.
+fn read_events(words: &[&str]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    if words.is_empty() {
+        let samples = vero::SAMPLES.iter();
+        return Ok(samples.map(|(name, body)| ((*name).to_owned(), body.as_bytes().to_vec())).collect());
+    }
+    words.iter().map(|word| Ok(((*word).to_owned(), read_event(word)?))).collect()
 }
 
 /// Asks before anything leaves this machine.
@@ -131,18 +168,20 @@ fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source,
 }
 
 async fn send_all(
-    config: &Config,
-    source: &Source,
+    relay: &RunningRelay,
+    door: Door<'_>,
     events: Vec<(String, Vec<u8>)>,
     as_json: bool,
 ) -> Result<(), Failure> {
     let mut told = Vec::new();
-    let relay = RunningRelay::of(config)?;
     let mut all_arrived = true;
     // Destinations that have kept us waiting once: they are down, and nobody waits for them again.
     let mut slow = Vec::new();
     for (name, body) in events {
-        let answer = relay.post_event(source, body).await?;
+        let answer = match door {
+            Door::Source(source) => relay.post_event(source, body).await?,
+            Door::Operator(source) => relay.let_in(source, &body).await?,
+        };
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let Some(id) = said["id"].as_str().filter(|_| answer.status == 200) else {
             let why = plain(said["error"].as_str().unwrap_or("no reason was given; is it a vero-relay?"));
@@ -156,7 +195,7 @@ async fn send_all(
         if !as_json {
             say!("{}: accepted: {}", plain(&name), plain(id));
         }
-        let view = wait_until_settled(&relay, id, &mut slow).await?;
+        let view = wait_until_settled(relay, id, &mut slow).await?;
         all_arrived &= deliveries(&view).iter().all(is_as_intended);
         if !as_json {
             show(&view);

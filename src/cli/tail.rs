@@ -15,7 +15,9 @@ use super::events::went;
 use super::output::{json_line, say, tell};
 use super::terminal::{numbered, paint, plain, width};
 use super::{Failure, block_on};
+use crate::event::vero;
 use crate::time::{Instant, rfc3339, sleep_until, wall_ms};
+use crate::yaml::words::did_you_mean;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -63,7 +65,18 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         ("destination", args.destination.as_deref()),
         ("state", args.state.as_deref()),
     ];
+    tell_of_types(args.event_type.as_deref());
     block_on(follow(&relay, &filter, args.at.json))
+}
+
+/// Names the types of Vero's that were probably meant: of one that never comes nothing else would be heard. Others may come too.
+fn tell_of_types(asked: Option<&str>) {
+    let unknown = |word: &&str| !vero::TYPES.contains(word);
+    for word in asked.into_iter().flat_map(|list| list.split(',')).map(str::trim).filter(unknown) {
+        if let Some(help) = did_you_mean(word, vero::TYPES) {
+            tell!("warning: Vero has no event type `{}` today ({help})", plain(word));
+        }
+    }
 }
 
 /// Reads until somebody has had enough. What cannot be read at the beginning is a failure, and later a break, but for what is refused.

@@ -90,6 +90,62 @@ async fn what_is_skipped_or_held_as_somebody_wants_it_is_no_failure_of_send() {
     assert_eq!(fake.seen().len(), 0);
 }
 
+/// A verb that reads a text.
+async fn verb_reading(directory: &Path, words: &[&str], text: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vero-relay"));
+    command.args(words).current_dir(directory).env_remove("VERO_RELAY_CONFIG");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), text.as_bytes()).expect("written");
+    tokio::task::spawn_blocking(move || child.wait_with_output().expect("it runs")).await.expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_takes_samples_files_and_standard_input_in_one_call() {
+    let real = Real::start(SILENCE).await;
+    std::fs::write(real.directory.path().join("own.json"), r#"{"type":"of my own"}"#).expect("written");
+    let piped = r#"{"type":"piped"}"#;
+    let words = ["send", "sent", "own.json", "-", "config.yaml", "--json"];
+    let sent = verb_reading(real.directory.path(), &words, piped).await;
+    assert_eq!(sent.status.code(), Some(0), "{}", err(&sent));
+    let told: Value = serde_json::from_str(&out(&sent)).expect("JSON");
+    let names: Vec<_> = told["sent"].as_array().expect("a list").iter().map(|one| one["event"].clone()).collect();
+    assert_eq!(names, ["sent", "own.json", "-"]);
+    let came = out(&real.verb(&["events"]).await);
+    for event_type in ["sent", "of my own", "piped"] {
+        assert!(came.contains(event_type), "{came}");
+    }
+    // One that cannot be read holds the others back.
+    let refused = real.verb(&["send", "sent", "nothing.json"]).await;
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    assert_eq!(real.verb(&["send", "--all", "sent", "config.yaml"]).await.status.code(), Some(2));
+    assert_eq!(out(&real.verb(&["events"]).await), came);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_goes_to_a_relay_by_its_address_alone() {
+    let real = Real::start(SILENCE).await;
+    let (_, rest) = real.head.split_once("admin: { listen: \"").expect("its address");
+    let admin = format!("http://{}", rest.split('"').next().expect("its address"));
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let send = async |words: &[&str]| verb(elsewhere.path(), &[&["send", "--admin", &admin], words].concat()).await;
+    let unasked = send(&["sent"]).await;
+    assert_eq!(unasked.status.code(), Some(2));
+    assert!(err(&unasked).contains("say --yes"), "{}", err(&unasked));
+    let sent = send(&["sent", "bounced", "--yes", "--source", "shop"]).await;
+    assert_eq!(sent.status.code(), Some(0), "{}", err(&sent));
+    let came: Value = serde_json::from_str(&out(&real.verb(&["events", "--json"]).await)).expect("JSON");
+    let sources: Vec<_> = came.as_array().expect("a list").iter().map(|event| event["source"].clone()).collect();
+    assert_eq!(sources, ["shop", "shop"]);
+    let nobody = send(&["sent", "--yes", "--source", "nobody"]).await;
+    assert!(err(&nobody).contains("there is no such source"), "{}", err(&nobody));
+    std::fs::write(elsewhere.path().join("x.json"), "{").expect("written");
+    let refused = send(&["x.json", "--yes"]).await;
+    assert!(out(&refused).contains("refused with 400: the body is not JSON"), "{}", out(&refused));
+    let both = send(&["sent", "config.yaml", "--yes"]).await;
+    assert_eq!(both.status.code(), Some(2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn send_to_says_the_source_that_was_asked_for() {
     let fake = Fake::start([]).await;

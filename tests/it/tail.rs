@@ -74,6 +74,16 @@ fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_is_nearly_one_of_veros_is_told_and_others_are_not() {
+    let relay = TestRelay::start("rules: [ { name: silence, to: [], stop: true } ]\n").await;
+    let tail = Tail::at(relay.running.admin_address, &["--type", "sent, clickd,of my own,first"]);
+    let told = tail.err.recv_timeout(PATIENCE).expect("a line in time");
+    assert_eq!(told, "warning: Vero has no event type `clickd` today (did you mean `clicked`?)");
+    tail.hears(&relay).await;
+    assert_eq!(tail.err.try_recv().ok(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_event_is_a_line_and_what_becomes_of_it_later_another() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_crm(&fake, "").replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
