@@ -252,6 +252,14 @@ pub enum Refused {
         /// What was wrong there.
         why: String,
     },
+    /// JSON that goes on where there is nothing more.
+    #[error("the body is not JSON: it is cut off behind byte {last} ({why})")]
+    CutOff {
+        /// Offset of the last byte.
+        last: usize,
+        /// What was being read there.
+        why: String,
+    },
     #[error("the body looks like a form (a=b&c=d); Vero sends JSON, and an event is one JSON object")]
     Form,
     /// JSON, but no object.
@@ -298,7 +306,10 @@ impl FieldSet {
                 "expected ident" => "a word that JSON does not have".to_owned(),
                 why => why.to_owned(),
             };
-            Refused::NotJson { at: offset(text, error.line(), error.column()), why }
+            match error.classify() {
+                serde_json::error::Category::Eof => Refused::CutOff { last: text.len() - 1, why },
+                _ => Refused::NotJson { at: offset(text, error.line(), error.column()), why },
+            }
         };
         if start == text.len() {
             return Err(Refused::Empty);
