@@ -140,7 +140,7 @@ function now({ now: names }) {
 
 function near(nearest) {
   return [
-    h("p", null, "Nearest: ", h("b.foreign", null, nearest.rule), h("span.dim", null, ` · ${nearest.holding} of ${many(nearest.of, "condition")} hold${nearest.holding === 1 ? "s" : ""}`)),
+    h("p", null, "Nearest: ", h("b.foreign", null, nearest.rule), h("span.dim", null, nearest.of === 1 ? " · its one condition does not hold" : ` · ${nearest.holding} of ${many(nearest.of, "condition")} hold${nearest.holding === 1 ? "s" : ""}`)),
     nearest.failed.map((failed) =>
       h("p.miss", null, h("code.foreign", null, failed.field), h("span.dim", null, "expected"), h("code.foreign", null, failed.expected), failed.got.length ? [h("span.dim", null, "got"), h("code.foreign.bad", null, values(failed))] : h("span.dim", null, "and the event has none")),
     ),
