@@ -8,7 +8,7 @@ use super::client::{At, RunningRelay, step};
 use super::columns::{Cell, LEAST, Layout, Table, end, middle, whole};
 use super::dialogue::{Progress, confirm};
 use super::events::attempts_of;
-use super::output::{json, print, say};
+use super::output::{json, print, print_whole, say};
 use super::replay::How;
 use super::terminal::{are, grouped, numbered, plain, reason_of, width};
 use super::{FAILED, Failure, block_on};
@@ -239,7 +239,7 @@ fn show_one(named: Option<&Path>, args: &Show) -> Result<(), Failure> {
         );
         print(&attempts_of(delivery));
     }
-    say!("{}", plain(event["body"].as_str().unwrap_or("")));
+    print_whole(&format!("{}\n", plain(event["body"].as_str().unwrap_or(""))));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
 use super::columns::{Cell, LEAST, Layout, Part, Table, end, middle, whole};
-use super::output::{json, print, say, tell};
+use super::output::{json, print, print_whole, say, tell};
 use super::terminal::{plain, reason_of, wait_of, width};
 use super::{Failure, block_on};
 
@@ -88,6 +88,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             json(&event);
         } else {
             print(&one(&event));
+            print_whole(&format!("{}\n", plain(event["body"].as_str().unwrap_or(""))));
         }
         return Ok(());
     }
@@ -178,8 +179,6 @@ fn one(event: &Value) -> String {
         out.push_str(&format!("→ {} {state}{to}{at}{wait}{attempts}{reason}\n", text(&delivery["destination"])));
         out.push_str(&attempts_of(delivery));
     }
-    out.push_str(&plain(event["body"].as_str().unwrap_or("")));
-    out.push('\n');
     out
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::client::{At, RunningRelay, query};
-use super::output::{json, print, say};
+use super::output::{json, print, print_whole, say};
 use super::terminal::{Colours, plain};
 use super::{FAILED, Failure, File, USAGE, block_on, explained, load, read_event};
 use crate::event::EventId;
@@ -44,7 +44,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let text = |key: &str| plain(explanation[key].as_str().unwrap_or_default());
     say!("type: {}, source: {}\n", text("type"), text("source"));
     say!("{}", explained::rules(&explanation, colours));
-    print(&explained::deliveries(&explanation, colours));
+    // To be compared with what came, or copied.
+    print_whole(&explained::deliveries(&explanation, colours));
     if id.is_some() {
         print(&format!("\n{}", explained::then(&explanation)));
     }

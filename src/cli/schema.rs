@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Failure;
-use super::output::{json, print};
+use super::output::{json, print_whole};
 use crate::config::schema;
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub(super) struct Args {
 
 pub(super) fn run(_: Option<&Path>, args: Args) -> Result<(), Failure> {
     if args.markdown {
-        print(&schema::reference());
+        print_whole(&schema::reference());
     } else {
         json(&schema::schema());
     }

@@ -1,6 +1,7 @@
 //! What verbs print on a terminal: sizes and ages that people read, a question before something is done, and progress.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use serde_json::Value;
 
@@ -60,8 +61,12 @@ pub(super) fn wait_of(delivery: &Value) -> Option<String> {
 
 /// How wide the terminal is that standard output is, in columns. None in a pipe, and where a terminal does not know.
 pub(super) fn width() -> Option<usize> {
-    let stdout = std::io::stdout();
-    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    width_of(&std::io::stdout())
+}
+
+/// The same of another stream.
+pub(super) fn width_of(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    let size = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
