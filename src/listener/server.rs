@@ -438,30 +438,42 @@ mod tests {
         assert!(come(&mut phases.clone(), Phase::Over).now_or_never().is_some(), "an end that has come is one");
     }
 
-    #[tokio::test]
-    async fn what_works_for_one_who_has_gone_is_dropped() {
+    /// A server that works on one request for as long as it is told to.
+    struct Working {
+        asker: TcpStream,
+        /// Ends the work.
+        done: CancellationToken,
+        /// Whether the work was dropped or has ended.
+        gone: CancellationToken,
+        stop: CancellationToken,
+        served: tokio::task::JoinHandle<()>,
+    }
+
+    async fn working(has_half_closed: bool) -> Working {
         let options = ServerOptions {
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             connections_max: 1,
             shutdown_grace: Duration::ZERO,
-            has_half_closed: false,
+            has_half_closed,
             strangers_give_way: false,
             descriptors_kept: 0,
         };
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("bound"));
         let address = listener.local_addr().expect("an address");
         let at = At { slots: Slots::new(1, prometheus_client::metrics::gauge::Gauge::default()), tls: Tls::new(None) };
-        let [begun, gone, stop] = [(); 3].map(|()| CancellationToken::new());
-        let (has_begun, has_gone) = (begun.clone(), gone.clone());
+        let [begun, done, gone, stop] = [(); 4].map(|()| CancellationToken::new());
+        let (has_begun, is_done, has_gone) = (begun.clone(), done.clone(), gone.clone());
         let filter = move |_| {
-            let (begun, gone) = (has_begun.clone(), has_gone.clone());
+            let (begun, done, gone) = (has_begun.clone(), is_done.clone(), has_gone.clone());
             warp::any().then(move || {
                 let waits = gone.clone().drop_guard();
+                let done = done.clone();
                 begun.cancel();
                 async move {
                     let _waits = waits;
-                    std::future::pending::<warp::reply::Response>().await
+                    done.cancelled().await;
+                    warp::reply::Response::new("done".into())
                 }
             })
         };
@@ -471,8 +483,31 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all(&mut asker, request).await.expect("sent");
         begun.cancelled().await;
         assert!(!gone.is_cancelled());
+        Working { asker, done, gone, stop, served }
+    }
+
+    #[tokio::test]
+    async fn what_works_for_one_who_has_gone_is_dropped() {
+        let Working { asker, gone, stop, served, .. } = working(false).await;
         drop(asker);
         gone.cancelled().await;
+        stop.cancel();
+        served.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn where_senders_close_their_half_first_they_get_their_answer() {
+        let Working { mut asker, done, gone, stop, served } = working(true).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut asker).await.expect("half of it is closed");
+        // What the server reads of it, it has read by then: all run on this one thread.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!gone.is_cancelled());
+        done.cancel();
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut asker, &mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
         stop.cancel();
         served.await.expect("no panic");
     }
