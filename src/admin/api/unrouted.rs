@@ -204,7 +204,11 @@ impl<'c> Found<'c> {
         group.first_ms = group.first_ms.min(event.received_ms);
         group.last_ms = group.last_ms.max(event.received_ms);
         if group.examples.len() < EXAMPLES_MAX {
-            group.examples.push(event.id.to_string());
+            let id = event.id.to_string();
+            // It may stand there already, as the first.
+            if !group.examples.contains(&id) {
+                group.examples.push(id);
+            }
         }
         if self.names_ids && !group.now.is_empty() {
             group.ids.push(event.id);
@@ -271,13 +275,15 @@ fn group(
 }
 
 impl Group {
-    /// Takes another event's near miss for the group's, where it says what was probably meant.
+    /// Takes another event's near miss for the group's, where it says what was probably meant; that event is the first example then.
     fn look_again(&mut self, config: &Config, event: &Arc<StoredEvent>, source: &Arc<str>) {
         let Ok(explained) = Explanation::of_kept(config, event, source) else { return };
         let told = explained.nearest.first().map(|miss| shortened(explained.shown_miss(miss)));
         // Where letters decide, it may be another rule's.
         if let Some(told) = told.filter(|told| !is_vague(told) && told["rule"] == self.nearest["rule"]) {
             self.nearest = told;
+            self.examples.insert(0, event.id.to_string());
+            self.examples.truncate(EXAMPLES_MAX);
         }
     }
 }
@@ -341,6 +347,10 @@ mod tests {
             let value = &told["groups"][0]["nearest"]["failed"][0]["meant"]["value"];
             assert_eq!(value == "Newsletter", meant, "behind {others} others: {told}");
             assert_eq!(told["groups"][0]["count"], others + 1);
+            // The first example is the one that the sentence speaks of.
+            let examples = told["groups"][0]["examples"].as_array().expect("examples");
+            let spoken_of = EventId::mint(1, 0, if meant { others as u64 } else { 0 }).to_string();
+            assert_eq!((examples[0] == spoken_of, examples.len()), (true, EXAMPLES_MAX.min(others + 1)), "{told}");
         }
     }
 
