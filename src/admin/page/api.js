@@ -15,6 +15,16 @@ export function onState(act) {
   told.addEventListener("state", (event) => act(event.detail));
 }
 
+/** Calls `act` once, when the relay answers next. */
+export function onAnswer(act) {
+  const heard = (event) => {
+    if (event.detail !== "answered") return;
+    told.removeEventListener("state", heard);
+    act();
+  };
+  told.addEventListener("state", heard);
+}
+
 function tell(state) {
   told.dispatchEvent(new CustomEvent("state", { detail: state }));
 }
@@ -106,7 +116,7 @@ export function newId() {
 // ---- what is known of the relay
 
 /** How it stands, as it said last; what came by itself since is in it. */
-export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false };
+export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false, isFileBad: null };
 
 /** Called with whether a newer program answers, each time that the relay has said how it stands. */
 export function onRefresh(act) {

@@ -1,9 +1,10 @@
 // The frame: tabs, health, the time zone, colours, keys; which view is shown; and what all of them know of the relay.
 
-import { get, listen, onRefresh, onState, refresh, relay } from "./api.js";
+import { Refused, get, listen, onRefresh, onState, refresh, relay } from "./api.js";
 import { button, count, fill, h, icon, isUtc, many, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
 import { keysButton, onKeys } from "./keys.js";
 import { announce, empty, link, needsSomebody, place, toast } from "./parts.js";
+import { isFileBad } from "./strip.js";
 
 /** Each is loaded when it is first shown. */
 const VIEWS = [
@@ -169,6 +170,10 @@ function drawHealth() {
   badge.hidden = needing === 0;
   say(badge, count(needing));
   badge.title = `${needing} need somebody`;
+  const mark = tabs.get("config").badge;
+  mark.hidden = relay.onlyLooks || !isFileBad();
+  say(mark, "!");
+  mark.title = "The config file is not good";
 }
 
 // ---- what is known of the relay
@@ -238,7 +243,10 @@ function heard(kind, data) {
     if (isFirst) shown?.view.frame?.("reset", data);
     if (hasRestarted || !data.resumed) refresh();
   }
-  if (kind === "config") refresh();
+  if (kind === "config") {
+    refresh();
+    lookAtFile(data);
+  }
   if (kind === "destination" && relay.status) {
     const at = relay.status.destinations.findIndex((known) => known.name === data.name);
     if (at < 0) refresh();
@@ -249,6 +257,16 @@ function heard(kind, data) {
   }
   if (kind === "minute" && relay.minutes) takeMinute(data);
   shown?.view.frame?.(kind, data);
+}
+
+/** Whether the config file is good, where it is not what is in force. */
+async function lookAtFile({ on_disk_changed_at: changedAt }) {
+  try {
+    relay.isFileBad = Boolean(changedAt && (await get("config/on-disk")).problems);
+    changedSoon();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
 }
 
 /** Puts the running minute in the place of what was known of it. */

@@ -1,7 +1,7 @@
 // What is typed into the search, as the API is asked for it.
 
 /** What may stand before a colon in the search, and what the API calls it. */
-const WORDS = { type: "type", to: "destination", state: "state", rule: "rule", campaign: "campaign", source: "source", who: "email" };
+export const WORDS = { type: "type", to: "destination", state: "state", rule: "rule", campaign: "campaign", source: "source", who: "email" };
 
 /** Of these the API takes several, with commas between them. */
 const LISTS = ["type", "state"];
@@ -21,14 +21,19 @@ export function quoted(value) {
   return /^[a-z]+:|[\s",]/.test(value) ? entry(value) : value;
 }
 
+/** The parts of what was typed: {whole, name, value, isQuoted}. */
+export function parts(text) {
+  const found = [...text.matchAll(/(?:([a-z]+):)?(?:"((?:[^"]|"")*)"?|(\S+))/g)];
+  return found.map(([whole, name, inQuotes, word]) => ({ whole, name, value: inQuotes?.replaceAll('""', '"') ?? word, isQuoted: inQuotes !== undefined }));
+}
+
 /** What is asked of the API for what was typed. Words that are none of ours are looked for as they are. */
 export function asked(text, showing) {
   const filter = {};
   const rest = [];
-  for (const [, name, inQuotes, word] of text.matchAll(/(?:([a-z]+):)?(?:"((?:[^"]|"")*)"?|(\S+))/g)) {
+  for (const { name, value, isQuoted } of parts(text)) {
     const key = Object.hasOwn(WORDS, name ?? "") ? WORDS[name] : null;
-    const value = inQuotes?.replaceAll('""', '"') ?? word;
-    if (key && value) filter[key] = inQuotes !== undefined && LISTS.includes(key) ? entry(value) : value;
+    if (key && value) filter[key] = isQuoted && LISTS.includes(key) ? entry(value) : value;
     else rest.push(name ? `${name}:${value}` : value);
   }
   if (rest.length) filter.text = rest.join(" ");

@@ -1,9 +1,9 @@
 // Bins: what came in where a destination is a bin of the relay's own. The message first, drawn as a chat would draw it; then the request.
 
 import { Refused, bin } from "./api.js";
-import { button, count, fill, h, many, moment } from "./dom.js";
+import { count, fill, h, many, moment } from "./dom.js";
 import * as json from "./json.js";
-import { empty, link } from "./parts.js";
+import { empty, link, unanswered } from "./parts.js";
 import * as slack from "./slack.js";
 
 /** Where much comes in, it is asked for this often. */
@@ -54,7 +54,7 @@ async function load() {
     if (!(error instanceof Refused)) throw error;
     if (view !== own || own.name !== name || own.known) return;
     if (error.status === 404) draw({ bin: name, received: 0, entries: [] });
-    else fill(own.body, h("p.bad", null, error.message), button("Try again", load));
+    else fill(own.body, unanswered(error, load));
   }
 }
 
@@ -64,11 +64,15 @@ function draw(found) {
   view.known = known;
   if (found.bins) return drawAll(found.bins);
   const { entries } = found;
-  const some = entries.length < found.received ? `, the newest ${count(entries.length)} are kept` : "";
-  fill(view.head, h("div", null, h("h1.foreign", null, found.bin), h("p.dim", null, `A bin: ${many(found.received, "message")} came in${some}. It is gone when the relay stops. `, h("a", { href: link("bins") }, "All bins"))));
+  fill(view.head, h("div", null, h("h1.foreign", null, found.bin), h("p.dim", null, `A bin: ${kept(entries.length, found.received)} It is gone when the relay stops. `, h("a", { href: link("bins") }, "All bins"))));
   if (!entries.length) return fill(view.body, empty("Nothing has come into this bin yet", "What a destination delivers to this address is shown here as it comes."));
   const unfolded = new Set([...view.body.querySelectorAll("details[open]")].map((details) => details.dataset.of));
   fill(view.body, entries.map((entry, at) => drawn(entry, `${entry.at} ${found.received - at}`, unfolded)));
+}
+
+function kept(number, received) {
+  if (number === received) return `${many(received, "message")} came in.`;
+  return `the newest ${count(number)} of ${many(received, "message")} are shown; a bin lets go of what is older.`;
 }
 
 function drawAll(bins) {

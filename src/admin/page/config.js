@@ -2,7 +2,8 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, many, moment, prose, size, span } from "./dom.js";
-import { LAST, ask, link, once, share, sum, toast } from "./parts.js";
+import { LAST, ask, link, once, share, sum, toast, unanswered } from "./parts.js";
+import { nowhere, routeAgain } from "./route.js";
 
 /** Groups of changes that are shown, and examples of each. */
 const EFFECTS = 40;
@@ -54,7 +55,7 @@ async function load() {
     drawAbout();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (view === own) fill(own.yaml, h("p.bad", null, error.message), button("Try again", load));
+    if (view === own) fill(own.yaml, unanswered(error, load));
   }
   if (view === own) lookAtFile();
 }
@@ -70,6 +71,7 @@ async function lookAtFile() {
   const own = view;
   try {
     const found = await get("config/on-disk");
+    relay.isFileBad = Boolean(found.problems);
     if (view !== own) return;
     const known = JSON.stringify(found);
     if (own.known === known) return;
@@ -90,7 +92,7 @@ function drawNews() {
   }
   const when = found.changed_at && [" ", moment(found.changed_at, "ago")];
   if (found.problems) {
-    return fill(news, h("section.note.s-bad", { "aria-label": "The file has changed" }, h("p", null, h("b", null, "The file has changed"), when, ", and it is not good. The config before stays in force."), h("pre.foreign", null, found.problems)));
+    return fill(news, h("section.note.s-bad", { "aria-label": "The file has changed" }, h("p", null, h("b", null, "The file has changed"), when, ", and it is not good. The config before stays in force."), h("pre.foreign", null, errorsFirst(found.problems))));
   }
   const { tests, needs_restart: keys } = found;
   const tested = tests.failed.length ? `${share(tests.failed.length, tests.failed.length + tests.passed)} of its tests fail` : tests.passed ? `${many(tests.passed, "test")} of it pass${tests.passed === 1 ? "es" : ""}` : "it has no tests";
@@ -109,6 +111,12 @@ function drawNews() {
       result,
     ),
   );
+}
+
+/** What must be mended stands before what may stay. */
+export function errorsFirst(problems) {
+  const each = problems.split(/\n\n(?=(?:error|warning)\b)/);
+  return each.toSorted((one, other) => one.startsWith("warning") - other.startsWith("warning")).join("\n\n");
 }
 
 /** A warning, by its line: the file is the same for all of them. */
@@ -139,6 +147,7 @@ async function tryIt(element, result) {
     return totals;
   });
   if (whole && view === own) drawTried(result, whole);
+  if (whole) own.tried = whole;
 }
 
 const CHANGES = [
@@ -173,6 +182,7 @@ function drawTried(result, totals) {
     totals.none.events > 0 && h("p.bad", null, `${many(totals.none.events, "event")} would match no rule any more, and go nowhere`, totals.none.examples.map(({ id }, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     h("div.numbers", null, CHANGES.map(([word, label, kind]) => number(totals[word], label, kind)), number(totals.stays, "stay as they are", "none")),
     h("ul.effects", null, groups.slice(0, EFFECTS).map(effect)),
+    totals.appears > 0 && !view.found.needs_restart.length && h("p", null, "What would appear is not sent by a reload. ", button("Reload, then route again…", (event) => reload(event.currentTarget, { goesOn: true }))),
     more > 0 && h("p.dim", null, `${many(more, "delivery", "deliveries")} more, in groups that are not shown.`),
     // Where the file is shown with them already, they are not said twice.
     totals.warnings.filter((warning) => !view.found.warnings.includes(warning)).map((warning) => h("pre.foreign", null, warning)),
@@ -194,10 +204,17 @@ function effect(group) {
   );
 }
 
-async function reload(element) {
+function routeAll() {
+  routeAgain({ about: "All events of the history that went nowhere when they came. One that went somewhere is replayed from its own page.", commands: nowhere });
+}
+
+async function reload(element, { goesOn = false } = {}) {
   const own = view;
+  // What would appear is what the events lack that are there already.
+  const lack = own.tried?.appears > 0;
   const done = await once(element, () => post("reload"));
-  if (done) toast(`Generation ${done.generation} is in force.`);
+  if (done) toast(`Generation ${done.generation} is in force.`, lack && !goesOn ? { label: "Route again…", run: routeAll } : {});
+  if (done && goesOn) routeAll();
   if (view !== own) return;
   if (!done) return lookAtFile();
   own.known = null;

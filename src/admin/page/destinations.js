@@ -4,8 +4,8 @@
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { search } from "./asked.js";
 import { button, count, fill, h, icon, keyed, many, moment, now, size, span } from "./dom.js";
-import { announce, ask, empty, go, link, once, share, stateOf, sum, toast, troubleFirst } from "./parts.js";
-import { chart, standing } from "./strip.js";
+import { announce, ask, empty, go, link, once, share, stateOf, sum, title, toast, troubleFirst, unanswered } from "./parts.js";
+import { chart, sinceWhen, standing } from "./strip.js";
 
 /** Characters of the reason of a pause, as the relay counts them: a browser's own `maxlength` counts some of them twice. */
 const REASON_CHARACTERS_MAX = 250;
@@ -35,9 +35,10 @@ export function close() {
 
 export function show({ rest, query }) {
   const name = rest[0] ?? null;
+  title(name, "Destinations");
   view.main.classList.toggle("open", name !== null);
   if (view.name !== name) {
-    Object.assign(view, { name, letters: null, reasons: null, waiting: null, selected: new Set(), facts: null });
+    Object.assign(view, { name, letters: null, reasons: null, waiting: null, selected: new Set(), facts: null, failed: null });
     fill(view.aside);
   }
   const reason = query.get("reason");
@@ -126,7 +127,7 @@ function drawRow(row, item) {
     row,
     h("span.line", null, h(`span.${colour}`, null, icon(sign, word)), h("b.foreign", null, item.name), h("span.dim.end", null, item.kind ?? "")),
     chart(item.name),
-    h("span.line.under", null, standing(item), h("span.dim.end", null, `${count(hour)} in the last hour`)),
+    h("span.line.under", null, standing(item), h("span.dim.end", null, `${count(hour)} ${sinceWhen()}`)),
   );
 }
 
@@ -147,11 +148,14 @@ async function load() {
     if (view !== own || own.run !== run) return;
     // The last one with this reason is replayed or dropped.
     if (reason !== null && !letters.dead_letters.length) return go(link("destinations", [name]), { replace: true });
-    Object.assign(own, { letters, reasons: reasons.reasons, waiting });
+    Object.assign(own, { letters, reasons: reasons.reasons, waiting, failed: null });
     drawDetail();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (view === own && own.run === run) toast(error.message);
+    if (view !== own || own.run !== run) return;
+    own.failed = own.letters ? null : unanswered(error, load);
+    if (own.failed) drawDetail();
+    else toast(error.message);
   }
 }
 
@@ -185,7 +189,7 @@ function drawHead(parent, item) {
     !relay.onlyLooks && h(
       "div.acts",
       null,
-      isPaused ? button("Resume", (event) => resume(event.currentTarget, item.name), { kind: "first", sign: "play" }) : [button("Pause", (event) => pause(event.currentTarget, item.name), { sign: "pause" }), button("Pause, and say why…", () => pauseFor(item.name))],
+      isPaused ? button("Resume", (event) => resume(event.currentTarget, item.name), { kind: "first", sign: "play" }) : button("Pause…", () => pause(item.name), { sign: "pause" }),
       button("Retry now", (event) => retry(event.currentTarget, item.name), { sign: "again", disabled: item.scheduled === 0 }),
       h("a.btn", { href: link("events", [], { q: search("to", item.name) }) }, "Its events"),
     ),
@@ -226,7 +230,7 @@ function drawFacts(parent, item) {
   const failed = sum(minutes.failed);
   const facts = [
     ["Waiting", [h("b", null, count(item.backlog)), item.oldest_at && ` · oldest ${span(Math.max(0, now() - Date.parse(item.oldest_at)))}`]],
-    ["Delivered, last hour", [h("b", null, count(sum(minutes.delivered))), failed > 0 && h("span.bad", null, ` · ${many(failed, "failed attempt")}`)]],
+    [`Delivered ${sinceWhen()}`, [h("b", null, count(sum(minutes.delivered))), failed > 0 && h("span.bad", null, ` · ${many(failed, "failed attempt")}`)]],
     ["Last delivered", item.last_delivered_at ? moment(item.last_delivered_at, "ago") : "not since the start"],
     ["Last error", item.last_error ? [h("span.bad.foreign", null, item.last_error.reason), " · ", moment(item.last_error.at, "ago")] : "none since the start"],
     ["Kept on disk for it", size(item.backlog_bytes)],
@@ -262,8 +266,10 @@ function table(heads, rows) {
 
 function drawDead(parent, item) {
   const { letters, reasons, selected, reason } = view;
-  if (!item.dead_letters) return fill(parent, h("h2", null, "Dead letters"), h("p.dim", null, "None: nothing was given up."));
+  if (!item.dead_letters && parent.known !== "none") fill(parent, h("h2", null, "Dead letters"), h("p.dim", null, "None: nothing was given up."));
+  if (!item.dead_letters) return void (parent.known = "none");
   if (relay.onlyLooks) return fill(parent, h("h2", null, "Dead letters ", h("span.dim", null, count(item.dead_letters))), h("p.dim", null, "This token shows states and numbers, and no events."));
+  if (view.failed && parent.firstElementChild !== view.failed) return fill(parent, view.failed);
   if (!letters || !reasons) return;
   const { as_of: asOf, ...list } = letters;
   const known = JSON.stringify([list, reasons, [...selected], reason, item.dead_letters]);
@@ -340,26 +346,17 @@ async function after() {
 
 // ---- pause, resume, retry
 
-async function pause(element, name) {
-  if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/pause`, { id })))) return;
-  await paused(name);
-}
-
-async function paused(name) {
-  toast(`${name} is paused.`, { about: name, label: "Resume", run: () => resume(document.createElement("button"), name) });
-  await after();
-}
-
-/** The same with a sentence for whoever comes next. */
-function pauseFor(name) {
+/** Asks why, for whoever comes next; nobody must say it. */
+function pause(name) {
   const reason = h("input", { type: "text", autocomplete: "off", placeholder: "Their API moves on Friday" });
   const { go: act } = ask({
     title: `Pause ${name}`,
-    content: [h("label.field", null, "Why", reason), h("p.dim", null, "Whoever looks at the destination reads it until it is resumed. What comes in waits.")],
+    content: [h("label.field", null, "Why (it may be left empty)", reason), h("p.dim", null, "Whoever looks at the destination reads it until it is resumed. What comes in waits.")],
     label: `Pause ${name}`,
     act: async (id) => {
-      const done = await post(`destinations/${encodeURIComponent(name)}/pause`, { id, reason: reason.value });
-      await paused(name);
+      const done = await post(`destinations/${encodeURIComponent(name)}/pause`, reason.value.trim() ? { id, reason: reason.value } : { id });
+      toast(`${name} is paused.`, { about: name, label: "Resume", run: () => resume(document.createElement("button"), name) });
+      await after();
       return done;
     },
   });

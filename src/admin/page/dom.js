@@ -31,18 +31,10 @@ function add(parent, kids) {
   }
 }
 
-const CONTROLS = "a[href],button,input,select,textarea,summary,[tabindex]";
-
-/**
- * Puts other children in the place of those that are there. The focus is not lost by that: it goes to what stands where it was, or to what
- * is around.
- */
+/** Puts other children in the place of those that are there. */
 export function fill(parent, ...kids) {
-  const at = document.activeElement;
-  const place = at !== parent && parent.contains(at) ? [...parent.querySelectorAll(CONTROLS)].indexOf(at) : -1;
   parent.replaceChildren();
   add(parent, kids);
-  if (place >= 0) (parent.querySelectorAll(CONTROLS)[place] ?? parent.closest("[tabindex]"))?.focus({ preventScroll: true });
   return parent;
 }
 
@@ -180,7 +172,7 @@ export function dayOf(at) {
 }
 
 export function timeOf(at) {
-  const [, , , hour, minute, second] = parts(Date.parse(at));
+  const [, , , hour, minute, second] = parts(typeof at === "number" ? at : Date.parse(at));
   return `${two(hour)}:${two(minute)}:${two(second)}`;
 }
 

@@ -4,11 +4,13 @@ import { Refused, bytes, get, post, relay } from "./api.js";
 import { button, copy, count, fill, h, icon, many, moment, plain, size } from "./dom.js";
 import * as json from "./json.js";
 import { quoted, search } from "./asked.js";
-import { announce, ask, badge, draft, empty, go, link, menu, place, sent, stuckFirst, toast } from "./parts.js";
+import { announce, ask, badge, draft, empty, go, link, menu, place, sent, stuckFirst, title, toast, unanswered } from "./parts.js";
 import * as slack from "./slack.js";
 
 /** A larger body is not drawn as a tree. */
 const TREE_BYTES_MAX = 1 << 20;
+/** What stands for an address where the config says `show: no_addresses`. */
+const MASK = "…@…";
 
 let view = null;
 /** The event that others are compared with. */
@@ -22,18 +24,27 @@ export async function open(aside, id, { back, isPhone }) {
   try {
     const [event, body] = await Promise.all([get(`events/${id}`), bytes(`events/${id}/body`)]);
     if (view !== own) return;
-    Object.assign(own, { event, bytes: body });
+    Object.assign(own, { event, bytes: body, isMasked: isMasked(event, body) });
   } catch (error) {
     if (view === own) missing(own, error);
     return;
   }
   draw(own);
+  // A title stays in the browser's history: whom it is about is told without where they are reached.
+  const { type, who } = own.event;
+  title(plain(type || "–"), who && who !== MASK && plain(who).replace(/@[^]*$/, "@…"));
   if (isPhone) aside.querySelector("h1").focus();
   await explain(own);
 }
 
-function missing({ aside, back }, error) {
+/** Whether what is shown is not what came: an address may be as long as what stands for it. */
+function isMasked(event, body) {
+  return body.length !== event.bytes || new TextDecoder().decode(body).includes(MASK);
+}
+
+function missing({ aside, id, back }, error) {
   if (!(error instanceof Refused)) throw error;
+  if (error.status === 0) return void fill(aside, unanswered(error, () => open(aside, id, { back, isPhone: false })));
   const gone = error.status === 404;
   const text = gone ? "The history holds no event with this id: it is older than what is kept, or the id is another relay's. Its dead letters stay until they are replayed or dropped." : error.message;
   fill(aside, empty(gone ? "Not in the history" : "It cannot be shown", text, button("To the list", back)));
@@ -92,8 +103,8 @@ function draw(own) {
         "div.acts",
         null,
         button("Replay…", () => replay(own), { kind: "first", sign: "again", "aria-keyshortcuts": "r" }),
-        button("Copy as curl", () => copied(curl(own), "The command")),
-        button("Open in Try it", () => tryIt(own)),
+        // What is masked would be sent as another event.
+        !own.isMasked && [button("Copy as curl", () => copied(curl(own), "The command")), button("Open in Try it", () => tryIt(own))],
         button(marked?.id === id ? "Marked" : "Mark to compare", () => mark(own), { "aria-keyshortcuts": "m" }),
       ),
     ),
@@ -148,7 +159,8 @@ function box(own, delivery, unfolded) {
   const sends = own.why?.deliveries?.find((explained) => explained.destination === delivery.destination);
   const drawn = sends?.sends && kind === "slack" ? slack.message(sends.sends.body, at ?? own.event.received_at) : null;
   if (drawn) made.append(drawn);
-  if (sends) made.append(request(sends, { of: delivery.destination, open: unfolded.has(delivery.destination) }));
+  const title = own.isMasked ? "The request, with addresses masked" : null;
+  if (sends) made.append(request(sends, { of: delivery.destination, open: unfolded.has(delivery.destination), title }));
   return made;
 }
 
@@ -304,6 +316,8 @@ const SHOWN = [
   ["tidy", "Formatted"],
   ["raw", "As it came"],
 ];
+/** Of what is masked, no form is as it came. */
+const SHOWN_MASKED = SHOWN.with(2, ["raw", "As text"]);
 
 function drawBody(own, how) {
   const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(own.bytes);
@@ -316,17 +330,18 @@ function drawBody(own, how) {
     why = error.message;
   }
   const wanted = node ? how : "raw";
-  const choices = SHOWN.map(([name, label]) => h("button", { type: "button", "aria-pressed": String(name === wanted), disabled: !node && name !== "raw", onclick: () => drawBody(own, name) }, label));
-  const shown = wanted === "tree" ? json.tree(node, (path, value, at) => chosen(path, value, at)) : h("pre.raw.foreign", { tabindex: "0" }, wanted === "tidy" ? json.tidy(node) : text);
+  const choices = (own.isMasked ? SHOWN_MASKED : SHOWN).map(([name, label]) => h("button", { type: "button", "aria-pressed": String(name === wanted), disabled: !node && name !== "raw", onclick: () => drawBody(own, name) }, label));
+  const shown = wanted === "tree" ? json.tree(node, chosen) : h("pre.raw.foreign", { tabindex: "0" }, wanted === "tidy" ? json.tidy(node) : text);
   fill(
     own.says,
     h(
       "div.titled",
       null,
-      h("h2", null, "The event ", h("span.dim", null, size(own.bytes.length))),
+      h("h2", null, "The event ", h("span.dim", null, size(own.event.bytes))),
       h("div.segments", { role: "group", "aria-label": "How it is shown" }, choices),
-      button("", () => copied(text, "The event"), { kind: "quiet square", sign: "copy", "aria-label": "Copy the event" }),
+      button("", () => copied(text, own.isMasked ? "The event, with addresses masked," : "The event"), { kind: "quiet square", sign: "copy", "aria-label": own.isMasked ? "Copy the event, with addresses masked" : "Copy the event" }),
     ),
+    own.isMasked && h("p.dim", null, "Addresses are masked here, as the config says ", h("code", null, "show: no_addresses"), ": this is not the event as it came, so it is not offered to be sent or tried. A replay sends what came."),
     why && h("p.dim", null, `No tree: ${why}.`),
     shown,
   );
@@ -340,12 +355,14 @@ function chosen(path, node, at) {
   const template = `{{ ${path.map((step, i) => (i === 0 ? step : `.${step}`)).join("").replaceAll("-", "_")} }}`;
   const only = { type: "type", "campaign.name": "campaign", "user.email": "who" }[name];
   const query = only ? search(only, value) : quoted(value);
-  menu(at, [
+  const offers = [
     ["Only events like this", plain(query).slice(0, 60), () => go(link("events", place().rest, { q: query }))],
     ["Copy as a condition", condition.slice(0, 60), () => copied(condition, "The condition")],
     ["Copy for a template", template, () => copied(template, "The template")],
     ["Copy the value", "", () => copied(value, "The value")],
-  ]);
+  ];
+  // No event has what stands for an address.
+  menu(at, view.isMasked && value.includes(MASK) ? [offers[2]] : offers);
 }
 
 function safely(source) {
@@ -408,7 +425,7 @@ function replay(own) {
 // ---- compared with another
 
 function mark(own) {
-  marked = marked?.id === own.id ? null : { id: own.id, bytes: own.bytes, event: own.event };
+  marked = marked?.id === own.id ? null : { id: own.id, bytes: own.bytes, event: own.event, isMasked: own.isMasked };
   announce(marked ? "Marked: open another event to compare." : "Marked no more.");
   draw(own);
   explain(own);
@@ -433,6 +450,7 @@ function drawCompared(own) {
     own.compared,
     h("h2", null, "Compared with ", h("a", { href: link("events", [marked.id]) }, `${marked.event.type} of ${marked.event.received_at.slice(11, 19)}`), " ", h("span.dim", null, many(rows.length, "difference"))),
     rows.length ? h("div.tablebox", null, table) : h("p.dim", null, "They say the same."),
+    (own.isMasked || marked.isMasked) && h("p.dim", null, "Addresses are masked, and not compared."),
     h("p.after", null, button("Compare no more", () => ((marked = null), fill(own.compared)))),
   );
 }

@@ -1,8 +1,8 @@
 // Events: what came in, newest first, as it comes; above it what each destination makes of it; beside it one event in full.
 
 import { Refused, post, relay } from "./api.js";
-import { button, count, dayOf, fill, h, icon, keyed, many, moment, say, timeOf } from "./dom.js";
-import { announce, empty, go, link, place } from "./parts.js";
+import { button, count, dayOf, fill, h, icon, keyed, many, moment, prose, say, timeOf } from "./dom.js";
+import { announce, empty, go, link, place, title } from "./parts.js";
 import { asked } from "./asked.js";
 import { outcomes, what } from "./row.js";
 import * as above from "./strip.js";
@@ -37,6 +37,8 @@ const SHOWS = [
 let view = null;
 /** What shows one event: it is loaded with the first that is opened, as the list does without it. */
 let detail = null;
+/** What tells of slips in the search: it is loaded with the first that is typed. */
+let slips = null;
 
 export function open(main) {
   view = build(main);
@@ -387,6 +389,8 @@ function drawNow() {
   for (const row of view.rows.querySelectorAll("a.row")) row.tabIndex = -1;
   const current = view.rows.querySelector("a.row[aria-current]") ?? view.rows.querySelector("a.row");
   if (current) current.tabIndex = 0;
+  if (view.goesToFirst) view.rows.querySelector("a.row")?.focus({ preventScroll: true });
+  view.goesToFirst = false;
   drawFoot();
   drawLive();
   tell();
@@ -402,7 +406,7 @@ function drawn() {
 
 function make(item, first) {
   if (item.day) return h("li.day", null, item.day);
-  if (item.skipped) return h("li.skipped-row", null, `… ${many(item.skipped, "more event")} between ${timeOf(item.from)} and ${timeOf(item.received_at)}: `, h("button.link", { type: "button", onclick: load }, "load the list anew"));
+  if (item.skipped) return h("li.skipped-row", null, `… ${many(item.skipped, "more event")} ${between(timeOf(item.from), timeOf(item.received_at))}: `, h("button.link", { type: "button", onclick: anew }, "load the list anew"));
   const row = h("a.row", null, moment(item.received_at), h("span.type.foreign", null, item.type || "–"), what(item), h("span.went"));
   row.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -410,6 +414,19 @@ function make(item, first) {
     go(here({ id: item.id }));
   });
   return h("li", { class: first ? "" : "fresh" }, row);
+}
+
+function between(from, until) {
+  return from === until ? `at ${until}` : `between ${from} and ${until}`;
+}
+
+/** Begins the list anew, and goes on at its first row. */
+async function anew() {
+  const own = view;
+  await load();
+  if (view !== own || own.failed) return;
+  own.goesToFirst = true;
+  draw();
 }
 
 function update(child, item) {
@@ -433,14 +450,26 @@ function update(child, item) {
 
 function drawFoot() {
   const { page, items, failed } = view;
-  if (failed) return fill(view.foot, h("p.bad", null, failed.message), button("Try again", load));
+  if (failed) return fill(view.foot, h("p.bad", null, prose(failed.message), failed.passes && " It is asked again by itself."), hints(false), failed.passes || !isFiltered() ? button("Try again", load) : h("a.btn", { href: link("events") }, "Show all"));
   if (!page) return;
-  if (!items.length && !view.waiting.length) return fill(view.foot, nothing());
+  const warned = [(page.warnings ?? []).map((warning) => h("p.wait", null, prose(warning))), hints(!items.length)];
+  if (!items.length && !view.waiting.length) return fill(view.foot, warned, nothing());
   const back = page.back_to && h("span", null, " back to ", moment(page.back_to, "full"));
   const looked = isFiltered() ? [`Looked at ${many(page.looked_at, "event")}`, back, ". "] : [];
-  const warned = (page.warnings ?? []).map((warning) => h("p.wait", null, warning));
-  if (view.isCut || items.length > DRAWN_MAX) return fill(view.foot, `The newest ${count(Math.min(items.length, DRAWN_MAX))} are shown. `, h("button.link", { type: "button", onclick: load }, "Load the list anew"));
+  if (view.isCut || items.length > DRAWN_MAX) return fill(view.foot, `The newest ${count(Math.min(items.length, DRAWN_MAX))} are shown. `, h("button.link", { type: "button", onclick: anew }, "Load the list anew"));
   fill(view.foot, warned, looked, view.next ? h("button.link", { type: "button", onclick: further }, isFiltered() ? "Look further back" : "Show more") : "This is where the history begins.");
+}
+
+/** What in the search may be a slip, with the search that may be meant. */
+function hints(foundNone) {
+  const typed = place().query.get("q");
+  if (!typed) return [];
+  if (!slips) {
+    // Without it, less is said.
+    import("./slips.js").then((loaded) => ((slips = loaded.slips), draw()), () => {});
+    return [];
+  }
+  return slips(typed, foundNone).map(({ said, instead }) => h("p.wait", null, prose(said), " ", h("a.foreign", { href: here({ q: instead }) }, instead)));
 }
 
 function nothing() {
@@ -471,6 +500,7 @@ function choose(id) {
   const before = view.chosen;
   view.chosen = id;
   view.main.classList.toggle("open", id !== null);
+  title();
   if (id) showOne(view, id);
   else {
     detail?.close();

@@ -1,19 +1,22 @@
 // What single keys do, the list of them, and that they may be switched off.
 
 import { button, h, recall, remember } from "./dom.js";
+import { relay } from "./api.js";
 import { go, link } from "./parts.js";
 
+/** Each with whether it does something also for those who only look, and whether for them alone. */
 const KEYS = [
-  ["j k ↓ ↑", "the next, the one before"],
-  ["Enter", "to what is shown of it"],
-  ["Esc", "back to the list"],
-  ["/", "search"],
+  ["j k ↓ ↑", "the next, the one before", true],
+  ["Enter", "to what is shown of it", true],
+  ["Esc", "back to the list", true],
+  ["/", "search", true],
   ["p", "hold the list, let it go"],
   ["r", "replay this event"],
   ["y", "copy its id"],
   ["m", "mark to compare"],
   ["g e, g d, g t, g u, g c", "to a view"],
-  ["?", "this list"],
+  ["g e, g d", "to a view", true, true],
+  ["?", "this list", true],
 ];
 
 /** Leads to the list of them. */
@@ -27,7 +30,8 @@ function showKeys() {
     keysOff = !off.checked;
     remember("keys", keysOff ? "off" : null);
   });
-  const list = h("dl.keys", null, KEYS.map(([keys, what]) => [h("dt", null, keys.split(/(?<!g) /).map((key) => [h("kbd", null, key), " "])), h("dd", null, what)]));
+  const does = ([, , looks = false, onlyLooks = false]) => (relay.onlyLooks ? looks : !onlyLooks);
+  const list = h("dl.keys", null, KEYS.filter(does).map(([keys, what]) => [h("dt", null, keys.split(/(?<!g) /).map((key) => [h("kbd", null, key), " "])), h("dd", null, what)]));
   const dialog = h("dialog", { "aria-label": "Keys" }, h("h2", null, "Keys"), list, h("label.check", null, off, "Single keys do something"), h("div.acts", null, button("Close", () => dialog.close(), { kind: "first" })));
   dialog.addEventListener("close", () => {
     dialog.remove();

@@ -1,7 +1,8 @@
 // What several views are made of: signs of states, charts, toasts, dialogs, and acts that are done once.
 
-import { Refused, newId, relay } from "./api.js";
+import { Refused, newId, onAnswer, relay } from "./api.js";
 import { button, count, fill, h, icon, plain, prose } from "./dom.js";
+import { follow } from "./focus.js";
 
 /** How each state of a delivery, of a destination and of a rule looks: its sign, its colour, and its word. */
 const STATES = {
@@ -97,6 +98,24 @@ export function go(address, { replace = false } = {}) {
   dispatchEvent(new Event("hashchange"));
 }
 
+/** Says in the title of the page what is shown. */
+export function title(...what) {
+  document.title = [...what.filter(Boolean), "vero-relay"].join(" · ");
+}
+
+// ---- what was not answered
+
+/** After the relay answers again, so much later what it did not answer is asked for: all of it does not come at once. */
+const AGAIN_MS = 500;
+
+/** What stands where something could not be asked for. Where the relay does not answer at all, `again` is called as soon as it does. */
+export function unanswered({ status, message }, again) {
+  const isSilent = status === 0;
+  const made = h("div.unanswered", null, h("p.bad", null, message, isSilent && " It is asked again by itself."), button("Try again", again));
+  if (isSilent) onAnswer(() => setTimeout(() => made.isConnected && again(), AGAIN_MS));
+  return made;
+}
+
 // ---- charts
 
 /**
@@ -181,8 +200,7 @@ export async function once(element, act) {
  */
 export function ask({ title, content, label, harm = false, keep = "Cancel", act }) {
   const dialog = h("dialog", { "aria-label": title });
-  const from = document.activeElement;
-  const around = from?.closest("[tabindex='-1']");
+  const from = follow();
   const close = () => dialog.close();
   const go = button(label, () => run(), { kind: harm ? "harm" : "first" });
   const away = button(keep, close, harm ? { autofocus: true } : {});
@@ -192,8 +210,7 @@ export function ask({ title, content, label, harm = false, keep = "Cancel", act 
   dialog.append(h("h2", null, title), h("div.content", null, content), h("div.acts", null, away, go));
   dialog.addEventListener("close", () => {
     dialog.remove();
-    // What opened it may be gone by what was done.
-    if (!from?.isConnected) around?.focus();
+    from.back();
   });
   document.body.append(dialog);
   dialog.showModal();
@@ -211,6 +228,7 @@ export function sent(names, text, act = {}) {
 
 /** A menu at an element: [[label, code, act], …]. */
 export function menu(at, entries) {
+  const from = follow(at);
   const shown = h("div.menu", { popover: "auto", role: "menu" });
   for (const [label, code, act] of entries) {
     const run = () => {
@@ -220,7 +238,7 @@ export function menu(at, entries) {
     shown.append(h("button", { type: "button", role: "menuitem", onclick: run }, label, code && h("code", null, ` ${plain(code)}`)));
   }
   document.body.append(shown);
-  shown.addEventListener("toggle", (event) => event.newState === "closed" && (shown.remove(), at.focus()));
+  shown.addEventListener("toggle", (event) => event.newState === "closed" && (shown.remove(), from.back()));
   shown.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;

@@ -1,8 +1,10 @@
 // The strip: what came in within the last hour, and what each destination makes of it.
 
 import { relay } from "./api.js";
-import { count, fill, h, icon, keyed, many, now, span } from "./dom.js";
+import { count, fill, h, icon, keyed, many, now, span, timeOf } from "./dom.js";
 import { bars, link, needsSomebody, stateOf, sum, troubleFirst } from "./parts.js";
+
+const HOUR_MS = 3600 * 1000;
 
 /** The strip, with nothing in it yet. */
 export function build() {
@@ -13,13 +15,30 @@ export function build() {
 export function draw(strip) {
   const { status, minutes } = relay;
   if (!status || !minutes) return;
-  keyed(strip, [{ name: "" }, ...troubleFirst(status.destinations)], (item) => `${item.name}|`, (item) => h("a.card", { href: item.name ? link("destinations", [item.name]) : link("events") }), drawCard);
+  const file = isFileBad() && !relay.onlyLooks ? [{ name: "", isFile: true }] : [];
+  keyed(strip, [...file, { name: "" }, ...troubleFirst(status.destinations)], (item) => `${item.name}|${item.isFile ?? ""}`, make, drawCard);
+}
+
+/** Whether the config file is not good as it lies on the disk: what is told by itself, or else how the last reload went. */
+export function isFileBad() {
+  return relay.isFileBad ?? Boolean(relay.status?.config.last_reload?.error);
+}
+
+function make({ name, isFile }) {
+  if (isFile) return h("a.card.s-bad", { href: link("config") }, h("b.bad", null, icon("alarm"), " The config file is not good"), h("span.dim", null, "The config before stays in force."));
+  return h("a.card", { href: name ? link("destinations", [name]) : link("events") });
 }
 
 /** The last hour of a destination. */
 export function chart(name) {
   const { delivered = [], failed = [] } = relay.minutes?.destinations[name] ?? {};
-  return bars(delivered, failed, { label: `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} in the last hour` });
+  return bars(delivered, failed, { label: `${count(sum(delivered))} delivered and ${many(sum(failed), "failed attempt")} ${sinceWhen()}` });
+}
+
+/** What the numbers of the last hour count: those of a relay that was started since begin with its start. */
+export function sinceWhen() {
+  const ms = (relay.status?.uptime_s ?? HOUR_MS) * 1000;
+  return ms < HOUR_MS ? `since ${timeOf(now() - ms).slice(0, 5)}` : "in the last hour";
 }
 
 /** How a destination stands, in a few words. */
@@ -32,7 +51,8 @@ export function standing(item) {
 }
 
 function drawCard(card, item) {
-  const known = JSON.stringify([item, relay.minutes.destinations[item.name] ?? relay.minutes.accepted, item.name ? "" : relay.status.store.events]);
+  if (item.isFile) return;
+  const known = JSON.stringify([item, relay.minutes.destinations[item.name] ?? relay.minutes.accepted, item.name ? "" : relay.status.store.events, sinceWhen()]);
   if (card.known === known) return;
   card.known = known;
   if (!item.name) {
@@ -40,8 +60,8 @@ function drawCard(card, item) {
     const hour = sum(accepted);
     fill(
       card,
-      h("span.line", null, h("b", null, "Accepted"), h("span.dim.end", null, "last hour")),
-      bars(accepted, null, { kind: "in", label: `${many(hour, "event")} in the last hour` }),
+      h("span.line", null, h("b", null, "Accepted"), h("span.dim.end", null, sinceWhen().replace("in the ", ""))),
+      bars(accepted, null, { kind: "in", label: `${many(hour, "event")} ${sinceWhen()}` }),
       h("span.line.under", null, h("b", null, count(hour)), h("span", null, `· ${count(accepted.at(-1))}/min`), h("span.dim.end", null, `${count(relay.status.store.events)} kept`)),
     );
     return;

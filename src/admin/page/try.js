@@ -1,15 +1,17 @@
 // Try it: an event before it happens. What the rules say, and what each destination would get; nothing is sent until somebody says so.
 
-import { Refused, get, post, relay } from "./api.js";
-import { button, fill, h, icon, many, prose, say, size } from "./dom.js";
+import { Refused, get, onAnswer, post, relay } from "./api.js";
+import { button, count, fill, h, icon, many, prose, say, size } from "./dom.js";
 import { miss, request, rules } from "./event.js";
 import * as json from "./json.js";
-import { draft, go, link, once, toast } from "./parts.js";
+import { draft, go, link, once, toast, unanswered } from "./parts.js";
 import * as slack from "./slack.js";
 
 const TYPING_MS = 250;
 /** Destinations that the button names; more are counted. */
 const NAMED_MAX = 3;
+/** Samples that are there at once; the others are behind one that says how many. */
+const FIRST_SAMPLES = ["bounced", "clicked", "opened", "user_created"];
 
 let view = null;
 
@@ -81,12 +83,21 @@ async function begin() {
   try {
     const samples = await get("samples");
     if (view !== own) return;
-    for (const [name, text] of Object.entries(samples)) own.samples.append(h("button.chip", { type: "button", onclick: () => put(tidied(text)) }, name));
+    drawSamples(own.samples, Object.entries(samples));
     if (draft.text === null) own.text.value = tidied(samples.bounced ?? Object.values(samples)[0] ?? "");
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
+    if (error.status === 0) onAnswer(() => view === own && begin());
   }
   if (view === own) look();
+}
+
+function drawSamples(parent, samples) {
+  const isFirst = ([name]) => FIRST_SAMPLES.includes(name);
+  const chip = ([name, text]) => h("button.chip", { type: "button", onclick: () => put(tidied(text)) }, name);
+  const rest = samples.filter((sample) => !isFirst(sample));
+  const more = h("button.chip", { type: "button", onclick: () => more.replaceWith(...rest.map(chip)) }, `${count(rest.length)} more`);
+  parent.append(...samples.filter(isFirst).map(chip), ...(rest.length ? [more] : []));
 }
 
 function put(text) {
@@ -122,6 +133,11 @@ async function look() {
 }
 
 function refused(error) {
+  if (error.status === 0) {
+    fill(view.told);
+    fill(view.result, unanswered(error, look));
+    return;
+  }
   const isConfig = error.status === 409;
   const isEvent = error.status === 422;
   if (isConfig) fill(view.told);

@@ -1,10 +1,11 @@
 // Unrouted: what came in and went nowhere, grouped by what it is and how near it came; and what was turned away at the door.
 
-import { Refused, get, newId, post } from "./api.js";
+import { Refused, get } from "./api.js";
 import { entry, search } from "./asked.js";
 import { button, count, fill, h, icon, many, moment, prose } from "./dom.js";
 import { meant, values } from "./event.js";
-import { LAST, ask, empty, link, once, sent, sum } from "./parts.js";
+import { LAST, empty, link, sum, unanswered } from "./parts.js";
+import { named, routeAgain } from "./route.js";
 
 /** Why requests were turned away, behind their number. */
 const REASONS = {
@@ -17,9 +18,6 @@ const REASONS = {
   unavailable: "came while nothing was accepted",
   other: "had another reason",
 };
-/** Events that one replay names. */
-const NAMED_MAX = 1000;
-
 let view = null;
 
 export function open(main) {
@@ -63,7 +61,7 @@ async function load() {
     }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (!isOver()) fill(own.body, h("p.bad", null, error.message), button("Try again", load));
+    if (!isOver()) fill(own.body, unanswered(error, load));
   }
 }
 
@@ -101,11 +99,13 @@ function add(groups, one) {
 function drawGroups(found) {
   const only = view.type !== null && h("p", null, "Only events of the type ", h("b.foreign", null, view.type), ". ", h("a", { href: link("unrouted") }, "Show all"));
   if (!found.groups.length && !found.goesOn) {
-    return fill(view.body, only, empty("Every event went somewhere", found.looked_at ? `The last ${many(found.looked_at, "event")} were looked at.` : "Nothing has come in yet."));
+    return fill(view.body, only, found.looked_at ? empty("Every event went somewhere", found.looked_at === 1 ? "The last one was looked at." : `The last ${count(found.looked_at)} were looked at.`) : empty("Nothing has come in yet", "What no rule wants is shown here."));
   }
+  const wanted = found.groups.filter((one) => one.now.length > 0);
   fill(
     view.body,
     only,
+    wanted.length > 1 && !found.goesOn && h("div.acts", null, button(`Route all of these ${count(wanted.length)} groups again…`, () => again(...wanted))),
     h("p.dim", null, `${count(found.events)} of the last ${many(found.looked_at, "event")}, by what they are and how near they came${found.goesOn ? " …" : "."}`),
     h("div.groups", null, found.groups.map(group)),
     found.not_grouped > 0 && further(found),
@@ -122,15 +122,15 @@ function group(one) {
   const { nearest } = one;
   return h(
     "section.group",
-    { "aria-label": `${one.type}, ${many(one.count, "event")}` },
-    h("div.how-many", null, h("b", null, count(one.count)), h("span.foreign", null, one.type)),
+    { "aria-label": `${one.type || "no type"}, ${many(one.count, "event")}` },
+    h("div.how-many", null, h("b", null, count(one.count)), h("span.foreign", null, one.type || "no type")),
     h(
       "div",
       null,
       one.now.length > 0 ? now(one) : nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
       h("p.dim", null, "Last ", moment(one.last_at, "ago"), one.examples.map((id, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     ),
-    h("div.acts", null, h("a.btn", { href: link("events", [], { q: search("type", one.type), show: "unrouted" }), title: "All events of this type that went nowhere, of whatever group" }, "See all of this type"), one.now.length > 0 && button("Route again…", () => routeAgain(one))),
+    h("div.acts", null, h("a.btn", { href: link("events", [], { q: search("type", one.type), show: "unrouted" }), title: "All events of this type that went nowhere, of whatever group" }, "See all of this type"), one.now.length > 0 && button("Route again…", () => again(one))),
   );
 }
 
@@ -148,75 +148,23 @@ function near(nearest) {
   ];
 }
 
-/** The events of a group, by their ids: those that the relay finds in it now. */
-async function idsOf(one) {
-  const key = keyOf(one);
+/** The events of some groups, by their ids: those that the relay finds in them now. */
+async function idsOf(groups) {
+  const keys = new Set(groups.map(keyOf));
   const ids = [];
   let after = null;
   do {
     const piece = await get("unrouted", { last: LAST, ids: true, after });
-    for (const group of piece.groups) if (keyOf(group) === key) ids.push(...group.ids);
+    for (const found of piece.groups) if (keys.has(keyOf(found))) ids.push(...found.ids);
     after = piece.next;
   } while (after !== null);
   return ids;
 }
 
-/** The replays that send some events to those that today's rules name and that lack them: each has its id, so that what is said again is done once. */
-function commandsFor(ids) {
-  const commands = [];
-  for (let at = 0; at < ids.length; at += NAMED_MAX) commands.push({ id: newId(), events: ids.slice(at, at + NAMED_MAX), by: "now", only: "missing" });
-  return commands;
-}
-
-/** What some replays would do, together. */
-async function counted(commands) {
-  const whole = { events: 0, deliveries: 0, by: new Map(), has: 0, warnings: new Set() };
-  for (const { id, ...command } of commands) {
-    let after = null;
-    do {
-      const part = await post("replays", { ...command, dry_run: true, after });
-      whole.events += part.events;
-      whole.deliveries += part.deliveries;
-      for (const warning of part.warnings) whole.warnings.add(warning);
-      for (const of of part.by_destination) {
-        whole.has += of.already_delivered;
-        if (of.deliveries > 0) whole.by.set(of.destination, (whole.by.get(of.destination) ?? 0) + of.deliveries);
-      }
-      after = part.next;
-    } while (after !== null);
-  }
-  return whole;
-}
-
-/** Counts first, and says so; then sends the events of a group, and no others. */
-async function routeAgain(one) {
-  let commands = [];
-  let found = null;
-  const told = h("p", null, "…");
-  const warned = h("div");
-  const { go: send } = ask({
-    title: "Route again by the rules in force now",
-    content: [told, warned, h("p.dim", null, "The events of this group, and no others.")],
-    label: "Route again",
-    act: async () => {
-      let done = null;
-      for (const command of commands) done = await post("replays", command);
-      sent([...found.by.keys()], "They are on their way.");
-      return done;
-    },
-  });
-  send.disabled = true;
-  found = await once(told, async () => {
-    commands = commandsFor(await idsOf(one));
-    return counted(commands);
-  });
-  if (!found) return fill(told, "It could not be counted.");
-  const by = [...found.by].map(([destination, deliveries]) => `${count(deliveries)} to ${destination}`).join(", ");
-  const nothing = commands.length === 0 || found.has > 0 ? "They have it already: nothing is left to send." : "By the rules in force now they would go nowhere again.";
-  fill(told, found.deliveries ? `${many(found.deliveries, "delivery", "deliveries")} of ${many(found.events, "event")}: ${by}.` : nothing);
-  fill(warned, [...found.warnings].map((warning) => h("p.wait", null, warning)));
-  send.disabled = found.deliveries === 0;
-  fill(send, found.deliveries ? `Route ${many(found.events, "event")}` : "Route again");
+/** Has the events of some groups routed again, and no others. */
+function again(...groups) {
+  const about = groups.length > 1 ? `The events of these ${count(groups.length)} groups, and no others.` : "The events of this group, and no others.";
+  routeAgain({ about, commands: async () => named(await idsOf(groups)) });
 }
 
 function drawRefused(found) {

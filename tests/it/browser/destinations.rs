@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::page::Page;
-use super::stage::{Stage, event, put_in_force, rules, told};
+use super::stage::{Stage, event, put_in_force, rules, told, write_config};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,7 +26,8 @@ async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
     page.sees(".toast", "1 retry due now").await;
     fake.wait_for(2).await;
     relay.until(&id, "scheduled").await;
-    page.click(".detail .acts button", "Pause").await;
+    page.click(".detail .acts button", "Pause…").await;
+    page.click("dialog button", "Pause crm").await;
     page.sees(".detail .sentence", "Paused since").await;
     page.sees(".toast", "crm is paused").await;
     assert_eq!(relay.destination("crm").await["state"], "paused");
@@ -50,7 +51,7 @@ async fn a_destination_is_paused_with_a_reason_for_who_comes_next() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
-    page.click(".detail .acts button", "Pause, and say why…").await;
+    page.click(".detail .acts button", "Pause…").await;
     page.fill("dialog input", "Their API moves on Friday").await;
     assert_eq!(relay.destination("crm").await["state"], "up", "nothing is done yet");
     page.click("dialog button", "Pause crm").await;
@@ -59,15 +60,16 @@ async fn a_destination_is_paused_with_a_reason_for_who_comes_next() {
     page.click(".toast button", "Resume").await;
     // As many characters as the relay takes, whatever they are.
     for letter in ["x", "ü", "🐦"] {
-        page.click(".detail .acts button", "Pause, and say why…").await;
+        page.click(".detail .acts button", "Pause…").await;
         page.fill("dialog input", &letter.repeat(251)).await;
         page.click("dialog button", "Pause crm").await;
         page.sees(".detail .sentence", &format!(": {}. Nothing", letter.repeat(250))).await;
         page.click(".toast button", "Resume").await;
         page.sees_no(".detail .sentence", "Paused").await;
     }
-    // The other button asks nothing.
-    page.click(".detail .acts button", "Pause").await;
+    // Nobody must say why.
+    page.click(".detail .acts button", "Pause…").await;
+    page.click("dialog button", "Pause crm").await;
     page.sees(".detail .sentence", ": paused by the operator. Nothing is sent").await;
     page.end().await;
 }
@@ -362,5 +364,47 @@ async fn after_a_mended_rule_exactly_what_is_missing_is_routed_again() {
     page.sees_no(".group button", "Route again").await;
     page.run("location.hash = arguments[0]", &[json!(format!("#/events/{}", stage.unrouted))]).await;
     page.sees(".delivery", "crm").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_groups_are_routed_again_together_and_what_a_file_adds_right_after_its_reload() {
+    let stage = Stage::start().await;
+    let other = stage.relay.accept(&event("created", "Receipt", "mo@example.com")).await;
+    let mended = rules(&stage.fake).replace("campaign.name: Receipts", "campaign.name: Receipt");
+    let with_created = mended.replace("type: opened, ", "type: [opened, created], ");
+    put_in_force(&stage.relay, &with_created).await;
+    let page = stage.page("#/unrouted").await;
+    page.click(".wide .acts button", "Route all of these 2 groups again…").await;
+    page.sees("dialog", "2 deliveries of 2 events: 2 to crm").await;
+    page.click("dialog button", "Route 2 events").await;
+    page.sees(".toast", "They are on their way").await;
+    for id in [&stage.unrouted, &other] {
+        stage.relay.until(id, "delivered").await;
+    }
+
+    // A rule that sends what has been delivered to another place too.
+    let late = stage.relay.accept(&event("read", "Receipt", "mo@example.com")).await;
+    write_config(&stage.relay, &with_created.replace("created]", "created, read]"));
+    page.run("location.hash = '#/config'", &[]).await;
+    page.click(".news button", "What would it do?").await;
+    page.click(".news button", "Reload, then route again…").await;
+    page.sees("dialog", "1 delivery of 1 event: 1 to crm").await;
+    page.click("dialog button", "Route 1 event").await;
+    stage.relay.until(&late, "delivered").await;
+    page.sees_no("dialog", "").await;
+
+    // Or later, by what is said of the reload.
+    let later = stage.relay.accept(&event("shared", "Receipt", "mo@example.com")).await;
+    write_config(&stage.relay, &with_created.replace("created]", "created, read, shared]"));
+    page.run("location.hash = '#/events'", &[]).await;
+    page.run("location.hash = '#/config'", &[]).await;
+    page.click(".news button", "What would it do?").await;
+    page.sees(".news .effects li", "crm").await;
+    page.click(".news button", "Reload now").await;
+    page.click(".toast button", "Route again…").await;
+    page.sees("dialog", "1 delivery of 1 event: 1 to crm").await;
+    page.click("dialog button", "Route 1 event").await;
+    stage.relay.until(&later, "delivered").await;
     page.end().await;
 }

@@ -107,7 +107,7 @@ async fn who_only_looks_is_shown_states_and_numbers_and_told_that_there_are_no_e
     }
     page.go("#/destinations/alerts").await;
     page.sees(".detail .sentence", "Up").await;
-    page.sees(".detail .facts", "Delivered, last hour").await;
+    page.sees(".detail .facts", "Delivered since ").await;
     for act in ["Pause", "Retry now", "Its events"] {
         page.sees_no(".detail .acts .btn", act).await;
     }
@@ -246,4 +246,22 @@ async fn the_page_works_below_a_path_and_without_the_slash_says_what_is_wrong() 
     page.browser.client.goto(&format!("http://{proxy}/x/y")).await.expect("gone there");
     page.sees("main", "Behind a proxy, the address of the page must end in a slash").await;
     page.end_with(|line| line.contains("404")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_looks_is_told_of_the_keys_that_do_something() {
+    let fake = Fake::start([]).await;
+    let relay = with_token(&fake).await;
+    for (token, seen, keys, others) in [
+        (READ_TOKEN, "crm", ["g d", "the next", "this list"], "replay"),
+        (TOKEN, "crm", ["g t", "replay", "this list"], "no such key"),
+    ] {
+        let page = Page::open(relay.running.admin_address, "#/destinations").await;
+        sign_in(&page, token).await;
+        page.sees(".list a.destination", seen).await;
+        page.click("button.keys", "").await;
+        let told = page.sees("dialog dl", "").await;
+        assert!(keys.iter().all(|key| told.contains(key)) && !told.contains(others), "{told}");
+        page.end_with(is_refusal).await;
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::page::Page;
-use super::stage::{BOUNCED, Stage, append, ask, event, rules};
+use super::stage::{BOUNCED, Stage, append, ask, event, rules, told};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,5 +268,86 @@ async fn a_search_says_how_far_it_looked_and_further_back_finds_the_oldest() {
     page.click(".rows a.row", "The needle").await;
     page.sees(".detail h1", "opened").await;
     assert_eq!(page.place().await, format!("#/events/{oldest}?q=needle"));
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_masked_says_so_and_is_not_offered_as_if_it_were_the_event() {
+    let stage = Stage::start_as("admin: { listen: \"127.0.0.1:0\", show: no_addresses }").await;
+    // As long as what stands for an address.
+    let short = stage.relay.accept(&event("opened", "Receipt", "a@b.com")).await;
+    let without = stage.relay.accept(r#"{"type":"opened"}"#).await;
+    for (id, is_masked) in [(&stage.delivered, true), (&short, true), (&without, false)] {
+        let page = stage.page(&format!("#/events/{id}")).await;
+        page.sees(".detail .json", "type").await;
+        let offers = page.texts(".detail header .acts button").await;
+        for offer in ["Copy as curl", "Open in Try it"] {
+            assert_eq!(offers.iter().any(|shown| shown == offer), !is_masked, "{id}: {offer} in {offers:?}");
+        }
+        let said = page.texts(".detail section p.dim").await.concat();
+        assert_eq!(said.contains("Addresses are masked here"), is_masked, "{id}: {said}");
+        page.sees(".detail .segments button", if is_masked { "As text" } else { "As it came" }).await;
+        let bytes = told(&stage.relay, &format!("/api/events/{id}")).await["bytes"].as_u64().expect("a size");
+        if bytes < 1024 {
+            page.sees(".detail .titled h2", &format!("The event {bytes} B")).await;
+        }
+        page.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_in_the_search_is_told_with_what_may_be_meant() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    relay.accept(r#"{"type":"opened","campaign":{"name":"Caf\u00e9"}}"#).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    for (typed, said, meant, found) in [
+        ("typ:clicked", "Did you mean type:?", "type:clicked", "clicked"),
+        ("tpye:clicked", "Did you mean type:?", "type:clicked", "clicked"),
+        ("email:jo@example.com", "Did you mean who:?", "who:jo@example.com", "clicked"),
+        ("campaign:Cart", "with a * behind it", "campaign:Cart*", "clicked"),
+        ("campaign:\"Cart Rem\" type:clicked", "with a * behind it", "campaign:\"Cart Rem*\" type:clicked", "clicked"),
+        ("Café", "as \\u and four digits", "Caf\\u00e9", "opened"),
+    ] {
+        page.fill(".find input", typed).await;
+        page.sees(".foot .wait", said).await;
+        assert_eq!(page.count(".rows a.row").await, 0, "{typed}");
+        page.click(".foot .wait a", meant).await;
+        page.sees(".rows a.row", found).await;
+        page.sees_no(".foot .wait", "").await;
+    }
+    // A type that Vero does not send, and names of nothing.
+    page.fill(".find input", "type:bouncd").await;
+    page.sees(".foot .wait", "did you mean bounced?").await;
+    for typed in ["to:crmm", "state:ded", "rule:truble"] {
+        page.fill(".find input", typed).await;
+        page.sees(".foot .bad", typed.split(':').nth(1).expect("a value")).await;
+        page.click(".foot a", "Show all").await;
+        page.sees(".rows a.row", "clicked").await;
+    }
+    // What is no slip is not taken for one.
+    for typed in ["http://x", "note:x", "Reminder", "campaign:Nothing*", "type:clicked to:crm"] {
+        let slips = "return import('./slips.js').then(({ slips }) => slips(arguments[0], true))";
+        assert_eq!(page.run(slips, &[json!(typed)]).await, json!([]), "{typed}");
+    }
+    page.end_with(|line| line.contains("status of 40")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_title_says_what_is_shown_and_no_address() {
+    let stage = Stage::start().await;
+    let page = stage.page("#/events").await;
+    for (place, title) in [
+        ("#/events".to_owned(), "vero-relay"),
+        (format!("#/events/{}", stage.dead), "clicked · jo@… · vero-relay"),
+        ("#/destinations/crm".to_owned(), "crm · Destinations · vero-relay"),
+        ("#/destinations".to_owned(), "Destinations · vero-relay"),
+        ("#/config".to_owned(), "Config · vero-relay"),
+        ("#/events".to_owned(), "vero-relay"),
+    ] {
+        page.run("location.hash = arguments[0]", &[json!(place)]).await;
+        page.until(title, "return document.title === arguments[0]", &[json!(title)]).await;
+    }
     page.end().await;
 }

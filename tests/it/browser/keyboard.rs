@@ -4,7 +4,7 @@ use fantoccini::key::Key;
 use serde_json::json;
 
 use super::page::Page;
-use super::stage::{Stage, rules, write_config};
+use super::stage::{Stage, put_in_force, rules, write_config};
 
 /// What has the focus, and whether that can be seen.
 const FOCUS: &str = "
@@ -119,5 +119,85 @@ async fn keys_that_are_switched_off_do_nothing_also_after_a_reload() {
         page.browser.client.refresh().await.expect("loaded again");
         page.sees(".rows a.row", "bounced").await;
     }
+    page.end().await;
+}
+
+/// Gives the focus to what matches a selector and shows a text.
+async fn focus(page: &Page, selector: &str, text: &str) {
+    page.sees(selector, text).await;
+    page.run("find(...arguments).focus()", &[json!(selector), json!(text)]).await;
+}
+
+/// Waits until something with this name, its label or its text, has the focus.
+async fn has_focus(page: &Page, name: &str) {
+    let what = format!("the focus to be at {name}");
+    let script = "const at = document.activeElement; return (at?.getAttribute('aria-label') || at?.textContent || '').trim() === arguments[0]";
+    page.until(&what, script, &[json!(name)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_focus_goes_to_what_stands_in_the_place_of_what_had_it() {
+    let stage = Stage::start().await;
+    // A source is paused: where its button was, the one to resume it is.
+    let page = stage.page("#/config").await;
+    focus(&page, ".sources button", "Pause…").await;
+    page.press(&Key::Enter).await;
+    page.sees("dialog", "Pause vero?").await;
+    tab_to(&page, "Pause vero").await;
+    page.press(&Key::Enter).await;
+    page.sees_no("dialog", "").await;
+    has_focus(&page, "Resume").await;
+    page.press(&Key::Enter).await;
+    has_focus(&page, "Pause…").await;
+    // A dialog that was closed without doing anything.
+    page.press(&Key::Enter).await;
+    page.sees("dialog", "Pause vero?").await;
+    page.press(&Key::Escape).await;
+    page.sees_no("dialog", "").await;
+    has_focus(&page, "Pause…").await;
+
+    // A destination likewise; and what cannot be pressed any more gives way to what can.
+    page.run("location.hash = '#/destinations/crm'", &[]).await;
+    focus(&page, ".detail .acts button", "Pause…").await;
+    page.press(&Key::Enter).await;
+    tab_to(&page, "Pause crm").await;
+    page.press(&Key::Enter).await;
+    has_focus(&page, "Resume").await;
+    page.run("document.activeElement.disabled = true", &[]).await;
+    has_focus(&page, "Its events").await;
+
+    // The last dead letters are dropped: the heading says that there are none.
+    focus(&page, ".dead button", "Drop all 2").await;
+    page.press(&Key::Enter).await;
+    page.sees("dialog", "never be delivered").await;
+    tab_to(&page, "Drop 2").await;
+    page.press(&Key::Enter).await;
+    page.sees(".dead", "None: nothing was given up").await;
+    has_focus(&page, "Dead letters").await;
+
+    // What is routed again leaves the list.
+    put_in_force(&stage.relay, &rules(&stage.fake).replace("campaign.name: Receipts", "campaign.name: Receipt")).await;
+    page.run("location.hash = '#/unrouted'", &[]).await;
+    focus(&page, ".group button", "Route again…").await;
+    page.press(&Key::Enter).await;
+    page.sees("dialog button", "Route 1 event").await;
+    tab_to(&page, "Route 1 event").await;
+    page.press(&Key::Enter).await;
+    page.sees_no("dialog", "").await;
+    page.sees_no(".group button", "Route again").await;
+    has_focus(&page, "Every event went somewhere").await;
+
+    // Who leaves something is not called back to it.
+    page.run("location.hash = '#/config'", &[]).await;
+    focus(&page, ".sources button", "Pause…").await;
+    page.run("document.activeElement.blur()", &[]).await;
+    page.until("nothing to have the focus", "return document.activeElement === document.body", &[]).await;
+    page.run(
+        "setTimeout(() => setTimeout(() => { find('.sources button', '').remove(); window.isGone = true; }))",
+        &[],
+    )
+    .await;
+    page.until("it to be gone", "return window.isGone", &[]).await;
+    assert_eq!(page.run("return document.activeElement === document.body", &[]).await, json!(true));
     page.end().await;
 }

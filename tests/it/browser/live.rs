@@ -113,10 +113,13 @@ async fn a_tab_that_nobody_sees_listens_to_nothing_and_then_gets_what_it_missed(
         } else {
             // Each is shown, or counted among those that were left out; then the list is begun anew.
             page.until("all to be counted", COUNTED, &[json!(missed + before)]).await;
-            let anew =
-                "const anew = find('.rows .skipped-row button', 'load the list anew'); anew?.click(); return true";
-            page.run(anew, &[]).await;
+            let anew = "const anew = find('.rows .skipped-row button', 'load the list anew'); anew?.focus(); anew?.click(); return Boolean(anew)";
+            let is_anew = page.run(anew, &[]).await == json!(true);
             shows(&page, &expected).await;
+            if is_anew {
+                let first = "return document.activeElement === all('.rows a.row')[0]";
+                page.until("the first row to have the focus", first, &[]).await;
+            }
         }
         before += missed;
         let all = ids(&page).await;
@@ -169,5 +172,58 @@ async fn seven_windows_are_all_kept_up_to_date() {
         assert_eq!(page.run("return document.visibilityState", &[]).await, Value::from("visible"));
         page.sees(".rows a.row", "Cart 0.").await;
     }
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_is_opened_while_the_relay_does_not_answer_says_so_and_asks_again_by_itself() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/unrouted").await;
+    page.sees("main", "Nothing has come in yet").await;
+    for place in ["#/destinations/crm", "#/bins/crm", "#/config", "#/try", "#/events"] {
+        page.run("location.hash = arguments[0]", &[json!(place)]).await;
+        page.sees("main", "").await;
+        page.until("the view to be loaded", "return document.getElementById('main').childElementCount > 0", &[]).await;
+    }
+    let offline = async |is_offline: bool| {
+        let conditions =
+            json!({ "offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        page.devtools("Network.enable", json!({})).await;
+        page.devtools("Network.emulateNetworkConditions", conditions).await;
+    };
+    for (place, selector, text) in [
+        ("#/unrouted", "main", "Nothing has come in yet"),
+        ("#/destinations/crm", ".detail .dead", "None: nothing was given up"),
+        ("#/bins/crm", "main", "Nothing has come into this bin yet"),
+        ("#/config", ".yaml", "rules:"),
+        ("#/try", ".verdict", "Goes"),
+        ("#/events", ".foot", "Nothing has come in yet"),
+    ] {
+        offline(true).await;
+        page.run("location.hash = arguments[0]", &[json!(place)]).await;
+        if place != "#/destinations/crm" {
+            page.sees("main", "The relay does not answer. It is asked again by itself.").await;
+        }
+        offline(false).await;
+        page.sees(selector, text).await;
+    }
+    // Chromium logs each request that is not answered, and that there is no such bin.
+    page.end_with(|line| line.contains("net::ERR_") || line.contains("status of 404")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_since_the_start_says_since_when() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
+    let row = page.sees(".list a.destination", "crm").await;
+    assert!(row.contains("0 since ") && !row.contains("in the last hour"), "{row}");
+    page.sees(".facts", "Delivered since ").await;
+    // One that runs for longer counts the hour.
+    let long = "return import('./api.js').then(({ relay }) => import('./strip.js').then(({ sinceWhen }) => [3599, 3600].map((up) => { relay.status.uptime_s = up; return sinceWhen(); })))";
+    let told = page.run(long, &[]).await;
+    assert!(told[0].as_str().is_some_and(|told| told.starts_with("since ")), "{told}");
+    assert_eq!(told[1], "in the last hour");
     page.end().await;
 }

@@ -48,7 +48,7 @@ async fn a_relay_that_is_new_is_drawn() {
         ("events", "Nothing has come in yet"),
         ("destinations", "No destinations"),
         ("try", "Goes nowhere"),
-        ("unrouted", "Every event went somewhere"),
+        ("unrouted", "Nothing has come in yet"),
         ("unrouted/refused", "Nothing was turned away"),
         ("config", "rules:"),
     ] {

@@ -243,3 +243,58 @@ async fn the_config_is_shown_as_it_runs_and_a_changed_file_says_what_it_would_do
     }
     page.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_good_is_told_of_in_every_view_until_it_is() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    write_config(&relay, &format!("{}bogus: 1\n", rules(&fake).replace("to: alerts", "to: alrts")));
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".strip a.card", "The config file is not good").await;
+    page.sees("#tabs a .number", "!").await;
+    page.click(".strip a.card", "The config file is not good").await;
+    page.sees(".note pre", "did you mean `alerts`?").await;
+    let sorted = "return import('./config.js').then(({ errorsFirst }) => errorsFirst(arguments[0]))";
+    let problems = json!("warning: one\n\n  1 | x\n\nerror: two\n\nwarning: three\n\nerror: four");
+    let expected = "error: two\n\nerror: four\n\nwarning: one\n\n  1 | x\n\nwarning: three";
+    assert_eq!(page.run(sorted, &[problems]).await, expected);
+    write_config(&relay, &rules(&fake));
+    page.run("location.hash = '#/events'", &[]).await;
+    page.sees_no(".strip a.card", "The config file is not good").await;
+    page.sees_no("#tabs a .number", "!").await;
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_beyond_the_first_are_behind_one_that_says_how_many() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/try").await;
+    page.sees(".chip", "11 more").await;
+    assert_eq!(page.texts(".editor .chip").await, ["bounced", "clicked", "opened", "user_created", "11 more"]);
+    page.click(".chip", "11 more").await;
+    page.click(".chip", "unsubscribed-campaign").await;
+    page.sees(".told", "unsubscribed").await;
+    assert_eq!(page.count(".editor .chip").await, 15);
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bin_that_has_let_go_of_some_says_so() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let admin = relay.running.admin_address;
+    let page = Page::open(admin, "#/bins/full").await;
+    for (number, said) in [
+        (vero_relay::bins::ENTRIES_MAX, "A bin: 100 messages came in."),
+        (1, "the newest 100 of 101 messages are shown; a bin lets go of what is older."),
+    ] {
+        for _ in 0..number {
+            assert_eq!(request(admin, "POST", "/bin/full", &[], b"{}").await.status(), 200);
+        }
+        page.browser.client.refresh().await.expect("loaded again");
+        page.sees(".pagehead", said).await;
+    }
+    // Chromium logs that there was no such bin.
+    page.end_with(|line| line.contains("status of 404")).await;
+}
