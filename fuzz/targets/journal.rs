@@ -13,8 +13,8 @@ use std::task::{Context, Poll, Waker};
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::Disk;
 use vero_relay::store::journal::format::{
-    Act, BulkAct, Control, DeliveryKey, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord, OutcomeState,
-    ReplayRecord, SegmentHeader, SelectionRecord,
+    Act, BulkAct, CommandRecord, Control, DeliveryKey, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord,
+    OutcomeState, ReplayRecord, SegmentHeader, SelectionRecord,
 };
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
@@ -272,7 +272,7 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
             destination: CRM,
             at_ms: 9,
             act: BulkAct::Redeliver,
-            command: Some(77),
+            command: Some(CommandRecord { id: 77, asked: None }),
             reason: "operator".to_owned(),
             sequences: [0, 1].into_iter().collect(),
         }),

@@ -30,7 +30,8 @@ pub use self::spec::{By, Named, Only, ReplaySpec};
 use crate::event::{EventId, RelayFields};
 use crate::rules::RuleSet;
 use crate::store::{
-    Command, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent, What, Which,
+    AskedDigest, Command, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent,
+    What, Which,
 };
 
 /// Events looked at between two steps of the cursor: what a crash makes a replay look at again.
@@ -181,8 +182,11 @@ impl Replayer {
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<Begun, ReplayError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
+            let at_ms = known.at_ms;
             if ReplaySpec::from_json(&known.spec).is_some_and(|known| !known.is_same(spec)) {
-                return Err(StoreError::Conflict("this id is another replay's".to_owned()).into());
+                return Err(
+                    StoreError::IdTaken { id, by: format!("another replay, {}", crate::time::rfc3339(at_ms)) }.into()
+                );
             }
             return Ok(Begun { progress: known, is_new: false, warnings: Vec::new() });
         }
@@ -270,7 +274,9 @@ impl Replayer {
                 (By::Then, Only::All) => part_id(progress.id, of, &selected.events),
                 _ => part_id_of(progress.id, of, &extent),
             };
-            self.store.ask(Command::new(id, of, What::Redeliver(Which::Events(selected.events))))
+            let command = Command::new(id, of, What::Redeliver(Which::Events(selected.events)));
+            // The id says what is asked for, and others may be found when it is asked for again.
+            self.store.ask(command.asked_as(AskedDigest::of([])))
         });
         progress.selected += try_join_all(asks).await?.iter().map(|done| done.deliveries).sum::<u64>();
         Ok(())

@@ -10,12 +10,32 @@ use crate::event::EventId;
 pub struct Command {
     /// Given by who asks: a UUID's bits. `None`: nobody says it again. The newest [`COMMANDS_MAX`] are remembered, also after a restart and
     /// the end of the process at any moment. When the machine ends, the id of one that was done to no deliveries may be forgotten, and the
-    /// same command acts again; so it is where the journal's index is lost and made again. Compared are the kind of act, the destination and the other destination; not which deliveries and
-    /// not the reason: who says an id again with others of these is told what was done the first time.
+    /// same command acts again; so it is where the journal's index is lost and made again. Who says an id again for something else is refused.
     pub id: Option<u128>,
     /// The destination whose deliveries they are; to pause, hold and resume also a source.
     pub of: NameId,
     pub what: What,
+    /// Tells which deliveries were asked for, and why, from others of the same kind of act at the same destination.
+    pub asked: AskedDigest,
+}
+
+/// A digest of what somebody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedDigest(pub u64);
+
+impl AskedDigest {
+    /// A digest of some parts, in their order. It is written down: another release must find the same.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for part in parts {
+            // With its length, so that no two lists of parts run into the same bytes.
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        let digest = context.finish();
+        let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
+        Self(u64::from_le_bytes(*bytes))
+    }
 }
 
 /// So many commands are remembered, the steps of replays among them.
@@ -28,7 +48,13 @@ pub const DEAD_EVENTS_MAX: usize = 1 << 20;
 impl Command {
     /// A command that may be said again, by its id.
     pub fn new(id: u128, of: NameId, what: What) -> Self {
-        Self { id: Some(id), of, what }
+        let asked = what.digest();
+        Self { id: Some(id), of, what, asked }
+    }
+
+    /// The same, where the deliveries were looked for by what somebody asked: said again, that finds others.
+    pub fn asked_as(self, asked: AskedDigest) -> Self {
+        Self { asked, ..self }
     }
 
     /// The id of a part of what has an id itself: a part that is asked for again is done once as well.
@@ -41,7 +67,8 @@ impl Command {
     /// A command that nobody says again. It is not remembered, and resolves when it is in effect. Until it is durable, which may take a
     /// second, or until there is room on the disk, a crash undoes it: it is for what is looked for again anyway.
     pub fn once(of: NameId, what: What) -> Self {
-        Self { id: None, of, what }
+        let asked = what.digest();
+        Self { id: None, of, what, asked }
     }
 }
 
@@ -77,6 +104,18 @@ pub enum What {
     TakeOver { to: NameId },
 }
 
+impl What {
+    /// Tells what is asked for from everything else of the same kind. The destinations are compared by themselves.
+    fn digest(&self) -> AskedDigest {
+        match self {
+            Self::Pause { reason } => AskedDigest::of([reason.as_bytes()]),
+            Self::Hold | Self::Resume | Self::RetryNow | Self::TakeOver { .. } => AskedDigest::of([]),
+            Self::Redeliver(which) | Self::Drop(which) | Self::Move { which, .. } => which.digest(b""),
+            Self::DeadLetter { which, reason } => which.digest(reason.as_bytes()),
+        }
+    }
+}
+
 /// Which deliveries of a destination. What is in flight is left alone, whatever is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -90,6 +129,27 @@ pub enum Which {
     Dead(DeadQuery),
     /// Those of some events, at most [`EVENTS_MAX`].
     Events(Vec<EventId>),
+}
+
+impl Which {
+    /// A digest of which are meant, and why.
+    fn digest(&self, why: &[u8]) -> AskedDigest {
+        let ids = |events: &[EventId]| -> Vec<u8> { events.iter().flat_map(|event| event.to_bytes()).collect() };
+        let number = |number: Option<u64>| number.map(|number| number.to_le_bytes().to_vec()).unwrap_or_default();
+        let text = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_vec()).unwrap_or_default();
+        let parts: Vec<Vec<u8>> = match self {
+            Self::Pending => vec![b"pending".to_vec()],
+            Self::UnattemptedFor(age) => vec![b"unattempted".to_vec(), age.as_millis().to_le_bytes().to_vec()],
+            Self::OldestBeyond(most) => vec![b"oldest".to_vec(), number(Some(*most))],
+            Self::Events(events) => vec![b"events".to_vec(), ids(events)],
+            Self::Dead(DeadQuery { since_ms, until_ms, reason, reason_is, events }) => {
+                // An empty selection of events is one: it means none.
+                let named = events.as_deref().map(|events| [b"of".to_vec(), ids(events)].concat()).unwrap_or_default();
+                vec![b"dead".to_vec(), number(*since_ms), number(*until_ms), text(reason), text(reason_is), named]
+            }
+        };
+        AskedDigest::of([why].into_iter().chain(parts.iter().map(Vec::as_slice)))
+    }
 }
 
 /// What became of a command.

@@ -47,6 +47,15 @@ pub enum StoreError {
     /// An id, or a cursor, is something else's.
     #[error("{0}")]
     Conflict(String),
+    /// The id is that of something else, which was asked for before.
+    #[error(
+        "the id {} is that of something else: {by}. Nothing was done now: give another id, or none, for what you ask", uuid::Uuid::from_u128(*.id)
+    )]
+    IdTaken {
+        id: u128,
+        /// What it was given for.
+        by: String,
+    },
     /// There is no room for a config's names.
     #[error(transparent)]
     NamesFull(#[from] NamesFull),

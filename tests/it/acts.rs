@@ -22,6 +22,15 @@ async fn refused(relay: &TestRelay, path: &str, asked: Value, part: &str) {
     assert!(answer.text().contains(part), "{path}: {}", answer.text());
 }
 
+/// Has something refused because its id is that of something else.
+async fn is_anothers(relay: &TestRelay, path: &str, asked: Value, by: &str) {
+    let answer = ask(relay, path, asked.clone()).await;
+    let told = answer.text();
+    assert_eq!(answer.status(), 409, "{path}: {asked}: {told}");
+    let id = asked["id"].as_str().expect("an id");
+    assert!(told.contains(id) && told.contains(by) && told.contains("give another id"), "{path}: {asked}: {told}");
+}
+
 /// An id of a command.
 fn command(number: u128) -> String {
     uuid::Uuid::from_u128(number).to_string()
@@ -371,7 +380,78 @@ async fn some_events_are_replayed_where_they_went_or_elsewhere_and_once() {
     let copies = |id: &String| fake.seen().iter().filter(|message| message.header("webhook-id") == Some(id)).count();
     assert_eq!([0, 1, 2].map(|at| copies(&ids[at])), [1, 1, 1]);
     let other = json!({ "events": [ids[0]], "to": ["crm"], "id": command(5) });
-    refused(&relay, "/api/replays", other, "another replay's").await;
+    is_anothers(&relay, "/api/replays", other, "another replay").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_given_for_something_else_is_refused_and_says_what_it_was_for() {
+    let fake = Fake::start(std::iter::repeat_with(|| Act::status(422)).take(3)).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let id = relay.accept(SENT).await;
+        relay.until(&id, "dead").await;
+        ids.push(id);
+    }
+    let of = |mut asked: Value, id: u128| {
+        asked["destination"] = json!("crm");
+        asked["id"] = json!(command(id));
+        asked
+    };
+    let of_none = json!({ "type": "bounced" });
+    for (nth, done) in ["replay", "drop"].into_iter().enumerate() {
+        let path = format!("/api/dead-letters/{done}");
+        let id = 10 + nth as u128;
+        let one = json!({ "events": [ids[nth]] });
+        told(&relay, &path, of(one.clone(), id)).await;
+        for other in [
+            json!({}),
+            json!({ "events": [ids[2]] }),
+            json!({ "events": [ids[nth], ids[2]] }),
+            json!({ "event": ids[2] }),
+            json!({ "reason": "422" }),
+            json!({ "reason_is": "422 Unprocessable Entity" }),
+            json!({ "type": "sent" }),
+            json!({ "email": "a@b.cd" }),
+            json!({ "campaign": "x" }),
+            json!({ "since": "1h" }),
+            json!({ "since": "1h", "until": "30m" }),
+        ] {
+            is_anothers(&relay, &path, of(other, id), "`crm`").await;
+        }
+        for same in [one, json!({ "event": ids[nth] }), json!({ "events": [ids[nth], ids[nth]] })] {
+            assert_eq!(told(&relay, &path, of(same, id)).await["repeated"], true);
+        }
+        // What is found by a filter, and since when it was, is another when it is said again.
+        let filter = json!({ "type": "bounced", "since": "1h" });
+        told(&relay, &path, of(filter.clone(), id + 10)).await;
+        assert_eq!(told(&relay, &path, of(filter, id + 10)).await["repeated"], true);
+        is_anothers(&relay, &path, of(of_none.clone(), id + 10), "done to 0 deliveries").await;
+    }
+    let letters = relay.admin("/api/dead-letters?destination=crm").await.json();
+    let left: Vec<_> = letters["dead_letters"].as_array().expect("a list").iter().map(|one| &one["event"]).collect();
+    assert_eq!(left, [&json!(ids[2])], "nothing else was done");
+
+    let pause = "/api/destinations/crm/pause";
+    told(&relay, pause, json!({ "id": command(30), "reason": "friday" })).await;
+    is_anothers(&relay, pause, json!({ "id": command(30), "reason": "monday" }), "a pause of `crm`").await;
+    is_anothers(&relay, "/api/destinations/crm/resume", json!({ "id": command(30) }), "a pause of `crm`").await;
+    let source = "/api/sources/vero/pause";
+    told(&relay, source, json!({ "id": command(31) })).await;
+    is_anothers(&relay, source, json!({ "id": command(31), "refuse": true }), "by `vero`").await;
+
+    let range = |since: &str, until: &str| json!({ "since": since, "until": until, "id": command(32) });
+    told(&relay, "/api/replays", range("2h", "1h")).await;
+    for other in [range("3h", "1h"), range("2h", "30m"), json!({ "since": "2h", "id": command(32) })] {
+        is_anothers(&relay, "/api/replays", other, "another replay").await;
+    }
+    assert_eq!(told(&relay, "/api/replays", range("2h", "1h")).await["repeated"], true);
+    is_anothers(&relay, pause, json!({ "id": command(32) }), "a replay").await;
+
+    let relay = relay.restart(|config| config).await;
+    is_anothers(&relay, pause, json!({ "id": command(30), "reason": "monday" }), "a pause of `crm`").await;
+    is_anothers(&relay, "/api/dead-letters/drop", of(json!({ "event": ids[2] }), 11), "dropping dead letters").await;
+    is_anothers(&relay, "/api/replays", range("3h", "1h"), "another replay").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,8 +152,8 @@ async fn a_replay_of_the_history_counts_first_matches_and_is_done_once() {
         let mut other = asked.clone();
         other[key] = value;
         let refused = ask(&relay, "/api/replays", other).await;
-        assert_eq!(refused.status(), 400, "{}", refused.text());
-        assert!(refused.text().contains("another replay's"), "{}", refused.text());
+        assert_eq!(refused.status(), 409, "{}", refused.text());
+        assert!(refused.text().contains("another replay"), "{}", refused.text());
     }
     let relay = relay.restart(|config| config).await;
     assert_eq!(told(&relay, "/api/replays", asked).await["repeated"], true, "also after a restart");
@@ -551,6 +551,30 @@ async fn a_backup_of_a_running_relay_goes_on_as_a_data_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_which_no_copy_can_be_made_is_the_askers_fault_and_is_not_said_again_whole() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let at = relay.directory.path();
+    std::fs::write(at.join("file"), "").expect("written");
+    let long = |name: usize| at.join("x".repeat(name)).display().to_string();
+    // A name has at most 255 bytes, a path 4096.
+    for path in [
+        long(256),
+        long(500_000),
+        at.join("file").display().to_string(),
+        at.join("file/copy").display().to_string(),
+        format!("{}/a\0b", at.display()),
+        at.join("data/copy").display().to_string(),
+    ] {
+        let answer = ask(&relay, "/api/store/backup", json!({ "directory": path })).await;
+        let shown: String = path.chars().take(300).collect();
+        assert_eq!(answer.status(), 400, "{shown}: {}", answer.text());
+        assert!(answer.text().contains("name a") && answer.text().len() < 500, "{shown}: {}", answer.text());
+    }
+    told(&relay, "/api/store/backup", json!({ "directory": long(255) })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn below_the_free_space_that_must_stay_events_are_refused_and_deliveries_go_on() {
     use vero_relay::store::journal::disk::Space;
     use vero_relay::store::journal::model::{Faults, ModelDisk};
@@ -621,7 +645,7 @@ async fn the_same_replay_asked_for_many_times_at_once_is_one() {
     assert_eq!(fake.seen().len(), 20);
     let other = json!({ "destination": "crm", "id": "0d6c9c5e-5f0b-4b53-9a55-1f1f2a3b4c5d" });
     let refused = ask(&relay, "/api/dead-letters/replay", other).await;
-    assert_eq!(refused.status(), 400, "an id is one command's: {}", refused.text());
+    assert_eq!(refused.status(), 409, "an id is one command's: {}", refused.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

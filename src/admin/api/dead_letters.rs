@@ -15,7 +15,7 @@ use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Conditions;
 use crate::store::{
-    Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page, StoredEvent, What,
+    AskedDigest, Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page, StoredEvent, What,
     Which,
 };
 use crate::time::rfc3339;
@@ -240,8 +240,10 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &Cancellati
         None if is_drop => from,
         None => in_config(relay, from_name)?,
     };
-    let mut filter = Filter::read(&asked.as_query(&FILTERS)?)?;
+    let filters = asked.as_query(&FILTERS)?;
+    let mut filter = Filter::read(&filters)?;
     filter.query.events = events(asked)?;
+    let digest = digest(&filters, filter.query.events.as_deref());
     let id = asked.id()?;
     let is_dry = asked.flag("dry_run")?;
     let which = Which::Dead(as_query(relay, from, filter, has_gone).await?);
@@ -249,13 +251,24 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &Cancellati
         (relay.store.how_many(from, which).await.map_err(refused)?, false)
     } else {
         let what = if is_drop { What::Drop(which) } else { What::Move { which, to } };
-        let done = ask(relay, Command::new(id, from, what)).await?;
+        let done = ask(relay, Command::new(id, from, what).asked_as(digest)).await?;
         (done.deliveries, done.was_done_before)
     };
     let dead = relay.store.counts().await.map_err(refused)?.of(from).dead;
     let left = if is_dry { dead.saturating_sub(deliveries) } else { dead };
     let id = uuid::Uuid::from_u128(id).to_string();
     Ok(json!({ "id": id, "deliveries": deliveries, "left": left, "dry_run": is_dry, "repeated": is_repeated }))
+}
+
+/// Tells which dead letters were asked for: those that are found, and the moments that ages name, are others when it is said again.
+fn digest(filters: &Query, events: Option<&[EventId]>) -> AskedDigest {
+    let mut named: Vec<_> = events.unwrap_or_default().iter().map(|event| event.to_bytes()).collect();
+    named.sort_unstable();
+    named.dedup();
+    let said = filters.0.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+    let marked = events.map(|_| b"events".as_slice());
+    let parts: Vec<&[u8]> = said.chain(marked).chain(named.iter().map(<[u8; 16]>::as_slice)).collect();
+    AskedDigest::of(parts)
 }
 
 /// The events that are named, if any are.

@@ -71,6 +71,10 @@ impl Refusal {
         Self(StatusCode::BAD_REQUEST, bounded(&message.into()))
     }
 
+    fn conflict(message: impl Into<String>) -> Self {
+        Self(StatusCode::CONFLICT, bounded(&message.into()))
+    }
+
     fn missing(message: impl Into<String>) -> Self {
         Self(StatusCode::NOT_FOUND, bounded(&message.into()))
     }
@@ -325,6 +329,7 @@ fn refused(error: StoreError) -> Refusal {
         StoreError::Unavailable(_) | StoreError::Closed => Refusal::unavailable(error.to_string()),
         StoreError::Missing => Refusal::missing(error.to_string()),
         StoreError::Conflict(_) | StoreError::NamesFull(_) => Refusal::wrong(error.to_string()),
+        StoreError::IdTaken { .. } => Refusal::conflict(error.to_string()),
         StoreError::Damaged(_) => Refusal::failed(&error),
     }
 }

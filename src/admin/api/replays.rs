@@ -109,6 +109,7 @@ fn spec(asked: &Asked) -> Result<ReplaySpec, Refusal> {
         to,
         by,
         only,
+        range: Some([asked.text("since")?, asked.text("until")?].map(|word| word.map(str::to_owned))),
     })
 }
 
@@ -156,6 +157,7 @@ fn refusal(error: ReplayError) -> Refusal {
         ReplayError::Match(_) | ReplayError::TooLong | ReplayError::Store(StoreError::Conflict(_)) => {
             Refusal::wrong(error.to_string())
         }
+        ReplayError::Store(StoreError::IdTaken { .. }) => Refusal::conflict(error.to_string()),
         ReplayError::Destination(_) => Refusal::missing(error.to_string()),
         ReplayError::Panicked => Refusal::failed(&error),
         ReplayError::Store(_) | ReplayError::Stopped | ReplayError::HasGone => {

@@ -23,6 +23,8 @@ pub struct ReplaySpec {
     pub to: Vec<String>,
     pub by: By,
     pub only: Only,
+    /// The words by which the range of time was asked for: said again, an age names another moment. Earlier builds did not write it down.
+    pub range: Option<[Option<String>; 2]>,
 }
 
 /// Which rules say where an event goes.
@@ -73,10 +75,12 @@ impl ReplaySpec {
         EventQuery { since_ms, until_ms: until_ms.unwrap_or(u64::MAX), last: None, order: Order::OldestFirst }
     }
 
-    /// Whether it was asked for by the same words. Ages have moved on since; the rest says whether it is the same one.
+    /// Whether it was asked for by the same words.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let digest = |spec: &Self| spec.named.as_ref().map(|named| named.digest.clone());
-        self.matching == other.matching
+        let is_range_alike = self.range.as_ref().zip(other.range.as_ref()).is_none_or(|(one, other)| one == other);
+        is_range_alike
+            && self.matching == other.matching
             && self.is_unrouted == other.is_unrouted
             && self.to == other.to
             && (self.by, self.only) == (other.by, other.only)
@@ -93,7 +97,7 @@ impl ReplaySpec {
 
     /// As it is shown.
     pub fn shown(&self) -> Value {
-        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only } = self;
+        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only, range: _ } = self;
         let mut shown = match named {
             Some(named) => json!({ "events": named.count, "to": to }),
             None => {
@@ -116,8 +120,8 @@ impl ReplaySpec {
 
     /// As it is written down. What earlier builds would take for another is hidden from them: they say that they cannot read it.
     pub fn json(&self) -> Value {
-        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only } = self;
-        let plain = json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to });
+        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only, range } = self;
+        let plain = json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to, "words": range });
         if named.is_none() && !is_unrouted && (*by, *only) == (By::Then, Only::All) {
             return plain;
         }
@@ -158,7 +162,9 @@ impl ReplaySpec {
         };
         let to = value["to"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
         let matching = value["match"].as_str().map(str::to_owned);
-        Some(Self { since_ms: value["since_ms"].as_u64()?, until_ms, matching, to, ..Self::default() })
+        let word = |at: usize| value["words"][at].as_str().map(str::to_owned);
+        let range = value["words"].is_array().then(|| [word(0), word(1)]);
+        Some(Self { since_ms: value["since_ms"].as_u64()?, until_ms, matching, to, range, ..Self::default() })
     }
 }
 
@@ -188,6 +194,7 @@ mod tests {
         for spec in [
             plain(None),
             plain(Some(2)),
+            ReplaySpec { range: Some([Some("2h".into()), None]), ..plain(Some(2)) },
             ReplaySpec { is_unrouted: true, ..plain(None) },
             ReplaySpec { by: By::Now, ..plain(None) },
             ReplaySpec { only: Only::Missing, ..plain(None) },
@@ -213,6 +220,21 @@ mod tests {
             ReplaySpec { is_unrouted: true, ..asked.clone() },
         ] {
             assert!(!asked.is_same(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_the_same_by_its_words_and_where_they_were_not_written_down() {
+        let of = |since_ms, words: Option<[Option<&str>; 2]>| ReplaySpec {
+            since_ms,
+            range: words.map(|words| words.map(|word| word.map(str::to_owned))),
+            ..ReplaySpec::default()
+        };
+        let asked = of(1, Some([Some("2h"), None]));
+        assert!(asked.is_same(&of(2, Some([Some("2h"), None]))), "the age has moved on");
+        assert!(asked.is_same(&of(2, None)) && of(2, None).is_same(&asked));
+        for other in [[Some("3h"), None], [Some("2h"), Some("1h")], [None, Some("2h")]] {
+            assert!(!asked.is_same(&of(1, Some(other))), "{other:?}");
         }
     }
 

@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 
 use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
-use super::format::{Act, BulkAct, DeliveryKey, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut};
+use super::format::{
+    Act, BulkAct, CommandRecord, DeliveryKey, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut,
+};
 use super::inbox::{Message, Urgency};
 use super::index::REPLAYS_MAX;
-use super::known::{CommandAct, KnownCommand};
+use super::known::{CommandAct, CommandKind, KnownCommand};
 use super::words::{Letter, ReadError, state_after, unreadable};
 use super::{Journal, lock, reading};
 use crate::event::EventId;
@@ -21,6 +23,7 @@ use crate::store::{
     AppendError, Command, DEAD_EVENTS_MAX, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError,
     What, Which,
 };
+use crate::time::rfc3339;
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
 /// for.
@@ -35,22 +38,23 @@ impl Journal {
     /// Does what a command says, unless that was done before. It takes effect at once; the receiver resolves when it is durable. May read
     /// the index.
     pub fn begin(&self, command: &Command) -> Result<(Done, Durable), StoreError> {
-        let Command { id, of, ref what } = *command;
+        let Command { id, of, ref what, asked } = *command;
         self.refuse_at_end()?;
-        let act = CommandAct::new(of, what);
-        let conflict = || StoreError::Conflict("this id is another command's".to_owned());
+        let act = CommandAct::new(command);
         let reserved = id.map(|id| self.commands.reserve(id)).transpose();
         let reservation = match reserved {
             Ok(reservation) => reservation,
-            Err(known) if known.act != act => return Err(conflict()),
+            Err(known) if !known.act.is_same(&act) => return Err(self.taken_by(known)),
             Err(KnownCommand { deliveries, .. }) => {
                 return Ok((Done { deliveries, was_done_before: true, taken_over: None }, self.durable()));
             }
         };
         // Who saves a replay asks the other way around: one of the two sees the other.
-        if lock(&self.replays).iter().any(|replay| Some(replay.id) == id) {
-            return Err(conflict());
+        if let Some(replay) = lock(&self.replays).iter().find(|replay| Some(replay.id) == id) {
+            let by = format!("a replay, {}", rfc3339(replay.at_ms));
+            return Err(StoreError::IdTaken { id: replay.id, by });
         }
+        let id = id.map(|id| CommandRecord { id, asked: Some(asked) });
         // What is a dead letter for one command must still be one when it acts.
         let _one_after_the_other = chooses(what).then(|| lock(&self.commanding));
         let control = |act: Act| u64::from(self.control(of, act, Urgency::Now));
@@ -90,6 +94,33 @@ impl Journal {
         Ok((Done { deliveries, was_done_before: false, taken_over }, durable))
     }
 
+    /// What an id was given for.
+    fn taken_by(&self, known: KnownCommand) -> StoreError {
+        let KnownCommand { id, act: CommandAct { of, kind, .. }, deliveries, at_ms } = known;
+        let name = |id: NameId| match reading(&self.names).of(id) {
+            Some((_, name)) => format!("`{name}`"),
+            None => "one that is gone".to_owned(),
+        };
+        let done = match kind {
+            CommandKind::Redeliver => "delivering again to",
+            CommandKind::DeadLetter => "giving up what waits for",
+            CommandKind::Drop => "dropping dead letters of",
+            CommandKind::Move(_) => "moving dead letters of",
+            CommandKind::TakeOver(_) => "moving everything of",
+            CommandKind::Pause => "a pause of",
+            CommandKind::Hold => "holding what comes in by",
+            CommandKind::Resume => "a resume of",
+            CommandKind::RetryNow => "retrying now what waits for",
+        };
+        let to = match kind {
+            CommandKind::Move(to) | CommandKind::TakeOver(to) => format!(" to {}", name(to)),
+            _ => String::new(),
+        };
+        let counted = if deliveries == 1 { "1 delivery".to_owned() } else { format!("{deliveries} deliveries") };
+        let by = format!("{done} {}{to}, {}, done to {counted}", name(of), rfc3339(at_ms));
+        StoreError::IdTaken { id, by }
+    }
+
     /// Refuses what would be in effect in memory alone.
     fn refuse_at_end(&self) -> Result<(), AppendError> {
         if let Health::Poisoned(why) = &*self.health.borrow() {
@@ -111,8 +142,15 @@ impl Journal {
         let [cursor, until] = numbers.unwrap_or([NUMBER_MAX; 2]);
         let record = ReplayRecord { id, spec: spec.clone(), cursor, until, selected, at_ms, is_done };
         let mut replays = lock(&self.replays);
-        if self.commands.is_taken(progress.id) {
-            return Err(StoreError::Conflict("this id is another command's".to_owned()));
+        match self.commands.taken(progress.id) {
+            Some(Some(known)) => return Err(self.taken_by(known)),
+            Some(None) => {
+                return Err(StoreError::IdTaken {
+                    id: progress.id,
+                    by: "a command that is carried out now".to_owned(),
+                });
+            }
+            None => {}
         }
         let known = replays.iter().find(|known| known.id == id);
         if let Some(known) = known.filter(|known| known.is_done || known.cursor > cursor) {
@@ -229,7 +267,14 @@ impl Journal {
     }
 
     /// Does something to deliveries, and has it written down. Returns to how many.
-    pub fn select(&self, command: Option<u128>, of: NameId, act: BulkAct, reason: &str, mut sequences: Bitmap) -> u64 {
+    pub fn select(
+        &self,
+        command: Option<CommandRecord>,
+        of: NameId,
+        act: BulkAct,
+        reason: &str,
+        mut sequences: Bitmap,
+    ) -> u64 {
         // Nothing goes from the history while deliveries of it are chosen.
         let _selecting = lock(&self.selecting);
         if act == BulkAct::Redeliver {
@@ -255,7 +300,7 @@ impl Journal {
     }
 
     /// Delivers dead letters of one destination to another, in one group of the journal for each part: a crash leaves them here or there.
-    fn move_dead_letters(&self, command: Option<u128>, from: NameId, to: NameId, sequences: &Bitmap) -> u64 {
+    fn move_dead_letters(&self, command: Option<CommandRecord>, from: NameId, to: NameId, sequences: &Bitmap) -> u64 {
         self.with_both(from, to, |here, there| {
             let act = BulkAct::MoveDead(to);
             let moved = here.select(act, sequences);
@@ -275,7 +320,7 @@ impl Journal {
         &self,
         of: NameId,
         act: BulkAct,
-        command: Option<u128>,
+        command: Option<CommandRecord>,
         reason: &str,
         sequences: Bitmap,
     ) -> SelectionRecord {

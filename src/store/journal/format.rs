@@ -48,7 +48,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use self::acts::{Act, BulkAct, Control, ReplayRecord, SelectionRecord};
+pub use self::acts::{Act, BulkAct, CommandRecord, Control, ReplayRecord, SelectionRecord};
 pub use self::codec::cut;
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::format::{BulkAct, SelectionRecord};
+use super::format::{BulkAct, CommandRecord, SelectionRecord};
 use super::lock;
-use crate::store::{COMMANDS_MAX, NameId, What};
+use crate::store::{AskedDigest, COMMANDS_MAX, Command, NameId, What};
 
 /// A command that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,13 @@ pub struct KnownCommand {
     pub at_ms: u64,
 }
 
-/// By what two commands are told apart: whose deliveries, and what is done.
+/// By what two commands are told apart: whose deliveries, what is done, and to which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandAct {
     pub of: NameId,
     pub kind: CommandKind,
+    /// What was asked for. Of commands that an earlier build did it is not known.
+    pub asked: Option<AskedDigest>,
 }
 
 /// Stands in the index where no other destination is named.
@@ -75,11 +77,14 @@ impl CommandKind {
 }
 
 impl CommandAct {
-    pub fn new(of: NameId, what: &What) -> Self {
-        let kind = match what {
+    pub fn new(command: &Command) -> Self {
+        let of = command.of;
+        let kind = match &command.what {
             What::Redeliver(_) => CommandKind::Redeliver,
             What::DeadLetter { .. } => CommandKind::DeadLetter,
             What::Drop(_) => CommandKind::Drop,
+            // It is one and the same, and the journal writes it down like this.
+            What::Move { to, .. } if *to == of => CommandKind::Redeliver,
             What::Move { to, .. } => CommandKind::Move(*to),
             What::TakeOver { to } => CommandKind::TakeOver(*to),
             What::Pause { .. } => CommandKind::Pause,
@@ -87,7 +92,13 @@ impl CommandAct {
             What::Resume => CommandKind::Resume,
             What::RetryNow => CommandKind::RetryNow,
         };
-        Self { of, kind }
+        Self { of, kind, asked: Some(command.asked) }
+    }
+
+    /// Whether it is the same that is asked for, as far as that is known.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_asked_alike = self.asked.zip(other.asked).is_none_or(|(one, other)| one == other);
+        (self.of, self.kind) == (other.of, other.kind) && is_asked_alike
     }
 
     /// What a record of the journal says of the command that it is part of.
@@ -99,7 +110,8 @@ impl CommandAct {
             BulkAct::MoveDead(to) => CommandKind::Move(to),
             BulkAct::MoveWaiting(to) => CommandKind::TakeOver(to),
         };
-        Self { of: record.destination, kind }
+        let asked = record.command.and_then(|command| command.asked);
+        Self { of: record.destination, kind, asked }
     }
 }
 
@@ -128,7 +140,7 @@ impl Commands {
 
     /// Takes down what a record of the journal says of a command.
     pub fn add_record(&mut self, record: &SelectionRecord) {
-        if let Some(id) = record.command {
+        if let Some(CommandRecord { id, .. }) = record.command {
             let act = CommandAct::of_record(record);
             let deliveries = record.sequences.len();
             self.add(KnownCommand { id, act, deliveries, at_ms: record.at_ms });
@@ -172,10 +184,11 @@ impl CommandIds {
         Ok(Reservation { ids: self, id })
     }
 
-    /// Whether an id is a command's, also of one that is not done yet.
-    pub fn is_taken(&self, id: u128) -> bool {
+    /// Whether an id is a command's, and which one that was done: none, of one that is not done yet.
+    pub fn taken(&self, id: u128) -> Option<Option<KnownCommand>> {
         let ids = lock(&self.ids);
-        ids.reserved.contains(&id) || ids.known.find(id).is_some()
+        let known = ids.known.find(id);
+        (known.is_some() || ids.reserved.contains(&id)).then_some(known)
     }
 
     /// Remembers a command that was done before.
@@ -211,13 +224,22 @@ mod tests {
     #[test]
     fn the_newest_commands_are_remembered() {
         let mut commands = Commands::default();
-        let act = CommandAct { of: NameId(1), kind: CommandKind::Redeliver };
+        let act = CommandAct { of: NameId(1), kind: CommandKind::Redeliver, asked: None };
         let command = |id| KnownCommand { id, act, deliveries: 2, at_ms: 0 };
         (1..=COMMANDS_MAX as u128 + 1).for_each(|id| commands.add(command(id)));
         commands.add(command(5));
         assert_eq!(commands.find(1), None);
         assert_eq!(commands.find(5).map(|known| known.deliveries), Some(4), "two records of one command");
         assert_eq!(commands.all().count(), COMMANDS_MAX);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_command_of_an_earlier_build_is_not_held_against_it() {
+        let act = |kind, asked: Option<u64>| CommandAct { of: NameId(1), kind, asked: asked.map(AskedDigest) };
+        let drop = |asked| act(CommandKind::Drop, asked);
+        assert!(drop(Some(1)).is_same(&drop(Some(1))) && drop(Some(1)).is_same(&drop(None)));
+        assert!(drop(None).is_same(&drop(Some(1))) && !drop(Some(1)).is_same(&drop(Some(2))));
+        assert!(!drop(None).is_same(&act(CommandKind::Redeliver, None)));
     }
 
     #[test]
@@ -235,13 +257,13 @@ mod tests {
         let ids = CommandIds::default();
         let command = KnownCommand {
             id: 7,
-            act: CommandAct { of: NameId(1), kind: CommandKind::Pause },
+            act: CommandAct { of: NameId(1), kind: CommandKind::Pause, asked: None },
             deliveries: 1,
             at_ms: 0,
         };
         for is_done in [false, true] {
             let first = ids.reserve(7).unwrap_or_else(|known| panic!("{known:?}"));
-            assert!(ids.is_taken(7) && !ids.is_taken(8));
+            assert_eq!((ids.taken(7), ids.taken(8)), (Some(None), None));
             assert!(ids.reserve(8).is_ok(), "another one waits for nobody");
             std::thread::scope(|scope| {
                 let second = scope.spawn(|| ids.reserve(7).err());
@@ -253,6 +275,6 @@ mod tests {
                 assert_eq!(second.join().expect("it ends"), is_done.then_some(command));
             });
         }
-        assert!(ids.is_taken(7));
+        assert_eq!(ids.taken(7), Some(Some(command)));
     }
 }

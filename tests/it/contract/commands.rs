@@ -34,10 +34,12 @@ fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
         }
         let other = Command::new(7, a, What::Drop(Which::Dead(DeadQuery::default())));
         let refused = wait(async || store.ask(other).await);
-        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::IdTaken { id: 7, .. })), "{refused:?}");
+        let told = refused.expect_err("refused").to_string();
+        assert!(told.contains("delivering again to `a`") && told.contains("done to 10 deliveries"), "{told}");
         let replay = ReplayProgress { id: 7, ..ReplayProgress::default() };
         let refused = wait(async || store.save_replay(replay).await);
-        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::IdTaken { id: 7, .. })), "{refused:?}");
     });
 }
 
@@ -307,6 +309,44 @@ fn kinds(store: &dyn Store) -> [Kind; 9] {
     ]
 }
 
+/// The same kind of act, of which another reason or other deliveries are asked for.
+fn asked_otherwise(what: &What) -> Vec<What> {
+    let event = |nth| EventId::mint(5, 7, nth);
+    let dead = |query| Which::Dead(query);
+    let one_of = || DeadQuery { events: Some(vec![event(1)]), ..DeadQuery::default() };
+    let which = [
+        Which::Pending,
+        Which::UnattemptedFor(Duration::from_secs(1)),
+        Which::UnattemptedFor(Duration::from_secs(2)),
+        Which::OldestBeyond(1),
+        Which::OldestBeyond(2),
+        Which::Events(vec![event(1)]),
+        Which::Events(vec![event(2)]),
+        Which::Events(vec![]),
+        dead(DeadQuery::default()),
+        dead(DeadQuery { since_ms: Some(1), ..DeadQuery::default() }),
+        dead(DeadQuery { until_ms: Some(1), ..DeadQuery::default() }),
+        dead(DeadQuery { reason: Some("a".to_owned()), ..DeadQuery::default() }),
+        dead(DeadQuery { reason_is: Some("a".to_owned()), ..DeadQuery::default() }),
+        dead(DeadQuery { events: Some(vec![]), ..DeadQuery::default() }),
+        dead(one_of()),
+        dead(DeadQuery { since_ms: Some(1), ..one_of() }),
+    ];
+    let all = which.into_iter();
+    let others: Vec<What> = match what {
+        What::Pause { .. } => vec![What::Pause { reason: "another".to_owned() }],
+        What::Hold | What::Resume | What::RetryNow | What::TakeOver { .. } => vec![],
+        What::Redeliver(_) => all.map(What::Redeliver).collect(),
+        What::DeadLetter { reason, .. } => {
+            let named = all.map(|which| What::DeadLetter { which, reason: reason.clone() });
+            named.chain([What::DeadLetter { which: Which::Pending, reason: "another".to_owned() }]).collect()
+        }
+        What::Drop(_) => all.map(What::Drop).collect(),
+        What::Move { to, .. } => all.map(|which| What::Move { which, to: *to }).collect(),
+    };
+    others.into_iter().filter(|other| other != what).collect()
+}
+
 /// What a command can change, of both destinations and of the source.
 fn everything(store: &dyn Store) -> impl PartialEq + std::fmt::Debug + use<> {
     let queue = |name| {
@@ -339,16 +379,17 @@ fn each_kind_of_command_is_done_once_for_an_id_which_is_no_other_commands() {
                 What::TakeOver { .. } => others.push((of, What::TakeOver { to: elsewhere })),
                 _ => {}
             }
+            others.extend(asked_otherwise(&what).into_iter().map(|other| (of, other)));
             for (of, other) in others {
                 let refused = wait(async || store.ask(Command::new(id, of, other.clone())).await);
                 assert!(
-                    matches!(refused, Err(StoreError::Conflict(_))),
+                    matches!(refused, Err(StoreError::IdTaken { .. })),
                     "{other:?} by the id of {what:?}: {refused:?}"
                 );
             }
             let replay = ReplayProgress { id, ..ReplayProgress::default() };
             let refused = wait(async || store.save_replay(replay).await);
-            assert!(matches!(refused, Err(StoreError::Conflict(_))), "a replay by the id of {what:?}: {refused:?}");
+            assert!(matches!(refused, Err(StoreError::IdTaken { .. })), "a replay by the id of {what:?}: {refused:?}");
             assert_eq!(everything(&*store), before, "{what:?}");
             assert!(!ask_of(&*store, new_id(), of, what.clone()).was_done_before, "{what:?}");
             assert_ne!(everything(&*store), before, "{what:?}");
@@ -388,7 +429,7 @@ fn of_two_commands_that_are_given_one_id_at_the_same_moment_one_is_refused() {
             let [one, two] = [what, another].map(|what| Command::new(id, of, what));
             let both = at_once([(&*store, one), (&*other, two)]);
             assert_eq!(both.iter().filter(|done| done.is_ok()).count(), 1, "{both:?}");
-            assert!(both.iter().any(|done| matches!(done, Err(StoreError::Conflict(_)))), "{both:?}");
+            assert!(both.iter().any(|done| matches!(done, Err(StoreError::IdTaken { .. }))), "{both:?}");
         }
     });
 }

@@ -2,8 +2,8 @@
 
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
-use crate::store::NameId;
 use crate::store::journal::bitmap::Bitmap;
+use crate::store::{AskedDigest, NameId};
 
 /// An act on a whole destination: an operator's, or one that the relay made in an operator's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,10 +96,18 @@ pub struct SelectionRecord {
     pub at_ms: u64,
     pub act: BulkAct,
     /// The command that this is part of, where that is remembered.
-    pub command: Option<u128>,
+    pub command: Option<CommandRecord>,
     /// Why, for dead letters.
     pub reason: String,
     pub sequences: Bitmap,
+}
+
+/// What a record says of the command that it is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandRecord {
+    pub id: u128,
+    /// What was asked for. Earlier builds did not say.
+    pub asked: Option<AskedDigest>,
 }
 
 /// Stands where a record is part of no command; no UUID of one is all zeros.
@@ -124,7 +132,7 @@ impl SelectionRecord {
         });
         put_u32(out, self.destination.0);
         put_u64(out, self.at_ms);
-        out.extend_from_slice(&self.command.unwrap_or(NO_COMMAND).to_le_bytes());
+        out.extend_from_slice(&self.command.map_or(NO_COMMAND, |command| command.id).to_le_bytes());
         put_text(out, &self.reason);
         let chunks: Vec<_> = self.sequences.encode().collect();
         put_u32(out, count(chunks.len()));
@@ -133,8 +141,16 @@ impl SelectionRecord {
             put_u32(out, count(bytes.len()));
             out.extend_from_slice(&bytes);
         }
-        if let BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) = self.act {
-            put_u32(out, to.0);
+        let to = match self.act {
+            BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) => Some(to),
+            BulkAct::Redeliver | BulkAct::DeadLetter | BulkAct::Drop => None,
+        };
+        let asked = self.command.and_then(|command| command.asked);
+        if to.is_some() || asked.is_some() {
+            put_u32(out, to.unwrap_or(NameId::NONE).0);
+        }
+        if let Some(AskedDigest(asked)) = asked {
+            put_u64(out, asked);
         }
     }
 
@@ -148,7 +164,7 @@ impl SelectionRecord {
         };
         let destination = NameId(take.u32()?);
         let at_ms = take.u64()?;
-        let command = Some(u128::from_le_bytes(take.bytes(16)?.try_into().ok()?)).filter(|id| *id != NO_COMMAND);
+        let command = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
         let reason = take.text()?;
         let mut sequences = Bitmap::default();
         for _ in 0..take.u32()? {
@@ -160,10 +176,12 @@ impl SelectionRecord {
         }
         // Behind the rest, where an older release does not look.
         let act = match (act, take.u32().map(NameId)) {
-            (BulkAct::Drop, Some(to)) => BulkAct::MoveDead(to),
+            (BulkAct::Drop, Some(to)) if to != NameId::NONE => BulkAct::MoveDead(to),
             (BulkAct::MoveWaiting(_), Some(to)) => BulkAct::MoveWaiting(to),
             (act, _) => act,
         };
+        let asked = take.u64().map(AskedDigest);
+        let command = (command != NO_COMMAND).then_some(CommandRecord { id: command, asked });
         Some(Self { destination, at_ms, act, command, reason, sequences })
     }
 }

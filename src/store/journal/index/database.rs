@@ -27,13 +27,17 @@ use super::beside;
 type Result<T> = rusqlite::Result<T>;
 
 /// The version of the tables. Another one is quarantined and the index is made again.
-const SCHEMA_VERSION: i64 = 2;
-/// From the version before: what was given up then is as old as the change.
+const SCHEMA_VERSION: i64 = 3;
+/// From the first version: what was given up then is as old as the change.
 const FROM_VERSION_1: &str = "
 ALTER TABLE dead ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE buried ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
 DROP INDEX IF EXISTS dead_at;
 DROP INDEX IF EXISTS buried_at;
+";
+/// From the second too: what a command was asked for is not known of those that were done before.
+const FROM_VERSION_2: &str = "
+ALTER TABLE command ADD COLUMN asked INTEGER;
 ";
 /// Attempts kept in detail for each delivery: the newest.
 pub const NOTES_MAX: i64 = 5;
@@ -73,7 +77,7 @@ INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM total);
 CREATE TABLE IF NOT EXISTS replay (id BLOB PRIMARY KEY, spec TEXT, cursor INTEGER, until INTEGER, selected INTEGER, at_ms INTEGER,
     done INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS command (id BLOB PRIMARY KEY, destination INTEGER, kind INTEGER, other INTEGER, deliveries INTEGER,
-    at_ms INTEGER) WITHOUT ROWID;
+    at_ms INTEGER, asked INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (destination INTEGER PRIMARY KEY, fact TEXT);
 CREATE TABLE IF NOT EXISTS uses (segment INTEGER PRIMARY KEY, names BLOB);
 CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRIMARY KEY (file, start)) WITHOUT ROWID;
@@ -148,13 +152,20 @@ impl Database {
         // A mebibyte: rows are few, and looked up rarely.
         connection.pragma_update(None, "cache_size", -1024)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version == 1 {
-            connection.execute_batch(FROM_VERSION_1)?;
-        } else if version != 0 && version != SCHEMA_VERSION {
+        if !(0..=SCHEMA_VERSION).contains(&version) {
             return Err(rusqlite::Error::InvalidParameterName(format!("index version {version}")));
         }
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        let mut steps = String::new();
+        if version == 1 {
+            steps.push_str(FROM_VERSION_1);
+        }
+        // The table came with no version of its own: the oldest files have none.
+        let sql = "SELECT count(*) > 0 AND sum(name = 'asked') = 0 FROM pragma_table_info('command')";
+        if connection.query_row(sql, [], |row| row.get(0))? {
+            steps.push_str(FROM_VERSION_2);
+        }
+        // All of it or nothing: half a step could not be made again.
+        connection.execute_batch(&format!("BEGIN;{steps}{SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"))?;
         // Whatever is damaged shows now, and not when an operator looks for a dead letter.
         connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
         connection.set_prepared_statement_cache_capacity(64);

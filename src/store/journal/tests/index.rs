@@ -221,6 +221,31 @@ fn a_resume_that_was_answered_does_not_undo_a_later_pause_after_a_kill() {
 }
 
 #[test]
+fn an_index_of_the_version_before_is_gone_on_with_and_knows_its_commands() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    let of = crm(&store);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let ask = |store: &JournalStore, reason: &str| {
+        let pause = What::Pause { reason: reason.to_owned() };
+        runtime.block_on(async { store.ask(Command::new(1, of, pause)).await })
+    };
+    assert!(ask(&store, "by hand").is_ok_and(|done| !done.was_done_before));
+    store.close();
+    drop(store);
+    change_index(&kept, "ALTER TABLE command DROP COLUMN asked; PRAGMA user_version = 2;");
+    let store = kept.open();
+    assert!(ask(&store, "by hand").is_ok_and(|done| done.was_done_before), "it is known");
+    assert!(ask(&store, "another").is_ok_and(|done| done.was_done_before), "why is not known of it");
+    assert!(store.state(of).paused.is_some());
+}
+
+/// Changes the index of a store that is closed.
+fn change_index(kept: &Kept, sql: &str) {
+    rusqlite::Connection::open(kept.index()).expect("opens").execute_batch(sql).expect("changed");
+}
+
+#[test]
 fn an_event_that_gets_the_number_of_a_lost_one_does_not_get_what_became_of_that() {
     let mut kept = Kept::new(64 * SEGMENT);
     let store = kept.open();

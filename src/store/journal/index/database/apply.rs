@@ -8,7 +8,7 @@ use crate::store::journal::format::{BulkAct, DeliveryKey, ReplayRecord, Selectio
 use crate::store::journal::index::Update;
 use crate::store::journal::known::{CommandAct, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
-use crate::store::{AttemptNote, COMMANDS_MAX, NameId};
+use crate::store::{AskedDigest, AttemptNote, COMMANDS_MAX, NameId};
 
 impl Database {
     pub fn apply(&mut self, update: &Update) -> Result<()> {
@@ -145,11 +145,12 @@ impl Database {
     }
 
     pub(super) fn command(&self, command: &KnownCommand) -> Result<()> {
-        let KnownCommand { id, act: CommandAct { of, kind }, deliveries, at_ms } = command;
+        let KnownCommand { id, act: CommandAct { of, kind, asked }, deliveries, at_ms } = command;
         let (kind, other) = kind.to_numbers();
         let mut statement =
-            self.connection.prepare_cached("INSERT OR IGNORE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        statement.execute(params![id.to_be_bytes(), of.0, kind, other, signed(*deliveries), signed(*at_ms)])?;
+            self.connection.prepare_cached("INSERT OR IGNORE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let asked = asked.map(|AskedDigest(asked)| signed(asked));
+        statement.execute(params![id.to_be_bytes(), of.0, kind, other, signed(*deliveries), signed(*at_ms), asked])?;
         let sql = "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
         self.connection.prepare_cached(sql)?.execute([COMMANDS_MAX as i64]).map(drop)
     }

@@ -9,12 +9,12 @@ use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::{DeliveryKey, ReplayRecord};
 use crate::store::journal::known::{CommandAct, CommandKind, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
-use crate::store::{AttemptNote, NameId};
+use crate::store::{AskedDigest, AttemptNote, NameId};
 
 impl Database {
     /// The commands that are remembered, oldest first.
     pub fn commands(&self) -> Result<Vec<KnownCommand>> {
-        let sql = "SELECT id, destination, kind, other, deliveries, at_ms FROM command ORDER BY at_ms";
+        let sql = "SELECT id, destination, kind, other, deliveries, at_ms, asked FROM command ORDER BY at_ms";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| {
             let id = u128::from_be_bytes(row.get(0)?);
@@ -23,7 +23,8 @@ impl Database {
             let of = NameId(row.get(1)?);
             let deliveries = unsigned(row, 4)?;
             let at_ms = unsigned(row, 5)?;
-            Ok(kind.map(|kind| KnownCommand { id, act: CommandAct { of, kind }, deliveries, at_ms }))
+            let asked = row.get::<_, Option<i64>>(6)?.map(|asked| AskedDigest(asked.cast_unsigned()));
+            Ok(kind.map(|kind| KnownCommand { id, act: CommandAct { of, kind, asked }, deliveries, at_ms }))
         })?;
         rows.filter_map(Result::transpose).collect()
     }
