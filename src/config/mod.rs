@@ -224,6 +224,11 @@ fn directory_of(path: &Path) -> PathBuf {
 }
 
 impl Config {
+    /// A digest by which a change is seen of the file and of those that it names.
+    pub fn digest_with_files(&self) -> FileDigest {
+        self.files.digest_behind(self.digest)
+    }
+
     /// Reads and proves a config file. The report holds warnings only.
     pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<(Self, Report), ConfigError> {
         Self::load_again(path, surroundings, Client::new(|name| surroundings.variable(name)))

@@ -27,6 +27,12 @@ impl NamedFiles {
         self.0.values().flatten().for_each(|byte| text.push_str(&format!("{byte:02x}")));
     }
 
+    /// A digest of what they hold, behind that of the config's own text.
+    pub(super) fn digest_behind(&self, text: FileDigest) -> FileDigest {
+        let all: Vec<u8> = std::iter::once(&text).chain(self.0.values()).flatten().copied().collect();
+        digest_of(&all)
+    }
+
     /// What is different in those of a newer config, as sentences.
     pub(super) fn changes_to(&self, newer: &NamedFiles) -> Vec<String> {
         let has_changed = |path: &PathBuf, digest: &FileDigest| newer.0.get(path).is_some_and(|newer| newer != digest);

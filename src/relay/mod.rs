@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::generation::{Generation, RuleCount};
 pub use self::health::{healthz, readyz};
-pub use self::on_disk::{Candidate, OnDisk, Other, changed_ms, needs_restart};
+pub use self::on_disk::{Candidate, Difference, OnDisk, Other, needs_restart};
 pub use self::past::Past;
 use self::past::Pasts;
 use self::refused::Refused;

@@ -156,6 +156,8 @@ impl TestRelay {
     }
 
     async fn start_in(directory: Arc<TempDir>, config: &str) -> Self {
+        // As a relay has it: what runs lies on the disk.
+        std::fs::write(directory.path().join("config.yaml"), config).expect("written");
         let running = start(parse(directory.path(), config)).await.expect("the relay starts");
         Self { running, directory, config: config.to_owned() }
     }
@@ -164,6 +166,7 @@ impl TestRelay {
     pub async fn start_on(disk: &ModelDisk, rest: &str) -> Self {
         let directory = Arc::new(tempfile::tempdir().expect("a directory"));
         let config = format!("{HEAD}{rest}");
+        std::fs::write(directory.path().join("config.yaml"), &config).expect("written");
         let running = start_on(parse(directory.path(), &config), Arc::new(disk.clone())).await.expect("starts");
         Self { running, directory, config }
     }

@@ -439,6 +439,25 @@ async fn another_config_is_told_and_so_is_a_file_that_is_not_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_the_config_that_is_gone_is_told_as_a_change_and_told_again_when_it_is_back() {
+    let directory = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+    let named = directory.path().join("path");
+    std::fs::write(&named, "archive").expect("written");
+    const REST: &str = "rules: [ { to: kept } ]\ndestinations: { kept: { file: { path: \"${file:path}\" } } }\n";
+    let relay = TestRelay::start_at(directory.clone(), REST).await;
+    let mut stream = Listening::on(&relay, "").await;
+    for path in [directory.path().join("config.yaml"), named] {
+        let held = std::fs::read(&path).expect("read");
+        std::fs::remove_file(&path).expect("removed");
+        let told = stream.until(|frame| frame.kind == "config").await.data;
+        assert!(told["on_disk_changed_at"].is_string(), "{}: {told}", path.display());
+        std::fs::write(&path, held).expect("written");
+        let told = stream.until(|frame| frame.kind == "config").await.data;
+        assert!(told["on_disk_changed_at"].is_null(), "{}: {told}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_came_in_by_a_token_that_is_gone_reads_no_further() {
     let config = |token: &str| {
         let admin = format!("admin: {{ listen: \"127.0.0.1:0\", token: {token} }}");

@@ -216,6 +216,36 @@ async fn a_file_behind_a_value_that_has_changed_makes_another_config_of_the_same
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_named_file_of_a_changed_config_holds_is_seen_at_the_next_look() {
+    let directory = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("path"), "alerts").expect("written");
+    std::fs::write(at("event.json"), BOUNCED).expect("written");
+    let relay = TestRelay::start_at(directory.clone(), TWO).await;
+    let tests = "tests:\n  - { name: a bounce, file: event.json, expect: { to: [alerts, archive] } }\n";
+    write(&relay, &format!("{}{tests}", TWO.replace("path: alerts", "path: \"${file:path}\"")));
+    let digest = async || {
+        let told = ask(&relay, "/api/what-if", json!({ "on_disk": true })).await;
+        told.json()["digest"].as_str().unwrap_or_else(|| panic!("{}", told.text())).to_owned()
+    };
+    let before = digest().await;
+    let changed = on_disk(&relay).await;
+    assert_eq!((&changed["changes"], &changed["tests"]["passed"]), (&json!([]), &json!(1)), "{changed}");
+    std::fs::write(at("path"), "alarms").expect("written");
+    let changed = on_disk(&relay).await;
+    assert_eq!(changed["changes"], json!(["destination `alerts`: `file.path` has changed"]), "{changed}");
+    assert_ne!(digest().await, before, "by which pieces of one answer are told from another's");
+    std::fs::write(at("event.json"), SENT).expect("written");
+    let failed = on_disk(&relay).await;
+    assert_eq!(failed["tests"]["passed"], 0, "{failed}");
+    std::fs::remove_file(at("path")).expect("removed");
+    let wrong = on_disk(&relay).await;
+    assert!(wrong["problems"].as_str().is_some_and(|why| why.contains("path")), "{wrong}");
+    std::fs::write(at("path"), "alerts").expect("written");
+    assert_eq!(on_disk(&relay).await["problems"], json!(null), "what was wrong is looked at anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_file_on_the_disk_would_do_is_told_without_bringing_it() {
     let relay = TestRelay::start(TWO).await;
     relay.accept(BOUNCED).await;

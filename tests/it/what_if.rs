@@ -413,6 +413,7 @@ async fn the_verb_says_it_in_words_in_json_and_with_exit_codes() {
 async fn the_relay_is_found_by_its_own_config_or_else_by_the_new_one() {
     let trying = Trying::with_events().await;
     let admin = trying.relay.running.admin_address;
+    std::fs::remove_file(trying.relay.directory.path().join("config.yaml")).expect("removed");
     let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", &format!("admin: {{ listen: \"{admin}\" }}"));
     assert!(head.contains(&admin.to_string()), "{head}");
     let changed = NOW.replace("{{ type }}", "{{ type | upper }}");

@@ -64,7 +64,7 @@ async fn on_disk(relay: &Relay) -> Outcome {
     match &other.proved {
         Err(problems) => told["problems"] = json!(problems),
         Ok(candidate) => {
-            let Candidate { config, changes, needs_restart, tests_passed, tests_failed } = &**candidate;
+            let Candidate { config, changes, needs_restart, tests_passed, tests_failed, .. } = &**candidate;
             told["warnings"] = json!(config.warnings);
             told["changes"] = json!(changes);
             told["needs_restart"] = json!(needs_restart);

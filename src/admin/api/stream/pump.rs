@@ -1,9 +1,8 @@
 //! Takes what has changed, four times a second, and puts it on the ring, while somebody reads and a little longer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -12,14 +11,10 @@ use tokio::time::MissedTickBehavior;
 use super::super::destinations;
 use super::Streams;
 use super::ring::Entry;
-use crate::config::{FileDigest, digest_of};
 use crate::event::EventId;
-use crate::relay::{Relay, changed_ms};
+use crate::relay::{Difference, Relay};
 use crate::store::{Changes, DeliveryState, NameId, Watch};
 use crate::time::{MINUTE_MS, rfc3339, wall_ms};
-use crate::yaml::load::FILE_BYTES_MAX;
-use crate::yaml::regular;
-use crate::yaml::values::Process;
 
 /// How often: what comes is seen a moment later, and a burst is one piece.
 const EVERY: Duration = Duration::from_millis(250);
@@ -234,31 +229,20 @@ fn told_of_config(relay: &Relay, config: Config) -> Entry {
     Entry::Told { kind: "config", data: data.to_string().into() }
 }
 
-/// The config's file.
+/// The config's file, and those that it names.
 #[derive(Default)]
 struct File {
-    /// When it was changed, unix milliseconds, if it is not what is in force.
+    /// When one was changed, unix milliseconds, if it is not what is in force.
     changed_ms: Option<u64>,
-    /// How it was when it was read last.
-    known: Option<Seen>,
     /// A look that has not ended: nothing waits for a file that hangs.
     looking: Option<JoinHandle<Looked>>,
 }
 
 /// What a look has found.
 struct Looked {
-    seen: Option<Seen>,
-    /// When one of the files was changed that the config names, if it is not as it was read.
-    named_ms: Option<u64>,
+    changed_ms: Option<u64>,
     /// Of the config that was looked for.
     generation: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Seen {
-    modified: SystemTime,
-    bytes: u64,
-    digest: FileDigest,
 }
 
 impl File {
@@ -267,39 +251,18 @@ impl File {
             return;
         }
         let generation = relay.generation().clone();
-        let mut named_ms = None;
         if let Some(looking) = self.looking.take()
             && let Ok(looked) = looking.await
         {
-            // While an editor writes it anew there may be none for a moment.
-            self.known = looked.seen.or(self.known);
-            named_ms = looked.named_ms.filter(|_| looked.generation == generation.number);
+            self.changed_ms = looked.changed_ms.filter(|_| looked.generation == generation.number);
         }
-        let changed = self.known.filter(|seen| seen.digest != generation.config.digest);
-        self.changed_ms = changed.map(|seen| unix_ms(seen.modified)).or(named_ms);
-        let known = self.known;
         let look = move || Looked {
-            seen: seen(&generation.config.path, known),
-            named_ms: generation.config.files.changed(&Process).map(|named| changed_ms(named).unwrap_or(0)),
+            // Where the disk does not tell when, it was since then.
+            changed_ms: Difference::of(&generation.config).map(|found| found.changed_ms.unwrap_or(generation.since_ms)),
             generation: generation.number,
         };
         self.looking = Some(tokio::task::spawn_blocking(look));
     }
-}
-
-fn unix_ms(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64)
-}
-
-/// How a file is now; it is read only where it looks as if it had been changed.
-fn seen(path: &Path, known: Option<Seen>) -> Option<Seen> {
-    let metadata = std::fs::metadata(path).ok()?;
-    let (modified, bytes) = (metadata.modified().ok()?, metadata.len());
-    if let Some(known) = known.filter(|known| known.modified == modified && known.bytes == bytes) {
-        return Some(known);
-    }
-    let digest = digest_of(&regular::read_beyond(path, FILE_BYTES_MAX).ok()?);
-    Some(Seen { modified, bytes, digest })
 }
 
 #[cfg(test)]
@@ -381,19 +344,5 @@ mod tests {
             told.extend(commands.take(step).then_some(step));
         }
         assert_eq!(told, [1, COMMANDS_EVERY + 1], "also the last, a little later");
-    }
-
-    #[test]
-    fn a_file_is_read_where_it_looks_changed_and_is_not_there_for_a_moment() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("config.yaml");
-        assert!(seen(&path, None).is_none());
-        std::fs::write(&path, "a: 1").expect("written");
-        let first = seen(&path, None).expect("it is there");
-        assert_eq!(first.digest, digest_of(b"a: 1"));
-        let again = seen(&path, Some(Seen { digest: digest_of(b"known"), ..first })).expect("it is there");
-        assert_eq!(again.digest, digest_of(b"known"), "it was not read");
-        std::fs::write(&path, "a: 12").expect("written");
-        assert_eq!(seen(&path, Some(first)).expect("it is there").digest, digest_of(b"a: 12"));
     }
 }
