@@ -44,7 +44,7 @@ pub enum StoreError {
     /// It is there and its bytes are not what was written.
     #[error("the event's bytes on the disk are damaged ({0})")]
     Damaged(String),
-    /// An id, or a cursor, is something else's.
+    /// A cursor is another list's, or what is asked for is too much at once.
     #[error("{0}")]
     Conflict(String),
     /// The id is that of something else, which was asked for before.
@@ -77,16 +77,23 @@ impl From<AppendError> for StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// It would lie among the store's own files.
-    #[error("{0} is inside the data directory, and a copy there would go with it: name a directory elsewhere")]
+    #[error("`{0}` is inside the data directory, and a copy there would go with it: name a directory elsewhere")]
     Inside(String),
     /// Where it leads is not known before some of it is made.
-    #[error("{0} goes through `..` below a directory that is not there: write the path without it")]
+    #[error("`{0}` goes through `..` below a directory that is not there: write the path without it")]
     Unclear(String),
     /// The directory holds something.
-    #[error("{0} is not empty: name a new directory")]
+    #[error("`{0}` is not empty: name a new directory")]
     NotEmpty(String),
+    /// It cannot be made, or not be looked into.
+    #[error("`{path}` cannot be made a directory for the copy: name another one")]
+    Unusable {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     /// Reading or writing failed.
-    #[error("the copy could not be written to {path}")]
+    #[error("the copy could not be written to `{path}`")]
     Io {
         path: String,
         #[source]

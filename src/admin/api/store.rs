@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post};
+use crate::errors::with_causes;
 use crate::relay::Relay;
 use crate::store::BackupError;
 use crate::time::rfc3339;
@@ -71,10 +72,8 @@ async fn backup(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     };
     blocking(relay, move |relay| match relay.journal.backup(&directory) {
         Ok(()) => Ok(json!({ "directory": directory.display().to_string(), "bytes": relay.journal.usage().bytes })),
-        Err(error @ (BackupError::NotEmpty(_) | BackupError::Inside(_) | BackupError::Unclear(_))) => {
-            Err(Refusal::wrong(error.to_string()))
-        }
-        Err(error) => Err(Refusal::failed(&error)),
+        Err(error @ (BackupError::Io { .. } | BackupError::Index(_))) => Err(Refusal::failed(&error)),
+        Err(error) => Err(Refusal::wrong(with_causes(&error))),
     })
     .await
 }

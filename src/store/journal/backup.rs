@@ -4,7 +4,7 @@
 //! copy's journal is never behind its index, and opening it is like opening after a crash.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
@@ -54,8 +54,13 @@ impl JournalStore {
             Err(source) => return Err(BackupError::Io { path, source }),
         }
         let failed = |source| BackupError::Io { path: path.clone(), source };
-        crate::directory::make(directory).map_err(failed)?;
-        if std::fs::read_dir(directory).map_err(failed)?.next().is_some() {
+        let unusable = |source: std::io::Error| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::StaleNetworkFileHandle => failed(source),
+            _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => failed(source),
+            _ => BackupError::Unusable { path: path.clone(), source },
+        };
+        crate::directory::make(directory).map_err(unusable)?;
+        if std::fs::read_dir(directory).map_err(unusable)?.next().is_some() {
             return Err(BackupError::NotEmpty(path));
         }
         let journal = directory.join("journal");
