@@ -373,6 +373,7 @@ pub fn parse_match_with_warnings(text: &str) -> Result<(RuleSet, Vec<String>), S
         message => format!("it is not YAML: {message}"),
     })?;
     let reader = Reader::new(PathBuf::from("."), &Known);
+    refuse_merge_keys(&reader, &root, 1);
     let rules = rules::read_single(&reader, &root);
     let problems = reader.into_found().problems;
     let (errors, warnings): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.severity == Severity::Error);

@@ -334,6 +334,36 @@ fn a_backlog_has_limits_and_slack_has_one_unless_it_is_said() {
 }
 
 #[test]
+fn a_merge_key_is_refused_wherever_it_stands_and_an_alias_of_a_whole_match_works() {
+    let merges = "the merge key `<<` is not taken";
+    for (from, to) in [
+        ("    file:\n", "    <<: { retry: { max: 1s } }\n    file:\n"),
+        ("    to: [archive]\n", "    match: { <<: { type: sent } }\n    to: [archive]\n"),
+        ("    to: [archive]\n", "    match: { any: [ { <<: { type: sent } } ] }\n    to: [archive]\n"),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        let told = problems(&text);
+        assert!(told.iter().any(|line| line.contains(merges)), "{told:#?}");
+    }
+    for wrong in ["{<<: {type: sent}}", "{type: sent, <<: {source: vero}}", "any: [{<<: {type: sent}}]"] {
+        let told = parse_match(wrong).expect_err("refused");
+        assert!(told.contains(merges), "{wrong}: {told}");
+    }
+    let two = "    match: &what { type: sent }\n    to: [archive]\n  - { name: two, match: *what, to: archive }\n";
+    let text = GOOD.replacen("    to: [archive]\n", two, 1);
+    assert_ne!(text, GOOD);
+    let rules = good(&text).rules;
+    let routed = |body: &str| {
+        let relay = crate::event::RelayFields { source: "", received_ms: 0 };
+        rules.route(body.as_bytes(), relay).expect("routed").rules.len()
+    };
+    assert_eq!((routed(r#"{"type":"sent"}"#), routed(r#"{"type":"bounced"}"#)), (2, 0));
+    let aliased = parse_match("any: [ { type: &t sent }, { user.name: *t } ]");
+    assert!(aliased.is_ok(), "{:?}", aliased.err());
+}
+
+#[test]
 fn a_queue_is_taken_over_from_a_name_that_is_gone_and_once() {
     let named = |text: &str| GOOD.replace("    file:\n", &format!("    renamed_from: {text}\n    file:\n"));
     assert_eq!(good(&named("old")).destinations[0].renamed_from.as_deref(), Some("old"));

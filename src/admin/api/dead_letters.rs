@@ -15,8 +15,8 @@ use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Conditions;
 use crate::store::{
-    AskedDigest, Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page, StoredEvent, What,
-    Which,
+    AskedDigest, Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page,
+    StoredEvent, What, Which,
 };
 use crate::time::rfc3339;
 

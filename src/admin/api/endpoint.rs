@@ -19,16 +19,36 @@ pub(super) struct Endpoint {
     pub tells_of_no_event: bool,
     /// What one costs, unless it is only tried out: see [`Endpoint::effort_of`].
     effort: Effort,
+    /// Without a parameter it only looks.
+    looks_when_bare: bool,
 }
 
 /// Something that can be asked.
 pub(super) const fn get(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: true, path, takes, needs: &[], about, tells_of_no_event: false, effort: Effort::Look }
+    Endpoint {
+        is_read: true,
+        path,
+        takes,
+        needs: &[],
+        about,
+        tells_of_no_event: false,
+        effort: Effort::Look,
+        looks_when_bare: false,
+    }
 }
 
 /// Something that can be done.
 pub(super) const fn post(path: &'static str, takes: &'static [&'static str], about: &'static str) -> Endpoint {
-    Endpoint { is_read: false, path, takes, needs: &[], about, tells_of_no_event: false, effort: Effort::Change }
+    Endpoint {
+        is_read: false,
+        path,
+        takes,
+        needs: &[],
+        about,
+        tells_of_no_event: false,
+        effort: Effort::Change,
+        looks_when_bare: false,
+    }
 }
 
 /// Some lists as one, of so many entries: what several endpoints take stands once.
@@ -112,9 +132,15 @@ impl Endpoint {
         Self { effort: Effort::Walk, ..self }
     }
 
+    /// The same, but where no parameter is given: then it tells what is counted anyway.
+    pub(super) const fn walking_when_asked(self) -> Self {
+        Self { looks_when_bare: true, ..self.walking() }
+    }
+
     /// What it costs, as it is asked for. What is only tried out changes nothing, and looks through as much as what is done.
-    pub(super) fn effort_of(&self, asked: &Asked) -> Effort {
+    pub(super) fn effort_of(&self, query: &Query, asked: &Asked) -> Effort {
         match self.effort {
+            _ if self.looks_when_bare && query.0.is_empty() => Effort::Look,
             Effort::Change if asked.flag("dry_run").unwrap_or(false) => Effort::Search,
             effort => effort,
         }
@@ -202,11 +228,14 @@ mod tests {
     #[track_caller]
     fn check(request: &str, body: &str, expected: Effort) {
         let (method, path) = request.split_once(' ').expect("a method");
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let query =
+            Query(query.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect());
         let steps: Vec<&str> = path.split('/').collect();
         let resource = super::super::find(steps[0]).unwrap_or_else(|| panic!("{path} is there"));
         let Ok(endpoint) = find(resource.endpoints, method == "GET", &steps[1..]) else { panic!("{path} is there") };
-        let Ok(asked) = endpoint.take(&Query(Vec::new()), body.as_bytes()) else { panic!("{body} is taken") };
-        assert_eq!(endpoint.effort_of(&asked), expected, "{request} {body}");
+        let Ok(asked) = endpoint.take(&query, body.as_bytes()) else { panic!("{body} is taken") };
+        assert_eq!(endpoint.effort_of(&query, &asked), expected, "{request} {body}");
     }
 
     #[test]
@@ -217,7 +246,8 @@ mod tests {
             "GET dead-letters",
             "POST dead-letters/search",
             "GET unrouted",
-            "GET rules",
+            "GET rules?last=10",
+            "GET rules?since=1h",
             "POST what-if",
         ] {
             check(request, "", Effort::Walk);
@@ -233,7 +263,7 @@ mod tests {
         ] {
             check(request, "", Effort::Search);
         }
-        for request in ["GET what-if", "GET replays", "GET replays/ID", "GET status"] {
+        for request in ["GET rules", "GET what-if", "GET replays", "GET replays/ID", "GET status"] {
             check(request, "", Effort::Look);
         }
         for request in ["POST dead-letters/drop", "POST replays", "POST reload", "POST send"] {

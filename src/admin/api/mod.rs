@@ -141,7 +141,7 @@ impl Resource {
     ) -> Result<(Asked, Effort), Refusal> {
         let endpoint = endpoint::find(self.endpoints, is_read, steps)?;
         let asked = endpoint.take(query, body)?;
-        let effort = endpoint.effort_of(&asked);
+        let effort = endpoint.effort_of(query, &asked);
         Ok((asked, effort))
     }
 

@@ -22,7 +22,7 @@ pub(super) const RESOURCE: Resource = Resource {
         "how many events each rule has matched since the start, or among the last ones of the history",
     )
     .without_events()
-    .walking()],
+    .walking_when_asked()],
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };

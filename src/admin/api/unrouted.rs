@@ -222,8 +222,9 @@ impl<'c> Found<'c> {
         let others: u64 = self.groups.iter().skip(GROUPS_MAX).map(|group| group.count).sum();
         let mut types: Vec<String> = Vec::new();
         for group in self.groups.iter().skip(GROUPS_MAX) {
-            let is_short = group.event_type.len() <= TYPE_BYTES_MAX;
-            if is_short && types.len() < TYPES_MAX && !types.contains(&group.event_type) {
+            // An empty one cannot be asked for.
+            let can_be_asked_for = (1..=TYPE_BYTES_MAX).contains(&group.event_type.len());
+            if can_be_asked_for && types.len() < TYPES_MAX && !types.contains(&group.event_type) {
                 types.push(group.event_type.clone());
             }
         }
@@ -376,9 +377,9 @@ mod tests {
     }
 
     #[test]
-    fn a_type_of_a_further_group_is_named_unless_it_is_long() {
+    fn a_type_of_a_further_group_is_named_unless_it_is_long_or_empty() {
         let config = config("[ { match: { type: sent }, to: a } ]");
-        for (bytes, expected) in [(TYPE_BYTES_MAX, 1), (TYPE_BYTES_MAX + 1, 0)] {
+        for (bytes, expected) in [(0, 0), (1, 1), (TYPE_BYTES_MAX, 1), (TYPE_BYTES_MAX + 1, 0)] {
             let mut found = Found::new(&config);
             let mut add = |event_type: &str| {
                 let event = event(0, format!("{{\"type\":\"{event_type}\"}}"));

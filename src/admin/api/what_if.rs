@@ -157,7 +157,8 @@ impl Comparing<'_> {
         let mut told = shown(&comparison);
         told["generation"] = json!(generation.number);
         // Of files on the disk that change between two pieces, so that whoever adds them up sees it.
-        told["digest"] = json!(then.digest_with_files().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
+        told["digest"] =
+            json!(then.digest_with_files().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
         told["next"] = json!(next.map(|next| next.to_string()));
         // Trimmed since it was asked for, or damaged, or no event.
         told["skipped"] = json!((begun_with.unwrap_or(0) - left).saturating_sub(comparison.events));
