@@ -78,17 +78,25 @@ export function button(text, act, { kind = "", sign = null, ...props } = {}) {
   return made;
 }
 
-// Characters that change what stands around them, or that nobody sees: controls, and those for the direction of text.
-const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udfff]/gu;
+// What Unicode says of a sign tells whether anybody sees it, as in unseen.rs: controls but for tabs and line ends, marks of direction, what has no
+// width, halves of a pair. In front stands what is kept although it holds one: joined pictures, and joiners between letters that have no case.
+const PICTURE = String.raw`\p{Extended_Pictographic}\p{Emoji_Modifier}?`;
+const LETTER = String.raw`[[\p{Lo}\p{M}]--\p{Default_Ignorable_Code_Point}]`;
+const DRAWN = String.raw`[\t\n\r\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]`;
+const SIGNS = [
+  String.raw`(?:${PICTURE}[\ufe0e\ufe0f]?\u200d)+${PICTURE}[\ufe0e\ufe0f]?`,
+  String.raw`${PICTURE}[\ufe0e\ufe0f]`,
+  String.raw`[0-9#*]\ufe0f\u20e3`,
+  String.raw`${LETTER}+(?:\p{Join_Control}${LETTER}+)+`,
+  String.raw`([[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]--${DRAWN}])`,
+];
+const UNSEEN = new RegExp(SIGNS.join("|"), "gv");
 
 /** A text in which everything can be seen. */
 export function plain(text) {
-  return text.replace(UNSEEN, (sign, at) => (joins(text, sign, at) ? sign : `‹${sign.codePointAt(0).toString(16)}›`));
-}
-
-/** Whether a sign joins two pictures to one: a family is three people with joiners between them. */
-function joins(text, sign, at) {
-  return sign === "\u200d" && /\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?$/u.test(text.slice(Math.max(0, at - 4), at)) && /^\p{Extended_Pictographic}/u.test(text.slice(at + 1, at + 3));
+  // Nearly every text, without the tables that a browser makes of the pattern.
+  if (/^[\t\n\r -~\u00a1-\u00ac\u00ae-\u02ff\u2010-\u2027\u202f-\u205e]*$/.test(text)) return text;
+  return text.replace(UNSEEN, (kept, unseen) => (unseen ? `‹${unseen.codePointAt(0).toString(16)}›` : kept));
 }
 
 /** A sentence of the relay's, with what stands between backticks in it as code. */

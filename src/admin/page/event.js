@@ -30,9 +30,8 @@ export async function open(aside, id, { back, isPhone }) {
     return;
   }
   draw(own);
-  // A title stays in the browser's history: whom it is about is told without where they are reached.
-  const { type, who } = own.event;
-  title(plain(type || "–"), who && who !== MASK && plain(who).replace(/@[^]*$/, "@…"));
+  // A title stays in the browser's history: whom it is about is not told there.
+  title(plain(own.event.type || "–"), plain(own.event.campaign ?? ""));
   if (isPhone) aside.querySelector("h1").focus();
   await explain(own);
 }
