@@ -12,11 +12,14 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
 
 /// The same with another mode.
 pub(crate) fn make_with(directory: &Path, mode: u32) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
+    let missing: Vec<&Path> =
+        directory.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.is_dir()).collect();
+    missing.into_iter().rev().try_for_each(|directory| make_one(directory, mode))
+}
+
+/// Makes a directory in one that is there.
+fn make_one(directory: &Path, mode: u32) -> io::Result<()> {
     let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_with(above, mode)?;
     match DirBuilder::new().mode(mode).create(directory) {
         Ok(()) => {
             let made = std::fs::metadata(directory)?.permissions().mode();
@@ -70,6 +73,17 @@ pub(crate) fn narrow(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_many_directories_a_path_names_it_is_gone_through_without_calling_itself() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let deep = directory.path().join("a/".repeat(200));
+        make(&deep).expect("made");
+        assert!(deep.is_dir());
+        std::fs::write(directory.path().join("file"), "").expect("written");
+        let beyond_a_file = directory.path().join("file").join("a/".repeat(100_000));
+        assert!(make(&beyond_a_file).is_err());
+    }
 
     #[test]
     fn only_the_owner_keeps_rights() {

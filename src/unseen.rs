@@ -3,20 +3,43 @@
 //!
 //! What counts is what Unicode says of a sign, so one that comes to Unicode is found when the tables are new: the general categories Cc, Cf, Zl and
 //! Zp, and what is `Default_Ignorable_Code_Point` (fillers of Hangul, variation selectors, tags). Two things stay: numerals' frames in Arabic
-//! and Syriac, which are Cf and drawn (`Prepended_Concatenation_Mark`), and what a script or a picture is written with: a joiner between letters that have no
-//! case, and the selectors and joiners within one picture. A flag that is spelled by tags is shown as a black flag, since tags can spell anything.
+//! and Syriac, which are Cf and drawn (`Prepended_Concatenation_Mark`), and what a script or a picture is written with: a joiner between letters of a script
+//! that has a use for it, and the selectors and joiners within one picture. A flag that is spelled by tags is shown as a black flag, since tags can spell anything.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
+/// The scripts in which a joiner says how letters are drawn. In others it would only make one name look like another.
+const JOINED: [&str; 18] = [
+    "Arabic",
+    "Syriac",
+    "Nko",
+    "Mandaic",
+    "Devanagari",
+    "Bengali",
+    "Gurmukhi",
+    "Gujarati",
+    "Oriya",
+    "Tamil",
+    "Telugu",
+    "Kannada",
+    "Malayalam",
+    "Sinhala",
+    "Tibetan",
+    "Myanmar",
+    "Khmer",
+    "Mongolian",
+];
+
 /// A sign that nobody sees, behind what is kept although it holds one: what comes first in the pattern is tried first. What is kept has two
 /// signs or more, which tells the one from the other without the price of a group.
 static SIGNS: LazyLock<Regex> = LazyLock::new(|| {
     let picture = r"\p{Extended_Pictographic}\p{Emoji_Modifier}?";
     let selector = r"[\x{FE0E}\x{FE0F}]";
-    let letter = r"[[\p{Lo}\p{M}]--\p{Default_Ignorable_Code_Point}]";
+    let scripts: String = JOINED.iter().map(|script| format!(r"\p{{{script}}}")).collect();
+    let letter = format!(r"[[\p{{Lo}}\p{{M}}]&&[{scripts}]--\p{{Default_Ignorable_Code_Point}}]");
     let signs = [
         format!(r"(?:{picture}{selector}?\x{{200D}})+{picture}{selector}?"),
         format!("{picture}{selector}"),
@@ -108,11 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn a_joiner_stays_between_letters_without_case() {
+    fn a_joiner_stays_between_letters_of_a_script_that_has_a_use_for_it() {
         for text in ["می\u{200c}خواهم", "क्\u{200d}ष", "शु\u{200c}भ\u{200d}क"] {
             stays(text);
         }
         check("pay\u{200c}pal é\u{200d}é", "pay‹200c›pal é‹200d›é");
+        check("東\u{200d}京 e\u{301}\u{200c}\u{301}", "東‹200d›京 e\u{301}‹200c›\u{301}");
         check("می\u{200c} \u{200d}ک \u{3164}\u{200c}\u{3164}", "می‹200c› ‹200d›ک ‹3164›‹200c›‹3164›");
     }
 }

@@ -40,6 +40,8 @@ pub struct Api {
 
 /// How often the page is opened, each time in a browser of its own.
 const VIEWS: usize = 5;
+/// A browser has been there for so long before the page is opened in it.
+const BROWSER_SETTLES: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Fills a history and asks.
 pub async fn run(share: u64) -> Api {
@@ -107,6 +109,8 @@ pub async fn run(share: u64) -> Api {
 /// Opens the page in a new browser; the page notes itself when the list is drawn.
 async fn first_view(admin: SocketAddr) -> f64 {
     let browser = Browser::start().await;
+    // It goes on with its own beginning for a while after it has answered.
+    tokio::time::sleep(BROWSER_SETTLES).await;
     let client = &browser.client;
     client.goto(&format!("http://{admin}/#/events")).await.expect("the page is there");
     client.wait().for_element(Locator::Css("ol.rows a.row")).await.expect("events are listed");

@@ -102,8 +102,10 @@ fn blanked(text: &str) -> Cow<'_, str> {
 /// alone may be wider, so that a path or an id is copied whole, and so may a line that is shown of a file, with marks below it.
 fn folded(text: &str, terminal: Option<usize>) -> Cow<'_, str> {
     let Some(terminal) = terminal else { return Cow::Borrowed(text) };
-    let is_shown_of_a_file =
-        |line: &str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with(['|', '…']);
+    let is_shown_of_a_file = |line: &str| {
+        let bare = without_colours(line);
+        bare.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with(['|', '…'])
+    };
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         if columns_of(line) <= terminal || is_shown_of_a_file(line) {
@@ -140,13 +142,17 @@ fn folded(text: &str, terminal: Option<usize>) -> Cow<'_, str> {
 
 /// How many columns a text takes; colours take none.
 fn columns_of(text: &str) -> usize {
-    let mut columns = 0;
-    let mut rest = text.trim_end_matches('\n');
+    without_colours(text.trim_end_matches('\n')).width()
+}
+
+fn without_colours(text: &str) -> String {
+    let mut bare = String::new();
+    let mut rest = text;
     while let Some((before, colour)) = next_colour(rest) {
-        columns += rest[..before].width();
+        bare.push_str(&rest[..before]);
         rest = &rest[before + colour..];
     }
-    columns + rest.width()
+    bare + rest
 }
 
 /// Where the next colour of a text begins, and its length.
@@ -184,6 +190,8 @@ mod tests {
         check_folded(8, "漢字漢字 漢字", "漢字漢字\n  漢字");
         check_folded(10, "a   b       c", "a   b\n  c");
         check_folded(10, "Do it all? [y/N] ", "Do it all?\n  [y/N] ");
+        let coloured = "\x1b[1m\x1b[94m8\x1b[0m \x1b[1m\x1b[94m|\x1b[0m   - { name: to crm, to: [crm] }\n";
+        check_folded(20, coloured, coloured);
     }
 
     #[test]

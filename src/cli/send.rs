@@ -28,7 +28,7 @@ const CONFIG_ENDS: [&str; 2] = [".yaml", ".yml"];
 
 /// By which way in an event goes.
 #[derive(Clone, Copy)]
-enum Door<'a> {
+enum WayIn<'a> {
     /// As the source's sender posts it.
     Source(&'a Source),
     /// By the admin listener, as a source by its name or as the first.
@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Send to the relay whose admin listener is there, without a config; $VERO_RELAY_ADMIN_TOKEN holds its token, and $VERO_RELAY_ADMIN is not looked at
-    #[arg(long, value_name = "URL", conflicts_with = "to")]
+    #[arg(long, value_name = "URL", conflicts_with = "to", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     admin: Option<String>,
     /// Do not ask, also where destinations are on other machines
     #[arg(long)]
@@ -71,8 +71,15 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         }
         let relay = RunningRelay::at(None, &At::named(admin, args.json))?;
         let events = read_events(&words)?;
+        for (name, body) in &events {
+            if let Err(error) = std::str::from_utf8(body) {
+                let why = "is not UTF-8 from byte";
+                let text = format!("{}: the event {why} {} on, and JSON is UTF-8", plain(name), error.valid_up_to());
+                return Err(Failure::new(USAGE, text));
+            }
+        }
         dialogue::confirm(&format!("The relay at {} sends this where its rules say.", plain(admin)), args.yes)?;
-        return block_on(send_all(&relay, Door::Operator(args.source.as_deref()), events, args.json));
+        return block_on(send_all(&relay, WayIn::Operator(args.source.as_deref()), events, args.json));
     }
     let (_, config) = load(file.or(named))?;
     let events = read_events(&words)?;
@@ -85,7 +92,7 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     block_on(async {
         match &args.to {
             Some(name) => try_destination(&config, source, name, events, args.json).await,
-            None => send_all(&RunningRelay::of(&config)?, Door::Source(source), events, args.json).await,
+            None => send_all(&RunningRelay::of(&config)?, WayIn::Source(source), events, args.json).await,
         }
     })
 }
@@ -169,18 +176,34 @@ fn find_source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Source,
 
 async fn send_all(
     relay: &RunningRelay,
-    door: Door<'_>,
+    way_in: WayIn<'_>,
     events: Vec<(String, Vec<u8>)>,
     as_json: bool,
 ) -> Result<(), Failure> {
     let mut told = Vec::new();
+    let sent = send_each(relay, way_in, events, as_json, &mut told).await;
+    // Also where one of them could not be sent: what was sent before is told.
+    if as_json {
+        json(&value!({ "sent": told }));
+    }
+    if sent? { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
+}
+
+/// Sends them one after the other, and adds to `told` what became of each. Returns whether all arrived.
+async fn send_each(
+    relay: &RunningRelay,
+    way_in: WayIn<'_>,
+    events: Vec<(String, Vec<u8>)>,
+    as_json: bool,
+    told: &mut Vec<Value>,
+) -> Result<bool, Failure> {
     let mut all_arrived = true;
     // Destinations that have kept us waiting once: they are down, and nobody waits for them again.
     let mut slow = Vec::new();
     for (name, body) in events {
-        let answer = match door {
-            Door::Source(source) => relay.post_event(source, body).await?,
-            Door::Operator(source) => relay.let_in(source, &body).await?,
+        let answer = match way_in {
+            WayIn::Source(source) => relay.post_event(source, body).await?,
+            WayIn::Operator(source) => relay.let_in(source, &body).await?,
         };
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let Some(id) = said["id"].as_str().filter(|_| answer.status == 200) else {
@@ -202,10 +225,7 @@ async fn send_all(
         }
         told.push(value!({ "event": name, "status": answer.status, "id": id, "deliveries": view["deliveries"] }));
     }
-    if as_json {
-        json(&value!({ "sent": told }));
-    }
-    if all_arrived { Ok(()) } else { Err(Failure::new(FAILED, "not everything arrived")) }
+    Ok(all_arrived)
 }
 
 /// Whether a delivery came to what the config and the operator want: what a template leaves out is skipped, and what a held source

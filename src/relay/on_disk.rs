@@ -122,7 +122,8 @@ impl Difference {
 /// When a file was changed, unix milliseconds; of one that is gone, when something was in its directory.
 fn changed_ms(path: &Path) -> Option<u64> {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
-    let at = modified(path).ok().or_else(|| path.parent().and_then(|directory| modified(directory).ok()));
+    let above = path.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let at = modified(path).ok().or_else(|| above.and_then(|directory| modified(directory).ok()));
     at.and_then(unix_ms)
 }
 

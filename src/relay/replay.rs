@@ -182,11 +182,8 @@ impl Replayer {
     pub async fn begin(&self, id: u128, spec: &ReplaySpec) -> Result<Begun, ReplayError> {
         let _turn = self.turn.lock().await;
         if let Some(known) = self.store.replays().await?.into_iter().find(|known| known.id == id) {
-            let at_ms = known.at_ms;
             if ReplaySpec::from_json(&known.spec).is_some_and(|known| !known.is_same(spec)) {
-                return Err(
-                    StoreError::IdTaken { id, by: format!("another replay, {}", crate::time::rfc3339(at_ms)) }.into()
-                );
+                return Err(StoreError::IdTaken { id, by: "another replay".to_owned() }.into());
             }
             return Ok(Begun { progress: known, is_new: false, warnings: Vec::new() });
         }

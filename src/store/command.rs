@@ -24,6 +24,9 @@ pub struct Command {
 pub struct AskedDigest(pub u64);
 
 impl AskedDigest {
+    /// Of what nobody says again.
+    const NONE: Self = Self(0);
+
     /// A digest of some parts, in their order. It is written down: another release must find the same.
     pub fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -67,8 +70,7 @@ impl Command {
     /// A command that nobody says again. It is not remembered, and resolves when it is in effect. Until it is durable, which may take a
     /// second, or until there is room on the disk, a crash undoes it: it is for what is looked for again anyway.
     pub fn once(of: NameId, what: What) -> Self {
-        let asked = what.digest();
-        Self { id: None, of, what, asked }
+        Self { id: None, of, what, asked: AskedDigest::NONE }
     }
 }
 
@@ -182,4 +184,22 @@ pub struct TakenOver {
     pub paused: bool,
     /// Attempts that were in flight. They end where they began.
     pub in_flight: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_has_the_digest_that_is_written_down() {
+        let dead = DeadQuery { since_ms: Some(5), reason: Some("422".to_owned()), ..DeadQuery::default() };
+        for (what, digest) in [
+            (What::Pause { reason: "by hand".to_owned() }, 0xfdce_35a7_d264_8b3e),
+            (What::Redeliver(Which::Pending), 0xf1ce_adda_ea0d_106a),
+            (What::Drop(Which::Dead(dead)), 0x48af_5134_9f5c_0367),
+            (What::DeadLetter { which: Which::OldestBeyond(9), reason: "operator".to_owned() }, 0x0ce6_b9e1_3a3a_0a6c),
+        ] {
+            assert_eq!(what.digest(), AskedDigest(digest), "{what:?}");
+        }
+    }
 }

@@ -563,6 +563,8 @@ async fn a_directory_in_which_no_copy_can_be_made_is_the_askers_fault_and_is_not
         long(500_000),
         at.join("file").display().to_string(),
         at.join("file/copy").display().to_string(),
+        at.join("a/".repeat(200)).display().to_string(),
+        at.join("a/".repeat(30_000)).display().to_string(),
         format!("{}/a\0b", at.display()),
         at.join("data/copy").display().to_string(),
     ] {
@@ -571,7 +573,10 @@ async fn a_directory_in_which_no_copy_can_be_made_is_the_askers_fault_and_is_not
         assert_eq!(answer.status(), 400, "{shown}: {}", answer.text());
         assert!(answer.text().contains("name a") && answer.text().len() < 500, "{shown}: {}", answer.text());
     }
+    assert!(!at.join("a").exists(), "nothing was made");
     told(&relay, "/api/store/backup", json!({ "directory": long(255) })).await;
+    let deep = at.join("a/".repeat(100)).display().to_string();
+    told(&relay, "/api/store/backup", json!({ "directory": deep })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,7 +109,7 @@ fn spec(asked: &Asked) -> Result<ReplaySpec, Refusal> {
         to,
         by,
         only,
-        range: Some([asked.text("since")?, asked.text("until")?].map(|word| word.map(str::to_owned))),
+        range_words: Some([asked.text("since")?, asked.text("until")?].map(|word| word.map(str::to_owned))),
     })
 }
 

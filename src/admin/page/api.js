@@ -116,7 +116,10 @@ export function newId() {
 // ---- what is known of the relay
 
 /** How it stands, as it said last; what came by itself since is in it. */
-export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false, isFileBad: null };
+export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false, isFileBad: false, startedMs: null };
+
+/** The relay says in whole seconds for how long it has run, so that its start would seem to move by so much. */
+const START_MOVES_MS = 3000;
 
 /** Called with whether a newer program answers, each time that the relay has said how it stands. */
 export function onRefresh(act) {
@@ -128,6 +131,8 @@ export async function refresh() {
   try {
     const [status, minutes] = await Promise.all([get("status"), get("minutes")]);
     const isNewer = relay.version !== null && relay.version !== status.version;
+    const startedMs = Date.parse(minutes.until) - status.uptime_s * 1000;
+    if (!(Math.abs(startedMs - relay.startedMs) < START_MOVES_MS)) relay.startedMs = startedMs;
     Object.assign(relay, { status, minutes, version: status.version });
     told.dispatchEvent(new CustomEvent("refreshed", { detail: isNewer }));
   } catch (error) {

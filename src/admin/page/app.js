@@ -171,7 +171,7 @@ function drawHealth() {
   say(badge, count(needing));
   badge.title = `${needing} need somebody`;
   const mark = tabs.get("config").badge;
-  mark.hidden = relay.onlyLooks || !isFileBad();
+  mark.hidden = !isFileBad();
   say(mark, "!");
   mark.title = "The config file is not good";
 }
@@ -242,10 +242,12 @@ function heard(kind, data) {
     // Who comes back is sent a reset where something was missed.
     if (isFirst) shown?.view.frame?.("reset", data);
     if (hasRestarted || !data.resumed) refresh();
+    // Of the file only a change is told.
+    if (!data.resumed) lookAtFile();
   }
   if (kind === "config") {
     refresh();
-    lookAtFile(data);
+    lookAtFile();
   }
   if (kind === "destination" && relay.status) {
     const at = relay.status.destinations.findIndex((known) => known.name === data.name);
@@ -260,9 +262,10 @@ function heard(kind, data) {
 }
 
 /** Whether the config file is good, where it is not what is in force. */
-async function lookAtFile({ on_disk_changed_at: changedAt }) {
+async function lookAtFile() {
+  if (relay.onlyLooks) return;
   try {
-    relay.isFileBad = Boolean(changedAt && (await get("config/on-disk")).problems);
+    relay.isFileBad = Boolean((await get("config/on-disk")).problems);
     changedSoon();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -295,7 +298,7 @@ function takeMinute(minute) {
 // ---- signing in
 
 function signedOut() {
-  if (relay.signedOut) return;
+  if (relay.signedOut && !asking && !stream) return;
   relay.signedOut = true;
   stopListening();
   stopAsking();
@@ -304,16 +307,18 @@ function signedOut() {
 }
 
 async function signedIn() {
+  relay.signedOut = false;
   takeSession(await get("session"));
+  if (relay.signedOut) return;
   begin();
   route();
 }
 
 function takeSession(session) {
   relay.onlyLooks = session.access === "read";
-  relay.signedOut = session.needed && !session.signed_in;
   remember("session", session.needed ? "needed" : null);
   leave.hidden = !session.signed_in;
+  if (session.needed && !session.signed_in) signedOut();
 }
 
 // ---- the beginning
@@ -331,7 +336,7 @@ async function start() {
   route();
   if (!isOpen) return;
   await session;
-  if (!relay.signedOut && !relay.onlyLooks) return;
+  if (!relay.onlyLooks) return;
   stopListening();
   route();
 }

@@ -21,10 +21,10 @@ export function quoted(value) {
   return /^[a-z]+:|[\s",]/.test(value) ? entry(value) : value;
 }
 
-/** The parts of what was typed: {whole, name, value, isQuoted}. */
+/** The parts of what was typed: {whole, at, name, value, isQuoted}. */
 export function parts(text) {
   const found = [...text.matchAll(/(?:([a-z]+):)?(?:"((?:[^"]|"")*)"?|(\S+))/g)];
-  return found.map(([whole, name, inQuotes, word]) => ({ whole, name, value: inQuotes?.replaceAll('""', '"') ?? word, isQuoted: inQuotes !== undefined }));
+  return found.map(({ 0: whole, 1: name, 2: inQuotes, 3: word, index: at }) => ({ whole, at, name, value: inQuotes?.replaceAll('""', '"') ?? word, isQuoted: inQuotes !== undefined }));
 }
 
 /** What is asked of the API for what was typed. Words that are none of ours are looked for as they are. */

@@ -72,7 +72,7 @@ async function lookAtFile() {
   try {
     const found = await get("config/on-disk");
     relay.isFileBad = Boolean(found.problems);
-    if (view !== own) return;
+    if (view !== own || !own.config) return;
     const known = JSON.stringify(found);
     if (own.known === known) return;
     own.known = known;

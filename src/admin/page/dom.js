@@ -79,15 +79,17 @@ export function button(text, act, { kind = "", sign = null, ...props } = {}) {
 }
 
 // What Unicode says of a sign tells whether anybody sees it, as in unseen.rs: controls but for tabs and line ends, marks of direction, what has no
-// width, halves of a pair. In front stands what is kept although it holds one: joined pictures, and joiners between letters that have no case.
+// width, halves of a pair. In front stands what is kept although it holds one: joined pictures, and joiners between letters of the scripts that have a use for them.
 const PICTURE = String.raw`\p{Extended_Pictographic}\p{Emoji_Modifier}?`;
-const LETTER = String.raw`[[\p{Lo}\p{M}]--\p{Default_Ignorable_Code_Point}]`;
+const JOINED = "Arabic Syriac Nko Mandaic Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu Kannada Malayalam Sinhala Tibetan Myanmar Khmer Mongolian";
+const LETTER = `[[\\p{Lo}\\p{M}]&&[${JOINED.replace(/\w+ ?/g, (script) => `\\p{Script=${script.trim()}}`)}]]`;
 const DRAWN = String.raw`[\t\n\r\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u{110bd}\u{110cd}]`;
 const SIGNS = [
   String.raw`(?:${PICTURE}[\ufe0e\ufe0f]?\u200d)+${PICTURE}[\ufe0e\ufe0f]?`,
   String.raw`${PICTURE}[\ufe0e\ufe0f]`,
   String.raw`[0-9#*]\ufe0f\u20e3`,
-  String.raw`${LETTER}+(?:\p{Join_Control}${LETTER}+)+`,
+  // It looks back, so that a long run of letters is gone through once.
+  String.raw`(?<=${LETTER})\p{Join_Control}(?=${LETTER})`,
   String.raw`([[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]--${DRAWN}])`,
 ];
 const UNSEEN = new RegExp(SIGNS.join("|"), "gv");

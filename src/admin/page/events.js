@@ -125,7 +125,7 @@ async function search(more, signal) {
   return post("events/search", { ...filter(), limit: PAGE, ...more }, signal);
 }
 
-/** Begins the list anew. What is shown stays until the answer is there. */
+/** Begins the list anew. What is shown stays until the answer is there. Returns whether it has come. */
 async function load() {
   const own = view;
   const { query } = own;
@@ -139,10 +139,12 @@ async function load() {
       begin(page);
       own.scroll.scrollTop = 0;
     });
+    return view === own;
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") return false;
     if (!(error instanceof Refused)) throw error;
     if (view === own) refused(error, query);
+    return false;
   } finally {
     // A newer one may be on its way.
     if (own.controller === controller) own.scroll.setAttribute("aria-busy", "false");
@@ -422,10 +424,8 @@ function between(from, until) {
 
 /** Begins the list anew, and goes on at its first row. */
 async function anew() {
-  const own = view;
-  await load();
-  if (view !== own || own.failed) return;
-  own.goesToFirst = true;
+  if (!(await load())) return;
+  view.goesToFirst = true;
   draw();
 }
 

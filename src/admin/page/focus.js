@@ -1,5 +1,5 @@
 // Where the keyboard is. What has the focus may be taken away, hidden or disabled by whatever is drawn anew; then the focus goes to what stands
-// in its place, so that nobody who works by keys begins again at the top of the page. Nothing else needs to think of it.
+// in its place, so that nobody who works by keys begins again at the top of the page.
 
 const CONTROLS = "a[href],button,input,select,textarea,summary,[tabindex='0']";
 const main = document.getElementById("main");
@@ -13,18 +13,28 @@ document.addEventListener("focusin", ({ target }) => {
   current.element = target;
   if (main.contains(target)) inView.element = target;
 });
-// Somebody has left it. What is taken away says so too, and has another in its place by then.
-document.addEventListener("focusout", () => setTimeout(() => isNowhere() && (current.element = null)));
+// Somebody has left it, unless it was taken away: then another has its place by now.
+document.addEventListener("focusout", () =>
+  queueMicrotask(() => {
+    changed(observer.takeRecords());
+    if (isNowhere()) current.element = null;
+  }),
+);
 
-new MutationObserver((records) => {
+const observer = new MutationObserver(changed);
+observer.observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden", "disabled"] });
+
+function changed(records) {
+  const had = current.element;
+  const isTouched = records.some(({ removedNodes }) => [...removedNodes].some((node) => node.contains(had)));
   for (const one of followed) {
     const before = one.element;
     if (before) one.element = inPlaceOf(before, records);
   }
   const { element } = current;
-  const isLost = isNowhere() || (records.some(({ type }) => type === "attributes") && !isUsable(document.activeElement));
+  const isLost = isNowhere() ? isTouched || element !== had : records.some(({ type }) => type === "attributes") && !isUsable(document.activeElement);
   if (element && isLost) element.focus({ preventScroll: true });
-}).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden", "disabled"] });
+}
 
 /** Remembers what has the focus: `back()` gives it back, to it or to what is in its place by then. */
 export function follow(element = isNowhere() ? current.element : document.activeElement) {

@@ -207,6 +207,8 @@ export function ask({ title, content, label, harm = false, keep = "Cancel", act 
   async function run() {
     if ((await once(go, act)) !== null) close();
   }
+  // What is asked for is another thing now.
+  dialog.addEventListener("input", () => (go.commandId = null));
   dialog.append(h("h2", null, title), h("div.content", null, content), h("div.acts", null, away, go));
   dialog.addEventListener("close", () => {
     dialog.remove();

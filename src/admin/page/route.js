@@ -69,5 +69,6 @@ export async function routeAgain({ about, commands: asked }) {
   fill(told, found.deliveries ? `${many(found.deliveries, "delivery", "deliveries")} of ${many(found.events, "event")}: ${by}.` : nothing);
   fill(warned, [...found.warnings].map((warning) => h("p.wait", null, warning)));
   send.disabled = found.deliveries === 0;
+  if (!send.disabled && send.closest("dialog").contains(document.activeElement)) send.focus();
   fill(send, found.deliveries ? `Route ${many(found.events, "event")}` : "Route again");
 }

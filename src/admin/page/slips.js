@@ -10,19 +10,28 @@ const OTHER_NAMES = { destination: "to", email: "who" };
  * where something is found.
  */
 export function slips(text, foundNone) {
-  return parts(text).flatMap((part) => {
-    const { whole, name, value } = part;
-    const slip = (said, better) => [{ said, instead: text.replace(whole, () => better) }];
+  const all = parts(text);
+  /** The same with something else in the place of some parts. */
+  const instead = (better) => all.toReversed().reduce((so_far, part) => so_far.slice(0, part.at) + better(part) + so_far.slice(part.at + part.whole.length), text);
+  const found = all.flatMap((part) => {
+    const { name, value } = part;
+    const slip = (said, better) => [{ said, instead: instead((other) => (other === part ? better : other.whole)) }];
     if (name && !Object.hasOwn(WORDS, name)) {
       const word = OTHER_NAMES[name] ?? Object.keys(WORDS).find((known) => isNear(name, known));
       return word ? slip(`\`${name}:\` is no word of the search, so it is looked for as text. Did you mean \`${word}:\`?`, search(word, value)) : [];
     }
     if (!foundNone) return [];
     if (name === "campaign" && !/[*?]/.test(value)) return slip("`campaign:` takes the whole name; with a `*` behind it, its beginning is enough.", search(name, `${value}*`));
-    const escaped = value.replace(/[^\x00-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
-    if (!name && escaped !== value) return slip("A text is found as it is written in the event; a sender may have written letters like these as `\\u` and four digits.", quoted(escaped));
     return [];
   });
+  const written = instead(({ whole, name, value }) => (name ? whole : quoted(escaped(value))));
+  if (!foundNone || all.every(({ name, value }) => name || escaped(value) === value)) return found;
+  return [...found, { said: "A text is found as it is written in the event; a sender may have written letters like these as `\\u` and four digits.", instead: written }];
+}
+
+/** As JSON may write it that has no letters beyond ASCII. */
+function escaped(value) {
+  return value.replace(/[^\x00-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Whether one letter more, less or another, or two that have changed places, make one word of another. */

@@ -15,13 +15,13 @@ export function build() {
 export function draw(strip) {
   const { status, minutes } = relay;
   if (!status || !minutes) return;
-  const file = isFileBad() && !relay.onlyLooks ? [{ name: "", isFile: true }] : [];
+  const file = isFileBad() ? [{ name: "", isFile: true }] : [];
   keyed(strip, [...file, { name: "" }, ...troubleFirst(status.destinations)], (item) => `${item.name}|${item.isFile ?? ""}`, make, drawCard);
 }
 
-/** Whether the config file is not good as it lies on the disk: what is told by itself, or else how the last reload went. */
+/** Whether the config file is not good as it lies on the disk. */
 export function isFileBad() {
-  return relay.isFileBad ?? Boolean(relay.status?.config.last_reload?.error);
+  return relay.isFileBad && !relay.onlyLooks;
 }
 
 function make({ name, isFile }) {
@@ -37,8 +37,8 @@ export function chart(name) {
 
 /** What the numbers of the last hour count: those of a relay that was started since begin with its start. */
 export function sinceWhen() {
-  const ms = (relay.status?.uptime_s ?? HOUR_MS) * 1000;
-  return ms < HOUR_MS ? `since ${timeOf(now() - ms).slice(0, 5)}` : "in the last hour";
+  const { startedMs } = relay;
+  return startedMs && now() - startedMs < HOUR_MS ? `since ${timeOf(startedMs).slice(0, 5)}` : "in the last hour";
 }
 
 /** How a destination stands, in a few words. */

@@ -24,7 +24,7 @@ pub struct ReplaySpec {
     pub by: By,
     pub only: Only,
     /// The words by which the range of time was asked for: said again, an age names another moment. Earlier builds did not write it down.
-    pub range: Option<[Option<String>; 2]>,
+    pub range_words: Option<[Option<String>; 2]>,
 }
 
 /// Which rules say where an event goes.
@@ -78,7 +78,8 @@ impl ReplaySpec {
     /// Whether it was asked for by the same words.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let digest = |spec: &Self| spec.named.as_ref().map(|named| named.digest.clone());
-        let is_range_alike = self.range.as_ref().zip(other.range.as_ref()).is_none_or(|(one, other)| one == other);
+        let is_range_alike =
+            self.range_words.as_ref().zip(other.range_words.as_ref()).is_none_or(|(one, other)| one == other);
         is_range_alike
             && self.matching == other.matching
             && self.is_unrouted == other.is_unrouted
@@ -97,7 +98,7 @@ impl ReplaySpec {
 
     /// As it is shown.
     pub fn shown(&self) -> Value {
-        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only, range: _ } = self;
+        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only, range_words: _ } = self;
         let mut shown = match named {
             Some(named) => json!({ "events": named.count, "to": to }),
             None => {
@@ -120,8 +121,9 @@ impl ReplaySpec {
 
     /// As it is written down. What earlier builds would take for another is hidden from them: they say that they cannot read it.
     pub fn json(&self) -> Value {
-        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only, range } = self;
-        let plain = json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to, "words": range });
+        let Self { named, since_ms, until_ms, matching, is_unrouted, to, by, only, range_words } = self;
+        let plain =
+            json!({ "since_ms": since_ms, "until_ms": until_ms, "match": matching, "to": to, "words": range_words });
         if named.is_none() && !is_unrouted && (*by, *only) == (By::Then, Only::All) {
             return plain;
         }
@@ -163,8 +165,8 @@ impl ReplaySpec {
         let to = value["to"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
         let matching = value["match"].as_str().map(str::to_owned);
         let word = |at: usize| value["words"][at].as_str().map(str::to_owned);
-        let range = value["words"].is_array().then(|| [word(0), word(1)]);
-        Some(Self { since_ms: value["since_ms"].as_u64()?, until_ms, matching, to, range, ..Self::default() })
+        let range_words = value["words"].is_array().then(|| [word(0), word(1)]);
+        Some(Self { since_ms: value["since_ms"].as_u64()?, until_ms, matching, to, range_words, ..Self::default() })
     }
 }
 
@@ -194,7 +196,7 @@ mod tests {
         for spec in [
             plain(None),
             plain(Some(2)),
-            ReplaySpec { range: Some([Some("2h".into()), None]), ..plain(Some(2)) },
+            ReplaySpec { range_words: Some([Some("2h".into()), None]), ..plain(Some(2)) },
             ReplaySpec { is_unrouted: true, ..plain(None) },
             ReplaySpec { by: By::Now, ..plain(None) },
             ReplaySpec { only: Only::Missing, ..plain(None) },
@@ -227,7 +229,7 @@ mod tests {
     fn a_range_is_the_same_by_its_words_and_where_they_were_not_written_down() {
         let of = |since_ms, words: Option<[Option<&str>; 2]>| ReplaySpec {
             since_ms,
-            range: words.map(|words| words.map(|word| word.map(str::to_owned))),
+            range_words: words.map(|words| words.map(|word| word.map(str::to_owned))),
             ..ReplaySpec::default()
         };
         let asked = of(1, Some([Some("2h"), None]));

@@ -15,6 +15,10 @@ use super::segments::SegmentInfo;
 use super::{Journal, JournalStore};
 use crate::store::BackupError;
 
+/// A path to a backup names so many directories at most, and has so many bytes: each is looked at, and those that are missing are made and synced.
+const DIRECTORIES_MAX: usize = 128;
+const PATH_BYTES_MAX: usize = 4000;
+
 /// Where a directory lies, seen from the store's own.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -46,6 +50,9 @@ impl JournalStore {
     /// Writes a consistent copy of everything into an empty directory, while the store goes on. Blocks on the disk.
     pub fn backup(&self, directory: &Path) -> Result<(), BackupError> {
         let path = directory.display().to_string();
+        if directory.as_os_str().len() > PATH_BYTES_MAX || directory.components().count() > DIRECTORIES_MAX + 1 {
+            return Err(BackupError::Unusable { path, source: ErrorKind::InvalidFilename.into() });
+        }
         let own: Vec<&Path> = self.journal.disk.directory().into_iter().chain(self.journal.index.directory()).collect();
         match place_of(directory, &own) {
             Ok(Place::Elsewhere) => {}
@@ -55,9 +62,18 @@ impl JournalStore {
         }
         let failed = |source| BackupError::Io { path: path.clone(), source };
         let unusable = |source: std::io::Error| match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::StaleNetworkFileHandle => failed(source),
-            _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => failed(source),
-            _ => BackupError::Unusable { path: path.clone(), source },
+            ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidInput => BackupError::Unusable { path: path.clone(), source },
+            // A loop of links has no stable kind.
+            _ if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                BackupError::Unusable { path: path.clone(), source }
+            }
+            _ => failed(source),
         };
         crate::directory::make(directory).map_err(unusable)?;
         if std::fs::read_dir(directory).map_err(unusable)?.next().is_some() {

@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::inbox::{Message, Urgency};
 use super::index::REPLAYS_MAX;
-use super::known::{CommandAct, CommandKind, KnownCommand};
+use super::known::{CommandAct, CommandKind, KnownCommand, Taken};
 use super::words::{Letter, ReadError, state_after, unreadable};
 use super::{Journal, lock, reading};
 use crate::event::EventId;
@@ -44,15 +44,14 @@ impl Journal {
         let reserved = id.map(|id| self.commands.reserve(id)).transpose();
         let reservation = match reserved {
             Ok(reservation) => reservation,
-            Err(known) if !known.act.is_same(&act) => return Err(self.taken_by(known)),
+            Err(known) if !known.act.is_same(&act) => return Err(self.taken_by(known, Some(&act))),
             Err(KnownCommand { deliveries, .. }) => {
                 return Ok((Done { deliveries, was_done_before: true, taken_over: None }, self.durable()));
             }
         };
         // Who saves a replay asks the other way around: one of the two sees the other.
         if let Some(replay) = lock(&self.replays).iter().find(|replay| Some(replay.id) == id) {
-            let by = format!("a replay, {}", rfc3339(replay.at_ms));
-            return Err(StoreError::IdTaken { id: replay.id, by });
+            return Err(StoreError::IdTaken { id: replay.id, by: "a replay".to_owned() });
         }
         let id = id.map(|id| CommandRecord { id, asked: Some(asked) });
         // What is a dead letter for one command must still be one when it acts.
@@ -94,8 +93,8 @@ impl Journal {
         Ok((Done { deliveries, was_done_before: false, taken_over }, durable))
     }
 
-    /// What an id was given for.
-    fn taken_by(&self, known: KnownCommand) -> StoreError {
+    /// What an id was given for; `asked`: what it is given for now, if that is a command too.
+    fn taken_by(&self, known: KnownCommand, asked: Option<&CommandAct>) -> StoreError {
         let KnownCommand { id, act: CommandAct { of, kind, .. }, deliveries, at_ms } = known;
         let name = |id: NameId| match reading(&self.names).of(id) {
             Some((_, name)) => format!("`{name}`"),
@@ -116,8 +115,14 @@ impl Journal {
             CommandKind::Move(to) | CommandKind::TakeOver(to) => format!(" to {}", name(to)),
             _ => String::new(),
         };
-        let counted = if deliveries == 1 { "1 delivery".to_owned() } else { format!("{deliveries} deliveries") };
-        let by = format!("{done} {}{to}, {}, done to {counted}", name(of), rfc3339(at_ms));
+        let counted = match (kind, deliveries) {
+            (CommandKind::Pause | CommandKind::Hold | CommandKind::Resume | CommandKind::RetryNow, _) => String::new(),
+            (_, 1) => ", done to 1 delivery".to_owned(),
+            _ => format!(", done to {deliveries} deliveries"),
+        };
+        let is_alike = asked.is_some_and(|asked| (asked.of, asked.kind) == (of, kind));
+        let otherwise = if is_alike { ", by another choice or for another reason than now" } else { "" };
+        let by = format!("{done} {}{to}, {}{counted}{otherwise}", name(of), rfc3339(at_ms));
         StoreError::IdTaken { id, by }
     }
 
@@ -143,14 +148,14 @@ impl Journal {
         let record = ReplayRecord { id, spec: spec.clone(), cursor, until, selected, at_ms, is_done };
         let mut replays = lock(&self.replays);
         match self.commands.taken(progress.id) {
-            Some(Some(known)) => return Err(self.taken_by(known)),
-            Some(None) => {
+            Taken::Done(known) => return Err(self.taken_by(known, None)),
+            Taken::BeingDone => {
                 return Err(StoreError::IdTaken {
                     id: progress.id,
                     by: "a command that is carried out now".to_owned(),
                 });
             }
-            None => {}
+            Taken::Free => {}
         }
         let known = replays.iter().find(|known| known.id == id);
         if let Some(known) = known.filter(|known| known.is_done || known.cursor > cursor) {

@@ -157,6 +157,15 @@ impl Commands {
     }
 }
 
+/// Whose an id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Free,
+    /// A command's that is carried out now.
+    BeingDone,
+    Done(KnownCommand),
+}
+
 /// Who carries out which command, by its id: one at a time, and nobody what is done already.
 #[derive(Default)]
 pub struct CommandIds {
@@ -184,11 +193,14 @@ impl CommandIds {
         Ok(Reservation { ids: self, id })
     }
 
-    /// Whether an id is a command's, and which one that was done: none, of one that is not done yet.
-    pub fn taken(&self, id: u128) -> Option<Option<KnownCommand>> {
+    /// Whether an id is a command's.
+    pub fn taken(&self, id: u128) -> Taken {
         let ids = lock(&self.ids);
-        let known = ids.known.find(id);
-        (known.is_some() || ids.reserved.contains(&id)).then_some(known)
+        match ids.known.find(id) {
+            Some(known) => Taken::Done(known),
+            None if ids.reserved.contains(&id) => Taken::BeingDone,
+            None => Taken::Free,
+        }
     }
 
     /// Remembers a command that was done before.
@@ -263,7 +275,7 @@ mod tests {
         };
         for is_done in [false, true] {
             let first = ids.reserve(7).unwrap_or_else(|known| panic!("{known:?}"));
-            assert_eq!((ids.taken(7), ids.taken(8)), (Some(None), None));
+            assert_eq!((ids.taken(7), ids.taken(8)), (Taken::BeingDone, Taken::Free));
             assert!(ids.reserve(8).is_ok(), "another one waits for nobody");
             std::thread::scope(|scope| {
                 let second = scope.spawn(|| ids.reserve(7).err());
@@ -275,6 +287,6 @@ mod tests {
                 assert_eq!(second.join().expect("it ends"), is_done.then_some(command));
             });
         }
-        assert_eq!(ids.taken(7), Some(Some(command)));
+        assert_eq!(ids.taken(7), Taken::Done(command));
     }
 }

@@ -340,7 +340,7 @@ async fn the_title_says_what_is_shown_and_no_address() {
     let page = stage.page("#/events").await;
     for (place, title) in [
         ("#/events".to_owned(), "vero-relay"),
-        (format!("#/events/{}", stage.dead), "clicked · Weekly newsletter · vero-relay"),
+        (format!("#/events/{}", stage.dead), "clicked · Cart Reminder · vero-relay"),
         ("#/destinations/crm".to_owned(), "crm · Destinations · vero-relay"),
         ("#/destinations".to_owned(), "Destinations · vero-relay"),
         ("#/config".to_owned(), "Config · vero-relay"),

@@ -38,6 +38,29 @@ fn shown(text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_sees_is_found_as_the_command_line_finds_it_in_however_long_a_text() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    for (text, expected) in [
+        ("a\u{1b}[31m\r\n\tb", "a‹1b›[31m\r\n\tb"),
+        ("\u{200b}\u{34f}\u{115f}\u{3164}\u{fe0f}\u{e0041}", "‹200b›‹34f›‹115f›‹3164›‹fe0f›‹e0041›"),
+        ("Grüße, e\u{301} 東京 \u{600}١ €", "Grüße, e\u{301} 東京 \u{600}١ €"),
+        ("👩\u{200d}🚀 ❤\u{fe0f} 1\u{fe0f}\u{20e3}", "👩\u{200d}🚀 ❤\u{fe0f} 1\u{fe0f}\u{20e3}"),
+        ("👩\u{200d}a ❤\u{fe0f}\u{fe0f}", "👩‹200d›a ❤\u{fe0f}‹fe0f›"),
+        ("می\u{200c}خواهم क्\u{200d}ष", "می\u{200c}خواهم क्\u{200d}ष"),
+        ("pay\u{200c}pal 東\u{200d}京 e\u{301}\u{200c}\u{301}", "pay‹200c›pal 東‹200d›京 e\u{301}‹200c›\u{301}"),
+    ] {
+        for (more, times) in [("", 0), ("東", 100_000), ("می", 100_000), ("क्", 100_000), ("👩", 100_000)] {
+            let shown = "return import('./dom.js').then(({ plain }) => plain(arguments[0] + ' ' + arguments[1].repeat(arguments[2])) === arguments[3] + ' ' + arguments[1].repeat(arguments[2]))";
+            let asked = [json!(text), json!(more), json!(times), json!(expected)];
+            assert_eq!(page.run(shown, &asked).await, json!(true), "{text:?} and {times} × {more}");
+        }
+    }
+    page.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_event_holds_is_shown_as_text_and_becomes_nothing_else() {
     // The first event is given up at both destinations.
     let refusal = || Act::with(422, &[], ATTEMPTS[0]);

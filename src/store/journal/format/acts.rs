@@ -174,7 +174,8 @@ impl SelectionRecord {
                 return None;
             }
         }
-        // Behind the rest, where an older release does not look.
+        // Behind the rest, where the first builds did not look. Of a drop that says what was asked for, a build before this one reads that it
+        // was a move to no destination, which leaves as little here.
         let act = match (act, take.u32().map(NameId)) {
             (BulkAct::Drop, Some(to)) if to != NameId::NONE => BulkAct::MoveDead(to),
             (BulkAct::MoveWaiting(_), Some(to)) => BulkAct::MoveWaiting(to),

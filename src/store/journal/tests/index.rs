@@ -231,12 +231,18 @@ fn an_index_of_the_version_before_is_gone_on_with_and_knows_its_commands() {
         runtime.block_on(async { store.ask(Command::new(1, of, pause)).await })
     };
     assert!(ask(&store, "by hand").is_ok_and(|done| !done.was_done_before));
+    let letters = || What::Move { which: Which::Dead(DeadQuery::default()), to: of };
+    let replay = |store: &JournalStore| runtime.block_on(async { store.ask(Command::new(2, of, letters())).await });
+    assert!(replay(&store).is_ok_and(|done| !done.was_done_before));
     store.close();
     drop(store);
-    change_index(&kept, "ALTER TABLE command DROP COLUMN asked; PRAGMA user_version = 2;");
+    // As it was written down there, dead letters that went to where they were had moved.
+    let as_it_was = format!("UPDATE command SET kind = 4, other = {0} WHERE kind = 1;", of.0);
+    change_index(&kept, &format!("{as_it_was} ALTER TABLE command DROP COLUMN asked; PRAGMA user_version = 2;"));
     let store = kept.open();
     assert!(ask(&store, "by hand").is_ok_and(|done| done.was_done_before), "it is known");
     assert!(ask(&store, "another").is_ok_and(|done| done.was_done_before), "why is not known of it");
+    assert!(replay(&store).is_ok_and(|done| done.was_done_before), "it is one of these");
     assert!(store.state(of).paused.is_some());
 }
 

@@ -147,8 +147,10 @@ impl Database {
     pub(super) fn command(&self, command: &KnownCommand) -> Result<()> {
         let KnownCommand { id, act: CommandAct { of, kind, asked }, deliveries, at_ms } = command;
         let (kind, other) = kind.to_numbers();
-        let mut statement =
-            self.connection.prepare_cached("INSERT OR IGNORE INTO command VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let mut statement = self.connection.prepare_cached(
+            "INSERT OR IGNORE INTO command (id, destination, kind, other, deliveries, at_ms, asked)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
         let asked = asked.map(|AskedDigest(asked)| signed(asked));
         statement.execute(params![id.to_be_bytes(), of.0, kind, other, signed(*deliveries), signed(*at_ms), asked])?;
         let sql = "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
