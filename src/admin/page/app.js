@@ -370,6 +370,9 @@ addEventListener("hashchange", route);
 onKeys(VIEWS.map(([name]) => name), (name, event) => shown?.view.key?.(name, event));
 setInterval(tick, 1000);
 
+// Nobody has a focus to lose before the first view is there.
+addEventListener("load", () => import("./focus.js").catch(() => {}));
+
 drawFrame();
 drawHealth();
 start();

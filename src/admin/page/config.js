@@ -2,7 +2,8 @@
 
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, many, moment, prose, size, span } from "./dom.js";
-import { LAST, ask, link, once, share, sum, toast, unanswered } from "./parts.js";
+import { ask, once } from "./acts.js";
+import { LAST, link, share, sum, toast, unanswered } from "./parts.js";
 import { nowhere, routeAgain } from "./route.js";
 
 /** Groups of changes that are shown, and examples of each. */

@@ -4,7 +4,8 @@
 import { Refused, get, post, refresh, relay } from "./api.js";
 import { search } from "./asked.js";
 import { button, count, fill, h, icon, keyed, many, moment, now, size, span } from "./dom.js";
-import { announce, ask, empty, go, link, once, share, stateOf, sum, title, toast, troubleFirst, unanswered } from "./parts.js";
+import { ask, once } from "./acts.js";
+import { announce, empty, go, link, share, stateOf, sum, title, toast, troubleFirst, unanswered } from "./parts.js";
 import { chart, sinceWhen, standing } from "./strip.js";
 
 /** Characters of the reason of a pause, as the relay counts them: a browser's own `maxlength` counts some of them twice. */

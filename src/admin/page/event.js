@@ -4,7 +4,8 @@ import { Refused, bytes, get, post, relay } from "./api.js";
 import { button, copy, count, fill, h, icon, many, moment, plain, size } from "./dom.js";
 import * as json from "./json.js";
 import { quoted, search } from "./asked.js";
-import { announce, ask, badge, draft, empty, go, link, menu, place, sent, stuckFirst, title, toast, unanswered } from "./parts.js";
+import { ask, menu, sent } from "./acts.js";
+import { announce, badge, draft, empty, go, link, place, stuckFirst, title, toast, unanswered } from "./parts.js";
 import * as slack from "./slack.js";
 
 /** A larger body is not drawn as a tree. */

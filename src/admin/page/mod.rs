@@ -47,7 +47,7 @@ files! {
     "text/html; charset=utf-8": "index.html";
     "text/css; charset=utf-8": "style.css";
     "image/svg+xml": "icon.svg";
-    "text/javascript; charset=utf-8": "theme.js", "app.js", "dom.js", "focus.js", "api.js", "parts.js",
+    "text/javascript; charset=utf-8": "theme.js", "app.js", "acts.js", "dom.js", "focus.js", "api.js", "parts.js",
         "json.js", "slack.js", "strip.js", "keys.js", "signin.js", "looking.js", "asked.js", "slips.js", "row.js", "events.js",
         "event.js", "destinations.js", "try.js", "unrouted.js", "route.js", "config.js", "bins.js";
 }

@@ -2,7 +2,7 @@
 
 import { newId, post } from "./api.js";
 import { count, fill, h, many } from "./dom.js";
-import { ask, once, sent } from "./parts.js";
+import { ask, once, sent } from "./acts.js";
 
 /** Events that one replay names. */
 const NAMED_MAX = 1000;

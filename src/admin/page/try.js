@@ -4,7 +4,8 @@ import { Refused, get, onAnswer, post, relay } from "./api.js";
 import { button, count, fill, h, icon, many, prose, say, size } from "./dom.js";
 import { miss, request, rules } from "./event.js";
 import * as json from "./json.js";
-import { draft, go, link, once, toast, unanswered } from "./parts.js";
+import { once } from "./acts.js";
+import { draft, go, link, toast, unanswered } from "./parts.js";
 import * as slack from "./slack.js";
 
 const TYPING_MS = 250;
