@@ -181,7 +181,8 @@ async fn the_focus_goes_to_what_stands_in_the_place_of_what_had_it() {
     focus(&page, ".group button", "Route again…").await;
     page.press(&Key::Enter).await;
     page.sees("dialog button", "Route 1 event").await;
-    tab_to(&page, "Route 1 event").await;
+    // It could not be pressed while it was counted.
+    has_focus(&page, "Route 1 event").await;
     page.press(&Key::Enter).await;
     page.sees_no("dialog", "").await;
     page.sees_no(".group button", "Route again").await;
