@@ -116,7 +116,7 @@ export function newId() {
 // ---- what is known of the relay
 
 /** How it stands, as it said last; what came by itself since is in it. */
-export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false, isFileBad: false, startedMs: null };
+export const relay = { status: null, minutes: null, version: null, epoch: null, isLive: false, isSilent: false, isHeldUp: false, signedOut: false, onlyLooks: false, file: null, startedMs: null };
 
 /** The relay says in whole seconds for how long it has run, so that its start would seem to move by so much. */
 const START_MOVES_MS = 3000;
@@ -135,6 +135,22 @@ export async function refresh() {
     if (!(Math.abs(startedMs - relay.startedMs) < START_MOVES_MS)) relay.startedMs = startedMs;
     Object.assign(relay, { status, minutes, version: status.version });
     told.dispatchEvent(new CustomEvent("refreshed", { detail: isNewer }));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+}
+
+/** Called each time that the config file on the disk has been looked at. */
+export function onFile(act) {
+  told.addEventListener("file", act);
+}
+
+/** Looks how the config file on the disk stands to what is in force. */
+export async function lookAtFile() {
+  if (relay.onlyLooks) return;
+  try {
+    relay.file = await get("config/on-disk");
+    told.dispatchEvent(new Event("file"));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
   }

@@ -1,6 +1,6 @@
 // The frame: tabs, health, the time zone, colours, keys; which view is shown; and what all of them know of the relay.
 
-import { Refused, get, listen, onRefresh, onState, refresh, relay } from "./api.js";
+import { get, listen, lookAtFile, onFile, onRefresh, onState, refresh, relay } from "./api.js";
 import { button, count, fill, h, icon, isUtc, many, recall, remember, say, setClock, setUtc, tick, zoneName } from "./dom.js";
 import { keysButton, onKeys } from "./keys.js";
 import { announce, empty, link, needsSomebody, place, toast } from "./parts.js";
@@ -183,6 +183,7 @@ onRefresh((isNewer) => {
   setClock(relay.minutes.until);
   changed();
 });
+onFile(changedSoon);
 
 function changed() {
   drawHealth();
@@ -259,17 +260,6 @@ function heard(kind, data) {
   }
   if (kind === "minute" && relay.minutes) takeMinute(data);
   shown?.view.frame?.(kind, data);
-}
-
-/** Whether the config file is good, where it is not what is in force. */
-async function lookAtFile() {
-  if (relay.onlyLooks) return;
-  try {
-    relay.isFileBad = Boolean((await get("config/on-disk")).problems);
-    changedSoon();
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-  }
 }
 
 /** Puts the running minute in the place of what was known of it. */

@@ -1,6 +1,6 @@
 // Config: as it runs, with what each rule has matched beside it; the file that is not in force yet, and what it would do; the relay itself.
 
-import { Refused, get, post, refresh, relay } from "./api.js";
+import { Refused, get, lookAtFile, post, refresh, relay } from "./api.js";
 import { button, count, fill, h, many, moment, prose, size, span } from "./dom.js";
 import { ask, once } from "./acts.js";
 import { LAST, link, share, sum, toast, unanswered } from "./parts.js";
@@ -41,6 +41,7 @@ export function frame(kind, data) {
 
 export function relayChanged() {
   drawAbout();
+  drawNews();
 }
 export { relayChanged as relay };
 
@@ -54,6 +55,7 @@ async function load() {
     drawYaml();
     drawRules();
     drawAbout();
+    drawNews();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (view === own) fill(own.yaml, unanswered(error, load));
@@ -68,27 +70,16 @@ function drawHead() {
 
 // ---- the file that is not in force
 
-async function lookAtFile() {
-  const own = view;
-  try {
-    const found = await get("config/on-disk");
-    relay.isFileBad = Boolean(found.problems);
-    if (view !== own || !own.config) return;
-    const known = JSON.stringify(found);
-    if (own.known === known) return;
-    own.known = known;
-    own.tried = null;
-    own.found = found;
-    drawNews();
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-  }
-}
-
+/** Draws how the file stands, where that is not what is shown already. */
 function drawNews() {
-  const { found, news } = view;
+  const { config, news } = view;
+  const found = relay.file;
+  if (!config || !found) return;
+  const known = JSON.stringify([found, config.warnings]);
+  if (view.known === known) return;
+  Object.assign(view, { known, found, tried: null });
   if (found.same) {
-    const warnings = view.config.warnings ?? [];
+    const warnings = config.warnings ?? [];
     return fill(news, warnings.length > 0 && h("details.note.s-wait", null, h("summary", null, many(warnings.length, "warning")), warnings.map(warned)));
   }
   const when = found.changed_at && [" ", moment(found.changed_at, "ago")];
@@ -218,7 +209,6 @@ async function reload(element, { goesOn = false } = {}) {
   if (done && goesOn) routeAll();
   if (view !== own) return;
   if (!done) return lookAtFile();
-  own.known = null;
   await Promise.all([load(), refresh()]);
 }
 

@@ -21,7 +21,7 @@ export function draw(strip) {
 
 /** Whether the config file is not good as it lies on the disk. */
 export function isFileBad() {
-  return relay.isFileBad && !relay.onlyLooks;
+  return Boolean(relay.file?.problems) && !relay.onlyLooks;
 }
 
 function make({ name, isFile }) {
