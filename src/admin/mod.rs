@@ -41,7 +41,7 @@ use self::work::{Effort, Places};
 use crate::bins;
 use crate::destination::hops::VIA;
 use crate::listener::body::{self, Intake};
-use crate::listener::server::Peer;
+use crate::listener::slots::Peer;
 use crate::listener::{Answer, answer, text};
 use crate::relay::{Relay, SourceState, healthz, readyz};
 use crate::telemetry::{DestinationGauges, SourceGauges};
@@ -61,7 +61,7 @@ pub const WRITE_HEADER: &str = "x-vero-relay-write";
 /// Every answer of the admin listener has it, with the version: so a verb knows that it talks to a relay.
 pub const RELAY_HEADER: &str = "x-vero-relay";
 /// Operators are few. Who has not shown a token and is silent or slow holds none against others: the oldest of these
-/// connections gives way.
+/// connections gives way, and then the one of whoever is known that has had nothing to do for longest.
 pub const CONNECTIONS_MAX: usize = 256;
 /// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -172,7 +172,7 @@ where
     // Where nobody is asked, all are known who come past the door.
     // Who only looks gives way to who may do everything.
     if (visitor.is_known && visitor.access == Access::Full) || generation.config.admin.tokens.is_empty() {
-        peer.seat.keep();
+        peer.seat.is_of_somebody_known();
     }
     if visitor.access == Access::Full && api::is_stream(method, &steps) {
         let query = api::Query(request.query);
@@ -181,7 +181,13 @@ where
     let answer = match (method, steps.as_slice()) {
         (&Method::POST, ["sign-out"]) => admin.door.sign_out(&knock),
         (&Method::POST, ["sign-in"]) => match read_body(admin, headers, stream, FORM_BYTES_MAX).await {
-            Ok((form, _permit)) => admin.door.sign_in(&knock, &form),
+            Ok((form, _permit)) => {
+                let signed_in = admin.door.sign_in(&knock, &form);
+                if let Ok((Access::Full, _)) = signed_in {
+                    peer.seat.is_of_somebody_known();
+                }
+                signed_in.map_or_else(|refusal| *refusal, |(_, answer)| answer)
+            }
             Err(refusal) => refusal,
         },
         (_, steps) if visitor.access == Access::Full || reader::may_ask(steps) => {

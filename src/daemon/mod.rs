@@ -163,7 +163,7 @@ async fn start_at(
         shutdown_grace: Duration::from_secs(1),
         // Searches end when whoever asked has gone.
         has_half_closed: false,
-        strangers_give_way: true,
+        connections_give_way: true,
         descriptors_kept: 0,
         ..options.clone()
     };

@@ -221,7 +221,7 @@ pub(super) fn server_options(config: &Config) -> ServerOptions {
         shutdown_grace: config.limits.shutdown_grace,
         has_half_closed: true,
         // Not every sender says again what was cut off.
-        strangers_give_way: false,
+        connections_give_way: false,
         descriptors_kept: super::hooks::DESCRIPTORS_KEPT,
     }
 }

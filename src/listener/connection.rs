@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 
 /// One answer is taken whole within this time, or within `header_timeout` if that is longer. A client that takes a byte now and then
 /// makes progress and would hold the connection for ever.
@@ -47,6 +48,8 @@ impl Patience {
 pub(super) struct Watched {
     stream: TcpStream,
     patience: Arc<Patience>,
+    /// Another connection waits for the place of this one.
+    finishes: CancellationToken,
     timer: Option<Pin<Box<Sleep>>>,
     /// Since when no byte of an answer could be written.
     blocked_since: Option<Instant>,
@@ -61,10 +64,11 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, patience: Arc<Patience>) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Arc<Patience>, finishes: CancellationToken) -> Self {
         Self {
             stream,
             patience,
+            finishes,
             timer: None,
             blocked_since: None,
             answer_since: None,
@@ -192,8 +196,10 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            let is_idle_at_the_stop = self.is_read_blocked && self.patience.stop_at.get().is_some();
-            if self.is_read_to_end || is_idle_at_the_stop {
+            // Nothing has come since its last answer, and others wait for it to be over.
+            let is_idle =
+                self.is_read_blocked && (self.patience.stop_at.get().is_some() || self.finishes.is_cancelled());
+            if self.is_read_to_end || is_idle {
                 return Poll::Ready(Ok(()));
             }
             self.lingering = Some((Instant::now() + LINGER, 0));
@@ -215,7 +221,7 @@ mod tests {
         for (takes_some, seconds) in [(true, 60), (false, 1)] {
             let parts = Arc::new(Patience::new(Duration::from_secs(1)));
             let other = TcpStream::connect(address).await.expect("connected");
-            let mut watched = Watched::new(other, parts);
+            let mut watched = Watched::new(other, parts, CancellationToken::new());
             let start = Instant::now();
             while watched.wait_for_room::<()>(&mut cx).is_pending() {
                 if takes_some {

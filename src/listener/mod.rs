@@ -4,15 +4,19 @@
 //!
 //! * [`bind`]: the socket itself: an address that the config names, or what the service manager hands over.
 //! * [`server`]: our own accept loop under warp: connection cap, header timeout, no CONNECT, a last catch for panics.
+//! * [`accept`]: takes a connection where there is a slot and a file descriptor for it.
 //! * [`slots`]: the connections that are open, and how many there may be.
 //! * [`connection`]: a stream that ends when the other side makes no progress.
 //! * [`tls`]: what it encrypts by. [`stream`]: a connection as it is, or encrypted. [`words`]: gives hyper's own answers a sentence.
 //! * [`drain`]: takes off the rest of a body that nobody wants, so that the answer arrives.
+//! * [`answered`]: knows when an answer has gone out whole.
 //! * [`body`]: reads a body, counted and timed while it arrives, within the bytes that all of them share.
 //! * [`Answer`]: what a handler gives back.
 //!
 //! It knows nothing of events, nor of who may come in.
 
+mod accept;
+mod answered;
 pub mod bind;
 pub mod body;
 mod connection;

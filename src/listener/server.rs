@@ -5,8 +5,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,24 +17,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, getrlimit};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use warp::{Filter, Reply};
 
+use super::accept::{Accepted, Room, close, next_connection, taken_by_the_system};
+use super::answered::Answered;
 use super::connection::{Patience, Watched};
 use super::drain::Drained;
-use super::slots::{Seat, Slot, Slots};
+use super::slots::{Peer, Slots};
 use super::stream::Stream;
 use super::tls::Tls;
 use super::words::Worded;
 use super::{HEAD_BYTES_MAX, answer};
-use crate::telemetry::trouble::{News, Trouble};
 use crate::time::Instant;
 
 /// What a listener allows.
@@ -53,17 +49,12 @@ pub struct ServerOptions {
     /// A sender that has said all and shuts its side down still waits for the answer. It looks like one that has gone: where this is not so,
     /// what works for one that has gone is dropped.
     pub has_half_closed: bool,
-    /// Where all places are taken, a connection by which nobody has come who is known gives way to one that waits: the oldest.
-    pub strangers_give_way: bool,
+    /// Where all places are taken, a connection gives way to one that waits: the oldest by which nobody has come who is known, and without
+    /// any the one that has had nothing to do for longest.
+    pub connections_give_way: bool,
     /// File descriptors that its connections leave free, for the other listener, the journal and the destinations.
     pub descriptors_kept: u64,
 }
-
-/// After a failed accept (no file descriptors left, most likely), before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// While connections cannot be accepted it is told this often.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// At the stop, the first request of a connection that has just been accepted may still be on its way for so long: a round trip.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_millis(100);
@@ -111,13 +102,6 @@ async fn come(phases: &mut watch::Receiver<Phase>, phase: Phase) {
     }
 }
 
-/// The other end of a connection, and its place here.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    pub address: SocketAddr,
-    pub seat: Seat,
-}
-
 /// Serves until it is stopped, then lets connections finish what they have begun. `filter` gives what answers a connection, by where that
 /// comes from.
 pub async fn serve<F, R>(
@@ -140,32 +124,31 @@ pub async fn serve<F, R>(
     http1.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
     http1.half_close(options.has_half_closed);
     let body_timeout = options.body_timeout;
-    let mut room = Room {
-        strangers_give_way: options.strangers_give_way,
-        descriptors: Descriptors::keeping(options.descriptors_kept),
-        trouble: Trouble::lasting(TOLD_EVERY),
-    };
+    let mut room = Room::new(options.connections_give_way, options.descriptors_kept);
     let begin = |(stream, peer, slot): Accepted| {
         let Peer { address, seat } = peer.clone();
         let warp = warp::service(filter(peer));
         let ending = stops.ending.clone();
         let is_asked = Arc::<AtomicBool>::default();
         let asked = is_asked.clone();
+        let asking = seat.clone();
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut warp = warp.clone();
             let ending = ending.clone();
+            let in_hand = asking.in_hand();
             asked.store(true, Ordering::Relaxed);
             async move {
                 let mut response = handle(request, body_timeout, |request| warp.call(request)).await;
                 if ending.is_cancelled() {
                     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| Answered::new(body, in_hand)))
             }
         });
+        let finishes = seat.finishes();
         // Answers are small and whole: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let stream = Watched::new(stream, patience.clone());
+        let stream = Watched::new(stream, patience.clone(), finishes.clone());
         let http1 = http1.clone();
         let tls = tls.clone();
         let phases = phases.clone();
@@ -174,7 +157,7 @@ pub async fn serve<F, R>(
                 match tls.begin(stream).await {
                     Ok(stream) => {
                         let connection = http1.serve_connection(TokioIo::new(Worded::new(stream)), handler);
-                        if let Err(error) = serve_one(connection, phases, &is_asked).await {
+                        if let Err(error) = serve_one(connection, phases, &finishes, &is_asked).await {
                             tracing::debug!(peer = %address, %error, "connection ended");
                         }
                     }
@@ -213,6 +196,7 @@ pub async fn serve<F, R>(
 async fn serve_one<S>(
     connection: http1::Connection<TokioIo<Worded<Stream>>, S>,
     mut phases: watch::Receiver<Phase>,
+    finishes: &CancellationToken,
     is_asked: &AtomicBool,
 ) -> hyper::Result<()>
 where
@@ -226,6 +210,7 @@ where
         biased;
         ended = connection.as_mut() => return ended,
         () = come(&mut phases, Phase::Stopping) => {}
+        () = finishes.cancelled() => {}
     }
     // hyper would close it, and what its sender says in this moment would be lost.
     if !is_asked.load(Ordering::Relaxed)
@@ -238,147 +223,6 @@ where
         biased;
         ended = connection => ended,
         () = come(&mut phases, Phase::Over) => Ok(()),
-    }
-}
-
-/// The file descriptors that a listener's connections may take.
-struct Descriptors {
-    /// The first one that is kept free. The system gives the lowest that is free.
-    end: Option<u64>,
-    /// Whether the last connection came near to it.
-    is_near: bool,
-}
-
-impl Descriptors {
-    fn keeping(kept: u64) -> Self {
-        let limit = getrlimit(Resource::Nofile).current.filter(|_| kept > 0);
-        // With few in all, some of them are for connections still.
-        Self { end: limit.map(|limit| limit - kept.min(limit / 8)), is_near: false }
-    }
-
-    /// Remembers what a connection got.
-    fn saw(&mut self, stream: &TcpStream) {
-        let got = u64::try_from(stream.as_raw_fd()).unwrap_or(u64::MAX);
-        self.is_near = self.end.is_some_and(|end| got + 1 >= end);
-    }
-
-    /// Whether there is one for another connection. Asks the system only after one came near to the end.
-    fn has_one(&self, listener: &TcpListener) -> bool {
-        let Some(end) = self.end.filter(|_| self.is_near) else { return true };
-        let tried = rustix::io::fcntl_dupfd_cloexec(listener, 0);
-        tried.is_ok_and(|tried| u64::try_from(tried.as_raw_fd()).is_ok_and(|got| got < end))
-    }
-}
-
-/// Whether connections can be accepted, and what the log says of it.
-struct Room {
-    strangers_give_way: bool,
-    descriptors: Descriptors,
-    trouble: Trouble,
-}
-
-impl Room {
-    fn lacks(&mut self, why: &dyn std::fmt::Display) {
-        if let Some(News { times, .. }) = self.trouble.happens(Instant::now()) {
-            tracing::warn!(%why, times, "connections cannot be accepted: raise the limit of open files (LimitNOFILE=, ulimit -n), or lower connections_max");
-        }
-    }
-
-    fn got(&mut self, stream: &TcpStream) {
-        self.descriptors.saw(stream);
-        if let Some(ended) = self.trouble.ends(Instant::now()) {
-            tracing::info!(after_s = ended.lasted.as_secs(), "connections are accepted again");
-        }
-    }
-}
-
-type Accepted = (TcpStream, Peer, Slot);
-
-/// Waits for a free slot and then for a connection: beyond the cap, the kernel's queue waits.
-async fn next_connection(
-    listener: &TcpListener,
-    slots: &Arc<Slots>,
-    room: &mut Room,
-    stop: &CancellationToken,
-) -> Option<Accepted> {
-    let accept = async {
-        let mut slot = match room.strangers_give_way {
-            true => a_place(listener, slots).await,
-            false => slots.take().await,
-        };
-        loop {
-            while !room.descriptors.has_one(listener) {
-                room.lacks(&"nearly all file descriptors are in use");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    room.got(&stream);
-                    let seat = slot.accepted();
-                    return (stream, Peer { address: peer, seat }, slot);
-                }
-                Err(error) => {
-                    room.lacks(&error);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        accepted = accept => Some(accepted),
-        () = stop.cancelled() => None,
-    }
-}
-
-/// A free slot; where there is none and somebody waits for one, a stranger's is freed.
-async fn a_place(listener: &TcpListener, slots: &Arc<Slots>) -> Slot {
-    tokio::select! {
-        biased;
-        slot = slots.take() => slot,
-        () = somebody_waits(listener) => {
-            slots.make_room();
-            slots.take().await
-        }
-    }
-}
-
-/// Waits until the system has accepted a connection, which it keeps. tokio says so only with the connection in hand.
-async fn somebody_waits(listener: &TcpListener) {
-    #[expect(
-        deprecated,
-        reason = "it is sound for an owned descriptor, which stays the same, and what follows it is unsafe code"
-    )]
-    let asks = |asks| AsyncFd::with_interest(asks, Interest::READABLE).ok();
-    if let Some(asks) = rustix::io::fcntl_dupfd_cloexec(listener, 0).ok().and_then(asks)
-        && asks.readable().await.is_ok()
-    {
-        return;
-    }
-    // Without a file descriptor for it, nobody gives way.
-    std::future::pending().await
-}
-
-/// A connection that the system has accepted and nobody has taken from it yet, if there is a slot for it.
-fn taken_by_the_system(listener: &TcpListener, slots: &Arc<Slots>) -> Option<Accepted> {
-    let mut slot = slots.take().now_or_never()?;
-    loop {
-        // Not by tokio, which does not ask before it has heard of the connection.
-        let stream = std::net::TcpStream::from(rustix::net::accept(listener).ok()?);
-        // One that has gone in the meantime is no reason to leave the others.
-        let Ok(peer) = stream.peer_addr() else { continue };
-        if stream.set_nonblocking(true).is_err() {
-            continue;
-        }
-        let Ok(stream) = TcpStream::from_std(stream) else { continue };
-        let seat = slot.accepted();
-        return Some((stream, Peer { address: peer, seat }, slot));
-    }
-}
-
-/// Ends a listener at once, whoever still holds it: who connects from now on is refused, and may try again elsewhere or later.
-fn close(listener: &TcpListener) {
-    if let Err(error) = rustix::net::shutdown(listener, rustix::net::Shutdown::Both) {
-        tracing::debug!(%error, "the listener ends with the process");
     }
 }
 
@@ -421,6 +265,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[test]
@@ -456,7 +302,7 @@ mod tests {
             connections_max: 1,
             shutdown_grace: Duration::ZERO,
             has_half_closed,
-            strangers_give_way: false,
+            connections_give_way: false,
             descriptors_kept: 0,
         };
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("bound"));

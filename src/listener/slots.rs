@@ -1,7 +1,8 @@
 //! How many connections are open, over all accept loops of a listener: a reload opens another loop and no more room.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,10 +17,25 @@ pub struct Slots {
     freed: Notify,
     /// Those that are accepted, for the metrics.
     accepted: Gauge,
-    /// Those by which nobody has come who is known, in the order in which they were accepted: what tells each to give way.
-    strangers: Mutex<BTreeMap<u64, CancellationToken>>,
-    /// The number of the next one that is accepted.
+    /// Those that have not been told to give way, in the order in which they were accepted.
+    places: Mutex<BTreeMap<u64, Arc<Place>>>,
+    /// The number of the next one that is accepted, or has nothing to do.
     next: AtomicU64,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct Place {
+    /// Somebody has come by it who is known.
+    is_known: AtomicBool,
+    /// Requests whose answer has not been given whole: one at most, and a stream as long as it is open.
+    in_hand: AtomicUsize,
+    /// Counts on: the smallest has had nothing to do for longest.
+    idle_since: AtomicU64,
+    /// It ends now.
+    gives_way: CancellationToken,
+    /// It ends when what it has in hand is done.
+    finishes: CancellationToken,
 }
 
 /// Room for one connection, given back when it is dropped.
@@ -34,19 +50,48 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct Seat {
     slots: Arc<Slots>,
-    number: u64,
-    gives_way: CancellationToken,
+    place: Arc<Place>,
+}
+
+/// The other end of a connection, and its place here.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub seat: Seat,
 }
 
 impl Seat {
-    /// Somebody who is known has come by it: it gives way to nobody from now on.
-    pub fn keep(&self) {
-        self.slots.strangers().remove(&self.number);
+    /// Somebody who is known has come by it: from now on it gives way only where it has nothing to do, and after those of strangers.
+    pub fn is_of_somebody_known(&self) {
+        self.place.is_known.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until it must give way to another connection.
+    /// Waits until it must give way to another connection at once.
     pub(super) async fn gives_way(&self) {
-        self.gives_way.cancelled().await;
+        self.place.gives_way.cancelled().await;
+    }
+
+    /// Cancelled when it must give way as soon as it has nothing to do.
+    pub(super) fn finishes(&self) -> CancellationToken {
+        self.place.finishes.clone()
+    }
+
+    /// A request has come by it, and is in hand until this is dropped.
+    pub(super) fn in_hand(&self) -> InHand {
+        self.place.in_hand.fetch_add(1, Ordering::SeqCst);
+        InHand(self.clone())
+    }
+}
+
+/// A request that has not been answered whole.
+#[derive(Debug)]
+pub(super) struct InHand(Seat);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let Seat { slots, place } = &self.0;
+        place.idle_since.store(slots.next.fetch_add(1, Ordering::Relaxed), Ordering::SeqCst);
+        place.in_hand.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -58,20 +103,30 @@ impl Slots {
             max: AtomicUsize::new(max),
             freed: Notify::new(),
             accepted,
-            strangers: Mutex::default(),
+            places: Mutex::default(),
             next: AtomicU64::new(0),
         })
     }
 
-    fn strangers(&self) -> MutexGuard<'_, BTreeMap<u64, CancellationToken>> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Place>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the oldest connection end by which nobody has come who is known; its room is free a moment later. Without any, nothing ends.
-    pub(super) fn make_room(&self) {
-        if let Some((_, oldest)) = self.strangers().pop_first() {
-            oldest.cancel();
+    /// Has a connection end, whose room is free a moment later: the oldest by which nobody has come who is known, whatever it does; without
+    /// any, the one that has had nothing to do for longest. Where all of those who are known have something in hand, nothing ends.
+    pub(super) fn make_room(&self) -> bool {
+        let mut places = self.places();
+        let stranger = places.iter().find(|(_, place)| !place.is_known.load(Ordering::SeqCst));
+        if let Some(number) = stranger.map(|(number, _)| *number) {
+            places.remove(&number).inspect(|place| place.gives_way.cancel());
+            return true;
         }
+        let idle = places.iter().filter(|(_, place)| place.in_hand.load(Ordering::SeqCst) == 0);
+        let idlest = idle.min_by_key(|(_, place)| place.idle_since.load(Ordering::SeqCst));
+        let Some(number) = idlest.map(|(number, _)| *number) else { return false };
+        // One more request may come by it in this moment: it is answered first.
+        places.remove(&number).inspect(|place| place.finishes.cancel());
+        true
     }
 
     /// Allows so many from now on. Those that are open stay, and count.
@@ -99,16 +154,16 @@ impl Slot {
         let number = self.slots.next.fetch_add(1, Ordering::Relaxed);
         self.number = Some(number);
         self.slots.accepted.inc();
-        let gives_way = CancellationToken::new();
-        self.slots.strangers().insert(number, gives_way.clone());
-        Seat { slots: self.slots.clone(), number, gives_way }
+        let place = Arc::new(Place { idle_since: AtomicU64::new(number), ..Place::default() });
+        self.slots.places().insert(number, place.clone());
+        Seat { slots: self.slots.clone(), place }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.slots.strangers().remove(&number);
+            self.slots.places().remove(&number);
             self.slots.accepted.dec();
         }
         self.slots.open.fetch_sub(1, Ordering::SeqCst);
@@ -140,17 +195,41 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_stranger_gives_way_and_nobody_who_is_known() {
-        let slots = Slots::new(4, Gauge::default());
-        let mut held: Vec<_> = (0..4).map(|_| slots.take().now_or_never().expect("room")).collect();
+    fn the_oldest_stranger_gives_way_and_then_who_has_had_nothing_to_do_for_longest() {
+        let slots = Slots::new(6, Gauge::default());
+        let mut held: Vec<_> = (0..6).map(|_| slots.take().now_or_never().expect("room")).collect();
         let seats: Vec<_> = held.iter_mut().map(Slot::accepted).collect();
-        let have_gone = || seats.iter().map(|seat| seat.gives_way.is_cancelled()).collect::<Vec<_>>();
-        seats[0].keep();
+        let have_gone = || {
+            let states = seats.iter().map(|Seat { place, .. }| {
+                match (place.gives_way.is_cancelled(), place.finishes.is_cancelled()) {
+                    (false, false) => '.',
+                    (true, false) => 'x',
+                    (false, true) => 'f',
+                    (true, true) => panic!("told twice"),
+                }
+            });
+            states.collect::<String>()
+        };
+        for known in [0, 3, 4, 5] {
+            seats[known].is_of_somebody_known();
+        }
+        let stranger_busy = seats[2].in_hand();
+        let mut busy: Vec<_> = [0, 3, 4, 5].iter().map(|known| seats[*known].in_hand()).collect();
         drop(held.remove(1));
-        slots.make_room();
-        assert_eq!(have_gone(), [false, false, true, false], "the second has ended by itself");
-        slots.make_room();
-        slots.make_room();
-        assert_eq!(have_gone(), [false, false, true, true]);
+        assert!(slots.make_room());
+        assert_eq!(have_gone(), "..x...", "the second has ended by itself");
+        assert!(!slots.make_room(), "all others have something in hand");
+        assert_eq!(have_gone(), "..x...");
+        // The last one has nothing to do any more, and then the first.
+        drop(busy.pop());
+        drop(busy.remove(0));
+        assert!(slots.make_room());
+        assert_eq!(have_gone(), "..x..f");
+        let again = seats[0].in_hand();
+        assert!(!slots.make_room(), "it has something to do again");
+        drop(again);
+        assert!(slots.make_room() && !slots.make_room());
+        assert_eq!(have_gone(), "f.x..f");
+        drop((stranger_busy, busy));
     }
 }

@@ -77,6 +77,7 @@ mod tests {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
 
     use super::super::connection::Patience;
     use super::*;
@@ -96,7 +97,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let other = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
         let (stream, _) = listener.accept().await.expect("accepted");
-        (other, Watched::new(stream, patience.clone()))
+        (other, Watched::new(stream, patience.clone(), CancellationToken::new()))
     }
 
     #[tokio::test(start_paused = true)]

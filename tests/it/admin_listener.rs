@@ -74,6 +74,80 @@ async fn connections_of_strangers_keep_nobody_out_and_those_of_who_is_known_stay
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_token_is_set_silent_connections_and_idle_ones_shut_nobody_out() {
+    let relay = TestRelay::start(&format!("{NOWHERE}limits: {{ header_timeout: 60m }}\n")).await;
+    let admin = relay.running.admin_address;
+    let mut silent = Vec::new();
+    for _ in 0..=vero_relay::admin::CONNECTIONS_MAX {
+        silent.push(TcpStream::connect(admin).await.expect("the system takes it"));
+    }
+    let mut idle = Vec::new();
+    for path in ["/healthz", "/", "/api/status"] {
+        for _ in 0..=vero_relay::admin::CONNECTIONS_MAX {
+            let (stream, status) = kept_open(admin, path, "").await;
+            assert_eq!(status, 200, "{path}");
+            idle.push(stream);
+        }
+    }
+    // Who was used last stays longest.
+    assert_eq!(ask_on(&mut idle[0], admin, "/healthz", "").await, None, "it has given way");
+    let newest = idle.last_mut().expect("one");
+    assert_eq!(ask_on(newest, admin, "/healthz", "").await, Some(200));
+    // Who has begun to say something is heard to the end, and is waited for by nobody.
+    let oldest = idle.len() - vero_relay::admin::CONNECTIONS_MAX;
+    for begun in &mut idle[oldest..][..5] {
+        begun.write_all(b"GET /healthz HTTP/1.1\r\nho").await.expect("sent");
+    }
+    let asked = tokio::time::timeout(PATIENCE, kept_open(admin, "/healthz", "")).await;
+    assert_eq!(asked.expect("a place").1, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_signed_in_is_known_and_an_open_stream_gives_way_to_nobody() {
+    let config = HEAD.replace("\"127.0.0.1:0\" }", "\"127.0.0.1:0\", token: the-token-of-the-operator }");
+    let relay = TestRelay::start_with(&format!("{config}{NOWHERE}limits: {{ header_timeout: 60m }}\n")).await;
+    let admin = relay.running.admin_address;
+    let known = "authorization: Bearer the-token-of-the-operator\r\n";
+    let mut reader = TcpStream::connect(admin).await.expect("connected");
+    let asked = format!("GET /api/stream HTTP/1.1\r\nhost: {admin}\r\n{known}\r\n");
+    reader.write_all(asked.as_bytes()).await.expect("sent");
+    let mut first = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut reader, &mut first).await.expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let mut signed_in = TcpStream::connect(admin).await.expect("connected");
+    let form = "token=the-token-of-the-operator";
+    let length = form.len();
+    let asked = format!(
+        "POST /sign-in HTTP/1.1\r\nhost: {admin}\r\naccept: application/json\r\ncontent-length: {length}\r\n\r\n{form}"
+    );
+    signed_in.write_all(asked.as_bytes()).await.expect("sent");
+    let answer = read_message(&mut signed_in, &mut Vec::new()).await.expect("an answer");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let mut strangers = Vec::new();
+    for _ in 0..=vero_relay::admin::CONNECTIONS_MAX {
+        strangers.push(TcpStream::connect(admin).await.expect("the system takes it"));
+    }
+    assert_eq!(kept_open(admin, "/healthz", "").await.1, 200);
+    assert_eq!(ask_on(&mut signed_in, admin, "/healthz", "").await, Some(200), "strangers give way first");
+    let mut others = Vec::new();
+    for _ in 0..vero_relay::admin::CONNECTIONS_MAX {
+        let (stream, status) = kept_open(admin, "/api/status", known).await;
+        assert_eq!(status, 200);
+        others.push(stream);
+    }
+    assert_eq!(ask_on(&mut signed_in, admin, "/healthz", "").await, None, "it had nothing to do for longest");
+    assert_eq!(ask_on(&mut others[0], admin, "/healthz", "").await, None, "and this one after it");
+    relay.accept(SENT).await;
+    let mut read = Vec::new();
+    let hears = async {
+        while !String::from_utf8_lossy(&read).contains("event: event\n") {
+            assert!(tokio::io::AsyncReadExt::read_buf(&mut reader, &mut read).await.expect("read") > 0, "it goes on");
+        }
+    };
+    tokio::time::timeout(PATIENCE, hears).await.expect("the stream tells of an event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_web_page_of_another_site_gets_nothing_at_all() {
     let relay = TestRelay::start(NOWHERE).await;
     let admin = relay.running.admin_address;

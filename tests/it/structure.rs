@@ -94,7 +94,7 @@ fn only_the_listeners_know_warp_and_hyper() {
     let rooms = |file: &String| ["listener/", "receive/", "admin/"].iter().any(|folder| file.starts_with(folder));
     let warp = naming("warp::");
     assert!(!warp.is_empty() && warp.iter().all(rooms), "{warp:?}");
-    assert_eq!(naming("hyper::"), ["listener/drain.rs", "listener/server.rs"]);
+    assert_eq!(naming("hyper::"), ["listener/answered.rs", "listener/drain.rs", "listener/server.rs"]);
 }
 
 #[test]

@@ -290,26 +290,22 @@ impl Door {
     }
 
     /// Answers somebody who signs in, by the form that he has sent.
-    pub(super) fn sign_in(&self, knock: &Knock<'_>, form: &[u8]) -> Answer {
+    pub(super) fn sign_in(&self, knock: &Knock<'_>, form: &[u8]) -> Result<(Access, Answer), Refusal> {
         let admin = &knock.config.admin;
         if admin.tokens.is_empty() {
-            return answer(
-                StatusCode::CONFLICT,
-                "nobody needs to sign in here: the config has no token under `admin:`",
-            );
+            let why = "nobody needs to sign in here: the config has no token under `admin:`";
+            return Err(Box::new(answer(StatusCode::CONFLICT, why)));
         }
         let mut given = form_urlencoded::parse(form).filter(|(key, _)| key == "token");
         let (Some((_, token)), None) = (given.next(), given.next()) else {
-            return answer(StatusCode::BAD_REQUEST, "a form with one `token` signs in");
+            return Err(Box::new(answer(StatusCode::BAD_REQUEST, "a form with one `token` signs in")));
         };
-        let proof = match self.prove(knock, token.trim().as_bytes()) {
-            Ok(proof) => proof,
-            Err(refusal) => return *refusal,
-        };
+        let proof = self.prove(knock, token.trim().as_bytes())?;
+        let access = proof.access;
         let Some(secret) = lock(&self.sessions).begin(Instant::now(), proof) else {
-            return answer(StatusCode::INTERNAL_SERVER_ERROR, "the system has no random numbers");
+            return Err(Box::new(answer(StatusCode::INTERNAL_SERVER_ERROR, "the system has no random numbers")));
         };
-        tracing::info!(from = %knock.peer.ip(), access = ?proof.access, "somebody has signed in");
+        tracing::info!(from = %knock.peer.ip(), ?access, "somebody has signed in");
         let wants_json = |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("json"));
         let mut response = if knock.headers.get(http::header::ACCEPT).is_some_and(wants_json) {
             super::json(&json!({ "needed": true, "signed_in": true }), Layout::Compact)
@@ -320,7 +316,7 @@ impl Door {
             response
         };
         response.headers_mut().insert(SET_COOKIE, self.cookie_to_set(admin, &secret, ""));
-        response
+        Ok((access, response))
     }
 
     /// Ends the session of who is in.
