@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use vero_relay::cli::{Cli, print_error};
 
 #[global_allocator]
@@ -11,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Whatever a library makes, at whatever time, is its owner's alone. A file that others may read is changed afterwards.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    match Cli::parse().run() {
+    match Cli::read().and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::output::{self, print_error, say, tell};
 use super::terminal::{Colours, numbered, plain};
-use super::{BAD_CONFIG, Failure, File, explained};
-use crate::config::{self, Config, ConfigError};
+use super::{BAD_CONFIG, Failure, File, explained, find_config};
+use crate::config::{Config, ConfigError};
 use crate::errors::with_causes;
 use crate::explain::{Tested, run_tests};
 use crate::yaml::problem::{Report, Severity};
@@ -29,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let found = config::find(args.file.or(named));
+    let found = find_config(args.file.or(named));
     let loaded = match &found {
         Ok(path) => Config::load(path, &Process),
         Err(_) => Err(ConfigError::NoFile),

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub(super) use self::listening::{Frame, Listening, NoStream};
 use super::terminal::plain;
-use super::{BAD_CONFIG, FAILED, Failure, USAGE};
+use super::{BAD_CONFIG, FAILED, Failure, USAGE, find_config};
 use crate::admin::{RELAY_HEADER, WRITE_HEADER};
 use crate::config::{self, Auth, Config, Source, WayIn};
 use crate::destination::client::{
@@ -41,8 +41,10 @@ const LOOK_MAX: Duration = Duration::from_secs(60);
 /// Nothing takes longer than this: a copy of a large store may take minutes.
 const ACT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// The statuses by which a relay says that somebody has to change something first: what is asked for, the token, or the name.
-const REFUSED: [u16; 5] = [400, 401, 403, 404, 421];
+/// The status by which a relay says that what is asked for is wrong; of an event that is sent, that it is none.
+const WRONG: u16 = 400;
+/// The statuses by which a relay refuses who asks, or knows nothing of what is named: the token, the address or a name has to change first.
+const REFUSED: [u16; 4] = [401, 403, 404, 421];
 
 /// Which relay a verb looks into.
 #[derive(Debug, clap::Args)]
@@ -172,7 +174,7 @@ impl RunningRelay {
         }
         let answer = self.post("/api/send", &asked).await?;
         self.must_be_relay(&answer)?;
-        if !REFUSED[1..].contains(&answer.status) {
+        if !REFUSED.contains(&answer.status) {
             return Ok(answer);
         }
         Err(self.read_json(&answer).err().unwrap_or_else(|| Failure::new(FAILED, "the relay let nothing in")))
@@ -213,7 +215,8 @@ impl RunningRelay {
             Err(failure) => failure,
         };
         // What a proxy says while no relay is there is not the relay's word.
-        let is_final = REFUSED.contains(&answer.status) && answer.header(RELAY_HEADER).is_some();
+        let is_refused = answer.status == WRONG || REFUSED.contains(&answer.status);
+        let is_final = is_refused && answer.header(RELAY_HEADER).is_some();
         Err(if is_final { NoStream::Refused(failure) } else { NoStream::Away(failure) })
     }
 
@@ -351,7 +354,7 @@ fn unreachable(address: &str, error: &NoAnswer) -> Failure {
 /// The address of the admin listener by the config, and what else it takes to get in. Nothing else of it needs to be good.
 fn way_in(named: Option<&Path>) -> Result<(SocketAddr, WayIn), Failure> {
     let help = "name the relay by --admin, like --admin http://127.0.0.1:8081";
-    let path = config::find(named).map_err(|error| Failure::new(BAD_CONFIG, format!("{error}; or {help}")))?;
+    let path = find_config(named).map_err(|error| Failure::new(BAD_CONFIG, format!("{error}; or {help}")))?;
     match config::way_in(&path, &Process) {
         Ok(way_in @ WayIn { listen: Some(listen), .. }) => Ok((listen, way_in)),
         Ok(WayIn { listen: None, .. }) => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::output::say;
 use super::terminal::plain;
-use super::{FAILED, Failure};
+use super::{FAILED, Failure, named_outside};
 use crate::config::USUAL_PLACES;
 
 /// A config that keeps each event, and shows how the rest is written.
@@ -21,7 +21,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let path = args.file.as_deref().or(named).unwrap_or(Path::new(USUAL_PLACES[0]));
+    let path = args.file.or_else(|| named.map(Path::to_owned)).or_else(named_outside);
+    let path = path.as_deref().unwrap_or(Path::new(USUAL_PLACES[0]));
     let shown = plain(&path.display().to_string());
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::AlreadyExists => {

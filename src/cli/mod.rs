@@ -5,9 +5,9 @@
 //! * [`client`]: talks to a running relay. [`dialogue`]: a question before something is done, and how far it has come.
 //! * [`output`]: the one way to standard output and error. [`terminal`]: sizes and ages as people read them; [`columns`]: lists;
 //!   [`explained`]: an explanation.
-//! * [`reference`](mod@reference): `docs/cli.md`, made from the verbs' help.
+//! * [`usage`]: reads what was typed. [`reference`](mod@reference): `docs/cli.md`, made from the verbs' help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -41,6 +41,11 @@ fn named_outside() -> Option<PathBuf> {
     std::env::var_os("VERO_RELAY_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
+/// Finds the config file: the one that was typed, or the one that the environment names, or the first of the usual places.
+fn find_config(typed: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    config::find(typed.map(Path::to_owned).or_else(named_outside).as_deref())
+}
+
 /// Declares the verbs: for each a module with `Args` and `run`.
 macro_rules! verbs {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
@@ -54,9 +59,8 @@ macro_rules! verbs {
         impl Cli {
             /// Does what was asked.
             pub fn run(self) -> Result<(), Failure> {
-                let named = self.config.or_else(named_outside);
                 match self.verb {
-                    $(Verb::$variant(args) => $module::run(named.as_deref(), args),)*
+                    $(Verb::$variant(args) => $module::run(self.config.as_deref(), args),)*
                 }
             }
         }
@@ -115,6 +119,7 @@ mod explained;
 mod output;
 mod reference;
 mod terminal;
+mod usage;
 
 pub use self::output::print_error;
 pub use self::reference::reference;
@@ -158,7 +163,7 @@ struct File {
 
 impl File {
     /// The file that was named, in one of the two ways.
-    fn or<'f>(&'f self, named: Option<&'f std::path::Path>) -> Option<&'f std::path::Path> {
+    fn or<'f>(&'f self, named: Option<&'f Path>) -> Option<&'f Path> {
         self.file.as_deref().or(named)
     }
 }
@@ -173,15 +178,15 @@ struct AdminFile {
 
 impl AdminFile {
     /// The file that was named, in one of the two ways.
-    fn or<'f>(&'f self, named: Option<&'f std::path::Path>) -> Option<&'f std::path::Path> {
+    fn or<'f>(&'f self, named: Option<&'f Path>) -> Option<&'f Path> {
         self.file.as_deref().or(named)
     }
 }
 
 /// Finds and proves the config. Problems are printed as they are read best. Warnings are counted: `check` and a start show them, and before
 /// each answer of another verb they would hide it.
-fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
-    let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
+fn load(named: Option<&Path>) -> Result<(PathBuf, Config), Failure> {
+    let path = find_config(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
     let is_coloured = terminal::Colours::of(&std::io::stderr()).are_on;
     match Config::load(&path, &Process) {
         Ok((config, report)) => {
@@ -194,7 +199,7 @@ fn load(named: Option<&std::path::Path>) -> Result<(PathBuf, Config), Failure> {
 }
 
 /// Says that there are warnings, and where to read them.
-fn tell_of_warnings(number: usize, file: Option<&std::path::Path>) {
+fn tell_of_warnings(number: usize, file: Option<&Path>) {
     if number > 0 {
         let file = file.map(|path| format!(" {}", terminal::plain(&path.display().to_string()))).unwrap_or_default();
         output::tell!("{}: see `vero-relay check{file}`", terminal::numbered(number as u64, "warning"));
@@ -207,12 +212,15 @@ fn block_on<T>(future: impl std::future::Future<Output = Result<T, Failure>>) ->
     runtime.map_err(|error| Failure::of(FAILED, &error))?.block_on(future)
 }
 
-/// An event's body: a sample of Vero's by name, a file, or standard input for `-`.
+/// Stands for standard input, where an event is named.
+const STANDARD_INPUT: &str = "-";
+
+/// An event's body: a sample of Vero's by name, a file, or standard input.
 fn read_event(what: &str) -> Result<Vec<u8>, Failure> {
     if let Some((_, body)) = crate::event::vero::SAMPLES.iter().find(|(name, _)| *name == what) {
         return Ok(body.as_bytes().to_vec());
     }
-    let read = if what == "-" {
+    let read = if what == STANDARD_INPUT {
         let mut body = Vec::new();
         std::io::Read::read_to_end(&mut std::io::stdin(), &mut body).map(|_| body)
     } else {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
-use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE};
-use crate::config::{self, Config, ConfigError};
+use super::{BAD_CONFIG, FAILED, Failure, File, IN_USE, find_config};
+use crate::config::{Config, ConfigError};
 use crate::daemon::{Running, StartError, start};
 use crate::systemd;
 use crate::telemetry::log::{self, Log};
@@ -104,7 +104,7 @@ async fn start_up(named: Option<PathBuf>, log: &Log) -> Result<Running, Failure>
 
 /// Finds and proves the config, and tells its problems.
 fn load(named: Option<&Path>, log: &Log) -> Result<(PathBuf, Config), Failure> {
-    let path = config::find(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
+    let path = find_config(named).map_err(|error| Failure::of(BAD_CONFIG, &error))?;
     match Config::load(&path, &Process) {
         Ok((config, report)) => {
             tell(log, Level::WARN, &report);

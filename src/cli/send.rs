@@ -12,7 +12,7 @@ use super::client::{At, RunningRelay};
 use super::dialogue::{self, says_yes};
 use super::output::{json, say};
 use super::terminal::{plain, wait_of};
-use super::{FAILED, Failure, USAGE, block_on, load, read_event};
+use super::{FAILED, Failure, STANDARD_INPUT, USAGE, block_on, load, read_event};
 use crate::config::{Config, Source};
 use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Outcome};
@@ -64,7 +64,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let (words, file) = words_of(&args)?;
+    let (words, file) = words_of(&args, named)?;
     if let Some(admin) = &args.admin {
         if file.is_some() {
             return Err(Failure::new(USAGE, "with --admin no config is read: leave it out"));
@@ -97,14 +97,24 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     })
 }
 
-/// What is to be sent, none for all samples, and the config. With --all the one word is the config.
-fn words_of(args: &Args) -> Result<(Vec<&str>, Option<&Path>), Failure> {
+/// What is to be sent, none for all samples, and the config. With --all the one word is the config. Where --config names one too, it is
+/// not guessed which of the two is an event: a config that is posted may tell its secrets.
+fn words_of<'a>(args: &'a Args, named: Option<&Path>) -> Result<(Vec<&'a str>, Option<&'a Path>), Failure> {
     let mut words: Vec<_> = args.events.iter().map(String::as_str).collect();
     let is_config =
         |word: &&str| args.all || (args.events.len() > 1 && CONFIG_ENDS.iter().any(|end| word.ends_with(end)));
     let file = words.pop_if(|word| is_config(&&**word)).map(Path::new);
     if args.all && !words.is_empty() {
         return Err(Failure::new(USAGE, "--all sends one sample of each type: name no other event"));
+    }
+    if let (Some(file), Some(named)) = (file, named) {
+        let [file, named] = [file, named].map(|path| path.display());
+        let why = format!("the config is named twice, by `{file}` and by --config {named}: leave out one");
+        let help = if args.all { "" } else { "; an event in a file like *.yaml is named first" };
+        return Err(Failure::new(USAGE, why + help));
+    }
+    if words.iter().filter(|word| **word == STANDARD_INPUT).count() > 1 {
+        return Err(Failure::new(USAGE, "standard input can be read once: name `-` once, or put the events in files"));
     }
     Ok((words, file))
 }

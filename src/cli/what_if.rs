@@ -12,7 +12,7 @@ use super::client::{At, RunningRelay, query};
 use super::dialogue::Progress;
 use super::output::{json, print};
 use super::terminal::{grouped, numbered, paint, plain};
-use super::{BAD_CONFIG, FAILED, Failure, block_on, tell_of_warnings};
+use super::{BAD_CONFIG, FAILED, Failure, block_on, find_config, tell_of_warnings};
 use crate::config::{self, read_text};
 use crate::relay::Change;
 
@@ -38,8 +38,8 @@ pub(super) struct Args {
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let bad = |error: &config::ConfigError| Failure::of(BAD_CONFIG, error);
-    let running = config::find(named);
-    let candidate = args.candidate.clone().map_or_else(|| config::find(named), Ok).map_err(|error| bad(&error))?;
+    let running = find_config(named);
+    let candidate = args.candidate.clone().map_or_else(|| find_config(named), Ok).map_err(|error| bad(&error))?;
     let text = read_text(&candidate).map_err(|error| bad(&error))?;
     // Where no config of the running relay is to be found, the new one most likely says where it is as well.
     let relay = RunningRelay::at(Some(running.as_ref().unwrap_or(&candidate)), &args.at)?;

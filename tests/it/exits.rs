@@ -115,6 +115,24 @@ async fn send_takes_samples_files_and_standard_input_in_one_call() {
     for event_type in ["sent", "of my own", "piped"] {
         assert!(came.contains(event_type), "{came}");
     }
+    // What can be read once is named once, and of two configs none is guessed.
+    let [a, b] = ["a.json", "b.yaml"].map(|file| real.directory.path().join(file));
+    for file in [&a, &b] {
+        std::fs::write(file, r#"{"type":"in a file"}"#).expect("written");
+    }
+    for (words, said) in [
+        (&["send", "-", "sent", "-"][..], "standard input can be read once: name `-` once"),
+        (&["send", "a.json", "b.yaml", "-c", "config.yaml"], "named twice, by `b.yaml` and by --config config.yaml"),
+        (&["-c", "config.yaml", "send", "--all", "b.yaml"], "named twice, by `b.yaml` and by --config config.yaml"),
+    ] {
+        let refused = verb_reading(real.directory.path(), words, "").await;
+        assert_eq!((refused.status.code(), out(&refused).as_str()), (Some(2), ""), "{words:?}");
+        assert!(err(&refused).contains(said), "{words:?}: {}", err(&refused));
+    }
+    assert_eq!(out(&real.verb(&["events"]).await), came);
+    let first = real.verb(&["send", "b.yaml", "a.json", "-c", "config.yaml"]).await;
+    assert_eq!(first.status.code(), Some(0), "{}", err(&first));
+    let came = out(&real.verb(&["events"]).await);
     // One that cannot be read holds the others back.
     let refused = real.verb(&["send", "sent", "nothing.json"]).await;
     assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
@@ -213,6 +231,8 @@ async fn a_config_is_named_by_the_environment_unless_that_names_nothing() {
         ("", &["urls"][..], 0, ":23001/"),
         ("other.yaml", &["urls"], 0, ":23002/"),
         ("other.yaml", &["urls", "-c", "config.yaml"], 0, ":23001/"),
+        ("other.yaml", &["send", "sent", "config.yaml"], 1, ":23001"),
+        ("new.yaml", &["init"], 0, "new.yaml"),
         ("missing.yaml", &["urls"], 78, "missing.yaml"),
         // Whoever names nothing by hand has most likely meant a file.
         ("", &["urls", "-c", ""], 2, "--config"),
