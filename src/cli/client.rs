@@ -340,6 +340,8 @@ fn unreachable(address: &str, error: &NoAnswer) -> Failure {
         Cause::UnknownIssuer => {
             Some("name the file of a private CA, or of a self-signed certificate, in SSL_CERT_FILE")
         }
+        Cause::IsCa => Some("a server needs one of its own, made with CA:FALSE; in SSL_CERT_FILE there may be any"),
+        Cause::WantsOurs => Some("name an address of it where no certificate is wanted: this program has none"),
         Cause::Certificate => error.help,
         Cause::NotSpoken => Some("name it by --admin http://…, or encrypt it by `tls` under `admin:` in its config"),
         Cause::Other => None,
@@ -400,5 +402,25 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
         ip if !ip.is_unspecified() => address,
         ip if ip.is_ipv4() => SocketAddr::from(([127, 0, 0, 1], address.port())),
         _ => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], address.port())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helps_a_verb_is_what_a_verb_has() {
+        let help = Some("name it in `ca:`; a destination has none");
+        for (cause, expected) in [
+            (Cause::UnknownIssuer, "SSL_CERT_FILE"),
+            (Cause::IsCa, "in SSL_CERT_FILE there may be any"),
+            (Cause::WantsOurs, "this program has none"),
+            (Cause::AnotherName, "--admin https://NAME:PORT"),
+        ] {
+            let told = unreachable("https://relay:1", &NoAnswer { what: "why".to_owned(), help, cause }).message;
+            assert!(told.contains(expected), "{told}");
+            assert!(!told.contains("`ca:`") && !told.contains("destination"), "{told}");
+        }
     }
 }

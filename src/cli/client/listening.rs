@@ -49,7 +49,7 @@ impl Listening {
                 return Ok(Some(frame));
             }
             let piece = self.pieces.next().await;
-            match piece.map_err(|error| Failure::new(FAILED, format!("the stream broke off: {error}")))? {
+            match piece.map_err(|error| Failure::new(FAILED, format!("the stream broke off: {}", error.what)))? {
                 Some(piece) => self.frames.came.extend_from_slice(&piece),
                 None => return Ok(None),
             }

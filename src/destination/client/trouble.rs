@@ -71,8 +71,12 @@ pub enum Cause {
     AnotherName,
     /// Nobody who is trusted has signed it.
     UnknownIssuer,
+    /// It is that of a CA, which is no server's.
+    IsCa,
     /// It is not good for another reason.
     Certificate,
+    /// The server wants a certificate of its clients.
+    WantsOurs,
     /// What came is no TLS: most likely the port is one for another protocol.
     NotSpoken,
     Other,
@@ -81,7 +85,7 @@ pub enum Cause {
 impl Cause {
     /// Whether the server's certificate is why: most likely the config names another server, or not its CA.
     pub fn is_certificate(self) -> bool {
-        matches!(self, Self::AnotherName | Self::UnknownIssuer | Self::Certificate)
+        matches!(self, Self::AnotherName | Self::UnknownIssuer | Self::IsCa | Self::Certificate)
     }
 }
 
@@ -115,12 +119,15 @@ fn of_tls(error: &rustls::Error, name: &str) -> Trouble {
             cause: Cause::NotSpoken,
         },
         rustls::Error::InvalidCertificate(certificate) => of_certificate(certificate, name),
-        rustls::Error::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => other(
-            format!("TLS failed: {error}"),
-            Some(
-                "the server wants a certificate of its clients, and a destination has none: put a proxy in between that has one",
-            ),
-        ),
+        rustls::Error::AlertReceived(Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA) => {
+            Trouble {
+                what: format!("TLS failed: {error}"),
+                help: Some(
+                    "the server wants a certificate of its clients, and a destination has none: put a proxy in between that has one",
+                ),
+                cause: Cause::WantsOurs,
+            }
+        }
         rustls::Error::AlertReceived(Alert::UnrecognisedName) => other(
             format!("TLS failed: {error}"),
             Some("the server has no certificate for this name: is the name right?"),
@@ -159,7 +166,7 @@ fn of_certificate(error: &CertificateError, name: &str) -> Trouble {
         CertificateError::Other(other) if is_ca(other) => (
             "is that of a CA".to_owned(),
             "a server needs one of its own, made with CA:FALSE; in `ca:` there may be any",
-            Cause::Certificate,
+            Cause::IsCa,
         ),
         other => (format!("is not valid ({other})"), BY_THE_SERVER, Cause::Certificate),
     };
@@ -169,4 +176,41 @@ fn of_certificate(error: &CertificateError, name: &str) -> Trouble {
 /// Whether a server shows the certificate of a CA, as `openssl req -x509` makes it unless it is told otherwise.
 fn is_ca(error: &rustls::OtherError) -> bool {
     matches!(error.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::AlertDescription as Alert;
+
+    use super::*;
+
+    #[test]
+    fn what_helps_a_destination_alone_is_told_by_its_cause() {
+        let is_ca = rustls::OtherError(Arc::new(webpki::Error::CaUsedAsEndEntity));
+        let of = |certificate| rustls::Error::InvalidCertificate(certificate);
+        let mut causes = Vec::new();
+        for error in [
+            of(CertificateError::Expired),
+            of(CertificateError::NotValidYet),
+            of(CertificateError::NotValidForName),
+            of(CertificateError::UnknownIssuer),
+            of(CertificateError::Revoked),
+            of(CertificateError::InvalidPurpose),
+            of(CertificateError::Other(is_ca)),
+            of(CertificateError::BadEncoding),
+            rustls::Error::AlertReceived(Alert::CertificateRequired),
+            rustls::Error::AlertReceived(Alert::UnrecognisedName),
+            rustls::Error::AlertReceived(Alert::HandshakeFailure),
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            rustls::Error::DecryptError,
+        ] {
+            let Trouble { help, cause, .. } = of_tls(&error, "the URL's");
+            if help.is_some_and(|help| help.contains("`ca:`") || help.contains("destination")) {
+                causes.push(cause);
+            }
+        }
+        assert_eq!(causes, [Cause::UnknownIssuer, Cause::IsCa, Cause::WantsOurs]);
+    }
 }
