@@ -44,8 +44,11 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let text = |key: &str| plain(explanation[key].as_str().unwrap_or_default());
     say!("type: {}, source: {}\n", text("type"), text("source"));
     say!("{}", explained::rules(&explanation, colours));
-    // To be compared with what came, or copied.
-    print_whole(&explained::deliveries(&explanation, colours));
+    for (at, goes) in explained::deliveries(&explanation, colours).iter().enumerate() {
+        let gap = if at == 0 { "" } else { "\n" };
+        print(&format!("{gap}{}", goes.words));
+        print_whole(&goes.sends);
+    }
     if id.is_some() {
         print(&format!("\n{}", explained::then(&explanation)));
     }

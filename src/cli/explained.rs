@@ -81,28 +81,49 @@ fn test(condition: &Value) -> String {
     format!("{field}: expected {expected}, got {got}")
 }
 
-/// Each destination with the rules that named it, and exactly what it would get.
-pub(super) fn deliveries(explanation: &Value, colours: Colours) -> String {
-    let deliveries = items(&explanation["deliveries"]);
-    if deliveries.is_empty() {
-        return "goes nowhere: the event is accepted and kept, and delivered to nobody\n".to_owned();
-    }
-    deliveries.iter().map(|delivery| self::delivery(delivery, colours)).collect::<Vec<_>>().join("\n")
+/// What is said of one destination.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Goes {
+    /// For who reads.
+    pub words: String,
+    /// Exactly what it would get: to be compared with what came, or copied.
+    pub sends: String,
 }
 
-fn delivery(delivery: &Value, colours: Colours) -> String {
+/// Each destination with the rules that named it, and exactly what it would get.
+pub(super) fn deliveries(explanation: &Value, colours: Colours) -> Vec<Goes> {
+    let deliveries = items(&explanation["deliveries"]);
+    if deliveries.is_empty() {
+        let words = "goes nowhere: the event is accepted and kept, and delivered to nobody\n".to_owned();
+        return vec![Goes { words, ..Goes::default() }];
+    }
+    deliveries.iter().map(|delivery| self::delivery(delivery, colours)).collect()
+}
+
+fn delivery(delivery: &Value, colours: Colours) -> Goes {
     let rules = texts(&delivery["rules"]);
     let by = if rules.len() == 1 { "the rule" } else { "the rules" };
     let name = colours.paint("1", &text(&delivery["destination"]));
-    let mut out = format!("→ {name} ({}), by {by} {}\n", text(&delivery["kind"]), rules.join(", "));
-    let sends = match (delivery["error"].as_str(), delivery["skipped"].as_str()) {
+    let words = format!("→ {name} ({}), by {by} {}\n", text(&delivery["kind"]), rules.join(", "));
+    match (delivery["error"].as_str(), delivery["skipped"].as_str()) {
         (Some(why), _) => {
-            format!("{}: {}; it would be a dead letter\n", colours.paint("31", "nothing"), plain(why))
+            let nothing = colours.paint("31", "nothing");
+            Goes {
+                words: format!("{words}  {nothing}: {}; it would be a dead letter\n", plain(why)),
+                ..Goes::default()
+            }
         }
-        (None, Some(why)) => format!("{}: {}\n", colours.paint("33", "skipped"), plain(why)),
-        (None, None) => preview(&delivery["sends"], colours),
-    };
-    for line in sends.lines() {
+        (None, Some(why)) => {
+            let skipped = colours.paint("33", "skipped");
+            Goes { words: format!("{words}  {skipped}: {}\n", plain(why)), ..Goes::default() }
+        }
+        (None, None) => Goes { words, sends: indented(&preview(&delivery["sends"], colours)) },
+    }
+}
+
+fn indented(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
         let indent = if line.is_empty() { "" } else { "  " };
         let _ = writeln!(out, "{indent}{line}");
     }
@@ -140,5 +161,29 @@ pub(super) fn then(explanation: &Value) -> String {
         (true, _) => format!("when it came it was the same, {by}\n"),
         (false, true) => format!("when it came it went nowhere, {by}\n"),
         (false, false) => format!("when it came it went to {}, {by}\n", then.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_apart_from_what_is_copied() {
+        let to = |more: Value| {
+            let mut delivery = json!({ "destination": "crm", "kind": "http", "rules": ["a", "b"] });
+            delivery.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            deliveries(&json!({ "deliveries": [delivery] }), Colours { are_on: false }).pop().expect("one")
+        };
+        let head = "→ crm (http), by the rules a, b\n";
+        let goes = |more: &str, sends: &str| Goes { words: format!("{head}{more}"), sends: sends.to_owned() };
+        let sends = json!({ "sends": { "title": "POST /", "headers": { "a": "b" }, "body": "{}" } });
+        assert_eq!(to(sends), goes("", "  POST /\n  a: b\n\n  {}\n"));
+        assert_eq!(to(json!({ "error": "no user" })), goes("  nothing: no user; it would be a dead letter\n", ""));
+        assert_eq!(to(json!({ "skipped": "it is empty" })), goes("  skipped: it is empty\n", ""));
+        let nowhere = deliveries(&json!({ "deliveries": [] }), Colours { are_on: false });
+        assert!(nowhere.len() == 1 && nowhere[0].words.starts_with("goes nowhere: "), "{nowhere:?}");
     }
 }
