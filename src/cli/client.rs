@@ -50,7 +50,7 @@ const REFUSED: [u16; 4] = [401, 403, 404, 421];
 #[derive(Debug, clap::Args)]
 pub(super) struct At {
     /// The admin listener of the relay; $VERO_RELAY_ADMIN_TOKEN holds its token [default: what the config says]
-    #[arg(long, env = "VERO_RELAY_ADMIN", value_name = "URL")]
+    #[arg(long, env = "VERO_RELAY_ADMIN", hide_env_values = true, value_name = "URL")]
     admin: Option<String>,
     /// Print JSON, for scripts
     #[arg(long)]

@@ -113,13 +113,9 @@ async fn a_tab_that_nobody_sees_listens_to_nothing_and_then_gets_what_it_missed(
         } else {
             // Each is shown, or counted among those that were left out; then the list is begun anew.
             page.until("all to be counted", COUNTED, &[json!(missed + before)]).await;
-            let anew = "const anew = find('.rows .skipped-row button', 'load the list anew'); anew?.focus(); anew?.click(); return Boolean(anew)";
-            let is_anew = page.run(anew, &[]).await == json!(true);
+            // Where only some were left out the list may have every row it had room for, and then there is nothing to press.
+            page.run("find('.rows .skipped-row button', 'load the list anew')?.click()", &[]).await;
             shows(&page, &expected).await;
-            if is_anew {
-                let first = "return document.activeElement === all('.rows a.row')[0]";
-                page.until("the first row to have the focus", first, &[]).await;
-            }
         }
         before += missed;
         let all = ids(&page).await;
@@ -148,6 +144,8 @@ async fn more_events_than_can_be_read_are_counted_and_the_page_answers() {
     page.click(".rows .skipped-row button", "load the list anew").await;
     let expected = newest(&relay, 100).await;
     shows(&page, &expected).await;
+    let first = "return document.activeElement === all('.rows a.row')[0]";
+    page.until("the first row to have the focus", first, &[]).await;
     page.end().await;
 }
 
