@@ -60,9 +60,10 @@ pub fn api_reference() -> String {
 pub const WRITE_HEADER: &str = "x-vero-relay-write";
 /// Every answer of the admin listener has it, with the version: so a verb knows that it talks to a relay.
 pub const RELAY_HEADER: &str = "x-vero-relay";
-/// Operators are few. Who has not shown a token and is silent or slow holds none against others: the oldest of these
-/// connections gives way, and then the one of whoever is known that has had nothing to do for longest.
+/// Operators are few. Where all are in use one gives way: `listener/slots.rs` says which.
 pub const CONNECTIONS_MAX: usize = 256;
+/// Where few files may be open, this part of them may be connections of the admin listener: webhooks, destinations and the journal have the rest.
+const OPEN_FILES_PART: u64 = 4;
 /// The largest body that a bin or the API takes, but for a whole config.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// The largest form that signs in: one token.
@@ -167,13 +168,13 @@ where
     let knock = Knock { peer: peer.address, method, steps: &steps, headers, config: &generation.config };
     let visitor = match admin.door.admit(&knock) {
         Ok(visitor) => visitor,
-        Err(refusal) => return (*refusal).into_response(),
+        Err(refusal) => {
+            peer.seat.set_known(false);
+            return (*refusal).into_response();
+        }
     };
-    // Where nobody is asked, all are known who come past the door.
-    // Who only looks gives way to who may do everything.
-    if (visitor.is_known && visitor.access == Access::Full) || generation.config.admin.tokens.is_empty() {
-        peer.seat.is_of_somebody_known();
-    }
+    let is_ours = |proved: Option<Access>| gives_way_last(proved, &generation.config);
+    peer.seat.set_known(is_ours(visitor.is_known.then_some(visitor.access)));
     if visitor.access == Access::Full && api::is_stream(method, &steps) {
         let query = api::Query(request.query);
         return api::open_stream(&admin.streams, &admin.relay, method, &query, headers, visitor.ended);
@@ -183,8 +184,8 @@ where
         (&Method::POST, ["sign-in"]) => match read_body(admin, headers, stream, FORM_BYTES_MAX).await {
             Ok((form, _permit)) => {
                 let signed_in = admin.door.sign_in(&knock, &form);
-                if let Ok((Access::Full, _)) = signed_in {
-                    peer.seat.is_of_somebody_known();
+                if let Ok((access, _)) = signed_in {
+                    peer.seat.set_known(is_ours(Some(access)));
                 }
                 signed_in.map_or_else(|refusal| *refusal, |(_, answer)| answer)
             }
@@ -197,6 +198,18 @@ where
         _ => answer(StatusCode::FORBIDDEN, reader::WHY),
     };
     answer.into_response()
+}
+
+/// How many connections there may be at once, by the limit of open files.
+pub fn connections_max(open_files: Option<u64>) -> usize {
+    let part = open_files.and_then(|limit| usize::try_from(limit / OPEN_FILES_PART).ok());
+    part.map_or(CONNECTIONS_MAX, |part| part.min(CONNECTIONS_MAX))
+}
+
+/// Whether a connection by which somebody has come gives way after those of strangers. Who only looks is a stranger to who may do everything;
+/// where nobody is asked, all are known who come past the door.
+fn gives_way_last(proved: Option<Access>, config: &crate::config::Config) -> bool {
+    proved == Some(Access::Full) || config.admin.tokens.is_empty()
 }
 
 /// Answers somebody who is in.
@@ -373,5 +386,16 @@ where
         Ok(Ok(read)) => Ok(read),
         Ok(Err(error)) => Err(answer(error.status(), &error.to_string())),
         Err(_) => Err(answer(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_few_files_may_be_open_the_admin_listener_has_a_quarter_of_them() {
+        let max = |limit: u64| connections_max(Some(limit));
+        assert_eq!([max(64), max(1023), max(1024), max(u64::MAX), connections_max(None)], [16, 255, 256, 256, 256]);
     }
 }

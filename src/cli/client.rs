@@ -41,7 +41,7 @@ const LOOK_MAX: Duration = Duration::from_secs(60);
 /// Nothing takes longer than this: a copy of a large store may take minutes.
 const ACT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// The status by which a relay says that what is asked for is wrong; of an event that is sent, that it is none.
+/// The status by which a relay says that what is asked for is wrong; for `send`, that the event is not valid.
 const WRONG: u16 = 400;
 /// The statuses by which a relay refuses who asks, or knows nothing of what is named: the token, the address or a name has to change first.
 const REFUSED: [u16; 4] = [401, 403, 404, 421];

@@ -66,9 +66,6 @@ pub(super) struct Args {
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let (words, file) = words_of(&args, named)?;
     if let Some(admin) = &args.admin {
-        if file.is_some() {
-            return Err(Failure::new(USAGE, "with --admin no config is read: leave it out"));
-        }
         let relay = RunningRelay::at(None, &At::named(admin, args.json))?;
         let events = read_events(&words)?;
         for (name, body) in &events {
@@ -81,7 +78,15 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         dialogue::confirm(&format!("The relay at {} sends this where its rules say.", plain(admin)), args.yes)?;
         return block_on(send_all(&relay, WayIn::Operator(args.source.as_deref()), events, args.json));
     }
-    let (_, config) = load(file.or(named))?;
+    let (path, config) = load(file.or(named))?;
+    // What is refused is kept for a while, to be looked at.
+    if words.iter().any(|word| Path::new(word) == path) {
+        let path = plain(&path.to_string_lossy());
+        return Err(Failure::new(
+            USAGE,
+            format!("`{path}` is the config, and tells what nobody else should know: name an event"),
+        ));
+    }
     let events = read_events(&words)?;
     let source = find_source(&config, args.source.as_deref())?;
     if let Some(name) = &args.to {
@@ -101,16 +106,21 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
 /// not guessed which of the two is an event: a config that is posted may tell its secrets.
 fn words_of<'a>(args: &'a Args, named: Option<&Path>) -> Result<(Vec<&'a str>, Option<&'a Path>), Failure> {
     let mut words: Vec<_> = args.events.iter().map(String::as_str).collect();
-    let is_config =
-        |word: &&str| args.all || (args.events.len() > 1 && CONFIG_ENDS.iter().any(|end| word.ends_with(end)));
+    let is_config = |word: &&str| {
+        args.all || (args.events.len() > 1 && CONFIG_ENDS.iter().any(|end| word.to_ascii_lowercase().ends_with(end)))
+    };
     let file = words.pop_if(|word| is_config(&&**word)).map(Path::new);
     if args.all && !words.is_empty() {
         return Err(Failure::new(USAGE, "--all sends one sample of each type: name no other event"));
     }
+    if args.admin.is_some() && (file.is_some() || named.is_some()) {
+        return Err(Failure::new(USAGE, "with --admin no config is read: leave it out"));
+    }
     if let (Some(file), Some(named)) = (file, named) {
-        let [file, named] = [file, named].map(|path| path.display());
+        let [file, named] = [file, named].map(|path| plain(&path.to_string_lossy()).to_string());
         let why = format!("the config is named twice, by `{file}` and by --config {named}: leave out one");
-        let help = if args.all { "" } else { "; an event in a file like *.yaml is named first" };
+        let help =
+            if args.all { "" } else { "; an event in a file like *.yaml is sent alone, or before one of another name" };
         return Err(Failure::new(USAGE, why + help));
     }
     if words.iter().filter(|word| **word == STANDARD_INPUT).count() > 1 {

@@ -17,8 +17,8 @@ impl Cli {
         let words: Vec<_> = std::env::args_os().collect();
         Self::try_parse_from(&words).map_err(|error| {
             let is_help = !error.use_stderr();
-            let are_coloured =
-                if is_help { Colours::of(&std::io::stdout()) } else { Colours::of(&std::io::stderr()) }.are_on;
+            let colours = if is_help { Colours::of(&std::io::stdout()) } else { Colours::of(&std::io::stderr()) };
+            let are_coloured = colours.are_on;
             let text = in_words(&words, &error, are_coloured);
             if is_help {
                 print(&text)
@@ -33,25 +33,30 @@ impl Cli {
 
 /// What clap says of some words, with nothing in it that nobody sees but its own colours.
 fn in_words(words: &[OsString], error: &clap::Error, are_coloured: bool) -> String {
-    let seen = Cli::try_parse_from(words.iter().map(|word| match word.to_str() {
-        Some(word) => plain(word).into(),
-        None => word.clone(),
-    }));
+    let seen = Cli::try_parse_from(words.iter().map(|word| plain(&word.to_string_lossy()).to_string()));
     match seen {
         Err(error) if are_coloured => error.render().ansi().to_string(),
         Err(error) => error.render().to_string(),
         // What is unseen was all that is wrong with it, so it is in the error, and colours cannot be told from it.
-        Ok(_) => error.render().to_string(),
+        Ok(_) => error.render().to_string().lines().map(|line| format!("{}\n", plain(line))).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[track_caller]
     fn check(words: &[&str], expected: &str) {
-        let words: Vec<_> = std::iter::once(&"vero-relay").chain(words).map(OsString::from).collect();
+        let words: Vec<_> = words.iter().map(OsString::from).collect();
+        check_words(&words, expected);
+    }
+
+    #[track_caller]
+    fn check_words(words: &[OsString], expected: &str) {
+        let words: Vec<_> = std::iter::once(OsString::from("vero-relay")).chain(words.iter().cloned()).collect();
         let error = Cli::try_parse_from(&words).expect_err("it is wrong");
         let bare = in_words(&words, &error, false);
         assert!(bare.contains(expected) && !bare.contains('\x1b'), "{bare:?}");
@@ -69,5 +74,7 @@ mod tests {
         check(&["status", "--jso\x1b[7mn\u{202e}"], "unexpected argument '--jso [7mn '");
         check(&["explain", "sent", "a", "b\x1b[7m"], "unexpected argument 'b [7m'");
         check(&["nonsense"], "unrecognized subcommand 'nonsense'");
+        let no_text = OsString::from_vec(b"\xff\x1b[7m\nerror: b".to_vec());
+        check_words(&[no_text], "unrecognized subcommand '\u{fffd} [7m error: b'");
     }
 }

@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -159,7 +160,7 @@ async fn start_at(
     let mut workers = Workers::new(&relay, tasks.workers.clone(), stops.attempts.clone());
     workers.follow(&relay.generation());
     let admin_options = ServerOptions {
-        connections_max: admin::CONNECTIONS_MAX,
+        connections_max: admin::connections_max(getrlimit(Resource::Nofile).current),
         shutdown_grace: Duration::from_secs(1),
         // Searches end when whoever asked has gone.
         has_half_closed: false,

@@ -18,7 +18,8 @@ use crate::time::Instant;
 /// After a failed accept (no file descriptors left, most likely), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection that was told to give way and has not ended by then has begun to say something: another one gives way besides.
+/// One that was told to give way and has not ended by then does not take its answer: another one gives way besides. Where all had something
+/// in hand, it is looked this often whether one is done.
 const GIVES_WAY_WITHIN: Duration = Duration::from_millis(250);
 
 /// While connections cannot be accepted it is told this often.
@@ -127,11 +128,9 @@ async fn a_place(listener: &TcpListener, slots: &Arc<Slots>) -> Slot {
         biased;
         slot = slots.take() => slot,
         () = somebody_waits(listener) => loop {
-            // Without one that can give way all have something in hand, and each may be done with it at any moment.
-            let wait = if slots.make_room() { GIVES_WAY_WITHIN } else { ACCEPT_PAUSE };
-            tokio::select! {
-                slot = slots.take() => return slot,
-                () = tokio::time::sleep(wait) => {}
+            slots.make_room();
+            if let Ok(slot) = tokio::time::timeout(GIVES_WAY_WITHIN, slots.take()).await {
+                break slot;
             }
         },
     }

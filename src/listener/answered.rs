@@ -1,4 +1,4 @@
-//! The body of an answer: until it has gone out whole, its request is in hand.
+//! The body of an answer: until hyper has taken all of it for the socket, its request is in hand.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,13 +11,13 @@ use super::slots::InHand;
 #[derive(Debug)]
 pub(super) struct Answered<B> {
     body: B,
-    /// Dropped with it.
-    _in_hand: InHand,
+    /// Dropped with it; none, where nobody asks.
+    _in_hand: Option<InHand>,
 }
 
 impl<B> Answered<B> {
     /// The body of an answer to a request that is in hand.
-    pub(super) fn new(body: B, in_hand: InHand) -> Self {
+    pub(super) fn new(body: B, in_hand: Option<InHand>) -> Self {
         Self { body, _in_hand: in_hand }
     }
 }

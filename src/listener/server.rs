@@ -49,8 +49,7 @@ pub struct ServerOptions {
     /// A sender that has said all and shuts its side down still waits for the answer. It looks like one that has gone: where this is not so,
     /// what works for one that has gone is dropped.
     pub has_half_closed: bool,
-    /// Where all places are taken, a connection gives way to one that waits: the oldest by which nobody has come who is known, and without
-    /// any the one that has had nothing to do for longest.
+    /// Where all places are taken, a connection gives way to one that waits.
     pub connections_give_way: bool,
     /// File descriptors that its connections leave free, for the other listener, the journal and the destinations.
     pub descriptors_kept: u64,
@@ -124,6 +123,7 @@ pub async fn serve<F, R>(
     http1.max_header_size(HEAD_BYTES_MAX).max_buf_size(HEAD_BYTES_MAX);
     http1.half_close(options.has_half_closed);
     let body_timeout = options.body_timeout;
+    let give_way = options.connections_give_way;
     let mut room = Room::new(options.connections_give_way, options.descriptors_kept);
     let begin = |(stream, peer, slot): Accepted| {
         let Peer { address, seat } = peer.clone();
@@ -135,7 +135,7 @@ pub async fn serve<F, R>(
         let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut warp = warp.clone();
             let ending = ending.clone();
-            let in_hand = asking.in_hand();
+            let in_hand = give_way.then(|| asking.in_hand());
             asked.store(true, Ordering::Relaxed);
             async move {
                 let mut response = handle(request, body_timeout, |request| warp.call(request)).await;

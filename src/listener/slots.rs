@@ -1,4 +1,10 @@
 //! How many connections are open, over all accept loops of a listener: a reload opens another loop and no more room.
+//!
+//! Where a listener's connections give way and all places are taken, one that waits gets the place of another. A stranger's is one whose last
+//! request brought nobody who is known, or that has brought none. While strangers have more than half of the places the oldest of them gives
+//! way, whatever it does; else the one of those who are known that has had nothing to do for longest, and where all have, a stranger again.
+//! So no stranger takes a place from who is known but what is idle, and who has just come has the time of many others to say who he is. Only a request whose head has come whole counts as something to do, until its answer is in the hands of the socket: as ever on a
+//! connection that stays open, what is being sent while it is closed gets no answer, and was not begun.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,9 +32,9 @@ pub struct Slots {
 /// What is known of a connection.
 #[derive(Debug, Default)]
 struct Place {
-    /// Somebody has come by it who is known.
+    /// Who has come by it last is known.
     is_known: AtomicBool,
-    /// Requests whose answer has not been given whole: one at most, and a stream as long as it is open.
+    /// Requests whose answer is not in the hands of the socket: one at most, and a stream as long as it is open.
     in_hand: AtomicUsize,
     /// Counts on: the smallest has had nothing to do for longest.
     idle_since: AtomicU64,
@@ -61,9 +67,9 @@ pub struct Peer {
 }
 
 impl Seat {
-    /// Somebody who is known has come by it: from now on it gives way only where it has nothing to do, and after those of strangers.
-    pub fn is_of_somebody_known(&self) {
-        self.place.is_known.store(true, Ordering::SeqCst);
+    /// Somebody has come by it: while that is somebody known, it gives way only where it has nothing to do, and after those of strangers.
+    pub fn set_known(&self, is_known: bool) {
+        self.place.is_known.store(is_known, Ordering::SeqCst);
     }
 
     /// Waits until it must give way to another connection at once.
@@ -83,7 +89,7 @@ impl Seat {
     }
 }
 
-/// A request that has not been answered whole.
+/// A request whose answer is not in the hands of the socket.
 #[derive(Debug)]
 pub(super) struct InHand(Seat);
 
@@ -112,20 +118,30 @@ impl Slots {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a connection end, whose room is free a moment later: the oldest by which nobody has come who is known, whatever it does; without
-    /// any, the one that has had nothing to do for longest. Where all of those who are known have something in hand, nothing ends.
+    /// Has a connection end, whose room is free a moment later. Where all of those who are known have something in hand, nothing ends.
     pub(super) fn make_room(&self) -> bool {
         let mut places = self.places();
-        let stranger = places.iter().find(|(_, place)| !place.is_known.load(Ordering::SeqCst));
-        if let Some(number) = stranger.map(|(number, _)| *number) {
-            places.remove(&number).inspect(|place| place.gives_way.cancel());
-            return true;
-        }
-        let idle = places.iter().filter(|(_, place)| place.in_hand.load(Ordering::SeqCst) == 0);
+        let (known, strangers): (Vec<_>, Vec<_>) = places
+            .iter()
+            .map(|(number, place)| (*number, place))
+            .partition(|(_, place)| place.is_known.load(Ordering::SeqCst));
+        let idle = known.iter().filter(|(_, place)| place.in_hand.load(Ordering::SeqCst) == 0);
         let idlest = idle.min_by_key(|(_, place)| place.idle_since.load(Ordering::SeqCst));
-        let Some(number) = idlest.map(|(number, _)| *number) else { return false };
-        // One more request may come by it in this moment: it is answered first.
-        places.remove(&number).inspect(|place| place.finishes.cancel());
+        let oldest = strangers.first();
+        let are_many = strangers.len() > self.max.load(Ordering::SeqCst) / 2;
+        let number = match (oldest, idlest) {
+            (Some((number, place)), idlest) if are_many || idlest.is_none() => {
+                place.gives_way.cancel();
+                *number
+            }
+            (_, Some((number, place))) => {
+                // One more request may have come by it in this moment: it is answered first.
+                place.finishes.cancel();
+                *number
+            }
+            _ => return false,
+        };
+        places.remove(&number);
         true
     }
 
@@ -211,11 +227,12 @@ mod tests {
             states.collect::<String>()
         };
         for known in [0, 3, 4, 5] {
-            seats[known].is_of_somebody_known();
+            seats[known].set_known(true);
         }
         let stranger_busy = seats[2].in_hand();
         let mut busy: Vec<_> = [0, 3, 4, 5].iter().map(|known| seats[*known].in_hand()).collect();
         drop(held.remove(1));
+        // Of those who are known, all have something in hand.
         assert!(slots.make_room());
         assert_eq!(have_gone(), "..x...", "the second has ended by itself");
         assert!(!slots.make_room(), "all others have something in hand");
@@ -231,5 +248,36 @@ mod tests {
         assert!(slots.make_room() && !slots.make_room());
         assert_eq!(have_gone(), "f.x..f");
         drop((stranger_busy, busy));
+    }
+
+    #[test]
+    fn who_was_busy_last_stays_longest_of_those_who_are_known_still() {
+        let slots = Slots::new(4, Gauge::default());
+        let mut held: Vec<_> = (0..4).map(|_| slots.take().now_or_never().expect("room")).collect();
+        let seats: Vec<_> = held.iter_mut().map(Slot::accepted).collect();
+        seats.iter().for_each(|seat| seat.set_known(true));
+        let requests = [2, 0, 3].map(|busy| seats[busy].in_hand());
+        requests.into_iter().for_each(drop);
+        // It was never asked by, so it has had nothing to do since it was accepted.
+        let finishes = |at: usize| seats[at].place.finishes.is_cancelled();
+        assert!(slots.make_room() && finishes(1));
+        assert!(slots.make_room() && finishes(2));
+        seats[3].set_known(false);
+        assert!(slots.make_room() && finishes(0));
+        assert!(slots.make_room() && seats[3].place.gives_way.is_cancelled() && !finishes(3));
+    }
+
+    #[test]
+    fn strangers_keep_half_of_the_places_and_no_more() {
+        let slots = Slots::new(4, Gauge::default());
+        let mut held: Vec<_> = (0..4).map(|_| slots.take().now_or_never().expect("room")).collect();
+        let seats: Vec<_> = held.iter_mut().map(Slot::accepted).collect();
+        seats[1].set_known(true);
+        assert!(slots.make_room() && seats[0].place.gives_way.is_cancelled(), "three are more than half of four");
+        assert!(
+            slots.make_room() && seats[1].place.finishes.is_cancelled(),
+            "who has just come has the time to say who he is"
+        );
+        assert!(slots.make_room() && seats[2].place.gives_way.is_cancelled(), "there is nobody else");
     }
 }

@@ -124,6 +124,20 @@ async fn send_takes_samples_files_and_standard_input_in_one_call() {
         (&["send", "-", "sent", "-"][..], "standard input can be read once: name `-` once"),
         (&["send", "a.json", "b.yaml", "-c", "config.yaml"], "named twice, by `b.yaml` and by --config config.yaml"),
         (&["-c", "config.yaml", "send", "--all", "b.yaml"], "named twice, by `b.yaml` and by --config config.yaml"),
+        (&["send", "a.json", "b.YML", "-c", "config.yaml"], "named twice, by `b.YML` and by --config config.yaml"),
+        (
+            &["send", "a.json", "b\n\x1b[7m.yaml", "-c", "config.yaml"],
+            "named twice, by `b  [7m.yaml` and by --config config.yaml",
+        ),
+        (
+            &["send", "config.yaml", "-c", "config.yaml"],
+            "`config.yaml` is the config, and tells what nobody else should know",
+        ),
+        (
+            &["send", "sent", "--admin", "http://127.0.0.1:1", "-c", "config.yaml"],
+            "with --admin no config is read: leave it out",
+        ),
+        (&["send", "sent", "b.yaml", "--admin", "http://127.0.0.1:1"], "with --admin no config is read: leave it out"),
     ] {
         let refused = verb_reading(real.directory.path(), words, "").await;
         assert_eq!((refused.status.code(), out(&refused).as_str()), (Some(2), ""), "{words:?}");

@@ -289,7 +289,7 @@ impl Door {
         value
     }
 
-    /// Answers somebody who signs in, by the form that he has sent.
+    /// Answers somebody who signs in, by the form that he has sent, and says what he may do.
     pub(super) fn sign_in(&self, knock: &Knock<'_>, form: &[u8]) -> Result<(Access, Answer), Refusal> {
         let admin = &knock.config.admin;
         if admin.tokens.is_empty() {

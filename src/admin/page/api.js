@@ -140,16 +140,23 @@ export async function refresh() {
   }
 }
 
-/** Called each time that the config file on the disk has been looked at. */
+/** Called each time that a look at the config file on the disk has found something new. */
 export function onFile(act) {
   told.addEventListener("file", act);
 }
 
+let looks = 0;
+
 /** Looks how the config file on the disk stands to what is in force. */
 export async function lookAtFile() {
   if (relay.onlyLooks) return;
+  looks += 1;
+  const own = looks;
   try {
-    relay.file = await get("config/on-disk");
+    const file = await get("config/on-disk");
+    // One that began later knows more.
+    if (own !== looks || JSON.stringify(file) === JSON.stringify(relay.file)) return;
+    relay.file = file;
     told.dispatchEvent(new Event("file"));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;

@@ -27,6 +27,7 @@ export function open(main) {
   view = { head, news, yaml, rules, about, sources, found: null };
   fill(yaml, h("p.dim", null, "…"));
   load();
+  lookAtFile();
   view.timer = setInterval(() => !document.hidden && lookAtFile(), LOOK_EVERY_MS);
 }
 
@@ -36,7 +37,9 @@ export function close() {
 }
 
 export function frame(kind, data) {
-  if (kind === "config" || (kind === "reset" && data.reason !== "command")) load();
+  // The frame looks at the file when the config is told of.
+  if (kind === "config") load();
+  if (kind === "reset" && data.reason !== "command") load(), lookAtFile();
 }
 
 export function relayChanged() {
@@ -60,7 +63,6 @@ async function load() {
     if (!(error instanceof Refused)) throw error;
     if (view === own) fill(own.yaml, unanswered(error, load));
   }
-  if (view === own) lookAtFile();
 }
 
 function drawHead() {
@@ -75,11 +77,11 @@ function drawNews() {
   const { config, news } = view;
   const found = relay.file;
   if (!config || !found) return;
-  const known = JSON.stringify([found, config.warnings]);
-  if (view.known === known) return;
-  Object.assign(view, { known, found, tried: null });
+  const warnings = config.warnings ?? [];
+  const text = warnings.join("\n");
+  if (view.found === found && view.warned === text) return;
+  Object.assign(view, { found, warned: text, tried: null });
   if (found.same) {
-    const warnings = config.warnings ?? [];
     return fill(news, warnings.length > 0 && h("details.note.s-wait", null, h("summary", null, many(warnings.length, "warning")), warnings.map(warned)));
   }
   const when = found.changed_at && [" ", moment(found.changed_at, "ago")];
@@ -209,7 +211,9 @@ async function reload(element, { goesOn = false } = {}) {
   if (done && goesOn) routeAll();
   if (view !== own) return;
   if (!done) return lookAtFile();
-  await Promise.all([load(), refresh()]);
+  // What was known of the file was before.
+  relay.file = null;
+  await Promise.all([load(), lookAtFile(), refresh()]);
 }
 
 // ---- the YAML, with what each rule has matched
