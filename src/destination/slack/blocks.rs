@@ -15,6 +15,8 @@ pub const URL_KEYS: [&str; 7] =
 const TEXT_MAX: usize = 3000;
 /// Blocks in a message.
 const BLOCKS_MAX: usize = 50;
+/// Characters of all `markdown` blocks of a message together: <https://docs.slack.dev/reference/block-kit/blocks/markdown-block>.
+const MARKDOWN_MAX: usize = 12_000;
 
 /// The most characters of a text, by the key that holds it; for a text object, that is the key that holds the object. A kind of `*` is
 /// any; the first that fits counts.
@@ -27,12 +29,13 @@ const LIMITS: [(&str, &str, usize); 34] = [
     ("image", "title", 2000),
     ("*", "image_url", 3000),
     ("video", "alt_text", 2000),
-    ("video", "title", 200),
-    ("video", "description", 200),
-    ("video", "author_name", 50),
+    // "Less than 200", and "less than 50": https://docs.slack.dev/reference/block-kit/blocks/video-block
+    ("video", "title", 199),
+    ("video", "description", 199),
+    ("video", "author_name", 49),
     ("input", "label", 2000),
     ("input", "hint", 2000),
-    ("markdown", "text", 12_000),
+    ("markdown", "text", MARKDOWN_MAX),
     ("*", "block_id", 255),
     // https://docs.slack.dev/reference/block-kit/block-elements
     ("button", "text", 75),
@@ -146,10 +149,26 @@ pub fn limit(place: &Place<'_>) -> usize {
 /// Takes out what is empty, and cuts what is too long or too many. `None` if no block is left that says something.
 pub fn tidy(blocks: Json) -> Option<Json> {
     let Json::Array(blocks) = blocks else { return Some(blocks) };
-    let mut kept: Vec<Json> = blocks.into_iter().filter_map(|block| tidy_within(block, &[])).collect();
+    let mut markdown_left = MARKDOWN_MAX;
+    let tidied = blocks.into_iter().filter_map(|block| tidy_within(block, &[]));
+    let mut kept: Vec<Json> = tidied.filter_map(|block| shorten_markdown(block, &mut markdown_left)).collect();
     kept.truncate(BLOCKS_MAX);
     let says_something = |block: &Json| block.member("type") != Some(&Json::String("divider".to_owned()));
     kept.iter().any(says_something).then_some(Json::Array(kept))
+}
+
+/// Cuts a `markdown` block to what those before it have left.
+fn shorten_markdown(block: Json, left: &mut usize) -> Option<Json> {
+    let is_markdown = block.member("type") == Some(&Json::String("markdown".to_owned()));
+    let Json::Object(mut members) = block else { return Some(block) };
+    if let Some((_, Json::String(text))) = members.iter_mut().find(|(key, _)| is_markdown && key == "text") {
+        *text = cut_outside_entities(text, *left).to_owned();
+        *left -= text.chars().count();
+        if text.trim().is_empty() {
+            return None;
+        }
+    }
+    Some(Json::Object(members))
 }
 
 fn tidy_within(value: Json, place: &Place<'_>) -> Option<Json> {
@@ -390,5 +409,8 @@ mod tests {
         );
         let header = r#"{"type":"header","text":{"type":"plain_text","text":"a"}}"#;
         check(&vec![header; 60].join(","), &vec![header; BLOCKS_MAX].join(","));
+        let markdown = |length: usize| format!(r#"{{"type":"markdown","text":"{}"}}"#, "x".repeat(length));
+        check(&[markdown(7000), markdown(7000)].join(","), &[markdown(7000), markdown(5000)].join(","));
+        check(&[markdown(12_000), markdown(1)].join(","), &markdown(12_000));
     }
 }
