@@ -1,5 +1,6 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
-# make test    the tests alone; the README's command. Installs the browser that some of them need, where it may
+# make test    the tests alone; the README's command. Installs the browser that some of them need, where it may; ends with what the strict
+#              Slack of the tests refused (`cargo test --test fake_slack -- 8099` serves one to try by hand)
 # make test-long  the tests with dice, over twenty times as many seeds and as large a backlog; src/seeds.rs says how to repeat one
 # make test-busy  the tests five times while something else uses every core; five of five must pass
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
@@ -21,13 +22,15 @@ check:
 	find src tests benches fuzz/targets fuzz/fuzz_targets -name '*.rs' -exec rustfmt --check --edition 2024 {} +
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked -- -D warnings
-	cargo clippy --locked --test torture -- -D warnings
+	cargo clippy --locked --test torture --test fake_slack -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	$(MAKE) test
 
 test:
 	tests/browser.sh
+	rm -f target/tmp/strict-slack.ndjson
 	cargo test --locked
+	cargo test --locked --test fake_slack -- report
 
 test-long:
 	VERO_RELAY_TEST_SEEDS=2000 cargo test --locked -- simulation model_test contract rules::tests journal::tests

@@ -60,7 +60,14 @@ pub const USER_AGENT: &str = concat!("vero-relay/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub struct Client {
     transport: Arc<Transport>,
+    /// Answers in the place of everybody.
+    #[cfg(any(test, feature = "test-support"))]
+    script: Option<Script>,
 }
+
+/// What a test answers to a request. `None`: the other side never answers.
+#[cfg(any(test, feature = "test-support"))]
+type Script = Arc<dyn Fn(&Call) -> Option<Answer> + Send + Sync>;
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -176,12 +183,22 @@ impl Client {
     pub fn with(parts: NetworkParts) -> Self {
         // A second installation is refused, and the first one is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { transport: Network::new(parts).transport(Way::default()) }
+        Self {
+            transport: Network::new(parts).transport(Way::default()),
+            #[cfg(any(test, feature = "test-support"))]
+            script: None,
+        }
+    }
+
+    /// A client that opens no socket: all requests are answered by a function, so that what makes them runs under a paused clock.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn scripted(answer: impl Fn(&Call) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        Self { script: Some(Arc::new(answer)), ..Self::direct() }
     }
 
     /// A client that goes another way; all that ask for the same way share its connections.
     pub fn by(&self, way: Way) -> Self {
-        Self { transport: self.transport.network().transport(way) }
+        Self { transport: self.transport.network().transport(way), ..self.clone() }
     }
 
     /// The addresses of a host, for kinds that do not speak HTTP: looked up where requests have them from.
@@ -213,6 +230,13 @@ impl Client {
 
     /// Makes one request and reads the beginning of its answer.
     pub async fn call(&self, call: Call) -> Result<Answer, NoAnswer> {
+        #[cfg(any(test, feature = "test-support"))]
+        if let Some(script) = &self.script {
+            return match script(&call) {
+                Some(answer) => Ok(answer),
+                None => std::future::pending().await,
+            };
+        }
         let line = self.transport.line(&call.url).await?;
         let mut watch = Watch { line: &line, has_failed: true };
         let answer = execute(&line.what, call).await;

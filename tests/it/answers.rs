@@ -1,6 +1,7 @@
 //! What an answer means when it is not said the usual way: odd heads, odd statuses, other servers' yes and no.
 
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// Whether a delivery arrives at once by an answer of these bytes.
 async fn counts(relay: &TestRelay, fake: &Fake, answer: &str) {
@@ -116,7 +117,7 @@ async fn every_form_of_retry_after_holds_the_destination() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_chat_servers_yes_is_posted_once_and_its_no_is_seen() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let config = format!(
         "rules: [ {{ to: chat }} ]\ndestinations:\n  chat:\n    slack: {{ url: \"{}/T/B/x\" }}\n    rate: 1000/s\n    {QUICK}\n",
         fake.url()

@@ -8,6 +8,7 @@ use vero_relay::config::{Config, ConfigError};
 
 use crate::cli::{err, out};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// Every planted secret holds this. Where a whole one is encoded, its encoding is searched for too.
 const MARK: &str = "canary";
@@ -101,7 +102,10 @@ async fn no_output_shows_a_secret_wherever_it_is_planted() {
     let mut searched = Searched { encoded: encoded.map(base64).to_vec(), count: 0 };
     let mut fakes = Vec::new();
     for (status, said) in ECHOES {
-        fakes.push(Fake::start([Act::with(status, &[("x-said", "canary")], said)]).await);
+        let fake = SlackServer::start([Act::with(status, &[("x-said", "canary")], said)]).await;
+        // The secret that its text holds is no markup.
+        fake.ask_for("strict_unescaped");
+        fakes.push(fake);
     }
     let (hooks, admin) = (closed_port(), closed_port());
     let directory = tempfile::tempdir().expect("a directory");

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_status_of_a_real_server_means_what_the_http_table_says() {
@@ -271,7 +272,7 @@ fn to_slack(fake: &Fake, more: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slack_markup_in_an_event_is_harmless_and_in_a_template_it_works() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let text = ", text: \"<https://example.com/{{ user.id }}|see> {{ campaign.name }}\"";
     let relay = TestRelay::start(&to_slack(&fake, text)).await;
     let id =
@@ -284,7 +285,7 @@ async fn slack_markup_in_an_event_is_harmless_and_in_a_template_it_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slack_blocks_are_rendered_within_their_limits() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let blocks = ", blocks: [ { type: header, text: { type: plain_text, text: \"{{ campaign.name }}\" } }, \
                   { type: section, text: { type: mrkdwn, text: \"*{{ type }}* {{ campaign.name }}\" } } ]";
     let relay = TestRelay::start(&to_slack(&fake, blocks)).await;
@@ -298,7 +299,7 @@ async fn slack_blocks_are_rendered_within_their_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slacks_words_decide_before_its_status() {
-    let fake = Fake::start([
+    let fake = SlackServer::hurried([
         Act::with(400, &[], "invalid_payload"),
         Act::with(200, &[], r#"{"ok":false,"error":"something_new"}"#),
         Act::with(200, &[], "ok"),
@@ -317,7 +318,7 @@ async fn slacks_words_decide_before_its_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn destinations_with_one_webhook_share_one_rate_limit() {
-    let (fake, other) = (Fake::start([]).await, Fake::start([]).await);
+    let (fake, other) = (SlackServer::start([]).await, Fake::start([]).await);
     let slack = |name: &str| format!("  {name}: {{ slack: {{ url: \"{}/T/B/x\" }}, rate: 1/h }}\n", fake.url());
     let http = format!("  crm: {{ http: {{ url: \"{}\" }} }}\n", other.url());
     let destinations = [slack("one"), slack("two"), http].concat();

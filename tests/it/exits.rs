@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::{err, out};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// A relay of the real binary, with its addresses in its config.
 struct Real {
@@ -72,7 +73,7 @@ async fn a_reload_says_by_its_exit_code_whether_the_config_is_at_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_skipped_or_held_as_somebody_wants_it_is_no_failure_of_send() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let real = Real::start(&format!(
         "rules: [ {{ to: chat }} ]\ndestinations:\n  chat: {{ slack: {{ url: \"{}/T/B/x\", text: \"{{{{ nothing }}}}\" }} }}\n",
         fake.url()

@@ -7,6 +7,7 @@ use vero_relay::explain::Explanation;
 
 use crate::cli::{err, out, root, steady, vero_relay};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 const CONFIG: &str = r#"
 data_dir: /var/lib/vero-relay
@@ -79,7 +80,7 @@ fn an_event_that_cannot_be_sent_and_one_that_goes_nowhere_are_explained_too() {
 
 #[tokio::test]
 async fn what_an_explanation_shows_is_what_is_sent() {
-    let fake = Fake::start([Act::ok(), Act::with(200, &[], "ok")]).await;
+    let fake = SlackServer::start([Act::ok(), Act::with(200, &[], "ok")]).await;
     let rest = format!(
         "rules: [{{ to: [crm, alerts, archive] }}]\ndestinations:\n  \
          crm: {{ http: {{ url: \"{0}/{{{{ user.id }}}}\", auth: {{ bearer: s3cret }}, headers: {{ x-a: b }}, \

@@ -271,6 +271,9 @@ impl Act {
     }
 }
 
+/// What a destination that judges what it gets would answer, unless the script says otherwise.
+pub type Judge = Arc<dyn Fn(&Message) -> Option<Act> + Send + Sync>;
+
 #[derive(Default)]
 struct FakeState {
     script: VecDeque<Act>,
@@ -282,6 +285,7 @@ struct FakeState {
 pub struct Fake {
     pub address: SocketAddr,
     state: Arc<Mutex<FakeState>>,
+    judge: Judge,
 }
 
 impl Fake {
@@ -291,10 +295,15 @@ impl Fake {
 
     /// The same, at an address.
     pub async fn start_on(address: &str, script: impl IntoIterator<Item = Act>) -> Self {
+        Self::judged(address, script, Arc::new(|_| None)).await
+    }
+
+    /// The same, with what looks at each request, whatever the script then says.
+    pub async fn judged(address: &str, script: impl IntoIterator<Item = Act>, judge: Judge) -> Self {
         let listener = TcpListener::bind(address).await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(Mutex::new(FakeState { script: script.into_iter().collect(), seen: Vec::new() }));
-        let fake = Self { address, state };
+        let fake = Self { address, state, judge };
         let serving = fake.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -307,10 +316,11 @@ impl Fake {
     async fn serve(self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(message) = read_message(&mut stream, &mut buffer).await {
+            let judged = (self.judge)(&message);
             let act = {
                 let mut state = self.state.lock().expect("not poisoned");
                 state.seen.push(message);
-                state.script.pop_front().unwrap_or_else(Act::ok)
+                state.script.pop_front().or(judged).unwrap_or_else(Act::ok)
             };
             match act {
                 Act::Answer { status, headers, body } => {

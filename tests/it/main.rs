@@ -46,6 +46,7 @@ mod rename;
 mod restart;
 mod schema;
 mod shown;
+mod slack_server;
 mod sources;
 mod stream;
 mod structure;

@@ -1,6 +1,7 @@
 //! What events become on their way: numbers, dates, Slack's blocks, the days of a zone.
 
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 fn to_slack(fake: &Fake, more: &str) -> String {
     format!(
@@ -11,7 +12,8 @@ fn to_slack(fake: &Fake, more: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_is_a_number_however_it_was_written() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
+    fake.allow_mention("<!here>");
     let text = "      text: \"{% if event.data.total > 100 %}<!here> big order{% else %}order{% endif %} {{ event.data.total }}\"";
     let relay = TestRelay::start(&to_slack(&fake, text)).await;
     for (total, expected) in [
@@ -47,7 +49,7 @@ const BLOCKS: &str = r#"      blocks:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_lose_what_is_empty_and_an_empty_message_is_skipped() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let relay = TestRelay::start(&to_slack(&fake, BLOCKS)).await;
     let id = relay.accept(r#"{"type":"unsubscribed"}"#).await;
     assert_eq!(relay.until(&id, "skipped").await["reason"], "the message is empty");
@@ -60,7 +62,7 @@ async fn blocks_lose_what_is_empty_and_an_empty_message_is_skipped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_text_of_a_block_has_the_limit_of_its_place_and_urls_are_encoded() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let relay = TestRelay::start(&to_slack(&fake, BLOCKS)).await;
     let subject = "x".repeat(5000);
     let id = relay

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use vero_relay::relay::{ReloadError, Reloaded};
 
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// A relay whose config stands in a file.
 struct Reloading {
@@ -376,7 +377,7 @@ async fn an_event_that_was_coming_in_while_its_destination_was_renamed_goes_to_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn destinations_that_shared_a_rate_limit_each_have_their_own_when_they_share_no_url() {
-    let (one, two) = (Fake::start([]).await, Fake::start([]).await);
+    let (one, two) = (SlackServer::start([]).await, Fake::start([]).await);
     let both = |first: &str, second: &str| {
         format!(
             "rules: [ {{ name: all, to: [one, two] }} ]\ndestinations:\n  one: {{ {first} }}\n  two: {{ {second} }}\n"
@@ -484,10 +485,13 @@ async fn reloads_under_load_lose_nothing_double_nothing_and_mix_no_two_configs()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_joins_a_rate_limit_makes_nobody_wait_for_the_attempt_of_another() {
-    let fake = Fake::start([Act::Hang]).await;
+    let fake = SlackServer::hurried([Act::Hang]).await;
     let config = |members: &[&str]| {
         let member = |name: &&str| {
-            format!("  {name}: {{ slack: {{ url: \"{}/hook\", text: x }}, rate: 50/s, timeout: 60s }}\n", fake.url())
+            format!(
+                "  {name}: {{ slack: {{ url: \"{}/services/x\", text: x }}, rate: 50/s, timeout: 60s }}\n",
+                fake.url()
+            )
         };
         format!(
             "rules: [ {{ name: to a, match: {{ type: sent }}, to: [a] }}, {{ name: to b, match: {{ type: bounced }}, to: [b] }} ]\n\

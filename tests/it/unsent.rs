@@ -1,6 +1,7 @@
 //! What the relay does not send, because there is nothing to send or because it cannot be made, says nothing of the destination.
 
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 const HARD: &str = r#"{"type":"bounced","bounce_type":"hard","user":{"id":7,"email":"mia@example.com"}}"#;
 /// A part of why `n - 1` fails where `n` is a text.
@@ -17,7 +18,7 @@ fn to_chat(fake: &Fake, text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_message_is_skipped_and_counted_and_pauses_nothing() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let text = "{% if bounce_type == 'hard' %}Hard bounce: {{ user.email }}{% endif %}";
     let relay = TestRelay::start(&to_chat(&fake, text)).await;
     for _ in 0..MANY {
@@ -38,7 +39,7 @@ async fn an_empty_message_is_skipped_and_counted_and_pauses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_skipped_is_told_apart_after_a_restart() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let relay = TestRelay::start(&to_chat(&fake, "{{ nothing }}")).await;
     let id = relay.accept(HARD).await;
     relay.until(&id, "skipped").await;
@@ -61,7 +62,7 @@ async fn fails_and_goes_on(config: &str, events: &[&str], reason: &str, good: &s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn templates_that_fail_pause_nothing() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::hurried([]).await;
     let fails = r#"{"type":"sent","n":"x"}"#;
     fails_and_goes_on(
         &to_chat(&fake, "{% if n is defined %}{{ n - 1 }}{% endif %} of it"),

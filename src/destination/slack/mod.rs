@@ -3,9 +3,12 @@
 //! # Cast
 //!
 //! * [`messages`]: what each type of event reads like. [`blocks`]: blocks as Slack takes them.
+//! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
 mod blocks;
 mod messages;
+#[cfg(any(test, feature = "test-support"))]
+pub mod strict;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,10 +5,11 @@ use serde_json::json;
 use super::page::Page;
 use super::stage::{Stage, event, put_in_force, rules, told, write_config};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
-    let fake = Fake::start([Act::status(503), Act::status(503)]).await;
+    let fake = SlackServer::start([Act::status(503), Act::status(503)]).await;
     let relay = TestRelay::start(&rules(&fake).replace(QUICK, "retry: { initial: 1h, max: 1h }")).await;
     let id = relay.accept(&event("clicked", "Cart", "jo@example.com")).await;
     relay.until(&id, "scheduled").await;
@@ -48,7 +49,7 @@ async fn a_destination_is_paused_resumed_and_retried_and_another_tab_sees_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_is_paused_with_a_reason_for_who_comes_next() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
     page.click(".detail .acts button", "Pause…").await;
@@ -88,7 +89,7 @@ async fn many(count: usize, up: &Fake, down: &Fake) -> TestRelay {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn among_many_destinations_the_one_that_fails_stands_first_and_a_word_finds_the_others() {
-    let (up, down) = (Fake::start([]).await, Fake::start([Act::status(503)]).await);
+    let (up, down) = (SlackServer::start([]).await, SlackServer::start([Act::status(503)]).await);
     let relay = many(13, &up, &down).await;
     let id = relay.accept(SENT).await;
     eventually("all to be tried", async || {
@@ -123,7 +124,7 @@ async fn among_many_destinations_the_one_that_fails_stands_first_and_a_word_find
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twelve_destinations_need_no_filter() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = many(12, &fake, &fake).await;
     let page = Page::open(relay.running.admin_address, "#/destinations").await;
     page.sees(".list a.destination", "d-11").await;
@@ -133,7 +134,7 @@ async fn twelve_destinations_need_no_filter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_is_held_or_refused_when_asked_how_and_the_header_says_so() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/config").await;
     let state = async || told(&relay, "/api/status").await["sources"][0]["state"].clone();
@@ -168,9 +169,9 @@ async fn a_source_is_held_or_refused_when_asked_how_and_the_header_says_so() {
 }
 
 /// A relay whose `crm` has given up eight events for one reason, and a ninth for another; and what it answers later.
-async fn nine_dead_letters(later: impl IntoIterator<Item = Act>) -> (Fake, TestRelay) {
+async fn nine_dead_letters(later: impl IntoIterator<Item = Act>) -> (SlackServer, TestRelay) {
     let answers = std::iter::repeat_with(|| Act::with(422, &[], "{\"error\":\"no such user\"}")).take(8);
-    let fake = Fake::start(answers.chain([Act::with(400, &[], "no such field")]).chain(later)).await;
+    let fake = SlackServer::start(answers.chain([Act::with(400, &[], "no such field")]).chain(later)).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     for n in 0..9 {
         let id = relay.accept(&event("clicked", &format!("Cart {n}."), "jo@example.com")).await;

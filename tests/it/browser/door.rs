@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::page::Page;
 use super::stage::{BOUNCED, Stage, rules};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 const TOKEN: &str = "correct-horse-battery-staple";
 /// Of those who only look.
@@ -34,7 +35,7 @@ fn is_refusal(line: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_token_signs_in_and_out_and_a_place_is_kept_meanwhile() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = with_token(&fake).await;
     let place = "#/destinations/crm";
     let page = Page::open(relay.running.admin_address, place).await;
@@ -89,7 +90,7 @@ async fn who_has_the_token_signs_in_and_out_and_a_place_is_kept_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_only_looks_is_shown_states_and_numbers_and_told_that_there_are_no_events() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = with_token(&fake).await;
     let id = relay.accept(BOUNCED).await;
     fake.wait_for(1).await;
@@ -124,7 +125,7 @@ async fn who_only_looks_is_shown_states_and_numbers_and_told_that_there_are_no_e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_on_another_site_leads_to_the_event_for_who_has_signed_in() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = with_token(&fake).await;
     let id = relay.accept(BOUNCED).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
@@ -132,7 +133,7 @@ async fn a_link_on_another_site_leads_to_the_event_for_who_has_signed_in() {
     page.sees(".rows a.row", "bounced").await;
 
     let link = format!("<!doctype html><title>chat</title><a href=\"{}#/events/{id}\">look</a>", page.base);
-    let other = Fake::start([Act::with(200, &[("content-type", "text/html")], &link), Act::status(404)]).await;
+    let other = SlackServer::start([Act::with(200, &[("content-type", "text/html")], &link), Act::status(404)]).await;
     // The same machine by another name is another site.
     page.browser.client.goto(&format!("http://localhost:{}/", other.address.port())).await.expect("gone there");
     page.click("a", "look").await;
@@ -147,7 +148,7 @@ async fn a_page_of_another_origin_reads_nothing_and_changes_nothing() {
     let admin = format!("http://{}", stage.relay.running.admin_address);
     let html = || Act::with(200, &[("content-type", "text/html")], "<!doctype html><title>other</title>");
     for name in ["127.0.0.1", "localhost"] {
-        let other = Fake::start([html(), Act::status(404)]).await;
+        let other = SlackServer::start([html(), Act::status(404)]).await;
         let page = Page::open_at(&format!("http://{name}:{}/", other.address.port()), "").await;
         let tries = "
             const [admin] = arguments;
@@ -250,7 +251,7 @@ async fn the_page_works_below_a_path_and_without_the_slash_says_what_is_wrong() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_only_looks_is_told_of_the_keys_that_do_something() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = with_token(&fake).await;
     for (token, seen, keys, others) in [
         (READ_TOKEN, "crm", ["g d", "the next", "this list"], "replay"),

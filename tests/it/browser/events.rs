@@ -5,10 +5,11 @@ use serde_json::json;
 use super::page::Page;
 use super::stage::{BOUNCED, Stage, append, ask, event, rules, told};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_in_the_list_with_its_outcome_and_without_a_reload() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     page.sees("main", "Nothing has come in yet").await;
@@ -25,7 +26,7 @@ async fn an_event_is_in_the_list_with_its_outcome_and_without_a_reload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_shows_each_destination_its_rule_its_attempts_and_slacks_message() {
-    let fake = Fake::start([Act::with(503, &[], "busy just now")]).await;
+    let fake = SlackServer::start([Act::with(503, &[], "busy just now")]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let tried = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
     relay.until(&tried, "delivered").await;
@@ -50,7 +51,7 @@ async fn an_event_shows_each_destination_its_rule_its_attempts_and_slacks_messag
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_tried_before_a_replay_is_shown_before_it() {
-    let fake = Fake::start([Act::with(422, &[], "no such user"), Act::status(200), Act::status(503)]).await;
+    let fake = SlackServer::start([Act::with(422, &[], "no such user"), Act::status(200), Act::status(503)]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let id = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
     relay.until(&id, "dead").await;
@@ -83,7 +84,7 @@ return import('./row.js').then(({ outcomes }) => {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_event_that_fails_at_many_destinations_a_row_names_some_and_counts_the_rest() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     page.sees("main", "Nothing has come in yet").await;
@@ -124,7 +125,7 @@ return [document.querySelector('.list .scroll').scrollTop, row.getBoundingClient
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_stands_still_for_who_reads_and_says_what_waits() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     for n in 0..80 {
         relay.accept(&event("clicked", &format!("Cart {n}."), "jo@example.com")).await;
@@ -159,7 +160,7 @@ async fn the_list_stands_still_for_who_reads_and_says_what_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_finds_by_text_by_each_word_and_by_id() {
-    let fake = Fake::start([Act::status(422)]).await;
+    let fake = SlackServer::start([Act::status(422)]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let clicked = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
     relay.until(&clicked, "dead").await;
@@ -209,7 +210,7 @@ return import('./asked.js').then(({ asked, entry, quoted, search }) => {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_that_the_page_makes_of_a_value_finds_it_whatever_signs_it_has() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let named = "Spring \"Sale\" 2026";
     relay.accept(&event("opened", named, "jo@example.com")).await;
@@ -245,7 +246,7 @@ const MANY: usize = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_says_how_far_it_looked_and_further_back_finds_the_oldest() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let oldest = relay.accept(&event("opened", "The needle", "jo@example.com")).await;
     append(&relay, MANY).await;
@@ -297,7 +298,7 @@ async fn what_is_masked_says_so_and_is_not_offered_as_if_it_were_the_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slip_in_the_search_is_told_with_what_may_be_meant() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
     relay.accept(r#"{"type":"opened","campaign":{"name":"Caf\u00e9"}}"#).await;

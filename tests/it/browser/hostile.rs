@@ -5,6 +5,7 @@ use serde_json::json;
 use super::page::Page;
 use super::stage::rules;
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// What tries to get out of its place; each stands in the type, the campaign, the address and a key.
 pub const ATTEMPTS: [&str; 8] = [
@@ -39,7 +40,7 @@ fn shown(text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_sees_is_found_as_the_command_line_finds_it_in_however_long_a_text() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     for (text, expected) in [
@@ -64,7 +65,7 @@ async fn what_nobody_sees_is_found_as_the_command_line_finds_it_in_however_long_
 async fn what_an_event_holds_is_shown_as_text_and_becomes_nothing_else() {
     // The first event is given up at both destinations.
     let refusal = || Act::with(422, &[], ATTEMPTS[0]);
-    let fake = Fake::start([refusal(), refusal()]).await;
+    let fake = SlackServer::start([refusal(), refusal()]).await;
     let config = rules(&fake)
         .replace("type: [bounced, complained]", "wanted: true")
         .replace("campaign.name: { glob: \"Cart*\" }", "wanted: true");
@@ -117,7 +118,7 @@ async fn what_an_event_holds_is_shown_as_text_and_becomes_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_json_too_large_too_deep_or_said_twice_is_shown_as_it_came() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let long = format!(r#"{{"type":"t","{}":1}}"#, "k".repeat(500_000));
     let deep = format!(r#"{{"type":"t","a":{}1{}}}"#, "[".repeat(120), "]".repeat(120));
@@ -151,7 +152,7 @@ async fn what_is_no_json_too_large_too_deep_or_said_twice_is_shown_as_it_came() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_and_texts_stand_digit_for_digit() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let values = [
         "9007199254740993",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::page::Page;
 use super::stage::{append, event, rules};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// The ids of the events that the list shows, the newest first.
 const IDS: &str = "return all('.rows a.row').map((row) => row.hash.slice('#/events/'.length))";
@@ -37,7 +38,7 @@ async fn newest(relay: &TestRelay, limit: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_killed_is_told_of_and_when_it_is_back_nothing_is_missing_or_twice() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let directory = tempfile::tempdir().expect("a directory");
     let (hooks, admin) = (closed_port(), closed_port());
     let head = HEAD.replace("listen: 127.0.0.1:0\n", &format!("listen: {hooks}\n"));
@@ -91,7 +92,7 @@ async fn a_relay_that_is_killed_is_told_of_and_when_it_is_back_nothing_is_missin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_nobody_sees_listens_to_nothing_and_then_gets_what_it_missed() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     page.sees("button.live", "Live").await;
@@ -130,7 +131,7 @@ async fn a_tab_that_nobody_sees_listens_to_nothing_and_then_gets_what_it_missed(
 #[tokio::test(flavor = "multi_thread")]
 async fn more_events_than_can_be_read_are_counted_and_the_page_answers() {
     const MANY: usize = 2000;
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     page.sees("button.live", "Live").await;
@@ -151,7 +152,7 @@ async fn more_events_than_can_be_read_are_counted_and_the_page_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seven_windows_are_all_kept_up_to_date() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/events").await;
     page.sees(".tools .health", "Accepts events").await;
@@ -175,7 +176,7 @@ async fn seven_windows_are_all_kept_up_to_date() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_that_is_opened_while_the_relay_does_not_answer_says_so_and_asks_again_by_itself() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/unrouted").await;
     page.sees("main", "Nothing has come in yet").await;
@@ -212,7 +213,7 @@ async fn a_view_that_is_opened_while_the_relay_does_not_answer_says_so_and_asks_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_counted_since_the_start_says_since_when() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/destinations/crm").await;
     let row = page.sees(".list a.destination", "crm").await;

@@ -8,6 +8,7 @@ use super::hostile::ATTEMPTS;
 use super::page::Page;
 use super::stage::{BOUNCED, Stage};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// What each is looked at in.
 const SCREENS: [(&str, u32, u32, &str); 3] =
@@ -61,8 +62,8 @@ async fn a_relay_that_is_new_is_drawn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_destinations_one_of_them_down_are_drawn() {
-    let down = Fake::start(std::iter::repeat_with(|| Act::status(503)).take(1000)).await;
-    let up = Fake::start([]).await;
+    let down = SlackServer::start(std::iter::repeat_with(|| Act::status(503)).take(1000)).await;
+    let up = SlackServer::start([]).await;
     let all: Vec<_> = (0..100).map(|n| format!("d-{n}")).collect();
     let mut config = format!(
         "rules:\n  - {{ name: all, match: {{ type: to_all }}, to: [{}] }}\n  - {{ name: one, match: {{ type: sent }}, to: [d-77] }}\ndestinations:\n",
@@ -104,10 +105,10 @@ async fn a_hundred_destinations_one_of_them_down_are_drawn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_that_would_like_to_be_more_and_long_names_are_drawn() {
-    let fake = Fake::start([Act::with(422, &[], ATTEMPTS[0])]).await;
+    let fake = SlackServer::start([Act::with(422, &[], ATTEMPTS[0])]).await;
     let long = "a-name-of-a-destination-that-is-longer-than-what-is-beside-it";
     let config = format!(
-        "rules: [ {{ name: all, to: [{long}, chat] }} ]\ndestinations:\n  {long}:\n    http: {{ url: \"{0}/long\" }}\n    {QUICK}\n  chat:\n    slack: {{ url: \"{0}/chat\", text: \"*{{{{ type }}}}* {{{{ user.email }}}}\" }}\n    {QUICK}\n",
+        "rules: [ {{ name: all, to: [{long}, chat] }} ]\ndestinations:\n  {long}:\n    http: {{ url: \"{0}/long\" }}\n    {QUICK}\n  chat:\n    slack: {{ url: \"{0}/slack\", text: \"*{{{{ type }}}}* {{{{ user.email }}}}\" }}\n    {QUICK}\n",
         fake.url()
     );
     let relay = TestRelay::start(&config).await;

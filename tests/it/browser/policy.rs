@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::page::Page;
 use super::stage::Stage;
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// What a script throws, by its name.
 async fn thrown(page: &Page, script: &str) -> String {
@@ -15,7 +16,7 @@ async fn thrown(page: &Page, script: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_becomes_no_markup_and_no_code_or_style_comes_from_elsewhere() {
     let stage = Stage::start().await;
-    let elsewhere = Fake::start([]).await;
+    let elsewhere = SlackServer::start([]).await;
     let page = stage.page("#/events").await;
     page.sees(".rows", "bounced").await;
     for script in [
@@ -76,7 +77,7 @@ async fn no_page_has_this_one_in_a_frame() {
         stage.relay.running.admin_address
     );
     let answer = || Act::with(200, &[("content-type", "text/html")], &framed);
-    let other = Fake::start([answer(), Act::status(404)]).await;
+    let other = SlackServer::start([answer(), Act::status(404)]).await;
     let page = Page::open_at(&format!("{}/", other.url()), "").await;
     let mut said = String::new();
     eventually("the frame to be refused", async || {

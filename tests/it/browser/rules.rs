@@ -5,6 +5,7 @@ use serde_json::json;
 use super::page::Page;
 use super::stage::{Stage, event, rules, told, write_config};
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_rule_wanted_is_grouped_by_its_nearest_miss() {
@@ -69,7 +70,7 @@ async fn write(page: &Page, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_tried_by_the_rules_in_force_and_by_the_file_and_then_sent_for_real() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     write_config(&relay, &rules(&fake).replace("campaign.name: Receipts", "campaign.name: Receipt"));
     let page = Page::open(relay.running.admin_address, "#/try").await;
@@ -104,7 +105,7 @@ async fn an_event_is_tried_by_the_rules_in_force_and_by_the_file_and_then_sent_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_tried_stays_while_somebody_looks_elsewhere_and_lies_in_no_storage() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let sources = "vero: { token: secret }, shop: { token: other }";
     let config = format!("{HEAD}{}", rules(&fake)).replace("vero: { token: secret }", sources);
     let relay = TestRelay::start_with(&config).await;
@@ -141,7 +142,7 @@ async fn what_is_tried_stays_while_somebody_looks_elsewhere_and_lies_in_no_stora
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_turned_away_is_summed_up_in_words() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/unrouted/refused").await;
     page.sees("main", "Nothing was turned away").await;
@@ -162,7 +163,7 @@ async fn what_was_turned_away_is_summed_up_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_without_a_source_says_what_would_not_come_in_any_more() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let mut ids = Vec::new();
     for n in 0..3 {
@@ -190,7 +191,7 @@ const CANARY: &str = "canary-4f1d";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_config_is_shown_as_it_runs_and_a_changed_file_says_what_it_would_do() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let secret = |config: String| {
         config
             .replace("/crm\"", &format!("/crm\", auth: {{ bearer: \"{CANARY}\" }}"))
@@ -246,7 +247,7 @@ async fn the_config_is_shown_as_it_runs_and_a_changed_file_says_what_it_would_do
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_good_is_told_of_in_every_view_until_it_is() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     write_config(&relay, &format!("{}bogus: 1\n", rules(&fake).replace("to: alerts", "to: alrts")));
     let page = Page::open(relay.running.admin_address, "#/events").await;
@@ -267,7 +268,7 @@ async fn a_file_that_is_not_good_is_told_of_in_every_view_until_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_beyond_the_first_are_behind_one_that_says_how_many() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let page = Page::open(relay.running.admin_address, "#/try").await;
     page.sees(".chip", "11 more").await;
@@ -281,7 +282,7 @@ async fn samples_beyond_the_first_are_behind_one_that_says_how_many() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bin_that_has_let_go_of_some_says_so() {
-    let fake = Fake::start([]).await;
+    let fake = SlackServer::start([]).await;
     let relay = TestRelay::start(&rules(&fake)).await;
     let admin = relay.running.admin_address;
     let page = Page::open(admin, "#/bins/full").await;

@@ -7,6 +7,7 @@ use vero_relay::store::{NameKind, NewEvent};
 
 use super::page::Page;
 use crate::harness::*;
+use crate::slack_server::SlackServer;
 
 /// Vero's own example of a bounce.
 pub const BOUNCED: &str = include_str!("../../../samples/bounced.json");
@@ -40,7 +41,7 @@ pub fn event(event_type: &str, campaign: &str, who: &str) -> String {
 /// and a request that was turned away.
 pub struct Stage {
     pub relay: TestRelay,
-    pub fake: Fake,
+    pub fake: SlackServer,
     /// One that was delivered, and one that became a dead letter.
     pub delivered: String,
     pub dead: String,
@@ -54,7 +55,8 @@ impl Stage {
 
     /// The same, with another `admin:` in its config.
     pub async fn start_as(admin: &str) -> Self {
-        let fake = Fake::start([Act::with(422, &[], "no such user"), Act::with(400, &[], "no such field")]).await;
+        let fake =
+            SlackServer::start([Act::with(422, &[], "no such user"), Act::with(400, &[], "no such field")]).await;
         let head = HEAD.replace("admin: { listen: \"127.0.0.1:0\" }", admin);
         let config = format!("{head}{}", rules(&fake));
         let relay = TestRelay::start_with(&config).await;

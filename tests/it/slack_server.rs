@@ -1,0 +1,71 @@
+//! A strict Slack on a socket: what is posted to a webhook is judged by `destination::slack::strict`, whatever the script then answers.
+//!
+//! Beside webhooks it is a [`Fake`] like any. A test fails at its end where something was refused that it did not ask for.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use vero_relay::destination::slack::strict::ledger::Handle;
+use vero_relay::destination::slack::strict::{Asked, Reply, Strict, Watched};
+
+use crate::harness::{Act, Fake, Message};
+
+/// How the paths of webhooks begin, in the tests.
+pub const WEBHOOKS: [&str; 3] = ["/T/", "/slack", "/services/"];
+
+/// A server that stands for Slack, and for what else a test has beside it.
+pub struct SlackServer {
+    fake: Fake,
+    watched: Watched,
+}
+
+impl SlackServer {
+    /// Enforces everything that Slack documents.
+    pub async fn start(script: impl IntoIterator<Item = Act>) -> Self {
+        Self::start_as(Strict::new(), script).await
+    }
+
+    /// All but how fast messages may come, for who posts faster than a channel takes them.
+    pub async fn hurried(script: impl IntoIterator<Item = Act>) -> Self {
+        Self::start_as(Strict::hurried(), script).await
+    }
+
+    async fn start_as(strict: Strict, script: impl IntoIterator<Item = Act>) -> Self {
+        let watched = Watched::new(strict);
+        let (handle, begin) = (watched.handle(), Instant::now());
+        let judge = move |message: &Message| answered(&handle, begin, message);
+        Self { fake: Fake::judged("127.0.0.1:0", script, Arc::new(judge)).await, watched }
+    }
+
+    /// Refusals by this word are what the test is about.
+    pub fn ask_for(&self, word: &'static str) {
+        self.watched.lock().ask_for(word);
+    }
+
+    /// The config of the test has a mention in a text.
+    pub fn allow_mention(&self, mention: &str) {
+        self.watched.lock().allow_mention(mention);
+    }
+}
+
+impl Deref for SlackServer {
+    type Target = Fake;
+
+    fn deref(&self) -> &Fake {
+        &self.fake
+    }
+}
+
+/// What Slack says to a request, if it is one to Slack.
+pub fn answered(handle: &Handle, begin: Instant, message: &Message) -> Option<Act> {
+    let mut words = message.first_line.split(' ');
+    let (method, path) = (words.next()?, words.next()?.split('?').next()?);
+    if !WEBHOOKS.iter().any(|start| path.starts_with(start)) {
+        return None;
+    }
+    let asked = Asked { method, path, content_type: message.header("content-type"), body: &message.body };
+    let Reply { status, headers, body } = handle.answer(begin.elapsed(), asked);
+    let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Some(Act::Answer { status, headers, body })
+}
