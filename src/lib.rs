@@ -3,7 +3,7 @@
 //!
 //! The modules stand in the order of an event's way: [`receive`] → [`event`] → [`rules`] → [`store`] → [`deliver`] →
 //! [`destination`]. Beside it: [`yaml`] and [`config`] (YAML → a checked config), [`explain`] (why an event goes where it goes, and what would be sent),
-//! [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`], [`bins`] (places to
+//! [`notify`] (who is told of trouble), [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`], [`bins`] (places to
 //! deliver to that need no account). On top: [`daemon`] puts them together, [`systemd`] is told of it, and [`cli`] has one file a verb. Leaves:
 //! `directory`, `errors`, `fault` (a place in a text), [`secret`], `spelled` (a secret however it is escaped), `tags` (of a template), [`mod@time`], `units`, `unseen` (signs that nobody sees), and `seeds` of
 //! tests; `simulation` is for tests alone. ARCHITECTURE.md tells the same as a story.
@@ -30,6 +30,7 @@ mod errors;
 pub mod explain;
 mod fault;
 pub mod listener;
+pub mod notify;
 pub mod relay;
 pub mod secret;
 #[cfg(any(test, feature = "test-support"))]

@@ -63,12 +63,12 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// `1 event`, `2 events`, `2 deliveries`, `2 retries`.
+/// `1 event`, `2 events`, `2 deliveries`, `2 retries`, `2 days`.
 pub fn numbered(number: u64, what: &str) -> String {
     match what.strip_suffix('y') {
         _ if number == 1 => format!("1 {what}"),
-        Some(stem) => format!("{} {stem}ies", grouped(number)),
-        None => format!("{} {what}s", grouped(number)),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{} {stem}ies", grouped(number)),
+        _ => format!("{} {what}s", grouped(number)),
     }
 }
 
@@ -252,6 +252,7 @@ mod tests {
         let said =
             [numbered(0, "event"), numbered(1, "delivery"), numbered(1200, "delivery"), numbered(2, "dead letter")];
         assert_eq!(said, ["0 events", "1 delivery", "1 200 deliveries", "2 dead letters"]);
+        assert_eq!(["entry", "day", "key"].map(|what| numbered(2, what)), ["2 entries", "2 days", "2 keys"]);
         assert_eq!([grouped(7), grouped(1000), grouped(1_234_567)], ["7", "1 000", "1 234 567"]);
     }
 

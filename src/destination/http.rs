@@ -1,5 +1,7 @@
-//! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew.
+//! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew. [`notice`]: what an operator
+//! is told.
 
+mod notice;
 mod own;
 
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use super::structure::{Options, Structure};
 use super::template::{Escape, Template, is_template};
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent,
-    exposure, one_by_one, url_template, way,
+    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Teller, TemplateKey,
+    Unsent, exposure, one_by_one, url_template, way,
 };
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
@@ -400,10 +402,13 @@ fn insert_secret(reader: &Reader, node: &Node, headers: &mut HeaderMap, name: He
 
 impl Http {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
-        let call = match self.call(delivery) {
-            Ok(call) => call,
-            Err(unsent) => return unsent.into(),
-        };
+        match self.call(delivery) {
+            Ok(call) => self.sent(call).await,
+            Err(unsent) => unsent.into(),
+        }
+    }
+
+    async fn sent(&self, call: Call) -> Outcome {
         match self.client.call(call).await {
             Ok(answer) if answer.is_loop() => Outcome::reject(
                 "508 Loop Detected: the destination leads back to this relay, which had sent this event",
@@ -441,7 +446,8 @@ impl Http {
         let is_signed = !self.signing_keys.is_empty();
         let signature = is_signed.then(|| sign(&self.signing_keys, &delivery.event.id.to_string(), timestamp_s, &body));
         let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
-        own::insert(&mut headers, own::Own { delivery, body: &body, via, timestamp_s, signature });
+        let (id, received_ms) = (&delivery.event.id, delivery.event.received_ms);
+        own::insert(&mut headers, own::Own { id, received_ms, body: &body, via, timestamp_s, signature });
         Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
     }
 }
@@ -488,6 +494,13 @@ impl Destination for Http {
             way.push_str(&sign(&self.signing_keys, "", 0, b""));
         }
         Ok(Secret::from(way))
+    }
+
+    fn teller(&self) -> Result<&dyn Teller, &'static str> {
+        match self.target {
+            Target::Fixed(_) => Ok(self),
+            Target::Templated(_) => Err("its URL is made of an event"),
+        }
     }
 
     fn is_loopback(&self) -> bool {

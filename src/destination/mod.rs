@@ -11,6 +11,7 @@
 //!   that came out too long; [`dialect`]: habits of other languages.
 //! * [`client`], [`way`]: requests, and by which proxy and whose certificates they go. [`hops`]: events that come back to where they were.
 //!   [`signature`]: of a request; [`exposure`]: who could read it on its way.
+//! * [`notice`], [`Teller`]: what an operator is told by way of a destination, which is no event.
 //! * [`answer`], [`chat`]: what an HTTP or a chat server's answer means; [`retry_after`]: how long it asks to wait.
 //! * [`preview`], [`unsent`]: what would be sent, and why nothing is. `sample`: a delivery for tests.
 
@@ -22,6 +23,7 @@ mod cut;
 pub(crate) mod dialect;
 mod exposure;
 pub mod hops;
+pub mod notice;
 mod number;
 pub mod path_template;
 pub mod preview;
@@ -64,6 +66,7 @@ use smallvec::SmallVec;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
+pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;
 pub use self::unsent::Unsent;
 use crate::secret::Secret;
@@ -394,6 +397,11 @@ pub trait Destination: Send + Sync {
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {
         1
+    }
+
+    /// By what an operator is told of something here; or why nobody can be, behind "… cannot tell anybody: ".
+    fn teller(&self) -> Result<&dyn Teller, &'static str> {
+        Err("nobody looks there at once")
     }
 
     /// Destinations with the same key share one rate limit: Slack counts by webhook, not by who calls it.

@@ -101,6 +101,14 @@ pub trait Store: Intake + Looking + 'static {
     /// that is durable. Without waiting, what was asked for before is before it.
     fn save_replay(&self, progress: ReplayProgress) -> Answer<'_, ReplayProgress>;
 
+    /// What was written down under a key; nothing where nothing was, or where it was lost.
+    fn memo(&self, key: &str) -> Answer<'_, Option<String>>;
+
+    /// Writes something down under a key, in the place of what stood there: at most [`MEMO_BYTES_MAX`] bytes under one of [`MEMOS_MAX`] keys,
+    /// and nothing that is of a person. It is known at once, and resolves when the end of the process would not undo it. Where it cannot be
+    /// written now that is an error, and it is written later. It may be lost with what is kept beside the journal, and not by making that anew.
+    fn keep_memo(&self, key: &str, text: String) -> Answer<'_, ()>;
+
     /// Says what is kept from now on.
     fn retain(&self, retention: Retention);
 

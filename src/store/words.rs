@@ -274,6 +274,11 @@ impl Default for Counts {
     }
 }
 
+/// Bytes of what is written down under one key: the state of a part of the relay, and no list of events.
+pub const MEMO_BYTES_MAX: usize = 256 << 10;
+/// Keys of memos: a part of the relay has one or a few.
+pub const MEMOS_MAX: usize = 64;
+
 /// One attempt that failed, or the one that succeeded after such.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptNote {

@@ -103,6 +103,7 @@ fn what_decides_touches_neither_clock_nor_disk_nor_network() {
         let pure = |file: &String| {
             file.starts_with("rules/")
                 || file.starts_with("event/")
+                || file.starts_with("notify/")
                 || file == "deliver/decide.rs"
                 || file == "deliver/breaker.rs"
                 || file == "store/journal/queue.rs"

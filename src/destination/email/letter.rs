@@ -16,7 +16,7 @@ const SUBJECT_CHARACTERS_MAX: usize = 200;
 /// That nobody wrote it, so that no program answers it: out of office, received (RFC 3834, 5).
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 /// What somebody cannot be sent anything for.
-const NO_ADDRESS: &str = "it is not an address of email";
+pub(super) const NO_ADDRESS: &str = "it is not an address of email";
 
 /// A message as an attempt sends it.
 pub(super) struct Letter {
@@ -74,9 +74,7 @@ impl Email {
             // What an event says is not repeated: it may be a person's.
             return Err("a recipient is not an address of email".to_owned().into());
         }
-        let subject: String =
-            self.subject.render(&view, None)?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let subject = subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect();
+        let subject = subject_of(&self.subject.render(&view, None)?);
         let text = plain_lines(&self.text.render(&view, None)?);
         let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
         let html = html.as_deref().map(plain_lines);
@@ -125,9 +123,15 @@ impl Email {
     }
 }
 
+/// A text as a subject: one line, and not a long one.
+pub(super) fn subject_of(text: &str) -> String {
+    let subject: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    subject.trim().chars().take(SUBJECT_CHARACTERS_MAX).collect()
+}
+
 /// Lines that end as lines of mail do once they are written: a bare CR ends one for some servers and none for others, so that what stands
 /// behind it may be taken for a command (RFC 5321, 2.3.8). What else controls a terminal is shown as a mark.
-fn plain_lines(text: &str) -> String {
+pub(super) fn plain_lines(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }

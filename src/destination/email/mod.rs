@@ -15,11 +15,12 @@
 //!
 //! # Cast
 //!
-//! * [`settings`]: its section, read; [`mailboxes`]: the addresses in it. [`letter`]: a message, made and written. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
+//! * [`settings`]: its section, read; [`mailboxes`]: the addresses in it. [`letter`]: a message, made and written. [`notice`]: what an operator is told. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
 
 mod connection;
 mod letter;
 mod mailboxes;
+mod notice;
 mod settings;
 mod smtp;
 
@@ -41,7 +42,8 @@ use super::template::{Escape, Template};
 use super::unsent::advise_of_an_empty_message;
 use super::way::{self, CA};
 use super::{
-    Context, Defaults, Delivery, Destination, Kind, Language, Outcomes, Preview, TemplateKey, Unsent, one_by_one,
+    Context, Defaults, Delivery, Destination, Kind, Language, Outcomes, Preview, Teller, TemplateKey, Unsent,
+    one_by_one,
 };
 use crate::secret::Secret;
 use crate::time::Instant;
@@ -310,6 +312,11 @@ impl Destination for Email {
             self.client.way_text()
         );
         Ok(Secret::from(way))
+    }
+
+    fn teller(&self) -> Result<&dyn Teller, &'static str> {
+        let is_fixed = self.to.iter().all(|to| to.fixed().is_some());
+        if is_fixed { Ok(self) } else { Err("its recipients are made of an event") }
     }
 
     fn is_loopback(&self) -> bool {

@@ -41,10 +41,16 @@ const NO_SMTPUTF8: &str = "the mail server accepts no addresses with letters bey
 
 impl Email {
     pub(super) async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
+        match self.letter(delivery) {
+            Ok(letter) => self.send(letter).await,
+            Err(unsent) => unsent.into(),
+        }
+    }
+
+    pub(super) async fn send(&self, letter: Letter) -> Outcome {
         // What cannot be written is known before the server is asked.
-        let written = self.letter(delivery).and_then(|letter| Ok((self.message(&letter)?, letter)));
-        let (message, letter) = match written {
-            Ok(written) => written,
+        let message = match self.message(&letter) {
+            Ok(message) => message,
             Err(unsent) => return unsent.into(),
         };
         let mut connection = match self.connect().await {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::{HeaderMap, header};
 
-use crate::destination::Delivery;
 use crate::destination::hops::{VIA, WEBHOOK_ID};
 
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -30,7 +29,9 @@ pub(super) fn prepare(headers: &mut HeaderMap, is_signed: bool) {
 
 /// What the values are made from.
 pub(super) struct Own<'a> {
-    pub delivery: &'a Delivery,
+    /// The event's id, or what stands in its place: at most 36 bytes.
+    pub id: &'a dyn fmt::Display,
+    pub received_ms: u64,
     pub body: &'a Bytes,
     /// The relays that the event came through.
     pub via: HeaderValue,
@@ -40,11 +41,11 @@ pub(super) struct Own<'a> {
 
 /// Puts them into the headers of a request.
 pub(super) fn insert(headers: &mut HeaderMap, own: Own<'_>) {
-    let Own { delivery, body, mut via, timestamp_s, signature } = own;
-    let received_at = crate::time::timestamp(delivery.event.received_ms);
+    let Own { id, received_ms, body, mut via, timestamp_s, signature } = own;
+    let received_at = crate::time::timestamp(received_ms);
     let mut values = Values::default();
     let ends = [
-        (WEBHOOK_ID, values.push(format_args!("{}", delivery.event.id))),
+        (WEBHOOK_ID, values.push(format_args!("{id}"))),
         (WEBHOOK_TIMESTAMP, values.push(format_args!("{timestamp_s}"))),
         (RECEIVED_AT, values.push(format_args!("{received_at:.3}"))),
         (CONTENT_LENGTH, values.push(format_args!("{}", body.len()))),

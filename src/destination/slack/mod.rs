@@ -2,11 +2,12 @@
 //!
 //! # Cast
 //!
-//! * [`messages`]: what each type of event reads like. [`blocks`]: blocks as Slack takes them.
+//! * [`messages`]: what each type of event reads like. [`blocks`]: blocks as Slack takes them. [`notice`]: what an operator is told.
 //! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
 mod blocks;
 mod messages;
+mod notice;
 #[cfg(any(test, feature = "test-support"))]
 pub mod strict;
 
@@ -27,8 +28,8 @@ use super::template::{Escape, Template, is_template};
 use super::unsent::advise_of_an_empty_message;
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Reason, TemplateKey,
-    Unsent, one_by_one, way,
+    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Reason, Teller,
+    TemplateKey, Unsent, one_by_one, way,
 };
 use crate::destination::exposure;
 use crate::event::Json;
@@ -235,10 +236,13 @@ fn read_extra(reader: &Reader, key: &str, node: &Node) -> Option<String> {
 
 impl Slack {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
-        let call = match self.call(delivery) {
-            Ok(call) => call,
-            Err(unsent) => return unsent.into(),
-        };
+        match self.call(delivery) {
+            Ok(call) => self.post(call).await,
+            Err(unsent) => unsent.into(),
+        }
+    }
+
+    async fn post(&self, call: Call) -> Outcome {
         match self.client.call(call).await {
             Ok(answer) => self.outcome(&answer),
             Err(error) => Outcome::retry(error.to_string()),
@@ -247,10 +251,13 @@ impl Slack {
 
     /// The exact request of an attempt.
     fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
+        Ok(self.call_with(self.body(delivery)?))
+    }
+
+    fn call_with(&self, body: Vec<u8>) -> Call {
         let url = self.url.clone();
         let headers = self.headers.clone();
-        let body = self.body(delivery)?.into();
-        Ok(Call { method: Method::POST, url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
+        Call { method: Method::POST, url, headers, body: body.into(), answer_bytes_max: ANSWER_BYTES_MAX }
     }
 
     fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
@@ -274,6 +281,11 @@ impl Slack {
         if text.is_none() && blocks.is_none() {
             return Err(Unsent::Skipped("the message is empty".to_owned()));
         }
+        self.written(text, blocks)
+    }
+
+    /// A message, with what is the same in all of them.
+    fn written(&self, text: Option<String>, blocks: Option<Json>) -> Result<Vec<u8>, Unsent> {
         let mut message = Vec::new();
         message.extend(text.map(|text| ("text".to_owned(), Json::String(text))));
         message.extend(blocks.map(|blocks| ("blocks".to_owned(), blocks)));
@@ -386,6 +398,10 @@ impl Destination for Slack {
 
     fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
         Ok(Secret::from(format!("{}\n{}", self.url, self.client.way_text())))
+    }
+
+    fn teller(&self) -> Result<&dyn Teller, &'static str> {
+        Ok(self)
     }
 
     fn rate_limit_key(&self) -> Option<String> {

@@ -198,6 +198,11 @@ impl Template {
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }
 
+    /// Its text, where that is the same for every event.
+    pub fn fixed(&self) -> Option<&str> {
+        (!is_template(&self.source)).then_some(self.source.as_str())
+    }
+
     /// Renders an event by [`Escape::Segment`], with [`VALUE`] or [`LISTING`] before each value, also an empty one.
     pub fn render_marked(&self, view: &View) -> Result<String, String> {
         let rendered = self.render_view(view, None);

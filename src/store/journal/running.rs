@@ -69,6 +69,8 @@ pub struct Journal {
     pub replays: Mutex<Vec<ReplayRecord>>,
     /// What is remembered of destinations, as the index has it.
     pub facts: Mutex<HashMap<NameId, String>>,
+    /// What parts of the relay have written down, as the index has it or will have it.
+    pub memos: Mutex<HashMap<String, String>>,
     pub lived: Lived,
     /// Whether nothing in the segment that is written to was stamped by a clock other than ours.
     pub is_by_one_clock: AtomicBool,
@@ -101,6 +103,7 @@ impl Journal {
         let database = index.read();
         let replays = database.replays().unwrap_or_default();
         let facts = database.facts().unwrap_or_default();
+        let memos = database.memos().unwrap_or_default();
         let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), next_sequence);
         drop(database);
         Self {
@@ -136,6 +139,7 @@ impl Journal {
             dead_expired: AtomicU64::new(0),
             replays: Mutex::new(replays),
             facts: Mutex::new(facts),
+            memos: Mutex::new(memos),
             watchers: Watchers::default(),
         }
     }

@@ -8,10 +8,11 @@ use futures_util::future::BoxFuture;
 
 use super::claims::JournalQueue;
 use super::inbox::Message;
+use super::index::Update;
 use super::{Journal, lock, reading};
 use crate::store::{
-    Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, NameId, Named, Queue, ReplayProgress, Retention,
-    Store, StoreError,
+    Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, Named, Queue,
+    ReplayProgress, Retention, Store, StoreError,
 };
 
 /// The embedded store.
@@ -101,6 +102,22 @@ impl Store for JournalStore {
         })
     }
 
+    fn memo(&self, key: &str) -> Answer<'_, Option<String>> {
+        let memo = lock(&self.journal.memos).get(key).cloned();
+        Box::pin(std::future::ready(Ok(memo)))
+    }
+
+    fn keep_memo(&self, key: &str, text: String) -> Answer<'_, ()> {
+        let kept = self.journal.keep_memo(key, text);
+        Box::pin(async move {
+            kept?;
+            let is_written = self.aside(|journal| Ok(journal.index.flush())).await?;
+            let later =
+                || StoreError::Unavailable("the index cannot be written now, and it is written later".to_owned());
+            if is_written { Ok(()) } else { Err(later()) }
+        })
+    }
+
     fn retain(&self, retention: Retention) {
         *lock(&self.journal.retention) = retention;
     }
@@ -120,6 +137,21 @@ impl Store for JournalStore {
 }
 
 impl Journal {
+    fn keep_memo(&self, key: &str, text: String) -> Result<(), StoreError> {
+        if text.len() > MEMO_BYTES_MAX {
+            let why = format!("a memo has at most {MEMO_BYTES_MAX} bytes, and this has {}", text.len());
+            return Err(StoreError::Conflict(why));
+        }
+        let mut memos = lock(&self.memos);
+        if memos.len() >= MEMOS_MAX && !memos.contains_key(key) {
+            return Err(StoreError::Conflict(format!("there are {MEMOS_MAX} memos, and no more are kept")));
+        }
+        memos.insert(key.to_owned(), text.clone());
+        // Told while it is locked, so that the last one to be known is the last one to be written.
+        self.index.update(vec![Update::Memo(key.to_owned(), text)]);
+        Ok(())
+    }
+
     /// Writes down where everything stands, unless nothing is known any more.
     pub fn checkpoint(&self) {
         if !matches!(*self.health.borrow(), Health::Poisoned(_)) {

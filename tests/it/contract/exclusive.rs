@@ -211,6 +211,14 @@ impl Store for Handle {
         self.store.save_replay(progress)
     }
 
+    fn memo(&self, key: &str) -> Answer<'_, Option<String>> {
+        self.store.memo(key)
+    }
+
+    fn keep_memo(&self, key: &str, text: String) -> Answer<'_, ()> {
+        self.store.keep_memo(key, text)
+    }
+
     fn retain(&self, retention: Retention) {
         self.store.retain(retention);
     }

@@ -25,9 +25,9 @@ use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
     AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeadReasons, DeliveryState,
-    Done, Duty, EventQuery, Health, Lease, NameId, NameKind, NameState, Named, NewEvent, Order, Page, PlannedDelivery,
-    Queue, QueueState, REASONS_MAX, ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store,
-    StoreError, TakenFrom, TakenOver, What, Which, Why,
+    Done, Duty, EventQuery, Health, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, NameKind, NameState, Named, NewEvent,
+    Order, Page, PlannedDelivery, Queue, QueueState, REASONS_MAX, ReplayProgress, Retention, Room, SearchLimit,
+    Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What, Which, Why,
 };
 use vero_relay::time::Clock;
 
@@ -96,6 +96,11 @@ fn each(test: impl Fn(&dyn Backend)) {
     };
     test(&on_model());
     test(&Exclusively::new(on_model()));
+    each_with_files(test);
+}
+
+/// Runs a test against every backend that keeps all that it knows when its process ends, also what no journal says.
+fn each_with_files(test: impl Fn(&dyn Backend)) {
     let directory = tempfile::tempdir().expect("a directory");
     let (path, index) = (directory.path().join("journal"), Location::File(directory.path().join("state.db")));
     test(&OnDisk::new(move || -> Arc<dyn Disk> { Arc::new(RealDisk::open(&path).expect("a directory")) }, index));

@@ -52,6 +52,58 @@ fn how_far_a_replay_has_come_is_known_after_a_restart() {
     });
 }
 
+/// Writes something down, which must be possible.
+fn keep(store: &dyn Store, key: &str, text: &str) {
+    wait(async || store.keep_memo(key, text.to_owned()).await).expect("it is written down");
+}
+
+fn memo(store: &dyn Store, key: &str) -> Option<String> {
+    wait(async || store.memo(key).await).expect("it is looked up")
+}
+
+#[test]
+fn a_memo_is_what_was_written_last_under_its_key() {
+    each(|backend| {
+        let store = backend.open();
+        assert_eq!(memo(&*store, "notify"), None);
+        keep(&*store, "notify", "one");
+        keep(&*store, "other", "");
+        keep(&*store, "notify", "two");
+        for store in [&store, &backend.open_again()] {
+            assert_eq!(memo(&**store, "notify").as_deref(), Some("two"));
+            assert_eq!((memo(&**store, "other").as_deref(), memo(&**store, "noti")), (Some(""), None));
+        }
+    });
+}
+
+#[test]
+fn a_memo_outlives_the_process() {
+    each_with_files(|backend| {
+        let store = backend.open();
+        keep(&*store, "notify", "one");
+        keep(&*store, "notify", "two");
+        drop(store);
+        assert_eq!(memo(&*backend.open(), "notify").as_deref(), Some("two"), "also where it was not closed");
+    });
+}
+
+#[test]
+fn memos_have_room_and_no_more() {
+    each(|backend| {
+        let store = backend.open();
+        let longest = "x".repeat(MEMO_BYTES_MAX);
+        keep(&*store, "0", &longest);
+        for key in 1..MEMOS_MAX {
+            keep(&*store, &key.to_string(), "");
+        }
+        let refused = |key: &str, text: String| wait(async || store.keep_memo(key, text).await).expect_err("no room");
+        assert!(matches!(refused("0", format!("{longest}x")), StoreError::Conflict(_)));
+        assert!(matches!(refused("one more", String::new()), StoreError::Conflict(_)));
+        assert_eq!(memo(&*store, "0").map(|text| text.len()), Some(MEMO_BYTES_MAX), "what stood there stays");
+        keep(&*store, "1", "another");
+    });
+}
+
 #[test]
 fn a_renamed_destination_keeps_its_queue_and_one_that_meets_another_is_joined_to_it() {
     each(|backend| {

@@ -28,6 +28,8 @@ pub enum Update {
     Notes(Vec<(DeliveryKey, AttemptNote)>),
     /// Something to remember of a destination.
     Fact(NameId, String),
+    /// What a part of the relay writes down, under its key.
+    Memo(String, String),
     /// Nothing refers to these any more.
     NamesGone(Vec<NameId>),
     /// The journal is damaged.

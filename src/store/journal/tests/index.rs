@@ -146,6 +146,17 @@ fn an_index_of_another_journal_is_made_again_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_memo_outlives_what_is_read_anew_and_goes_with_another_journal() {
+    let mut database = crate::store::journal::index::Database::open(None).expect("in memory");
+    let memo = crate::store::journal::index::Update::Memo("notify".to_owned(), "one".to_owned());
+    database.apply(&memo).expect("written");
+    database.clear().expect("cleared");
+    assert_eq!(database.memos().expect("read").get("notify").map(String::as_str), Some("one"));
+    database.clear_all().expect("cleared");
+    assert!(database.memos().expect("read").is_empty());
+}
+
+#[test]
 fn a_journal_put_back_to_an_older_copy_is_read_as_it_is() {
     let mut kept = Kept::new(64 * SEGMENT);
     let store = with_everything(&kept);

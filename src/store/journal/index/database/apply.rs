@@ -33,6 +33,10 @@ impl Database {
                 let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO fact VALUES (?1, ?2)")?;
                 statement.execute(params![destination.0, fact]).map(drop)
             }
+            Update::Memo(key, text) => {
+                let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO memo VALUES (?1, ?2)")?;
+                statement.execute(params![key, text]).map(drop)
+            }
             Update::Damage(Damage { file, bytes }) => {
                 let mut statement =
                     self.connection.prepare_cached("INSERT OR REPLACE INTO damage VALUES (?1, ?2, ?3)")?;

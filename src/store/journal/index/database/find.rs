@@ -139,6 +139,12 @@ impl Database {
         rows.collect()
     }
 
+    pub fn memos(&self) -> Result<HashMap<String, String>> {
+        let mut statement = self.connection.prepare_cached("SELECT key, text FROM memo")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
     pub fn replays(&self) -> Result<Vec<ReplayRecord>> {
         let sql = "SELECT id, spec, cursor, until, selected, at_ms, done FROM replay ORDER BY at_ms DESC";
         let mut statement = self.connection.prepare_cached(sql)?;

@@ -1,0 +1,102 @@
+//! What an operator is told, as a message.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{Outcome, Slack, TEXT_MAX};
+use crate::destination::notice::{Notice, Teller, Told};
+
+/// Room for the line that says how much was left out.
+const REST_CHARACTERS: usize = 100;
+/// Signs that every chat shows, and no words of Slack's for them.
+const WRONG: &str = "\u{1f534}";
+const OVER: &str = "\u{1f7e2}";
+
+impl Teller for Slack {
+    fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Outcome> {
+        async {
+            match self.written(Some(text(notice)), None) {
+                Ok(body) => self.post(self.call_with(body)).await,
+                Err(unsent) => unsent.into(),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The message: whole problems, as far as there is room.
+fn text(notice: &Notice) -> String {
+    let mut text = String::new();
+    let mut characters = 0;
+    for (at, problem) in notice.problems.iter().enumerate() {
+        let shown = shown(problem);
+        characters += shown.chars().count();
+        if characters > TEXT_MAX - REST_CHARACTERS {
+            text.push_str(&format!("… and {} more, which the page shows", notice.problems.len() - at));
+            break;
+        }
+        text.push_str(&shown);
+    }
+    let has_link = notice.problems.iter().any(|problem| problem.page.is_some());
+    if let (Some(page), false) = (&notice.page, has_link) {
+        text.push_str(&link(page));
+    }
+    text.trim_end().to_owned()
+}
+
+fn shown(problem: &Told) -> String {
+    let sign = if problem.is_over { OVER } else { WRONG };
+    let mut shown = format!("{sign} {}", escaped(&problem.text));
+    if let Some(page) = &problem.page {
+        shown.push(' ');
+        shown.push_str(&link(page));
+    }
+    shown.push('\n');
+    for detail in &problem.details {
+        shown.push_str(&format!("> {}\n", escaped(detail)));
+    }
+    shown
+}
+
+/// A link in Slack's markup. The sign that would end its address is none that a URL needs.
+fn link(page: &str) -> String {
+    format!("<{}|look>", escaped(page).replace('|', "%7C"))
+}
+
+/// As text, in which nothing mentions anybody: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
+fn escaped(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::notice::sample;
+
+    #[test]
+    fn each_problem_is_a_line_with_its_link_and_nothing_in_it_is_markup() {
+        insta::assert_snapshot!(text(&sample()), @r"
+        🔴 crm fails: &lt;!channel&gt; 503 &amp; more <https://relay.example.com/#/destinations/crm|look>
+        > 404 &lt;none&gt; (3)
+        🟢 the deliveries to crm do not wait that long any more
+        ");
+        let over = Notice { problems: sample().problems.split_off(1), ..sample() };
+        assert!(text(&over).ends_with("any more\n<https://relay.example.com/|look>"), "{}", text(&over));
+        assert!(!text(&Notice { page: None, ..over }).contains("look"));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let one = sample().problems.remove(0);
+        let of = |length: usize, count: usize| {
+            let problem = Told { text: "x".repeat(length), details: Vec::new(), page: None, ..one.clone() };
+            text(&Notice { problems: vec![problem; count], page: None, ..sample() })
+        };
+        let room = TEXT_MAX - REST_CHARACTERS - "🔴 \n".chars().count();
+        assert!(!of(room, 1).contains("more, which"));
+        assert!(of(room + 1, 1).starts_with("… and 1 more, which the page shows"));
+        assert!(of(300, 20).ends_with("… and 8 more, which the page shows"), "{}", of(300, 20));
+        assert!(of(300, 20).chars().count() <= TEXT_MAX);
+    }
+}

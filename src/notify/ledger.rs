@@ -1,0 +1,390 @@
+//! What must be known of the moments before, to say what is wrong now: who is silent for how long, and what died since when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::observed::{Certificate, Failing, Observed, ObservedDestination, ObservedSource};
+use super::problem::{Key, Kind, Look};
+use super::words::{day, lasting};
+use crate::units::{numbered, shown_duration};
+
+/// What happens now and then lasts so long after the last time: dead letters, refused requests.
+pub const LASTING: Duration = Duration::from_secs(60 * 60);
+/// A certificate is told of from so long before its end on: who renews by hand has two weeks, and what renews by itself has failed by then.
+pub const CERTIFICATE_ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// From where on a backlog is told of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub age: Option<Duration>,
+    pub deliveries: Option<u64>,
+}
+
+/// What is remembered of destinations and sources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    died: BTreeMap<String, Died>,
+    heard: BTreeMap<String, Heard>,
+    /// When was looked last: never in this process yet, where there is nothing.
+    #[serde(skip)]
+    looked_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Died {
+    /// Dead letters that were kept when was looked last.
+    kept: u64,
+    /// How many there were since it began.
+    count: u64,
+    /// When the last was seen.
+    last_ms: u64,
+    /// What was counted, in this process.
+    #[serde(skip)]
+    counted: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Heard {
+    /// How long nothing has come while the relay was there to hear it: while it was away, nothing could.
+    silent_ms: u64,
+    /// Requests that were refused since that began, and when the last was seen.
+    refused: u64,
+    refused_ms: u64,
+    #[serde(skip)]
+    accepted_counted: Option<u64>,
+    #[serde(skip)]
+    refused_counted: u64,
+}
+
+impl Ledger {
+    /// What is wrong, by what is seen now and was seen before.
+    pub fn look(&mut self, observed: &Observed, bounds: &Bounds, now_ms: u64) -> Vec<Look> {
+        let passed_ms = self.looked_ms.map_or(0, |looked_ms| now_ms.saturating_sub(looked_ms));
+        self.looked_ms = Some(now_ms);
+        let mut looks = Vec::new();
+        if let Some(why) = &observed.full {
+            let text = format!("the store has no room, and events are refused with 503: {why}");
+            looks.push(certain(Kind::StoreFull, "", true, text, "events are accepted again"));
+        }
+        if let Some(why) = &observed.reload_error {
+            let text = format!("the config was not reloaded, and the one before stays in force: {why}");
+            looks.push(certain(Kind::ReloadFailed, "", true, text, "the config in force is the one of the file again"));
+        }
+        looks.extend(observed.certificates.iter().filter_map(|one| of_certificate(one, observed.wall_ms)));
+        for destination in &observed.destinations {
+            of_destination(destination, bounds, &mut looks);
+            looks.extend(self.of_dead(destination, now_ms));
+        }
+        for source in &observed.sources {
+            self.of_source(source, passed_ms, now_ms, &mut looks);
+        }
+        let is_there = |name: &String| observed.destinations.iter().any(|there| there.name == *name);
+        self.died.retain(|name, _| is_there(name));
+        let is_there = |name: &String| observed.sources.iter().any(|there| there.name == *name);
+        self.heard.retain(|name, _| is_there(name));
+        looks
+    }
+
+    fn of_dead(&mut self, destination: &ObservedDestination, now_ms: u64) -> Option<Look> {
+        let ObservedDestination { name, dead, died, .. } = destination;
+        // Of one that was never seen, what it has is old.
+        let first = || Died { kept: *dead, ..Died::default() };
+        let known = self.died.entry(name.clone()).or_insert_with(first);
+        let counted = known.counted.map_or(0, |counted| died.saturating_sub(counted));
+        // What limits give up is not counted, and what was given up before this process is not either.
+        let more = counted.max(dead.saturating_sub(known.kept));
+        known.counted = Some(*died);
+        known.kept = *dead;
+        known.last_ms = known.last_ms.min(now_ms);
+        if more > 0 {
+            known.count += more;
+            known.last_ms = now_ms;
+        }
+        if known.count == 0 {
+            return None;
+        }
+        let told = numbered(known.count, "delivery");
+        if now_ms.saturating_sub(known.last_ms) > as_ms(LASTING) {
+            // Its end is told in the words of the last look.
+            known.count = 0;
+            return None;
+        }
+        let text =
+            format!("{told} to {name} became {}", if known.count == 1 { "a dead letter" } else { "dead letters" });
+        let over = format!("no further delivery to {name} became a dead letter within an hour: {told} in all");
+        Some(certain(Kind::DeadLetters, name, true, text, &over))
+    }
+
+    fn of_source(&mut self, source: &ObservedSource, passed_ms: u64, now_ms: u64, looks: &mut Vec<Look>) {
+        let name = &source.name;
+        let heard = self.heard.entry(name.clone()).or_default();
+        match heard.accepted_counted.replace(source.accepted) {
+            // Nothing was heard before this process looked for the first time, but what it has accepted by now.
+            None if source.accepted == 0 => {}
+            Some(before) if before == source.accepted => {
+                heard.silent_ms += if source.is_refusing { 0 } else { passed_ms };
+            }
+            None | Some(_) => heard.silent_ms = 0,
+        }
+        if let Some(expected_ms) = source.expect_every_ms.filter(|expected_ms| heard.silent_ms > *expected_ms) {
+            let expected = shown_duration(Duration::from_millis(expected_ms));
+            let text = format!(
+                "no event came from the source {name} for {}, and `expect_every` is {expected}",
+                lasting(heard.silent_ms)
+            );
+            looks.push(certain(
+                Kind::SourceSilent,
+                name,
+                true,
+                text,
+                &format!("the source {name} is not silent any more"),
+            ));
+        }
+        let more = source.refused.saturating_sub(heard.refused_counted);
+        heard.refused_counted = source.refused;
+        heard.refused_ms = heard.refused_ms.min(now_ms);
+        if more > 0 {
+            heard.refused += more;
+            heard.refused_ms = now_ms;
+        }
+        if heard.refused > 0 && now_ms.saturating_sub(heard.refused_ms) > as_ms(LASTING) {
+            heard.refused = 0;
+        }
+        if heard.refused > 0 {
+            let text = format!(
+                "{} to the source {name} {} refused for a wrong token: what was sent is lost unless it is sent again",
+                numbered(heard.refused, "request"),
+                if heard.refused == 1 { "was" } else { "were" }
+            );
+            let over = format!("no request to the source {name} was refused for a wrong token within an hour");
+            looks.push(certain(Kind::SourceRefused, name, true, text, &over));
+        }
+    }
+
+    /// Forgets what need not be remembered, so that the rest finds room.
+    pub fn shorten(&mut self) {
+        self.died.retain(|_, died| died.count > 0);
+        self.heard.retain(|_, heard| heard.refused > 0);
+    }
+}
+
+fn certain(kind: Kind, about: &str, at_once: bool, text: String, over: &str) -> Look {
+    Look { key: Key::new(kind, about), is_certain: true, at_once, text, over: over.to_owned() }
+}
+
+fn of_destination(destination: &ObservedDestination, bounds: &Bounds, looks: &mut Vec<Look>) {
+    let ObservedDestination { name, failing, paused, backlog, oldest_age_ms, .. } = destination;
+    if let Some(paused) = paused {
+        let text = format!("{name} is paused, and what is for it waits until somebody resumes it: {}", paused.reason);
+        let over = format!("{name} is not paused any more");
+        looks.push(certain(Kind::DestinationPaused, name, paused.by_relay, text, &over));
+    }
+    let over = format!("{name} does not fail any more");
+    match failing {
+        Failing::No => {}
+        Failing::Yes(why) => {
+            let text = format!("{name} fails, and what is for it waits: {why}");
+            looks.push(certain(Kind::DestinationFailing, name, false, text, &over));
+        }
+        Failing::Unknown => {
+            let look = certain(Kind::DestinationFailing, name, false, String::new(), &over);
+            looks.push(Look { is_certain: false, ..look });
+        }
+    }
+    if let (Some(bound), Some(age_ms)) = (bounds.age, *oldest_age_ms)
+        && age_ms > as_ms(bound)
+    {
+        let text = format!("the oldest delivery to {name} waits for {}", lasting(age_ms));
+        let over = format!("no delivery to {name} waits for {} any more", shown_duration(bound));
+        looks.push(certain(Kind::BacklogAge, name, true, text, &over));
+    }
+    if let Some(bound) = bounds.deliveries.filter(|bound| backlog > bound) {
+        let text = format!("{} to {name} wait", numbered(*backlog, "delivery"));
+        let over = format!("no more than {} to {name} wait", numbered(bound, "delivery"));
+        looks.push(certain(Kind::BacklogSize, name, true, text, &over));
+    }
+}
+
+fn of_certificate(certificate: &Certificate, wall_ms: u64) -> Option<Look> {
+    let Certificate { of, ends_ms } = *certificate;
+    let left_ms = ends_ms.saturating_sub(wall_ms);
+    if left_ms > as_ms(CERTIFICATE_ENDS_WITHIN) {
+        return None;
+    }
+    let text = if left_ms == 0 {
+        format!("the certificate of `{of}` has ended on {}: nobody takes it any more", day(ends_ms))
+    } else {
+        format!("the certificate of `{of}` ends on {}, in {}", day(ends_ms), lasting(left_ms))
+    };
+    Some(certain(Kind::CertificateEnds, of, true, text, &format!("the certificate of `{of}` is a newer one")))
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::Paused;
+
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    fn kinds(looks: &[Look]) -> Vec<(Kind, &str)> {
+        looks.iter().map(|look| (look.key.kind, look.key.about.as_str())).collect()
+    }
+
+    fn destination(name: &str) -> ObservedDestination {
+        ObservedDestination { name: name.to_owned(), ..ObservedDestination::default() }
+    }
+
+    fn of(destination: ObservedDestination) -> Observed {
+        Observed { destinations: vec![destination], ..Observed::default() }
+    }
+
+    fn heard(accepted: u64, refused: u64) -> Observed {
+        let source = ObservedSource {
+            name: "vero".to_owned(),
+            expect_every_ms: Some(HOUR_MS),
+            accepted,
+            refused,
+            is_refusing: false,
+        };
+        Observed { sources: vec![source], ..Observed::default() }
+    }
+
+    /// As the next process has it.
+    fn kept(ledger: &Ledger) -> Ledger {
+        serde_json::from_str(&serde_json::to_string(ledger).expect("text")).expect("its own text")
+    }
+
+    #[test]
+    fn a_bound_is_told_of_beyond_it_and_not_at_it() {
+        let bounds = Bounds { age: Some(Duration::from_secs(60)), deliveries: Some(10) };
+        let of = |backlog, age_ms| {
+            let there = ObservedDestination { backlog, oldest_age_ms: Some(age_ms), ..destination("crm") };
+            kinds(&Ledger::default().look(&of(there), &bounds, NOW_MS))
+                .into_iter()
+                .map(|(kind, _)| kind)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(10, 60_000), []);
+        assert_eq!(of(11, 60_001), [Kind::BacklogAge, Kind::BacklogSize]);
+        let there = ObservedDestination { backlog: 9, oldest_age_ms: Some(HOUR_MS), ..destination("crm") };
+        assert_eq!(Ledger::default().look(&super::tests::of(there), &Bounds::default(), NOW_MS), []);
+    }
+
+    #[test]
+    fn dead_letters_are_counted_from_what_was_there_and_also_over_a_restart() {
+        let mut ledger = Ledger::default();
+        let look = |ledger: &mut Ledger, dead, died, at_ms| {
+            let looks =
+                ledger.look(&of(ObservedDestination { dead, died, ..destination("crm") }), &Bounds::default(), at_ms);
+            looks.into_iter().next().map(|look| look.text)
+        };
+        assert_eq!(look(&mut ledger, 40, 7, NOW_MS), None, "what was there before is old");
+        assert_eq!(look(&mut ledger, 41, 8, NOW_MS + 1000).as_deref(), Some("1 delivery to crm became a dead letter"));
+        let two = "2 deliveries to crm became dead letters";
+        assert_eq!(look(&mut ledger, 1, 9, NOW_MS + 2000).as_deref(), Some(two), "some were replayed meanwhile");
+        let mut next = kept(&ledger);
+        let three = "3 deliveries to crm became dead letters";
+        assert_eq!(look(&mut next, 2, 0, NOW_MS + 3000).as_deref(), Some(three), "at the end of the process before");
+        assert_eq!(look(&mut next, 2, 0, NOW_MS + 3000 + HOUR_MS).as_deref(), Some(three));
+        assert_eq!(look(&mut next, 2, 0, NOW_MS + 3001 + HOUR_MS), None);
+        assert_eq!(
+            look(&mut next, 3, 0, NOW_MS + 2 * HOUR_MS).as_deref(),
+            Some("1 delivery to crm became a dead letter")
+        );
+    }
+
+    #[test]
+    fn a_source_is_silent_by_the_time_in_which_it_could_be_heard() {
+        let mut ledger = Ledger::default();
+        let look = |ledger: &mut Ledger, accepted, at_ms| {
+            kinds(&ledger.look(&heard(accepted, 0), &Bounds::default(), at_ms)).len()
+        };
+        assert_eq!(look(&mut ledger, 0, NOW_MS), 0);
+        assert_eq!(look(&mut ledger, 0, NOW_MS + HOUR_MS), 0);
+        assert_eq!(look(&mut ledger, 0, NOW_MS + HOUR_MS + 1), 1);
+        assert_eq!(look(&mut ledger, 1, NOW_MS + HOUR_MS + 2), 0, "it is heard");
+        assert_eq!(look(&mut ledger, 1, NOW_MS + 2 * HOUR_MS), 0);
+        // It is away for a day.
+        let mut next = kept(&ledger);
+        assert_eq!(look(&mut next, 0, NOW_MS + 26 * HOUR_MS), 0);
+        assert_eq!(look(&mut next, 0, NOW_MS + 26 * HOUR_MS + 2), 0);
+        assert_eq!(look(&mut next, 0, NOW_MS + 26 * HOUR_MS + 3), 1, "the two times together");
+        assert_eq!(look(&mut kept(&ledger), 1, NOW_MS + 50 * HOUR_MS), 0, "it is heard before the first look");
+    }
+
+    #[test]
+    fn a_source_that_is_refused_by_an_operator_or_expects_nothing_is_not_silent() {
+        for change in [
+            |source: &mut ObservedSource| source.is_refusing = true,
+            |source: &mut ObservedSource| source.expect_every_ms = None,
+        ] {
+            let mut observed = heard(0, 0);
+            change(&mut observed.sources[0]);
+            let mut ledger = Ledger::default();
+            ledger.look(&observed, &Bounds::default(), NOW_MS);
+            assert_eq!(ledger.look(&observed, &Bounds::default(), NOW_MS + 9 * HOUR_MS), []);
+        }
+    }
+
+    #[test]
+    fn a_wrong_token_is_told_of_until_there_was_none_for_an_hour() {
+        let mut ledger = Ledger::default();
+        let look = |ledger: &mut Ledger, refused, at_ms| {
+            kinds(&ledger.look(&heard(1, refused), &Bounds::default(), at_ms)).len()
+        };
+        assert_eq!(look(&mut ledger, 0, NOW_MS), 0);
+        assert_eq!(look(&mut ledger, 2, NOW_MS + 1), 1);
+        let mut next = kept(&ledger);
+        assert_eq!(look(&mut next, 0, NOW_MS + 1 + HOUR_MS), 1, "also over a restart");
+        assert_eq!(look(&mut next, 0, NOW_MS + 2 + HOUR_MS), 0);
+    }
+
+    #[test]
+    fn a_certificate_is_told_of_for_two_weeks_before_its_end_and_after_it() {
+        let of = |ends_ms| {
+            let observed = Observed {
+                certificates: vec![Certificate { of: "tls", ends_ms }],
+                wall_ms: NOW_MS,
+                ..Observed::default()
+            };
+            Ledger::default().look(&observed, &Bounds::default(), 5).into_iter().next().map(|look| look.text)
+        };
+        let fortnight = as_ms(CERTIFICATE_ENDS_WITHIN);
+        assert_eq!(of(NOW_MS + fortnight + 1), None);
+        assert_eq!(of(NOW_MS + fortnight).as_deref(), Some("the certificate of `tls` ends on 2023-11-28, in 14 days"));
+        assert_eq!(
+            of(NOW_MS).as_deref(),
+            Some("the certificate of `tls` has ended on 2023-11-14: nobody takes it any more")
+        );
+    }
+
+    #[test]
+    fn what_the_relay_has_paused_is_told_at_once_and_what_a_person_has_is_not() {
+        for by_relay in [true, false] {
+            let paused = Some(Paused { by_relay, reason: "410 Gone".to_owned() });
+            let looks = Ledger::default().look(
+                &of(ObservedDestination { paused, ..destination("crm") }),
+                &Bounds::default(),
+                5,
+            );
+            assert_eq!(looks.iter().map(|look| look.at_once).collect::<Vec<_>>(), [by_relay]);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_from_the_config_is_forgotten() {
+        let mut ledger = Ledger::default();
+        ledger.look(&of(destination("crm")), &Bounds::default(), 5);
+        ledger.look(&heard(0, 0), &Bounds::default(), 6);
+        assert!(ledger.died.is_empty() && ledger.heard.len() == 1);
+        ledger.look(&Observed::default(), &Bounds::default(), 7);
+        assert!(ledger.heard.is_empty());
+    }
+}

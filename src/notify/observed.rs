@@ -1,0 +1,73 @@
+//! What is seen at one moment, by whoever looks.
+
+/// Everything that can be wrong, as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub destinations: Vec<ObservedDestination>,
+    pub sources: Vec<ObservedSource>,
+    /// Why the last reload failed, if it did, in a line.
+    pub reload_error: Option<String>,
+    /// Why the store has no room, if it has none.
+    pub full: Option<String>,
+    pub certificates: Vec<Certificate>,
+    /// By the wall clock, unix milliseconds: what certificates go by.
+    pub wall_ms: u64,
+}
+
+/// How a destination stands.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedDestination {
+    pub name: String,
+    pub failing: Failing,
+    pub paused: Option<Paused>,
+    /// Deliveries that wait.
+    pub backlog: u64,
+    /// How old the oldest of them is.
+    pub oldest_age_ms: Option<u64>,
+    /// Dead letters that are kept.
+    pub dead: u64,
+    /// Deliveries that became dead letters since the process began, as far as they were counted.
+    pub died: u64,
+}
+
+/// Whether attempts fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Failing {
+    #[default]
+    No,
+    /// What the last one came to, without a word of the other side.
+    Yes(String),
+    /// None was made since the process began, and something waits for its next.
+    Unknown,
+}
+
+/// A destination that is held until somebody acts.
+#[derive(Clone, Debug)]
+pub struct Paused {
+    /// The relay has paused it. A person who has knows.
+    pub by_relay: bool,
+    pub reason: String,
+}
+
+/// What is heard from a source.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedSource {
+    pub name: String,
+    /// How long it is silent at most, if it says so.
+    pub expect_every_ms: Option<u64>,
+    /// Events that were accepted since the process began.
+    pub accepted: u64,
+    /// Requests that were refused for a wrong token since the process began.
+    pub refused: u64,
+    /// Its events are refused until somebody acts: its silence is our own.
+    pub is_refusing: bool,
+}
+
+/// A certificate that the relay shows.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The key that names its file.
+    pub of: &'static str,
+    /// When it ends, unix milliseconds.
+    pub ends_ms: u64,
+}

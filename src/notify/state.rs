@@ -1,0 +1,314 @@
+//! What is wrong since when, and who was told: the state machine.
+//!
+//! ```text
+//!            seen                lasted                 repeat
+//!   nothing ───────► seen ─────────────────► told ──┐◄───────────┐
+//!      ▲              │ gone                  │     └────────────┘ again
+//!      │◄─────────────┘            gone for a │ minute
+//!      └──────────────────────────────────────┘ over
+//! ```
+//!
+//! What is gone for less than a minute and comes back was never gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Key, Look};
+
+/// What is due within this time of the first is one message: an outage is seldom of one thing.
+pub const GATHER: Duration = Duration::from_secs(10);
+/// Between two messages.
+pub const APART: Duration = Duration::from_secs(60);
+/// So long a problem must be gone to be over.
+pub const STEADY: Duration = Duration::from_secs(60);
+/// Problems that are told in one message: more are read by nobody, and the rest comes a minute later.
+pub const ITEMS_MAX: usize = 20;
+/// Problems that are known at once. With more there is one cause, and it is among them.
+pub const PROBLEMS_MAX: usize = 1000;
+/// Characters of what is said of one.
+const TEXT_CHARACTERS_MAX: usize = 300;
+/// How long is waited before the next round after one in which nobody could be told; twice as long after each.
+const ROUND_FIRST: Duration = Duration::from_secs(60);
+const ROUND_LAST: Duration = Duration::from_secs(15 * 60);
+
+/// When a problem is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// It has lasted so long, unless it is told at once.
+    pub after: Duration,
+    /// It is told again so often; `None`: never.
+    pub repeat: Option<Duration>,
+}
+
+/// All problems, and what was told of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    problems: BTreeMap<Key, Problem>,
+    /// What is being told; between two looks that is what the process before had begun and nobody has heard again since.
+    telling: Vec<Telling>,
+    sent_ms: u64,
+    /// Rounds in a row in which nobody could be told, and when the next begins. Not kept: the next process tries at once.
+    failed_rounds: u32,
+    round_ms: u64,
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub since_ms: u64,
+    pub at_once: bool,
+    pub text: String,
+    pub over: String,
+    /// Since when it is not seen any more.
+    pub gone_ms: Option<u64>,
+    /// When somebody was told last, and who.
+    pub told: Option<(u64, String)>,
+    /// How often.
+    pub times: u32,
+    /// Somebody may have been told although nobody said so: its end is told as well.
+    pub tried: bool,
+}
+
+/// What is said of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    Begun,
+    /// It lasts; how often it was told before.
+    Lasts(u32),
+    /// It is over, since then.
+    Over(u64),
+}
+
+impl Said {
+    pub fn is_over(self) -> bool {
+        matches!(self, Said::Over(_))
+    }
+}
+
+/// One thing that is to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub key: Key,
+    pub since_ms: u64,
+    pub said: Said,
+    pub text: String,
+}
+
+/// A message that is being told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telling {
+    pub id: String,
+    /// When that began first.
+    pub at_ms: u64,
+    pub items: Vec<Item>,
+}
+
+/// As it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    problems: Vec<(Key, Problem)>,
+    telling: Vec<Telling>,
+    sent_ms: u64,
+}
+
+impl State {
+    /// Goes by what is seen now. Returns what is to be told now, the worst first.
+    pub fn step(&mut self, looks: &[Look], terms: &Terms, now_ms: u64) -> Vec<Item> {
+        self.go_by(now_ms);
+        self.see(looks, now_ms);
+        self.due(terms, now_ms)
+    }
+
+    /// No moment lies in the future: a clock may have been set back between two processes.
+    fn go_by(&mut self, now_ms: u64) {
+        self.sent_ms = self.sent_ms.min(now_ms);
+        for problem in self.problems.values_mut() {
+            problem.since_ms = problem.since_ms.min(now_ms);
+            problem.gone_ms = problem.gone_ms.map(|gone_ms| gone_ms.min(now_ms));
+            problem.told.iter_mut().for_each(|(told_ms, _)| *told_ms = (*told_ms).min(now_ms));
+        }
+    }
+
+    fn see(&mut self, looks: &[Look], now_ms: u64) {
+        let seen: BTreeMap<&Key, &Look> = looks.iter().map(|look| (&look.key, look)).collect();
+        let telling = &self.telling;
+        let is_told_over = |key: &Key| {
+            telling.iter().flat_map(|telling| &telling.items).any(|item| item.key == *key && item.said.is_over())
+        };
+        let is_being_told = |key: &Key| telling.iter().flat_map(|telling| &telling.items).any(|item| item.key == *key);
+        self.problems.retain(|key, problem| match seen.get(key) {
+            Some(look) => {
+                // What is being told to be over begins anew after that.
+                if look.is_certain && !is_told_over(key) {
+                    problem.gone_ms = None;
+                    problem.at_once = look.at_once;
+                    problem.text = cut(&look.text);
+                    problem.over = cut(&look.over);
+                }
+                true
+            }
+            None => {
+                problem.gone_ms.get_or_insert(now_ms);
+                problem.told.is_some() || problem.tried || is_being_told(key)
+            }
+        });
+        for look in looks.iter().filter(|look| look.is_certain) {
+            if self.problems.len() < PROBLEMS_MAX || self.problems.contains_key(&look.key) {
+                let new = || Problem {
+                    since_ms: now_ms,
+                    at_once: look.at_once,
+                    text: cut(&look.text),
+                    over: cut(&look.over),
+                    gone_ms: None,
+                    told: None,
+                    times: 0,
+                    tried: false,
+                };
+                self.problems.entry(look.key.clone()).or_insert_with(new);
+            }
+        }
+    }
+
+    fn due(&self, terms: &Terms, now_ms: u64) -> Vec<Item> {
+        if !self.may_try(now_ms) {
+            return Vec::new();
+        }
+        let is_being_told =
+            |key: &Key| self.telling.iter().flat_map(|telling| &telling.items).any(|item| item.key == *key);
+        let all = self.problems.iter().filter(|(key, _)| !is_being_told(key));
+        let all = all.filter_map(|(key, problem)| problem.next(terms).map(|next| (key, problem, next)));
+        let due = all.filter(|(_, _, (due_ms, _))| *due_ms <= now_ms);
+        let mut due: Vec<_> = due.collect();
+        let first_ms = due.iter().map(|(_, _, (due_ms, _))| *due_ms).min();
+        let is_gathered = first_ms.is_some_and(|first_ms| now_ms >= first_ms.saturating_add(as_ms(GATHER)));
+        // The first one of all waits for no other.
+        let is_apart = self.sent_ms == 0 || now_ms >= self.sent_ms + as_ms(APART);
+        if !is_gathered || !is_apart {
+            return Vec::new();
+        }
+        due.sort_by_key(|(key, _, (_, said))| (said.is_over(), *key));
+        due.truncate(ITEMS_MAX);
+        due.into_iter().map(|(key, problem, (_, said))| problem.item(key, said)).collect()
+    }
+
+    /// Whether it may be tried to tell somebody: nobody heard of something, and that is not long ago.
+    pub fn may_try(&self, now_ms: u64) -> bool {
+        now_ms >= self.round_ms
+    }
+
+    /// Some things are being told from now on, until one of the next two is called with the message's id. Where the process ends before
+    /// that, the next one has it [unfinished](Self::unfinished).
+    pub fn begin(&mut self, items: Vec<Item>, now_ms: u64) -> Telling {
+        for item in &items {
+            if let Some(problem) = self.problems.get_mut(&item.key) {
+                problem.tried = true;
+            }
+        }
+        let telling = Telling { id: id_of(&items), at_ms: now_ms, items };
+        self.telling.push(telling.clone());
+        telling
+    }
+
+    /// What may have been told by a process that has ended since. Nothing else is told of the same problems before it is told, as it is.
+    pub fn unfinished(&self) -> &[Telling] {
+        &self.telling
+    }
+
+    /// Somebody has it.
+    pub fn told(&mut self, id: &str, to: &str, now_ms: u64) {
+        self.sent_ms = now_ms;
+        self.failed_rounds = 0;
+        for item in self.take(id) {
+            match item.said {
+                Said::Over(_) => drop(self.problems.remove(&item.key)),
+                Said::Begun | Said::Lasts(_) => {
+                    if let Some(problem) = self.problems.get_mut(&item.key) {
+                        problem.told = Some((now_ms, to.to_owned()));
+                        problem.times += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// It did not arrive: it is to be told still, perhaps with other things.
+    pub fn not_told(&mut self, id: &str) {
+        self.take(id);
+    }
+
+    fn take(&mut self, id: &str) -> Vec<Item> {
+        let at = self.telling.iter().position(|telling| telling.id == id);
+        at.map(|at| self.telling.remove(at).items).unwrap_or_default()
+    }
+
+    /// Nobody could be told of something: the next round begins later.
+    pub fn end_round(&mut self, now_ms: u64) {
+        let wait = ROUND_FIRST.saturating_mul(1 << self.failed_rounds.min(8)).min(ROUND_LAST);
+        self.failed_rounds += 1;
+        self.round_ms = now_ms + as_ms(wait);
+    }
+
+    /// All problems that are known, the worst first.
+    pub fn problems(&self) -> impl Iterator<Item = (&Key, &Problem)> {
+        self.problems.iter()
+    }
+
+    /// What is to be kept, as a text.
+    pub fn to_kept(&self) -> serde_json::Value {
+        let problems = self.problems.iter().map(|(key, problem)| (key.clone(), problem.clone())).collect();
+        let kept = Kept { problems, telling: self.telling.clone(), sent_ms: self.sent_ms };
+        serde_json::to_value(kept).unwrap_or_default()
+    }
+
+    /// As it was kept; what cannot be read was never there.
+    pub fn of_kept(kept: &serde_json::Value) -> Self {
+        let Ok(Kept { problems, telling, sent_ms }) = Kept::deserialize(kept) else { return Self::default() };
+        Self { problems: problems.into_iter().collect(), telling, sent_ms, ..Self::default() }
+    }
+}
+
+impl Problem {
+    /// When something is to be said of it next, and what.
+    fn next(&self, terms: &Terms) -> Option<(u64, Said)> {
+        match (self.gone_ms, &self.told) {
+            (Some(gone_ms), _) => Some((gone_ms.saturating_add(as_ms(STEADY)), Said::Over(gone_ms))),
+            (None, None) => {
+                let wait_ms = if self.at_once { 0 } else { as_ms(terms.after) };
+                Some((self.since_ms.saturating_add(wait_ms), Said::Begun))
+            }
+            (None, Some((told_ms, _))) => Some((told_ms.saturating_add(as_ms(terms.repeat?)), Said::Lasts(self.times))),
+        }
+    }
+
+    fn item(&self, key: &Key, said: Said) -> Item {
+        let text = if said.is_over() { &self.over } else { &self.text };
+        Item { key: key.clone(), since_ms: self.since_ms, said, text: text.clone() }
+    }
+}
+
+/// The id of a message that says this: another for anything else, and the same wherever and whenever it is made.
+fn id_of(items: &[Item]) -> String {
+    let mut said = String::new();
+    for Item { key, since_ms, said: what, .. } in items {
+        said.push_str(&format!("{} {} {since_ms} {what:?}\n", key.kind.name(), key.about));
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, said.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_ref()[..16]);
+    // Version 8 is for whoever makes ids in a way of their own (RFC 9562, 5.8).
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().hyphenated().to_string()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_CHARACTERS_MAX).collect()
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
