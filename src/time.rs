@@ -58,6 +58,15 @@ fn is_day(text: &str) -> bool {
     text.len() == "2026-11-25".len() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
+/// Unix milliseconds of year, month, day, hour, minute and second in UTC; `None` before 1970 and where there is no such time.
+pub(crate) fn utc_ms([year, month, day, hour, minute, second]: [i16; 6]) -> Option<u64> {
+    let small = |part: i16| i8::try_from(part).ok();
+    let day = jiff::civil::Date::new(year, small(month)?, small(day)?).ok()?;
+    let time = jiff::civil::Time::new(small(hour)?, small(minute)?, small(second)?, 0).ok()?;
+    let moment = day.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    u64::try_from(moment.as_millisecond()).ok()
+}
+
 /// The timestamp for unix milliseconds, held within what can be printed.
 pub(crate) fn timestamp(unix_ms: u64) -> jiff::Timestamp {
     let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);

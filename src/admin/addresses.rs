@@ -30,7 +30,7 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
 static ANY_AT: LazyLock<Regex> = LazyLock::new(|| Regex::new(AT).expect("a pattern that was tested"));
 
 /// A text without addresses.
-pub(super) fn without_addresses(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_addresses(text: &str) -> Cow<'_, str> {
     if !ANY_AT.is_match(text) {
         return Cow::Borrowed(text);
     }

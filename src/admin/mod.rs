@@ -34,6 +34,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use warp::reply::Response as Reply;
 use warp::{Filter, Reply as _};
 
+pub(crate) use self::addresses::without_addresses;
 use self::door::{Access, Door, Knock, Visitor};
 use self::layout::Layout;
 use self::sight::Sight;

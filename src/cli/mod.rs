@@ -102,6 +102,8 @@ verbs! {
     Resume => resume,
     /// Let a running relay read its config again, and say what changed
     Reload => reload,
+    /// Ask a running relay to tell those who are told of trouble, as a test
+    Notify => notify,
     /// Show which deliveries of the history would change by another config
     WhatIf => what_if,
     /// Print the JSON Schema of the config, for completion in an editor

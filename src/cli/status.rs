@@ -62,6 +62,15 @@ fn screen(status: &Value, terminal: Option<usize>) -> String {
         let first = plain(why.lines().next().unwrap_or_default());
         out.push_str(&format!("{} at {at}: {first}\n", paint("31", "the last reload failed")));
     }
+    for problem in status["problems"].as_array().into_iter().flatten() {
+        let [text, since] = ["text", "since"].map(|key| plain(problem[key].as_str().unwrap_or("?")));
+        let told = match (problem["told"]["to"].as_str(), problem["gone_since"].as_str()) {
+            (Some(to), None) => format!("; {} was told", plain(to)),
+            (Some(to), Some(_)) => format!("; {} is told soon", plain(to)),
+            (None, _) => String::new(),
+        };
+        out.push_str(&format!("{}, since {since}{told}\n", paint("33", &text)));
+    }
     out.push('\n');
     let destinations = status["destinations"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows: Vec<_> = std::iter::once(head()).chain(destinations.iter().map(row)).collect();

@@ -35,6 +35,8 @@ pub struct Admin {
     /// Whether the API shows addresses of people.
     pub shows_addresses: bool,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// When the certificate of that ends, unix milliseconds.
+    pub tls_ends_ms: Option<u64>,
 }
 
 const LISTEN: Key<String> = key("listen", form(ADDRESS_FORM, "address and port"))
@@ -114,6 +116,7 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
             open_metrics: OPEN_METRICS.default,
             shows_addresses: true,
             tls: None,
+            tls_ends_ms: None,
         });
     };
     let mut entries = reader.map(node, "`admin`")?;
@@ -178,7 +181,8 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
         url: url?,
         open_metrics,
         shows_addresses,
-        tls: tls?,
+        tls_ends_ms: tls.as_ref().and_then(Option::as_ref).and_then(|pair| pair.ends_ms),
+        tls: tls?.map(|pair| pair.server),
     })
 }
 

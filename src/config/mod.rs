@@ -2,7 +2,7 @@
 //!
 //! # Cast
 //!
-//! * `root`: the whole file. `listen`, `admin`, `tls`, `sources`, `rules`, `destinations`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
+//! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
@@ -18,6 +18,7 @@
 mod addresses;
 mod admin;
 pub(crate) mod advice;
+mod certificate;
 mod combinator;
 mod destinations;
 mod expectations;
@@ -28,6 +29,7 @@ mod limits;
 mod listen;
 mod meant;
 mod named;
+mod notify;
 mod outline;
 mod policy;
 mod root;
@@ -52,6 +54,7 @@ pub use self::expectations::{ConfigTest, ExpectedContent, TestEvent};
 pub use self::limits::Limits;
 pub use self::named::NamedFiles;
 use self::named::Noted;
+pub use self::notify::{Notify, place};
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};
 pub use self::shown::Shown;
@@ -99,6 +102,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How that is encrypted; `None`: not by the relay.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// When the certificate of that ends, unix milliseconds.
+    pub tls_ends_ms: Option<u64>,
     /// Where the operator looks in, and who may.
     pub admin: Admin,
     /// Who says so, for when the address cannot be had.
@@ -114,6 +119,8 @@ pub struct Config {
     pattern_bytes: usize,
     /// The destinations, in the file's order.
     pub destinations: Vec<DestinationConfig>,
+    /// Who is told of trouble, if anybody is.
+    pub notify: Option<Notify>,
     /// What the config expects of itself. Only `check` looks: neither a start nor a reload runs them.
     pub tests: Vec<ConfigTest>,
     /// What came out of variables, files and credentials, and is not shown.

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use super::keeping::REMOVED_GRACE;
 use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
 use super::{
-    Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, rules, sources,
-    tls,
+    Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, rules,
+    sources, tls,
 };
 use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
@@ -58,6 +58,10 @@ const DESTINATIONS: Key<()> = key("destinations", by_hand(Of::Named(kinds::desti
 const DEFAULTS: Key<()> = key("defaults", by_hand(Of::Map(kinds::defaults_keys)))
     .about("What all destinations of a kind share. A destination's own keys win.")
     .example("{ slack: { rate: 30/m } }");
+const NOTIFY: Key<()> = key("notify", by_hand(Of::Map(notify::keys)))
+    .about("Who is told of trouble: a destination that fails, is paused or has dead letters, a source that is silent or refused, a full disk, a config that is not good, a certificate that ends. One message when it begins, one when it is over. See [Being told](operations.md#being-told).")
+    .example("{ to: [ops, mail] }")
+    .otherwise("nobody, but in the log");
 const LIMITS: Key<()> = key("limits", by_hand(Of::Map(limits::keys)))
     .about("What one relay takes at most. Whatever is refused for a limit is counted and answered.")
     .example("{ body_max: 2MiB }");
@@ -81,6 +85,7 @@ pub(super) fn keys() -> Section {
         RULES.info,
         DESTINATIONS.info,
         DEFAULTS.info,
+        NOTIFY.info,
         LIMITS.info,
         STORE.info,
         REMOVED_GRACE.info,
@@ -142,10 +147,19 @@ pub(super) fn read(
         names.use_all();
     }
     let (rules, sent) = rules.unzip();
+    let notify_node = entries.node(&NOTIFY.info);
+    let notify = notify_node.map_or(Some(None), |node| notify::read(reader, node, &mut names).map(Some));
+    if notify.is_none() {
+        // Nor then whom it names.
+        names.use_all();
+    }
     let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
     let destinations = reader.hiding_values(|| destinations::read_all(&parts, destination_nodes, &names));
     if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
         advice::templates::advise(reader, nodes, defaults, sent);
+    }
+    if let (Some(Some((_, named))), Some(destinations)) = (&notify, &destinations) {
+        notify::check(reader, named, destinations, destination_nodes);
     }
     let tests = entries.node(&TESTS.info).map_or(Some(Vec::new()), |node| {
         let nodes = destination_nodes;
@@ -185,7 +199,8 @@ pub(super) fn read(
         watch,
         client: client.clone(),
         listen,
-        tls: tls?,
+        tls_ends_ms: tls.as_ref().and_then(Option::as_ref).and_then(|pair| pair.ends_ms),
+        tls: tls?.map(|pair| pair.server),
         admin,
         said: Said::default(),
         data_dir,
@@ -194,6 +209,7 @@ pub(super) fn read(
         rules: Arc::new(rules?),
         pattern_bytes: reader.pattern_bytes(),
         destinations: destinations?,
+        notify: notify?.map(|(notify, _)| notify),
         tests: tests?,
         masks: Masks::from_texts(reader.taken()),
         resolved: reader.resolved(),

@@ -1,13 +1,15 @@
 //! `sources:`: the ways in, and how each proves that it is Vero who calls.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::advice;
 use crate::secret::Secret;
 use crate::yaml::credentials;
-use crate::yaml::keys::{Key, Of, Section, by_hand, form, key};
+use crate::yaml::keys::{Key, Of, Section, by_hand, duration, form, key};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 use crate::yaml::words::variable_name;
@@ -22,6 +24,9 @@ pub(super) const SECRET_HELP: &str = "make one with: openssl rand -hex 24";
 /// Bytes of a header that is looked at as a credential: a stranger should not have more hashed for each request.
 pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 
+/// What is shorter is the pause between two events, and what is longer nobody notices.
+const EXPECTED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 60 * 60);
+
 /// A way in.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -29,6 +34,8 @@ pub struct Source {
     pub name: String,
     /// How it proves itself.
     pub auth: Auth,
+    /// How long it is silent at most, where it says so.
+    pub expect_every: Option<Duration>,
 }
 
 impl Source {
@@ -67,12 +74,17 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
     .about("A header with a value that only Vero knows.")
     .example("{ name: X-Vero-Key, value: \"${VERO_KEY}\" }");
 
+const EXPECT_EVERY: Key<Duration> = key("expect_every", duration(EXPECTED))
+    .about("The longest silence of a source whose events never stop: when nothing was accepted for longer while the relay ran, those whom `notify` names are told. Longer than its quietest night.")
+    .example("1h")
+    .otherwise("any silence is fine");
+
 /// Keys of a source, and below, on whose line a secret may stand whatever their names say.
 pub(super) const SOURCE_SECRET_KEYS: [&str; 3] = [BASIC.info.name, HEADER.info.name, "value"];
 
 /// The keys of a source.
 pub(super) fn keys() -> Section {
-    Section::of(&[TOKEN.info, TOKENS.info, AUTH.info])
+    Section::of(&[TOKEN.info, TOKENS.info, AUTH.info, EXPECT_EVERY.info])
         .one_of(&[TOKEN.info.name, TOKENS.info.name, AUTH.info.name])
         .besides(json!({ "properties": { TOKENS.info.name: { "minItems": 1 } } }))
 }
@@ -140,6 +152,7 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
     let token = entries.node(&TOKEN.info);
     let tokens = entries.node(&TOKENS.info);
     let auth = entries.node(&AUTH.info);
+    let expect_every = entries.read(&EXPECT_EVERY);
     let at = entries.at();
     let has_unknown = entries.has_unknown();
     entries.finish();
@@ -167,7 +180,7 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
             Auth::Token(read.into_iter().collect::<Option<_>>()?)
         }
     };
-    Some(Source { name: name.to_owned(), auth })
+    Some(Source { name: name.to_owned(), auth, expect_every })
 }
 
 fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, InconsistentKeys, RootCertStore, ServerConfig};
 
+use super::certificate;
 use crate::yaml::keys::{Info, Key, Section, key, text};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -44,13 +45,20 @@ pub(super) struct ComesBy<'n> {
     pub key: &'n str,
 }
 
+/// What a listener encrypts by.
+pub(super) struct Pair {
+    pub server: Arc<ServerConfig>,
+    /// When its certificate ends, unix milliseconds, where that can be read.
+    pub ends_ms: Option<u64>,
+}
+
 /// Reads both files. `Some(None)`: the config is another's, for whom nothing is looked at.
 pub(super) fn read(
     reader: &Reader,
     node: &Node,
     surroundings: &dyn Surroundings,
     comes_by: Option<ComesBy<'_>>,
-) -> Option<Option<Arc<ServerConfig>>> {
+) -> Option<Option<Pair>> {
     let mut entries = reader.map(node, "`tls`")?;
     let cert = entries.node(&CERT.info);
     let key = entries.node(&KEY.info);
@@ -67,7 +75,9 @@ pub(super) fn read(
     if let Some(comes_by) = comes_by {
         advise_of_name(reader, cert, &chain, comes_by);
     }
-    put_together(reader, key, chain, private?).map(Some)
+    // Those that it was signed by may have ended while another way to trust it has not.
+    let ends_ms = chain.first().and_then(|own| certificate::ends_ms(own));
+    put_together(reader, key, chain, private?).map(|server| Some(Pair { server, ends_ms }))
 }
 
 /// Where the files are looked for.

@@ -7,8 +7,8 @@
 //! * [`opening`]: the store, and what was found in it; [`names`]: those of a config, as the store numbers them.
 //! * [`workers`]: one for each destination, through all reloads. [`hooks`]: the listener for webhooks, which may move.
 //! * [`mod@keep`]: starts again what panicked. [`patience`]: reads files that may never be read.
-//! * [`limits`], [`reminders`], [`pauses`], [`place`], [`minutes`]: what looks after the rest: what waits too long, what the log says again,
-//!   whether the data still lies where it did, and when a minute begins.
+//! * [`limits`], [`reminders`], [`pauses`], [`mod@notify`], [`place`], [`minutes`]: what looks after the rest: what waits too long, what the log
+//!   says again, who is told of trouble, whether the data still lies where it did, and when a minute begins.
 //!
 //! Nothing below imports it; the command line starts it.
 
@@ -17,6 +17,7 @@ mod keep;
 mod limits;
 mod minutes;
 mod names;
+mod notify;
 mod opening;
 mod patience;
 mod pauses;
@@ -41,6 +42,7 @@ use self::keep::{Kept, keep};
 use self::limits::keep_limits;
 use self::minutes::note_minutes;
 use self::names::{in_words, names_of};
+use self::notify::notify;
 pub use self::opening::StartError;
 use self::opening::{Place, open};
 use self::patience::Patience;
@@ -108,6 +110,16 @@ struct Trackers {
 
 /// Starts a relay on its data directory.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_by(config, Clock::start()).await
+}
+
+/// The same, in which who tells of trouble goes by another clock. For tests.
+#[cfg(any(test, feature = "test-support"))]
+pub async fn start_told_by(config: Config, clock: Clock) -> Result<Running, StartError> {
+    start_by(config, clock).await
+}
+
+async fn start_by(config: Config, telling: Clock) -> Result<Running, StartError> {
     let data_dir = config.data_dir.clone();
     let in_data_dir = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     let lock = DataDirLock::take(&data_dir)?;
@@ -119,14 +131,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         segment_bytes: segment_bytes(&config.retention, &data_dir),
         index: Location::File(data_dir.join("state.db")),
     };
-    start_at(config, Arc::new(disk), Some(lock), place).await
+    start_at(config, Arc::new(disk), Some(lock), place, telling).await
 }
 
 /// Starts a relay on any disk, with its index in memory. For tests.
 #[cfg(any(test, feature = "test-support"))]
 pub async fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
     let place = Place { segment_bytes: Options::default().segment_bytes, index: Location::Memory };
-    start_at(config, disk, None, place).await
+    start_at(config, disk, None, place, Clock::start()).await
 }
 
 async fn start_at(
@@ -134,6 +146,7 @@ async fn start_at(
     disk: Arc<dyn Disk>,
     lock: Option<DataDirLock>,
     place: Place,
+    telling: Clock,
 ) -> Result<Running, StartError> {
     let listener = first_listener(config.listen, &config.said.listen).await?;
     let admin_listener = listen(config.admin.listen, &config.said.admin_listen).await?;
@@ -184,6 +197,7 @@ async fn start_at(
     tokio::spawn(owner.work(stops.hooks.clone()));
     let looking_after = LookingAfter { relay: &relay, tasks: &tasks.workers, stop: &stops.attempts };
     looking_after.begin(patience);
+    looking_after.keep("notify", move |relay, stop| notify(relay, telling, stop));
     let lock = lock.map(|mut lock| {
         lock.watch(index);
         Arc::new(lock)

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
 use crate::deliver::{Bodies, RateLimit, Section, Status, Worker, WorkerParts};
-use crate::relay::{Generation, Relay};
+use crate::relay::{Generation, Relay, Sections};
 use crate::store::{Duty, Lease, NameId, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -35,6 +35,8 @@ struct Common {
     /// No new attempt by anybody once this is cancelled.
     stop: CancellationToken,
     bodies: Arc<Bodies>,
+    /// Where others see by what the workers go.
+    sections: Arc<Sections>,
 }
 
 /// What a group has in common.
@@ -67,6 +69,7 @@ impl Workers {
             metrics: relay.metrics.clone(),
             stop,
             bodies: Arc::default(),
+            sections: relay.sections.clone(),
         };
         Self { common, tasks, shared_limits: HashMap::new(), groups: BTreeMap::new(), ending: HashMap::new() }
     }
@@ -89,6 +92,8 @@ impl Workers {
             let key = key.map_or(GroupKey::Alone(*id), GroupKey::Shared);
             wanted.entry(key).or_default().push((*id, section));
         }
+        let sections = wanted.values().flatten().map(|(_, section)| (section.config.name.clone(), section.clone()));
+        self.common.sections.set(sections.collect());
         self.end_all_but(&wanted);
         for (key, sections) in wanted {
             match self.groups.get(&key) {

@@ -36,4 +36,4 @@ pub use self::rate_limit::RateLimit;
 pub use self::section::{DestinationConfig, Section};
 pub use self::status::{Shown, Status};
 pub use self::troubles::LOOK_EVERY;
-pub use self::worker::{Worker, WorkerParts};
+pub use self::worker::{HOLD_MAX, Worker, WorkerParts};

@@ -22,6 +22,8 @@ pub struct Shown {
     pub last_delivered_ms: Option<u64>,
     /// While the breaker is open: when the next probe may be made, unix milliseconds; `None` while one is in flight.
     pub next_probe_ms: Option<u64>,
+    /// It was paused by what the other side said, and by no person, and nobody has let it go on since.
+    pub has_paused: bool,
     /// Held as the other side asked (`Retry-After`), until then, unix milliseconds.
     pub held_until_ms: Option<u64>,
 }

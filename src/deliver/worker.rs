@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::settle::HOLD_MAX;
 use self::settle::Sparing;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
@@ -220,7 +221,7 @@ impl Worker {
         if std::mem::replace(&mut self.ramp_ups, ramp_ups) != ramp_ups {
             self.breaker.ramp_up(Instant::now());
             self.section.rate_limit.release();
-            self.parts.status.show(|shown| shown.held_until_ms = None);
+            self.parts.status.show(|shown| (shown.held_until_ms, shown.has_paused) = (None, false));
             self.show_probe();
             self.is_ready = true;
         }

@@ -29,7 +29,7 @@ use crate::event::{EventId, RelayFields};
 use crate::listener::body::{self, BodyError};
 use crate::listener::{Answer, answer};
 use crate::relay::refused::{RefusedRequest, Seen};
-use crate::relay::{Generation, Relay, healthz, readyz};
+use crate::relay::{Generation, Relay, auth, healthz, readyz};
 use crate::store::{AppendError, NewEvent, PlannedDelivery};
 
 /// The routes of the public listener: hooks, and the two health checks.
@@ -73,6 +73,9 @@ where
         let why = "the path, the source or its token is wrong";
         let seen = Seen { method, path, source: None, body: &[] };
         relay.refused.add(RefusedRequest::new(StatusCode::NOT_FOUND, why, seen, sources));
+        if let Some(source) = auth::named(path, sources) {
+            relay.refused.add_wrong_token(source);
+        }
         relay.metrics.request("", 404);
         return not_found();
     };

@@ -97,6 +97,14 @@ impl Authenticator {
     }
 }
 
+/// The source that a path names, whether or not the request proves to come from it. It is told to nobody who asks.
+pub fn named<'s>(path: &str, sources: &'s [Source]) -> Option<&'s str> {
+    let mut steps = path.strip_prefix('/')?.split('/').map(decoded);
+    let (hooks, source) = (steps.next()?, steps.next()?);
+    let known = sources.iter().find(|known| *hooks == *b"hooks" && *source == *known.name.as_bytes());
+    known.map(|known| known.name.as_str())
+}
+
 /// Nearly no step has anything to decode, and each request has some.
 fn decoded(step: &str) -> Cow<'_, [u8]> {
     if step.contains('%') { percent_decode_str(step).into() } else { step.as_bytes().into() }
@@ -132,7 +140,7 @@ mod tests {
 
     fn authenticator() -> Authenticator {
         let secret = |text: &str| Secret::from(text.to_owned());
-        let source = |name: &str, auth| Source { name: name.to_owned(), auth };
+        let source = |name: &str, auth| Source { name: name.to_owned(), auth, expect_every: None };
         Authenticator::new(&[
             source("vero", Auth::Token(vec![secret("new"), secret("old")])),
             source("basic", Auth::Basic(secret("user:pass"))),
@@ -175,7 +183,7 @@ mod tests {
         let long = |length: usize| Secret::from("k".repeat(length));
         let authenticator = |length| {
             let auth = Auth::Header { name: HeaderName::from_static("x-key"), value: long(length) };
-            let authenticator = Authenticator::new(&[Source { name: "a".to_owned(), auth }]);
+            let authenticator = Authenticator::new(&[Source { name: "a".to_owned(), auth, expect_every: None }]);
             let value = HeaderValue::from_str(long(length).expose()).expect("a value");
             authenticator.authenticate("/hooks/a", &HeaderMap::from_iter([(HeaderName::from_static("x-key"), value)]))
         };

@@ -7,6 +7,7 @@
 //! * `past`, [`Past`]: the rules of the last ones.
 //! * [`auth`]: which source a request comes from, in constant time over all of them.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
+//! * `telling`: telling an operator by way of a destination; [`Problems`]: what is wrong now. [`Sections`]: by what the workers go.
 //! * [`unreadable`]: events that were asked for and are damaged, for the log.
 //! * [`piece`]: how much of the history one answer looks at.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
@@ -25,6 +26,7 @@ pub mod refused;
 mod reload;
 pub mod replay;
 mod sources;
+mod telling;
 pub mod unreadable;
 mod what_if;
 
@@ -46,6 +48,7 @@ use self::refused::Refused;
 pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, OwnerRequest, OwnerRequests, ReloadError, Reloaded};
 use self::replay::{Replayer, Route};
 pub use self::sources::{SourceAct, SourceState};
+pub use self::telling::{Heard, KnownProblem, Problems, Sections, TURN_WITHIN};
 use self::unreadable::Unreadable;
 pub use self::what_if::{Change, Comparison, Example, Group};
 use crate::bins::Bins;
@@ -67,6 +70,10 @@ pub struct Relay {
     pub refused: Refused,
     /// Events that were asked for and are damaged.
     pub unreadable: Unreadable,
+    /// By what the workers go.
+    pub sections: Arc<Sections>,
+    /// What is wrong now.
+    pub problems: Problems,
     /// The bytes that all bodies in flight share.
     pub intake: Intake,
     /// The bins that the admin listener hosts.
@@ -143,6 +150,8 @@ impl Relay {
             intake,
             refused: Refused::new(&metrics),
             unreadable: Unreadable::default(),
+            sections: Arc::default(),
+            problems: Problems::default(),
             started: Instant::now(),
             minutes,
             bins: Bins::default(),

@@ -117,6 +117,8 @@ fn without(secrets: &[String], text: &[u8]) -> String {
 pub struct Refused {
     since_ms: u64,
     kept: Mutex<Kept>,
+    /// By the source that they named: requests that did not prove to come from it.
+    wrong_tokens: Mutex<BTreeMap<String, u64>>,
     metrics: Metrics,
     told: Mutex<Told>,
 }
@@ -156,7 +158,13 @@ impl Refused {
     pub fn new(metrics: &Metrics) -> Self {
         let told = Told { trouble: Trouble::summed_up(TOLD_EVERY), last: (0, "other") };
         let since_ms = crate::time::wall_ms();
-        Self { since_ms, kept: Mutex::default(), metrics: metrics.clone(), told: Mutex::new(told) }
+        Self {
+            since_ms,
+            kept: Mutex::default(),
+            wrong_tokens: Mutex::default(),
+            metrics: metrics.clone(),
+            told: Mutex::new(told),
+        }
     }
 
     /// Adds one, and drops the oldest.
@@ -174,6 +182,17 @@ impl Refused {
             kept.requests.pop_back();
         }
         kept.requests.push_front(request);
+    }
+
+    /// Counts a request that named a source of the config and did not prove to come from it.
+    pub fn add_wrong_token(&self, source: &str) {
+        let mut wrong_tokens = self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        *wrong_tokens.entry(source.to_owned()).or_default() += 1;
+    }
+
+    /// How many of those there were since the start.
+    pub fn wrong_tokens(&self) -> BTreeMap<String, u64> {
+        self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Time has passed: tells what is due.
@@ -215,7 +234,7 @@ mod tests {
 
     fn sources() -> Vec<Source> {
         let token = |token: &str| Auth::Token(vec![Secret::from(token.to_owned())]);
-        let source = |name: &str, auth| Source { name: name.to_owned(), auth };
+        let source = |name: &str, auth| Source { name: name.to_owned(), auth, expect_every: None };
         vec![
             source("vero", token("s3cret-Token")),
             source("shop", token("shop")),

@@ -1,4 +1,4 @@
-//! The metrics. Each is declared in one place, in the file of what it is about: [`intake`], [`destinations`], [`store`], [`process`]; the
+//! The metrics. Each is declared in one place, in the file of what it is about: [`intake`], [`destinations`], [`store`], [`notify`], [`process`]; the
 //! methods that count it stand below. [`book`] is what they are declared in; [`series`] holds those that have labels;
 //! [`mod@reference`] is docs/metrics.md.
 //!
@@ -11,6 +11,7 @@
 mod book;
 mod destinations;
 mod intake;
+mod notify;
 mod process;
 mod reference;
 mod series;
@@ -33,6 +34,7 @@ pub struct Metrics {
     intake: intake::Intake,
     destinations: destinations::Destinations,
     store: store::Store,
+    notify: notify::Notify,
     process: process::Process,
 }
 
@@ -43,8 +45,9 @@ impl Default for Metrics {
         let intake = intake::Intake::declare(&mut book);
         let destinations = destinations::Destinations::declare(&mut book);
         let store = store::Store::declare(&mut book);
+        let notify = notify::Notify::declare(&mut book);
         let process = process::Process::declare(&mut book);
-        let metrics = Self { book: Arc::new(book), intake, destinations, store, process };
+        let metrics = Self { book: Arc::new(book), intake, destinations, store, notify, process };
         metrics.reload_succeeded();
         metrics
     }
@@ -118,6 +121,7 @@ mod tests {
             metrics.set_source(&SourceGauges { name, is_paused: true, is_refusing: true, held: 1 });
             metrics.request(name, 413);
             metrics.rule_counter(name).inc();
+            metrics.notification(name, true);
             let destination = metrics.destination(name);
             destination.attempt(&Outcome::Delivered, Duration::from_millis(20));
             destination.delivered(1_500);

@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vero_relay::config::Config;
-use vero_relay::daemon::{Running, start, start_on};
+use vero_relay::daemon::{Running, start, start_on, start_told_by};
 use vero_relay::store::journal::model::ModelDisk;
+use vero_relay::time::Clock;
 use vero_relay::yaml::values::Process;
 
 /// How long a condition may take before a test gives up. Generous: the machine may be busy.
@@ -153,6 +154,13 @@ impl TestRelay {
     /// Starts one in a directory that has something in it already.
     pub async fn start_at(directory: Arc<TempDir>, rest: &str) -> Self {
         Self::start_in(directory, &format!("{HEAD}{rest}")).await
+    }
+
+    /// Starts one with a config of its own, in which who tells of trouble goes by a clock of the test's.
+    pub async fn start_told_by(clock: Clock, directory: Arc<TempDir>, config: &str) -> Self {
+        std::fs::write(directory.path().join("config.yaml"), config).expect("written");
+        let running = start_told_by(parse(directory.path(), config), clock).await.expect("the relay starts");
+        Self { running, directory, config: config.to_owned() }
     }
 
     async fn start_in(directory: Arc<TempDir>, config: &str) -> Self {

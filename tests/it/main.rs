@@ -35,6 +35,7 @@ mod log;
 mod mail_server;
 mod messages;
 mod metrics;
+mod notify;
 mod operator;
 mod oracle;
 mod outgoing;

@@ -115,6 +115,9 @@ fn each_test_of_a_recipe_passes() {
             let routing = config.rules.route(body, relay).expect("an event");
             reached.extend(routing.deliveries.iter().map(|(destination, _)| *destination));
         }
+        // No event goes to those who are told of trouble alone.
+        let told = config.notify.iter().flat_map(|notify| &notify.to);
+        reached.extend(told.filter_map(|name| config.destinations.iter().position(|known| known.name == *name)));
         assert_eq!(reached.len(), config.destinations.len(), "{}: each is in some test", recipe.path.display());
     }
 }

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 136] = [
+const UNSEEN: [&str; 150] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -167,10 +167,24 @@ const UNSEEN: [&str; 136] = [
     "email_two_recipients_in_one_template",
     "email_two_recipients_in_one_text",
     "email_two_recipients_with_a_semicolon",
+    "expect_every_for_ever",
+    "expect_every_of_a_moment",
     "intake_below_the_largest_body",
     "listen_and_admin_are_the_same",
     "listen_and_admin_on_one_port",
     "no_destinations_at_all",
+    "notify_a_backlog_of_a_moment",
+    "notify_a_file",
+    "notify_a_name_that_is_not_there",
+    "notify_a_name_too_many",
+    "notify_a_name_twice",
+    "notify_a_recipient_that_is_made_of_an_event",
+    "notify_a_url_that_is_made_of_an_event",
+    "notify_after_nothing",
+    "notify_after_too_long",
+    "notify_an_empty_list",
+    "notify_repeated_too_often",
+    "notify_repeated_too_seldom",
     "renamed_from_its_own_name",
     "retry_that_begins_above_its_most",
     "size_beyond_its_limit",

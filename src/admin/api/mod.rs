@@ -185,6 +185,8 @@ resources! {
     config,
     rules,
     reload,
+    problems,
+    notify,
     explain,
     unrouted,
     samples,

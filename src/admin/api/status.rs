@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Request, Resource, blocking, destinations, get, in_json, nothing_here, refused, sources, store};
+use super::{
+    Outcome, Request, Resource, blocking, destinations, get, in_json, nothing_here, problems, refused, sources, store,
+};
 use crate::relay::Relay;
 use crate::store::Health;
 use crate::time::rfc3339;
@@ -36,6 +38,7 @@ async fn status(relay: &Arc<Relay>) -> Outcome {
         "uptime_s": relay.started.elapsed().as_secs(),
         "ready": ready,
         "trouble": trouble,
+        "problems": problems::all(relay),
         "sources": sources::all(relay, &counts),
         "destinations": destinations::all(relay, &counts),
         "store": usage,

@@ -16,7 +16,10 @@ export function draw(strip) {
   const { status, minutes } = relay;
   if (!status || !minutes) return;
   const file = isFileBad() ? [{ name: "", isFile: true }] : [];
-  keyed(strip, [...file, { name: "" }, ...troubleFirst(status.destinations)], (item) => `${item.name}|${item.isFile ?? ""}`, make, drawCard);
+  const problems = (status.problems ?? []).filter((problem) => !problem.gone_since);
+  const wrong = problems.length ? [{ name: "", problems }] : [];
+  const key = (item) => `${item.name}|${item.isFile ?? ""}|${Boolean(item.problems)}`;
+  keyed(strip, [...file, ...wrong, { name: "" }, ...troubleFirst(status.destinations)], key, make, drawCard);
 }
 
 /** Whether the config file is not good as it lies on the disk. */
@@ -24,7 +27,17 @@ export function isFileBad() {
   return Boolean(relay.file?.problems) && !relay.onlyLooks;
 }
 
-function make({ name, isFile }) {
+/** What is wrong, the worst first: the whole of it stands in the title. */
+function drawProblems(card, problems) {
+  const [worst] = problems;
+  card.title = problems.map(({ text, told }) => (told ? `${text} (${told.to} was told)` : text)).join("\n");
+  card.href = worst.kind.startsWith("destination") || worst.kind.startsWith("backlog") || worst.kind === "dead_letters" ? link("destinations", [worst.about]) : link("config");
+  const told = worst.told ? [h("b.foreign", null, worst.told.to), " was told"] : "nobody was told yet";
+  fill(card, h("b.bad", null, icon("alarm"), ` ${many(problems.length, "problem")}`), h("span.foreign", null, worst.text), h("span.dim", null, told));
+}
+
+function make({ name, isFile, problems }) {
+  if (problems) return h("a.card.s-bad");
   if (isFile) return h("a.card.s-bad", { href: link("config") }, h("b.bad", null, icon("alarm"), " The config file is not good"), h("span.dim", null, "The config before stays in force."));
   return h("a.card", { href: name ? link("destinations", [name]) : link("events") });
 }
@@ -52,6 +65,7 @@ export function standing(item) {
 
 function drawCard(card, item) {
   if (item.isFile) return;
+  if (item.problems) return drawProblems(card, item.problems);
   const known = JSON.stringify([item, relay.minutes.destinations[item.name] ?? relay.minutes.accepted, item.name ? "" : relay.status.store.events, sinceWhen()]);
   if (card.known === known) return;
   card.known = known;

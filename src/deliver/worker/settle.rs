@@ -16,7 +16,7 @@ use crate::store::{AttemptNote, Change, Claim, Settlement};
 use crate::time::Instant;
 
 /// The longest that `Retry-After` can hold a whole destination.
-const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
+pub const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
 /// So many rejects in a row without a success are no accident of single events: the destination is paused.
 const REJECTS_IN_A_ROW_MAX: u32 = 20;
 /// Outcomes settled in one go.
@@ -219,6 +219,7 @@ impl Worker {
         if self.state.borrow().state.paused.is_none() {
             tracing::error!(destination = %name, reason = brief, "the destination is paused; its queue is kept until somebody resumes it");
         }
+        self.parts.status.show(|shown| shown.has_paused = true);
         self.parts.queue.change(Change::Pause { reason: reason.to_owned() });
     }
 }

@@ -145,4 +145,9 @@ impl SourceMetrics {
         self.accepted.inc();
         self.last_accepted.set(at_ms);
     }
+
+    /// How many were accepted since the start.
+    pub fn count(&self) -> u64 {
+        self.accepted.get()
+    }
 }

@@ -409,3 +409,17 @@ async fn several_groups_are_routed_again_together_and_what_a_file_adds_right_aft
     stage.relay.until(&later, "delivered").await;
     page.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_and_who_was_told_stands_first_in_the_strip() {
+    let crm = Fake::start([]).await;
+    let rest = format!("notify: {{ to: [ops] }}\n{}  ops:\n    http: {{ url: \"{}\" }}\n", to_crm(&crm, ""), crm.url());
+    let relay = TestRelay::start(&rest).await;
+    request(relay.running.address, "POST", "/hooks/vero/wrong", &[], b"{}").await;
+    eventually("it to be seen", async || relay.admin("/api/status").await.json()["problems"][0].is_object()).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".strip a.card", "1 problem").await;
+    page.sees(".strip a.card", "1 request to the source vero was refused for a wrong token").await;
+    page.sees(".strip a.card", "nobody was told yet").await;
+    page.end().await;
+}

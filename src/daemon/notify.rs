@@ -1,0 +1,334 @@
+//! Looks whether something is wrong, and has somebody told: the shell around [`notify`](crate::notify), which decides.
+//!
+//! What is known is kept in a memo of the store before somebody is told and after it. A store that does not write it now holds nothing up: a
+//! full disk must be told of as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::without_addresses;
+use crate::config::{Notify, place};
+use crate::deliver::{LOOK_EVERY, Status};
+use crate::notify::{
+    Candidate, Certificate, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page, Paused,
+    Round, State, Telling, notice, shown_now,
+};
+use crate::relay::{Generation, KnownProblem, Relay, SourceState, TURN_WITHIN};
+use crate::store::{AllCounts, Counts, Health, MEMO_BYTES_MAX, NameId};
+use crate::time::{Clock, Instant, wall_ms};
+
+/// Where what is known is kept.
+const MEMO: &str = "notify";
+/// What is only looked at is kept so often: what is lost with the process is no more than that.
+const KEPT_EVERY: Duration = Duration::from_secs(60);
+/// A store that has not written or said something by then does it later.
+const STORE_WITHIN: Duration = Duration::from_secs(2);
+/// Reasons of dead letters that are told.
+const REASONS_MAX: usize = 3;
+/// Characters of one.
+const REASON_CHARACTERS_MAX: usize = 120;
+
+/// Looks and tells until it is stopped, while the config names somebody.
+pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, stop: CancellationToken) {
+    let mut desk = None;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = looks.tick() => {}
+        }
+        let generation = relay.generation().clone();
+        let Some(notify) = generation.config.notify.as_ref() else {
+            relay.problems.set(Vec::new());
+            continue;
+        };
+        let desk = match &mut desk {
+            Some(desk) => desk,
+            None => desk.insert(Desk::open(relay.clone(), clock).await),
+        };
+        tokio::select! {
+            // What is being told is told again by the next process, under the same id.
+            () = stop.cancelled() => break,
+            () = desk.turn(&generation, notify) => {}
+        }
+    }
+    if let Some(desk) = &mut desk {
+        desk.keep().await;
+    }
+}
+
+/// What is known, and what it is kept by.
+struct Desk {
+    relay: Arc<Relay>,
+    clock: Clock,
+    state: State,
+    ledger: Ledger,
+    /// What was kept last, and when that was tried.
+    kept: String,
+    kept_at: Instant,
+    counts: AllCounts,
+}
+
+impl Desk {
+    async fn open(relay: Arc<Relay>, clock: Clock) -> Self {
+        let known = relay.store.memo(MEMO).await.ok().flatten();
+        let known: Value = known.and_then(|known| serde_json::from_str(&known).ok()).unwrap_or_default();
+        Self {
+            state: State::of_kept(&known["state"]),
+            ledger: serde_json::from_value(known["ledger"].clone()).unwrap_or_default(),
+            kept: String::new(),
+            kept_at: Instant::now(),
+            counts: AllCounts::default(),
+            relay,
+            clock,
+        }
+    }
+
+    /// Looks, and tells what is due.
+    async fn turn(&mut self, generation: &Generation, notify: &Notify) {
+        let observed = self.observe(generation).await;
+        let now_ms = self.clock.now_ms();
+        self.finish(generation, notify, &observed).await;
+        let looks = self.ledger.look(&observed, &notify.bounds, now_ms);
+        let items = self.state.step(&looks, &notify.terms, now_ms);
+        self.show();
+        if !items.is_empty() {
+            let mut round = Round::new(items, candidates(generation, notify, &observed, &self.relay));
+            while let Some((name, items)) = round.next(|name| place_of(generation, name)) {
+                let telling = self.state.begin(items.clone(), now_ms);
+                self.keep().await;
+                if !self.tell(&name, &telling).await {
+                    self.state.not_told(&telling.id);
+                    round.failed(&name, items);
+                }
+                self.keep().await;
+            }
+            for item in &round.untold {
+                tracing::error!(
+                    problem = item.key.kind.name(),
+                    about = item.key.about,
+                    "{}: nobody that `notify` names could be told, and it is tried again",
+                    item.text
+                );
+            }
+            if !round.untold.is_empty() {
+                self.state.end_round(self.clock.now_ms());
+            }
+            self.show();
+        }
+        if self.kept_at.elapsed() >= KEPT_EVERY {
+            self.keep().await;
+        }
+    }
+
+    /// Tells what the process before may have told or not: as it was, under the same id.
+    async fn finish(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) {
+        if !self.state.may_try(self.clock.now_ms()) {
+            return;
+        }
+        for telling in self.state.unfinished().to_vec() {
+            let mut round = Round::new(Vec::new(), candidates(generation, notify, observed, &self.relay));
+            let place_of = |name: &str| place_of(generation, name);
+            let mut is_told = false;
+            while let Some(name) = round.whole(&telling.items, place_of).filter(|_| !is_told) {
+                is_told = self.tell(&name, &telling).await;
+                round.failed(&name, Vec::new());
+            }
+            if !round.has_one_for(&telling.items, place_of) {
+                // By this config it is told in parts, or not at all.
+                self.state.not_told(&telling.id);
+            } else if !is_told {
+                self.state.end_round(self.clock.now_ms());
+            }
+            self.keep().await;
+        }
+    }
+
+    /// Tells somebody, and says whether that was heard.
+    async fn tell(&mut self, name: &str, telling: &Telling) -> bool {
+        let mut details = Vec::new();
+        for item in &telling.items {
+            if item.key.kind == Kind::DeadLetters && !item.said.is_over() {
+                details.push((item.key.clone(), self.reasons(&item.key.about).await));
+            }
+        }
+        let page = self.relay.page();
+        let of = |key: &Key| {
+            details.iter().find(|(known, _)| known == key).map(|(_, lines)| lines.clone()).unwrap_or_default()
+        };
+        let notice = notice(telling, page.as_ref(), of);
+        match self.relay.tell(name, &notice).await {
+            Ok(()) => {
+                tracing::info!(
+                    to = name,
+                    id = notice.id,
+                    problems = notice.problems.len(),
+                    "somebody was told: {}",
+                    notice.title
+                );
+                self.state.told(&telling.id, name, self.clock.now_ms());
+                true
+            }
+            Err(why) => {
+                tracing::error!(to = name, id = notice.id, why, "nobody could be told by it: {}", notice.title);
+                false
+            }
+        }
+    }
+
+    /// Why the dead letters of a destination were given up: the most frequent reasons.
+    async fn reasons(&self, name: &str) -> Vec<String> {
+        let generation = self.relay.generation().clone();
+        let Some(id) = id_of(&generation, name) else { return Vec::new() };
+        let reasons = tokio::time::timeout(STORE_WITHIN, self.relay.store.dead_reasons(vec![id])).await;
+        let Ok(Ok(reasons)) = reasons else { return Vec::new() };
+        let told = reasons.reasons.iter().take(REASONS_MAX).map(|one| {
+            // A template that fails may quote a value of an event.
+            let reason: String = without_addresses(&one.reason).chars().take(REASON_CHARACTERS_MAX).collect();
+            format!("{} × {reason}", one.deliveries)
+        });
+        told.collect()
+    }
+
+    /// Everything as it is now.
+    async fn observe(&mut self, generation: &Generation) -> Observed {
+        // What reads the disk may not answer while that is what is wrong.
+        if let Ok(Ok(counts)) = tokio::time::timeout(STORE_WITHIN, self.relay.store.counts()).await {
+            self.counts = counts;
+        }
+        let relay = &self.relay;
+        let config = &generation.config;
+        let names = config.destinations.iter().map(|destination| destination.name.as_str());
+        let totals = relay.metrics.totals(names);
+        let destinations = config.destinations.iter().zip(&generation.destination_ids).map(|(config, id)| {
+            let counts = self.counts.of(*id);
+            let status = generation.statuses.get(id);
+            let died = totals.destinations.get(config.name.as_str()).map_or(0, |so_far| so_far.dead);
+            observed(&config.name, &counts, status, died, relay.clock.now_ms())
+        });
+        let refused = relay.refused.wrong_tokens();
+        let sources = config.sources.iter().zip(&generation.source_ids).zip(&generation.accepted);
+        let sources = sources.map(|((source, id), accepted)| ObservedSource {
+            name: source.name.clone(),
+            expect_every_ms: source.expect_every.map(|every| every.as_millis() as u64),
+            accepted: accepted.count(),
+            refused: refused.get(&source.name).copied().unwrap_or(0),
+            is_refusing: matches!(relay.source_state(*id), SourceState::Refusing(_)),
+        });
+        let certificates = [("tls", config.tls_ends_ms), ("admin.tls", config.admin.tls_ends_ms)];
+        let reload_error = relay.last_reload().and_then(|last| last.error);
+        Observed {
+            destinations: destinations.collect(),
+            sources: sources.collect(),
+            // What follows shows lines of the file.
+            reload_error: reload_error.and_then(|error| error.lines().next().map(str::to_owned)),
+            full: match relay.health() {
+                Health::Full(why) => Some(why),
+                Health::Good | Health::Poisoned(_) => None,
+            },
+            certificates: certificates
+                .into_iter()
+                .filter_map(|(of, ends_ms)| Some(Certificate { of, ends_ms: ends_ms? }))
+                .collect(),
+            wall_ms: wall_ms(),
+        }
+    }
+
+    /// Shows what is known to who asks.
+    fn show(&self) {
+        let page: Option<Page> = self.relay.page();
+        let known = self.state.problems().map(|(key, problem)| KnownProblem {
+            kind: key.kind,
+            about: key.about.clone(),
+            text: shown_now(problem).to_owned(),
+            since_ms: problem.since_ms,
+            gone_ms: problem.gone_ms,
+            told: problem.told.clone(),
+            page: page.as_ref().map(|page| page.of(key)),
+        });
+        let known: Vec<_> = known.collect();
+        for kind in Kind::ALL {
+            let count = known.iter().filter(|problem| problem.kind == kind && problem.gone_ms.is_none()).count();
+            self.relay.metrics.set_problems(kind.name(), count as u64);
+        }
+        self.relay.problems.set(known);
+    }
+
+    /// Keeps what is known, unless it is kept.
+    async fn keep(&mut self) {
+        self.kept_at = Instant::now();
+        let mut text = json!({ "state": self.state.to_kept(), "ledger": self.ledger }).to_string();
+        if text.len() > MEMO_BYTES_MAX {
+            let mut ledger = self.ledger.clone();
+            ledger.shorten();
+            text = json!({ "state": self.state.to_kept(), "ledger": ledger }).to_string();
+        }
+        if text == self.kept {
+            return;
+        }
+        match tokio::time::timeout(STORE_WITHIN, self.relay.store.keep_memo(MEMO, text.clone())).await {
+            Ok(Ok(())) => self.kept = text,
+            Ok(Err(error)) => tracing::debug!(%error, "what was told is not on the disk yet"),
+            Err(_) => tracing::debug!("what was told is not on the disk yet"),
+        }
+    }
+}
+
+fn observed(name: &str, counts: &Counts, status: Option<&Arc<Status>>, died: u64, now_ms: u64) -> ObservedDestination {
+    let shown = status.map(|status| status.shown()).unwrap_or_default();
+    let why = || shown.last_error.as_ref().map_or("it did before the start", |(why, _)| why.as_str()).to_owned();
+    let is_failing =
+        counts.state.open_since_ms.is_some() || status.is_some_and(|status| status.troubles().is_failing());
+    let failing = if is_failing {
+        Failing::Yes(why())
+    } else if shown.last_delivered_ms.is_none() && counts.scheduled > 0 {
+        Failing::Unknown
+    } else {
+        Failing::No
+    };
+    // A person's reason may be anything, and what the other side said too.
+    let reason = if shown.has_paused { why() } else { "the page says why".to_owned() };
+    let paused = counts.state.paused.is_some();
+    ObservedDestination {
+        name: name.to_owned(),
+        failing,
+        paused: paused.then_some(Paused { by_relay: shown.has_paused, reason }),
+        backlog: counts.backlog,
+        oldest_age_ms: counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms)),
+        dead: counts.dead,
+        died,
+    }
+}
+
+fn id_of(generation: &Generation, name: &str) -> Option<NameId> {
+    let at = generation.config.destinations.iter().position(|destination| destination.name == name)?;
+    generation.destination_ids.get(at).copied()
+}
+
+/// Where a destination leads.
+fn place_of(generation: &Generation, name: &str) -> Option<String> {
+    generation.config.destinations.iter().find(|destination| destination.name == name).map(place)
+}
+
+/// Those who can be told, in the order of the config.
+fn candidates(generation: &Generation, notify: &Notify, observed: &Observed, relay: &Relay) -> Vec<Candidate> {
+    let candidate = |name: &String| {
+        let seen = observed.destinations.iter().find(|seen| seen.name == *name);
+        let now = Instant::now();
+        let is_held = relay
+            .sections
+            .of(name)
+            .and_then(|section| section.rate_limit.closed_until(now))
+            .is_some_and(|later| later - now > TURN_WITHIN);
+        Candidate {
+            name: name.clone(),
+            place: place_of(generation, name).unwrap_or_default(),
+            is_out: is_held || seen.is_none_or(|seen| seen.paused.is_some() || matches!(seen.failing, Failing::Yes(_))),
+        }
+    };
+    notify.to.iter().map(candidate).collect()
+}

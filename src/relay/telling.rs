@@ -1,0 +1,143 @@
+//! Telling an operator by way of a destination: at once and by no queue, by the destination's own code, its rate limit and its timeout; and
+//! what is wrong now, as those see it who ask.
+//!
+//! Nothing that tells waits behind what it tells of. Who decides what is told is `daemon/notify.rs`.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+
+use super::Relay;
+use crate::deliver::{HOLD_MAX, Section};
+use crate::destination::{Notice, Outcome};
+use crate::notify::{Kind, Page};
+use crate::time::Instant;
+
+/// A turn of the rate limit that is further away is not waited for: another can be told sooner.
+pub const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// Attempts to tell one destination of one message, and the waits between them: what was an accident is over by then, and somebody else waits.
+const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+/// By what the workers go, by the destination's name.
+#[derive(Default)]
+pub struct Sections(ArcSwap<HashMap<String, Arc<Section>>>);
+
+impl Sections {
+    /// Others are in force now.
+    pub(crate) fn set(&self, sections: HashMap<String, Arc<Section>>) {
+        self.0.store(Arc::new(sections));
+    }
+
+    pub fn of(&self, name: &str) -> Option<Arc<Section>> {
+        self.0.load().get(name).cloned()
+    }
+}
+
+/// Something that is wrong, or was until just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownProblem {
+    pub kind: Kind,
+    pub about: String,
+    pub text: String,
+    pub since_ms: u64,
+    /// Since when it is not seen any more: its end is told when that has lasted.
+    pub gone_ms: Option<u64>,
+    /// When somebody was told last, and who.
+    pub told: Option<(u64, String)>,
+    /// Where the page shows it.
+    pub page: Option<String>,
+}
+
+/// What is wrong now. Nothing where nobody looks.
+#[derive(Default)]
+pub struct Problems(ArcSwap<Vec<KnownProblem>>);
+
+impl Problems {
+    /// Takes down what is wrong now, the worst first.
+    pub(crate) fn set(&self, problems: Vec<KnownProblem>) {
+        if **self.0.load() != problems {
+            self.0.store(Arc::new(problems));
+        }
+    }
+
+    pub fn list(&self) -> Arc<Vec<KnownProblem>> {
+        self.0.load_full()
+    }
+}
+
+/// What came of telling somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Yes,
+    /// It may be heard another time; why not now, without a word of the other side.
+    NotNow(String),
+    /// Trying again cannot help.
+    Never(String),
+}
+
+impl Relay {
+    /// The operator's page, where the config says its address.
+    pub fn page(&self) -> Option<Page> {
+        self.generation().config.admin.url.as_ref().map(|url| Page::at(url.as_str()))
+    }
+
+    /// Tells somebody by way of a destination, and again where that may help.
+    pub async fn tell(&self, name: &str, notice: &Notice) -> Result<(), String> {
+        for wait in WAITS.into_iter().map(Some).chain([None]) {
+            match (self.tell_once(name, notice).await, wait) {
+                (Heard::Yes, _) => return Ok(()),
+                (Heard::Never(why), _) | (Heard::NotNow(why), None) => return Err(why),
+                (Heard::NotNow(_), Some(wait)) => tokio::time::sleep(wait).await,
+            }
+        }
+        unreachable!("the last attempt has no wait behind it")
+    }
+
+    /// Makes one attempt.
+    pub async fn tell_once(&self, name: &str, notice: &Notice) -> Heard {
+        let heard = self.attempt_to_tell(name, notice).await;
+        self.metrics.notification(name, matches!(heard, Heard::Yes));
+        heard
+    }
+
+    async fn attempt_to_tell(&self, name: &str, notice: &Notice) -> Heard {
+        let Some(section) = self.sections.of(name) else {
+            return Heard::Never("the config names no such destination any more".to_owned());
+        };
+        let teller = match section.config.destination.teller() {
+            Ok(teller) => teller,
+            Err(why) => return Heard::Never(why.to_owned()),
+        };
+        let started = Instant::now();
+        while let Err(later) = section.rate_limit.take(Instant::now()) {
+            if later - started > TURN_WITHIN {
+                return Heard::Never("it is held as its server asks, or its rate has no turn for it".to_owned());
+            }
+            tokio::time::sleep_until(later).await;
+        }
+        let timeout = section.config.policy.timeout;
+        // The call itself may panic as well as what it returns.
+        let attempt = AssertUnwindSafe(async { teller.tell(notice).await }).catch_unwind();
+        let outcome = match tokio::time::timeout(timeout, attempt).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::local("a bug: the attempt panicked; see the log"),
+            Err(_) => Outcome::retry(format!("no answer within {timeout:?}")),
+        };
+        match outcome {
+            Outcome::Delivered | Outcome::DeliveredInPart { .. } => Heard::Yes,
+            Outcome::Retry { reason, after, holds_all } => {
+                if let (Some(after), true) = (after, holds_all) {
+                    section.rate_limit.hold(Instant::now() + after.min(HOLD_MAX));
+                }
+                Heard::NotNow(reason.brief)
+            }
+            Outcome::Reject { reason } | Outcome::Skipped { reason } | Outcome::Pause { reason } => {
+                Heard::Never(reason.brief)
+            }
+        }
+    }
+}
