@@ -9,7 +9,7 @@
 //! * [`section`]: what a config says of one destination, proved.
 //! * [`rate_limit`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
 //! * [`bodies`]: how many bytes of bodies may be in flight at once.
-//! * [`held`]: claims that are handed back whatever becomes of who holds them.
+//! * [`in_hand`]: claims that are handed back whatever becomes of who holds them.
 //! * [`troubles`]: what the log says of a destination.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
 
@@ -17,7 +17,7 @@ mod backoff;
 mod bodies;
 mod breaker;
 mod decide;
-mod held;
+mod in_hand;
 mod limits;
 mod rate_limit;
 mod section;

@@ -19,7 +19,7 @@ use self::settle::Sparing;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
 use super::decide::Policy;
-use super::held::{Held, Unattempted};
+use super::in_hand::{InHand, Unattempted};
 use super::section::Section;
 use super::status::Status;
 use crate::destination::{Delivery, Outcome, Outcomes, Reason};
@@ -79,7 +79,7 @@ struct Claiming {
 struct Attempted {
     /// What it was made by.
     section: Arc<Section>,
-    claims: Held,
+    claims: InHand,
     outcomes: Outcomes,
     started_ms: u64,
     took: Duration,
@@ -91,7 +91,7 @@ struct Attempt {
     clock: Clock,
     section: Arc<Section>,
     names: Arc<Names>,
-    claims: Held,
+    claims: InHand,
     reservation: Reservation,
     is_probe: bool,
 }
@@ -203,8 +203,8 @@ impl Worker {
 
     /// Says by which section of the config new attempts are made: what waits for one that has changed is due now, and by the new one.
     fn show_section(&self) {
-        let digest = self.section.config.fingerprint.clone();
-        self.parts.queue.change(Change::Section { digest });
+        let fingerprint = self.section.config.fingerprint.clone();
+        self.parts.queue.change(Change::Section { fingerprint });
     }
 
     /// Goes by what has changed: the section, and whether somebody has let the destination go on.

@@ -30,7 +30,7 @@ pub use self::spec::{By, Named, Only, ReplaySpec};
 use crate::event::{EventId, RelayFields};
 use crate::rules::RuleSet;
 use crate::store::{
-    AskedDigest, Command, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent,
+    AskedPrint, Command, Duty, EVENTS_MAX, NameId, NameKind, Page, ReplayProgress, Store, StoreError, StoredEvent,
     What, Which,
 };
 
@@ -273,7 +273,7 @@ impl Replayer {
             };
             let command = Command::new(id, of, What::Redeliver(Which::Events(selected.events)));
             // The id says what is asked for, and others may be found when it is asked for again.
-            self.store.ask(command.asked_as(AskedDigest::of([])))
+            self.store.ask(command.asked_as(AskedPrint::of([])))
         });
         progress.selected += try_join_all(asks).await?.iter().map(|done| done.deliveries).sum::<u64>();
         Ok(())

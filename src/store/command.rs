@@ -16,18 +16,18 @@ pub struct Command {
     pub of: NameId,
     pub what: What,
     /// Tells which deliveries were asked for, and why, from others of the same kind of act at the same destination.
-    pub asked: AskedDigest,
+    pub asked: AskedPrint,
 }
 
-/// A digest of what somebody asked for.
+/// A fingerprint of what somebody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AskedDigest(pub u64);
+pub struct AskedPrint(pub u64);
 
-impl AskedDigest {
+impl AskedPrint {
     /// Of what nobody says again.
     const NONE: Self = Self(0);
 
-    /// A digest of some parts, in their order. It is written down: another release must find the same.
+    /// Of some parts, in their order. It is written down: another release must find the same.
     pub fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         for part in parts {
@@ -51,12 +51,12 @@ pub const DEAD_EVENTS_MAX: usize = 1 << 20;
 impl Command {
     /// A command that may be said again, by its id.
     pub fn new(id: u128, of: NameId, what: What) -> Self {
-        let asked = what.digest();
+        let asked = what.asked();
         Self { id: Some(id), of, what, asked }
     }
 
     /// The same, where the deliveries were looked for by what somebody asked: said again, that finds others.
-    pub fn asked_as(self, asked: AskedDigest) -> Self {
+    pub fn asked_as(self, asked: AskedPrint) -> Self {
         Self { asked, ..self }
     }
 
@@ -70,7 +70,7 @@ impl Command {
     /// A command that nobody says again. It is not remembered, and resolves when it is in effect. Until it is durable, which may take a
     /// second, or until there is room on the disk, a crash undoes it: it is for what is looked for again anyway.
     pub fn once(of: NameId, what: What) -> Self {
-        Self { id: None, of, what, asked: AskedDigest::NONE }
+        Self { id: None, of, what, asked: AskedPrint::NONE }
     }
 }
 
@@ -108,12 +108,12 @@ pub enum What {
 
 impl What {
     /// Tells what is asked for from everything else of the same kind. The destinations are compared by themselves.
-    fn digest(&self) -> AskedDigest {
+    fn asked(&self) -> AskedPrint {
         match self {
-            Self::Pause { reason } => AskedDigest::of([reason.as_bytes()]),
-            Self::Hold | Self::Resume | Self::RetryNow | Self::TakeOver { .. } => AskedDigest::of([]),
-            Self::Redeliver(which) | Self::Drop(which) | Self::Move { which, .. } => which.digest(b""),
-            Self::DeadLetter { which, reason } => which.digest(reason.as_bytes()),
+            Self::Pause { reason } => AskedPrint::of([reason.as_bytes()]),
+            Self::Hold | Self::Resume | Self::RetryNow | Self::TakeOver { .. } => AskedPrint::of([]),
+            Self::Redeliver(which) | Self::Drop(which) | Self::Move { which, .. } => which.asked(b""),
+            Self::DeadLetter { which, reason } => which.asked(reason.as_bytes()),
         }
     }
 }
@@ -134,8 +134,8 @@ pub enum Which {
 }
 
 impl Which {
-    /// A digest of which are meant, and why.
-    fn digest(&self, why: &[u8]) -> AskedDigest {
+    /// A fingerprint of which are meant, and why.
+    fn asked(&self, why: &[u8]) -> AskedPrint {
         let ids = |events: &[EventId]| -> Vec<u8> { events.iter().flat_map(|event| event.to_bytes()).collect() };
         let number = |number: Option<u64>| number.map(|number| number.to_le_bytes().to_vec()).unwrap_or_default();
         let text = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_vec()).unwrap_or_default();
@@ -150,7 +150,7 @@ impl Which {
                 vec![b"dead".to_vec(), number(*since_ms), number(*until_ms), text(reason), text(reason_is), named]
             }
         };
-        AskedDigest::of([why].into_iter().chain(parts.iter().map(Vec::as_slice)))
+        AskedPrint::of([why].into_iter().chain(parts.iter().map(Vec::as_slice)))
     }
 }
 
@@ -191,15 +191,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_has_the_digest_that_is_written_down() {
+    fn what_was_asked_for_has_the_fingerprint_that_is_written_down() {
         let dead = DeadQuery { since_ms: Some(5), reason: Some("422".to_owned()), ..DeadQuery::default() };
-        for (what, digest) in [
+        for (what, print) in [
             (What::Pause { reason: "by hand".to_owned() }, 0xfdce_35a7_d264_8b3e),
             (What::Redeliver(Which::Pending), 0xf1ce_adda_ea0d_106a),
             (What::Drop(Which::Dead(dead)), 0x48af_5134_9f5c_0367),
             (What::DeadLetter { which: Which::OldestBeyond(9), reason: "operator".to_owned() }, 0x0ce6_b9e1_3a3a_0a6c),
         ] {
-            assert_eq!(what.digest(), AskedDigest(digest), "{what:?}");
+            assert_eq!(what.asked(), AskedPrint(print), "{what:?}");
         }
     }
 }

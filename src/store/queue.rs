@@ -66,9 +66,9 @@ pub enum Change {
         /// Whether it is open.
         is_open: bool,
     },
-    /// Its section of the config is this, by a digest. Where it was another, what is scheduled is due now, and goes out gently: most
+    /// Its section of the config is this, by its fingerprint. Where it was another, what is scheduled is due now, and goes out gently: most
     /// likely the change is to help it.
-    Section { digest: String },
+    Section { fingerprint: String },
 }
 
 /// How a destination stands, for its worker.

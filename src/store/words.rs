@@ -135,8 +135,8 @@ pub enum Settlement {
 /// Where one delivery stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// Its source is held: no attempt is made before that is over.
-    Held,
+    /// Something keeps it: no attempt is made before that is over.
+    Held { by: HeldBy },
     /// No attempt has been settled yet.
     Waiting,
     /// An attempt is in flight.
@@ -183,6 +183,13 @@ pub enum DeliveryState {
     },
     /// It is over. How is not in memory; where the journal was searched, it is not there either.
     Settled,
+}
+
+/// What keeps a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBy {
+    /// Its source is held.
+    Source,
 }
 
 /// How a destination stands that does not simply go on.

@@ -15,7 +15,7 @@ use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::replay::Conditions;
 use crate::store::{
-    AskedDigest, Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page,
+    AskedPrint, Command, Cursor, DEAD_EVENTS_MAX, DeadLetter, DeadQuery, DeadReason, NameId, NameKind, Page,
     StoredEvent, What, Which,
 };
 use crate::time::rfc3339;
@@ -243,7 +243,7 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &Cancellati
     let filters = asked.as_query(&FILTERS)?;
     let mut filter = Filter::read(&filters)?;
     filter.query.events = events(asked)?;
-    let digest = digest(&filters, filter.query.events.as_deref());
+    let print = print_of(&filters, filter.query.events.as_deref());
     let id = asked.id()?;
     let is_dry = asked.flag("dry_run")?;
     let which = Which::Dead(as_query(relay, from, filter, has_gone).await?);
@@ -251,7 +251,7 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &Cancellati
         (relay.store.how_many(from, which).await.map_err(refused)?, false)
     } else {
         let what = if is_drop { What::Drop(which) } else { What::Move { which, to } };
-        let done = ask(relay, Command::new(id, from, what).asked_as(digest)).await?;
+        let done = ask(relay, Command::new(id, from, what).asked_as(print)).await?;
         (done.deliveries, done.was_done_before)
     };
     let dead = relay.store.counts().await.map_err(refused)?.of(from).dead;
@@ -261,14 +261,14 @@ async fn act(relay: &Arc<Relay>, act: &str, asked: &Asked, has_gone: &Cancellati
 }
 
 /// Tells which dead letters were asked for: those that are found, and the moments that ages name, are others when it is said again.
-fn digest(filters: &Query, events: Option<&[EventId]>) -> AskedDigest {
+fn print_of(filters: &Query, events: Option<&[EventId]>) -> AskedPrint {
     let mut named: Vec<_> = events.unwrap_or_default().iter().map(|event| event.to_bytes()).collect();
     named.sort_unstable();
     named.dedup();
     let said = filters.0.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
     let marked = events.map(|_| b"events".as_slice());
     let parts: Vec<&[u8]> = said.chain(marked).chain(named.iter().map(<[u8; 16]>::as_slice)).collect();
-    AskedDigest::of(parts)
+    AskedPrint::of(parts)
 }
 
 /// The events that are named, if any are.

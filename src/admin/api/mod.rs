@@ -370,7 +370,7 @@ async fn blocking<T: Send + 'static>(
 fn state_name(state: &DeliveryState) -> &'static str {
     match state {
         DeliveryState::Settled => "unknown",
-        DeliveryState::Held => "held",
+        DeliveryState::Held { .. } => "held",
         DeliveryState::Waiting => "waiting",
         DeliveryState::InFlight => "in_flight",
         DeliveryState::Scheduled { .. } => "scheduled",
@@ -385,7 +385,7 @@ fn state_name(state: &DeliveryState) -> &'static str {
 fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
     let mut shown = json!({ "state": state_name(state) });
     match state {
-        DeliveryState::Held | DeliveryState::Waiting | DeliveryState::InFlight => {}
+        DeliveryState::Held { .. } | DeliveryState::Waiting | DeliveryState::InFlight => {}
         DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
         DeliveryState::Scheduled { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);

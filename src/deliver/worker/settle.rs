@@ -10,7 +10,7 @@ use super::{Attempted, Attempts, Worker};
 use crate::deliver::backoff::spread;
 use crate::deliver::breaker::{Change as BreakerChange, Sign};
 use crate::deliver::decide::{Next, decide};
-use crate::deliver::held::Decided;
+use crate::deliver::in_hand::Decided;
 use crate::destination::{Outcome, Reason};
 use crate::store::{AttemptNote, Change, Claim, Settlement};
 use crate::time::Instant;

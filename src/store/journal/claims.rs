@@ -172,7 +172,7 @@ impl Queue for JournalQueue {
             Change::Pause { reason } => drop(control(Act::Pause(reason), Urgency::Now)),
             Change::Breaker { is_open: true } => drop(control(Act::Open, Urgency::Soon)),
             Change::Breaker { is_open: false } => drop(control(Act::Close, Urgency::Soon)),
-            Change::Section { digest } => self.journal.go_by_section(self.id, digest),
+            Change::Section { fingerprint } => self.journal.go_by_section(self.id, fingerprint),
         }
     }
 
@@ -242,12 +242,12 @@ impl Journal {
     }
 
     /// Remembers a destination's section of the config. What waits by another one is due now.
-    fn go_by_section(&self, id: NameId, digest: String) {
-        let before = lock(&self.facts).insert(id, digest.clone());
-        if before.as_ref() == Some(&digest) {
+    fn go_by_section(&self, id: NameId, fingerprint: String) {
+        let before = lock(&self.facts).insert(id, fingerprint.clone());
+        if before.as_ref() == Some(&fingerprint) {
             return;
         }
-        self.index.update(vec![Update::Fact(id, digest)]);
+        self.index.update(vec![Update::Fact(id, fingerprint)]);
         let name = reading(&self.names).of(id).map(|(_, name)| name.clone());
         if before.is_some() && lock(&self.destination(id).queue).backlog() > 0 {
             let destination = name.as_deref().unwrap_or_default();

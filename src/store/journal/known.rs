@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::format::{BulkAct, CommandRecord, SelectionRecord};
 use super::lock;
-use crate::store::{AskedDigest, COMMANDS_MAX, Command, NameId, What};
+use crate::store::{AskedPrint, COMMANDS_MAX, Command, NameId, What};
 
 /// A command that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct CommandAct {
     pub of: NameId,
     pub kind: CommandKind,
     /// What was asked for. Of commands that an earlier build did it is not known.
-    pub asked: Option<AskedDigest>,
+    pub asked: Option<AskedPrint>,
 }
 
 /// Stands in the index where no other destination is named.
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_of_a_command_of_an_earlier_build_is_not_held_against_it() {
-        let act = |kind, asked: Option<u64>| CommandAct { of: NameId(1), kind, asked: asked.map(AskedDigest) };
+        let act = |kind, asked: Option<u64>| CommandAct { of: NameId(1), kind, asked: asked.map(AskedPrint) };
         let drop = |asked| act(CommandKind::Drop, asked);
         assert!(drop(Some(1)).is_same(&drop(Some(1))) && drop(Some(1)).is_same(&drop(None)));
         assert!(drop(None).is_same(&drop(Some(1))) && !drop(Some(1)).is_same(&drop(Some(2))));

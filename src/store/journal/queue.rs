@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::bitmap::Bitmap;
 use super::format::{Act, BulkAct, DeliveryKey, OutcomeState};
 use crate::event::EventId;
-use crate::store::{self, DeliveryId, DeliveryState, NameId, NameState, Pause};
+use crate::store::{self, DeliveryId, DeliveryState, HeldBy, NameId, NameState, Pause};
 
 /// Scheduled deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
 /// need not be asked ten thousand times, and each of them costs memory.

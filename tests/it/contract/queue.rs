@@ -293,7 +293,7 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
         comes(ready);
         let let_go_on = until(&mut state, |now| now.state.paused.is_none());
         for section in ["one", "one", "two"] {
-            queue.change(Change::Section { digest: section.into() });
+            queue.change(Change::Section { fingerprint: section.into() });
         }
         let helped = until(&mut state, |now| now.ramp_ups > let_go_on.ramp_ups);
         assert_eq!((let_go_on.ramp_ups, helped.ramp_ups), (1, 2), "the first section of all is not another one");

@@ -3,7 +3,7 @@
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::{AskedDigest, NameId};
+use crate::store::{AskedPrint, NameId};
 
 /// An act on a whole destination: an operator's, or one that the relay made in an operator's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct SelectionRecord {
 pub struct CommandRecord {
     pub id: u128,
     /// What was asked for. Earlier builds did not say.
-    pub asked: Option<AskedDigest>,
+    pub asked: Option<AskedPrint>,
 }
 
 /// Stands where a record is part of no command; no UUID of one is all zeros.
@@ -149,7 +149,7 @@ impl SelectionRecord {
         if to.is_some() || asked.is_some() {
             put_u32(out, to.unwrap_or(NameId::NONE).0);
         }
-        if let Some(AskedDigest(asked)) = asked {
+        if let Some(AskedPrint(asked)) = asked {
             put_u64(out, asked);
         }
     }
@@ -181,7 +181,7 @@ impl SelectionRecord {
             (BulkAct::MoveWaiting(_), Some(to)) => BulkAct::MoveWaiting(to),
             (act, _) => act,
         };
-        let asked = take.u64().map(AskedDigest);
+        let asked = take.u64().map(AskedPrint);
         let command = (command != NO_COMMAND).then_some(CommandRecord { id: command, asked });
         Some(Self { destination, at_ms, act, command, reason, sequences })
     }

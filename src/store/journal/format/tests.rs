@@ -7,7 +7,7 @@ use super::BulkAct;
 use super::codec::{Take, put_text};
 use super::*;
 use crate::event::EventId;
-use crate::store::{AskedDigest, NameId, NameKind, NameState, Pause, PlannedDelivery};
+use crate::store::{AskedPrint, NameId, NameKind, NameState, Pause, PlannedDelivery};
 
 fn outcome() -> impl Strategy<Value = OutcomeRecord> {
     let state = prop_oneof![
@@ -68,7 +68,7 @@ proptest! {
             let reason = "operator".to_owned();
             let one = SelectionRecord { destination: NameId(3), at_ms: 6, act, command: None, reason, sequences };
             let of = |asked| Some(CommandRecord { id: 99, asked });
-            for command in [None, of(None), of(Some(AskedDigest(0))), of(Some(AskedDigest(u64::MAX)))] {
+            for command in [None, of(None), of(Some(AskedPrint(0))), of(Some(AskedPrint(u64::MAX)))] {
                 let selection = SelectionRecord { command, ..one.clone() };
                 builder.selection(&selection);
                 expected.push(Record::Selection(selection));

@@ -153,7 +153,7 @@ impl Queue {
             return Some(DeliveryState::InFlight);
         }
         if self.is_held(sequence) {
-            return Some(DeliveryState::Held);
+            return Some(DeliveryState::Held { by: HeldBy::Source });
         }
         if self.unsettled.contains(sequence) || self.redeliveries.contains(sequence) {
             return Some(DeliveryState::Waiting);

@@ -39,12 +39,13 @@ fn with_held(kept: &Kept) -> JournalStore {
 #[track_caller]
 fn check(store: &JournalStore) {
     assert_eq!(held(store), [1, 3]);
+    let by_source = DeliveryState::Held { by: HeldBy::Source };
     let counts = store.counts(crm(store));
     assert_eq!((counts.backlog, counts.held), (2, 2));
     let state = |sequence| stands(store, DeliveryKey { sequence, destination: crm(store) });
     assert_eq!(
         (0..4).map(state).collect::<Vec<_>>(),
-        [DeliveryState::Waiting, DeliveryState::Held, DeliveryState::Waiting, DeliveryState::Held,]
+        [DeliveryState::Waiting, by_source.clone(), DeliveryState::Waiting, by_source]
     );
     assert_eq!(store.pinning(crm(store)).iter_from(0).collect::<Vec<_>>(), [0, 2], "never too much");
 }

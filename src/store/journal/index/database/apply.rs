@@ -8,7 +8,7 @@ use crate::store::journal::format::{BulkAct, DeliveryKey, ReplayRecord, Selectio
 use crate::store::journal::index::Update;
 use crate::store::journal::known::{CommandAct, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
-use crate::store::{AskedDigest, AttemptNote, COMMANDS_MAX, NameId};
+use crate::store::{AskedPrint, AttemptNote, COMMANDS_MAX, NameId};
 
 impl Database {
     pub fn apply(&mut self, update: &Update) -> Result<()> {
@@ -155,7 +155,7 @@ impl Database {
             "INSERT OR IGNORE INTO command (id, destination, kind, other, deliveries, at_ms, asked)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
-        let asked = asked.map(|AskedDigest(asked)| signed(asked));
+        let asked = asked.map(|AskedPrint(asked)| signed(asked));
         statement.execute(params![id.to_be_bytes(), of.0, kind, other, signed(*deliveries), signed(*at_ms), asked])?;
         let sql = "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY at_ms DESC LIMIT -1 OFFSET ?1)";
         self.connection.prepare_cached(sql)?.execute([COMMANDS_MAX as i64]).map(drop)

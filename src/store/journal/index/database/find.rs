@@ -9,7 +9,7 @@ use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::{DeliveryKey, ReplayRecord};
 use crate::store::journal::known::{CommandAct, CommandKind, KnownCommand};
 use crate::store::journal::words::{Damage, Letter, Place};
-use crate::store::{AskedDigest, AttemptNote, NameId};
+use crate::store::{AskedPrint, AttemptNote, NameId};
 
 impl Database {
     /// The commands that are remembered, oldest first.
@@ -23,7 +23,7 @@ impl Database {
             let of = NameId(row.get(1)?);
             let deliveries = unsigned(row, 4)?;
             let at_ms = unsigned(row, 5)?;
-            let asked = row.get::<_, Option<i64>>(6)?.map(|asked| AskedDigest(asked.cast_unsigned()));
+            let asked = row.get::<_, Option<i64>>(6)?.map(|asked| AskedPrint(asked.cast_unsigned()));
             Ok(kind.map(|kind| KnownCommand { id, act: CommandAct { of, kind, asked }, deliveries, at_ms }))
         })?;
         rows.filter_map(Result::transpose).collect()

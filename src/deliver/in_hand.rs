@@ -33,10 +33,10 @@ impl Unattempted {
     }
 
     /// Takes the first so many out.
-    pub fn split(&mut self, count: usize) -> Held {
+    pub fn split(&mut self, count: usize) -> InHand {
         let parts = self.claimed.by_ref().take(count).map(|Claimed { claim, event }| (claim, event));
         let (claims, events) = parts.unzip();
-        Held { queue: self.queue.clone(), claims, events }
+        InHand { queue: self.queue.clone(), claims, events }
     }
 }
 
@@ -55,14 +55,14 @@ fn hand_back(queue: &Arc<dyn Queue>, claims: impl ExactSizeIterator<Item = Claim
 }
 
 /// Claims in flight: one, mostly. What is left when this goes is handed back.
-pub struct Held {
+pub struct InHand {
     queue: Arc<dyn Queue>,
     claims: SmallVec<[Claim; 1]>,
     /// Of each claim its event, until it is taken.
     events: SmallVec<[Read; 1]>,
 }
 
-impl Held {
+impl InHand {
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
         self.claims.first().map(|claim| claim.delivery.destination)
@@ -73,7 +73,7 @@ impl Held {
         std::mem::take(&mut self.events)
     }
 
-    /// Decides about all of them in turn. Each is held until its settlement is there.
+    /// Decides about all of them in turn. Each stays in hand until its settlement is there.
     pub fn settle<T>(
         mut self,
         with: impl IntoIterator<Item = T>,
@@ -89,7 +89,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for InHand {
     fn drop(&mut self) {
         hand_back(&self.queue, self.claims.drain(..));
     }
