@@ -256,7 +256,7 @@ impl Queue {
                 self.redeliveries.insert(sequence)
             }
             BulkAct::DeadLetter | BulkAct::MoveWaiting(_) => {
-                if self.claimed.contains_key(&sequence) || !self.is_pending(sequence) {
+                if self.is_in_hand(sequence) || !self.is_pending(sequence) {
                     return false;
                 }
                 self.remove_held(sequence);
@@ -272,8 +272,7 @@ impl Queue {
     /// What may be moved elsewhere: all but what is in flight and what is held, dead letters aside.
     pub fn movable(&mut self) -> Snapshot {
         self.take_back_returned();
-        let unclaimed =
-            |set: &Bitmap| set.iter_from(0).filter(|sequence| !self.claimed.contains_key(sequence)).collect();
+        let unclaimed = |set: &Bitmap| set.iter_from(0).filter(|sequence| !self.is_in_hand(*sequence)).collect();
         let scheduled = self.scheduled.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
         Snapshot {
             unsettled: unclaimed(&self.unsettled),

@@ -3,12 +3,17 @@
 use super::*;
 
 impl Queue {
+    /// Whether it is in the hands of a worker, or was handed back by one: nothing else is done to it then.
+    pub(super) fn is_in_hand(&self, sequence: u64) -> bool {
+        self.claimed.contains_key(&sequence)
+    }
+
     /// Whether a delivery is still to be made.
     pub fn is_pending(&self, sequence: u64) -> bool {
         self.unsettled.contains(sequence)
             || self.redeliveries.contains(sequence)
             || self.due.contains_key(&sequence)
-            || self.claimed.contains_key(&sequence)
+            || self.is_in_hand(sequence)
             || self.is_held(sequence)
     }
 
@@ -21,14 +26,14 @@ impl Queue {
     pub fn unattempted_below(&self, end: u64, let_go_by_ms: u64) -> Bitmap {
         let younger: Vec<&Bitmap> = self.let_go.range(let_go_by_ms.saturating_add(1)..).map(|(_, set)| set).collect();
         let first = self.unsettled.iter_outside(&younger).take_while(|sequence| *sequence < end);
-        first.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+        first.filter(|sequence| !self.is_in_hand(*sequence)).collect()
     }
 
     /// Everything that waits and is not in flight: what was handed back as well.
     pub fn waiting(&self) -> Bitmap {
         let scheduled = self.due.keys().copied();
         let all = self.unsettled.iter_from(0).chain(self.redeliveries.iter_from(0)).chain(scheduled);
-        let unclaimed = all.filter(|sequence| !self.claimed.contains_key(sequence));
+        let unclaimed = all.filter(|sequence| !self.is_in_hand(*sequence));
         unclaimed.chain(self.returned.iter().map(|claim| claim.key.sequence)).collect()
     }
 
@@ -95,27 +100,27 @@ impl Queue {
 
     /// The oldest event of which no attempt was made or is in flight.
     pub fn oldest_unattempted(&self) -> Option<u64> {
-        self.unsettled.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence))
+        self.unsettled.iter_from(0).find(|sequence| !self.is_in_hand(*sequence))
     }
 
     /// What keeps the journal from being trimmed, is not in flight and was not held before.
     pub fn never_held(&self) -> Bitmap {
         let let_go: Vec<&Bitmap> = self.let_go.values().collect();
         let waiting = self.unsettled.iter_outside(&let_go).chain(self.redeliveries.iter_from(0));
-        waiting.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+        waiting.filter(|sequence| !self.is_in_hand(*sequence)).collect()
     }
 
     /// The oldest of these.
     pub fn oldest_never_held(&self) -> Option<u64> {
         let let_go: Vec<&Bitmap> = self.let_go.values().collect();
-        let is_free = |sequence: &u64| !self.claimed.contains_key(sequence);
+        let is_free = |sequence: &u64| !self.is_in_hand(*sequence);
         let first = self.unsettled.iter_outside(&let_go).find(is_free);
         [first, self.redeliveries.iter_from(0).find(is_free)].into_iter().flatten().min()
     }
 
     /// The oldest that keeps the journal from being trimmed and is not in flight.
     pub fn oldest_pinning(&self) -> Option<u64> {
-        let again = self.redeliveries.iter_from(0).find(|sequence| !self.claimed.contains_key(sequence));
+        let again = self.redeliveries.iter_from(0).find(|sequence| !self.is_in_hand(*sequence));
         [self.oldest_unattempted(), again].into_iter().flatten().min()
     }
 
@@ -148,7 +153,7 @@ impl Queue {
     /// Where a delivery stands, if it is not settled.
     pub fn delivery_state(&self, sequence: u64) -> Option<DeliveryState> {
         let is_in_flight =
-            self.claimed.contains_key(&sequence) && !self.returned.iter().any(|claim| claim.key.sequence == sequence);
+            self.is_in_hand(sequence) && !self.returned.iter().any(|claim| claim.key.sequence == sequence);
         if is_in_flight {
             return Some(DeliveryState::InFlight);
         }
