@@ -237,7 +237,7 @@ impl Journal {
         }
         let leased = self.store.lease(Duty::deliver_to(self.destination)).now_or_never();
         let queue = leased.expect("a journal's lease is there at once").queues.remove(0);
-        let room = Room { deliveries: GROUP as usize, body_bytes: usize::MAX };
+        let room = Room { deliveries: GROUP as usize, body_bytes: usize::MAX, urgent_only: false };
         let claimed = queue.claim(room).now_or_never().expect("all of it is in memory");
         let delivered =
             |Claimed { claim, .. }| Settled { claim, settlement: Settlement::Delivered { attempts: 1 }, attempt: None };

@@ -94,7 +94,7 @@ fn queue(store: &JournalStore, of: NameId) -> Arc<dyn Queue> {
 
 /// Claims what is there; what is read from the disk is read here.
 fn claim(queue: &dyn Queue, deliveries: usize) -> Vec<Claimed> {
-    RUNTIME.block_on(async { queue.claim(Room { deliveries, body_bytes: 4 << 20 }).await })
+    RUNTIME.block_on(async { queue.claim(Room { deliveries, body_bytes: 4 << 20, urgent_only: false }).await })
 }
 
 fn delivered(claimed: Claimed) -> Settled {

@@ -145,7 +145,7 @@ fn claim(store: &JournalStore, destination: NameId) -> Vec<Claimed> {
     let queue = &lease.queues[0];
     let mut all = Vec::new();
     loop {
-        let mut some = queue.claim(Room { deliveries: usize::MAX, body_bytes: usize::MAX });
+        let mut some = queue.claim(Room { deliveries: usize::MAX, body_bytes: usize::MAX, urgent_only: false });
         match some.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(some) if some.is_empty() => return all,
             Poll::Ready(some) => all.extend(some),

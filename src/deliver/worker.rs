@@ -265,7 +265,7 @@ impl Worker {
             };
             // Without room, one of our own attempts will end and bring us back here.
             let body_bytes = self.share.room()?;
-            let asked = Room { deliveries: attempts_max * batch_max, body_bytes };
+            let asked = Room { deliveries: attempts_max * batch_max, body_bytes, urgent_only: false };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
                 Some(claimed) => {

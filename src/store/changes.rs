@@ -145,20 +145,22 @@ impl Drop for Watch {
     }
 }
 
-/// What is told of claims that were settled; nothing of those that were handed back.
+/// What is told of claims that were settled; nothing of those that were handed back, nor of digests, which are many deliveries.
 pub fn told_of(settled: &[Settled], at_ms: u64) -> Vec<(DeliveryId, DeliveryState)> {
-    let told = settled.iter().filter_map(|Settled { claim: Claim { delivery, .. }, settlement, .. }| {
-        let state = match settlement.clone() {
-            Settlement::Returned => return None,
-            Settlement::Delivered { attempts } => DeliveryState::Delivered { attempts, at_ms },
-            Settlement::Skipped { reason, .. } => DeliveryState::Skipped { at_ms, reason },
-            Settlement::Dead { attempts, reason } => DeliveryState::Dead { attempts, at_ms, reason },
-            Settlement::Scheduled { attempts, due_ms, reason, .. } => {
-                DeliveryState::Scheduled { attempts, due_ms, reason }
-            }
-        };
-        Some((*delivery, state))
-    });
+    let told = settled.iter().filter(|settled| settled.claim.digest.is_none()).filter_map(
+        |Settled { claim: Claim { delivery, .. }, settlement, .. }| {
+            let state = match settlement.clone() {
+                Settlement::Returned => return None,
+                Settlement::Delivered { attempts } => DeliveryState::Delivered { attempts, at_ms },
+                Settlement::Skipped { reason, .. } => DeliveryState::Skipped { at_ms, reason },
+                Settlement::Dead { attempts, reason } => DeliveryState::Dead { attempts, at_ms, reason },
+                Settlement::Scheduled { attempts, due_ms, reason, .. } => {
+                    DeliveryState::Scheduled { attempts, due_ms, reason }
+                }
+            };
+            Some((*delivery, state))
+        },
+    );
     told.collect()
 }
 

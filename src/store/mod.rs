@@ -6,6 +6,7 @@
 //!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract/` holds any backend to it.
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
 //! * `lease`, [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
+//! * `lanes`, [`Lanes`]: in which order they go out, and which go out together, where that is sorted.
 //! * `queue`, [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what
 //!   became of it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
 //! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`. `changes`, [`Watch`]: what changes
@@ -25,6 +26,7 @@ mod command;
 mod cursor;
 mod errors;
 pub mod journal;
+mod lanes;
 mod lease;
 pub mod lock;
 mod looking;
@@ -42,6 +44,7 @@ pub use self::changes::{ARRIVED_BYTES_MAX, ARRIVED_MAX, Changes, Others, SETTLED
 pub use self::command::*;
 pub use self::cursor::*;
 pub use self::errors::*;
+pub use self::lanes::*;
 pub use self::lease::*;
 pub use self::looking::*;
 pub use self::names::*;

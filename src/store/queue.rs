@@ -5,18 +5,19 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{AttemptNote, Claim, NameState, Settlement, StoreError, StoredEvent};
+use super::{AttemptNote, Claim, Lanes, NameState, Room, Settlement, StoreError, StoredEvent};
 
 /// The deliveries of one destination, while this process has the [`Lease`](super::Lease) to make them. All of it is in memory, but for events of a
 /// destination that lags, and cannot fail.
-pub trait Queue: Send + Sync {
-    /// What is due, with its events: returned ones first, then due retries, first attempts and redeliveries in turn. As much as both
-    /// limits allow, and at least one event, however large. Empty while the destination is paused, and once the lease is lost. Dropping the
-    /// future hands back what it had claimed.
+pub trait Queue: Lanes {
+    /// What is due, with its events: returned ones first, then due retries, first attempts and redeliveries in turn. Where the section sorts:
+    /// returned ones, what is urgent, and then due retries, what is ready and digests in turn. As much as both limits allow, and at least one
+    /// event, however large. Empty while the destination is paused, and once the lease is lost. Dropping the future hands back what it had
+    /// claimed.
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>>;
 
     /// Resolves when a claim may give something: an event, a retry that is due, the end of a pause. May resolve for nothing. Not for a
-    /// claim that was handed back.
+    /// claim that was handed back. After a claim of what is urgent alone, such a claim is meant, until [`Lanes::wake`].
     fn ready(&self) -> BoxFuture<'static, ()>;
 
     /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second. Changes nothing once the
@@ -28,14 +29,6 @@ pub trait Queue: Send + Sync {
 
     /// How the destination stands, now and from now on.
     fn state(&self) -> watch::Receiver<QueueState>;
-}
-
-/// How much may be claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    pub deliveries: usize,
-    /// Bytes of their bodies.
-    pub body_bytes: usize,
 }
 
 /// A delivery that was claimed.
@@ -66,8 +59,8 @@ pub enum Change {
         /// Whether it is open.
         is_open: bool,
     },
-    /// Its section of the config is this, by its fingerprint. Where it was another, what is scheduled is due now, and goes out gently: most
-    /// likely the change is to help it.
+    /// Its section of the config is this. Where it was another, what is scheduled is due now, and goes out gently: most likely the change is
+    /// to help it.
     Section { fingerprint: String },
 }
 

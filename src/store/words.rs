@@ -1,6 +1,7 @@
 //! The store's vocabulary: plain values that go in and come out.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +85,38 @@ pub struct DeliveryId {
     pub destination: NameId,
 }
 
+/// How much may be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub deliveries: usize,
+    /// Bytes of their bodies.
+    pub body_bytes: usize,
+    /// Only what is urgent may be claimed, and no digest.
+    pub urgent_only: bool,
+}
+
+/// Names a closed digest, for good: in the whole store no two have one, whatever becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DigestId(pub NonZeroU64);
+
+/// A UUIDv8: what it holds is the store's own business (RFC 9562, section 5.8).
+const VERSION_8: u128 = 0x8 << 76;
+const VARIANT: u128 = 0b10 << 62;
+const OWN_BITS: u128 = !((0xf << 76) | (0b11 << 62));
+
+impl DigestId {
+    /// How others know it, as the store of this number gives it: the same on every attempt, and no event's.
+    pub fn name(self, store: u64) -> uuid::Uuid {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(b"digest");
+        context.update(&store.to_le_bytes());
+        context.update(&self.0.get().to_le_bytes());
+        let digest = context.finish();
+        let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
+        uuid::Uuid::from_u128(u128::from_be_bytes(*bytes) & OWN_BITS | VERSION_8 | VARIANT)
+    }
+}
+
 /// A delivery in the hands of a worker, until it is settled or the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -94,6 +127,8 @@ pub struct Claim {
     pub first_attempt_ms: Option<u64>,
     /// When it was due, unix milliseconds; `None` for a first attempt.
     pub due_ms: Option<u64>,
+    /// It is this digest: the delivery is the first of its members, and what becomes of it becomes of all of them.
+    pub digest: Option<DigestId>,
 }
 
 /// What became of a claim.
@@ -190,6 +225,11 @@ pub enum DeliveryState {
 pub enum HeldBy {
     /// Its source is held.
     Source,
+    /// It lies in a window, to go out with others as one digest.
+    Window {
+        /// When that is to be ended, unix milliseconds.
+        ends_ms: u64,
+    },
 }
 
 /// How a destination stands that does not simply go on.
@@ -243,7 +283,7 @@ impl AllCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     pub destination: NameId,
-    /// Deliveries not settled yet: waiting, in flight and scheduled.
+    /// Deliveries not settled yet: waiting, in flight and scheduled. Not those that lie in open windows.
     pub backlog: u64,
     /// Of them, waiting for another attempt.
     pub scheduled: u64,
@@ -253,7 +293,17 @@ pub struct Counts {
     pub in_flight: u64,
     /// Deliveries whose sources are held. They do not count as backlog.
     pub held: u64,
-    /// When the oldest event arrived that waits, unix milliseconds.
+    /// Deliveries that lie in open windows. They do not count as backlog.
+    pub gathered: u64,
+    /// Open windows.
+    pub windows: u64,
+    /// When the first of those is to be ended in which something lies, unix milliseconds.
+    pub next_end_ms: Option<u64>,
+    /// Of the backlog, what is urgent.
+    pub urgent: u64,
+    /// Of the backlog, what is still to be given a lane.
+    pub unplaced: u64,
+    /// When the oldest event arrived that waits and lies in no window, unix milliseconds.
     pub oldest_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
@@ -272,6 +322,11 @@ impl Default for Counts {
             redeliveries: 0,
             in_flight: 0,
             held: 0,
+            gathered: 0,
+            windows: 0,
+            next_end_ms: None,
+            urgent: 0,
+            unplaced: 0,
             oldest_ms: None,
             backlog_bytes: 0,
             limited_bytes: 0,
@@ -427,4 +482,20 @@ pub enum Health {
     Full(String),
     /// A sync failed, so what is on the disk is not known any more. Only a restart can find out.
     Poisoned(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_known_by_a_uuid_of_version_8_which_no_release_may_change() {
+        let id = |id| DigestId(NonZeroU64::new(id).expect("not 0"));
+        let name = id(7).name(42);
+        assert_eq!((name.get_version_num(), name.get_variant()), (8, uuid::Variant::RFC4122));
+        assert_eq!(name.to_string(), "a3da29f2-fda7-895a-82c1-7637f09bc599", "by another program");
+        assert_ne!(name, id(8).name(42));
+        assert_ne!(name, id(7).name(43));
+        assert_eq!(std::mem::size_of::<Option<DigestId>>(), 8, "a claim is copied everywhere");
+    }
 }

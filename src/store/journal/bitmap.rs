@@ -10,8 +10,11 @@ use std::sync::Arc;
 pub const CHUNK: u64 = 1 << 16;
 const WORDS: usize = (CHUNK / 64) as usize;
 
+/// The numbers of a chunk, a bit each.
+pub type Words = [u64; WORDS];
+
 /// A chunk with fewer numbers than this is written as a list of them.
-const LIST_BELOW: u32 = (WORDS * 4) as u32;
+pub const LIST_BELOW: u32 = (WORDS * 4) as u32;
 const AS_LIST: u8 = 1;
 const AS_WORDS: u8 = 2;
 
@@ -28,7 +31,7 @@ struct Chunk {
     /// No word from here on was ever set: who keeps up asks again and again what comes after the newest number.
     end: usize,
     /// Shared with copies, until one of them changes: a checkpoint copies every queue.
-    words: Arc<[u64; WORDS]>,
+    words: Arc<Words>,
 }
 
 impl PartialEq for Chunk {
@@ -143,13 +146,38 @@ impl Bitmap {
     /// Adds all numbers of another set.
     pub fn insert_all(&mut self, other: &Bitmap) {
         for (key, chunk) in other.chunks.iter().filter(|(_, chunk)| chunk.length > 0) {
-            let own = self.chunk(*key);
-            let before = own.length;
-            Arc::make_mut(&mut own.words).iter_mut().zip(chunk.words.iter()).for_each(|(own, other)| *own |= other);
-            own.length = own.words.iter().map(|word| word.count_ones()).sum();
-            own.end = own.end.max(chunk.end);
-            self.length += u64::from(own.length - before);
+            self.insert_words(*key, &chunk.words, chunk.end);
         }
+    }
+
+    /// Adds all numbers of a chunk, of which no word is set from `end` on.
+    pub fn insert_words(&mut self, key: u64, words: &Words, end: usize) {
+        let own = self.chunk(key);
+        let before = own.length;
+        Arc::make_mut(&mut own.words).iter_mut().zip(words.iter()).for_each(|(own, other)| *own |= other);
+        own.length = own.words.iter().map(|word| word.count_ones()).sum();
+        own.end = own.end.max(end);
+        self.length += u64::from(own.length - before);
+    }
+
+    /// The chunk of this number, where there is one.
+    pub fn words(&self, key: u64) -> Option<&Words> {
+        self.chunks.get(&key).map(|chunk| &*chunk.words)
+    }
+
+    /// Whether no number is in both.
+    pub fn is_apart_from(&self, other: &Bitmap) -> bool {
+        let is_apart = |(key, chunk): (&u64, &Chunk)| {
+            other.words(*key).is_none_or(|words| chunk.words.iter().zip(words).all(|(own, other)| own & other == 0))
+        };
+        self.chunks.iter().all(is_apart)
+    }
+
+    /// Keeps what is in another set as well.
+    pub fn keep_within(&mut self, other: &Bitmap) {
+        let mut rest = self.clone();
+        rest.remove_all(other);
+        self.remove_all(&rest);
     }
 
     /// Takes all numbers of another set out.
@@ -226,7 +254,12 @@ impl Bitmap {
 
     /// The numbers that are in none of these sets, in order.
     pub fn iter_outside<'b>(&'b self, others: &'b [&Bitmap]) -> impl Iterator<Item = u64> + 'b {
-        let mut next = self.next_outside(0, others);
+        self.iter_outside_from(0, others)
+    }
+
+    /// The same from a number on.
+    pub fn iter_outside_from<'b>(&'b self, from: u64, others: &'b [&Bitmap]) -> impl Iterator<Item = u64> + 'b {
+        let mut next = self.next_outside(from, others);
         std::iter::from_fn(move || {
             let number = next?;
             next = self.next_outside(number + 1, others);

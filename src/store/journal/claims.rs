@@ -91,7 +91,7 @@ impl Queue for JournalQueue {
             if self.lost.is_cancelled() {
                 Vec::new()
             } else {
-                queue.claim(room.deliveries, self.journal.clock.now_ms())
+                queue.claim_within(room.deliveries, room.urgent_only, self.journal.clock.now_ms())
             }
         };
         if claims.is_empty() {
@@ -147,6 +147,10 @@ impl Queue for JournalQueue {
 
     fn settle(&self, settled: Vec<Settled>) {
         let watchers = &self.journal.watchers;
+        if settled.iter().any(|settled| settled.claim.digest.is_some()) {
+            // Any of its members stands elsewhere now.
+            watchers.commanded();
+        }
         let told = if watchers.are_there() { told_of(&settled, self.journal.clock.now_ms()) } else { Vec::new() };
         let mut notes: Vec<(DeliveryKey, AttemptNote)> = Vec::new();
         let settlements = settled.into_iter().map(|Settled { claim, settlement, attempt }| {
@@ -216,7 +220,18 @@ impl Journal {
                     (attempts, OutcomeState::Scheduled { first_attempt_ms, due_ms, reason: cut(reason) })
                 }
             };
-            if queue.settle(claim.key.sequence, attempts, &state) {
+            if let Some(id) = claim.digest {
+                match queue.settle_digest(id, attempts, &state) {
+                    Some(_) if matches!(state, OutcomeState::Scheduled { .. }) => {}
+                    Some(members) => {
+                        let key = |sequence| DeliveryKey { sequence, ..claim.key };
+                        let of_member =
+                            |sequence| OutcomeRecord { key: key(sequence), attempts, at_ms, state: state.clone() };
+                        written.extend(members.iter_from(0).map(of_member));
+                    }
+                    None => tracing::warn!(?claim, "settled a digest that was not in flight; nothing was changed"),
+                }
+            } else if queue.settle(claim.key.sequence, attempts, &state) {
                 written.push(OutcomeRecord { key: claim.key, attempts, at_ms, state });
             } else {
                 tracing::warn!(?claim, "settled a delivery that was not in flight; nothing was changed");

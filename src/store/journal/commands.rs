@@ -299,7 +299,7 @@ impl Journal {
         if count > 0 {
             let record = self.record(of, act, command, reason, sequences);
             self.send(Message::Selections(record.split().into_iter().map(|part| vec![part]).collect()));
-            destination.wakeup.notify_one();
+            destination.wake(&queue);
         }
         count
     }

@@ -18,8 +18,16 @@ pub struct Destination {
     pub scheduled: Notify,
     pub state: watch::Sender<QueueState>,
     pub window: Mutex<Window>,
+    pub sorting: Sorting,
     /// The event that waited longest when somebody asked last, and when it arrived.
     pub oldest: Mutex<Option<(u64, u64)>>,
+}
+
+/// What who gives lanes works with, beside the worker.
+pub struct Sorting {
+    /// Notified when there may be something to place.
+    pub wakeup: Arc<Notify>,
+    pub window: Mutex<Window>,
 }
 
 impl Destination {
@@ -29,7 +37,21 @@ impl Destination {
         let wakeup = Arc::default();
         let scheduled = Notify::new();
         let oldest = Mutex::default();
-        Arc::new(Self { queue: Mutex::new(queue), wakeup, scheduled, state, window, oldest })
+        let sorting = Sorting { wakeup: Arc::default(), window: Mutex::new(Window::new(LAG_READ_BYTES)) };
+        Arc::new(Self { queue: Mutex::new(queue), wakeup, scheduled, state, window, sorting, oldest })
+    }
+
+    /// Who has to look at what has just come for it.
+    pub fn looks_first(&self, queue: &Queue) -> &Arc<Notify> {
+        if queue.sorts() { &self.sorting.wakeup } else { &self.wakeup }
+    }
+
+    /// Tells that something waits, or may go out, that did not before.
+    pub fn wake(&self, queue: &Queue) {
+        if queue.count_unplaced() > 0 {
+            self.sorting.wakeup.notify_one();
+        }
+        self.wakeup.notify_one();
     }
 
     /// Shows how its queue stands now.

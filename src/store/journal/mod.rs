@@ -23,7 +23,7 @@
 //!
 //! # Cast
 //!
-//! In and out: [`store`] is the handle, and with [`intake`], [`claims`] and [`look`] what the traits say of it; [`files`] what only an
+//! In and out: [`store`] is the handle, and with [`intake`], [`claims`], [`lanes`] and [`look`] what the traits say of it; [`files`] what only an
 //! embedded store has.
 //!
 //! * [`open`]: opening, and the threads that go on. [`mod@recover`]: what holds together, where everything stands. [`state`]: what that is.
@@ -31,7 +31,8 @@
 //! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go. [`inbox`]: what it is told.
 //!   [`publish`]: how that takes effect.
 //! * [`mod@format`]: the bytes, and nothing that touches a disk. [`segments`]: from an event's number to its bytes. [`segment_name`].
-//! * [`queue`]: what waits for one destination, as a bit an event in a [`bitmap`]; a backlog of ten million takes 1.25 MB.
+//! * [`queue`]: what waits for one destination, as a bit an event in a [`bitmap`]; a backlog of ten million takes 1.25 MB. [`members`]: what
+//!   lies in one of its windows.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
 //! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
@@ -72,7 +73,9 @@ mod index;
 mod intake;
 mod intern;
 mod known;
+mod lanes;
 mod look;
+mod members;
 #[cfg(any(test, feature = "test-support"))]
 pub mod model;
 mod names;

@@ -55,7 +55,7 @@ impl Journal {
                         // It comes all at once: a few deliveries at first.
                         destination.ramp_up();
                         queue.let_go(id, passed_ms);
-                        destination.wakeup.notify_one();
+                        destination.wake(&queue);
                     }
                 }
             }
@@ -87,8 +87,7 @@ impl Journal {
             let destination = self.destination(of[0].0);
             let mut queue = lock(&destination.queue);
             of.iter().for_each(|(_, sequence)| queue.add(*sequence));
-            drop(queue);
-            destination.wakeup.clone()
+            destination.looks_first(&queue).clone()
         };
         let woken = deliveries.chunk_by(|(one, _), (other, _)| one == other).map(of_one).collect();
         // Who asks now where their deliveries stand finds them in their queues.

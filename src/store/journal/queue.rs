@@ -1,6 +1,7 @@
 //! What waits for one destination: pure bookkeeping, no disk and no clock of its own.
 //!
-//! [`claim`]: handing out. [`held`]: what waits for its source. [`time`]: when retries are due, and what time counts. [`ask`]: questions.
+//! [`claim`]: handing out. [`held`]: what waits for its source. [`lanes`]: in which order it goes out, where that is sorted. [`time`]: when
+//! retries are due, and what time counts. [`ask`]: questions.
 //!
 //! A delivery is in exactly one place: in `held` (its source is held), in `unsettled` (no attempt settled yet), in `redeliveries` (somebody asked for them), in
 //! `scheduled`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
@@ -14,16 +15,19 @@
 mod ask;
 mod claim;
 mod held;
+mod lanes;
 mod time;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use self::lanes::Closed;
+use self::lanes::Lanes;
 use super::bitmap::Bitmap;
 use super::format::{Act, BulkAct, DeliveryKey, OutcomeState};
 use crate::event::EventId;
-use crate::store::{self, DeliveryId, DeliveryState, HeldBy, NameId, NameState, Pause};
+use crate::store::{self, DeliveryId, DeliveryState, DigestId, HeldBy, NameId, NameState, Pause, WindowHead};
 
 /// Scheduled deliveries of one destination. When so many wait for another attempt, no first attempts are made: what is down
 /// need not be asked ten thousand times, and each of them costs memory.
@@ -40,7 +44,7 @@ pub struct Scheduled {
 }
 
 /// What waits for one destination.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Queue {
     destination: NameId,
     /// Deliveries of which no attempt is settled.
@@ -64,13 +68,15 @@ pub struct Queue {
     /// What was held before, by when it was let go, in milliseconds that the store had lived through: it is as old as that. What is
     /// settled since may be in it still.
     let_go: BTreeMap<u64, Bitmap>,
+    /// Of a destination whose section sorts, or that has digests; elsewhere there are none.
+    lanes: Option<Box<Lanes>>,
     state: NameState,
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
     turn: usize,
 }
 
-/// A delivery that was handed out, by its event's number.
+/// A delivery that was handed out, by its event's number; of a digest, the first of its members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub key: DeliveryKey,
@@ -80,20 +86,23 @@ pub struct Claim {
     pub first_attempt_ms: Option<u64>,
     /// When it was due, unix milliseconds; `None` for a first attempt.
     pub due_ms: Option<u64>,
+    /// The digest that it is instead.
+    pub digest: Option<DigestId>,
 }
 
 impl Claim {
     /// As the worker knows it, whose event has this id.
     pub fn of_event(self, event: EventId) -> store::Claim {
-        let Self { key: DeliveryKey { destination, .. }, attempts, first_attempt_ms, due_ms } = self;
-        store::Claim { delivery: DeliveryId { event, destination }, attempts, first_attempt_ms, due_ms }
+        let Self { key: DeliveryKey { destination, .. }, attempts, first_attempt_ms, due_ms, digest } = self;
+        store::Claim { delivery: DeliveryId { event, destination }, attempts, first_attempt_ms, due_ms, digest }
     }
 }
 
 impl From<store::Claim> for Claim {
     fn from(claim: store::Claim) -> Self {
-        let store::Claim { delivery: DeliveryId { event, destination }, attempts, first_attempt_ms, due_ms } = claim;
-        Self { key: DeliveryKey { sequence: event.sequence(), destination }, attempts, first_attempt_ms, due_ms }
+        let store::Claim { delivery, attempts, first_attempt_ms, due_ms, digest } = claim;
+        let key = DeliveryKey { sequence: delivery.event.sequence(), destination: delivery.destination };
+        Self { key, attempts, first_attempt_ms, due_ms, digest }
     }
 }
 
@@ -132,6 +141,9 @@ pub struct Snapshot {
     pub held: BTreeMap<NameId, Bitmap>,
     /// What was held before and was not attempted yet, by when it was let go.
     pub let_go: BTreeMap<u64, Bitmap>,
+    /// The windows that are open; what lies in them is derived.
+    pub windows: Vec<WindowHead>,
+    pub digests: Vec<(DigestId, Closed)>,
 }
 
 impl Queue {
@@ -149,6 +161,7 @@ impl Queue {
             dead: Bitmap::default(),
             held: BTreeMap::new(),
             let_go: BTreeMap::new(),
+            lanes: None,
             state: NameState::default(),
             stopped_since: None,
             turn: 0,
@@ -157,8 +170,9 @@ impl Queue {
 
     /// A queue as a snapshot left it.
     pub fn restore(destination: NameId, snapshot: Snapshot) -> Self {
-        let Snapshot { unsettled, redeliveries, dead, scheduled, held, let_go } = snapshot;
+        let Snapshot { unsettled, redeliveries, dead, scheduled, held, let_go, windows, digests } = snapshot;
         let mut queue = Self { unsettled, redeliveries, dead, held, let_go, ..Self::new(destination) };
+        queue.restore_lanes(windows, digests);
         for (sequence, due_ms, entry) in scheduled {
             queue.schedule(sequence, due_ms, entry);
         }
@@ -179,12 +193,15 @@ impl Queue {
             scheduled: waiting.chain(claimed).collect(),
             held: self.held.clone(),
             let_go: self.let_go.clone(),
+            windows: self.heads().collect(),
+            digests: self.digests().collect(),
         }
     }
 
     /// An event for this destination is durable.
     pub fn add(&mut self, sequence: u64) {
         self.unsettled.insert(sequence);
+        self.may_place(sequence);
     }
 
     /// An event is read from the journal, where something newer may be known of it already: that is read again as well. `holder` is
@@ -195,9 +212,10 @@ impl Queue {
         self.take_scheduled(sequence);
         self.remove_held(sequence);
         self.unsettled.remove(sequence);
+        self.take_out_of_lane(sequence, false);
         match holder {
             Some(source) => self.hold(source, sequence),
-            None => drop(self.unsettled.insert(sequence)),
+            None => self.add(sequence),
         }
     }
 
@@ -217,6 +235,7 @@ impl Queue {
         self.take_scheduled(sequence);
         self.dead.remove(sequence);
         self.remove_held(sequence);
+        self.take_out_of_lane(sequence, matches!(state, OutcomeState::Scheduled { .. }));
         match state {
             OutcomeState::Delivered | OutcomeState::Skipped | OutcomeState::Dropped | OutcomeState::Moved(_) => {}
             OutcomeState::Dead { .. } => drop(self.dead.insert(sequence)),
@@ -230,10 +249,16 @@ impl Queue {
     fn schedule(&mut self, sequence: u64, due_ms: u64, entry: Scheduled) {
         self.due.insert(sequence, due_ms);
         self.scheduled.insert((due_ms, sequence), entry);
+        if let Some(lanes) = &mut self.lanes {
+            lanes.note_scheduled(due_ms, sequence);
+        }
     }
 
     fn take_scheduled(&mut self, sequence: u64) -> Option<Scheduled> {
         let due_ms = self.due.remove(&sequence)?;
+        if let Some(lanes) = &mut self.lanes {
+            lanes.note_unscheduled(due_ms, sequence);
+        }
         self.scheduled.remove(&(due_ms, sequence))
     }
 
@@ -242,7 +267,12 @@ impl Queue {
         if matches!(act, BulkAct::DeadLetter | BulkAct::MoveWaiting(_)) {
             self.take_back_returned();
         }
-        sequences.iter_from(0).filter(|sequence| self.select_one(act, *sequence)).collect()
+        let selected = sequences.iter_from(0).filter(|sequence| self.select_one(act, *sequence)).collect();
+        if let (BulkAct::DeadLetter | BulkAct::MoveWaiting(_), Some(lanes)) = (act, &mut self.lanes) {
+            lanes.take_all_out(&selected);
+            self.drop_idle_lanes();
+        }
+        selected
     }
 
     fn select_one(&mut self, act: BulkAct, sequence: u64) -> bool {
@@ -253,6 +283,7 @@ impl Queue {
                 }
                 self.dead.remove(sequence);
                 self.redelivery_cursor = self.redelivery_cursor.min(sequence);
+                self.may_place(sequence);
                 self.redeliveries.insert(sequence)
             }
             BulkAct::DeadLetter | BulkAct::MoveWaiting(_) => {
@@ -269,10 +300,14 @@ impl Queue {
         }
     }
 
-    /// What may be moved elsewhere: all but what is in flight and what is held, dead letters aside.
+    /// What may be moved elsewhere: all but what is in flight and what its source holds, dead letters aside.
     pub fn movable(&mut self) -> Snapshot {
         self.take_back_returned();
-        let unclaimed = |set: &Bitmap| set.iter_from(0).filter(|sequence| !self.is_in_hand(*sequence)).collect();
+        let in_hand = self.digests_in_hand();
+        let unclaimed = |set: &Bitmap| {
+            let outside = set.iter_outside(&in_hand);
+            outside.filter(|sequence| !self.claimed.contains_key(sequence)).collect()
+        };
         let scheduled = self.scheduled.iter().map(|((due_ms, sequence), entry)| (*sequence, *due_ms, entry.clone()));
         Snapshot {
             unsettled: unclaimed(&self.unsettled),
@@ -281,6 +316,8 @@ impl Queue {
             scheduled: scheduled.collect(),
             held: BTreeMap::new(),
             let_go: BTreeMap::new(),
+            windows: self.heads().collect(),
+            digests: self.digests().filter(|(_, digest)| !digest.is_in_hand()).collect(),
         }
     }
 }

@@ -77,8 +77,8 @@ impl Journal {
         let done = act(&mut from, &mut to);
         here.show(&from);
         there.show(&to);
+        there.wake(&to);
         drop((from, to));
-        there.wakeup.notify_one();
         done
     }
 

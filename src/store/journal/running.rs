@@ -1,7 +1,8 @@
 //! The journal while it runs: what its threads and its callers share.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -24,8 +25,12 @@ use super::upkeep_inbox::Upkeep;
 use super::words::{ReadError, unreadable};
 use super::{lock, reading, writing};
 use crate::store::changes::Watchers;
-use crate::store::{DeliveryState, Health, NameId, NameKind, NameState, Retention, Sources, StoredEvent};
+use crate::store::{DeliveryState, DigestId, Health, NameId, NameKind, NameState, Retention, Sources, StoredEvent};
 use crate::time::Clock;
+
+/// A digest's number begins with the milliseconds of its closing and has this many bits more, so that two closings have two numbers, also
+/// where nothing has remained of the first.
+const DIGESTS_IN_MS_BITS: u32 = 20;
 
 /// The journal while it runs: what its threads and its callers share.
 pub struct Journal {
@@ -63,6 +68,8 @@ pub struct Journal {
     pub pins: AtomicUsize,
     pub next_sequence: AtomicU64,
     pub next_group: AtomicU64,
+    /// The number of the digest that was closed last.
+    pub last_digest: AtomicU64,
     /// The sources whose events are held from here on in the journal. Changed by the writer alone.
     pub holding: Mutex<BTreeSet<NameId>>,
     pub dead_expired: AtomicU64,
@@ -99,6 +106,7 @@ impl Journal {
             (is_source && *state != NameState::default()).then(|| (*id, state.clone()))
         };
         let sources = queues.iter().filter_map(stands).collect();
+        let last_digest = queues.values().filter_map(Queue::last_digest).max().map_or(0, |id| id.0.get());
         let destinations = queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let database = index.read();
         let replays = database.replays().unwrap_or_default();
@@ -135,6 +143,7 @@ impl Journal {
             pins: AtomicUsize::new(0),
             next_sequence: AtomicU64::new(next_sequence),
             next_group: AtomicU64::new(next_group),
+            last_digest: AtomicU64::new(last_digest),
             holding: Mutex::new(holding),
             dead_expired: AtomicU64::new(0),
             replays: Mutex::new(replays),
@@ -142,6 +151,15 @@ impl Journal {
             memos: Mutex::new(memos),
             watchers: Watchers::default(),
         }
+    }
+
+    /// The number for one more digest: greater than all before, also than those of which nothing is known any more, unless the clock was
+    /// set back.
+    pub fn mint_digest(&self, now_ms: u64) -> DigestId {
+        let next = |last: u64| (last + 1).max(now_ms << DIGESTS_IN_MS_BITS);
+        let last = self.last_digest.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)));
+        let id = next(last.expect("there is always a next one"));
+        DigestId(NonZeroU64::new(id).expect("it is greater than another number"))
     }
 
     pub fn destination(&self, id: NameId) -> Arc<Destination> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 use vero_relay::store::{
-    AllCounts, Answer, DeadLetter, EventView, Intake, Interned, Looking, Names, Sources, States, StoredEvent, Watch,
+    AllCounts, Answer, DeadLetter, DeliveryId, Digest, DigestId, EventView, GroupKey, Intake, Interned, Lane, Lanes,
+    Looking, Names, Sources, States, StoredEvent, Unplaced, Watch, WindowHead, Windows,
 };
 
 use super::*;
@@ -104,6 +105,60 @@ impl Queue for HeldQueue {
 
     fn state(&self) -> watch::Receiver<QueueState> {
         self.queue.state()
+    }
+}
+
+impl Lanes for HeldQueue {
+    fn sort(&self, sorts: bool) {
+        self.queue.sort(sorts);
+    }
+
+    fn unplaced(&self, room: Room) -> BoxFuture<'static, Vec<Unplaced>> {
+        self.queue.unplaced(room)
+    }
+
+    fn to_place(&self) -> BoxFuture<'static, ()> {
+        self.queue.to_place()
+    }
+
+    fn place(&self, heads: Vec<WindowHead>, placed: Vec<(DeliveryId, Lane)>) {
+        self.queue.place(heads, placed);
+    }
+
+    fn displace(&self) {
+        self.queue.displace();
+    }
+
+    fn has_urgent(&self) -> bool {
+        self.queue.has_urgent()
+    }
+
+    fn wake(&self) {
+        self.queue.wake();
+    }
+
+    fn windows(&self) -> Windows {
+        self.queue.windows()
+    }
+
+    fn end(&self, windows: Vec<GroupKey>) -> Answer<'static, Option<DigestId>> {
+        self.queue.end(windows)
+    }
+
+    fn offer(&self, id: DigestId) {
+        self.queue.offer(id);
+    }
+
+    fn dissolve(&self, id: DigestId) {
+        self.queue.dissolve(id);
+    }
+
+    fn digests(&self) -> Vec<Digest> {
+        self.queue.digests()
+    }
+
+    fn members(&self, of: DigestId, after: Option<EventId>, room: Room) -> Answer<'static, Vec<Arc<StoredEvent>>> {
+        self.queue.members(of, after, room)
     }
 }
 

@@ -5,6 +5,7 @@
 mod commands;
 mod exclusive;
 mod intake;
+mod lanes;
 mod looking;
 mod queue;
 mod store;
@@ -189,7 +190,7 @@ impl Worker {
         let mut all = Vec::new();
         // A claim may give less than there is.
         loop {
-            let some = self.claim_once(Room { deliveries: max - all.len(), body_bytes: 1 << 20 });
+            let some = self.claim_once(Room { deliveries: max - all.len(), body_bytes: 1 << 20, urgent_only: false });
             if some.is_empty() {
                 return all;
             }

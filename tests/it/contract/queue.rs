@@ -252,8 +252,8 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
         for is_restarted in [false, true] {
             let store = if is_restarted { backend.open() } else { store.clone() };
             let worker = worker(&*store, a);
-            let claim = |body_bytes| worker.claim_once(Room { deliveries: 9, body_bytes });
-            drop(worker.queue().claim(Room { deliveries: 9, body_bytes: usize::MAX }));
+            let claim = |body_bytes| worker.claim_once(Room { deliveries: 9, body_bytes, urgent_only: false });
+            drop(worker.queue().claim(Room { deliveries: 9, body_bytes: usize::MAX, urgent_only: false }));
             let some = claim(250_000);
             assert_eq!(some.len(), 2, "as many as fit");
             let one = claim(1);
@@ -337,7 +337,7 @@ fn claims_that_a_worker_makes_at_the_same_moment_give_it_nothing_twice() {
         let drain = || {
             let mut seen = Vec::new();
             loop {
-                let claimed = worker.claim_once(Room { deliveries: 3, body_bytes: 1 << 20 });
+                let claimed = worker.claim_once(Room { deliveries: 3, body_bytes: 1 << 20, urgent_only: false });
                 if claimed.is_empty() {
                     return seen;
                 }
@@ -389,7 +389,7 @@ fn large_events_that_are_read_from_the_disk_keep_to_the_bytes_and_to_their_order
         let worker = worker(&*store, destination(&*store, "a"));
         let mut seen = Vec::new();
         while seen.len() < ids.len() {
-            let room = Room { deliveries: 9, body_bytes: 250_000 };
+            let room = Room { deliveries: 9, body_bytes: 250_000, urgent_only: false };
             let some = worker.claim_once(room);
             let bytes: usize = some.iter().map(|claimed| claimed.event.as_ref().expect("readable").body.len()).sum();
             assert!(!some.is_empty() && bytes <= room.body_bytes, "{} deliveries, {bytes} bytes", some.len());
@@ -430,7 +430,7 @@ fn a_lease_brings_the_queues_of_its_duty_in_their_order_and_one_of_a_replay_brin
         let destinations = vec![destination(&*store, "b"), destination(&*store, "a")];
         let duty = Duty::Deliver { destinations, rate_limit_group: Some("a digest".to_owned()) };
         let lease = wait(async || store.lease(duty.clone()).await);
-        let room = Room { deliveries: 9, body_bytes: 1 << 20 };
+        let room = Room { deliveries: 9, body_bytes: 1 << 20, urgent_only: false };
         let claimed = lease.queues.iter().map(|queue| wait(async || queue.claim(room).await));
         let bodies: Vec<_> = claimed.flatten().map(|claimed| claimed.event.expect("read").body.clone()).collect();
         assert_eq!(bodies, ["two", "one"]);

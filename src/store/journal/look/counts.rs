@@ -37,6 +37,7 @@ impl Journal {
         let pinning = queue.oldest_pinning();
         let limited = queue.oldest_never_held();
         let oldest = queue.oldest();
+        let (windows, next_end_ms) = queue.open_windows();
         let counts = Counts {
             destination: id,
             backlog: queue.backlog(),
@@ -44,6 +45,11 @@ impl Journal {
             redeliveries: queue.redeliveries(),
             in_flight: queue.in_flight() as u64,
             held: queue.held_in_all(),
+            gathered: queue.gathered(),
+            windows,
+            next_end_ms,
+            urgent: queue.urgent(),
+            unplaced: queue.count_unplaced(),
             dead: queue.dead().len(),
             state: queue.state().clone(),
             ..Counts::default()

@@ -5,7 +5,7 @@ use super::*;
 impl Queue {
     /// Whether it is in the hands of a worker, or was handed back by one: nothing else is done to it then.
     pub(super) fn is_in_hand(&self, sequence: u64) -> bool {
-        self.claimed.contains_key(&sequence)
+        self.claimed.contains_key(&sequence) || self.lanes.as_ref().is_some_and(|lanes| lanes.is_in_hand(sequence))
     }
 
     /// Whether a delivery is still to be made.
@@ -22,11 +22,22 @@ impl Queue {
         self.dead.contains(sequence)
     }
 
-    /// What waits and was never attempted, below a number; but what was held before only if it was let go by then.
+    /// What waits and was never attempted, below a number; but what was held before, or lay in a window, only if it was let go by then.
     pub fn unattempted_below(&self, end: u64, let_go_by_ms: u64) -> Bitmap {
-        let younger: Vec<&Bitmap> = self.let_go.range(let_go_by_ms.saturating_add(1)..).map(|(_, set)| set).collect();
-        let first = self.unsettled.iter_outside(&younger).take_while(|sequence| *sequence < end);
-        first.filter(|sequence| !self.is_in_hand(*sequence)).collect()
+        let younger = self.let_go.range(let_go_by_ms.saturating_add(1)..).map(|(_, set)| set);
+        let others: Vec<&Bitmap> = younger.chain(self.ageless()).collect();
+        let first = self.unsettled.iter_outside(&others).take_while(|sequence| *sequence < end);
+        first.filter(|sequence| self.ages(*sequence)).collect()
+    }
+
+    /// What does not grow old, as far as there are sets of it: it lies in a window, or in a digest that is in flight.
+    fn ageless(&self) -> impl Iterator<Item = &Bitmap> {
+        self.lanes.iter().flat_map(|lanes| lanes.in_hand().chain([lanes.gathered()]))
+    }
+
+    /// Whether something outside of these grows old: it is not in flight, and not to be looked at for a window.
+    fn ages(&self, sequence: u64) -> bool {
+        !self.claimed.contains_key(&sequence) && self.lanes.as_ref().is_none_or(|lanes| !lanes.is_ageless(sequence))
     }
 
     /// Everything that waits and is not in flight: what was handed back as well.
@@ -34,11 +45,23 @@ impl Queue {
         let scheduled = self.due.keys().copied();
         let all = self.unsettled.iter_from(0).chain(self.redeliveries.iter_from(0)).chain(scheduled);
         let unclaimed = all.filter(|sequence| !self.is_in_hand(*sequence));
-        unclaimed.chain(self.returned.iter().map(|claim| claim.key.sequence)).collect()
+        let mut waiting: Bitmap = unclaimed.collect();
+        for claim in &self.returned {
+            match claim.digest.and_then(|id| self.digest(id)) {
+                Some(digest) => waiting.insert_all(&digest.members),
+                None => drop(waiting.insert(claim.key.sequence)),
+            }
+        }
+        waiting
     }
 
-    /// Everything not settled: waiting, in flight, scheduled.
+    /// Everything not settled that is not kept in a window: waiting, in flight, scheduled.
     pub fn backlog(&self) -> u64 {
+        self.pending() - self.gathered()
+    }
+
+    /// Everything not settled.
+    fn pending(&self) -> u64 {
         self.unsettled.len() + self.redeliveries.len() + (self.scheduled.len() + self.retries_claimed()) as u64
     }
 
@@ -54,7 +77,7 @@ impl Queue {
 
     /// Whether nothing waits and nothing is dead.
     pub fn holds_nothing(&self) -> bool {
-        self.backlog() == 0 && self.dead.is_empty() && self.claimed.is_empty() && self.held_in_all() == 0
+        self.pending() == 0 && self.dead.is_empty() && self.claimed.is_empty() && self.held_in_all() == 0
     }
 
     /// Whether anything is said of an event with this number or a greater one.
@@ -74,9 +97,14 @@ impl Queue {
         self.redeliveries.len()
     }
 
-    /// How many are in the hands of workers.
+    /// How many are in the hands of workers: of a digest, its members.
     pub fn in_flight(&self) -> usize {
-        self.claimed.len() - self.returned.len()
+        let of_digests = self.digests_in_hand().into_iter().map(|members| members.len() as usize).sum::<usize>();
+        self.claimed.len() + of_digests - self.returned.iter().map(|claim| self.deliveries_of(claim)).sum::<usize>()
+    }
+
+    fn deliveries_of(&self, claim: &Claim) -> usize {
+        claim.digest.and_then(|id| self.digest(id)).map_or(1, |digest| digest.members.len() as usize)
     }
 
     /// Dead letters.
@@ -84,11 +112,13 @@ impl Queue {
         &self.dead
     }
 
-    /// The oldest event that is not settled.
+    /// The oldest event that is not settled and not kept in a window.
     pub fn oldest(&self) -> Option<u64> {
         let scheduled = self.due.keys().next().copied();
         let claimed = self.claimed.keys().next().copied();
-        [self.unsettled.next(0), self.redeliveries.next(0), scheduled, claimed].into_iter().flatten().min()
+        let gathered: Vec<&Bitmap> = self.lanes.iter().map(|lanes| lanes.gathered()).collect();
+        let first = |set: &Bitmap| set.iter_outside(&gathered).next();
+        [first(&self.unsettled), first(&self.redeliveries), scheduled, claimed].into_iter().flatten().min()
     }
 
     /// Whether something waits in a range of the history, which can therefore not go yet.
@@ -98,30 +128,28 @@ impl Queue {
         first.into_iter().flatten().chain(held).any(|sequence| sequence < range.end)
     }
 
-    /// The oldest event of which no attempt was made or is in flight.
-    pub fn oldest_unattempted(&self) -> Option<u64> {
-        self.unsettled.iter_from(0).find(|sequence| !self.is_in_hand(*sequence))
-    }
-
-    /// What keeps the journal from being trimmed, is not in flight and was not held before.
+    /// What keeps the journal from being trimmed, is not in flight, in no window, and was not held before.
     pub fn never_held(&self) -> Bitmap {
-        let let_go: Vec<&Bitmap> = self.let_go.values().collect();
-        let waiting = self.unsettled.iter_outside(&let_go).chain(self.redeliveries.iter_from(0));
-        waiting.filter(|sequence| !self.is_in_hand(*sequence)).collect()
+        let others: Vec<&Bitmap> = self.let_go.values().chain(self.ageless()).collect();
+        let ageless: Vec<&Bitmap> = self.ageless().collect();
+        let waiting = self.unsettled.iter_outside(&others).chain(self.redeliveries.iter_outside(&ageless));
+        waiting.filter(|sequence| self.ages(*sequence)).collect()
     }
 
     /// The oldest of these.
     pub fn oldest_never_held(&self) -> Option<u64> {
-        let let_go: Vec<&Bitmap> = self.let_go.values().collect();
-        let is_free = |sequence: &u64| !self.is_in_hand(*sequence);
-        let first = self.unsettled.iter_outside(&let_go).find(is_free);
-        [first, self.redeliveries.iter_from(0).find(is_free)].into_iter().flatten().min()
+        let others: Vec<&Bitmap> = self.let_go.values().chain(self.ageless()).collect();
+        let ageless: Vec<&Bitmap> = self.ageless().collect();
+        let first = self.unsettled.iter_outside(&others).find(|sequence| self.ages(*sequence));
+        let again = self.redeliveries.iter_outside(&ageless).find(|sequence| self.ages(*sequence));
+        [first, again].into_iter().flatten().min()
     }
 
     /// The oldest that keeps the journal from being trimmed and is not in flight.
     pub fn oldest_pinning(&self) -> Option<u64> {
-        let again = self.redeliveries.iter_from(0).find(|sequence| !self.is_in_hand(*sequence));
-        [self.oldest_unattempted(), again].into_iter().flatten().min()
+        let in_hand = self.digests_in_hand();
+        let first = |set: &Bitmap| set.iter_outside(&in_hand).find(|sequence| !self.claimed.contains_key(sequence));
+        [first(&self.unsettled), first(&self.redeliveries)].into_iter().flatten().min()
     }
 
     /// What of a range must be relocated when it goes: scheduled deliveries and dead letters.
@@ -152,13 +180,23 @@ impl Queue {
 
     /// Where a delivery stands, if it is not settled.
     pub fn delivery_state(&self, sequence: u64) -> Option<DeliveryState> {
-        let is_in_flight =
-            self.is_in_hand(sequence) && !self.returned.iter().any(|claim| claim.key.sequence == sequence);
-        if is_in_flight {
+        let digest = self.lanes.as_ref().and_then(|lanes| lanes.digest_of(sequence));
+        let is_handed_back = |claim: &Claim| match claim.digest {
+            None => claim.key.sequence == sequence,
+            Some(id) => self.digest(id).is_some_and(|digest| digest.members.contains(sequence)),
+        };
+        if self.is_in_hand(sequence) && !self.returned.iter().any(is_handed_back) {
             return Some(DeliveryState::InFlight);
         }
         if self.is_held(sequence) {
             return Some(DeliveryState::Held { by: HeldBy::Source });
+        }
+        if let Some(window) = self.lanes.as_ref().and_then(|lanes| lanes.window_of(sequence)) {
+            return Some(DeliveryState::Held { by: HeldBy::Window { ends_ms: window.ends_ms } });
+        }
+        if let Some(digest) = digest.filter(|digest| digest.attempts > 0) {
+            let reason = digest.reason.to_string();
+            return Some(DeliveryState::Scheduled { attempts: digest.attempts, due_ms: digest.due_ms, reason });
         }
         if self.unsettled.contains(sequence) || self.redeliveries.contains(sequence) {
             return Some(DeliveryState::Waiting);

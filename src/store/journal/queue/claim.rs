@@ -6,10 +6,24 @@ use super::*;
 const TURNS: usize = 3;
 
 impl Queue {
-    /// Hands out at most `max` deliveries: returned ones first, then due retries, first attempts and repeated ones in turn.
+    /// [`claim_within`](Self::claim_within) of whatever is due.
+    #[cfg(test)]
     pub fn claim(&mut self, max: usize, now_ms: u64) -> Vec<Claim> {
+        self.claim_within(max, false, now_ms)
+    }
+
+    /// Hands out at most `max` deliveries: returned ones first, then due retries, first attempts and repeated ones in turn. Where they
+    /// are sorted: returned ones, what is urgent, and then due retries, what is ready and due digests in turn; or of them what is urgent
+    /// alone.
+    pub fn claim_within(&mut self, max: usize, urgent_only: bool, now_ms: u64) -> Vec<Claim> {
         let mut claims = Vec::new();
         if self.state.paused.is_some() {
+            return claims;
+        }
+        if self.lanes.is_some() {
+            return self.claim_by_lanes(max, urgent_only, now_ms);
+        }
+        if urgent_only {
             return claims;
         }
         while claims.len() < max {
@@ -21,18 +35,29 @@ impl Queue {
 
     pub(super) fn take_returned(&mut self) -> Option<Claim> {
         let claim = self.returned.pop_front()?;
-        self.claimed.entry(claim.key.sequence).or_insert(Origin::Fresh);
+        if claim.digest.is_none() {
+            self.claimed.entry(claim.key.sequence).or_insert(Origin::Fresh);
+        }
         Some(claim)
     }
 
     pub(super) fn take_in_turn(&mut self, now_ms: u64) -> Option<Claim> {
-        for offset in 0..TURNS {
-            let turn = (self.turn + offset) % TURNS;
-            let taken = match turn {
-                0 => self.take_retry(now_ms),
-                1 => self.take_first(),
-                _ => self.take_redelivery(),
-            };
+        self.take_by_turns(TURNS, now_ms, |queue, turn, now_ms| match turn {
+            0 => queue.take_retry(now_ms),
+            1 => queue.take_first(),
+            _ => queue.take_redelivery(),
+        })
+    }
+
+    pub(super) fn take_by_turns(
+        &mut self,
+        turns: usize,
+        now_ms: u64,
+        take: impl Fn(&mut Self, usize, u64) -> Option<Claim>,
+    ) -> Option<Claim> {
+        for offset in 0..turns {
+            let turn = (self.turn + offset) % turns;
+            let taken = take(self, turn, now_ms);
             if taken.is_some() {
                 self.turn = turn + 1;
                 return taken;
@@ -45,21 +70,30 @@ impl Queue {
         let entry = self.scheduled.first_entry().filter(|entry| entry.key().0 <= now_ms)?;
         let ((due_ms, sequence), scheduled) = entry.remove_entry();
         self.due.remove(&sequence);
+        if let Some(lanes) = &mut self.lanes {
+            lanes.note_unscheduled(due_ms, sequence);
+        }
+        Some(self.claim_retry(sequence, due_ms, scheduled))
+    }
+
+    pub(super) fn claim_retry(&mut self, sequence: u64, due_ms: u64, scheduled: Scheduled) -> Claim {
         let claim = Claim {
             key: self.key(sequence),
             attempts: scheduled.attempts,
             first_attempt_ms: Some(scheduled.first_attempt_ms),
             due_ms: Some(due_ms),
+            digest: None,
         };
         self.claimed.insert(sequence, Origin::Retry { due_ms, entry: scheduled });
-        Some(claim)
+        claim
     }
 
     pub(super) fn take_first(&mut self) -> Option<Claim> {
         if self.scheduled.len() >= SCHEDULED_MAX {
             return None;
         }
-        let sequence = next_unclaimed(&self.unsettled, &mut self.cursor, &self.claimed)?;
+        let digests = self.lanes.as_ref().map(|lanes| lanes.closed());
+        let sequence = next_unclaimed(&self.unsettled, &mut self.cursor, &self.claimed, digests)?;
         Some(self.claim_fresh(sequence))
     }
 
@@ -67,13 +101,14 @@ impl Queue {
         if self.scheduled.len() >= SCHEDULED_MAX {
             return None;
         }
-        let sequence = next_unclaimed(&self.redeliveries, &mut self.redelivery_cursor, &self.claimed)?;
+        let digests = self.lanes.as_ref().map(|lanes| lanes.closed());
+        let sequence = next_unclaimed(&self.redeliveries, &mut self.redelivery_cursor, &self.claimed, digests)?;
         Some(self.claim_fresh(sequence))
     }
 
     pub(super) fn claim_fresh(&mut self, sequence: u64) -> Claim {
         self.claimed.insert(sequence, Origin::Fresh);
-        Claim { key: self.key(sequence), attempts: 0, first_attempt_ms: None, due_ms: None }
+        Claim { key: self.key(sequence), attempts: 0, first_attempt_ms: None, due_ms: None, digest: None }
     }
 
     pub(super) fn key(&self, sequence: u64) -> DeliveryKey {
@@ -82,7 +117,11 @@ impl Queue {
 
     /// Puts a claim back as it was. A claim that is not in flight any more changes nothing.
     pub fn give_back(&mut self, claim: Claim) {
-        if self.claimed.contains_key(&claim.key.sequence) {
+        let is_in_flight = match claim.digest {
+            None => self.claimed.contains_key(&claim.key.sequence),
+            Some(id) => self.lanes.as_ref().is_some_and(|lanes| lanes.has_in_hand(id)),
+        };
+        if is_in_flight {
             self.returned.push_back(claim);
         }
     }
@@ -95,27 +134,39 @@ impl Queue {
             if let Origin::Retry { due_ms, entry } = origin {
                 self.schedule(sequence, due_ms, entry);
             }
-            self.cursor = self.cursor.min(sequence);
-            self.redelivery_cursor = self.redelivery_cursor.min(sequence);
+            self.came_back(sequence);
         }
+        self.forget_lanes();
     }
 
     /// Claims that were handed back are none any more.
     pub(super) fn take_back_returned(&mut self) {
         for claim in std::mem::take(&mut self.returned) {
             let sequence = claim.key.sequence;
+            if let (Some(id), Some(lanes)) = (claim.digest, &mut self.lanes) {
+                lanes.take_back(id);
+                continue;
+            }
             if let Some(Origin::Retry { due_ms, entry }) = self.claimed.remove(&sequence) {
                 self.schedule(sequence, due_ms, entry);
             }
-            self.cursor = self.cursor.min(sequence);
-            self.redelivery_cursor = self.redelivery_cursor.min(sequence);
+            self.came_back(sequence);
         }
     }
 }
 
-fn next_unclaimed(set: &Bitmap, cursor: &mut u64, claimed: &BTreeMap<u64, Origin>) -> Option<u64> {
+/// What comes next of a set and is neither claimed nor in another set.
+pub(super) fn next_unclaimed(
+    set: &Bitmap,
+    cursor: &mut u64,
+    claimed: &BTreeMap<u64, Origin>,
+    outside: Option<&Bitmap>,
+) -> Option<u64> {
     loop {
-        let sequence = set.next(*cursor)?;
+        let sequence = match outside {
+            None => set.next(*cursor)?,
+            Some(outside) => set.iter_outside_from(*cursor, &[outside]).next()?,
+        };
         *cursor = sequence + 1;
         if !claimed.contains_key(&sequence) {
             return Some(sequence);

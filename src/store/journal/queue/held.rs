@@ -17,6 +17,9 @@ impl Queue {
         let Some(held) = self.held.remove(&source) else { return 0 };
         self.cursor = self.cursor.min(held.next(0).unwrap_or(u64::MAX));
         self.unsettled.insert_all(&held);
+        if let (Some(lanes), Some(first)) = (&mut self.lanes, held.next(0)) {
+            lanes.may_place_from(first);
+        }
         self.forget_let_go();
         self.let_go.entry(passed_ms).or_default().insert_all(&held);
         held.len()

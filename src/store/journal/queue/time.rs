@@ -8,7 +8,11 @@ impl Queue {
         if self.state.paused.is_some() {
             return None;
         }
-        self.scheduled.first_key_value().map(|((due_ms, _), _)| *due_ms)
+        let scheduled = self.scheduled.first_key_value().map(|((due_ms, _), _)| *due_ms);
+        match &self.lanes {
+            None => scheduled,
+            Some(lanes) => lanes.next_due(scheduled),
+        }
     }
 
     /// Applies an act on the whole destination. Returns whether it changed anything.
@@ -42,7 +46,9 @@ impl Queue {
                 true
             }
             Act::Restore => state.removed_since_ms.take().is_some(),
-            Act::RetryNow => !self.scheduled.is_empty(),
+            Act::RetryNow => {
+                !self.scheduled.is_empty() || self.lanes.as_ref().is_some_and(|lanes| lanes.has_scheduled())
+            }
         };
         if changed {
             self.start_or_stop_time(at_ms);
@@ -90,18 +96,30 @@ impl Queue {
         for entry in claimed.chain(self.scheduled.values_mut()) {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
         }
+        for digest in self.lanes.iter_mut().flat_map(|lanes| lanes.digests_mut()) {
+            digest.first_attempt_ms = digest.first_attempt_ms.map(moved);
+        }
     }
 
     pub(super) fn make_due(&mut self, at_ms: u64) {
         let late = self.scheduled.split_off(&(at_ms, 0));
-        for ((_, sequence), entry) in late {
+        for ((due_ms, sequence), entry) in late {
+            if let Some(lanes) = &mut self.lanes {
+                lanes.note_unscheduled(due_ms, sequence);
+            }
             self.schedule(sequence, at_ms, entry);
+        }
+        for digest in self.lanes.iter_mut().flat_map(|lanes| lanes.digests_mut()) {
+            digest.due_ms = digest.due_ms.min(at_ms);
         }
     }
 
-    /// No retry may be due later than this: a clock that was set wrong when it was written must not hold it for years.
+    /// No retry may be due later than this, and no window end: a clock that was set wrong when it was written must not hold it for years.
     pub fn clamp_due(&mut self, latest_ms: u64) {
         self.make_due(latest_ms);
+        for head in self.lanes.iter_mut().flat_map(|lanes| lanes.heads_mut()) {
+            head.ends_ms = head.ends_ms.min(latest_ms);
+        }
     }
 
     /// Moves what was stamped by another clock to ours, so that it is as old as it was then. To be called before anything is under
@@ -114,6 +132,17 @@ impl Queue {
         for ((due_ms, sequence), mut entry) in std::mem::take(&mut self.scheduled) {
             entry.first_attempt_ms = moved(entry.first_attempt_ms);
             self.schedule(sequence, due_ms.min(moved(due_ms)), entry);
+        }
+        if let Some(lanes) = &mut self.lanes {
+            lanes.heads_mut().for_each(|head| {
+                head.opened_ms = moved(head.opened_ms);
+                head.ends_ms = head.ends_ms.min(moved(head.ends_ms));
+            });
+            lanes.digests_mut().for_each(|digest| {
+                digest.closed_ms = moved(digest.closed_ms);
+                digest.first_attempt_ms = digest.first_attempt_ms.map(moved);
+                digest.due_ms = digest.due_ms.min(moved(digest.due_ms));
+            });
         }
         let NameState { paused, held_since_ms, open_since_ms, removed_since_ms } = &mut self.state;
         let pauses = paused.iter_mut().map(|pause| &mut pause.since_ms);

@@ -13,7 +13,7 @@ fn settled(claimed: &[Claimed]) -> Vec<Settled> {
 }
 
 fn claim(queue: &dyn Queue) -> Vec<Claimed> {
-    let room = Room { deliveries: 10, body_bytes: 1 << 20 };
+    let room = Room { deliveries: 10, body_bytes: 1 << 20, urgent_only: false };
     queue.claim(room).now_or_never().expect("all of it is in memory")
 }
 
@@ -35,7 +35,7 @@ fn a_queue_whose_lease_is_lost_claims_nothing_and_changes_nothing() {
     let again = claim(&*after.queues[0]);
     assert_eq!(again.len(), 2, "they are whoever's who has the lease");
     // What the other hands back is not his any more.
-    drop(queue.claim(Room { deliveries: 10, body_bytes: 1 << 20 }));
+    drop(queue.claim(Room { deliveries: 10, body_bytes: 1 << 20, urgent_only: false }));
     after.queues[0].settle(settled(&again));
     assert_eq!(store.counts(crm(&store)).backlog, 0);
 }
@@ -45,7 +45,7 @@ fn what_a_claim_holds_when_the_lease_is_lost_is_not_handed_back_by_it() {
     let (store, _) = open(&ModelDisk::default());
     append(&store, "1", &[CRM]).expect("accepted");
     let before = store.leased(crm(&store));
-    let claiming = before.queues[0].claim(Room { deliveries: 10, body_bytes: 1 << 20 });
+    let claiming = before.queues[0].claim(Room { deliveries: 10, body_bytes: 1 << 20, urgent_only: false });
     before.lost.cancel();
     store.take_back(crm(&store));
     let after = store.leased(crm(&store));

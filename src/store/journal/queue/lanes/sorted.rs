@@ -1,0 +1,131 @@
+//! Claiming by lanes.
+
+use super::super::claim::next_unclaimed;
+use super::*;
+
+/// So many first attempts at urgent deliveries are made beyond [`SCHEDULED_MAX`]: what waits for another attempt must not hold them up, and
+/// a destination that is down need not be asked for ever.
+pub const URGENT_SCHEDULED_MAX: usize = SCHEDULED_MAX + 1_000;
+
+/// What a claim takes turns over behind what is urgent.
+const TURNS: usize = 3;
+/// The same where a section that does not sort any more has left digests.
+const TURNS_UNSORTED: usize = 4;
+
+impl Queue {
+    /// As [`claim`](Self::claim) says, where there are lanes.
+    pub(in super::super) fn claim_by_lanes(&mut self, max: usize, urgent_only: bool, now_ms: u64) -> Vec<Claim> {
+        let sorts = self.sorts();
+        self.lanes().urgent_only = urgent_only;
+        let mut claims = Vec::new();
+        while claims.len() < max {
+            let claim = match (sorts, urgent_only) {
+                (true, true) => self.take_returned_urgent().or_else(|| self.take_urgent(now_ms)),
+                (true, false) => {
+                    let first = self.take_returned().or_else(|| self.take_urgent(now_ms));
+                    first.or_else(|| self.take_by_turns(TURNS, now_ms, Self::take_sorted))
+                }
+                (false, true) => None,
+                (false, false) => {
+                    let first = self.take_returned();
+                    first.or_else(|| self.take_by_turns(TURNS_UNSORTED, now_ms, Self::take_unsorted))
+                }
+            };
+            let Some(claim) = claim else { break };
+            claims.push(claim);
+        }
+        claims
+    }
+
+    fn take_sorted(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
+        match turn {
+            0 => self.take_retry(now_ms),
+            1 => self.take_ready(),
+            _ => self.take_digest(now_ms),
+        }
+    }
+
+    fn take_unsorted(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
+        match turn {
+            0 => self.take_retry(now_ms),
+            1 => self.take_first(),
+            2 => self.take_redelivery(),
+            _ => self.take_digest(now_ms),
+        }
+    }
+
+    fn take_returned_urgent(&mut self) -> Option<Claim> {
+        let at = self.first_returned_urgent()?;
+        self.returned.remove(at)
+    }
+
+    /// Whether a claim would give something urgent.
+    pub fn has_urgent(&mut self, now_ms: u64) -> bool {
+        if self.state.paused.is_some() || !self.sorts() {
+            return false;
+        }
+        let first_due = self.lanes.as_ref().and_then(|lanes| lanes.urgent_due.first());
+        first_due.is_some_and(|(due_ms, _)| *due_ms <= now_ms)
+            || self.first_returned_urgent().is_some()
+            || self.next_urgent().is_some()
+    }
+
+    fn first_returned_urgent(&self) -> Option<usize> {
+        let urgent = &self.lanes.as_ref()?.urgent;
+        let is_urgent = |claim: &Claim| claim.digest.is_none() && urgent.contains(claim.key.sequence);
+        self.returned.iter().position(is_urgent)
+    }
+
+    /// The next first attempt at something urgent.
+    fn next_urgent(&mut self) -> Option<u64> {
+        if self.scheduled.len() >= URGENT_SCHEDULED_MAX {
+            return None;
+        }
+        let Self { lanes: Some(lanes), claimed, .. } = self else { return None };
+        loop {
+            lanes.urgent_cursor = lanes.urgent.next(lanes.urgent_cursor)?;
+            // What is scheduled has its place there.
+            if lanes.placed.contains(lanes.urgent_cursor) && !claimed.contains_key(&lanes.urgent_cursor) {
+                return Some(lanes.urgent_cursor);
+            }
+            lanes.urgent_cursor += 1;
+        }
+    }
+
+    /// A retry of something urgent that is due, or else a first attempt.
+    fn take_urgent(&mut self, now_ms: u64) -> Option<Claim> {
+        let first_due = self.lanes.as_ref()?.urgent_due.first().copied();
+        if let Some((due_ms, sequence)) = first_due.filter(|(due_ms, _)| *due_ms <= now_ms) {
+            let scheduled = self.take_scheduled(sequence).expect("what is urgent and due is scheduled");
+            return Some(self.claim_retry(sequence, due_ms, scheduled));
+        }
+        let sequence = self.next_urgent()?;
+        Some(self.claim_fresh(sequence))
+    }
+
+    fn take_ready(&mut self) -> Option<Claim> {
+        if self.scheduled.len() >= SCHEDULED_MAX {
+            return None;
+        }
+        let Self { lanes: Some(lanes), claimed, .. } = self else { return None };
+        let Lanes { ready, ready_cursor, .. } = &mut **lanes;
+        let sequence = next_unclaimed(ready, ready_cursor, claimed, None)?;
+        Some(self.claim_fresh(sequence))
+    }
+
+    fn take_digest(&mut self, now_ms: u64) -> Option<Claim> {
+        let destination = self.destination;
+        let digests = &mut self.lanes.as_mut()?.digests;
+        let is_due = |(_, digest): &(&DigestId, &mut Closed)| digest.is_to_be_claimed() && digest.due_ms <= now_ms;
+        let (id, digest) = digests.iter_mut().filter(is_due).min_by_key(|(id, digest)| (digest.due_ms, **id))?;
+        digest.is_in_hand = true;
+        let sequence = digest.members.next(0).expect("a digest without members is none");
+        Some(Claim {
+            key: DeliveryKey { sequence, destination },
+            attempts: digest.attempts,
+            first_attempt_ms: digest.first_attempt_ms,
+            due_ms: (digest.attempts > 0).then_some(digest.due_ms),
+            digest: Some(*id),
+        })
+    }
+}
