@@ -289,7 +289,7 @@ fn delivery() -> Delivery {
         deliveries: Vec::new(),
         body: Bytes::from_static(BODY.as_bytes()),
     };
-    Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into() }
+    Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into(), digest: None }
 }
 
 /// A destination as a config has it.

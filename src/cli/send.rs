@@ -318,8 +318,12 @@ async fn try_destination(
             deliveries: Vec::new(),
             body: body.into(),
         };
-        let delivery =
-            Delivery { event: Arc::new(stored), source: source.name.as_str().into(), rule: "none (send --to)".into() };
+        let delivery = Delivery {
+            event: Arc::new(stored),
+            source: source.name.as_str().into(),
+            rule: "none (send --to)".into(),
+            digest: None,
+        };
         let attempt = destination.destination.attempt(std::slice::from_ref(&delivery));
         let outcome = match tokio::time::timeout(destination.policy.timeout, attempt).await {
             Ok(outcomes) => outcomes.into_iter().next().unwrap_or_else(|| Outcome::retry("no outcome")),

@@ -271,7 +271,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
     let Parts { client, data_dir, .. } = *parts;
     let noted = Noted::new(parts.surroundings);
-    let context = Context { reader, name, client, surroundings: &noted, data_dir, answers };
+    let context = Context { reader, name, client, surroundings: &noted, data_dir, answers, digest: None };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {

@@ -378,5 +378,5 @@ fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
 fn delivery(names: &Names, event: &Arc<StoredEvent>, destination: Option<NameId>) -> Delivery {
     let planned = event.deliveries.iter().find(|planned| Some(planned.destination) == destination);
     let rule = planned.map_or(NameId::NONE, |planned| planned.rule);
-    Delivery { source: names.name(event.source), rule: names.name(rule), event: event.clone() }
+    Delivery { source: names.name(event.source), rule: names.name(rule), event: event.clone(), digest: None }
 }

@@ -14,14 +14,16 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
+use super::digest::{DigestKeys, own_node, template};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, is_template};
+use super::template::{Escape, Subject, Template, is_template};
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Teller, TemplateKey,
-    Unsent, exposure, one_by_one, url_template, way,
+    Answers, Context, Defaults, Delivery, Destination, Digest, Kind, Language, Outcome, Outcomes, Preview, Teller,
+    TemplateKey, Unsent, exposure, one_by_one, url_template, way,
 };
+use crate::event::Json;
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
 use crate::yaml::credentials;
@@ -49,6 +51,10 @@ pub(super) const KIND: Kind = Kind {
     always_secret: &[],
     not_content: &[URL.info.name, AUTH.info.name, HEADERS.info.name, SIGNING_SECRETS.info.name],
     tested_parts: &[],
+    digest: Some(DigestKeys {
+        keys: || Section::of(&[DIGEST_JSON.info, DIGEST_TEXT.info]),
+        templates: &[template(DIGEST_JSON.info.name, Language::Json), template(DIGEST_TEXT.info.name, Language::Text)],
+    }),
     defaults: Defaults {
         concurrency: 8,
         interval: None,
@@ -89,6 +95,16 @@ const TEXT: Key<String> = key("text", text())
     .seen(Sight::Expressions)
     .about("The body, as one template; `text/plain` unless `headers` say otherwise. Not beside `json`.")
     .example("\"{{ user.email }},{{ type }}\"");
+
+const DIGEST_JSON: Key<()> = key("json", by_hand(Of::Own("any YAML", || json!({}))))
+    .seen(Sight::Expressions)
+    .about("The body of a request that is a digest, as a structure whose texts are templates over `digest`. For http, whose own body is not `json`, it is this or `text`.")
+    .example("{ count: \"{{ digest.count }}\" }")
+    .otherwise("`{digest, groups, events}`, where the body of a single event is `json`");
+const DIGEST_TEXT: Key<String> = key("text", text())
+    .seen(Sight::Expressions)
+    .about("The body of a request that is a digest, as one template over `digest`. Not beside `json`.")
+    .example("\"{% for event in digest.events %}{{ event.user.email }} {% endfor %}\"");
 
 const BEARER: Key<()> =
     key("bearer", by_hand(Of::Secret)).about("`Authorization: Bearer …`").example("\"${CRM_TOKEN}\"");
@@ -140,8 +156,19 @@ struct Http {
     masks: Masks,
     content_masks: Masks,
     body: Body,
+    digest: DigestBody,
     signing_keys: Vec<SigningKey>,
     answers: Answers,
+}
+
+/// What several deliveries look like as one.
+struct DigestBody {
+    /// What the config says.
+    own: Option<Body>,
+    /// Where that says nothing, the event's own form stands for: JSON.
+    is_usual: bool,
+    /// What it is, unless `headers` say so.
+    content_type: Option<HeaderValue>,
 }
 
 enum Target {
@@ -180,7 +207,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = body(reader, &mut entries, &mut headers);
-    if let Some(node) = entries.node(&HEADERS.info) {
+    let given = entries.node(&HEADERS.info);
+    let is_content_type = |(key, _): &(crate::yaml::raw::Key, Node)| key.text.eq_ignore_ascii_case("content-type");
+    let says_content_type = given.is_some_and(|node| node.entries().iter().any(is_content_type));
+    if let Some(node) = given {
         read_headers(reader, node, &mut headers);
     }
     if let Some(node) = entries.node(&AUTH.info) {
@@ -198,6 +228,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         }
     }
     let answers = Answers::read(reader, context.answers);
+    let digest = digest_body(context, &body, says_content_type);
     let client = way::read(context, &mut entries);
     entries.finish();
     let target = target?;
@@ -214,9 +245,48 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         masks,
         content_masks,
         body: body?,
+        digest: digest?,
         signing_keys,
         answers,
     })
+}
+
+/// What a digest's body is. `None`: it is wrong, and that has been told.
+fn digest_body(context: &Context<'_>, body: &Option<Body>, says_content_type: bool) -> Option<DigestBody> {
+    let reader = context.reader;
+    let node = own_node(context, &KIND);
+    let part = |key: &str| node.and_then(|node| node.get(key)).filter(|node| !node.is_null());
+    let is_usual = matches!(body, Some(Body::Json(_)));
+    let own = match [part(DIGEST_JSON.info.name), part(DIGEST_TEXT.info.name)] {
+        [Some(_), Some(text)] => {
+            let help = "take one of them out".to_owned();
+            reader.error_with(text.id, "the body of a digest is either `json` or `text`, not both", help);
+            return None;
+        }
+        [Some(json), None] => {
+            let subject = Subject::Digest;
+            let options =
+                Options { escape: Escape::None, url_keys: &[], keeps_types: true, omits_missing: false, subject };
+            Some(Body::Json(Structure::compile(reader, json, options)?))
+        }
+        [None, Some(node)] => {
+            let compiled = Template::compile_for(reader.text(node)?, Escape::None, Subject::Digest);
+            Some(Body::Text(compiled.map_err(|fault| reader.fault(node.id, fault)).ok()?))
+        }
+        [None, None] => None,
+    };
+    if let Some(node) = node.filter(|_| own.is_none() && !is_usual && body.is_some()) {
+        let what = if matches!(body, Some(Body::Text(_))) { "a text" } else { "an event as it came" };
+        let help = "write what several look like: digest: { json: { count: \"{{ digest.count }}\" } }".to_owned();
+        reader.error_with(node.id, format!("{what} cannot be put together with others"), help);
+        return None;
+    }
+    let content_type = match &own {
+        _ if says_content_type => None,
+        Some(Body::Text(_)) => Some(HeaderValue::from_static("text/plain; charset=utf-8")),
+        _ => Some(HeaderValue::from_static("application/json")),
+    };
+    Some(DigestBody { own, is_usual, content_type })
 }
 
 fn target(reader: &Reader, node: &Node) -> Option<Target> {
@@ -297,7 +367,13 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
         (None, None) => Some(Body::AsItCame),
         (Some(json), None) => {
             let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(OMIT_MISSING.default);
-            let options = Options { escape: Escape::None, url_keys: &[], keeps_types: true, omits_missing };
+            let options = Options {
+                escape: Escape::None,
+                url_keys: &[],
+                keeps_types: true,
+                omits_missing,
+                subject: Subject::Event,
+            };
             Structure::compile(reader, json, options).map(Body::Json)
         }
         (None, Some(node)) => {
@@ -424,41 +500,73 @@ impl Http {
     }
 
     fn made_call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
+        let (url, body) = match &delivery.digest {
+            Some(digest) => (self.url_of(delivery)?, self.digest.body(delivery, digest)?),
+            None => self.url_and_body(delivery)?,
+        };
+        let mut headers = self.headers.clone();
+        if let Some(content_type) = self.digest.content_type.as_ref().filter(|_| delivery.digest.is_some()) {
+            headers.insert(CONTENT_TYPE, content_type.clone());
+        }
+        let timestamp_s = crate::time::wall_ms() / 1000;
+        let is_signed = !self.signing_keys.is_empty();
+        let signature = is_signed.then(|| sign(&self.signing_keys, &delivery.id().to_string(), timestamp_s, &body));
+        let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
+        let (id, received_ms) = (delivery.id(), delivery.received_ms());
+        own::insert(&mut headers, own::Own { id: &id, received_ms, body: &body, via, timestamp_s, signature });
+        Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
+    }
+}
+
+fn written(json: &Json) -> Result<Bytes, String> {
+    serde_json::to_vec(json).map(Bytes::from).map_err(|error| format!("the body could not be written: {error}"))
+}
+
+impl Body {
+    fn render(&self, view: &View) -> Result<Option<Bytes>, String> {
+        Ok(match self {
+            Body::Json(structure) => Some(written(&structure.render(view, &mut |text, _| text.render(view, None))?)?),
+            Body::Text(template) => Some(Bytes::from(template.render(view, None)?)),
+            Body::AsItCame => None,
+        })
+    }
+}
+
+impl DigestBody {
+    fn body(&self, delivery: &Delivery, digest: &Digest) -> Result<Bytes, String> {
+        let own = self.own.as_ref().map(|own| own.render(&View::new(delivery))).transpose()?.flatten();
+        own.map_or_else(|| written(&digest.as_json()), Ok)
+    }
+}
+
+impl Http {
+    /// Where a delivery goes: a digest, where its first event goes.
+    fn url_of(&self, delivery: &Delivery) -> Result<Url, Unsent> {
+        match &self.target {
+            Target::Fixed(url) => Ok(url.clone()),
+            Target::Templated(templated) => templated.url(&View::of_event(delivery)),
+        }
+    }
+
+    /// Where a single event goes, and what of it.
+    fn url_and_body(&self, delivery: &Delivery) -> Result<(Url, Bytes), Unsent> {
         let needs_view = matches!(self.target, Target::Templated(_)) || !matches!(self.body, Body::AsItCame);
-        let view = needs_view.then(|| View::new(delivery));
+        let view = needs_view.then(|| View::of_event(delivery));
         let url = match (&self.target, &view) {
             (Target::Fixed(url), _) => url.clone(),
             (Target::Templated(templated), Some(view)) => templated.url(view)?,
             (Target::Templated(_), None) => unreachable!("a template has a view"),
         };
-        let body = match (&self.body, &view) {
-            (Body::Json(structure), Some(view)) => {
-                let json = structure.render(view, &mut |template, _| template.render(view, None))?;
-                Bytes::from(
-                    serde_json::to_vec(&json).map_err(|error| format!("the body could not be written: {error}"))?,
-                )
-            }
-            (Body::Text(template), Some(view)) => Bytes::from(template.render(view, None)?),
-            _ => delivery.event.body.clone(),
-        };
-        let mut headers = self.headers.clone();
-        let timestamp_s = crate::time::wall_ms() / 1000;
-        let is_signed = !self.signing_keys.is_empty();
-        let signature = is_signed.then(|| sign(&self.signing_keys, &delivery.event.id.to_string(), timestamp_s, &body));
-        let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
-        let (id, received_ms) = (&delivery.event.id, delivery.event.received_ms);
-        own::insert(&mut headers, own::Own { id, received_ms, body: &body, via, timestamp_s, signature });
-        Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
+        let body = view.as_ref().map(|view| self.body.render(view)).transpose()?.flatten();
+        Ok((url, body.unwrap_or_else(|| delivery.event.body.clone())))
     }
-}
 
-impl Http {
     /// A call's URL, fit to be shown.
     fn shown_url(&self, call: &Call, delivery: &Delivery) -> String {
         match &self.target {
             Target::Templated(templated) if !is_loopback(&templated.base) && templated.shown.is_some() => {
                 let shown = templated.shown.as_ref();
-                let rest = shown.map(|shown| shown.render(&View::new(delivery), None).unwrap_or("/…".to_owned()));
+                let rest = shown.map(|shown| shown.render(&View::of_event(delivery), None).unwrap_or("/…".to_owned()));
                 format!("{}{}", client::shown(&templated.base), rest.unwrap_or_default())
             }
             _ => self.content_masks.apply(client::shown_with_query(&call.url)),
@@ -481,10 +589,7 @@ impl Destination for Http {
     }
 
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
-        let url = match &self.target {
-            Target::Fixed(url) => url.clone(),
-            Target::Templated(templated) => templated.url(&View::new(delivery))?,
-        };
+        let url = self.url_of(delivery)?;
         let mut way = format!("{} {url}\n{}\n", self.method, self.client.way_text());
         for (name, value) in &self.headers {
             way.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
@@ -501,6 +606,15 @@ impl Destination for Http {
             Target::Fixed(_) => Ok(self),
             Target::Templated(_) => Err("its URL is made of an event"),
         }
+    }
+
+    fn digests(&self) -> bool {
+        self.digest.is_usual || self.digest.own.is_some()
+    }
+
+    fn address_of(&self, delivery: &Delivery) -> Option<String> {
+        // What has no URL makes a dead letter, whatever it is put together with.
+        matches!(self.target, Target::Templated(_)).then(|| self.url_of(delivery).map_or(String::new(), String::from))
     }
 
     fn is_loopback(&self) -> bool {
@@ -525,5 +639,114 @@ impl Target {
             Target::Fixed(url) => url,
             Target::Templated(templated) => &templated.base,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest::tests::bounces;
+    use super::super::sample::built;
+    use super::*;
+
+    const JSON: &str = "{ url: \"http://127.0.0.1:1/{{ user.id }}/x\", json: { who: \"{{ user.email }}\" } }";
+
+    fn http(section: &str, digest: &str) -> Arc<dyn Destination> {
+        built("http", section, digest, &Client::direct()).unwrap_or_else(|told| panic!("{told:?}"))
+    }
+
+    fn sent(destination: &dyn Destination, delivery: &Delivery) -> (String, serde_json::Value) {
+        let preview = destination.preview(delivery).unwrap_or_else(|unsent| panic!("{unsent}"));
+        let body = destination.content(delivery).expect("rendered before");
+        (preview.title, serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into()))
+    }
+
+    #[track_caller]
+    fn refused(section: &str, digest: &str, expected: &str) {
+        let told = built("http", section, digest, &Client::direct()).err().unwrap_or_default();
+        assert!(told.iter().any(|(message, _)| message.contains(expected)), "{told:?}");
+    }
+
+    #[test]
+    fn a_digest_is_json_where_the_config_says_nothing_else() {
+        let delivery = bounces(1997, 2);
+        let (title, body) = sent(&*http(JSON, ""), &delivery);
+        assert_eq!(title, "POST http://127.0.0.1:1/0/x", "it goes where its first event goes");
+        assert_eq!(body["digest"]["count"], 1997);
+        assert_eq!(body["digest"]["left_out"], 1995);
+        assert_eq!(body["groups"][0]["values"]["campaign.name"], "Spring <newsletter>");
+        assert_eq!(body["groups"][0]["parts"][0], json!({ "value": "hard", "count": 1798 }));
+        assert_eq!(body["events"][1]["event"]["user"]["email"], "u1@example.com");
+        assert_eq!(body["events"][1]["id"], delivery.digest.as_ref().expect("a digest").events[1].event.id.to_string());
+        assert_eq!(sent(&*http(JSON, ""), &delivery.first()).1, json!({ "who": "u0@example.com" }));
+    }
+
+    #[test]
+    fn a_structure_or_a_text_of_a_config_is_over_the_digest() {
+        let own = "{ json: { n: \"{{ digest.count }}\", type: \"{{ type }}\", all: \"{{ digest.events }}\", none: \"{{ user.email }}\" } }";
+        let (_, body) = sent(&*http("{ url: \"http://127.0.0.1:1/x\" }", own), &bounces(7, 1));
+        assert_eq!((&body["n"], &body["type"]), (&json!(7), &json!("bounced")));
+        assert_eq!((&body["all"][0]["user"]["id"], &body["none"]), (&json!(0), &json!(null)));
+        let own = "{ text: \"{% for e in digest.events %}{{ e.user.id }} {{ e.relay.rule }},{% endfor %}{{ digest.groups[0].campaign.name }}\" }";
+        let http = http("{ url: \"http://127.0.0.1:1/x\", text: \"{{ type }}\" }", own);
+        let preview = http.preview(&bounces(7, 2)).expect("renders");
+        assert_eq!(preview.exact_content(), "0 everything,1 everything,Spring <newsletter>");
+        let header = |name: &str| preview.headers.iter().flatten().find(|(known, _)| known == name).cloned();
+        assert_eq!(header("content-type").expect("said").1, "text/plain; charset=utf-8");
+    }
+
+    #[test]
+    fn who_can_make_one_of_several_says_so_and_who_cannot_says_how() {
+        let url = "{ url: \"http://127.0.0.1:1/x\" }";
+        assert!(http(JSON, "").digests() && http(JSON, "{ every: 15m }").digests());
+        assert!(http(url, "{ json: { a: \"{{ digest.count }}\" } }").digests());
+        assert!(!http(url, "").digests() && !http(&url.replace(" }", ", text: x }"), "").digests());
+        refused(url, "{ every: 15m }", "an event as it came cannot be put together with others");
+        refused(&url.replace(" }", ", text: x }"), "{}", "a text cannot be put together with others");
+        refused(JSON, "{ json: {}, text: x }", "either `json` or `text`, not both");
+        refused(JSON, "{ blocks: [] }", "`blocks` is of a digest for `slack`, and this is `http`");
+        refused(JSON, "{ text: \"{{ digest.count | nope }}\" }", "there is no filter `nope`");
+    }
+
+    #[tokio::test]
+    async fn a_digest_has_one_id_and_is_signed_by_it_on_each_attempt() {
+        const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let seen: Arc<std::sync::Mutex<Vec<(HeaderMap, Bytes)>>> = Arc::default();
+        let keeps = seen.clone();
+        let client = Client::scripted(move |call| {
+            keeps.lock().expect("the lock").push((call.headers.clone(), call.body.clone()));
+            Some(client::Answer { status: 503, headers: HeaderMap::new(), body: Bytes::new() })
+        });
+        let section = format!("{{ url: \"http://127.0.0.1:1/x\", json: {{}}, signing_secrets: [{SECRET}] }}");
+        let http = built("http", &section, "", &client).expect("it is good");
+        let delivery = bounces(5, 2);
+        for _ in 0..2 {
+            http.attempt(std::slice::from_ref(&delivery)).await;
+        }
+        http.attempt(&[delivery.first()]).await;
+        let seen = seen.lock().expect("the lock");
+        let text = |at: usize, name: &str| seen[at].0[name].to_str().expect("a text").to_owned();
+        let key = SigningKey::parse(&Secret::from(SECRET.to_owned())).expect("a key");
+        for at in 0..2 {
+            assert_eq!(text(at, "webhook-id"), delivery.digest.as_ref().expect("a digest").id);
+            let signed = sign(
+                std::slice::from_ref(&key),
+                &text(at, "webhook-id"),
+                text(at, "webhook-timestamp").parse().expect("a number"),
+                &seen[at].1,
+            );
+            assert_eq!(text(at, "webhook-signature"), signed);
+            // The last of its events has come by then.
+            assert_eq!(text(at, "x-vero-relay-received-at"), "2015-06-22T23:52:18.000Z");
+        }
+        assert_eq!(seen[0].1, seen[1].1);
+        assert_eq!(text(2, "webhook-id"), delivery.event.id.to_string());
+    }
+
+    #[test]
+    fn only_an_address_that_depends_on_the_event_is_one() {
+        let delivery = bounces(5, 2);
+        assert_eq!(http(JSON, "").address_of(&delivery.first()).as_deref(), Some("http://127.0.0.1:1/0/x"));
+        let fixed = JSON.replace("{{ user.id }}/", "");
+        assert_eq!(http(&fixed, "").address_of(&delivery.first()), None);
     }
 }

@@ -6,6 +6,7 @@
 //! * [`Delivery`]: an event bound for one destination, with its body in memory, as an attempt gets it.
 //! * [`Outcome`]: what the attempt came to. What follows from it is decided elsewhere (`deliver/decide.rs`).
 //! * [`Preview`]: what an attempt made now would send, for people to look at.
+//! * [`digest`]: several deliveries that go out as one message.
 //! * [`template`], [`view`], [`structure`], [`url_template`], [`path_template`]: what `text:`, `json:`, `blocks:`, URLs with `{{ … }}` and
 //!   paths of files are made of. [`number`] and [`timezone`]: numbers and zones in them; [`bounds`]: how long and deep they may be; [`cut`]: texts
 //!   that came out too long; [`dialect`]: habits of other languages.
@@ -21,6 +22,7 @@ mod chat;
 pub mod client;
 mod cut;
 pub(crate) mod dialect;
+pub mod digest;
 mod exposure;
 pub mod hops;
 pub mod notice;
@@ -66,9 +68,11 @@ use smallvec::SmallVec;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
+pub use self::digest::{Digest, DigestKeys, Group, digest_keys};
 pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;
 pub use self::unsent::Unsent;
+use crate::event::EventId;
 use crate::secret::Secret;
 use crate::store::{StoredEvent, Why};
 use crate::yaml::entries::Entries;
@@ -106,6 +110,8 @@ pub struct Kind {
     pub not_content: &'static [&'static str],
     /// The parts of what is sent that a test of the config can look at by themselves, each a text ([`Preview::parts`]).
     pub tested_parts: &'static [&'static str],
+    /// What it takes of `digest:`; none where its deliveries cannot be one.
+    pub digest: Option<DigestKeys>,
     /// How fast, and for how long, unless the config says otherwise.
     pub defaults: Defaults,
     /// Reads its section, or tells what is wrong with it.
@@ -199,9 +205,11 @@ pub struct Context<'c> {
     pub data_dir: &'c std::path::Path,
     /// `answers:`, which stands beside the kind.
     pub answers: Option<&'c Node>,
+    /// `digest:`, which stands beside the kind.
+    pub digest: Option<&'c Node>,
 }
 
-/// An event bound for one destination, as an attempt gets it.
+/// An event bound for one destination, as an attempt gets it; or several as one.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The event, body and all.
@@ -210,6 +218,41 @@ pub struct Delivery {
     pub source: Arc<str>,
     /// The name of the rule that chose this destination.
     pub rule: Arc<str>,
+    /// Where it is several: all of them. Event, source and rule are those of the first.
+    pub digest: Option<Arc<Digest>>,
+}
+
+impl Delivery {
+    /// What it is known by to who gets it: the same on each attempt, and of no other delivery there.
+    pub fn id(&self) -> Id<'_> {
+        self.digest.as_deref().map_or(Id::Event(self.event.id), |digest| Id::Digest(&digest.id))
+    }
+
+    /// When what it tells of had come, unix milliseconds: the same on each attempt.
+    pub fn received_ms(&self) -> u64 {
+        self.digest.as_deref().map_or(self.event.received_ms, |digest| digest.until_ms)
+    }
+
+    /// The first of its events by itself: where it goes, all of them go.
+    pub fn first(&self) -> Delivery {
+        Delivery { digest: None, ..self.clone() }
+    }
+}
+
+/// What a delivery is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id<'d> {
+    Event(EventId),
+    Digest(&'d str),
+}
+
+impl std::fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Id::Event(id) => id.fmt(f),
+            Id::Digest(id) => f.write_str(id),
+        }
+    }
 }
 
 /// What an attempt came to.
@@ -393,6 +436,16 @@ pub trait Destination: Send + Sync {
     /// The way an attempt would send it: method, URL, headers and signing keys, or the path of the file. To be compared with another,
     /// and never shown: passwords are in it. Sends nothing.
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent>;
+
+    /// Whether it can make one message of several deliveries.
+    fn digests(&self) -> bool {
+        false
+    }
+
+    /// Where a delivery goes, where that depends on its event: only what goes to one address may be one message. To be compared, not shown.
+    fn address_of(&self, _: &Delivery) -> Option<String> {
+        None
+    }
 
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {

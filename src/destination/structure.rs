@@ -1,6 +1,6 @@
 //! A YAML structure whose texts are templates: what `json:` and `blocks:` are.
 
-use super::template::{Escape, Template, is_template, sole_path};
+use super::template::{Escape, Subject, Template, is_template, sole_path};
 use super::view::View;
 use crate::event::Json;
 use crate::yaml::raw::{Node, Style, Value};
@@ -17,6 +17,8 @@ pub struct Options {
     pub keeps_types: bool,
     /// A text that is nothing but a path to a missing value drops its key or element; otherwise it is null.
     pub omits_missing: bool,
+    /// What it is rendered with.
+    pub subject: Subject,
 }
 
 /// Renders a template inside a structure; it is told the maps that lie above it, each with the key in it.
@@ -78,7 +80,7 @@ impl Structure {
                     Some(Structure::Path { path, is_omitted: options.omits_missing })
                 }
                 Style::String if is_template(&scalar.text) => {
-                    let compiled = Template::compile(&scalar.text, options.escape);
+                    let compiled = Template::compile_for(&scalar.text, options.escape, options.subject);
                     compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Structure::Text)
                 }
                 Style::String => Some(Structure::Literal(Json::String(scalar.text.clone()))),

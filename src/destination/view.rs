@@ -1,10 +1,12 @@
-//! An event as templates see it: Vero's odd keys under their usual names, numbers that keep their text, hyphens behind underscores.
+//! An event as templates see it: Vero's odd keys under their usual names, numbers that keep their text, hyphens behind underscores. And a
+//! digest: `digest.count` and its like, and the values of its only group where the events have them.
 
 use std::sync::{Arc, LazyLock};
 
 use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
+use super::digest::{Digest, Group};
 use super::{Delivery, number};
 use crate::event::{Json, vero};
 
@@ -20,8 +22,16 @@ pub struct View {
 }
 
 impl View {
-    /// Parses a delivery's body for rendering.
+    /// What a delivery tells of: its event, or its digest.
     pub fn new(delivery: &Delivery) -> Self {
+        match &delivery.digest {
+            Some(digest) => Self::of_digest(digest),
+            None => Self::of_event(delivery),
+        }
+    }
+
+    /// Parses a delivery's body for rendering; of a digest, that of its first event, by which its address is made.
+    pub fn of_event(delivery: &Delivery) -> Self {
         // Bodies were checked when they arrived, and their CRC when they were read back.
         let body = std::str::from_utf8(&delivery.event.body).unwrap_or("{}");
         let id = delivery.event.id.to_string();
@@ -33,6 +43,48 @@ impl View {
         static SAMPLES: LazyLock<Vec<View>> =
             LazyLock::new(|| vero::SAMPLES.iter().map(|(_, body)| View::of_sample(body)).collect());
         &SAMPLES
+    }
+
+    /// Digests of them, with what they are. Each template of a digest is tried on all of these.
+    pub(crate) fn digest_samples() -> &'static [(&'static str, View)] {
+        static SAMPLES: LazyLock<Vec<(&'static str, View)>> =
+            LazyLock::new(|| Digest::samples().iter().map(|(name, delivery)| (*name, View::new(delivery))).collect());
+        &SAMPLES
+    }
+
+    fn of_digest(digest: &Digest) -> Self {
+        let views: Vec<View> = digest.events.iter().map(View::of_event).collect();
+        let events = Json::Array(views.iter().map(|view| view.json.clone()).collect());
+        let relay = [
+            ("received_at", crate::time::rfc3339(digest.until_ms)),
+            ("occurred_at", crate::time::rfc3339(digest.until_ms)),
+            ("id", digest.id.clone()),
+        ];
+        let relay = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text)));
+        let mut relay: Vec<_> = relay.collect();
+        let mut own = Vec::new();
+        if let [only] = digest.groups.as_slice() {
+            for (path, value) in only.values.iter().filter(|(_, value)| !value.is_empty()) {
+                match path.strip_prefix("relay.") {
+                    Some(field) => insert(&mut relay, field, value),
+                    None => insert(&mut own, path, value),
+                }
+            }
+        }
+        own.retain(|(key, _)| key != DIGEST);
+        own.push((DIGEST.to_owned(), told(digest, events)));
+        let [json, relay] = [own, relay].map(Json::Object);
+        let mut root = Members::of(&json);
+        // In a loop an event has all that it has elsewhere.
+        if let Some((_, value)) = root.members.iter_mut().find(|(key, _)| key == DIGEST) {
+            let mut members = Members::of(json.member(DIGEST).unwrap_or(&Json::Null));
+            if let Some((_, events)) = members.members.iter_mut().find(|(key, _)| key == "events") {
+                *events = views.iter().map(|view| Value::from_dyn_object(view.root.clone())).collect();
+            }
+            *value = Value::from_object(members);
+        }
+        root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&relay))));
+        Self { json, relay, occurred_ms: digest.until_ms, root: Arc::new(root) }
     }
 
     fn of_sample(body: &str) -> Self {
@@ -85,6 +137,58 @@ impl View {
             if is_blocked { None } else { walk(&self.json, alias.other).filter(is_there) }
         };
         direct.or_else(aliased).cloned()
+    }
+}
+
+/// The key that a digest stands under.
+pub const DIGEST: &str = "digest";
+/// What stands below it.
+pub const DIGEST_FIELDS: [&str; 7] = ["count", "since", "until", "groups", "events", "left_out", "page"];
+/// What stands in each of its groups, beside the values that it was gathered by.
+pub const GROUP_FIELDS: [&str; 5] = ["name", "count", "since", "until", "parts"];
+
+/// What is told of a digest.
+fn told(digest: &Digest, events: Json) -> Json {
+    let moment = |ms: u64| Json::String(crate::time::rfc3339(ms));
+    let number = |number: u64| Json::Number(number.to_string());
+    let object = |members: Vec<(&str, Json)>| members.into_iter().map(|(key, json)| (key.to_owned(), json)).collect();
+    let part = |(value, count): &(String, u64)| {
+        Json::Object(object(vec![("value", Json::String(value.clone())), ("count", number(*count))]))
+    };
+    let group = |group: &Group| {
+        let mut values = Vec::new();
+        group.values.iter().for_each(|(path, value)| insert(&mut values, path, value));
+        values.retain(|(key, _)| !GROUP_FIELDS.contains(&key.as_str()));
+        values.extend(object(vec![
+            ("name", Json::String(group.name())),
+            ("count", number(group.count)),
+            ("since", moment(group.since)),
+            ("until", moment(group.until)),
+            ("parts", Json::Array(group.parts.iter().map(part).collect())),
+        ]));
+        Json::Object(values)
+    };
+    Json::Object(object(vec![
+        ("count", number(digest.count)),
+        ("since", moment(digest.since_ms)),
+        ("until", moment(digest.until_ms)),
+        ("groups", Json::Array(digest.groups.iter().map(group).collect())),
+        ("events", events),
+        ("left_out", number(digest.left_out)),
+        ("page", digest.page.clone().map_or(Json::Null, Json::String)),
+    ]))
+}
+
+/// Puts a text where a path leads. What stands in its way stays, and it is left out.
+fn insert(members: &mut Vec<(String, Json)>, path: &str, value: &str) {
+    let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+    let at = members.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
+        let empty = if rest.is_some() { Json::Object(Vec::new()) } else { Json::String(value.to_owned()) };
+        members.push((key.to_owned(), empty));
+        members.len() - 1
+    });
+    if let (Some(rest), Json::Object(below)) = (rest, &mut members[at].1) {
+        insert(below, rest, value);
     }
 }
 

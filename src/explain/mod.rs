@@ -186,7 +186,7 @@ fn deliveries(
     let all_rules = config.rules.rules();
     let explained = |(destination, rule): &(usize, usize)| {
         let name = all_rules[*rule].name.as_str();
-        let delivery = Delivery { event: event.clone(), source: relay.source.into(), rule: name.into() };
+        let delivery = Delivery { event: event.clone(), source: relay.source.into(), rule: name.into(), digest: None };
         let names_it = |rule: &&usize| all_rules[**rule].to.contains(destination);
         ExplainedDelivery {
             destination: *destination,

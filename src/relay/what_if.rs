@@ -212,7 +212,12 @@ impl<'c> Comparison<'c> {
             self.stays += 1;
             return;
         }
-        let delivery = |rule: &Arc<str>| Delivery { event: event.clone(), source: source.clone(), rule: rule.clone() };
+        let delivery = |rule: &Arc<str>| Delivery {
+            event: event.clone(),
+            source: source.clone(),
+            rule: rule.clone(),
+            digest: None,
+        };
         let was = delivery(now_rule);
         let would_be = delivery(then_rule);
         let [old, new] = [now.destination.content(&was), then.destination.content(&would_be)];

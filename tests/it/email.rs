@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use vero_relay::config::Config;
-use vero_relay::destination::sample::sample;
+use vero_relay::destination::sample::{built, sample};
+use vero_relay::destination::{Client, Delivery, Digest, Group};
 use vero_relay::explain::{Explanation, Missed, run_tests};
 use vero_relay::yaml::values::Surroundings;
 
@@ -655,4 +656,63 @@ fn an_explanation_gives_the_parts_of_an_email_apart() {
     assert_eq!(sends["subject"], sends["headers"]["subject"]);
     assert_eq!(sends["text"], "in plain");
     assert_eq!(sends["html"], "<b>Käse\r\nBcc: evil@example.com</b>".replace('\r', ""));
+}
+
+/// A digest of two events by mail, twice: as it is, and with texts of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_is_one_letter_and_the_same_one_on_each_attempt() {
+    let server = MailServer::start(Begins::InTheClear);
+    let section = format!(
+        "{{ server: \"{}\", starttls: never, from: relay@example.com, to: \"{{{{ user.email }}}}\", subject: one, text: one }}",
+        clear(&server)
+    );
+    let event = |who: &str, at_ms: u64| {
+        let body = format!(r#"{{"type":"bounced","user":{{"email":"{who}"}},"campaign":{{"name":"Käse"}}}}"#);
+        sample(body, 1_700_000_000_000 + at_ms)
+    };
+    let events = vec![event("ann@example.com", 0), event("ann@example.com", 60_000)];
+    let group = Group {
+        values: vec![("type".into(), "bounced".into()), ("campaign.name".into(), "Käse".into())],
+        count: 2,
+        since: 1_700_000_000_000,
+        until: 1_700_000_060_000,
+        parts: Vec::new(),
+    };
+    let digest = Digest {
+        id: "01a2091f-1b49-8a76-8000-000000000000".into(),
+        count: 2,
+        since_ms: group.since,
+        until_ms: group.until,
+        groups: vec![group],
+        events: events.clone(),
+        left_out: 0,
+        page: None,
+    };
+    let delivery = Delivery { digest: Some(Arc::new(digest)), ..events[0].clone() };
+    for own in [
+        "",
+        "{ subject: \"{{ digest.count }} × {{ type }}\", text: \"{% for e in digest.events %}{{ e.user.email }} {% endfor %}\", html: \"<b>{{ campaign.name }}</b>\" }",
+    ] {
+        let email = built("email", &section, own, &Client::direct()).unwrap_or_else(|told| panic!("{told:?}"));
+        assert!(email.digests());
+        assert_eq!(email.address_of(&events[1]).as_deref(), Some("ann@example.com"));
+        for _ in 0..2 {
+            let outcomes = email.attempt(std::slice::from_ref(&delivery)).await;
+            assert!(outcomes[0].is_delivered(), "{outcomes:?}");
+        }
+    }
+    let mails = server.wait_for(4).await;
+    assert_eq!((&mails[0].data, &mails[2].data), (&mails[1].data, &mails[3].data), "the same, letter by letter");
+    assert!(mails.iter().all(|mail| mail.to == ["ann@example.com"]));
+    for mail in &mails {
+        assert!(mail.data.contains("Message-ID: <01a2091f-1b49-8a76-8000-000000000000."), "{}", mail.data);
+        // When the last of them came.
+        assert!(mail.data.contains("Date: Tue, 14 Nov 2023 22:14:20 +0000"), "{}", mail.data);
+    }
+    assert!(mails[0].data.contains("Subject: 2 =?utf-8?b?w5c=?= bounced "), "{}", mails[0].data);
+    assert!(
+        mails[2].data.contains("ann@example.com ann@example.com") && mails[2].data.contains("text/html"),
+        "{}",
+        mails[2].data
+    );
 }

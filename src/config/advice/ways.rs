@@ -183,5 +183,5 @@ fn delivery(body: &str) -> Delivery {
         deliveries: Vec::new(),
         body: body.as_bytes().to_vec().into(),
     };
-    Delivery { event: std::sync::Arc::new(event), source: "".into(), rule: "".into() }
+    Delivery { event: std::sync::Arc::new(event), source: "".into(), rule: "".into(), digest: None }
 }

@@ -6,8 +6,10 @@ use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 
+use super::digests;
 use super::mailboxes::mailbox;
 use super::{Email, HTML, SUBJECT, TEXT, TO};
+use crate::destination::template::Template;
 use crate::destination::view::View;
 use crate::destination::{Delivery, Unsent};
 
@@ -55,9 +57,12 @@ impl Email {
 
     fn made_letter(&self, delivery: &Delivery) -> Result<Letter, Unsent> {
         let view = View::new(delivery);
+        // All of a digest go where its first goes.
+        let addressed = delivery.digest.as_ref().map(|_| View::of_event(delivery));
+        let addressed = addressed.as_ref().unwrap_or(&view);
         let mut to = Vec::with_capacity(self.to.len());
         for template in &self.to {
-            let rendered = template.render(&view, None)?;
+            let rendered = template.render(addressed, None)?;
             if rendered.trim().is_empty() {
                 continue;
             }
@@ -74,17 +79,34 @@ impl Email {
             // What an event says is not repeated: it may be a person's.
             return Err("a recipient is not an address of email".to_owned().into());
         }
-        let subject = subject_of(&self.subject.render(&view, None)?);
-        let text = plain_lines(&self.text.render(&view, None)?);
-        let html = self.html.as_ref().map(|html| html.render(&view, None)).transpose()?;
+        let [subject, text, html] = self.parts(delivery, &view)?;
+        let subject = subject_of(&subject.unwrap_or_default());
+        let text = plain_lines(&text.unwrap_or_default());
         let html = html.as_deref().map(plain_lines);
         // As for a chat: a template says by an `if` for which events there is a message.
         if [Some(&text), html.as_ref()].into_iter().flatten().all(|form| form.trim().is_empty()) {
             return Err(Unsent::Skipped("the message is empty".to_owned()));
         }
-        let id = format!("{}.{}", delivery.event.id, self.name_digest);
-        let received_ms = delivery.event.received_ms;
+        let id = format!("{}.{}", delivery.id(), self.name_digest);
+        let received_ms = delivery.received_ms();
         Ok(Letter { to, subject, text, html, id, received_ms })
+    }
+
+    /// The subject, the text and the HTML.
+    fn parts(&self, delivery: &Delivery, view: &View) -> Result<[Option<String>; 3], String> {
+        let render = |template: Option<&Template>| template.map(|template| template.render(view, None)).transpose();
+        let Some(digest) = &delivery.digest else {
+            let subject = render(Some(&self.subject))?;
+            return Ok([subject, render(Some(&self.text))?, render(self.html.as_ref())?]);
+        };
+        let own = &self.digest;
+        let subject = render(own.subject.as_ref())?.unwrap_or_else(|| digest.title());
+        let html = render(own.html.as_ref())?;
+        let text = match &own.text {
+            Some(text) => text.render(view, None)?,
+            None => digests::text(digest),
+        };
+        Ok([Some(subject), Some(text), html])
     }
 
     pub(super) fn message_id(&self, letter: &Letter) -> String {

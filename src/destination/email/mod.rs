@@ -15,9 +15,11 @@
 //!
 //! # Cast
 //!
-//! * [`settings`]: its section, read; [`mailboxes`]: the addresses in it. [`letter`]: a message, made and written. [`notice`]: what an operator is told. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
+//! * [`settings`]: its section, read; [`mailboxes`]: the addresses in it. [`letter`]: a message, made and written; [`digests`]: of several events.
+//!   [`notice`]: what an operator is told. [`smtp`]: one transaction. [`connection`]: what is encrypted, and bounds on what is read.
 
 mod connection;
+mod digests;
 mod letter;
 mod mailboxes;
 mod notice;
@@ -38,8 +40,10 @@ use self::connection::as_repeated;
 use self::mailboxes::{mailbox, read_from, read_reply_to, read_to};
 use self::settings::{STARTTLS_WORDS, Server, read_hello, read_login, read_server, said_hello};
 use super::client::{Client, Masks};
-use super::template::{Escape, Template};
+use super::digest::{DigestKeys, own_node, template};
+use super::template::{Escape, Subject, Template};
 use super::unsent::advise_of_an_empty_message;
+use super::view::View;
 use super::way::{self, CA};
 use super::{
     Context, Defaults, Delivery, Destination, Kind, Language, Outcomes, Preview, Teller, TemplateKey, Unsent,
@@ -81,6 +85,14 @@ pub(super) const KIND: Kind = Kind {
         TO.info.name,
     ],
     tested_parts: &[TO.info.name, SUBJECT.info.name, TEXT.info.name, HTML.info.name],
+    digest: Some(DigestKeys {
+        keys: || Section::of(&[DIGEST_SUBJECT.info, DIGEST_TEXT.info, DIGEST_HTML.info]),
+        templates: &[
+            template(DIGEST_SUBJECT.info.name, Language::Text),
+            template(DIGEST_TEXT.info.name, Language::Text),
+            template(DIGEST_HTML.info.name, Language::Text),
+        ],
+    }),
     // Mail servers count connections, and two are enough for a message each few milliseconds.
     defaults: Defaults {
         concurrency: 2,
@@ -138,6 +150,21 @@ const HTML: Key<String> = key("html", text())
     .about("The same as HTML, for readers that show it: a template whose values are escaped.")
     .example("\"<b>{{ type }}</b> {{ user.email }}\"");
 
+const DIGEST_SUBJECT: Key<String> = key("subject", text())
+    .seen(Sight::Prose)
+    .about("The subject of an email that is a digest, as a template over `digest`.")
+    .example("\"{{ digest.count }} × {{ type }}\"")
+    .otherwise("what it is about");
+const DIGEST_TEXT: Key<String> = key("text", text())
+    .seen(Sight::Prose)
+    .about("What several events read like as one, as a template over `digest`.")
+    .example("\"{% for event in digest.events %}{{ event.user.email }} {% endfor %}\"")
+    .otherwise("a good message");
+const DIGEST_HTML: Key<String> = key("html", text())
+    .seen(Sight::Prose)
+    .about("The same as HTML, for email: a template whose values are escaped.")
+    .example("\"<b>{{ digest.count }}</b> × {{ type }}\"");
+
 fn keys() -> Section {
     Section::of(&[
         SERVER.info,
@@ -175,6 +202,7 @@ struct Email {
     subject: Template,
     text: Template,
     html: Option<Template>,
+    digest: DigestForm,
     client: Client,
     hello: ClientId,
     /// A digest of the destination's name.
@@ -184,6 +212,13 @@ struct Email {
     refusals: Refusals,
     /// Connections that may wait for the answer to their goodbye, beside those of attempts.
     goodbyes: Arc<Semaphore>,
+}
+
+/// What several deliveries look like as one; what is not there is said as usual.
+struct DigestForm {
+    subject: Option<Template>,
+    text: Option<Template>,
+    html: Option<Template>,
 }
 
 /// When it was told last that a recipient was refused.
@@ -234,6 +269,21 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let subject = template(subject, Escape::None);
     let text = template(text, Escape::None);
     let html = template(html, Escape::Html);
+    let of_digest = own_node(context, &KIND);
+    let digest_part = |key: &str, escape| {
+        let node = of_digest.and_then(|of_digest| of_digest.get(key)).filter(|node| !node.is_null());
+        let compiled = node.map(|node| {
+            let compiled = Template::compile_for(reader.text(node)?, escape, Subject::Digest);
+            compiled.map_err(|fault| reader.fault(node.id, fault)).ok()
+        });
+        match compiled {
+            Some(compiled) => compiled.map(Some),
+            None => Some(None),
+        }
+    };
+    let digest_subject = digest_part(DIGEST_SUBJECT.info.name, Escape::None);
+    let digest_text = digest_part(DIGEST_TEXT.info.name, Escape::None);
+    let digest_html = digest_part(DIGEST_HTML.info.name, Escape::Html);
     let client = way::read_ca_alone(context, ca_node);
     entries.finish();
     let secrets = login.iter().flatten().flat_map(|(username, password)| spellings(username, password.expose()));
@@ -252,6 +302,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
         subject: subject?,
         text: text?,
         html,
+        digest: DigestForm { subject: digest_subject?, text: digest_text?, html: digest_html? },
         client: client?,
         hello: hello?,
         name_digest: digest(context.name),
@@ -317,6 +368,20 @@ impl Destination for Email {
     fn teller(&self) -> Result<&dyn Teller, &'static str> {
         let is_fixed = self.to.iter().all(|to| to.fixed().is_some());
         if is_fixed { Ok(self) } else { Err("its recipients are made of an event") }
+    }
+
+    fn digests(&self) -> bool {
+        true
+    }
+
+    fn address_of(&self, delivery: &Delivery) -> Option<String> {
+        if self.to.iter().all(|to| to.fixed().is_some()) {
+            return None;
+        }
+        let view = View::of_event(delivery);
+        // What does not render makes a dead letter, whoever it is put together with.
+        let to: Vec<_> = self.to.iter().map(|to| to.render(&view, None).unwrap_or_default()).collect();
+        Some(to.iter().map(|to| to.trim()).collect::<Vec<_>>().join("\n"))
     }
 
     fn is_loopback(&self) -> bool {

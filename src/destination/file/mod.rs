@@ -53,6 +53,8 @@ pub(super) const KIND: Kind = Kind {
     always_secret: &[],
     not_content: &[PATH.info.name],
     tested_parts: &[],
+    // A line is an event.
+    digest: None,
     defaults: Defaults {
         concurrency: 1,
         interval: None,

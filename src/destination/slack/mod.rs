@@ -2,10 +2,12 @@
 //!
 //! # Cast
 //!
-//! * [`messages`]: what each type of event reads like. [`blocks`]: blocks as Slack takes them. [`notice`]: what an operator is told.
+//! * [`messages`]: what each type of event reads like; [`digests`]: several as one. [`blocks`]: blocks as Slack takes them. [`notice`]: what an
+//!   operator is told.
 //! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
 mod blocks;
+mod digests;
 mod messages;
 mod notice;
 #[cfg(any(test, feature = "test-support"))]
@@ -23,8 +25,9 @@ use serde_json::json;
 use super::chat::{Said, said};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
 use super::cut::cut;
+use super::digest::{DigestKeys, own_node, template};
 use super::structure::{Options, Structure};
-use super::template::{Escape, Template, is_template};
+use super::template::{Escape, Subject, Template, is_template};
 use super::unsent::advise_of_an_empty_message;
 use super::view::View;
 use super::{
@@ -57,6 +60,13 @@ pub(super) const KIND: Kind = Kind {
     always_secret: &[URL.info.name],
     not_content: &[URL.info.name],
     tested_parts: &[],
+    digest: Some(DigestKeys {
+        keys: || Section::of(&[DIGEST_TEXT.info, DIGEST_BLOCKS.info]),
+        templates: &[
+            template(DIGEST_TEXT.info.name, Language::Mrkdwn),
+            template(DIGEST_BLOCKS.info.name, Language::Blocks),
+        ],
+    }),
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     defaults: Defaults {
         concurrency: 1,
@@ -81,6 +91,15 @@ const TEXT: Key<String> = key("text", text())
 const BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ "type": "array" }))))
     .seen(Sight::Prose).about("[Slack's blocks](https://docs.slack.dev/block-kit/), their texts being templates. What comes out empty is left out, and texts are cut to the limit of their place.")
     .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ campaign.name }}*\" } }]");
+const DIGEST_TEXT: Key<String> = key("text", text())
+    .seen(Sight::Prose)
+    .about("What several events read like as one, as a template over `digest`: `digest.count`, `.since`, `.until`, `.groups` (each with `name`, `count`, `since`, `until` and `parts`), `.events` (the examples), `.left_out` and `.page`; where there is one group, its values stand where the events have them. Slack and email; for http, the body.")
+    .example("\"{{ digest.count }} × {{ type }}: {% for event in digest.events %}{{ event.user.email }} {% endfor %}\"")
+    .otherwise("a good message");
+const DIGEST_BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ "type": "array" }))))
+    .seen(Sight::Prose)
+    .about("The same as Slack's blocks.")
+    .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ digest.count }}* × {{ type }}\" } }]");
 /// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
 /// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
 const EXTRAS: [Key<String>; 4] = [
@@ -120,8 +139,9 @@ struct Slack {
     headers: HeaderMap,
     masks: Masks,
     content_masks: Masks,
-    message: Message,
-    blocks: Option<Structure>,
+    form: Form,
+    /// What several deliveries look like as one.
+    digest: Form,
     unfurls: bool,
     /// Keys of the message that are the same for every event.
     extras: Vec<(&'static str, String)>,
@@ -129,8 +149,14 @@ struct Slack {
     has_told: AtomicBool,
 }
 
+/// What a message is made of.
+struct Form {
+    message: Message,
+    blocks: Option<Structure>,
+}
+
 enum Message {
-    /// One for each type of event: see [`messages`].
+    /// One for each type of event: see [`messages`]; of a digest: see [`digests`].
     Usual,
     Own(Template),
     None,
@@ -150,30 +176,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         exposure::advise_of_plain_http(reader, node.id, &url);
         Some(url)
     });
-    let blocks = entries.node(&BLOCKS.info);
-    let compiled_blocks = blocks.and_then(|node| {
-        if !matches!(node.value, crate::yaml::raw::Value::List(_)) {
-            let help = "each block begins with `-`: - { type: section, text: { type: mrkdwn, text: \"{{ type }}\" } }";
-            reader.error_with(node.id, "`blocks` is a list of Slack's blocks", help.to_owned());
-            return None;
-        }
-        let options =
-            Options { escape: Escape::Slack, url_keys: &blocks::URL_KEYS, keeps_types: false, omits_missing: false };
-        Structure::compile(reader, node, options)
-    });
-    let message = match entries.node(&TEXT.info) {
-        Some(node) => {
-            advise_of_an_empty_message(
-                reader,
-                &[node],
-                "leave `text` out: each type of event has a message of its own",
-            );
-            let compiled = Template::compile(reader.text(node)?, Escape::Slack);
-            compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Message::Own)
-        }
-        None if blocks.is_some() => Some(Message::None),
-        None => Some(Message::Usual),
-    };
+    let form = read_form(reader, [entries.node(&TEXT.info), entries.node(&BLOCKS.info)], Subject::Event);
+    let digest = own_node(context, &KIND);
+    let part = |key: &str| digest.and_then(|digest| digest.get(key)).filter(|node| !node.is_null());
+    let digest = read_form(reader, [part(DIGEST_TEXT.info.name), part(DIGEST_BLOCKS.info.name)], Subject::Digest);
     let extra = |key: &'static str, node: &Node| Some((key, read_extra(reader, key, node)?));
     let extras = EXTRAS.iter().map(|key| &key.info);
     let extras = extras.filter_map(|key| entries.node(key).and_then(|node| extra(key.name, node))).collect();
@@ -184,9 +190,6 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if blocks.is_some() && compiled_blocks.is_none() {
-        return None;
-    }
     let url = url?;
     Some(Slack {
         masks: Masks::new(&headers, &url)
@@ -197,13 +200,45 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         content_masks: Masks::of_content(&headers, &url).with(reader.taken()),
         url,
         headers,
-        message: message?,
-        blocks: compiled_blocks,
+        form: form?,
+        digest: digest?,
         unfurls,
         extras,
         answers,
         has_told: AtomicBool::new(false),
     })
+}
+
+/// Reads the `text` and the `blocks` of a message.
+fn read_form(reader: &Reader, [text, blocks]: [Option<&Node>; 2], subject: Subject) -> Option<Form> {
+    let compiled_blocks = blocks.map(|node| {
+        if !matches!(node.value, crate::yaml::raw::Value::List(_)) {
+            let help = "each block begins with `-`: - { type: section, text: { type: mrkdwn, text: \"{{ type }}\" } }";
+            reader.error_with(node.id, "`blocks` is a list of Slack's blocks", help.to_owned());
+            return None;
+        }
+        let url_keys = &blocks::URL_KEYS;
+        let options = Options { escape: Escape::Slack, url_keys, keeps_types: false, omits_missing: false, subject };
+        Structure::compile(reader, node, options)
+    });
+    let message = match text {
+        Some(node) => {
+            let help = match subject {
+                Subject::Event => "leave `text` out: each type of event has a message of its own",
+                Subject::Digest => "leave `text` out: a digest has a message of its own",
+            };
+            advise_of_an_empty_message(reader, &[node], help);
+            let compiled = reader.text(node).map(|text| Template::compile_for(text, Escape::Slack, subject));
+            compiled.and_then(|compiled| compiled.map_err(|fault| reader.fault(node.id, fault)).ok()).map(Message::Own)
+        }
+        None if blocks.is_some() => Some(Message::None),
+        None => Some(Message::Usual),
+    };
+    let blocks = match compiled_blocks {
+        Some(compiled) => Some(compiled?),
+        None => None,
+    };
+    Some(Form { message: message?, blocks })
 }
 
 /// None of the extras is longer anywhere.
@@ -266,13 +301,16 @@ impl Slack {
 
     fn made_body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         let view = View::new(delivery);
-        let text = match &self.message {
-            Message::Own(template) => Some(fit(template, &view, TEXT_MAX)?),
-            Message::Usual => Some(messages::message(&view, crate::time::wall_ms())?),
-            Message::None => None,
+        let form = if delivery.digest.is_some() { &self.digest } else { &self.form };
+        let text = match (&form.message, &delivery.digest) {
+            (Message::Own(template), None) => Some(fit(template, &view, TEXT_MAX)?),
+            (Message::Own(template), Some(_)) => Some(digests::fit_lines(template, &view)?),
+            (Message::Usual, None) => Some(messages::message(&view, crate::time::wall_ms())?),
+            (Message::Usual, Some(digest)) => Some(digests::message(digest, crate::time::wall_ms())?),
+            (Message::None, _) => None,
         };
         let text = text.filter(|text| !text.trim().is_empty());
-        let blocks = match &self.blocks {
+        let blocks = match &form.blocks {
             Some(blocks) => {
                 blocks::tidy(blocks.render(&view, &mut |template, place| fit_place(template, &view, &kinds_of(place)))?)
             }
@@ -404,6 +442,10 @@ impl Destination for Slack {
         Ok(self)
     }
 
+    fn digests(&self) -> bool {
+        true
+    }
+
     fn rate_limit_key(&self) -> Option<String> {
         Some(self.url.to_string())
     }
@@ -445,8 +487,8 @@ mod tests {
             headers: HeaderMap::new(),
             masks: Masks::default(),
             content_masks: Masks::default(),
-            message,
-            blocks: None,
+            form: Form { message, blocks: None },
+            digest: Form { message: Message::Usual, blocks: None },
             unfurls: false,
             extras: Vec::new(),
             answers: Answers::default(),

@@ -164,9 +164,36 @@ pub struct Template {
     escape: Escape,
 }
 
+/// What a template is rendered with, and so tried on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Event,
+    Digest,
+}
+
+impl Subject {
+    /// Its samples, with what each is.
+    fn samples(self) -> Box<dyn Iterator<Item = (String, &'static View)>> {
+        match self {
+            Subject::Event => {
+                let named = vero::SAMPLES.iter().zip(View::samples());
+                Box::new(named.map(|((name, _), view)| (format!("a `{name}` event"), view)))
+            }
+            Subject::Digest => {
+                Box::new(View::digest_samples().iter().map(|(name, view)| (format!("a digest of {name}"), view)))
+            }
+        }
+    }
+}
+
 impl Template {
     /// Compiles a template, or says what is wrong and where in it.
     pub fn compile(source: &str, escape: Escape) -> Result<Self, Fault> {
+        Self::compile_for(source, escape, Subject::Event)
+    }
+
+    /// The same for what a template will be rendered with.
+    pub fn compile_for(source: &str, escape: Escape, subject: Subject) -> Result<Self, Fault> {
         bounds::check(source)?;
         let base = &TRIAL_BASES[escape as usize];
         let compiled = base.template_from_named_str(NAME, source).map_err(|error| {
@@ -178,9 +205,9 @@ impl Template {
         let rewritten = operands::rewrite(source);
         check_names(base, &rewritten, source)?;
         match base.template_from_named_str(NAME, &rewritten.source) {
-            Ok(computing) => try_samples(&computing, escape, source, Some(&rewritten))?,
+            Ok(computing) => try_samples(&computing, (escape, subject), source, Some(&rewritten))?,
             Err(_) => {
-                try_samples(&compiled, escape, source, None)?;
+                try_samples(&compiled, (escape, subject), source, None)?;
                 return Ok(Self { source: source.to_owned(), environment: OnceLock::new(), escape });
             }
         }
@@ -247,7 +274,7 @@ fn render_counted(template: &minijinja::Template<'_, '_>, root: Value, fuel: u64
 /// taken for a minus, shows only when a template is rendered: better now than with every event.
 fn try_samples(
     template: &minijinja::Template<'_, '_>,
-    escape: Escape,
+    (escape, subject): (Escape, Subject),
     source: &str,
     rewritten: Option<&Rewritten>,
 ) -> Result<(), Fault> {
@@ -255,7 +282,7 @@ fn try_samples(
         render_counted(&BASES[escape as usize].template_from_named_str(NAME, template.source())?, root, FUEL)
     };
     let mut failed = None;
-    for ((name, _), view) in vero::SAMPLES.into_iter().zip(View::samples()) {
+    for (name, view) in subject.samples() {
         if !trial::is_left() {
             return Ok(());
         }
@@ -281,7 +308,7 @@ fn try_samples(
     if is_about_a_missing_value(&error) && !has_hyphened_name(source) {
         return Ok(());
     }
-    let message = format!("the template cannot be rendered, for a `{name}` event: {}", detail(&error));
+    let message = format!("the template cannot be rendered, for {name}: {}", detail(&error));
     let hint = "in templates a hyphen is a minus: write trigger_event for trigger-event";
     let help = has_hyphened_name(source).then(|| hint.to_owned());
     Err(Fault { message, help, within: range_in(&error, rewritten, source) })
@@ -369,6 +396,13 @@ fn has_hyphened_name(source: &str) -> bool {
 /// RFC 3986's unreserved characters stay.
 const SEGMENT: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A text as Slack wants it.
+pub(super) fn slack_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    write_slack(&mut escaped, text).expect("a String takes all");
+    escaped
+}
 
 /// Writes text as Slack wants it.
 fn write_slack(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
