@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::DestinationConfig;
 use super::destinations::Names;
 use super::rules::find_destination;
+use super::sources::EXPECT_EVERY;
 use crate::notify::{Bounds, Terms};
 use crate::units::duration_pattern;
 use crate::yaml::keys::{Defaulted, INTERPOLATED, Key, Of, Section, by_hand, duration, key, whole};
@@ -160,6 +161,16 @@ pub(super) fn check(reader: &Reader, named: &[Named], destinations: &[Destinatio
             reader.warning(*node, message, "name one that leads elsewhere".to_owned());
         }
         places.push((place, name));
+    }
+}
+
+/// Tells of sources whose silence nobody is told of.
+pub(super) fn advise_of_silence(reader: &Reader, sources: Option<&Node>) {
+    for (key, source) in sources.map(Node::entries).unwrap_or_default() {
+        if let Some(expected) = source.get(EXPECT_EVERY.info.name).filter(|expected| !expected.is_null()) {
+            let message = format!("nobody is told when `{}` is silent: there is no `notify`", key.text);
+            reader.warning(expected.id, message, "write notify: { to: [NAME] } with a destination's name".to_owned());
+        }
     }
 }
 

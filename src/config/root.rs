@@ -133,8 +133,8 @@ pub(super) fn read(
     let removed_grace = entries.value(&REMOVED_GRACE);
     let watch = entries.value(&WATCH);
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
-    let sources = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
-    let sources = reader.hiding_values(|| sources.and_then(|node| sources::read(reader, node, is_public)));
+    let sources_node = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
+    let sources = reader.hiding_values(|| sources_node.and_then(|node| sources::read(reader, node, is_public)));
     let defaults = entries.node(&DEFAULTS.info);
     check_defaults(reader, defaults);
     let destination_nodes = entries.node(&DESTINATIONS.info).or_else(|| entries.meant(&DESTINATIONS.info));
@@ -157,6 +157,9 @@ pub(super) fn read(
     let destinations = reader.hiding_values(|| destinations::read_all(&parts, destination_nodes, &names));
     if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
         advice::templates::advise(reader, nodes, defaults, sent);
+    }
+    if notify_node.is_none() {
+        notify::advise_of_silence(reader, sources_node);
     }
     if let (Some(Some((_, named))), Some(destinations)) = (&notify, &destinations) {
         notify::check(reader, named, destinations, destination_nodes);

@@ -74,7 +74,7 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
     .about("A header with a value that only Vero knows.")
     .example("{ name: X-Vero-Key, value: \"${VERO_KEY}\" }");
 
-const EXPECT_EVERY: Key<Duration> = key("expect_every", duration(EXPECTED))
+pub(super) const EXPECT_EVERY: Key<Duration> = key("expect_every", duration(EXPECTED))
     .about("The longest silence of a source whose events never stop: when nothing was accepted for longer while the relay ran, those whom `notify` names are told. Longer than its quietest night.")
     .example("1h")
     .otherwise("any silence is fine");

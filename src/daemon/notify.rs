@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::without_addresses;
@@ -17,7 +18,7 @@ use crate::notify::{
     Round, State, Telling, notice, shown_now,
 };
 use crate::relay::{Generation, KnownProblem, Relay, SourceState, TURN_WITHIN};
-use crate::store::{AllCounts, Counts, Health, MEMO_BYTES_MAX, NameId};
+use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, StoreError};
 use crate::time::{Clock, Instant, wall_ms};
 
 /// Where what is known is kept.
@@ -71,6 +72,36 @@ struct Desk {
     kept: String,
     kept_at: Instant,
     counts: AllCounts,
+    counting: Asked<Result<AllCounts, StoreError>>,
+    keeping: Asked<Result<(), StoreError>>,
+    reasoning: Asked<Result<DeadReasons, StoreError>>,
+}
+
+/// A question to the store, which may not answer while that is what is wrong: it is asked once, however often somebody wants to know.
+struct Asked<T>(Option<JoinHandle<T>>);
+
+impl<T> Default for Asked<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Send + 'static> Asked<T> {
+    /// The answer, if it comes in time: to this question, or to the one that was asked before and is not answered yet.
+    async fn answer<F>(&mut self, question: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let asked = self.0.get_or_insert_with(|| tokio::spawn(question()));
+        let answered = tokio::time::timeout(STORE_WITHIN, asked).await.ok()?;
+        self.0 = None;
+        answered.ok()
+    }
+
+    /// Whether one is not answered yet.
+    fn is_open(&self) -> bool {
+        self.0.as_ref().is_some_and(|asked| !asked.is_finished())
+    }
 }
 
 impl Desk {
@@ -83,6 +114,9 @@ impl Desk {
             kept: String::new(),
             kept_at: Instant::now(),
             counts: AllCounts::default(),
+            counting: Asked::default(),
+            keeping: Asked::default(),
+            reasoning: Asked::default(),
             relay,
             clock,
         }
@@ -181,11 +215,17 @@ impl Desk {
     }
 
     /// Why the dead letters of a destination were given up: the most frequent reasons.
-    async fn reasons(&self, name: &str) -> Vec<String> {
+    async fn reasons(&mut self, name: &str) -> Vec<String> {
         let generation = self.relay.generation().clone();
         let Some(id) = id_of(&generation, name) else { return Vec::new() };
-        let reasons = tokio::time::timeout(STORE_WITHIN, self.relay.store.dead_reasons(vec![id])).await;
-        let Ok(Ok(reasons)) = reasons else { return Vec::new() };
+        if self.reasoning.is_open() {
+            // It would be another's.
+            return Vec::new();
+        }
+        self.reasoning = Asked::default();
+        let store = self.relay.store.clone();
+        let reasons = self.reasoning.answer(|| async move { store.dead_reasons(vec![id]).await }).await;
+        let Some(Ok(reasons)) = reasons else { return Vec::new() };
         let told = reasons.reasons.iter().take(REASONS_MAX).map(|one| {
             // A template that fails may quote a value of an event.
             let reason: String = without_addresses(&one.reason).chars().take(REASON_CHARACTERS_MAX).collect();
@@ -196,8 +236,8 @@ impl Desk {
 
     /// Everything as it is now.
     async fn observe(&mut self, generation: &Generation) -> Observed {
-        // What reads the disk may not answer while that is what is wrong.
-        if let Ok(Ok(counts)) = tokio::time::timeout(STORE_WITHIN, self.relay.store.counts()).await {
+        let store = self.relay.store.clone();
+        if let Some(Ok(counts)) = self.counting.answer(|| async move { store.counts().await }).await {
             self.counts = counts;
         }
         let relay = &self.relay;
@@ -270,10 +310,16 @@ impl Desk {
         if text == self.kept {
             return;
         }
-        match tokio::time::timeout(STORE_WITHIN, self.relay.store.keep_memo(MEMO, text.clone())).await {
-            Ok(Ok(())) => self.kept = text,
-            Ok(Err(error)) => tracing::debug!(%error, "what was told is not on the disk yet"),
-            Err(_) => tracing::debug!("what was told is not on the disk yet"),
+        if self.keeping.is_open() {
+            return;
+        }
+        self.keeping = Asked::default();
+        let store = self.relay.store.clone();
+        let kept = text.clone();
+        match self.keeping.answer(|| async move { store.keep_memo(MEMO, kept).await }).await {
+            Some(Ok(())) => self.kept = text,
+            Some(Err(error)) => tracing::debug!(%error, "what was told is not on the disk yet"),
+            None => tracing::debug!("what was told is not on the disk yet"),
         }
     }
 }
@@ -331,4 +377,30 @@ fn candidates(generation: &Generation, notify: &Notify, observed: &Observed, rel
         }
     };
     notify.to.iter().map(candidate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_is_asked_once_and_holds_nobody_up() {
+        let mut asked = Asked::default();
+        let (answer, answered) = oneshot::channel();
+        let mut answered = Some(answered);
+        for _ in 0..3 {
+            let waits = asked.answer(|| {
+                let answered = answered.take().expect("it is asked once");
+                async move { answered.await.expect("an answer") }
+            });
+            assert_eq!(waits.await, None);
+            assert!(asked.is_open());
+        }
+        answer.send(7).expect("it waits still");
+        assert_eq!(asked.answer(std::future::pending).await, Some(7), "the first question is answered");
+        assert!(!asked.is_open());
+        assert_eq!(asked.answer(|| async { 8 }).await, Some(8));
+    }
 }

@@ -69,7 +69,7 @@ impl Ledger {
             looks.push(certain(Kind::StoreFull, "", true, text, "events are accepted again"));
         }
         if let Some(why) = &observed.reload_error {
-            let text = format!("the config was not reloaded, and the one before stays in force: {why}");
+            let text = format!("the config was not reloaded: {why}");
             looks.push(certain(Kind::ReloadFailed, "", true, text, "the config in force is the one of the file again"));
         }
         looks.extend(observed.certificates.iter().filter_map(|one| of_certificate(one, observed.wall_ms)));
