@@ -19,6 +19,9 @@ use vero_relay::destination::slack::strict::{Strict, Watched};
 
 use harness::{Act, Fake, Message};
 
+/// The app of the workspace, and the channels that it is in.
+const TOKEN: &str = "xoxb-by-hand";
+const CHANNELS: [&str; 2] = ["#email", "#shop"];
 /// Characters of a body that are printed.
 const SHOWN_MAX: usize = 2000;
 
@@ -47,13 +50,13 @@ fn report() -> ExitCode {
 }
 
 async fn serve(port: u16) {
-    let watched = Watched::new(Strict::new());
+    let watched = Watched::new(Strict::new().with_app(TOKEN, &CHANNELS));
     let (handle, begin) = (watched.handle(), Instant::now());
     let judge = move |message: &Message| {
         let act = slack_server::answered(&handle, begin, message);
         let said = match &act {
             Some(Act::Answer { status, body, .. }) => format!("{status} {body}"),
-            _ => format!("404: a webhook's path begins with one of {:?}", slack_server::WEBHOOKS),
+            _ => format!("404: a path of Slack begins with one of {:?}", slack_server::WEBHOOKS),
         };
         let text: String = message.text().chars().take(SHOWN_MAX).collect();
         println!("{:>9.3} s  {}  {said}\n    {text}", begin.elapsed().as_secs_f64(), message.first_line);
@@ -61,7 +64,8 @@ async fn serve(port: u16) {
     };
     let address = format!("127.0.0.1:{port}");
     let fake = Fake::judged(&address, [], Arc::new(judge)).await;
-    println!("a strict Slack: {}/services/T0/B0/by-hand", fake.url());
+    println!("a strict Slack: url: {}/services/T0/B0/by-hand", fake.url());
+    println!("as an app: api: {}/api/, token: {TOKEN}, into {CHANNELS:?}", fake.url());
     let _ = tokio::signal::ctrl_c().await;
     let (posts, requests) = (watched.lock().posts().len(), watched.lock().requests());
     println!("{requests} requests, {posts} messages taken; refused:");

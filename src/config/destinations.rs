@@ -297,9 +297,10 @@ fn kind_of(name: &str, entries: &[(&Key, &Node)]) -> Option<String> {
     Some(format!("its kind is a key below its name: {name}: {{ {}: {{ {key}: … }} }}", kind.name))
 }
 
-/// The first key that a kind cannot do without.
+/// The first key that a kind cannot do without, or that its shortest section begins with.
 fn first_key(kind: &Kind) -> Option<&'static str> {
-    (kind.keys)().keys.iter().find(|key| key.is_required()).map(|key| key.name)
+    let needed = (kind.keys)().keys.iter().find(|key| key.is_required()).map(|key| key.name);
+    needed.or_else(|| kind.form.trim_start_matches(['{', ' ']).split(':').next())
 }
 
 /// The keys that no other kind has.

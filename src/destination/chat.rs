@@ -21,7 +21,7 @@ pub const REJECTS: [&str; 11] = [
     "cannot_reply_to_message",
 ];
 /// And for a webhook that accepts none until somebody acts.
-pub const PAUSES: [&str; 19] = [
+pub const PAUSES: [&str; 30] = [
     "action_prohibited",
     "posting_to_general_channel_denied",
     "channel_not_found",
@@ -41,6 +41,18 @@ pub const PAUSES: [&str; 19] = [
     "account_inactive",
     "token_revoked",
     "token_expired",
+    // Those of `chat.postMessage`: <https://docs.slack.dev/reference/methods/chat.postMessage#errors>.
+    "missing_scope",
+    "not_allowed_token_type",
+    "no_permission",
+    "access_denied",
+    "org_login_required",
+    "team_not_found",
+    "enterprise_is_restricted",
+    "ekm_access_denied",
+    "restricted_action_read_only_channel",
+    "restricted_action_thread_only_channel",
+    "restricted_action_non_threadable_channel",
 ];
 /// And for one that will accept it later.
 pub const RETRIES: [&str; 9] = [

@@ -38,7 +38,7 @@ sources:
   header: {{ auth: {{ header: {{ name: x-key, value: canary-header-of-a-source }} }} }}
 rules:
   - {{ name: near, match: {{ type: bounced }}, to: [bearer, basic, header, body, quiet] }}
-  - {{ name: far, match: {{ type: converted }}, to: [far, templated, slack] }}
+  - {{ name: far, match: {{ type: converted }}, to: [far, templated, slack, app] }}
   - {{ name: word, match: {{ user.email: "${{PLANTED_WORD}}" }}, to: [far] }}
 destinations:
   bearer: {{ http: {{ url: "{bearer}/a?key=canary-key-in-a-query", auth: {{ bearer: "${{PLANTED_BEARER}}" }}, signing_secrets: [{signing}] }} }}
@@ -49,6 +49,7 @@ destinations:
   far: {{ http: {{ url: "https://crm.invalid/canary-in-a-path/x?key=canary-in-a-query" }} }}
   templated: {{ http: {{ url: "https://crm.invalid/canary-in-a-template/{{{{ user.id }}}}/{{{{ 'canary' ~ type }}}}?key=canary&who={{{{ user.id }}}}" }} }}
   slack: {{ slack: {{ url: "https://hooks.slack.com/services/T0/B0/canary" }} }}
+  app: {{ slack: {{ token: xoxb-canary-of-an-app, channel: C0123456 }} }}
 tests:
   - name: fails and is explained
     event: {{ type: bounced, user: {{ email: "${{PLANTED_WORD}}" }} }}

@@ -22,6 +22,7 @@ impl Surroundings for Fixed {
             "CRM_TOKEN" => "canary-crm-token",
             "CRM_URL" => "https://crm.example.com/hooks/canary",
             "SLACK_WEBHOOK_URL" => "https://hooks.slack.com/services/T0/B0/canary",
+            "SLACK_BOT_TOKEN" => "xoxb-canary-of-an-app-of-slack",
             "SIGNING_SECRET" => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "CREDENTIALS_DIRECTORY" => "/run/credentials",
             "MAIL_HOST" => "ñü.öy",

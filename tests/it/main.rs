@@ -47,6 +47,7 @@ mod rename;
 mod restart;
 mod schema;
 mod shown;
+mod slack_app;
 mod slack_server;
 mod sources;
 mod stream;

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 150] = [
+const UNSEEN: [&str; 154] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -188,6 +188,10 @@ const UNSEEN: [&str; 150] = [
     "renamed_from_its_own_name",
     "retry_that_begins_above_its_most",
     "size_beyond_its_limit",
+    "slack_a_channel_of_an_event_without_a_list",
+    "slack_an_api_in_the_clear",
+    "slack_channels_for_one_channel",
+    "slack_channels_that_are_none",
     "slip_a_filter_of_liquid",
     "slip_a_filter_with_nothing_near",
     "slip_a_method_of_javascript",

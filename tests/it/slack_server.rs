@@ -11,8 +11,8 @@ use vero_relay::destination::slack::strict::{Asked, Reply, Strict, Watched};
 
 use crate::harness::{Act, Fake, Message};
 
-/// How the paths of webhooks begin, in the tests.
-pub const WEBHOOKS: [&str; 3] = ["/T/", "/slack", "/services/"];
+/// How the paths of Slack begin, in the tests.
+pub const WEBHOOKS: [&str; 4] = ["/T/", "/slack", "/services/", "/api/chat.postMessage"];
 
 /// A server that stands for Slack, and for what else a test has beside it.
 pub struct SlackServer {
@@ -29,6 +29,11 @@ impl SlackServer {
     /// All but how fast messages may come, for who posts faster than a channel takes them.
     pub async fn hurried(script: impl IntoIterator<Item = Act>) -> Self {
         Self::start_as(Strict::hurried(), script).await
+    }
+
+    /// One with an app, and with what only it has.
+    pub async fn with_app(token: &str, channels: &[&str]) -> Self {
+        Self::start_as(Strict::new().with_app(token, channels), []).await
     }
 
     async fn start_as(strict: Strict, script: impl IntoIterator<Item = Act>) -> Self {
@@ -64,7 +69,8 @@ pub fn answered(handle: &Handle, begin: Instant, message: &Message) -> Option<Ac
     if !WEBHOOKS.iter().any(|start| path.starts_with(start)) {
         return None;
     }
-    let asked = Asked { method, path, content_type: message.header("content-type"), body: &message.body };
+    let [content_type, authorization] = ["content-type", "authorization"].map(|name| message.header(name));
+    let asked = Asked { method, path, content_type, authorization, body: &message.body };
     let Reply { status, headers, body } = handle.answer(begin.elapsed(), asked);
     let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Some(Act::Answer { status, headers, body })

@@ -241,7 +241,8 @@ mod tests {
         let mut strict = Strict::hurried();
         let body = serde_json::json!({ "text": text }).to_string();
         let content_type = Some("application/json");
-        strict.answer(Duration::ZERO, Asked { method: "POST", path: "/x", content_type, body: body.as_bytes() });
+        let asked = Asked { method: "POST", path: "/x", content_type, authorization: None, body: body.as_bytes() };
+        strict.answer(Duration::ZERO, asked);
         assert_eq!((strict.posts().len(), strict.refusals()), (1, [].as_slice()));
     }
 

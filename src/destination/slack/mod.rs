@@ -1,11 +1,12 @@
-//! `slack:` posts a message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).
+//! `slack:` posts a message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`); or as an app, by its token.
 //!
 //! # Cast
 //!
 //! * [`messages`]: what each type of event reads like; [`digests`]: several as one. [`blocks`]: blocks as Slack takes them. [`notice`]: what an
-//!   operator is told.
+//!   operator is told. [`app`]: what an app has in place of a webhook.
 //! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
+mod app;
 mod blocks;
 mod digests;
 mod messages;
@@ -18,10 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 use serde_json::json;
 
+use self::app::{API, App, CHANNELS, TOKEN};
 use super::chat::{Said, said};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
 use super::cut::cut;
@@ -38,14 +40,14 @@ use crate::destination::exposure;
 use crate::event::Json;
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
-use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
+use crate::yaml::keys::{Absent, Defaulted, Info, Key, Of, Section, Words, boolean, by_hand, form, key, text};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
 pub(super) const KIND: Kind = Kind {
     name: "slack",
-    about: "A message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`).",
+    about: "A message to an incoming webhook: Slack's, or any that speaks like it (Mattermost, Discord's `/slack`). Or as an app of Slack's, by its `token`, into the `channel` that is named.",
     example: "{ url: \"${SLACK_WEBHOOK_URL}\" }",
     form: "{ url: \"${SLACK_WEBHOOK_URL}\" }",
     defaults_example: "{ rate: 30/m }",
@@ -55,10 +57,11 @@ pub(super) const KIND: Kind = Kind {
     templates: &[
         TemplateKey::of(TEXT.info.name, Language::Mrkdwn),
         TemplateKey::of(BLOCKS.info.name, Language::Blocks),
+        TemplateKey::of(CHANNEL, Language::Text),
     ],
-    secret_keys: &["url", "proxy"],
-    always_secret: &[URL.info.name],
-    not_content: &[URL.info.name],
+    secret_keys: &["url", "token", "proxy"],
+    always_secret: &[URL.info.name, TOKEN.info.name],
+    not_content: &[URL.info.name, TOKEN.info.name, API.info.name],
     tested_parts: &[],
     digest: Some(DigestKeys {
         keys: || Section::of(&[DIGEST_TEXT.info, DIGEST_BLOCKS.info]),
@@ -100,11 +103,13 @@ const DIGEST_BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ 
     .seen(Sight::Prose)
     .about("The same as Slack's blocks.")
     .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ digest.count }}* × {{ type }}\" } }]");
+/// The key of what both an app and some webhooks can choose.
+const CHANNEL: &str = "channel";
 /// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
 /// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
 const EXTRAS: [Key<String>; 4] = [
-    key("channel", text())
-        .seen(Sight::Prose).about("The channel, where the server lets a message choose it: Mattermost and Slack's old webhooks do, and Slack's apps ignore it.")
+    key(CHANNEL, text())
+        .seen(Sight::Prose).about("The channel. With a `token` it must be there, a name or an id, and may be a template that comes to one of `channels`. With a `url` it is for servers that let a message choose it: Mattermost and Slack's old webhooks do, and the webhooks of Slack's apps ignore it.")
         .example("\"#alerts\"")
         .otherwise("the webhook's"),
     key("username", text())
@@ -124,12 +129,22 @@ const UNFURL_LINKS: Defaulted<bool> =
     key("unfurl_links", boolean()).about("Whether Slack shows previews of links.").example("true").default(false);
 
 fn keys() -> Section {
-    Section::of(&[URL.info, TEXT.info, BLOCKS.info])
+    let url = Info { absent: Absent::Told(Words::Plain("one of `url` and `token`")), ..URL.info };
+    let one_of = json!({ "anyOf": [{ "required": [URL.info.name] }, { "required": [TOKEN.info.name] }] });
+    Section::of(&[url, TOKEN.info, TEXT.info, BLOCKS.info])
         .and(&EXTRAS.map(|key| key.info))
-        .and(&[UNFURL_LINKS.info])
+        .and(&[CHANNELS.info, API.info, UNFURL_LINKS.info])
         .and(&way::KEYS)
+        .never(URL.info.name, TOKEN.info.name)
+        .besides_alone(one_of)
+        .besides_alone(json!({ "dependentRequired": { TOKEN.info.name: [CHANNEL] } }))
+        .besides_alone(
+            json!({ "dependentRequired": { CHANNELS.info.name: [TOKEN.info.name], API.info.name: [TOKEN.info.name] } }),
+        )
 }
 
+/// Slack's words for too much at once.
+const TOO_FAST: [&str; 2] = ["ratelimited", "rate_limited"];
 /// The most characters of a message's text: <https://docs.slack.dev/reference/methods/chat.postMessage#truncating>.
 const TEXT_MAX: usize = 4000;
 
@@ -145,6 +160,8 @@ struct Slack {
     unfurls: bool,
     /// Keys of the message that are the same for every event.
     extras: Vec<(&'static str, String)>,
+    /// Where messages go by name, and not by the URL.
+    app: Option<App>,
     answers: Answers,
     has_told: AtomicBool,
 }
@@ -164,7 +181,25 @@ enum Message {
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let reader = context.reader;
-    let url = entries.node(&URL.info).and_then(|node| {
+    let mut extra_nodes: Vec<_> =
+        EXTRAS.iter().filter_map(|key| Some((key.info.name, entries.node(&key.info)?))).collect();
+    let channel = extra_nodes.iter().find(|(name, _)| *name == CHANNEL).map(|(_, node)| *node);
+    let read = app::read(reader, &mut entries, channel);
+    let is_app = read.is_some();
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+    let content_type = if is_app { "application/json; charset=utf-8" } else { "application/json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let app = read.map(|read| {
+        let app::Read { app, url, authorization } = read?;
+        headers.insert(AUTHORIZATION, authorization);
+        Some((app, url))
+    });
+    if is_app {
+        extra_nodes.retain(|(name, _)| *name != CHANNEL);
+    }
+    let webhook = if is_app { None } else { entries.node(&URL.info) };
+    let webhook = webhook.and_then(|node| {
         let text = reader.text(node)?;
         if is_template(text) {
             let message = "a Slack URL is the same for every event: templates go into `text` and `blocks`";
@@ -181,19 +216,19 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let part = |key: &str| digest.and_then(|digest| digest.get(key)).filter(|node| !node.is_null());
     let digest = read_form(reader, [part(DIGEST_TEXT.info.name), part(DIGEST_BLOCKS.info.name)], Subject::Digest);
     let extra = |key: &'static str, node: &Node| Some((key, read_extra(reader, key, node)?));
-    let extras = EXTRAS.iter().map(|key| &key.info);
-    let extras = extras.filter_map(|key| entries.node(key).and_then(|node| extra(key.name, node))).collect();
+    let extras = extra_nodes.into_iter().filter_map(|(key, node)| extra(key, node)).collect();
     let unfurls = entries.value(&UNFURL_LINKS);
     let answers = Answers::read(reader, context.answers);
     let client = way::read(context, &mut entries);
     entries.finish();
-    let mut headers = HeaderMap::new();
-    headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let url = url?;
+    let (app, url) = match app {
+        Some(app) => app.map(|(app, url)| (Some(app), url))?,
+        None => (None, webhook?),
+    };
+    let is_secret = app.is_none() && hides_path(&url);
     Some(Slack {
         masks: Masks::new(&headers, &url)
-            .with(if hides_path(&url) { url.path().split('/').map(str::to_owned).collect() } else { Vec::new() })
+            .with(if is_secret { url.path().split('/').map(str::to_owned).collect() } else { Vec::new() })
             .with(reader.taken())
             .with(client.as_ref().map(Client::secrets).unwrap_or_default()),
         client: client?,
@@ -204,6 +239,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
         digest: digest?,
         unfurls,
         extras,
+        app,
         answers,
         has_told: AtomicBool::new(false),
     })
@@ -319,12 +355,14 @@ impl Slack {
         if text.is_none() && blocks.is_none() {
             return Err(Unsent::Skipped("the message is empty".to_owned()));
         }
-        self.written(text, blocks)
+        let channel = self.app.as_ref().map(|app| app.channel(delivery)).transpose()?;
+        self.written(channel, text, blocks)
     }
 
     /// A message, with what is the same in all of them.
-    fn written(&self, text: Option<String>, blocks: Option<Json>) -> Result<Vec<u8>, Unsent> {
+    fn written(&self, channel: Option<String>, text: Option<String>, blocks: Option<Json>) -> Result<Vec<u8>, Unsent> {
         let mut message = Vec::new();
+        message.extend(channel.map(|channel| (CHANNEL.to_owned(), Json::String(channel))));
         message.extend(text.map(|text| ("text".to_owned(), Json::String(text))));
         message.extend(blocks.map(|blocks| ("blocks".to_owned(), blocks)));
         message.extend(self.extras.iter().map(|(key, text)| ((*key).to_owned(), Json::String(text.clone()))));
@@ -351,7 +389,31 @@ impl Slack {
         let later =
             |reason| Outcome::Retry { reason, after: answer.retry_after(), holds_all: matches!(status, 429 | 503) };
         let is_success = (200..300).contains(&status);
-        match said(answer.header("content-type"), &answer.body) {
+        let said = said(answer.header("content-type"), &answer.body);
+        let said = match (&self.app, said) {
+            // Slack's own API says yes in one way.
+            (Some(_), Said::Ok | Said::NotNo) => {
+                if app::is_posted(&answer.body) {
+                    Said::Ok
+                } else {
+                    Said::No
+                }
+            }
+            (Some(app), Said::Closed(word)) if app.is_of_one(&word) => Said::Never(word),
+            (_, said) => said,
+        };
+        match said {
+            Said::Later(word) if self.app.is_some() && TOO_FAST.contains(&word.as_str()) => Outcome::Retry {
+                reason: reason(format!("{status} {word}")),
+                after: answer.retry_after().or(Some(app::TOO_FAST)),
+                holds_all: true,
+            },
+            Said::Never(word) | Said::Closed(word) if self.app.as_ref().is_some_and(|app| app.is_of_one(&word)) => {
+                Outcome::Reject { reason: reason(format!("{status} {}", app::explained(&word))) }
+            }
+            Said::Closed(word) if self.app.is_some() => {
+                Outcome::Pause { reason: reason(format!("{status} {}", app::explained(&word))) }
+            }
             Said::Never(word) => Outcome::Reject { reason: reason(format!("{status} {word}")) },
             Said::Closed(word) => Outcome::Pause { reason: reason(format!("{status} {word}")) },
             Said::Later(word) => later(reason(format!("{status} {word}"))),
@@ -427,19 +489,32 @@ impl Destination for Slack {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let call = self.call(delivery)?;
-        Ok(Preview::request(&call, shown(&call.url), self.content_masks.clone()))
+        Ok(Preview::request(&call, self.shown(&call.url), self.content_masks.clone()))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         self.body(delivery)
     }
 
-    fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
-        Ok(Secret::from(format!("{}\n{}", self.url, self.client.way_text())))
+    fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
+        let app = match &self.app {
+            Some(app) => format!("{}\n{}\n", app.channel(delivery)?, self.token()),
+            None => String::new(),
+        };
+        Ok(Secret::from(format!("{}\n{app}{}", self.url, self.client.way_text())))
     }
 
     fn teller(&self) -> Result<&dyn Teller, &'static str> {
-        Ok(self)
+        match &self.app {
+            Some(app) if app.fixed().is_err() => Err("its channel is made of an event"),
+            _ => Ok(self),
+        }
+    }
+
+    fn address_of(&self, delivery: &Delivery) -> Option<String> {
+        let app = self.app.as_ref().filter(|app| app.fixed().is_err())?;
+        // What has no channel makes a dead letter, whatever it is put together with.
+        Some(app.channel(delivery).unwrap_or_default())
     }
 
     fn digests(&self) -> bool {
@@ -447,7 +522,9 @@ impl Destination for Slack {
     }
 
     fn rate_limit_key(&self) -> Option<String> {
-        Some(self.url.to_string())
+        let Some(app) = &self.app else { return Some(self.url.to_string()) };
+        // Slack counts by channel; of one that an event chooses nothing is known before.
+        Some(format!("{} {} {}", self.url, self.token(), app.fixed().unwrap_or_default()))
     }
 
     fn is_loopback(&self) -> bool {
@@ -459,7 +536,22 @@ impl Destination for Slack {
     }
 
     fn address(&self) -> String {
-        shown(&self.url)
+        match &self.app {
+            Some(app) => format!("{} ({})", client::shown(&self.url), app.shown()),
+            None => shown(&self.url),
+        }
+    }
+}
+
+impl Slack {
+    /// Its URL, fit to be shown: an app's says nothing that is secret.
+    fn shown(&self, url: &Url) -> String {
+        if self.app.is_some() { client::shown(url) } else { shown(url) }
+    }
+
+    /// What an app proves itself by; to be compared, and never shown.
+    fn token(&self) -> &str {
+        self.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -491,6 +583,7 @@ mod tests {
             digest: Form { message: Message::Usual, blocks: None },
             unfurls: false,
             extras: Vec::new(),
+            app: None,
             answers: Answers::default(),
             has_told: AtomicBool::new(false),
         }

@@ -15,7 +15,8 @@ const OVER: &str = "\u{1f7e2}";
 impl Teller for Slack {
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Outcome> {
         async {
-            match self.written(Some(text(notice)), None) {
+            let channel = self.app.as_ref().map(|app| app.fixed().map(str::to_owned)).transpose();
+            match channel.and_then(|channel| self.written(channel, Some(text(notice)), None)) {
                 Ok(body) => self.post(self.call_with(body)).await,
                 Err(unsent) => unsent.into(),
             }

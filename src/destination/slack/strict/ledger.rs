@@ -37,8 +37,15 @@ impl Watched {
     pub fn client(&self) -> Client {
         let (handle, start) = (self.handle(), tokio::time::Instant::now());
         Client::scripted(move |call| {
-            let content_type = call.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let asked = Asked { method: call.method.as_str(), path: call.url.path(), content_type, body: &call.body };
+            let header = |name| call.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+            let [content_type, authorization] = [http::header::CONTENT_TYPE, http::header::AUTHORIZATION].map(header);
+            let asked = Asked {
+                method: call.method.as_str(),
+                path: call.url.path(),
+                content_type,
+                authorization,
+                body: &call.body,
+            };
             Some(answer(handle.answer(start.elapsed(), asked)))
         })
     }
@@ -133,7 +140,13 @@ mod tests {
     fn who_owns_one_that_refused_fails() {
         let own = || {
             let watched = Watched::new(Strict::new());
-            let asked = Asked { method: "POST", path: "/x", content_type: Some("application/json"), body: b"{}" };
+            let asked = Asked {
+                method: "POST",
+                path: "/x",
+                content_type: Some("application/json"),
+                authorization: None,
+                body: b"{}",
+            };
             watched.handle().answer(std::time::Duration::ZERO, asked);
             // It goes without a look at its end, which would write down what this test wants.
             let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| watched.judge())).is_err();

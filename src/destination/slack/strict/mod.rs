@@ -18,7 +18,7 @@ mod message;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::ledger::Watched;
 
@@ -34,6 +34,7 @@ pub struct Asked<'r> {
     /// Without a query.
     pub path: &'r str,
     pub content_type: Option<&'r str>,
+    pub authorization: Option<&'r str>,
     pub body: &'r [u8],
 }
 
@@ -64,15 +65,26 @@ impl Refusal {
 #[derive(Clone, Debug)]
 pub struct Post {
     pub at: Duration,
-    /// The path of the webhook.
+    /// The path of the webhook, or the channel.
     pub to: String,
     pub message: Value,
 }
 
-/// A workspace in which every path is an incoming webhook with a channel of its own.
+/// What an app of the workspace proves itself by, and the channels that it is in.
+#[derive(Debug)]
+struct App {
+    token: String,
+    channels: Vec<String>,
+    /// Channels that are there, and that it is not in.
+    others: Vec<String>,
+    archived: Vec<String>,
+}
+
+/// A workspace in which every path is an incoming webhook with a channel of its own, but for those of the API.
 #[derive(Debug, Default)]
 pub struct Strict {
     is_hurried: bool,
+    app: Option<App>,
     /// Mentions that the texts of messages may hold.
     mentions: Vec<String>,
     /// The words of refusals that a test wants.
@@ -94,6 +106,13 @@ impl Strict {
     /// The same without its rates, for tests that are not about them.
     pub fn hurried() -> Self {
         Self { is_hurried: true, ..Self::default() }
+    }
+
+    /// The same with an app, which is in some channels, and not in `#other`; `#archived` is what its name says.
+    pub fn with_app(self, token: &str, channels: &[&str]) -> Self {
+        let [others, archived] = ["#other", "#archived"].map(|name| vec![name.to_owned()]);
+        let channels = channels.iter().map(|name| (*name).to_owned()).collect();
+        Self { app: Some(App { token: token.to_owned(), channels, others, archived }), ..self }
     }
 
     /// Allows a mention, like `<!here>`, which would wake people: a template may hold one, and a value may not.
@@ -135,13 +154,16 @@ impl Strict {
     /// Answers a request that comes at a time, counted from any moment that is always the same.
     pub fn answer(&mut self, now: Duration, asked: Asked<'_>) -> Reply {
         self.requests += 1;
-        match self.judge(now, asked) {
+        let is_api = asked.path.ends_with(POST_MESSAGE);
+        let judged = if is_api { self.judge_call(now, asked) } else { self.judge_webhook(now, asked) };
+        match judged {
+            Ok(message) if is_api => self.posted(now, message),
             Ok(message) => {
                 self.posts.push(Post { at: now, to: asked.path.to_owned(), message });
                 reply(200, "ok")
             }
-            Err(refusal) => {
-                let said = self.said(now, asked.path, &refusal);
+            Err((channel, refusal)) => {
+                let said = self.said(now, &channel, &refusal, is_api);
                 if self.asked_for.contains(&refusal.word) {
                     self.asked += 1;
                 } else {
@@ -152,16 +174,52 @@ impl Strict {
         }
     }
 
-    fn judge(&mut self, now: Duration, asked: Asked<'_>) -> Result<Value, Refusal> {
+    fn judge_webhook(&mut self, now: Duration, asked: Asked<'_>) -> Result<Value, (String, Refusal)> {
+        let of = |refusal| (asked.path.to_owned(), refusal);
         if asked.method != "POST" {
-            return Err(Refusal::new(
-                "invalid_payload",
-                format!("a message comes by POST, and not by {}", asked.method),
-            ));
+            let about = format!("a message comes by POST, and not by {}", asked.method);
+            return Err(of(Refusal::new("invalid_payload", about)));
         }
-        let message = message::read(asked.content_type, asked.body, &self.mentions)?;
-        self.take_turn(now, asked.path)?;
+        let message = message::read(asked.content_type, asked.body, &self.mentions).map_err(of)?;
+        self.take_turn(now, asked.path).map_err(of)?;
         Ok(message)
+    }
+
+    /// <https://docs.slack.dev/reference/methods/chat.postMessage>
+    fn judge_call(&mut self, now: Duration, asked: Asked<'_>) -> Result<Value, (String, Refusal)> {
+        let nowhere = |refusal| (String::new(), refusal);
+        let refuse = |word, about: &str| Err(nowhere(Refusal::new(word, about)));
+        if asked.method != "POST" {
+            return refuse("invalid_post_type", "JSON comes by POST");
+        }
+        let Some(app) = &self.app else { return refuse("invalid_auth", "this workspace has no app") };
+        match asked.authorization.map(|value| value.strip_prefix("Bearer ").unwrap_or_default()) {
+            None => return refuse("not_authed", "there is no token"),
+            Some(token) if token != app.token => return refuse("invalid_auth", "the token is another"),
+            Some(_) => {}
+        }
+        let message = message::read(asked.content_type, asked.body, &self.mentions).map_err(nowhere)?;
+        let channel = message["channel"].as_str().unwrap_or_default().to_owned();
+        let is_in = |channels: &[String]| channels.contains(&channel);
+        let refusal = match () {
+            () if is_in(&app.channels) => None,
+            () if is_in(&app.archived) => Some("is_archived"),
+            () if is_in(&app.others) => Some("not_in_channel"),
+            () => Some("channel_not_found"),
+        };
+        if let Some(word) = refusal {
+            return Err((channel.clone(), Refusal::new(word, format!("to `{channel}`"))));
+        }
+        self.take_turn(now, &channel).map_err(|refusal| (channel, Refusal { word: RATELIMITED, ..refusal }))?;
+        Ok(message)
+    }
+
+    fn posted(&mut self, now: Duration, message: Value) -> Reply {
+        let to = message["channel"].as_str().unwrap_or_default().to_owned();
+        let ts = format!("{}.{:06}", 1_700_000_000 + now.as_secs(), self.posts.len());
+        let said = json!({ "ok": true, "channel": to, "ts": ts, "message": { "text": message["text"] } });
+        self.posts.push(Post { at: now, to, message });
+        as_json(200, &said)
     }
 
     /// A bucket that runs out by one a second.
@@ -177,15 +235,31 @@ impl Strict {
         Ok(())
     }
 
-    fn said(&self, now: Duration, channel: &str, refusal: &Refusal) -> Reply {
-        let mut said = reply(status(refusal.word), refusal.word);
-        if refusal.word == RATE_LIMITED {
+    fn said(&self, now: Duration, channel: &str, refusal: &Refusal, is_api: bool) -> Reply {
+        let is_too_fast = [RATE_LIMITED, RATELIMITED].contains(&refusal.word);
+        let mut said = match is_api {
+            true if is_too_fast => as_json(429, &json!({ "ok": false, "error": refusal.word })),
+            // https://docs.slack.dev/apis/web-api/#slack-web-api__evaluating-responses
+            true => as_json(200, &json!({ "ok": false, "error": refusal.word })),
+            false => reply(status(refusal.word), refusal.word),
+        };
+        if is_too_fast {
             let next = self.next.get(channel).copied().unwrap_or_default();
             let wait = next.saturating_sub(now + INTERVAL * (BURST - 1));
             said.headers.push(("retry-after", wait.as_secs_f64().ceil().max(1.0).to_string()));
         }
         said
     }
+}
+
+/// How the address of the one method that it knows ends.
+const POST_MESSAGE: &str = "/api/chat.postMessage";
+/// What the API says where a webhook says [`RATE_LIMITED`].
+const RATELIMITED: &str = "ratelimited";
+
+fn as_json(status: u16, said: &Value) -> Reply {
+    let headers = vec![("content-type", "application/json; charset=utf-8".to_owned())];
+    Reply { status, headers, body: said.to_string() }
 }
 
 /// The word under 429: <https://docs.slack.dev/apis/web-api/rate-limits#handling>.
@@ -214,8 +288,13 @@ mod tests {
     use super::*;
 
     pub fn post(strict: &mut Strict, at_ms: u64, body: &str) -> Reply {
-        let asked =
-            Asked { method: "POST", path: "/T/B/x", content_type: Some("application/json"), body: body.as_bytes() };
+        let asked = Asked {
+            method: "POST",
+            path: "/T/B/x",
+            content_type: Some("application/json"),
+            authorization: None,
+            body: body.as_bytes(),
+        };
         strict.answer(Duration::from_millis(at_ms), asked)
     }
 
@@ -245,5 +324,33 @@ mod tests {
         assert_eq!(post(&mut strict, 0, r#"{"text":"a < b"}"#).body, "strict_unescaped");
         let words: Vec<_> = strict.refusals().iter().map(|refusal| refusal.word).collect();
         assert_eq!((words.as_slice(), strict.asked()), (["strict_unescaped"].as_slice(), 1));
+    }
+
+    #[test]
+    fn a_call_of_an_app_is_answered_under_200_whatever_is_wrong() {
+        let mut strict = Strict::new().with_app("xoxb-1", &["#email"]);
+        let mut call = |authorization: Option<&str>, channel: &str| {
+            let body = json!({ "channel": channel, "text": "x" }).to_string();
+            let content_type = Some("application/json; charset=utf-8");
+            let path = "/api/chat.postMessage";
+            let asked = Asked { method: "POST", path, content_type, authorization, body: body.as_bytes() };
+            let said = strict.answer(Duration::ZERO, asked);
+            let body: Value = serde_json::from_str(&said.body).expect("JSON");
+            (said.status, body["error"].as_str().unwrap_or("none").to_owned(), body["ok"] == true)
+        };
+        let mut row = |authorization, channel, status, error: &str| {
+            let expected = (status, error.to_owned(), error == "none");
+            assert_eq!(call(authorization, channel), expected, "{authorization:?} {channel}");
+        };
+        row(None, "#email", 200, "not_authed");
+        row(Some("Bearer xoxb-2"), "#email", 200, "invalid_auth");
+        row(Some("xoxb-1"), "#email", 200, "invalid_auth");
+        row(Some("Bearer xoxb-1"), "#nowhere", 200, "channel_not_found");
+        row(Some("Bearer xoxb-1"), "#other", 200, "not_in_channel");
+        row(Some("Bearer xoxb-1"), "#archived", 200, "is_archived");
+        row(Some("Bearer xoxb-1"), "#email", 200, "none");
+        row(Some("Bearer xoxb-1"), "#email", 200, "none");
+        row(Some("Bearer xoxb-1"), "#email", 429, "ratelimited");
+        assert_eq!((strict.posts().len(), strict.posts()[0].to.as_str()), (2, "#email"));
     }
 }
