@@ -13,15 +13,16 @@ use std::task::{Context, Poll, Waker};
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::Disk;
 use vero_relay::store::journal::format::{
-    Act, BulkAct, CommandRecord, Control, DeliveryKey, EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, OutcomeRecord,
-    OutcomeState, ReplayRecord, SegmentHeader, SelectionRecord,
+    Act, BulkAct, CommandRecord, Control, DeliveryKey, DigestAct, DigestRecord, EventHead, GROUP_HEAD, GroupBuilder,
+    GroupPlace, OutcomeRecord, OutcomeState, ReplayRecord, SegmentHeader, SelectionRecord, VERSION_OF_LANES,
+    VERSION_PLAIN, WindowsRecord,
 };
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
 use vero_relay::store::{
-    Answer, Claimed, Duty, EventQuery, Intake, Interned, Looking, NameId, NameKind, NameState, Named, NewEvent, Order,
-    Pause, PlannedDelivery, Room, Store, StoreError,
+    Answer, Claimed, DigestId, Duty, EventQuery, GroupKey, Intake, Interned, Looking, NameId, NameKind, NameState,
+    Named, NewEvent, Order, Pause, PlannedDelivery, Room, Store, StoreError, WindowHead,
 };
 use vero_relay::time::Clock;
 
@@ -191,6 +192,7 @@ fn valid_segments() -> Vec<Vec<u8>> {
             held_since_ms: Some(6),
         };
         let header = SegmentHeader {
+            version: if segment == SEGMENTS as u64 { VERSION_OF_LANES } else { VERSION_PLAIN },
             segment,
             first_sequence: (segment - 1) * 3,
             first_group: group,
@@ -276,6 +278,20 @@ fn fill(builder: &mut GroupBuilder, segment: u64, part: u64) {
             reason: "operator".to_owned(),
             sequences: [0, 1].into_iter().collect(),
         }),
+        (_, 2) => {
+            let key = GroupKey([5; 16]);
+            let head = WindowHead { key, address: 1, opened_ms: 5, ends_ms: 9, passed: 3 };
+            builder.windows(&WindowsRecord { destination: CRM, heads: vec![head] });
+            let id = DigestId(1.try_into().expect("not 0"));
+            let members = [0, 1].into_iter().collect();
+            let reason = "503".to_owned();
+            for what in [
+                DigestAct::Closed { id, windows: vec![GroupKey([6; 16])], members },
+                DigestAct::Scheduled { id, attempts: 1, first_attempt_ms: 7, due_ms: 1_700_000_000_900, reason },
+            ] {
+                builder.digest(&DigestRecord { destination: CRM, at_ms: 6, what });
+            }
+        }
         _ => builder.replay(&ReplayRecord {
             id: 77,
             at_ms: 9,

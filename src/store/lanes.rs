@@ -20,8 +20,6 @@
 //!
 //! A head must outlive a crash: by it a window ends when it was to, and as many of its group as went out by themselves are not sent
 //! again as the first. A digest must be on the disk before its first attempt: what was sent once must be the same the next time.
-//!
-//! The journal does not write heads and digests down yet: for now a start finds neither, and their members without a lane.
 
 use std::sync::Arc;
 
@@ -106,7 +104,8 @@ pub struct Windows {
 
 /// The lanes of one destination, while this process has the [`Lease`](super::Lease) to deliver to it.
 pub trait Lanes: Send + Sync {
-    /// Says whether its section sorts, which it does not at first. Not durable.
+    /// Says whether its section sorts, which it does not at first. Not durable. It is said also where it does not: windows that were open
+    /// before the start are forgotten then, and until then nothing ages that may have lain in one.
     ///
     /// From when it does, nothing is claimed but what has a lane, and nothing has one but the members of digests; so it is when that is
     /// said again: open windows stay, and are to be filled anew. From when it does not, all goes out as everywhere, what lay in a window as

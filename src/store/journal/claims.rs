@@ -147,10 +147,7 @@ impl Queue for JournalQueue {
 
     fn settle(&self, settled: Vec<Settled>) {
         let watchers = &self.journal.watchers;
-        if settled.iter().any(|settled| settled.claim.digest.is_some()) {
-            // Any of its members stands elsewhere now.
-            watchers.commanded();
-        }
+        let has_digest = settled.iter().any(|settled| settled.claim.digest.is_some());
         let told = if watchers.are_there() { told_of(&settled, self.journal.clock.now_ms()) } else { Vec::new() };
         let mut notes: Vec<(DeliveryKey, AttemptNote)> = Vec::new();
         let settlements = settled.into_iter().map(|Settled { claim, settlement, attempt }| {
@@ -161,6 +158,10 @@ impl Queue for JournalQueue {
         self.journal.settle(&self.destination, &self.lost, settlements);
         if !told.is_empty() && !self.lost.is_cancelled() {
             watchers.settled(&told);
+        }
+        if has_digest {
+            // Any of its members may stand elsewhere now.
+            watchers.commanded();
         }
         if !notes.is_empty() && !self.lost.is_cancelled() {
             self.journal.index.update(vec![Update::Notes(notes)]);
@@ -222,12 +223,8 @@ impl Journal {
             };
             if let Some(id) = claim.digest {
                 match queue.settle_digest(id, attempts, &state) {
-                    Some(_) if matches!(state, OutcomeState::Scheduled { .. }) => {}
                     Some(members) => {
-                        let key = |sequence| DeliveryKey { sequence, ..claim.key };
-                        let of_member =
-                            |sequence| OutcomeRecord { key: key(sequence), attempts, at_ms, state: state.clone() };
-                        written.extend(members.iter_from(0).map(of_member));
+                        self.digest_settled((claim.key.destination, id), (attempts, at_ms), state, members)
                     }
                     None => tracing::warn!(?claim, "settled a digest that was not in flight; nothing was changed"),
                 }
@@ -236,6 +233,9 @@ impl Journal {
             } else {
                 tracing::warn!(?claim, "settled a delivery that was not in flight; nothing was changed");
             }
+        }
+        if is_scheduled {
+            destination.scheduled.notify_one();
         }
         if written.is_empty() {
             return;
@@ -250,10 +250,6 @@ impl Journal {
         drop(outcomes);
         // If the writer is gone the process is ending, and these deliveries may happen again.
         let _ = self.sender.send(Message::Outcomes(written));
-        drop(queue);
-        if is_scheduled {
-            destination.scheduled.notify_one();
-        }
     }
 
     /// Remembers a destination's section of the config. What waits by another one is due now.

@@ -27,7 +27,7 @@ use crate::time::rfc3339;
 
 /// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
 /// for.
-const SELECTED_REMEMBERED: usize = 1024;
+pub const SELECTED_REMEMBERED: usize = 1024;
 /// Dead letters looked at in one step of a query.
 const STEP: usize = 1000;
 
@@ -203,9 +203,12 @@ impl Journal {
     }
 
     /// Sends something to the writer that somebody waits for. If the writer is gone, who waits is told.
-    fn send(&self, message: Message) {
+    pub fn send(&self, message: Message) {
         if let Err(unsent) = self.sender.send(message)
-            && let Message::Command(_, done) | Message::Replay(_, done) | Message::Durable(done) = *unsent
+            && let Message::Command(_, done)
+            | Message::Replay(_, done)
+            | Message::Durable(done)
+            | Message::Digests(_, Some(done)) = *unsent
         {
             let _ = done.send(Err(AppendError::Closed));
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::format::{DeliveryKey, OutcomeState, Record, records};
 use super::segments::{Scan, SegmentInfo, Window};
-use super::words::{Ends, Place, ReadError, died, state_after, state_of, unexplained_death, unreadable};
+use super::words::{Ends, Place, ReadError, died, state_after, state_by, state_of, unexplained_death, unreadable};
 use super::{Journal, LAG_READ_BYTES};
 use crate::store::{DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
 
@@ -199,6 +199,14 @@ impl Search<'_> {
                             }
                         }
                     }
+                }
+            }
+            Record::Digest(digest) => {
+                let (Some(members), Some(state)) = (digest.ended(), state_by(digest)) else { return };
+                for sequence in self.wanted.iter().filter(|sequence| members.contains(**sequence)) {
+                    let key = DeliveryKey { sequence: *sequence, destination: digest.destination };
+                    self.open.remove(&key);
+                    self.ends.insert(key, state.clone());
                 }
             }
             _ => {}

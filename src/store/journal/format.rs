@@ -3,9 +3,9 @@
 //! # Cast
 //!
 //! [`header`]: of a segment. [`mod@group`]: records that are checked together. [`record`]: one of them, and [`acts`]: those of what somebody
-//! did. [`codec`]: integers and texts. [`limits`]: how much each may hold.
+//! did. [`lanes`]: those of windows and digests. [`codec`]: integers and texts. [`limits`]: how much each may hold.
 //!
-//! # Layout, format version 2 (all integers little-endian)
+//! # Layout, format versions 2 and 3 (all integers little-endian)
 //!
 //! A **segment** is a file of groups behind a header. The header repeats everything that is needed to read the segment alone:
 //! the name table, and which destinations are paused.
@@ -31,9 +31,16 @@
 //!   6 selection act u8 | destination u32 | at ms u64 | replay 16 bytes | length u16, reason
 //!               chunks u32, and for each: key u64 | length u32, bytes;  moved and yielded: to u32
 //!   7 replay    done u8 | replay 16 bytes | at ms u64 | cursor u64 | until u64 | selected u64 | length u32, spec
+//!   8 windows   destination u32 | count u32, and for each: key 16 bytes | address u64 | opened ms u64 | ends ms u64 | passed u32
+//!   9 digest    what u8 | destination u32 | at ms u64, and by what:
+//!               1 closed: digest u64 | windows u32, key 16 bytes … | chunks as in 6;  5 ended: windows u32, key 16 bytes …
+//!               2 scheduled: digest u64 | attempts u16 | first attempt ms u64 | due ms u64 | length u16, reason
+//!               3 delivered, 4 skipped: digest u64 | attempts u16 | chunks as in 6;  6 dissolved: digest u64
 //! ```
 //!
-//! Version 1 had records 1 to 4 and no marks; it is read as it is.
+//! Version 1 had records 1 to 4 and no marks; it is read as it is. A segment has version 3 only where there is a record 8 or 9 in it, or a
+//! window or digest when it is made: a reader stops at the first record of a group that it does not know, and a release that knows
+//! neither must refuse the segment instead. So it can go on with a journal in which there are none, or none any more.
 //!
 //! Record heads lie together and bodies behind them, so one CRC and one read cover what a scan needs, and a body can be erased in
 //! place: its CRC stands in its head. A group says where it lies (segment and offset), so bytes of another time are never taken
@@ -43,6 +50,7 @@ mod acts;
 mod codec;
 mod group;
 mod header;
+mod lanes;
 mod limits;
 mod record;
 #[cfg(test)]
@@ -52,12 +60,17 @@ pub use self::acts::{Act, BulkAct, CommandRecord, Control, ReplayRecord, Selecti
 pub use self::codec::cut;
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};
+pub use self::lanes::{DigestAct, DigestRecord, WindowsRecord};
 pub use self::limits::*;
 pub use self::record::{DeliveryKey, EventHead, OutcomeRecord, OutcomeState, Record, records};
 
-/// The format this release writes.
-pub const VERSION: u32 = 2;
-/// The oldest that it reads.
+/// The format of a segment in which nothing is said of lanes.
+pub const VERSION_PLAIN: u32 = 2;
+/// The format of one in which there may be something.
+pub const VERSION_OF_LANES: u32 = 3;
+/// The newest format that this release reads.
+pub const VERSION_MAX: u32 = VERSION_OF_LANES;
+/// The oldest.
 pub const VERSION_MIN: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"VEROJRNL";

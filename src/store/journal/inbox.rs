@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::format::{Control, OutcomeRecord, ReplayRecord, SelectionRecord};
+use super::format::{Control, DigestRecord, OutcomeRecord, ReplayRecord, SelectionRecord, WindowsRecord};
 use super::known::KnownCommand;
 use super::words::{Relocating, Retiring};
 use crate::event::EventId;
@@ -24,6 +24,10 @@ pub enum Message {
     Control(Control, Urgency),
     /// What is done to deliveries: each inner list lies in one group.
     Selections(Vec<Vec<SelectionRecord>>),
+    /// Windows that are open.
+    Windows(WindowsRecord),
+    /// What happened to digests, in one group; who waits is told when it is durable.
+    Digests(Vec<DigestRecord>, Option<Done>),
     /// Says when a command is durable that everything before it belongs to.
     Command(KnownCommand, Done),
     Replay(ReplayRecord, Done),
@@ -98,7 +102,14 @@ impl Inbox {
 impl Message {
     /// Whether nobody waits for it.
     fn is_patient(&self) -> bool {
-        matches!(self, Message::Outcomes(_) | Message::Name(..) | Message::Control(_, Urgency::Soon))
+        matches!(
+            self,
+            Message::Outcomes(_)
+                | Message::Name(..)
+                | Message::Control(_, Urgency::Soon)
+                | Message::Windows(_)
+                | Message::Digests(_, None)
+        )
     }
 }
 

@@ -4,16 +4,23 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
+use super::bitmap::Bitmap;
 use super::claims::JournalQueue;
-use super::queue::{Closed, Queue};
+use super::commands::SELECTED_REMEMBERED;
+use super::format::{
+    BulkAct, DeliveryKey, DigestAct, DigestRecord, OUTCOMES_MAX, OutcomeRecord, OutcomeState, WindowsRecord,
+};
+use super::inbox::{Done, Message};
+use super::queue::{Closed, Ended, Placed, Queue};
 use super::segments::Window;
-use super::words::ReadError;
+use super::words::{ReadError, state_by, state_of};
 use super::{Journal, lock};
 use crate::event::EventId;
 use crate::store::{
-    Answer, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, Room, StoreError, StoredEvent, Unplaced, WindowHead,
-    Windows,
+    Answer, AppendError, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, NameId, Room, StoreError, StoredEvent,
+    Unplaced, WindowHead, Windows,
 };
 
 /// Deliveries looked for at once, whatever room there is: the queue is locked meanwhile.
@@ -54,14 +61,25 @@ impl Lanes for JournalQueue {
     fn sort(&self, sorts: bool) {
         let passed_ms = self.journal.lived.passed_ms();
         self.here(|queue| {
-            queue.sort(sorts, passed_ms);
+            let windows = queue.sort(sorts, passed_ms);
+            if !windows.is_empty() {
+                self.tell_digest(DigestAct::Ended { windows }, None);
+            }
             self.destination.wake(queue);
         });
     }
 
     fn place(&self, heads: Vec<WindowHead>, placed: Vec<(DeliveryId, Lane)>) {
         let numbers = placed.into_iter().map(|(delivery, lane)| (delivery.event.sequence(), lane));
-        let has_more = self.here(|queue| queue.place(heads, numbers).has_more);
+        let has_more = self.here(|queue| {
+            let Placed { heads, has_more } = queue.place(heads, numbers);
+            if !heads.is_empty() {
+                let windows = WindowsRecord { destination: self.id, heads };
+                // If the writer is gone the process is ending.
+                let _ = self.journal.sender.send(Message::Windows(windows));
+            }
+            has_more
+        });
         if has_more == Some(true) {
             self.destination.wakeup.notify_one();
         }
@@ -89,12 +107,24 @@ impl Lanes for JournalQueue {
     fn end(&self, windows: Vec<GroupKey>) -> Answer<'static, Option<DigestId>> {
         let now_ms = self.journal.clock.now_ms();
         let passed_ms = self.journal.lived.passed_ms();
+        let (done, durable) = oneshot::channel();
         let ended = self.here(|queue| {
             let id = self.journal.mint_digest(now_ms);
-            let ended = queue.end(&windows, id, now_ms, passed_ms)?;
-            (!ended.members.is_empty()).then_some(id)
+            let Ended { windows, members } = queue.end(&windows, id, now_ms, passed_ms)?;
+            if !members.is_empty() {
+                self.tell_digest(DigestAct::Closed { id, windows, members }, Some(done));
+                return Some(id);
+            }
+            if !windows.is_empty() {
+                self.tell_digest(DigestAct::Ended { windows }, None);
+            }
+            None
         });
-        Box::pin(std::future::ready(Ok(ended.flatten())))
+        let Some(id) = ended.flatten() else { return Box::pin(std::future::ready(Ok(None))) };
+        Box::pin(async move {
+            durable.await.unwrap_or(Err(AppendError::Closed))?;
+            Ok(Some(id))
+        })
     }
 
     fn offer(&self, id: DigestId) {
@@ -106,6 +136,7 @@ impl Lanes for JournalQueue {
     fn dissolve(&self, id: DigestId) {
         self.here(|queue| {
             if queue.dissolve(id) {
+                self.tell_digest(DigestAct::Dissolved { id }, None);
                 self.destination.wake(queue);
             }
         });
@@ -164,6 +195,12 @@ impl JournalQueue {
         let mut queue = lock(&self.destination.queue);
         (!self.lost.is_cancelled()).then(|| act(&mut queue))
     }
+
+    /// Has written down what happened to a digest, or to windows. To be called with the queue locked.
+    fn tell_digest(&self, what: DigestAct, done: Option<Done>) {
+        let record = DigestRecord { destination: self.id, at_ms: self.journal.clock.now_ms(), what };
+        self.journal.send(Message::Digests(record.split(), done));
+    }
 }
 
 impl Journal {
@@ -180,6 +217,68 @@ impl Journal {
             events.push(event);
         }
         events
+    }
+
+    /// Has written down what became of a digest, and remembers it of some of its members. To be called with the queue locked.
+    pub fn digest_settled(
+        &self,
+        (destination, id): (NameId, DigestId),
+        (attempts, at_ms): (u16, u64),
+        state: OutcomeState,
+        members: Bitmap,
+    ) {
+        let key = |sequence| DeliveryKey { sequence, destination };
+        let what = match state {
+            OutcomeState::Dead { .. } if members.len() <= OUTCOMES_MAX as u64 => {
+                // Each with its attempts, which a selection does not say.
+                let of_member = |sequence| OutcomeRecord { key: key(sequence), attempts, at_ms, state: state.clone() };
+                let dead: Vec<OutcomeRecord> = members.iter_from(0).map(of_member).collect();
+                let mut outcomes = lock(&self.outcomes);
+                dead.iter().for_each(|outcome| outcomes.push(outcome.key, state_of(outcome)));
+                drop(outcomes);
+                return self.send(Message::Outcomes(dead));
+            }
+            OutcomeState::Dead { reason } => {
+                // As of anything that is given up many at once.
+                let record = self.record(destination, BulkAct::DeadLetter, None, &reason, members);
+                return self.send(Message::Selections(record.split().into_iter().map(|part| vec![part]).collect()));
+            }
+            OutcomeState::Scheduled { first_attempt_ms, due_ms, reason } => {
+                DigestAct::Scheduled { id, attempts, first_attempt_ms, due_ms, reason }
+            }
+            OutcomeState::Skipped => DigestAct::Skipped { id, attempts, members },
+            OutcomeState::Delivered | OutcomeState::Dropped | OutcomeState::Moved(_) => {
+                DigestAct::Delivered { id, attempts, members }
+            }
+        };
+        let record = DigestRecord { destination, at_ms, what };
+        if let (Some(members), Some(state)) = (record.ended(), state_by(&record)) {
+            let mut outcomes = lock(&self.outcomes);
+            for sequence in members.iter_from(0).take(SELECTED_REMEMBERED) {
+                outcomes.push(key(sequence), state.clone());
+            }
+        }
+        self.send(Message::Digests(record.split(), None));
+    }
+
+    /// Writes again what must not go with the oldest range of the history, which ends there: heads of windows, and digests whose members'
+    /// own records have gone before. All else that a digest is about lies in what stays. Returns whether there was anything.
+    pub fn write_lanes_again(&self, range_end: u64) -> bool {
+        let mut has_any = false;
+        for id in self.destination_ids() {
+            let destination = self.destination(id);
+            // Locked, so that nothing newer comes before it.
+            let queue = lock(&destination.queue);
+            let heads: Vec<WindowHead> = queue.heads().collect();
+            let digests = queue.all_digests().filter(|(_, digest)| digest.members.next(0) < Some(range_end));
+            let records: Vec<Vec<DigestRecord>> = digests.map(|(digest, _)| queue.records_of(digest)).collect();
+            has_any |= !heads.is_empty() || !records.is_empty();
+            if !heads.is_empty() {
+                self.send(Message::Windows(WindowsRecord { destination: id, heads }));
+            }
+            records.into_iter().for_each(|records| self.send(Message::Digests(records, None)));
+        }
+        has_any
     }
 
     /// The first of some events, wherever they lie: within so many bytes of bodies, and at least one.

@@ -14,6 +14,7 @@
 //! | a bulk act's record | 128 chunks of 65 536 events ([`CHUNKS_MAX`](format::CHUNKS_MAX)) | a megabyte |
 //! | a reason, a name | 1024 bytes ([`TEXT_MAX`](format::TEXT_MAX)) | they are kept for each delivery |
 //! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`]) | they alone cost memory; beyond, no first attempts |
+//! | windows, unsettled digests of a destination | 1024, 16 ([`WINDOWS_MAX`](super::WINDOWS_MAX), [`DIGESTS_MAX`](super::DIGESTS_MAX)) | each is looked at by what acts on many deliveries |
 //! | events in memory | 8 MiB of bodies ([`RECENT_BODIES_MAX`]) | a destination that keeps up never reads the disk |
 //! | an outcome not yet written, not yet synced | 100 ms, 1 s ([`OUTCOMES_WRITTEN_WITHIN`], [`OUTCOMES_SYNCED_WITHIN`]) | what a crash may make happen twice |
 //! | updates that the index has not written | 65 536 (`UPDATES_MAX` in `index/worker.rs`) | then it is made again at the next start |

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::lanes::Closed;
 use self::lanes::Lanes;
+pub use self::lanes::{Closed, Ended, Placed};
 use super::bitmap::Bitmap;
 use super::format::{Act, BulkAct, DeliveryKey, OutcomeState};
 use crate::event::EventId;

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::bitmap::Bitmap;
-use super::format::{Act, BulkAct, Control, DeliveryKey, OutcomeRecord, OutcomeState};
+use super::format::{
+    Act, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord,
+};
 use super::inbox::{Message, Urgency};
 use super::queue::Queue;
 use super::words::ReadError;
 use super::{Journal, lock, writing};
-use crate::store::{NameId, TakenOver};
+use crate::store::{GroupKey, NameId, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
 const DEAD_AT_ONCE: usize = 4096;
@@ -78,6 +80,8 @@ impl Journal {
         here.show(&from);
         there.show(&to);
         there.wake(&to);
+        // A digest has to be prepared there, though nothing is to be placed.
+        there.sorting.wakeup.notify_one();
         drop((from, to));
         done
     }
@@ -131,7 +135,19 @@ impl Journal {
                 outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms, state });
             }
             self.tell(outcomes);
-            self.tell_selected(to, BulkAct::Redeliver, again);
+            self.tell_selected(to, BulkAct::Redeliver, again.clone());
+            for (id, _) in &moving.digests {
+                self.move_digest(there, to, &here.records_of(*id), &again);
+            }
+            if !moving.windows.is_empty() {
+                there.apply_windows(&moving.windows);
+                let keys: Vec<GroupKey> = moving.windows.iter().map(|head| head.key).collect();
+                here.forget_windows(&keys);
+                let windows = WindowsRecord { destination: to, heads: moving.windows };
+                let _ = self.sender.send(Message::Windows(windows));
+                let ended = DigestRecord { destination: from, at_ms, what: DigestAct::Ended { windows: keys } };
+                let _ = self.sender.send(Message::Digests(vec![ended], None));
+            }
             if let Some(pause) = here.state().paused.clone() {
                 taken.paused = true;
                 self.control_queue(there, to, Act::Pause(pause.reason), at_ms);
@@ -143,6 +159,21 @@ impl Journal {
             }
             taken.in_flight = here.in_flight() as u64;
         });
+    }
+
+    /// A digest goes on under its id where its members wait now, but for those that waited there by themselves.
+    fn move_digest(&self, there: &mut Queue, to: NameId, records: &[DigestRecord], again: &Bitmap) {
+        let passed_ms = self.lived.passed_ms();
+        let mut moved = Vec::new();
+        for record in records {
+            let mut record = DigestRecord { destination: to, ..record.clone() };
+            if let DigestAct::Closed { members, .. } = &mut record.what {
+                members.keep_within(again);
+            }
+            there.apply_digest(&record, passed_ms);
+            moved.push(record);
+        }
+        let _ = self.sender.send(Message::Digests(moved, None));
     }
 
     fn control_queue(&self, queue: &mut Queue, destination: NameId, act: Act, at_ms: u64) {

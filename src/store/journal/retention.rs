@@ -116,6 +116,8 @@ impl Trimmer {
         let range = info.first_sequence..end;
         let numbers =
             self.make_way(&info).and_then(|()| self.relocate_replays()).and_then(|()| self.relocate(&info, &range));
+        // Behind what was relocated: a digest has the members that wait where it is read.
+        let numbers = numbers.and_then(|numbers| self.relocate_lanes(end).map(|()| numbers));
         match numbers {
             Ok(numbers) => Some(Relocated { info, range, numbers }),
             Err(error) => {
@@ -156,6 +158,14 @@ impl Trimmer {
             return Ok(());
         }
         Err(std::io::Error::other("there is no room to write down how far replays have come"))
+    }
+
+    /// Writes again what lanes there are, as far as it may stand in what goes alone.
+    fn relocate_lanes(&self, end: u64) -> std::io::Result<()> {
+        if !self.journal.write_lanes_again(end) || self.is_durable(&mut [self.journal.durable()]) {
+            return Ok(());
+        }
+        Err(std::io::Error::other("there is no room to write down which windows are open"))
     }
 
     /// Waits until what was sent to the writer is synced, and says whether that holds for these: without room they wait on.

@@ -97,7 +97,7 @@ pub struct Outside {
 impl Journal {
     pub fn new(outside: Outside, number: u64, state: State, lived: Lived, retention: Retention) -> Self {
         let Outside { disk, index, sender, clock, blocking } = outside;
-        let State { segments, names, queues, next_sequence, next_group, .. } = state;
+        let State { segments, names, queues, next_sequence, next_group, last_digest, .. } = state;
         let is_held = |(id, queue): (&NameId, &Queue)| queue.state().held_since_ms.map(|_| *id);
         let holding = queues.iter().filter_map(is_held).collect();
         let stands = |(id, queue): (&NameId, &Queue)| {
@@ -106,7 +106,8 @@ impl Journal {
             (is_source && *state != NameState::default()).then(|| (*id, state.clone()))
         };
         let sources = queues.iter().filter_map(stands).collect();
-        let last_digest = queues.values().filter_map(Queue::last_digest).max().map_or(0, |id| id.0.get());
+        let known = queues.values().filter_map(Queue::last_digest).max();
+        let last_digest = last_digest.max(known).map_or(0, |id| id.0.get());
         let destinations = queues.into_iter().map(|(id, queue)| (id, Destination::new(queue))).collect();
         let database = index.read();
         let replays = database.replays().unwrap_or_default();
@@ -160,6 +161,11 @@ impl Journal {
         let last = self.last_digest.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(next(last)));
         let id = next(last.expect("there is always a next one"));
         DigestId(NonZeroU64::new(id).expect("it is greater than another number"))
+    }
+
+    /// Whether anywhere a window is open or a digest is not settled.
+    pub fn has_lanes(&self) -> bool {
+        self.destination_ids().into_iter().any(|id| lock(&self.destination(id).queue).has_windows_or_digests())
     }
 
     pub fn destination(&self, id: NameId) -> Arc<Destination> {

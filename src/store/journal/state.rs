@@ -6,7 +6,7 @@ use super::names::Names;
 use super::queue::Queue;
 use super::segments::SegmentInfo;
 use super::words::TailRecord;
-use crate::store::NameId;
+use crate::store::{DigestId, NameId};
 
 /// Where everything stands, by what was read.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub struct State {
     pub next_sequence: u64,
     /// The number for the next group.
     pub next_group: u64,
+    /// The greatest number of a digest that is known.
+    pub last_digest: Option<DigestId>,
 }
 
 impl State {

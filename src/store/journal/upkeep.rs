@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::inbox::Message as ToWriter;
-use super::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
+use super::index::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
 use super::queue::Snapshot;
 use super::retention::Trimmer;
 use super::upkeep_inbox::Message;
@@ -104,6 +104,7 @@ impl Worker {
         let next_group = journal.next_group.load(Ordering::Acquire);
         let snapshots: Vec<(NameId, Snapshot)> =
             journal.destination_ids().into_iter().map(|id| (id, journal.snapshot(id))).collect();
+        let last_digest = journal.last_digest.load(Ordering::Acquire);
         let is_synced = journal.wait_for_sync();
         // The writer tells the index of everything before it says that it is synced.
         if !journal.index.flush() {
@@ -113,7 +114,10 @@ impl Worker {
         let mut database = journal.index.write();
         database.sync_commits(true)?;
         let done = database.transaction(|database| {
-            snapshots.iter().try_for_each(|(id, snapshot)| database.save_queue(*id, snapshot))?;
+            snapshots.iter().try_for_each(|(id, snapshot)| {
+                database.save_queue(*id, snapshot)?;
+                database.save_lanes(*id, snapshot)
+            })?;
             self.save_ages(database)?;
             if !is_synced || journal.index.has_forgotten() {
                 return database.forget_checkpoint();
@@ -123,6 +127,10 @@ impl Worker {
             }
             database.set_meta(META_JOURNAL, journal.number)?;
             database.set_meta(META_GROUP, next_group)?;
+            database.set_meta(META_LANES, newest)?;
+            if last_digest > 0 {
+                database.set_meta(META_DIGEST, last_digest)?;
+            }
             database.set_meta(META_SEGMENT, newest)
         });
         let relaxed = database.sync_commits(false);

@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 
 use super::bitmap::Bitmap;
-use super::format::{BulkAct, DeliveryKey, OutcomeRecord, OutcomeState, Record};
+use super::format::{BulkAct, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, Record};
 use crate::store::{DeliveryState, NameId, StoreError, StoredEvent};
 
 /// A range of a segment that was synced once and does not hold together now.
@@ -75,6 +75,16 @@ pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
         OutcomeState::Scheduled { due_ms, reason, .. } => {
             DeliveryState::Scheduled { attempts, due_ms: *due_ms, reason: reason.clone() }
         }
+    }
+}
+
+/// What became of a digest's members, where they are over by it.
+pub fn state_by(digest: &DigestRecord) -> Option<DeliveryState> {
+    let at_ms = digest.at_ms;
+    match digest.what {
+        DigestAct::Delivered { attempts, .. } => Some(DeliveryState::Delivered { attempts, at_ms }),
+        DigestAct::Skipped { .. } => Some(DeliveryState::Skipped { at_ms, reason: String::new() }),
+        _ => None,
     }
 }
 

@@ -67,6 +67,8 @@ pub type OnSync = Box<dyn Fn(Duration) + Send + Sync>;
 pub struct Active {
     file: Arc<dyn DiskFile>,
     segment: u64,
+    /// Its format.
+    version: u32,
     offset: u64,
     durable_up_to: u64,
     limit: u64,

@@ -219,6 +219,39 @@ fn a_digest_that_is_dissolved_leaves_its_members_to_go_out_by_themselves() {
 }
 
 #[test]
+fn a_start_finds_windows_and_digests_and_gives_no_lane_to_what_is_in_neither() {
+    each(|backend| {
+        let store = backend.open();
+        let worker = sorting(&*store, "chat");
+        for body in ["a1", "a2", "b1", "r1", "u1"] {
+            append(&*store, body, &["chat"]);
+        }
+        worker.queue().place(vec![head(A, 3), head(B, 2)], Vec::new());
+        worker.place_all(by_letter);
+        let id = worker.end(&[A]).expect("something lay in it");
+        worker.queue().offer(id);
+        let claim = worker.claim(9).into_iter().find(|claim| claim.digest.is_some()).expect("it is due");
+        let retry = Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms: 0, reason: "503".into() };
+        worker.settle(vec![(claim, retry)]);
+        store.close_now();
+        drop((worker, store));
+
+        let store = backend.open();
+        let worker = sorting(&*store, "chat");
+        let windows = worker.queue().windows();
+        assert_eq!(windows.open.iter().map(|(head, members)| (head.passed, *members)).collect::<Vec<_>>(), [(2, 0)]);
+        assert!(!windows.are_whole);
+        assert_eq!((worker.members(id), worker.claim(9)), (vec!["a1".to_owned(), "a2".to_owned()], vec![]));
+        assert_eq!(worker.place_all(by_letter), 3);
+        assert_eq!(worker.queue().windows().open.iter().map(|(_, members)| *members).collect::<Vec<_>>(), [1]);
+        assert_eq!(worker.bodies(9), ["u1", "r1"], "the digest is not offered");
+        worker.queue().offer(id);
+        let again = worker.claim(9)[0];
+        assert_eq!((again.digest, again.attempts), (Some(id), 1));
+    });
+}
+
+#[test]
 fn whoever_has_lost_the_lease_places_and_ends_nothing() {
     each(|backend| {
         let store = backend.open();

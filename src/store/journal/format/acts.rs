@@ -2,6 +2,7 @@
 
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
+use super::lanes::{put_members, take_members};
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::{AskedPrint, NameId};
 
@@ -134,13 +135,7 @@ impl SelectionRecord {
         put_u64(out, self.at_ms);
         out.extend_from_slice(&self.command.map_or(NO_COMMAND, |command| command.id).to_le_bytes());
         put_text(out, &self.reason);
-        let chunks: Vec<_> = self.sequences.encode().collect();
-        put_u32(out, count(chunks.len()));
-        for (key, bytes) in chunks {
-            put_u64(out, key);
-            put_u32(out, count(bytes.len()));
-            out.extend_from_slice(&bytes);
-        }
+        put_members(out, &self.sequences);
         let to = match self.act {
             BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) => Some(to),
             BulkAct::Redeliver | BulkAct::DeadLetter | BulkAct::Drop => None,
@@ -166,14 +161,7 @@ impl SelectionRecord {
         let at_ms = take.u64()?;
         let command = u128::from_le_bytes(take.bytes(16)?.try_into().ok()?);
         let reason = take.text()?;
-        let mut sequences = Bitmap::default();
-        for _ in 0..take.u32()? {
-            let key = take.u64()?;
-            let length = take.u32()? as usize;
-            if !sequences.decode(key, take.bytes(length)?) {
-                return None;
-            }
-        }
+        let sequences = take_members(take)?;
         // Behind the rest, where the first builds did not look. Of a drop that says what was asked for, a build before this one reads that it
         // was a move to no destination, which leaves as little here.
         let act = match (act, take.u32().map(NameId)) {

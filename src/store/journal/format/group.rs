@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::acts::encode_replay;
 use super::codec::{Take, count, kind_to_u8, put_text, put_u32, put_u64};
 use super::record::*;
-use super::{ALIGN, Control, GROUP_HEAD, GROUP_MAGIC, HEADS_MAX, NUMBER_MAX, ReplayRecord, SelectionRecord};
+use super::{
+    ALIGN, Control, DigestRecord, GROUP_HEAD, GROUP_MAGIC, HEADS_MAX, NUMBER_MAX, ReplayRecord, SelectionRecord,
+    VERSION_OF_LANES, VERSION_PLAIN, WindowsRecord,
+};
 use crate::store::{NameId, NameKind};
 
 /// The head of a group, checked.
@@ -75,12 +78,19 @@ pub struct GroupBuilder {
     bodies_bytes: usize,
     events: u32,
     records: u32,
+    /// Those of them that a segment of [`VERSION_PLAIN`] cannot have.
+    of_lanes: u32,
 }
 
 impl GroupBuilder {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// The oldest format that a segment may have which this group goes into.
+    pub fn version(&self) -> u32 {
+        if self.of_lanes > 0 { VERSION_OF_LANES } else { VERSION_PLAIN }
     }
 
     /// Bytes of record heads so far.
@@ -101,13 +111,14 @@ impl GroupBuilder {
         let bodies = self.bodies.len();
         let records = self.records;
         let bodies_bytes = self.bodies_bytes;
-        let events = self.events;
+        let (events, of_lanes) = (self.events, self.of_lanes);
         add(self);
         let fits = records == 0 || self.heads.len() <= heads_max;
         if !fits {
             self.heads.truncate(heads);
             self.bodies.truncate(bodies);
             (self.bodies_bytes, self.events, self.records) = (bodies_bytes, events, records);
+            self.of_lanes = of_lanes;
         }
         fits
     }
@@ -208,6 +219,18 @@ impl GroupBuilder {
         self.record(KIND_REPLAY, |out| encode_replay(replay, out));
     }
 
+    /// Adds windows that are open.
+    pub fn windows(&mut self, windows: &WindowsRecord) {
+        self.record(KIND_WINDOWS, |out| windows.encode(out));
+        self.of_lanes += 1;
+    }
+
+    /// Adds what happened to a digest.
+    pub fn digest(&mut self, digest: &DigestRecord) {
+        self.record(KIND_DIGEST, |out| digest.encode(out));
+        self.of_lanes += 1;
+    }
+
     fn record(&mut self, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
         let start = self.heads.len();
         self.heads.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
@@ -244,7 +267,7 @@ impl GroupBuilder {
         self.heads.clear();
         self.heads.shrink_to(KEPT);
         self.bodies.clear();
-        (self.bodies_bytes, self.events, self.records) = (0, 0, 0);
+        (self.bodies_bytes, self.events, self.records, self.of_lanes) = (0, 0, 0, 0);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Take, count, kind_from_u8, kind_to_u8, put_text, put_u32, put_u64};
-use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, NUMBER_MAX, VERSION, VERSION_MIN};
+use super::{ALIGN, HEADER_FIXED, HEADER_MAX, MAGIC, NUMBER_MAX, VERSION_MAX, VERSION_MIN};
 use crate::store::{NameId, NameKind, NameState, Pause};
 
 /// Bytes of a pause without its reason.
@@ -17,6 +17,8 @@ const MARK_HELD: u8 = 3;
 /// What stands at the start of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// The format of the segment, as old as what is in it allows: a release before this one can read what needs no more.
+    pub version: u32,
     /// The segment's number, counting from 1.
     pub segment: u64,
     /// The sequence number that its first event has or would have.
@@ -45,7 +47,7 @@ pub enum HeaderError {
     Damaged,
     /// Written by another release.
     #[error(
-        "the journal has format version {0} and this release reads versions {VERSION_MIN} to {VERSION}: run the release that wrote it, or move data_dir away"
+        "the journal has format version {0} and this release reads versions {VERSION_MIN} to {VERSION_MAX}: run the release that wrote it, or move data_dir away"
     )]
     UnknownVersion(u32),
 }
@@ -55,7 +57,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_FIXED + self.names.len() * 24);
         out.extend_from_slice(MAGIC);
-        put_u32(&mut out, VERSION);
+        put_u32(&mut out, self.version);
         put_u32(&mut out, 0);
         let numbers = [self.segment, self.first_sequence, self.first_group, self.journal, self.created_ms];
         for number in numbers.into_iter().chain([self.sealed_segment, self.sealed_at]) {
@@ -119,7 +121,7 @@ impl SegmentHeader {
         }
         let mut take = Take(&content[8..]);
         match take.u32() {
-            Some(version @ VERSION_MIN..=VERSION) => {
+            Some(version @ VERSION_MIN..=VERSION_MAX) => {
                 Self::decode_content(&content[16..], version).ok_or(HeaderError::Damaged)
             }
             // The CRC is right, so this is no flipped bit.
@@ -130,6 +132,7 @@ impl SegmentHeader {
     fn decode_content(content: &[u8], version: u32) -> Option<Self> {
         let mut take = Take(content);
         let mut header = SegmentHeader {
+            version,
             segment: take.u64()?,
             first_sequence: take.u64()?,
             first_group: take.u64()?,

@@ -2,7 +2,7 @@
 
 use super::acts::decode_replay;
 use super::codec::{Take, kind_from_u8};
-use super::{Control, ReplayRecord, SelectionRecord};
+use super::{Control, DigestRecord, ReplayRecord, SelectionRecord, WindowsRecord};
 use crate::event::EventId;
 use crate::store::{NameId, NameKind, PlannedDelivery};
 
@@ -22,6 +22,10 @@ pub enum Record {
     Selection(SelectionRecord),
     /// How far a replay has come.
     Replay(ReplayRecord),
+    /// Windows that are open.
+    Windows(WindowsRecord),
+    /// What happened to a digest.
+    Digest(DigestRecord),
 }
 
 /// An event without its body.
@@ -90,6 +94,8 @@ pub(super) const KIND_CONTROL: u8 = 4;
 pub(super) const KIND_RELOCATED: u8 = 5;
 pub(super) const KIND_SELECTION: u8 = 6;
 pub(super) const KIND_REPLAY: u8 = 7;
+pub(super) const KIND_WINDOWS: u8 = 8;
+pub(super) const KIND_DIGEST: u8 = 9;
 pub(super) const STATE_DELIVERED: u8 = 1;
 pub(super) const STATE_SCHEDULED: u8 = 2;
 pub(super) const STATE_DEAD: u8 = 3;
@@ -128,6 +134,8 @@ fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
         KIND_CONTROL => Control::decode(&mut take).map(Record::Control),
         KIND_SELECTION => SelectionRecord::decode(&mut take).map(Record::Selection),
         KIND_REPLAY => decode_replay(&mut take).map(Record::Replay),
+        KIND_WINDOWS => WindowsRecord::decode(&mut take).map(Record::Windows),
+        KIND_DIGEST => DigestRecord::decode(&mut take).map(Record::Digest),
         _ => None,
     }
 }

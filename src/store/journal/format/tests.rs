@@ -7,7 +7,8 @@ use super::BulkAct;
 use super::codec::{Take, put_text};
 use super::*;
 use crate::event::EventId;
-use crate::store::{AskedPrint, NameId, NameKind, NameState, Pause, PlannedDelivery};
+use crate::store::journal::bitmap::Bitmap;
+use crate::store::{AskedPrint, DigestId, GroupKey, NameId, NameKind, NameState, Pause, PlannedDelivery, WindowHead};
 
 fn outcome() -> impl Strategy<Value = OutcomeRecord> {
     let state = prop_oneof![
@@ -79,6 +80,27 @@ proptest! {
         };
         builder.replay(&replay);
         expected.push(Record::Replay(replay));
+        let id = DigestId(9.try_into().expect("not 0"));
+        let windows = vec![GroupKey([1; 16]), GroupKey([2; 16])];
+        let head = WindowHead { key: windows[0], address: u64::MAX, opened_ms: 5, ends_ms: 6, passed: 7 };
+        let opened = WindowsRecord { destination: NameId(3), heads: vec![head, WindowHead { key: windows[1], ..head }] };
+        builder.windows(&opened);
+        expected.push(Record::Windows(opened));
+        let members: Bitmap = [1, 2, 70_000].into_iter().collect();
+        let reason = "503".to_owned();
+        for what in [
+            DigestAct::Closed { id, windows: windows.clone(), members: members.clone() },
+            DigestAct::Scheduled { id, attempts: 3, first_attempt_ms: 4, due_ms: 5, reason },
+            DigestAct::Delivered { id, attempts: 4, members: members.clone() },
+            DigestAct::Skipped { id, attempts: 5, members },
+            DigestAct::Ended { windows },
+            DigestAct::Dissolved { id },
+        ] {
+            let digest = DigestRecord { destination: NameId(3), at_ms: 8, what };
+            builder.digest(&digest);
+            expected.push(Record::Digest(digest));
+        }
+        prop_assert_eq!(builder.version(), VERSION_OF_LANES);
         let head = EventHead {
             id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3),
             rules: Vec::new(), deliveries: Vec::new(),
@@ -107,6 +129,7 @@ proptest! {
 #[test]
 fn a_header_reads_back_and_any_changed_byte_is_noticed() {
     let header = SegmentHeader {
+        version: VERSION_PLAIN,
         segment: 3,
         first_sequence: 100,
         first_group: 7,
@@ -126,6 +149,9 @@ fn a_header_reads_back_and_any_changed_byte_is_noticed() {
     };
     let bytes = header.encode();
     assert!(bytes.len().is_multiple_of(ALIGN));
+    assert_eq!(bytes[8..12], [2, 0, 0, 0], "where nothing is said of lanes the release before can read it");
+    let of_lanes = SegmentHeader { version: VERSION_OF_LANES, ..header.clone() };
+    assert_eq!(SegmentHeader::decode(&of_lanes.encode()), Ok(of_lanes));
     assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
     for i in 0..bytes.len() {
         let mut damaged = bytes.clone();
@@ -137,12 +163,12 @@ fn a_header_reads_back_and_any_changed_byte_is_noticed() {
 #[test]
 fn an_unknown_version_is_refused_by_its_number() {
     let mut bytes = b"VEROJRNL".to_vec();
-    bytes.extend_from_slice(&3u32.to_le_bytes());
+    bytes.extend_from_slice(&4u32.to_le_bytes());
     bytes.extend_from_slice(&104u32.to_le_bytes());
     bytes.resize(100, 0);
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::UnknownVersion(3)));
+    assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::UnknownVersion(4)));
     bytes[50] = 1;
     assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Damaged));
 }
@@ -157,4 +183,25 @@ fn a_text_is_cut_at_its_limit_on_a_characters_boundary() {
     let exact = "a".repeat(TEXT_MAX);
     assert_eq!(cut(&exact), exact);
     assert_eq!(cut(&format!("{}ä", "a".repeat(TEXT_MAX - 1))), "a".repeat(TEXT_MAX - 1));
+}
+
+#[test]
+fn a_digest_of_more_chunks_than_a_record_holds_is_split_and_says_its_windows_once() {
+    let id = DigestId(9.try_into().expect("not 0"));
+    let windows = vec![GroupKey([1; 16])];
+    for (chunks, parts) in [(CHUNKS_MAX, 1), (CHUNKS_MAX + 1, 2)] {
+        let members: Bitmap = (0..chunks as u64).map(|chunk| chunk * 65_536).collect();
+        let record = |what| DigestRecord { destination: NameId(3), at_ms: 8, what };
+        let closed = record(DigestAct::Closed { id, windows: windows.clone(), members: members.clone() }).split();
+        let delivered = record(DigestAct::Delivered { id, attempts: 1, members: members.clone() }).split();
+        assert_eq!((closed.len(), delivered.len()), (parts, parts));
+        let mut all = Bitmap::default();
+        for (part, records) in closed.iter().enumerate() {
+            let DigestAct::Closed { windows: said, members, .. } = &records.what else { panic!("{records:?}") };
+            assert_eq!(said.len(), usize::from(part == 0));
+            all.insert_all(members);
+        }
+        assert_eq!(all, members);
+        assert_eq!(delivered.iter().filter_map(DigestRecord::ended).map(Bitmap::len).sum::<u64>(), members.len());
+    }
 }

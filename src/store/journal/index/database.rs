@@ -1,7 +1,7 @@
 //! The index's SQLite file: its tables, and every statement on them.
 //!
 //! [`apply`]: writing down what has happened. [`find`]: looking it up. [`checkpoint`]: every queue. [`ages`]: how far the store had come.
-//! [`gone`]: what is kept no longer.
+//! [`gone`]: what is kept no longer. [`lanes`]: windows and digests.
 //!
 //! Three tables have names that are older than today's words, since a new name would be another format: `buried` has what was
 //! dead-lettered many at once, `postponed` scheduled retries, `carried` relocated events.
@@ -14,6 +14,7 @@ mod apply;
 mod checkpoint;
 mod find;
 mod gone;
+mod lanes;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -80,6 +81,12 @@ CREATE TABLE IF NOT EXISTS replay (id BLOB PRIMARY KEY, spec TEXT, cursor INTEGE
     done INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS command (id BLOB PRIMARY KEY, destination INTEGER, kind INTEGER, other INTEGER, deliveries INTEGER,
     at_ms INTEGER, asked INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS head (destination INTEGER, key BLOB, address INTEGER, opened_ms INTEGER, ends_ms INTEGER, passed INTEGER,
+    PRIMARY KEY (destination, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS digest (destination INTEGER, digest INTEGER, closed_ms INTEGER, attempts INTEGER, first_ms INTEGER,
+    due_ms INTEGER, reason TEXT, PRIMARY KEY (destination, digest)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS member (destination INTEGER, digest INTEGER, chunk INTEGER, bits BLOB,
+    PRIMARY KEY (destination, digest, chunk)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (destination INTEGER PRIMARY KEY, fact TEXT);
 CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (segment INTEGER PRIMARY KEY, names BLOB);
@@ -87,7 +94,7 @@ CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRI
 ";
 
 /// Everything but facts, memos and attempts can be read from the journal again.
-const DERIVED: [&str; 13] = [
+const DERIVED: [&str; 16] = [
     "meta",
     "segment",
     "acts",
@@ -95,6 +102,9 @@ const DERIVED: [&str; 13] = [
     "bits",
     "let_go",
     "postponed",
+    "head",
+    "digest",
+    "member",
     "dead",
     "buried",
     "late",
@@ -106,6 +116,11 @@ const DERIVED: [&str; 13] = [
 pub const META_JOURNAL: &str = "journal";
 pub const META_SEGMENT: &str = "checkpoint segment";
 pub const META_GROUP: &str = "next group";
+/// The checkpoint that the tables of windows and digests belong to, by its segment. A release that does not know them leaves them as they were
+/// and writes checkpoints; each of its starts has a new segment.
+pub const META_LANES: &str = "lanes segment";
+/// The greatest number of a digest.
+pub const META_DIGEST: &str = "last digest";
 
 /// A connection to the database, with what is known of its rows.
 pub struct Database {
@@ -113,6 +128,10 @@ pub struct Database {
     /// What `bits` holds: the CRC of each row, so that only changed ones are written.
     written: std::collections::HashMap<(u32, i64, u64), u32>,
     knows_written: bool,
+    /// The same of `member`, by destination, digest and chunk.
+    members: std::collections::HashMap<(u32, u64, u64), u32>,
+    /// The destinations of which there are rows of windows or digests; `None`: not known.
+    with_lanes: Option<std::collections::BTreeSet<u32>>,
     /// How far the store has come, by which new rows are stamped.
     pub lived: Option<Lived>,
 }
@@ -172,7 +191,14 @@ impl Database {
         // Whatever is damaged shows now, and not when an operator looks for a dead letter.
         connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false, lived: None })
+        Ok(Self {
+            connection,
+            written: std::collections::HashMap::new(),
+            knows_written: false,
+            members: Default::default(),
+            with_lanes: None,
+            lived: None,
+        })
     }
 
     /// Opens an existing file to look into it.
@@ -180,7 +206,14 @@ impl Database {
         let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // A quarter of a mebibyte: it finds single rows.
         connection.pragma_update(None, "cache_size", -256)?;
-        Ok(Self { connection, written: std::collections::HashMap::new(), knows_written: false, lived: None })
+        Ok(Self {
+            connection,
+            written: std::collections::HashMap::new(),
+            knows_written: false,
+            members: Default::default(),
+            with_lanes: None,
+            lived: None,
+        })
     }
 
     /// Whether it lies in a file, and not in memory.
@@ -197,7 +230,7 @@ impl Database {
 
     /// Forgets what the journal says, to read it again.
     pub fn clear(&mut self) -> Result<()> {
-        self.knows_written = false;
+        (self.knows_written, self.with_lanes) = (false, None);
         for table in DERIVED {
             self.connection.execute(&format!("DELETE FROM {table}"), [])?;
         }
@@ -220,7 +253,7 @@ impl Database {
         if done.is_err() {
             // Where SQLite has undone it already there is nothing left to undo.
             let _ = self.connection.execute_batch("ROLLBACK");
-            self.knows_written = false;
+            (self.knows_written, self.with_lanes) = (false, None);
         }
         done
     }

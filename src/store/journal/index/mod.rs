@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
 pub use self::ages::{Arrivals, Lived};
-pub use self::database::{Database, META_GROUP, META_JOURNAL, META_SEGMENT, REPLAYS_MAX};
+pub use self::database::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT, REPLAYS_MAX};
 use super::lock;
 use crate::time::Clock;
 

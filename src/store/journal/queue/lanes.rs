@@ -11,11 +11,10 @@ mod windows;
 
 use std::collections::BTreeSet;
 
-#[cfg(test)]
-use self::place::Placed;
+pub use self::place::Placed;
 #[cfg(test)]
 use self::sorted::URGENT_SCHEDULED_MAX;
-pub use self::windows::Closed;
+pub use self::windows::{Closed, Ended};
 use super::super::members::Members;
 use super::*;
 use crate::store::{DigestId, GroupKey, WindowHead};

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 
 use super::found::{Header, journal_of};
-use crate::store::NameId;
 use crate::store::journal::format::SegmentHeader;
-use crate::store::journal::index::{Database, META_GROUP, META_JOURNAL, META_SEGMENT};
+use crate::store::journal::index::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
 use crate::store::journal::queue::Snapshot;
 use crate::store::journal::segment_name::file_name;
 use crate::store::journal::segments::SegmentInfo;
 use crate::store::journal::words::Damage;
+use crate::store::{DigestId, NameId};
 
 /// What the index knew of the journal.
 pub(super) struct Checkpoint {
     /// From here on the journal is read.
     pub(super) segment: u64,
     pub(super) next_group: u64,
+    pub(super) last_digest: Option<DigestId>,
     pub(super) queues: HashMap<NameId, Snapshot>,
     pub(super) segments: Vec<SegmentInfo>,
     pub(super) damage: Vec<Damage>,
@@ -60,7 +61,13 @@ impl Checkpoint {
         {
             return None;
         }
-        let queues = database.load_queues().ok()?;
+        // A release that knows nothing of them has left them as they were.
+        let has_lanes = meta(META_LANES) == Some(segment);
+        let last_digest = meta(META_DIGEST).and_then(|last| Some(DigestId(last.try_into().ok()?)));
+        let mut queues = database.load_queues().ok()?;
+        if has_lanes {
+            database.load_lanes(&mut queues).ok()?;
+        }
         let mut damage = database.damage().ok()?;
         // The index hears of a new segment at once. One that has not heard of several is an old copy, and does not know what has
         // gone from the history since.
@@ -70,7 +77,7 @@ impl Checkpoint {
         let known = segments.iter().filter(|info| !may_have_gone(info));
         damage.extend(known.filter_map(|info| lost_of(info, headers)));
         segments.retain(|info| headers.iter().any(|found| found.segment == info.segment));
-        Some(Self { segment, next_group, queues, segments, damage, oldest })
+        Some(Self { segment, next_group, last_digest, queues, segments, damage, oldest })
     }
 }
 

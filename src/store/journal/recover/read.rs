@@ -141,6 +141,9 @@ impl<'d> Reader<'d> {
                 if let Record::Selection(selection) = &record {
                     info.note_selection(selection);
                 }
+                if let Record::Digest(digest) = &record {
+                    info.note_digest(digest);
+                }
                 self.apply(record, Place { segment, offset: at });
             }
             if self.updates.len() >= UPDATES_AT_ONCE {
@@ -255,6 +258,12 @@ impl<'d> Reader<'d> {
                 self.updates.push(Update::Selection(selection));
             }
             Record::Replay(replay) => self.updates.push(Update::Replay(replay)),
+            Record::Windows(windows) => self.queue(windows.destination).apply_windows(&windows.heads),
+            Record::Digest(digest) => {
+                self.state.last_digest = self.state.last_digest.max(digest.id());
+                let passed_ms = self.passed_ms();
+                self.queue(digest.destination).apply_digest(&digest, passed_ms);
+            }
         }
     }
 
@@ -321,6 +330,7 @@ pub(super) fn read(
         let restored = checkpoint.queues.into_iter().map(|(id, snapshot)| (id, Queue::restore(id, snapshot)));
         reader.state.queues = restored.collect();
         reader.state.segments = checkpoint.segments;
+        reader.state.last_digest = checkpoint.last_digest;
         let is_older = |damage: &Damage| segment_of(&damage.file).is_some_and(|segment| segment < checkpoint.segment);
         reader.opened.damage = checkpoint.damage.into_iter().filter(is_older).collect();
         reader.opened.damage.sort_by(|one, other| (&one.file, one.bytes.start).cmp(&(&other.file, other.bytes.start)));

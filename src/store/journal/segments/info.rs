@@ -2,7 +2,7 @@
 
 use super::Bitmap;
 use crate::store::NameId;
-use crate::store::journal::format::{BulkAct, EventHead, OutcomeRecord, SelectionRecord};
+use crate::store::journal::format::{BulkAct, DigestRecord, EventHead, OutcomeRecord, SelectionRecord};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
 /// journal of ten million events is indexed in a few megabytes.
@@ -90,6 +90,13 @@ impl SegmentInfo {
                 .flatten()
                 .for_each(|sequence| widen(&mut self.acts, sequence));
         }
+    }
+
+    /// Takes note of the deliveries that are over by what happened to a digest.
+    pub fn note_digest(&mut self, digest: &DigestRecord) {
+        let ended = digest.ended().into_iter();
+        let edges = ended.flat_map(|members| [members.next(0), members.previous(u64::MAX)]);
+        edges.flatten().for_each(|sequence| widen(&mut self.outcomes, sequence));
     }
 
     /// Takes note of a group, in order.

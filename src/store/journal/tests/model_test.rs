@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::lanes::{place, wait};
 use super::*;
 use crate::seeds::{each, repeated_by, seeds};
 use crate::store::journal::format::BulkAct;
@@ -45,6 +46,8 @@ struct Model {
     /// What each delivery may be found as after a power cut: its last synced state, and all since.
     possible: BTreeMap<Key, Vec<State>>,
     paused: BTreeSet<&'static str>,
+    /// Of every digest that was ever closed, whose it is and what was in it.
+    digests: BTreeMap<DigestId, (&'static str, BTreeSet<u64>)>,
 }
 
 impl Model {
@@ -123,7 +126,7 @@ impl Run {
     }
 
     fn step(&mut self) {
-        match self.dice.below(24) {
+        match self.dice.below(27) {
             0..=8 => self.append(),
             9..=14 => {
                 let name = DESTINATIONS[self.dice.below(3) as usize];
@@ -144,6 +147,7 @@ impl Run {
             20 => self.restart(true),
             21 => self.restart(false),
             22 => self.copy_index(),
+            23..=25 => self.gather(),
             _ => self.sync(),
         }
     }
@@ -192,6 +196,8 @@ impl Run {
         let claims = self.store().claim(self.id(name), most);
         for claim in claims {
             let sequence = claim.key.sequence;
+            let sequences = claim.digest.map_or_else(|| vec![sequence], |digest| self.members(name, digest));
+            assert_eq!(sequences.first(), Some(&sequence), "{}", self.story());
             let body =
                 self.store().read(&claim).unwrap_or_else(|error| panic!("{sequence}: {error}\n{}", self.story()));
             assert_eq!(body.body, self.model.bodies[sequence as usize].as_bytes(), "{}", self.story());
@@ -209,12 +215,64 @@ impl Run {
                 }
                 _ => (Settlement::Returned, None),
             };
-            self.log.push(format!("settle {name} {sequence}: {settlement:?}"));
+            self.log.push(format!("settle {name} {sequences:?}: {settlement:?}"));
             self.store().settle(vec![(claim, settlement)]);
             if let Some(state) = state {
-                self.model.set((name, sequence), state);
+                sequences.into_iter().for_each(|sequence| self.model.set((name, sequence), state.clone()));
             }
         }
+    }
+
+    /// What is in a digest now.
+    fn members(&self, name: &'static str, digest: DigestId) -> Vec<u64> {
+        let destination = self.store().journal.destination(self.id(name));
+        let queue = lock(&destination.queue);
+        let members = queue.digest(digest).map(|digest| digest.members.iter_from(0).collect());
+        members.unwrap_or_default()
+    }
+
+    /// Some of what waits is gathered in a window, which may be made a digest and offered, or left open; nothing is sorted after it.
+    fn gather(&mut self) {
+        let name = DESTINATIONS[self.dice.below(3) as usize];
+        let id = self.id(name);
+        let queue = self.store().queue(id);
+        if let Some(digest) = queue.digests().into_iter().find(|_| self.dice.below(4) == 0) {
+            self.log.push(format!("dissolve {digest:?} of {name}"));
+            // They are plain deliveries again, without the attempts that were made at it.
+            for sequence in self.members(name, digest.id) {
+                self.model.set((name, sequence), State::Waiting);
+            }
+            queue.dissolve(digest.id);
+        }
+        queue.sort(true);
+        let chosen: Vec<u64> =
+            lock(&self.store().journal.destination(id).queue).unplaced(1 + self.dice.below(5) as usize);
+        let key = GroupKey([self.dice.below(3) as u8; 16]);
+        let head = WindowHead { key, address: 0, opened_ms: 5, ends_ms: 6, passed: self.dice.below(9) as u32 };
+        let lanes: Vec<_> = chosen.iter().map(|sequence| (*sequence, Lane::Window(key))).collect();
+        place(self.store(), id, vec![head], &lanes);
+        self.log.push(format!("gather {chosen:?} of {name} in {key:?}"));
+        if self.dice.below(4) > 0
+            && let Some(digest) = wait(queue.end(vec![key])).expect("durable")
+        {
+            self.log.push(format!("closed as {digest:?}"));
+            // That is synced, and all before it.
+            self.model.all_is_synced();
+            assert!(self.model.digests.insert(digest, (name, chosen.into_iter().collect())).is_none(), "an id twice");
+            if self.dice.below(3) > 0 {
+                queue.offer(digest);
+            }
+        }
+        queue.sort(false);
+    }
+
+    /// All digests that there are, with their members.
+    fn digests(&self) -> BTreeMap<DigestId, (&'static str, BTreeSet<u64>)> {
+        let of_one = |name: &'static str| {
+            let digests = self.store().queue(self.id(name)).digests().into_iter();
+            digests.map(move |digest| (digest.id, (name, self.members(name, digest.id).into_iter().collect())))
+        };
+        DESTINATIONS.into_iter().flat_map(of_one).collect()
     }
 
     fn select(&mut self) {
@@ -292,6 +350,7 @@ impl Run {
     }
 
     fn restart(&mut self, is_clean: bool) {
+        let digests = self.digests();
         if is_clean {
             self.store().close();
             self.model.all_is_synced();
@@ -331,6 +390,13 @@ impl Run {
         }
         self.log.push(format!("restart, clean: {is_clean}, index: {what}"));
         self.open();
+        // One that was closed is there with the same members, unless it has lost some by what a power cut may have undone.
+        let now = self.digests();
+        assert!(!is_clean || now == digests, "{now:?} was {digests:?}\n{}", self.story());
+        for (id, (name, members)) in now {
+            let (of, closed) = self.model.digests.get(&id).expect("it was closed");
+            assert!(*of == name && members.is_subset(closed), "{id:?} has {members:?}\n{}", self.story());
+        }
         self.check();
     }
 

@@ -2,7 +2,7 @@
 
 use super::retention::{Kept, fill, id};
 use super::*;
-use crate::store::journal::format::{HEADER_MAX, SegmentHeader};
+use crate::store::journal::format::{HEADER_MAX, SegmentHeader, VERSION_PLAIN};
 use crate::store::journal::model::Call;
 
 /// The rules of a generator that puts something new into every name: as long as a rule's name may nearly be.
@@ -142,6 +142,7 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
     use super::format::{EventHead, GroupBuilder, GroupPlace};
     let disk = ModelDisk::default();
     let header = SegmentHeader {
+        version: VERSION_PLAIN,
         segment: 1,
         first_sequence: 0,
         first_group: 0,
@@ -185,6 +186,7 @@ fn a_header_with_more_reasons_than_it_holds_keeps_every_pause_and_as_much_of_why
         removed_since_ms: Some(7),
     };
     let header = SegmentHeader {
+        version: VERSION_PLAIN,
         segment: 1,
         first_sequence: 0,
         first_group: 0,
@@ -224,6 +226,7 @@ proptest! {
             (NameId(at as u32), NameState { paused: Some(pause(reason)), ..NameState::default() })
         };
         let header = SegmentHeader {
+            version: VERSION_PLAIN,
             segment: 1, first_sequence: 0, first_group: 0, journal: 5, created_ms: 5, sealed_segment: 0, sealed_at: 0,
             names: names.all(), states: reasons.iter().enumerate().map(paused).collect(),
         };

@@ -5,17 +5,21 @@ use std::sync::mpsc::SyncSender;
 
 use super::GROUP_RECORDS_MAX;
 use crate::store::journal::format::{
-    Control, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord,
-    SelectionRecord, event_head_bytes,
+    Control, DigestRecord, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord,
+    SelectionRecord, WindowsRecord, event_head_bytes,
 };
 use crate::store::journal::inbox::{Done, Message, Reply, Urgency};
 use crate::store::journal::known::KnownCommand;
 use crate::store::journal::words::{Relocating, Retiring};
-use crate::store::{NameId, NameKind, NewEvent};
+use crate::store::{NameId, NameKind, NewEvent, WINDOWS_MAX};
 use crate::time::Instant;
 
 /// Outcomes held in memory while there is no room at all. The oldest go first: their deliveries would happen again after a crash.
 const OUTCOMES_HELD_MAX: usize = 65_536;
+
+/// Records of one digest that lie in one group, as long as it has no more than half a million times a thousand deliveries to range over:
+/// some megabytes of record heads, which any reader takes.
+const DIGESTS_IN_GROUP: usize = 8;
 
 /// What is written besides events, in the order in which it took effect: reading it leads to the same state.
 pub(super) enum Item {
@@ -23,6 +27,8 @@ pub(super) enum Item {
     Name(NameKind, NameId, Arc<str>),
     Control(Control),
     Selections(Vec<SelectionRecord>),
+    Windows(WindowsRecord),
+    Digests(Vec<DigestRecord>),
     Command(KnownCommand),
     Replay(ReplayRecord),
 }
@@ -36,6 +42,8 @@ impl Item {
             Item::Name(kind, id, name) => builder.name(*kind, *id, name),
             Item::Control(control) => builder.control(control),
             Item::Selections(selections) => selections.iter().for_each(|selection| builder.selection(selection)),
+            Item::Windows(windows) => builder.windows(windows),
+            Item::Digests(digests) => digests.iter().for_each(|digest| builder.digest(digest)),
             // The records of what was done hold its id.
             Item::Command(_) => {}
             Item::Replay(replay) => builder.replay(replay),
@@ -90,6 +98,14 @@ impl Batch {
                 parts.into_iter().for_each(|part| self.item(Item::Selections(part)));
                 self.is_urgent = true;
             }
+            Message::Windows(windows) => self.take_windows(windows),
+            Message::Digests(digests, done) => {
+                digests.chunks(DIGESTS_IN_GROUP).for_each(|part| self.item(Item::Digests(part.to_vec())));
+                if let Some(done) = done {
+                    self.waiting.push((done, 0));
+                    self.is_urgent = true;
+                }
+            }
             Message::Command(command, done) => {
                 self.waiting.push((done, command.deliveries));
                 self.item(Item::Command(command));
@@ -123,6 +139,22 @@ impl Batch {
         while !outcomes.is_empty() {
             let rest = outcomes.split_off(outcomes.len().min(OUTCOMES_MAX));
             self.items.push(Item::Outcomes(std::mem::replace(&mut outcomes, rest)));
+        }
+    }
+
+    /// What is said of a window again before it is written takes the place of what was said before: while there is no room at all, it
+    /// is said again and again.
+    fn take_windows(&mut self, WindowsRecord { destination, heads }: WindowsRecord) {
+        let Some(Item::Windows(last)) = self.items.last_mut().filter(
+            |item| matches!(item, Item::Windows(last) if last.destination == destination && last.heads.len() < WINDOWS_MAX),
+        ) else {
+            return self.item(Item::Windows(WindowsRecord { destination, heads }));
+        };
+        for head in heads {
+            match last.heads.iter_mut().find(|known| known.key == head.key) {
+                Some(known) => *known = head,
+                None => last.heads.push(head),
+            }
         }
     }
 

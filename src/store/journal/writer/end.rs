@@ -27,14 +27,17 @@ impl Writer {
             let Some(message) = self.receiver.take() else { continue };
             match message {
                 Message::Append(event, reply) => refuse(vec![(event, reply)], &AppendError::Poisoned(why.clone())),
-                Message::Command(_, done) | Message::Replay(_, done) | Message::Durable(done) => {
+                Message::Command(_, done)
+                | Message::Replay(_, done)
+                | Message::Durable(done)
+                | Message::Digests(_, Some(done)) => {
                     let _ = done.send(Err(AppendError::Poisoned(why.clone())));
                 }
                 Message::Close(_) | Message::Abandon => return,
                 // Who waits for one of these sees its other end go.
                 Message::Relocate(_) | Message::Retire(_) | Message::Barrier(_) => {}
                 Message::Outcomes(_) | Message::Name(..) | Message::Control(..) | Message::LookForRoom => {}
-                Message::Selections(_) => {}
+                Message::Selections(_) | Message::Windows(_) | Message::Digests(_, None) => {}
                 Message::Fail(_) => {}
             }
         }

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::Writer;
 use super::batch::Item;
 use super::room::Failure;
+use super::{Active, Writer};
 use crate::store::NewEvent;
 use crate::store::journal::disk::is_full;
 use crate::store::journal::format::{EventHead, GROUP_HEADS_MAX, GroupPlace};
@@ -44,7 +44,9 @@ impl Writer {
     pub(super) fn place_group(&mut self, has_events: bool) -> Result<(), Failure> {
         let reserve = if has_events { self.reserve() } else { 0 };
         let needed = self.builder.length() as u64 + reserve;
-        if self.active.as_ref().is_none_or(|active| active.offset + needed > active.limit) {
+        let version = self.builder.version();
+        let fits = |active: &Active| active.offset + needed <= active.limit && active.version >= version;
+        if !self.active.as_ref().is_some_and(fits) {
             if has_events { self.roll_for_events(needed)? } else { self.roll(needed)? }
         }
         self.append_group(self.position.next_sequence).map_err(Failure::of_write)
@@ -65,10 +67,15 @@ impl Writer {
                         self.updates.push(Update::Selection(selection));
                     }
                 }
+                Item::Digests(digests) => {
+                    for digest in &digests {
+                        self.journal.segments.update_last(|info| info.note_digest(digest));
+                    }
+                }
                 Item::Command(command) => self.updates.push(Update::Command(command)),
                 Item::Replay(replay) => self.updates.push(Update::Replay(replay)),
                 Item::Control(control) => self.journal.written(&control),
-                Item::Name(..) => {}
+                Item::Name(..) | Item::Windows(_) => {}
             }
         }
         if self.batch.items.is_empty() {

@@ -8,11 +8,11 @@ use super::room::Failure;
 use super::tail::{self, ranges, sequence, tail_bytes};
 use super::{Active, Writer};
 use crate::store::journal::disk::{DiskFile, is_full};
-use crate::store::journal::format::{GroupBuilder, GroupPlace, HEADER_MAX, Record, SegmentHeader};
+use crate::store::journal::format::{GroupBuilder, GroupPlace, HEADER_MAX, Record, SegmentHeader, VERSION_OF_LANES};
 use crate::store::journal::index::Update;
 use crate::store::journal::segment_name::{file_name, unfinished};
 use crate::store::journal::segments::SegmentInfo;
-use crate::store::journal::words::Place;
+use crate::store::journal::words::{Place, TailRecord};
 
 /// The end of each segment, where no event goes: room for some thirty thousand outcomes while the disk is full.
 const OUTCOMES_RESERVE: u64 = 1 << 20;
@@ -80,7 +80,9 @@ impl Writer {
         name: &str,
         needed: u64,
     ) -> Result<(Active, SegmentInfo), Failure> {
+        let version = self.version();
         let header = SegmentHeader {
+            version,
             segment,
             first_sequence: self.position.tail_first,
             first_group: self.position.next_group,
@@ -129,6 +131,7 @@ impl Writer {
                     }
                     Record::Outcomes(outcomes) => info.note_outcomes(outcomes),
                     Record::Selection(selection) => info.note_selection(selection),
+                    Record::Digest(digest) => info.note_digest(digest),
                     _ => {}
                 }
             }
@@ -147,8 +150,16 @@ impl Writer {
         }
         self.position.next_group = group;
         self.position.tail_first = self.position.next_sequence;
-        let active = Active { file, segment, offset: info.end, durable_up_to: info.end, limit };
+        let active = Active { file, segment, version, offset: info.end, durable_up_to: info.end, limit };
         Ok((active, info))
+    }
+
+    /// The format of the next segment: the newer one where something is to be said in it that the older one does not have, or most likely
+    /// will be.
+    fn version(&self) -> u32 {
+        let is_of_lanes = |record: &TailRecord| matches!(record.record, Record::Windows(_) | Record::Digest(_));
+        let has_lanes = self.position.tail.iter().any(is_of_lanes) || self.journal.has_lanes();
+        if has_lanes { VERSION_OF_LANES } else { self.builder.version() }
     }
 
     pub(super) fn reserve(&self) -> u64 {

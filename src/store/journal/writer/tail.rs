@@ -63,6 +63,8 @@ pub(super) fn add(builder: &mut GroupBuilder, TailRecord { record, body }: &Tail
         Record::Control(control) => builder.control(control),
         Record::Selection(selection) => builder.selection(selection),
         Record::Replay(replay) => builder.replay(replay),
+        Record::Windows(windows) => builder.windows(windows),
+        Record::Digest(digest) => builder.digest(digest),
     }
 }
 

@@ -48,11 +48,12 @@ impl Database {
 
     /// A number that nothing refers to any more. Its queue is blank, and what is left here is about events that are gone.
     pub(super) fn forget_name(&mut self, NameId(id): NameId) -> Result<()> {
-        for table in ["fact", "dead", "buried", "bits", "let_go", "postponed"] {
+        for table in ["fact", "dead", "buried", "bits", "let_go", "postponed", "head", "digest", "member"] {
             let sql = format!("DELETE FROM {table} WHERE destination = ?1");
             self.connection.prepare_cached(&sql)?.execute([id])?;
         }
         self.written.retain(|(destination, ..), _| *destination != id);
+        self.members.retain(|(destination, ..), _| *destination != id);
         Ok(())
     }
 

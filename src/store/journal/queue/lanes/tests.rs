@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::journal::format::{DigestAct, DigestRecord};
 use crate::store::{DIGESTS_MAX, Lane, WINDOWS_MAX};
 
 const A: GroupKey = GroupKey([1; 16]);
@@ -410,6 +411,43 @@ fn to_sort_anew_takes_every_lane_and_leaves_windows_and_digests() {
     assert_eq!(all_unplaced(&mut queue), [1, 2, 4], "neither what is in flight nor what is in a digest");
     assert_eq!(queue.windows().open, [(head(A, 10), 0)]);
     assert_eq!((queue.claim(9, 10)[0].digest, queue.urgent()), (Some(id(7)), 0));
+}
+
+#[test]
+fn records_of_digests_that_are_read_twice_change_nothing_and_one_of_an_unknown_digest_is_ignored() {
+    let record = |what| DigestRecord { destination: NameId(1), at_ms: 50, what };
+    let schedule = |id, reason: &str| {
+        record(DigestAct::Scheduled { id, attempts: 1, first_attempt_ms: 60, due_ms: 90, reason: reason.into() })
+    };
+    let members = |numbers: &[u64]| numbers.iter().copied().collect::<Bitmap>();
+    let read = |queue: &mut Queue| {
+        (0..6).for_each(|sequence| queue.read_again(sequence, None));
+        queue.apply_windows(&[head(A, 10), head(B, 20)]);
+        queue.apply_digest(&record(DigestAct::Closed { id: id(1), windows: vec![A], members: members(&[0, 1]) }), 5);
+        queue.apply_digest(&schedule(id(1), "503"), 5);
+        queue.apply_windows(&[head(A, 30)]);
+        queue.apply_digest(&record(DigestAct::Closed { id: id(2), windows: vec![B], members: members(&[2, 3]) }), 5);
+        queue.apply_digest(&record(DigestAct::Delivered { id: id(2), attempts: 1, members: members(&[2, 3]) }), 5);
+        queue.apply_digest(&schedule(id(2), "late"), 5);
+        queue.apply_digest(&record(DigestAct::Closed { id: id(3), windows: vec![], members: members(&[4, 5]) }), 5);
+        queue.apply(5, 1, &OutcomeState::Delivered);
+        queue.select(BulkAct::Redeliver, &members(&[5]));
+    };
+    let mut queue = Queue::new(NameId(1));
+    read(&mut queue);
+    let once = format!("{:?}", queue.snapshot());
+    read(&mut queue);
+    assert_eq!(format!("{:?}", queue.snapshot()), once);
+    let Snapshot { windows, digests, .. } = queue.snapshot();
+    assert_eq!(windows, [head(A, 30)]);
+    let known: Vec<_> = digests.iter().map(|(id, digest)| (*id, numbers(&digest.members), digest.attempts)).collect();
+    assert_eq!(known, [(id(1), vec![0, 1], 1), (id(3), vec![4], 0)]);
+    assert_eq!((numbers(&queue.waiting()), queue.next_due()), (vec![0, 1, 4, 5], None), "none is offered");
+    let said: Vec<_> = queue.records_of(id(1)).into_iter().map(|record| record.what).collect();
+    let mut other = Queue::new(NameId(1));
+    (0..2).for_each(|sequence| other.add(sequence));
+    said.into_iter().for_each(|what| other.apply_digest(&record(what), 5));
+    assert_eq!(other.digest(id(1)), queue.digest(id(1)), "said again it is the same");
 }
 
 /// Where a delivery is, by the map.

@@ -1,6 +1,7 @@
 //! What windows collect, and what becomes of it: digests.
 
 use super::*;
+use crate::store::journal::format::{DigestAct, DigestRecord};
 use crate::store::{DIGESTS_MAX, Windows};
 
 /// A closed digest.
@@ -32,6 +33,20 @@ pub struct Ended {
 }
 
 impl Closed {
+    /// One that is due at once.
+    pub fn new(closed_ms: u64, members: Bitmap) -> Self {
+        Self {
+            closed_ms,
+            members,
+            attempts: 0,
+            first_attempt_ms: None,
+            due_ms: closed_ms,
+            reason: "".into(),
+            is_offered: false,
+            is_in_hand: false,
+        }
+    }
+
     pub fn is_in_hand(&self) -> bool {
         self.is_in_hand
     }
@@ -115,6 +130,88 @@ impl Lanes {
     pub(in super::super) fn digest_of(&self, sequence: u64) -> Option<&Closed> {
         let is_member = self.closed.contains(sequence);
         self.digests.values().filter(|_| is_member).find(|digest| digest.members.contains(sequence))
+    }
+}
+
+/// As the journal says it.
+impl Queue {
+    /// Whether there is anything to write down.
+    pub fn has_windows_or_digests(&self) -> bool {
+        self.lanes.as_ref().is_some_and(|lanes| !lanes.windows.is_empty() || !lanes.digests.is_empty())
+    }
+
+    /// Windows are open, as these heads say.
+    pub fn apply_windows(&mut self, heads: &[WindowHead]) {
+        let lanes = self.lanes();
+        heads.iter().for_each(|head| lanes.set_head(*head));
+    }
+
+    /// Something happened to a digest, whatever is known of it. What was closed is as old as this moment: so many milliseconds the store has
+    /// lived through.
+    pub fn apply_digest(&mut self, DigestRecord { at_ms, what, .. }: &DigestRecord, passed_ms: u64) {
+        match what {
+            DigestAct::Closed { id, windows, members } => {
+                self.forget_windows(windows);
+                let [mut waiting, mut again] = [members.clone(), members.clone()];
+                waiting.keep_within(&self.unsettled);
+                again.keep_within(&self.redeliveries);
+                waiting.insert_all(&again);
+                if !waiting.is_empty() {
+                    self.take_from_others(*id, &waiting);
+                    self.make_digest(*id, *at_ms, &waiting, passed_ms);
+                }
+            }
+            DigestAct::Scheduled { id, attempts, first_attempt_ms, due_ms, reason } => {
+                self.schedule_digest(*id, *attempts, (*first_attempt_ms, *due_ms), reason);
+            }
+            DigestAct::Delivered { members, .. } | DigestAct::Skipped { members, .. } => {
+                self.end_members(members, false);
+            }
+            DigestAct::Ended { windows } => self.forget_windows(windows),
+            DigestAct::Dissolved { id } => {
+                self.dissolve(*id);
+            }
+        }
+        self.drop_idle_lanes();
+    }
+
+    /// These are members of no other digest, which a range that is read again may have made them.
+    fn take_from_others(&mut self, id: DigestId, members: &Bitmap) {
+        let Some(lanes) = &mut self.lanes else { return };
+        lanes.digests.retain(|other, digest| {
+            if *other != id {
+                digest.members.remove_all(members);
+            }
+            !digest.members.is_empty()
+        });
+    }
+
+    /// Windows are none any more. What lies in them has no lane.
+    pub fn forget_windows(&mut self, windows: &[GroupKey]) {
+        let Some(lanes) = &mut self.lanes else { return };
+        let mut members = Bitmap::default();
+        for window in windows.iter().filter_map(|key| lanes.windows.remove(key)) {
+            window.members.add_to(&mut members);
+        }
+        lanes.gathered.remove_all(&members);
+        lanes.placed.remove_all(&members);
+        if let Some(first) = members.next(0) {
+            lanes.may_place_from(first);
+        }
+    }
+
+    /// What says a digest again as it is.
+    pub fn records_of(&self, id: DigestId) -> Vec<DigestRecord> {
+        let Some(digest) = self.digest(id) else { return Vec::new() };
+        let record = |what| DigestRecord { destination: self.destination, at_ms: digest.closed_ms, what };
+        let closed = DigestAct::Closed { id, windows: Vec::new(), members: digest.members.clone() };
+        let mut records = record(closed).split();
+        if let Some(first_attempt_ms) = digest.first_attempt_ms {
+            let Closed { attempts, due_ms, .. } = *digest;
+            let reason = digest.reason.to_string();
+            records.push(record(DigestAct::Scheduled { id, attempts, first_attempt_ms, due_ms, reason }));
+        }
+        records
     }
 }
 
@@ -202,21 +299,12 @@ impl Queue {
         let lanes = self.lanes();
         lanes.closed.insert_all(members);
         lanes.placed.insert_all(members);
-        let digest = lanes.digests.entry(id).or_insert_with(|| Closed {
-            closed_ms,
-            members: Bitmap::default(),
-            attempts: 0,
-            first_attempt_ms: None,
-            due_ms: closed_ms,
-            reason: "".into(),
-            is_offered: false,
-            is_in_hand: false,
-        });
+        let digest = lanes.digests.entry(id).or_insert_with(|| Closed::new(closed_ms, Bitmap::default()));
         digest.members.insert_all(members);
         self.is_as_old_as(passed_ms, members);
     }
 
-    pub(in super::super) fn heads(&self) -> impl Iterator<Item = WindowHead> {
+    pub fn heads(&self) -> impl Iterator<Item = WindowHead> {
         self.lanes.iter().flat_map(|lanes| lanes.windows.values()).map(|window| window.head)
     }
 
@@ -236,7 +324,8 @@ impl Queue {
         }
         let lanes = self.lanes();
         windows.into_iter().for_each(|head| lanes.set_head(head));
-        for (id, mut digest) in digests {
+        // One whose members are not known any more is none.
+        for (id, mut digest) in digests.into_iter().filter(|(_, digest)| !digest.members.is_empty()) {
             (digest.is_in_hand, digest.is_offered) = (false, false);
             lanes.closed.insert_all(&digest.members);
             lanes.placed.insert_all(&digest.members);
