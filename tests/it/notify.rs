@@ -282,6 +282,30 @@ async fn a_disk_without_room_is_told_of_to_a_chat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_down_is_told_all_the_same_and_written_later() {
+    let crm = Fake::start([]).await;
+    let ops = Fake::start([]).await;
+    let drill = Drill::start(&told_by(&crm, "ops", &http("ops", &ops))).await;
+    drill.until_looked().await;
+    let index = drill.relay.directory.path().join("data/state.db");
+    let change = |sql: &str| {
+        let index = rusqlite::Connection::open(&index).expect("opens");
+        index.busy_timeout(PATIENCE).expect("it waits");
+        index.execute_batch(sql).expect("changed");
+    };
+    change("CREATE TRIGGER full BEFORE INSERT ON memo BEGIN SELECT RAISE(ABORT, 'disk is full'); END;");
+    drill.send_by_a_wrong_token().await;
+    drill.until_seen("source_refused").await;
+    drill.pass(SOON);
+    assert_eq!(said(&ops.wait_for(1).await[0]), ["source_refused vero begins"]);
+    drill.until("source_refused", |problem| problem["told"]["to"] == "ops").await;
+    change("DROP TRIGGER full;");
+    let drill = drill.restart().await;
+    drill.until("source_refused", |problem| problem["told"]["to"] == "ops").await;
+    assert_eq!(ops.seen().len(), 1, "it is known as told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_silent_for_longer_than_it_says_is_told_of_until_it_is_heard() {
     let crm = Fake::start([]).await;
     let ops = Fake::start([]).await;

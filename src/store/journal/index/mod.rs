@@ -166,6 +166,8 @@ impl Index {
         let mut database = self.write();
         let Some(path) = &self.path else { return false };
         let is_sound = database.check().is_ok_and(|faults| faults.is_empty());
+        // Of these there is no other copy.
+        let memos = database.memos().unwrap_or_default();
         // Closes the old one before its file is moved.
         let Ok(memory) = Database::open(None) else { return false };
         *database = memory;
@@ -177,6 +179,11 @@ impl Index {
                 Err(error) => {
                     tracing::error!(%error, "no index can be written; it is kept in memory until the next start")
                 }
+            }
+        }
+        for (key, text) in memos {
+            if let Err(error) = database.apply(&Update::Memo(key, text)) {
+                tracing::warn!(%error, "what a part of the relay had written down is lost");
             }
         }
         true

@@ -157,6 +157,22 @@ fn a_memo_outlives_what_is_read_anew_and_goes_with_another_journal() {
 }
 
 #[test]
+fn a_memo_outlives_an_index_that_cannot_be_written_at_a_start() {
+    let kept = Kept::new(64 * SEGMENT);
+    let store = kept.open();
+    append(&store, "one", &[CRM]).expect("taken");
+    store.journal.index.update(vec![crate::store::journal::index::Update::Memo("notify".to_owned(), "one".to_owned())]);
+    store.close();
+    drop(store);
+    let full = "CREATE TRIGGER full BEFORE DELETE ON damage BEGIN SELECT RAISE(ABORT, 'disk is full'); END;";
+    change_index(&kept, &format!("DELETE FROM meta; INSERT INTO damage VALUES ('x', 0, 1); {full}"));
+    let store = kept.open();
+    let memos = store.journal.memos.lock().expect("nobody panicked with it").clone();
+    assert_eq!(memos.get("notify").map(String::as_str), Some("one"));
+    assert!(!store.journal.index.read().is_in_file(), "it was made again elsewhere");
+}
+
+#[test]
 fn a_journal_put_back_to_an_older_copy_is_read_as_it_is() {
     let mut kept = Kept::new(64 * SEGMENT);
     let store = with_everything(&kept);
