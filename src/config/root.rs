@@ -158,6 +158,9 @@ pub(super) fn read(
     if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
         advice::templates::advise(reader, nodes, defaults, sent);
     }
+    if let (Some(nodes), true) = (destination_nodes, destinations.is_some()) {
+        advice::digests::advise(reader, nodes, defaults);
+    }
     if notify_node.is_none() {
         notify::advise_of_silence(reader, sources_node);
     }

@@ -8,6 +8,7 @@
 //! * [`fields`]: names and values that Vero does not use.
 //! * [`shapes`]: plain texts in a match that look like something else.
 //! * [`templates`]: what templates read and Vero does not send, and messages that are always empty.
+//! * [`digests`]: what templates of digests read and a digest does not have, which is refused.
 //! * `reads`: what a template reads.
 //! * `texts`: what is sent as it is, and was written for another program.
 //! * `blocks`: Slack's blocks.
@@ -16,6 +17,7 @@
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
 mod blocks;
+pub(super) mod digests;
 pub(crate) mod exposure;
 pub(super) mod fields;
 pub(super) mod files;

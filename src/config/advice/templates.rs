@@ -148,7 +148,8 @@ struct Found<'n> {
     omitted_by: Option<&'static str>,
 }
 
-fn collect<'n>(node: &'n Node, see: &mut dyn FnMut(NodeId, &'n str)) {
+/// Shows each template below a node that is looked at.
+pub(super) fn collect<'n>(node: &'n Node, see: &mut dyn FnMut(NodeId, &'n str)) {
     match &node.value {
         Value::List(items) => items.iter().for_each(|item| collect(item, see)),
         Value::Map(entries) => entries.iter().for_each(|(_, node)| collect(node, see)),

@@ -1,0 +1,143 @@
+//! Templates of digests that read what a digest does not have: an error, since what one event has is nothing for several.
+//!
+//! Nothing is told where a template provides for the absence, nor of a loop's own names.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use minijinja::machinery::parse;
+
+use super::reads::Reads;
+use super::templates::collect;
+use super::texts;
+use crate::destination::digest::digest_template;
+use crate::destination::kind_named;
+use crate::destination::view::{DIGEST, DIGEST_FIELDS, DIGEST_RELAY_FIELDS};
+use crate::fault::Fault;
+use crate::yaml::raw::{Node, Value};
+use crate::yaml::reader::Reader;
+use crate::yaml::words;
+
+/// Templates that are looked at: thousands of destinations do not differ in their slips.
+const TEMPLATES_MAX: usize = 1000;
+/// What a digest is gathered by, where it does not say.
+const BY_DEFAULT: &str = "type";
+
+/// Tells what is wrong with the templates of all digests.
+pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: Option<&Node>) {
+    let mut seen = HashSet::new();
+    let mut left = TEMPLATES_MAX;
+    for (_, node) in destinations.entries() {
+        let Some(kind) = node.entries().iter().find_map(|(key, _)| kind_named(&key.text)) else { continue };
+        let usual = || defaults?.get(kind.name)?.get(DIGEST);
+        let Some(digest) = node.get(DIGEST).filter(|node| !node.is_null()).or_else(usual) else { continue };
+        let by = gathered_by(digest);
+        for (key, node) in digest.entries() {
+            let Some(template) = digest_template(kind, &key.text).filter(|_| seen.insert(node.id)) else { continue };
+            texts::advise(reader, template.language, &key.text, node);
+            collect(node, &mut |at, source| {
+                let Ok(parsed) = parse(source, "template", Default::default()) else { return };
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    return;
+                }
+                let mut reads = Reads::default();
+                reads.statement(&parsed);
+                let mut told = HashSet::new();
+                for (path, span) in reads.paths {
+                    if let Some(fault) = fault_of(&path, span, source, &by).filter(|_| told.insert(path)) {
+                        reader.fault(at, fault);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// The paths whose values all events of a group have.
+fn gathered_by(digest: &Node) -> Vec<&str> {
+    let Some(by) = digest.get("by").filter(|by| !by.is_null()) else { return vec![BY_DEFAULT] };
+    let items = match &by.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(by),
+    };
+    items.iter().filter_map(|item| item.scalar().map(|scalar| scalar.text.as_str())).collect()
+}
+
+/// What is wrong with a path, if it is certain.
+fn fault_of(path: &str, span: Range<usize>, source: &str, by: &[&str]) -> Option<Fault> {
+    let within = source.get(span.clone()).map(|_| span);
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let (message, help) = match (first, rest) {
+        ("loop" | "self" | "debug", _) | (DIGEST | "relay", None) => return None,
+        (DIGEST, Some(rest)) => unknown(DIGEST, rest, &DIGEST_FIELDS)?,
+        _ if by.iter().any(|by| is_within(path, by)) => return None,
+        ("relay", Some(rest)) => unknown("relay", rest, &DIGEST_RELAY_FIELDS)?,
+        _ => (
+            format!("`{path}` is of one event, and a digest has several"),
+            format!("go through them: {{% for event in digest.events %}}{{{{ event.{path} }}}} {{% endfor %}}"),
+        ),
+    };
+    Some(Fault { message, help: Some(help), within })
+}
+
+/// What there is not below a name.
+fn unknown(of: &str, rest: &str, known: &[&'static str]) -> Option<(String, String)> {
+    let name = rest.split('.').next().unwrap_or_default();
+    if known.contains(&name) {
+        return None;
+    }
+    let near = words::nearest(name, known.iter().copied()).map(|near| format!("did you mean `{of}.{near}`?"));
+    let help = near.unwrap_or_else(|| format!("it has {of}.{}", known.join(&format!(", {of}."))));
+    Some((format!("a digest has no `{of}.{name}`"), help))
+}
+
+/// Whether one path leads to the other, or through it. In templates a hyphen is an underscore.
+fn is_within(path: &str, by: &str) -> bool {
+    let by = by.replace('-', "_");
+    let leads =
+        |one: &str, other: &str| one == other || one.strip_prefix(other).is_some_and(|rest| rest.starts_with('.'));
+    leads(path, &by) || leads(&by, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: &str, by: &[&str], expected: &str) {
+        let parsed = parse(source, "template", Default::default()).expect(source);
+        let mut reads = Reads::default();
+        reads.statement(&parsed);
+        let told = reads.paths.into_iter().find_map(|(path, span)| fault_of(&path, span, source, by));
+        let told = told.map(|fault| format!("{}: {}", fault.message, fault.help.unwrap_or_default()));
+        assert_eq!(told.unwrap_or_default(), expected, "{source}");
+    }
+
+    #[test]
+    fn what_a_digest_has_is_taken_and_what_one_event_has_is_told() {
+        for good in [
+            "{{ digest.count }} {{ digest.groups[0].name }} {{ digest.page }} {{ digest.left_out }}",
+            "{{ type }} {{ campaign.name }} {{ campaign }} {{ campaign.trigger_event }}",
+            "{% for event in digest.events %}{{ event.user.email }} {{ loop.index }}{% endfor %}",
+            "{% for group in digest.groups %}{{ group.name }} {{ group.parts[0].value }}{% endfor %}",
+            "{{ user.email | default('–') }} {{ relay.id }} {{ relay.received_at }} {{ digest | tojson }}",
+        ] {
+            check(good, &["type", "campaign.name", "campaign.trigger-event"], "");
+        }
+        check("{{ digest.cuont }}", &[], "a digest has no `digest.cuont`: did you mean `digest.count`?");
+        check(
+            "{{ digest.everything_there_is }}",
+            &[],
+            "a digest has no `digest.everything_there_is`: it has digest.count, digest.since, digest.until, digest.groups, digest.events, digest.left_out, digest.page",
+        );
+        let one = "`user.email` is of one event, and a digest has several: go through them: {% for event in digest.events %}{{ event.user.email }} {% endfor %}";
+        check("{{ digest.count }} {{ user.email }}", &["type"], one);
+        check(
+            "{{ relay.rule }}",
+            &[],
+            "a digest has no `relay.rule`: it has relay.id, relay.received_at, relay.occurred_at",
+        );
+        check("{{ relay.rule }}", &["relay.rule"], "");
+    }
+}
