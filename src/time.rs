@@ -1,5 +1,7 @@
 //! The time, as text and as a clock that cannot jump.
 
+#[cfg(any(test, feature = "test-support"))]
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -115,6 +117,9 @@ pub struct Clock {
     /// Set by hand, in tests: a day passes in no time.
     #[cfg(any(test, feature = "test-support"))]
     by_hand: Option<&'static AtomicU64>,
+    /// How far the wall clock is ahead of this one, in milliseconds, where a test says so.
+    #[cfg(any(test, feature = "test-support"))]
+    wall_ahead: Option<&'static AtomicI64>,
 }
 
 impl Clock {
@@ -126,7 +131,16 @@ impl Clock {
             suspended_before_ms: suspended_ms(),
             #[cfg(any(test, feature = "test-support"))]
             by_hand: None,
+            #[cfg(any(test, feature = "test-support"))]
+            wall_ahead: None,
         }
+    }
+
+    /// A clock that begins at a moment, unix milliseconds, beside a wall clock that shows so many milliseconds more and may be set. For tests
+    /// that must come out alike on any day.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn at(start_ms: u64, wall_ahead: &'static AtomicI64) -> Self {
+        Self { start_ms, wall_ahead: Some(wall_ahead), ..Self::start() }
     }
 
     /// A clock that stands still but for who sets it. For tests.
@@ -146,7 +160,18 @@ impl Clock {
 
     /// The wall clock, by which arrivals are stamped; what is set by hand for a clock that is.
     pub fn arrival_ms(&self) -> u64 {
-        self.set_ms().unwrap_or_else(wall_ms)
+        self.set_ms().or_else(|| self.set_wall_ms()).unwrap_or_else(wall_ms)
+    }
+
+    /// The wall clock of a test.
+    #[cfg(any(test, feature = "test-support"))]
+    fn set_wall_ms(&self) -> Option<u64> {
+        self.wall_ahead.map(|ahead| self.now_ms().saturating_add_signed(ahead.load(Ordering::Relaxed)))
+    }
+
+    #[cfg(not(any(test, feature = "test-support")))]
+    fn set_wall_ms(&self) -> Option<u64> {
+        None
     }
 
     /// What somebody set it to.

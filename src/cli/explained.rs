@@ -104,7 +104,8 @@ fn delivery(delivery: &Value, colours: Colours) -> Goes {
     let rules = texts(&delivery["rules"]);
     let by = if rules.len() == 1 { "the rule" } else { "the rules" };
     let name = colours.paint("1", &text(&delivery["destination"]));
-    let words = format!("→ {name} ({}), by {by} {}\n", text(&delivery["kind"]), rules.join(", "));
+    let order = order(&delivery["goes"]).map(|order| format!("  {order}\n")).unwrap_or_default();
+    let words = format!("→ {name} ({}), by {by} {}\n{order}", text(&delivery["kind"]), rules.join(", "));
     match (delivery["error"].as_str(), delivery["skipped"].as_str()) {
         (Some(why), _) => {
             let nothing = colours.paint("31", "nothing");
@@ -117,8 +118,47 @@ fn delivery(delivery: &Value, colours: Colours) -> Goes {
             let skipped = colours.paint("33", "skipped");
             Goes { words: format!("{words}  {skipped}: {}\n", plain(why)), ..Goes::default() }
         }
-        (None, None) => Goes { words, sends: indented(&preview(&delivery["sends"], colours)) },
+        (None, None) => {
+            let together = match delivery["digest"].as_object() {
+                Some(_) => format!("\nand together with others:\n{}", preview(&delivery["digest"], colours)),
+                None => String::new(),
+            };
+            Goes { words, sends: indented(&(preview(&delivery["sends"], colours) + &together)) }
+        }
     }
+}
+
+/// Whether it goes out at once, and if not, with what.
+fn order(goes: &Value) -> Option<String> {
+    let group = goes["group"].as_object().filter(|group| !group.is_empty());
+    let group = group.map_or("all events".to_owned(), |group| {
+        let values: Vec<_> = group.iter().map(|(path, value)| format!("{} {}", plain(path), text(value))).collect();
+        values.join(", ")
+    });
+    let at = goes["at"].as_str();
+    let with = match goes["with"].as_u64() {
+        Some(1) => ", with 1 other".to_owned(),
+        Some(with) if with > 1 => format!(", with {with} others"),
+        _ => String::new(),
+    };
+    Some(match goes["how"].as_str()? {
+        "urgent" => "urgent: it passes digests and quiet hours".to_owned(),
+        "first" => {
+            let first = &goes["first"];
+            match goes["nth"].as_u64() {
+                Some(nth) => format!("goes out by itself: number {nth} of the first {first} of {group}"),
+                None => {
+                    format!("goes out by itself if it is one of the first {first} of {group}; else it joins a digest")
+                }
+            }
+        }
+        "digest" => match (at, goes["quiet"].as_bool()) {
+            (Some(at), Some(true)) => format!("held until {at} (quiet hours), then joins the digest of {group}{with}"),
+            (Some(at), _) => format!("held, joins the digest of {group} at {at}{with}"),
+            (None, _) => format!("held, joins a digest of {group}"),
+        },
+        _ => return None,
+    })
 }
 
 fn indented(text: &str) -> String {

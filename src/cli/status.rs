@@ -131,8 +131,26 @@ fn below(destination: &Value) -> String {
         (_, Some(why)) if state != "up" => out.push_str(&format!("  {}\n", plain(why))),
         _ => {}
     }
+    out.push_str(&gathered(destination).unwrap_or_default());
     out.push_str(&removal(destination));
     out
+}
+
+/// What waits to go out together, and that it is quiet.
+fn gathered(destination: &Value) -> Option<String> {
+    let digest = destination["digest"].as_object()?;
+    let events = number(&digest["events"]);
+    let quiet = digest["quiet_until"].as_str().map(|until| format!("  quiet until {}\n", plain(until)));
+    let waits = (events > 0).then(|| {
+        let at = digest["at"].as_str().map(|at| format!(", at {}", plain(at))).unwrap_or_default();
+        let wait = if events == 1 { "waits" } else { "wait" };
+        format!("  {} {wait} to go out together{at}\n", deliveries(events))
+    });
+    Some([quiet, waits].into_iter().flatten().collect())
+}
+
+fn deliveries(count: u64) -> String {
+    if count == 1 { "1 delivery".to_owned() } else { format!("{} deliveries", grouped(count)) }
 }
 
 /// What becomes of what waits for a name that has left the config.

@@ -54,9 +54,15 @@ pub(super) fn wait_of(delivery: &Value) -> Option<String> {
     Some(match delivery["waits_for"].as_str()? {
         "pause" => "the destination is paused".to_owned(),
         "breaker" => "the destination fails, and is tried with one delivery at a time".to_owned(),
+        "digest" => format!("goes out with others, {}", until(delivery)?),
+        "quiet" => format!("quiet hours, {}", until(delivery)?),
         "retry_after" => "the destination said when to come back".to_owned(),
         _ => format!("next attempt at {}", plain(delivery["next_attempt_at"].as_str()?)),
     })
+}
+
+fn until(delivery: &Value) -> Option<String> {
+    Some(format!("not before {}", plain(delivery["held"]["until"].as_str()?)))
 }
 
 /// How wide the terminal is that standard output is, in columns. None in a pipe, and where a terminal does not know.

@@ -86,6 +86,8 @@ struct Found {
     /// Numbers by their name.
     counts: BTreeMap<&'static str, u64>,
     groups: BTreeMap<Key, Alike>,
+    /// Of each destination that puts deliveries together, the messages now, and by the file.
+    messages: BTreeMap<String, [u64; 2]>,
     no_longer_accepted: Alike,
     sources_gone: Vec<String>,
     warnings: Vec<String>,
@@ -110,7 +112,8 @@ impl Alike {
     }
 }
 
-const COUNTS: [&str; 8] = ["events", "skipped", "appears", "vanishes", "changes", "moves", "stays", "not_grouped"];
+const COUNTS: [&str; 9] =
+    ["events", "skipped", "appears", "vanishes", "changes", "moves", "waits", "stays", "not_grouped"];
 
 impl Found {
     fn add(&mut self, piece: &Value) {
@@ -122,6 +125,12 @@ impl Found {
             let alike = self.groups.entry((text("change"), text("rule"), text("destination"))).or_default();
             alike.add(&group["deliveries"], &group["examples"]);
             alike.not_compared = group["not_compared"].as_str().map(str::to_owned);
+        }
+        for told in piece["messages"].as_array().into_iter().flatten() {
+            let known = self.messages.entry(told["destination"].as_str().unwrap_or("?").to_owned()).or_default();
+            for (sum, key) in known.iter_mut().zip(["now", "then"]) {
+                *sum += told[key].as_u64().unwrap_or(0);
+            }
         }
         self.no_longer_accepted.add(&piece["no_longer_accepted"]["events"], &piece["no_longer_accepted"]["examples"]);
         let texts = |key: &str| -> Vec<String> {
@@ -162,6 +171,9 @@ impl Found {
                 "events": self.no_longer_accepted.count,
                 "examples": self.no_longer_accepted.examples,
             },
+            "messages": self.messages.iter().map(|(destination, [now, then])| {
+                value!({ "destination": destination, "now": now, "then": then })
+            }).collect::<Vec<_>>(),
             "sources_gone": self.sources_gone,
             "warnings": self.warnings,
         });
@@ -190,6 +202,10 @@ impl Found {
         }
         for source in &self.sources_gone {
             out.push_str(&format!("the source `{}` is gone: its events would be refused\n", plain(source)));
+        }
+        for (destination, [now, then]) in &self.messages {
+            let told = format!("{} → {}", grouped(*now), numbered(*then, "message"));
+            out.push_str(&format!("→ {}: {told}\n", paint("1", &plain(destination))));
         }
         let groups = self.sorted();
         for (key, alike) in groups.iter().take(PRINTED_MAX) {
@@ -223,6 +239,7 @@ fn would(change: &str) -> &'static str {
         "appears" => "appear",
         "vanishes" => "vanish",
         "moves" => "go another way",
+        "waits" => "go out at another time or with others",
         _ => "change",
     }
 }

@@ -5,77 +5,15 @@ use std::sync::Arc;
 
 use super::kinds::{self, RENAMED_FROM};
 use super::named::{NamedFiles, Noted};
+use super::names::Names;
 use super::policy::{self, ANSWERS, COMMON};
-use super::{DestinationConfig, advice, is_name, outline};
+use super::{DestinationConfig, advice, is_name, outline, sorting};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId};
 use crate::yaml::reader::Reader;
 use crate::yaml::values::Surroundings;
-
-/// The names of all destinations, and which of them some rule sends to.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    names: Vec<(String, bool)>,
-    places: HashMap<String, usize>,
-}
-
-impl Names {
-    pub fn of(node: Option<&Node>) -> Self {
-        let mut all = Self::default();
-        let names: Vec<String> = match node.map(|node| &node.value) {
-            // It is told of as no map; that its names are not known need not be told as well.
-            Some(crate::yaml::raw::Value::List(items)) => {
-                let name = |item: &Node| {
-                    let named = item.get("name").and_then(Node::scalar).map(|scalar| scalar.text.clone());
-                    named.or_else(|| item.entries().first().map(|(key, _)| key.text.clone()))
-                };
-                items.iter().filter_map(name).collect()
-            }
-            _ => node.map(Node::entries).unwrap_or_default().iter().map(|(key, _)| key.text.clone()).collect(),
-        };
-        for name in names {
-            all.places.entry(name.clone()).or_insert(all.names.len());
-            all.names.push((name, false));
-        }
-        all
-    }
-
-    /// The place of a name.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.places.get(name).copied()
-    }
-
-    pub fn name(&self, at: usize) -> &str {
-        &self.names[at].0
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// The first of them in a sentence; `None`: there are none.
-    pub fn listed(&self, most: usize) -> Option<String> {
-        let first: Vec<_> = self.iter().take(most).collect();
-        let more = if self.names.len() > most { ", …" } else { "" };
-        (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
-    }
-
-    /// Some rule sends there.
-    pub fn mark(&mut self, at: usize) {
-        self.names[at].1 = true;
-    }
-
-    /// It cannot be said which are used.
-    pub fn use_all(&mut self) {
-        self.names.iter_mut().for_each(|(_, is_used)| *is_used = true);
-    }
-
-    fn is_used(&self, name: &str) -> bool {
-        self.find(name).is_some_and(|at| self.names[at].1)
-    }
-}
 
 /// What a destination is read with.
 pub(super) struct Parts<'c> {
@@ -157,6 +95,7 @@ fn read_unused_defaults(parts: &Parts<'_>, destinations: &Node) {
         if let Some(mut common) = reader.map(&common, &what) {
             policy::read(reader, &mut common, kind);
             policy::read_backlog(&mut common, kind);
+            sorting::read(reader, sorting::Nodes::take(&mut common), kind, None);
         }
         if let Some(mut own) = reader.map(&own, &what) {
             for key in &kinds::defaults_of(kind).keys {
@@ -259,6 +198,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let answers = entries.node(&ANSWERS.info);
     let policy = policy::read(reader, &mut entries, kind);
     let backlog = policy::read_backlog(&mut entries, kind);
+    let sorting = sorting::Nodes::take(&mut entries);
     let renamed_from = entries.node(&RENAMED_FROM.info).and_then(|node| {
         let old = reader.text(node)?;
         if old == name {
@@ -271,8 +211,10 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
     let Parts { client, data_dir, .. } = *parts;
     let noted = Noted::new(parts.surroundings);
-    let context = Context { reader, name, client, surroundings: &noted, data_dir, answers, digest: None };
+    let context = Context { reader, name, client, surroundings: &noted, data_dir, answers, digest: sorting.digest };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
+    let can_be_one = destination.as_ref().map(|destination| destination.digests());
+    let sorting = sorting::read(reader, sorting, kind, can_be_one).map(Arc::new);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {
         advice::exposure::advise_of_plain_secrets(reader, plain);
@@ -283,7 +225,18 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let name = name.to_owned();
     let destination = destination?;
     let kind = kind.name;
-    Some(DestinationConfig { name, kind, policy, backlog, renamed_from, said, fingerprint, shows_content, destination })
+    Some(DestinationConfig {
+        name,
+        kind,
+        policy,
+        backlog,
+        sorting,
+        renamed_from,
+        said,
+        fingerprint,
+        shows_content,
+        destination,
+    })
 }
 
 /// The kind that the keys of a destination without one belong to.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::destinations::Names;
 use super::meant;
+use super::names::Names;
 use super::rules::{self, NAME_BYTES_MAX};
 use super::sources::Source;
 use crate::destination::{KINDS, kind_named};

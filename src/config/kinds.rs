@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::policy::{ANSWERS, COMMON};
+use super::sorting::{DIGEST, QUIET};
 use crate::destination::{KINDS, Kind};
 use crate::yaml::keys::{Absent, Info, Key, Of, Section, Words, key, text};
 use crate::yaml::sight::Sight;
@@ -21,7 +22,12 @@ pub(super) fn destination_keys() -> Section {
     let names = KINDS.map(|kind| kind.name);
     let section = Section::of(&kinds).and(&COMMON).and(&[RENAMED_FROM.info]).one_of(&names);
     let without_answers = KINDS.iter().filter(|kind| !kind.has_answers);
-    without_answers.fold(section, |section, kind| section.never(ANSWERS.info.name, kind.name))
+    let section = without_answers.fold(section, |section, kind| section.never(ANSWERS.info.name, kind.name));
+    let single = KINDS.iter().filter(|kind| kind.digest.is_none());
+    let of_many = [DIGEST.info, QUIET.info];
+    single
+        .flat_map(|kind| of_many.map(|key| (key, kind)))
+        .fold(section, |section, (key, kind)| section.never(key.name, kind.name))
 }
 
 /// What may stand in the defaults of each kind, in the order of [`KINDS`].

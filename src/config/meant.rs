@@ -1,7 +1,7 @@
 //! What was meant by a word or a value in a match that is not ours, as the form to write in its place.
 
 use super::advice::shapes::{RELAY_TIMES, seconds, yaml};
-use super::destinations::Names;
+use super::names::Names;
 use crate::destination::KINDS;
 use crate::event::vero;
 use crate::rules::operators::OPERATORS;

@@ -4,11 +4,12 @@
 //!
 //! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
+//! * `sorting`: what goes out together, what is urgent, and when it is quiet.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `combinator`, `expression`: what is told of a key or a form that is not ours.
 //! * `shown`: what a config says, without its secrets.
-//! * `named`: the files that a config names. `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
+//! * `names`: those of destinations. `named`: the files that a config names. `outline`: two configs compared; `successor`: what one that somebody brings may stand on; `addresses`: where the relay of a config is
 //!   looked into.
 //! * [`schema`]: the same keys, told to editors and to `docs/config.md`.
 //!
@@ -29,6 +30,7 @@ mod limits;
 mod listen;
 mod meant;
 mod named;
+mod names;
 mod notify;
 mod outline;
 mod policy;
@@ -38,6 +40,7 @@ pub mod schema;
 mod shown;
 mod signs;
 mod slip;
+mod sorting;
 mod sources;
 mod successor;
 mod tls;

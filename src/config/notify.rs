@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::DestinationConfig;
-use super::destinations::Names;
+use super::names::Names;
 use super::rules::find_destination;
 use super::sources::EXPECT_EVERY;
 use crate::notify::{Bounds, Terms};

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::sorting::{DIGEST, QUIET, URGENT};
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Answers, Defaults, KINDS, Kind};
 use crate::units::shown_duration;
@@ -77,8 +78,17 @@ const BACKLOG_SIZE: Key<u64> = key("max_size", size(1 << 20..=1 << 50))
     .otherwise("no limit but the disk");
 
 /// The keys that every destination may set.
-pub(super) const COMMON: [Info; 6] =
-    [RETRY.info, TIMEOUT.info, CONCURRENCY.info, RATE.info, ANSWERS.info, BACKLOG.info];
+pub(super) const COMMON: [Info; 9] = [
+    RETRY.info,
+    TIMEOUT.info,
+    CONCURRENCY.info,
+    RATE.info,
+    ANSWERS.info,
+    BACKLOG.info,
+    DIGEST.info,
+    URGENT.info,
+    QUIET.info,
+];
 
 fn retry_keys() -> Section {
     Section::of(&[INITIAL.info, FACTOR.info, MAX.info, GIVE_UP_AFTER.info, MAX_ATTEMPTS.info])

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::keeping::REMOVED_GRACE;
 use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
+use super::names::Names;
 use super::{
     Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, rules,
     sources, tls,
@@ -138,7 +139,7 @@ pub(super) fn read(
     let defaults = entries.node(&DEFAULTS.info);
     check_defaults(reader, defaults);
     let destination_nodes = entries.node(&DESTINATIONS.info).or_else(|| entries.meant(&DESTINATIONS.info));
-    let mut names = destinations::Names::of(destination_nodes);
+    let mut names = Names::of(destination_nodes);
     let errors_before = reader.errors();
     let rules = entries.node(&RULES.info).or_else(|| entries.meant(&RULES.info));
     let rules = rules.and_then(|node| rules::read(reader, node, &mut names));

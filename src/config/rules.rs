@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::advice::templates::Sent;
 use super::combinator::combinator;
-use super::destinations::Names;
+use super::names::Names;
 use super::{advice, expression, meant};
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{
@@ -259,11 +259,16 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
         reader.error_with(node.id, "a match map looks like {type: bounced, campaign.name: {glob: \"Cart*\"}}", help);
         return None;
     }
-    advice::fields::advise(reader, node);
     let mut fields = FieldSetBuilder::default();
-    let condition = read_match(reader, node, &mut fields)?;
+    let condition = read_condition(reader, node, &mut fields)?;
     let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false };
     Some(RuleSet::new(fields.build(), vec![rule]))
+}
+
+/// Reads a match map that stands by itself, for fields that others read as well.
+pub(super) fn read_condition(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Condition> {
+    advice::fields::advise(reader, node);
+    read_match(reader, node, fields)
 }
 
 /// Reads what a test expects of a content, as a set of one rule: operators as they stand below a field of a rule. `parts` might stand in

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::without_addresses;
 use crate::config::{Notify, place};
-use crate::deliver::{LOOK_EVERY, Status};
+use crate::deliver::{LOOK_EVERY, Status, Turn};
 use crate::notify::{
     Candidate, Certificate, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page, Paused,
     Round, State, Telling, notice, shown_now,
@@ -368,7 +368,7 @@ fn candidates(generation: &Generation, notify: &Notify, observed: &Observed, rel
         let is_held = relay
             .sections
             .of(name)
-            .and_then(|section| section.rate_limit.closed_until(now))
+            .and_then(|section| section.rate_limit.closed_until(now, Turn::Urgent))
             .is_some_and(|later| later - now > TURN_WITHIN);
         Candidate {
             name: name.clone(),

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
-use crate::deliver::{Bodies, RateLimit, Section, Status, Worker, WorkerParts};
+use crate::deliver::{Bodies, RateLimit, Section, Sorter, Status, Worker, WorkerParts};
+use crate::notify::Page;
 use crate::relay::{Generation, Relay, Sections};
 use crate::store::{Duty, Lease, NameId, Store};
 use crate::telemetry::Metrics;
@@ -78,6 +79,7 @@ impl Workers {
     /// gone, or shares its rate limit with others than before: their attempts in flight are finished and settled.
     pub(super) fn follow(&mut self, generation: &Generation) {
         let shared_limits = self.shared_limits_of(generation);
+        let page = generation.config.admin.url.as_ref().map(|url| Page::at(url.as_str()));
         let shared_before = std::mem::replace(&mut self.shared_limits, shared_limits);
         let mut wanted: BTreeMap<GroupKey, Vec<(NameId, Arc<Section>)>> = BTreeMap::new();
         for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
@@ -88,7 +90,8 @@ impl Workers {
                 rate_limit.set_interval(config.policy.interval);
             }
             let metrics = self.common.metrics.destination(&config.name);
-            let section = Arc::new(Section { config: config.clone(), rate_limit, metrics });
+            let page = page.as_ref().map(|page| page.of_destination(&config.name));
+            let section = Arc::new(Section { config: config.clone(), rate_limit, metrics, page });
             let key = key.map_or(GroupKey::Alone(*id), GroupKey::Shared);
             wanted.entry(key).or_default().push((*id, section));
         }
@@ -265,6 +268,9 @@ impl Delivering {
                 stop: stop.clone(),
             };
             let kept = Kept { task: "worker", of, metrics: self.common.metrics.clone(), stop: stop.clone() };
+            let sorting = Kept { task: "sorter", ..kept.clone() };
+            let id = member.id;
+            let working = self.working.clone();
             let before = member.before.clone();
             let ended = member.ended.clone();
             let is_stopped = self.common.stop.clone();
@@ -273,6 +279,12 @@ impl Delivering {
                 for before in before {
                     before.cancelled().await;
                 }
+                // It says how the queue is claimed from: before that nothing is.
+                let mut sorter = Some(Sorter::new(parts.clone(), id));
+                let of_sorter = parts.clone();
+                working.spawn(keep(sorting, move || {
+                    sorter.take().unwrap_or_else(|| Sorter::new(of_sorter.clone(), id)).run()
+                }));
                 keep(kept, move || Worker::new(parts.clone()).run()).await;
                 if is_stopped.is_cancelled() {
                     ended.cancel();

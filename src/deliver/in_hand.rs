@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::store::{AttemptNote, Claim, Claimed, NameId, Queue, Settled, Settlement, StoreError, StoredEvent};
+use crate::store::{
+    AttemptNote, Claim, Claimed, DigestId, NameId, Queue, Settled, Settlement, StoreError, StoredEvent,
+};
 
 /// The event of a claim, or why it cannot be read.
 pub type Read = Result<Arc<StoredEvent>, StoreError>;
@@ -66,6 +68,16 @@ impl InHand {
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
         self.claims.first().map(|claim| claim.delivery.destination)
+    }
+
+    /// Whether one of them is a digest.
+    pub fn has_digest(&self) -> bool {
+        self.digests().any(|digest| digest.is_some())
+    }
+
+    /// Of each the digest that it is; `None` where it is a delivery by itself.
+    pub fn digests(&self) -> impl Iterator<Item = Option<DigestId>> + '_ {
+        self.claims.iter().map(|claim| claim.digest)
     }
 
     /// Takes the events, in the order of their claims.

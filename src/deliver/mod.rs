@@ -8,6 +8,7 @@
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
 //! * [`section`]: what a config says of one destination, proved.
 //! * [`rate_limit`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
+//! * [`sorting`]: what goes out together, what goes first, and when nothing goes out. `sorter`: the task that sees to it, beside a worker.
 //! * [`bodies`]: how many bytes of bodies may be in flight at once.
 //! * [`in_hand`]: claims that are handed back whatever becomes of who holds them.
 //! * [`troubles`]: what the log says of a destination.
@@ -21,6 +22,8 @@ mod in_hand;
 mod limits;
 mod rate_limit;
 mod section;
+mod sorter;
+pub mod sorting;
 mod status;
 mod troubles;
 mod worker;
@@ -32,8 +35,9 @@ pub use self::bodies::{ALL_BYTES_MAX, Bodies};
 pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
 pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
-pub use self::rate_limit::RateLimit;
+pub use self::rate_limit::{RateLimit, Turn};
 pub use self::section::{DestinationConfig, Section};
+pub use self::sorter::{Parts, Sorter, together};
 pub use self::status::{Shown, Status};
 pub use self::troubles::LOOK_EVERY;
 pub use self::worker::{HOLD_MAX, Worker, WorkerParts};

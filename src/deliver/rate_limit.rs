@@ -17,7 +17,20 @@ struct State {
     /// When the last turn was taken. The next is counted from it by the interval of then, which may be another.
     last: Option<Instant>,
     held_until: Option<Instant>,
+    /// Somebody has something urgent and will take the next turn: nobody else takes one before then.
+    wanted_until: Option<Instant>,
 }
+
+/// For what a turn is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Usual,
+    /// It comes before all that is not urgent, whichever destination that is for.
+    Urgent,
+}
+
+/// For how long a turn is kept for who wants it: who sleeps until it comes wakes up in less.
+const KEPT_FOR: Duration = Duration::from_millis(50);
 
 impl RateLimit {
     /// A limit with at least `interval` between two attempts.
@@ -26,10 +39,13 @@ impl RateLimit {
     }
 
     /// Takes a turn, or says when the next may be taken.
-    pub fn take(&self, now: Instant) -> Result<(), Instant> {
+    pub fn take(&self, now: Instant, turn: Turn) -> Result<(), Instant> {
         let mut state = self.lock();
-        if let Some(later) = state.closed_until(now) {
+        if let Some(later) = state.closed_until(now, turn) {
             return Err(later);
+        }
+        if turn == Turn::Urgent {
+            state.wanted_until = None;
         }
         // Now, and not the turn's own time: a pause must not be made up for by a burst.
         state.last = Some(now);
@@ -37,8 +53,19 @@ impl RateLimit {
     }
 
     /// When the next turn may be taken, if not now. Takes nothing.
-    pub fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.lock().closed_until(now)
+    pub fn closed_until(&self, now: Instant, turn: Turn) -> Option<Instant> {
+        self.lock().closed_until(now, turn)
+    }
+
+    /// Keeps the turn that comes then for something urgent. If nobody takes it, it is anybody's soon.
+    pub fn want(&self, at: Instant) {
+        let mut state = self.lock();
+        state.wanted_until = state.wanted_until.max(Some(at + KEPT_FOR));
+    }
+
+    /// Until when the other side wants nothing at all, if it has said so.
+    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.lock().held_until.filter(|until| now < *until)
     }
 
     /// Whether turns are counted at all.
@@ -68,9 +95,10 @@ impl RateLimit {
 }
 
 impl State {
-    fn closed_until(&self, now: Instant) -> Option<Instant> {
+    fn closed_until(&self, now: Instant, turn: Turn) -> Option<Instant> {
         let next = self.last.zip(self.interval).map(|(last, interval)| last + interval);
-        self.held_until.max(next).filter(|later| now < *later)
+        let wanted = self.wanted_until.filter(|_| turn == Turn::Usual);
+        self.held_until.max(next).max(wanted).filter(|later| now < *later)
     }
 }
 
@@ -83,11 +111,11 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let limit = RateLimit::new(Some(Duration::from_millis(100)));
-        assert_eq!(limit.take(at(0)), Ok(()));
-        assert_eq!(limit.take(at(50)), Err(at(100)));
-        assert_eq!(limit.take(at(100)), Ok(()));
-        assert_eq!(limit.take(at(1_000)), Ok(()));
-        assert_eq!(limit.take(at(1_001)), Err(at(1_100)));
+        assert_eq!(limit.take(at(0), Turn::Usual), Ok(()));
+        assert_eq!(limit.take(at(50), Turn::Usual), Err(at(100)));
+        assert_eq!(limit.take(at(100), Turn::Usual), Ok(()));
+        assert_eq!(limit.take(at(1_000), Turn::Usual), Ok(()));
+        assert_eq!(limit.take(at(1_001), Turn::Usual), Err(at(1_100)));
     }
 
     #[test]
@@ -97,12 +125,12 @@ mod tests {
         let limit = RateLimit::new(None);
         limit.hold(at(10));
         limit.hold(at(5));
-        assert_eq!(limit.take(at(9)), Err(at(10)));
-        assert_eq!(limit.take(at(10)), Ok(()));
-        assert_eq!(limit.closed_until(at(10)), None);
+        assert_eq!(limit.take(at(9), Turn::Usual), Err(at(10)));
+        assert_eq!(limit.take(at(10), Turn::Usual), Ok(()));
+        assert_eq!(limit.closed_until(at(10), Turn::Usual), None);
         limit.hold(at(20));
         limit.release();
-        assert_eq!(limit.take(at(11)), Ok(()));
+        assert_eq!(limit.take(at(11), Turn::Usual), Ok(()));
     }
 
     #[test]
@@ -110,13 +138,31 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let limit = RateLimit::new(Some(Duration::from_secs(3600)));
-        assert_eq!(limit.take(at(0)), Ok(()));
+        assert_eq!(limit.take(at(0), Turn::Usual), Ok(()));
         limit.set_interval(Some(Duration::from_millis(100)));
-        assert_eq!(limit.take(at(50)), Err(at(100)));
-        assert_eq!(limit.take(at(100)), Ok(()));
+        assert_eq!(limit.take(at(50), Turn::Usual), Err(at(100)));
+        assert_eq!(limit.take(at(100), Turn::Usual), Ok(()));
         limit.set_interval(None);
-        assert_eq!(limit.take(at(101)), Ok(()));
+        assert_eq!(limit.take(at(101), Turn::Usual), Ok(()));
         limit.set_interval(Some(Duration::from_millis(100)));
-        assert_eq!(limit.take(at(102)), Err(at(201)));
+        assert_eq!(limit.take(at(102), Turn::Usual), Err(at(201)));
+    }
+
+    #[test]
+    fn a_turn_that_is_wanted_for_something_urgent_is_nobody_elses_but_not_for_long() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let limit = RateLimit::new(Some(Duration::from_millis(1_000)));
+        assert_eq!(limit.take(at(0), Turn::Usual), Ok(()));
+        assert_eq!(limit.closed_until(at(10), Turn::Urgent), Some(at(1_000)));
+        limit.want(at(1_000));
+        assert_eq!(limit.take(at(1_000), Turn::Usual), Err(at(1_050)));
+        assert_eq!(limit.take(at(1_001), Turn::Urgent), Ok(()));
+        assert_eq!(limit.take(at(2_001), Turn::Usual), Ok(()), "it has been taken");
+        limit.want(at(3_001));
+        assert_eq!(limit.take(at(3_051), Turn::Usual), Ok(()), "nobody came");
+        limit.hold(at(9_000));
+        limit.want(at(3_051));
+        assert_eq!(limit.take(at(5_000), Turn::Urgent), Err(at(9_000)), "what the other side asks for holds for all");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::decide::Policy;
 use super::limits::BacklogLimits;
 use super::rate_limit::RateLimit;
+use super::sorting::Sorting;
 use crate::destination::Destination;
 use crate::telemetry::DestinationMetrics;
 
@@ -16,6 +17,8 @@ pub struct DestinationConfig {
     /// How fast, how often, how long.
     pub policy: Policy,
     pub backlog: BacklogLimits,
+    /// What goes out together, what is urgent, and when it is quiet; `None`: each delivery by itself, as it comes.
+    pub sorting: Option<Arc<Sorting>>,
     /// A name that it had before, whose queue it takes over.
     pub renamed_from: Option<String>,
     /// Tells whether another's section says the same, whatever the files hold that it names.
@@ -34,4 +37,6 @@ pub struct Section {
     /// Its rate limit, perhaps shared with others.
     pub rate_limit: Arc<RateLimit>,
     pub metrics: DestinationMetrics,
+    /// Where the operator's page shows it, if the config says so.
+    pub page: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::sorting::Sorted;
 use super::troubles::Troubles;
 
 /// One destination's worker, seen from outside.
@@ -9,6 +10,7 @@ use super::troubles::Troubles;
 pub struct Status {
     shown: Mutex<Shown>,
     troubles: Mutex<Troubles>,
+    sorted: Sorted,
 }
 
 /// How it goes.
@@ -32,6 +34,11 @@ impl Status {
     /// How it goes now.
     pub fn shown(&self) -> Shown {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What waits to go out with others, and what is ready to.
+    pub fn sorted(&self) -> &Sorted {
+        &self.sorted
     }
 
     /// What the log has said of it.

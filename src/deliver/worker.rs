@@ -19,10 +19,12 @@ use self::settle::Sparing;
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
 use super::decide::Policy;
-use super::in_hand::{InHand, Unattempted};
+use super::in_hand::{InHand, Read, Unattempted};
+use super::rate_limit::Turn;
 use super::section::Section;
+use super::sorting::Sorted;
 use super::status::Status;
-use crate::destination::{Delivery, Outcome, Outcomes, Reason};
+use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
 use crate::store::{Change, Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
 use crate::time::{Clock, Instant, sleep_until};
 
@@ -72,7 +74,20 @@ struct Claiming {
     claimed: BoxFuture<'static, Vec<Claimed>>,
     /// Room for what it may give.
     _room: Reservation,
+    begin: Begin,
+}
+
+/// How attempts begin.
+#[derive(Clone, Copy)]
+struct Begin {
     is_probe: bool,
+    turn: Turn,
+}
+
+/// What may go out.
+struct Order {
+    urgent_only: bool,
+    turn: Turn,
 }
 
 /// What an attempt leaves behind.
@@ -91,6 +106,8 @@ struct Attempt {
     clock: Clock,
     section: Arc<Section>,
     names: Arc<Names>,
+    /// Where digests are that have been put together, if there is one among the claims.
+    digests: Option<Arc<Status>>,
     claims: InHand,
     reservation: Reservation,
     is_probe: bool,
@@ -252,7 +269,11 @@ impl Worker {
             if matches!(allowed, Allowed::AtOnce(most) if running >= most) {
                 return None;
             }
-            if let Some(later) = rate_limit.closed_until(now) {
+            let Order { urgent_only, turn } = self.order();
+            if let Some(later) = rate_limit.closed_until(now, turn) {
+                if turn == Turn::Urgent {
+                    rate_limit.want(later);
+                }
                 return Some(later);
             }
             let (attempts_max, batch_max, is_probe) = match allowed {
@@ -265,26 +286,39 @@ impl Worker {
             };
             // Without room, one of our own attempts will end and bring us back here.
             let body_bytes = self.share.room()?;
-            let asked = Room { deliveries: attempts_max * batch_max, body_bytes, urgent_only: false };
+            let asked = Room { deliveries: attempts_max * batch_max, body_bytes, urgent_only };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
                 Some(claimed) => {
-                    if let Some(later) = self.take((claimed, is_probe), attempts) {
+                    if let Some(later) = self.take((claimed, Begin { is_probe, turn }), attempts) {
                         return Some(later);
                     }
                 }
                 None => {
                     let room = self.share.take(body_bytes);
-                    self.claiming = Some(Claiming { claimed, _room: room, is_probe });
+                    self.claiming = Some(Claiming { claimed, _room: room, begin: Begin { is_probe, turn } });
                 }
             }
         }
         None
     }
 
+    /// What may go out now: in quiet hours only what is urgent.
+    fn order(&self) -> Order {
+        if self.section.config.sorting.is_none() {
+            return Order { urgent_only: false, turn: Turn::Usual };
+        }
+        let turn = if self.parts.queue.has_urgent() { Turn::Urgent } else { Turn::Usual };
+        Order { urgent_only: self.parts.status.sorted().quiet_until_ms().is_some(), turn }
+    }
+
     /// Attempts what was claimed, as far as there is room; what is not attempted goes back. Returns when the next turn is, if it is not
     /// now.
-    fn take<F>(&mut self, (claimed, is_probe): (Vec<Claimed>, bool), attempts: &mut Attempts<F>) -> Option<Instant>
+    fn take<F>(
+        &mut self,
+        (claimed, Begin { is_probe, turn }): (Vec<Claimed>, Begin),
+        attempts: &mut Attempts<F>,
+    ) -> Option<Instant>
     where
         F: Future<Output = Attempted>,
     {
@@ -300,15 +334,17 @@ impl Worker {
             let Some(reservation) = self.share.reserve(bytes) else { break };
             // No turn is taken for what finds no room. Somebody who shares the rate limit may have been faster.
             if std::mem::take(&mut is_first)
-                && let Err(later) = self.section.rate_limit.take(Instant::now())
+                && let Err(later) = self.section.rate_limit.take(Instant::now(), turn)
             {
                 return Some(later);
             }
+            let claims = rest.split(count);
             attempts.push(Attempt {
                 clock: self.parts.clock,
                 section: self.section.clone(),
                 names: self.parts.store.names(),
-                claims: rest.split(count),
+                digests: claims.has_digest().then(|| self.parts.status.clone()),
+                claims,
                 reservation,
                 is_probe,
             });
@@ -325,10 +361,19 @@ impl Worker {
 
 /// Makes one attempt at some deliveries.
 async fn attempted(attempt: Attempt) -> Attempted {
-    let Attempt { clock, section, names, mut claims, reservation, is_probe } = attempt;
-    let read = claims.take_events();
+    let Attempt { clock, section, names, digests, mut claims, reservation, is_probe } = attempt;
+    let mut read = claims.take_events();
     let to = claims.destination();
-    let deliveries: SmallVec<[Delivery; 1]> = read.iter().flatten().map(|event| delivery(&names, event, to)).collect();
+    let mut together = SmallVec::new();
+    if let Some(digests) = &digests {
+        together = together_of(digests.sorted(), &claims, &mut read);
+    }
+    let mut together = together.into_iter();
+    let deliveries = read.iter().flatten().map(|event| {
+        let digest = together.next().flatten();
+        Delivery { digest, ..delivery(&names, event, to) }
+    });
+    let deliveries: SmallVec<[Delivery; 1]> = deliveries.collect();
     drop(names);
     let started_ms = clock.now_ms();
     let started = Instant::now();
@@ -353,10 +398,26 @@ async fn attempted(attempt: Attempt) -> Attempted {
     Attempted { section, outcomes, claims, started_ms, took: started.elapsed(), is_probe }
 }
 
+/// Of each claim whose event was read, the digest that it is; `None` where it is a delivery by itself, and of a digest with one member. What
+/// has not been put together yet counts as unread.
+fn together_of(sorted: &Sorted, claims: &InHand, read: &mut [Read]) -> SmallVec<[Option<Arc<Digest>>; 1]> {
+    let mut together = SmallVec::new();
+    for (id, read) in claims.digests().zip(read) {
+        let digest = id.map(|id| sorted.digest(id));
+        if matches!(digest, Some(None)) {
+            *read = Err(StoreError::Unavailable("the digest is not put together yet".to_owned()));
+        }
+        if read.is_ok() {
+            together.push(digest.flatten().filter(|digest| digest.count > 1));
+        }
+    }
+    together
+}
+
 /// What was claimed, once its events are read.
-async fn claimed(claiming: &mut Option<Claiming>) -> (Vec<Claimed>, bool) {
-    let Some(Claiming { claimed, is_probe, .. }) = claiming else { return std::future::pending().await };
-    let claimed = (claimed.await, *is_probe);
+async fn claimed(claiming: &mut Option<Claiming>) -> (Vec<Claimed>, Begin) {
+    let Some(Claiming { claimed, begin, .. }) = claiming else { return std::future::pending().await };
+    let claimed = (claimed.await, *begin);
     *claiming = None;
     claimed
 }
@@ -375,7 +436,8 @@ fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
     (count, total)
 }
 
-fn delivery(names: &Names, event: &Arc<StoredEvent>, destination: Option<NameId>) -> Delivery {
+/// An event as its destination gets it.
+pub(super) fn delivery(names: &Names, event: &Arc<StoredEvent>, destination: Option<NameId>) -> Delivery {
     let planned = event.deliveries.iter().find(|planned| Some(planned.destination) == destination);
     let rule = planned.map_or(NameId::NONE, |planned| planned.rule);
     Delivery { source: names.name(event.source), rule: names.name(rule), event: event.clone(), digest: None }

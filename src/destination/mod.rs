@@ -35,7 +35,7 @@ pub mod sample;
 mod signature;
 mod structure;
 pub mod template;
-mod timezone;
+pub(crate) mod timezone;
 mod unsent;
 mod url_template;
 pub mod view;

@@ -68,7 +68,7 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest, to_explain: &mut usize) -> 
         Ok(routing) => routing,
         Err(refused) => return without_event(format!("the event would be refused: {refused}")),
     };
-    let missed = missed(config, test, &deliveries(config, id, &body, relay, &routing));
+    let missed = missed(config, test, &deliveries(config, (id, &body, relay), &routing, relay.received_ms));
     // What became of each rule takes far longer to find out than all else, where there are many.
     let is_explained = !missed.is_empty() && *to_explain > 0;
     *to_explain -= usize::from(is_explained);

@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 
 pub use self::expectation::{Missed, Tested, run_tests};
 use crate::config::Config;
-use crate::deliver::DestinationConfig;
+use crate::deliver::sorting::{self, Foreseen, Verdict};
+use crate::deliver::{DestinationConfig, Status};
 use crate::destination::client::Masks;
-use crate::destination::{Delivery, Preview, Unsent};
+use crate::destination::{Delivery, Digest, Group, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
 use crate::rules::{Got, Meant, NearMiss, Routing, Rule, RuleSet, RuleTrace, TraceNode, nearest};
 use crate::store::{NameId, StoredEvent};
@@ -35,6 +36,8 @@ pub struct Explanation<'c> {
     pub nearest: Vec<NearMiss>,
     /// Each destination once, in the order in which rules name them.
     pub deliveries: Vec<ExplainedDelivery>,
+    /// When it comes, by the clock on the wall, unix milliseconds.
+    now_ms: u64,
 }
 
 /// What one destination would get.
@@ -45,6 +48,10 @@ pub struct ExplainedDelivery {
     pub rules: Vec<usize>,
     /// What would be sent, or why nothing: such a delivery is skipped, or becomes a dead letter.
     pub sends: Result<Preview, Unsent>,
+    /// How it goes out, where the destination sorts what it gets.
+    pub order: Option<Foreseen>,
+    verdict: Option<Verdict>,
+    delivery: Delivery,
 }
 
 impl<'c> Explanation<'c> {
@@ -62,14 +69,49 @@ impl<'c> Explanation<'c> {
 
     fn at(config: &'c Config, id: EventId, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
         let (routing, rules) = trace(&config.rules, &config.masks, body, relay)?;
+        let now_ms = crate::time::wall_ms();
         Ok(Self {
             config,
+            now_ms,
             event_type: routing.event_type.clone().into_owned(),
             source: relay.source.to_owned(),
             nearest: nearest(&rules, body),
-            deliveries: deliveries(config, id, body, relay, &routing),
+            deliveries: deliveries(config, (id, body, relay), &routing, now_ms),
             rules,
         })
+    }
+
+    /// The same by what waits in a running relay: `of` gives what is known of the destination at a place of the config.
+    pub fn among(mut self, of: impl Fn(usize) -> Option<Arc<Status>>) -> Self {
+        for delivery in &mut self.deliveries {
+            let sorting = self.config.destinations[delivery.destination].sorting.as_ref();
+            if let (Some(sorting), Some(verdict), Some(status)) = (sorting, &delivery.verdict, of(delivery.destination))
+            {
+                delivery.order = Some(sorting.foresee(verdict.clone(), Some(status.sorted()), self.now_ms));
+            }
+        }
+        self
+    }
+
+    /// The message that a delivery would be part of, where it may go out with others: with those that wait now, or as if it came twice.
+    pub fn digest(&self, delivery: &ExplainedDelivery) -> Option<Result<Preview, Unsent>> {
+        let (group, with) = match delivery.order.as_ref()? {
+            Foreseen::First { group, .. } => (group, 0),
+            Foreseen::Digest { group, with, .. } => (group, *with),
+            Foreseen::Urgent | Foreseen::Single => return None,
+        };
+        let count = with.saturating_add(1).max(2);
+        let (since_ms, until_ms) = (delivery.delivery.event.received_ms, delivery.delivery.event.received_ms);
+        let part = group.part.clone().map(|part| (part, count));
+        let values = group.values.clone();
+        let parts = part.into_iter().collect();
+        let group = Group { values, count, since: since_ms, until: until_ms, parts };
+        let events = vec![delivery.delivery.clone()];
+        let id = delivery.delivery.event.id.to_string();
+        let left_out = count - 1;
+        let digest = Digest { id, count, since_ms, until_ms, groups: vec![group], events, left_out, page: None };
+        let together = Delivery { digest: Some(Arc::new(digest)), ..delivery.delivery.clone() };
+        Some(self.destination(delivery).destination.preview(&together))
     }
 
     /// The rule of a trace.
@@ -105,6 +147,8 @@ impl<'c> Explanation<'c> {
             json!({
                 "destination": destination.name, "kind": destination.kind, "rules": self.rule_names(delivery),
                 "sends": sends, "error": error, "skipped": skipped,
+                "goes": delivery.order.as_ref().map(shown_order),
+                "digest": self.digest(delivery).and_then(Result::ok).map(|preview| as_json(&preview)),
             })
         });
         json!({
@@ -128,6 +172,24 @@ impl<'c> Explanation<'c> {
         });
         let rule = &self.config.rules.rules()[miss.rule].name;
         json!({ "rule": rule, "holding": miss.holding, "of": miss.of, "failed": failed.collect::<Vec<_>>() })
+    }
+}
+
+/// How a delivery goes out, for scripts.
+fn shown_order(order: &Foreseen) -> Value {
+    let fields = |group: &sorting::Group| -> Value {
+        group.values.iter().map(|(path, value)| (path.clone(), Value::from(value.as_str()))).collect()
+    };
+    match order {
+        Foreseen::Urgent => json!({ "how": "urgent" }),
+        Foreseen::Single => json!({ "how": "by_itself" }),
+        Foreseen::First { nth, first, group } => {
+            json!({ "how": "first", "nth": nth, "first": first, "group": fields(group) })
+        }
+        Foreseen::Digest { at_ms, with, is_quiet, group } => {
+            let at = at_ms.map(crate::time::rfc3339);
+            json!({ "how": "digest", "at": at, "with": with, "quiet": is_quiet, "group": fields(group) })
+        }
     }
 }
 
@@ -170,10 +232,9 @@ fn shown_value(got: &Got) -> Value {
 /// What each destination would get of an event.
 fn deliveries(
     config: &Config,
-    id: EventId,
-    body: &[u8],
-    relay: RelayFields<'_>,
+    (id, body, relay): (EventId, &[u8], RelayFields<'_>),
     routing: &Routing<'_>,
+    now_ms: u64,
 ) -> Vec<ExplainedDelivery> {
     let event = Arc::new(StoredEvent {
         id,
@@ -188,16 +249,25 @@ fn deliveries(
         let name = all_rules[*rule].name.as_str();
         let delivery = Delivery { event: event.clone(), source: relay.source.into(), rule: name.into(), digest: None };
         let names_it = |rule: &&usize| all_rules[**rule].to.contains(destination);
+        let DestinationConfig { destination: kind, sorting, .. } = &config.destinations[*destination];
+        let address = sorting::address_of(&**kind, &delivery);
+        // It has been read by the rules already.
+        let verdict = sorting.as_ref().and_then(|sorting| sorting.verdict(body, relay, address).ok());
+        let order = sorting.as_ref().zip(verdict.clone());
         ExplainedDelivery {
             destination: *destination,
             rules: routing.rules.iter().filter(names_it).copied().collect(),
-            sends: config.destinations[*destination].destination.preview(&delivery),
+            sends: kind.preview(&delivery),
+            order: order.map(|(sorting, verdict)| sorting.foresee(verdict, None, now_ms)),
+            verdict,
+            delivery,
         }
     };
     routing.deliveries.iter().map(explained).collect()
 }
 
-fn as_json(preview: &Preview) -> Value {
+/// A preview, for scripts.
+pub fn as_json(preview: &Preview) -> Value {
     let mut shown: serde_json::Map<_, _> =
         preview.facts.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))).collect();
     shown.insert("title".to_owned(), Value::from(preview.title.as_str()));

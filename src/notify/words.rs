@@ -20,11 +20,16 @@ impl Page {
         self.0.clone()
     }
 
+    /// Where it shows a destination.
+    pub fn of_destination(&self, name: &str) -> String {
+        // A name of a config needs no encoding.
+        format!("{}#/destinations/{name}", self.0)
+    }
+
     /// Where it shows what a problem is about.
     pub fn of(&self, key: &Key) -> String {
-        // A name of a config needs no encoding.
         let place = match key.destination() {
-            Some(name) => format!("#/destinations/{name}"),
+            Some(name) => return self.of_destination(name),
             None if key.kind.is_of_source() => "#/unrouted/refused".to_owned(),
             None => "#/config".to_owned(),
         };

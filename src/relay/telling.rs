@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use super::Relay;
-use crate::deliver::{HOLD_MAX, Section};
+use crate::deliver::{HOLD_MAX, Section, Turn};
 use crate::destination::{Notice, Outcome};
 use crate::notify::{Kind, Page};
 use crate::time::Instant;
@@ -113,7 +113,7 @@ impl Relay {
             Err(why) => return Heard::Never(why.to_owned()),
         };
         let started = Instant::now();
-        while let Err(later) = section.rate_limit.take(Instant::now()) {
+        while let Err(later) = section.rate_limit.take(Instant::now(), Turn::Urgent) {
             if later - started > TURN_WITHIN {
                 return Heard::Never("it is held as its server asks, or its rate has no turn for it".to_owned());
             }

@@ -10,11 +10,12 @@
 //! rule's name; where a delivery would go is compared and never shown; and nothing is compared at all where a `${…}` stands in another place
 //! than in the config in force, since "alike or not" tells a value bit by bit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::deliver::DestinationConfig;
+use crate::deliver::sorting::{self, Rehearsal, Verdict};
 use crate::destination::{Delivery, Unsent};
 use crate::event::{EventId, RelayFields, Summary, summary};
 use crate::rules::Routing;
@@ -40,10 +41,13 @@ pub enum Change {
     /// The same is sent by another way: to another URL, file, mail server or recipient, or with another method, header, key
     /// or sender.
     Moves,
+    /// The same is sent, at another time or in another form: with others where it went by itself, before all that waits, or the other way
+    /// round.
+    Waits,
 }
 
 impl Change {
-    pub const ALL: [Change; 4] = [Change::Appears, Change::Vanishes, Change::Changes, Change::Moves];
+    pub const ALL: [Change; 5] = [Change::Appears, Change::Vanishes, Change::Changes, Change::Moves, Change::Waits];
 
     /// What it is called.
     pub fn word(self) -> &'static str {
@@ -52,6 +56,7 @@ impl Change {
             Change::Vanishes => "vanishes",
             Change::Changes => "changes",
             Change::Moves => "moves",
+            Change::Waits => "waits",
         }
     }
 }
@@ -107,11 +112,13 @@ pub struct Comparison<'c> {
     /// Sources that the second config does not have any more.
     pub sources_gone: Vec<String>,
     groups: HashMap<Key, Group>,
+    /// What one of the two puts together, by its place in the second config: as it is now, and as it would be.
+    rehearsals: BTreeMap<usize, [Rehearsal; 2]>,
     pub events: u64,
     /// Deliveries that are as they are.
     pub stays: u64,
     /// Deliveries by their change, in the order of [`Change::ALL`].
-    pub totals: [u64; 4],
+    pub totals: [u64; 5],
     /// Events that go somewhere, and would go nowhere.
     pub no_longer_accepted: u64,
     /// The first of them.
@@ -139,6 +146,12 @@ impl<'c> Comparison<'c> {
                 put_in(now, known) == put_in(then, destination)
             })
         };
+        let sorts = |(at, same): (usize, &Option<usize>)| {
+            let now = same.and_then(|same| now.destinations[same].sorting.as_ref());
+            (same.is_some() && (now.is_some() || then.destinations[at].sorting.is_some()))
+                .then(|| (at, Default::default()))
+        };
+        let rehearsals = counterparts.iter().enumerate().filter_map(sorts).collect();
         Self {
             are_compared: then.destinations.iter().zip(&counterparts).map(is_compared).collect(),
             counterparts,
@@ -146,9 +159,10 @@ impl<'c> Comparison<'c> {
             now: Side::new(now),
             then: Side::new(then),
             groups: HashMap::new(),
+            rehearsals,
             events: 0,
             stays: 0,
-            totals: [0; 4],
+            totals: [0; 5],
             no_longer_accepted: 0,
             no_longer_accepted_examples: Vec::new(),
             not_grouped: 0,
@@ -170,6 +184,7 @@ impl<'c> Comparison<'c> {
             // It would not even come in.
             after.deliveries.clear();
         }
+        self.rehearse(&event, source, [&before, &after]);
         for (destination, rule) in &after.deliveries {
             let same = self.counterparts[*destination];
             let known = before.deliveries.iter().find(|(known, _)| Some(*known) == same);
@@ -179,6 +194,34 @@ impl<'c> Comparison<'c> {
             }
         }
         self.find_vanished(&event, &before, &after);
+    }
+
+    /// Counts the messages that both would come to, where either puts deliveries together.
+    fn rehearse(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>, [before, after]: [&Routing<'_>; 2]) {
+        for (at, [now, then]) in &mut self.rehearsals {
+            let same = self.counterparts[*at];
+            let sides = [(&self.now, same, before, now), (&self.then, Some(*at), after, then)];
+            for (side, at, routing, rehearsal) in sides {
+                let delivery = routing.deliveries.iter().find(|(destination, _)| Some(*destination) == at);
+                let Some((destination, rule)) = delivery else { continue };
+                let config = &side.config.destinations[*destination];
+                let delivery = delivery_of(event, source, &side.rules[*rule]);
+                match (verdict(config, &delivery), &config.sorting) {
+                    (Some((verdict, address)), Some(sorting)) => {
+                        rehearsal.consider(sorting, (event.id, event.received_ms), &verdict, address);
+                    }
+                    _ => rehearsal.pass(),
+                }
+            }
+        }
+    }
+
+    /// Of each destination at which either config puts deliveries together, the messages that these events come to: by the one in force, and by
+    /// the other.
+    pub fn messages(&mut self) -> Vec<(&'c str, [u64; 2])> {
+        let then = self.then.config;
+        let all = std::mem::take(&mut self.rehearsals).into_iter();
+        all.map(|(at, of)| (then.destinations[at].name.as_str(), of.map(Rehearsal::messages))).collect()
     }
 
     fn find_vanished(&mut self, event: &Arc<StoredEvent>, before: &Routing<'_>, after: &Routing<'_>) {
@@ -212,14 +255,8 @@ impl<'c> Comparison<'c> {
             self.stays += 1;
             return;
         }
-        let delivery = |rule: &Arc<str>| Delivery {
-            event: event.clone(),
-            source: source.clone(),
-            rule: rule.clone(),
-            digest: None,
-        };
-        let was = delivery(now_rule);
-        let would_be = delivery(then_rule);
+        let was = delivery_of(event, source, now_rule);
+        let would_be = delivery_of(event, source, then_rule);
         let [old, new] = [now.destination.content(&was), then.destination.content(&would_be)];
         let key = |change| (change, after.1, after.0);
         if old != new {
@@ -228,7 +265,12 @@ impl<'c> Comparison<'c> {
         } else if !is_same_section && now.destination.way(&was) != then.destination.way(&would_be) {
             self.add(key(Change::Moves), || Example::of(event, None));
         } else {
-            self.stays += 1;
+            let manners = [manner(now, &was), manner(then, &would_be)];
+            if manners[0] == manners[1] {
+                self.stays += 1;
+            } else {
+                self.add(key(Change::Waits), || Example::of(event, Some(manners.map(str::to_owned))));
+            }
         }
     }
 
@@ -256,6 +298,31 @@ impl<'c> Comparison<'c> {
             let name = if is_shown { name.to_owned() } else { format!("#{}", rule + 1) };
             (*change, name, side.config.destinations[*destination].name.as_str(), group)
         })
+    }
+}
+
+fn delivery_of(event: &Arc<StoredEvent>, source: &Arc<str>, rule: &Arc<str>) -> Delivery {
+    Delivery { event: event.clone(), source: source.clone(), rule: rule.clone(), digest: None }
+}
+
+/// What an event is to a destination that sorts, and where it goes.
+fn verdict(config: &DestinationConfig, delivery: &Delivery) -> Option<(Verdict, u64)> {
+    let sorting = config.sorting.as_ref()?;
+    let address = sorting::address_of(&*config.destination, delivery);
+    let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
+    Some((sorting.verdict(&delivery.event.body, relay, address).ok()?, address))
+}
+
+/// How a delivery goes out, in words that hold nothing of it.
+fn manner(config: &DestinationConfig, delivery: &Delivery) -> &'static str {
+    let gathers = || config.sorting.as_ref().and_then(|sorting| sorting.gathering.as_ref());
+    match verdict(config, delivery) {
+        Some((Verdict::Urgent, _)) => "before all that waits",
+        Some((Verdict::Of(_), _)) if gathers().is_some_and(|gathering| gathering.every.is_some()) => {
+            "with others of its group"
+        }
+        Some((Verdict::Of(_), _)) => "by itself, and with others after quiet hours",
+        Some((Verdict::Single, _)) | None => "by itself, as it comes",
     }
 }
 

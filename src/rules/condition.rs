@@ -57,6 +57,11 @@ impl Recorder for () {
 }
 
 impl Condition {
+    /// Whether it holds, for fields that were read by the set it was built with.
+    pub fn holds(&self, set: &FieldSet, fields: &Fields<'_>) -> bool {
+        self.evaluate(set, fields, &mut ())
+    }
+
     pub(super) fn evaluate<R: Recorder>(&self, set: &FieldSet, fields: &Fields<'_>, recorder: &mut R) -> bool {
         let (group, verdict) = match self {
             Condition::Test { field, operator, label } => {

@@ -100,7 +100,7 @@ impl RuleSet {
         let mut seen = Seen::default();
         for at in candidates {
             let rule = &self.rules[at];
-            if !rule.condition.evaluate(&self.fields, &event.fields, &mut ()) {
+            if !rule.condition.holds(&self.fields, &event.fields) {
                 continue;
             }
             routing.rules.push(at);

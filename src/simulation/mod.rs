@@ -7,11 +7,13 @@
 //!   restarts the process, all by the dice of its seed.
 //! * its process is what a crash ends: the store, the writer, which gets its turns from the world, and the workers.
 //! * [`witness`]: the destinations, and what they must never see.
+//! * [`newsletter`]: what people see of a flood, in one world that no dice shape.
 //! * [`terms`]: what both go by. [`dice`]: chance that a seed repeats.
 //!
 //! A run that fails gives its seed and its story; [`seeds`](crate::seeds) says how to repeat it, and how to look further.
 
 mod dice;
+mod newsletter;
 mod terms;
 mod witness;
 mod world;
@@ -37,14 +39,22 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     let acknowledged = sum(|told| told.acknowledged);
     let twice = sum(|told| told.twice);
     let dead = sum(|told| told.dead);
+    let [digests, gathered, by_night] =
+        [sum(|told| told.digests), sum(|told| told.gathered), sum(|told| told.by_night)];
     println!(
-        "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes",
+        "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night",
         sum(|told| told.crashes)
     );
     // That the runs go where they should.
     assert!(
         runs < 100
-            || (acknowledged > runs * 10 && twice > runs / 10 && dead > runs / 4 && sum(|told| told.crashes) > runs)
+            || (acknowledged > runs * 10
+                && twice > runs / 10
+                && dead > runs / 4
+                && sum(|told| told.crashes) > runs
+                && digests > runs / 2
+                && gathered > digests * 3
+                && by_night > runs / 20)
     );
 }
 

@@ -9,18 +9,24 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::dice::Dice;
-use super::terms::TURN_OF_LONG_WAITS;
+use super::terms::{DESTINATIONS, TURN_OF_LONG_WAITS};
+use crate::deliver::sorting::{Sorting, Standing};
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
 use crate::secret::Secret;
-use crate::store::NameId;
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
+use crate::store::{NameId, StoredEvent};
 use crate::time::Clock;
 
 /// What is delivered this long before a crash may be delivered again: the promise, and the writer's turns around it.
 fn may_come_twice_ms() -> u64 {
     (OUTCOMES_WRITTEN_WITHIN + OUTCOMES_SYNCED_WITHIN + 2 * TURN_OF_LONG_WAITS).as_millis() as u64
 }
+
+/// A sorter looks at the wall clock so often at least, and a little later.
+const WALL_SEEN_WITHIN_MS: u64 = 61_000;
+/// What is begun together with quiet hours began before them.
+const MOMENT_MS: u64 = 50;
 
 /// The least time between opening a breaker and a probe, and between two.
 const PROBES_APART_MS: u64 = 2_000;
@@ -47,10 +53,18 @@ impl Mode {
     }
 }
 
+/// What an event is to a destination that puts together what it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Urgent,
+    Group(u64),
+}
+
 /// Where an event was bound for, and how.
 #[derive(Clone, Debug)]
 struct Sent {
     planned: u64,
+    kind: Kind,
     body: Bytes,
 }
 
@@ -65,7 +79,8 @@ struct Arrival {
 /// What one destination sees, in the life of one process.
 #[derive(Debug, Default)]
 struct View {
-    in_flight: BTreeSet<u64>,
+    /// By the first of them, the events of each attempt.
+    in_flight: BTreeMap<u64, BTreeSet<u64>>,
     failures: u32,
     /// When its breaker must have opened, or a probe was last begun since.
     quiet_since_ms: u64,
@@ -78,15 +93,23 @@ struct View {
 
 #[derive(Debug)]
 struct State {
-    modes: [Mode; 3],
-    views: [View; 3],
+    modes: [Mode; DESTINATIONS],
+    views: [View; DESTINATIONS],
     /// Leases that were lost.
-    leases_lost: [usize; 3],
+    leases_lost: [usize; DESTINATIONS],
     sent: BTreeMap<u64, Sent>,
     acknowledged: BTreeMap<u64, u64>,
     arrivals: BTreeMap<(usize, u64), Vec<Arrival>>,
     attempts: BTreeMap<(usize, u64), u64>,
     again: BTreeMap<(usize, u64), usize>,
+    /// The members of each digest, by its id.
+    digests: BTreeMap<(usize, String), BTreeSet<u64>>,
+    /// The digest that each event was last attempted with.
+    digest_of: BTreeMap<(usize, u64), String>,
+    /// When the clock on the wall was set last.
+    wall_set_ms: u64,
+    /// Attempts at what is urgent in quiet hours.
+    by_night: usize,
     /// When each process ended, and whether it crashed.
     ends: Vec<(u64, bool)>,
     /// What arrived in these processes may come again whenever it arrived: its outcome found no room.
@@ -107,27 +130,37 @@ struct Begun {
 #[derive(Debug)]
 pub(super) struct Witness {
     seed: u64,
-    policies: [Policy; 3],
+    policies: [Policy; DESTINATIONS],
+    sortings: [Option<Arc<Sorting>>; DESTINATIONS],
     clock: Clock,
     state: Mutex<State>,
 }
 
 impl Witness {
-    pub(super) fn new(seed: u64, policies: [Policy; 3], clock: Clock) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        policies: [Policy; DESTINATIONS],
+        sortings: [Option<Arc<Sorting>>; DESTINATIONS],
+        clock: Clock,
+    ) -> Self {
         let state = State {
-            modes: [Mode::Healthy; 3],
+            modes: [Mode::Healthy; DESTINATIONS],
             views: Default::default(),
-            leases_lost: [0; 3],
+            leases_lost: [0; DESTINATIONS],
             sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             attempts: BTreeMap::new(),
             again: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            digest_of: BTreeMap::new(),
+            wall_set_ms: 0,
+            by_night: 0,
             ends: Vec::new(),
             excused: BTreeSet::new(),
             violation: None,
         };
-        Self { seed, policies, clock, state: Mutex::new(state) }
+        Self { seed, policies, sortings, clock, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -135,9 +168,13 @@ impl Witness {
     }
 
     /// The body of an event, which is known as sent from now on.
-    pub(super) fn body(&self, number: u64, planned: u64, padding: usize) -> Bytes {
-        let body = Bytes::from(format!(r#"{{"n":{number},"x":"{}"}}"#, "x".repeat(padding)));
-        self.state().sent.insert(number, Sent { planned, body: body.clone() });
+    pub(super) fn body(&self, number: u64, planned: u64, kind: Kind, padding: usize) -> Bytes {
+        let kind_told = match kind {
+            Kind::Urgent => r#""type":"alarm","urgent":true"#.to_owned(),
+            Kind::Group(group) => format!(r#""type":"group {group}""#),
+        };
+        let body = Bytes::from(format!(r#"{{{kind_told},"n":{number},"x":"{}"}}"#, "x".repeat(padding)));
+        self.state().sent.insert(number, Sent { planned, kind, body: body.clone() });
         body
     }
 
@@ -163,6 +200,20 @@ impl Witness {
         for sequence in sequences {
             *state.again.entry((at, *sequence)).or_default() += 1;
         }
+    }
+
+    /// Digests that were attempted, and the events in them.
+    pub(super) fn digests(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.digests.len(), state.digests.values().map(BTreeSet::len).sum())
+    }
+
+    pub(super) fn by_night(&self) -> usize {
+        self.state().by_night
+    }
+
+    pub(super) fn wall_is_set(&self) {
+        self.state().wall_set_ms = self.clock.now_ms();
     }
 
     pub(super) fn end_process(&self, is_crash: bool) {
@@ -252,19 +303,81 @@ impl Witness {
         let sequence = delivery.event.id.sequence();
         let mut state = self.state();
         let violation = state.check(at, &self.policies[at], delivery, now_ms, is_paused);
+        let violation = violation.or_else(|| state.check_digest(at, delivery));
+        let violation = violation.or_else(|| self.check_quiet(&mut state, at, delivery, now_ms));
         if let (Some(violation), None) = (violation, &state.violation) {
             state.violation = Some(format!("at {at}, event {sequence}: {violation}"));
         }
-        let attempts = state.attempts.entry((at, sequence)).or_default();
-        *attempts += 1;
+        let mut attempts = 0;
+        for member in members(delivery) {
+            let made = state.attempts.entry((at, member.id.sequence())).or_default();
+            *made += 1;
+            attempts = attempts.max(*made);
+        }
         // By the delivery, so that no order of things can change it.
-        let mut dice = Dice(self.seed ^ (sequence << 20) ^ ((at as u64) << 16) ^ *attempts);
+        let mut dice = Dice(self.seed ^ (sequence << 20) ^ ((at as u64) << 16) ^ attempts);
         let took = Duration::from_millis(1 + dice.below(40));
         Begun { mode: state.modes[at], took, dice: dice.below(6), leases_lost: state.leases_lost[at] }
     }
 }
 
+impl Witness {
+    /// In quiet hours nothing is begun but what is urgent: a moment after they begin, and a minute after the wall clock was set.
+    fn check_quiet(&self, state: &mut State, at: usize, delivery: &Delivery, now_ms: u64) -> Option<String> {
+        let quiet = self.sortings[at].as_ref()?.quiet.as_ref()?;
+        let wall_ms = self.clock.arrival_ms();
+        let is_quiet = |wall_ms: u64| matches!(quiet.at(wall_ms), Standing::Quiet { .. });
+        let is_known = now_ms.saturating_sub(state.wall_set_ms) > WALL_SEEN_WITHIN_MS;
+        let is_urgent = delivery.digest.is_none()
+            && state.sent.values().any(|sent| sent.body == delivery.event.body && sent.kind == Kind::Urgent);
+        state.by_night += usize::from(is_urgent && is_quiet(wall_ms));
+        let breaks = is_quiet(wall_ms) && is_quiet(wall_ms.saturating_sub(MOMENT_MS)) && is_known && !is_urgent;
+        breaks.then(|| "attempted in quiet hours".to_owned())
+    }
+}
+
+/// All events of a delivery.
+fn members(delivery: &Delivery) -> Vec<&Arc<StoredEvent>> {
+    match &delivery.digest {
+        Some(digest) => digest.events.iter().map(|member| &member.event).collect(),
+        None => vec![&delivery.event],
+    }
+}
+
 impl State {
+    /// A digest has all its members, the same on every attempt, and each of them in no other; what is urgent is in none.
+    fn check_digest(&mut self, at: usize, delivery: &Delivery) -> Option<String> {
+        let digest = delivery.digest.as_ref()?;
+        let members: BTreeSet<u64> = members(delivery).iter().map(|event| event.id.sequence()).collect();
+        if members.len() as u64 != digest.count || digest.left_out != 0 || digest.count < 2 {
+            return Some(format!("a digest of {} shows {members:?}", digest.count));
+        }
+        let counted: u64 = digest.groups.iter().map(|group| group.count).sum();
+        if counted != digest.count {
+            return Some(format!("a digest of {} counts {counted} in its groups", digest.count));
+        }
+        let known = self.digests.entry((at, digest.id.clone())).or_insert_with(|| members.clone());
+        // Some of it may have been given up since.
+        if !members.is_subset(known) {
+            return Some(format!("the digest {} was of {known:?}, and is of {members:?}", digest.id));
+        }
+        let process = self.ends.len();
+        for member in &members {
+            let kind = self.acknowledged.get(member).map(|number| self.sent[number].kind);
+            if kind == Some(Kind::Urgent) {
+                return Some(format!("event {member} is urgent, and in a digest"));
+            }
+            let before = self.digest_of.insert((at, *member), digest.id.clone());
+            let is_other = before.is_some_and(|before| before != digest.id);
+            let is_excused =
+                self.again.contains_key(&(at, *member)) || (0..=process).any(|at| self.excused.contains(&at));
+            if is_other && !is_excused {
+                return Some(format!("event {member} is in two digests"));
+            }
+        }
+        None
+    }
+
     fn check(
         &mut self,
         at: usize,
@@ -274,11 +387,13 @@ impl State {
         is_paused: bool,
     ) -> Option<String> {
         let sequence = delivery.event.id.sequence();
-        let body = &delivery.event.body;
         let view = &mut self.views[at];
         let is_asked_for = std::mem::take(&mut view.is_asked_for);
         let last_ms = view.last_begun_ms.replace(now_ms);
-        if !view.in_flight.insert(sequence) {
+        let begun: BTreeSet<u64> = members(delivery).iter().map(|event| event.id.sequence()).collect();
+        let is_in_flight = view.in_flight.values().any(|others| !others.is_disjoint(&begun));
+        view.in_flight.insert(sequence, begun);
+        if is_in_flight {
             return Some("attempted while an attempt at it is in flight".to_owned());
         }
         if is_paused {
@@ -303,12 +418,16 @@ impl State {
         if view.worked.is_some_and(|worked| view.in_flight.len() > worked + 1) {
             return Some(format!("{} at once when it had just come back", view.in_flight.len()));
         }
-        let number = self.sent.iter().find(|(_, sent)| sent.body == *body).map(|(number, _)| *number);
+        members(delivery).into_iter().find_map(|event| self.check_event(at, event))
+    }
+
+    fn check_event(&self, at: usize, event: &StoredEvent) -> Option<String> {
+        let number = self.sent.iter().find(|(_, sent)| sent.body == event.body).map(|(number, _)| *number);
         let Some(number) = number else { return Some("its body is none that was sent".to_owned()) };
         if self.sent[&number].planned & (1 << at) == 0 {
             return Some(format!("{number} does not belong here"));
         }
-        let known = self.acknowledged.get(&sequence);
+        let known = self.acknowledged.get(&event.id.sequence());
         known.filter(|known| **known != number).map(|known| format!("it is {number}, and {known} was answered"))
     }
 
@@ -380,7 +499,10 @@ impl Model {
             let at_ms = self.witness.clock.now_ms();
             let process = state.ends.len();
             let is_lost = state.leases_lost[self.at] > leases_lost;
-            state.arrivals.entry((self.at, sequence)).or_default().push(Arrival { at_ms, process, is_lost });
+            for member in members(delivery) {
+                let key = (self.at, member.id.sequence());
+                state.arrivals.entry(key).or_default().push(Arrival { at_ms, process, is_lost });
+            }
         }
         outcome
     }
@@ -426,6 +548,10 @@ impl Destination for Model {
 
     fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
         Ok(Secret::from("a model".to_owned()))
+    }
+
+    fn digests(&self) -> bool {
+        true
     }
 
     fn is_loopback(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -10,9 +11,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
-use super::terms::{TURN_OF_LONG_WAITS, policies};
-use super::witness::{Mode, Model, Witness};
-use crate::deliver::{BacklogLimits, Bodies, DestinationConfig, Policy, RateLimit, Section, Worker, WorkerParts};
+use super::terms::{DESTINATIONS, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
+use super::witness::{Kind, Mode, Model, Witness};
+use crate::deliver::sorting::Sorting;
+use crate::deliver::{
+    BacklogLimits, Bodies, DestinationConfig, Policy, RateLimit, Section, Sorter, Worker, WorkerParts,
+};
 use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::format::BulkAct;
@@ -20,7 +24,7 @@ use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
 use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery};
 use crate::telemetry::Metrics;
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, MINUTE_MS};
 
 /// What the world lets happen after all is mended, until nothing may wait any more: many times the longest wait between attempts.
 const DRAINED_WITHIN: Duration = Duration::from_secs(30 * 60);
@@ -48,7 +52,7 @@ impl Process {
     fn deliver_to(&mut self, at: usize, clock: Clock) {
         let lease = self.store.leased(self.ids[at]);
         let stop = self.stop.child_token();
-        let worker = Worker::new(WorkerParts {
+        let parts = WorkerParts {
             queue: lease.queues[0].clone(),
             store: self.store.clone(),
             section: self.sections[at].subscribe(),
@@ -56,8 +60,10 @@ impl Process {
             clock,
             status: Arc::default(),
             stop: stop.clone(),
-        });
+        };
         self.leases[at] = lease.lost.clone();
+        self.workers.spawn(Sorter::new(parts.clone(), self.ids[at]).run());
+        let worker = Worker::new(parts);
         self.workers.spawn(async move {
             let mut working = std::pin::pin!(worker.run());
             tokio::select! {
@@ -79,8 +85,10 @@ pub(super) struct World {
     /// Syncs of every disk say that they worked and do nothing.
     lies: bool,
     clock: Clock,
+    wall_ahead: &'static AtomicI64,
     process: Option<Process>,
     witness: Arc<Witness>,
+    sortings: [Option<Arc<Sorting>>; DESTINATIONS],
     untold: Untold,
     /// What was sent and is not answered yet: its number and its answer.
     sent: Vec<(u64, Answer)>,
@@ -98,18 +106,28 @@ pub(super) struct Told {
     pub(super) twice: usize,
     pub(super) dead: usize,
     pub(super) crashes: usize,
+    /// Digests that were attempted, and the events in them.
+    pub(super) digests: usize,
+    pub(super) gathered: usize,
+    /// Attempts at what is urgent in quiet hours.
+    pub(super) by_night: usize,
 }
 
 impl World {
     pub(super) fn new(seed: u64, lies: bool, untold: Untold) -> Self {
-        let clock = Clock::start();
+        let mut dice = Dice(seed);
+        // As long as the test, as a clock is copied everywhere.
+        let wall_ahead: &'static AtomicI64 = Box::leak(Box::default());
+        let clock = Clock::at(start_ms(&mut dice), wall_ahead);
         let world = Self {
-            dice: Dice(seed),
+            dice,
+            wall_ahead,
             disk: ModelDisk::default(),
             lies,
             clock,
             process: None,
-            witness: Arc::new(Witness::new(seed, policies(), clock)),
+            witness: Arc::new(Witness::new(seed, policies(), sortings(), clock)),
+            sortings: sortings(),
             untold,
             sent: Vec::new(),
             acknowledged: BTreeMap::new(),
@@ -149,7 +167,7 @@ impl World {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.dice.below(27) {
+        match self.dice.below(30) {
             0..=6 => self.send(),
             7..=10 => return self.wait_up_to(200).await,
             11 | 12 => return self.wait_up_to(5_000).await,
@@ -162,6 +180,8 @@ impl World {
             22 => return self.restart().await,
             23 => return self.crash("killed", true).await,
             24 | 25 => self.lose_a_lease(),
+            26 => self.set_the_wall(),
+            27 | 28 => self.flood(),
             _ if self.dice.one_in(3) => {
                 self.tell("the next sync fails");
                 self.disk.set_faults(Faults { sync_fails: true, ..self.faults() });
@@ -173,27 +193,48 @@ impl World {
 
     fn send(&mut self) {
         for _ in 0..1 + self.dice.below(6) {
-            let number = self.next;
-            self.next += 1;
             // At least one destination.
-            let planned = 1 + self.dice.below(7);
-            let body = self.witness.body(number, planned, self.dice.below(300) as usize);
-            let now_ms = self.clock.now_ms();
-            let process = self.process();
-            let deliveries = (0..3).filter(|at| planned & (1 << at) != 0);
-            let deliveries = deliveries.map(|at| PlannedDelivery { destination: process.ids[at], rule: NameId(0) });
-            let event = NewEvent {
-                received_ms: now_ms,
-                source: NameId(0),
-                generation: 1,
-                rules: Vec::new(),
-                deliveries: deliveries.collect(),
-                body,
-            };
-            let answer = process.store.append(event);
-            self.sent.push((number, answer));
-            self.tell(format_args!("sent {number} to {planned:03b}"));
+            let planned = 1 + self.dice.below((1 << DESTINATIONS) - 1);
+            let kind = if self.dice.one_in(8) { Kind::Urgent } else { Kind::Group(self.dice.below(3)) };
+            self.send_one(planned, kind);
         }
+    }
+
+    fn send_one(&mut self, planned: u64, kind: Kind) {
+        let number = self.next;
+        self.next += 1;
+        let body = self.witness.body(number, planned, kind, self.dice.below(300) as usize);
+        let now_ms = self.clock.now_ms();
+        let process = self.process();
+        let deliveries = (0..DESTINATIONS).filter(|at| planned & (1 << at) != 0);
+        let deliveries = deliveries.map(|at| PlannedDelivery { destination: process.ids[at], rule: NameId(0) });
+        let event = NewEvent {
+            received_ms: now_ms,
+            source: NameId(0),
+            generation: 1,
+            rules: Vec::new(),
+            deliveries: deliveries.collect(),
+            body,
+        };
+        let answer = process.store.append(event);
+        self.sent.push((number, answer));
+        self.tell(format_args!("sent {number}, {kind:?}, to {planned:05b}"));
+    }
+
+    /// Many of one group, as when a newsletter goes out.
+    fn flood(&mut self) {
+        let kind = Kind::Group(self.dice.below(3));
+        for _ in 0..10 + self.dice.below(30) {
+            self.send_one(0b11000, kind);
+        }
+    }
+
+    /// Somebody sets the clock on the wall, into quiet hours or out of them.
+    fn set_the_wall(&mut self) {
+        let minutes = self.dice.below(20) as i64 - 10;
+        let ahead = self.wall_ahead.fetch_add(minutes * MINUTE_MS as i64, Ordering::Relaxed);
+        self.witness.wall_is_set();
+        self.tell(format_args!("the wall clock is set by {minutes} minutes, {} s ahead before", ahead / 1000));
     }
 
     async fn wait_up_to(&mut self, ms: u64) -> Result<(), String> {
@@ -240,14 +281,14 @@ impl World {
     }
 
     fn change_a_destination(&mut self) {
-        let at = self.dice.below(3) as usize;
+        let at = self.dice.below(DESTINATIONS as u64) as usize;
         let mode = Mode::any(&mut self.dice);
         self.tell(format_args!("destination {at} is {mode:?}"));
         self.witness.set_mode(at, mode);
     }
 
     fn pause_or_resume(&mut self) {
-        let at = self.dice.below(3) as usize;
+        let at = self.dice.below(DESTINATIONS as u64) as usize;
         let process = self.process();
         let id = process.ids[at];
         if process.store.state(id).paused.is_none() {
@@ -261,7 +302,7 @@ impl World {
     }
 
     fn retry_now(&mut self) {
-        let at = self.dice.below(3) as usize;
+        let at = self.dice.below(DESTINATIONS as u64) as usize;
         let process = self.process();
         let id = process.ids[at];
         process.store.retry_now(id);
@@ -272,7 +313,7 @@ impl World {
     /// The right to deliver to a destination goes to somebody else, who begins at once. What is in flight goes on and its outcome
     /// changes nothing.
     fn lose_a_lease(&mut self) {
-        let at = self.dice.below(3) as usize;
+        let at = self.dice.below(DESTINATIONS as u64) as usize;
         self.tell(format_args!("the lease of {at} is lost"));
         self.witness.lose_lease(at);
         let clock = self.clock;
@@ -284,7 +325,7 @@ impl World {
 
     /// Some of what has arrived, or was given up, goes out again.
     fn replay(&mut self) {
-        let at = self.dice.below(3) as usize;
+        let at = self.dice.below(DESTINATIONS as u64) as usize;
         let settled = self.witness.arrived(at);
         let sequences: Vec<u64> = settled.into_iter().filter(|_| self.dice.one_in(3)).collect();
         self.tell(format_args!("replay of {sequences:?} at {at}"));
@@ -364,25 +405,26 @@ impl World {
         let opened = JournalStore::open_by_hand(Arc::new(self.disk.clone()), options, &self.untold);
         let (store, writer) = opened.map_err(|error| format!("the journal does not open: {error}"))?;
         let store = Arc::new(store);
-        let ids: Vec<_> = (0..3).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
+        let ids: Vec<_> = (0..DESTINATIONS).map(|at| store.name(NameKind::Destination, &format!("d{at}"))).collect();
         self.witness.nothing_is_lost(&store, &ids)?;
         let metrics = Metrics::default();
         let bodies = Arc::new(Bodies::default());
         let stop = CancellationToken::new();
         let mut sections = Vec::new();
-        for (at, policy) in policies().into_iter().enumerate() {
+        for (at, (policy, sorting)) in policies().into_iter().zip(self.sortings.clone()).enumerate() {
             let destination = Arc::new(Model::new(at, self.witness.clone(), store.clone(), ids[at]));
             let section = watch::Sender::new(Arc::new(Section {
-                config: config(at, policy, destination),
+                config: config(at, policy, sorting, destination),
                 rate_limit: Arc::new(RateLimit::new(policy.interval)),
                 metrics: metrics.destination(&format!("d{at}")),
+                page: None,
             }));
             sections.push(section);
         }
         let workers = JoinSet::new();
         let leases = vec![CancellationToken::new(); ids.len()];
         let mut process = Process { store, writer, ids, sections, bodies, stop, leases, workers };
-        (0..3).for_each(|at| process.deliver_to(at, self.clock));
+        (0..DESTINATIONS).for_each(|at| process.deliver_to(at, self.clock));
         self.process = Some(process);
         Ok(())
     }
@@ -391,7 +433,7 @@ impl World {
     async fn mend(&mut self) -> Result<(), String> {
         self.tell("all is well from here on");
         self.disk.set_faults(self.faults());
-        (0..3).for_each(|at| self.witness.set_mode(at, Mode::Healthy));
+        (0..DESTINATIONS).for_each(|at| self.witness.set_mode(at, Mode::Healthy));
         let end = Instant::now() + DRAINED_WITHIN;
         loop {
             self.pass(Duration::from_secs(2)).await?;
@@ -404,7 +446,11 @@ impl World {
                     self.witness.asked_for(at);
                 }
             }
-            let backlog: u64 = process.ids.iter().map(|id| process.store.counts(*id).backlog).sum();
+            let waiting = |id: &NameId| {
+                let counts = process.store.counts(*id);
+                counts.backlog + counts.gathered
+            };
+            let backlog: u64 = process.ids.iter().map(waiting).sum();
             if backlog == 0 && self.sent.is_empty() {
                 return Ok(());
             }
@@ -419,11 +465,13 @@ impl World {
         self.witness.nothing_is_lost(&process.store, &process.ids)?;
         let twice = self.witness.explain_what_came_twice()?;
         let dead = process.ids.iter().map(|id| process.store.dead(*id).len() as usize).sum();
-        Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes: self.witness.crashes() })
+        let (digests, gathered) = self.witness.digests();
+        let (crashes, by_night) = (self.witness.crashes(), self.witness.by_night());
+        Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes, digests, gathered, by_night })
     }
 }
 
-fn config(at: usize, policy: Policy, destination: Arc<Model>) -> DestinationConfig {
+fn config(at: usize, policy: Policy, sorting: Option<Arc<Sorting>>, destination: Arc<Model>) -> DestinationConfig {
     DestinationConfig {
         name: format!("d{at}"),
         kind: "model",
@@ -433,6 +481,7 @@ fn config(at: usize, policy: Policy, destination: Arc<Model>) -> DestinationConf
         said: String::new(),
         fingerprint: String::new(),
         shows_content: true,
+        sorting,
         destination,
     }
 }

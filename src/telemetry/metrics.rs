@@ -124,7 +124,7 @@ mod tests {
             metrics.notification(name, true);
             let destination = metrics.destination(name);
             destination.attempt(&Outcome::Delivered, Duration::from_millis(20));
-            destination.delivered(1_500);
+            destination.delivered(1, 1_500);
             let counts = crate::store::Counts::default();
             metrics.set_destination(&DestinationGauges {
                 name,

@@ -2,13 +2,18 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, clock, damage, descriptors, errors, heads, kill, names, relocated, rename, signals, slow_senders,
-    storm, two_processes, unruly, vanished,
+    archive, backlog, clock, damage, descriptors, digest, errors, heads, kill, names, relocated, rename, signals,
+    slow_senders, storm, two_processes, unruly, vanished,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_under_load_every_acknowledged_event_arrives_unaltered() {
     short(&kill::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_no_event_of_a_digest_is_lost_or_in_another() {
+    short(&digest::FAULT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

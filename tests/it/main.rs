@@ -16,6 +16,7 @@ mod contract;
 mod day;
 mod dead_letters;
 mod deliveries;
+mod digests;
 mod door;
 mod email;
 mod encrypted;

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
+use crate::torture::digest::{self, Sent};
 use crate::torture::load::{Load, body_of, type_of};
 use crate::torture::oracle::{Breach, Case, Crash, Verdict, Wants, Witness, judge};
 use crate::torture::recorder::{Arrived, Copy, hash_of, read_lines};
@@ -171,4 +172,28 @@ fn a_file_is_read_back_line_by_line_and_a_line_cut_off_is_no_delivery() {
     assert_eq!(copies.len(), 1);
     assert_eq!((copies[0].number, copies[0].hash), (Some(5), hash_of(body.as_bytes())));
     assert!(matches!(copies[0].arrived, Arrived::Byte(at) if at == 41));
+}
+
+/// Two digests and a message by itself, as they should be.
+fn digests() -> Vec<Sent> {
+    let sent = |id: &str, numbers: &[u64]| Sent {
+        id: id.to_owned(),
+        count: numbers.len() as u64,
+        events: numbers.iter().map(|number| (format!("id-{number}"), *number)).collect(),
+    };
+    vec![sent("a", &[1, 2]), sent("a", &[1, 2]), sent("id-3", &[3]), sent("b", &[4, 5, 6])]
+}
+
+#[test]
+fn each_breach_of_what_is_promised_of_digests_is_seen_and_none_where_there_is_none() {
+    let breaches = |change: fn(&mut Vec<Sent>)| {
+        let mut all = digests();
+        change(&mut all);
+        digest::breaches(&all, |number| number == 9).into_iter().map(|(breach, _)| breach).collect::<Vec<_>>()
+    };
+    assert_eq!(breaches(|_| {}), []);
+    assert_eq!(breaches(|all| all[3].events[0] = ("id-1".to_owned(), 1)), [digest::Breach::TwoDigests]);
+    assert_eq!(breaches(|all| all[1].events[1] = ("id-7".to_owned(), 7)), [digest::Breach::OtherEvents]);
+    assert_eq!(breaches(|all| all[3].events[0] = ("id-9".to_owned(), 9)), [digest::Breach::UrgentWaited]);
+    assert_eq!(breaches(|all| drop(all[3].events.pop())), [digest::Breach::LeftOut]);
 }

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 154] = [
+const UNSEEN: [&str; 167] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -80,6 +80,12 @@ const UNSEEN: [&str; 154] = [
     "a_date_format_that_there_is_not",
     "a_destination_that_is_the_relay_by_another_spelling",
     "a_destination_that_is_the_relay_itself",
+    "a_digest_by_a_rule",
+    "a_digest_by_a_template",
+    "a_digest_by_nine_fields",
+    "a_digest_by_no_path",
+    "a_digest_of_events_as_they_came",
+    "a_digest_of_two_days",
     "a_field_twice_in_a_match",
     "a_file_in_the_relays_own_directory",
     "a_file_that_a_type_can_make_the_relays_own",
@@ -185,6 +191,12 @@ const UNSEEN: [&str; 154] = [
     "notify_an_empty_list",
     "notify_repeated_too_often",
     "notify_repeated_too_seldom",
+    "quiet_hours_by_an_offset",
+    "quiet_hours_for_ever",
+    "quiet_hours_from_the_end_of_a_day",
+    "quiet_hours_in_an_abbreviation",
+    "quiet_hours_of_events_as_they_came",
+    "quiet_hours_that_end_as_they_begin",
     "renamed_from_its_own_name",
     "retry_that_begins_above_its_most",
     "size_beyond_its_limit",
@@ -222,6 +234,7 @@ const UNSEEN: [&str; 154] = [
     "two_sources_with_one_token",
     "two_sources_with_one_token_in_braces",
     "two_tests_of_one_name",
+    "urgent_that_is_empty",
 ];
 
 #[test]

@@ -163,6 +163,23 @@ async fn only_what_is_sent_counts_and_by_which_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_would_go_out_together_is_told_with_the_messages_that_it_comes_to() {
+    let trying = Trying::with_events().await;
+    let together = |digest: &str| NOW.replace("crm: { http:", &format!("crm: {{ digest: {digest}, http:"));
+    let told = trying.told(&together("{ every: 1h, by: [], first: 0 }")).await;
+    assert_eq!(groups(&told), ["waits everything crm 4"]);
+    assert_eq!(told["messages"], json!([{ "destination": "crm", "now": 4, "then": 1 }]));
+    assert_eq!(told["groups"][0]["examples"][0]["now"], "by itself, as it comes");
+    assert_eq!(told["groups"][0]["examples"][0]["then"], "with others of its group");
+    let told = trying.told(&together("{ every: 1h, by: [], first: 3 }")).await;
+    assert_eq!(told["messages"], json!([{ "destination": "crm", "now": 4, "then": 4 }]));
+    let urgent = NOW.replace("crm: { http:", "crm: { urgent: { type: bounced }, http:");
+    let told = trying.told(&urgent).await;
+    assert_eq!(told["groups"][0]["change"], "waits", "{told}");
+    assert_eq!(told["messages"], json!([{ "destination": "crm", "now": 4, "then": 4 }]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_destination_is_one_and_a_new_name_alone_is_another() {
     let trying = Trying::with_events().await;
     let renamed = NOW.replace("crm: { http", "hubspot: { renamed_from: crm, http").replace("[crm,", "[hubspot,");

@@ -1,12 +1,18 @@
 //! `/api/destinations`: how each stands, and the operator's hands on it.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
     Asked, Outcome, Refusal, Request, Resource, ask, destination, get, in_json, name, nothing_here, post, refused,
 };
-use crate::relay::Relay;
-use crate::store::{AllCounts, Command, Counts, What};
+use crate::deliver::sorting::{EXAMPLES, ShownWindow};
+use crate::deliver::{DestinationConfig, Parts, Status, together};
+use crate::destination::{Delivery, Digest, Group};
+use crate::explain::as_json;
+use crate::relay::{Generation, Relay};
+use crate::store::{AllCounts, Command, Counts, NameId, What};
 use crate::time::rfc3339;
 use crate::units::shown_rate;
 
@@ -20,9 +26,15 @@ pub(super) const RESOURCE: Resource = Resource {
     endpoints: &[
         get("", &[], "every destination: backlog, age of the oldest, dead letters, breaker, paused").without_events(),
         get("/NAME", &[], "one of them").without_events(),
+        get("/NAME/digest", &[], "what waits to go out together: its groups, and the message as it would go out now"),
         post("/NAME/pause", &["reason", "id"], "hold its queue; the reason is shown to who looks"),
         post("/NAME/resume", &["id"], "let it go on"),
         post("/NAME/retry", &["id"], "make what waits due now"),
+        post(
+            "/NAME/digest-now",
+            &["id"],
+            "what waits to go out together goes out as soon as it can, and not when its windows are over",
+        ),
     ],
     answer: |request| in_json(answer(request)),
     tell: |act| {
@@ -39,9 +51,11 @@ async fn answer(request: Request<'_>) -> Outcome {
     match (is_read, steps) {
         (true, []) => list(relay).await,
         (true, [name]) => show(relay, name).await,
+        (true, [name, "digest"]) => show_digest(relay, name).await,
         (false, [name, "pause"]) => pause(relay, name, body).await,
         (false, [name, "resume"]) => resume(relay, name, body).await,
         (false, [name, "retry"]) => retry(relay, name, body).await,
+        (false, [name, "digest-now"]) => digest_now(relay, name, body),
         _ => nothing_here(),
     }
 }
@@ -62,6 +76,42 @@ async fn show(relay: &Relay, of: &str) -> Outcome {
     })
 }
 
+/// What waits to go out together. Values of events are in it, which is why it is no part of how a destination stands.
+async fn show_digest(relay: &Relay, of: &str) -> Outcome {
+    let id = destination(relay, of)?;
+    let generation = relay.generation();
+    let place = generation.destination_ids.iter().position(|known| *known == id);
+    let config = place.map(|at| &generation.config.destinations[at]).filter(|config| config.sorting.is_some());
+    let (Some(config), Some(status)) = (config, generation.statuses.get(&id)) else {
+        return Err(Refusal::missing(format!(
+            "`{of}` puts nothing together: the config gives it no `digest` and no `quiet`"
+        )));
+    };
+    let (_, groups) = status.sorted().waiting(GROUPS_TOLD);
+    let mut shown = digest(&generation, config, id);
+    shown["groups"] = groups.iter().map(shown_group).collect();
+    shown["message"] = next_message(relay, config, id, status).await;
+    Ok(shown)
+}
+
+/// What people call a group.
+fn name_of(window: &ShownWindow) -> String {
+    let ShownWindow { values, count, since_ms, .. } = window.clone();
+    Group { values, count, since: since_ms, until: since_ms, parts: Vec::new() }.name()
+}
+
+fn shown_group(window: &ShownWindow) -> Value {
+    let values = window.values.iter().map(|(path, value)| (path.clone(), Value::from(value.as_str())));
+    json!({
+        "fields": values.collect::<Value>(),
+        "name": name_of(window),
+        "count": window.count,
+        "passed": window.passed,
+        "first_at": rfc3339(window.since_ms),
+        "ends_at": rfc3339(window.ends_ms),
+    })
+}
+
 /// How each destination stands.
 pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
     let generation = relay.generation();
@@ -79,6 +129,7 @@ pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
             shown["failed"] = json!(so_far.failed);
             shown["backlog_max_age_s"] = json!(config.backlog.max_age.map(|age| age.as_secs()));
             shown["backlog_max_bytes"] = json!(config.backlog.max_size);
+            shown["digest"] = digest(&generation, config, *id);
             shown
         })
         .collect();
@@ -144,6 +195,34 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     })
 }
 
+/// Groups that are told of one destination.
+const GROUPS_TOLD: usize = 20;
+
+/// What waits to go out together; nothing where the section does not sort.
+fn digest(generation: &Generation, config: &DestinationConfig, id: NameId) -> Value {
+    let (Some(sorting), Some(status)) = (&config.sorting, generation.statuses.get(&id)) else { return Value::Null };
+    let sorted = status.sorted();
+    let (windows, first) = sorted.waiting(1);
+    let at = first.first().map(|first| rfc3339(sorting.goes_out_ms(first.ends_ms)));
+    json!({
+        "at": at,
+        "events": sorted.gathered(),
+        "windows": windows,
+        "quiet_until": sorted.quiet_until_ms().map(rfc3339),
+    })
+}
+
+/// The next digest as it would go out now.
+async fn next_message(relay: &Relay, config: &DestinationConfig, id: NameId, status: &Status) -> Value {
+    let (Some((at_ms, folds)), Some(sorting)) = (status.sorted().next(), &config.sorting) else { return Value::Null };
+    let examples = sorting.gathering.as_ref().map_or(EXAMPLES, |gathering| gathering.examples);
+    let page = relay.page().map(|page| page.of_destination(&config.name));
+    let digest = together(&*relay.store, id, Parts { id: String::new(), folds, examples, at_ms }).await;
+    let Some(first) = digest.events.first().cloned() else { return Value::Null };
+    let delivery = Delivery { digest: (digest.count > 1).then(|| Arc::new(Digest { page, ..digest })), ..first };
+    config.destination.preview(&delivery).map_or(Value::Null, |preview| as_json(&preview))
+}
+
 async fn pause(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
     let reason = asked.text("reason")?.map(str::trim).filter(|reason| !reason.is_empty()).unwrap_or(NO_REASON);
     if reason.chars().count() > REASON_CHARACTERS_MAX {
@@ -160,6 +239,16 @@ async fn resume(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
     let done = ask(relay, Command::new(asked.id()?, destination(relay, name)?, What::Resume)).await?;
     let repeated = done.was_done_before;
     Ok(json!({ "destination": name, "paused": false, "changed": done.has_changed(), "repeated": repeated }))
+}
+
+fn digest_now(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
+    asked.id()?;
+    let id = destination(relay, name)?;
+    let generation = relay.generation();
+    let status = generation.statuses.get(&id);
+    let deliveries = status.map_or(0, |status| status.sorted().end_now());
+    let quiet_until = status.and_then(|status| status.sorted().quiet_until_ms()).map(rfc3339);
+    Ok(json!({ "destination": name, "deliveries": deliveries, "quiet_until": quiet_until }))
 }
 
 async fn retry(relay: &Relay, name: &str, asked: &Asked) -> Outcome {

@@ -1,11 +1,14 @@
 //! `/api/explain`: an event before it happens: what the rules say, and what each destination would get.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::config::{Meant, lying_on_disk, running};
 use super::{Asked, Outcome, Refusal, Request, Resource, blocking, in_json, nothing_here, post};
 use crate::config::Config;
+use crate::deliver::Status;
 use crate::explain::{Explanation, shown_rules};
 use crate::relay::Relay;
 use crate::store::StoredEvent;
@@ -30,17 +33,25 @@ async fn answer(request: Request<'_>) -> Outcome {
     }
     let body = body.clone();
     let by = if body.flag("on_disk")? { lying_on_disk(relay).await? } else { running(relay) };
-    blocking(relay, move |_| explain(&by, &body)).await
+    blocking(relay, move |relay| explain(relay, &by, &body)).await
 }
 
-fn explain(by: &Meant, asked: &Asked) -> Outcome {
+fn explain(relay: &Relay, by: &Meant, asked: &Asked) -> Outcome {
     let event = asked.text("event")?.ok_or_else(|| Refusal::wrong("`event` is missing: the text of an event"))?;
     let source = source(by.config(), asked.text("source")?)?;
     let explained = Explanation::of(by.config(), event.as_bytes(), source);
     // What a sender would hear.
     explained
-        .map(|explanation| explanation.json())
+        .map(|explanation| explanation.among(|at| waiting(relay, by.config(), at)).json())
         .map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))
+}
+
+/// What is known of a destination at work, by its place in a config.
+fn waiting(relay: &Relay, config: &Config, at: usize) -> Option<Arc<Status>> {
+    let generation = relay.generation();
+    let name = &config.destinations[at].name;
+    let place = generation.config.destinations.iter().position(|running| running.name == *name)?;
+    generation.statuses.get(&generation.destination_ids[place]).cloned()
 }
 
 /// The source that an event is to have come in by.
@@ -57,7 +68,8 @@ pub(super) fn of_kept(relay: &Relay, by: &Meant, event: &StoredEvent) -> Outcome
     let names = relay.store.names();
     let source = names.name(event.source);
     let explained = Explanation::of_kept(by.config(), event, &source);
-    let mut told = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?.json();
+    let explained = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?;
+    let mut told = explained.among(|at| waiting(relay, by.config(), at)).json();
     let rules: Vec<Value> = event.rules.iter().map(|rule| Value::from(&*names.name(*rule))).collect();
     let destinations = event.deliveries.iter().map(|delivery| Value::from(&*names.name(delivery.destination)));
     let mut then = json!({ "generation": null, "rules": rules, "destinations": destinations.collect::<Vec<_>>() });

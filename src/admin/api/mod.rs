@@ -30,7 +30,7 @@ use super::layout::Layout;
 use super::work::Effort;
 use crate::listener::{Answer, answer as refuse};
 use crate::relay::Relay;
-use crate::store::{Command, DeliveryState, Done, NameId, NameKind, StoreError, Why};
+use crate::store::{Command, DeliveryState, Done, HeldBy, NameId, NameKind, StoreError, Why};
 use crate::time::rfc3339;
 
 /// Why something was not done: a status and a sentence. One that is made by its name is bounded; the problems of a config are many lines,
@@ -385,7 +385,11 @@ fn state_name(state: &DeliveryState) -> &'static str {
 fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
     let mut shown = json!({ "state": state_name(state) });
     match state {
-        DeliveryState::Held { .. } | DeliveryState::Waiting | DeliveryState::InFlight => {}
+        DeliveryState::Waiting | DeliveryState::InFlight => {}
+        DeliveryState::Held { by: HeldBy::Source } => shown["held"] = json!({ "by": "source" }),
+        DeliveryState::Held { by: HeldBy::Window { ends_ms } } => {
+            shown["held"] = json!({ "by": "digest", "until": rfc3339(*ends_ms) });
+        }
         DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
         DeliveryState::Scheduled { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);

@@ -154,7 +154,13 @@ impl Comparing<'_> {
                 break;
             }
         }
+        let messages = comparison.messages();
+        let messages = messages
+            .into_iter()
+            .map(|(destination, [now, then])| json!({ "destination": destination, "now": now, "then": then }));
+        let messages: Vec<Value> = messages.collect();
         let mut told = shown(&comparison);
+        told["messages"] = json!(messages);
         told["generation"] = json!(generation.number);
         // Of files on the disk that change between two pieces, so that whoever adds them up sees it.
         told["digest"] =

@@ -124,7 +124,7 @@ async function tryIt(element, result) {
   const own = view;
   const whole = await once(element, async () => {
     const range = await get("what-if", { last: LAST });
-    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, stays: 0, not_grouped: 0, skipped: 0, groups: new Map(), none: { events: 0, examples: [] }, gone: [], warnings: [] };
+    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, waits: 0, stays: 0, not_grouped: 0, skipped: 0, groups: new Map(), messages: new Map(), none: { events: 0, examples: [] }, gone: [], warnings: [] };
     let after = range.next;
     let digest = null;
     // Also where there is no event at all: what has no events is told all the same.
@@ -149,6 +149,7 @@ const CHANGES = [
   ["vanishes", "vanish", "s-bad"],
   ["changes", "change", "s-wait"],
   ["moves", "go another way", "s-wait"],
+  ["waits", "go out at another time or with others", "s-wait"],
 ];
 
 function add(totals, piece) {
@@ -157,6 +158,10 @@ function add(totals, piece) {
   totals.none.examples.push(...piece.no_longer_accepted.examples.slice(0, EXAMPLES - totals.none.examples.length));
   // Every piece is told the same.
   Object.assign(totals, { gone: piece.sources_gone, warnings: piece.warnings });
+  for (const { destination, now: before, then } of piece.messages) {
+    const [so_far, by_then] = totals.messages.get(destination) ?? [0, 0];
+    totals.messages.set(destination, [so_far + before, by_then + then]);
+  }
   for (const group of piece.groups) {
     const key = JSON.stringify([group.change, group.rule, group.destination]);
     const known = totals.groups.get(key);
@@ -175,6 +180,7 @@ function drawTried(result, totals) {
     totals.gone.map((name) => h("p.bad", null, "The source ", h("b.foreign", null, name), " is gone: its events would be refused.")),
     totals.none.events > 0 && h("p.bad", null, `${many(totals.none.events, "event")} would match no rule any more, and go nowhere`, totals.none.examples.map(({ id }, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     h("div.numbers", null, CHANGES.map(([word, label, kind]) => number(totals[word], label, kind)), number(totals.stays, "stay as they are", "none")),
+    [...totals.messages].map(([name, [before, then]]) => h("p", null, h("b.foreign", null, name), `: ${count(before)} → ${many(then, "message")}`)),
     h("ul.effects", null, groups.slice(0, EFFECTS).map(effect)),
     totals.appears > 0 && !view.found.needs_restart.length && h("p", null, "What would appear is not sent by a reload. ", button("Reload, then route again…", (event) => reload(event.currentTarget, { goesOn: true }))),
     more > 0 && h("p.dim", null, `${many(more, "delivery", "deliveries")} more, in groups that are not shown.`),

@@ -6,6 +6,7 @@ import { search } from "./asked.js";
 import { button, count, fill, h, icon, keyed, many, moment, now, size, span } from "./dom.js";
 import { ask, once } from "./acts.js";
 import { announce, empty, go, link, share, stateOf, sum, title, toast, troubleFirst, unanswered } from "./parts.js";
+import * as slack from "./slack.js";
 import { chart, sinceWhen, standing } from "./strip.js";
 
 /** Characters of the reason of a pause, as the relay counts them: a browser's own `maxlength` counts some of them twice. */
@@ -39,7 +40,7 @@ export function show({ rest, query }) {
   title(name, "Destinations");
   view.main.classList.toggle("open", name !== null);
   if (view.name !== name) {
-    Object.assign(view, { name, letters: null, reasons: null, waiting: null, selected: new Set(), facts: null, failed: null });
+    Object.assign(view, { name, letters: null, reasons: null, waiting: null, digest: null, selected: new Set(), facts: null, failed: null });
     fill(view.aside);
   }
   const reason = query.get("reason");
@@ -140,16 +141,18 @@ async function load() {
   const run = (own.run = Symbol("run"));
   if (!name || relay.onlyLooks || (relay.status && !named(name))) return;
   try {
-    const [letters, reasons, waiting] = await Promise.all([
+    const gathers = (relay.status && named(name)?.digest?.events) > 0;
+    const [letters, reasons, waiting, digest] = await Promise.all([
       get("dead-letters", { destination: name, reason_is: reason, limit: ROWS }),
       get("dead-letters/reasons", { destination: name }),
       post("events/search", { destination: name, state: "waiting,in_flight,scheduled", limit: 20 }),
+      gathers ? get(`destinations/${encodeURIComponent(name)}/digest`) : null,
     ]);
     // What was asked for since is another destination's, has another reason, or is newer.
     if (view !== own || own.run !== run) return;
     // The last one with this reason is replayed or dropped.
     if (reason !== null && !letters.dead_letters.length) return go(link("destinations", [name]), { replace: true });
-    Object.assign(own, { letters, reasons: reasons.reasons, waiting, failed: null });
+    Object.assign(own, { letters, reasons: reasons.reasons, waiting, digest, failed: null });
     drawDetail();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -167,13 +170,14 @@ function drawDetail() {
   const item = named(name);
   if (!item) return fill(aside, empty("No such destination", `Neither the config nor a queue has a destination ${name}.`, h("a.btn", { href: link("destinations") }, "To the list")));
   if (!aside.parts || !aside.contains(aside.parts.head)) {
-    aside.parts = { head: h("header"), sentence: h("p.sentence"), facts: h("dl.facts"), chart: h("figure.chart"), waiting: h("section"), dead: h("section.dead") };
+    aside.parts = { head: h("header"), sentence: h("p.sentence"), facts: h("dl.facts"), chart: h("figure.chart"), digest: h("section.digest"), waiting: h("section"), dead: h("section.dead") };
     fill(aside, Object.values(aside.parts));
   }
   drawHead(aside.parts.head, item);
   drawSentence(aside.parts.sentence, item);
   drawFacts(aside.parts.facts, item);
   drawChart(aside.parts.chart, item);
+  drawDigest(aside.parts.digest, item);
   drawWaiting(aside.parts.waiting, item);
   drawDead(aside.parts.dead, item);
 }
@@ -210,6 +214,8 @@ function sentence(item) {
       return [h("b", null, "Removed"), ": the config names it no more. ", item.removed?.dead_letters_from && ["What waits for it becomes dead letters ", moment(item.removed.dead_letters_from, "until"), ", unless it comes back or another takes it over by renamed_from. "], dead];
     default:
       if (heldUntil) return [h("b", null, "Up"), ", and it asked to be left alone until ", moment(heldUntil), `: ${item.last_error?.reason ?? ""}. It goes on by itself. `, dead];
+      if (item.digest?.quiet_until) return [h("b", null, "Up"), ", and quiet until ", moment(item.digest.quiet_until), ": only what is urgent goes out. ", item.digest.events > 0 && `${many(item.digest.events, "delivery", "deliveries")} ${item.digest.events === 1 ? "waits" : "wait"} for the end of it, and ${item.digest.events === 1 ? "goes" : "go"} out together. `, dead];
+      if (item.digest?.events && !item.backlog) return [h("b", null, "Up"), `: ${many(item.digest.events, "delivery", "deliveries")} held to go out together`, item.digest.at && [" ", moment(item.digest.at, "until")], ". ", dead];
       if (item.backlog) return [h("b", null, "Up"), `: ${many(item.backlog, "delivery", "deliveries")} waiting`, item.scheduled > 0 && `, ${count(item.scheduled)} of them for another attempt`, ". They go out by themselves. ", dead];
       if (item.held) return [h("b", null, "Up"), `: ${many(item.held, "delivery", "deliveries")} held, as the source they came from is paused. ${item.held === 1 ? "It goes" : "They go"} out when somebody resumes that, on the page Config. `, dead];
       if (!dead && !item.last_delivered_at) return [h("b", null, "Up"), ": nothing waits, and nothing was delivered since the start."];
@@ -218,7 +224,7 @@ function sentence(item) {
 }
 
 function drawSentence(parent, item) {
-  const known = JSON.stringify([item.state, item.backlog, item.held, item.scheduled, item.dead_letters, item.last_delivered_at, item.held_until, item.next_probe_at, item.paused, item.removed]);
+  const known = JSON.stringify([item.state, item.backlog, item.held, item.scheduled, item.dead_letters, item.last_delivered_at, item.held_until, item.next_probe_at, item.paused, item.removed, item.digest]);
   if (parent.known === known) return;
   parent.known = known;
   const { colour } = stateOf(item.state);
@@ -235,6 +241,8 @@ function drawFacts(parent, item) {
     ["Last delivered", item.last_delivered_at ? moment(item.last_delivered_at, "ago") : "not since the start"],
     ["Last error", item.last_error ? [h("span.bad.foreign", null, item.last_error.reason), " · ", moment(item.last_error.at, "ago")] : "none since the start"],
     ["Kept on disk for it", size(item.backlog_bytes)],
+    item.digest?.events > 0 && ["Held for a digest", [h("b", null, count(item.digest.events)), item.digest.at && [" · goes out ", moment(item.digest.at, "until")]]],
+    item.digest?.quiet_until && ["Quiet", ["until ", moment(item.digest.quiet_until)]],
     item.rate && ["Rate limit", item.rate],
   ];
   fill(parent, facts.filter(Boolean).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
@@ -242,6 +250,30 @@ function drawFacts(parent, item) {
 
 function drawChart(parent, item) {
   fill(parent, chart(item.name), h("figcaption", null, h("span", null, "60 min ago"), h("span", null, h("i.ok"), "delivered", h("i.failed"), "failed attempts"), h("span", null, "now")));
+}
+
+/** What waits to go out together, and the message as it would go out now. */
+function drawDigest(parent, item) {
+  const { digest } = view;
+  if (!item.digest?.events || !digest) {
+    parent.known = null;
+    return fill(parent);
+  }
+  const { at, events, windows, groups, message: sends } = digest;
+  const known = JSON.stringify(digest);
+  if (parent.known === known) return;
+  parent.known = known;
+  const rows = groups.map((group) => h("tr", null, h("td.foreign", null, group.name || "all others"), h("td.number", null, count(group.count)), h("td.number", null, count(group.passed)), h("td", null, moment(group.first_at)), h("td", null, moment(group.ends_at, "until"))));
+  const drawn = item.kind === "slack" && sends?.body ? slack.message(sends.body, at) : null;
+  const text = sends && (sends.body ?? sends.content ?? sends.line);
+  fill(
+    parent,
+    h("h2", null, "Next digest ", at && h("span.dim", null, moment(at, "until"))),
+    h("p", null, h("b", null, many(events, "delivery", "deliveries")), events === 1 ? " waits" : " wait", ` to go out together, in ${many(windows, "group")}${windows > groups.length ? `, of which ${count(groups.length)} are shown` : ""}. What comes until then is in it.`),
+    table(["Group", "Waiting", "Sent by themselves", "Since", "Over"], rows),
+    drawn ?? (text && h("pre.foreign", null, text)),
+    !relay.onlyLooks && !item.digest.quiet_until && h("div.acts", null, button("Send it now", (event) => digestNow(event.currentTarget, item.name), { sign: "play" })),
+  );
 }
 
 function drawWaiting(parent, item) {
@@ -372,6 +404,13 @@ async function resume(element, name) {
   if (!(await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/resume`, { id })))) return;
   toast(`${name} goes on.`, { about: name });
   await after();
+}
+
+async function digestNow(element, name) {
+  const done = await once(element, (id) => post(`destinations/${encodeURIComponent(name)}/digest-now`, { id }));
+  if (!done) return;
+  toast(`${many(done.deliveries, "delivery goes", "deliveries go")} out together now.`);
+  load();
 }
 
 async function retry(element, name) {

@@ -58,7 +58,7 @@ export function sinceWhen() {
 export function standing(item) {
   const oldest = item.oldest_at ? h("span.dim.end", null, `oldest ${span(Math.max(0, now() - Date.parse(item.oldest_at)))}`) : null;
   const word = item.state === "up" ? null : stateOf(item.state).word;
-  const told = [word, item.backlog > 0 && `${count(item.backlog)} waiting`, item.held > 0 && `${count(item.held)} held`, item.dead_letters > 0 && many(item.dead_letters, "dead letter")].filter(Boolean);
+  const told = [word, item.backlog > 0 && `${count(item.backlog)} waiting`, item.held > 0 && `${count(item.held)} held`, item.digest?.events > 0 && `${count(item.digest.events)} for a digest`, item.dead_letters > 0 && many(item.dead_letters, "dead letter")].filter(Boolean);
   if (!told.length) return h("span.dim", null, item.last_delivered_at ? "all delivered" : "nothing since the start");
   return [h("span", { class: needsSomebody(item) ? "bad" : word ? "held" : "wait" }, told.join(", ")), oldest];
 }

@@ -5,7 +5,7 @@ use crate::config::combinator::combinator;
 use crate::event::{FieldPath, Segment, vero};
 use crate::rules::operators::OPERATORS;
 use crate::yaml::problem::{Severity, did_you_mean, nearest};
-use crate::yaml::raw::{Key, Node, Style, Value};
+use crate::yaml::raw::{Key, Node, NodeId, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::words::{self, meant_type};
 
@@ -72,14 +72,7 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
         return;
     }
     if !vero::sends(&path) {
-        let hyphened = path.replace('_', "-");
-        // Two letters are near to any other two: `if` is no `id`.
-        let nearest = || nearest(&path, vero::FIELDS).filter(|_| path.len() > 2);
-        let near = || vero::meant(&path).or_else(nearest).map(str::to_owned);
-        let meant = || if vero::sends(&hyphened) { Some(hyphened) } else { near() };
-        let look = || words::oddity(&path).or_else(|| meant().map(|field| format!("did you mean `{field}`?")));
-        let help = if reader.may_look(Severity::Warning) { look() } else { None };
-        reader.warning(key.id, format!("Vero sends no field `{path}` today"), help);
+        tell_of_unsent(reader, key.id, &path);
         return;
     }
     if path == "type" {
@@ -101,6 +94,26 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
         });
     }
     advise_of_missing(reader, key, node, &path, around);
+}
+
+/// Tells of a field that stands by itself and that Vero does not send.
+pub(in crate::config) fn advise_of_path(reader: &Reader, at: NodeId, path: &FieldPath) {
+    let FieldPath::Body(segments) = path else { return };
+    let path = path.to_string();
+    if !matches!(segments.first(), Some(Segment::Token(_))) && !vero::sends(&path) {
+        tell_of_unsent(reader, at, &path);
+    }
+}
+
+fn tell_of_unsent(reader: &Reader, at: NodeId, path: &str) {
+    let hyphened = path.replace('_', "-");
+    // Two letters are near to any other two: `if` is no `id`.
+    let nearest = || nearest(path, vero::FIELDS).filter(|_| path.len() > 2);
+    let near = || vero::meant(path).or_else(nearest).map(str::to_owned);
+    let meant = || if vero::sends(&hyphened) { Some(hyphened) } else { near() };
+    let look = || words::oddity(path).or_else(|| meant().map(|field| format!("did you mean `{field}`?")));
+    let help = if reader.may_look(Severity::Warning) { look() } else { None };
+    reader.warning(at, format!("Vero sends no field `{path}` today"), help);
 }
 
 /// A field that Vero does not send with the types that the rule selects.

@@ -95,11 +95,11 @@ impl Worker {
         let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
         match decide(outcome, attempts, age, spread(claim.delivery, attempts), &self.section.config.policy) {
             Next::Done => {
-                self.section.metrics.delivered(now_ms);
+                self.section.metrics.delivered(self.members(claim), now_ms);
                 Settlement::Delivered { attempts }
             }
             Next::Skip(reason) => {
-                self.section.metrics.skipped();
+                self.section.metrics.skipped(self.members(claim));
                 Settlement::Skipped { attempts, reason }
             }
             Next::RetryIn(wait) => {
@@ -109,7 +109,7 @@ impl Worker {
                 Settlement::Scheduled { attempts, first_attempt_ms, due_ms, reason }
             }
             Next::DeadLetter(reason) => {
-                self.section.metrics.dead();
+                self.section.metrics.dead(self.members(claim));
                 self.parts.status.troubles().died(&self.section.config.name, outcome.reason());
                 Settlement::Dead { attempts, reason }
             }
@@ -121,6 +121,12 @@ impl Worker {
                 Settlement::Returned
             }
         }
+    }
+
+    /// How many deliveries a claim is.
+    fn members(&self, claim: &Claim) -> u64 {
+        let digest = claim.digest.and_then(|id| self.parts.status.sorted().digest(id));
+        digest.map_or(1, |digest| digest.count)
     }
 
     /// What an attempt says about whether the destination works at all.

@@ -28,6 +28,7 @@ pub(super) struct Destinations {
     backlog: Series<DestinationLabel, Gauge>,
     oldest: Series<DestinationLabel, Gauge>,
     scheduled: Series<DestinationLabel, Gauge>,
+    gathered: Series<DestinationLabel, Gauge>,
     bytes: Series<DestinationLabel, Gauge>,
     bytes_max: Series<DestinationLabel, Gauge>,
     age_max: Series<DestinationLabel, Gauge>,
@@ -86,6 +87,11 @@ impl Destinations {
                 "deliveries",
                 "Deliveries that wait for the time of their next attempt",
             ),
+            gathered: book.gauges(
+                "deliveries_gathered",
+                "deliveries",
+                "Deliveries that wait to go out together; they are no part of the backlog",
+            ),
             bytes: book.gauges(
                 "backlog_bytes",
                 "bytes",
@@ -132,6 +138,7 @@ impl Metrics {
             (&all.backlog, counts.backlog),
             (&all.oldest, oldest),
             (&all.scheduled, counts.scheduled),
+            (&all.gathered, counts.gathered),
             (&all.bytes, counts.backlog_bytes),
             (&all.bytes_max, gauges.backlog_bytes_max.unwrap_or(0)),
             (&all.age_max, age_max),
@@ -190,19 +197,19 @@ impl DestinationMetrics {
         }
     }
 
-    /// Counts a delivery that arrived.
-    pub fn delivered(&self, at_ms: u64) {
-        self.delivered.inc();
+    /// Counts deliveries that arrived: several, where they were one digest.
+    pub fn delivered(&self, deliveries: u64, at_ms: u64) {
+        self.delivered.inc_by(deliveries);
         self.last_delivered.set(at_ms);
     }
 
-    /// Counts one that was given up.
-    pub fn dead(&self) {
-        self.dead.inc();
+    /// Counts those that were given up.
+    pub fn dead(&self, deliveries: u64) {
+        self.dead.inc_by(deliveries);
     }
 
-    /// Counts one of which nothing was left to send.
-    pub fn skipped(&self) {
-        self.skipped.inc();
+    /// Counts those of which nothing was left to send.
+    pub fn skipped(&self, deliveries: u64) {
+        self.skipped.inc_by(deliveries);
     }
 }

@@ -423,3 +423,30 @@ async fn what_is_wrong_and_who_was_told_stands_first_in_the_strip() {
     page.sees(".strip a.card", "nobody was told yet").await;
     page.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_digest_is_drawn_and_can_go_out_now() {
+    let slack = SlackServer::hurried([]).await;
+    let config = format!(
+        "rules: [ {{ to: chat }} ]\ndestinations:\n  chat:\n    slack: {{ url: \"{}/T/B/x\" }}\n    digest: {{ every: 1h, by: [type, campaign.name], first: 0 }}\n",
+        slack.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    for number in 0..3 {
+        relay.accept(&event("bounced", "<b>Spring</b> & more", &format!("u{number}@example.com"))).await;
+    }
+    eventually("they wait", async || relay.destination("chat").await["digest"]["events"] == 3).await;
+    let page = Page::open(relay.running.admin_address, "#/destinations/chat").await;
+    page.sees(".detail .sentence", "3 deliveries held to go out together").await;
+    page.sees(".detail .facts", "Held for a digest").await;
+    page.sees(".digest h2", "Next digest").await;
+    page.sees(".digest td", "bounced · <b>Spring</b> & more").await;
+    page.sees(".digest .slack", "3 × bounced").await;
+    page.sees(".digest .slack", "u0@example.com").await;
+    page.click(".digest button", "Send it now").await;
+    page.sees(".toast", "3 deliveries go out together now.").await;
+    page.sees(".detail .sentence", "all is delivered").await;
+    page.sees_no(".detail", "Next digest").await;
+    assert_eq!(slack.seen().len(), 1);
+    page.end().await;
+}

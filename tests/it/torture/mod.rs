@@ -23,6 +23,7 @@ pub mod clock_start;
 pub mod damage;
 pub mod descriptors;
 pub mod dice;
+pub mod digest;
 pub mod disk_full;
 pub mod errors;
 pub mod heads;
@@ -50,6 +51,7 @@ use ledger::Fault;
 /// Every fault, in the order in which they run.
 pub const FAULTS: &[&Fault] = &[
     &kill::FAULT,
+    &digest::FAULT,
     &power::FAULT,
     &damage::FAULT,
     &disk_full::FAULT,

@@ -96,14 +96,25 @@ pub struct Recorder {
     /// When each copy was answered, by its place.
     answers: Arc<Mutex<BTreeMap<usize, Instant>>>,
     says: Arc<watch::Sender<Says>>,
+    /// Every body, where they are kept.
+    bodies: Option<Arc<Mutex<Vec<String>>>>,
 }
 
 impl Recorder {
     pub async fn start() -> Self {
+        Self::begin(None).await
+    }
+
+    /// One that keeps bodies as well.
+    pub async fn keeping() -> Self {
+        Self::begin(Some(Arc::default())).await
+    }
+
+    async fn begin(bodies: Option<Arc<Mutex<Vec<String>>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let says = Arc::new(watch::Sender::new(Says::Ok));
-        let recorder = Self { address, copies: Arc::default(), answers: Arc::default(), says };
+        let recorder = Self { address, copies: Arc::default(), answers: Arc::default(), says, bodies };
         let serving = recorder.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -126,6 +137,12 @@ impl Recorder {
     /// Everything that has come, in the order in which it came.
     pub fn copies(&self) -> Vec<Copy> {
         self.copies.lock().expect("not poisoned").clone()
+    }
+
+    /// The same with their bodies, where they are kept.
+    pub fn kept(&self) -> Vec<(Copy, String)> {
+        let bodies = self.bodies.as_ref().map(|bodies| bodies.lock().expect("not poisoned").clone());
+        self.copies().into_iter().zip(bodies.unwrap_or_default()).collect()
     }
 
     /// Every request with its answer, in the order in which they came.
@@ -184,6 +201,9 @@ impl Recorder {
         };
         let mut copies = self.copies.lock().expect("not poisoned");
         copies.push(copy);
+        if let Some(bodies) = &self.bodies {
+            bodies.lock().expect("not poisoned").push(message.text());
+        }
         copies.len() - 1
     }
 

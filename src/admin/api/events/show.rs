@@ -10,7 +10,7 @@ use super::super::{Outcome, Query, Refusal, blocking, name, refused, shown_state
 use super::filter::shown_with;
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{AttemptNote, Counts, DeliveryState, DeliveryView, EventView, StoreError};
+use crate::store::{AttemptNote, Counts, DeliveryState, DeliveryView, EventView, HeldBy, StoreError};
 use crate::time::rfc3339;
 
 /// The bytes of an event.
@@ -55,15 +55,20 @@ pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
 /// What a delivery waits for, if it waits.
 fn waits_for(relay: &Relay, counts: &Counts, state: &DeliveryState) -> Option<&'static str> {
     let is_waiting = matches!(state, DeliveryState::Waiting | DeliveryState::Scheduled { .. });
-    if !is_waiting {
+    let is_gathered = matches!(state, DeliveryState::Held { by: HeldBy::Window { .. } });
+    if !is_waiting && !is_gathered {
         return None;
     }
     let now_ms = relay.clock.now_ms();
-    let status = relay.generation().statuses.get(&counts.destination).map(|status| status.shown());
+    let status = relay.generation().statuses.get(&counts.destination).cloned();
+    let is_quiet = status.as_ref().is_some_and(|status| status.sorted().quiet_until_ms().is_some());
+    let status = status.map(|status| status.shown());
     let is_held = status.and_then(|shown| shown.held_until_ms).is_some_and(|until_ms| until_ms > now_ms);
     Some(match state {
         _ if counts.state.paused.is_some() => "pause",
         _ if counts.state.open_since_ms.is_some() => "breaker",
+        _ if is_quiet => "quiet",
+        _ if is_gathered => "digest",
         DeliveryState::Scheduled { due_ms, .. } if *due_ms > now_ms => "due",
         _ if is_held => "retry_after",
         _ => "due",

@@ -1,0 +1,88 @@
+//! A closed digest is put together, so that the worker may attempt it: from what its sorter knows of it, or read again, as after a restart.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::PLACED_AT_ONCE;
+use super::together::{Parts, together};
+use crate::deliver::section::Section;
+use crate::deliver::sorting::windows::Arrival;
+use crate::deliver::sorting::{EXAMPLES, Fold, Group, Sorting, Verdict};
+use crate::deliver::status::Status;
+use crate::destination::Digest;
+use crate::event::{EventId, RelayFields};
+use crate::store::{self, Answer, DigestId, GroupKey, NameId, Names, Queue, Store, StoredEvent};
+
+/// For how long the end of windows waits to be durable. On a full disk it goes on without: what is to be told is told.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// Resolves when the end of windows is durable.
+pub type Ended = Answer<'static, Option<DigestId>>;
+
+/// What a digest is put together with.
+pub struct Preparing {
+    pub queue: Arc<dyn Queue>,
+    pub store: Arc<dyn Store>,
+    pub status: Arc<Status>,
+    pub section: Arc<Section>,
+    pub destination: NameId,
+}
+
+impl Preparing {
+    /// Puts a digest together and lets it go out, not before its end is on the disk: until then it could be another after a crash. `folds` is
+    /// what is known of its members.
+    pub async fn prepare(self, digest: store::Digest, folds: Vec<Fold>, ended: Option<Ended>) {
+        if let Some(ended) = ended {
+            let _ = tokio::time::timeout(END_WAIT, ended).await;
+        }
+        let known: u64 = folds.iter().map(|fold| fold.count).sum();
+        let folds = if known == digest.members { folds } else { self.fold_again(digest.id).await };
+        let parts = Parts { id: digest.name.to_string(), folds, examples: self.examples(), at_ms: digest.closed_ms };
+        let put_together = together(&*self.store, self.destination, parts).await;
+        let prepared = Digest { count: digest.members, page: self.section.page.clone(), ..put_together };
+        self.status.sorted().keep(digest.id, Arc::new(prepared));
+        self.queue.offer(digest.id);
+    }
+
+    fn sorting(&self) -> Option<&Sorting> {
+        self.section.config.sorting.as_deref()
+    }
+
+    fn examples(&self) -> usize {
+        let gathering = self.sorting().and_then(|sorting| sorting.gathering.as_ref());
+        gathering.map_or(EXAMPLES, |gathering| gathering.examples)
+    }
+
+    /// Reads the members of a digest.
+    async fn fold_again(&self, id: DigestId) -> Vec<Fold> {
+        let mut folds: BTreeMap<GroupKey, Fold> = BTreeMap::new();
+        let mut after: Option<EventId> = None;
+        while let Ok(events) = self.queue.members(id, after, PLACED_AT_ONCE).await {
+            let Some(last) = events.last() else { break };
+            after = Some(last.id);
+            let names = self.store.names();
+            for event in &events {
+                let group = self.sorting().and_then(|sorting| group(sorting, &names, event));
+                let group = group.unwrap_or_else(Group::of_all);
+                let arrival = Arrival { event: event.id, received_ms: event.received_ms, group: &group, address: 0 };
+                let fold = folds.entry(group.key).or_default();
+                fold.add(&arrival, &group.values, group.part.as_deref(), self.examples());
+            }
+            drop(names);
+            tokio::task::yield_now().await;
+        }
+        folds.into_values().collect()
+    }
+}
+
+fn group(sorting: &Sorting, names: &Names, event: &StoredEvent) -> Option<Group> {
+    let source = names.name(event.source);
+    let relay = RelayFields { source: &source, received_ms: event.received_ms };
+    let verdict = || sorting.verdict(&event.body, relay, 0);
+    match std::panic::catch_unwind(AssertUnwindSafe(verdict)) {
+        Ok(Ok(Verdict::Of(group))) => Some(group),
+        _ => None,
+    }
+}

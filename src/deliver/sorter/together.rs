@@ -1,0 +1,65 @@
+//! Deliveries that go out together, as the destination gets them.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::deliver::sorting::Fold;
+use crate::deliver::worker::delivery;
+use crate::destination::{Delivery, Digest, Group};
+use crate::event::EventId;
+use crate::store::{NameId, Store, StoredEvent};
+
+/// Bodies of the examples of one digest: with more of them nobody reads the message.
+const EXAMPLE_BYTES_MAX: usize = 256 << 10;
+
+/// What a digest is made of.
+pub struct Parts {
+    /// How others know it.
+    pub id: String,
+    /// Of each group what is known of it.
+    pub folds: Vec<Fold>,
+    /// So many events are shown, at most.
+    pub examples: usize,
+    /// When it is made, unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// Puts a digest together: the largest group first, each with its share of the examples.
+pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
+    let Parts { id, mut folds, examples, at_ms } = parts;
+    folds.sort_by_key(|fold| (Reverse(fold.count), fold.since_ms));
+    let each = (examples / folds.len().max(1)).max(1);
+    let ids: Vec<EventId> = folds.iter().flat_map(|fold| fold.examples(each)).take(examples).collect();
+    let read = store.events_of(ids).await.map(|(events, _)| events).unwrap_or_default();
+    let names = store.names();
+    let mut bytes = 0;
+    let fits = |event: &&Arc<StoredEvent>| {
+        bytes += event.body.len();
+        bytes <= EXAMPLE_BYTES_MAX
+    };
+    let events: Vec<Delivery> = read.iter().take_while(fits).map(|event| delivery(&names, event, Some(to))).collect();
+    let count = folds.iter().map(|fold| fold.count).sum();
+    let groups = folds.into_iter().map(|fold| Group {
+        values: fold.values,
+        count: fold.count,
+        since: fold.since_ms,
+        until: fold.until_ms,
+        parts: most_frequent_first(fold.parts),
+    });
+    let groups: Vec<Group> = groups.collect();
+    Digest {
+        id,
+        count,
+        since_ms: groups.iter().map(|group| group.since).min().unwrap_or(at_ms),
+        until_ms: groups.iter().map(|group| group.until).max().unwrap_or(at_ms),
+        left_out: count.saturating_sub(events.len() as u64),
+        groups,
+        events,
+        page: None,
+    }
+}
+
+fn most_frequent_first(mut parts: Vec<(String, u64)>) -> Vec<(String, u64)> {
+    parts.sort_by_key(|(_, count)| Reverse(*count));
+    parts
+}

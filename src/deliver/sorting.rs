@@ -1,0 +1,287 @@
+//! What a config says of the order and the form in which a destination's deliveries go out: what is urgent, what goes out together, and when
+//! nothing else goes out at all.
+//!
+//! # Cast
+//!
+//! * [`Sorting`]: says of one event whether it is urgent, and which [`Group`] it belongs to. Pure.
+//! * [`Gathering`]: how groups are put together. [`quiet`], [`Quiet`]: the hours in which nothing but what is urgent goes out.
+//! * [`windows`], [`Windows`]: which lane a delivery has, by what came before it. Pure.
+//! * `sorted`, [`Sorted`]: what waits to go out with others and what is ready to, between a destination's sorter, its worker, and who looks.
+//! * `foresee`, [`Foreseen`]: what would become of an event. `rehearse`, [`Rehearsal`]: how many messages some would have been.
+
+mod foresee;
+pub mod quiet;
+mod rehearse;
+mod sorted;
+pub mod windows;
+
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256, digest};
+
+pub use self::foresee::Foreseen;
+pub use self::quiet::{Quiet, Standing};
+pub use self::rehearse::Rehearsal;
+pub use self::sorted::{ShownWindow, Sorted};
+pub use self::windows::{Fold, Windows};
+use crate::destination::{Delivery, Destination};
+use crate::event::{FieldId, FieldSet, Refused, RelayFields, Value};
+use crate::rules::Condition;
+use crate::store::GroupKey;
+
+/// Bytes of a value by which events are told apart, as people see it. By what lies behind them they are told apart as well.
+pub const VALUE_BYTES_MAX: usize = 200;
+
+/// Events that are shown of a digest where no config says how many.
+pub const EXAMPLES: usize = 50;
+
+/// The group of what has none of its own.
+pub const OTHERS: GroupKey = GroupKey([0; 16]);
+
+/// In which order, and in which form, deliveries go out.
+#[derive(Debug)]
+pub struct Sorting {
+    /// What is read of each event.
+    fields: FieldSet,
+    /// What passes everything that waits.
+    urgent: Option<Condition>,
+    /// How what is not urgent goes out together; `None`: each by itself.
+    pub gathering: Option<Gathering>,
+    pub quiet: Option<Quiet>,
+}
+
+/// How events are put together to one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathering {
+    /// How long a window is open; `None`: only quiet hours open one.
+    pub every: Option<Duration>,
+    /// The fields whose values make a group. None: all events are one.
+    pub by: Vec<Field>,
+    /// The field that a group is broken down by.
+    pub breakdown: Option<Field>,
+    /// So many events of a window go out by themselves.
+    pub first: u32,
+    /// So many events are shown, at most.
+    pub examples: usize,
+}
+
+/// A field as it is written, and where it is found in a [`FieldSet`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub path: String,
+    pub id: FieldId,
+}
+
+/// What one event is, to the order of things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes everything that waits.
+    Urgent,
+    /// It goes out by itself.
+    Single,
+    /// It may go out together with others of its group.
+    Of(Group),
+}
+
+/// What events that go out together have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub key: GroupKey,
+    /// The paths that make the group, and what this event has there.
+    pub values: Vec<(String, String)>,
+    /// What it has in the field that the group is broken down by.
+    pub part: Option<String>,
+}
+
+impl Group {
+    /// The one that all events are.
+    pub fn of_all() -> Self {
+        Self { key: OTHERS, values: Vec::new(), part: None }
+    }
+}
+
+impl Sorting {
+    /// Puts together what was read with the builder of `fields`.
+    pub fn new(
+        fields: FieldSet,
+        urgent: Option<Condition>,
+        gathering: Option<Gathering>,
+        quiet: Option<Quiet>,
+    ) -> Self {
+        Self { fields, urgent, gathering, quiet }
+    }
+
+    /// Whether anything is urgent.
+    pub fn has_urgent(&self) -> bool {
+        self.urgent.is_some()
+    }
+
+    /// What an event is. `address` says where it goes, where that depends on the event: no group has two of them.
+    pub fn verdict(&self, body: &[u8], relay: RelayFields<'_>, address: u64) -> Result<Verdict, Refused> {
+        let event = self.fields.read(body, relay)?;
+        if self.urgent.as_ref().is_some_and(|urgent| urgent.holds(&self.fields, &event.fields)) {
+            return Ok(Verdict::Urgent);
+        }
+        let Some(Gathering { by, breakdown, .. }) = &self.gathering else { return Ok(Verdict::Single) };
+        let text = |field: &Field| told(event.fields.get(&self.fields, field.id));
+        let mut key = Context::new(&SHA256);
+        key.update(&address.to_le_bytes());
+        let mut values = Vec::with_capacity(by.len());
+        for field in by {
+            let value = text(field);
+            for part in [field.path.as_str(), value.as_deref().unwrap_or_default()] {
+                key.update(&(part.len() as u64).to_le_bytes());
+                key.update(part.as_bytes());
+            }
+            key.update(&[u8::from(value.is_some())]);
+            values.push((field.path.clone(), shown(value)));
+        }
+        let key = key_of(&key.finish());
+        let part = breakdown.as_ref().map(|field| shown(text(field)));
+        Ok(Verdict::Of(Group { key, values, part }))
+    }
+}
+
+/// Tells the addresses of a destination apart, as no message goes to two of them; 0 where it has one.
+pub fn address_of(destination: &dyn Destination, delivery: &Delivery) -> u64 {
+    destination.address_of(delivery).map_or(0, |address| {
+        let digest = digest(&SHA256, address.as_bytes());
+        let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
+        u64::from_le_bytes(*bytes).max(1)
+    })
+}
+
+fn key_of(digest: &ring::digest::Digest) -> GroupKey {
+    let mut key = [0; 16];
+    key.iter_mut().zip(digest.as_ref()).for_each(|(byte, from)| *byte = *from);
+    GroupKey(key)
+}
+
+/// What an event has in a field, as text; several values where an array lies on the way. `None` where it has none.
+fn told(values: &[(u32, Value<'_>)]) -> Option<String> {
+    let mut told: Vec<String> = Vec::new();
+    values.iter().for_each(|(_, value)| tell(value, &mut told));
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+fn tell(value: &Value<'_>, told: &mut Vec<String>) {
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => told.push(value.to_string()),
+        Value::Number(text) => told.push((*text).to_owned()),
+        Value::String(text) => told.push(text.clone().into_owned()),
+        Value::Array(items) => items.iter().for_each(|item| tell(item, told)),
+        Value::Object => told.push("{…}".to_owned()),
+    }
+}
+
+/// A value as people see it; empty where there is none.
+fn shown(value: Option<String>) -> String {
+    let mut value = value.unwrap_or_default();
+    if value.len() > VALUE_BYTES_MAX {
+        let end = (0..=VALUE_BYTES_MAX - '…'.len_utf8()).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
+        value.truncate(end);
+        value.push('…');
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{FieldPath, FieldSetBuilder};
+
+    const RELAY: RelayFields<'static> = RelayFields { source: "vero", received_ms: 1_764_230_400_000 };
+
+    fn by(paths: &[&str], breakdown: Option<&str>) -> Sorting {
+        let mut fields = FieldSetBuilder::default();
+        let mut field =
+            |path: &str| Field { path: path.to_owned(), id: fields.add(&FieldPath::parse(path).expect("a path")) };
+        let by = paths.iter().map(|path| field(path)).collect();
+        let breakdown = breakdown.map(&mut field);
+        let gathering = Gathering { every: None, by, breakdown, first: 0, examples: 50 };
+        Sorting::new(fields.build(), None, Some(gathering), None)
+    }
+
+    #[track_caller]
+    fn group(sorting: &Sorting, body: &str) -> Group {
+        match sorting.verdict(body.as_bytes(), RELAY, 0) {
+            Ok(Verdict::Of(group)) => group,
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn events_with_the_same_values_are_one_group_and_all_others_are_not() {
+        let sorting = by(&["type", "campaign.name"], Some("bounce_type"));
+        let one = group(&sorting, r#"{"type":"bounced","campaign":{"name":"Spring"},"bounce_type":"hard"}"#);
+        let same = group(&sorting, r#"{"bounce_type":"soft","campaign":{"name":"Spring","id":7},"type":"bounced"}"#);
+        assert_eq!(one.key, same.key);
+        assert_eq!(one.part.as_deref(), Some("hard"));
+        assert_eq!(same.part.as_deref(), Some("soft"));
+        let values = [("type", "bounced"), ("campaign.name", "Spring")];
+        assert_eq!(one.values, values.map(|(path, value)| (path.to_owned(), value.to_owned())));
+        for other in [
+            r#"{"type":"opened","campaign":{"name":"Spring"}}"#,
+            r#"{"type":"bounced","campaign":{"name":"spring"}}"#,
+            r#"{"type":"bounced","campaign":{"name":""}}"#,
+            r#"{"type":"bounced","campaign":{"name":null}}"#,
+            r#"{"type":"bounced"}"#,
+        ] {
+            assert_ne!(one.key, group(&sorting, other).key, "{other}");
+        }
+    }
+
+    #[test]
+    fn values_that_would_run_together_make_groups_of_their_own() {
+        let sorting = by(&["a", "b"], None);
+        let key = |body: &str| group(&sorting, body).key;
+        assert_ne!(key(r#"{"type":"t","a":"xy","b":""}"#), key(r#"{"type":"t","a":"x","b":"y"}"#));
+        assert_ne!(key(r#"{"type":"t","a":"","b":"x"}"#), key(r#"{"type":"t","b":"x"}"#));
+        assert_ne!(key(r#"{"type":"t","a":"x"}"#), key(r#"{"type":"t","b":"x"}"#));
+        let long = "x".repeat(VALUE_BYTES_MAX);
+        let cut = |tail: &str| format!(r#"{{"type":"t","a":"{long}{tail}"}}"#);
+        assert_ne!(key(&cut("1")), key(&cut("2")), "also by what is not shown");
+    }
+
+    #[test]
+    fn another_address_or_another_field_is_another_group() {
+        let sorting = by(&["type"], None);
+        let at = |address| match sorting.verdict(br#"{"type":"t"}"#, RELAY, address) {
+            Ok(Verdict::Of(group)) => group.key,
+            other => panic!("{other:?}"),
+        };
+        assert_ne!(at(0), at(1));
+        let other = by(&["action"], None);
+        assert_ne!(at(0), group(&other, r#"{"type":"t","action":"t"}"#).key);
+    }
+
+    #[test]
+    fn a_value_is_told_as_it_stands_and_cut_where_it_is_long() {
+        let sorting = by(&["v"], None);
+        let value = |json: &str| group(&sorting, &format!(r#"{{"type":"t","v":{json}}}"#)).values.remove(0).1;
+        for (json, told) in [
+            ("1.50", "1.50"),
+            ("true", "true"),
+            (r#""x""#, "x"),
+            (r#""""#, ""),
+            ("null", ""),
+            ("[]", ""),
+            (r#"["a", 2, null]"#, "a, 2"),
+            (r#"{"a":1}"#, "{…}"),
+        ] {
+            assert_eq!(value(json), told, "{json}");
+        }
+        assert_eq!(value(&format!(r#""{}""#, "x".repeat(VALUE_BYTES_MAX))).len(), VALUE_BYTES_MAX);
+        let cut = value(&format!(r#""{}""#, "ä".repeat(VALUE_BYTES_MAX)));
+        assert!(cut.len() <= VALUE_BYTES_MAX && cut.ends_with("ä…"), "{cut}");
+    }
+
+    #[test]
+    fn without_fields_all_events_are_one_group() {
+        let sorting = by(&[], None);
+        let one = group(&sorting, r#"{"type":"a"}"#);
+        assert_eq!(one, group(&sorting, r#"{"type":"b","c":1}"#));
+        assert!(sorting.verdict(b"[]", RELAY, 0).is_err());
+    }
+}

@@ -1,0 +1,421 @@
+//! Which lane a delivery has, by what came before it; and what is known of those that wait in one window.
+//!
+//! The store keeps the heads of windows and who waits for what; here stands what follows from the config. A window that is over goes on
+//! collecting until it is ended: its digest waits for quiet hours, a pause or the rate, and what comes meanwhile belongs to it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::{Gathering, Group, OTHERS};
+use crate::event::EventId;
+use crate::store::{GroupKey, Lane, WINDOWS_MAX, WindowHead};
+
+/// So many events of all groups go out by themselves in the time of one window: a thousand groups with three each would be the flood again.
+pub const FIRST_OF_ALL: usize = 20;
+/// The values of the field that a group is broken down by, each counted; what has another is counted together.
+pub const PARTS_MAX: usize = 20;
+/// Groups that one message tells of. What is over besides goes into the next.
+pub const GROUPS_MAX: usize = 20;
+
+/// The open windows of one destination.
+#[derive(Debug, Default)]
+pub struct Windows {
+    open: HashMap<GroupKey, Open>,
+    by_end: BTreeSet<(u64, GroupKey)>,
+    /// Heads that the store has not been told of.
+    changed: BTreeSet<GroupKey>,
+    /// When events went out by themselves, the latest of them.
+    passed: VecDeque<u64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    head: WindowHead,
+    fold: Fold,
+}
+
+/// What is known of the deliveries that wait in one window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fold {
+    /// The paths that make the group, and what its events have there.
+    pub values: Vec<(String, String)>,
+    pub count: u64,
+    /// When the first and the last of them arrived, unix milliseconds.
+    pub since_ms: u64,
+    pub until_ms: u64,
+    /// How many have which value in the field that the group is broken down by.
+    pub parts: Vec<(String, u64)>,
+    /// How many have a value beyond [`PARTS_MAX`].
+    pub other_parts: u64,
+    /// The first and the last of them, by number.
+    first: BTreeMap<u64, EventId>,
+    last: BTreeMap<u64, EventId>,
+}
+
+/// An event that is to be given a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    pub event: EventId,
+    /// When it arrived, unix milliseconds.
+    pub received_ms: u64,
+    pub group: &'a Group,
+    /// Where it goes, where that depends on the event; else 0.
+    pub address: u64,
+}
+
+impl Windows {
+    /// Those that the store knows. What waits in them is to be told anew.
+    pub fn known(heads: impl IntoIterator<Item = WindowHead>) -> Self {
+        let mut windows = Self::default();
+        for head in heads {
+            windows.by_end.insert((head.ends_ms, head.key));
+            windows.open.insert(head.key, Open { head, fold: Fold::default() });
+        }
+        windows
+    }
+
+    /// The lane of a delivery that is not urgent.
+    pub fn place(&mut self, gathering: &Gathering, arrival: Arrival<'_>, now_ms: u64, is_quiet: bool) -> Lane {
+        let mut key = arrival.group.key;
+        // What quiet hours have left collects on until it goes out.
+        if gathering.every.is_none() && !is_quiet && !self.open.contains_key(&key) {
+            return Lane::Ready;
+        }
+        let is_one_too_many = !self.open.contains_key(&key) && self.open.len() >= WINDOWS_MAX;
+        if is_one_too_many {
+            // One window takes all others, where they go to one place.
+            key = OTHERS;
+            if arrival.address != 0 || !self.open.contains_key(&key) {
+                return Lane::Ready;
+            }
+        } else if self.open.len() + 1 == WINDOWS_MAX && !self.open.contains_key(&key) && arrival.address == 0 {
+            // The last one that there is room for.
+            key = OTHERS;
+        }
+        if !self.open.contains_key(&key) {
+            let ends_ms = match gathering.every {
+                Some(every) if !is_quiet => now_ms + every.as_millis() as u64,
+                _ => now_ms,
+            };
+            let head = WindowHead { key, address: arrival.address, opened_ms: now_ms, ends_ms, passed: 0 };
+            self.by_end.insert((ends_ms, key));
+            self.changed.insert(key);
+            self.open.insert(key, Open { head, fold: Fold::default() });
+        }
+        let may_pass = !is_quiet && self.may_one_pass(gathering, now_ms);
+        let Some(Open { head, fold }) = self.open.get_mut(&key) else { return Lane::Ready };
+        if may_pass && head.passed < gathering.first {
+            head.passed += 1;
+            self.changed.insert(key);
+            self.passed.push_back(now_ms);
+            return Lane::Ready;
+        }
+        if head.passed < gathering.first {
+            // Once one of them waits, none that follows overtakes it.
+            head.passed = gathering.first;
+            self.changed.insert(key);
+        }
+        let is_others = key == OTHERS;
+        let values = if is_others { &[][..] } else { &arrival.group.values };
+        let part = arrival.group.part.as_deref().filter(|_| !is_others);
+        fold.add(&arrival, values, part, gathering.examples);
+        Lane::Window(key)
+    }
+
+    /// Whether not too many have gone out by themselves already.
+    fn may_one_pass(&mut self, gathering: &Gathering, now_ms: u64) -> bool {
+        let every_ms = gathering.every.unwrap_or_default().as_millis() as u64;
+        while self.passed.front().is_some_and(|passed_ms| passed_ms + every_ms <= now_ms) {
+            self.passed.pop_front();
+        }
+        self.passed.len() < FIRST_OF_ALL
+    }
+
+    /// Heads that have changed since the last time.
+    pub fn take_changed(&mut self) -> Vec<WindowHead> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|key| Some(self.open.get(&key)?.head)).collect()
+    }
+
+    /// When the next window is over, unix milliseconds.
+    pub fn next_end_ms(&self) -> Option<u64> {
+        self.by_end.first().map(|(ends_ms, _)| *ends_ms)
+    }
+
+    /// Windows that are over and go to one place, at most so many as one message tells of, the one that was over first before the others.
+    pub fn over(&self, now_ms: u64) -> Vec<GroupKey> {
+        let mut over = self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= now_ms).map(|(_, key)| *key);
+        let Some(first) = over.next() else { return Vec::new() };
+        let address = |key: &GroupKey| self.open.get(key).map(|open| open.head.address);
+        let same = over.filter(|key| address(key) == address(&first));
+        std::iter::once(first).chain(same).take(GROUPS_MAX).collect()
+    }
+
+    /// Windows are no more: returns what waited in them.
+    pub fn end(&mut self, keys: &[GroupKey]) -> Vec<Fold> {
+        let ended = keys.iter().filter_map(|key| {
+            let Open { head, fold } = self.open.remove(key)?;
+            self.by_end.remove(&(head.ends_ms, *key));
+            self.changed.remove(key);
+            (fold.count > 0).then_some(fold)
+        });
+        ended.collect()
+    }
+
+    /// No window is longer than this from here on: what the config says is shorter now.
+    pub fn shorten(&mut self, every: Option<Duration>) {
+        let every_ms = every.unwrap_or_default().as_millis() as u64;
+        self.by_end.clear();
+        for (key, Open { head, .. }) in &mut self.open {
+            let ends_ms = head.ends_ms.min(head.opened_ms + every_ms);
+            if std::mem::replace(&mut head.ends_ms, ends_ms) != ends_ms {
+                self.changed.insert(*key);
+            }
+            self.by_end.insert((head.ends_ms, *key));
+        }
+    }
+
+    /// The open windows with what waits in them.
+    pub fn iter(&self) -> impl Iterator<Item = (&WindowHead, &Fold)> {
+        self.open.values().map(|open| (&open.head, &open.fold))
+    }
+
+    /// The window of a group, where one is open, with what waits in it.
+    pub fn get(&self, key: &GroupKey) -> Option<(&WindowHead, &Fold)> {
+        self.open.get(key).map(|open| (&open.head, &open.fold))
+    }
+}
+
+impl Fold {
+    /// One more waits. `examples` are kept, half of them the first and half the last.
+    pub fn add(&mut self, arrival: &Arrival<'_>, values: &[(String, String)], part: Option<&str>, examples: usize) {
+        let Arrival { event, received_ms, .. } = *arrival;
+        if self.count == 0 {
+            self.values = values.to_vec();
+            self.since_ms = received_ms;
+        }
+        self.count += 1;
+        self.since_ms = self.since_ms.min(received_ms);
+        self.until_ms = self.until_ms.max(received_ms);
+        if let Some(part) = part {
+            let known = self.parts.iter().position(|(known, _)| known == part);
+            match known {
+                Some(at) => self.parts[at].1 += 1,
+                None if self.parts.len() < PARTS_MAX => self.parts.push((part.to_owned(), 1)),
+                None => self.other_parts += 1,
+            }
+        }
+        self.first.insert(event.sequence(), event);
+        if self.first.len() > examples - examples / 2 {
+            self.last.extend(self.first.pop_last());
+        }
+        if self.last.len() > examples / 2 {
+            self.last.pop_first();
+        }
+    }
+
+    /// At most so many of its events, the first and the last of them, in order.
+    pub fn examples(&self, most: usize) -> Vec<EventId> {
+        let known: Vec<EventId> = self.first.values().chain(self.last.values()).copied().collect();
+        if known.len() <= most {
+            return known;
+        }
+        let first = &known[..most - most / 2];
+        [first, &known[known.len() - most / 2..]].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE_MS: u64 = 60_000;
+
+    fn gathering(first: u32) -> Gathering {
+        let every = Some(Duration::from_secs(15 * 60));
+        Gathering { every, by: Vec::new(), breakdown: None, first, examples: 4 }
+    }
+
+    fn group(name: u64) -> Group {
+        let values = vec![("type".to_owned(), name.to_string())];
+        Group {
+            key: GroupKey([name.to_be_bytes(), [1; 8]].concat().try_into().expect("16 bytes")),
+            values,
+            part: Some(format!("part {name}")),
+        }
+    }
+
+    /// Places an event of a group, and returns its lane.
+    fn place(windows: &mut Windows, gathering: &Gathering, (sequence, name): (u64, u64), now_ms: u64) -> Lane {
+        place_at(windows, gathering, (sequence, name, 0), now_ms, false)
+    }
+
+    fn place_at(
+        windows: &mut Windows,
+        gathering: &Gathering,
+        (sequence, name, address): (u64, u64, u64),
+        now_ms: u64,
+        is_quiet: bool,
+    ) -> Lane {
+        let group = group(name);
+        let event = EventId::mint(now_ms, 0, sequence);
+        let arrival = Arrival { event, received_ms: now_ms, group: &group, address };
+        windows.place(gathering, arrival, now_ms, is_quiet)
+    }
+
+    #[test]
+    fn the_first_of_a_window_go_by_themselves_and_the_rest_waits() {
+        let mut windows = Windows::default();
+        let gathering = gathering(2);
+        let key = group(1).key;
+        assert_eq!(place(&mut windows, &gathering, (1, 1), 0), Lane::Ready);
+        assert_eq!(place(&mut windows, &gathering, (2, 1), 0), Lane::Ready);
+        assert_eq!(place(&mut windows, &gathering, (3, 1), 5), Lane::Window(key));
+        assert_eq!(place(&mut windows, &gathering, (4, 2), 5), Lane::Ready, "another group");
+        let heads = windows.take_changed();
+        assert_eq!(heads.len(), 2);
+        let head = heads.iter().find(|head| head.key == key).expect("its head");
+        assert_eq!((head.opened_ms, head.ends_ms, head.passed), (0, 15 * MINUTE_MS, 2));
+        assert!(windows.take_changed().is_empty());
+        assert_eq!(windows.over(15 * MINUTE_MS - 1), []);
+        assert_eq!(windows.over(15 * MINUTE_MS), [key]);
+        let ended = windows.end(&[key]);
+        assert_eq!(ended.iter().map(|fold| fold.count).collect::<Vec<_>>(), [1]);
+        assert_eq!(place(&mut windows, &gathering, (5, 1), 16 * MINUTE_MS), Lane::Ready, "a new window");
+    }
+
+    #[test]
+    fn who_waits_is_overtaken_by_nobody_of_its_group() {
+        let gathering = gathering(3);
+        let mut windows = Windows::default();
+        let key = group(1).key;
+        assert_eq!(place_at(&mut windows, &gathering, (1, 1, 0), 0, true), Lane::Window(key), "it is quiet");
+        assert_eq!(place(&mut windows, &gathering, (2, 1), 1), Lane::Window(key));
+        let heads = windows.take_changed();
+        assert_eq!((heads[0].ends_ms, heads[0].passed), (0, 3), "it ends with the quiet hours");
+        let mut after_a_restart = Windows::known(heads);
+        assert_eq!(place(&mut after_a_restart, &gathering, (2, 1), 2), Lane::Window(key));
+        assert_eq!(after_a_restart.over(2), [key]);
+    }
+
+    #[test]
+    fn where_only_quiet_hours_gather_what_they_left_collects_on_until_it_goes_out() {
+        let nights = Gathering { every: None, ..gathering(0) };
+        let mut windows = Windows::default();
+        let key = group(1).key;
+        assert_eq!(place(&mut windows, &nights, (1, 1), 0), Lane::Ready);
+        assert_eq!(place_at(&mut windows, &nights, (2, 1, 0), 1, true), Lane::Window(key));
+        assert_eq!(place(&mut windows, &nights, (3, 1), 2), Lane::Window(key));
+        assert_eq!(place(&mut windows, &nights, (4, 2), 2), Lane::Ready, "another group");
+        assert_eq!(windows.end(&windows.over(2)).iter().map(|fold| fold.count).sum::<u64>(), 2);
+        assert_eq!(place(&mut windows, &nights, (5, 1), 3), Lane::Ready);
+    }
+
+    #[test]
+    fn a_window_that_is_over_collects_on_until_it_is_ended() {
+        let gathering = gathering(0);
+        let mut windows = Windows::default();
+        let key = group(1).key;
+        place(&mut windows, &gathering, (1, 1), 0);
+        assert_eq!(place(&mut windows, &gathering, (2, 1), 99 * MINUTE_MS), Lane::Window(key));
+        assert_eq!(windows.end(&windows.over(99 * MINUTE_MS)).iter().map(|fold| fold.count).sum::<u64>(), 2);
+        assert_eq!(windows.next_end_ms(), None);
+    }
+
+    #[test]
+    fn not_all_groups_together_send_more_than_a_few_by_themselves() {
+        let gathering = gathering(3);
+        let mut windows = Windows::default();
+        let lanes = |windows: &mut Windows, now_ms: u64, names: std::ops::Range<u64>| {
+            let lanes = names.map(|name| place(windows, &gathering, (name, name), now_ms));
+            lanes.filter(|lane| *lane == Lane::Ready).count()
+        };
+        assert_eq!(lanes(&mut windows, 0, 0..50), FIRST_OF_ALL);
+        assert_eq!(lanes(&mut windows, 15 * MINUTE_MS - 1, 100..110), 0);
+        assert_eq!(lanes(&mut windows, 15 * MINUTE_MS, 200..210), 10);
+    }
+
+    #[test]
+    fn beyond_so_many_windows_one_takes_all_others_of_one_place() {
+        let gathering = gathering(0);
+        let mut windows = Windows::default();
+        let most = WINDOWS_MAX as u64;
+        for name in 0..most - 1 {
+            assert_eq!(place(&mut windows, &gathering, (name, name), 0), Lane::Window(group(name).key));
+        }
+        for name in most..most + 3 {
+            assert_eq!(place(&mut windows, &gathering, (name, name), 0), Lane::Window(OTHERS), "{name}");
+        }
+        assert_eq!(windows.iter().count(), WINDOWS_MAX);
+        let (_, others) = windows.get(&OTHERS).expect("it is open");
+        assert_eq!((others.count, others.values.len(), others.parts.len()), (3, 0, 0));
+        assert_eq!(place(&mut windows, &gathering, (7, 7), 0), Lane::Window(group(7).key), "one that is open");
+        let elsewhere = place_at(&mut windows, &gathering, (most + 9, most + 9, 5), 0, false);
+        assert_eq!(elsewhere, Lane::Ready, "no message goes to two places");
+    }
+
+    #[test]
+    fn windows_that_go_to_one_place_end_together_and_not_too_many() {
+        let gathering = gathering(0);
+        let mut windows = Windows::default();
+        for name in 0..30 {
+            place_at(&mut windows, &gathering, (name, name, name % 2), name, false);
+        }
+        let over = windows.over(15 * MINUTE_MS + 29);
+        assert_eq!(over, (0..30).step_by(2).map(|name| group(name).key).collect::<Vec<_>>());
+        for name in 100..150 {
+            place_at(&mut windows, &gathering, (name, name, 0), 29, false);
+        }
+        assert_eq!(windows.over(15 * MINUTE_MS + 29).len(), GROUPS_MAX);
+    }
+
+    #[test]
+    fn a_shorter_window_ends_sooner_and_a_longer_one_as_it_was_said() {
+        let mut windows = Windows::default();
+        place(&mut windows, &gathering(0), (1, 1), 1_000);
+        windows.take_changed();
+        windows.shorten(Some(Duration::from_secs(60 * 60)));
+        assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(1_000 + 15 * MINUTE_MS), 0));
+        windows.shorten(Some(Duration::from_secs(60)));
+        assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(1_000 + MINUTE_MS), 1));
+        windows.shorten(None);
+        assert_eq!(windows.next_end_ms(), Some(1_000));
+    }
+
+    #[test]
+    fn of_many_the_first_and_the_last_are_kept_whatever_order_they_come_in() {
+        let fold_of = |sequences: &mut dyn Iterator<Item = u64>| {
+            let mut fold = Fold::default();
+            for sequence in sequences {
+                let group = group(sequence % 3);
+                let event = EventId::mint(sequence, 0, sequence);
+                let arrival = Arrival { event, received_ms: sequence, group: &group, address: 0 };
+                fold.add(&arrival, &group.values, group.part.as_deref(), 5);
+            }
+            fold
+        };
+        let fold = fold_of(&mut (10..110));
+        let sequences = |most| fold.examples(most).iter().map(|event| event.sequence()).collect::<Vec<_>>();
+        assert_eq!(sequences(5), [10, 11, 12, 108, 109]);
+        assert_eq!(sequences(3), [10, 11, 109]);
+        assert_eq!(sequences(1), [10]);
+        assert_eq!((fold.count, fold.since_ms, fold.until_ms), (100, 10, 109));
+        assert_eq!(fold.parts.iter().map(|(_, count)| count).sum::<u64>(), 100);
+        let backwards = fold_of(&mut (10..110).rev());
+        assert_eq!(backwards.examples(5), fold.examples(5));
+        assert_eq!((backwards.since_ms, backwards.until_ms), (10, 109));
+        let few = fold_of(&mut [7, 3, 5].into_iter());
+        assert_eq!(few.examples(5).iter().map(|event| event.sequence()).collect::<Vec<_>>(), [3, 5, 7]);
+    }
+
+    #[test]
+    fn parts_beyond_the_limit_are_counted_together() {
+        let mut fold = Fold::default();
+        for part in 0..PARTS_MAX as u64 + 5 {
+            let group = group(1);
+            let arrival = Arrival { event: EventId::mint(0, 0, part), received_ms: 0, group: &group, address: 0 };
+            fold.add(&arrival, &group.values, Some(&part.to_string()), 5);
+        }
+        assert_eq!((fold.parts.len(), fold.other_parts), (PARTS_MAX, 5));
+    }
+}

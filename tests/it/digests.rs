@@ -1,0 +1,240 @@
+//! What goes out together, what is urgent, and quiet hours: through a whole relay, to a Slack that enforces its documents.
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+use crate::slack_server::SlackServer;
+
+/// A chat whose windows are over when somebody says so.
+fn chat(slack: &Fake, more: &str) -> String {
+    format!(
+        "rules: [ {{ to: chat }} ]\ndestinations:\n  chat:\n    slack:\n      url: \"{}/T/B/x\"\n    rate: 1000/s\n    {QUICK}\n{more}",
+        slack.url()
+    )
+}
+
+const DIGEST: &str =
+    "    digest: { every: 1h, by: [type, campaign.name], first: 1 }\n    urgent: { type: complained }\n";
+
+fn bounced(number: u64) -> String {
+    format!(
+        r#"{{"type":"bounced","bounce_type":"hard","user":{{"email":"u{number}@example.com"}},"campaign":{{"name":"Spring"}}}}"#
+    )
+}
+
+async fn held(relay: &TestRelay, events: u64) {
+    eventually("they wait together", async || relay.destination("chat").await["digest"]["events"] == json!(events))
+        .await;
+}
+
+fn texts(slack: &Fake) -> Vec<String> {
+    slack.seen().iter().map(|post| post.json()["text"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_goes_by_itself_the_rest_together_and_what_is_urgent_before_them() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    let first = relay.accept(&bounced(0)).await;
+    relay.until(&first, "delivered").await;
+    let mut others = Vec::new();
+    for number in 1..6 {
+        others.push(relay.accept(&bounced(number)).await);
+    }
+    held(&relay, 5).await;
+    let waiting = relay.until(&others[4], "held").await;
+    assert_eq!(waiting["held"]["by"], "digest", "{waiting}");
+    let urgent = relay.accept(r#"{"type":"complained","user":{"email":"buyer@example.com"}}"#).await;
+    relay.until(&urgent, "delivered").await;
+    assert_eq!(slack.seen().len(), 2);
+
+    let shown = relay.admin("/api/destinations/chat/digest").await.json();
+    assert_eq!((&shown["events"], &shown["windows"]), (&json!(5), &json!(1)), "{shown}");
+    assert_eq!(shown["groups"][0]["name"], "bounced · Spring");
+    assert!(shown["message"]["body"].as_str().is_some_and(|body| body.contains("u1@example.com")), "{shown}");
+
+    let done = relay.act("/api/destinations/chat/digest-now").await.json();
+    assert_eq!(done["deliveries"], 5, "{done}");
+    for id in &others {
+        relay.until(id, "delivered").await;
+    }
+    let texts = texts(&slack);
+    assert_eq!(texts.len(), 3, "{texts:#?}");
+    assert!(texts[2].contains('5') && texts[2].contains("Spring"), "{}", texts[2]);
+    held(&relay, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_waits_alone_goes_out_as_the_usual_message() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, &DIGEST.replace("first: 1", "first: 0"))).await;
+    let id = relay.accept(&bounced(0)).await;
+    held(&relay, 1).await;
+    relay.act("/api/destinations/chat/digest-now").await;
+    relay.until(&id, "delivered").await;
+    let plain = TestRelay::start(&chat(&slack, "")).await;
+    let other = plain.accept(&bounced(0)).await;
+    plain.until(&other, "delivered").await;
+    let texts = texts(&slack);
+    assert_eq!(texts[0], texts[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_fails_is_tried_again_as_one_under_one_id() {
+    let fake = Fake::start([Act::status(503), Act::status(503)]).await;
+    let config = format!(
+        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0 }}\n",
+        fake.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        ids.push(relay.accept(&bounced(number)).await);
+    }
+    eventually("they wait", async || relay.destination("crm").await["digest"]["events"] == 3).await;
+    relay.act("/api/destinations/crm/digest-now").await;
+    for id in &ids {
+        let delivered = relay.until(id, "delivered").await;
+        assert_eq!(delivered["attempts"], 3, "{delivered}");
+    }
+    let seen = fake.wait_for(3).await;
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|message| message.header("webhook-id") == seen[0].header("webhook-id")));
+    assert!(seen.iter().all(|message| message.text() == seen[0].text()), "the same each time");
+    assert!(!ids.iter().any(|id| seen[0].header("webhook-id") == Some(id)), "it is no event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_is_given_up_makes_a_dead_letter_of_each_and_they_can_be_replayed() {
+    let fake = Fake::start([Act::status(400)]).await;
+    let config = format!(
+        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0 }}\n",
+        fake.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    let ids = [relay.accept(&bounced(0)).await, relay.accept(&bounced(1)).await];
+    eventually("they wait", async || relay.destination("crm").await["digest"]["events"] == 2).await;
+    relay.act("/api/destinations/crm/digest-now").await;
+    for id in &ids {
+        relay.until(id, "dead").await;
+    }
+    let metrics = relay.admin("/metrics").await.text();
+    assert!(metrics.contains(r#"deliveries_total{destination="crm",outcome="dead_letter"} 2"#), "{metrics}");
+    let all = json!({ "destination": "crm" }).to_string();
+    let headers = [("content-type", "application/json"), ("x-vero-relay-write", "1")];
+    let path = "/api/dead-letters/replay";
+    let done = request(relay.running.admin_address, "POST", path, &headers, all.as_bytes()).await.json();
+    assert_eq!(done["deliveries"], 2, "{done}");
+    eventually("they wait again", async || relay.destination("crm").await["digest"]["events"] == 2).await;
+    relay.act("/api/destinations/crm/digest-now").await;
+    for id in &ids {
+        relay.until(id, "delivered").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_what_waits_and_when_it_goes_out() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    let first = relay.accept(&bounced(0)).await;
+    relay.until(&first, "delivered").await;
+    for number in 1..4 {
+        relay.accept(&bounced(number)).await;
+    }
+    held(&relay, 3).await;
+    let before = relay.destination("chat").await["digest"].clone();
+    let relay = relay.restart(|config| config).await;
+    held(&relay, 3).await;
+    assert_eq!(relay.destination("chat").await["digest"], before);
+    let late = relay.accept(&bounced(4)).await;
+    held(&relay, 4).await;
+    assert_eq!(slack.seen().len(), 1, "its window had its first one already");
+    relay.act("/api/destinations/chat/digest-now").await;
+    relay.until(&late, "delivered").await;
+    assert_eq!(slack.seen().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_digest_is_taken_out_what_waits_goes_out_once_more_together() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    for number in 0..5 {
+        relay.accept(&bounced(number)).await;
+    }
+    held(&relay, 4).await;
+    let file = relay.directory.path().join("config.yaml");
+    let config = std::fs::read_to_string(&file).expect("the config");
+    std::fs::write(&file, config.replace(DIGEST, "")).expect("written");
+    relay.act("/api/reload").await;
+    eventually("all went out", async || slack.seen().len() == 2).await;
+    let id = relay.accept(&bounced(9)).await;
+    relay.until(&id, "delivered").await;
+    assert_eq!(slack.seen().len(), 3, "by itself from here on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_quiet_hours_nothing_goes_out_but_what_is_urgent() {
+    let slack = SlackServer::hurried([]).await;
+    // Whatever the time is: quiet for all of today and tomorrow.
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let days = [today, today.tomorrow().expect("a day")].map(|day| match day.weekday() {
+        jiff::civil::Weekday::Monday => "mon",
+        jiff::civil::Weekday::Tuesday => "tue",
+        jiff::civil::Weekday::Wednesday => "wed",
+        jiff::civil::Weekday::Thursday => "thu",
+        jiff::civil::Weekday::Friday => "fri",
+        jiff::civil::Weekday::Saturday => "sat",
+        jiff::civil::Weekday::Sunday => "sun",
+    });
+    let quiet = format!(
+        "    urgent: {{ type: complained }}\n    quiet: {{ from: \"00:00\", to: \"24:00\", timezone: UTC, days: [{}, {}] }}\n",
+        days[0], days[1]
+    );
+    let relay = TestRelay::start(&chat(&slack, &quiet)).await;
+    for number in 0..3 {
+        relay.accept(&bounced(number)).await;
+    }
+    held(&relay, 3).await;
+    let urgent = relay.accept(r#"{"type":"complained","user":{"email":"buyer@example.com"}}"#).await;
+    relay.until(&urgent, "delivered").await;
+    assert_eq!(slack.seen().len(), 1);
+    let shown = relay.destination("chat").await;
+    assert!(shown["digest"]["quiet_until"].is_string(), "{shown}");
+    // The morning comes with another file.
+    let file = relay.directory.path().join("config.yaml");
+    let config = std::fs::read_to_string(&file).expect("the config");
+    let awake = config.replace(&format!("days: [{}, {}]", days[0], days[1]), &format!("days: [{}]", other_than(days)));
+    std::fs::write(&file, awake).expect("written");
+    relay.act("/api/reload").await;
+    eventually("the rest went out together", async || slack.seen().len() == 2).await;
+    held(&relay, 0).await;
+}
+
+fn other_than(days: [&str; 2]) -> &'static str {
+    ["mon", "tue", "wed", "thu"].into_iter().find(|day| !days.contains(day)).expect("one of four")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_tells_how_an_event_would_go_out() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    let explain = async |event: String| {
+        let body = json!({ "event": event }).to_string();
+        let headers = [("content-type", "application/json"), ("x-vero-relay-write", "1")];
+        let told = request(relay.running.admin_address, "POST", "/api/explain", &headers, body.as_bytes()).await.json();
+        told["deliveries"][0].clone()
+    };
+    let told = explain(bounced(0)).await;
+    assert_eq!(told["goes"]["how"], "first");
+    assert_eq!((&told["goes"]["nth"], &told["goes"]["first"]), (&json!(1), &json!(1)), "{told}");
+    assert!(told["digest"].is_object(), "{told}");
+    let first = relay.accept(&bounced(0)).await;
+    relay.until(&first, "delivered").await;
+    relay.accept(&bounced(1)).await;
+    held(&relay, 1).await;
+    let told = explain(bounced(2)).await;
+    assert_eq!((&told["goes"]["how"], &told["goes"]["with"]), (&json!("digest"), &json!(1)), "{told}");
+    assert!(told["goes"]["at"].is_string());
+    let urgent = explain(r#"{"type":"complained"}"#.to_owned()).await;
+    assert_eq!((&urgent["goes"]["how"], &urgent["digest"]), (&json!("urgent"), &Value::Null));
+}
