@@ -199,6 +199,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let policy = policy::read(reader, &mut entries, kind);
     let backlog = policy::read_backlog(&mut entries, kind);
     let sorting = sorting::Nodes::take(&mut entries);
+    let of_digest = sorting.digest;
     let renamed_from = entries.node(&RENAMED_FROM.info).and_then(|node| {
         let old = reader.text(node)?;
         if old == name {
@@ -221,7 +222,8 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     }
     let said = fingerprint([node, defaults], &NamedFiles::default());
     let fingerprint = fingerprint([node, defaults], &noted.into_files());
-    let shows_content = !puts_into_content(kind, section) && !puts_into_content(kind, defaults);
+    let is_of_digest = of_digest.is_some_and(is_put_in);
+    let shows_content = !is_of_digest && !puts_into_content(kind, section) && !puts_into_content(kind, defaults);
     let name = name.to_owned();
     let destination = destination?;
     let kind = kind.name;
@@ -287,13 +289,15 @@ fn fingerprint(said: [&Node; 2], files: &NamedFiles) -> String {
 /// Whether something that a `${…}` stands for is part of what a kind's section sends. A template may send it in disguise, so it
 /// cannot be masked where the content is shown.
 fn puts_into_content(kind: &Kind, section: &Node) -> bool {
-    fn is_put_in(node: &Node) -> bool {
-        match &node.value {
-            crate::yaml::raw::Value::Scalar(scalar) => scalar.is_interpolated,
-            crate::yaml::raw::Value::List(items) => items.iter().any(is_put_in),
-            crate::yaml::raw::Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
-        }
-    }
     let content = section.entries().iter().filter(|(key, _)| !kind.not_content.contains(&key.text.as_str()));
     content.map(|(_, node)| node).any(is_put_in)
+}
+
+/// Whether anything below a node stands for something else.
+fn is_put_in(node: &Node) -> bool {
+    match &node.value {
+        crate::yaml::raw::Value::Scalar(scalar) => scalar.is_interpolated,
+        crate::yaml::raw::Value::List(items) => items.iter().any(is_put_in),
+        crate::yaml::raw::Value::Map(entries) => entries.iter().any(|(_, node)| is_put_in(node)),
+    }
 }

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 167] = [
+const UNSEEN: [&str; 172] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -84,8 +84,13 @@ const UNSEEN: [&str; 167] = [
     "a_digest_by_a_template",
     "a_digest_by_nine_fields",
     "a_digest_by_no_path",
+    "a_digest_of_a_field_that_there_is_not",
+    "a_digest_of_a_value_that_one_event_has",
     "a_digest_of_events_as_they_came",
     "a_digest_of_two_days",
+    "a_digest_that_is_json_and_a_text",
+    "a_digest_with_a_template_that_does_not_compile",
+    "a_digest_with_blocks_for_http",
     "a_field_twice_in_a_match",
     "a_file_in_the_relays_own_directory",
     "a_file_that_a_type_can_make_the_relays_own",
