@@ -404,8 +404,14 @@ fn together_of(sorted: &Sorted, claims: &InHand, read: &mut [Read]) -> SmallVec<
     let mut together = SmallVec::new();
     for (id, read) in claims.digests().zip(read) {
         let digest = id.map(|id| sorted.digest(id));
-        if matches!(digest, Some(None)) {
-            *read = Err(StoreError::Unavailable("the digest is not put together yet".to_owned()));
+        match &digest {
+            Some(None) => *read = Err(StoreError::Unavailable("the digest is not put together yet".to_owned())),
+            // One of its events that cannot be read is no reason to give all of them up.
+            Some(Some(digest)) if read.is_err() => {
+                let unread = || StoreError::Unavailable("none of the digest's events can be read".to_owned());
+                *read = digest.events.first().map(|first| first.event.clone()).ok_or_else(unread);
+            }
+            _ => {}
         }
         if read.is_ok() {
             together.push(digest.flatten().filter(|digest| digest.count > 1));
