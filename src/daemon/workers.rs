@@ -282,10 +282,12 @@ impl Delivering {
                 // It says how the queue is claimed from: before that nothing is.
                 let mut sorter = Some(Sorter::new(parts.clone(), id));
                 let of_sorter = parts.clone();
-                working.spawn(keep(sorting, move || {
+                let sorting = working.spawn(keep(sorting, move || {
                     sorter.take().unwrap_or_else(|| Sorter::new(of_sorter.clone(), id)).run()
                 }));
                 keep(kept, move || Worker::new(parts.clone()).run()).await;
+                // Who follows has neither beside it.
+                let _ = sorting.await;
                 if is_stopped.is_cancelled() {
                     ended.cancel();
                 }

@@ -34,6 +34,11 @@ impl Unattempted {
         self.claimed.as_slice().iter().map(|claimed| claimed.event.as_ref().map_or(0, |event| event.body.len()))
     }
 
+    /// The digests among them.
+    pub fn digests(&self) -> impl Iterator<Item = DigestId> + '_ {
+        self.claimed.as_slice().iter().filter_map(|claimed| claimed.claim.digest)
+    }
+
     /// Takes the first so many out.
     pub fn split(&mut self, count: usize) -> InHand {
         let parts = self.claimed.by_ref().take(count).map(|Claimed { claim, event }| (claim, event));

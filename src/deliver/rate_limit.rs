@@ -84,7 +84,8 @@ impl RateLimit {
 
     /// Ends a hold: an operator wants to see now.
     pub fn release(&self) {
-        self.lock().held_until = None;
+        let mut state = self.lock();
+        (state.held_until, state.wanted_until) = (None, None);
     }
 
     /// Gives no turn before `until`.

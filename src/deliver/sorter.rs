@@ -12,19 +12,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use self::prepare::{Ended, Preparing};
 pub use self::together::{Parts, together};
 use super::section::Section;
-use super::sorting::windows::Arrival;
+use super::sorting::windows::{Arrival, GROUPS_MAX};
 use super::sorting::{Fold, Sorting, Standing, Verdict, Windows, address_of};
 use super::worker::{WorkerParts, delivery};
 use crate::destination::Delivery;
 use crate::event::RelayFields;
 use crate::store::{
-    self, DIGESTS_MAX, DeliveryId, DigestId, GroupKey, Lane, NameId, QueueState, Room, StoredEvent, Unplaced,
-    WindowHead,
+    self, DIGESTS_MAX, DeliveryId, DigestId, GroupKey, Lane, NameId, QueueState, Room, StoreError, StoredEvent,
+    Unplaced, WindowHead,
 };
 use crate::time::{Instant, sleep_until};
 
@@ -32,6 +32,8 @@ use crate::time::{Instant, sleep_until};
 pub(super) const PLACED_AT_ONCE: Room = Room { deliveries: 256, body_bytes: 512 << 10, urgent_only: false };
 /// How soon a sorter looks again whether a digest that could not go out can.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// So often in a row putting a digest together may panic.
+const PANICS_MAX: u32 = 3;
 /// The clock on the wall may be set: how long quiet hours last is looked at so often, at least.
 const LOOK_AT_WALL: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,11 @@ pub struct Sorter {
     state: tokio::sync::watch::Receiver<QueueState>,
     section: Arc<Section>,
     /// Digests that are being put together: one, mostly.
-    preparing: JoinSet<()>,
+    preparing: JoinSet<Result<(), StoreError>>,
+    /// None is put together before then.
+    rests_until: Option<Instant>,
+    /// How often that has panicked, one time after the other.
+    panics: u32,
     is_quiet: bool,
     destination: NameId,
 }
@@ -51,7 +57,16 @@ impl Sorter {
     pub fn new(mut parts: WorkerParts, destination: NameId) -> Self {
         let section = parts.section.borrow_and_update().clone();
         let state = parts.queue.state();
-        let mut sorter = Self { state, section, preparing: JoinSet::new(), is_quiet: false, destination, parts };
+        let mut sorter = Self {
+            state,
+            section,
+            preparing: JoinSet::new(),
+            rests_until: None,
+            panics: 0,
+            is_quiet: false,
+            destination,
+            parts,
+        };
         sorter.begin();
         sorter
     }
@@ -76,7 +91,6 @@ impl Sorter {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.state.mark_unchanged();
             let status = self.parts.status.clone();
             tokio::select! {
                 biased;
@@ -87,15 +101,14 @@ impl Sorter {
                     has_more = true;
                 }
                 Ok(()) = self.state.changed() => {}
-                Some(prepared) = self.preparing.join_next() => if prepared.is_err() {
-                    // It has been told by the panic itself; another attempt at it is not made at once.
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                },
+                Some(prepared) = self.preparing.join_next() => self.prepared(prepared),
                 () = status.sorted().told() => {
                     let changed = status.sorted().windows(Windows::take_changed);
                     self.parts.queue.place(changed, Vec::new());
                 }
-                () = sleep_until(again) => {}
+                () = sleep_until(self.rests_until.map_or(again, |rests| Some(again.map_or(rests, |again| again.min(rests))))) => {
+                    self.rests_until = self.rests_until.filter(|until| *until > Instant::now());
+                }
             }
         }
     }
@@ -111,35 +124,49 @@ impl Sorter {
         queue.sort(self.section.config.sorting.is_some());
         let known = queue.windows().open.into_iter().map(|(head, _)| head);
         self.parts.status.sorted().windows(|windows| *windows = Windows::known(known));
+        // Where it is quiet, retries are to be looked at as well: what is urgent among them is not known any more.
+        self.is_quiet = false;
         self.look_at_wall();
+        self.parts.queue.wake();
     }
 
     /// Goes by another section. What waited by the one before is given its lane anew; where the new one does not sort, what is gathered
     /// goes out together, once and for all.
     fn follow(&mut self) {
-        self.section = self.parts.section.borrow_and_update().clone();
-        match self.sorting() {
-            Some(sorting) => {
-                self.begin();
-                let every = sorting.gathering.as_ref().and_then(|gathering| gathering.every);
-                let changed = self.parts.status.sorted().windows(|windows| {
-                    windows.shorten(every);
-                    windows.take_changed()
-                });
-                self.parts.queue.place(changed, Vec::new());
+        let section = self.parts.section.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.section, section);
+        let is_same = |of: fn(&Section) -> &String| of(&before) == of(&self.section);
+        if is_same(|section| &section.config.said) && is_same(|section| &section.config.fingerprint) {
+            return;
+        }
+        let sorting = self.sorting();
+        let gathering = sorting.as_ref().and_then(|sorting| sorting.gathering.as_ref());
+        let every = gathering.and_then(|gathering| gathering.every);
+        if gathering.is_none() && self.section.config.destination.digests() {
+            self.end_all();
+        }
+        self.begin();
+        if sorting.is_none() {
+            self.parts.status.sorted().windows(|windows| *windows = Windows::default());
+            return;
+        }
+        let changed = self.parts.status.sorted().windows(|windows| {
+            windows.shorten(every);
+            windows.take_changed()
+        });
+        self.parts.queue.place(changed, Vec::new());
+    }
+
+    /// What is gathered goes out, for each place as one message, since nothing is gathered any more.
+    fn end_all(&mut self) {
+        let now_ms = self.parts.clock.now_ms();
+        self.parts.status.sorted().windows(|windows| windows.shorten(None));
+        while self.parts.queue.digests().len() < DIGESTS_MAX {
+            let all = self.parts.status.sorted().windows(|windows| windows.over(now_ms, usize::MAX));
+            if all.is_empty() {
+                return;
             }
-            None => {
-                self.parts.status.sorted().windows(|windows| windows.shorten(None));
-                let may_be_one = self.section.config.destination.digests();
-                while let Some(over) = self.over().filter(|_| may_be_one)
-                    && self.parts.queue.digests().len() < DIGESTS_MAX
-                {
-                    self.end(&over);
-                }
-                self.parts.queue.sort(false);
-                self.parts.status.sorted().windows(|windows| *windows = Windows::default());
-                self.look_at_wall();
-            }
+            self.end(&all);
         }
     }
 
@@ -209,7 +236,7 @@ impl Sorter {
 
     fn over(&self) -> Option<Vec<GroupKey>> {
         let now_ms = self.parts.clock.now_ms();
-        let over = self.parts.status.sorted().windows(|windows| windows.over(now_ms));
+        let over = self.parts.status.sorted().windows(|windows| windows.over(now_ms, GROUPS_MAX));
         (!over.is_empty()).then_some(over)
     }
 
@@ -228,10 +255,13 @@ impl Sorter {
     }
 
     /// Whether what waits in some windows could go out at once, or when to ask again. Until then they go on collecting.
-    fn may_end(&self, over: &[GroupKey]) -> Result<(), Instant> {
+    fn may_end(&mut self, over: &[GroupKey]) -> Result<(), Instant> {
         let now = Instant::now();
+        let QueueState { state, .. } = self.state.borrow_and_update().clone();
         let windows = self.parts.queue.windows();
-        if !windows.are_whole {
+        let digests = self.parts.queue.digests();
+        // With so many digests nothing is ended, not even a window in which nothing waits.
+        if !windows.are_whole || digests.len() >= DIGESTS_MAX {
             return Err(now + LOOK_AGAIN);
         }
         let waits = |(head, count): &(WindowHead, u64)| *count > 0 && over.contains(&head.key);
@@ -241,12 +271,10 @@ impl Sorter {
         if self.is_quiet {
             return Err(now + LOOK_AT_WALL);
         }
-        let QueueState { state, .. } = self.state.borrow().clone();
-        let digests = self.parts.queue.digests();
         let is_one_waiting = digests.iter().any(|digest| digest.due_ms.is_none());
         // What else there is can be the probe of whether it works again.
         let has_probe = state.open_since_ms.is_some() && windows.others > 0;
-        if state.paused.is_some() || is_one_waiting || digests.len() >= DIGESTS_MAX || has_probe {
+        if state.paused.is_some() || is_one_waiting || has_probe {
             return Err(now + LOOK_AGAIN);
         }
         self.section.rate_limit.held_until(now).map_or(Ok(()), Err)
@@ -264,15 +292,43 @@ impl Sorter {
         }
     }
 
+    /// One has been put together, or that has failed: then it is tried again a little later. One that panics again and again cannot be one
+    /// message, and goes out as what it is made of.
+    fn prepared(&mut self, prepared: Result<Result<(), StoreError>, JoinError>) {
+        let has_panicked = prepared.is_err();
+        if matches!(prepared, Ok(Ok(()))) {
+            (self.rests_until, self.panics) = (None, 0);
+            return;
+        }
+        if let Ok(Err(error)) = prepared {
+            let destination = self.section.config.name.as_str();
+            tracing::warn!(destination, %error, "the events of a digest cannot be read; it is tried again");
+        }
+        self.rests_until = Some(Instant::now() + LOOK_AGAIN);
+        self.panics += u32::from(has_panicked);
+        if self.panics >= PANICS_MAX {
+            self.panics = 0;
+            let sorted = self.parts.status.sorted();
+            let lacking = self.parts.queue.digests().into_iter().filter(|digest| sorted.digest(digest.id).is_none());
+            lacking.for_each(|digest| self.parts.queue.dissolve(digest.id));
+        }
+    }
+
     /// Has the next digest put together that is not, one at a time.
     fn prepare_next(&mut self) {
+        while let Some(prepared) = self.preparing.try_join_next() {
+            self.prepared(prepared);
+        }
         let digests = self.parts.queue.digests();
         if !self.section.config.destination.digests() {
             digests.iter().for_each(|digest| self.parts.queue.dissolve(digest.id));
-        } else if self.preparing.is_empty()
-            && let Some(digest) = digests.iter().find(|digest| !digest.is_offered)
-        {
-            self.prepare(digest.clone(), Vec::new(), None);
+        } else if self.preparing.is_empty() && self.rests_until.is_none_or(|until| until <= Instant::now()) {
+            // One may have been offered by a sorter whose digests are gone.
+            let sorted = self.parts.status.sorted();
+            let is_lacking = |digest: &&store::Digest| !digest.is_offered || sorted.digest(digest.id).is_none();
+            if let Some(digest) = digests.iter().find(is_lacking).cloned() {
+                self.prepare(digest, Vec::new(), None);
+            }
         }
         self.parts.status.sorted().forget_all_but(|id| digests.iter().any(|digest| digest.id == id));
     }

@@ -327,6 +327,12 @@ impl Worker {
             self.is_ready = false;
             return None;
         }
+        let sorted = self.parts.status.sorted();
+        if self.section.config.destination.digests() && rest.digests().any(|id| sorted.digest(id).is_none()) {
+            // They go back; who puts the digest together wakes this.
+            self.is_ready = false;
+            return None;
+        }
         let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
         let mut is_first = true;
         while !rest.is_empty() {
@@ -366,7 +372,7 @@ async fn attempted(attempt: Attempt) -> Attempted {
     let to = claims.destination();
     let mut together = SmallVec::new();
     if let Some(digests) = &digests {
-        together = together_of(digests.sorted(), &claims, &mut read);
+        together = together_of(digests.sorted(), &section, &claims, &mut read);
     }
     let mut together = together.into_iter();
     let deliveries = read.iter().flatten().map(|event| {
@@ -400,11 +406,20 @@ async fn attempted(attempt: Attempt) -> Attempted {
 
 /// Of each claim whose event was read, the digest that it is; `None` where it is a delivery by itself, and of a digest with one member. What
 /// has not been put together yet counts as unread.
-fn together_of(sorted: &Sorted, claims: &InHand, read: &mut [Read]) -> SmallVec<[Option<Arc<Digest>>; 1]> {
+fn together_of(
+    sorted: &Sorted,
+    section: &Section,
+    claims: &InHand,
+    read: &mut [Read],
+) -> SmallVec<[Option<Arc<Digest>>; 1]> {
     let mut together = SmallVec::new();
     for (id, read) in claims.digests().zip(read) {
         let digest = id.map(|id| sorted.digest(id));
         match &digest {
+            // Its sorter will take it apart: what is one message here would be one event of it there.
+            Some(_) if !section.config.destination.digests() => {
+                *read = Err(StoreError::Unavailable("this destination takes each event by itself".to_owned()));
+            }
             Some(None) => *read = Err(StoreError::Unavailable("the digest is not put together yet".to_owned())),
             // One of its events that cannot be read is no reason to give all of them up.
             Some(Some(digest)) if read.is_err() => {

@@ -107,7 +107,7 @@ impl<'c> Explanation<'c> {
         let parts = part.into_iter().collect();
         let group = Group { values, count, since: since_ms, until: until_ms, parts };
         let events = vec![delivery.delivery.clone()];
-        let id = delivery.delivery.event.id.to_string();
+        let id = DIGEST_ID.to_owned();
         let left_out = count - 1;
         let digest = Digest { id, count, since_ms, until_ms, groups: vec![group], events, left_out, page: None };
         let together = Delivery { digest: Some(Arc::new(digest)), ..delivery.delivery.clone() };
@@ -192,6 +192,9 @@ fn shown_order(order: &Foreseen) -> Value {
         }
     }
 }
+
+/// Stands for the id that a digest would have.
+const DIGEST_ID: &str = "the-digest-has-its-own";
 
 /// Where some rules send an event, and what becomes of each of them.
 pub fn trace<'b>(

@@ -11,7 +11,7 @@ use super::{AttemptNote, Claim, Lanes, NameState, Room, Settlement, StoreError, 
 /// destination that lags, and cannot fail.
 pub trait Queue: Lanes {
     /// What is due, with its events: returned ones first, then due retries, first attempts and redeliveries in turn. Where the section sorts:
-    /// returned ones, what is urgent, and then due retries, what is ready and digests in turn. As much as both limits allow, and at least one
+    /// what is urgent, returned ones, and then due retries, what is ready and digests in turn. As much as both limits allow, and at least one
     /// event, however large. Empty while the destination is paused, and once the lease is lost. Dropping the future hands back what it had
     /// claimed.
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>>;

@@ -238,3 +238,98 @@ async fn explain_tells_how_an_event_would_go_out() {
     let urgent = explain(r#"{"type":"complained"}"#.to_owned()).await;
     assert_eq!((&urgent["goes"]["how"], &urgent["digest"]), (&json!("urgent"), &Value::Null));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_leaves_and_comes_back_sends_the_digest_that_it_had() {
+    let fake = Fake::start([Act::status(503)]).await;
+    let config = format!(
+        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    retry: {{ initial: 1h, max: 1h }}\n    digest: {{ every: 1h, first: 0 }}\n",
+        fake.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    let ids = [relay.accept(&bounced(0)).await, relay.accept(&bounced(1)).await, relay.accept(&bounced(2)).await];
+    eventually("they wait", async || relay.destination("crm").await["digest"]["events"] == 3).await;
+    relay.act("/api/destinations/crm/digest-now").await;
+    fake.wait_for(1).await;
+    eventually("it is to be tried again", async || relay.destination("crm").await["in_flight"] == 0).await;
+    let file = relay.directory.path().join("config.yaml");
+    let text = std::fs::read_to_string(&file).expect("the config");
+    let head = text.split("rules:").next().expect("a head");
+    std::fs::write(&file, format!("{head}rules: [ {{ to: [], stop: true }} ]\n")).expect("written");
+    relay.act("/api/reload").await;
+    eventually("it has left", async || relay.destination("crm").await["state"] == "removed").await;
+    std::fs::write(&file, &text).expect("written");
+    relay.act("/api/reload").await;
+    relay.act("/api/destinations/crm/retry").await;
+    for id in &ids {
+        assert_eq!(relay.until(id, "delivered").await["attempts"], 2);
+    }
+    let seen = fake.wait_for(2).await;
+    assert_eq!((seen.len(), seen[0].header("webhook-id")), (2, seen[1].header("webhook-id")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_changes_nothing_here_leaves_what_waits_alone() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    for number in 0..4 {
+        relay.accept(&bounced(number)).await;
+    }
+    held(&relay, 3).await;
+    let before = relay.destination("chat").await["digest"].clone();
+    let file = relay.directory.path().join("config.yaml");
+    let text = std::fs::read_to_string(&file).expect("the config");
+    std::fs::write(&file, format!("{text}removed_grace: 48h\n")).expect("written");
+    relay.act("/api/reload").await;
+    assert_eq!(relay.destination("chat").await["digest"], before);
+    relay.act("/api/destinations/chat/digest-now").await;
+    held(&relay, 0).await;
+    eventually("two messages", async || slack.seen().len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_fails_and_whose_destination_is_a_file_by_now_is_written_line_by_line() {
+    let fake = Fake::start(std::iter::repeat_n(Act::status(500), 50)).await;
+    let config = format!(
+        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0 }}\n",
+        fake.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(relay.accept(&bounced(number)).await);
+    }
+    eventually("they wait", async || relay.destination("crm").await["digest"]["events"] == 5).await;
+    relay.act("/api/destinations/crm/digest-now").await;
+    fake.wait_for(2).await;
+    let file = relay.directory.path().join("config.yaml");
+    let text = std::fs::read_to_string(&file).expect("the config");
+    let head = text.split("rules:").next().expect("a head");
+    let lines =
+        format!("{head}rules: [ {{ to: crm }} ]\ndestinations:\n  crm: {{ file: {{ path: crm.ndjson }}, {QUICK} }}\n");
+    std::fs::write(&file, lines).expect("written");
+    relay.act("/api/reload").await;
+    for id in &ids {
+        relay.until(id, "delivered").await;
+    }
+    let written = std::fs::read_to_string(relay.directory.path().join("data/crm.ndjson")).expect("written");
+    assert_eq!(written.lines().count(), 5, "{written}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_what_is_urgent_is_left_what_was_gathered_goes_out_together() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    for number in 0..5 {
+        relay.accept(&bounced(number)).await;
+    }
+    held(&relay, 4).await;
+    let file = relay.directory.path().join("config.yaml");
+    let text = std::fs::read_to_string(&file).expect("the config");
+    let digest = DIGEST.lines().next().expect("its line");
+    std::fs::write(&file, text.replace(digest, "")).expect("written");
+    relay.act("/api/reload").await;
+    eventually("all went out", async || relay.destination("chat").await["backlog"] == 0 && slack.seen().len() >= 2)
+        .await;
+    assert_eq!(slack.seen().len(), 2, "{:?}", texts(&slack));
+}

@@ -80,15 +80,10 @@ async fn show(relay: &Relay, of: &str) -> Outcome {
 async fn show_digest(relay: &Relay, of: &str) -> Outcome {
     let id = destination(relay, of)?;
     let generation = relay.generation();
-    let place = generation.destination_ids.iter().position(|known| *known == id);
-    let config = place.map(|at| &generation.config.destinations[at]).filter(|config| config.sorting.is_some());
-    let (Some(config), Some(status)) = (config, generation.statuses.get(&id)) else {
-        return Err(Refusal::missing(format!(
-            "`{of}` puts nothing together: the config gives it no `digest` and no `quiet`"
-        )));
-    };
+    let (config, status) = gathering(&generation, id, of)?;
     let (_, groups) = status.sorted().waiting(GROUPS_TOLD);
-    let mut shown = digest(&generation, config, id);
+    let counts = relay.store.counts().await.map_err(refused)?.of(id);
+    let mut shown = digest(relay, &generation, config, counts);
     shown["groups"] = groups.iter().map(shown_group).collect();
     shown["message"] = next_message(relay, config, id, status).await;
     Ok(shown)
@@ -98,6 +93,19 @@ async fn show_digest(relay: &Relay, of: &str) -> Outcome {
 fn name_of(window: &ShownWindow) -> String {
     let ShownWindow { values, count, since_ms, .. } = window.clone();
     Group { values, count, since: since_ms, until: since_ms, parts: Vec::new() }.name()
+}
+
+/// A destination that puts together what it gets, and what is known of it.
+fn gathering<'g>(
+    generation: &'g Generation,
+    id: NameId,
+    of: &str,
+) -> Result<(&'g DestinationConfig, &'g Arc<Status>), Refusal> {
+    let place = generation.destination_ids.iter().position(|known| *known == id);
+    let config = place.map(|at| &generation.config.destinations[at]).filter(|config| config.sorting.is_some());
+    config.zip(generation.statuses.get(&id)).ok_or_else(|| {
+        Refusal::missing(format!("`{of}` puts nothing together: the config gives it no `digest` and no `quiet`"))
+    })
 }
 
 fn shown_group(window: &ShownWindow) -> Value {
@@ -129,7 +137,7 @@ pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
             shown["failed"] = json!(so_far.failed);
             shown["backlog_max_age_s"] = json!(config.backlog.max_age.map(|age| age.as_secs()));
             shown["backlog_max_bytes"] = json!(config.backlog.max_size);
-            shown["digest"] = digest(&generation, config, *id);
+            shown["digest"] = digest(relay, &generation, config, counts.of(*id));
             shown
         })
         .collect();
@@ -199,14 +207,16 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
 const GROUPS_TOLD: usize = 20;
 
 /// What waits to go out together; nothing where the section does not sort.
-fn digest(generation: &Generation, config: &DestinationConfig, id: NameId) -> Value {
-    let (Some(sorting), Some(status)) = (&config.sorting, generation.statuses.get(&id)) else { return Value::Null };
+fn digest(relay: &Relay, generation: &Generation, config: &DestinationConfig, counts: Counts) -> Value {
+    let (Some(sorting), Some(status)) = (&config.sorting, generation.statuses.get(&counts.destination)) else {
+        return Value::Null;
+    };
     let sorted = status.sorted();
     let (windows, first) = sorted.waiting(1);
-    let at = first.first().map(|first| rfc3339(sorting.goes_out_ms(first.ends_ms)));
+    let at = first.first().map(|first| rfc3339(sorting.goes_out_ms(first.ends_ms.max(relay.clock.arrival_ms()))));
     json!({
         "at": at,
-        "events": sorted.gathered(),
+        "events": counts.gathered,
         "windows": windows,
         "quiet_until": sorted.quiet_until_ms().map(rfc3339),
     })
@@ -245,9 +255,9 @@ fn digest_now(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
     asked.id()?;
     let id = destination(relay, name)?;
     let generation = relay.generation();
-    let status = generation.statuses.get(&id);
-    let deliveries = status.map_or(0, |status| status.sorted().end_now());
-    let quiet_until = status.and_then(|status| status.sorted().quiet_until_ms()).map(rfc3339);
+    let (_, status) = gathering(&generation, id, name)?;
+    let deliveries = status.sorted().end_now();
+    let quiet_until = status.sorted().quiet_until_ms().map(rfc3339);
     Ok(json!({ "destination": name, "deliveries": deliveries, "quiet_until": quiet_until }))
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::PLACED_AT_ONCE;
 use super::together::{Parts, together};
 use crate::deliver::section::Section;
-use crate::deliver::sorting::windows::Arrival;
+use crate::deliver::sorting::windows::{Arrival, GROUPS_MAX};
 use crate::deliver::sorting::{EXAMPLES, Fold, Group, Sorting, Verdict};
 use crate::deliver::status::Status;
 use crate::destination::Digest;
 use crate::event::{EventId, RelayFields};
-use crate::store::{self, Answer, DigestId, GroupKey, NameId, Names, Queue, Store, StoredEvent};
+use crate::store::{self, Answer, DigestId, GroupKey, NameId, Names, Queue, Store, StoreError, StoredEvent};
 
 /// For how long the end of windows waits to be durable. On a full disk it goes on without: what is to be told is told.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -33,17 +33,30 @@ pub struct Preparing {
 impl Preparing {
     /// Puts a digest together and lets it go out, not before its end is on the disk: until then it could be another after a crash. `folds` is
     /// what is known of its members.
-    pub async fn prepare(self, digest: store::Digest, folds: Vec<Fold>, ended: Option<Ended>) {
-        if let Some(ended) = ended {
-            let _ = tokio::time::timeout(END_WAIT, ended).await;
+    pub async fn prepare(
+        self,
+        digest: store::Digest,
+        folds: Vec<Fold>,
+        ended: Option<Ended>,
+    ) -> Result<(), StoreError> {
+        if let Some(ended) = ended
+            && !matches!(tokio::time::timeout(END_WAIT, ended).await, Ok(Ok(_)))
+        {
+            let destination = self.section.config.name.as_str();
+            tracing::warn!(destination, digest = %digest.name, "a digest goes out before it is on the disk, which takes it too slowly");
         }
         let known: u64 = folds.iter().map(|fold| fold.count).sum();
-        let folds = if known == digest.members { folds } else { self.fold_again(digest.id).await };
+        let folds = if known == digest.members { folds } else { self.fold_again(digest.id).await? };
         let parts = Parts { id: digest.name.to_string(), folds, examples: self.examples(), at_ms: digest.closed_ms };
         let put_together = together(&*self.store, self.destination, parts).await;
-        let prepared = Digest { count: digest.members, page: self.section.page.clone(), ..put_together };
+        let left_out = digest.members.saturating_sub(put_together.events.len() as u64);
+        let page = self.section.page.clone();
+        let prepared = Digest { count: digest.members, left_out, page, ..put_together };
         self.status.sorted().keep(digest.id, Arc::new(prepared));
         self.queue.offer(digest.id);
+        // Also where it was offered by one whose digests are gone.
+        self.queue.wake();
+        Ok(())
     }
 
     fn sorting(&self) -> Option<&Sorting> {
@@ -56,16 +69,20 @@ impl Preparing {
     }
 
     /// Reads the members of a digest.
-    async fn fold_again(&self, id: DigestId) -> Vec<Fold> {
+    async fn fold_again(&self, id: DigestId) -> Result<Vec<Fold>, StoreError> {
         let mut folds: BTreeMap<GroupKey, Fold> = BTreeMap::new();
         let mut after: Option<EventId> = None;
-        while let Ok(events) = self.queue.members(id, after, PLACED_AT_ONCE).await {
-            let Some(last) = events.last() else { break };
+        loop {
+            let events = self.queue.members(id, after, PLACED_AT_ONCE).await?;
+            let Some(last) = events.last() else { return Ok(folds.into_values().collect()) };
             after = Some(last.id);
             let names = self.store.names();
             for event in &events {
                 let group = self.sorting().and_then(|sorting| group(sorting, &names, event));
                 let group = group.unwrap_or_else(Group::of_all);
+                // What one window had taken of all others is one group again.
+                let is_one_too_many = folds.len() >= GROUPS_MAX - 1 && !folds.contains_key(&group.key);
+                let group = if is_one_too_many { Group::of_all() } else { group };
                 let arrival = Arrival { event: event.id, received_ms: event.received_ms, group: &group, address: 0 };
                 let fold = folds.entry(group.key).or_default();
                 fold.add(&arrival, &group.values, group.part.as_deref(), self.examples());
@@ -73,7 +90,6 @@ impl Preparing {
             drop(names);
             tokio::task::yield_now().await;
         }
-        folds.into_values().collect()
     }
 }
 

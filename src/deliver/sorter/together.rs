@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::deliver::sorting::Fold;
+use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::deliver::worker::delivery;
 use crate::destination::{Delivery, Digest, Group};
 use crate::event::EventId;
@@ -28,16 +29,24 @@ pub struct Parts {
 pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
     let Parts { id, mut folds, examples, at_ms } = parts;
     folds.sort_by_key(|fold| (Reverse(fold.count), fold.since_ms));
+    let rest = folds.split_off(folds.len().min(GROUPS_MAX));
+    let shown = folds.last_mut();
+    if let (Some(last), false) = (shown, rest.is_empty()) {
+        *last = rest.into_iter().fold(std::mem::take(last), Fold::with);
+    }
     let each = (examples / folds.len().max(1)).max(1);
     let ids: Vec<EventId> = folds.iter().flat_map(|fold| fold.examples(each)).take(examples).collect();
     let read = store.events_of(ids).await.map(|(events, _)| events).unwrap_or_default();
     let names = store.names();
     let mut bytes = 0;
     let fits = |event: &&Arc<StoredEvent>| {
-        bytes += event.body.len();
-        bytes <= EXAMPLE_BYTES_MAX
+        let length = event.body.len();
+        // One at least, however large.
+        let fits = bytes == 0 || bytes + length <= EXAMPLE_BYTES_MAX;
+        bytes += if fits { length.max(1) } else { 0 };
+        fits
     };
-    let events: Vec<Delivery> = read.iter().take_while(fits).map(|event| delivery(&names, event, Some(to))).collect();
+    let events: Vec<Delivery> = read.iter().filter(fits).map(|event| delivery(&names, event, Some(to))).collect();
     let count = folds.iter().map(|fold| fold.count).sum();
     let groups = folds.into_iter().map(|fold| Group {
         values: fold.values,

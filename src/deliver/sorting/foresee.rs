@@ -40,7 +40,7 @@ impl Sorting {
             Standing::Quiet { until_ms } => Some(until_ms),
             Standing::Awake { .. } => None,
         });
-        foresee(gathering, group.clone(), Known { window, is_known: sorted.is_some(), quiet_until_ms })
+        foresee(gathering, group.clone(), Known { window, is_known: sorted.is_some(), quiet_until_ms }, wall_ms)
     }
 
     /// When a digest goes out whose window is over then, by the clock on the wall: not in quiet hours.
@@ -61,14 +61,14 @@ struct Known {
     quiet_until_ms: Option<u64>,
 }
 
-fn foresee(gathering: &Gathering, group: Group, known: Known) -> Foreseen {
+fn foresee(gathering: &Gathering, group: Group, known: Known, now_ms: u64) -> Foreseen {
     let Known { window, is_known, quiet_until_ms } = known;
     let with = window.as_ref().map_or(0, |window| window.count);
-    let ends_ms = window.as_ref().map(|window| window.ends_ms);
+    let ends_ms = window.as_ref().map(|window| window.ends_ms.max(now_ms));
     if quiet_until_ms.is_some() {
         return Foreseen::Digest { at_ms: ends_ms.max(quiet_until_ms), with, is_quiet: true, group };
     }
-    if gathering.every.is_none() {
+    if gathering.every.is_none() && window.is_none() {
         return Foreseen::Single;
     }
     let passed = window.map_or(0, |window| window.passed);

@@ -1,6 +1,6 @@
 //! How many messages some events would have become.
 
-use super::windows::Arrival;
+use super::windows::{Arrival, GROUPS_MAX};
 use super::{Sorting, Standing, Verdict, Windows};
 use crate::event::EventId;
 
@@ -43,7 +43,7 @@ impl Rehearsal {
 
     fn end(&mut self, now_ms: u64) {
         loop {
-            let over = self.windows.over(now_ms);
+            let over = self.windows.over(now_ms, GROUPS_MAX);
             if over.is_empty() {
                 return;
             }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::windows::GROUPS_MAX;
 use super::{Fold, Windows};
 use crate::destination::Digest;
 use crate::store::{DigestId, GroupKey};
@@ -103,7 +104,7 @@ impl Sorted {
     pub fn next(&self) -> Option<(u64, Vec<Fold>)> {
         let inner = self.lock();
         let first_ms = inner.windows.iter().filter(|(_, fold)| fold.count > 0).map(|(head, _)| head.ends_ms).min()?;
-        let over = inner.windows.over(first_ms);
+        let over = inner.windows.over(first_ms, GROUPS_MAX);
         let folds = over.iter().filter_map(|key| inner.windows.get(key)).map(|(_, fold)| fold.clone());
         Some((first_ms, folds.filter(|fold| fold.count > 0).collect()))
     }

@@ -142,13 +142,13 @@ impl Windows {
         self.by_end.first().map(|(ends_ms, _)| *ends_ms)
     }
 
-    /// Windows that are over and go to one place, at most so many as one message tells of, the one that was over first before the others.
-    pub fn over(&self, now_ms: u64) -> Vec<GroupKey> {
+    /// At most so many windows that are over and go to one place, the one that was over first before the others.
+    pub fn over(&self, now_ms: u64, most: usize) -> Vec<GroupKey> {
         let mut over = self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= now_ms).map(|(_, key)| *key);
         let Some(first) = over.next() else { return Vec::new() };
         let address = |key: &GroupKey| self.open.get(key).map(|open| open.head.address);
         let same = over.filter(|key| address(key) == address(&first));
-        std::iter::once(first).chain(same).take(GROUPS_MAX).collect()
+        std::iter::once(first).chain(same).take(most).collect()
     }
 
     /// Windows are no more: returns what waited in them.
@@ -211,6 +211,18 @@ impl Fold {
         }
         if self.last.len() > examples / 2 {
             self.last.pop_first();
+        }
+    }
+
+    /// Two groups told of as one, which has no name.
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            since_ms: self.since_ms.min(other.since_ms),
+            until_ms: self.until_ms.max(other.until_ms),
+            first: self.first,
+            last: self.last,
+            ..Self::default()
         }
     }
 
@@ -277,8 +289,8 @@ mod tests {
         let head = heads.iter().find(|head| head.key == key).expect("its head");
         assert_eq!((head.opened_ms, head.ends_ms, head.passed), (0, 15 * MINUTE_MS, 2));
         assert!(windows.take_changed().is_empty());
-        assert_eq!(windows.over(15 * MINUTE_MS - 1), []);
-        assert_eq!(windows.over(15 * MINUTE_MS), [key]);
+        assert_eq!(windows.over(15 * MINUTE_MS - 1, GROUPS_MAX), []);
+        assert_eq!(windows.over(15 * MINUTE_MS, GROUPS_MAX), [key]);
         let ended = windows.end(&[key]);
         assert_eq!(ended.iter().map(|fold| fold.count).collect::<Vec<_>>(), [1]);
         assert_eq!(place(&mut windows, &gathering, (5, 1), 16 * MINUTE_MS), Lane::Ready, "a new window");
@@ -295,7 +307,7 @@ mod tests {
         assert_eq!((heads[0].ends_ms, heads[0].passed), (0, 3), "it ends with the quiet hours");
         let mut after_a_restart = Windows::known(heads);
         assert_eq!(place(&mut after_a_restart, &gathering, (2, 1), 2), Lane::Window(key));
-        assert_eq!(after_a_restart.over(2), [key]);
+        assert_eq!(after_a_restart.over(2, GROUPS_MAX), [key]);
     }
 
     #[test]
@@ -307,7 +319,7 @@ mod tests {
         assert_eq!(place_at(&mut windows, &nights, (2, 1, 0), 1, true), Lane::Window(key));
         assert_eq!(place(&mut windows, &nights, (3, 1), 2), Lane::Window(key));
         assert_eq!(place(&mut windows, &nights, (4, 2), 2), Lane::Ready, "another group");
-        assert_eq!(windows.end(&windows.over(2)).iter().map(|fold| fold.count).sum::<u64>(), 2);
+        assert_eq!(windows.end(&windows.over(2, GROUPS_MAX)).iter().map(|fold| fold.count).sum::<u64>(), 2);
         assert_eq!(place(&mut windows, &nights, (5, 1), 3), Lane::Ready);
     }
 
@@ -318,7 +330,10 @@ mod tests {
         let key = group(1).key;
         place(&mut windows, &gathering, (1, 1), 0);
         assert_eq!(place(&mut windows, &gathering, (2, 1), 99 * MINUTE_MS), Lane::Window(key));
-        assert_eq!(windows.end(&windows.over(99 * MINUTE_MS)).iter().map(|fold| fold.count).sum::<u64>(), 2);
+        assert_eq!(
+            windows.end(&windows.over(99 * MINUTE_MS, GROUPS_MAX)).iter().map(|fold| fold.count).sum::<u64>(),
+            2
+        );
         assert_eq!(windows.next_end_ms(), None);
     }
 
@@ -361,12 +376,12 @@ mod tests {
         for name in 0..30 {
             place_at(&mut windows, &gathering, (name, name, name % 2), name, false);
         }
-        let over = windows.over(15 * MINUTE_MS + 29);
+        let over = windows.over(15 * MINUTE_MS + 29, GROUPS_MAX);
         assert_eq!(over, (0..30).step_by(2).map(|name| group(name).key).collect::<Vec<_>>());
         for name in 100..150 {
             place_at(&mut windows, &gathering, (name, name, 0), 29, false);
         }
-        assert_eq!(windows.over(15 * MINUTE_MS + 29).len(), GROUPS_MAX);
+        assert_eq!(windows.over(15 * MINUTE_MS + 29, GROUPS_MAX).len(), GROUPS_MAX);
     }
 
     #[test]

@@ -224,6 +224,8 @@ impl Journal {
             if let Some(id) = claim.digest {
                 match queue.settle_digest(id, attempts, &state) {
                     Some(members) => {
+                        // The next may be ended.
+                        destination.sorting.wakeup.notify_one();
                         self.digest_settled((claim.key.destination, id), (attempts, at_ms), state, members)
                     }
                     None => tracing::warn!(?claim, "settled a digest that was not in flight; nothing was changed"),

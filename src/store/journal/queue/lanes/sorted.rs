@@ -22,7 +22,8 @@ impl Queue {
             let claim = match (sorts, urgent_only) {
                 (true, true) => self.take_returned_urgent().or_else(|| self.take_urgent(now_ms)),
                 (true, false) => {
-                    let first = self.take_returned().or_else(|| self.take_urgent(now_ms));
+                    let urgent = self.take_returned_urgent().or_else(|| self.take_urgent(now_ms));
+                    let first = urgent.or_else(|| self.take_returned());
                     first.or_else(|| self.take_by_turns(TURNS, now_ms, Self::take_sorted))
                 }
                 (false, true) => None,

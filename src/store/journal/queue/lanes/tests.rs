@@ -232,7 +232,7 @@ fn retries_of_what_is_urgent_come_before_all_else_and_quiet_holds_the_rest() {
     assert_eq!(queue.next_due(), None);
     queue.place(Vec::new(), [(5, Lane::Urgent)]);
     let mut rest = sequences(&queue.claim(9, 100));
-    assert_eq!(rest[..2], [1, 5], "what was handed back, then what is urgent");
+    assert_eq!(rest[..2], [5, 1], "what is urgent, then what was handed back");
     rest.sort_unstable();
     assert_eq!(rest, [1, 3, 4, 5]);
 }
