@@ -3,7 +3,7 @@
 //! It claims nothing and attempts nothing, so whatever becomes of it nothing is lost: a worker whose sorter hangs has less to do. It looks at
 //! a delivery once. A digest is put together from what the sorter knows of its windows; after a restart it is read again.
 //!
-//! [`prepare`]: a closed digest is put together. [`together`]: what that is.
+//! [`prepare`]: a closed digest is put together. [`mod@together`]: what that is.
 
 mod prepare;
 mod together;

@@ -198,7 +198,9 @@ impl Client {
 
     /// A client that goes another way; all that ask for the same way share its connections.
     pub fn by(&self, way: Way) -> Self {
-        Self { transport: self.transport.network().transport(way), ..self.clone() }
+        let mut other = self.clone();
+        other.transport = self.transport.network().transport(way);
+        other
     }
 
     /// The addresses of a host, for kinds that do not speak HTTP: looked up where requests have them from.

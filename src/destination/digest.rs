@@ -1,7 +1,7 @@
 //! Digests: several deliveries to one address that go out as one message. What each kind makes of them it says itself; here is what they are,
 //! and what people are told of them.
 //!
-//! A digest goes through a kind as a [`Delivery`](super::Delivery) that has one: its event is the first member's, and all members have its address.
+//! A digest goes through a kind as a [`Delivery`] that has one: its event is the first member's, and all members have its address.
 //! It is built elsewhere, and holds examples of its events and not all of them.
 
 use std::sync::{Arc, LazyLock};

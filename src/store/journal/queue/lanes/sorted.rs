@@ -13,7 +13,7 @@ const TURNS: usize = 3;
 const TURNS_UNSORTED: usize = 4;
 
 impl Queue {
-    /// As [`claim`](Self::claim) says, where there are lanes.
+    /// As `claim_within` says, where there are lanes.
     pub(in super::super) fn claim_by_lanes(&mut self, max: usize, urgent_only: bool, now_ms: u64) -> Vec<Claim> {
         let sorts = self.sorts();
         self.lanes().urgent_only = urgent_only;
