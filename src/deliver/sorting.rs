@@ -111,11 +111,6 @@ impl Sorting {
         Self { fields, urgent, gathering, quiet }
     }
 
-    /// Whether anything is urgent.
-    pub fn has_urgent(&self) -> bool {
-        self.urgent.is_some()
-    }
-
     /// What an event is. `address` says where it goes, where that depends on the event: no group has two of them.
     pub fn verdict(&self, body: &[u8], relay: RelayFields<'_>, address: u64) -> Result<Verdict, Refused> {
         let event = self.fields.read(body, relay)?;

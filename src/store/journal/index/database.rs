@@ -191,14 +191,19 @@ impl Database {
         // Whatever is damaged shows now, and not when an operator looks for a dead letter.
         connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self {
+        Ok(Self::over(connection))
+    }
+
+    /// One that does not know yet what it holds.
+    fn over(connection: Connection) -> Self {
+        Self {
             connection,
             written: std::collections::HashMap::new(),
             knows_written: false,
             members: Default::default(),
             with_lanes: None,
             lived: None,
-        })
+        }
     }
 
     /// Opens an existing file to look into it.
@@ -206,14 +211,7 @@ impl Database {
         let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // A quarter of a mebibyte: it finds single rows.
         connection.pragma_update(None, "cache_size", -256)?;
-        Ok(Self {
-            connection,
-            written: std::collections::HashMap::new(),
-            knows_written: false,
-            members: Default::default(),
-            with_lanes: None,
-            lived: None,
-        })
+        Ok(Self::over(connection))
     }
 
     /// Whether it lies in a file, and not in memory.
