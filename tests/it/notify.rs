@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vero_relay::time::Clock;
+use vero_relay::time::{Clock, rfc3339};
 
 use crate::harness::*;
 use crate::mail_server::{Begins, MailServer};
@@ -84,6 +84,28 @@ impl Drill {
         self.until(kind, |problem| problem["gone_since"].is_string()).await
     }
 
+    /// Waits until so many messages have come and the relay knows that the last one was heard; gives what that says. Whoever moves the clock
+    /// before that has it heard at the later time, and the next message a minute after it.
+    async fn told(&self, fake: &Fake, count: usize) -> Message {
+        let message = fake.wait_for(count).await.remove(count - 1);
+        let now = rfc3339(self.clock.load(Ordering::Relaxed));
+        let told = message.json()["notice"]["problems"].as_array().cloned().expect("problems");
+        eventually("it to be known as told", async || {
+            let known = self.problems().await;
+            told.iter().all(|told| {
+                let same = |known: &&Value| known["kind"] == told["kind"] && known["about"] == told["about"];
+                let known = known.iter().find(same);
+                if told["is_over"] == true {
+                    known.is_none()
+                } else {
+                    known.is_some_and(|known| known["told"]["at"] == *now)
+                }
+            })
+        })
+        .await;
+        message
+    }
+
     /// Waits until somebody has looked for the first time: what was there before is old.
     async fn until_looked(&self) {
         let metrics = async || self.relay.admin("/metrics").await.text();
@@ -100,8 +122,7 @@ impl Drill {
         self.send_by_a_wrong_token().await;
         self.until_seen("source_refused").await;
         self.pass(STEADY);
-        let last = said(&told.wait_for(count).await[count - 1]);
-        assert_eq!(last, ["source_refused vero begins"]);
+        assert_eq!(said(&self.told(told, count).await), ["source_refused vero begins"]);
         assert_eq!(told.seen().len(), count);
     }
 }
@@ -144,7 +165,7 @@ async fn an_outage_is_one_message_when_it_has_lasted_and_one_when_it_is_over() {
     let id = drill.relay.accept(SENT).await;
     drill.until_seen("destination_failing").await;
     drill.pass(10 * MINUTE + SOON);
-    let first = ops.wait_for(1).await.remove(0);
+    let first = drill.told(&ops, 1).await;
     assert_eq!(said(&first), ["destination_failing crm begins"]);
     let notice = &first.json()["notice"];
     let told = &notice["problems"][0];
@@ -161,7 +182,7 @@ async fn an_outage_is_one_message_when_it_has_lasted_and_one_when_it_is_over() {
     drill.relay.until(&id, "delivered").await;
     drill.until_gone("destination_failing").await;
     drill.pass(STEADY);
-    assert_eq!(said(&ops.wait_for(2).await[1]), ["destination_failing crm over"]);
+    assert_eq!(said(&drill.told(&ops, 2).await), ["destination_failing crm over"]);
     drill.mark(&ops, 3).await;
     let metrics = drill.relay.admin("/metrics").await.text();
     let counted = "vero_relay_notifications_total{destination=\"ops\",outcome=\"delivered\"} 3\n";
@@ -177,8 +198,7 @@ async fn a_restart_in_between_says_nothing() {
     let id = drill.relay.accept(SENT).await;
     drill.until_seen("destination_failing").await;
     drill.pass(10 * MINUTE + SOON);
-    ops.wait_for(1).await;
-    drill.until("destination_failing", |problem| problem["told"]["to"] == "ops").await;
+    drill.told(&ops, 1).await;
     let drill = drill.restart().await;
     let known = drill.until_seen("destination_failing").await;
     assert_eq!(known["told"]["to"], "ops", "it is known");
@@ -191,7 +211,7 @@ async fn a_restart_in_between_says_nothing() {
     drill.relay.until(&id, "delivered").await;
     drill.until_gone("destination_failing").await;
     drill.pass(STEADY);
-    assert_eq!(said(&ops.wait_for(3).await[2]), ["destination_failing crm over"]);
+    assert_eq!(said(&drill.told(&ops, 3).await), ["destination_failing crm over"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,12 +228,12 @@ async fn what_happens_at_once_is_one_message_the_worst_first() {
     drill.until_seen("source_refused").await;
     drill.pass(SOON);
     let expected = ["source_refused vero begins", "destination_paused crm begins", "reload_failed begins"];
-    assert_eq!(said(&ops.wait_for(1).await[0]), expected);
+    assert_eq!(said(&drill.told(&ops, 1).await), expected);
     let config = format!("{HEAD}{rest}");
     assert_eq!(drill.reload(&config).await.status(), 200);
     drill.until_gone("reload_failed").await;
     drill.pass(STEADY);
-    assert_eq!(said(&ops.wait_for(2).await[1]), ["reload_failed over"]);
+    assert_eq!(said(&drill.told(&ops, 2).await), ["reload_failed over"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +251,7 @@ async fn nobody_is_told_of_a_destination_by_way_of_it_nor_by_another_name_of_its
     drill.relay.accept(SENT).await;
     drill.until_seen("destination_failing").await;
     drill.pass(10 * MINUTE + SOON);
-    assert_eq!(said(&mail.wait_for(1).await[0]), ["destination_failing ops begins"]);
+    assert_eq!(said(&drill.told(&mail, 1).await), ["destination_failing ops begins"]);
     assert!(ops.seen().iter().all(|message| !message.text().contains("ops fails")), "not even tried");
 }
 
@@ -297,7 +317,7 @@ async fn what_cannot_be_written_down_is_told_all_the_same_and_written_later() {
     drill.send_by_a_wrong_token().await;
     drill.until_seen("source_refused").await;
     drill.pass(SOON);
-    assert_eq!(said(&ops.wait_for(1).await[0]), ["source_refused vero begins"]);
+    assert_eq!(said(&drill.told(&ops, 1).await), ["source_refused vero begins"]);
     drill.until("source_refused", |problem| problem["told"]["to"] == "ops").await;
     change("DROP TRIGGER full;");
     let drill = drill.restart().await;
@@ -317,14 +337,14 @@ async fn a_source_that_is_silent_for_longer_than_it_says_is_told_of_until_it_is_
     drill.pass(HOUR + STEADY);
     drill.until_seen("source_silent").await;
     drill.pass(STEADY);
-    let told = ops.wait_for(2).await.remove(1);
+    let told = drill.told(&ops, 2).await;
     assert!(said(&told).contains(&"source_silent vero begins".to_owned()), "{:?}", said(&told));
     let text = told.json()["notice"]["problems"].to_string();
     assert!(text.contains("no event came from the source vero for") && text.contains("`expect_every` is 1h"), "{text}");
     drill.relay.accept(SENT).await;
     drill.until_gone("source_silent").await;
     drill.pass(STEADY);
-    let told = ops.wait_for(3).await.remove(2);
+    let told = drill.told(&ops, 3).await;
     assert!(said(&told).contains(&"source_silent vero over".to_owned()), "{:?}", said(&told));
 }
 
@@ -340,7 +360,7 @@ async fn dead_letters_are_told_with_their_number_and_the_reasons() {
     }
     drill.until("dead_letters", |problem| problem["text"].as_str().is_some_and(|text| text.starts_with('2'))).await;
     drill.pass(SOON);
-    let told = ops.wait_for(1).await.remove(0);
+    let told = drill.told(&ops, 1).await;
     assert_eq!(said(&told), ["dead_letters crm begins"]);
     let told = &told.json()["notice"]["problems"][0];
     assert!(
@@ -351,7 +371,7 @@ async fn dead_letters_are_told_with_their_number_and_the_reasons() {
     drill.pass(HOUR + MINUTE);
     drill.until_gone("dead_letters").await;
     drill.pass(STEADY);
-    assert_eq!(said(&ops.wait_for(2).await[1]), ["dead_letters crm over"]);
+    assert_eq!(said(&drill.told(&ops, 2).await), ["dead_letters crm over"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,14 +388,14 @@ async fn what_a_person_has_paused_is_told_when_it_has_lasted_and_a_backlog_beyon
     }
     drill.until_seen("backlog_size").await;
     drill.pass(SOON);
-    assert_eq!(said(&ops.wait_for(1).await[0]), ["backlog_size crm begins"]);
+    assert_eq!(said(&drill.told(&ops, 1).await), ["backlog_size crm begins"]);
     drill.pass(10 * MINUTE + SOON);
-    assert_eq!(said(&ops.wait_for(2).await[1]), ["destination_paused crm begins"]);
+    assert_eq!(said(&drill.told(&ops, 2).await), ["destination_paused crm begins"]);
     drill.relay.act("/api/destinations/crm/resume").await;
     drill.until_gone("backlog_size").await;
     drill.until_gone("destination_paused").await;
     drill.pass(STEADY);
-    assert_eq!(said(&ops.wait_for(3).await[2]), ["destination_paused crm over", "backlog_size crm over"]);
+    assert_eq!(said(&drill.told(&ops, 3).await), ["destination_paused crm over", "backlog_size crm over"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,11 +408,9 @@ async fn a_problem_that_lasts_is_told_again_as_often_as_the_config_says() {
     drill.until_seen("destination_failing").await;
     drill.pass(HOUR + SOON);
     for count in 2..4 {
-        let told = ops.wait_for(count - 1).await;
-        assert_eq!(said(&told[count - 2]), ["destination_failing crm begins"]);
-        drill.until("destination_failing", |problem| problem["told"].is_object()).await;
+        assert_eq!(said(&drill.told(&ops, count - 1).await), ["destination_failing crm begins"]);
         drill.pass(2 * HOUR + STEADY);
-        let text = ops.wait_for(count).await[count - 1].json()["notice"]["problems"][0]["text"].to_string();
+        let text = drill.told(&ops, count).await.json()["notice"]["problems"][0]["text"].to_string();
         assert!(text.starts_with("\"still: crm fails"), "{text}");
     }
 }
