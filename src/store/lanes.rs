@@ -152,13 +152,8 @@ pub trait Lanes: Send + Sync {
     /// as old as it was. One that is in flight is left alone. Written within 100 ms and durable within a second.
     fn dissolve(&self, id: DigestId);
 
-    /// All digests, in the order of their closing.
+    /// All digests that are not settled, in the order of their closing.
     fn digests(&self) -> Vec<Digest>;
-
-    /// One of them; `None` once it is settled.
-    fn digest(&self, id: DigestId) -> Option<Digest> {
-        self.digests().into_iter().find(|digest| digest.id == id)
-    }
 
     /// The events of a digest's members, in the order of arrival, behind `after`: as much as both limits of the room allow and at least one.
     /// What cannot be read is left out. Empty at the end, and where there is no such digest.
