@@ -101,3 +101,16 @@ pub fn recover(disk: &Arc<dyn Disk>, database: &mut Database) -> Result<Recovere
     recovered.opened.strays = strays;
     Ok(recovered)
 }
+
+/// Where a start by an index finds everything; `None` where it reads the whole journal instead. The index is only looked into: what else is
+/// read is noted in `scratch`.
+pub fn by_index(
+    disk: &Arc<dyn Disk>,
+    index: &mut Database,
+    scratch: &mut Database,
+) -> Result<Option<State>, OpenError> {
+    let Found { mut headers, .. } = Found::look(disk)?;
+    let Some(checkpoint) = Checkpoint::load(index, &headers) else { return Ok(None) };
+    headers.retain(|found| !checkpoint.is_older_than_known(found.segment));
+    Ok(Some(read(disk, scratch, &headers, Some(checkpoint))?.state))
+}

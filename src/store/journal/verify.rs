@@ -1,13 +1,17 @@
 //! Reading a whole store to see whether it holds together: every CRC, and the index against the journal.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bitmap::Bitmap;
 use super::disk::{Disk, RealDisk};
-use super::index::{Database, META_GROUP, META_JOURNAL};
-use super::recover::{OpenError, Recovered, recover};
+use super::index::{Database, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
+use super::queue::Queue;
+use super::recover::{OpenError, Recovered, by_index, recover};
 use super::segments::{Segments, Window, events_in};
 use super::words::ReadError;
+use crate::store::{DigestId, GroupKey, NameId};
 
 /// Dead letters that are compared in one go: each has a reason.
 const COMPARED_AT_ONCE: usize = 4096;
@@ -61,7 +65,7 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
     for stray in &opened.strays {
         verified.problems.push(format!("{stray} is not part of the journal and is not read"));
     }
-    let segments = Segments::new(disk, state.segments);
+    let segments = Segments::new(disk.clone(), state.segments);
     verified.bytes = segments.bytes();
     check_bodies(&segments, &mut verified, progress)?;
     for (id, queue) in &state.queues {
@@ -75,8 +79,15 @@ pub fn verify_disk(disk: Arc<dyn Disk>, index: &Path, progress: &mut dyn FnMut(f
             }
         }
     }
-    let said = Said { fresh: &fresh, queues: &state.queues, journal: state.number, next_group: state.next_group };
-    compare(index, &said, &mut verified);
+    let said = Said {
+        disk: &disk,
+        fresh: &fresh,
+        queues: &state.queues,
+        journal: state.number,
+        next_group: state.next_group,
+        is_whole: opened.damage.is_empty(),
+    };
+    compare(index, &said, &mut verified)?;
     Ok(verified)
 }
 
@@ -107,24 +118,27 @@ fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn
 
 /// What the journal says.
 struct Said<'s> {
+    disk: &'s Arc<dyn Disk>,
     fresh: &'s Database,
-    queues: &'s std::collections::HashMap<crate::store::NameId, super::queue::Queue>,
+    queues: &'s HashMap<NameId, Queue>,
     journal: Option<u64>,
     next_group: u64,
+    /// Nothing of it is lost, which the index may know still.
+    is_whole: bool,
 }
 
 /// What the index says against what the journal says. The index may be behind, which is no fault: it is made up for at the start.
-fn compare(path: &Path, said: &Said<'_>, verified: &mut Verified) {
-    let Said { fresh, queues, journal, next_group } = *said;
+fn compare(path: &Path, said: &Said<'_>, verified: &mut Verified) -> Result<(), OpenError> {
+    let Said { disk, fresh, queues, journal, next_group, is_whole } = *said;
     if !path.exists() {
         verified.problems.push("there is no index (state.db): the next start makes it from the journal".to_owned());
-        return;
+        return Ok(());
     }
-    let index = match Database::open_to_read(path) {
+    let mut index = match Database::open_to_read(path) {
         Ok(index) => index,
         Err(error) => {
             verified.problems.push(format!("the index (state.db) cannot be read: {error}"));
-            return;
+            return Ok(());
         }
     };
     match index.check() {
@@ -135,14 +149,14 @@ fn compare(path: &Path, said: &Said<'_>, verified: &mut Verified) {
         && known != journal
     {
         verified.problems.push("state.db belongs to another journal".to_owned());
-        return;
+        return Ok(());
     }
     if index.meta(META_GROUP).is_ok_and(|known| known.is_some_and(|known| known > next_group)) {
         verified.problems.push(
             "state.db is newer than the journal, which has lost its end or was put back: what was there is lost"
                 .to_owned(),
         );
-        return;
+        return Ok(());
     }
     for (id, queue) in queues {
         let dead: Vec<u64> = queue.dead().iter_from(0).collect();
@@ -165,4 +179,55 @@ fn compare(path: &Path, said: &Said<'_>, verified: &mut Verified) {
             verified.problems.extend(some.iter().filter(differs).map(problem));
         }
     }
+    if is_whole {
+        compare_lanes(disk, &mut index, queues, verified)?;
+    }
+    Ok(())
+}
+
+/// What of a queue's windows and digests must be the same wherever it is read. Times are not: a start moves them on by what did not count.
+#[derive(Default, PartialEq)]
+struct Gathered<'q> {
+    /// Their addresses, and how many passed.
+    windows: BTreeMap<GroupKey, (u64, u32)>,
+    digests: BTreeMap<DigestId, (u16, &'q str, &'q Bitmap)>,
+}
+
+impl<'q> Gathered<'q> {
+    fn of(queue: Option<&'q Queue>) -> Self {
+        let Some(queue) = queue else { return Self::default() };
+        let windows = queue.heads().map(|head| (head.key, (head.address, head.passed)));
+        let digests = queue.all_digests().map(|(id, digest)| (id, (digest.attempts, &*digest.reason, &digest.members)));
+        Self { windows: windows.collect(), digests: digests.collect() }
+    }
+}
+
+/// The windows and digests that a start by the index would find, against those of the journal.
+fn compare_lanes(
+    disk: &Arc<dyn Disk>,
+    index: &mut Database,
+    queues: &HashMap<NameId, Queue>,
+    verified: &mut Verified,
+) -> Result<(), OpenError> {
+    let checkpoint = |key| index.meta(key).ok().flatten();
+    if checkpoint(META_LANES).is_some_and(|of| Some(of) == checkpoint(META_SEGMENT))
+        && let Err(error) = index.load_lanes(&mut HashMap::new())
+    {
+        verified.problems.push(format!("state.db: windows and digests cannot be read: {error}"));
+        return Ok(());
+    }
+    let mut scratch = Database::open(None).map_err(|error| OpenError::Io(std::io::Error::other(error.to_string())))?;
+    let Some(known) = by_index(disk, index, &mut scratch)? else { return Ok(()) };
+    let ids: BTreeSet<NameId> = known.queues.keys().chain(queues.keys()).copied().collect();
+    for id in ids {
+        let (known, said) = (Gathered::of(known.queues.get(&id)), Gathered::of(queues.get(&id)));
+        if known.windows != said.windows {
+            verified.problems.push(format!("state.db: the windows of destination {} differ", id.0));
+        }
+        let digests: BTreeSet<&DigestId> = known.digests.keys().chain(said.digests.keys()).collect();
+        for digest in digests.into_iter().filter(|digest| known.digests.get(digest) != said.digests.get(digest)) {
+            verified.problems.push(format!("state.db: the digest {} of destination {} differs", digest.0, id.0));
+        }
+    }
+    Ok(())
 }

@@ -300,6 +300,51 @@ fn a_journal_with_windows_and_digests_holds_together() {
 }
 
 #[test]
+fn verify_finds_windows_and_digests_of_which_the_index_says_something_else() {
+    const WINDOWS: Option<&str> = Some("state.db: the windows of destination CRM differ");
+    const DIGEST: Option<&str> = Some("state.db: the digest DIGEST of destination CRM differs");
+    let another = "INSERT INTO head SELECT destination, x'07070707070707070707070707070707', 7, 1, 2, 0 FROM head";
+    let changes = [
+        ("UPDATE head SET passed = passed + 1", WINDOWS),
+        ("UPDATE head SET address = 8", WINDOWS),
+        ("DELETE FROM head", WINDOWS),
+        (another, WINDOWS),
+        ("UPDATE digest SET attempts = 2", DIGEST),
+        ("UPDATE digest SET reason = '418'", DIGEST),
+        ("UPDATE digest SET digest = digest + 1", DIGEST),
+        ("DELETE FROM digest", DIGEST),
+        ("DELETE FROM member", DIGEST),
+        ("UPDATE member SET bits = x'ff'", Some("state.db: windows and digests cannot be read: ")),
+        // Times are moved on at a start.
+        ("UPDATE head SET ends_ms = ends_ms + 1", None),
+    ];
+    for (change, expected) in changes {
+        let kept = Kept::new(64 * SEGMENT);
+        let store = kept.open();
+        let (digest, crm) = (with_lanes(&store), crm(&store));
+        // The records lie in segments that a start does not read.
+        fill(&store, 2 * SEGMENT);
+        store.close();
+        drop(store);
+        let problems = || {
+            let verified = verify_disk(Arc::new(kept.disk.clone()), &kept.index(), &mut |_| {}).expect("read");
+            verified.problems
+        };
+        assert_eq!(problems(), [""; 0], "{change}");
+        let connection = rusqlite::Connection::open(kept.index()).expect("it opens");
+        assert!(connection.execute(change, []).expect("changed") > 0, "{change}");
+        drop(connection);
+        let told = |expected: &str| {
+            let expected = expected.replace("DIGEST", &digest.0.to_string());
+            expected.replace("CRM", &crm.0.to_string())
+        };
+        let (problems, expected) = (problems(), expected.map(told));
+        assert_eq!(problems.len(), usize::from(expected.is_some()), "{change}: {problems:?}");
+        assert!(expected.is_none_or(|expected| problems[0].starts_with(&expected)), "{change}: {problems:?}");
+    }
+}
+
+#[test]
 fn tables_of_lanes_that_a_release_between_has_left_as_they_were_are_not_believed() {
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
