@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::without_addresses;
-use crate::config::{Notify, place};
+use crate::config::{Config, Notify, place};
 use crate::deliver::{LOOK_EVERY, Status, Turn};
 use crate::notify::{
     Candidate, Certificate, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page, Paused,
@@ -44,7 +44,9 @@ pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, stop: CancellationTo
         }
         let generation = relay.generation().clone();
         let Some(notify) = generation.config.notify.as_ref() else {
-            relay.problems.set(Vec::new());
+            if desk.is_some() {
+                show(&relay, Vec::new());
+            }
             continue;
         };
         let desk = match &mut desk {
@@ -126,6 +128,7 @@ impl Desk {
     async fn turn(&mut self, generation: &Generation, notify: &Notify) {
         let observed = self.observe(generation).await;
         let now_ms = self.clock.now_ms();
+        self.go_by_the_names_of(&generation.config);
         self.finish(generation, notify, &observed).await;
         let looks = self.ledger.look(&observed, &notify.bounds, now_ms);
         let items = self.state.step(&looks, &notify.terms, now_ms);
@@ -149,9 +152,7 @@ impl Desk {
                     item.text
                 );
             }
-            if !round.untold.is_empty() {
-                self.state.end_round(self.clock.now_ms());
-            }
+            self.state.untold(&round.untold, self.clock.now_ms());
             self.show();
         }
         if self.kept_at.elapsed() >= KEPT_EVERY {
@@ -159,12 +160,26 @@ impl Desk {
         }
     }
 
+    /// What is known of a destination that is called something else now is known under its new name; and what the config names no more is
+    /// not said to be well.
+    fn go_by_the_names_of(&mut self, config: &Config) {
+        let has_destination = |name: &str| config.destinations.iter().any(|destination| destination.name == name);
+        for destination in &config.destinations {
+            if let Some(from) = destination.renamed_from.as_ref().filter(|from| !has_destination(from)) {
+                self.state.rename(from, &destination.name);
+                self.ledger.rename(from, &destination.name);
+            }
+        }
+        self.state.part_with(|key| match key.destination() {
+            Some(name) => has_destination(name),
+            None if key.kind.is_of_source() => config.sources.iter().any(|source| source.name == key.about),
+            None => true,
+        });
+    }
+
     /// Tells what the process before may have told or not: as it was, under the same id.
     async fn finish(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) {
-        if !self.state.may_try(self.clock.now_ms()) {
-            return;
-        }
-        for telling in self.state.unfinished().to_vec() {
+        for telling in self.state.unfinished(self.clock.now_ms()) {
             let mut round = Round::new(Vec::new(), candidates(generation, notify, observed, &self.relay));
             let place_of = |name: &str| place_of(generation, name);
             let mut is_told = false;
@@ -176,7 +191,7 @@ impl Desk {
                 // By this config it is told in parts, or not at all.
                 self.state.not_told(&telling.id);
             } else if !is_told {
-                self.state.end_round(self.clock.now_ms());
+                self.state.untold(&telling.items, self.clock.now_ms());
             }
             self.keep().await;
         }
@@ -290,12 +305,7 @@ impl Desk {
             told: problem.told.clone(),
             page: page.as_ref().map(|page| page.of(key)),
         });
-        let known: Vec<_> = known.collect();
-        for kind in Kind::ALL {
-            let count = known.iter().filter(|problem| problem.kind == kind && problem.gone_ms.is_none()).count();
-            self.relay.metrics.set_problems(kind.name(), count as u64);
-        }
-        self.relay.problems.set(known);
+        show(&self.relay, known.collect());
     }
 
     /// Keeps what is known, unless it is kept.
@@ -324,6 +334,15 @@ impl Desk {
     }
 }
 
+/// Shows to who asks what is wrong, and counts it.
+fn show(relay: &Relay, known: Vec<KnownProblem>) {
+    for kind in Kind::ALL {
+        let count = known.iter().filter(|problem| problem.kind == kind && problem.gone_ms.is_none()).count();
+        relay.metrics.set_problems(kind.name(), count as u64);
+    }
+    relay.problems.set(known);
+}
+
 fn observed(name: &str, counts: &Counts, status: Option<&Arc<Status>>, died: u64, now_ms: u64) -> ObservedDestination {
     let shown = status.map(|status| status.shown()).unwrap_or_default();
     let why = || shown.last_error.as_ref().map_or("it did before the start", |(why, _)| why.as_str()).to_owned();
@@ -331,7 +350,7 @@ fn observed(name: &str, counts: &Counts, status: Option<&Arc<Status>>, died: u64
         counts.state.open_since_ms.is_some() || status.is_some_and(|status| status.troubles().is_failing());
     let failing = if is_failing {
         Failing::Yes(why())
-    } else if shown.last_delivered_ms.is_none() && counts.scheduled > 0 {
+    } else if shown.last_delivered_ms.is_none() && counts.backlog > 0 {
         Failing::Unknown
     } else {
         Failing::No

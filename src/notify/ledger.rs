@@ -163,6 +163,13 @@ impl Ledger {
         }
     }
 
+    /// A destination is called something else.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(died) = self.died.remove(from) {
+            self.died.entry(to.to_owned()).or_insert(died);
+        }
+    }
+
     /// Forgets what need not be remembered, so that the rest finds room.
     pub fn shorten(&mut self) {
         self.died.retain(|_, died| died.count > 0);

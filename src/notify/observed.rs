@@ -37,7 +37,7 @@ pub enum Failing {
     No,
     /// What the last one came to, without a word of the other side.
     Yes(String),
-    /// None was made since the process began, and something waits for its next.
+    /// None has arrived since the process began, none has failed either, and something waits.
     Unknown,
 }
 

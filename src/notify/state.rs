@@ -25,13 +25,13 @@ pub const APART: Duration = Duration::from_secs(60);
 pub const STEADY: Duration = Duration::from_secs(60);
 /// Problems that are told in one message: more are read by nobody, and the rest comes a minute later.
 pub const ITEMS_MAX: usize = 20;
-/// Problems that are known at once. With more there is one cause, and it is among them.
-pub const PROBLEMS_MAX: usize = 1000;
+/// Problems that are known at once. With more there is one cause, and it is among them. All of them fit into one memo.
+pub const PROBLEMS_MAX: usize = 200;
 /// Characters of what is said of one.
 const TEXT_CHARACTERS_MAX: usize = 300;
-/// How long is waited before the next round after one in which nobody could be told; twice as long after each.
-const ROUND_FIRST: Duration = Duration::from_secs(60);
-const ROUND_LAST: Duration = Duration::from_secs(15 * 60);
+/// How long is waited before it is tried again to tell somebody of what nobody could be told of; twice as long after each time.
+const AGAIN_FIRST: Duration = Duration::from_secs(60);
+const AGAIN_LAST: Duration = Duration::from_secs(15 * 60);
 
 /// When a problem is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +49,15 @@ pub struct State {
     /// What is being told; between two looks that is what the process before had begun and nobody has heard again since.
     telling: Vec<Telling>,
     sent_ms: u64,
-    /// Rounds in a row in which nobody could be told, and when the next begins. Not kept: the next process tries at once.
-    failed_rounds: u32,
-    round_ms: u64,
+    /// What nobody could be told of. Not kept: the next process tries at once.
+    untold: BTreeMap<Key, Untold>,
+}
+
+/// How often nobody could be told of something, and when it is tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Untold {
+    times: u32,
+    again_ms: u64,
 }
 
 /// One problem.
@@ -155,6 +161,8 @@ impl State {
                 problem.told.is_some() || problem.tried || is_being_told(key)
             }
         });
+        let problems = &self.problems;
+        self.untold.retain(|key, _| problems.contains_key(key));
         for look in looks.iter().filter(|look| look.is_certain) {
             if self.problems.len() < PROBLEMS_MAX || self.problems.contains_key(&look.key) {
                 let new = || Problem {
@@ -172,31 +180,32 @@ impl State {
         }
     }
 
+    /// What somebody is to be told of, if it is time for a message.
     fn due(&self, terms: &Terms, now_ms: u64) -> Vec<Item> {
-        if !self.may_try(now_ms) {
-            return Vec::new();
-        }
         let is_being_told =
             |key: &Key| self.telling.iter().flat_map(|telling| &telling.items).any(|item| item.key == *key);
         let all = self.problems.iter().filter(|(key, _)| !is_being_told(key));
         let all = all.filter_map(|(key, problem)| problem.next(terms).map(|next| (key, problem, next)));
         let due = all.filter(|(_, _, (due_ms, _))| *due_ms <= now_ms);
         let mut due: Vec<_> = due.collect();
-        let first_ms = due.iter().map(|(_, _, (due_ms, _))| *due_ms).min();
+        // What nobody could be told of asks for no message of its own before its time, and holds up no other's: it goes along.
+        let asking = due.iter().filter(|(key, ..)| self.may_try(key, now_ms));
+        let first_ms = asking.map(|(_, _, (due_ms, _))| *due_ms).min();
         let is_gathered = first_ms.is_some_and(|first_ms| now_ms >= first_ms.saturating_add(as_ms(GATHER)));
         // The first one of all waits for no other.
         let is_apart = self.sent_ms == 0 || now_ms >= self.sent_ms + as_ms(APART);
         if !is_gathered || !is_apart {
             return Vec::new();
         }
-        due.sort_by_key(|(key, _, (_, said))| (said.is_over(), *key));
+        due.sort_by_key(|(key, _, (_, said))| (!self.may_try(key, now_ms), said.is_over(), *key));
         due.truncate(ITEMS_MAX);
+        due.sort_by_key(|(key, _, (_, said))| (said.is_over(), *key));
         due.into_iter().map(|(key, problem, (_, said))| problem.item(key, said)).collect()
     }
 
-    /// Whether it may be tried to tell somebody: nobody heard of something, and that is not long ago.
-    pub fn may_try(&self, now_ms: u64) -> bool {
-        now_ms >= self.round_ms
+    /// Whether it may be tried to tell somebody of something: nobody could be told, and that is not long ago.
+    fn may_try(&self, key: &Key, now_ms: u64) -> bool {
+        self.untold.get(key).is_none_or(|untold| now_ms >= untold.again_ms)
     }
 
     /// Some things are being told from now on, until one of the next two is called with the message's id. Where the process ends before
@@ -212,16 +221,18 @@ impl State {
         telling
     }
 
-    /// What may have been told by a process that has ended since. Nothing else is told of the same problems before it is told, as it is.
-    pub fn unfinished(&self) -> &[Telling] {
-        &self.telling
+    /// What may have been told by a process that has ended since, and may be told now. Nothing else is told of the same problems before it
+    /// is told, as it is.
+    pub fn unfinished(&self, now_ms: u64) -> Vec<Telling> {
+        let may_try = |telling: &&Telling| telling.items.iter().all(|item| self.may_try(&item.key, now_ms));
+        self.telling.iter().filter(may_try).cloned().collect()
     }
 
     /// Somebody has it.
     pub fn told(&mut self, id: &str, to: &str, now_ms: u64) {
         self.sent_ms = now_ms;
-        self.failed_rounds = 0;
         for item in self.take(id) {
+            self.untold.remove(&item.key);
             match item.said {
                 Said::Over(_) => drop(self.problems.remove(&item.key)),
                 Said::Begun | Said::Lasts(_) => {
@@ -244,11 +255,36 @@ impl State {
         at.map(|at| self.telling.remove(at).items).unwrap_or_default()
     }
 
-    /// Nobody could be told of something: the next round begins later.
-    pub fn end_round(&mut self, now_ms: u64) {
-        let wait = ROUND_FIRST.saturating_mul(1 << self.failed_rounds.min(8)).min(ROUND_LAST);
-        self.failed_rounds += 1;
-        self.round_ms = now_ms + as_ms(wait);
+    /// Nobody could be told of these: it is tried again later, and later after each time. Nothing else waits for that.
+    pub fn untold(&mut self, items: &[Item], now_ms: u64) {
+        for item in items {
+            let Untold { times, again_ms } = self.untold.entry(item.key.clone()).or_default();
+            let wait = AGAIN_FIRST.saturating_mul(1 << (*times).min(8)).min(AGAIN_LAST);
+            (*times, *again_ms) = (*times + 1, now_ms + as_ms(wait));
+        }
+    }
+
+    /// What a problem is about may be in the config no more: then that is what is said when it is over, and not that it is well.
+    pub fn part_with(&mut self, is_there: impl Fn(&Key) -> bool) {
+        for (key, problem) in self.problems.iter_mut().filter(|(key, _)| !is_there(key)) {
+            problem.over = cut(&format!("{} is not in the config any more", key.about));
+        }
+    }
+
+    /// A destination is called something else: what is known of it goes on under the new name.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let is_old = |key: &&Key| key.destination() == Some(from);
+        let old: Vec<Key> = self.problems.keys().filter(is_old).cloned().collect();
+        for key in old {
+            let new = Key { about: to.to_owned(), ..key.clone() };
+            if let Some(problem) = self.problems.remove(&key) {
+                self.problems.entry(new).or_insert(problem);
+            }
+        }
+        let items = self.telling.iter_mut().flat_map(|telling| &mut telling.items);
+        for item in items.filter(|item| item.key.destination() == Some(from)) {
+            item.key.about = to.to_owned();
+        }
     }
 
     /// All problems that are known, the worst first.

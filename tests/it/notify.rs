@@ -445,6 +445,51 @@ async fn a_reload_changes_who_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_renamed_while_it_fails_is_one_problem_and_one_that_leaves_is_not_said_to_be_well() {
+    let crm = Fake::start(fails(ALWAYS)).await;
+    let ops = Fake::start([]).await;
+    let config = format!("{HEAD}{}", told_by(&crm, "ops", &http("ops", &ops)));
+    let mut drill = Drill::start_with(&config).await;
+    drill.relay.accept(SENT).await;
+    drill.until_seen("destination_failing").await;
+    drill.pass(10 * MINUTE + SOON);
+    assert_eq!(said(&drill.told(&ops, 1).await), ["destination_failing crm begins"]);
+    let renamed = config.replace("to: crm", "to: shop").replace("  crm:\n", "  shop:\n    renamed_from: crm\n");
+    assert_eq!(drill.reload(&renamed).await.status(), 200);
+    drill.until("destination_failing", |problem| problem["about"] == "shop" && problem["told"]["to"] == "ops").await;
+    drill.pass(HOUR);
+    drill.mark(&ops, 2).await;
+    let gone = format!(
+        "{HEAD}notify: {{ to: [ops] }}\nrules: [ {{ to: [], stop: true }} ]\ndestinations:\n{}",
+        http("ops", &ops)
+    );
+    assert_eq!(drill.reload(&gone).await.status(), 200);
+    assert_eq!(drill.until_gone("destination_failing").await["text"], "shop is not in the config any more");
+    drill.pass(STEADY);
+    assert_eq!(said(&drill.told(&ops, 3).await), ["destination_failing shop over"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notify_that_is_taken_out_and_put_back_repeats_nothing_and_counts_nothing_meanwhile() {
+    let crm = Fake::start(fails(ALWAYS)).await;
+    let ops = Fake::start([]).await;
+    let config = format!("{HEAD}{}", told_by(&crm, "ops", &http("ops", &ops)));
+    let mut drill = Drill::start_with(&config).await;
+    drill.relay.accept(SENT).await;
+    drill.until_seen("destination_failing").await;
+    drill.pass(10 * MINUTE + SOON);
+    drill.told(&ops, 1).await;
+    assert_eq!(drill.reload(&config.replace("notify: { to: [ops] }\n", "")).await.status(), 200);
+    let counted = "vero_relay_problems{kind=\"destination_failing\"} 0\n";
+    eventually("no problem", async || drill.relay.admin("/metrics").await.text().contains(counted)).await;
+    assert_eq!(drill.problems().await, Vec::<Value>::new());
+    drill.pass(HOUR);
+    assert_eq!(drill.reload(&config).await.status(), 200);
+    drill.until("destination_failing", |problem| problem["told"]["to"] == "ops").await;
+    drill.mark(&ops, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_and_a_signed_request_say_the_same() {
     let crm = Fake::start([]).await;
     let hook = Fake::start([]).await;

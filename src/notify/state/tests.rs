@@ -1,3 +1,5 @@
+//! The state machine by rows and by dice: what is told when, over any restarts, and that nothing is told twice.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -163,7 +165,7 @@ fn what_was_being_told_is_told_again_under_its_id() {
     let telling = drill.state.begin(items.clone(), drill.now_ms);
     assert!(telling.id.parse::<crate::event::EventId>().is_ok(), "it has the form of an event's: {}", telling.id);
     drill.restart();
-    assert_eq!(drill.state.unfinished(), std::slice::from_ref(&telling));
+    assert_eq!(drill.state.unfinished(drill.now_ms), std::slice::from_ref(&telling));
     assert_eq!(drill.go_on(90, &[]), [""; 0], "nothing else is told of it before");
     drill.state.told(&telling.id, "ops", drill.now_ms);
     assert_eq!(drill.go_on(90, &[]), ["815: destination_failing crm over"], "although it was over meanwhile");
@@ -193,13 +195,95 @@ fn where_nobody_can_be_told_it_is_tried_again_later_and_later() {
     let mut rounds = Vec::new();
     for second in 0..7200 {
         let now_ms = START_MS + second * 1000;
-        if !state.step(&[full()], &TERMS, now_ms).is_empty() {
-            state.end_round(now_ms);
+        let items = state.step(&[full()], &TERMS, now_ms);
+        if !items.is_empty() {
+            state.untold(&items, now_ms);
             rounds.push(second);
         }
     }
     assert_eq!(rounds[..6], [10, 70, 190, 430, 910, 1810]);
     assert_eq!(rounds[6] - rounds[5], 900, "a quarter of an hour at most");
+}
+
+#[test]
+fn what_nobody_can_be_told_of_holds_up_nothing_else_and_goes_along_with_it() {
+    let mut drill = Drill::new();
+    let mut asked = Vec::new();
+    // Nobody can be told of `ops` but `ops`.
+    let mut go_on = |drill: &mut Drill, seconds: u64, looks: &[Look]| {
+        for _ in 0..seconds {
+            drill.now_ms += 1000;
+            let items = drill.state.step(looks, &TERMS, drill.now_ms);
+            if items.is_empty() {
+                continue;
+            }
+            asked.push(format!("{}: {}", (drill.now_ms - START_MS) / 1000, in_words(&items)));
+            let (untold, told): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.key.about == "ops");
+            if !told.is_empty() {
+                let id = drill.state.begin(told, drill.now_ms).id;
+                drill.state.told(&id, "ops", drill.now_ms);
+            }
+            drill.state.untold(&untold, drill.now_ms);
+        }
+    };
+    let dead = look(Kind::DeadLetters, "ops", true);
+    go_on(&mut drill, 500, std::slice::from_ref(&dead));
+    go_on(&mut drill, 100, &[dead, look(Kind::DeadLetters, "crm", true)]);
+    let ops = "dead_letters ops begun";
+    let expected = [11, 71, 191, 431]
+        .map(|second| format!("{second}: {ops}"))
+        .into_iter()
+        .chain([format!("511: dead_letters crm begun, {ops}")]);
+    assert_eq!(asked, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_renamed_is_the_same_problem_and_what_leaves_the_config_is_not_said_to_be_well() {
+    let mut drill = Drill::new();
+    assert_eq!(drill.go_on(700, &[failing("crm")]).len(), 1);
+    drill.state.rename("crm", "shop");
+    assert_eq!(drill.go_on(700, &[failing("shop")]), [""; 0]);
+    drill.state.part_with(|key| key.about != "shop");
+    drill.go_on(60, &[]);
+    let over = drill.state.problems().next().map(|(key, problem)| (key.about.clone(), problem.over.clone()));
+    assert_eq!(over, Some(("shop".to_owned(), "shop is not in the config any more".to_owned())));
+    assert_eq!(drill.go_on(60, &[]).len(), 1);
+    drill.state.rename("crm", "shop");
+    assert_eq!(drill.state.problems().count(), 0);
+}
+
+#[test]
+fn what_was_being_told_of_a_destination_that_is_renamed_is_known_as_told() {
+    let mut drill = Drill::new();
+    drill.go_on(605, &[failing("crm")]);
+    drill.now_ms += 60_000;
+    let items = drill.state.step(&[failing("crm")], &TERMS, drill.now_ms);
+    let id = drill.state.begin(items, drill.now_ms).id;
+    drill.restart();
+    drill.state.rename("crm", "shop");
+    drill.state.told(&id, "ops", drill.now_ms);
+    assert_eq!(drill.go_on(900, &[failing("shop")]), [""; 0]);
+}
+
+#[test]
+fn all_problems_that_are_remembered_fit_into_one_memo() {
+    let mut state = State::default();
+    let name = |at: usize| format!("{at:064}");
+    let long = "x".repeat(2 * TEXT_CHARACTERS_MAX);
+    let looks: Vec<_> =
+        (0..=PROBLEMS_MAX).map(|at| Look { text: long.clone(), over: long.clone(), ..failing(&name(at)) }).collect();
+    let items = state.step(&looks, &TERMS, START_MS);
+    assert_eq!((items.len(), state.problems().count()), (0, PROBLEMS_MAX));
+    for round in 0.. {
+        let items = state.step(&looks, &TERMS, START_MS + 700_000 + round * 61_000);
+        if items.is_empty() {
+            break;
+        }
+        let id = state.begin(items, START_MS).id;
+        state.told(&id, "ops", START_MS + 700_000 + round * 61_000);
+    }
+    let bytes = state.to_kept().to_string().len();
+    assert!(bytes < crate::store::MEMO_BYTES_MAX, "{bytes}");
 }
 
 #[test]
@@ -291,20 +375,21 @@ impl World {
             candidates.map(|(name, is_out)| Candidate { name: name.to_owned(), place: name.to_owned(), is_out });
         let candidates: Vec<_> = candidates.collect();
         let hears = |name: &str| turn.hears[usize::from(name == "mail")];
-        for telling in self.state.unfinished().to_vec() {
+        for telling in self.state.unfinished(self.now_ms) {
             let mut round = Round::new(Vec::new(), candidates.clone());
-            while let Some(name) = round.whole(&telling.items, place_of) {
+            let mut is_told = false;
+            while let Some(name) = round.whole(&telling.items, place_of).filter(|_| !is_told) {
                 if !self.send(&name, &telling, hears(&name), turn.ends) {
                     return self.end();
                 }
-                if hears(&name) {
-                    break;
-                }
+                is_told = hears(&name);
                 round.failed(&name, Vec::new());
             }
             if !round.has_one_for(&telling.items, place_of) {
                 self.state.not_told(&telling.id);
                 self.keep();
+            } else if !is_told {
+                self.state.untold(&telling.items, self.now_ms);
             }
         }
         let items = self.state.step(&looks, &TERMS, self.now_ms);
@@ -320,6 +405,7 @@ impl World {
                 round.failed(&name, items);
             }
         }
+        self.state.untold(&round.untold, self.now_ms);
         self.keep();
     }
 
