@@ -355,9 +355,11 @@ impl Fake {
         self.state.lock().expect("not poisoned").script.extend(acts);
     }
 
-    /// Throws the rest of the script away.
-    pub fn recovers(&self) {
-        self.state.lock().expect("not poisoned").script.clear();
+    /// Throws the rest of the script away. How many requests had come by then.
+    pub fn recovers(&self) -> usize {
+        let mut state = self.state.lock().expect("not poisoned");
+        state.script.clear();
+        state.seen.len()
     }
 
     /// Everything that has come.

@@ -39,6 +39,7 @@ mod metrics;
 mod notify;
 mod operator;
 mod oracle;
+mod outage;
 mod outgoing;
 mod packaging;
 mod recipes;

@@ -31,16 +31,25 @@ impl SlackServer {
         Self::start_as(Strict::hurried(), script).await
     }
 
+    /// The same, at an address where nobody listened before.
+    pub async fn hurried_at(address: &str, script: impl IntoIterator<Item = Act>) -> Self {
+        Self::start_at(address, Strict::hurried(), script).await
+    }
+
     /// One with an app, and with what only it has.
     pub async fn with_app(token: &str, channels: &[&str]) -> Self {
         Self::start_as(Strict::new().with_app(token, channels), []).await
     }
 
     async fn start_as(strict: Strict, script: impl IntoIterator<Item = Act>) -> Self {
+        Self::start_at("127.0.0.1:0", strict, script).await
+    }
+
+    async fn start_at(address: &str, strict: Strict, script: impl IntoIterator<Item = Act>) -> Self {
         let watched = Watched::new(strict);
         let (handle, begin) = (watched.handle(), Instant::now());
         let judge = move |message: &Message| answered(&handle, begin, message);
-        Self { fake: Fake::judged("127.0.0.1:0", script, Arc::new(judge)).await, watched }
+        Self { fake: Fake::judged(address, script, Arc::new(judge)).await, watched }
     }
 
     /// Refusals by this word are what the test is about.
