@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
-use crate::torture::digest::{self, Sent};
+use crate::torture::digest::{self, Sent, Silence, Window};
 use crate::torture::load::{Load, body_of, type_of};
 use crate::torture::oracle::{Breach, Case, Crash, Verdict, Wants, Witness, judge};
 use crate::torture::recorder::{Arrived, Copy, hash_of, read_lines};
@@ -178,6 +178,7 @@ fn a_file_is_read_back_line_by_line_and_a_line_cut_off_is_no_delivery() {
 fn digests() -> Vec<Sent> {
     let sent = |id: &str, numbers: &[u64]| Sent {
         id: id.to_owned(),
+        at: Instant::now(),
         count: numbers.len() as u64,
         events: numbers.iter().map(|number| (format!("id-{number}"), *number)).collect(),
     };
@@ -196,4 +197,56 @@ fn each_breach_of_what_is_promised_of_digests_is_seen_and_none_where_there_is_no
     assert_eq!(breaches(|all| all[1].events[1] = ("id-7".to_owned(), 7)), [digest::Breach::OtherEvents]);
     assert_eq!(breaches(|all| all[3].events[0] = ("id-9".to_owned(), 9)), [digest::Breach::UrgentWaited]);
     assert_eq!(breaches(|all| drop(all[3].events.pop())), [digest::Breach::LeftOut]);
+}
+
+#[test]
+fn what_comes_amid_a_silence_is_seen_and_what_is_urgent_only_where_nothing_was_to_come() {
+    let at = |second: u64, numbers: &[u64], begin: Instant| Sent {
+        id: format!("at-{second}"),
+        at: begin + seconds(second),
+        count: numbers.len() as u64,
+        events: numbers.iter().map(|number| (format!("id-{number}"), *number)).collect(),
+    };
+    let begin = Instant::now();
+    let check = |is_for_urgent, sent: Sent, is_seen| {
+        let silences = [Silence { during: begin + seconds(10)..begin + seconds(20), is_for_urgent }];
+        let all = [at(9, &[1, 2], begin), sent.clone(), at(20, &[3], begin)];
+        let seen = digest::disturbances(&silences, &all, |number| number >= 9);
+        assert_eq!(
+            seen.iter().map(|(breach, _)| *breach).collect::<Vec<_>>(),
+            vec![digest::Breach::Silence; is_seen],
+            "{sent:?}"
+        );
+    };
+    for is_for_urgent in [true, false] {
+        check(is_for_urgent, at(10, &[1], begin), 1);
+        check(is_for_urgent, at(19, &[1, 2], begin), 1);
+        check(is_for_urgent, at(19, &[1, 9], begin), 1);
+        check(is_for_urgent, at(15, &[9], begin), usize::from(is_for_urgent));
+        check(is_for_urgent, at(9, &[1], begin), 0);
+    }
+}
+
+#[test]
+fn a_window_that_ends_at_another_time_is_seen_and_one_that_is_over_or_was_shortened_is_not() {
+    let window = |group: &str, second: u64| Window {
+        group: group.to_owned(),
+        ends_at: format!("2026-11-27T00:00:{second:02}.000Z"),
+    };
+    let check = |after: &[Window], now: u64, is_shortened, expected: usize| {
+        let before = [window("sent", 30), window("opened", 40)];
+        let moved = digest::moved(&before, after, &window("", now).ends_at, is_shortened);
+        assert_eq!(
+            moved.iter().map(|(breach, _)| *breach).collect::<Vec<_>>(),
+            vec![digest::Breach::EndMoved; expected]
+        );
+    };
+    check(&[window("sent", 30), window("opened", 40)], 20, false, 0);
+    check(&[window("opened", 40)], 20, false, 1);
+    check(&[window("sent", 31), window("opened", 40)], 20, false, 1);
+    check(&[window("sent", 31), window("opened", 41)], 20, true, 2);
+    check(&[window("sent", 29), window("opened", 40)], 20, false, 1);
+    check(&[window("sent", 29)], 20, true, 0);
+    // It was over by then, and this is the next of its group.
+    check(&[window("sent", 45), window("opened", 40)], 30, false, 0);
 }
