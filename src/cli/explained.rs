@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::terminal::{Colours, plain};
+use crate::destination::MISSING;
 
 /// Each rule with its conditions: verdicts, what was expected, what it got, and why the first failing condition failed.
 pub(super) fn rules(explanation: &Value, colours: Colours) -> String {
@@ -130,11 +131,15 @@ fn delivery(delivery: &Value, colours: Colours) -> Goes {
 
 /// Whether it goes out at once, and if not, with what.
 fn order(goes: &Value) -> Option<String> {
-    let group = goes["group"].as_object().filter(|group| !group.is_empty());
-    let group = group.map_or("all events".to_owned(), |group| {
-        let values: Vec<_> = group.iter().map(|(path, value)| format!("{} {}", plain(path), text(value))).collect();
-        values.join(", ")
-    });
+    let value = |field: &Value| match text(&field["value"]) {
+        value if value.is_empty() => format!("{} {MISSING}", text(&field["field"])),
+        value => format!("{} {value}", text(&field["field"])),
+    };
+    let group = match items(&goes["group"]) {
+        [] if goes["others"] == true => "all other groups".to_owned(),
+        [] => "all events".to_owned(),
+        fields => fields.iter().map(value).collect::<Vec<_>>().join(", "),
+    };
     let at = goes["at"].as_str();
     let with = match goes["with"].as_u64() {
         Some(1) => ", with 1 other".to_owned(),
@@ -209,6 +214,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_group_is_told_in_the_order_of_by() {
+        let fields = json!([{ "field": "type", "value": "bounced" }, { "field": "campaign.name", "value": "" }]);
+        let told = |goes: Value| order(&goes).unwrap_or_default();
+        assert_eq!(
+            told(json!({ "how": "first", "nth": 2, "first": 3, "group": fields })),
+            "goes out by itself: number 2 of the first 3 of type bounced, campaign.name (none)"
+        );
+        let at = "2026-07-01T12:15:00Z";
+        assert_eq!(
+            told(json!({ "how": "digest", "at": at, "with": 1, "quiet": false, "group": [], "others": true })),
+            format!("held, joins the digest of all other groups at {at}, with 1 other")
+        );
+        assert_eq!(
+            told(json!({ "how": "digest", "at": at, "with": 0, "quiet": false, "group": [], "others": false })),
+            format!("held, joins the digest of all events at {at}")
+        );
+    }
 
     #[test]
     fn what_is_read_is_apart_from_what_is_copied() {

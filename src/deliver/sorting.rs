@@ -24,13 +24,16 @@ pub use self::quiet::{Quiet, Standing};
 pub use self::rehearse::Rehearsal;
 pub use self::sorted::{ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};
-use crate::destination::{Delivery, Destination};
+use crate::destination::{Delivery, Destination, MISSING};
 use crate::event::{FieldId, FieldSet, Refused, RelayFields, Value};
 use crate::rules::Condition;
 use crate::store::GroupKey;
 
 /// Bytes of a value by which events are told apart, as people see it. By what lies behind them they are told apart as well.
 pub const VALUE_BYTES_MAX: usize = 200;
+
+/// Bytes of a value in which signs that nobody sees are looked for: more are no name, and looking through a mebibyte takes milliseconds.
+const LOOKED_AT_BYTES_MAX: usize = 4096;
 
 /// Events that are shown of a digest where no config says how many.
 pub const EXAMPLES: usize = 50;
@@ -118,17 +121,16 @@ impl Sorting {
             return Ok(Verdict::Urgent);
         }
         let Some(Gathering { by, breakdown, .. }) = &self.gathering else { return Ok(Verdict::Single) };
-        let text = |field: &Field| told(event.fields.get(&self.fields, field.id));
+        let text = |field: &Field| seen(told(event.fields.get(&self.fields, field.id)));
         let mut key = Context::new(&SHA256);
         key.update(&address.to_le_bytes());
         let mut values = Vec::with_capacity(by.len());
         for field in by {
             let value = text(field);
-            for part in [field.path.as_str(), value.as_deref().unwrap_or_default()] {
+            for part in [field.path.as_str(), value.as_str()] {
                 key.update(&(part.len() as u64).to_le_bytes());
                 key.update(part.as_bytes());
             }
-            key.update(&[u8::from(value.is_some())]);
             values.push((field.path.clone(), shown(value)));
         }
         let key = key_of(&key.finish());
@@ -152,11 +154,11 @@ fn key_of(digest: &ring::digest::Digest) -> GroupKey {
     GroupKey(key)
 }
 
-/// What an event has in a field, as text; several values where an array lies on the way. `None` where it has none.
-fn told(values: &[(u32, Value<'_>)]) -> Option<String> {
+/// What an event has in a field, as text; several values where an array lies on the way. Empty where it has none.
+fn told(values: &[(u32, Value<'_>)]) -> String {
     let mut told: Vec<String> = Vec::new();
     values.iter().for_each(|(_, value)| tell(value, &mut told));
-    (!told.is_empty()).then(|| told.join(", "))
+    told.join(", ")
 }
 
 fn tell(value: &Value<'_>, told: &mut Vec<String>) {
@@ -170,12 +172,24 @@ fn tell(value: &Value<'_>, told: &mut Vec<String>) {
     }
 }
 
-/// A value as people see it; empty where there is none.
-fn shown(value: Option<String>) -> String {
-    let mut value = value.unwrap_or_default();
+/// A value as it is seen: what looks the same is the same group, and one that shows nothing is one that is missing. It is on one line, with one blank
+/// for several, and for each sign that nobody sees.
+fn seen(value: String) -> String {
+    let is_plain = value.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+    if is_plain && value != MISSING {
+        return value;
+    }
+    let (looked_at, rest) = value.split_at(value.floor_char_boundary(LOOKED_AT_BYTES_MAX));
+    let line = crate::unseen::written(looked_at, |_, out| out.push(' '));
+    let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.push_str(rest);
+    if line == MISSING { String::new() } else { line }
+}
+
+/// A value as it is told; empty where there is none.
+fn shown(mut value: String) -> String {
     if value.len() > VALUE_BYTES_MAX {
-        let end = (0..=VALUE_BYTES_MAX - '…'.len_utf8()).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
-        value.truncate(end);
+        value.truncate(value.floor_char_boundary(VALUE_BYTES_MAX - '…'.len_utf8()));
         value.push('…');
     }
     value
@@ -219,8 +233,6 @@ mod tests {
         for other in [
             r#"{"type":"opened","campaign":{"name":"Spring"}}"#,
             r#"{"type":"bounced","campaign":{"name":"spring"}}"#,
-            r#"{"type":"bounced","campaign":{"name":""}}"#,
-            r#"{"type":"bounced","campaign":{"name":null}}"#,
             r#"{"type":"bounced"}"#,
         ] {
             assert_ne!(one.key, group(&sorting, other).key, "{other}");
@@ -232,11 +244,37 @@ mod tests {
         let sorting = by(&["a", "b"], None);
         let key = |body: &str| group(&sorting, body).key;
         assert_ne!(key(r#"{"type":"t","a":"xy","b":""}"#), key(r#"{"type":"t","a":"x","b":"y"}"#));
-        assert_ne!(key(r#"{"type":"t","a":"","b":"x"}"#), key(r#"{"type":"t","b":"x"}"#));
         assert_ne!(key(r#"{"type":"t","a":"x"}"#), key(r#"{"type":"t","b":"x"}"#));
         let long = "x".repeat(VALUE_BYTES_MAX);
         let cut = |tail: &str| format!(r#"{{"type":"t","a":"{long}{tail}"}}"#);
         assert_ne!(key(&cut("1")), key(&cut("2")), "also by what is not shown");
+    }
+
+    #[test]
+    fn what_looks_the_same_is_the_same_group_and_what_does_not_is_not() {
+        let sorting = by(&["a"], None);
+        let of = |json: &str| group(&sorting, &format!(r#"{{"type":"t","a":{json}}}"#));
+        let missing = group(&sorting, r#"{"type":"t"}"#);
+        assert_eq!(missing.values, [("a".to_owned(), String::new())]);
+        for nothing in
+            ["null", r#""""#, r#""  \n""#, r#""\u200b""#, "[]", "[null]", r#"[""]"#, r#""(none)""#, r#"" (none) ""#]
+        {
+            assert_eq!(of(nothing), missing, "{nothing}");
+        }
+        for same in ["1", r#""1""#, "[1]", r#"["1"]"#, r#"" 1 ""#, r#""1\u200b""#, r#""\u202e1""#] {
+            assert_eq!(of(same), of("1"), "{same}");
+        }
+        assert_eq!(of(r#""Spring  news""#), of(r#""Spring\tnews\n""#));
+        assert_eq!(of(r#""می\u200cخواهم""#).values[0].1, "می\u{200c}خواهم", "a joiner that is a part of the word");
+        for other in ["0", "false", "1.0", r#""01""#, r#""1 1""#, r#""none""#, r#""–""#, r#"{"b":1}"#] {
+            assert_ne!(of(other), of("1"), "{other}");
+            assert_ne!(of(other), missing, "{other}");
+        }
+        assert_ne!(of(r#""Springnews""#), of(r#""Spring news""#));
+        let long = |tail: &str, bytes: usize| of(&format!(r#""{}{tail}""#, "ä".repeat(bytes / 2))).key;
+        let within = LOOKED_AT_BYTES_MAX - 4;
+        assert_eq!(long(r"\u200b", within), long("", within));
+        assert_ne!(long(r"\u200b", LOOKED_AT_BYTES_MAX), long("", LOOKED_AT_BYTES_MAX), "so far nobody looks");
     }
 
     #[test]

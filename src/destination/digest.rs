@@ -94,17 +94,19 @@ pub struct Group {
     pub until: u64,
     /// What stood at one more path, with how often; the most frequent first.
     pub parts: Vec<(String, u64)>,
+    /// How many had something else there than the parts name.
+    pub other_parts: u64,
 }
 
-/// What stands where a value is missing.
-pub(super) const MISSING: &str = "–";
+/// What stands where a value is missing, or shows nothing.
+pub const MISSING: &str = "(none)";
 /// What joins the parts of a line.
 pub(super) const JOINT: &str = " · ";
 /// The most characters of one value of a group, and of one of its parts: names of campaigns are shorter.
 const VALUE_MAX: usize = 100;
 /// Characters of a value that are looked at for it.
 const LOOKED_AT_MAX: usize = 10 * VALUE_MAX;
-/// Parts that are named; there are no more than some twenty, and what is rare says little.
+/// Parts that are named; there are no more than some twenty, and what is rare says little: the rest is told as a number.
 const PARTS_MAX: usize = 6;
 
 impl Group {
@@ -114,11 +116,16 @@ impl Group {
         if values.is_empty() { "events".to_owned() } else { values.join(JOINT) }
     }
 
-    /// How often what stood at the path of the breakdown; nothing where it says no more than the count.
+    /// How often what stood at the path of the breakdown, all together as often as there are events; nothing where it says no more than the count.
     pub fn shown_parts(&self) -> String {
-        let parts = self.parts.iter().take(PARTS_MAX).map(|(value, count)| format!("{} {count}", shown(value)));
-        let shown: Vec<_> = parts.collect();
-        if self.parts.len() < 2 { String::new() } else { shown.join(JOINT) }
+        let (named, rest) = self.parts.split_at(self.parts.len().min(PARTS_MAX));
+        let others = rest.iter().map(|(_, count)| count).sum::<u64>() + self.other_parts;
+        if named.len() < 2 && others == 0 {
+            return String::new();
+        }
+        let mut parts: Vec<_> = named.iter().map(|(value, count)| format!("{} {count}", shown(value))).collect();
+        parts.extend((others > 0).then(|| format!("others {others}")));
+        parts.join(JOINT)
     }
 }
 
@@ -126,7 +133,12 @@ impl Group {
 pub(super) fn shown(value: &str) -> String {
     let seen = crate::unseen::written(cut(value, LOOKED_AT_MAX), |_, out| out.push(' '));
     let line = seen.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.is_empty() { MISSING.to_owned() } else { cut(&line, VALUE_MAX).to_owned() }
+    let known = cut(&line, VALUE_MAX);
+    match line.is_empty() {
+        true => MISSING.to_owned(),
+        false if known.len() < line.len() => format!("{}…", cut(known, VALUE_MAX - 1)),
+        false => line,
+    }
 }
 
 impl Digest {
@@ -181,6 +193,7 @@ impl Digest {
                 ("since", moment(group.since)),
                 ("until", moment(group.until)),
                 ("parts", Json::Array(group.parts.iter().map(part).collect())),
+                ("other_parts", number(group.other_parts)),
             ])
         };
         let event = |delivery: &Delivery| {
@@ -256,6 +269,7 @@ fn sample(events: Vec<Delivery>, counts: &[usize]) -> Delivery {
             since: moment(members.first()),
             until: moment(members.last()),
             parts: vec![("hard".to_owned(), 2), ("soft".to_owned(), 1)],
+            other_parts: 0,
         });
     }
     of_members(events, groups)
@@ -305,6 +319,7 @@ pub(super) mod tests {
             since: SAMPLE_MS,
             until: SAMPLE_MS + 15 * 60_000,
             parts: vec![("hard".to_owned(), count - count / 10), ("soft".to_owned(), count / 10)],
+            other_parts: 0,
         }
     }
 
@@ -335,10 +350,20 @@ pub(super) mod tests {
             of(&two),
             (
                 "21 events in 2 groups".to_owned(),
-                "20 × bounced · A B: hard 18 · soft 2\n1 × bounced · –: hard 1 · soft 0".to_owned(),
+                "20 × bounced · A B: hard 18 · soft 2\n1 × bounced · (none): hard 1 · soft 0".to_owned(),
                 "23:37–23:52 UTC".to_owned()
             )
         );
+        let of_parts = |counts: &[u64], other_parts: u64| {
+            let parts = counts.iter().enumerate().map(|(nth, count)| (format!("p{nth}"), *count)).collect();
+            Group { parts, other_parts, ..group("", 1) }.shown_parts()
+        };
+        assert_eq!(of_parts(&[5], 0), "");
+        assert_eq!(of_parts(&[5], 2), "p0 5 · others 2");
+        assert_eq!(of_parts(&[6, 5, 4, 3, 2, 1], 0), "p0 6 · p1 5 · p2 4 · p3 3 · p4 2 · p5 1");
+        assert_eq!(of_parts(&[6, 5, 4, 3, 2, 1, 1, 1], 7), "p0 6 · p1 5 · p2 4 · p3 3 · p4 2 · p5 1 · others 9");
+        assert_eq!(shown(&"x".repeat(VALUE_MAX)), "x".repeat(VALUE_MAX));
+        assert_eq!(shown(&"x".repeat(VALUE_MAX + 1)), format!("{}…", "x".repeat(VALUE_MAX - 1)));
         let digest = one.digest.as_deref().expect("a digest");
         let span = |since_ms, until_ms| Digest { since_ms, until_ms, ..digest.clone() }.span(true);
         assert_eq!(span(SAMPLE_MS, SAMPLE_MS), "2015-06-22 23:37 UTC");

@@ -147,7 +147,7 @@ pub const DIGEST_FIELDS: [&str; 7] = ["count", "since", "until", "groups", "even
 /// What of the relay's own it has.
 pub const DIGEST_RELAY_FIELDS: [&str; 3] = ["id", "received_at", "occurred_at"];
 /// What stands in each of its groups, beside the values that it was gathered by.
-pub const GROUP_FIELDS: [&str; 5] = ["name", "count", "since", "until", "parts"];
+pub const GROUP_FIELDS: [&str; 6] = ["name", "count", "since", "until", "parts", "other_parts"];
 
 /// What is told of a digest.
 fn told(digest: &Digest, events: Json) -> Json {
@@ -167,6 +167,7 @@ fn told(digest: &Digest, events: Json) -> Json {
             ("since", moment(group.since)),
             ("until", moment(group.until)),
             ("parts", Json::Array(group.parts.iter().map(part).collect())),
+            ("other_parts", number(group.other_parts)),
         ]));
         Json::Object(values)
     };

@@ -50,7 +50,8 @@ pub struct ExplainedDelivery {
     pub sends: Result<Preview, Unsent>,
     /// How it goes out, where the destination sorts what it gets.
     pub order: Option<Foreseen>,
-    verdict: Option<Verdict>,
+    /// What it is to its destination, where that sorts, and its address.
+    verdict: Option<(Verdict, u64)>,
     delivery: Delivery,
 }
 
@@ -101,17 +102,7 @@ impl<'c> Explanation<'c> {
             Foreseen::Urgent | Foreseen::Single => return None,
         };
         let count = with.saturating_add(1).max(2);
-        let (since_ms, until_ms) = (delivery.delivery.event.received_ms, delivery.delivery.event.received_ms);
-        let part = group.part.clone().map(|part| (part, count));
-        let values = group.values.clone();
-        let parts = part.into_iter().collect();
-        let group = Group { values, count, since: since_ms, until: until_ms, parts };
-        let events = vec![delivery.delivery.clone()];
-        let id = DIGEST_ID.to_owned();
-        let left_out = count - 1;
-        let digest = Digest { id, count, since_ms, until_ms, groups: vec![group], events, left_out, page: None };
-        let together = Delivery { digest: Some(Arc::new(digest)), ..delivery.delivery.clone() };
-        Some(self.destination(delivery).destination.preview(&together))
+        Some(together(self.config, delivery, group, Together { count, examples: 1 }))
     }
 
     /// The rule of a trace.
@@ -175,22 +166,62 @@ impl<'c> Explanation<'c> {
     }
 }
 
+/// How many events are put together, and of how many of them the message tells more than that they came.
+#[derive(Clone, Copy)]
+struct Together {
+    count: u64,
+    examples: usize,
+}
+
+/// The message that events of a group would be, all of them like one.
+fn together(
+    config: &Config,
+    delivery: &ExplainedDelivery,
+    group: &sorting::Group,
+    Together { count, examples }: Together,
+) -> Result<Preview, Unsent> {
+    let of = &delivery.delivery;
+    let at_ms = of.event.received_ms;
+    let parts = group.part.clone().map(|part| (part, count)).into_iter().collect();
+    let values = group.values.clone();
+    let group = Group { values, count, since: at_ms, until: at_ms, parts, other_parts: 0 };
+    let events = vec![of.clone(); examples];
+    let digest = Digest {
+        id: DIGEST_ID.to_owned(),
+        count,
+        since_ms: at_ms,
+        until_ms: at_ms,
+        groups: vec![group],
+        events,
+        left_out: count.saturating_sub(examples as u64),
+        page: None,
+    };
+    let together = Delivery { digest: Some(Arc::new(digest)), ..of.clone() };
+    config.destinations[delivery.destination].destination.preview(&together)
+}
+
 /// How a delivery goes out, for scripts.
 fn shown_order(order: &Foreseen) -> Value {
-    let fields = |group: &sorting::Group| -> Value {
-        group.values.iter().map(|(path, value)| (path.clone(), Value::from(value.as_str()))).collect()
-    };
     match order {
         Foreseen::Urgent => json!({ "how": "urgent" }),
         Foreseen::Single => json!({ "how": "by_itself" }),
         Foreseen::First { nth, first, group } => {
-            json!({ "how": "first", "nth": nth, "first": first, "group": fields(group) })
+            json!({ "how": "first", "nth": nth, "first": first, "group": shown_fields(&group.values) })
         }
         Foreseen::Digest { at_ms, with, is_quiet, group } => {
             let at = at_ms.map(crate::time::rfc3339);
-            json!({ "how": "digest", "at": at, "with": with, "quiet": is_quiet, "group": fields(group) })
+            let group_fields = shown_fields(&group.values);
+            let is_others = group.key == sorting::OTHERS;
+            json!({
+                "how": "digest", "at": at, "with": with, "quiet": is_quiet, "group": group_fields, "others": is_others,
+            })
         }
     }
+}
+
+/// What makes a group, for scripts, in the order of `by`.
+pub fn shown_fields(values: &[(String, String)]) -> Value {
+    values.iter().map(|(field, value)| json!({ "field": field, "value": value })).collect()
 }
 
 /// Stands for the id that a digest would have.
@@ -256,6 +287,7 @@ fn deliveries(
         let address = sorting::address_of(&**kind, &delivery);
         // It has been read by the rules already.
         let verdict = sorting.as_ref().and_then(|sorting| sorting.verdict(body, relay, address).ok());
+        let verdict = verdict.map(|verdict| (verdict, address));
         let order = sorting.as_ref().zip(verdict.clone());
         ExplainedDelivery {
             destination: *destination,

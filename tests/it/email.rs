@@ -677,6 +677,7 @@ async fn a_digest_is_one_letter_and_the_same_one_on_each_attempt() {
         since: 1_700_000_000_000,
         until: 1_700_000_060_000,
         parts: Vec::new(),
+        other_parts: 0,
     };
     let digest = Digest {
         id: "01a2091f-1b49-8a76-8000-000000000000".into(),

@@ -10,7 +10,7 @@ use super::{
 use crate::deliver::sorting::{EXAMPLES, ShownWindow};
 use crate::deliver::{DestinationConfig, Parts, Status, together};
 use crate::destination::{Delivery, Digest, Group};
-use crate::explain::as_json;
+use crate::explain::{as_json, shown_fields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AllCounts, Command, Counts, NameId, What};
 use crate::time::rfc3339;
@@ -92,7 +92,7 @@ async fn show_digest(relay: &Relay, of: &str) -> Outcome {
 /// What people call a group.
 fn name_of(window: &ShownWindow) -> String {
     let ShownWindow { values, count, since_ms, .. } = window.clone();
-    Group { values, count, since: since_ms, until: since_ms, parts: Vec::new() }.name()
+    Group { values, count, since: since_ms, until: since_ms, parts: Vec::new(), other_parts: 0 }.name()
 }
 
 /// A destination that puts together what it gets, and what is known of it.
@@ -109,9 +109,8 @@ fn gathering<'g>(
 }
 
 fn shown_group(window: &ShownWindow) -> Value {
-    let values = window.values.iter().map(|(path, value)| (path.clone(), Value::from(value.as_str())));
     json!({
-        "fields": values.collect::<Value>(),
+        "fields": shown_fields(&window.values),
         "name": name_of(window),
         "count": window.count,
         "passed": window.passed,

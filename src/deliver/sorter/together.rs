@@ -54,6 +54,7 @@ pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
         since: fold.since_ms,
         until: fold.until_ms,
         parts: most_frequent_first(fold.parts),
+        other_parts: fold.other_parts,
     });
     let groups: Vec<Group> = groups.collect();
     Digest {

@@ -1,6 +1,8 @@
 //! What would become of an event: whether it goes out at once, and if not, with what. For who asks before it comes.
 
-use super::{Gathering, Group, Quiet, ShownWindow, Sorted, Sorting, Standing, Verdict};
+use super::windows::Ahead;
+use super::{Group, OTHERS, Quiet, Sorted, Sorting, Standing, Verdict};
+use crate::store::GroupKey;
 
 /// How an event would go out, or does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,23 +26,50 @@ pub enum Foreseen {
         with: u64,
         /// It is the end of quiet hours that it waits for.
         is_quiet: bool,
+        /// What they have in common: nothing where it is what all groups make for which there is no window left.
         group: Group,
     },
 }
 
 impl Sorting {
-    /// How an event would go out, of which this is the verdict. `sorted` is what waits now, where somebody knows; the time is that of the
-    /// clock on the wall, unix milliseconds.
-    pub fn foresee(&self, verdict: Verdict, sorted: Option<&Sorted>, wall_ms: u64) -> Foreseen {
+    /// Whether anything is urgent.
+    pub fn has_urgent(&self) -> bool {
+        self.urgent.is_some()
+    }
+
+    /// Whether events go out together also where it is not quiet.
+    pub fn gathers_by_day(&self) -> bool {
+        self.gathering.as_ref().is_some_and(|gathering| gathering.every.is_some())
+    }
+
+    /// How an event would go out, of which this is the verdict, and the address. `sorted` is what waits now, where somebody knows; the time is that
+    /// of the clock on the wall, unix milliseconds.
+    pub fn foresee(&self, (verdict, address): (Verdict, u64), sorted: Option<&Sorted>, wall_ms: u64) -> Foreseen {
         let (Verdict::Of(group), Some(gathering)) = (&verdict, &self.gathering) else {
             return if verdict == Verdict::Urgent { Foreseen::Urgent } else { Foreseen::Single };
         };
-        let window = sorted.and_then(|sorted| sorted.window(&group.key));
-        let quiet_until_ms = self.quiet.as_ref().and_then(|quiet| match quiet.at(wall_ms) {
-            Standing::Quiet { until_ms } => Some(until_ms),
-            Standing::Awake { .. } => None,
-        });
-        foresee(gathering, group.clone(), Known { window, is_known: sorted.is_some(), quiet_until_ms }, wall_ms)
+        let is_quiet = self.goes_out_ms(wall_ms) != wall_ms;
+        let first = gathering.first;
+        let Some(sorted) = sorted else {
+            return match gathering.every {
+                _ if is_quiet => self.joins(group.clone(), Some(wall_ms), 0),
+                None => Foreseen::Single,
+                Some(_) if first > 0 => Foreseen::First { nth: None, first, group: group.clone() },
+                Some(_) => self.joins(group.clone(), None, 0),
+            };
+        };
+        let of = |window: GroupKey| if window == OTHERS { Group::of_all() } else { group.clone() };
+        match sorted.windows(|windows| windows.ahead(gathering, (group.key, address), wall_ms, is_quiet)) {
+            Ahead::Alone => Foreseen::Single,
+            Ahead::First { nth, window } => Foreseen::First { nth: Some(nth), first, group: of(window) },
+            Ahead::Waits { window, with, ends_ms } => self.joins(of(window), Some(ends_ms.max(wall_ms)), with),
+        }
+    }
+
+    /// It waits with so many others for a window that is over then.
+    fn joins(&self, group: Group, over_ms: Option<u64>, with: u64) -> Foreseen {
+        let at_ms = over_ms.map(|over_ms| self.goes_out_ms(over_ms));
+        Foreseen::Digest { at_ms, with, is_quiet: at_ms != over_ms, group }
     }
 
     /// When a digest goes out whose window is over then, by the clock on the wall: not in quiet hours.
@@ -53,39 +82,14 @@ impl Sorting {
     }
 }
 
-/// What is known of the time in which an event comes.
-struct Known {
-    window: Option<ShownWindow>,
-    /// Whether that there is no window says anything.
-    is_known: bool,
-    quiet_until_ms: Option<u64>,
-}
-
-fn foresee(gathering: &Gathering, group: Group, known: Known, now_ms: u64) -> Foreseen {
-    let Known { window, is_known, quiet_until_ms } = known;
-    let with = window.as_ref().map_or(0, |window| window.count);
-    let ends_ms = window.as_ref().map(|window| window.ends_ms.max(now_ms));
-    if quiet_until_ms.is_some() {
-        return Foreseen::Digest { at_ms: ends_ms.max(quiet_until_ms), with, is_quiet: true, group };
-    }
-    if gathering.every.is_none() && window.is_none() {
-        return Foreseen::Single;
-    }
-    let passed = window.map_or(0, |window| window.passed);
-    if passed < gathering.first {
-        return Foreseen::First { nth: is_known.then_some(passed + 1), first: gathering.first, group };
-    }
-    Foreseen::Digest { at_ms: ends_ms, with, is_quiet: false, group }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::windows::Arrival;
+    use super::super::Gathering;
+    use super::super::windows::{Arrival, FIRST_OF_ALL};
     use super::*;
     use crate::event::{EventId, FieldSetBuilder};
-    use crate::store::GroupKey;
 
     const HOUR_MS: u64 = 60 * 60_000;
 
@@ -114,7 +118,7 @@ mod tests {
 
     #[track_caller]
     fn check(sorting: &Sorting, sorted: Option<&Sorted>, hour: u64, expected: &str) {
-        let told = match sorting.foresee(Verdict::Of(group()), sorted, hour * HOUR_MS) {
+        let told = match sorting.foresee((Verdict::Of(group()), 0), sorted, hour * HOUR_MS) {
             Foreseen::Urgent => "urgent".to_owned(),
             Foreseen::Single => "single".to_owned(),
             Foreseen::First { nth, first, .. } => format!("{nth:?} of the first {first}"),
@@ -138,8 +142,35 @@ mod tests {
         check(&quarter, Some(&sorted(&quarter, 3, 21 * HOUR_MS)), 21, "with 1 at Some(30.0), quiet: true");
         check(&sorting(None, 0), None, 12, "single");
         check(&sorting(None, 0), None, 22, "with 0 at Some(30.0), quiet: true");
-        assert_eq!(quarter.foresee(Verdict::Urgent, None, 22 * HOUR_MS), Foreseen::Urgent);
-        assert_eq!(quarter.foresee(Verdict::Single, None, 0), Foreseen::Single);
+        check(
+            &sorting(Some(15), 0),
+            Some(&sorted(&quarter, 0, 12 * HOUR_MS)),
+            12,
+            "with 0 at Some(12.25), quiet: false",
+        );
+        assert_eq!(quarter.foresee((Verdict::Urgent, 0), None, 22 * HOUR_MS), Foreseen::Urgent);
+        assert_eq!(quarter.foresee((Verdict::Single, 0), None, 0), Foreseen::Single);
+    }
+
+    #[test]
+    fn what_waits_into_the_night_goes_out_after_it() {
+        let hourly = sorting(Some(90), 0);
+        check(&hourly, Some(&sorted(&hourly, 2, 19 * HOUR_MS)), 19, "with 2 at Some(30.0), quiet: true");
+        check(&hourly, Some(&sorted(&hourly, 2, 18 * HOUR_MS)), 18, "with 2 at Some(19.5), quiet: false");
+    }
+
+    #[test]
+    fn of_more_groups_than_go_by_themselves_the_next_is_told_to_wait() {
+        let quarter = sorting(Some(15), 2);
+        let sorted = Sorted::default();
+        let gathering = quarter.gathering.as_ref().expect("it gathers");
+        for number in 0..FIRST_OF_ALL as u8 {
+            let group = Group { key: GroupKey([100 + number; 16]), values: Vec::new(), part: None };
+            let event = EventId::mint(12 * HOUR_MS, 0, u64::from(number));
+            let arrival = Arrival { event, received_ms: 12 * HOUR_MS, group: &group, address: 0 };
+            sorted.windows(|windows| windows.place(gathering, arrival, 12 * HOUR_MS, false));
+        }
+        check(&quarter, Some(&sorted), 12, "with 0 at Some(12.25), quiet: false");
     }
 
     #[test]

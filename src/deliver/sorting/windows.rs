@@ -1,11 +1,15 @@
 //! Which lane a delivery has, by what came before it; and what is known of those that wait in one window.
 //!
 //! The store keeps the heads of windows and who waits for what; here stands what follows from the config. A window that is over goes on
-//! collecting until it is ended: its digest waits for quiet hours, a pause or the rate, and what comes meanwhile belongs to it.
+//! collecting until it is ended: its digest waits for quiet hours, a pause or the rate, and what comes meanwhile belongs to it. [`ahead`] says
+//! what would become of an event.
+
+mod ahead;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+pub use self::ahead::Ahead;
 use super::{Gathering, Group, OTHERS};
 use crate::event::EventId;
 use crate::store::{GroupKey, Lane, WINDOWS_MAX, WindowHead};
@@ -76,27 +80,11 @@ impl Windows {
 
     /// The lane of a delivery that is not urgent.
     pub fn place(&mut self, gathering: &Gathering, arrival: Arrival<'_>, now_ms: u64, is_quiet: bool) -> Lane {
-        let mut key = arrival.group.key;
-        // What quiet hours have left collects on until it goes out.
-        if gathering.every.is_none() && !is_quiet && !self.open.contains_key(&key) {
+        let Some(key) = self.window_of(gathering, (arrival.group.key, arrival.address), is_quiet) else {
             return Lane::Ready;
-        }
-        let is_one_too_many = !self.open.contains_key(&key) && self.open.len() >= WINDOWS_MAX;
-        if is_one_too_many {
-            // One window takes all others, where they go to one place.
-            key = OTHERS;
-            if arrival.address != 0 || !self.open.contains_key(&key) {
-                return Lane::Ready;
-            }
-        } else if self.open.len() + 1 == WINDOWS_MAX && !self.open.contains_key(&key) && arrival.address == 0 {
-            // The last one that there is room for.
-            key = OTHERS;
-        }
+        };
         if !self.open.contains_key(&key) {
-            let ends_ms = match gathering.every {
-                Some(every) if !is_quiet => now_ms + every.as_millis() as u64,
-                _ => now_ms,
-            };
+            let ends_ms = Self::end_of_one(gathering, now_ms, is_quiet);
             let head = WindowHead { key, address: arrival.address, opened_ms: now_ms, ends_ms, passed: 0 };
             self.by_end.insert((ends_ms, key));
             self.changed.insert(key);
@@ -122,9 +110,31 @@ impl Windows {
         Lane::Window(key)
     }
 
+    /// The window that an event of a group belongs to, open or not; `None`: nothing gathers it.
+    fn window_of(&self, gathering: &Gathering, (key, address): (GroupKey, u64), is_quiet: bool) -> Option<GroupKey> {
+        if self.open.contains_key(&key) {
+            return Some(key);
+        }
+        // What quiet hours have left collects on until it goes out.
+        if gathering.every.is_none() && !is_quiet {
+            return None;
+        }
+        match self.open.len() + 1 {
+            // One window takes all others, where they go to one place: the last one that there is room for.
+            WINDOWS_MAX if address == 0 => Some(OTHERS),
+            ..=WINDOWS_MAX => Some(key),
+            _ => (address == 0 && self.open.contains_key(&OTHERS)).then_some(OTHERS),
+        }
+    }
+
+    /// When a window is over that is opened now.
+    fn end_of_one(gathering: &Gathering, now_ms: u64, is_quiet: bool) -> u64 {
+        if is_quiet { now_ms } else { now_ms + every_ms(gathering) }
+    }
+
     /// Whether not too many have gone out by themselves already.
     fn may_one_pass(&mut self, gathering: &Gathering, now_ms: u64) -> bool {
-        let every_ms = gathering.every.unwrap_or_default().as_millis() as u64;
+        let every_ms = every_ms(gathering);
         while self.passed.front().is_some_and(|passed_ms| passed_ms + every_ms <= now_ms) {
             self.passed.pop_front();
         }
@@ -184,6 +194,10 @@ impl Windows {
     pub fn get(&self, key: &GroupKey) -> Option<(&WindowHead, &Fold)> {
         self.open.get(key).map(|open| (&open.head, &open.fold))
     }
+}
+
+fn every_ms(gathering: &Gathering) -> u64 {
+    gathering.every.unwrap_or_default().as_millis() as u64
 }
 
 impl Fold {

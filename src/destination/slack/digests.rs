@@ -55,10 +55,12 @@ fn bold(title: &str) -> String {
     slack_escaped(&title.replace('*', "∗"))
 }
 
-/// A message on one line, as an example: the first one of its lines, and what fits of the rest. A link is left out: the page has them all.
+/// A message on one line, as an example: the first one of its lines, and what fits of the rest. A link is left out: the page has them all. So is
+/// what nobody sees: it would turn the direction of the lines below.
 fn quoted(message: &str) -> String {
     let lines = message.lines().map(|line| line.trim_start_matches("> ").trim()).filter(|line| !line.is_empty());
     let line = lines.collect::<Vec<_>>().join(" · ");
+    let line = crate::unseen::written(&line, |_, out| out.push(' '));
     let parts = line.split(" · ").filter(|part| !part.contains('<'));
     let line = parts.collect::<Vec<_>>().join(" · ");
     format!("> {}", cut_outside_entities(&line, EXAMPLE_MAX))
@@ -133,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_sees_is_in_no_line_of_a_digest() {
+        let (sign, joined) = ("\u{202e}", "می\u{200c}خواهم");
+        let delivery = with_groups(bounces(3, 1), vec![group(&format!("A{sign}B {joined}"), 2), group(sign, 1)]);
+        let body = serde_json::json!({
+            "type": "bounced", "user": { "email": format!("a{sign}b@example.com") }, "campaign": { "name": joined },
+            "bounce_message": format!("no\u{feff}such{sign}user"),
+        });
+        let digest = Digest { events: vec![sample(body.to_string(), 1_700_000_000_000)], ..of(&delivery).clone() };
+        let text = message(&digest, digest.until_ms).expect("renders");
+        assert!(!text.contains(sign) && !text.contains('\u{feff}'), "{text:?}");
+        assert_eq!(text.matches(joined).count(), 2, "a joiner that is a part of the word: {text:?}");
+        assert!(text.contains("a b@example.com") && text.contains("no such user") && text.contains("(none)"), "{text}");
+    }
+
+    #[test]
     fn a_text_of_a_config_that_is_too_long_loses_whole_lines_and_no_half_links() {
         let text = |source: &str| {
             let template = Template::compile_for(source, Escape::Slack, Subject::Digest).expect("compiles");
@@ -189,13 +206,15 @@ mod tests {
             prop::collection::vec(hostile(), 0..8),
             1..1_000_000_u64,
             prop::collection::vec((hostile(), any::<u32>()), 0..20),
+            any::<u32>(),
         );
-        let group = group.prop_map(|(values, count, parts)| Group {
+        let group = group.prop_map(|(values, count, parts, other_parts)| Group {
             values: values.into_iter().enumerate().map(|(nth, value)| (format!("campaign.v{nth}"), value)).collect(),
             count,
             since: 0,
             until: u64::from(u32::MAX),
             parts: parts.into_iter().map(|(value, count)| (value, u64::from(count))).collect(),
+            other_parts: u64::from(other_parts),
         });
         let event = (prop::sample::select(crate::event::vero::TYPES.to_vec()), hostile(), hostile(), hostile());
         let event = event.prop_map(|(event_type, email, name, message)| {
