@@ -22,6 +22,8 @@ pub(super) struct Parts<'c> {
     pub surroundings: &'c dyn Surroundings,
     pub data_dir: &'c std::path::Path,
     pub defaults: Option<&'c Node>,
+    /// What the rules may send where, if they are good.
+    pub sent: Option<&'c advice::templates::Sent>,
 }
 
 /// Reads all destinations; `used` tells which of them some rule sends to.
@@ -34,7 +36,7 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     let mut read = Vec::new();
     let mut is_complete = true;
     let mut files = advice::files::Files::default();
-    for (key, node) in entries.rest() {
+    for (at, (key, node)) in entries.rest().into_iter().enumerate() {
         if !used.is_used(&key.text) {
             let help = format!("name it in a rule: to: [{}]; or take it out", key.text);
             reader.warning(key.id, format!("no rule sends to the destination `{}`", key.text), help);
@@ -42,7 +44,8 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
         if !is_name(&key.text) {
             super::tell_of_name(reader, key);
         }
-        match read_one(parts, &key.text, node) {
+        let types = parts.sent.map(|sent| sent.types(at));
+        match read_one(parts, (&key.text, types.as_deref()), node) {
             Some(destination) => {
                 check_file(reader, node, (key, &destination), &mut files);
                 read.push(destination);
@@ -95,7 +98,7 @@ fn read_unused_defaults(parts: &Parts<'_>, destinations: &Node) {
         if let Some(mut common) = reader.map(&common, &what) {
             policy::read(reader, &mut common, kind);
             policy::read_backlog(&mut common, kind);
-            sorting::read(reader, sorting::Nodes::take(&mut common), kind, None);
+            sorting::read(reader, sorting::Nodes::take(&mut common), kind, None, None);
         }
         if let Some(mut own) = reader.map(&own, &what) {
             for key in &kinds::defaults_of(kind).keys {
@@ -164,7 +167,12 @@ fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig
     }
 }
 
-fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationConfig> {
+/// Reads one by its name, and by the types of events that may come there.
+fn read_one(
+    parts: &Parts<'_>,
+    (name, types): (&str, Option<&[&'static str]>),
+    node: &Node,
+) -> Option<DestinationConfig> {
     let reader = parts.reader;
     let what = format!("the destination `{name}`");
     let mut entries = reader.map(node, &what)?;
@@ -194,6 +202,7 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let nothing = Node { id: section.id, value: crate::yaml::raw::Value::Map(Vec::new()) };
     let defaults = parts.defaults.and_then(|defaults| defaults.get(kind.name)).unwrap_or(&nothing);
     let (common_defaults, own_defaults) = split_defaults(defaults);
+    sorting::refuse_nothing(reader, node, Some(defaults));
     let mut entries = entries.with_defaults(&common_defaults);
     let answers = entries.node(&ANSWERS.info);
     let policy = policy::read(reader, &mut entries, kind);
@@ -215,7 +224,8 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
     let context = Context { reader, name, client, surroundings: &noted, data_dir, answers, digest: sorting.digest };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
     let can_be_one = destination.as_ref().map(|destination| destination.digests());
-    let sorting = sorting::read(reader, sorting, kind, can_be_one).map(Arc::new);
+    let sent = types.map(|types| sorting::SentThere { name, types });
+    let sorting = sorting::read(reader, sorting, kind, can_be_one, sent).map(Arc::new);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {
         advice::exposure::advise_of_plain_secrets(reader, plain);
@@ -243,6 +253,9 @@ fn read_one(parts: &Parts<'_>, name: &str, node: &Node) -> Option<DestinationCon
 
 /// The kind that the keys of a destination without one belong to.
 fn kind_of(name: &str, entries: &[(&Key, &Node)]) -> Option<String> {
+    if COMMON.iter().any(|key| key.name == name) {
+        return Some(format!("`{name}` stands in a destination, beside its kind: it is no name here"));
+    }
     let has = |wanted: &str| entries.iter().any(|(key, _)| key.text == wanted);
     let said = |text: &str| entries.iter().any(|(_, node)| node.scalar().is_some_and(|scalar| scalar.text == text));
     let kind = KINDS.into_iter().find(|kind| said(kind.name));

@@ -5,17 +5,18 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::meant;
 use super::names::Names;
 use super::rules::{self, NAME_BYTES_MAX};
 use super::sources::Source;
+use super::{DestinationConfig, meant};
+use crate::deliver::sorting::Sorting;
 use crate::destination::{KINDS, kind_named};
 use crate::event::{FieldSetBuilder, Json, Refused, RelayFields};
 use crate::rules::RuleSet;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, text};
 use crate::yaml::problem::did_you_mean;
-use crate::yaml::raw::{self, Node, Style, Value};
+use crate::yaml::raw::{self, Node, NodeId, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
@@ -27,6 +28,10 @@ pub struct ConfigTest {
     pub source: String,
     /// The destinations that it is to go to and no others, by their places; `None`: whichever.
     pub to: Option<Vec<usize>>,
+    /// Those at which it is to be urgent, and at no others; `None`: wherever.
+    pub urgent: Option<Vec<usize>>,
+    /// Those at which it is to join a digest, unless it is one of the first, and at no others; `None`: wherever.
+    pub gathered: Option<Vec<usize>>,
     /// What is expected of what destinations get.
     pub content: Vec<ExpectedContent>,
 }
@@ -36,6 +41,8 @@ pub struct ConfigTest {
 pub struct ExpectedContent {
     /// Its place.
     pub destination: usize,
+    /// It is what it gets of several such events together.
+    pub is_of_digest: bool,
     /// The part of its content that is looked at; `None`: all of it.
     pub part: Option<&'static str>,
     /// Rules of one rule on [`CONTENT_FIELD`](ConfigTest::CONTENT_FIELD).
@@ -82,6 +89,17 @@ const TO: Key<()> = key("to", by_hand(Of::Texts))
     .seen(Sight::All)
     .about("The destinations, exactly; `[]` is none.")
     .example("[alerts, archive]");
+const URGENT: Key<()> = key("urgent", by_hand(Of::Texts))
+    .seen(Sight::All)
+    .about("The destinations at which it is urgent, exactly; `[]` is none.")
+    .example("[alerts]");
+const GATHERED: Key<()> = key("gathered", by_hand(Of::Texts))
+    .seen(Sight::All)
+    .about("The destinations whose `digest` it joins, exactly, unless it is one of the `first`; `[]` is none: it goes out by itself.")
+    .example("[chat]");
+const DIGEST: Key<()> = key("digest", by_hand(Of::Own("map of names to operators", content_schema)))
+    .about("What a destination would get of three such events as one message, as `content` is written.")
+    .example("{ chat: { contains: \"3 × bounced\" } }");
 const CONTENT: Key<()> = key("content", by_hand(Of::Own("map of names to operators", content_schema)))
     .about("What a destination would get (the body of the request, the message's JSON, the line, an email's text and HTML together), under the operators of a match map. Of an email also by its parts: `to`, `subject`, `text` and `html`, each with what is expected of it.")
     .example("{ alerts: { contains: Receipt }, mail: { subject: { starts_with: Bounced } } }");
@@ -93,7 +111,7 @@ pub(super) fn keys() -> Section {
 }
 
 fn expect_keys() -> Section {
-    Section::of(&[TO.info, CONTENT.info])
+    Section::of(&[TO.info, CONTENT.info, URGENT.info, GATHERED.info, DIGEST.info])
 }
 
 fn content_schema() -> serde_json::Value {
@@ -111,6 +129,8 @@ pub(super) struct Known<'k> {
     pub destinations: &'k Names,
     /// Their sections, in the same order.
     pub nodes: Option<&'k Node>,
+    /// What these come to, in the same order, if they are good.
+    pub built: Option<&'k [DestinationConfig]>,
     /// The sources, if they are good.
     pub sources: Option<&'k [Source]>,
 }
@@ -170,8 +190,8 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
         _ => None,
     };
     let expected = expect.and_then(|node| reader.map(node, "`expect`")).and_then(|entries| read_expect(known, entries));
-    let (to, content) = expected?;
-    Some(ConfigTest { name: name?, event: event?, source: source?, to, content })
+    let Expected { to, urgent, gathered, content } = expected?;
+    Some(ConfigTest { name: name?, event: event?, source: source?, to, urgent, gathered, content })
 }
 
 const EVENT_HELP: &str = "write event: { type: bounced, … }, or file: with the path of one, relative to this config";
@@ -247,41 +267,100 @@ fn json(reader: &Reader, node: &Node) -> Option<Json> {
     }
 }
 
-type Expected = (Option<Vec<usize>>, Vec<ExpectedContent>);
+/// What a test expects.
+struct Expected {
+    to: Option<Vec<usize>>,
+    urgent: Option<Vec<usize>>,
+    gathered: Option<Vec<usize>>,
+    content: Vec<ExpectedContent>,
+}
 
 fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expected> {
     let reader = known.reader;
-    let to = entries.node(&TO.info);
-    let content = entries.node(&CONTENT.info);
-    if to.is_none() && content.is_none() && !entries.has_unknown() {
+    let names = [TO, URGENT, GATHERED].map(|key| entries.node(&key.info));
+    let contents = [CONTENT, DIGEST].map(|key| (key.info.name, entries.node(&key.info)));
+    let is_empty = names.iter().chain(contents.iter().map(|(_, node)| node)).all(Option::is_none);
+    if is_empty && !entries.has_unknown() {
         let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
         reader.error_with(entries.at(), "a test without `to` or `content` expects nothing", help);
     }
     entries.finish();
-    let to = match to {
-        Some(node) => Some(read_to(known, node)?),
-        None => None,
+    let read = |node: Option<&Node>| match node {
+        Some(node) => read_names(known, node).map(Some),
+        None => Some(None),
     };
-    let mut expected = Vec::new();
-    let content = content.and_then(|node| reader.map(node, "`content`"));
-    for (key, node) in content.map(|mut entries| entries.rest()).unwrap_or_default() {
-        let Some(at) = rules::find_destination(reader, key.id, &key.text, known.destinations) else { continue };
-        if to.as_ref().is_some_and(|to| !to.contains(&at)) {
-            let message = format!("content is expected for `{}`, which is not in this test's `to`", key.text);
-            reader.error_with(key.id, message, format!("add `{}` to `to`, or take it out here", key.text));
+    let [to, urgent, gathered] = names.map(read);
+    let (to, urgent, gathered) = (to?, urgent?, gathered?);
+    let expected = Expected { to, urgent, gathered, content: Vec::new() };
+    for (key, node, places) in [(&URGENT, names[1], &expected.urgent), (&GATHERED, names[2], &expected.gathered)] {
+        for (item, at) in node.map(|node| reader.list(node)).into_iter().flatten().zip(places.iter().flatten()) {
+            check_order(known, &expected, key.info.name, (item.id, *at));
         }
-        expected.extend(read_content(known, at, node));
     }
-    Some((to, expected))
+    let mut content = Vec::new();
+    for (of, node) in contents {
+        let entries = node.and_then(|node| reader.map(node, &format!("`{of}`")));
+        for (key, node) in entries.map(|mut entries| entries.rest()).unwrap_or_default() {
+            let Some(at) = rules::find_destination(reader, key.id, &key.text, known.destinations) else { continue };
+            let is_of_digest = of == DIGEST.info.name;
+            if is_of_digest {
+                check_order(known, &expected, of, (key.id, at));
+            } else if expected.to.as_ref().is_some_and(|to| !to.contains(&at)) {
+                let message = format!("{of} is expected for `{}`, which is not in this test's `to`", key.text);
+                reader.error_with(key.id, message, format!("add `{}` to `to`, or take it out here", key.text));
+            }
+            content.extend(read_content(known, (at, is_of_digest), node));
+        }
+    }
+    Some(Expected { content, ..expected })
+}
+
+/// Tells of a name at which what is expected can never be.
+fn check_order(known: &Known<'_>, expected: &Expected, key: &str, (node, at): (NodeId, usize)) {
+    let reader = known.reader;
+    let name = known.destinations.name(at);
+    let has = |places: &Option<Vec<usize>>| places.as_ref().is_some_and(|places| places.contains(&at));
+    let is_of_urgent = key == URGENT.info.name;
+    if expected.to.is_some() && !has(&expected.to) {
+        let message = format!("`{key}` names `{name}`, which is not in this test's `to`");
+        reader.error_with(node, message, format!("add `{name}` to `to`, or take it out here"));
+        return;
+    }
+    if !is_of_urgent && has(&expected.urgent) {
+        let help = "take it out of one of them".to_owned();
+        reader.error_with(node, format!("what is urgent at `{name}` is in no digest"), help);
+        return;
+    }
+    let Some(built) = known.built.and_then(|built| built.get(at)) else { return };
+    let sorting = built.sorting.as_deref();
+    let (can_be, lacks) = match key {
+        _ if is_of_urgent => {
+            (sorting.is_some_and(Sorting::has_urgent), "nothing is urgent at `NAME`: it has no `urgent`")
+        }
+        _ if key == GATHERED.info.name => (
+            sorting.is_some_and(Sorting::gathers_by_day),
+            "each event goes out by itself to `NAME`: it has no `digest`",
+        ),
+        _ => (
+            sorting.is_some_and(|sorting| sorting.gathering.is_some()),
+            "each event goes out by itself to `NAME`: it has neither `digest` nor `quiet`",
+        ),
+    };
+    if !can_be {
+        let form = if is_of_urgent { "urgent: { type: complained }" } else { "digest: { every: 15m }" };
+        let help = format!("take it out here, or write in the destination {form}");
+        reader.error_with(node, lacks.replace("NAME", name), help);
+    }
 }
 
 /// What is expected of the content of one destination: of all of it, or of its parts.
-fn read_content(known: &Known<'_>, destination: usize, node: &Node) -> Vec<ExpectedContent> {
+fn read_content(known: &Known<'_>, (destination, is_of_digest): (usize, bool), node: &Node) -> Vec<ExpectedContent> {
     let reader = known.reader;
     let names = known.parts_of(destination);
     let expected = |part: Option<&'static str>, node: &Node| {
         let parts = if part.is_none() { names } else { &[] };
-        rules::read_content(reader, node, parts).map(|condition| ExpectedContent { destination, part, condition })
+        let condition = rules::read_content(reader, node, parts)?;
+        Some(ExpectedContent { destination, is_of_digest, part, condition })
     };
     let find = |key: &str| names.iter().copied().find(|name| *name == key);
     if !node.entries().iter().any(|(key, _)| find(&key.text).is_some()) {
@@ -300,7 +379,8 @@ fn read_content(known: &Known<'_>, destination: usize, node: &Node) -> Vec<Expec
     parts.into_iter().filter_map(read).collect()
 }
 
-fn read_to(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {
+/// The places of the destinations in a list of names.
+fn read_names(known: &Known<'_>, node: &Node) -> Option<Vec<usize>> {
     let reader = known.reader;
     let mut places = Vec::new();
     let mut seen = HashSet::new();

@@ -84,12 +84,20 @@ pub(super) struct Named {
 
 /// Reads all of it but what its destinations say. They count as used.
 pub(super) fn read(reader: &Reader, node: &Node, names: &mut Names) -> Option<(Notify, Vec<Named>)> {
+    reader.refuse_nothing(node, &keys().keys);
     let mut entries = reader.map(node, "`notify`")?;
     let to = entries.node(&TO.info);
     let after = entries.value(&AFTER);
     let repeat = entries.node(&REPEAT.info).map_or(Some(Some(REPEAT_DEFAULT)), |node| read_repeat(reader, node));
     let mut bounds = Bounds::default();
-    if let Some(mut backlog) = entries.node(&BACKLOG.info).and_then(|node| reader.map(node, "`notify.backlog`")) {
+    let backlog_node = entries.node(&BACKLOG.info);
+    if let Some(mut backlog) = backlog_node.and_then(|node| reader.map(node, "`notify.backlog`")) {
+        let node = backlog_node.unwrap_or(node);
+        reader.refuse_nothing(node, &backlog_keys().keys);
+        if node.entries().is_empty() {
+            let help = format!("write backlog: {}, or one of the two", BACKLOG.info.example);
+            reader.error_with(node.id, "`notify.backlog` has no bound", help);
+        }
         bounds = Bounds { age: backlog.read(&AGE), deliveries: backlog.read(&DELIVERIES) };
         backlog.finish();
     }
@@ -103,6 +111,12 @@ pub(super) fn read(reader: &Reader, node: &Node, names: &mut Names) -> Option<(N
 fn read_repeat(reader: &Reader, node: &Node) -> Option<Option<Duration>> {
     if node.scalar().is_some_and(|scalar| scalar.text == NEVER) {
         return Some(None);
+    }
+    let never = ["false", "no", "off", "none", "once", "0", "0s"];
+    if node.scalar().is_some_and(|scalar| never.contains(&scalar.text.to_lowercase().as_str())) {
+        let help = "to be told once, write repeat: never".to_owned();
+        reader.error_with(node.id, "this should be a duration, or `never`", help);
+        return None;
     }
     reader.duration(node, *REPEATS.start(), *REPEATS.end()).map(Some)
 }

@@ -9,7 +9,7 @@ use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
 use super::names::Names;
 use super::{
     Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, rules,
-    sources, tls,
+    sorting, sources, tls,
 };
 use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
@@ -148,13 +148,15 @@ pub(super) fn read(
         names.use_all();
     }
     let (rules, sent) = rules.unzip();
+    reader.refuse_nothing(root, &[NOTIFY.info]);
     let notify_node = entries.node(&NOTIFY.info);
     let notify = notify_node.map_or(Some(None), |node| notify::read(reader, node, &mut names).map(Some));
     if notify.is_none() {
         // Nor then whom it names.
         names.use_all();
     }
-    let parts = destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults };
+    let parts =
+        destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults, sent: sent.as_ref() };
     let destinations = reader.hiding_values(|| destinations::read_all(&parts, destination_nodes, &names));
     if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
         advice::templates::advise(reader, nodes, defaults, sent);
@@ -171,7 +173,8 @@ pub(super) fn read(
     let tests = entries.node(&TESTS.info).map_or(Some(Vec::new()), |node| {
         let nodes = destination_nodes;
         let sources = sources.as_deref();
-        expectations::read(&expectations::Known { reader, destinations: &names, nodes, sources }, node)
+        let built = destinations.as_deref();
+        expectations::read(&expectations::Known { reader, destinations: &names, nodes, built, sources }, node)
     });
     let is_free = |key: &str| key.starts_with("x-");
     for (key, _) in root.entries().iter().filter(|(key, _)| is_free(&key.text)) {
@@ -238,7 +241,9 @@ fn read_public_url(reader: &Reader, node: &Node) -> Option<String> {
 fn check_defaults(reader: &Reader, defaults: Option<&Node>) {
     let Some(mut of_kinds) = defaults.and_then(|node| reader.map(node, "`defaults`")) else { return };
     for kind in crate::destination::KINDS {
-        of_kinds.node(&kind.key()).map(|node| reader.map(node, "the defaults of a kind"));
+        let Some(node) = of_kinds.node(&kind.key()) else { continue };
+        reader.map(node, "the defaults of a kind");
+        sorting::refuse_nothing(reader, node, None);
     }
     of_kinds.finish();
 }

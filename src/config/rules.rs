@@ -191,7 +191,7 @@ fn read_to(reader: &Reader, node: &Node, destinations: &mut Names) -> Vec<usize>
 }
 
 /// The names in `{ alerts }`, `{ alerts: true }` and `[alerts]`.
-fn names_below(node: &Node) -> Vec<&str> {
+pub(super) fn names_below(node: &Node) -> Vec<&str> {
     match &node.value {
         Value::Map(entries) => entries.iter().map(|(key, _)| key.text.as_str()).collect(),
         Value::List(items) => items.iter().flat_map(names_below).collect(),

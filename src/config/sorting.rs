@@ -3,22 +3,27 @@
 
 mod quiet;
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::json;
 
 pub(super) use self::quiet::QUIET;
+use super::advice::digests::is_of_one_event;
 use super::{advice, rules};
+use crate::deliver::sorting::windows::FIRST_OF_ALL;
 use crate::deliver::sorting::{Field, Gathering, Sorting};
 use crate::destination::{self, Kind};
-use crate::event::{FieldPath, FieldSetBuilder, RelayField};
-use crate::rules::Condition;
+use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, vero};
+use crate::rules::operators::OPERATORS;
+use crate::rules::{Condition, Verdict};
 use crate::yaml::entries::Entries;
-use crate::yaml::keys::{Defaulted, Key, Of, Section, by_hand, duration, key, text, whole};
-use crate::yaml::raw::{Node, Value};
+use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, by_hand, duration, key, text, whole};
+use crate::yaml::raw::{Node, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
+use crate::yaml::words;
 
 /// Below it a window gathers nothing, and what waits for more than a day nobody waits for.
 const EVERY: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(24 * 60 * 60);
@@ -26,6 +31,9 @@ const EVERY: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from
 const BY_MAX: usize = 8;
 /// Each example is rendered, and lies in memory while it is.
 const EXAMPLES: RangeInclusive<u64> = 1..=1000;
+
+/// Types of events that are named in a warning.
+const TYPES_NAMED_MAX: usize = 3;
 
 /// What goes out together.
 pub(super) const DIGEST: Key<()> = key("digest", by_hand(Of::Map(digest_keys)))
@@ -83,9 +91,31 @@ impl<'n> Nodes<'n> {
     }
 }
 
+/// Tells of what is there and says nothing, in a destination or in the defaults of a kind. What `defaults` say is taken out in that way.
+pub(super) fn refuse_nothing(reader: &Reader, node: &Node, defaults: Option<&Node>) {
+    let said_before = |info: &Info| defaults.is_some_and(|defaults| defaults.get(info.name).is_some());
+    let own: Vec<_> = [DIGEST.info, URGENT.info, QUIET.info].into_iter().filter(|info| !said_before(info)).collect();
+    reader.refuse_nothing(node, &own);
+}
+
+/// What the rules send to a destination.
+#[derive(Clone, Copy)]
+pub(super) struct SentThere<'s> {
+    /// The destination's name.
+    pub name: &'s str,
+    /// Vero's types of events that may come there.
+    pub types: &'s [&'static str],
+}
+
 /// Reads them; `None` where there are none, or something is wrong with them, which has been told. `can_be_one`: whether several of the
-/// destination's deliveries can go out as one message, where that is known.
-pub(super) fn read(reader: &Reader, nodes: Nodes<'_>, kind: &Kind, can_be_one: Option<bool>) -> Option<Sorting> {
+/// destination's deliveries can go out as one message, where that is known; `sent`: what comes there, where that is.
+pub(super) fn read(
+    reader: &Reader,
+    nodes: Nodes<'_>,
+    kind: &Kind,
+    can_be_one: Option<bool>,
+    sent: Option<SentThere<'_>>,
+) -> Option<Sorting> {
     if nodes.digest.is_none() && nodes.urgent.is_none() && nodes.quiet.is_none() {
         return None;
     }
@@ -104,7 +134,13 @@ pub(super) fn read(reader: &Reader, nodes: Nodes<'_>, kind: &Kind, can_be_one: O
             examples: DIGEST_MAX.default as usize,
         }),
     };
-    let urgent = nodes.urgent.and_then(|node| read_urgent(reader, node, &mut fields));
+    let urgent = nodes.urgent.and_then(|node| {
+        let urgent = read_urgent(reader, node, &mut fields)?;
+        if !reader.would_tell(node) {
+            advise_of_urgent(reader, node, &urgent, &fields, sent);
+        }
+        Some(urgent)
+    });
     Some(Sorting::new(fields.build(), urgent, gathering, quiet))
 }
 
@@ -138,6 +174,7 @@ fn read_digest(reader: &Reader, node: &Node, nodes: Nodes<'_>, fields: &mut Fiel
         reader.error_with(node.id, format!("`digest` should be a map, and it is {}", node.kind()), help);
         return None;
     }
+    reader.refuse_nothing(node, &digest_keys().keys);
     let mut entries = reader.map(node, "`digest`")?;
     let every = entries.value(&DIGEST_EVERY);
     let by = match entries.node(&DIGEST_BY.info) {
@@ -148,10 +185,14 @@ fn read_digest(reader: &Reader, node: &Node, nodes: Nodes<'_>, fields: &mut Fiel
     let examples = entries.value(&DIGEST_MAX);
     let paths: Vec<String> = by.iter().map(|field| field.path.clone()).collect();
     let breakdown = match entries.node(&DIGEST_BREAKDOWN.info) {
-        Some(node) => read_field(reader, node, fields).inspect(|field| {
+        Some(node) => read_field(reader, node, &DIGEST_BREAKDOWN.info, fields).inspect(|field| {
             if paths.contains(&field.path) {
                 let help = "every event of a group has the same value there: name another, or take it out".to_owned();
                 reader.warning(node.id, format!("`by` has `{}` already", field.path), help);
+            } else if is_of_one_event(&field.path) {
+                let help = "name what many events share, like bounce_type".to_owned();
+                let message = format!("nearly every event has a `{}` of its own, so each is counted once", field.path);
+                reader.warning(node.id, message, help);
             }
         }),
         None => usual_breakdown(fields, &paths),
@@ -161,6 +202,11 @@ fn read_digest(reader: &Reader, node: &Node, nodes: Nodes<'_>, fields: &mut Fiel
             "write `first: 1`, so that the first of its kind is seen at once; or say what is `urgent`".to_owned();
         let at = node.get(DIGEST_FIRST.info.name).map_or(node.id, |node| node.id);
         reader.warning(at, "every event waits for its digest, whatever it is", help);
+    }
+    if first > FIRST_OF_ALL as u64 {
+        let at = node.get(DIGEST_FIRST.info.name).map_or(node.id, |node| node.id);
+        let message = format!("no more than {FIRST_OF_ALL} events go out by themselves in the time of a window");
+        reader.warning(at, message, format!("write first: {FIRST_OF_ALL}, or less"));
     }
     // What the message looks like is read by the kind.
     for info in destination::digest_keys() {
@@ -187,8 +233,18 @@ fn usual_field(fields: &mut FieldSetBuilder, path: &str) -> Option<Field> {
 
 fn read_by(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Vec<Field> {
     let mut by: Vec<Field> = Vec::new();
-    for item in reader.list(node) {
-        let Some(field) = read_field(reader, item, fields) else { continue };
+    let items = reader.list(node);
+    if let Some(odd) = items.iter().find(|item| !item.is_null() && item.scalar().is_none()) {
+        let names: Vec<_> = items.iter().flat_map(|item| rules::names_below(item)).collect();
+        let help = match names.is_empty() {
+            true => format!("write by: {}", DIGEST_BY.info.example),
+            false => format!("write by: [{}]; which events come there, the rules say", names.join(", ")),
+        };
+        reader.error_with(odd.id, format!("`by` is a list of fields, and this is {}", odd.kind()), help);
+        return by;
+    }
+    for item in items {
+        let Some(field) = read_field(reader, item, &DIGEST_BY.info, fields) else { continue };
         if by.iter().any(|known| known.id == field.id) {
             reader.warning(item.id, format!("`{}` is named twice", field.path), None);
             continue;
@@ -207,18 +263,26 @@ fn read_by(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Vec<Fi
     by
 }
 
-/// Whether hardly two events share what stands there.
-fn is_of_one_event(path: &str) -> bool {
-    let names = ["id", "message_id", "user.id", "user.email", "email", "relay.received_at", "relay.occurred_at"];
-    names.contains(&path) || path.ends_with("_at")
-}
-
-fn read_field(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Field> {
+/// A field as it stands behind a key.
+fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuilder) -> Option<Field> {
+    if let Some(Scalar { style: Style::Bool(_), .. }) = node.scalar() {
+        let help = format!("write {}: {}; or take `{}` out", of.name, of.example, of.name);
+        reader.error_with(node.id, format!("a field has a name, and this is {}", node.kind()), help);
+        return None;
+    }
     let text = reader.text(node)?;
     if text.contains("{{") {
         let bare = text.trim().trim_start_matches('{').trim_end_matches('}').trim().to_owned();
         let bare = if FieldPath::parse(&bare).is_ok() { bare } else { "campaign.name".to_owned() };
         reader.error_with(node.id, "this is a field and no template", format!("write {bare}"));
+        return None;
+    }
+    if let Some(several) = words::listed(text).filter(|several| several.iter().all(|path| vero::sends(path))) {
+        let help = match of.name == DIGEST_BY.info.name {
+            true => format!("write {}: [{}]", of.name, several.join(", ")),
+            false => format!("write one of them: {}: {}", of.name, several.first().unwrap_or(&of.example)),
+        };
+        reader.error_with(node.id, format!("this is one text, and it names {} fields", several.len()), help);
         return None;
     }
     match FieldPath::parse(text) {
@@ -229,6 +293,7 @@ fn read_field(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
         }
         Ok(path) => {
             advice::fields::advise_of_path(reader, node.id, &path);
+            advice::digests::advise_of_an_object(reader, node.id, text);
             Some(Field { path: text.to_owned(), id: fields.add(&path) })
         }
         Err(error) => {
@@ -239,17 +304,35 @@ fn read_field(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
 }
 
 fn read_urgent(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Condition> {
-    if let (Some(inner), Value::Map(entries)) = (node.get("match"), &node.value)
-        && entries.len() == 1
-        && matches!(inner.value, Value::Map(_))
-    {
+    let form = || format!("write conditions as in a rule: urgent: {}", URGENT.info.example);
+    // A map in the place of a field's test, which has no operator in it.
+    let wrapped = node.entries().iter().find(|(key, below)| {
+        let is_no_test = |text: &str| text != "not" && !OPERATORS.iter().any(|operator| operator.name == text);
+        let is_map =
+            matches!(&below.value, Value::Map(entries) if entries.iter().all(|(key, _)| is_no_test(&key.text)));
+        is_map && words::meant(&key.text, ["match"]) == Some("match")
+    });
+    if let Some((key, below)) = wrapped {
         let help = "write urgent: { type: complained }".to_owned();
-        reader.error_with(node.id, "the conditions stand below `urgent` at once, without `match`", help);
+        let message = format!("the conditions stand below `urgent` at once, without `{}`", key.text);
+        reader.error_with(below.id, message, help);
+        return None;
+    }
+    if let Value::List(items) = &node.value {
+        let of_types: Option<Vec<_>> =
+            items.iter().map(|item| words::meant_type(&item.scalar()?.text)).collect::<Option<_>>();
+        let help = match of_types.filter(|types| !types.is_empty()) {
+            Some(types) => format!("write urgent: {{ type: [{}] }}", types.join(", ")),
+            None => "one of several: urgent: { any: [{ … }, { … }] }; all at once: the keys of one map".to_owned(),
+        };
+        reader.error_with(node.id, "`urgent` should be a match map, and it is a list", help);
         return None;
     }
     let is_empty = matches!(&node.value, Value::Map(entries) if entries.is_empty());
     if is_empty || !matches!(node.value, Value::Map(_)) {
-        let help = "write conditions as in a rule: urgent: { type: complained }".to_owned();
+        let of_type = node.scalar().filter(|scalar| scalar.style == Style::String && !scalar.is_interpolated);
+        let of_type = of_type.and_then(|scalar| words::meant_type(&scalar.text));
+        let help = of_type.map_or_else(form, |name| format!("write urgent: {{ type: {name} }}"));
         let message = match is_empty {
             true => "`urgent` asks for nothing, so everything would be urgent".to_owned(),
             false => format!("`urgent` should be a match map, and it is {}", node.kind()),
@@ -258,4 +341,40 @@ fn read_urgent(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Op
         return None;
     }
     rules::read_condition(reader, node, fields)
+}
+
+/// Tells where everything would be urgent, or nothing.
+fn advise_of_urgent(
+    reader: &Reader,
+    node: &Node,
+    urgent: &Condition,
+    fields: &FieldSetBuilder,
+    sent: Option<SentThere<'_>>,
+) {
+    let paths: HashMap<FieldId, String> = fields.paths().map(|(path, id)| (id, path.to_string())).collect();
+    let is_single =
+        |field: FieldId| paths.get(&field).is_some_and(|path| path.starts_with("relay.") || vero::is_single(path));
+    if let Some(field) = urgent.contradiction(&is_single) {
+        let path = paths.get(&field).map_or("", String::as_str);
+        let message = format!("nothing is ever urgent: nothing can be all that this asks of `{path}`");
+        reader.warning(node.id, message, "where one of them is enough, `any:` takes a list of match maps".to_owned());
+        return;
+    }
+    let Some(SentThere { name, types }) = sent.filter(|sent| !sent.types.is_empty()) else { return };
+    let Some((of_type, _)) = paths.iter().find(|(_, path)| *path == "type") else { return };
+    let verdicts: Vec<_> = types.iter().map(|event_type| urgent.foresee(*of_type, Some(event_type))).collect();
+    let (message, help) = if verdicts.iter().all(|verdict| *verdict == Verdict::Always) {
+        let help = format!("say what matters more than the rest, like urgent: {}", URGENT.info.example);
+        (format!("all that the rules send to `{name}` is urgent, so nothing waits and nothing is put together"), help)
+    } else if verdicts.iter().all(|verdict| *verdict == Verdict::Never) {
+        let named = match types.len() {
+            ..=TYPES_NAMED_MAX => format!("they send {}", types.join(" and ")),
+            _ => "none of the types that they send is".to_owned(),
+        };
+        let help = "name what comes there, or send it there by a rule".to_owned();
+        (format!("nothing that the rules send to `{name}` is urgent: {named}"), help)
+    } else {
+        return;
+    };
+    reader.warning(node.id, message, help);
 }

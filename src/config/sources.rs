@@ -152,6 +152,7 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
     let token = entries.node(&TOKEN.info);
     let tokens = entries.node(&TOKENS.info);
     let auth = entries.node(&AUTH.info);
+    reader.refuse_nothing(node, &[EXPECT_EVERY.info]);
     let expect_every = entries.read(&EXPECT_EVERY);
     let at = entries.at();
     let has_unknown = entries.has_unknown();

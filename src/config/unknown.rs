@@ -89,6 +89,9 @@ fn of_another_program(text: &str, node: &Node, what: &str) -> Option<String> {
             let example = find::example(&["destinations", kind.name])?;
             Some(format!("the kind is a key: {name}: {{ {}: {example} }}", kind.name))
         }
+        (text, _) if what == "`notify`" && kind_named(text).is_some() => {
+            Some(format!("`notify` names destinations, and `{text}` stands below the name of one: to: [ops]"))
+        }
         ("continue", _) if what == "a rule" => {
             Some("all rules are tried; `stop: true` ends it after this one".to_owned())
         }

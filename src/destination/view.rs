@@ -328,3 +328,48 @@ fn to_value_within(json: &Json, is_exact: Option<bool>) -> Value {
         Json::Number(text) => number::of_json(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The rows of the reference: names of fields, and the type of what stands there.
+    fn documented() -> Vec<(&'static str, &'static str)> {
+        let reference = include_str!("../config/schema/reference.md");
+        let table = reference.split("| In a digest |").nth(1).expect("the table of a digest's fields");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.split('|').map(str::trim).skip(1).take(2).collect::<Vec<_>>());
+        let rows = cells
+            .flat_map(|cells| cells[0].split(", ").map(|name| (name.trim_matches('`'), cells[1])).collect::<Vec<_>>());
+        rows.collect()
+    }
+
+    #[test]
+    fn the_reference_has_each_field_of_a_digest_with_its_type_and_no_other() {
+        let of = |name: &'static str, fields: &[&str]| -> Vec<String> {
+            fields.iter().map(|field| format!("{name}.{field}")).collect()
+        };
+        let fields =
+            [of("digest", &DIGEST_FIELDS), of("group", &GROUP_FIELDS), of("relay", &DIGEST_RELAY_FIELDS)].concat();
+        let documented = documented();
+        let names: BTreeSet<String> = documented.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names, fields.into_iter().collect());
+        let (_, view) = &View::digest_samples()[0];
+        let Some(Json::Array(groups)) = view.find("digest.groups") else { panic!("a digest has groups") };
+        for (name, documented) in documented {
+            let found = match name.strip_prefix("group.") {
+                Some(field) => groups[0].member(field).cloned(),
+                None => view.find(name),
+            };
+            let kind = match found {
+                Some(Json::Number(_)) => "number",
+                Some(Json::String(_)) => "text",
+                Some(Json::Array(_)) => "list",
+                other => panic!("{name}: {other:?}"),
+            };
+            assert_eq!(kind, documented, "{name}");
+        }
+    }
+}

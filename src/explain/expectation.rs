@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ExplainedDelivery, Explanation, deliveries};
+use super::{ExplainedDelivery, Explanation, Together, deliveries, together};
 use crate::config::{Config, ConfigTest, ExpectedContent, TestEvent};
+use crate::deliver::sorting::{Sorting, Verdict};
+use crate::destination::Preview;
 use crate::event::{EventId, RelayFields};
 use crate::yaml::regular;
 
@@ -27,9 +29,18 @@ pub enum Missed {
         /// Which it goes to.
         got: Vec<String>,
     },
+    /// It is urgent at other destinations, or joins the digests of others.
+    Order {
+        /// The key of what was expected.
+        key: &'static str,
+        expected: Vec<String>,
+        got: Vec<String>,
+    },
     /// A destination would get something else.
     Content {
         destination: String,
+        /// It is of several such events as one message.
+        is_of_digest: bool,
         /// The part of its content that was looked at; `None`: all of it.
         part: Option<&'static str>,
         /// What was expected of its content, as it is written.
@@ -90,10 +101,32 @@ fn missed(config: &Config, test: &ConfigTest, deliveries: &[ExplainedDelivery]) 
             missed.push(Missed::To { expected, got });
         }
     }
-    for ExpectedContent { destination, part, condition } in &test.content {
+    let sorting = |delivery: &ExplainedDelivery| config.destinations[delivery.destination].sorting.as_deref();
+    let is_urgent = |delivery: &&ExplainedDelivery| matches!(delivery.verdict, Some((Verdict::Urgent, _)));
+    let is_gathered = |delivery: &&ExplainedDelivery| {
+        matches!(delivery.verdict, Some((Verdict::Of(_), _))) && sorting(delivery).is_some_and(Sorting::gathers_by_day)
+    };
+    let urgent = names(&mut deliveries.iter().filter(is_urgent).map(|delivery| delivery.destination));
+    let gathered = names(&mut deliveries.iter().filter(is_gathered).map(|delivery| delivery.destination));
+    for (key, expected, got) in [("urgent", &test.urgent, urgent), ("gathered", &test.gathered, gathered)] {
+        let expected = expected.as_ref().map(|places| names(&mut places.iter().copied()));
+        if let Some(expected) = expected.filter(|expected| *expected != got) {
+            missed.push(Missed::Order { key, expected, got });
+        }
+    }
+    for ExpectedContent { destination, is_of_digest, part, condition } in &test.content {
         let name = config.destinations[*destination].name.clone();
         let found = deliveries.iter().find(|delivery| delivery.destination == *destination);
-        let (holds, got) = match found.map(|delivery| &delivery.sends) {
+        let of_digest;
+        let sends = match found {
+            Some(delivery) if *is_of_digest => {
+                of_digest = together_of(config, delivery);
+                Some(of_digest.as_ref().map_err(String::clone))
+            }
+            Some(delivery) => Some(delivery.sends.as_ref().map_err(ToString::to_string)),
+            None => None,
+        };
+        let (holds, got) = match sends {
             Some(Ok(preview)) => match part {
                 None => (holds(condition, Some(preview.exact_content())), preview.shown_content()),
                 Some(part) => {
@@ -106,10 +139,25 @@ fn missed(config: &Config, test: &ConfigTest, deliveries: &[ExplainedDelivery]) 
             None => (false, "nothing: the event does not go there".to_owned()),
         };
         if !holds {
-            missed.push(Missed::Content { destination: name, part: *part, expected: written(condition), got });
+            let (destination, expected) = (name, written(condition));
+            missed.push(Missed::Content { destination, is_of_digest: *is_of_digest, part: *part, expected, got });
         }
     }
     missed
+}
+
+/// So many events as one message are what a test looks at: more than one, so that it is told of several, and few enough to be examples.
+const TOGETHER: Together = Together { count: 3, examples: 3 };
+
+/// What a destination would get of several such events as one message, or why nothing.
+fn together_of(config: &Config, delivery: &ExplainedDelivery) -> Result<Preview, String> {
+    match &delivery.verdict {
+        Some((Verdict::Of(group), _)) => {
+            together(config, delivery, group, TOGETHER).map_err(|unsent| unsent.to_string())
+        }
+        Some((Verdict::Urgent, _)) => Err("it is urgent, and in no digest".to_owned()),
+        Some((Verdict::Single, _)) | None => Err("each event goes out by itself".to_owned()),
+    }
 }
 
 /// A content is tested as the one field of an event of its own, so that each operator means here what it means in a rule. What is not
@@ -136,8 +184,14 @@ impl Missed {
         match self {
             Missed::Event(why) => format!("  {}\n", on_one_line(why)),
             Missed::To { expected, got } => to_in_words(expected, got),
-            Missed::Content { destination, part, expected, got } => {
-                let what = part.map_or_else(|| destination.clone(), |part| format!("{destination}, {part}"));
+            Missed::Order { key, expected, got } => {
+                let all = |names: &[String]| if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
+                format!("  {key}: expected  {}\n  {key}: got       {}\n", all(expected), all(got))
+            }
+            Missed::Content { destination, is_of_digest, part, expected, got } => {
+                let of = if *is_of_digest { ", digest" } else { "" };
+                let part = part.map(|part| format!(", {part}")).unwrap_or_default();
+                let what = format!("{destination}{of}{part}");
                 let expected = on_one_line(expected);
                 let got = on_one_line(got);
                 format!("  {what}: expected  {expected}\n  {what}: got       {got}\n")
@@ -150,11 +204,13 @@ impl Missed {
         match self {
             Missed::Event(why) => json!({ "event": why }),
             Missed::To { expected, got } => json!({ "to": { "expected": expected, "got": got } }),
-            Missed::Content { destination, part: None, expected, got } => {
-                json!({ "content": { "destination": destination, "expected": expected, "got": got } })
-            }
-            Missed::Content { destination, part, expected, got } => {
-                json!({ "content": { "destination": destination, "part": part, "expected": expected, "got": got } })
+            Missed::Order { key, expected, got } => json!({ (*key): { "expected": expected, "got": got } }),
+            Missed::Content { destination, is_of_digest, part, expected, got } => {
+                let mut content = json!({ "destination": destination, "expected": expected, "got": got });
+                if let Some(part) = part {
+                    content["part"] = json!(part);
+                }
+                json!({ (if *is_of_digest { "digest" } else { "content" }): content })
             }
         }
     }
@@ -226,5 +282,48 @@ mod tests {
             assert_eq!(one["ok"], json!(id == 0));
             assert!(id == 0 || one["missed"][0]["to"]["got"] == json!(["a"]), "{one}");
         }
+    }
+
+    #[test]
+    fn how_an_event_goes_out_is_expected_by_destination() {
+        let yaml = r#"
+data_dir: /var/lib/vero-relay
+sources: { vero: { token: "a-token-that-is-long-enough" } }
+rules: [{ to: [chat, crm] }]
+destinations:
+  chat:
+    slack: { url: "http://127.0.0.1:1/x" }
+    digest: { every: 15m, by: [type, campaign.name] }
+    urgent: { type: complained }
+  crm: { http: { url: "http://127.0.0.1:2/" } }
+tests:
+  - name: gathered
+    event: { type: bounced, campaign: { name: Spring } }
+    expect: { gathered: [chat], urgent: [], digest: { chat: { contains: "*3 × bounced · Spring*" } } }
+  - { name: urgent, event: { type: complained }, expect: { urgent: [chat], gathered: [] } }
+  - { name: wrong order, event: { type: complained }, expect: { urgent: [], gathered: [chat] } }
+  - { name: wrong words, event: { type: bounced }, expect: { digest: { chat: { contains: sent } } } }
+  - { name: no digest, event: { type: complained }, expect: { digest: { chat: { contains: sent } } } }
+"#;
+        let (config, _) = Config::parse(Path::new("config.yaml"), yaml.to_owned(), &Process).expect("a config");
+        let tested = run_tests(&config);
+        let missed = |name: &str| {
+            let one = tested.iter().find(|one| one.test.name == name).expect("the test");
+            (one.in_words(), one.json()["missed"].clone())
+        };
+        for name in ["gathered", "urgent"] {
+            assert_eq!(missed(name).1, json!([]), "{name}");
+        }
+        let (words, told) = missed("wrong order");
+        assert_eq!(
+            words,
+            "wrong order\n  urgent: expected  nowhere\n  urgent: got       chat\n  gathered: expected  chat\n  gathered: got       nowhere\n"
+        );
+        assert_eq!(told[0], json!({ "urgent": { "expected": [], "got": ["chat"] } }));
+        let (words, told) = missed("wrong words");
+        assert!(words.contains("  chat, digest: expected  { contains: \"sent\" }\n"), "{words}");
+        assert!(told[0]["digest"]["got"].as_str().is_some_and(|got| got.contains("3 × bounced · (none)")), "{told}");
+        let (words, _) = missed("no digest");
+        assert!(words.contains("chat, digest: got       nothing: it is urgent, and in no digest"), "{words}");
     }
 }

@@ -45,6 +45,18 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Tells of keys of a map that stand there with nothing behind them, where that would be a default without a word. Of a key that must be there
+    /// [`finish`](Entries::finish) tells.
+    pub fn refuse_nothing(&self, node: &Node, keys: &[Info]) {
+        for (key, node) in node.entries().iter().filter(|(_, node)| node.is_null()) {
+            let Some(info) = keys.iter().find(|info| info.name == key.text && !info.is_required()) else { continue };
+            let help = format!("write {}: {}; or take `{}` out", info.name, info.example, info.name);
+            self.error_with(node.id, format!("there is nothing behind `{}`", info.name), help);
+        }
+    }
+}
+
 impl<'r, 'n> Entries<'r, 'n> {
     fn new(reader: &'r Reader, at: NodeId, what: String, entries: Vec<(&'n raw::Key, &'n Node)>) -> Self {
         let mut seen = HashSet::with_capacity(entries.len());

@@ -7,7 +7,7 @@ use strsim::damerau_levenshtein;
 
 /// Our word, and what others call the same, in lower case and without anything between the letters. Only what the place can have
 /// is suggested, so one word of theirs may stand beside several of ours.
-const SAME: [(&str, &str); 53] = [
+const SAME: [(&str, &str); 71] = [
     // At the top.
     ("sources", "input inputs origin origins producer producers ingress hooks webhooks webhook receivers"),
     (
@@ -22,6 +22,9 @@ const SAME: [(&str, &str); 53] = [
     ("store", "retention journal history queue"),
     ("watch", "autoreload hotreload reload"),
     ("defaults", "global globals common"),
+    ("notify", "notifications notification alerts alert alerting alarms oncall"),
+    // In a source.
+    ("expect_every", "expect silentafter maxsilence heartbeat deadman"),
     // In a rule.
     ("name", "id title label"),
     ("match", "when if where condition conditions filter filters matches matchers on only expr"),
@@ -63,6 +66,25 @@ const SAME: [(&str, &str); 53] = [
     ("give_up_after", "maxelapsedtime expire deadline maxduration giveup"),
     ("max_age", "ttl age maxtime keep expire"),
     ("max_size", "size bytes maxbytes limit"),
+    // What goes out together, first, and not by night.
+    ("digest", "batch batching grouping group summary bundle aggregate aggregation"),
+    ("urgent", "priority important critical immediate"),
+    ("quiet", "quiethours quiettime donotdisturb dnd night mute silence"),
+    ("every", "window interval period"),
+    ("by", "groupby groupedby fields keys"),
+    ("max", "limit examples maxevents"),
+    ("breakdown", "countby splitby facet"),
+    ("from", "start begin starts"),
+    ("to", "end until till ends"),
+    ("days", "weekdays dayofweek"),
+    // Who is told of trouble.
+    ("repeat", "every interval remind repeatevery renotify"),
+    ("after", "delay grace"),
+    ("age", "maxage oldest"),
+    ("deliveries", "events count messages"),
+    // An app of Slack's.
+    ("token", "bottoken slackbottoken accesstoken"),
+    ("icon_emoji", "icon emoji"),
     // Operators.
     ("equals", "eq is equal equalto exact exactly term same"),
     ("not", "ne neq isnot notequal notequals notin nin doesnotequal except"),

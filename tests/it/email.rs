@@ -636,6 +636,7 @@ fn a_test_of_a_config_looks_at_each_part_of_an_email_and_at_all_of_it() {
     expect(r#"{ to: "ops@example.com, Ann <ann@example.com>" }"#, &[]);
     expect(r#"{ contains: "in plain\n\n<b>" }"#, &[]);
     let missed = |part, expected: &str, got: &str| Missed::Content {
+        is_of_digest: false,
         destination: "mail".to_owned(),
         part: Some(part),
         expected: expected.to_owned(),

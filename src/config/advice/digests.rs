@@ -1,4 +1,5 @@
-//! Templates of digests that read what a digest does not have: an error, since what one event has is nothing for several.
+//! Templates of digests that read what a digest does not have: an error, since what one event has is nothing for several. And groups and addresses
+//! that put nothing together.
 //!
 //! Nothing is told where a template provides for the absence, nor of a loop's own names.
 
@@ -12,9 +13,10 @@ use super::templates::collect;
 use super::texts;
 use crate::destination::digest::digest_template;
 use crate::destination::kind_named;
-use crate::destination::view::{DIGEST, DIGEST_FIELDS, DIGEST_RELAY_FIELDS};
+use crate::destination::view::{DIGEST, DIGEST_FIELDS, DIGEST_RELAY_FIELDS, View};
+use crate::event::{Json, vero};
 use crate::fault::Fault;
-use crate::yaml::raw::{Node, Value};
+use crate::yaml::raw::{Node, NodeId, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::words;
 
@@ -29,8 +31,17 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
     let mut left = TEMPLATES_MAX;
     for (_, node) in destinations.entries() {
         let Some(kind) = node.entries().iter().find_map(|(key, _)| kind_named(&key.text)) else { continue };
-        let usual = || defaults?.get(kind.name)?.get(DIGEST);
-        let Some(digest) = node.get(DIGEST).filter(|node| !node.is_null()).or_else(usual) else { continue };
+        let usual = defaults.and_then(|defaults| defaults.get(kind.name));
+        // One that stands there as nothing takes the usual one out.
+        let digest = node.get(DIGEST).or_else(|| usual?.get(DIGEST)).filter(|node| !node.is_null());
+        let Some(digest) = digest else { continue };
+        for key in ADDRESSES {
+            let own = node.get(kind.name).and_then(|section| section.get(key));
+            let Some(node) = own.or_else(|| usual?.get(key)) else { continue };
+            if seen.insert(node.id) {
+                advise_of_own_addresses(reader, key, node);
+            }
+        }
         let by = gathered_by(digest);
         for (key, node) in digest.entries() {
             let Some(template) = digest_template(kind, &key.text).filter(|_| seen.insert(node.id)) else { continue };
@@ -52,6 +63,57 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
             });
         }
     }
+}
+
+/// The keys that say where a message goes.
+const ADDRESSES: [&str; 5] = ["url", "to", "cc", "bcc", "channel"];
+
+/// Tells of a digest that hardly two events can be in, as nearly each goes to a place of its own.
+fn advise_of_own_addresses(reader: &Reader, key: &str, node: &Node) {
+    collect(node, &mut |at, source| {
+        let Ok(parsed) = parse(source, "template", Default::default()) else { return };
+        let mut reads = Reads::default();
+        reads.statement(&parsed);
+        if let Some(path) = reads.all.iter().find(|path| is_of_one_event(path)) {
+            let message = format!(
+                "no digest goes to two places, and nearly every event has a `{path}` of its own: each recipient has a digest alone"
+            );
+            let help = format!("write one `{key}` for all, or take `digest` out");
+            reader.warning(at, message, help);
+        }
+    });
+}
+
+/// Whether hardly two events share what stands at a path.
+pub(in crate::config) fn is_of_one_event(path: &str) -> bool {
+    const OWN: [&str; 10] = [
+        "id",
+        "message_id",
+        "campaign.message_id",
+        "campaign.sent_to",
+        "user.id",
+        "user.email",
+        "email",
+        "relay.id",
+        "relay.received_at",
+        "relay.occurred_at",
+    ];
+    OWN.contains(&path) || path.ends_with("_at")
+}
+
+/// Tells of a field that is an object in Vero's events: all objects look alike.
+pub(in crate::config) fn advise_of_an_object(reader: &Reader, at: NodeId, path: &str) {
+    if !View::samples().iter().any(|view| matches!(view.find(path), Some(Json::Object(_)))) {
+        return;
+    }
+    let below = |field: &&&str| {
+        let rest = field.strip_prefix(path).and_then(|rest| rest.strip_prefix('.'));
+        rest.is_some() && !is_of_one_event(field)
+    };
+    let named = vero::FIELDS.iter().find(|field| **field == format!("{path}.name"));
+    let near = named.or_else(|| vero::FIELDS.iter().find(below));
+    let help = near.map_or_else(|| "name a field below it".to_owned(), |field| format!("did you mean {field}?"));
+    reader.warning(at, format!("`{path}` is an object, and all objects are one group"), help);
 }
 
 /// The paths whose values all events of a group have.

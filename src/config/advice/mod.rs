@@ -8,7 +8,7 @@
 //! * [`fields`]: names and values that Vero does not use.
 //! * [`shapes`]: plain texts in a match that look like something else.
 //! * [`templates`]: what templates read and Vero does not send, and messages that are always empty.
-//! * [`digests`]: what templates of digests read and a digest does not have, which is refused.
+//! * [`digests`]: what templates of digests read and a digest does not have, which is refused; groups and addresses by which nothing is put together.
 //! * `reads`: what a template reads.
 //! * `texts`: what is sent as it is, and was written for another program.
 //! * `blocks`: Slack's blocks.

@@ -56,6 +56,11 @@ impl Sent {
         Self { by_destination }
     }
 
+    /// Vero's types that the rules may send to a destination, by its place.
+    pub(in crate::config) fn types(&self, destination: usize) -> Vec<&'static str> {
+        Self::names(self.bits(destination))
+    }
+
     fn bits(&self, destination: usize) -> u16 {
         self.by_destination.get(&destination).copied().unwrap_or_default()
     }

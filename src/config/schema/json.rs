@@ -26,7 +26,9 @@ pub fn schema() -> Value {
 
 fn map(section: &Section) -> Value {
     // The reader takes a key with nothing behind it as missing. Where one of several must be there, a schema cannot see that it is.
-    let besides = json!(section.besides).to_string();
+    // Two that are not there together are refused also where one of them is nothing.
+    let besides: Vec<_> = section.besides.iter().filter(|one| one.get("not").is_none()).collect();
+    let besides = json!(besides).to_string();
     let may_be_nothing = |key: &Info| !key.is_required() && !besides.contains(&format!("\"{}\"", key.name));
     let one = |key: &Info| {
         let property = property(key);

@@ -10,6 +10,7 @@ use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Node, NodeId, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
+use crate::yaml::words;
 
 /// When nothing else goes out.
 pub(in crate::config) const QUIET: Key<()> = key("quiet", by_hand(Of::Map(quiet_keys)))
@@ -59,10 +60,15 @@ fn quiet_keys() -> Section {
 /// Reads the hours; `None` where something is wrong with them, which has been told.
 pub(super) fn read(reader: &Reader, node: &Node) -> Option<Quiet> {
     if !matches!(node.value, Value::Map(_)) {
-        let help = "write quiet: { from: \"22:00\", to: \"07:00\", timezone: Europe/Berlin }".to_owned();
+        let text = node.scalar().filter(|scalar| !scalar.is_interpolated).map(|scalar| scalar.text.as_str());
+        let help = match text.and_then(meant_hours) {
+            Some([from, to]) => format!("write quiet: {{ from: \"{from}\", to: \"{to}\", timezone: Europe/Berlin }}"),
+            None => format!("write quiet: {}", QUIET.info.example),
+        };
         reader.error_with(node.id, format!("`quiet` should be a map, and it is {}", node.kind()), help);
         return None;
     }
+    reader.refuse_nothing(node, &quiet_keys().keys);
     let mut entries = reader.map(node, "`quiet`")?;
     let from = entries.node(&QUIET_FROM.info);
     let to = entries.node(&QUIET_TO.info);
@@ -121,6 +127,13 @@ fn read_time(reader: &Reader, node: &Node) -> Option<u16> {
     time
 }
 
+/// The hours that were meant by `22:00-07:00` or `10pm to 7am`.
+fn meant_hours(text: &str) -> Option<[String; 2]> {
+    let (from, to) =
+        ["-", "–", "—", "..", " to ", " until ", ","].into_iter().find_map(|sign| text.split_once(sign))?;
+    Some([meant_time(from)?, meant_time(to)?])
+}
+
 /// The time that was meant by `22`, `22.30`, `10pm`, `2230`, or `1320`, which is what an older YAML makes of `22:00`.
 fn meant_time(text: &str) -> Option<String> {
     let text = text.trim().to_ascii_lowercase();
@@ -132,6 +145,7 @@ fn meant_time(text: &str) -> Option<String> {
         },
     };
     let (hours, minutes) = text.split_once([':', '.', 'h']).unwrap_or((&text, "0"));
+    let minutes = minutes.strip_suffix(":00").unwrap_or(minutes);
     let minutes: u16 = if minutes.is_empty() { 0 } else { minutes.parse().ok()? };
     let mut hours: u16 = hours.parse().ok()?;
     match is_afternoon {
@@ -169,7 +183,14 @@ fn read_days(reader: &Reader, node: &Node) -> Option<[bool; 7]> {
             Some(at) => days[at] = true,
             None => {
                 is_complete = false;
-                let help = meant_days(text).unwrap_or_else(|| "write mon, tue, wed, thu, fri, sat or sun".to_owned());
+                let near = || did_you_mean(text, DAYS.map(|(day, _)| day));
+                let help = match meant_days(text) {
+                    Some(days) if item.id == node.id && days.len() > 1 => {
+                        format!("write days: [{}]", days.join(", "))
+                    }
+                    Some(days) => format!("write {}", days.join(", ")),
+                    None => near().unwrap_or_else(|| "write mon, tue, wed, thu, fri, sat or sun".to_owned()),
+                };
                 reader.error_with(item.id, format!("`{text}` is not a day"), help);
             }
         }
@@ -177,8 +198,8 @@ fn read_days(reader: &Reader, node: &Node) -> Option<[bool; 7]> {
     is_complete.then_some(days)
 }
 
-/// What was meant by `Monday`, `mo` or `mon-fri`.
-fn meant_days(text: &str) -> Option<String> {
+/// What was meant by `Monday`, `mo`, `mon-fri` or `mon, tue`.
+fn meant_days(text: &str) -> Option<Vec<&'static str>> {
     let day = |text: &str| {
         let text = text.trim().to_lowercase();
         let of = |(short, long): &(&'static str, &'static str)| {
@@ -191,15 +212,15 @@ fn meant_days(text: &str) -> Option<String> {
         && let (Some(first), Some(last)) = (day(first).and_then(at), day(last.trim_start_matches('.')).and_then(at))
     {
         let length = (last + 7 - first) % 7 + 1;
-        let days: Vec<_> = (first..first + length).map(|at| DAYS[at % 7].0).collect();
-        return Some(format!("write {}", days.join(", ")));
+        return Some((first..first + length).map(|at| DAYS[at % 7].0).collect());
     }
     match text.to_lowercase().as_str() {
-        "weekdays" | "workdays" => return Some("write mon, tue, wed, thu, fri".to_owned()),
-        "weekend" | "weekends" => return Some("write sat, sun".to_owned()),
+        "weekdays" | "workdays" => return Some(vec!["mon", "tue", "wed", "thu", "fri"]),
+        "weekend" | "weekends" => return Some(vec!["sat", "sun"]),
         _ => {}
     }
-    day(text).map(|day| format!("write {day}")).or_else(|| did_you_mean(text, DAYS.map(|(day, _)| day)))
+    let several = || words::listed(text)?.into_iter().map(day).collect();
+    day(text).map(|day| vec![day]).or_else(several)
 }
 
 #[cfg(test)]
@@ -218,27 +239,45 @@ mod tests {
             ("7h", "07:00"),
             ("2230", "22:30"),
             ("1320", "22:00"),
+            ("22:30:00", "22:30"),
         ] {
             assert_eq!(meant_time(text).as_deref(), Some(time), "{text}");
         }
-        for text in ["", "late", "25:00", "22:60", "13pm", "0am", "9999", "-1"] {
+        for text in ["", "late", "25:00", "22:60", "22:30:15", "13pm", "0am", "9999", "-1"] {
             assert_eq!(meant_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hours_that_were_written_as_one_text_are_understood() {
+        for (text, from, to) in [
+            ("22:00-07:00", "22:00", "07:00"),
+            ("22:00 – 7:30", "22:00", "07:30"),
+            ("10pm to 7am", "22:00", "07:00"),
+            ("22..7", "22:00", "07:00"),
+        ] {
+            assert_eq!(meant_hours(text), Some([from.to_owned(), to.to_owned()]), "{text}");
+        }
+        for text in ["22:00", "night", "22:00-late", ""] {
+            assert_eq!(meant_hours(text), None, "{text}");
         }
     }
 
     #[test]
     fn days_that_were_written_otherwise_are_understood() {
         for (text, told) in [
-            ("Monday", "write mon"),
-            ("mo", "write mon"),
-            ("Thurs", "write thu"),
-            ("Tuesdays", "write tue"),
-            ("mon-fri", "write mon, tue, wed, thu, fri"),
-            ("fri–mon", "write fri, sat, sun, mon"),
-            ("mon..wed", "write mon, tue, wed"),
-            ("Weekend", "write sat, sun"),
+            ("Monday", "mon"),
+            ("mo", "mon"),
+            ("Thurs", "thu"),
+            ("Tuesdays", "tue"),
+            ("mon-fri", "mon, tue, wed, thu, fri"),
+            ("fri–mon", "fri, sat, sun, mon"),
+            ("mon..wed", "mon, tue, wed"),
+            ("Weekend", "sat, sun"),
+            ("mon, Tue", "mon, tue"),
+            ("sat and sun", "sat, sun"),
         ] {
-            assert_eq!(meant_days(text).as_deref(), Some(told), "{text}");
+            assert_eq!(meant_days(text).map(|days| days.join(", ")).as_deref(), Some(told), "{text}");
         }
         assert_eq!(meant_days("holidays"), None);
     }
