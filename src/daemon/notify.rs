@@ -404,6 +404,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn where_something_waits_and_nothing_has_arrived_since_the_start_it_is_not_known_whether_it_fails() {
+        let failing = |backlog| observed("crm", &Counts { backlog, ..Counts::default() }, None, 0, 5).failing;
+        assert_eq!(
+            (failing(0), failing(1)),
+            (Failing::No, Failing::Unknown),
+            "a digest's next attempt is not among what is scheduled"
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_store_that_does_not_answer_is_asked_once_and_holds_nobody_up() {
         let mut asked = Asked::default();
